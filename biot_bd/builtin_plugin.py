@@ -1,0 +1,75 @@
+"""What the package itself brings, registered through the same hooks as everybody else's.
+
+Import paths only: nothing here imports a room of the house, so listing names stays cheap.
+"""
+
+from biot_bd.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Register the built-in data sets."""
+    register("chb-mit", "biot_bd.datasets.chbmit:load_chbmit")
+    register("chb-mit-bids", "biot_bd.datasets.bids:load_chbmit_bids")
+    register("siena", "biot_bd.datasets.bids:load_siena")
+    register("edf-folder", "biot_bd.datasets.edf_folder:load_edf_folder")
+    register("demo", "biot_bd.datasets.demo:load_demo")
+
+
+@hookimpl
+def register_montages(register: Register) -> None:
+    """Register the built-in montages."""
+    register("biot-16", "biot_bd.signals.montages:BIOT_16")
+    register("biot-18", "biot_bd.signals.montages:BIOT_18")
+    register("double-banana-18", "biot_bd.signals.montages:DOUBLE_BANANA_18")
+    register("szcore-19", "biot_bd.signals.montages:SZCORE_19")
+
+
+@hookimpl
+def register_label_rules(register: Register) -> None:
+    """Register the built-in label rules."""
+    register("overlap", "biot_bd.windows.labels:Overlap")
+    register("biot-official", "biot_bd.windows.labels:BiotOfficial")
+
+
+@hookimpl
+def register_models(register: Register) -> None:
+    """Register BIOT and, by their usual names, models of braindecode."""
+    register("biot", "biot_bd.models.biot:BIOT")
+    register("eegnet", "braindecode.models:EEGNet")
+    register("bdtcn", "braindecode.models:BDTCN")
+    register("eegconformer", "braindecode.models:EEGConformer")
+    register("shallow", "braindecode.models:ShallowFBCSPNet")
+    register("deep4", "braindecode.models:Deep4Net")
+    register("sparcnet", "braindecode.models:SPARCNet")
+    register("contrawr", "braindecode.models:ContraWR")
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Register the built-in losses."""
+    register("focal", "biot_bd.losses:FocalLoss")
+    register("cross-entropy", "biot_bd.losses:CrossEntropyLoss")
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """Register the built-in metrics, under scikit-learn's names."""
+    register("average_precision", "biot_bd.evaluation.metrics:AVERAGE_PRECISION")
+    register("roc_auc", "biot_bd.evaluation.metrics:ROC_AUC")
+    register("balanced_accuracy", "biot_bd.evaluation.metrics:BALANCED_ACCURACY")
+    register("sensitivity", "biot_bd.evaluation.metrics:SENSITIVITY")
+    register("specificity", "biot_bd.evaluation.metrics:SPECIFICITY")
+
+
+@hookimpl
+def register_probes(register: Register) -> None:
+    """Register the built-in probes."""
+    register("attention", "biot_bd.probes.attention:AttentionProbe")
+    register("attention-qk", "biot_bd.probes.attention:QKAttentionProbe")
+
+
+@hookimpl
+def register_callbacks(register: Register) -> None:
+    """Register the built-in training callbacks."""
+    register("tensorboard", "biot_bd.training.tensorboard:TensorBoardLogger")
