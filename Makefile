@@ -25,7 +25,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
-	$(BIN)/biot-bd bench
+	for name in preparation reading start_up; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
 install: $(INSTALLED)
 

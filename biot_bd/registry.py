@@ -145,7 +145,9 @@ class Registry(Mapping[str, Any]):
 
     def _add(self, name: str, obj: Any, owner: str) -> None:
         if not isinstance(name, str) or not name:
-            raise PluginError(f"{self.kind}: plugin {owner!r} registered the name {name!r}; names are non-empty strings")
+            raise PluginError(
+                f"{self.kind}: plugin {owner!r} registered the name {name!r}; names are non-empty strings"
+            )
         if isinstance(obj, str) and not all(obj.partition(":")[::2]):
             raise PluginError(
                 f"{self.kind}: plugin {owner!r} registered {name!r} as {obj!r}; a text must be an import path 'package.module:attribute'"
@@ -300,7 +302,9 @@ def _load_entry_point(point: Any, strict: bool) -> None:
     if point.name in _plugins:
         same = _plugins[point.name].version == release
         if not same:
-            message = f"plugin {point.name!r} of {release} was skipped: {_plugins[point.name].version} has that name already"
+            message = (
+                f"plugin {point.name!r} of {release} was skipped: {_plugins[point.name].version} has that name already"
+            )
             if strict:
                 raise PluginError(message)
             warnings.warn(message, stacklevel=5)

@@ -1,0 +1,124 @@
+"""What all benchmarks share: generated recordings, interleaved timing, tables."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import edfio
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+CHANNELS = (
+    "FP1-F7 F7-T7 T7-P7 P7-O1 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2 FP2-F8 F8-T8 T8-P8 P8-O2 "
+    "FZ-CZ CZ-PZ P7-T7 T7-FT9 FT9-FT10 FT10-T8 T8-P8"
+).split()
+BIOT_16 = (
+    "FP1-F7 F7-T7 T7-P7 P7-O1 FP2-F8 F8-T8 T8-P8 P8-O2 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2"
+).split()
+SFREQ = 256
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Read ``--quick`` and ``--rounds``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="small data, two rounds")
+    parser.add_argument("--rounds", type=int, default=None, help="interleaved rounds (default 7, quick 2)")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 7)
+    return options
+
+
+def write_recording(path: Path, seconds: int, seed: int) -> Path:
+    """Write an EDF of 23 bipolar channels of 1/f noise (uV, int16, +-800 uV) as CHB-MIT has them."""
+    rng = np.random.default_rng(seed)
+    n = seconds * SFREQ
+    shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(n, 1 / SFREQ), 0.5))
+    signals = []
+    for name in CHANNELS:
+        x = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * shape, n)
+        x = np.clip(40 * x / x.std(), -799, 799)
+        signals.append(edfio.EdfSignal(x, SFREQ, label=name, physical_dimension="uV", physical_range=(-800, 800)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    edfio.Edf(signals).write(path)
+    return path
+
+
+def interleave(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Time every way once a round, in turning order, after one round that warms up."""
+    names = list(ways)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            gc.collect()
+            start = time.perf_counter()
+            ways[name]()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summarise(seconds: dict[str, list[float]], peers: list[str], per: float = 1.0) -> list[dict[str, object]]:
+    """Give medians, ranges and, against each peer, the median and range of the ratios by round."""
+    rows = []
+    for name, times in seconds.items():
+        row: dict[str, object] = {
+            "way": name,
+            "median_s": statistics.median(times) / per,
+            "range_s": [min(times) / per, max(times) / per],
+        }
+        for peer in peers:
+            ratios = [p / t for p, t in zip(seconds[peer], times, strict=True)]
+            row[f"times as fast as {peer}"] = [statistics.median(ratios), min(ratios), max(ratios)]
+        rows.append(row)
+    return rows
+
+
+def machine() -> dict[str, object]:
+    """Describe where and with what this ran."""
+    import torch
+
+    names = ["biot-bd", "braindecode", "torch", "mne", "numpy", "scipy", "edfio"]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processors": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "system": platform.platform(terse=True),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def publish(name: str, title: str, rows: list[dict[str, object]], notes: list[str], quick: bool) -> None:
+    """Print the table and write ``results/NAME.json``."""
+    console = Console(width=150)
+    table = Table(title=title + (" (quick: not for quoting)" if quick else ""))
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*[_show(row.get(column)) for column in columns])
+    console.print(table)
+    for note in notes:
+        console.print(f"- {note}")
+    RESULTS.mkdir(exist_ok=True)
+    record = {"title": title, "quick": quick, "machine": machine(), "rows": rows, "notes": notes}
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _show(value: object) -> str:
+    if isinstance(value, list) and len(value) == 3:
+        return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
+    if isinstance(value, list):
+        return " to ".join(f"{v:.4g}" for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
