@@ -11,9 +11,10 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
 
 import pluggy
@@ -65,11 +66,23 @@ class _Plugin:
 
     name: str
     version: str | None
+    distribution: str | None = None
     registers: dict[str, list[str]] = field(default_factory=dict)
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "version": self.version, "registers": self.registers, "error": self.error}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "distribution": self.distribution,
+            "registers": {kind: list(names) for kind, names in self.registers.items()},
+            "error": self.error,
+        }
+
+    @property
+    def release(self) -> str:
+        """Distribution and version, for messages."""
+        return f"{self.distribution or 'no distribution'} {self.version or ''}".strip()
 
 
 class Registry(Mapping[str, Any]):
@@ -92,8 +105,11 @@ class Registry(Mapping[str, Any]):
             raise UnknownNameError(self._unknown(name))
         found = self._objects[name]
         if isinstance(found, str):
-            found = self._objects[name] = _resolve(found, f"{self.kind} {name!r}")
+            found = self._objects[name] = _resolve(found, f"{self.kind} {name!r} of plugin {self._owners[name]!r}")
         return found
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker process uses its own registry, filled by its own plugins
+        return _registry_of_kind, (self.kind,)
 
     def __contains__(self, name: object) -> bool:
         _load_plugins()
@@ -140,6 +156,8 @@ class Registry(Mapping[str, Any]):
 
     def _unknown(self, name: object) -> str:
         text = f"no {self.kind} named {name!r}; there are: {', '.join(sorted(self._objects)) or 'none'}"
+        if isinstance(name, str) and (close := get_close_matches(name, self._objects, n=1)):
+            text += f"; did you mean {close[0]!r}?"
         broken = [f"{p.name} ({p.error})" for p in _plugins.values() if p.error]
         return text + (f"; plugins that failed to load: {', '.join(broken)}" if broken else "")
 
@@ -148,6 +166,8 @@ class Registry(Mapping[str, Any]):
             raise PluginError(
                 f"{self.kind}: plugin {owner!r} registered the name {name!r}; names are non-empty strings"
             )
+        if obj is None:
+            raise PluginError(f"{self.kind}: plugin {owner!r} registered {name!r} as None")
         if isinstance(obj, str) and not all(obj.partition(":")[::2]):
             raise PluginError(
                 f"{self.kind}: plugin {owner!r} registered {name!r} as {obj!r}; a text must be an import path 'package.module:attribute'"
@@ -163,13 +183,18 @@ class Registry(Mapping[str, Any]):
             del self._objects[name], self._owners[name]
 
 
+def _registry_of_kind(kind: str) -> Registry:
+    return registries[kind]
+
+
 def _resolve(path: str, what: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
         found: Any = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    # The module is foreign code: whatever it raises, a syntax error included, is the plugin's fault.
+    except Exception as error:
         raise PluginError(f"{what}: cannot import {path!r}: {type(error).__name__}: {error}") from error
     return found
 
@@ -203,14 +228,19 @@ _plugins: dict[str, _Plugin] = {}
 _current: list[str] = []
 _lock = threading.RLock()
 _loaded = False
+_loading = False
 
 
 def _registrar(registry: Registry) -> Callable[[str, Any], None]:
     def register(name: str, obj: Any) -> None:
-        owner = _current[-1] if _current else "?"
+        if not _current:
+            raise PluginError(
+                f"{registry.kind}: {name!r} was registered outside of a hook; call register inside "
+                f"register_{registry.kind}, or give an object with that hook to biot_bd.registry.add_plugin"
+            )
+        owner = _current[-1]
         registry._add(name, obj, owner)
-        if owner in _plugins:
-            _plugins[owner].registers.setdefault(registry.kind, []).append(name)
+        _plugins[owner].registers.setdefault(registry.kind, []).append(name)
 
     return register
 
@@ -237,26 +267,34 @@ def add_plugin(plugin: Any, name: str, *, version: str | None = None) -> None:
         A plugin of that name exists, or the plugin breaks a rule; nothing of it stays registered.
     """
     _load_plugins()
-    if name in _plugins:
-        raise PluginError(f"a plugin named {name!r} is already registered (version {_plugins[name].version})")
-    try:
-        _register(lambda: plugin, name, version)
-    except Exception as error:
-        del _plugins[name]
-        if isinstance(error, PluginError):
-            raise
-        raise PluginError(f"plugin {name!r}: {type(error).__name__}: {error}") from error
+    with _lock:
+        if name in _plugins:
+            raise PluginError(f"a plugin named {name!r} is already registered ({_plugins[name].release})")
+        try:
+            _register(lambda: plugin, name, version)
+        except (Exception, SystemExit) as error:
+            del _plugins[name]
+            if isinstance(error, PluginError):
+                raise
+            raise PluginError(f"plugin {name!r}: {type(error).__name__}: {error}") from error
 
 
 def list_plugins() -> list[dict[str, Any]]:
-    """List the plugins found: ``name``, ``version``, ``registers`` (kind -> names) and ``error``."""
+    """List the plugins found, in the order they were loaded.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``version``, ``distribution`` (None for a plugin added by hand), ``registers`` (kind -> names,
+        empty where the plugin failed) and ``error`` (None where it did not).
+    """
     _load_plugins()
     return [plugin.as_dict() for plugin in _plugins.values()]
 
 
-def _register(load: Callable[[], Any], name: str, version: str | None) -> None:
+def _register(load: Callable[[], Any], name: str, version: str | None, distribution: str | None = None) -> None:
     """Load and register one plugin; undo and note it where it fails, then raise."""
-    _plugins[name] = _Plugin(name, version)
+    _plugins[name] = _Plugin(name, version, distribution)
     _current.append(name)
     try:
         plugin = load()
@@ -279,42 +317,48 @@ def _register(load: Callable[[], Any], name: str, version: str | None) -> None:
 
 def _load_plugins() -> None:
     """Find and register the built-in plugin and those of the entry-point group, once."""
-    global _loaded
+    global _loaded, _loading
     if _loaded:
         return
     with _lock:
-        if _loaded:
+        # The lock is re-entrant: a plugin that asks a registry while it is imported sees what is there so far,
+        # while other threads wait until all is there.
+        if _loaded or _loading:
             return
-        _loaded = True
+        _loading = True
         strict = os.environ.get(STRICT_VARIABLE, "") not in ("", "0")
         try:
-            _register(lambda: import_module("biot_bd.builtin_plugin"), BUILTIN, version("biot-bd"))
+            _register(lambda: import_module("biot_bd.builtin_plugin"), BUILTIN, version("biot-bd"), "biot-bd")
             for point in sorted(entry_points(group=PLUGINS_GROUP), key=lambda p: p.name):
                 _load_entry_point(point, strict)
+            _loaded = True
         except BaseException:
-            _loaded = False
             _forget_plugins()
             raise
+        finally:
+            _loading = False
 
 
-def _load_entry_point(point: Any, strict: bool) -> None:
-    release = f"{point.dist.name} {point.dist.version}" if point.dist else None
-    if point.name in _plugins:
-        same = _plugins[point.name].version == release
-        if not same:
-            message = (
-                f"plugin {point.name!r} of {release} was skipped: {_plugins[point.name].version} has that name already"
-            )
+def _load_entry_point(point: EntryPoint, strict: bool) -> None:
+    plugin = _Plugin(point.name, point.dist and point.dist.version, point.dist and point.dist.name)
+    known = _plugins.get(point.name)
+    if known is not None:
+        # One distribution may be found twice, once for each time its folder stands on the path.
+        if known.release != plugin.release:
+            message = f"plugin {point.name!r} of {plugin.release} was skipped: {known.release} has that name already"
             if strict:
                 raise PluginError(message)
+            _plugins[f"{point.name} ({plugin.release})"] = replace(plugin, error=message)
             warnings.warn(message, stacklevel=5)
         return
     try:
-        _register(point.load, point.name, release)
+        _register(point.load, point.name, plugin.version, plugin.distribution)
     except (Exception, SystemExit) as error:
         if strict:
-            raise
-        warnings.warn(f"plugin {point.name!r} ({release}) was skipped: {type(error).__name__}: {error}", stacklevel=5)
+            raise PluginError(f"plugin {point.name!r} ({plugin.release}): {type(error).__name__}: {error}") from error
+        warnings.warn(
+            f"plugin {point.name!r} ({plugin.release}) was skipped: {type(error).__name__}: {error}", stacklevel=5
+        )
 
 
 def _forget_plugins() -> None:

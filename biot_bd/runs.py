@@ -38,7 +38,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary.is_dir() and path.is_dir():
             old = temporary.with_name(temporary.name + ".old")
             os.replace(path, old)
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                os.replace(old, path)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(temporary, path)
@@ -66,7 +70,10 @@ def to_jsonable(value: Any) -> Any:
         A value has no faithful JSON form.
     """
     if isinstance(value, dict):
-        return {str(k): to_jsonable(v) for k, v in value.items()}
+        texts = {str(k): to_jsonable(v) for k, v in value.items()}
+        if len(texts) < len(value):
+            raise TypeError(f"keys that are the same text in JSON: {sorted(map(repr, value))}")
+        return texts
     if isinstance(value, (list, tuple)):
         return [to_jsonable(v) for v in value]
     if isinstance(value, (set, frozenset)):
@@ -97,10 +104,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     ValueError
         The file is not JSON; the message names it.
     """
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not UTF-8
         raise ValueError(f"{path}: not valid JSON ({error}); delete it and run the command again") from error
 
 

@@ -1,1 +1,1 @@
-"""TODO owner."""
+"""Signal steps: montage, resampling, filters, scaling, as scikit-learn transformers over windows."""

@@ -1,0 +1,281 @@
+"""The command line ``biot-bd``: finds commands by entry point, loads one when it is used.
+
+A command is an entry point of the group ``biot_bd.commands``: a function with Typer's annotations, or a
+``typer.Typer`` with sub-commands.  ``--help`` lists them without importing any, so it answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+from biot_bd import __version__
+from biot_bd.registry import COMMANDS_GROUP, PluginError
+
+__all__ = ["DEBUG_VARIABLE", "SUMMARIES", "Command", "app", "find_commands", "main"]
+
+PROGRAM = "biot-bd"
+DISTRIBUTION = "biot-bd"
+DEBUG_VARIABLE = "BIOT_BD_DEBUG"
+
+# Here, because reading them from the commands would import the commands.
+SUMMARIES = {
+    "demo": "Generate recordings, train and score a small BIOT on them, write the report.",
+    "datasets": "List, describe and download data sets.",
+    "prepare": "Turn recordings into harmonised, labelled windows on disk.",
+    "cv": "Cross-validate a pipeline by person and write a run folder.",
+    "train": "Fit a pipeline on all persons and save it.",
+    "explain": "Explain a model's decisions on chosen windows.",
+    "report": "Write the HTML report of a run folder.",
+    "bench": "Measure speed and memory on this machine.",
+    "plugins": "List the plugins, what they register and which of them failed.",
+}
+
+# What bad input, data or files raise; anything else is a fault of the program.
+EXPECTED = (ValueError, OSError, LookupError, RuntimeError, ImportError, MemoryError)
+NUMPYDOC_SECTION = re.compile(r"^\w[\w ]*\n-{3,}\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that was found but not imported.
+
+    Parameters
+    ----------
+    point : importlib.metadata.EntryPoint
+        Where its code is.
+    shadowed : tuple of str
+        Distributions that offer a command of the same name and are not heard.
+    """
+
+    point: EntryPoint
+    shadowed: tuple[str, ...] = ()
+
+    @property
+    def distribution(self) -> str:
+        """Name of the installed distribution that brings the command."""
+        return self.point.dist.name if self.point.dist else "unknown distribution"
+
+    @property
+    def summary(self) -> str:
+        """One line for ``--help``, without importing the command."""
+        if self.distribution == DISTRIBUTION and self.point.name in SUMMARIES:
+            return SUMMARIES[self.point.name]
+        return f"Command of {self.distribution}."
+
+    def load(self) -> Any:
+        """Import the command and return it as Typer runs it.
+
+        Raises
+        ------
+        PluginError
+            Its code cannot be imported, or is neither a function nor a ``typer.Typer``.
+        """
+        try:
+            return _as_command(self.point.name, self.point.load())
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"this command of {self.distribution} cannot be loaded from {self.point.value!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def find_commands() -> dict[str, Command]:
+    """Return the installed commands by name, our own first; imports none of them."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in sorted(entry_points(group=COMMANDS_GROUP), key=_rank):
+        same = found.setdefault(point.name, [])
+        # One distribution may be found twice, once for each time its folder stands on the path.
+        if not any(_owner(point) == _owner(other) for other in same):
+            same.append(point)
+    return {name: Command(first, tuple(map(_owner, rest))) for name, (first, *rest) in found.items()}
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown distribution"
+
+
+def _rank(point: EntryPoint) -> tuple[bool, int, str, str]:
+    known = list(SUMMARIES)
+    order = known.index(point.name) if point.name in known else len(known)
+    return _owner(point) != DISTRIBUTION, order, point.name, _owner(point)
+
+
+def _as_command(name: str, value: Any) -> Any:
+    parent = typer.Typer(add_completion=False, rich_markup_mode=None)
+    # Without a callback, Typer would run a single command under its parent's name.
+    parent.callback()(lambda: None)
+    if isinstance(value, typer.Typer):
+        parent.add_typer(value, name=name)
+    elif callable(value):
+        parent.command(name, help=_help_of(value))(value)
+    else:
+        raise TypeError(f"a command is a function or a typer.Typer, not {type(value).__name__}")
+    return typer.main.get_group(parent).commands[name]
+
+
+def _help_of(function: Any) -> str | None:
+    """Return the docstring without its numpydoc sections, which repeat what the options say."""
+    text = inspect.getdoc(function)
+    if not text:
+        return None
+    section = NUMPYDOC_SECTION.search(text)
+    return (text[: section.start()] if section else text).strip()
+
+
+class _LazyGroup(TyperGroup):
+    """Lists commands from their entry points and loads the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.found = find_commands()
+        for name, command in self.found.items():
+            self.commands[name] = TyperCommand(
+                name, help=command.summary, short_help=command.summary, rich_markup_mode=None
+            )
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in self.found:
+            ctx.meta["biot_bd.command"] = name
+            _now.append(name)
+            command = self.found[name].load()
+            for other in self.found[name].shadowed:
+                warnings.warn(f"command {name!r} of {other} is not used: {self.found[name].distribution} has that name")
+        return name, command, rest
+
+    def invoke(self, ctx: Any) -> None:
+        # A command's return value is no exit status.
+        try:
+            super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+_now: list[str] = []  # the command being run, for its error line
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    name=PROGRAM,
+    help="From raw EEG files to a trained, honestly scored, explained seizure detector.",
+    epilog="biot-bd COMMAND --help says more. Exit status: 0 done, 1 failed, 2 bad arguments.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _set_debug(wanted: bool) -> None:
+    if wanted:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", callback=_set_debug, is_eager=True, help=f"Show tracebacks (as {DEBUG_VARIABLE}=1 does)."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Arguments after the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted.
+    """
+    _now.clear()
+    debug_before = os.environ.get(DEBUG_VARIABLE)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            command = typer.main.get_command(app)
+            status = command.main(args=args, prog_name=PROGRAM, standalone_mode=False)
+            return status if isinstance(status, int) else 0
+        except typer.Abort:
+            return _fail("stopped", 1)
+        except KeyboardInterrupt:
+            return 130
+        except SystemExit as error:
+            return _status_of(error)
+        except Exception as error:
+            return _report(error)
+        finally:
+            if debug_before is None:
+                os.environ.pop(DEBUG_VARIABLE, None)
+
+
+def _report(error: Exception) -> int:
+    """Write ``error`` to stderr in one line, with its traceback when debugging."""
+    if type(error).__name__.startswith("NoArgsIsHelp"):  # the help is its message
+        print(error, file=sys.stderr)
+        return 2
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # Typer's or Click's own errors
+        path = getattr(getattr(error, "ctx", None), "command_path", None)
+        hint = f" (see: {path} --help)" if path and error.exit_code == 2 else ""
+        return _fail(f"{error.format_message()}{hint}", error.exit_code, path)
+    if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+        traceback.print_exception(error)
+    if isinstance(error, EXPECTED) and not isinstance(error, RecursionError):
+        message = str(error)
+        return _fail(message if message and type(error) is not KeyError else f"{type(error).__name__}: {error}", 1)
+    return _fail(
+        f"{type(error).__name__}: {error}; this is a bug, please report it with what {DEBUG_VARIABLE}=1 shows", 1
+    )
+
+
+def _fail(message: str, status: int, path: str | None = None) -> int:
+    where = path or " ".join([PROGRAM, *_now])
+    print(f"{where}: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _status_of(stop: SystemExit) -> int:
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    return _fail(str(stop.code), 1)
+
+
+def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    print(f"{PROGRAM}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""``biot-bd cv``: cross-validation by person, with a run folder and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def cv(
+    folder: Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")],
+    run: Annotated[Path, typer.Option("--output", "-o", help="Run folder; one that was interrupted is finished.")],
+    split: Annotated[
+        str,
+        typer.Option(
+            "--cv", help="person-loo, person-kfold-N, stratified-person-kfold-N, biot-paper or biot-code (N a number)."
+        ),
+    ] = "person-loo",
+    model: Annotated[str, typer.Option(help="Registered model.")] = "biot",
+    loss: Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs a fold.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows a batch.", min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", min=0)] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better validation score before training stops.", min=1)
+    ] = None,
+    scoring: Annotated[
+        list[str] | None,
+        typer.Option(help="Registered metric; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."),
+    ] = None,
+    threshold: Annotated[
+        str, typer.Option(help="balanced-accuracy or matched-prevalence on validation, or a number.")
+    ] = "balanced-accuracy",
+    valid_fraction: Annotated[
+        float, typer.Option(help="Share of the training persons that validate; 0 for fixed epochs.", min=0, max=0.9)
+    ] = 0.25,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of every fold.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Folds computed at once.")] = 1,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
+) -> None:
+    """Train and score a pipeline on persons that it has not seen, and write the report."""
+    from rich.console import Console
+
+    from biot_bd.commands._pipelines import (
+        build_pipeline,
+        describe_model,
+        number_or_name,
+        open_windows,
+        parse_assignments,
+        print_json,
+    )
+    from biot_bd.evaluation import cross_validate
+    from biot_bd.report import write_report
+
+    windows = open_windows(folder)
+    params = parse_assignments(param)
+    pipeline = build_pipeline(
+        windows,
+        model=model,
+        loss=loss,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        patience=patience,
+        params=params,
+    )
+    options: dict[str, Any] = {"scoring": tuple(scoring)} if scoring else {}
+    result = cross_validate(
+        pipeline,
+        windows,
+        folder=run,
+        cv=split,
+        threshold=number_or_name(threshold),
+        valid_fraction=valid_fraction,
+        n_jobs=jobs,
+        random_state=seed,
+        title=f"{describe_model(model, params)} on {folder.name}, {split}",
+        **options,
+    )
+    report = write_report(run)
+    if json:
+        print_json({**result.metrics, "notes": result.notes, "folder": run, "report": report})
+        return
+    console = Console()
+    console.print(result)
+    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"curves: tensorboard --logdir {run / 'tensorboard'}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,86 @@
+"""``biot-bd plugins``: what is plugged in, and what failed."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from biot_bd.cli import DISTRIBUTION, Command, find_commands
+from biot_bd.registry import PluginError, list_plugins
+
+
+def plugins(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
+) -> None:
+    """List the plugins: name, version, what each registers, and its error where it failed.
+
+    Plugins are found through the entry-point groups biot_bd and biot_bd.commands.
+    One that fails is left out and the rest goes on; with BIOT_BD_STRICT_PLUGINS=1 it stops the program.
+    """
+    rows = collect()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    else:
+        _print_table(rows)
+
+
+def collect() -> list[dict[str, Any]]:
+    """Return one entry a plugin, as :func:`biot_bd.registry.list_plugins`, with the commands each brings.
+
+    Returns
+    -------
+    list of dict
+        A distribution that brings commands and no plugin has an entry of its own.  Commands of others are
+        imported to find out whether they load; ours are not.
+    """
+    rows = list_plugins()
+    by_distribution = {row["distribution"]: row for row in reversed(rows) if row["distribution"]}
+    for name, command in find_commands().items():
+        row = by_distribution.get(command.distribution)
+        if row is None:
+            row = by_distribution[command.distribution] = _row(command)
+            rows.append(row)
+        error = _error_of(command)
+        if error is None:
+            row["registers"].setdefault("commands", []).append(name)
+        else:
+            row["error"] = "; ".join(filter(None, [row["error"], f"command {name!r}: {error}"]))
+    return rows
+
+
+def _row(command: Command) -> dict[str, Any]:
+    version = command.point.dist.version if command.point.dist else None
+    return {
+        "name": command.distribution,
+        "version": version,
+        "distribution": command.distribution,
+        "registers": {},
+        "error": None,
+    }
+
+
+def _error_of(command: Command) -> str | None:
+    if command.distribution == DISTRIBUTION:
+        return None
+    try:
+        command.load()
+    except PluginError as error:
+        return str(error)
+    return None
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("plugin", "version", "registers", show_lines=True)
+    for row in rows:
+        lines = [f"{kind}: {', '.join(sorted(names))}" for kind, names in row["registers"].items()]
+        registers = Text("\n".join(lines))
+        if row["error"]:
+            registers.append(("\n" if lines else "") + f"failed: {row['error']}", style="red")
+        table.add_row(Text(row["name"]), Text(row["version"] or "?"), registers)
+    Console().print(table)

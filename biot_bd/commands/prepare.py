@@ -1,0 +1,127 @@
+"""``biot-bd prepare``: recordings to harmonised, labelled windows on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="Data set by name, e.g. chb-mit (see `biot-bd datasets`).")],
+    root: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the windows.")],
+    montage: Annotated[str, typer.Option(help="Registered montage to map every recording to.")] = "biot-16",
+    sfreq: Annotated[float, typer.Option(help="Sampling rate of the windows, in Hz.", min=1)] = 200.0,
+    window: Annotated[float, typer.Option(help="Length of a window, in seconds.", min=0.1)] = 10.0,
+    stride: Annotated[float, typer.Option(help="Start-to-start distance of windows, in seconds.", min=0.01)] = 5.0,
+    labels: Annotated[str, typer.Option(help="Registered label rule.")] = "overlap",
+    on_missing: Annotated[
+        str, typer.Option(help="Channels that a recording lacks: raise, drop, interpolate.")
+    ] = "raise",
+    on_bad: Annotated[str, typer.Option(help="Flat or broken channels: raise, warn, drop.")] = "drop",
+    resample: Annotated[str, typer.Option(help="fft, polyphase or fft-window (the published way).")] = "fft",
+    dtype: Annotated[str, typer.Option(help="int16 or float32.")] = "int16",
+    jobs: Annotated[int, typer.Option(help="Recordings prepared at once; -1 for one a processor.")] = 1,
+    on_error: Annotated[str, typer.Option(help="A recording that fails: raise, or skip and list it.")] = "raise",
+    subjects: Annotated[
+        list[str] | None, typer.Option(help="Only these subjects, as the data set names them; may be repeated.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the data set's reader (values as JSON); may be repeated.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
+) -> None:
+    """Map, resample, cut and label recordings; a second call does only what is missing."""
+    import json as json_module
+
+    from rich.console import Console
+
+    from biot_bd.commands._pipelines import parse_assignments
+    from biot_bd.datasets import load_dataset
+    from biot_bd.windows import prepare as prepare_windows
+
+    options = parse_assignments(option, "--option")
+    if subjects:
+        if "subjects" in options:
+            raise ValueError("--option subjects: give the subjects with --subjects")
+        options["subjects"] = list(subjects)
+    recordings = load_dataset(dataset, root, **options)
+    windows = prepare_windows(
+        recordings,
+        folder,
+        montage=montage,
+        sfreq=sfreq,
+        window_s=window,
+        stride_s=stride,
+        labels=labels,
+        on_missing=on_missing,
+        on_bad=on_bad,
+        resample=resample,
+        dtype=dtype,
+        n_jobs=jobs,
+        on_error=on_error,
+    )
+    facts = _facts(dataset, folder, recordings, windows)
+    if json:
+        typer.echo(json_module.dumps(facts, indent=1))
+        return
+    _show(Console(), facts)
+
+
+def _facts(dataset: str, folder: Path, recordings: Any, windows: Any) -> dict[str, Any]:
+    """Gather what ``--json`` prints."""
+    from biot_bd.runs import read_json, to_jsonable
+
+    counts = windows.metadata.groupby("person")["label"].agg(["size", "sum"])
+    persons = {str(p): {"n_windows": int(r["size"]), "n_seizure_windows": int(r["sum"])} for p, r in counts.iterrows()}
+    outcomes = getattr(recordings, "outcomes", None)
+    other = [] if outcomes is None else outcomes[outcomes["outcome"] != "loaded"].to_dict("records")
+    prepared = _prepared(read_json(folder / "manifest.json"))
+    return to_jsonable(
+        {
+            "dataset": dataset,
+            "folder": folder,
+            "generated": bool(windows.generated),
+            "label_rule": windows.label_rule,
+            "shape": list(windows.shape),
+            "ch_names": list(windows.ch_names),
+            "sfreq": windows.sfreq,
+            "n_windows": len(windows),
+            "n_seizure_windows": int(windows.y.sum()),
+            "persons": persons,
+            "recordings_not_loaded": other,
+            "recordings_not_prepared": prepared,
+        }
+    )
+
+
+def _prepared(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the recordings of the manifest that did not become windows."""
+    entries = manifest.get("recordings", [])
+    if isinstance(entries, dict):
+        entries = [{"recording": name, **entry} for name, entry in entries.items()]
+    good = ("prepared", "loaded", "ok")
+    return [
+        {"recording": entry.get("recording"), "outcome": entry.get("outcome"), "detail": entry.get("detail")}
+        for entry in entries
+        if entry.get("outcome") not in good
+    ]
+
+
+def _show(console: Any, facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    generated = " (generated data)" if facts["generated"] else ""
+    table = Table(title=f"{facts['dataset']}{generated}, label rule {facts['label_rule']}", title_justify="left")
+    for name in ("person", "windows", "seizure", "prevalence"):
+        table.add_column(name, justify="left" if name == "person" else "right")
+    for person, count in facts["persons"].items():
+        n, positive = count["n_windows"], count["n_seizure_windows"]
+        table.add_row(person, f"{n:,}", f"{positive:,}", f"{positive / n:.3f}")
+    console.print(table)
+    for what in ("recordings_not_loaded", "recordings_not_prepared"):
+        for entry in facts[what]:
+            console.print(f"- {entry['recording']}: {entry['outcome']}: {entry['detail'] or ''}", markup=False)
+    console.print(f"windows: {facts['folder']}", markup=False, highlight=False, soft_wrap=True)

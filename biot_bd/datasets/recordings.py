@@ -1,0 +1,403 @@
+"""What all loaders share: opening EDF lazily, seizures as annotations, outcomes, the finished data set."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mne
+import pandas as pd
+from braindecode.datasets import BaseConcatDataset, RawDataset
+
+__all__ = [
+    "OUTCOME_COLUMNS",
+    "Outcomes",
+    "RecordingError",
+    "adapt_dataset",
+    "check_choice",
+    "count_edf_records",
+    "describe_dataset",
+    "make_dataset",
+    "open_edf",
+    "seizures_of",
+    "set_seizures",
+]
+
+OUTCOME_COLUMNS = ["recording", "outcome", "detail"]
+SEIZURE = "sz"
+_READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
+
+
+class RecordingError(ValueError):
+    """A recording cannot be used as its source describes it.
+
+    Parameters
+    ----------
+    outcome : str
+        The word for it in ``dataset.outcomes``, e.g. ``"unreadable"``.
+    message : str
+        Names the file, what was expected, what was found.
+    """
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+@dataclass
+class Outcomes:
+    """Collects what became of every recording that a source mentions.
+
+    Parameters
+    ----------
+    source : str
+        Name of the data set, for messages.
+    """
+
+    source: str
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, recording: str, outcome: str, detail: str = "") -> None:
+        """Note one recording."""
+        self.rows.append((recording, outcome, detail))
+
+    def add_error(self, recording: str, error: RecordingError, on_error: str) -> None:
+        """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``."""
+        if on_error == "raise":
+            raise error
+        self.add(recording, error.outcome, str(error))
+
+    def of(self, outcome: str) -> list[str]:
+        """Return the recordings with that outcome."""
+        return [name for name, found, _ in self.rows if found == outcome]
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table ``recording``, ``outcome``, ``detail``."""
+        return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
+
+    def warn(self, outcome: str, what: str, stacklevel: int = 4) -> None:
+        """Warn once, with the number and the first names, where an outcome occurred."""
+        names = self.of(outcome)
+        if names:
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            warnings.warn(
+                f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
+                stacklevel=stacklevel,
+            )
+
+
+def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise a ValueError where an option is not one of its choices."""
+    if value not in choices:
+        raise ValueError(f"{option}={value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def count_edf_records(path: str | Path) -> tuple[int, int]:
+    """Count the data records of an EDF or BDF file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    declared : int
+        What the header says, -1 where the recorder never wrote it.
+    present : int
+        Whole records that the file's size holds.
+
+    Raises
+    ------
+    RecordingError
+        The header is not that of an EDF or BDF file.
+
+    References
+    ----------
+    https://www.edfplus.info/specs/edf.html
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+            n_signals = int(head[252:256])
+            signals = file.read(256 * n_signals)
+        samples = signals[216 * n_signals : 224 * n_signals]
+        per_record = sum(int(samples[i : i + 8]) for i in range(0, 8 * n_signals, 8))
+        sample_bytes = 3 if head[0] == 0xFF else 2
+        return int(head[236:244]), (path.stat().st_size - int(head[184:192])) // (sample_bytes * per_record)
+    except (ValueError, IndexError, ZeroDivisionError, OSError) as error:
+        raise RecordingError(
+            "unreadable", f"{path}: the header is not that of an EDF or BDF file ({type(error).__name__}: {error})"
+        ) from error
+
+
+def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
+    """Open an EDF or BDF file without reading its samples, and without MNE's warnings of repeated names.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; the ending may be in capitals.
+    allow_truncated : bool, default=False
+        Accept a file that holds fewer records than its header declares.
+
+    Returns
+    -------
+    mne.io.BaseRaw
+        Lazy, in volts.
+
+    Raises
+    ------
+    RecordingError
+        The file is not EDF or BDF, is damaged, empty, or shorter than its header says.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _READERS:
+        raise RecordingError("unreadable", f"{path}: expected a file ending in .edf or .bdf")
+    declared, present = count_edf_records(path)
+    if present == 0:
+        raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {declared} records)")
+    if present < declared and not allow_truncated:
+        raise RecordingError(
+            "unreadable",
+            f"{path}: incomplete: the header declares {declared} records, the file holds {present}; copy or download it again",
+        )
+    read = _READERS[path.suffix.lower()]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # repeated labels (T8-P8) are expected
+            try:
+                return read(path, preload=False, verbose="ERROR")
+            except UnicodeDecodeError:
+                return read(path, preload=False, verbose="ERROR", encoding="latin1")
+    except Exception as error:  # MNE fails in many ways on damaged files
+        raise RecordingError("unreadable", f"{path}: MNE cannot read it ({type(error).__name__}: {error})") from error
+
+
+def set_seizures(
+    raw: mne.io.BaseRaw,
+    seizures: Iterable[tuple[float, float]],
+    *,
+    where: str,
+    kinds: Sequence[str] | None = None,
+    slack_s: float = 0.0,
+) -> None:
+    """Make ``seizures`` the seizure annotations of ``raw``; other annotations stay.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Changed in place.
+    seizures : iterable of (float, float)
+        Onset and offset in seconds from the recording's start.
+    where : str
+        Names the recording and the source of the annotations, for messages.
+    kinds : sequence of str, optional
+        Description of each seizure, beginning with ``sz``; all ``"sz"`` by default.
+    slack_s : float, default=0
+        An offset may pass the end by less than this (annotations rounded to seconds); it is set to the end.
+
+    Raises
+    ------
+    RecordingError
+        ``bad-annotation``: a seizure has no length, or is not inside the recording.
+    """
+    seizures = list(seizures)
+    kinds = [SEIZURE] * len(seizures) if kinds is None else list(kinds)
+    duration_s = raw.n_times / raw.info["sfreq"]
+    checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
+    others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
+    added = mne.Annotations(
+        [onset for onset, _ in checked],
+        [offset - onset for onset, offset in checked],
+        kinds,
+        orig_time=raw.annotations.orig_time,
+    )
+    raw.set_annotations(raw.annotations[others] + added, verbose="ERROR")
+
+
+def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: float, where: str) -> tuple[float, float]:
+    event = f"{where}: seizure from {onset:g} s to {offset:g} s"
+    if not (math.isfinite(onset) and math.isfinite(offset)) or offset <= onset:
+        raise RecordingError("bad-annotation", f"{event} does not end after it begins; correct the annotation")
+    # A hundredth of a second is what SzCORE tables resolve.
+    slack_s = max(slack_s, 0.011)
+    if onset < 0 or onset >= duration_s or offset >= duration_s + slack_s:
+        raise RecordingError(
+            "bad-annotation",
+            f"{event} is not inside the recording of {duration_s:g} s; the file is cut short or the annotation belongs to another file",
+        )
+    return onset, min(offset, duration_s)
+
+
+def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:
+    """Join recordings into a data set with ``outcomes`` and ``generated``.
+
+    Parameters
+    ----------
+    parts : list of RawDataset
+        The recordings that could be loaded.
+    outcomes : pandas.DataFrame
+        ``recording``, ``outcome``, ``detail``, one row for every recording the source mentions.
+    generated : bool, default=False
+        Whether the signals were made by a program.
+
+    Returns
+    -------
+    BaseConcatDataset
+
+    Raises
+    ------
+    ValueError
+        There is no recording at all, or two have one name.
+    """
+    if not parts:
+        counts = ", ".join(f"{n} {what}" for what, n in outcomes["outcome"].value_counts().items())
+        first = "" if outcomes.empty else f"; the first: {outcomes['recording'].iloc[0]}: {outcomes['detail'].iloc[0]}"
+        raise ValueError(f"no recording could be loaded ({counts or 'the source mentions none'}){first}")
+    names = pd.Series([part.description["recording"] for part in parts])
+    if names.duplicated().any():
+        raise ValueError(f"recordings share a name: {', '.join(sorted(names[names.duplicated()].unique()))}")
+    dataset = BaseConcatDataset(parts)
+    dataset.outcomes = outcomes.reset_index(drop=True)
+    dataset.generated = generated
+    return dataset
+
+
+def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
+    """Return (onset_s, offset_s) of the annotations that begin with ``sz``, from the recording's start."""
+    start = raw.first_time if raw.annotations.orig_time is not None else 0.0
+    return [
+        (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))
+        for a in raw.annotations
+        if a["description"].startswith(SEIZURE)
+    ]
+
+
+def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
+    """Say how much there is of each person.
+
+    Parameters
+    ----------
+    dataset : BaseConcatDataset
+        As a loader returns it; no samples are read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``person``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a person, sorted.
+        Seizures that overlap in time count once in ``seizure_s``.
+    """
+    rows = []
+    for part in dataset.datasets:
+        found = seizures_of(part.raw)
+        rows.append(
+            {
+                "person": part.description["subject"],
+                "recordings": 1,
+                "hours": part.raw.n_times / part.raw.info["sfreq"] / 3600,
+                "seizures": len(found),
+                "seizure_s": _union_s(found),
+            }
+        )
+    return pd.DataFrame(rows).groupby("person", sort=True).sum().reset_index()
+
+
+def _union_s(intervals: Iterable[tuple[float, float]]) -> float:
+    total, end = 0.0, -math.inf
+    for onset, offset in sorted(intervals):
+        total += max(0.0, offset - max(onset, end))
+        end = max(end, offset)
+    return total
+
+
+def adapt_dataset(
+    dataset: BaseConcatDataset,
+    *,
+    subject: str | Callable[[pd.Series], str],
+    seizure: str | Collection[str] | Callable[[str], bool],
+    recording: str | Callable[[pd.Series], str] | None = None,
+    namespace: str | None = None,
+    generated: bool = False,
+) -> BaseConcatDataset:
+    """Give another braindecode data set what this package needs: persons, recording names, seizure annotations.
+
+    Parameters
+    ----------
+    dataset : BaseConcatDataset of RawDataset
+        Not changed.
+    subject : str or callable
+        Column of the description that holds the person, or a function of the description.
+    seizure : str, collection of str, or callable
+        The annotation descriptions that mean a seizure, or a function that says so.  They are renamed to begin with
+        ``sz``; other annotations that begin so lose it.
+    recording : str or callable, optional
+        Column, or function of the description, for the unique name; numbered by person when omitted.
+    namespace : str, optional
+        Put before the person, as in ``"tuh/0001"``; needed where the persons have none.
+    generated : bool, default=False
+        Whether the signals were made by a program.
+
+    Returns
+    -------
+    BaseConcatDataset
+        New recordings, lazy where the old ones are.
+
+    Raises
+    ------
+    TypeError
+        A part is not a recording (``RawDataset``).
+    ValueError
+        A person or a name is missing or not unique.
+    """
+    is_seizure = _seizure_rule(seizure)
+    parts, counts = [], dict[str, int]()
+    for index, old in enumerate(dataset.datasets):
+        if not isinstance(old, RawDataset):
+            raise TypeError(
+                f"part {index} is a {type(old).__name__}; adapt_dataset takes recordings (RawDataset), before windows are cut"
+            )
+        description = pd.Series(dtype=object) if old.description is None else old.description.copy()
+        person = _field(description, subject, "subject", index)
+        person = f"{namespace}/{person}" if namespace else person
+        if "/" not in person:
+            raise ValueError(f"part {index}: the person {person!r} has no name space; give namespace=, e.g. 'tuh'")
+        counts[person] = counts.get(person, 0) + 1
+        numbered = f"{person.replace('/', '_')}_{counts[person]:03d}"
+        name = numbered if recording is None else _field(description, recording, "recording", index)
+        fields = {"session": "", "run": "", **description.to_dict(), "subject": person, "recording": name}
+        raw = old.raw.copy()
+        raw.annotations.description = [_renamed(str(text), is_seizure) for text in raw.annotations.description]
+        parts.append(RawDataset(raw, fields))
+    rows = [(part.description["recording"], "loaded", "") for part in parts]
+    return make_dataset(parts, pd.DataFrame(rows, columns=OUTCOME_COLUMNS), generated=generated)
+
+
+def _seizure_rule(seizure: str | Collection[str] | Callable[[str], bool]) -> Callable[[str], bool]:
+    if callable(seizure):
+        return seizure
+    names = {seizure} if isinstance(seizure, str) else set(seizure)
+    return names.__contains__
+
+
+def _renamed(text: str, is_seizure: Callable[[str], bool]) -> str:
+    if is_seizure(text):
+        return text if text.startswith(SEIZURE) else SEIZURE
+    return f"other: {text}" if text.startswith(SEIZURE) else text
+
+
+def _field(description: pd.Series, how: str | Callable[[pd.Series], str], what: str, index: int) -> str:
+    if callable(how):
+        value: Any = how(description)
+    elif how in description:
+        value = description[how]
+    else:
+        raise ValueError(f"part {index}: {what}={how!r} is not in the description, which has {list(description.index)}")
+    if value is None or pd.isna(value) or str(value) == "":
+        raise ValueError(f"part {index}: {what} is {value!r}; expected a text")
+    return str(value)

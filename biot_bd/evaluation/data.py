@@ -1,0 +1,177 @@
+"""What cross-validation needs to know of its data, the same for ``Windows``, arrays and Epochs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from biot_bd.windows import Windows
+
+__all__ = ["Data", "as_data"]
+
+MIN_PERSONS = 5
+MIN_HOURS = 1.0
+"""Below either, scores say how the way to them works and nothing else."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Windows with labels and persons.
+
+    Attributes
+    ----------
+    X : Windows, ndarray of shape (n, n_chans, n_times) or mne.Epochs
+        Whatever the pipeline takes, indexable by an array of rows.
+    y : ndarray of shape (n,), int64
+        0 or 1.
+    persons : ndarray of shape (n,), str objects
+    table : pandas.DataFrame
+        Columns ``recording`` (None where unknown), ``person``, ``start_s`` and ``stop_s`` (null where unknown).
+    facts : dict
+        The ``data`` entry of ``run.json``.
+    """
+
+    X: Any
+    y: np.ndarray
+    persons: np.ndarray
+    table: pd.DataFrame
+    facts: dict[str, Any]
+
+    @property
+    def recordings(self) -> np.ndarray | None:
+        """Recording of each window, or None where the data does not say."""
+        return self.table["recording"].to_numpy() if isinstance(self.X, Windows) else None
+
+    def not_a_result(self) -> str | None:
+        """Say why no score on this data is a result, or return None."""
+        reasons = []
+        if self.facts["generated"]:
+            reasons.append("generated data")
+        if len(self.facts["persons"]) < MIN_PERSONS:
+            reasons.append(f"only {len(self.facts['persons'])} persons")
+        hours = self.facts["hours"]
+        if hours is not None and hours < MIN_HOURS:
+            reasons.append(f"only {hours * 60:.1f} min of EEG")
+        return ", ".join(reasons) or None
+
+
+def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
+    """Check and describe the data of a cross-validation.
+
+    Parameters
+    ----------
+    X : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
+    y : array of shape (n,), optional
+        Labels, 0 (background) or 1 (seizure); those of the ``Windows`` by default.
+    groups : array of shape (n,), optional
+        Person of each window; those of the ``Windows`` by default.
+
+    Returns
+    -------
+    Data
+
+    Raises
+    ------
+    ValueError
+        Labels or persons are missing, of another length, or not what is expected.
+    """
+    is_windows = isinstance(X, Windows)
+    if not is_windows and not hasattr(X, "__getitem__"):
+        raise ValueError(f"cross-validation takes Windows, an array or Epochs, not {type(X).__name__}")
+    if isinstance(X, (list, tuple)):
+        X = np.asarray(X)
+    y = X.y if y is None and is_windows else y
+    groups = X.groups if groups is None and is_windows else groups
+    for name, value in (("y", y), ("groups", groups)):
+        if value is None:
+            raise ValueError(
+                f"{type(X).__name__} do not say their {'labels' if name == 'y' else 'persons'}: pass {name}="
+            )
+        if np.ndim(value) != 1 or len(value) != len(X):
+            raise ValueError(
+                f"{name} must have one entry a window: {len(X)} windows, {name} of shape {np.shape(value)}"
+            )
+    labels, persons = _labels(y), _persons(groups)
+    table = _table(X, persons) if is_windows else _empty_table(persons)
+    return Data(X, labels, persons, table, _facts(X, labels, persons, table))
+
+
+def _labels(y: Any) -> np.ndarray:
+    y = np.asarray(y)
+    found = sorted(set(np.unique(y).tolist()), key=str)
+    if not set(found) <= {0, 1}:
+        raise ValueError(f"labels must be 0 (background) and 1 (seizure), found {found[:6]}")
+    return y.astype(np.int64)
+
+
+def _persons(groups: Any) -> np.ndarray:
+    groups = np.asarray(groups)
+    nameless = pd.isna(groups) | (groups.astype(str) == "")
+    if nameless.any():
+        raise ValueError(
+            f"{int(nameless.sum())} windows have no person (first: window {int(np.argmax(nameless))}); name one for each"
+        )
+    return groups.astype(str).astype(object)
+
+
+def _table(X: Windows, persons: np.ndarray) -> pd.DataFrame:
+    table = X.metadata[["recording", "start_s", "stop_s"]].reset_index(drop=True)
+    table.insert(1, "person", persons)
+    return table
+
+
+def _empty_table(persons: np.ndarray) -> pd.DataFrame:
+    n = len(persons)
+    return pd.DataFrame(
+        {
+            "recording": pd.Series([None] * n, dtype=object),
+            "person": persons,
+            "start_s": np.full(n, np.nan),
+            "stop_s": np.full(n, np.nan),
+        }
+    )
+
+
+def _facts(X: Any, y: np.ndarray, persons: np.ndarray, table: pd.DataFrame) -> dict[str, Any]:
+    is_windows = isinstance(X, Windows)
+    by_person = pd.DataFrame({"n_windows": 1, "n_seizure_windows": y}).groupby(persons).sum()
+    hours = None
+    if is_windows:
+        spans = table.groupby("recording")[["start_s", "stop_s"]].agg({"start_s": "min", "stop_s": "max"})
+        hours = float((spans["stop_s"] - spans["start_s"]).sum() / 3600)
+    return {
+        "kind": "Windows" if is_windows else type(X).__name__,
+        "fingerprint": _fingerprint(X, y, persons, table),
+        "folder": str(X.folder) if is_windows and X.folder is not None else None,
+        "label_rule": X.label_rule if is_windows else None,
+        "generated": bool(X.generated) if is_windows else False,
+        "n_windows": len(y),
+        "n_seizure_windows": int(y.sum()),
+        "prevalence": float(y.mean()) if len(y) else None,
+        "hours": hours,
+        "ch_names": list(X.ch_names) if is_windows and X.ch_names is not None else None,
+        "sfreq": float(X.sfreq) if is_windows and X.sfreq is not None else None,
+        "persons": {
+            str(p): {"n_windows": int(row.n_windows), "n_seizure_windows": int(row.n_seizure_windows)}
+            for p, row in by_person.sort_index().iterrows()
+        },
+    }
+
+
+def _fingerprint(X: Any, y: np.ndarray, persons: np.ndarray, table: pd.DataFrame) -> str:
+    """Return 16 hexadecimal digits over the signals (or the store's own fingerprint), rows, labels and persons."""
+    digest = hashlib.sha256()
+    if isinstance(X, Windows):
+        digest.update(f"{X.fingerprint} {X.shape} {X.unit}".encode())
+        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    else:
+        signals = np.ascontiguousarray(X.get_data(copy=False) if hasattr(X, "get_data") else np.asarray(X))
+        digest.update(f"{signals.shape} {signals.dtype}".encode())
+        digest.update(signals.tobytes() if signals.dtype == object else memoryview(signals).cast("B"))
+    digest.update(y.tobytes())
+    digest.update("\n".join(persons).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,384 @@
+"""One fold: fit, choose the threshold on validation, save the model, score the test persons once."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sklearn
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
+
+from biot_bd.evaluation.data import Data
+from biot_bd.evaluation.identity import describe
+from biot_bd.evaluation.metrics import Metric
+from biot_bd.evaluation.splits import Fold, SplitError
+from biot_bd.evaluation.thresholds import choose_threshold
+from biot_bd.runs import atomic_path, read_json, write_json
+from biot_bd.training import BIOTClassifier, FixedPersons, log_test_metrics, save_pipeline
+
+__all__ = [
+    "PREDICTION_COLUMNS",
+    "FoldOutcome",
+    "FoldTask",
+    "configure",
+    "final_step",
+    "finished_fold",
+    "fit",
+    "fold_folder",
+    "probabilities",
+    "read_parquet",
+    "run_fold",
+    "score",
+    "typed",
+    "write_parquet",
+]
+
+PREDICTION_COLUMNS = (
+    "fold",
+    "part",
+    "window",
+    "recording",
+    "person",
+    "start_s",
+    "stop_s",
+    "y_true",
+    "proba",
+    "threshold",
+)
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """All that a fold needs, in this process or in a worker.
+
+    Attributes
+    ----------
+    pipeline : estimator
+        Cloned, never fitted itself.
+    data : Data
+    fold : Fold
+    metrics : tuple of Metric
+    threshold : str or float
+        Rule, see :func:`biot_bd.evaluation.thresholds.choose_threshold`.
+    fingerprint : str
+        Of the study; stored in ``fold.json``.
+    folder : Path or None
+        The run folder; None writes nothing.
+    threads : int or None
+        Threads of torch in the fold; None leaves them.
+    """
+
+    pipeline: Any
+    data: Data
+    fold: Fold
+    metrics: tuple[Metric, ...]
+    threshold: str | float
+    fingerprint: str
+    folder: Path | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class FoldOutcome:
+    """What a fold leaves: ``facts`` (the content of ``fold.json``) and its ``predictions``."""
+
+    facts: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def fold_folder(run: Path, index: int) -> Path:
+    """Return the folder of a fold in a run folder."""
+    return run / "folds" / f"{index:02d}"
+
+
+def finished_fold(run: Path, index: int, fingerprint: str) -> FoldOutcome | None:
+    """Read a fold that an earlier call finished, or return None.
+
+    Raises
+    ------
+    ValueError
+        ``fold.json`` is damaged, or belongs to another study.
+    """
+    folder = fold_folder(run, index)
+    if not (folder / "fold.json").is_file() or not (folder / "predictions.parquet").is_file():
+        return None
+    facts = read_json(folder / "fold.json")
+    if facts.get("fingerprint") != fingerprint:
+        raise ValueError(f"{folder}: belongs to another study ({facts.get('fingerprint')}); delete the run folder")
+    return FoldOutcome(facts, read_parquet(folder / "predictions.parquet"))
+
+
+def final_step(estimator: Any) -> tuple[str, Any]:
+    """Return the last estimator inside (nested) pipelines and the prefix of its parameters, e.g. ``"net__"``."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
+
+
+def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
+    """Clone a pipeline and give it the fold's seed and, for a ``BIOTClassifier``, its persons and folders.
+
+    Parameters
+    ----------
+    pipeline : estimator
+    fold : Fold
+    run : Path or None
+        The run folder; without one nothing is logged and there are no restart points.
+
+    Returns
+    -------
+    estimator
+        Not fitted.  Parameters named ``random_state`` that are None get the fold's seed; those of the
+        last-step ``BIOTClassifier`` always.
+    """
+    estimator = clone(pipeline)
+    prefix, last = final_step(estimator)
+    settings: dict[str, Any] = {
+        name: fold.seed
+        for name, value in estimator.get_params(deep=True).items()
+        if name.rpartition("__")[2] == "random_state" and value is None
+    }
+    if isinstance(last, BIOTClassifier):
+        settings[f"{prefix}random_state"] = fold.seed
+        settings[f"{prefix}train_split"] = FixedPersons(fold.valid) if fold.valid else None
+        settings[f"{prefix}log_dir"] = str(run / "tensorboard" / f"fold-{fold.index:02d}") if run else None
+        settings[f"{prefix}restart_dir"] = str(fold_folder(run, fold.index) / "restart") if run else None
+    return estimator.set_params(**settings)
+
+
+def fit(estimator: Any, X: Any, y: np.ndarray, persons: np.ndarray) -> Any:
+    """Fit, handing persons on to whoever splits inside (a ``BIOTClassifier`` or a search), routing on or off."""
+    prefix, last = final_step(estimator)
+    if not isinstance(last, (BIOTClassifier, BaseSearchCV)):
+        return estimator.fit(X, y)
+    if isinstance(last, BaseSearchCV):
+        _check_search(last, y, persons)
+    name = "groups" if sklearn.get_config()["enable_metadata_routing"] else f"{prefix}groups"
+    return estimator.fit(X, y, **{name: persons})
+
+
+def _check_search(search: Any, y: np.ndarray, persons: np.ndarray) -> None:
+    """Raise if the search would choose parameters on persons that it trains on."""
+    splitter = check_cv(search.cv, y, classifier=True)
+    for train, test in splitter.split(np.zeros((len(y), 1)), y, persons):
+        both = sorted(set(persons[train]) & set(persons[test]))
+        if both:
+            raise SplitError(
+                f"{type(search).__name__}(cv={search.cv!r}) puts {', '.join(both[:3])} in training and in testing; "
+                "give it a splitter by group, e.g. cv=GroupKFold(3)"
+            )
+
+
+def probabilities(estimator: Any, X: Any, where: str) -> np.ndarray:
+    """Return the probability of class 1 of each window, float64.
+
+    Parameters
+    ----------
+    estimator : fitted classifier
+    X : windows
+    where : str
+        Named in messages, e.g. ``"fold 3"``.
+
+    Raises
+    ------
+    ValueError
+        The estimator has no ``predict_proba``, does not know class 1, or its probabilities are not finite.
+    """
+    if len(X) == 0:
+        return np.zeros(0)
+    if not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            f"{type(estimator).__name__} has no predict_proba; wrap it, e.g. in CalibratedClassifierCV, or set probability=True"
+        )
+    classes = [int(label) for label in estimator.classes_]
+    if 1 not in classes:
+        raise ValueError(f"{where}: the fitted model knows the classes {classes}, not class 1 (seizure)")
+    proba = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+    if proba.shape != (len(X), len(classes)):
+        raise ValueError(f"{where}: predict_proba gave shape {proba.shape}, expected {(len(X), len(classes))}")
+    proba = proba[:, classes.index(1)]
+    if not np.isfinite(proba).all():
+        raise ValueError(
+            f"{where}: {int((~np.isfinite(proba)).sum())} of {len(proba)} probabilities are not finite: "
+            "training diverged; lower the learning rate or look for bad input"
+        )
+    return proba
+
+
+def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
+    """Score test predictions.
+
+    Parameters
+    ----------
+    metrics : tuple of Metric
+    predictions : pandas.DataFrame
+        With ``y_true``, ``proba`` and ``threshold`` (each window its fold's).
+
+    Returns
+    -------
+    dict
+        ``{metric: {"value", "reason"}, "n_windows", "n_seizure_windows", "prevalence"}``.
+    """
+    y_true, proba = predictions["y_true"].to_numpy(), predictions["proba"].to_numpy()
+    out: dict[str, Any] = {m.name: m(y_true, proba, predictions["threshold"].to_numpy()).as_dict() for m in metrics}
+    out["n_windows"], out["n_seizure_windows"] = len(y_true), int(y_true.sum())
+    out["prevalence"] = float(y_true.mean()) if len(y_true) else None
+    return out
+
+
+def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> FoldOutcome:
+    """Fit one fold and score its test persons; the test data is touched after the model is final.
+
+    Parameters
+    ----------
+    task : FoldTask
+    watch : callable, optional
+        Called with the last step before it is fitted, so that a progress bar can read its history.
+
+    Returns
+    -------
+    FoldOutcome
+        Also written to ``folds/NN/`` where the task has a folder, ``fold.json`` last.
+
+    Raises
+    ------
+    ValueError
+        Bad probabilities, a search that mixes persons; errors of the fit pass through.
+    """
+    started = time.perf_counter()
+    threads = torch.get_num_threads()
+    if task.threads is not None:
+        torch.set_num_threads(task.threads)
+    try:
+        return _run(task, started, watch)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
+    fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
+    rows = fold.rows(data.persons, data.recordings)
+    estimator = configure(task.pipeline, fold, task.folder)
+    _, last = final_step(estimator)
+    if watch is not None:
+        watch(last)
+    # A BIOTClassifier gets the validation persons to watch; any other estimator never sees them.
+    seen = (
+        np.sort(np.concatenate([rows["train"], rows["valid"]])) if isinstance(last, BIOTClassifier) else rows["train"]
+    )
+    fit(estimator, data.X[seen], data.y[seen], data.persons[seen])
+    valid = _predictions(data, fold, "valid", rows["valid"], probabilities(estimator, data.X[rows["valid"]], where))
+    threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)
+    facts = {
+        **fold.as_dict(),
+        "fingerprint": task.fingerprint,
+        "threshold": threshold.as_dict(),
+        "n_windows": {side: len(index) for side, index in rows.items()},
+        **_training_facts(last),
+    }
+    history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
+    if task.folder is not None:
+        facts |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, facts)
+    test = _predictions(data, fold, "test", rows["test"], probabilities(estimator, data.X[rows["test"]], where))
+    predictions = pd.concat([valid, test], ignore_index=True)
+    predictions = typed(predictions.assign(threshold=threshold.value))
+    facts["scores"] = _fold_scores(task.metrics, predictions)
+    facts["wall_s"] = time.perf_counter() - started
+    if task.folder is not None:
+        _write(task, facts, predictions, history, last)
+    return FoldOutcome(facts, predictions)
+
+
+def _predictions(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
+    table = data.table.iloc[rows].reset_index(drop=True)
+    table = table.assign(fold=fold.index, part=part, window=rows, y_true=data.y[rows], proba=proba, threshold=np.nan)
+    return table[list(PREDICTION_COLUMNS)]
+
+
+def _fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
+    test = predictions[predictions["part"] == "test"]
+    persons = {str(person): score(metrics, part) for person, part in test.groupby("person", sort=True)}
+    return {"pooled": score(metrics, test), "persons": persons}
+
+
+def _training_facts(last: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"estimator": type(last).__name__}
+    if getattr(last, "history_", None) is not None:
+        facts["n_epochs"] = len(last.history_)
+    if isinstance(last, BaseSearchCV) and hasattr(last, "best_params_"):
+        best = getattr(last, "best_score_", None)
+        facts["search"] = {
+            "best_params": describe(last.best_params_),
+            "best_score": None if best is None else float(best),
+        }
+    return facts
+
+
+def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(final_step(estimator)[1], BIOTClassifier):
+        return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
+    record = {
+        "fold": facts["fold"],
+        "persons": {"train": facts["train"], "valid": facts["valid"], "test": facts["test"]},
+        "threshold": facts["threshold"],
+        "data": {k: v for k, v in task.data.facts.items() if k != "persons"},
+        "study": task.fingerprint,
+    }
+    save_pipeline(estimator, folder, record=record)
+    return {"model": "model", "model_reason": None}
+
+
+def _write(
+    task: FoldTask, facts: dict[str, Any], predictions: pd.DataFrame, history: list[dict[str, Any]], last: Any
+) -> None:
+    """Write the fold's files; ``fold.json`` comes last and marks the fold as finished."""
+    if task.folder is None:
+        raise ValueError("a fold without a run folder writes nothing")
+    folder = fold_folder(task.folder, task.fold.index)
+    if isinstance(last, BIOTClassifier):
+        values = {m.name: facts["scores"]["pooled"][m.name]["value"] for m in task.metrics}
+        log_test_metrics(last, {name: value for name, value in values.items() if value is not None})
+    write_json(folder / "history.json", history)
+    write_parquet(folder / "predictions.parquet", predictions)
+    write_json(folder / "fold.json", facts)
+    shutil.rmtree(folder / "restart", ignore_errors=True)
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with column types that do not depend on their content."""
+    types = {"fold": "int64", "window": "int64", "y_true": "int64"}
+    types |= dict.fromkeys(("start_s", "stop_s", "proba", "threshold"), "float64")
+    types |= dict.fromkeys(("part", "recording", "person"), "string")
+    return table.astype({name: types[name] for name in PREDICTION_COLUMNS})[list(PREDICTION_COLUMNS)]
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write predictions atomically."""
+    with atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read predictions.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or lacks a column; the message names it.
+    """
+    try:
+        return typed(pd.read_parquet(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: no readable predictions ({error}); delete it and run the study again") from error

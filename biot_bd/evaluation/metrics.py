@@ -1,0 +1,201 @@
+"""Metrics over the windows' true labels and probabilities, undefined values told apart from numbers.
+
+The figures are scikit-learn's.  What is added: a metric says which classes it needs, and where one is
+absent (a person without seizures) its value is ``None`` with the reason, never NaN and never a number
+that a library returns for want of a better one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, recall_score, roc_auc_score
+
+from biot_bd import registry
+
+__all__ = [
+    "AVERAGE_PRECISION",
+    "BALANCED_ACCURACY",
+    "ROC_AUC",
+    "SENSITIVITY",
+    "SPECIFICITY",
+    "Metric",
+    "Score",
+    "as_metric",
+    "as_metrics",
+]
+
+_CLASS_NAMES = {0: "background", 1: "seizure"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """The value of a metric, or the reason why there is none.
+
+    Attributes
+    ----------
+    value : float or None
+        None where the metric is undefined.
+    reason : str or None
+        Why there is no value; None where there is one.
+    """
+
+    value: float | None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``{"value": ..., "reason": ...}``, the form of ``metrics.json``."""
+        return {"value": self.value, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure computed from labels and probabilities.
+
+    Parameters
+    ----------
+    name : str
+        Name in the registry and in results.
+    function : callable
+        ``function(y_true, proba) -> float``; with ``needs_threshold`` it gets ``function(y_true, y_pred)``
+        where ``y_pred`` is ``proba >= threshold`` as int64.  Both arrays have shape ``(n,)``.
+    needs_threshold : bool
+        Whether probabilities are turned into decisions first.
+    needs_classes : tuple of int
+        Labels that must occur in ``y_true``; without one of them the metric is undefined.
+    greater_is_better : bool
+        Direction of the metric.
+    description : str
+        One sentence for reports.
+    """
+
+    name: str
+    function: Callable[..., float]
+    needs_threshold: bool = False
+    needs_classes: tuple[int, ...] = (0, 1)
+    greater_is_better: bool = True
+    description: str = ""
+
+    def __call__(self, y_true: Any, proba: Any, threshold: Any = None) -> Score:
+        """Compute the metric.
+
+        Parameters
+        ----------
+        y_true : array of shape (n,)
+            Labels, 0 (background) or 1 (seizure).
+        proba : array of shape (n,)
+            Probability of class 1.
+        threshold : float or array of shape (n,), optional
+            A window is called a seizure where ``proba >= threshold``; needed by metrics with
+            ``needs_threshold``, ignored by the others.  An array gives each window its fold's own.
+
+        Returns
+        -------
+        Score
+
+        Raises
+        ------
+        ValueError
+            Shapes differ, labels are not 0 and 1, a probability is not finite, or a threshold is missing.
+        """
+        y_true, proba = _check(self.name, y_true, proba)
+        if len(y_true) == 0:
+            return Score(None, "no windows")
+        missing = [label for label in self.needs_classes if not np.any(y_true == label)]
+        if missing:
+            return Score(None, "no " + " and no ".join(f"{_CLASS_NAMES[label]} windows" for label in missing))
+        if self.needs_threshold:
+            if threshold is None:
+                raise ValueError(f"metric {self.name!r} needs a threshold; pass the one chosen on validation data")
+            value = self.function(y_true, (proba >= np.asarray(threshold)).astype(np.int64))
+        else:
+            value = self.function(y_true, proba)
+        value = float(value)
+        if not np.isfinite(value):
+            return Score(None, f"{self.name} is {value} on {len(y_true)} windows")
+        return Score(value)
+
+
+def _check(name: str, y_true: Any, proba: Any) -> tuple[np.ndarray, np.ndarray]:
+    y_true, proba = np.asarray(y_true), np.asarray(proba, dtype=np.float64)
+    if y_true.ndim != 1 or y_true.shape != proba.shape:
+        raise ValueError(
+            f"metric {name!r} needs labels and probabilities of one shape (n,), got {y_true.shape} and {proba.shape}"
+        )
+    unknown = sorted(set(np.unique(y_true).tolist()) - {0, 1})
+    if unknown:
+        raise ValueError(f"metric {name!r} needs labels 0 (background) and 1 (seizure), found {unknown[:5]}")
+    if not np.isfinite(proba).all():
+        bad = int((~np.isfinite(proba)).sum())
+        raise ValueError(f"metric {name!r}: {bad} of {len(proba)} probabilities are not finite; the model diverged")
+    return y_true.astype(np.int64), proba
+
+
+AVERAGE_PRECISION = Metric(
+    "average_precision",
+    average_precision_score,
+    description="Area under the precision-recall curve as average precision; chance is the prevalence.",
+)
+ROC_AUC = Metric("roc_auc", roc_auc_score, description="Area under the ROC curve; chance is 0.5.")
+BALANCED_ACCURACY = Metric(
+    "balanced_accuracy",
+    balanced_accuracy_score,
+    needs_threshold=True,
+    description="Mean of sensitivity and specificity at the threshold chosen on validation; chance is 0.5.",
+)
+SENSITIVITY = Metric(
+    "sensitivity",
+    partial(recall_score, pos_label=1),
+    needs_threshold=True,
+    needs_classes=(1,),
+    description="Share of the seizure windows found, at the threshold chosen on validation.",
+)
+SPECIFICITY = Metric(
+    "specificity",
+    partial(recall_score, pos_label=0),
+    needs_threshold=True,
+    needs_classes=(0,),
+    description="Share of the background windows left alone, at the threshold chosen on validation.",
+)
+
+
+def as_metric(metric: str | Metric | Callable[..., float]) -> Metric:
+    """Return the :class:`Metric` meant by a registered name, a metric or a plain function of ``(y_true, proba)``.
+
+    Raises
+    ------
+    biot_bd.registry.UnknownNameError
+        No metric of that name; the message lists the names.
+    TypeError
+        Not a name, a metric or a function.
+    """
+    name = metric if isinstance(metric, str) else None
+    found = registry.metrics[metric] if isinstance(metric, str) else metric
+    if isinstance(found, Metric):
+        return found
+    if callable(found):
+        return Metric(name or getattr(found, "__name__", type(found).__name__), found)
+    raise TypeError(f"a metric is a name, a Metric or a function of (y_true, proba), not {type(found).__name__}")
+
+
+def as_metrics(scoring: Any) -> tuple[Metric, ...]:
+    """Return the metrics of ``scoring``, one or several of what :func:`as_metric` takes.
+
+    Raises
+    ------
+    ValueError
+        None given, or two of one name.
+    """
+    single = isinstance(scoring, (str, Metric)) or not isinstance(scoring, Iterable)
+    metrics = tuple(as_metric(metric) for metric in ([scoring] if single else scoring))
+    names = [metric.name for metric in metrics]
+    if not names:
+        raise ValueError("scoring is empty; name at least one metric, e.g. 'average_precision'")
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise ValueError(f"scoring names {', '.join(double)} more than once")
+    return metrics

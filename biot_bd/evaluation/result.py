@@ -1,0 +1,205 @@
+"""What a cross-validation found: scores by person, their averages, predictions, and what to mind."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from biot_bd.evaluation.fold import FoldOutcome, read_parquet, score
+from biot_bd.evaluation.metrics import Metric
+from biot_bd.runs import read_json
+
+__all__ = ["Result", "aggregate"]
+
+_COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
+
+
+def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dict[str, Any]:
+    """Bring the folds' scores together, the content of ``metrics.json``.
+
+    ``macro`` averages the persons for whom a metric is defined and says how many; ``pooled`` scores all
+    test windows at once, each at its own fold's threshold, so it mixes the scales of different models and
+    stands apart.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+    outcomes : sequence of FoldOutcome
+        In the folds' order.
+
+    Returns
+    -------
+    dict
+        Keys ``scoring``, ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``.
+    """
+    by_person: dict[str, list[dict[str, Any]]] = {}
+    for outcome in outcomes:
+        for person, scores in outcome.facts["scores"]["persons"].items():
+            by_person.setdefault(person, []).append(scores)
+    persons = {person: _mean_of_folds(metrics, scores) for person, scores in sorted(by_person.items())}
+    predictions = pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
+    pooled = score(tuple(metrics), predictions[predictions["part"] == "test"])
+    return {
+        "scoring": [metric.name for metric in metrics],
+        "folds": [
+            {
+                "fold": outcome.facts["fold"],
+                "test": outcome.facts["test"],
+                "threshold": outcome.facts["threshold"]["value"],
+                **outcome.facts["scores"]["pooled"],
+            }
+            for outcome in outcomes
+        ],
+        "persons": persons,
+        "macro": {metric.name: _macro(metric.name, persons) for metric in metrics},
+        "pooled": {metric.name: pooled[metric.name] for metric in metrics},
+        "prevalence": pooled["prevalence"],
+    }
+
+
+def _mean_of_folds(metrics: Sequence[Metric], scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """Average a person's scores over the folds that test the person (one, but for repeated splits)."""
+    first = scores[0]
+    if len(scores) == 1:
+        return dict(first)
+    out: dict[str, Any] = {"n_folds": len(scores)}
+    for metric in metrics:
+        values = [s[metric.name]["value"] for s in scores if s[metric.name]["value"] is not None]
+        reason = None if values else first[metric.name]["reason"]
+        out[metric.name] = {"value": float(np.mean(values)) if values else None, "reason": reason}
+    return out | {name: first[name] for name in _COUNTS}
+
+
+def _macro(name: str, persons: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    values = [scores[name]["value"] for scores in persons.values() if scores[name]["value"] is not None]
+    if not values:
+        return {"value": None, "n_persons": 0, "reason": "defined for no person"}
+    return {"value": float(np.mean(values)), "n_persons": len(values), "reason": None}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of :func:`biot_bd.cross_validate`.
+
+    Attributes
+    ----------
+    metrics : dict
+        Content of ``metrics.json``: ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``, ``scoring``.
+    predictions : pandas.DataFrame
+        One row a validation or test window; columns as in ``predictions.parquet``.
+    run : dict
+        Content of ``run.json``: parameters, data, splits, environment, notes.
+    folder : Path or None
+        The run folder, if there is one.
+    """
+
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    run: dict[str, Any]
+    folder: Path | None = None
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Result:
+        """Read a finished run folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            No run folder, or the run was interrupted; running the same command again finishes it.
+        """
+        folder = Path(folder)
+        for name in ("run.json", "metrics.json", "predictions.parquet"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder}: no {name}, so this is no finished run; run the same cross-validation again to finish it"
+                )
+        return cls(
+            read_json(folder / "metrics.json"),
+            read_parquet(folder / "predictions.parquet"),
+            read_json(folder / "run.json"),
+            folder,
+        )
+
+    @property
+    def scoring(self) -> list[str]:
+        """Names of the metrics, in the order asked for."""
+        return list(self.metrics["scoring"])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Scores by person.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``person``; columns ``n_windows``, ``n_seizure_windows``, ``prevalence``, one column a
+            metric (``Float64``, ``<NA>`` where undefined) and ``undefined`` (the reasons, or empty).
+        """
+        rows = {}
+        for person, scores in self.metrics["persons"].items():
+            row: dict[str, Any] = {name: scores[name] for name in _COUNTS}
+            row |= {name: scores[name]["value"] for name in self.scoring}
+            row["undefined"] = "; ".join(dict.fromkeys(r for n in self.scoring if (r := scores[n]["reason"])))
+            rows[person] = row
+        table = pd.DataFrame.from_dict(rows, orient="index")
+        table.index.name = "person"
+        return table.astype(dict.fromkeys(("prevalence", *self.scoring), "Float64"))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know, the most important first."""
+        data, out = self.run["data"], []
+        if self.run.get("not_a_result"):
+            out.append(f"not a result: {self.run['not_a_result']}")
+        if data["label_rule"]:
+            out.append(f"label rule: {data['label_rule']}")
+        return out + list(self.run.get("notes", []))
+
+    def __rich__(self) -> RenderableType:
+        """Return the table of scores with its notes, for ``rich.print``."""
+        table = Table(title=self.run.get("title") or "Scores by person", title_justify="left")
+        table.add_column("person")
+        for name in ("windows", "seizure", "prevalence", *self.scoring):
+            table.add_column(name.replace("_", " "), justify="right")
+        for person, scores in self.metrics["persons"].items():
+            counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), _number(scores["prevalence"])]
+            table.add_row(person, *counts, *(_number(scores[name]["value"]) for name in self.scoring))
+        table.add_section()
+        self._add_averages(table)
+        undefined = self.table["undefined"]
+        lines = [Text(f"- {note}") for note in self.notes]
+        lines += [Text(f"- {person}: {reason}, so – above") for person, reason in undefined.items() if reason]
+        if self.folder is not None:
+            lines.append(Text(f"run folder: {self.folder}"))
+        return Group(table, *lines)
+
+    def _add_averages(self, table: Table) -> None:
+        macro, pooled = self.metrics["macro"], self.metrics["pooled"]
+        n_test = sum(scores["n_windows"] for scores in self.metrics["persons"].values())
+        n_seizure = sum(scores["n_seizure_windows"] for scores in self.metrics["persons"].values())
+        table.add_row(
+            "macro (mean of persons)", "", "", "", *(_number(macro[n]["value"]) for n in self.scoring), style="bold"
+        )
+        table.add_row("  persons averaged", "", "", "", *(str(macro[n]["n_persons"]) for n in self.scoring))
+        prevalence = _number(self.metrics["prevalence"])
+        pooled_values = (_number(pooled[n]["value"]) for n in self.scoring)
+        table.add_row("pooled (all test windows)", str(n_test), str(n_seizure), prevalence, *pooled_values)
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=110, color_system=None, force_terminal=False)
+        console.print(self)
+        return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,422 @@
+"""BIOT, tokenised over all channels at once, with exact masking of absent channels.
+
+:class:`BIOT` has the parameters, the state dict and (in eval mode, to the last bit) the outputs of
+:class:`braindecode.models.BIOT`.  It adds channel ids, a token table of any size, and windows in which
+channels are absent.
+
+References
+----------
+.. [1] Yang, C., Westover, M. B., Sun, J. (2023). BIOT: Biosignal Transformer for Cross-data Learning
+   in the Wild. NeurIPS 36. Code: https://github.com/ycq091044/BIOT
+.. [2] Shen, Z. et al. (2021). Efficient Attention: Attention with Linear Complexities. WACV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from braindecode.models import BIOT as BraindecodeBIOT
+from torch import Tensor, nn
+
+__all__ = ["BIOT", "BIOTEncoder", "TokenLayout"]
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where each token of a BIOT window comes from; token ``t`` is channel ``t // n_frames``.
+
+    Parameters
+    ----------
+    channel : ndarray of int, shape (n_tokens,)
+        Position of the channel in the input (not its channel id).
+    frame : ndarray of int, shape (n_tokens,)
+        Number of the frame.
+    start_s, stop_s : ndarray of float, shape (n_tokens,)
+        The stretch of signal that the frame covers, in seconds from the window's start.
+    n_chans, n_frames : int
+        ``n_tokens = n_chans * n_frames``.
+    """
+
+    channel: np.ndarray
+    frame: np.ndarray
+    start_s: np.ndarray
+    stop_s: np.ndarray
+    n_chans: int
+    n_frames: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens of one window."""
+        return self.n_chans * self.n_frames
+
+
+class BIOTEncoder(nn.Module):
+    """The encoder of BIOT: spectrum frames of all channels to one embedding.
+
+    It takes over the submodules of braindecode's encoder, so parameters keep their names.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        ``braindecode.models.BIOT(...).encoder``.
+    channel_ids : sequence of int
+        Row of the token table for each input channel.
+    n_channel_tokens : int
+        Size of the token table.
+    """
+
+    # Non-persistent, as in braindecode: it never reaches the state dict.
+    index: Tensor
+
+    def __init__(self, encoder: nn.Module, channel_ids: Sequence[int], n_channel_tokens: int) -> None:
+        super().__init__()
+        self.n_fft = int(encoder.n_fft)
+        self.hop_length = int(encoder.hop_length)
+        # Same order of registration as braindecode's: the state dict has the same order too.
+        self.patch_embedding = encoder.patch_embedding
+        self.transformer = encoder.transformer
+        self.positional_encoding = encoder.positional_encoding
+        table = encoder.channel_tokens
+        if table.num_embeddings != n_channel_tokens:
+            table = nn.Embedding(n_channel_tokens, table.embedding_dim)
+        self.channel_tokens = table
+        self.register_buffer("index", torch.tensor(list(channel_ids), dtype=torch.long), persistent=False)
+
+    @property
+    def max_frames(self) -> int:
+        """Most frames that the position table holds."""
+        return int(self.positional_encoding.pe.shape[1])
+
+    def n_frames(self, n_times: int) -> int:
+        """Return how many frames a window of ``n_times`` samples gives (0 or less: too short)."""
+        return (n_times - self.n_fft) // self.hop_length + 1
+
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Return the magnitude spectrum of every frame (rectangular window, no padding).
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, n_chans, n_times)
+
+        Returns
+        -------
+        Tensor, shape (n, n_chans, n_frames, n_fft // 2 + 1)
+        """
+        if x.dtype in (torch.float16, torch.bfloat16):  # no FFT of these on most devices
+            x = x.float()
+        return torch.fft.rfft(x.unfold(-1, self.n_fft, self.hop_length)).abs()
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Return the tokens that enter the first layer, channel by channel.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, n_chans, n_times)
+
+        Returns
+        -------
+        Tensor, shape (n, n_chans * n_frames, embed_dim)
+        """
+        n, n_chans = x.shape[:2]
+        spectrum = self.spectrum(x).to(self.patch_embedding.projection.weight.dtype)
+        patches = self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2))
+        # The channel token first, the position then: the order decides the last bit.
+        patches = patches.unflatten(0, (n, n_chans)) + self.channel_tokens(self.index)[:, None]
+        return self.positional_encoding(patches.flatten(0, 1)).reshape(n, -1, patches.shape[-1])
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Encode windows.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, n_chans, n_times)
+            Finite throughout; what stands in absent channels does not matter.
+        present : Tensor of bool, shape (n, n_chans), optional
+            False where a channel is absent.  Its tokens get no attention and no part in the mean.
+
+        Returns
+        -------
+        Tensor, shape (n, embed_dim)
+        """
+        tokens = self.tokens(x)
+        if present is None:
+            return self.transformer(tokens).mean(dim=1)
+        mask = present.repeat_interleave(tokens.shape[1] // present.shape[1], dim=1)
+        tokens = self.transformer(tokens, input_mask=mask)
+        kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
+        return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
+
+
+class BIOT(BraindecodeBIOT):
+    """BIOT of Yang et al. (2023), equal to braindecode's, for windows with absent channels.
+
+    The state dict and, in eval mode on the same machine, batch and threads, the outputs equal those of
+    :class:`braindecode.models.BIOT`; all channels are tokenised at once.  An absent channel (NaN
+    throughout, or False in ``present``) is masked exactly: the result is that of the model run without
+    it.  In training mode the outputs have the same distribution.
+
+    Parameters
+    ----------
+    embed_dim : int
+        Features of a token, a multiple of ``num_heads``.
+    num_heads : int
+        Attention heads (not visible in tensor shapes: published encoders need 8).
+    num_layers : int
+        Transformer layers.
+    sfreq : float
+        Sampling frequency in Hz; a frame is ``int(sfreq)`` samples long.
+    hop_length : int
+        Samples from one frame to the next.
+    n_outputs, n_chans, n_times : int
+        Logits, channels and samples of a window.
+    chs_info : list of dict, optional
+        MNE's channel descriptions; gives ``n_chans``.
+    input_window_seconds : float, optional
+        Window length in seconds; with ``sfreq`` gives ``n_times``.
+    activation : type of torch.nn.Module
+        Activation before the last linear map.
+    drop_prob : float
+        Dropout of tokens.  0.1 as in the official code; braindecode's default is 0.5.
+    max_seq_len : int
+        No effect; kept because braindecode and its saved configurations have it.
+    att_drop_prob : float
+        No effect, in braindecode and the official code neither.
+    att_layer_drop_prob : float
+        Dropout behind each attention layer.
+    channel_ids : sequence of int, optional
+        Row of the token table for each channel, e.g. ``[0, 1, 5]`` for three channels of an 18-channel
+        encoder.  None: ``0, 1, ..., n_chans - 1``.
+    n_channel_tokens : int, optional
+        Size of the token table.  None: ``n_chans``.
+
+    Attributes
+    ----------
+    accepts_absent_channels : bool
+        True: ``forward`` reads NaN-throughout channels as absent.
+
+    Raises
+    ------
+    ValueError
+        A size is missing or impossible, or ``channel_ids`` does not fit.
+
+    Notes
+    -----
+    Braindecode's ``return_feature=True`` (a tuple as output) is left out; use
+    ``forward(x, return_features=True)``.
+
+    Under ``torch.compile`` and ``torch.export`` nothing is raised for bad values: absent channels are
+    masked as always, and a channel with some NaN or an empty window makes that window's output NaN.
+    """
+
+    accepts_absent_channels = True
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        num_layers: int = 4,
+        sfreq: float = 200,
+        hop_length: int = 100,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        activation: type[nn.Module] = nn.ELU,
+        drop_prob: float = 0.1,
+        max_seq_len: int = 1024,
+        att_drop_prob: float = 0.2,
+        att_layer_drop_prob: float = 0.2,
+        channel_ids: Sequence[int] | None = None,
+        n_channel_tokens: int | None = None,
+    ) -> None:
+        if embed_dim % num_heads or num_layers < 1 or hop_length < 1:
+            raise ValueError(
+                f"embed_dim={embed_dim} must be a multiple of num_heads={num_heads}, and "
+                f"num_layers={num_layers} and hop_length={hop_length} at least 1"
+            )
+        super().__init__(
+            embed_dim=embed_dim,
+            num_heads=num_heads,
+            num_layers=num_layers,
+            sfreq=sfreq,
+            hop_length=int(hop_length),
+            n_outputs=n_outputs,
+            n_chans=n_chans,
+            chs_info=chs_info,
+            n_times=n_times,
+            input_window_seconds=input_window_seconds,
+            activation=activation,
+            drop_prob=drop_prob,
+            max_seq_len=max_seq_len,
+            att_drop_prob=att_drop_prob,
+            att_layer_drop_prob=att_layer_drop_prob,
+        )
+        self.channel_ids, self.n_channel_tokens = _check_channel_ids(channel_ids, n_channel_tokens, self.n_chans)
+        self.encoder = BIOTEncoder(self.encoder, self.channel_ids, self.n_channel_tokens)
+        _check_length(self.encoder, self.n_times)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of a channel in one window."""
+        return self.encoder.n_frames(self.n_times)
+
+    def token_layout(self, n_times: int | None = None) -> TokenLayout:
+        """Say which channel and which stretch of time each token stands for.
+
+        Parameters
+        ----------
+        n_times : int, optional
+            Samples of a window; None: the model's own.
+
+        Returns
+        -------
+        TokenLayout
+
+        Raises
+        ------
+        ValueError
+            The window is shorter than one frame or longer than the position table.
+        """
+        n_frames = _check_length(self.encoder, self.n_times if n_times is None else n_times)
+        channel, frame = np.divmod(np.arange(self.n_chans * n_frames), n_frames)
+        start_s = frame * self.encoder.hop_length / self.sfreq
+        return TokenLayout(channel, frame, start_s, start_s + self.encoder.n_fft / self.sfreq, self.n_chans, n_frames)
+
+    def forward(self, x: Tensor, present: Tensor | None = None, return_features: bool = False) -> Any:
+        """Compute logits.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, n_chans, n_times)
+            Windows; a channel that is NaN throughout is absent.
+        present : Tensor of bool, shape (n, n_chans), optional
+            False marks further absent channels, whatever stands in them.
+        return_features : bool
+            Braindecode's contract for its foundation models: give a dict with ``"features"``, the
+            embedding of shape (n, embed_dim), and ``"cls_token"``, None.
+
+        Returns
+        -------
+        Tensor, shape (n, n_outputs)
+
+        Raises
+        ------
+        ValueError
+            A shape differs from the model's, a channel has some NaN or an infinite value, or a window
+            has no channel at all; the message names the window of the batch and the channel.
+        """
+        self._check_shape(x)
+        x, present = self._split_absent(x, present)
+        embedding = self.encoder(x, present)
+        if return_features:
+            return {"features": embedding, "cls_token": None}
+        return self.final_layer(embedding)
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Replace the last linear map by a fresh one with ``n_outputs`` logits."""
+        self._set_n_outputs(n_outputs)
+        super().reset_head(n_outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return all constructor parameters as JSON holds them; ``BIOT.from_config`` takes them back."""
+        config = super().get_config()
+        config.pop("return_feature", None)
+        return config | {"channel_ids": list(self.channel_ids), "n_channel_tokens": self.n_channel_tokens}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BIOT:
+        """Build a model, without weights, from ``get_config`` of this class or of braindecode's BIOT."""
+        return super().from_config({k: v for k, v in config.items() if k != "return_feature"})
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[1] != self.n_chans:
+            raise ValueError(
+                f"BIOT expects windows of shape (n, {self.n_chans}, {self.n_times}), got {tuple(x.shape)}; "
+                "map the montage first, or build the model with n_chans= and channel_ids="
+            )
+        if x.shape[2] != self.n_times:
+            raise ValueError(
+                f"BIOT was built for n_times={self.n_times} ({self.n_times / self.sfreq:g} s at {self.sfreq:g} Hz), got "
+                f"windows of {x.shape[2]} samples; resample the windows, or build the model with n_times={x.shape[2]}"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"BIOT expects floating-point windows, got {x.dtype}; convert with x.float()")
+
+    def _split_absent(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return ``x`` without NaN marks and the mask of present channels (None: all are present)."""
+        if present is not None:
+            present = _check_present(present, x)
+        if torch.compiler.is_compiling():  # no branch on values inside a graph
+            absent = x.isnan().all(dim=-1)
+            present = ~absent if present is None else present & ~absent
+            return torch.where(present[..., None], x, x.new_zeros(())), present
+        # One sum costs far less than a search for NaN, and no finite sum hides one.
+        if present is None and bool(x.sum().isfinite()):
+            return x, None
+        missing = x.isnan()
+        found = ~missing.all(dim=-1)
+        present = found if present is None else present & found
+        self._check_values(x, missing, present)
+        if bool(present.all()):
+            return x, None
+        return torch.where(present[..., None], x, x.new_zeros(())), present
+
+    def _check_values(self, x: Tensor, missing: Tensor, present: Tensor) -> None:
+        bad = (present & ~x.isfinite().all(dim=-1)).nonzero()
+        if len(bad):
+            window, channel = bad[0].tolist()
+            n_nan = int(missing[window, channel].sum())
+            n_infinite = int(x[window, channel].isinf().sum())
+            raise ValueError(
+                f"window {window} of the batch, channel {self._channel_name(channel)}: {n_nan} of {x.shape[2]} samples are "
+                f"NaN and {n_infinite} infinite; an absent channel is NaN throughout, anything else must be finite: "
+                f"clean or drop it ({len(bad)} such channels in this batch)"
+            )
+        empty = (~present.any(dim=1)).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(f"window {empty[0]} of the batch has no channel present ({len(empty)} such windows); drop it")
+
+    def _channel_name(self, channel: int) -> str:
+        name = self._chs_info[channel].get("ch_name") if self._chs_info else None
+        return f"{channel} ({name})" if name else str(channel)
+
+
+def _check_present(present: Tensor, x: Tensor) -> Tensor:
+    if tuple(present.shape) != tuple(x.shape[:2]) or present.dtype != torch.bool:
+        raise ValueError(
+            f"present must be a bool tensor of shape {tuple(x.shape[:2])}, got {present.dtype} {tuple(present.shape)}"
+        )
+    return present.to(x.device)
+
+
+def _check_length(encoder: BIOTEncoder, n_times: int) -> int:
+    n_frames = encoder.n_frames(n_times)
+    if n_frames < 1:
+        raise ValueError(f"BIOT needs windows of at least one frame, {encoder.n_fft} samples; got {n_times}")
+    if n_frames > encoder.max_frames:
+        raise ValueError(
+            f"windows of {n_times} samples give {n_frames} frames, and BIOT has positions for {encoder.max_frames}; "
+            "use shorter windows or a longer hop_length"
+        )
+    return n_frames
+
+
+def _check_channel_ids(
+    channel_ids: Sequence[int] | None, n_channel_tokens: int | None, n_chans: int
+) -> tuple[tuple[int, ...], int]:
+    size = n_chans if n_channel_tokens is None else int(n_channel_tokens)
+    ids = tuple(range(n_chans)) if channel_ids is None else tuple(int(i) for i in channel_ids)
+    if len(ids) != n_chans or len(set(ids)) != len(ids):
+        raise ValueError(f"channel_ids must name one token for each of the {n_chans} channels, each once; got {ids}")
+    outside = [i for i in ids if not 0 <= i < size]
+    if outside:
+        raise ValueError(
+            f"channel ids {outside} are outside the token table of n_channel_tokens={size} (ids 0 to {size - 1}); "
+            f"set n_channel_tokens, e.g. {max(ids) + 1}"
+        )
+    return ids, size

@@ -1,0 +1,97 @@
+"""Read a run folder as ``cross_validate`` wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from biot_bd.evaluation.fold import PREDICTION_COLUMNS
+from biot_bd.evaluation.result import Result
+from biot_bd.runs import read_json
+
+__all__ = ["Fold", "Run", "read_run"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold: its number, ``fold.json``, the history of its training and its saved model (or None)."""
+
+    number: int
+    facts: dict[str, Any]
+    history: list[dict[str, Any]]
+    model: Path | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds, parsed."""
+
+    folder: Path
+    run: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    folds: list[Fold]
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """Predictions on test windows."""
+        return self.predictions[self.predictions["part"] == "test"]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The ``data`` entry of ``run.json``."""
+        return self.run.get("data") or {}
+
+    @property
+    def generated(self) -> bool:
+        """True where the recordings are generated."""
+        return bool(self.data.get("generated"))
+
+    @property
+    def not_a_result(self) -> str | None:
+        """Why the scores are no result, or None."""
+        return self.run.get("not_a_result") or None
+
+    def fold(self, number: int) -> Fold | None:
+        """Return a fold by its number."""
+        return next((fold for fold in self.folds if fold.number == number), None)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Parameters
+    ----------
+    folder : path
+        Written by :func:`biot_bd.evaluation.cross_validate`.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder, or a file that a finished run has, does not exist.
+    ValueError
+        A file is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such run folder; make one with `biot-bd cv`")
+    result = Result.open(folder)
+    missing = [column for column in PREDICTION_COLUMNS if column not in result.predictions]
+    if missing:
+        found = ", ".join(result.predictions.columns)
+        raise ValueError(
+            f"{folder / 'predictions.parquet'}: the columns {', '.join(missing)} are missing; found {found}"
+        )
+    folds = [_read_fold(path) for path in sorted((folder / "folds").glob("*/fold.json"))]
+    return Run(folder, result.run, result.metrics, result.predictions, folds)
+
+
+def _read_fold(path: Path) -> Fold:
+    facts = read_json(path)
+    history_file, model = path.parent / "history.json", path.parent / "model"
+    history = read_json(history_file) if history_file.is_file() else []
+    number = int(facts.get("fold", path.parent.name))
+    return Fold(number, facts, history, model if (model / "config.json").is_file() else None)

@@ -1,0 +1,106 @@
+"""A run's saved model, taken apart to look into: its network, its input, its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from biot_bd.probes.base import Explanation
+from biot_bd.training import load_pipeline
+from biot_bd.windows import Windows
+
+__all__ = ["FULL_BIOT_PARAMETERS", "Model", "explain_windows", "load_model", "model_input", "module_name"]
+
+# Fewer parameters than this and BIOT is called small on every output (the published one has 3.19 million).
+FULL_BIOT_PARAMETERS = 3_000_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """A saved pipeline, taken apart.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        As :func:`biot_bd.training.load_pipeline` gives it.
+    module : torch.nn.Module
+        The network, in eval mode.
+    name : str
+        What it is called on outputs, e.g. ``"small BIOT"``.
+    n_parameters : int
+        Number of its parameters.
+    """
+
+    pipeline: Any
+    module: torch.nn.Module
+    name: str
+    n_parameters: int
+
+    @property
+    def size(self) -> str:
+        """Name and number of parameters in words."""
+        return f"{self.name}, {_count(self.n_parameters)} parameters"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:.2f} million" if number >= 1e6 else f"{number:,}"
+
+
+def module_name(module: torch.nn.Module) -> tuple[str, int]:
+    """Return what a network is called on outputs, and its number of parameters."""
+    number = sum(parameter.numel() for parameter in module.parameters())
+    name = type(module).__name__
+    return (f"small {name}" if name == "BIOT" and number < FULL_BIOT_PARAMETERS else name), number
+
+
+def load_model(folder: Path) -> Model:
+    """Load a saved pipeline and find its network.
+
+    Raises
+    ------
+    ValueError
+        The pipeline holds no network, or its files are damaged.
+    """
+    pipeline = load_pipeline(folder)
+    last = pipeline.steps[-1][1] if isinstance(pipeline, Pipeline) else pipeline
+    module = getattr(last, "module_", None)
+    if not isinstance(module, torch.nn.Module):
+        raise ValueError(f"{folder}: the last step is a {type(last).__name__} without a network; nothing to look into")
+    module = module.eval()
+    return Model(pipeline, module, *module_name(module))
+
+
+def model_input(model: Model, windows: Windows) -> NDArray[np.float32]:
+    """Return windows as the network gets them: through all steps before it.
+
+    Parameters
+    ----------
+    model : Model
+        With its pipeline.
+    windows : Windows
+        In microvolts; few, since they are read into memory.
+
+    Returns
+    -------
+    ndarray, shape (n, n_chans, n_times), float32
+        NaN in absent channels.
+    """
+    ready = windows
+    if isinstance(model.pipeline, Pipeline):
+        for _, step in model.pipeline.steps[:-1]:
+            if step is not None and step != "passthrough":
+                ready = step.transform(ready)
+    return np.asarray(ready, dtype=np.float32)
+
+
+def explain_windows(model: Model, windows: Windows, probe: Any, target: int | None = None) -> Explanation:
+    """Run a probe on windows, on the device of the network."""
+    device = next(model.module.parameters()).device
+    x = torch.from_numpy(model_input(model, windows)).to(device)
+    return probe(model.module, x, target=target)

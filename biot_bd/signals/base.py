@@ -1,0 +1,350 @@
+"""What every signal step has in common: the description of its input, and what it may be given.
+
+A step works on windows ``(n, n_chans, n_times)``.  It implements :meth:`WindowTransformer.output_info`
+and :meth:`WindowTransformer.apply`; the base class brings arrays, ``mne.Epochs`` and objects with a
+``map`` method to it.  An absent channel is NaN throughout and ``False`` in ``present``; a channel with
+some values that are not finite is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+__all__ = ["SignalInfo", "WindowTransformer", "check_windows", "describe_channels", "present_channels"]
+
+UV_PER_V = 1e6
+
+
+@dataclass(frozen=True)
+class SignalInfo:
+    """What is known of windows of shape ``(n, n_chans, n_times)``.
+
+    Parameters
+    ----------
+    ch_names : tuple of str or None
+        Channel names, None where the data carry none.
+    sfreq : float or None
+        Sampling rate in Hz, None where the data carry none.
+    n_times : int
+        Samples a window.
+    unit : str or None
+        ``"uV"``, or None for scaled signals.
+    n_chans : int
+        Channels; may be left out where ``ch_names`` is given.
+
+    Raises
+    ------
+    ValueError
+        Names and number of channels disagree, or the unit is neither ``"uV"`` nor None.
+    """
+
+    ch_names: tuple[str, ...] | None
+    sfreq: float | None
+    n_times: int
+    unit: str | None
+    n_chans: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ch_names is not None:
+            object.__setattr__(self, "ch_names", tuple(self.ch_names))
+            if self.n_chans == 0:
+                object.__setattr__(self, "n_chans", len(self.ch_names))
+        if self.ch_names is not None and len(self.ch_names) != self.n_chans:
+            raise ValueError(f"{len(self.ch_names)} channel names for {self.n_chans} channels")
+        if self.unit not in ("uV", None):
+            raise ValueError(f"unit must be 'uV' or None (scaled), not {self.unit!r}")
+        if self.sfreq is not None:
+            object.__setattr__(self, "sfreq", float(self.sfreq))
+
+
+class WindowTransformer(TransformerMixin, BaseEstimator):
+    """Base of all signal steps; a subclass implements :meth:`output_info` and :meth:`apply`.
+
+    Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used unfitted.
+    """
+
+    # A step that itself decides what happens to faulty channels is handed them (PercentileScaler).
+    _takes_faulty_channels = False
+
+    def output_info(self, info: SignalInfo) -> SignalInfo:
+        """Check the input's description and say what comes out.
+
+        Parameters
+        ----------
+        info : SignalInfo
+            The input.
+
+        Returns
+        -------
+        SignalInfo
+            The output.
+
+        Raises
+        ------
+        ValueError
+            The step cannot work on such input; the message says why and what to do.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement output_info(info)")
+
+    def apply(
+        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Transform windows; neither argument is modified.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, n_chans, n_times), float32 or float64
+            Windows in ``info.unit``; absent channels are NaN throughout.
+        present : ndarray of bool, shape (n, n_chans)
+            False where a channel is absent.
+        info : SignalInfo
+            Description of ``x``.
+
+        Returns
+        -------
+        x : ndarray, shape (n, n_chans_out, n_times_out)
+            In the dtype of the input.
+        present : ndarray of bool, shape (n, n_chans_out)
+            What is present afterwards.
+
+        Raises
+        ------
+        ValueError
+            A present channel holds values that are not finite, or shapes disagree.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement apply(x, present, info)")
+
+    def is_identity(self, info: SignalInfo) -> bool:
+        """Return True where :meth:`apply` would change nothing, so that the step can be left out."""
+        return False
+
+    def fit(self, X: Any, y: Any = None) -> WindowTransformer:
+        """Check that the step can work on ``X``; nothing is learnt.
+
+        Parameters
+        ----------
+        X : ndarray (n, n_chans, n_times) in uV, mne.Epochs, or an object with ``map`` and ``info``
+            The windows.
+        y : ignored
+            For pipelines.
+
+        Returns
+        -------
+        WindowTransformer
+            The step itself.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, or :meth:`output_info` refuses the input.
+        """
+        if isinstance(X, mne.BaseEpochs):
+            self.output_info(_epochs_info(X))
+        elif _maps(X):
+            if getattr(X, "info", None) is not None:
+                self.output_info(X.info)
+        else:
+            x = _as_windows(X, self)
+            self.output_info(_array_info(x))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Transform windows and keep their kind.
+
+        Parameters
+        ----------
+        X : ndarray (n, n_chans, n_times) in uV, mne.Epochs in volts, or an object with ``map``
+            The windows.  All-NaN channels of arrays and Epochs are absent ones.
+
+        Returns
+        -------
+        ndarray, mne.EpochsArray or what ``X.map(self)`` returns
+            Arrays stay arrays (uV).  Epochs stay Epochs (volts) while the output has a unit and become an
+            array where it has none.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, a channel with some values that are not finite, or input that the step refuses.
+        """
+        if isinstance(X, mne.BaseEpochs):
+            return self._transform_epochs(X)
+        if _maps(X):
+            return X.map(self)
+        x = _as_windows(X, self)
+        info = _array_info(x)
+        self.output_info(info)
+        out, _ = self.apply(x, present_channels(x), info)
+        return _never_the_input(out, x)
+
+    def _transform_epochs(self, epochs: mne.BaseEpochs) -> Any:
+        info = _epochs_info(epochs)
+        info_out = self.output_info(info)
+        x = epochs.get_data(copy=True)
+        x *= UV_PER_V
+        out, _ = self.apply(x, present_channels(x), info)
+        return out if info_out.unit is None else _rebuild_epochs(epochs, out, info_out)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # an all-NaN channel is an absent one
+        tags.requires_fit = False
+        tags.no_validation = False
+        tags.transformer_tags.preserves_dtype = ["float32", "float64"]
+        return tags
+
+
+def present_channels(x: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which channels are present: those that are not NaN throughout.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, n_chans, n_times)
+        Windows.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, n_chans)
+        False where every sample is NaN.
+    """
+    if x.shape[-1] == 0:
+        raise ValueError(f"windows of no samples: shape {x.shape}")
+    present = ~np.isnan(x[..., 0])
+    # Only channels whose first sample is NaN can be NaN throughout.
+    suspects = np.nonzero(~present)
+    if suspects[0].size:
+        present[suspects] = ~np.isnan(x[suspects]).all(axis=-1)
+    return present
+
+
+def check_windows(x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> None:
+    """Check shapes, and that present channels are finite.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, n_chans, n_times)
+        Windows.
+    present : ndarray of bool, shape (n, n_chans)
+        What is present.
+    info : SignalInfo
+        What ``x`` is said to be.
+
+    Raises
+    ------
+    ValueError
+        Names windows and channels at fault.
+    """
+    check_shapes(x, present, info)
+    # A sum is finite only where every value is (or where it overflows, which the exact test settles).
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = np.nonzero(~np.isfinite(x.sum(axis=-1)) & present)
+    if suspects[0].size == 0:
+        return
+    faulty = np.zeros(present.shape, bool)
+    faulty[suspects] = ~np.isfinite(x[suspects]).all(axis=-1)
+    if faulty.any():
+        raise ValueError(
+            f"values that are not finite in {describe_channels(faulty, info.ch_names)}; a channel is either finite or, where it is absent, NaN throughout"
+        )
+
+
+def check_shapes(x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> None:
+    """Raise ValueError where ``x`` or ``present`` is not of the shape that ``info`` says."""
+    if x.ndim != 3 or x.shape[1:] != (info.n_chans, info.n_times):
+        raise ValueError(f"windows of shape {x.shape}; expected (n, {info.n_chans}, {info.n_times})")
+    if present.shape != x.shape[:2]:
+        raise ValueError(f"present has shape {present.shape}; expected {x.shape[:2]}")
+
+
+def describe_channels(mask: NDArray[np.bool_], ch_names: Sequence[str] | None, limit: int = 5) -> str:
+    """Name the windows and channels where ``mask`` is True, for messages.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (n, n_chans)
+        What to name.
+    ch_names : sequence of str or None
+        Channel names; without them channels are numbered.
+    limit : int
+        How many to name.
+
+    Returns
+    -------
+    str
+        E.g. ``"window 3 channel Fp1-F7, window 4 channel Fp1-F7"``.
+    """
+    places = np.argwhere(mask)
+    named = ", ".join(f"window {i} channel {ch_names[c] if ch_names else c}" for i, c in places[:limit])
+    return named + (f" and {len(places) - limit} more" if len(places) > limit else "")
+
+
+def _maps(X: Any) -> bool:
+    """Return whether ``X`` is a lazy container of windows (a DataFrame also has ``map``, but is 2-D)."""
+    return callable(getattr(X, "map", None)) and len(getattr(X, "shape", (0, 0, 0))) == 3
+
+
+def _as_windows(X: Any, step: WindowTransformer) -> NDArray[Any]:
+    x = np.asarray(X)
+    name = type(step).__name__
+    if x.ndim != 3:
+        raise ValueError(
+            f"{name} expected windows of shape (n, n_chans, n_times), found {x.ndim}-D input of shape {x.shape}; give one window as x[None]"
+        )
+    if x.shape[1] == 0 or x.shape[2] == 0:
+        raise ValueError(f"{name} expected at least one channel and one sample a window, found shape {x.shape}")
+    if x.dtype.kind in "biu" or x.dtype == np.float16:
+        return x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
+    if x.dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} expected real numbers (float32 or float64), found dtype {x.dtype}")
+    return x
+
+
+def _array_info(x: NDArray[Any]) -> SignalInfo:
+    return SignalInfo(None, None, x.shape[2], "uV", x.shape[1])
+
+
+def _epochs_info(epochs: mne.BaseEpochs) -> SignalInfo:
+    return SignalInfo(
+        tuple(epochs.ch_names), epochs.info["sfreq"], len(epochs.times), "uV", len(epochs.ch_names)
+    )
+
+
+def _never_the_input(out: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """Copy an output that shares memory with the input, so that writing to it cannot change the input."""
+    return out.copy() if np.may_share_memory(out, x) else out
+
+
+def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo) -> mne.EpochsArray:
+    """Put transformed windows back into Epochs with the events, metadata and start of the originals."""
+    if info.ch_names is None or info.sfreq is None:
+        raise ValueError("a step that is given Epochs must say channel names and sampling rate of its output")
+    if info.ch_names == tuple(epochs.ch_names):
+        mne_info = epochs.info.copy()
+        if mne_info["sfreq"] != info.sfreq:
+            with mne_info._unlock():
+                mne_info["sfreq"] = info.sfreq
+                mne_info["lowpass"] = min(mne_info["lowpass"], info.sfreq / 2)
+    else:
+        mne_info = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
+        mne_info.set_meas_date(epochs.info["meas_date"])
+    return mne.EpochsArray(
+        x_uv / UV_PER_V,
+        mne_info,
+        events=epochs.events,
+        tmin=epochs.tmin,
+        event_id=epochs.event_id,
+        metadata=epochs.metadata,
+        selection=epochs.selection,
+        drop_log=epochs.drop_log,
+        proj=False,
+        verbose="error",
+    )

@@ -1,0 +1,182 @@
+"""From the channels of a recording to those of a montage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.registry import montages
+from biot_bd.signals.base import SignalInfo, check_windows
+from biot_bd.signals.interpolation import interpolate_missing
+from biot_bd.signals.montages import MissingChannelsError, Montage, MontagePlan, plan_montage
+from biot_bd.signals.recordings import RecordingStep
+
+__all__ = ["MontageMapper"]
+
+# Stands in for an absent channel's name: it names no electrode, so no plan uses it.
+ABSENT = "-"
+
+
+class MontageMapper(RecordingStep):
+    """Bring windows to the channels of a montage.
+
+    Bipolar channels are taken as they are, turned round with a sign change where only the reverse exists, or
+    derived from two channels with the same reference.  Names match as in :mod:`biot_bd.signals.names`.
+
+    Parameters
+    ----------
+    montage : str or Montage
+        Name in ``biot_bd.registry.montages`` (``"biot-16"``, ``"biot-18"``, ``"double-banana-18"``, ``"szcore-19"``),
+        or a montage.
+    ch_names : sequence of str, optional
+        Channels of the input, needed for arrays; a disagreement with what the data carry raises.
+    on_missing : {"raise", "drop", "interpolate"}
+        What to do about channels that cannot be made: raise naming their electrodes; leave them absent (NaN, False in
+        ``present``; for models that mask, the channel keeps its place); interpolate from the neighbours with
+        MNE's spherical splines (referential input, standard positions of the 10-20 system).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.zeros((1, 19, 2000))
+    >>> MontageMapper("biot-16", ch_names="Fp1 F3 C3 P3 O1 F7 T3 T5 Fz Cz Pz Fp2 F4 C4 P4 O2 F8 T4 T6".split()).transform(x).shape
+    (1, 16, 2000)
+    """
+
+    def __init__(
+        self,
+        montage: str | Montage = "biot-16",
+        ch_names: Sequence[str] | None = None,
+        on_missing: Literal["raise", "drop", "interpolate"] = "raise",
+    ) -> None:
+        self.montage = montage
+        self.ch_names = ch_names
+        self.on_missing = on_missing
+
+    def resolve(self) -> Montage:
+        """Return the montage itself.
+
+        Raises
+        ------
+        biot_bd.registry.UnknownNameError
+            No montage of that name.
+        TypeError
+            What is registered, or given, is no :class:`~biot_bd.signals.montages.Montage`.
+        """
+        found = montages[self.montage] if isinstance(self.montage, str) else self.montage
+        if not isinstance(found, Montage):
+            raise TypeError(
+                f"montage must be a name or a biot_bd.signals.montages.Montage, found {type(found).__name__}"
+            )
+        return found
+
+    def plan(self, ch_names: Sequence[str], where: str = "") -> MontagePlan:
+        """Plan the way from channels to the montage, ``on_missing`` included.
+
+        Parameters
+        ----------
+        ch_names : sequence of str
+            Channels of the input.
+        where : str
+            Put in front of error messages, e.g. the recording's name.
+
+        Returns
+        -------
+        MontagePlan
+            ``plan.needed`` are the channels to read, ``plan.apply(x)`` makes the montage's channels.
+
+        Raises
+        ------
+        MissingChannelsError
+            Channels cannot be made and ``on_missing`` does not help; names the electrodes.
+        ValueError
+            ``on_missing`` is none of the three.
+        """
+        if self.on_missing not in ("raise", "drop", "interpolate"):
+            raise ValueError(f"on_missing must be 'raise', 'drop' or 'interpolate', found {self.on_missing!r}")
+        plan = plan_montage(self.resolve(), ch_names)
+        if self.on_missing == "interpolate":
+            return interpolate_missing(plan, where)
+        # A recording of which nothing can be used is no recording of this montage.
+        if self.on_missing == "raise" or len(plan.missing) == plan.montage.n_chans:
+            plan.raise_if_missing(where)
+        return plan
+
+    def output_info(self, info: SignalInfo) -> SignalInfo:
+        """Say what comes out: the montage's channels; raises as :meth:`plan` does, or where names are unknown."""
+        plan = self.plan(self._names(info))
+        mixed = [c.name for c in plan.channels if c.how in ("difference", "interpolated")]
+        if info.unit is None and mixed:
+            raise ValueError(
+                f"channels {', '.join(mixed)} would be computed from scaled signals; put MontageMapper before PercentileScaler"
+            )
+        return replace(info, ch_names=plan.montage.ch_names, n_chans=plan.montage.n_chans)
+
+    def apply(
+        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Make the montage's channels; a channel made from an absent one follows ``on_missing``."""
+        names = self._names(info)
+        check_windows(x, present, info)
+        if present.all():
+            plan = self.plan(names)
+            made = np.array([c.how != "missing" for c in plan.channels])
+            return plan.apply(x), np.broadcast_to(made, (len(x), made.size)).copy()
+        out = np.empty((len(x), self.resolve().n_chans, x.shape[2]), x.dtype)
+        out_present = np.zeros(out.shape[:2], bool)
+        patterns, which = np.unique(present, axis=0, return_inverse=True)
+        for i, pattern in enumerate(patterns):
+            rows = np.flatnonzero(which.reshape(-1) == i)
+            left = [name if there else ABSENT for name, there in zip(names, pattern, strict=True)]
+            plan = self._plan_of_window(left, int(rows[0]))
+            out[rows] = plan.apply(x[rows])
+            out_present[rows] = [c.how != "missing" for c in plan.channels]
+        return out, out_present
+
+    def is_identity(self, info: SignalInfo) -> bool:
+        """Return True where the channels are the montage's already, in name and order."""
+        if info.ch_names is None or self._names(info) != self.resolve().ch_names:
+            return False
+        return self.on_missing != "interpolate"  # absent channels are still to be filled in
+    
+    def _plan_of_window(self, names: list[str], window: int) -> MontagePlan:
+        try:
+            return self.plan(names, f"window {window}")
+        except MissingChannelsError:
+            if self.on_missing == "drop":  # all channels of one window may be absent: it stays so
+                return plan_montage(self.resolve(), names)
+            raise
+
+    def _names(self, info: SignalInfo) -> tuple[str, ...]:
+        given = None if self.ch_names is None else tuple(self.ch_names)
+        if given is None and info.ch_names is None:
+            raise ValueError(
+                f"the input has {info.n_chans} channels without names; give MontageMapper(..., ch_names=[...])"
+            )
+        if given is not None and len(given) != info.n_chans:
+            raise ValueError(f"ch_names names {len(given)} channels, the input has {info.n_chans}")
+        if given is not None and info.ch_names is not None and given != info.ch_names:
+            different = [f"{a} / {b}" for a, b in zip(given, info.ch_names, strict=True) if a != b]
+            raise ValueError(
+                f"ch_names disagrees with the channels that the data carry: {', '.join(different[:5])}; leave ch_names out"
+            )
+        names = info.ch_names if given is None else given
+        return tuple(names) if names is not None else ()
+
+    def _pick(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
+        names = list(raw.ch_names)
+        if self.ch_names is not None and tuple(self.ch_names) != tuple(names):
+            raise ValueError("ch_names disagrees with the channels that the recording carries; leave ch_names out")
+        return raw.copy().pick(list(self.plan(names).needed))
+
+    def _plain_params(self) -> dict[str, Any]:
+        params = self.get_params(deep=False)
+        # By its name where it has one, so that braindecode can write the step as JSON.
+        if not isinstance(self.montage, str):
+            params["montage"] = montages.name_of(self.montage) or self.montage
+        return params

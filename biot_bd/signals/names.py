@@ -1,0 +1,119 @@
+"""Channel names as recordings write them, read as electrodes of the 10-20 and 10-10 systems.
+
+``parse_name`` accepts any case and spaces, the prefix ``EEG``, trailing dots (``Fc5.``), the old names
+T3, T4, T5 and T6, references (``-REF``, ``-LE``, ``-Avg``, ``-CS2``, ...) and the ``-0``, ``-1`` that MNE
+puts behind duplicate labels.  Whatever does not start with a scalp electrode is not EEG here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+__all__ = ["ELECTRODES", "ChannelName", "canonical_name", "parse_name"]
+
+# fmt: off
+ELECTRODES: tuple[str, ...] = (
+    "Fp1", "Fpz", "Fp2", "AF9", "AF7", "AF5", "AF3", "AF1", "AFz", "AF2", "AF4", "AF6", "AF8", "AF10",
+    "F9", "F7", "F5", "F3", "F1", "Fz", "F2", "F4", "F6", "F8", "F10",
+    "FT9", "FT7", "FC5", "FC3", "FC1", "FCz", "FC2", "FC4", "FC6", "FT8", "FT10",
+    "T9", "T7", "C5", "C3", "C1", "Cz", "C2", "C4", "C6", "T8", "T10",
+    "TP9", "TP7", "CP5", "CP3", "CP1", "CPz", "CP2", "CP4", "CP6", "TP8", "TP10",
+    "P9", "P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8", "P10",
+    "PO9", "PO7", "PO5", "PO3", "PO1", "POz", "PO2", "PO4", "PO6", "PO8", "PO10",
+    "O9", "O1", "Oz", "O2", "O10", "Iz", "A1", "A2", "M1", "M2", "T1", "T2",
+)
+# fmt: on
+"""Electrodes known by name: the 10-10 system, ear lobes, mastoids and the temporal T1 and T2."""
+
+OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+
+_KNOWN = {name.upper(): name for name in ELECTRODES} | OLD_NAMES
+# Channels against these are no EEG derivations, whatever stands in front.
+_NO_REFERENCE = re.compile(r"(ECG|EKG|EMG|EOG|VNS|LOC|ROC|CHIN|DC)\d*$")
+# One spelling for each common reference; anything else stands for itself.
+_REFERENCES = {"AVG": "AVG", "AV": "AVG", "AVE": "AVG", "AR": "AVG", "REF": "REF", "LE": "LE", "A1A2": "LE", "A1+A2": "LE"}
+_DUPLICATE = re.compile(r"(?<=[^-\s])-\d+$")
+
+
+@dataclass(frozen=True)
+class ChannelName:
+    """What a channel's name says.
+
+    Parameters
+    ----------
+    electrode : str
+        The electrode at the plus side, e.g. ``"T7"``.
+    reference : str or None
+        What it is measured against: an electrode (``"P7"``), a common reference in capitals (``"REF"``,
+        ``"CS2"``), or None where the name does not say.
+    """
+
+    electrode: str
+    reference: str | None
+
+    @property
+    def bipolar(self) -> bool:
+        """True where both sides are electrodes."""
+        return self.reference in ELECTRODES
+
+    @property
+    def canonical(self) -> str:
+        """The name in one spelling: ``"T7-P7"``, or the electrode alone where it is referential."""
+        return f"{self.electrode}-{self.reference}" if self.bipolar else self.electrode
+
+
+@lru_cache(maxsize=4096)
+def parse_name(name: str) -> ChannelName | None:
+    """Read a channel's name.
+
+    Parameters
+    ----------
+    name : str
+        As the recording writes it, e.g. ``"EEG T3-REF"``, ``"FP1-F7"``, ``"Fc5."``, ``"T8-P8-1"``.
+
+    Returns
+    -------
+    ChannelName or None
+        None for dummies (``-``, ``--0``, ``.``), for channels that are not EEG (``ECG``, ``LOC-ROC``, ``VNS``)
+        and for electrodes outside the 10-10 system.
+    """
+    text = re.sub(r"[–—−]", "-", str(name)).strip().upper()
+    text = re.sub(r"^EEG[\s:_]+", "", text)
+    text = re.sub(r"\s+", "", text)
+    text = _DUPLICATE.sub("", text)
+    first, _, second = text.partition("-")
+    electrode = _KNOWN.get(first.rstrip("."))
+    if electrode is None:
+        return None
+    second = second.rstrip(".")
+    if not second:
+        return ChannelName(electrode, None)
+    if _NO_REFERENCE.match(second):
+        return None
+    reference = _KNOWN.get(second) or _REFERENCES.get(second, second)
+    return None if reference == electrode else ChannelName(electrode, reference)
+
+
+def canonical_name(name: str) -> str | None:
+    """Return a channel's name in one spelling.
+
+    Parameters
+    ----------
+    name : str
+        As the recording writes it.
+
+    Returns
+    -------
+    str or None
+        ``"Fp1-F7"`` for a derivation of two electrodes, ``"Fp1"`` for a referential channel, None where the
+        name is no EEG channel.
+
+    Examples
+    --------
+    >>> canonical_name("EEG T3-REF"), canonical_name("fp1-f7"), canonical_name("T8-P8-1"), canonical_name("ECG")
+    ('T7', 'Fp1-F7', 'T8-P8', None)
+    """
+    parsed = parse_name(name)
+    return None if parsed is None else parsed.canonical

@@ -1,0 +1,127 @@
+"""Signal steps on whole recordings: the same numbers on ``mne.io.Raw``, and a braindecode ``Preprocessor``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, present_channels
+
+if TYPE_CHECKING:
+    from braindecode.preprocessing import Preprocessor
+
+__all__ = ["RecordingStep", "apply_step"]
+
+
+class RecordingStep(WindowTransformer):
+    """A step that makes sense on whole recordings too."""
+
+    def as_preprocessor(self) -> Preprocessor:
+        """Return this step as a braindecode ``Preprocessor``.
+
+        Returns
+        -------
+        braindecode.preprocessing.Preprocessor
+            Gives on a ``Raw`` what the step gives on one window as long as the recording.  Its parameters are
+            plain values, so braindecode can save it.
+        """
+        # Importing braindecode takes seconds; only who asks for a Preprocessor pays them.
+        from braindecode.preprocessing import Preprocessor
+
+        kind = f"{type(self).__module__}:{type(self).__qualname__}"
+        return Preprocessor(apply_step, apply_on_array=False, step=kind, **self._plain_params())
+
+    def apply_to_raw(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
+        """Apply the step to a recording.
+
+        Parameters
+        ----------
+        raw : mne.io.Raw
+            Volts; not modified.
+
+        Returns
+        -------
+        mne.io.Raw
+            A new recording with the annotations of the old one.
+
+        Raises
+        ------
+        ValueError
+            The step refuses the recording.
+        """
+        picked = self._pick(raw)
+        signals = picked.get_data()
+        signals *= UV_PER_V
+        info = SignalInfo(tuple(picked.ch_names), picked.info["sfreq"], signals.shape[1], "uV")
+        info_out = self.output_info(info)
+        x = signals[None]
+        out, _ = self.apply(x, present_channels(x), info)
+        return _raw_like(picked, out[0] / UV_PER_V, info_out)
+
+    def _pick(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
+        """Return what the step needs of a recording; all of it unless a subclass knows better."""
+        return raw
+
+    def _plain_params(self) -> dict[str, Any]:
+        return self.get_params(deep=False)
+
+
+def apply_step(raw: Any, step: str, **params: Any) -> Any:
+    """Apply a step to a recording or to Epochs; the function behind :meth:`RecordingStep.as_preprocessor`.
+
+    Parameters
+    ----------
+    raw : mne.io.Raw or mne.Epochs
+        Volts; not modified.
+    step : str
+        The step's class as ``"package.module:Class"``.
+    **params
+        Its parameters; an unknown one raises TypeError.
+
+    Returns
+    -------
+    mne.io.Raw or mne.Epochs
+        New object.
+    """
+    module, _, name = step.partition(":")
+    found = getattr(import_module(module), name, None)
+    if not (isinstance(found, type) and issubclass(found, RecordingStep)):
+        raise ValueError(f"{step!r} is no step for recordings; expected a RecordingStep as 'package.module:Class'")
+    made = found(**params)
+    return made.transform(raw) if isinstance(raw, mne.BaseEpochs) else made.apply_to_raw(raw)
+
+
+def _raw_like(raw: mne.io.BaseRaw, volts: NDArray[np.float64], info: SignalInfo) -> mne.io.RawArray:
+    """Put signals into a recording with the dates and annotations of ``raw``."""
+    if info.ch_names is None or info.sfreq is None:
+        raise ValueError("a step for recordings must say channel names and sampling rate of its output")
+    mne_info = info_like(raw.info, info)
+    first = round(raw.first_samp * info.sfreq / raw.info["sfreq"])
+    new = mne.io.RawArray(volts, mne_info, first_samp=first, verbose="error")
+    new.set_annotations(raw.annotations.copy())
+    return new
+
+
+def info_like(old: mne.Info, info: SignalInfo) -> mne.Info:
+    """Return MNE's info of an output: that of the input where the channels stay, else a new one of EEG channels."""
+    if info.ch_names is None or info.sfreq is None:
+        raise ValueError("channel names and sampling rate of the output must be known")
+    if info.ch_names == tuple(old["ch_names"]):
+        new = old.copy()
+        if new["sfreq"] != info.sfreq:
+            with new._unlock():
+                new["sfreq"] = info.sfreq
+                new["lowpass"] = min(new["lowpass"], info.sfreq / 2)
+        return new
+    new = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
+    new.set_meas_date(old["meas_date"])
+    with new._unlock():
+        new["subject_info"] = old["subject_info"]
+        new["line_freq"] = old["line_freq"]
+        new["highpass"] = old["highpass"]
+        new["lowpass"] = min(old["lowpass"], info.sfreq / 2)
+    return new

@@ -1,0 +1,80 @@
+"""What all checks share: the error, requirements, parameters of a constructor."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["ConformanceError", "attempt", "build", "describe", "pickled", "require"]
+
+
+class ConformanceError(AssertionError):
+    """An object breaks a contract of biot_bd; the message says which, what was expected and what was found."""
+
+
+def require(kept: Any, message: str) -> None:
+    """Raise :class:`ConformanceError` with ``message`` unless ``kept`` is true."""
+    if not kept:
+        raise ConformanceError(message)
+
+
+def describe(obj: Any) -> str:
+    """Return a short name of ``obj`` for messages."""
+    return getattr(obj, "__qualname__", None) or type(obj).__name__
+
+
+def attempt(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call ``function``; turn any exception into a :class:`ConformanceError` that says what was being done."""
+    try:
+        return function(*args, **kwargs)
+    except ConformanceError:
+        raise
+    except Exception as error:
+        raise ConformanceError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+def build(cls: Any, parameters: Mapping[str, Any] | None = None, *, supplied: Mapping[str, Any] | None = None) -> Any:
+    """Check that ``cls`` has a plain constructor and build an instance.
+
+    Parameters
+    ----------
+    cls : type
+        The class under test.
+    parameters : mapping, optional
+        Values for constructor parameters that have no default, or that the test wants otherwise.
+    supplied : mapping, optional
+        Values that the package itself hands over; those the constructor does not name are left out.
+
+    Raises
+    ------
+    ConformanceError
+        ``cls`` is no class, takes ``*args`` or ``**kwargs``, lacks a default or cannot be built.
+    """
+    name = describe(cls)
+    require(inspect.isclass(cls), f"{name}: expected a class to register, got an instance of {type(cls).__name__}")
+    given = dict(parameters or {})
+    known = {}
+    for parameter in inspect.signature(cls).parameters.values():
+        require(
+            parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
+            f"{name}: the constructor takes {parameter}; name every parameter, so that a misspelt one raises",
+        )
+        require(
+            parameter.kind is not parameter.POSITIONAL_ONLY,
+            f"{name}: parameter {parameter.name!r} is positional only; parameters are set by keyword",
+        )
+        known[parameter.name] = parameter
+    unknown = sorted(set(given) - set(known))
+    require(not unknown, f"{name}: the constructor has no parameter {unknown}; it has {sorted(known)}")
+    given = {key: value for key, value in (supplied or {}).items() if key in known} | given
+    missing = [key for key, p in known.items() if p.default is p.empty and key not in given]
+    require(not missing, f"{name}: parameters without default: {missing}; give them defaults or pass parameters={{...}}")
+    return attempt(f"{name}({', '.join(f'{k}={v!r}' for k, v in given.items())})", cls, **given)
+
+
+def pickled(obj: Any, what: str) -> Any:
+    """Return ``obj`` after a trip through pickle, as worker processes see it."""
+    text = attempt(f"{what}: pickling (worker processes get copies)", pickle.dumps, obj)
+    return attempt(f"{what}: unpickling", pickle.loads, text)

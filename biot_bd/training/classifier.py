@@ -1,0 +1,645 @@
+"""``BIOTClassifier``: braindecode's ``EEGClassifier`` for persons, probabilities and repeatable training."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from braindecode import EEGClassifier
+from braindecode.models.util import models_dict
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+from skorch import NeuralNet
+from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from skorch.dataset import unpack_data
+from skorch.utils import to_tensor
+from torch import nn
+from torch.utils.data import Subset
+
+from biot_bd import registry
+from biot_bd.training.inputs import InputInfo, SignalData, encode_labels
+from biot_bd.training.restart import UNSEEN, RestartPoint, array_digest, describe, seeded
+from biot_bd.training.scores import EarlyStopping, EpochScores, probabilities
+from biot_bd.training.splits import PersonValidSplit, check_persons_apart
+from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
+
+__all__ = ["BIOTClassifier"]
+
+PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile")
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+WEIGHT_NAMES = ("weight", "alpha")
+"""How losses call the weights of the classes: torch's own, and focal losses."""
+
+
+class BIOTClassifier(EEGClassifier):
+    """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
+
+    It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
+    model shall see (microvolts, or scaled) or ``mne.Epochs`` (volts, turned into microvolts).  Persons come
+    from ``Windows``, or from ``fit(X, y, groups=persons)``; validation is split off by person.
+
+    Parameters
+    ----------
+    module : str, class or nn.Module
+        Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.  Shapes,
+        channel names and rate of the data are handed to arguments of these names in its constructor
+        (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``input_window_seconds``) unless ``module__*`` says otherwise.
+    criterion : str, class or nn.Module
+        Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets ``(n,)``.
+    optimizer : class
+        Class of ``torch.optim``.
+    lr : float
+        Learning rate.
+    max_epochs : int
+        Most epochs to train.
+    batch_size : int
+        Windows a batch; -1 for all at once.
+    classes : sequence or None
+        Labels in the order of the columns of ``predict_proba``; None takes them, sorted, from ``y``.
+    class_weight : None, "balanced", mapping or sequence
+        Weights of the classes in the loss: by label, one a class in order, or inversely proportional to the
+        numbers of training windows.  The loss must have an argument ``weight`` or ``alpha``.
+    train_split : "person", None or callable
+        How validation windows are split off: by person, not at all (then there is no early stopping), or
+        ``split(dataset, y, groups) -> (train, valid)`` such as :class:`FixedPersons`.
+    valid_fraction : float
+        Wanted share of validation windows with ``train_split="person"``.
+    monitor : str
+        Column of the history that early stopping watches; less is better where it ends in ``_loss``.
+    patience : int or None
+        Epochs without a better ``monitor`` after which training stops and the best weights are taken.  None
+        trains ``max_epochs`` and keeps the last weights.
+    random_state : int, RandomState or None
+        Seeds initial weights, order of the windows, dropout and the split by person, inside ``fit`` only: the
+        global generators are put back afterwards.  None draws from the global generators as they are.
+    device : str
+        ``"auto"`` (a GPU where there is one), or as torch names devices.
+    mixed_precision : None, "bf16" or "fp16"
+        Forward passes in lower precision (autocast); ``"fp16"`` with a gradient scaler.  The loss stays float32.
+    gradient_clip_norm : float or None
+        Most that the norm of all gradients may be in a step.
+    log_dir : path or None
+        Folder for TensorBoard; adds :class:`TensorBoardLogger`.
+    restart_dir : path or None
+        Folder for restart points: the same ``fit`` called again after a kill goes on at its last epoch, and
+        after its end returns at once (see :mod:`biot_bd.training.restart`).
+    callbacks : list or None
+        Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
+    warm_start : bool
+        Whether ``fit`` goes on with the weights of the last one.
+    verbose : int
+        1 prints a line an epoch.
+    compile : bool
+        Whether to use ``torch.compile``.
+    iterator_train__shuffle, iterator_train__drop_last : bool
+        Order of the training windows; whether a last incomplete batch is left out.
+    **kwargs
+        Parameters with the prefixes ``module__``, ``criterion__``, ``optimizer__``, ``iterator_train__``,
+        ``iterator_valid__``, ``callbacks__`` and ``compile__``, as in skorch.
+
+    Attributes
+    ----------
+    module_, criterion_, optimizer_, history : as in skorch
+    classes_ : ndarray, shape (n_classes,)
+    input_info_ : InputInfo
+        Shape, channels, rate and unit of the signals seen in ``fit``.
+    train_persons_, valid_persons_ : tuple of str
+        Empty where persons are unknown or nobody validates.
+    threshold_ : float or None
+        If set (two classes), ``predict`` says class 1 from this probability on, instead of from 0.5.
+
+    Notes
+    -----
+    ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is kept apart.
+    ``predict_proba`` is the softmax of the logits, whatever the loss.
+    """
+
+    # With metadata routing on, the persons are asked for without set_fit_request.
+    __metadata_request__fit = {"groups": True}
+
+    def __init__(
+        self,
+        module: Any = "biot",
+        *,
+        criterion: Any = "focal",
+        optimizer: Any = torch.optim.AdamW,
+        lr: float = 1e-3,
+        max_epochs: int = 20,
+        batch_size: int = 128,
+        classes: Sequence[Any] | None = (0, 1),
+        class_weight: Any = None,
+        train_split: Any = "person",
+        valid_fraction: float = 0.2,
+        monitor: str = "valid_average_precision",
+        patience: int | None = 10,
+        random_state: Any = None,
+        device: str = "auto",
+        mixed_precision: str | None = None,
+        gradient_clip_norm: float | None = None,
+        log_dir: Any = None,
+        restart_dir: Any = None,
+        callbacks: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        compile: bool = False,
+        iterator_train__shuffle: bool = True,
+        iterator_train__drop_last: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        unknown = [key for key in kwargs if key.partition("__")[0] not in PREFIXES or "__" not in key]
+        if unknown:
+            raise TypeError(
+                f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
+                f"there are {', '.join(self._own_names())} and those with a prefix {', '.join(p + '__' for p in PREFIXES)}"
+            )
+        super().__init__(
+            module,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            train_split=train_split,
+            callbacks=callbacks,
+            warm_start=warm_start,
+            verbose=verbose,
+            device=device,
+            compile=compile,
+            classes=classes,
+            iterator_train__shuffle=iterator_train__shuffle,
+            iterator_train__drop_last=iterator_train__drop_last,
+            **kwargs,
+        )
+        self.class_weight = class_weight
+        self.valid_fraction = valid_fraction
+        self.monitor = monitor
+        self.patience = patience
+        self.random_state = random_state
+        self.mixed_precision = mixed_precision
+        self.gradient_clip_norm = gradient_clip_norm
+        self.log_dir = log_dir
+        self.restart_dir = restart_dir
+
+    # --- parameters ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def _own_names(cls) -> list[str]:
+        signature = inspect.signature(BIOTClassifier.__init__).parameters.values()
+        return [p.name for p in signature if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+
+    def _get_param_names(self) -> list[str]:
+        own = self._own_names()
+        return own + [key for key in vars(self) if "__" in key and not key.endswith("_") and key not in own]
+
+    def _get_params_callbacks(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters of callbacks as configured, not those made anew at each fit."""
+        params: dict[str, Any] = {}
+        if not deep or self.callbacks == "disable":
+            return params
+        given = [item[1] if isinstance(item, (tuple, list)) else item for item in self.callbacks or []]
+        for name, callback in self._uniquely_named_callbacks():
+            if callback is None or isinstance(callback, type):
+                continue
+            if any(callback is item for item in given):
+                params[f"callbacks__{name}"] = callback
+            params |= {f"callbacks__{name}__{key}": value for key, value in callback.get_params().items()}
+        return params | {key: value for key, value in vars(self).items() if key.startswith("callbacks__")}
+
+    def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
+        """Return the parameters, as given; see scikit-learn."""
+        return {**super().get_params(deep=deep, **kwargs), "device": vars(self)["device"]}
+
+    @property
+    def device(self) -> Any:
+        """The device in use: what the parameter says, with ``"auto"`` decided."""
+        return _resolve_device(vars(self)["device"])
+
+    @device.setter
+    def device(self, value: Any) -> None:
+        vars(self)["device"] = value
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        wanted = state["device"]
+        super().__setstate__({**state, "device": _resolve_device(wanted)})
+        if wanted == "auto":
+            vars(self)["device"] = wanted
+
+    # --- building -----------------------------------------------------------------------------------------
+
+    def _module_class(self) -> Any:
+        if not isinstance(self.module, str):
+            return self.module
+        if self.module not in registry.models and self.module in models_dict:
+            return models_dict[self.module]
+        return registry.models[self.module]
+
+    def _facts_for_module(self, module: Any) -> dict[str, Any]:
+        """Return what the data say, for the arguments that the module's constructor has."""
+        info: InputInfo | None = getattr(self, "input_info_", None)
+        if info is None or isinstance(module, nn.Module):
+            return {}
+        facts: dict[str, Any] = {
+            "n_chans": info.n_chans,
+            "n_times": info.n_times,
+            "n_outputs": len(self.classes_),
+            "sfreq": info.sfreq,
+            "ch_names": info.ch_names,
+            "input_window_seconds": None if info.sfreq is None else info.n_times / info.sfreq,
+        }
+        known = inspect.signature(module.__init__ if isinstance(module, type) else module).parameters
+        return {name: value for name, value in facts.items() if value is not None and name in known}
+
+    def initialize_module(self) -> BIOTClassifier:
+        """Build the module from the parameters and, where these say nothing, from the data's shapes."""
+        module = self._module_class()
+        given = self.get_params_for("module")
+        outputs = given.get("n_outputs")
+        if outputs is not None and hasattr(self, "input_info_") and outputs != len(self.classes_):
+            raise ValueError(f"module__n_outputs={outputs}, but there are {len(self.classes_)} classes: {list(self.classes_)}")
+        self.module_ = self.initialized_instance(module, {**self._facts_for_module(module), **given})
+        return self
+
+    def initialize_criterion(self) -> BIOTClassifier:
+        """Build the loss, with the weights of the classes if there are any."""
+        loss = registry.losses[self.criterion] if isinstance(self.criterion, str) else self.criterion
+        kwargs = self.get_params_for("criterion")
+        weights = getattr(self, "class_weight_", None)
+        if weights is not None:
+            kwargs[self._weight_name(loss, kwargs)] = torch.as_tensor(weights, dtype=torch.float32)
+        self.criterion_ = self.initialized_instance(loss, kwargs)
+        return self
+
+    def _weight_name(self, loss: Any, kwargs: Mapping[str, Any]) -> str:
+        known = () if isinstance(loss, nn.Module) else inspect.signature(loss).parameters
+        name = next((name for name in WEIGHT_NAMES if name in known), None)
+        if name is None:
+            raise ValueError(f"class_weight: the loss {self.criterion!r} takes neither 'weight' nor 'alpha'; use class_weight=None")
+        if kwargs.get(name) is not None:
+            raise ValueError(f"give either class_weight or criterion__{name}, not both")
+        return name
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        callbacks: list[tuple[str, Any]] = [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("epoch_scores", EpochScores()),
+        ]
+        if self.log_dir is not None:
+            from biot_bd.training.tensorboard import TensorBoardLogger  # needs tensorboard only where it logs
+
+            callbacks.append(("tensorboard", TensorBoardLogger(self.log_dir)))
+        if self.train_split is not None and self.patience is not None:
+            lower = self.monitor.endswith("_loss")
+            stop = EarlyStopping(
+                self.monitor, self.patience, threshold=0.0, threshold_mode="abs", lower_is_better=lower, load_best=True
+            )
+            callbacks.append(("early_stopping", stop))
+        return [*callbacks, ("print_log", PrintLog())]
+
+    def _yield_callbacks(self) -> Iterator[tuple[str, Any, bool]]:
+        for name, callback, named in NeuralNet._yield_callbacks(self):
+            if isinstance(callback, str):
+                yield (name if named else callback), registry.callbacks[callback], True
+            else:
+                yield name, callback, named
+
+    # --- data ---------------------------------------------------------------------------------------------
+
+    def get_dataset(self, X: Any, y: ArrayLike | None = None) -> Any:
+        """Return a torch data set that reads batches of ``X``; a data set passes through.
+
+        Raises
+        ------
+        TypeError, ValueError
+            See :class:`biot_bd.training.inputs.SignalData`; also data unlike those of ``fit``.
+        """
+        if isinstance(X, (WindowsDataset, Subset)):
+            return X
+        data = X if isinstance(X, SignalData) else SignalData(X)
+        if hasattr(self, "input_info_"):
+            self.input_info_.check_same(data.info)
+        if not data.present.all():
+            module = getattr(self, "module_", None) or self._module_class()
+            if not getattr(module, "accepts_absent_channels", False):
+                data.refuse_absent(module.__name__ if isinstance(module, type) else type(module).__name__)
+        return data.dataset(None if y is None else encode_labels(y, self.classes_))
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        """Return the parameters with a prefix; iterators read whole batches unless they are told otherwise."""
+        params = super().get_params_for(prefix)
+        return {"collate_fn": collate_windows, **params} if prefix.startswith("iterator_") else params
+
+    def _labels(self, X: Any, y: ArrayLike | None, n: int) -> NDArray[np.int64]:
+        found = getattr(X, "y", None) if y is None else y
+        if found is None:
+            raise ValueError("fit needs y: only Windows carry labels")
+        labels = np.asarray(found)
+        if len(labels) != n:
+            raise ValueError(f"{n} windows but {len(labels)} labels")
+        if n == 0:
+            raise ValueError("there are no windows to train on")
+        self.classes_inferred_ = np.unique(labels)
+        encoded = encode_labels(labels, self.classes_)
+        if len(np.unique(encoded)) < 2:
+            raise ValueError(f"all {n} training windows are of class {self.classes_[encoded[0]]!r}; two classes are needed")
+        return encoded
+
+    @staticmethod
+    def _groups(data: SignalData, groups: ArrayLike | None) -> NDArray[Any] | None:
+        if groups is None:
+            return data.groups
+        given = np.asarray(groups, dtype=object)
+        if given.shape != (len(data),):
+            raise ValueError(f"groups must name one person a window: expected shape ({len(data)},), found {given.shape}")
+        if data.groups is not None and not np.array_equal(given.astype(str), data.groups.astype(str)):
+            raise ValueError("groups differ from the persons that the Windows carry; leave groups out")
+        return given
+
+    def get_split_datasets(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> tuple[Any, Any]:
+        """Return the training and the validation windows (None without validation), no person in both."""
+        dataset = self.get_dataset(X, y)
+        if self.train_split is None:
+            return Subset(dataset, list(range(len(dataset)))), None
+        train, valid = self._splitter()(dataset, dataset.y, groups)
+        check_persons_apart(train, valid, dataset, groups)
+        self._check_sides(dataset, train, valid)
+        return train, valid
+
+    def _splitter(self) -> Any:
+        if self.train_split == "person":
+            seed = self.random_state if isinstance(self.random_state, Integral) else 0
+            return PersonValidSplit(self.valid_fraction, int(seed))
+        if not callable(self.train_split):
+            raise ValueError(f"train_split must be 'person', None or callable(dataset, y, groups), found {self.train_split!r}")
+        return self.train_split
+
+    def _check_sides(self, dataset: Any, train: Subset, valid: Subset) -> None:
+        sides = [("training", train)]
+        if self.patience is not None and not self.monitor.endswith("_loss"):
+            sides.append(("validation", valid))
+        for name, side in sides:
+            missing = sorted(set(np.unique(dataset.y)) - set(dataset.y[side.indices]))
+            if missing:
+                absent = ", ".join(repr(self.classes_[i].item()) for i in missing)
+                hint = f"so {self.monitor} is not defined; " if name == "validation" else ""
+                raise ValueError(
+                    f"the {name} side ({len(side)} windows) has no window of class {absent}, {hint}"
+                    "choose other validation persons, or train_split=None for a fixed number of epochs"
+                )
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> BIOTClassifier:
+        """Train from the beginning (or on, with ``warm_start``).
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) or mne.Epochs
+            See the class.
+        y : array-like, shape (n,), optional
+            Labels; those of the ``Windows`` by default.
+        groups : array-like, shape (n,), optional
+            Persons; those of the ``Windows`` by default.
+
+        Raises
+        ------
+        ValueError
+            Bad data, unknown labels, persons that are missing or on two sides, a class missing on a side.
+        FloatingPointError
+            The loss is no longer finite.
+        """
+        return self._fit(X, y, groups, fresh=not (self.warm_start and self.initialized_))
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, groups: Any = None) -> BIOTClassifier:
+        """Train ``max_epochs`` more with the weights as they are; ``classes`` is ignored."""
+        return self._fit(X, y, groups, fresh=not self.initialized_)
+
+    def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
+        self._check_parameters()
+        data = SignalData(X)
+        groups = self._groups(data, groups)
+        seed = self._seed()
+        if fresh:
+            vars(self).pop("input_info_", None)
+            labels = self._labels(X, y, len(data))
+            if isinstance(self.random_state, Integral):  # before the split: scikit-learn's splitters may draw too
+                seed = int(self.random_state)
+        else:
+            labels = self._labels(X, y, len(data))
+        with seeded(seed):
+            train, valid = self.get_split_datasets(data, self.classes_[labels], groups)
+            if fresh:
+                self._learn_facts(data, train, valid, groups)
+                self.initialize()
+            self._train(data, train, valid, groups, seed if fresh else None)
+        return self
+
+    def _seed(self) -> int | None:
+        if self.random_state is None:
+            return None
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _check_parameters(self) -> None:
+        if self.mixed_precision not in (None, *AUTOCAST):
+            raise ValueError(f"mixed_precision must be None, 'bf16' or 'fp16', found {self.mixed_precision!r}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience must be a positive number of epochs or None, found {self.patience!r}")
+        if self.gradient_clip_norm is not None and not self.gradient_clip_norm > 0:
+            raise ValueError(f"gradient_clip_norm must be positive or None, found {self.gradient_clip_norm!r}")
+
+    def _learn_facts(self, data: SignalData, train: Subset, valid: Subset | None, groups: Any) -> None:
+        """Keep what the data say, apart from the parameters."""
+        self.input_info_ = data.info
+        self.threshold_: float | None = None
+        names = np.full(len(data), "") if groups is None else np.asarray(groups, dtype=object).astype(str)
+        sides = [[] if side is None or groups is None else names[side.indices] for side in (train, valid)]
+        self.train_persons_, self.valid_persons_ = (tuple(sorted({str(p) for p in side})) for side in sides)
+        self.class_weight_ = self._class_weights(train.dataset.y[train.indices])  # type: ignore[attr-defined]
+
+    def _class_weights(self, labels: NDArray[np.int64]) -> list[float] | None:
+        if self.class_weight is None:
+            return None
+        n = len(self.classes_)
+        if isinstance(self.class_weight, str):
+            present = np.unique(labels)
+            if len(present) < n:
+                raise ValueError("class_weight='balanced': a class has no training windows")
+            return compute_class_weight(self.class_weight, classes=np.arange(n), y=labels).tolist()
+        if isinstance(self.class_weight, Mapping):
+            unknown = set(self.class_weight) - set(self.classes_.tolist())
+            if unknown:
+                raise ValueError(f"class_weight names {sorted(map(str, unknown))}, which are not among classes={self.classes_.tolist()}")
+            weights = [float(self.class_weight.get(label, 1.0)) for label in self.classes_.tolist()]
+        else:
+            weights = [float(w) for w in self.class_weight]
+        if len(weights) != n or not all(math.isfinite(w) and w >= 0 for w in weights):
+            raise ValueError(f"class_weight must hold {n} numbers >= 0, one a class; found {weights}")
+        return weights
+
+    def _train(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
+        """Run the epochs; with ``restart_dir`` go on where an earlier call of the same fit was stopped."""
+        self.check_training_readiness()
+        self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if self.mixed_precision == "fp16" else None
+        self._gradient_norms_: list[torch.Tensor] = []
+        point = None
+        if self.restart_dir is not None:
+            point = RestartPoint(self.restart_dir, self._fit_facts(data, train, valid, groups, seed))
+        self.notify("on_train_begin", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
+        before = len(self.history)
+        if point is not None and before == 0:
+            point.load(self)
+        sides = {"dataset_train": train, "dataset_valid": valid}
+        iterator = self.get_iterator(train, training=True)
+        iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
+        while len(self.history) - before < self.max_epochs and not self._wants_to_stop():
+            self._one_epoch(iterator, iterator_valid, sides)
+            if point is not None and before == 0:
+                point.save(self)
+        self.notify("on_train_end", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
+
+    def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
+        self.notify("on_epoch_begin", **sides)
+        self._gradient_norms_ = []
+        self.run_single_epoch(iterator, training=True, prefix="train", step_fn=self.train_step)
+        if self.history[-1, "train_batch_count"] == 0:
+            raise ValueError(
+                f"no batch to train on: {len(sides['dataset_train'])} windows are fewer than batch_size={self.batch_size}; "
+                "set iterator_train__drop_last=False"
+            )
+        self.run_single_epoch(iterator_valid, training=False, prefix="valid", step_fn=self.validation_step)
+        if self._gradient_norms_:
+            self.history.record("gradient_norm", float(torch.stack(self._gradient_norms_).mean()))
+        try:
+            self.notify("on_epoch_end", **sides)
+        except KeyboardInterrupt:
+            # skorch's own EarlyStopping stops so; a real Ctrl-C must not leave a half-trained model as fitted.
+            if not any(type(cb) is SkorchEarlyStopping and cb.misses_ == cb.patience for _, cb in self.callbacks_):
+                raise
+            self.stop_requested_ = True
+
+    def _wants_to_stop(self) -> bool:
+        return getattr(self, "stop_requested_", False) or any(getattr(cb, "stop_", False) for _, cb in self.callbacks_)
+
+    def _fit_facts(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> dict[str, Any]:
+        """Return what makes this fit this fit, for its restart point."""
+        params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
+        return {
+            "parameters": describe(params),
+            "seed": seed,
+            "device": torch.device(self.device).type,
+            "input": data.info.as_dict(),
+            "data": data.digest(),
+            "labels": array_digest(train.dataset.y),  # type: ignore[attr-defined]
+            "persons": None if groups is None else array_digest(np.asarray(groups, dtype=object)),
+            "train": array_digest(np.asarray(train.indices)),
+            "valid": None if valid is None else array_digest(np.asarray(valid.indices)),
+        }
+
+    # --- steps --------------------------------------------------------------------------------------------
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.mixed_precision is None:
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=AUTOCAST[self.mixed_precision])
+
+    def infer(self, x: Any, **fit_params: Any) -> Any:
+        """Run the module on a batch of signals, and on nothing else."""
+        with self._autocast():
+            return self.module_(to_tensor(x, device=self.device))
+
+    def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return the loss, in float32."""
+        logits = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        return self.criterion_(logits.float(), to_tensor(y_true, device=self.device))
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute loss and gradients of a batch."""
+        self._set_training(True)
+        x, y = unpack_data(batch)
+        y_pred = self.infer(x)
+        loss = self.get_loss(y_pred, y, X=x, training=True)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} in epoch {len(self.history)}; lower lr, set gradient_clip_norm, or look for bad windows"
+            )
+        (loss if self.scaler_ is None else self.scaler_.scale(loss)).backward()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Take one step of the optimizer."""
+        if self.scaler_ is None:
+            return super().train_step(batch)
+        self._zero_grad_optimizer()
+        step = self.train_step_single(batch)
+        self.scaler_.unscale_(self.optimizer_)
+        self.notify("on_grad_computed", named_parameters=list(self.get_all_learnable_params()), batch=batch, training=True)
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
+        return step
+
+    def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
+        """Note the norm of all gradients, and limit it."""
+        parameters = [p for _, p in named_parameters if p.grad is not None]
+        if self.gradient_clip_norm is not None:
+            norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip_norm)
+        else:
+            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad) for p in parameters]))
+        self._gradient_norms_.append(norm.detach())
+
+    # --- prediction ---------------------------------------------------------------------------------------
+
+    def _get_predict_nonlinearity(self) -> Any:
+        self.check_is_fitted()
+        return probabilities
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Return probabilities.
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) or mne.Epochs
+            Like what ``fit`` was given.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_classes)
+            Columns as in ``classes_``.
+
+        Raises
+        ------
+        ValueError
+            Other channels, rate, length or unit than in ``fit``, or samples that are not finite.
+        """
+        self.check_is_fitted()
+        if len(X) == 0:
+            return np.empty((0, len(self.classes_)), dtype=np.float32)
+        proba = NeuralNet.predict_proba(self, X)
+        if proba.shape[1] != len(self.classes_):
+            raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
+        return proba
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each window (with ``threshold_``, class 1 from there on)."""
+        proba = self.predict_proba(X)
+        threshold = getattr(self, "threshold_", None)
+        if threshold is not None and proba.shape[1] == 2:
+            return self.classes_[(proba[:, 1] >= threshold).astype(int)]
+        return self.classes_[proba.argmax(axis=1)]
+
+
+def _resolve_device(device: Any) -> Any:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"

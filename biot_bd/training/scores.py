@@ -1,0 +1,146 @@
+"""Scores by epoch from the epoch's own predictions, and stopping on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
+from sklearn.preprocessing import label_binarize
+from skorch.callbacks import Callback
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+
+__all__ = ["EarlyStopping", "EpochScores", "epoch_scores", "probabilities"]
+
+
+def probabilities(y_pred: Any) -> torch.Tensor:
+    """Return the softmax, in float32, of what a module returned (the first of a tuple).
+
+    Parameters
+    ----------
+    y_pred : tensor (n, n_classes) or tuple of tensors
+        Logits.
+
+    Raises
+    ------
+    ValueError
+        The logits are not of shape ``(n, n_classes)`` with two or more classes.
+    """
+    logits = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(
+            f"the module returned the shape {tuple(logits.shape)}; expected (n, n_classes) with at least two logits "
+            "(one logit z is the two logits [0, z])"
+        )
+    return torch.softmax(logits.float(), dim=1)
+
+
+def epoch_scores(y: NDArray[np.int64], proba: NDArray[Any]) -> dict[str, float | None]:
+    """Score probabilities: average precision, area under the ROC curve, balanced accuracy.
+
+    Parameters
+    ----------
+    y : ndarray of int, shape (n,)
+        True classes, positions in the columns of ``proba``.
+    proba : ndarray, shape (n, n_classes)
+        Probabilities.  With two classes the second is the positive one; with more the scores are means over
+        one against the rest.
+
+    Returns
+    -------
+    dict
+        ``average_precision``, ``roc_auc`` and ``balanced_accuracy`` (most probable class); None where a class
+        has no windows and the score is not defined.
+    """
+    names = ("average_precision", "roc_auc", "balanced_accuracy")
+    n_classes = proba.shape[1]
+    if len(np.unique(y)) < n_classes:
+        return dict.fromkeys(names)
+    if n_classes == 2:
+        ap, auc = average_precision_score(y, proba[:, 1]), roc_auc_score(y, proba[:, 1])
+    else:
+        each = label_binarize(y, classes=np.arange(n_classes))
+        ap, auc = average_precision_score(each, proba, average="macro"), roc_auc_score(each, proba, average="macro")
+    return dict(zip(names, (float(ap), float(auc), float(balanced_accuracy_score(y, proba.argmax(1)))), strict=True))
+
+
+class EpochScores(Callback):
+    """Keep the predictions of each epoch and record their scores in the history.
+
+    Training scores come from the predictions made while training (weights changing, dropout on), validation
+    scores from the validation pass: no further pass over the data.
+
+    Attributes
+    ----------
+    train_, valid_ : tuple of ndarray or None
+        ``(y, proba)`` of the last epoch; validation windows in their order.
+    """
+
+    def initialize(self) -> EpochScores:
+        """Forget earlier predictions."""
+        self.train_: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self.valid_: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self.collected_: dict[bool, list[tuple[NDArray[Any], NDArray[Any]]]] = {True: [], False: []}
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a restart point keeps: nothing, the scores are in the history."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up again; the predictions of earlier epochs are not kept."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Start anew."""
+        self.collected_ = {True: [], False: []}
+
+    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, y_pred: Any = None, **kwargs: Any) -> None:
+        """Keep the batch's labels and probabilities."""
+        proba = probabilities(y_pred).detach().cpu().numpy()
+        self.collected_[training].append((np.asarray(batch[1]), proba))
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Score both parts."""
+        for training, part in ((True, "train"), (False, "valid")):
+            pieces = self.collected_[training]
+            if not pieces:
+                continue
+            y, proba = (np.concatenate(column) for column in zip(*pieces, strict=True))
+            setattr(self, f"{part}_", (y, proba))
+            for name, value in epoch_scores(y, proba).items():
+                net.history.record(f"{part}_{name}", value)
+        self.collected_ = {True: [], False: []}
+
+
+class EarlyStopping(SkorchEarlyStopping):
+    """skorch's early stopping, which says that it wants to stop instead of raising ``KeyboardInterrupt``.
+
+    So later callbacks (logging, restart points) still see the last epoch, and a real Ctrl-C stays one.
+    """
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Forget earlier epochs."""
+        super().on_train_begin(net, **kwargs)
+        self.stop_ = False
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Compare the epoch with the best one.
+
+        Raises
+        ------
+        ValueError
+            The history has no such score, or it is not defined.
+        """
+        found = net.history[-1].get(self.monitor)
+        if found is None or not np.isfinite(found):
+            known = sorted(k for k, v in net.history[-1].items() if isinstance(v, float) and not k.startswith("dur"))
+            raise ValueError(
+                f"early stopping watches {self.monitor!r}, which is {found} after epoch {len(net.history)}; "
+                f"there are: {', '.join(known)}. Choose another monitor, or patience=None"
+            )
+        try:
+            super().on_epoch_end(net, **kwargs)
+        except KeyboardInterrupt:
+            self.stop_ = True

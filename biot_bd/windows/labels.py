@@ -1,0 +1,286 @@
+"""Label rules: from seizures of a recording to a table of labelled windows.
+
+A rule is a class with plain keyword parameters; an instance is called as
+
+    rule(n_samples, sfreq, events, window_s=10.0, stride_s=5.0) -> pandas.DataFrame
+
+with the recording's own length and rate, and returns one row a window: ``start_sample`` and ``n_samples`` (at that rate),
+``label`` (0 background, 1 seizure), ``kind`` (``"grid"``, or what else the rule makes) and ``seizure_fraction``.
+A rule that needs a certain window, stride or way of resampling says so in the attributes ``window_s``, ``stride_s`` and
+``resample``; the names of rules are in :data:`biot_bd.registry.label_rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from biot_bd import registry
+
+__all__ = ["COLUMNS", "BiotOfficial", "Overlap", "make_label_rule", "rule_name", "seizure_samples"]
+
+COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
+LabelRule = Callable[..., pd.DataFrame]
+
+
+def check_events(events: ArrayLike) -> NDArray[np.float64]:
+    """Return ``events`` as a float array ``(n, 2)`` of (onset_s, offset_s).
+
+    Raises
+    ------
+    ValueError
+        Another shape, a time that is not finite, or an offset before its onset.
+    """
+    times = np.asarray(events, dtype=np.float64)
+    if times.size == 0:
+        return np.empty((0, 2))
+    if times.ndim != 2 or times.shape[1] != 2:
+        raise ValueError(f"events must have the shape (n, 2), each (onset_s, offset_s); got {times.shape}")
+    if not np.isfinite(times).all() or (times[:, 1] < times[:, 0]).any():
+        raise ValueError(f"events need finite times with onset_s <= offset_s; got {times.tolist()}")
+    return times
+
+
+def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[np.int64]:
+    """Return the seizures as half-open sample ranges ``(n, 2)``, clipped to the recording, sorted and merged.
+
+    Times are rounded to the nearest sample; an event without duration counts as one sample; events that
+    overlap or touch are one seizure; an event wholly outside the recording is left out.
+    """
+    times = check_events(events)
+    ranges = np.rint(times * sfreq).astype(np.int64)
+    ranges[:, 1] = np.maximum(ranges[:, 1], ranges[:, 0] + 1)
+    ranges = ranges.clip(0, n_samples)
+    merged: list[list[int]] = []
+    for start, stop in sorted((int(a), int(b)) for a, b in ranges if a < b):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], stop)
+        else:
+            merged.append([start, stop])
+    return np.array(merged, dtype=np.int64).reshape(-1, 2)
+
+
+def _overlaps(start: NDArray[np.int64], stop: NDArray[np.int64], seizures: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the common samples of each window and each seizure, ``(n_windows, n_seizures)``."""
+    first = np.maximum(start[:, None], seizures[None, :, 0])
+    last = np.minimum(stop[:, None], seizures[None, :, 1])
+    return (last - first).clip(0)
+
+
+def _table(
+    start: NDArray[np.int64], length: NDArray[np.int64], label: Any, kind: Any, seizures: NDArray[np.int64]
+) -> pd.DataFrame:
+    ictal = _overlaps(start, start + length, seizures).sum(axis=1)
+    return pd.DataFrame(
+        {
+            "start_sample": start.astype(np.int64),
+            "n_samples": length.astype(np.int64),
+            "label": np.broadcast_to(np.asarray(label, dtype=np.int64), start.shape).copy(),
+            "kind": np.broadcast_to(np.asarray(kind, dtype=object), start.shape).copy(),
+            "seizure_fraction": ictal / np.maximum(length, 1),
+        }
+    )
+
+
+def _positive_samples(name: str, seconds: float, sfreq: float) -> int:
+    samples = round(seconds * sfreq) if np.isfinite(seconds) else 0
+    if samples < 1:
+        raise ValueError(f"{name} must be at least one sample ({1 / sfreq:g} s at {sfreq:g} Hz); got {seconds!r}")
+    return samples
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Windows on a regular grid, positive where they hold enough of a seizure.
+
+    A window is positive when it holds at least ``min_overlap_s`` of seizure, or less where less exists: the whole
+    of a seizure shorter than that, or a whole window shorter than that.  Hence no window inside a seizure is ever
+    background.  Windows that would run past the end of the recording are not made.
+
+    Parameters
+    ----------
+    min_overlap_s : float
+        Seizure that makes a window positive, in seconds.
+    exclude_partial : bool
+        Leave out windows that hold some seizure, but too little to be positive.
+    guard_s : float
+        Leave out background windows that are nearer than this to a seizure, in seconds; with a guard, windows
+        that hold some seizure but too little are left out as well.
+    """
+
+    min_overlap_s: float = 5.0
+    exclude_partial: bool = False
+    guard_s: float = 0
+
+    name: ClassVar[str] = "overlap"
+
+    def __call__(
+        self, n_samples: int, sfreq: float, events: ArrayLike, window_s: float = 10.0, stride_s: float = 5.0
+    ) -> pd.DataFrame:
+        """Return the windows of one recording.
+
+        Parameters
+        ----------
+        n_samples : int
+            Length of the recording.
+        sfreq : float
+            Its rate in Hz.
+        events : array-like, shape (n_events, 2)
+            Onset and offset of each seizure in seconds from the first sample.
+        window_s, stride_s : float
+            Length of a window, and from one window's start to the next, in seconds.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``start_sample``, ``n_samples``, ``label``, ``kind`` (``"grid"``), ``seizure_fraction``.
+
+        Raises
+        ------
+        ValueError
+            A parameter or an event makes no sense.
+        """
+        for name, value in (("min_overlap_s", self.min_overlap_s), ("guard_s", self.guard_s)):
+            if not np.isfinite(value) or value < 0:
+                raise ValueError(f"{name} must be a finite number >= 0; got {value!r}")
+        window = _positive_samples("window_s", window_s, sfreq)
+        _positive_samples("stride_s", stride_s, sfreq)
+        # The k-th start is rounded by itself, so a stride that is no whole number of samples does not drift.
+        n_windows = int((n_samples - window) / (stride_s * sfreq)) + 2 if n_samples >= window else 0
+        start = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
+        start = start[start + window <= n_samples]
+        seizures = seizure_samples(n_samples, sfreq, events)
+        overlap = _overlaps(start, start + window, seizures)
+        enough = min(max(round(self.min_overlap_s * sfreq), 1), window)
+        length = seizures[:, 1] - seizures[:, 0]
+        positive = (overlap.sum(axis=1) >= enough) | (overlap >= np.minimum(enough, length)).any(axis=1)
+        keep = np.ones(len(start), dtype=bool)
+        if self.exclude_partial:
+            keep &= positive | (overlap.sum(axis=1) == 0)
+        guard = round(self.guard_s * sfreq)
+        if guard > 0:
+            wide = seizures + [-guard, guard]
+            keep &= positive | (_overlaps(start, start + window, wide).sum(axis=1) == 0)
+        return _table(start, np.full(len(start), window), positive, "grid", seizures)[keep].reset_index(
+            drop=True
+        )
+
+
+
+@dataclass(frozen=True)
+class BiotOfficial:
+    """The rule behind published CHB-MIT numbers with BIOT, errors included: for comparison only.
+
+    Windows of 10 s without overlap; one is positive only if a seizure starts or ends strictly inside it, so a window
+    wholly inside a seizure is **background**.  Then, for every seizure, windows every 5 s from one second before the
+    onset to one second after the offset are added as positive (kind ``"added"``), cut where the recording ends.
+    Seizure times in samples are ``int(seconds * sfreq) - 1``.  Public preprocessing: BIOT repository,
+    ``datasets/CHB-MIT/process2.py``.  It needs ``prepare(resample="fft-window")``, which resamples each window, cut ones
+    included, to 2,000 samples.
+    """
+
+    name: ClassVar[str] = "biot-official"
+    window_s: ClassVar[float] = 10.0
+    stride_s: ClassVar[float] = 10.0
+    resample: ClassVar[str] = "fft-window"
+
+    def __call__(
+        self, n_samples: int, sfreq: float, events: ArrayLike, window_s: float = 10.0, stride_s: float = 10.0
+    ) -> pd.DataFrame:
+        """Return the windows of one recording; see :meth:`Overlap.__call__` for shapes and units.
+
+        Raises
+        ------
+        ValueError
+            ``window_s`` or ``stride_s`` is not 10 s, or an event makes no sense.
+        """
+        if window_s != self.window_s or stride_s != self.stride_s:
+            raise ValueError(
+                f"the label rule 'biot-official' fixes window_s and stride_s at 10 s; got {window_s!r} and {stride_s!r}"
+            )
+        second = round(sfreq)
+        window = round(self.window_s * sfreq)
+        times = [(int(a * sfreq) - 1, int(b * sfreq) - 1) for a, b in check_events(events)]
+        grid = np.arange(0, n_samples - window + 1, window, dtype=np.int64)
+        label = np.zeros(len(grid), dtype=np.int64)
+        for onset, offset in times:
+            for edge in (onset, offset):
+                label |= (grid < edge) & (edge < grid + window)
+        added = [
+            np.arange(max(0, onset - second), min(offset + second, n_samples), 5 * second, dtype=np.int64)
+            for onset, offset in times
+        ]
+        extra = np.concatenate([np.empty(0, dtype=np.int64), *added])
+        start = np.concatenate([grid, extra])
+        length = np.minimum(window, n_samples - start)
+        kind = np.array(["grid"] * len(grid) + ["added"] * len(extra), dtype=object)
+        labels = np.concatenate([label, np.ones(len(extra), dtype=np.int64)])
+        return _table(start, length, labels, kind, seizure_samples(n_samples, sfreq, events))
+
+
+def make_label_rule(labels: str | LabelRule) -> LabelRule:
+    """Return a label rule: the registered one of that name with its defaults, or ``labels`` itself.
+
+    Raises
+    ------
+    TypeError
+        ``labels`` is neither a name nor a callable instance.
+    biot_bd.registry.UnknownNameError
+        No rule has that name.
+    """
+    if isinstance(labels, str):
+        found: Any = registry.label_rules[labels]
+        rule: LabelRule = found()
+        return rule
+    if isinstance(labels, type) or not callable(labels):
+        raise TypeError(f"labels must be the name of a label rule or an instance of one, e.g. Overlap(); got {labels!r}")
+    return labels
+
+
+def rule_parameters(rule: LabelRule) -> dict[str, Any]:
+    """Return the parameters of a rule: its public attributes."""
+    return {key: value for key, value in sorted(getattr(rule, "__dict__", {}).items()) if not key.startswith("_")}
+
+
+def rule_name(rule: LabelRule) -> str:
+    """Return the registered name of a rule, with those parameters that are not its defaults.
+
+    ``Overlap()`` is ``"overlap"``, ``Overlap(guard_s=60)`` is ``"overlap(guard_s=60)"``.
+    """
+    kind: Any = type(rule)
+    name = registry.label_rules.name_of(kind) or f"{kind.__module__}:{kind.__qualname__}"
+    try:
+        defaults = rule_parameters(kind())
+    except TypeError:  # a rule with required parameters: show them all
+        defaults = {}
+    changed = [f"{k}={v!r}" for k, v in rule_parameters(rule).items() if k not in defaults or defaults[k] != v]
+    return name + (f"({', '.join(changed)})" if changed else "")
+
+
+def check_table(table: pd.DataFrame, rule: LabelRule, n_samples: int) -> pd.DataFrame:
+    """Return ``table`` if a label rule may return it.
+
+    Raises
+    ------
+    ValueError
+        A column is missing, a label is negative, or a window lies outside the recording.
+    """
+    missing: Sequence[str] = [c for c in COLUMNS if c not in table.columns]
+    if missing:
+        raise ValueError(f"label rule {rule_name(rule)} returned a table without the columns {missing}")
+    start, length = table["start_sample"].to_numpy(), table["n_samples"].to_numpy()
+    outside = (start < 0) | (length < 1) | (start + length > n_samples)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise ValueError(
+            f"label rule {rule_name(rule)}: window {row} (start_sample {start[row]}, n_samples {length[row]}) lies outside "
+            f"the recording of {n_samples} samples"
+        )
+    if (table["label"].to_numpy() < 0).any():
+        raise ValueError(f"label rule {rule_name(rule)} returned a negative label; leave such windows out of the table")
+    return table

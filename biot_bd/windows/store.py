@@ -1,0 +1,306 @@
+"""The files of a store: signals of one recording each, their description, the manifest.
+
+A signal file is a plain ``.npy`` of ``(n_chans, n_samples)``: int16 with one step a channel, or float32.  A sample is
+``value * step`` uV, at most half a step from what was measured; nothing is ever clipped.  Rows of absent channels hold
+zeros that nobody is shown.  Beside each lies a ``.json`` with what is known of it, written last: a recording
+whose ``.json`` carries the right fingerprint is finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from biot_bd.runs import atomic_path, read_json, write_json
+
+__all__ = [
+    "MANIFEST",
+    "STORE_VERSION",
+    "Recording",
+    "Span",
+    "open_signals",
+    "read_manifest",
+    "signals_stem",
+    "write_signals",
+]
+
+STORE_VERSION = 1
+MANIFEST = "manifest.json"
+SIGNALS = "signals"
+FORMAT = "biot_bd windows"
+INT16_MAX = 32767
+COARSEST_STEP_UV = 0.5
+# Open memory maps hold file handles; the usual limit is 1024 a process.
+OPEN_FILES = 256
+
+Span = list[int]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One prepared recording; samples and spans of ``source_*`` are at the recording's own rate.
+
+    Parameters
+    ----------
+    recording, person : str
+        Names.
+    source : str or None
+        File name of the recording.
+    source_sfreq : float
+        Its rate in Hz.
+    source_n_samples : int
+        Its length.
+    file : str
+        Signal file, relative to the store.
+    dtype : str
+        ``"int16"`` or ``"float32"``.
+    dtype_reason : str or None
+        Why it is not the type that was asked for.
+    steps_uv : list of float
+        Microvolts a unit, by channel.
+    sfreq : float
+        Rate of the stored signal in Hz.
+    n_samples : int
+        Length of the stored signal.
+    present : list of bool
+        Which channels exist.
+    events : list of [onset_s, offset_s]
+        Seizures, seconds from the first sample.
+    flat : list of lists of [start, stop]
+        By channel: stretches of constant value, half a second or longer, in samples of the source.
+    not_finite : list of lists of [start, stop]
+        By channel: stretches that are NaN or infinite, in samples of the source.
+    fingerprint : str
+        Changes with the input file and every parameter that changes the signal.
+    outcome : str
+        ``"prepared"``.
+    """
+
+    recording: str
+    person: str
+    source: str | None
+    source_sfreq: float
+    source_n_samples: int
+    file: str
+    dtype: str
+    dtype_reason: str | None
+    steps_uv: list[float]
+    sfreq: float
+    n_samples: int
+    present: list[bool]
+    events: list[list[float]]
+    fingerprint: str
+    flat: list[list[Span]] = field(default_factory=list)
+    not_finite: list[list[Span]] = field(default_factory=list)
+    outcome: str = "prepared"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry of the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> Recording:
+        """Return the recording that a manifest's entry describes."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in entry.items() if key in known})
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording in seconds."""
+        return self.source_n_samples / self.source_sfreq
+
+
+def signals_stem(folder: Path, recording: str) -> Path:
+    """Return the path of a recording's files without their endings; odd names get a digest."""
+    safe = re.sub(r"[^A-Za-z0-9._+-]", "_", recording)
+    if safe != recording or safe.startswith("."):
+        safe = f"{safe.lstrip('.')}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}"
+    return folder / SIGNALS / safe
+
+
+class _StepTooCoarseError(Exception):
+    pass
+
+
+def write_signals(
+    path: Path,
+    n_chans: int,
+    n_samples: int,
+    channel: Callable[[int], tuple[NDArray[np.float32], float | None] | None],
+    dtype: str,
+) -> tuple[str, str | None, list[float], list[bool]]:
+    """Write one signal file atomically, channel by channel.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.npy`` file.
+    n_chans, n_samples : int
+        Its shape.
+    channel : callable
+        ``channel(i)`` returns the signal in uV, float32 ``(n_samples,)``, and the largest absolute value that its source
+        allows (None where unknown), or None for an absent channel.
+    dtype : str
+        ``"int16"``, which falls back to float32 where a step would exceed 0.5 uV, or ``"float32"``.
+
+    Returns
+    -------
+    dtype : str
+        What was written.
+    reason : str or None
+        Why it is not int16 though that was asked for.
+    steps_uv : list of float
+        Microvolts a unit.
+    present : list of bool
+        Which channels exist.
+    """
+    if dtype == "int16":
+        try:
+            steps, present = _write(path, n_chans, n_samples, channel, np.dtype(np.int16))
+            return "int16", None, steps, present
+        except _StepTooCoarseError as reason:
+            why = str(reason)
+    else:
+        why = ""
+    steps, present = _write(path, n_chans, n_samples, channel, np.dtype(np.float32))
+    return "float32", why or None, steps, present
+
+
+def _write(
+    path: Path, n_chans: int, n_samples: int, channel: Callable[[int], Any], dtype: np.dtype[Any]
+) -> tuple[list[float], list[bool]]:
+    steps, present = [1.0] * n_chans, [False] * n_chans
+    with atomic_path(path) as temporary:
+        out = open_memmap(temporary, mode="w+", dtype=dtype, shape=(n_chans, n_samples))
+        for i in range(n_chans):
+            found = channel(i)
+            if found is None:
+                continue
+            x, range_uv = found
+            present[i] = True
+            if dtype == np.float32:
+                out[i] = x
+                continue
+            steps[i] = _step(x, range_uv, i)
+            np.multiply(x, np.float32(1 / steps[i]), out=x)
+            np.rint(x, out=x)
+            out[i] = x
+        out.flush()
+        del out
+    return steps, present
+
+
+def _step(x: NDArray[np.float32], range_uv: float | None, index: int) -> float:
+    """Return the step of a channel in uV: from the source's range, or from the samples where they exceed it."""
+    peak = float(max(x.max(), -x.min()))
+    top = max(peak, range_uv or 0.0)
+    # float32 keeps the product of step and value exact to 2^-24; a hair above keeps the peak at 32767.
+    step = float(np.float32(top / INT16_MAX * (1 + 1e-6))) if top > 0 else float(np.float32(1 / INT16_MAX))
+    if step > COARSEST_STEP_UV:
+        raise _StepTooCoarseError(
+            f"an int16 step of channel {index} would be {step:.3g} uV (its range is +-{top:.6g} uV); at most {COARSEST_STEP_UV} uV is allowed"
+        )
+    return step
+
+
+def open_signals(path: Path, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
+    """Return the memory map of a signal file; the last 256 stay open.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    fingerprint : str
+        The recording's fingerprint, so that a store that was written anew is opened anew.
+    dtype : str
+        What the file should hold.
+    shape : tuple of int
+        Its shape, ``(n_chans, n_samples)``.
+
+    Raises
+    ------
+    ValueError
+        The file holds something else.
+    FileNotFoundError
+        There is none.
+    """
+    return _open(os.fspath(path), fingerprint, dtype, shape)
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _open(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is gone; run prepare again on its folder") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not a signal file ({error}); delete it and run prepare again") from error
+    if found.dtype != np.dtype(dtype) or found.shape != shape:
+        raise ValueError(
+            f"{path}: expected {dtype} of shape {shape}, found {found.dtype} of shape {found.shape}; delete it and run prepare again"
+        )
+    # A plain array view indexes faster than the memmap subclass.
+    return np.asarray(found)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a store.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none: not a store, or its preparation did not finish.
+    ValueError
+        Another format or a newer version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        unfinished = (folder / SIGNALS).is_dir()
+        raise FileNotFoundError(
+            f"{folder}: the preparation of these windows did not finish; run the same prepare again"
+            if unfinished
+            else f"{folder}: no prepared windows here ({MANIFEST} is missing); make them with prepare(dataset, folder)"
+        )
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a manifest of prepared windows")
+    if manifest.get("version") != STORE_VERSION:
+        raise ValueError(
+            f"{path}: version {manifest.get('version')!r}, this biot_bd reads version {STORE_VERSION}; prepare the recordings again"
+        )
+    return manifest
+
+
+def write_recording(stem: Path, recording: Recording) -> None:
+    """Write the description of a signal file, which declares it finished."""
+    write_json(stem.with_name(stem.name + ".json"), recording.as_dict())
+
+
+def read_recording(stem: Path, fingerprint: str) -> Recording | None:
+    """Return the finished recording of that fingerprint, or None where it has to be made."""
+    description, signals = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".npy")
+    if not description.is_file() or not signals.is_file():
+        return None
+    try:
+        recording = Recording.from_dict(read_json(description))
+    except (ValueError, TypeError):
+        return None  # not ours, or damaged: it is written anew
+    return recording if recording.fingerprint == fingerprint else None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed process left behind; the caller holds the store's lock."""
+    for place in (folder, folder / SIGNALS):
+        if place.is_dir():
+            for path in place.glob(".*.tmp*"):
+                path.unlink(missing_ok=True)

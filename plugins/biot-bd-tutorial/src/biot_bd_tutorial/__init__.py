@@ -1,0 +1,25 @@
+"""A plugin of biot_bd: the data set ``csv-folder``, the loss ``focal-tversky`` and the probe ``channel-occlusion``.
+
+This module only names what the plugin adds.  The import paths are resolved when somebody asks for the thing, so
+``biot-bd plugins`` stays fast.
+"""
+
+from biot_bd.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Add the data set."""
+    register("csv-folder", "biot_bd_tutorial.csv_folder:load_csv_folder")
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Add the loss."""
+    register("focal-tversky", "biot_bd_tutorial.focal_tversky:FocalTverskyLoss")
+
+
+@hookimpl
+def register_probes(register: Register) -> None:
+    """Add the probe."""
+    register("channel-occlusion", "biot_bd_tutorial.channel_occlusion:ChannelOcclusion")
