@@ -187,7 +187,9 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     def _set_prior(self, counts: Sequence[float] | Tensor, name: str) -> None:
         numbers = _class_numbers(counts, name)
         if numbers is None or bool((numbers <= 0).any()):
-            raise ValueError(f"{name} must be above 0 for every class, got {counts}; a class without windows has no prior")
+            raise ValueError(
+                f"{name} must be above 0 for every class, got {counts}; a class without windows has no prior"
+            )
         self.log_prior = (numbers / numbers.sum()).log()
 
 
@@ -195,7 +197,9 @@ def _alpha_by_class(alpha: float | Sequence[float] | None) -> Tensor | None:
     if alpha is None or not isinstance(alpha, (int, float)):
         return _class_numbers(alpha, "alpha")
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be between 0 and 1 (weight of class 1) or a sequence, one number a class; got {alpha}")
+        raise ValueError(
+            f"alpha must be between 0 and 1 (weight of class 1) or a sequence, one number a class; got {alpha}"
+        )
     return torch.tensor([1 - alpha, alpha], dtype=torch.float32)
 
 

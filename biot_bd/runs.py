@@ -35,6 +35,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         yield temporary
+        if not os.path.lexists(temporary):
+            raise FileNotFoundError(f"nothing was written for {path}")
         if temporary.is_dir() and path.is_dir():
             old = temporary.with_name(temporary.name + ".old")
             os.replace(path, old)

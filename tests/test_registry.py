@@ -1,59 +1,13 @@
 """Plugins and registries, in fresh interpreters with made-up distributions on the path."""
 
-import json
-import os
 import pickle
-import subprocess
-import sys
-import textwrap
 import threading
-from pathlib import Path
 
 import pytest
+from plugin_world import GOOD, World
 
 from biot_bd import hookspecs, registry
 from biot_bd.registry import PluginError, UnknownNameError
-
-GOOD = """
-from biot_bd.hookspecs import hookimpl
-
-def load(root):
-    return "recordings of " + root
-
-@hookimpl
-def register_datasets(register):
-    register("good-set", load)
-"""
-
-
-class World:
-    """A folder of made-up distributions, and an interpreter that sees them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def distribution(self, name, code, *, version="1.2", points=None, folder=None):
-        root = folder or self.root
-        root.mkdir(exist_ok=True)
-        (root / f"{name}.py").write_text(textwrap.dedent(code))
-        info = root / f"{name}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        points = points or f"[biot_bd]\n{name} = {name}\n"
-        (info / "entry_points.txt").write_text(points)
-
-    def run(self, code, *, path=(), **environment):
-        folders = os.pathsep.join(map(str, [self.root, *path]))
-        env = dict(os.environ, PYTHONPATH=folders, PYTHONWARNINGS="default", **environment)
-        return subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=env, timeout=120
-        )
-
-    def report(self, code, **environment):
-        """Run code that sets ``result`` and return it, with stderr."""
-        done = self.run(f"{textwrap.dedent(code)}\nimport json; print(json.dumps(result))", **environment)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout), done.stderr
 
 
 @pytest.fixture
@@ -92,8 +46,14 @@ BROKEN = {
     "import": ("import does_not_exist", "ModuleNotFoundError: No module named 'does_not_exist'"),
     "syntax": ("def half(:\n", "SyntaxError"),
     "exit": ("raise SystemExit(3)", "SystemExit: 3"),
-    "hook": (GOOD + "\n@hookimpl\ndef register_losses(register):\n    register('half', len); 1 / 0\n", "ZeroDivisionError"),
-    "typo": ("from biot_bd.hookspecs import hookimpl\n@hookimpl\ndef register_dataset(register): pass\n", "register_dataset"),
+    "hook": (
+        GOOD + "\n@hookimpl\ndef register_losses(register):\n    register('half', len); 1 / 0\n",
+        "ZeroDivisionError",
+    ),
+    "typo": (
+        "from biot_bd.hookspecs import hookimpl\n@hookimpl\ndef register_dataset(register): pass\n",
+        "register_dataset",
+    ),
     "empty": ("x = 1\n", "implements no hook"),
     "duplicate": (GOOD.replace("good-set", "demo"), "'demo' of plugin 'bad' is already registered by plugin 'biot_bd'"),
     "nameless": (GOOD.replace('"good-set"', "7"), "names are non-empty strings"),
@@ -195,9 +155,7 @@ def test_a_distribution_that_is_on_the_path_twice_is_one_plugin(world, tmp_path)
 def test_worker_processes_see_entry_points_but_not_plugins_added_by_hand(world):
     world.distribution("good", GOOD)
     (world.root / "task.py").write_text(
-        "from biot_bd import registry\n"
-        "def names():\n"
-        "    return [sorted(registry.datasets), list(registry.probes)]\n"
+        "from biot_bd import registry\ndef names():\n    return [sorted(registry.datasets), list(registry.probes)]\n"
     )
     (here, there), _ = world.report(
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -151,9 +152,20 @@ def build_pipeline(
         classifier = BIOTClassifier(**settings, **(params or {}))
     except TypeError as error:
         raise ValueError(f"the classifier does not take these parameters: {error}") from error
+    _check_module_params(model, params or {})
     montage = montage_of(windows)
     steps = [] if montage is None else [MontageMapper(montage)]
     return make_pipeline(*steps, PercentileScaler(), classifier)
+
+
+def _check_module_params(model: str, params: Mapping[str, Any]) -> None:
+    """Raise for a ``module__*`` that the model's constructor does not have, before anything is trained."""
+    known = inspect.signature(registry.models[model]).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    unknown = [key for key in params if key.startswith("module__") and key.removeprefix("module__") not in known]
+    if unknown:
+        raise ValueError(f"--param {unknown[0]}: {model} takes {', '.join(f'module__{name}' for name in known)}")
 
 
 def describe_model(model: str, params: Mapping[str, Any] | None = None) -> str:

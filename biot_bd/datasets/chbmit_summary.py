@@ -112,6 +112,7 @@ class _Parser:
         if self.sfreq is None or not self.ch_names:
             raise self.fail(f"{file} is listed before the sampling rate and the channels")
         self.records.append(SummaryRecord(file, tuple(self.ch_names), self.sfreq))
+        self.declared = None
 
     def take_seizure(self, which: str, seconds: int) -> None:
         if which == "start":

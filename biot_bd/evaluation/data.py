@@ -96,6 +96,8 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
                 f"{name} must have one entry a window: {len(X)} windows, {name} of shape {np.shape(value)}"
             )
     labels, persons = _labels(y), _persons(groups)
+    if is_windows and not np.array_equal(persons, _persons(X.groups)):
+        raise ValueError("groups differ from the persons that the Windows carry; leave groups out")
     table = _table(X, persons) if is_windows else _empty_table(persons)
     return Data(X, labels, persons, table, _facts(X, labels, persons, table))
 

@@ -281,6 +281,8 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     fit(estimator, data.X[seen], data.y[seen], data.persons[seen])
     valid = _predictions(data, fold, "valid", rows["valid"], probabilities(estimator, data.X[rows["valid"]], where))
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)
+    if isinstance(last, BIOTClassifier):
+        last.threshold_ = threshold.value  # what the saved model's predict uses
     facts = {
         **fold.as_dict(),
         "fingerprint": task.fingerprint,

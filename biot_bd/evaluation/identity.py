@@ -38,48 +38,61 @@ def describe_pipeline(pipeline: Any, trained_by_us: str | None = None) -> dict[s
     """
     out: dict[str, Any] = {"class": _path(type(pipeline))}
     ours = {f"{trained_by_us}{name}" for name in _SET_IN_FOLD} if trained_by_us is not None else set()
-    for name, value in sorted(pipeline.get_params(deep=True).items()):
-        if name.rpartition("__")[2] in _NOT_PART or name in ours:
-            continue
-        out[name] = describe(value)
+    params = pipeline.get_params(deep=True)
+    # Estimators inside have their parameters in the same dictionary, so their class is enough.
+    inside = frozenset(id(value) for value in params.values() if isinstance(value, BaseEstimator))
+    for name, value in sorted(params.items()):
+        if name.rpartition("__")[2] not in _NOT_PART and name not in ours:
+            out[name] = describe(value, inside=inside)
     return out
 
 
-def describe(value: Any, depth: int = 0) -> Any:
-    """Return a stable JSON form of a parameter: equal objects give equal forms in every process."""
+def describe(value: Any, depth: int = 0, inside: frozenset[int] = frozenset()) -> Any:
+    """Return a stable JSON form of a parameter: equal objects give equal forms in every process.
+
+    Parameters
+    ----------
+    value : object
+    depth : int
+        How deep in another object it stands; below six levels only classes are named.
+    inside : frozenset of int
+        ``id`` of estimators described elsewhere; of these only the class is named.
+    """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if depth >= _DEPTH:
+    if depth >= _DEPTH or id(value) in inside:
         return _path(type(value))
     if isinstance(value, Mapping):
-        return {str(key): describe(item, depth + 1) for key, item in value.items()}
+        return {str(key): describe(item, depth + 1, inside) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [describe(item, depth + 1) for item in value]
+        return [describe(item, depth + 1, inside) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((describe(item, depth + 1) for item in value), key=str)
+        return sorted((describe(item, depth + 1, inside) for item in value), key=str)
     if isinstance(value, types.LambdaType) and value.__name__ == "<lambda>":
         return f"{_path(value)} {_hash(value.__code__.co_code + repr(value.__code__.co_consts).encode())}"
     if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)):
         return _path(value)
-    return _describe_object(value, depth)
+    return _describe_object(value, depth, inside)
 
 
-def _describe_object(value: Any, depth: int) -> Any:
+def _describe_object(value: Any, depth: int, inside: frozenset[int]) -> Any:
     if hasattr(value, "detach") and hasattr(value, "numpy"):  # a torch tensor, without importing torch
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         content = repr(value.tolist()).encode() if value.dtype == object else np.ascontiguousarray(value).tobytes()
         return f"array {value.shape} {value.dtype} {_hash(content)}"
     if isinstance(value, BaseEstimator):
-        # The parameters of a nested estimator stand in get_params(deep=True) as well; here they are for lists.
-        return {"class": _path(type(value)), **{k: describe(v, depth + 1) for k, v in value.get_params().items()}}
+        return {
+            "class": _path(type(value)),
+            **{k: describe(v, depth + 1, inside) for k, v in value.get_params().items()},
+        }
     if hasattr(value, "func") and hasattr(value, "keywords"):  # functools.partial
-        return {"partial": [describe(item, depth + 1) for item in (value.func, value.args, value.keywords)]}
+        return {"partial": [describe(item, depth + 1, inside) for item in (value.func, value.args, value.keywords)]}
     state = {k: v for k, v in sorted(getattr(value, "__dict__", {}).items()) if not k.startswith("__")}
     if state:
-        return {"class": _path(type(value)), **{k: describe(v, depth + 1) for k, v in state.items()}}
+        return {"class": _path(type(value)), **{k: describe(v, depth + 1, inside) for k, v in state.items()}}
     text = repr(value)
     return _path(type(value)) if " at 0x" in text else f"{_path(type(value))} {text}"
 

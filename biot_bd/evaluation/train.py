@@ -67,20 +67,22 @@ def fit_all(
     fold = split_all(data.y, data.persons, valid_fraction=valid_fraction, random_state=random_state)
     estimator = configure(pipeline, fold, None)
     prefix, last = final_step(estimator)
-    log = folder / "tensorboard"
-    # Beside the model until it is saved: a killed training goes on at its last epoch.
-    restart = folder.with_name(folder.name + ".restart")
+    # Beside the model until it is saved, which replaces the folder; a killed training goes on from here.
+    work = folder.with_name(folder.name + ".training")
+    log, restart = work / "tensorboard", work / "restart"
     estimator.set_params(**{f"{prefix}log_dir": str(log), f"{prefix}restart_dir": str(restart)})
     fit(estimator, data.X, data.y, data.persons)
     rows = fold.rows(data.persons)
     proba = probabilities(estimator, data.X[rows["valid"]], "validation")
+    chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
+    last.threshold_ = chosen.value  # what the saved model's predict uses
     record = runs.to_jsonable(
         {
             "title": title,
             "notes": [*notes, *fold.notes],
             "not_a_result": "the model saw all persons, so it has no score of its own",
             "persons": {"train": list(fold.train), "valid": list(fold.valid), "test": []},
-            "threshold": choose_threshold(data.y[rows["valid"]], proba, rule).as_dict(),
+            "threshold": chosen.as_dict(),
             "n_epochs": len(last.history_),
             "seed": random_state,
             "data": data.facts,
@@ -89,5 +91,7 @@ def fit_all(
     )
     estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
     save_pipeline(estimator, folder, record=record)
-    shutil.rmtree(restart, ignore_errors=True)
+    if log.is_dir():
+        shutil.move(log, folder / "tensorboard")
+    shutil.rmtree(work, ignore_errors=True)
     return record

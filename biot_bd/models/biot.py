@@ -14,7 +14,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,133 +21,9 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
-__all__ = ["BIOT", "BIOTEncoder", "TokenLayout"]
+from biot_bd.models.encoder import BIOTEncoder, TokenLayout
 
-
-@dataclass(frozen=True)
-class TokenLayout:
-    """Where each token of a BIOT window comes from; token ``t`` is channel ``t // n_frames``.
-
-    Parameters
-    ----------
-    channel : ndarray of int, shape (n_tokens,)
-        Position of the channel in the input (not its channel id).
-    frame : ndarray of int, shape (n_tokens,)
-        Number of the frame.
-    start_s, stop_s : ndarray of float, shape (n_tokens,)
-        The stretch of signal that the frame covers, in seconds from the window's start.
-    n_chans, n_frames : int
-        ``n_tokens = n_chans * n_frames``.
-    """
-
-    channel: np.ndarray
-    frame: np.ndarray
-    start_s: np.ndarray
-    stop_s: np.ndarray
-    n_chans: int
-    n_frames: int
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens of one window."""
-        return self.n_chans * self.n_frames
-
-
-class BIOTEncoder(nn.Module):
-    """The encoder of BIOT: spectrum frames of all channels to one embedding.
-
-    It takes over the submodules of braindecode's encoder, so parameters keep their names.
-
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        ``braindecode.models.BIOT(...).encoder``.
-    channel_ids : sequence of int
-        Row of the token table for each input channel.
-    n_channel_tokens : int
-        Size of the token table.
-    """
-
-    # Non-persistent, as in braindecode: it never reaches the state dict.
-    index: Tensor
-
-    def __init__(self, encoder: nn.Module, channel_ids: Sequence[int], n_channel_tokens: int) -> None:
-        super().__init__()
-        self.n_fft = int(encoder.n_fft)
-        self.hop_length = int(encoder.hop_length)
-        # Same order of registration as braindecode's: the state dict has the same order too.
-        self.patch_embedding = encoder.patch_embedding
-        self.transformer = encoder.transformer
-        self.positional_encoding = encoder.positional_encoding
-        table = encoder.channel_tokens
-        if table.num_embeddings != n_channel_tokens:
-            table = nn.Embedding(n_channel_tokens, table.embedding_dim)
-        self.channel_tokens = table
-        self.register_buffer("index", torch.tensor(list(channel_ids), dtype=torch.long), persistent=False)
-
-    @property
-    def max_frames(self) -> int:
-        """Most frames that the position table holds."""
-        return int(self.positional_encoding.pe.shape[1])
-
-    def n_frames(self, n_times: int) -> int:
-        """Return how many frames a window of ``n_times`` samples gives (0 or less: too short)."""
-        return (n_times - self.n_fft) // self.hop_length + 1
-
-    def spectrum(self, x: Tensor) -> Tensor:
-        """Return the magnitude spectrum of every frame (rectangular window, no padding).
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, n_chans, n_times)
-
-        Returns
-        -------
-        Tensor, shape (n, n_chans, n_frames, n_fft // 2 + 1)
-        """
-        if x.dtype in (torch.float16, torch.bfloat16):  # no FFT of these on most devices
-            x = x.float()
-        return torch.fft.rfft(x.unfold(-1, self.n_fft, self.hop_length)).abs()
-
-    def tokens(self, x: Tensor) -> Tensor:
-        """Return the tokens that enter the first layer, channel by channel.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, n_chans, n_times)
-
-        Returns
-        -------
-        Tensor, shape (n, n_chans * n_frames, embed_dim)
-        """
-        n, n_chans = x.shape[:2]
-        spectrum = self.spectrum(x).to(self.patch_embedding.projection.weight.dtype)
-        patches = self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2))
-        # The channel token first, the position then: the order decides the last bit.
-        patches = patches.unflatten(0, (n, n_chans)) + self.channel_tokens(self.index)[:, None]
-        return self.positional_encoding(patches.flatten(0, 1)).reshape(n, -1, patches.shape[-1])
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """Encode windows.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, n_chans, n_times)
-            Finite throughout; what stands in absent channels does not matter.
-        present : Tensor of bool, shape (n, n_chans), optional
-            False where a channel is absent.  Its tokens get no attention and no part in the mean.
-
-        Returns
-        -------
-        Tensor, shape (n, embed_dim)
-        """
-        tokens = self.tokens(x)
-        if present is None:
-            return self.transformer(tokens).mean(dim=1)
-        mask = present.repeat_interleave(tokens.shape[1] // present.shape[1], dim=1)
-        tokens = self.transformer(tokens, input_mask=mask)
-        kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
-        return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
+__all__ = ["BIOT"]
 
 
 class BIOT(BraindecodeBIOT):
@@ -213,6 +88,7 @@ class BIOT(BraindecodeBIOT):
     """
 
     accepts_absent_channels = True
+    encoder: BIOTEncoder
 
     def __init__(
         self,
@@ -379,7 +255,9 @@ class BIOT(BraindecodeBIOT):
             )
         empty = (~present.any(dim=1)).nonzero().flatten().tolist()
         if empty:
-            raise ValueError(f"window {empty[0]} of the batch has no channel present ({len(empty)} such windows); drop it")
+            raise ValueError(
+                f"window {empty[0]} of the batch has no channel present ({len(empty)} such windows); drop it"
+            )
 
     def _channel_name(self, channel: int) -> str:
         name = self._chs_info[channel].get("ch_name") if self._chs_info else None

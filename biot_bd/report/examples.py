@@ -47,6 +47,13 @@ class Example:
     of: int
     how: str
 
+    @property
+    def place(self) -> str:
+        """Where the window lies, in words."""
+        if pd.isna(self.window["start_s"]):
+            return f"window {self.window['window']}"
+        return f"{self.window['recording']}, {self.window['start_s']:g} to {self.window['stop_s']:g} s"
+
 
 def choose_examples(test: pd.DataFrame) -> list[Example]:
     """Choose one hit, and a miss and a false alarm if there are any, by a fixed rule.
@@ -66,7 +73,7 @@ def choose_examples(test: pd.DataFrame) -> list[Example]:
     seizure = test["y_true"] == 1
     hits, misses, alarms = test[seizure & called], test[seizure & ~called], test[~seizure & called]
     found = []
-    order = ["proba", "recording", "start_s"]
+    order = ["proba", "window"]
     if len(hits):
         typical = hits.sort_values(order).iloc[len(hits) // 2]
         found.append(Example("hit", typical, len(hits), "the one with the median probability"))

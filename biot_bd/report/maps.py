@@ -78,20 +78,33 @@ def maps_of(explanation: Explanation, ch_names: Sequence[str], duration_s: float
     if "head" in dims:
         values = values.mean(axis=dims.index("head"), dtype=np.float64)
         dims.remove("head")
+    starts = explanation.info.get("frame_start_s")
     if "layer" not in dims:
-        return _maps_of_layer("", values, tuple(dims), list(ch_names), duration_s)
+        return _maps_of_layer("", values, tuple(dims), list(ch_names), duration_s, starts)
     values = np.moveaxis(values, dims.index("layer"), 0)
     dims.remove("layer")
-    names = explanation.layers or [f"layer {i}" for i in range(len(values))]
     found: list[Map] = []
-    for place, index in early_middle_late(len(values)).items():
-        layer = f"{place} layer ({index + 1} of {len(values)}: {names[index]})"
-        found += _maps_of_layer(layer, values[index], tuple(dims), list(ch_names), duration_s)
+    for title, index in _layers_shown(explanation).items():
+        found += _maps_of_layer(title, values[index], tuple(dims), list(ch_names), duration_s, starts)
     return found
 
 
+def _layers_shown(explanation: Explanation) -> dict[str, int]:
+    """Return the title and position of each layer to draw: by the roles that the probe gave, else three of all."""
+    layers = list(explanation.layers or ())
+    roles = explanation.info.get("roles") or {
+        role: layers[number] for role, number in early_middle_late(len(layers)).items()
+    }
+    return {f"{role} layer ({name})": layers.index(name) for role, name in roles.items() if name in layers}
+
+
 def _maps_of_layer(
-    layer: str, values: NDArray, dims: tuple[str, ...], ch_names: list[str], duration_s: float
+    layer: str,
+    values: NDArray,
+    dims: tuple[str, ...],
+    ch_names: list[str],
+    duration_s: float,
+    starts: Sequence[float] | None,
 ) -> list[Map]:
     n_chans = len(ch_names)
     if dims == ("query", "key"):
@@ -104,25 +117,27 @@ def _maps_of_layer(
         channels = channel_attention(values, n_chans, n_frames)
         channels = channels * (~np.isnan(channels)).sum(axis=-1).max()
         time = attention_received(values, n_chans, n_frames)
-        columns = _times(n_frames, duration_s)
         return [
             Map(layer, "channels", channels, ch_names, ch_names, True),
-            Map(layer, "time", time, ch_names, columns, True),
+            Map(layer, "time", time, ch_names, _times(n_frames, duration_s, starts), True),
         ]
-    if dims in (("channel", "frame"), ("channel", "time")):
+    if dims in (("channel", "frame"), ("channel", "time")) and len(values) == n_chans:
         binned = _binned(values)
-        return [Map(layer, "time", binned, ch_names, _times(binned.shape[1], duration_s), False)]
-    if dims == ("channel",):
+        columns = _times(binned.shape[1], duration_s, starts if dims[1] == "frame" else None)
+        return [Map(layer, "time", binned, ch_names, columns, False)]
+    if dims == ("channel",) and len(values) == n_chans:
         return [Map(layer, "channel", values[:, None], ch_names, [""], False)]
     raise ValueError(
-        f"an explanation with the dimensions {dims} cannot be drawn; "
+        f"an explanation with the dimensions {dims} of shape {values.shape} cannot be drawn for {n_chans} channels; "
         "a probe gives query and key, or channel, or channel and frame or time"
     )
 
 
-def _times(columns: int, duration_s: float) -> list[str]:
-    """Label columns that share a window equally by their start in seconds."""
-    return [f"{duration_s * i / columns:.1f}".removesuffix(".0") for i in range(columns)]
+def _times(columns: int, duration_s: float, starts: Sequence[float] | None) -> list[str]:
+    """Label columns by their start in seconds: as stored, else as equal shares of the window."""
+    if starts is None or len(starts) != columns:
+        starts = [duration_s * i / columns for i in range(columns)]
+    return [f"{start:.1f}".removesuffix(".0") for start in starts]
 
 
 def _binned(values: NDArray) -> NDArray:

@@ -76,31 +76,37 @@ def load_model(folder: Path) -> Model:
     return Model(pipeline, module, *module_name(module))
 
 
-def model_input(model: Model, windows: Windows) -> NDArray[np.float32]:
-    """Return windows as the network gets them: through all steps before it.
+def model_input(model: Model, windows: Windows) -> tuple[NDArray[np.float32], list[str]]:
+    """Return windows as the network gets them, through all steps before it, and the names of their channels.
 
     Parameters
     ----------
     model : Model
         With its pipeline.
     windows : Windows
-        In microvolts; few, since they are read into memory.
+        In uV; few, since they are read into memory.
 
     Returns
     -------
-    ndarray, shape (n, n_chans, n_times), float32
+    x : ndarray, shape (n, n_chans, n_times), float32
         NaN in absent channels.
+    ch_names : list of str
+        After the steps, e.g. those of the montage.
     """
-    ready = windows
+    ready: Any = windows
     if isinstance(model.pipeline, Pipeline):
         for _, step in model.pipeline.steps[:-1]:
             if step is not None and step != "passthrough":
                 ready = step.transform(ready)
-    return np.asarray(ready, dtype=np.float32)
+    x = np.asarray(ready, dtype=np.float32)
+    names = getattr(ready, "ch_names", None) or [f"channel {i}" for i in range(x.shape[1])]
+    return x, list(names)
 
 
-def explain_windows(model: Model, windows: Windows, probe: Any, target: int | None = None) -> Explanation:
-    """Run a probe on windows, on the device of the network."""
+def explain_windows(
+    model: Model, windows: Windows, probe: Any, target: int | None = None
+) -> tuple[Explanation, list[str]]:
+    """Run a probe on windows, on the device of the network; return the names of the channels as well."""
+    x, ch_names = model_input(model, windows)
     device = next(model.module.parameters()).device
-    x = torch.from_numpy(model_input(model, windows)).to(device)
-    return probe(model.module, x, target=target)
+    return probe(model.module, torch.from_numpy(x).to(device), target=target), ch_names

@@ -24,8 +24,8 @@ LABELS = {
     "specificity": "Specificity",
 }
 THRESHOLD_RULES = {
-    "balanced-accuracy": "best balanced accuracy on the fold's validation persons",
-    "matched-prevalence": "as many validation windows called seizure as there are (published rule of BIOT)",
+    "balanced-accuracy": "best balanced accuracy on validation",
+    "matched-prevalence": "matched prevalence on validation (published rule of BIOT)",
     "fixed": "fixed beforehand",
 }
 NO_NUMBER = "–"

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report.examples import (
     Example,
     StoreError,
@@ -65,7 +66,7 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     model, no_model = _first_model(run)
     page = page_of(run)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
-    lead = f"{model.size if model else 'model not stored'}, scored on persons that it never saw."
+    lead = f"{model.size if model else 'A model that is not stored'}, scored on persons that it never saw."
     page |= {"title": title, "lead": lead, "run_facts": run_facts(run, model.size if model else None)}
     page |= _looked_into(run, windows, no_model)
     return write_text(run.folder / REPORT, render("report.html.j2", page))
@@ -163,7 +164,7 @@ def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dic
 def _told(example: Example) -> dict[str, Any]:
     window = example.window
     return {
-        "title": f"{TITLES[example.kind]}: {window['recording']}, {window['start_s']:g} to {window['stop_s']:g} s",
+        "title": f"{TITLES[example.kind]}: {example.place}",
         "picture": None,
         "caption": f"Person {window['person']}, fold {window['fold']}. Probability of a seizure {window['proba']:.3f}, threshold "
         f"{window['threshold']:.3f}. Chosen out of {example.of} {KINDS[example.kind]}: {example.how}.",
@@ -188,21 +189,17 @@ def _attention(run: Run, hit: Example, windows: Windows) -> dict[str, Any]:
     fold = run.fold(number)
     if fold is None or fold.model is None:
         return {"message": f"fold {number} holds no saved model", "pictures": []}
-    # Here, because only this needs it: a run of another model has a report without a probe.
-    from biot_bd.probes.attention import AttentionProbe
-
     rows = find_rows(windows, hit.window["recording"], [hit.window["start_s"]])
     try:
         model = load_model(fold.model)
-        explanation = explain_windows(model, windows[rows], AttentionProbe())
-        maps = maps_of(explanation, windows.ch_names, windows.shape[2] / windows.sfreq)
+        explanation, ch_names = explain_windows(model, windows[rows], AttentionProbe())
+        maps = maps_of(explanation, ch_names, windows.shape[2] / windows.sfreq)
     except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
         return {"message": f"{type(error).__name__}: {error}", "pictures": []}
-    window = hit.window
     return {
         "message": None,
         "text": f"Exact attention of the model of fold {number} ({model.size}) on the detected window above "
-        f"({window['recording']}, {window['start_s']:g} to {window['stop_s']:g} s), mean over heads, as a ratio to uniform "
+        f"({hit.place}), mean over heads, as a ratio to uniform "
         "attention: 1 (white) is uniform, 2 twice as much. Left: how much of its attention a channel (row) gives to each "
         "channel. Right: how much attention each channel and moment receives from all others.",
         "check": reconstruction_note(explanation.info),
@@ -214,8 +211,5 @@ def reconstruction_note(info: dict[str, Any]) -> str:
     """Say how exactly the maps rebuild what the layers computed."""
     error = info.get("reconstruction_error")
     if error is None:
-        return "The probe states no reconstruction error."
-    worst = (
-        max(error) if isinstance(error, (list, tuple)) else max(error.values()) if isinstance(error, dict) else error
-    )
-    return f"Checked: the maps rebuild the layers' own outputs to {worst:.1e} (largest relative error over layers)."
+        return "These maps could not be checked against the layers' outputs."
+    return f"Checked: the maps rebuild the layers' own outputs; largest relative error {error:.1e}."

@@ -70,9 +70,6 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
     Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used unfitted.
     """
 
-    # A step that itself decides what happens to faulty channels is handed them (PercentileScaler).
-    _takes_faulty_channels = False
-
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Check the input's description and say what comes out.
 
@@ -313,9 +310,7 @@ def _array_info(x: NDArray[Any]) -> SignalInfo:
 
 
 def _epochs_info(epochs: mne.BaseEpochs) -> SignalInfo:
-    return SignalInfo(
-        tuple(epochs.ch_names), epochs.info["sfreq"], len(epochs.times), "uV", len(epochs.ch_names)
-    )
+    return SignalInfo(tuple(epochs.ch_names), epochs.info["sfreq"], len(epochs.times), "uV", len(epochs.ch_names))
 
 
 def _never_the_input(out: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
@@ -325,20 +320,9 @@ def _never_the_input(out: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
 
 def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo) -> mne.EpochsArray:
     """Put transformed windows back into Epochs with the events, metadata and start of the originals."""
-    if info.ch_names is None or info.sfreq is None:
-        raise ValueError("a step that is given Epochs must say channel names and sampling rate of its output")
-    if info.ch_names == tuple(epochs.ch_names):
-        mne_info = epochs.info.copy()
-        if mne_info["sfreq"] != info.sfreq:
-            with mne_info._unlock():
-                mne_info["sfreq"] = info.sfreq
-                mne_info["lowpass"] = min(mne_info["lowpass"], info.sfreq / 2)
-    else:
-        mne_info = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
-        mne_info.set_meas_date(epochs.info["meas_date"])
     return mne.EpochsArray(
         x_uv / UV_PER_V,
-        mne_info,
+        mne_info_like(epochs.info, info),
         events=epochs.events,
         tmin=epochs.tmin,
         event_id=epochs.event_id,
@@ -348,3 +332,24 @@ def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo
         proj=False,
         verbose="error",
     )
+
+
+def mne_info_like(old: mne.Info, info: SignalInfo) -> mne.Info:
+    """Return MNE's info of an output: that of the input where the channels stay, else a new one of EEG channels."""
+    if info.ch_names is None or info.sfreq is None:
+        raise ValueError("a step on Epochs or recordings must say channel names and sampling rate of its output")
+    if info.ch_names == tuple(old["ch_names"]):
+        new = old.copy()
+        if new["sfreq"] != info.sfreq:
+            with new._unlock():
+                new["sfreq"] = info.sfreq
+                new["lowpass"] = min(new["lowpass"], info.sfreq / 2)
+        return new
+    new = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
+    new.set_meas_date(old["meas_date"])
+    with new._unlock():
+        new["subject_info"] = old["subject_info"]
+        new["line_freq"] = old["line_freq"]
+        new["highpass"] = old["highpass"]
+        new["lowpass"] = min(old["lowpass"], info.sfreq / 2)
+    return new

@@ -1,6 +1,6 @@
 """Missing electrodes from their neighbours, by the spherical splines of MNE.
 
-Positions are those of the 10-20 system by name (MNE's ``standard_1005``), so only referential channels can
+Positions are those of the 10-20 system by name (MNE's template of 10-05 positions), so only referential channels can
 take part.  Reference: Perrin et al. (1989), Spherical splines for scalp potential and current density
 mapping, Electroencephalography and Clinical Neurophysiology 72, 184-187.
 """
@@ -97,7 +97,7 @@ def spline_weights(good: tuple[str, ...], absent: tuple[str, ...]) -> NDArray[np
     signals[: len(good)] = np.eye(len(good))
     info = mne.create_info([*good, *absent], 1.0, "eeg")
     raw = mne.io.RawArray(signals, info, verbose="error")
-    raw.set_montage("standard_1005", verbose="error")
+    raw.set_montage(_positions(), verbose="error")
     raw.info["bads"] = list(absent)
     raw.interpolate_bads(method={"eeg": "spline"}, verbose="error")
     weights = raw.get_data()[len(good) :]
@@ -106,5 +106,11 @@ def spline_weights(good: tuple[str, ...], absent: tuple[str, ...]) -> NDArray[np
 
 
 @lru_cache(maxsize=1)
+def _positions() -> mne.channels.DigMontage:
+    # MNE 1.13 renames its template montages.
+    name = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
+    return mne.channels.make_standard_montage(name)
+
+
 def _placed_electrodes() -> frozenset[str]:
-    return frozenset(mne.channels.make_standard_montage("standard_1005").ch_names)
+    return frozenset(_positions().ch_names)

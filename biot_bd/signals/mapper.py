@@ -143,7 +143,7 @@ class MontageMapper(RecordingStep):
         if info.ch_names is None or self._names(info) != self.resolve().ch_names:
             return False
         return self.on_missing != "interpolate"  # absent channels are still to be filled in
-    
+
     def _plan_of_window(self, names: list[str], window: int) -> MontagePlan:
         try:
             return self.plan(names, f"window {window}")

@@ -237,7 +237,10 @@ class MontagePlan:
         found = [name for name in self.ch_names if parse_name(name) is not None]
         others = [name for name in self.ch_names if parse_name(name) is None]
         if self.missing_electrodes:
+            seen = {e for p in map(parse_name, found) if p is not None for e in (p.electrode, p.reference)}
+            elsewhere = [e for e in self.missing_electrodes if e in seen]
             why = f"missing electrodes: {', '.join(self.missing_electrodes)}"
+            why += f" (only in other derivations: {', '.join(elsewhere)})" if elsewhere else ""
         else:
             why = "their electrodes have no common reference"
         raise MissingChannelsError(

@@ -9,7 +9,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, present_channels
+from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, mne_info_like, present_channels
 
 if TYPE_CHECKING:
     from braindecode.preprocessing import Preprocessor
@@ -97,31 +97,8 @@ def apply_step(raw: Any, step: str, **params: Any) -> Any:
 
 def _raw_like(raw: mne.io.BaseRaw, volts: NDArray[np.float64], info: SignalInfo) -> mne.io.RawArray:
     """Put signals into a recording with the dates and annotations of ``raw``."""
-    if info.ch_names is None or info.sfreq is None:
-        raise ValueError("a step for recordings must say channel names and sampling rate of its output")
-    mne_info = info_like(raw.info, info)
-    first = round(raw.first_samp * info.sfreq / raw.info["sfreq"])
+    mne_info = mne_info_like(raw.info, info)
+    first = round(raw.first_samp * mne_info["sfreq"] / raw.info["sfreq"])
     new = mne.io.RawArray(volts, mne_info, first_samp=first, verbose="error")
     new.set_annotations(raw.annotations.copy())
-    return new
-
-
-def info_like(old: mne.Info, info: SignalInfo) -> mne.Info:
-    """Return MNE's info of an output: that of the input where the channels stay, else a new one of EEG channels."""
-    if info.ch_names is None or info.sfreq is None:
-        raise ValueError("channel names and sampling rate of the output must be known")
-    if info.ch_names == tuple(old["ch_names"]):
-        new = old.copy()
-        if new["sfreq"] != info.sfreq:
-            with new._unlock():
-                new["sfreq"] = info.sfreq
-                new["lowpass"] = min(new["lowpass"], info.sfreq / 2)
-        return new
-    new = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
-    new.set_meas_date(old["meas_date"])
-    with new._unlock():
-        new["subject_info"] = old["subject_info"]
-        new["line_freq"] = old["line_freq"]
-        new["highpass"] = old["highpass"]
-        new["lowpass"] = min(old["lowpass"], info.sfreq / 2)
     return new

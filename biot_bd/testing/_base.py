@@ -70,7 +70,9 @@ def build(cls: Any, parameters: Mapping[str, Any] | None = None, *, supplied: Ma
     require(not unknown, f"{name}: the constructor has no parameter {unknown}; it has {sorted(known)}")
     given = {key: value for key, value in (supplied or {}).items() if key in known} | given
     missing = [key for key, p in known.items() if p.default is p.empty and key not in given]
-    require(not missing, f"{name}: parameters without default: {missing}; give them defaults or pass parameters={{...}}")
+    require(
+        not missing, f"{name}: parameters without default: {missing}; give them defaults or pass parameters={{...}}"
+    )
     return attempt(f"{name}({', '.join(f'{k}={v!r}' for k, v in given.items())})", cls, **given)
 
 

@@ -112,7 +112,8 @@ def _check_seizures(raw: Any, where: str) -> None:
         event = f"{where}: seizure {str(text)!r} from {onset:.3f} s to {onset + length:.3f} s"
         require(length > 0, f"{event} has no length")
         require(
-            onset >= -slack and onset + length <= duration + slack, f"{event} is outside the recording of {duration:.3f} s"
+            onset >= -slack and onset + length <= duration + slack,
+            f"{event} is outside the recording of {duration:.3f} s",
         )
 
 
@@ -133,5 +134,6 @@ def _check_outcomes(dataset: Any, names: list[str]) -> None:
     require(not absent, f"dataset.outcomes calls recordings 'loaded' that are not there: {absent[:5]}")
     silent = outcomes[(outcomes["outcome"] != "loaded") & ~outcomes["detail"].astype(str).str.strip().astype(bool)]
     require(
-        silent.empty, f"dataset.outcomes does not say why these were left out: {list(silent['recording'].astype(str))[:5]}"
+        silent.empty,
+        f"dataset.outcomes does not say why these were left out: {list(silent['recording'].astype(str))[:5]}",
     )

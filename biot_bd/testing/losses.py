@@ -113,12 +113,15 @@ def _check_direction(criterion: nn.Module, name: str, k: int) -> None:
     )
     logits, targets = _batch(k, seed=1)
     gradient = _gradient(criterion, name, logits, targets, "random scores")
-    require(gradient.abs().max() > 0, f"{name}: {k} classes: the gradient at random scores is zero; nothing would train")
+    require(
+        gradient.abs().max() > 0, f"{name}: {k} classes: the gradient at random scores is zero; nothing would train"
+    )
     start = _value(criterion, name, logits, targets, "random scores")
     step = 0.05 / gradient.abs().max()
     stepped = _value(criterion, name, logits - step * gradient, targets, "after a step downhill")
     require(
-        stepped < start, f"{name}: a small step against the gradient raises the loss: {start.item()} to {stepped.item()}"
+        stepped < start,
+        f"{name}: a small step against the gradient raises the loss: {start.item()} to {stepped.item()}",
     )
 
 

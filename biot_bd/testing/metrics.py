@@ -38,9 +38,7 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
     value = _value(metric, name, y, proba, threshold, "ordinary data")
     before = y.copy(), proba.copy()
     _value(metric, name, y, proba, threshold, "ordinary data")
-    require(
-        np.array_equal(y, before[0]) and np.array_equal(proba, before[1]), f"{name}: changed its input in place"
-    )
+    require(np.array_equal(y, before[0]) and np.array_equal(proba, before[1]), f"{name}: changed its input in place")
     order = rng.permutation(60)
     turned = _value(metric, name, y[order], proba[order], threshold, "another order of windows")
     require(np.isclose(value, turned), f"{name}: depends on the order of windows: {value:.6g} and {turned:.6g}")

@@ -80,7 +80,7 @@ def check_callback(
 
 
 def _same(a: Any, b: Any) -> bool:
-    return a is b or type(a) is type(b) and (repr(a) == repr(b))
+    return a is b or (type(a) is type(b) and (repr(a) == repr(b)))
 
 
 def check_objective(objective: type, parameters: Mapping[str, Any] | None = None) -> None:

@@ -10,12 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd.probes.base import Explanation
-from biot_bd.runs import to_jsonable
 from biot_bd.testing._base import attempt, build, describe, pickled, require
 
-__all__ = ["DIMS", "check_probe"]
-
-DIMS = ("window", "layer", "head", "query", "key", "channel", "frame", "time")
+__all__ = ["check_probe"]
 
 
 class _SmallModel(nn.Module):
@@ -57,8 +54,8 @@ def check_probe(
     Raises
     ------
     ConformanceError
-        It returns no Explanation with finite values whose shape fits ``dims``, is not repeatable with the same seed,
-        cannot be pickled, or changes its input, the model's outputs, weights, gradients, modes or hooks.
+        It returns no Explanation with finite values by window, is not repeatable with the same seed, cannot be pickled,
+        takes no class for each window as ``target``, or changes its input, the model's outputs, weights, gradients, modes or hooks.
     """
     name = describe(probe)
     instance = build(probe, parameters)
@@ -74,14 +71,32 @@ def check_probe(
     _check_state(state, _state(model, x), name)
     again = _explain(instance, name, model, x, None, "second call")
     require(np.array_equal(explanation.values, again.values), f"{name}: two calls with one seed differ")
-    for target in (0, 1):
-        _check_explanation(_explain(instance, name, model, x, target, f"target={target}"), name, x)
+    _check_targets(instance, name, model, x)
     _check_state(state, _state(model, x), name)
     copy = _explain(pickled(instance, name), name, model, x, None, "after pickling")
     require(np.array_equal(explanation.values, copy.values), f"{name}: values differ after pickling")
 
 
-def _explain(instance: Any, name: str, model: nn.Module, x: Tensor, target: int | None, case: str) -> Explanation:
+def _check_targets(instance: Any, name: str, model: nn.Module, x: Tensor) -> None:
+    """A target may be one class for all windows, or one for each."""
+    single = [_explain(instance, name, model, x, target, f"target={target}") for target in (0, 1)]
+    for explanation in single:
+        _check_explanation(explanation, name, x)
+    each = [0, 1, 0]
+    for target in (each, torch.tensor(each)):
+        mixed = _explain(instance, name, model, x, target, f"target={target!r}")
+        for window, chosen in enumerate(each):
+            require(
+                np.allclose(_window(mixed, window), _window(single[chosen], window), rtol=1e-3, atol=1e-5),
+                f"{name}: window {window} with target={target!r} differs from the same window with target={chosen}",
+            )
+
+
+def _window(explanation: Explanation, window: int) -> np.ndarray:
+    return np.take(explanation.values, window, axis=explanation.dims.index("window"))
+
+
+def _explain(instance: Any, name: str, model: nn.Module, x: Tensor, target: Any, case: str) -> Explanation:
     torch.manual_seed(0)
     grad_enabled = torch.is_grad_enabled()
     explanation = attempt(f"{name}: {case}: explaining {tuple(x.shape)}", instance, model, x, target)
@@ -94,24 +109,12 @@ def _explain(instance: Any, name: str, model: nn.Module, x: Tensor, target: int 
 
 
 def _check_explanation(explanation: Explanation, name: str, x: Tensor) -> None:
-    values, dims = explanation.values, tuple(explanation.dims)
-    require(isinstance(values, np.ndarray), f"{name}: values is {type(values).__name__}; expected a numpy array")
-    unknown = [dim for dim in dims if dim not in DIMS]
-    require(not unknown, f"{name}: unknown dims {unknown}; choose from {', '.join(DIMS)}")
-    require(len(set(dims)) == len(dims), f"{name}: dims {dims} repeat a name")
-    require(values.ndim == len(dims), f"{name}: values has shape {values.shape}, but dims are {dims}")
-    require(bool(np.isfinite(values).all()), f"{name}: values are not all finite")
-    sizes = dict(zip(dims, values.shape, strict=True))
+    # The Explanation itself has checked that names, axes, layers and info fit each other.
+    values, sizes = explanation.values, explanation.sizes
+    require("window" in sizes, f"{name}: dims {explanation.dims} lack 'window'; every window gets its own explanation")
+    require(bool(np.isfinite(values).all()), f"{name}: values are not all finite, though no channel is absent")
     for dim, size in (("window", x.shape[0]), ("channel", x.shape[1])):
         require(sizes.get(dim, size) == size, f"{name}: {sizes.get(dim)} along {dim!r}, but x has {size}")
-    require("window" in dims, f"{name}: dims {dims} lack 'window'; every window gets its own explanation")
-    layers = explanation.layers
-    if "layer" in dims:
-        require(
-            layers is not None and len(layers) == sizes["layer"],
-            f"{name}: {sizes['layer']} layers in values, but layers={layers!r}; name each",
-        )
-    attempt(f"{name}: info as JSON", to_jsonable, explanation.info)
 
 
 def _state(model: nn.Module, x: Tensor) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 from torch import nn
@@ -29,6 +29,7 @@ from biot_bd.training.inputs import InputInfo, SignalData, encode_labels
 from biot_bd.training.restart import UNSEEN, RestartPoint, array_digest, describe, seeded
 from biot_bd.training.scores import EarlyStopping, EpochScores, probabilities
 from biot_bd.training.splits import PersonValidSplit, check_persons_apart
+from biot_bd.training.tensorboard import TensorBoardLogger
 from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
 
 __all__ = ["BIOTClassifier"]
@@ -51,7 +52,7 @@ class BIOTClassifier(EEGClassifier):
     module : str, class or nn.Module
         Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.  Shapes,
         channel names and rate of the data are handed to arguments of these names in its constructor
-        (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``input_window_seconds``) unless ``module__*`` says otherwise.
+        (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless ``module__*`` says otherwise.
     criterion : str, class or nn.Module
         Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets ``(n,)``.
     optimizer : class
@@ -252,7 +253,6 @@ class BIOTClassifier(EEGClassifier):
             "n_outputs": len(self.classes_),
             "sfreq": info.sfreq,
             "ch_names": info.ch_names,
-            "input_window_seconds": None if info.sfreq is None else info.n_times / info.sfreq,
         }
         known = inspect.signature(module.__init__ if isinstance(module, type) else module).parameters
         return {name: value for name, value in facts.items() if value is not None and name in known}
@@ -263,7 +263,9 @@ class BIOTClassifier(EEGClassifier):
         given = self.get_params_for("module")
         outputs = given.get("n_outputs")
         if outputs is not None and hasattr(self, "input_info_") and outputs != len(self.classes_):
-            raise ValueError(f"module__n_outputs={outputs}, but there are {len(self.classes_)} classes: {list(self.classes_)}")
+            raise ValueError(
+                f"module__n_outputs={outputs}, but there are {len(self.classes_)} classes: {list(self.classes_)}"
+            )
         self.module_ = self.initialized_instance(module, {**self._facts_for_module(module), **given})
         return self
 
@@ -275,13 +277,18 @@ class BIOTClassifier(EEGClassifier):
         if weights is not None:
             kwargs[self._weight_name(loss, kwargs)] = torch.as_tensor(weights, dtype=torch.float32)
         self.criterion_ = self.initialized_instance(loss, kwargs)
+        counts = getattr(self, "class_counts_", None)
+        if counts is not None and hasattr(self.criterion_, "set_class_counts"):
+            self.criterion_.set_class_counts(counts)
         return self
 
     def _weight_name(self, loss: Any, kwargs: Mapping[str, Any]) -> str:
         known = () if isinstance(loss, nn.Module) else inspect.signature(loss).parameters
         name = next((name for name in WEIGHT_NAMES if name in known), None)
         if name is None:
-            raise ValueError(f"class_weight: the loss {self.criterion!r} takes neither 'weight' nor 'alpha'; use class_weight=None")
+            raise ValueError(
+                f"class_weight: the loss {self.criterion!r} takes neither 'weight' nor 'alpha'; use class_weight=None"
+            )
         if kwargs.get(name) is not None:
             raise ValueError(f"give either class_weight or criterion__{name}, not both")
         return name
@@ -294,16 +301,14 @@ class BIOTClassifier(EEGClassifier):
             ("valid_loss", PassthroughScoring(name="valid_loss")),
             ("epoch_scores", EpochScores()),
         ]
-        if self.log_dir is not None:
-            from biot_bd.training.tensorboard import TensorBoardLogger  # needs tensorboard only where it logs
-
-            callbacks.append(("tensorboard", TensorBoardLogger(self.log_dir)))
         if self.train_split is not None and self.patience is not None:
             lower = self.monitor.endswith("_loss")
             stop = EarlyStopping(
                 self.monitor, self.patience, threshold=0.0, threshold_mode="abs", lower_is_better=lower, load_best=True
             )
             callbacks.append(("early_stopping", stop))
+        if self.log_dir is not None:  # behind early stopping: it draws the weights that are taken in the end
+            callbacks.append(("tensorboard", TensorBoardLogger(self.log_dir)))
         return [*callbacks, ("print_log", PrintLog())]
 
     def _yield_callbacks(self) -> Iterator[tuple[str, Any, bool]]:
@@ -351,7 +356,9 @@ class BIOTClassifier(EEGClassifier):
         self.classes_inferred_ = np.unique(labels)
         encoded = encode_labels(labels, self.classes_)
         if len(np.unique(encoded)) < 2:
-            raise ValueError(f"all {n} training windows are of class {self.classes_[encoded[0]]!r}; two classes are needed")
+            raise ValueError(
+                f"all {n} training windows are of class {self.classes_[encoded[0]]!r}; two classes are needed"
+            )
         return encoded
 
     @staticmethod
@@ -360,7 +367,9 @@ class BIOTClassifier(EEGClassifier):
             return data.groups
         given = np.asarray(groups, dtype=object)
         if given.shape != (len(data),):
-            raise ValueError(f"groups must name one person a window: expected shape ({len(data)},), found {given.shape}")
+            raise ValueError(
+                f"groups must name one person a window: expected shape ({len(data)},), found {given.shape}"
+            )
         if data.groups is not None and not np.array_equal(given.astype(str), data.groups.astype(str)):
             raise ValueError("groups differ from the persons that the Windows carry; leave groups out")
         return given
@@ -380,7 +389,9 @@ class BIOTClassifier(EEGClassifier):
             seed = self.random_state if isinstance(self.random_state, Integral) else 0
             return PersonValidSplit(self.valid_fraction, int(seed))
         if not callable(self.train_split):
-            raise ValueError(f"train_split must be 'person', None or callable(dataset, y, groups), found {self.train_split!r}")
+            raise ValueError(
+                f"train_split must be 'person', None or callable(dataset, y, groups), found {self.train_split!r}"
+            )
         return self.train_split
 
     def _check_sides(self, dataset: Any, train: Subset, valid: Subset) -> None:
@@ -428,14 +439,12 @@ class BIOTClassifier(EEGClassifier):
         self._check_parameters()
         data = SignalData(X)
         groups = self._groups(data, groups)
-        seed = self._seed()
         if fresh:
-            vars(self).pop("input_info_", None)
-            labels = self._labels(X, y, len(data))
-            if isinstance(self.random_state, Integral):  # before the split: scikit-learn's splitters may draw too
-                seed = int(self.random_state)
-        else:
-            labels = self._labels(X, y, len(data))
+            # Forget the last fit before the new data are compared with it.
+            for name in ("input_info_", "module_"):
+                vars(self).pop(name, None)
+        labels = self._labels(X, y, len(data))
+        seed = self._seed()
         with seeded(seed):
             train, valid = self.get_split_datasets(data, self.classes_[labels], groups)
             if fresh:
@@ -466,7 +475,9 @@ class BIOTClassifier(EEGClassifier):
         names = np.full(len(data), "") if groups is None else np.asarray(groups, dtype=object).astype(str)
         sides = [[] if side is None or groups is None else names[side.indices] for side in (train, valid)]
         self.train_persons_, self.valid_persons_ = (tuple(sorted({str(p) for p in side})) for side in sides)
-        self.class_weight_ = self._class_weights(train.dataset.y[train.indices])  # type: ignore[attr-defined]
+        labels = train.dataset.y[train.indices]  # type: ignore[attr-defined]
+        self.class_counts_ = np.bincount(labels, minlength=len(self.classes_)).tolist()
+        self.class_weight_ = self._class_weights(labels)
 
     def _class_weights(self, labels: NDArray[np.int64]) -> list[float] | None:
         if self.class_weight is None:
@@ -480,7 +491,9 @@ class BIOTClassifier(EEGClassifier):
         if isinstance(self.class_weight, Mapping):
             unknown = set(self.class_weight) - set(self.classes_.tolist())
             if unknown:
-                raise ValueError(f"class_weight names {sorted(map(str, unknown))}, which are not among classes={self.classes_.tolist()}")
+                raise ValueError(
+                    f"class_weight names {sorted(map(str, unknown))}, which are not among classes={self.classes_.tolist()}"
+                )
             weights = [float(self.class_weight.get(label, 1.0)) for label in self.classes_.tolist()]
         else:
             weights = [float(w) for w in self.class_weight]
@@ -584,7 +597,9 @@ class BIOTClassifier(EEGClassifier):
         self._zero_grad_optimizer()
         step = self.train_step_single(batch)
         self.scaler_.unscale_(self.optimizer_)
-        self.notify("on_grad_computed", named_parameters=list(self.get_all_learnable_params()), batch=batch, training=True)
+        self.notify(
+            "on_grad_computed", named_parameters=list(self.get_all_learnable_params()), batch=batch, training=True
+        )
         self.scaler_.step(self.optimizer_)
         self.scaler_.update()
         return step

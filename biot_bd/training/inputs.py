@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
 from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, present_channels
+from biot_bd.training.restart import array_digest
 from biot_bd.windows.torch_dataset import WindowsDataset
 
 __all__ = ["InputInfo", "SignalData", "encode_labels"]
@@ -51,7 +52,9 @@ class InputInfo:
         for name, what in (("n_chans", "channels a window"), ("n_times", "samples a window"), ("sfreq", "Hz")):
             expected, found = getattr(self, name), getattr(other, name)
             if expected is not None and found is not None and expected != found:
-                raise ValueError(f"the classifier was fitted on {expected} {what}, found {found}; prepare the data alike")
+                raise ValueError(
+                    f"the classifier was fitted on {expected} {what}, found {found}; prepare the data alike"
+                )
         if self.ch_names and other.ch_names and self.ch_names != other.ch_names:
             raise ValueError(
                 f"the classifier was fitted on the channels {', '.join(self.ch_names)}; found {', '.join(other.ch_names)}; "
@@ -165,6 +168,14 @@ class SignalData:
     def dataset(self, y: NDArray[np.int64] | None = None) -> WindowsDataset:
         """Return a torch data set that reads whole batches; zeros are the targets where ``y`` is None."""
         return WindowsDataset(self, y)
+
+    def digest(self) -> str:
+        """Return a text that changes with the data."""
+        if isinstance(self.windows, np.ndarray):
+            return array_digest(self.windows)
+        table = self.windows.metadata
+        columns = [array_digest(table[name].to_numpy()) for name in ("recording", "start_s", "stop_s")]
+        return "-".join([str(self.windows.fingerprint), *columns, array_digest(self.present)])
 
     def refuse_absent(self, model: str) -> None:
         """Raise if a channel is absent, for models that cannot leave one out.

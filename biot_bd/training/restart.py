@@ -57,7 +57,13 @@ def _random_states() -> dict[str, Any]:
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
+        "numpy": [
+            name,
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
         "python": [version, list(words), gauss],
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -242,7 +248,9 @@ class RestartPoint:
                 raise ValueError(f"format {state['format']} of fit {state['fingerprint']}")
             history = json.loads(state["history"])
         except Exception as error:  # a damaged file fails in many ways, and the fit can always start afresh
-            warnings.warn(f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2
+            )
             return False
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])

@@ -96,7 +96,9 @@ class EpochScores(Callback):
         """Start anew."""
         self.collected_ = {True: [], False: []}
 
-    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, y_pred: Any = None, **kwargs: Any) -> None:
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, y_pred: Any = None, **kwargs: Any
+    ) -> None:
         """Keep the batch's labels and probabilities."""
         proba = probabilities(y_pred).detach().cpu().numpy()
         self.collected_[training].append((np.asarray(batch[1]), proba))

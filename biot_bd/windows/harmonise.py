@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.runs import fingerprint
-from biot_bd.signals.base import SignalInfo
-from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
+from biot_bd.signals.mapper import MontageMapper
+from biot_bd.signals.montages import Montage, plan_montage
 from biot_bd.signals.resampling import resample_fft, resample_polyphase, resampled_length
 from biot_bd.windows.readers import CHUNK_SAMPLES, ChannelReader, open_reader, source_file
 from biot_bd.windows.store import (
@@ -35,6 +35,10 @@ SHORTEST_FLAT_S = 0.5
 # A zero in an EDF is half a digital step off where the digital range is not symmetric.
 ZERO_UV = 1.0
 RESAMPLERS = {"fft": resample_fft, "polyphase": resample_polyphase}
+
+
+class TooShortError(ValueError):
+    """A recording is shorter than a window."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class SignalSettings:
     montage: Montage
     sfreq: float
     preprocessors: tuple[Any, ...]
-    on_missing: str
+    on_missing: Literal["raise", "drop", "interpolate"]
     resample: str
     dtype: str
 
@@ -157,6 +161,8 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
 
     Raises
     ------
+    TooShortError
+        It is shorter than ``shortest_s``.
     ValueError
         The recording cannot be prepared; the message says why.
     """
@@ -167,7 +173,9 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     raw = _preprocessed(job.raw, settings.preprocessors)
     duration_s = len(raw.times) / raw.info["sfreq"]
     if duration_s < shortest_s:
-        raise ValueError(f"lasts {duration_s:g} s ({len(raw.times)} samples), shorter than a window of {shortest_s:g} s")
+        raise TooShortError(
+            f"lasts {duration_s:g} s ({len(raw.times)} samples), shorter than a window of {shortest_s:g} s"
+        )
     source = _Harmonised(raw, job, settings)
     sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
     n_samples = resampled_length(source.n_samples, source.sfreq, sfreq)
@@ -182,9 +190,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return x, source.range_uv(index)
 
     path = stem.with_name(stem.name + ".npy")
-    dtype, reason, steps, present = write_signals(
-        path, settings.montage.n_chans, n_samples, channel, settings.dtype
-    )
+    dtype, reason, steps, present = write_signals(path, settings.montage.n_chans, n_samples, channel, settings.dtype)
     if not any(present):
         path.unlink()
         raise ValueError("none of the montage's channels holds a signal")
@@ -218,35 +224,23 @@ class _Harmonised:
         names = list(raw.ch_names)
         if job.zero_is_missing:
             names = _without_zero_channels(raw, settings.montage)
-        plan = plan_montage(settings.montage, names)
-        if settings.on_missing == "raise":
-            plan.raise_if_missing()
-        if plan.missing == settings.montage.ch_names:
-            plan.raise_if_missing()
-        self.plan = plan
+        self.plan = plan = MontageMapper(settings.montage, on_missing=settings.on_missing).plan(names)
         self.sfreq, self.n_samples = float(raw.info["sfreq"]), len(raw.times)
         self.flat: list[list[Span]] = [[] for _ in plan.channels]
         self.not_finite: list[list[Span]] = [[] for _ in plan.channels]
-        self._interpolated = None
-        if settings.on_missing == "interpolate" and plan.missing:
-            self._interpolated = _interpolate(raw, plan)
-            return
         self._reader: ChannelReader = open_reader(raw, plan.needed)
         self._place = {name: i for i, name in enumerate(self._reader.ch_names)}
 
     def channel(self, index: int) -> NDArray[np.float32] | None:
         """Return one channel in uV at the recording's rate, or None where it is absent; notes what is bad in it."""
-        if self._interpolated is not None:
-            x = self._interpolated[index]
-        else:
-            planned = self.plan.channels[index]
-            if planned.how == "missing":
-                return None
-            x = self._source(planned.sources[0])
-            if planned.weights[0] != 1:
-                x *= np.float32(planned.weights[0])
-            for source, weight in zip(planned.sources[1:], planned.weights[1:], strict=True):
-                x += np.float32(weight) * self._source(source)
+        planned = self.plan.channels[index]
+        if planned.how == "missing":
+            return None
+        x = self._source(planned.sources[0])
+        if planned.weights[0] != 1:
+            x *= np.float32(planned.weights[0])
+        for source, weight in zip(planned.sources[1:], planned.weights[1:], strict=True):
+            x += np.float32(weight) * self._source(source)
         self.not_finite[index] = _spans(~np.isfinite(x)) if not np.isfinite(x.sum(dtype=np.float64)) else []
         if self.not_finite[index]:
             x = _bridged(x)
@@ -255,8 +249,6 @@ class _Harmonised:
 
     def range_uv(self, index: int) -> float | None:
         """Return the largest absolute value that the header allows for a channel, in uV."""
-        if self._interpolated is not None:
-            return None
         planned = self.plan.channels[index]
         ranges = [self._reader.range_uv(self._place[self.plan.ch_names[source]]) for source in planned.sources]
         total = 0.0
@@ -268,22 +260,6 @@ class _Harmonised:
 
     def _source(self, source: int) -> NDArray[np.float32]:
         return self._reader.read(self._place[self.plan.ch_names[source]])
-
-
-def _interpolate(raw: mne.io.BaseRaw, plan: MontagePlan) -> NDArray[np.float32]:
-    """Return all channels of the montage, missing electrodes interpolated, ``(n_chans, n_samples)``."""
-    from biot_bd.signals.montages import parse_name
-    from biot_bd.signals.transformers import MontageMapper
-
-    names = [name for name in plan.ch_names if parse_name(name) is not None]
-    reader = open_reader(raw, names)
-    x = np.stack([reader.read(i) for i in range(len(names))])[None]
-    info = SignalInfo(tuple(names), reader.sfreq, reader.n_samples, "uV")
-    mapper = MontageMapper(plan.montage, on_missing="interpolate")
-    out, present = mapper.apply(x, np.ones(x.shape[:2], bool), info)
-    if not present.all():
-        plan.raise_if_missing()
-    return np.asarray(out[0], np.float32)
 
 
 def _without_zero_channels(raw: mne.io.BaseRaw, montage: Montage) -> list[str]:
@@ -332,7 +308,9 @@ def _plain(value: Any) -> Any:
     if callable(value):
         name = f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', '?')}"
         if "<lambda>" in name or "<locals>" in name or name == "?.?":
-            raise TypeError(f"a preprocessor holds {value!r}, which has no name to recognise it by; use a module's function")
+            raise TypeError(
+                f"a preprocessor holds {value!r}, which has no name to recognise it by; use a module's function"
+            )
         return name
     if hasattr(value, "get_params"):
         return [type(value).__qualname__, _plain(value.get_params(deep=False))]
@@ -349,9 +327,9 @@ def constant_spans(x: NDArray[np.floating[Any]], shortest: int) -> list[Span]:
     """Return the stretches of at least ``shortest`` samples in which ``x`` does not change, as [start, stop]."""
     hop = max(1, shortest // 4)
     coarse = x[::hop]
-    # Cheap first look: such a stretch holds at least three neighbours of the coarse grid.
+    # Cheap first look: such a stretch holds at least four neighbours of the coarse grid.
     same = coarse[1:] == coarse[:-1]
-    if shortest >= 8 and not (same[1:] & same[:-1]).any():
+    if shortest >= 8 and not (same[2:] & same[1:-1] & same[:-2]).any():
         return []
     change = np.flatnonzero(x[1:] != x[:-1]) + 1
     edges = np.concatenate([[0], change, [len(x)]])
@@ -366,5 +344,3 @@ def _bridged(x: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.zeros_like(x)
     where = np.arange(len(x))
     return np.interp(where, where[good], x[good]).astype(np.float32)
-
-

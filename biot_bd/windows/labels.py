@@ -152,7 +152,7 @@ class Overlap:
         _positive_samples("stride_s", stride_s, sfreq)
         # The k-th start is rounded by itself, so a stride that is no whole number of samples does not drift.
         n_windows = int((n_samples - window) / (stride_s * sfreq)) + 2 if n_samples >= window else 0
-        start = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
+        start: NDArray[np.int64] = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
         start = start[start + window <= n_samples]
         seizures = seizure_samples(n_samples, sfreq, events)
         overlap = _overlaps(start, start + window, seizures)
@@ -164,12 +164,9 @@ class Overlap:
             keep &= positive | (overlap.sum(axis=1) == 0)
         guard = round(self.guard_s * sfreq)
         if guard > 0:
-            wide = seizures + [-guard, guard]
+            wide = seizures + np.array([-guard, guard])
             keep &= positive | (_overlaps(start, start + window, wide).sum(axis=1) == 0)
-        return _table(start, np.full(len(start), window), positive, "grid", seizures)[keep].reset_index(
-            drop=True
-        )
-
+        return _table(start, np.full(len(start), window), positive, "grid", seizures)[keep].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -238,7 +235,9 @@ def make_label_rule(labels: str | LabelRule) -> LabelRule:
         rule: LabelRule = found()
         return rule
     if isinstance(labels, type) or not callable(labels):
-        raise TypeError(f"labels must be the name of a label rule or an instance of one, e.g. Overlap(); got {labels!r}")
+        raise TypeError(
+            f"labels must be the name of a label rule or an instance of one, e.g. Overlap(); got {labels!r}"
+        )
     return labels
 
 

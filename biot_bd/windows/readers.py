@@ -80,7 +80,7 @@ class EdfReader:
                 warnings.simplefilter("error")  # edfio warns of what it had to guess
                 edf = edfio.read_edf(Path(path), lazy_load_data=True, header_encoding="latin-1")
                 names = _mne_names([signal.label for signal in edf.signals])
-                found = {name: signal for name, signal in zip(names, edf.signals, strict=True)}
+                found = dict(zip(names, edf.signals, strict=True))
                 missing = [name for name in ch_names if name not in found]
                 if missing or not edf.is_continuous or len(found) != len(names):
                     raise NotPlainEdfError(f"channels {missing} are not in the header, or the file is discontinuous")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,43 +14,39 @@ __all__ = ["gather"]
 
 def gather(
     signals: NDArray[Any],
-    steps_uv: NDArray[np.float32],
-    start: Sequence[int] | NDArray[np.int64],
-    length: Sequence[int] | NDArray[np.int64],
-    n_times: int,
-    out: NDArray[np.float32] | None = None,
-    rows: Sequence[int] | NDArray[np.int64] | None = None,
+    scales: NDArray[np.float32],
+    start: NDArray[np.int64],
+    length: NDArray[np.int64],
+    out: NDArray[np.float32],
+    places: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Read windows of one recording in uV.
+    """Read windows of one recording into ``out``.
 
     Parameters
     ----------
     signals : ndarray, shape (n_chans, n_samples)
         The stored signal, int16 or float32.
-    steps_uv : ndarray of float32, shape (n_chans,)
-        Microvolts a unit.
-    start, length : sequence of int
+    scales : ndarray of float32, shape (n, n_chans)
+        What the stored values of each window and channel are multiplied with: the channel's step for uV.  NaN makes
+        the channel absent.
+    start, length : ndarray of int, shape (n,)
         First sample and number of samples of each window.
-    n_times : int
-        Samples of a window as returned; windows of another length are resampled by FFT, each by itself.
-    out : ndarray of float32, shape (n, n_chans, n_times), optional
-        Where to write.
-    rows : sequence of int, optional
+    out : ndarray of float32, shape (m, n_chans, n_times)
+        Where to write.  Windows that are not ``n_times`` long are resampled by FFT, each by itself.
+    places : ndarray of int, shape (n,), optional
         Row of ``out`` for each window; their order by default.
 
     Returns
     -------
-    ndarray of float32, shape (n, n_chans, n_times)
+    ndarray of float32
         ``out``.
     """
-    if out is None:
-        out = np.empty((len(start), len(signals), n_times), np.float32)
-    places = range(len(start)) if rows is None else rows
-    scale = steps_uv[:, None]
-    for place, first, n in zip(places, np.asarray(start).tolist(), np.asarray(length).tolist(), strict=True):
+    n_times = out.shape[-1]
+    rows = range(len(start)) if places is None else places.tolist()
+    for row, scale, first, n in zip(rows, scales[..., None], start.tolist(), length.tolist(), strict=True):
         window = signals[:, first : first + n]
         if n == n_times:
-            np.multiply(window, scale, out=out[place], dtype=np.float32, casting="same_kind")
+            np.multiply(window, scale, out=out[row], dtype=np.float32, casting="same_kind")
         else:
-            out[place] = resample_fft_window(np.multiply(window, scale, dtype=np.float32, casting="same_kind"), n_times)
+            out[row] = resample_fft_window(np.multiply(window, scale, dtype=np.float32, casting="same_kind"), n_times)
     return out

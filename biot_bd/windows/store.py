@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import resource
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
@@ -40,8 +41,7 @@ SIGNALS = "signals"
 FORMAT = "biot_bd windows"
 INT16_MAX = 32767
 COARSEST_STEP_UV = 0.5
-# Open memory maps hold file handles; the usual limit is 1024 a process.
-OPEN_FILES = 256
+SPARE_HANDLES = 320
 
 Span = list[int]
 
@@ -214,7 +214,7 @@ def _step(x: NDArray[np.float32], range_uv: float | None, index: int) -> float:
 
 
 def open_signals(path: Path, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
-    """Return the memory map of a signal file; the last 256 stay open.
+    """Return the memory map of a signal file; the last used stay open.
 
     Parameters
     ----------
@@ -237,7 +237,13 @@ def open_signals(path: Path, fingerprint: str, dtype: str, shape: tuple[int, int
     return _open(os.fspath(path), fingerprint, dtype, shape)
 
 
-@lru_cache(maxsize=OPEN_FILES)
+def _open_files() -> int:
+    """Return how many maps may stay open: each holds a file handle, of which a process has often 1024."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4096 if soft == resource.RLIM_INFINITY else min(max(soft - SPARE_HANDLES, 64), 4096)
+
+
+@lru_cache(maxsize=_open_files())
 def _open(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)

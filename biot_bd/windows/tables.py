@@ -18,10 +18,10 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
-from biot_bd.signals.scaling import PercentileScaler
+from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.windows.labels import check_table, rule_name, rule_parameters
 from biot_bd.windows.reading import gather
-from biot_bd.windows.store import Recording, Span, open_signals
+from biot_bd.windows.store import Recording, open_signals
 
 __all__ = ["CACHED_PERCENTILE", "PERCENTILES", "TABLE", "TableSettings", "build_table", "write_table"]
 
@@ -29,7 +29,7 @@ TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
 TABLES = "tables"
 CACHED_PERCENTILE = 95
-BLOCK = 32
+BLOCK = 8
 ON_BAD = ("raise", "warn", "drop")
 
 
@@ -90,8 +90,8 @@ class TablePart:
         Its rows of the table.
     percentiles : ndarray of float32, shape (n_windows, n_chans)
         95th percentile of the absolute value in uV, NaN where a channel is absent.
-    bad : dict of str to float
-        Seconds of windows in which a channel was flat or not finite, by channel.
+    bad : dict of str to int
+        Windows in which a channel was flat or not finite, by channel.
     n_empty : int
         Windows left out because no channel was usable.
     lost_seizures : list of float
@@ -126,15 +126,19 @@ def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], sett
     except ValueError as error:
         raise ValueError(f"recording {recording.recording}: {error}") from error
     start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
-    bad = _bad_channels(recording, start, length)
-    present = np.array(recording.present)[None] & ~bad
+    frame = _frame(recording, rows, settings)
+    recorded = np.broadcast_to(np.array(recording.present), (len(frame), len(ch_names)))
+    percentiles, scalable = _percentiles(folder, recording, frame, recorded, settings)
+    bad = (_bad_channels(recording, start, length) | ~scalable) & recorded
     if bad.any() and settings.on_bad == "raise":
         raise ValueError(_describe_bad(recording, ch_names, bad, start) + "; on_bad='drop' marks it as absent there")
+    present = recorded & ~bad
+    percentiles[~present] = np.nan
     usable = present.any(axis=1)
-    frame = _frame(recording, rows, settings)[usable].reset_index(drop=True)
+    frame = frame[usable].reset_index(drop=True)
     return TablePart(
         frame=frame,
-        percentiles=_percentiles(folder, recording, frame, present[usable], settings),
+        percentiles=percentiles[usable],
         bad={ch_names[c]: int(n) for c, n in enumerate(bad.sum(axis=0)) if n},
         n_empty=int((~usable).sum()),
         lost_seizures=_lost_seizures(recording, frame),
@@ -180,7 +184,7 @@ def _bad_channels(recording: Recording, start: NDArray[np.int64], length: NDArra
     for c, spans in enumerate(recording.not_finite):
         for a, b in spans:
             bad[:, c] |= (start < b) & (a < stop)
-    return bad & np.array(recording.present)[None]
+    return bad
 
 
 def _describe_bad(
@@ -200,9 +204,10 @@ def _lost_seizures(recording: Recording, frame: pd.DataFrame) -> list[float]:
 
 
 def _percentiles(
-    folder: Path, recording: Recording, frame: pd.DataFrame, present: NDArray[np.bool_], settings: TableSettings
-) -> NDArray[np.float32]:
-    scaler = PercentileScaler(CACHED_PERCENTILE)
+    folder: Path, recording: Recording, frame: pd.DataFrame, recorded: NDArray[np.bool_], settings: TableSettings
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the percentiles ``(n_windows, n_chans)``, and which channels the scaler accepts."""
+    scaler = PercentileScaler(CACHED_PERCENTILE, on_bad="drop")
     signals = open_signals(
         folder / recording.file,
         recording.fingerprint,
@@ -211,13 +216,15 @@ def _percentiles(
     )
     steps = np.array(recording.steps_uv, np.float32)
     start, length = frame["start_sample"].to_numpy(), frame["n_samples"].to_numpy()
-    out = np.empty(present.shape, np.float32)
+    percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
+    buffer = np.empty((BLOCK, len(steps), settings.n_times), np.float32)
     for i in range(0, len(frame), BLOCK):
-        block = slice(i, i + BLOCK)
-        x = gather(signals, steps, start[block], length[block], settings.n_times)
-        out[block] = scaler.percentiles(x)
-    out[~present] = np.nan
-    return out
+        block = slice(i, min(i + BLOCK, len(frame)))
+        scales = np.broadcast_to(steps, recorded[block].shape)
+        x = gather(signals, scales, start[block], length[block], buffer[: block.stop - i])
+        percentiles[block] = scaler.percentiles(x)
+        _, accepted[block] = scaler.apply_with_percentiles(x, recorded[block], percentiles[block])
+    return percentiles, accepted
 
 
 def build_table(
@@ -227,6 +234,7 @@ def build_table(
     settings: TableSettings,
     n_jobs: int = 1,
     advance: Any = None,
+    failures: dict[str, str] | None = None,
 ) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
     """Make the table of a store.
 
@@ -244,6 +252,8 @@ def build_table(
         Processes.
     advance : callable, optional
         Called after each recording.
+    failures : dict, optional
+        Filled with what went wrong, by recording; such a recording has no rows.
 
     Returns
     -------
@@ -253,23 +263,44 @@ def build_table(
         NaN where a channel is absent.
     notes : list of str
         What a user should know: bad channels, windows left out, seizures without a positive window.
+
+    Raises
+    ------
+    ValueError
+        A recording failed and there is no ``failures`` to note it, or there are no windows at all.
     """
     if n_jobs == 1:
-        parts: Iterable[Any] = (table_part(folder, r, ch_names, settings) for r in recordings)
+        parts: Iterable[Any] = (_try_part(folder, r, ch_names, settings) for r in recordings)
     else:
         parts = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(table_part)(folder, r, ch_names, settings) for r in recordings
+            delayed(_try_part)(folder, r, ch_names, settings) for r in recordings
         )
     frames, percentiles, notes = [], [], []
     for recording, part in zip(recordings, parts, strict=True):
-        frames.append(part.frame)
-        percentiles.append(part.percentiles)
-        notes += _notes(recording, part)
+        if isinstance(part, str):
+            if failures is None:
+                raise ValueError(part)
+            failures[recording.recording] = part
+        else:
+            frames.append(part.frame)
+            percentiles.append(part.percentiles)
+            notes += _notes(recording, part)
         if advance is not None:
             advance()
-    if not frames:
-        raise ValueError("no recording to make windows of")
+    if not sum(map(len, frames)):
+        raise ValueError(
+            f"label rule {rule_name(settings.rule)} with windows of {settings.window_s:g} s makes no window of {len(recordings)} recordings"
+            + (f"; {next(iter(failures.values()))}" if failures else "")
+        )
     return pd.concat(frames, ignore_index=True), np.concatenate(percentiles), notes
+
+
+def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart | str:
+    """Return the part, or what went wrong; an error that crosses processes loses its notes."""
+    try:
+        return table_part(folder, recording, ch_names, settings)
+    except ValueError as error:
+        return str(error)
 
 
 def _notes(recording: Recording, part: TablePart) -> list[str]:

@@ -6,14 +6,17 @@ there for patches of an image).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from biot_bd.probes.base import Explanation
 from torch import Tensor, nn
+
+from biot_bd.probes.base import Explanation, Probe
 
 FILLS = {"absent": float("nan"), "zeros": 0.0}
 
 
-class ChannelOcclusion:
+class ChannelOcclusion(Probe):
     """Probability of the target with all channels, less that without one.
 
     Parameters
@@ -29,7 +32,7 @@ class ChannelOcclusion:
         self.fill = fill
         self.batch_size = batch_size
 
-    def __call__(self, model: nn.Module, x: Tensor, target: int | Tensor | None = None) -> Explanation:
+    def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> Explanation:
         """Explain each window by channel.
 
         Parameters
@@ -37,7 +40,7 @@ class ChannelOcclusion:
         model : torch.nn.Module
             In eval mode; gives logits (n, n_classes).
         x : Tensor of shape (n, n_chans, n_times)
-        target : int or Tensor of shape (n,), optional
+        target : int, sequence of int or Tensor of shape (n,), optional
             Class to explain; the predicted one by default.
 
         Returns
@@ -54,12 +57,15 @@ class ChannelOcclusion:
             raise ValueError(f"fill must be one of {sorted(FILLS)}, got {self.fill!r}")
         if self.fill == "absent" and not getattr(model, "accepts_absent_channels", False):
             raise ValueError(f"{type(model).__name__} cannot leave channels out; use fill='zeros'")
+        self.check_input(model, x)
         whole = self._probabilities(model, x)
         chosen = whole.argmax(dim=1) if target is None else torch.as_tensor(target, device=x.device).expand(len(x))
         score = whole.gather(1, chosen[:, None])
         falls = [score - self._without(model, x, channel).gather(1, chosen[:, None]) for channel in range(x.shape[1])]
         values = torch.cat(falls, dim=1).cpu().numpy()
-        return Explanation(values=values, dims=("window", "channel"), info={"fill": self.fill, "score": "probability"})
+        return Explanation(
+            values=values, dims=("window", "channel"), info={"probe": "channel-occlusion", **self.get_params()}
+        )
 
     def _without(self, model: nn.Module, x: Tensor, channel: int) -> Tensor:
         occluded = x.clone()

@@ -19,7 +19,10 @@ import numpy as np
 import pandas as pd
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
-TABLES = {"recordings": ("recording", "person", "session", "run", "sfreq"), "events": ("recording", "onset_s", "duration_s")}
+TABLES = {
+    "recordings": ("recording", "person", "session", "run", "sfreq"),
+    "events": ("recording", "onset_s", "duration_s"),
+}
 MICROVOLT = 1e-6
 
 

@@ -1,0 +1,87 @@
+"""``biot-bd datasets``: list, describe and download data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from biot_bd import registry
+from biot_bd.commands._pipelines import parse_assignments, print_json
+
+app = typer.Typer(help="List, describe and download data sets.", no_args_is_help=True)
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@app.command("list")
+def list_datasets(as_json: JSON = False) -> None:
+    """List the data sets by name, with the plugin that brings each."""
+    rows = [
+        {"name": name, "plugin": registry.datasets.owner(name), "loader": registry.datasets.path(name)}
+        for name in registry.datasets
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        _print_table(rows, {"name": "name", "plugin": "plugin", "loader": "loader"})
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="Name of the data set, as `biot-bd datasets list` shows it.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the data set's reader (values as JSON); may be repeated.")
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Count recordings, hours and seizures of each person, and name every recording that was left out."""
+    from biot_bd.datasets import describe_dataset, load_dataset
+
+    try:
+        dataset = load_dataset(name, root, **parse_assignments(option, "--option"))
+    except TypeError as error:  # an option that the reader does not have
+        raise ValueError(str(error)) from error
+    outcomes = dataset.outcomes
+    facts = {
+        "name": name,
+        "root": str(root),
+        "generated": bool(dataset.generated),
+        "persons": describe_dataset(dataset).to_dict("records"),
+        "outcomes": {str(what): int(n) for what, n in outcomes["outcome"].value_counts().items()},
+        "left_out": outcomes[outcomes["outcome"] != "loaded"].to_dict("records"),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        _show(facts)
+
+
+def _show(facts: dict[str, Any]) -> None:
+    persons = facts["persons"]
+    total = {key: sum(row[key] for row in persons) for key in ("recordings", "hours", "seizures", "seizure_s")}
+    rows = [
+        {**row, "hours": f"{row['hours']:.2f}", "seizure_s": f"{row['seizure_s']:.0f}"}
+        for row in [*persons, {"person": f"all {len(persons)}", **total}]
+    ]
+    if facts["generated"]:
+        typer.echo("GENERATED DATA: these recordings were made by a program, not recorded from people.")
+    columns = {"person": "person", "recordings": "recordings", "hours": "hours"}
+    _print_table(rows, columns | {"seizures": "seizures", "seizure_s": "seconds of seizure"})
+    typer.echo("Recordings: " + ", ".join(f"{n} {what}" for what, n in facts["outcomes"].items()))
+    if facts["left_out"]:
+        _print_table(facts["left_out"], {"recording": "left out", "outcome": "why", "detail": "detail"})
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns.values())
+    for row in rows:
+        table.add_row(*(Text("" if row[key] is None else str(row[key])) for key in columns))
+    Console().print(table)

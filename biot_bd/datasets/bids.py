@@ -1,0 +1,208 @@
+"""CHB-MIT and Siena in their BIDS editions, read by braindecode, with the seizure annotations that mne-bids loses.
+
+mne-bids gives every event the description ``n/a``, because SzCORE names the column ``eventType``; the event table is
+therefore read here.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from braindecode.datasets import CHBMIT, SIENA, BaseConcatDataset, RawDataset
+
+from biot_bd.datasets.recordings import (
+    Outcomes,
+    RecordingError,
+    check_choice,
+    make_dataset,
+    set_seizures,
+)
+from biot_bd.datasets.szcore import set_events
+
+__all__ = ["load_chbmit_bids", "load_siena"]
+
+
+def load_chbmit_bids(
+    root: str | os.PathLike[str],
+    *,
+    subjects: Iterable[str] | str | None = None,
+    unlisted: str = "exclude",
+    on_error: str = "raise",
+) -> BaseConcatDataset:
+    """Load the BIDS edition of CHB-MIT (18 bipolar channels, 256 Hz).
+
+    Parameters
+    ----------
+    root : path-like
+        Folder with ``participants.tsv`` and ``sub-01``, ...
+    subjects : iterable of str, optional
+        ``"01"``, ``"sub-01"`` or ``"chb-mit/01"``; all by default.
+    unlisted : {"exclude", "background"}, default="exclude"
+        What becomes of recordings without an event table: their labels are unknown.
+    on_error : {"raise", "skip"}, default="raise"
+        When an event table is wrong; ``"skip"`` notes it in ``outcomes``.
+
+    Returns
+    -------
+    BaseConcatDataset of RawDataset
+        Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same person as chb01 and chb21 of the original
+        edition), ``session``, ``run``, ``recording`` and ``zero_is_missing`` True: this edition fills missing channels
+        with zeros, and :func:`biot_bd.windows.prepare` takes such channels as absent.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder, its ``participants.tsv`` or a subject is not there.
+    RecordingError
+        An event table is wrong and ``on_error="raise"``, or a recording cannot be read.
+
+    References
+    ----------
+    https://zenodo.org/records/10259996
+    """
+    return _load(CHBMIT, "chb-mit", root, subjects, unlisted, on_error, zero_is_missing=True)
+
+
+def load_siena(
+    root: str | os.PathLike[str],
+    *,
+    subjects: Iterable[str] | str | None = None,
+    unlisted: str = "exclude",
+    on_error: str = "raise",
+) -> BaseConcatDataset:
+    """Load the BIDS edition of the Siena Scalp EEG Database (19 referential channels, 256 or 512 Hz).
+
+    Parameters
+    ----------
+    root, subjects, unlisted, on_error
+        As in :func:`load_chbmit_bids`; persons are ``siena/00``, ...
+
+    Returns
+    -------
+    BaseConcatDataset of RawDataset
+        As :func:`load_chbmit_bids` returns it; the same converter made this edition, so ``zero_is_missing`` is True too.
+
+    Raises
+    ------
+    FileNotFoundError, RecordingError
+        As :func:`load_chbmit_bids`.
+
+    References
+    ----------
+    https://zenodo.org/records/10640762
+    """
+    return _load(SIENA, "siena", root, subjects, unlisted, on_error, zero_is_missing=True)
+
+
+def _load(
+    reader: Any,
+    name: str,
+    root: str | os.PathLike[str],
+    subjects: Iterable[str] | str | None,
+    unlisted: str,
+    on_error: str,
+    *,
+    zero_is_missing: bool,
+) -> BaseConcatDataset:
+    check_choice("unlisted", unlisted, ("exclude", "background"))
+    check_choice("on_error", on_error, ("raise", "skip"))
+    root = Path(root)
+    participants = _participants(root)
+    wanted = _labels(subjects, name)
+    if wanted is not None and (absent := sorted(s for s in wanted if not (root / f"sub-{s}").is_dir())):
+        raise FileNotFoundError(f"{root}: no sub-{', sub-'.join(absent)} here")
+    found = _read(reader, root, wanted)
+    outcomes, parts = Outcomes(name), list[RawDataset]()
+    for old in sorted(found, key=lambda part: str(part.description["path"])):
+        path = Path(old.description["path"])
+        recording = path.stem.removesuffix("_eeg")
+        try:
+            known = _annotate(old, path, unlisted)
+        except RecordingError as error:
+            outcomes.add_error(recording, error, on_error)
+            continue
+        if known is None:
+            outcomes.add(recording, "unlisted", f"no event table {_table(path).name}, so its labels are unknown")
+            continue
+        parts.append(RawDataset(old.raw, _describe(old.description, name, recording, zero_is_missing)))
+        outcomes.add(recording, "loaded", known)
+    seen = {path_subject for part in found for path_subject in [str(part.description["subject"])]}
+    for label in participants:
+        if label not in seen and (wanted is None or label in wanted):
+            outcomes.add(f"sub-{label}", "missing-file", "participants.tsv names it, no recording is there")
+    dataset = make_dataset(parts, outcomes.frame())
+    outcomes.warn("unlisted", "have no event table, so their labels are unknown: left out")
+    outcomes.warn("bad-annotation", "have impossible annotations: left out")
+    outcomes.warn("missing-file", "are not on the disk")
+    return dataset
+
+
+def _participants(root: Path) -> list[str]:
+    path = root / "participants.tsv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; give the folder of the BIDS data set, which holds it")
+    table = pd.read_csv(path, sep="\t", dtype=str)
+    if "participant_id" not in table:
+        raise ValueError(f"{path}: has no column participant_id; found {list(table.columns)}")
+    return [str(label).removeprefix("sub-") for label in table["participant_id"]]
+
+
+def _labels(subjects: Iterable[str] | str | None, name: str) -> set[str] | None:
+    if subjects is None:
+        return None
+    labels = {
+        str(s).removeprefix(f"{name}/").removeprefix("sub-")
+        for s in ([subjects] if isinstance(subjects, str) else subjects)
+    }
+    if not labels:
+        raise ValueError("subjects is empty; leave it out to take all")
+    return labels
+
+
+def _read(reader: Any, root: Path, wanted: set[str] | None) -> list[RawDataset]:
+    folders = [f"sub-{s}" for s in sorted(wanted)] if wanted is not None else ["sub-*"]
+    if not any(path for folder in folders for path in root.glob(f"{folder}/**/*.edf")):
+        raise FileNotFoundError(f"{root}: no EDF files below {', '.join(folders)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # sidecars that BIDS asks for and these editions lack
+        try:
+            return reader(root=root, subjects=None if wanted is None else sorted(wanted)).datasets
+        except Exception as error:  # mne-bids fails in many ways on damaged trees
+            raise RecordingError(
+                "unreadable", f"{root}: braindecode's {reader.__name__} cannot read it ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _table(path: Path) -> Path:
+    return path.with_name(path.stem.removesuffix("_eeg") + "_events.tsv")
+
+
+def _annotate(part: RawDataset, path: Path, unlisted: str) -> str | None:
+    """Set the annotations from the event table; None where there is none and the recording is left out."""
+    if _table(path).is_file():
+        set_events(part.raw, _table(path))
+        return ""
+    if unlisted == "exclude":
+        return None
+    set_seizures(part.raw, [], where=str(path))
+    return "no event table, taken as free of seizures"
+
+
+def _describe(description: pd.Series, name: str, recording: str, zero_is_missing: bool) -> dict[str, Any]:
+    def entity(key: str) -> str:
+        value = description.get(key)
+        return "" if value is None or pd.isna(value) else str(value)
+
+    return {
+        "subject": f"{name}/{entity('subject')}",
+        "session": entity("session"),
+        "run": entity("run"),
+        "recording": recording,
+        "path": str(description["path"]),
+        "zero_is_missing": zero_is_missing,
+    }

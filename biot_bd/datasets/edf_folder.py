@@ -1,0 +1,197 @@
+"""Any folder of EDF or BDF files, each beside a SzCORE event table or without one."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import mne
+from braindecode.datasets import BaseConcatDataset, RawDataset
+
+from biot_bd.datasets.recordings import (
+    Outcomes,
+    RecordingError,
+    check_choice,
+    count_edf_records,
+    make_dataset,
+    open_edf,
+    seizures_of,
+    set_seizures,
+)
+from biot_bd.datasets.szcore import set_events
+
+__all__ = ["load_edf_folder"]
+
+_ENDINGS = (".edf", ".bdf")
+_ENTITY = r"(?:^|[_/]){}-([A-Za-z0-9]+)"
+
+
+def load_edf_folder(
+    root: str | os.PathLike[str],
+    *,
+    subject: str | None = None,
+    namespace: str | None = None,
+    unlisted: str = "exclude",
+    on_error: str = "raise",
+) -> BaseConcatDataset:
+    """Load every EDF and BDF file below a folder.
+
+    Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``; for
+    ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin with ``sz`` or are ``bckg``.
+
+    Parameters
+    ----------
+    root : path-like
+        Searched with its subfolders; hidden files and folders are left alone.
+    subject : str, optional
+        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the person.  By default
+        the ``sub-`` of a BIDS name, of the path, else the folder that holds the file.
+    namespace : str, optional
+        Stands before the person, as in ``"clinic/01"``; the name of ``root`` by default.
+    unlisted : {"exclude", "background"}, default="exclude"
+        What becomes of recordings without labels.  ``"background"`` takes them as free of seizures: for detection, or
+        where that is known.
+    on_error : {"raise", "skip"}, default="raise"
+        When a file or table is damaged; ``"skip"`` notes it in ``outcomes``.
+
+    Returns
+    -------
+    BaseConcatDataset of RawDataset
+        Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined with ``__``.
+        ``outcomes``: ``loaded``, ``unlisted``, ``unreadable`` or ``bad-annotation``.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder is not there, or holds no EDF or BDF file.
+    RecordingError
+        A file or a table is damaged, and ``on_error="raise"``.
+    ValueError
+        No recording has labels, the person of a file is not found, or two files have one name.
+    """
+    check_choice("unlisted", unlisted, ("exclude", "background"))
+    check_choice("on_error", on_error, ("raise", "skip"))
+    root = Path(root).absolute()
+    pattern = _pattern(subject)
+    space = _space(namespace or root.name)
+    files = _find(root)
+    outcomes, parts = Outcomes("edf-folder"), list[RawDataset]()
+    for path, name in files.items():
+        relative = path.relative_to(root).as_posix()
+        try:
+            raw, detail = _open(path)
+            labelled = _annotate(raw, path)
+        except RecordingError as error:
+            outcomes.add_error(name, error, on_error)
+            continue
+        if not labelled and unlisted == "exclude":
+            outcomes.add(name, "unlisted", f"{relative}: no event table and no sz or bckg annotation, labels unknown")
+            continue
+        if not labelled:
+            detail.append("no labels, taken as free of seizures")
+        parts.append(RawDataset(raw, _describe(path, root, name, pattern, space)))
+        outcomes.add(name, "loaded", "; ".join(detail))
+    if not parts and outcomes.of("unlisted"):
+        raise ValueError(
+            f"{root}: none of {len(files)} recordings has labels (e.g. {next(iter(files)).stem}_events.tsv); "
+            "unlisted='background' loads them as free of seizures"
+        )
+    dataset = make_dataset(parts, outcomes.frame())
+    outcomes.warn("unlisted", "have no labels: left out")
+    outcomes.warn("unreadable", "cannot be read: left out")
+    outcomes.warn("bad-annotation", "have impossible annotations: left out")
+    return dataset
+
+
+def _pattern(subject: str | None) -> re.Pattern[str] | None:
+    if subject is None:
+        return None
+    try:
+        pattern = re.compile(subject)
+    except re.error as error:
+        raise ValueError(f"subject={subject!r} is not a regular expression: {error}") from error
+    if pattern.groups < 1:
+        raise ValueError(f"subject={subject!r}: put the person in parentheses, e.g. 'P_ID(\\d+)'")
+    return pattern
+
+
+def _space(text: str) -> str:
+    return re.sub(r"[\s/]+", "-", text) or "edf-folder"
+
+
+def _find(root: Path) -> dict[Path, str]:
+    """Return path -> recording name, sorted; names are unique."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    found = [
+        path
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in _ENDINGS
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    ]
+    if not found:
+        raise FileNotFoundError(f"{root}: holds no file ending in {' or '.join(_ENDINGS)}")
+    names, owners = dict[Path, str](), dict[str, Path]()
+    for path in found:
+        relative = path.relative_to(root)
+        is_bids = path.stem.endswith("_eeg") and path.stem.startswith("sub-")
+        name = path.stem.removesuffix("_eeg") if is_bids else "__".join([*relative.parent.parts, path.stem])
+        name = re.sub(r"[\\:]", "-", name)
+        # Case matters not on every disk, and the name becomes a file's.
+        if (other := owners.setdefault(name.lower(), path)) is not path:
+            raise ValueError(f"{other} and {path} are both called {name!r}; rename one of them")
+        names[path] = name
+    return names
+
+
+def _open(path: Path) -> tuple[mne.io.BaseRaw, list[str]]:
+    raw = open_edf(path, allow_truncated=True)
+    declared, present = count_edf_records(path)
+    if declared > present:
+        return raw, [f"cut short: the header declares {declared} records, the file holds {present}"]
+    return raw, []
+
+
+def _table(path: Path) -> Path | None:
+    stems = {f"{path.stem}_events.tsv", f"{path.stem}.tsv", f"{path.stem.removesuffix('_eeg')}_events.tsv"}
+    found = sorted(table for stem in stems if (table := path.with_name(stem)).is_file())
+    if len(found) > 1:
+        raise RecordingError("bad-annotation", f"{path}: several event tables: {', '.join(p.name for p in found)}; keep one")
+    return found[0] if found else None
+
+
+def _annotate(raw: mne.io.BaseRaw, path: Path) -> bool:
+    """Set or check the annotations; return whether the labels are known."""
+    table = _table(path)
+    if table is not None:
+        set_events(raw, table)
+        return True
+    kinds = [str(text) for text in raw.annotations.description]
+    seizures = [text for text in kinds if text.startswith("sz")]
+    set_seizures(raw, seizures_of(raw), where=str(path), kinds=seizures)
+    return bool(seizures) or "bckg" in kinds
+
+
+def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None, space: str) -> dict[str, str]:
+    relative = path.relative_to(root).as_posix()
+    if pattern is not None:
+        match = pattern.search(relative)
+        if match is None or not match[1]:
+            raise ValueError(f"{path}: the person is not found by subject={pattern.pattern!r} in {relative!r}")
+        person = match[1]
+    else:
+        person = _entity("sub", path.name) or _entity("sub", relative) or path.parent.name
+    return {
+        "subject": f"{space}/{_space(person)}",
+        "session": _entity("ses", relative),
+        "run": _entity("run", path.stem),
+        "recording": name,
+        "path": str(path),
+    }
+
+
+def _entity(key: str, text: str) -> str:
+    match = re.search(_ENTITY.format(key), text)
+    return match[1] if match else ""

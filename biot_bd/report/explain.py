@@ -1,0 +1,291 @@
+"""An explanation of chosen windows, as arrays and as a page: what ``biot-bd explain`` writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from biot_bd.probes.base import Explanation
+from biot_bd.report.examples import Example, StoreError, excerpt_around, find_rows, seizures_of
+from biot_bd.report.figures import eeg_picture
+from biot_bd.report.folder import Fold, read_run
+from biot_bd.report.maps import maps_of
+from biot_bd.report.model import Model, explain_windows, load_model
+from biot_bd.report.writer import map_rows, render
+from biot_bd.runs import to_jsonable, write_json, write_text
+from biot_bd.training import read_record
+from biot_bd.windows import Windows
+
+__all__ = ["Source", "choose_fold", "choose_windows", "explain_to_folder", "plain_facts"]
+
+CONTEXT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model that is looked into.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the saved pipeline.
+    text : str
+        Where it comes from, in words.
+    persons : tuple of str or None
+        Persons whose windows it may explain (the test persons of its fold); None for all.
+    threshold : float or None
+        Threshold stored with it.
+    """
+
+    folder: Path
+    text: str
+    persons: tuple[str, ...] | None
+    threshold: float | None
+
+
+def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recording: str | None = None) -> Source:
+    """Find the model in a saved pipeline or a run folder.
+
+    Parameters
+    ----------
+    model : Path
+        Folder that ``save_pipeline`` wrote, or a run folder.
+    windows : Windows
+        To look up the person of ``recording``.
+    fold : int, optional
+        Fold of a run; by default the first that tests the person of ``recording``, or the first of all.
+    recording : str, optional
+        Recording of the window in question.
+
+    Raises
+    ------
+    FileNotFoundError
+        Neither a saved model nor a finished run.
+    ValueError
+        No such fold, no fold that tests the person, or the fold holds no saved model.
+    """
+    if (model / "config.json").is_file():
+        if fold is not None:
+            raise ValueError(f"{model} is a saved model, not a run: it has no fold {fold}")
+        return Source(model, f"saved model {model}", None, _threshold_of(model))
+    if not (model / "run.json").is_file():
+        raise FileNotFoundError(f"{model}: neither a saved model (config.json) nor a run folder (run.json)")
+    run = read_run(model)
+    if fold is not None:
+        found = run.fold(fold)
+        if found is None:
+            raise ValueError(f"{model}: no fold {fold}; there are {', '.join(str(f.number) for f in run.folds)}")
+    elif recording is not None:
+        found = _fold_testing(run.folds, _person_of(windows, recording), model)
+    elif run.folds:
+        found = run.folds[0]
+    else:
+        raise ValueError(f"{model}: the run has no finished fold")
+    if found.model is None:
+        raise ValueError(f"{model}: fold {found.number} holds no saved model ({found.facts.get('model_reason')})")
+    threshold = found.facts["threshold"]["value"]
+    return Source(found.model, f"fold {found.number} of {model}", tuple(found.facts["test"]), threshold)
+
+
+def _threshold_of(model: Path) -> float | None:
+    """Return the threshold in the record that was saved with a model, if there is one."""
+    record = read_record(model) or {}
+    return (record.get("threshold") or {}).get("value")
+
+
+def _person_of(windows: Windows, recording: str) -> str:
+    metadata = windows.metadata
+    persons = metadata.loc[metadata["recording"] == recording, "person"].unique()
+    if not len(persons):
+        known = sorted(metadata["recording"].unique())
+        more = "..." if len(known) > 8 else ""
+        raise ValueError(f"no windows of recording {recording!r}; there are {', '.join(known[:8])}{more}")
+    return str(persons[0])
+
+
+def _fold_testing(folds: list[Fold], person: str, model: Path) -> Fold:
+    for fold in folds:
+        if person in fold.facts["test"]:
+            return fold
+    raise ValueError(f"{model}: no fold tests person {person}; choose one with --fold")
+
+
+def choose_windows(
+    windows: Windows,
+    persons: tuple[str, ...] | None,
+    *,
+    number: int = 1,
+    recording: str | None = None,
+    start_s: float | None = None,
+) -> NDArray[np.int64]:
+    """Return rows: one window by its start, or seizure windows evenly spread.
+
+    Raises
+    ------
+    ValueError
+        No such window, or no seizure window of these persons.
+    """
+    if recording is not None and start_s is not None:
+        _person_of(windows, recording)
+        try:
+            return find_rows(windows, recording, [start_s])
+        except StoreError:
+            starts = np.sort(windows.metadata.loc[windows.metadata["recording"] == recording, "start_s"].to_numpy())
+            near = starts[np.argmin(np.abs(starts - start_s))]
+            raise ValueError(
+                f"{recording}: no window starts at {start_s:g} s; the nearest starts at {near:g} s"
+            ) from None
+    mask = windows.y == 1
+    if persons is not None:
+        mask &= np.isin(windows.groups.astype(str), persons)
+    rows = np.flatnonzero(mask)
+    if not len(rows):
+        whose = f" of the persons {', '.join(persons)}" if persons else ""
+        raise ValueError(f"there are no seizure windows{whose}; name a window with --recording and --start")
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int))]
+
+
+def explain_to_folder(
+    source: Source,
+    windows: Windows,
+    rows: NDArray[np.int64],
+    probe: Any,
+    folder: Path,
+    *,
+    probe_name: str,
+    target: int | None = None,
+) -> dict[str, Any]:
+    """Explain windows and write ``explanation.npz``, ``.json`` and ``.html`` into a folder.
+
+    Parameters
+    ----------
+    source : Source
+        The model.
+    windows : Windows
+        In uV.
+    rows : ndarray of int
+        Which windows.
+    probe : callable
+        ``probe(module, x, target=None) -> Explanation``.
+    folder : Path
+        Made where missing; files of an earlier call are replaced.
+    probe_name : str
+        For the outputs.
+    target : int, optional
+        Class to explain.
+
+    Returns
+    -------
+    dict
+        The facts, as ``explanation.json`` holds them.
+    """
+    model = load_model(source.folder)
+    chosen = windows[rows]
+    explanation, ch_names = explain_windows(model, chosen, probe, target)
+    proba = _seizure_probability(model, chosen)
+    facts = to_jsonable(
+        {
+            "generated": bool(windows.generated),
+            "model": model.size,
+            "source": source.text,
+            "probe": probe_name,
+            "target": target,
+            "dims": list(explanation.dims),
+            "shape": list(explanation.values.shape),
+            "layers": list(explanation.layers) if explanation.layers is not None else None,
+            "info": explanation.info,
+            "ch_names": ch_names,
+            "windows": _described(chosen, proba),
+            "page": folder / "explanation.html",
+            "arrays": folder / "explanation.npz",
+        }
+    )
+    explanation.save(folder / "explanation.npz")
+    page = _page(source, model, windows, rows, explanation, facts)
+    write_text(folder / "explanation.html", render("explain.html.j2", page))
+    write_json(folder / "explanation.json", facts)
+    return facts
+
+
+def plain_facts(info: dict[str, Any]) -> dict[str, str]:
+    """Return those facts of a probe that fit on a line."""
+    return {
+        name: f"{value:.3g}" if isinstance(value, float) else str(value)
+        for name, value in info.items()
+        if isinstance(value, (str, int, float))
+    }
+
+
+def _seizure_probability(model: Model, windows: Windows) -> NDArray[np.float64]:
+    classes = [int(label) for label in model.pipeline.classes_]
+    return np.asarray(model.pipeline.predict_proba(windows), dtype=float)[:, classes.index(1)]
+
+
+def _described(windows: Windows, proba: NDArray) -> list[dict[str, Any]]:
+    table = windows.metadata[["recording", "person", "start_s", "stop_s", "label"]].assign(proba=proba)
+    return table.to_dict("records")
+
+
+def _page(
+    source: Source,
+    model: Model,
+    windows: Windows,
+    rows: NDArray[np.int64],
+    explanation: Explanation,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    duration_s = windows.shape[2] / windows.sfreq
+    shown = []
+    for index, window in enumerate(facts["windows"]):
+        maps = maps_of(explanation, facts["ch_names"], duration_s, index)
+        label = "seizure" if window["label"] else "background"
+        shown.append(
+            {
+                "title": f"{window['recording']}, {window['start_s']:g} to {window['stop_s']:g} s",
+                "text": f"Person {window['person']}, annotated as {label}. Probability of a seizure: {window['proba']:.3f}.",
+                "eeg": _eeg(source, model, windows, int(rows[index]), f"eeg-{index}"),
+                "rows": map_rows(f"map-{index}", maps),
+            }
+        )
+    generated = ["Generated data: not a clinical result."] if facts["generated"] else []
+    info = [(name.replace("_", " ").capitalize(), text) for name, text in plain_facts(facts["info"]).items()]
+    return {
+        "title": f"Explanation: {facts['probe']}",
+        "lead": f"{facts['model']}; {facts['source']}",
+        "banners": generated,
+        "explained": [
+            ("Model", facts["model"]),
+            ("From", facts["source"]),
+            ("Probe", facts["probe"]),
+            ("Class", "the probe's default" if facts["target"] is None else str(facts["target"])),
+            ("Values", f"{' x '.join(facts['dims'])}: {' x '.join(map(str, facts['shape']))}"),
+            *info,
+        ],
+        "notes": [
+            "Attention is drawn as a ratio to uniform attention (1 = uniform, mean over heads); other values around 0. All values, "
+            "unreduced, are in explanation.npz. A map shows what the model used, not that it was right to use it."
+        ],
+        "windows": shown,
+    }
+
+
+def _eeg(source: Source, model: Model, windows: Windows, row: int, name: str) -> Any:
+    """Draw a window amid its recording, with the model's probabilities of the windows around."""
+    metadata = windows.metadata
+    window = metadata.iloc[row]
+    middle = (window["start_s"] + window["stop_s"]) / 2
+    centres = (metadata["start_s"] + metadata["stop_s"]) / 2
+    near = ((metadata["recording"] == window["recording"]) & ((centres - middle).abs() <= CONTEXT_S)).to_numpy()
+    around = np.flatnonzero(near)
+    threshold = 0.5 if source.threshold is None else source.threshold
+    table = pd.DataFrame(metadata.iloc[around]).assign(
+        fold=0, proba=_seizure_probability(model, windows[around]), threshold=threshold
+    )
+    this = table.iloc[int(np.flatnonzero(around == row)[0])]
+    excerpt = excerpt_around(windows, table, Example("hit", this, 1, ""), seizures_of(windows))
+    return eeg_picture(name, f"{window['recording']} from {excerpt.start_s:g} to {excerpt.stop_s:g} s", excerpt)

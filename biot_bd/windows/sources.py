@@ -1,0 +1,193 @@
+"""What ``Windows`` select from: the tables and signal files of one or more stores."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from biot_bd.runs import read_json
+from biot_bd.signals.base import SignalInfo
+from biot_bd.signals.scaler import EPSILON_UV
+from biot_bd.windows.reading import gather
+from biot_bd.windows.store import Recording, open_signals, read_manifest
+from biot_bd.windows.tables import PERCENTILES, TABLE, TABLES
+
+__all__ = ["Source", "StoreTable", "open_source", "open_table"]
+
+TABLE_JSON = "table.json"
+
+
+class StoreTable:
+    """One window table and the recordings it refers to.
+
+    Parameters
+    ----------
+    folder : Path
+        A store, or one of the folders that ``Windows.relabel`` made in it.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing prepared is there.
+    ValueError
+        The table does not belong to the signals that lie there now.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        own = folder / TABLE_JSON
+        self.store = folder.parent.parent if own.is_file() and folder.parent.name == TABLES else folder
+        manifest = read_manifest(self.store)
+        table = read_json(own) if self.store != folder else manifest["table"]
+        self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
+        if self.store != folder:
+            _check_signals(folder, table, manifest)
+        self.fingerprint: str = table["fingerprint"]
+        self.label_rule: str = table["label_rule"]
+        self.window_s, self.stride_s = float(table["window_s"]), float(table["stride_s"])
+        self.settings = table
+        self.n_times = int(table["n_times"])
+        self.ch_names = tuple(manifest["ch_names"])
+        self.sfreq = float(manifest["sfreq"])
+        self.resample: str = manifest["resample"]
+        self.generated = bool(manifest["generated"])
+        self.frame = pd.read_parquet(folder / TABLE)
+        self.percentiles: NDArray[np.float32] = np.load(folder / PERCENTILES, allow_pickle=False)
+        if self.percentiles.shape != (len(self.frame), len(self.ch_names)):
+            raise ValueError(
+                f"{folder}: {TABLE} and {PERCENTILES} do not belong together; delete the folder and prepare again"
+            )
+
+
+@lru_cache(maxsize=16)
+def _open_table(folder: str, fingerprint: str) -> StoreTable:
+    table = StoreTable(Path(folder))
+    if table.fingerprint != fingerprint:
+        raise ValueError(
+            f"{folder} was prepared anew with another label rule, window, stride or other recordings since these windows were "
+            "opened; open them again with Windows.open(folder)"
+        )
+    return table
+
+
+def open_table(folder: str | os.PathLike[str]) -> StoreTable:
+    """Return the table that lies in a folder now."""
+    path = Path(folder).resolve()
+    # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is not read twice.
+    own = path / TABLE_JSON
+    if not own.is_file():
+        return _open_table(os.fspath(path), read_manifest(path)["table"]["fingerprint"])
+    found = read_json(own)
+    _check_signals(path, found, read_manifest(path.parent.parent))
+    return _open_table(os.fspath(path), found["fingerprint"])
+
+
+def _check_signals(folder: Path, table: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Raise ValueError where a relabelled table was made of other signals than the store holds now."""
+    if table["signals"] != [[entry["recording"], entry["fingerprint"]] for entry in manifest["recordings"]]:
+        raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
+
+
+class Source:
+    """The rows of one or more tables, one behind the other.
+
+    Parameters
+    ----------
+    tables : sequence of StoreTable
+        They agree in channels, rate and window length.
+    """
+
+    def __init__(self, tables: tuple[StoreTable, ...]) -> None:
+        first = tables[0]
+        for other in tables[1:]:
+            for what in ("ch_names", "sfreq", "n_times", "label_rule"):
+                if getattr(other, what) != getattr(first, what):
+                    raise ValueError(
+                        f"cannot join windows of {first.folder} and {other.folder}: {what} is {getattr(first, what)!r} and {getattr(other, what)!r}"
+                    )
+        self.tables = tables
+        self.key = tuple((os.fspath(t.folder), t.fingerprint) for t in tables)
+        self.info = SignalInfo(first.ch_names, first.sfreq, first.n_times, "uV")
+        self.offsets = np.cumsum([0, *(len(t.frame) for t in tables)])
+        frames = [_plain_frame(t.frame) for t in tables]
+        self.frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        self.percentiles = first.percentiles if len(tables) == 1 else np.concatenate([t.percentiles for t in tables])
+        self.start = self.frame["start_sample"].to_numpy(np.int64)
+        self.length = self.frame["n_samples"].to_numpy(np.int64)
+        self.labels = self.frame["label"].to_numpy(np.int64)
+        self.persons = self.frame["person"].to_numpy(object)
+        self._files: list[tuple[Any, ...]] = []
+        self.recording_of = np.empty(len(self.frame), np.int64)
+        for table, begin, frame in zip(tables, self.offsets, frames, strict=False):
+            places = {}
+            for recording in table.recordings:
+                places[recording.recording] = len(self._files)
+                self._files.append((table.store, recording, np.array(recording.steps_uv, np.float32)))
+            self.recording_of[begin : begin + len(frame)] = frame["recording"].map(places).to_numpy(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def present(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which channels are present, ``(n, n_chans)``."""
+        return ~np.isnan(self.percentiles[rows])
+
+    def read(
+        self, rows: NDArray[np.int64], scaled: bool, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return windows, float32 ``(n, n_chans, n_times)``, absent channels NaN.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Rows of the table.
+        scaled : bool
+            Divide by the cached percentiles, as ``PercentileScaler(95)`` does; else uV.  Channels that the scaler would
+            refuse are absent already.
+        out : ndarray of float32, optional
+            Where to write.
+        """
+        if out is None:
+            out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
+        files = self.recording_of[rows]
+        order = np.argsort(files, kind="stable")
+        cuts = np.flatnonzero(np.diff(files[order])) + 1
+        percentiles = self.percentiles[rows]
+        for places in np.split(order, cuts) if len(rows) else ():
+            store, recording, steps = self._files[files[places[0]]]
+            signals = open_signals(
+                store / recording.file,
+                recording.fingerprint,
+                recording.dtype,
+                (len(recording.present), recording.n_samples),
+            )
+            known = percentiles[places]
+            scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
+            chosen = rows[places]
+            gather(signals, scales.astype(np.float32), self.start[chosen], self.length[chosen], out, places)
+        return out
+
+
+@lru_cache(maxsize=8)
+def open_source(key: tuple[tuple[str, str], ...]) -> Source:
+    """Return the source of these (folder, fingerprint) pairs; one copy a process.
+
+    Raises
+    ------
+    FileNotFoundError
+        A folder is gone.
+    ValueError
+        A table changed since, or they do not fit together.
+    """
+    return Source(tuple(_open_table(folder, fingerprint) for folder, fingerprint in key))
+
+
+def _plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn stored categories into plain text: a selection must not drag categories along that it lacks."""
+    return frame.astype(dict.fromkeys(("recording", "person", "kind"), object))

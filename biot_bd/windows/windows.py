@@ -1,0 +1,400 @@
+"""``Windows``: prepared windows as an array-like object that reads lazily."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from biot_bd.runs import fingerprint as make_fingerprint
+from biot_bd.signals.base import SignalInfo, WindowTransformer
+from biot_bd.signals.scaler import PercentileScaler
+from biot_bd.windows.relabel import relabel_table
+from biot_bd.windows.sources import Source, open_source, open_table
+from biot_bd.windows.tables import CACHED_PERCENTILE
+
+__all__ = ["Windows"]
+
+METADATA = ["recording", "person", "start_s", "stop_s", "seizure_fraction", "label"]
+# Windows a step is given at a time: small enough for the cache.
+BLOCK = 8
+
+
+class Windows:
+    """Prepared windows: array-like for scikit-learn, read from memory maps when asked for.
+
+    Made by :func:`biot_bd.prepare`, :meth:`open` and :meth:`concat`.  A selection shares everything with what it was
+    selected from.  Pickled as paths, row numbers and steps, so workers read the same files.
+    """
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    def __init__(
+        self,
+        source: Source,
+        rows: NDArray[np.int64] | None = None,
+        steps: tuple[WindowTransformer, ...] = (),
+    ) -> None:
+        self._source = source
+        self._rows = np.arange(len(source)) if rows is None else rows
+        self._steps = steps
+        self._infos = _infos(source.info, steps)
+
+    # ---- making ----
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Windows:
+        """Open what ``prepare`` or :meth:`relabel` wrote.
+
+        Parameters
+        ----------
+        folder : path
+            The folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            Nothing is there, or its preparation did not finish.
+        ValueError
+            Another format or version.
+        """
+        table = open_table(folder)
+        return cls(open_source(((os.fspath(table.folder), table.fingerprint),)))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Windows]) -> Windows:
+        """Join windows of several stores, in order.
+
+        Parameters
+        ----------
+        parts : sequence of Windows
+            They agree in channels, rate, window length, label rule and steps.
+
+        Raises
+        ------
+        ValueError
+            They do not agree, or there are none.
+        """
+        parts = list(parts)
+        if not parts:
+            raise ValueError("nothing to join: concat needs at least one Windows")
+        if any(not isinstance(part, Windows) for part in parts):
+            raise TypeError(f"concat joins Windows; got {[type(part).__name__ for part in parts]}")
+        for part in parts[1:]:
+            if _described(part._steps) != _described(parts[0]._steps):
+                raise ValueError(
+                    f"cannot join windows with different steps {list(parts[0]._steps)} and {list(part._steps)}; join first, then map"
+                )
+        key = tuple(dict.fromkeys(pair for part in parts for pair in part._source.key))
+        source = open_source(key)
+        begin = dict(zip(key, source.offsets, strict=False))
+        rows = []
+        for part in parts:
+            own = np.searchsorted(part._source.offsets, part._rows, side="right") - 1
+            shift = np.array([begin[pair] for pair in part._source.key]) - part._source.offsets[:-1]
+            rows.append(part._rows + shift[own])
+        return cls(source, np.concatenate(rows), parts[0]._steps)
+
+    def map(self, transformer: WindowTransformer) -> Windows:
+        """Return these windows with a step that is applied when they are read.
+
+        Parameters
+        ----------
+        transformer : WindowTransformer
+            A signal step; one that would change nothing is left out.
+
+        Raises
+        ------
+        ValueError
+            The step cannot work on such windows.
+        """
+        if not isinstance(transformer, WindowTransformer):
+            raise TypeError(f"map takes a WindowTransformer such as PercentileScaler(); got {transformer!r}")
+        transformer.output_info(self.info)
+        if transformer.is_identity(self.info):
+            return self
+        return Windows(self._source, self._rows, (*self._steps, transformer))
+
+    def query(self, expr: str) -> Windows:
+        """Return the windows for which a pandas expression over the table's columns holds.
+
+        Parameters
+        ----------
+        expr : str
+            E.g. ``"person == 'chb-mit/01' and label == 1"``; beside the columns of :attr:`metadata` there are
+            ``kind``, ``start_sample`` and ``n_samples``.
+        """
+        found = self._source.frame.iloc[self._rows].reset_index(drop=True).query(expr).index
+        return self._select(found.to_numpy())
+
+    def relabel(self, rule: Any, window_s: float | None = None, stride_s: float | None = None) -> Windows:
+        """Label the same signals by another rule, or cut them into other windows.
+
+        Only a table is written, to ``tables/<fingerprint>/`` in the store's folder; the signals are shared.
+
+        Parameters
+        ----------
+        rule : str or label rule
+            As ``labels`` of :func:`biot_bd.prepare`.
+        window_s, stride_s : float, optional
+            In seconds; as they are where left out.
+
+        Returns
+        -------
+        Windows
+            All windows of the new table, with the steps of these.
+
+        Raises
+        ------
+        ValueError
+            These windows are a selection (its rows mean nothing in the new table), or the rule cannot be used.
+        """
+        if not np.array_equal(self._rows, np.arange(len(self._source))):
+            raise ValueError("relabel works on all windows of a store; select afterwards, e.g. relabel(...).query(...)")
+        made = [Windows.open(relabel_table(t, rule, window_s, stride_s)) for t in self._source.tables]
+        windows = made[0] if len(made) == 1 else Windows.concat(made)
+        for step in self._steps:
+            windows = windows.map(step)
+        return windows
+
+    # ---- what they are ----
+
+    @property
+    def info(self) -> SignalInfo:
+        """Channels, rate, samples and unit of a window as it is read."""
+        return self._infos[-1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(n_windows, n_chans, n_times)``."""
+        return len(self._rows), self.info.n_chans, self.info.n_times
+
+    @property
+    def ch_names(self) -> tuple[str, ...] | None:
+        """Channel names."""
+        return self.info.ch_names
+
+    @property
+    def sfreq(self) -> float | None:
+        """Sampling rate in Hz."""
+        return self.info.sfreq
+
+    @property
+    def unit(self) -> str | None:
+        """``"uV"``, or None after scaling."""
+        return self.info.unit
+
+    @property
+    def y(self) -> NDArray[np.int64]:
+        """Labels, int64 ``(n_windows,)``."""
+        return self._source.labels[self._rows]
+
+    @property
+    def groups(self) -> NDArray[np.object_]:
+        """Person of each window, an object array of text ``(n_windows,)``."""
+        return self._source.persons[self._rows]
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        """One row a window: recording, person, start_s, stop_s, seizure_fraction, label."""
+        return self._source.frame[METADATA].iloc[self._rows].reset_index(drop=True)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which channels are present, bool ``(n_windows, n_chans)``."""
+        if not self._steps or (len(self._steps) == 1 and _uses_cache(self._steps[0])):
+            return self._source.present(self._rows)
+        # Steps may add and drop channels; one sample tells, as absent channels are NaN throughout.
+        blocks = [self._read_rows(rows)[:, :, 0] for rows in _blocks(self._rows)]
+        return ~np.isnan(np.concatenate(blocks)) if blocks else np.empty(self.shape[:2], bool)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that :meth:`open` takes, or None for windows of several."""
+        return self._source.tables[0].folder if len(self._source.tables) == 1 else None
+
+    @property
+    def label_rule(self) -> str:
+        """Name of the label rule, with parameters that are not its defaults."""
+        return self._source.tables[0].label_rule
+
+    @property
+    def generated(self) -> bool:
+        """Whether any of the data is generated."""
+        return any(table.generated for table in self._source.tables)
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that changes with the recordings, the table, the selection and the steps."""
+        return make_fingerprint(
+            {
+                "tables": [table.fingerprint for table in self._source.tables],
+                "rows": None if len(self._rows) == len(self._source) and self._is_all() else self._rows,
+                "steps": _described(self._steps),
+            }
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """Count windows by person.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``person``; columns ``n_recordings``, ``n_windows``, ``n_seizure_windows``, ``n_absent_channels``
+            (windows' channels that are absent).
+        """
+        frame = self._source.frame.iloc[self._rows]
+        counts = frame.assign(
+            seizure=frame["label"].to_numpy() > 0, absent=(~self._source.present(self._rows)).sum(axis=1)
+        ).groupby("person", sort=True)
+        return pd.DataFrame(
+            {
+                "n_recordings": counts["recording"].nunique(),
+                "n_windows": counts.size(),
+                "n_seizure_windows": counts["seizure"].sum().astype(int),
+                "n_absent_channels": counts["absent"].sum().astype(int),
+            }
+        )
+
+    # ---- reading ----
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one window (float32 ``(n_chans, n_times)``) for an int, else a selection without a copy."""
+        if isinstance(index, tuple):
+            if len(index) != 2 or index[1] is not Ellipsis:
+                raise IndexError(
+                    f"windows are selected by their number only, e.g. windows[3], windows[mask] or windows[rows, ...]; got {index!r}"
+                )
+            index = index[0]
+        if isinstance(index, slice):
+            return self._select(index)
+        found = np.asarray(index)
+        if found.ndim == 0 and found.dtype.kind in "iu":
+            return self._read_rows(self._checked(found.reshape(1)))[0]
+        if found.ndim != 1:
+            raise IndexError(f"windows are selected by an int, a slice, a mask or row numbers; got {index!r}")
+        if found.dtype == bool:
+            if len(found) != len(self):
+                raise IndexError(f"a mask of length {len(found)} for {len(self)} windows")
+            return self._select(found)
+        if found.size == 0:
+            found = found.astype(np.int64)
+        if found.dtype.kind not in "iu":
+            raise IndexError(f"row numbers must be integers; got {found.dtype}")
+        self._checked(found)
+        return self._select(found)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for i in range(len(self)):
+            yield self[i]
+
+    def read(self, indices: ArrayLike) -> NDArray[np.float32]:
+        """Read a batch, one gather from the memory maps.
+
+        Parameters
+        ----------
+        indices : array-like of int, shape (n,)
+            Which windows, in any order, also more than once.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_chans, n_times)
+            In uV, or scaled where a step took the unit; absent channels are NaN.
+
+        Raises
+        ------
+        IndexError
+            No such window.
+        """
+        return self._read_rows(self._checked(np.asarray(indices, dtype=np.int64).reshape(-1)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("Windows are read from files; they cannot become an array without a copy")
+        x = self._read_rows(self._rows)
+        return x if dtype is None else x.astype(dtype, copy=False)
+
+    def _checked(self, indices: NDArray[Any]) -> NDArray[np.int64]:
+        if indices.size and (indices.min() < -len(self) or indices.max() >= len(self)):
+            wrong = indices[(indices < -len(self)) | (indices >= len(self))][0]
+            raise IndexError(f"no window {wrong}: there are {len(self)}")
+        rows: NDArray[np.int64] = self._rows[indices]
+        return rows
+
+    def _read_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        cached = bool(self._steps) and _uses_cache(self._steps[0])
+        steps = list(zip(self._steps, self._infos, strict=False))[cached:]
+        if not steps:
+            return self._source.read(rows, cached)
+        out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
+        # Neighbours in a file come together, so that a block touches few recordings.
+        order = np.argsort(rows, kind="stable")
+        scratch = np.empty((min(BLOCK, len(rows)), self._source.info.n_chans, self._source.info.n_times), np.float32)
+        for places in _blocks(order):
+            chosen = rows[places]
+            x = self._source.read(chosen, cached, scratch[: len(chosen)])
+            present = self._source.present(chosen)
+            for step, info in steps:
+                x, present = step.apply(x, present, info)
+            out[places] = x
+        return out
+
+    def _select(self, index: Any) -> Windows:
+        return Windows(self._source, self._rows[index], self._steps)
+
+    def _is_all(self) -> bool:
+        return bool(np.array_equal(self._rows, np.arange(len(self._source))))
+
+    # ---- pickling and showing ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"key": self._source.key, "rows": None if self._is_all() else self._rows, "steps": self._steps}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(open_source(state["key"]), state["rows"], state["steps"])  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        n_seizure = int((self.y > 0).sum())
+        info = self.info
+        lines = [
+            f"<Windows: {len(self):,} of {info.n_chans} channels x {info.n_times} samples"
+            + (f" at {info.sfreq:g} Hz" if info.sfreq else "")
+            + f", {'uV' if info.unit else 'scaled'}",
+            f"  {n_seizure:,} with seizure ({n_seizure / max(len(self), 1):.2%}), {len(set(self.groups))} persons, label rule {self.label_rule}",
+            f"  {', '.join(os.fspath(t.folder) for t in self._source.tables)}"
+            + (" (generated data)" if self.generated else ""),
+        ]
+        if self._steps:
+            lines.append(f"  then {', '.join(map(repr, self._steps))}")
+        return "\n".join(lines) + ">"
+
+
+def _infos(info: SignalInfo, steps: Sequence[WindowTransformer]) -> list[SignalInfo]:
+    """Return the description before the first step and after each."""
+    infos = [info]
+    for step in steps:
+        infos.append(step.output_info(infos[-1]))
+    return infos
+
+
+def _uses_cache(step: WindowTransformer) -> bool:
+    # A subclass may do more than divide.
+    return type(step) is PercentileScaler and step.q == CACHED_PERCENTILE
+
+
+def _described(steps: Sequence[WindowTransformer]) -> list[str]:
+    return [repr(step) for step in steps]
+
+
+def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for i in range(0, len(rows), BLOCK):
+        yield rows[i : i + BLOCK]

@@ -1,0 +1,222 @@
+"""The plugin keeps the contracts of biot_bd, is found by name, and computes what it says."""
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import biot_bd
+from biot_bd import registry
+from biot_bd.testing import check_dataset, check_loss, check_probe
+from biot_bd_tutorial.channel_occlusion import ChannelOcclusion
+from biot_bd_tutorial.csv_folder import load_csv_folder
+from biot_bd_tutorial.focal_tversky import FocalTverskyLoss
+
+SFREQ = 100.0
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three recordings of two persons, 60 s, two channels; b1 is all seizure from 10 s to 25 s."""
+    rng = np.random.default_rng(0)
+    for name in ("a1", "a2", "b1"):
+        table = pd.DataFrame(rng.standard_normal((6000, 2)) * 30.0, columns=["Fp1-F7", "F7-T7"])
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    pd.DataFrame(
+        {
+            "recording": ["a1", "a2", "b1"],
+            "person": ["01", "01", "02"],
+            "session": ["1", "2", "1"],
+            "run": ["1", "1", "1"],
+            "sfreq": [SFREQ] * 3,
+        }
+    ).to_csv(tmp_path / "recordings.csv", index=False)
+    pd.DataFrame({"recording": ["b1"], "onset_s": [10.0], "duration_s": [15.0]}).to_csv(
+        tmp_path / "events.csv", index=False
+    )
+    return tmp_path
+
+
+NAMES = {
+    ("datasets", "csv-folder"): load_csv_folder,
+    ("losses", "focal-tversky"): FocalTverskyLoss,
+    ("probes", "channel-occlusion"): ChannelOcclusion,
+}
+
+
+def find(kind, name):
+    return registry.registries[kind][name]
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMES)
+def test_found_by_name(kind, name):
+    assert find(kind, name) is NAMES[kind, name]
+    assert registry.registries[kind].owner(name) == "tutorial"
+
+
+def test_found_by_name_in_workers():
+    with joblib.parallel_config("loky"):
+        found = joblib.Parallel(n_jobs=2)(joblib.delayed(find)(kind, name) for kind, name in NAMES)
+    assert found == list(NAMES.values())
+
+
+# csv-folder --------------------------------------------------------------------------------------------------------
+
+
+def test_the_data_set_keeps_the_contract(folder):
+    check_dataset(load_csv_folder(folder))
+    check_dataset(biot_bd.load_dataset("csv-folder", folder))
+
+
+def test_persons_volts_and_seizures(folder):
+    dataset = load_csv_folder(folder, namespace="ward")
+    assert [part.description["subject"] for part in dataset.datasets] == ["ward/01", "ward/01", "ward/02"]
+    raw = dataset.datasets[2].raw
+    expected = pd.read_csv(folder / "b1.csv").to_numpy().T * 1e-6
+    np.testing.assert_allclose(raw.get_data(), expected, rtol=1e-12)
+    assert raw.info["sfreq"] == SFREQ
+    assert [(a["onset"], a["duration"], a["description"]) for a in raw.annotations] == [(10.0, 15.0, "sz")]
+    assert len(dataset.datasets[0].raw.annotations) == 0
+
+
+def test_every_recording_has_an_outcome(folder):
+    (folder / "a1.csv").unlink()
+    (folder / "a2.csv").write_text("Fp1-F7,F7-T7\n1,oops\n")
+    (folder / "stray.csv").write_text("Fp1-F7\n1\n")
+    dataset = load_csv_folder(folder)
+    check_dataset(dataset)
+    found = dataset.outcomes.set_index("recording")
+    assert found["outcome"].to_dict() == {"a1": "missing-file", "a2": "unreadable", "b1": "loaded", "stray": "unlisted"}
+    assert "a2.csv: not a table of numbers" in found.loc["a2", "detail"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("events.csv", "recording,onset_s\nb1,1\n", r"events\.csv: the columns \['duration_s'\] are missing"),
+        ("events.csv", "recording,onset_s,duration_s\nzz,1,1\n", r"events\.csv: recordings \['zz'\] are not in"),
+        (
+            "events.csv",
+            "recording,onset_s,duration_s\nb1,55,10\n",
+            r"b1\.csv: seizures .*not inside the recording of 60 s",
+        ),
+        ("recordings.csv", "recording,person,session,run,sfreq\nb1,1,1,1,100\nb1,1,1,1,100\n", r"\['b1'\] occur more"),
+        ("b1.csv", "Fp1-F7\n1\n\n2\nnan\n", None),
+    ],
+)
+def test_faults_are_named(folder, file, text, message):
+    (folder / file).write_text(text)
+    if message is None:
+        outcomes = load_csv_folder(folder).outcomes.set_index("recording")
+        assert outcomes.loc["b1", "outcome"] == "unreadable"
+        return
+    with pytest.raises(ValueError, match=message):
+        load_csv_folder(folder)
+
+
+def test_a_missing_table_and_an_empty_folder(folder):
+    for path in folder.glob("[ab]?.csv"):
+        path.unlink()
+    with pytest.raises(ValueError, match="none of 3 recordings could be loaded"):
+        load_csv_folder(folder)
+    (folder / "events.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"events\.csv is missing; it needs the columns recording, onset_s"):
+        load_csv_folder(folder)
+
+
+# focal-tversky -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parameters", [{}, {"gamma": 1.0}, {"alpha": 0.5, "beta": 0.5, "gamma": 3.0, "smooth": 1e-3}])
+def test_the_loss_keeps_the_contract(parameters):
+    check_loss(FocalTverskyLoss, parameters)
+
+
+def test_the_loss_equals_the_papers_formula_in_numpy():
+    rng = np.random.default_rng(1)
+    logits, targets = rng.standard_normal((9, 3)), np.arange(9) % 3
+    alpha, beta, gamma, smooth = 0.7, 0.3, 4 / 3, 1.0
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    total = 0.0
+    for c in range(3):
+        g = targets == c
+        tp, fn, fp = p[g, c].sum(), (1 - p[g, c]).sum(), p[~g, c].sum()
+        total += (1 - (tp + smooth) / (tp + alpha * fn + beta * fp + smooth)) ** (1 / gamma)
+    found = FocalTverskyLoss(alpha, beta, gamma, smooth)(torch.tensor(logits), torch.tensor(targets))
+    assert found.item() == pytest.approx(total, rel=1e-6)
+
+
+def test_with_equal_weights_and_gamma_one_it_is_the_dice_loss():
+    """Sure decisions: 3 hits, 1 miss, 2 false alarms, 4 rejections; Dice is 2 TP / (2 TP + FN + FP) for each class."""
+    targets = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+    decided = torch.tensor([1, 1, 1, 0, 1, 1, 0, 0, 0, 0])
+    logits = 1e3 * nn.functional.one_hot(decided, 2).float()
+    loss = FocalTverskyLoss(alpha=0.5, beta=0.5, gamma=1.0, smooth=1e-9)(logits, targets)
+    assert loss.item() == pytest.approx((1 - 6 / 9) + (1 - 8 / 11), rel=1e-5)
+
+
+def test_a_missed_seizure_costs_more_than_a_false_alarm():
+    loss = FocalTverskyLoss()
+    targets = torch.tensor([1, 1, 0, 0])
+    sure = 20.0 * nn.functional.one_hot(targets, 2).float()
+    missed, false = sure.clone(), sure.clone()
+    missed[0], false[2] = sure[0].flip(0), sure[2].flip(0)
+    only_seizures = {}
+    for name, logits in {"missed": missed, "false": false}.items():
+        p, g = logits.softmax(1)[:, 1], targets.float()
+        error = 0.7 * ((1 - p) * g).sum() + 0.3 * (p * (1 - g)).sum()
+        only_seizures[name] = error.item()
+        assert loss(logits, targets) > loss(sure, targets)
+    assert only_seizures["missed"] > only_seizures["false"]
+
+
+@pytest.mark.parametrize("parameters", [{"alpha": 0.0}, {"gamma": -1.0}, {"smooth": 0.0}])
+def test_senseless_parameters_raise(parameters):
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        FocalTverskyLoss(**parameters)
+
+
+# channel-occlusion ---------------------------------------------------------------------------------------------------
+
+
+class OneChannel(nn.Module):
+    """Scores class 1 by the mean of one channel alone."""
+
+    accepts_absent_channels = True
+
+    def __init__(self, channel=2):
+        super().__init__()
+        self.channel = channel
+
+    def forward(self, x):
+        z = x[:, self.channel].nanmean(dim=-1).nan_to_num(0.0)
+        return torch.stack([torch.zeros_like(z), z], dim=1)
+
+
+@pytest.mark.parametrize("fill", ["zeros", "absent"])
+def test_only_the_channel_that_counts_is_found(fill):
+    x = torch.ones(4, 5, 30)
+    model = OneChannel().eval()
+    explanation = ChannelOcclusion(fill, batch_size=3)(model, x)
+    expected = np.zeros((4, 5))
+    expected[:, 2] = torch.sigmoid(torch.tensor(1.0)).item() - 0.5
+    np.testing.assert_allclose(explanation.values, expected, atol=1e-6)
+    assert explanation.dims == ("window", "channel")
+    other = ChannelOcclusion(fill)(model, x, target=0)
+    np.testing.assert_allclose(other.values, -expected, atol=1e-6)
+
+
+def test_the_probe_keeps_the_contract():
+    check_probe(ChannelOcclusion)
+    check_probe(ChannelOcclusion, {"fill": "absent", "batch_size": 2}, model=OneChannel())
+
+
+def test_the_probe_refuses_what_it_cannot_do():
+    x = torch.ones(2, 3, 10)
+    with pytest.raises(ValueError, match=r"fill must be one of \['absent', 'zeros'\]"):
+        ChannelOcclusion("noise")(OneChannel().eval(), x)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(30, 2)).eval()
+    with pytest.raises(ValueError, match="Sequential cannot leave channels out; use fill='zeros'"):
+        ChannelOcclusion("absent")(plain, x)

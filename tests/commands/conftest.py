@@ -1,0 +1,3 @@
+from handmade_run import hand_made, store
+
+__all__ = ["hand_made", "store"]

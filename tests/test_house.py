@@ -1,0 +1,112 @@
+"""Rules of the house that no linter holds."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import biot_bd
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("biot_bd", "tests", "plugins", "docs", "experiments", "benchmarks", ".ci")
+CODE = {".py", ".toml", ".cfg", ".sh", ".md", ".html", ".jinja", ".j2", ".css", ".js", ".yml", ".yaml", ""}
+LONGEST = 500
+SKIPPED = {"__pycache__", "build", "dist", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+# Taken apart, so that this file passes its own test.
+MACHINE_PATHS = re.compile(
+    "|".join(rf"(?<![\w.~])/{name}/\w" for name in ("work", "root", "home", "Users", "tmp", "mnt"))
+)
+
+
+def own_files():
+    found = [path for path in ROOT.iterdir() if path.is_file()]
+    for folder in FOLDERS:
+        found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    kept = [p for p in found if p.suffix in CODE and not SKIPPED & set(p.parts) and ".egg-info" not in str(p)]
+    return sorted(path.relative_to(ROOT) for path in kept)
+
+
+def text_of(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_the_walk_finds_the_files():
+    assert {Path("biot_bd/registry.py"), Path("tests/test_house.py"), Path("pyproject.toml")} <= set(own_files())
+
+
+def test_no_file_is_too_long():
+    lengths = {str(path): len(text_of(path).splitlines()) for path in own_files()}
+    assert {path: n for path, n in lengths.items() if n > LONGEST} == {}
+
+
+def test_no_paths_of_one_machine():
+    found = [
+        f"{path}:{number}: {line.strip()}"
+        for path in own_files()
+        for number, line in enumerate(text_of(path).splitlines(), 1)
+        if MACHINE_PATHS.search(line)
+    ]
+    assert found == []
+
+
+def test_machine_paths_are_recognised():
+    assert MACHINE_PATHS.search("see /{}/x".format("work"))
+    assert MACHINE_PATHS.search("open('/{}/x')".format("tmp"))
+    assert not MACHINE_PATHS.search("docs/home/x ~/tmp/x")
+
+
+@pytest.mark.parametrize("name", biot_bd.__all__)
+def test_every_public_name_imports(name):
+    assert getattr(biot_bd, name) is not None
+
+
+def test_public_names_are_those_that_can_be_imported_and_no_others():
+    assert set(biot_bd.__all__) == {*biot_bd._WHERE, "__version__"}
+    assert set(biot_bd.__all__) <= set(dir(biot_bd))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = biot_bd.nothing
+
+
+def test_names_promised_to_others_are_public():
+    promised = """load_dataset prepare Windows MontageMapper Resampler PercentileScaler BIOT BIOTClassifier FocalLoss
+        cross_validate record_attention save_pipeline load_pipeline"""
+    assert set(promised.split()) <= set(biot_bd.__all__)
+
+
+@pytest.mark.parametrize("module", ["biot_bd", "biot_bd.registry", "biot_bd.cli", "biot_bd.runs", "biot_bd.testing"])
+def test_light_modules_stay_light(module):
+    heavy = ("torch", "torchaudio", "mne", "braindecode", "sklearn", "pandas", "scipy", "matplotlib")
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_importing_biot_bd_leaves_scikit_learn_as_it_is():
+    code = "import sklearn; before = sklearn.get_config(); import biot_bd; biot_bd.BIOTClassifier; print(before == sklearn.get_config())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+MODULES = [
+    str(path.with_suffix("")).replace("/", ".").removesuffix(".__init__")
+    for path in own_files()
+    if path.parts[0] == "biot_bd" and path.suffix == ".py"
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_imports_and_says_what_it_is_for(module):
+    doc = importlib.import_module(module).__doc__
+    assert doc
+    assert len(doc.split()) > 3, f"{module} needs a docstring that says what it is for"
+
+
+def test_every_entry_point_of_ours_names_something():
+    from biot_bd.cli import find_commands
+
+    for command in find_commands().values():
+        if command.distribution == "biot-bd":
+            assert command.load().name == command.point.name
