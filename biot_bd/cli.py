@@ -45,6 +45,7 @@ SUMMARIES = {
 
 # What bad input, data or files raise; anything else is a fault of the program.
 EXPECTED = (ValueError, OSError, LookupError, RuntimeError, ImportError, MemoryError)
+FOR_PROGRAMMERS = (FutureWarning, DeprecationWarning, PendingDeprecationWarning)
 NUMPYDOC_SECTION = re.compile(r"^\w[\w ]*\n-{3,}\s*$", re.MULTILINE)
 
 
@@ -242,6 +243,10 @@ def main(args: Sequence[str] | None = None) -> int:
                 os.environ.pop(DEBUG_VARIABLE, None)
 
 
+def _debugging() -> bool:
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
 def _report(error: Exception) -> int:
     """Write ``error`` to stderr in one line, with its traceback when debugging."""
     if type(error).__name__.startswith("NoArgsIsHelp"):  # the help is its message
@@ -251,7 +256,7 @@ def _report(error: Exception) -> int:
         path = getattr(getattr(error, "ctx", None), "command_path", None)
         hint = f" (see: {path} --help)" if path and error.exit_code == 2 else ""
         return _fail(f"{error.format_message()}{hint}", error.exit_code, path)
-    if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+    if _debugging():
         traceback.print_exception(error)
     if isinstance(error, EXPECTED) and not isinstance(error, RecursionError):
         message = str(error)
@@ -274,6 +279,8 @@ def _status_of(stop: SystemExit) -> int:
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, FOR_PROGRAMMERS) and not _debugging():
+        return
     print(f"{PROGRAM}: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 

@@ -139,7 +139,7 @@ def main(args: Sequence[str] | None = None) -> int:
         windows = make_windows(options)
         describe(windows, options)
         result = study(windows, options)
-        report = write_report(options.out / "run")
+        report = write_report(options.out / "run", windows=windows)
     except (ValueError, OSError, LookupError, RuntimeError) as error:
         print(f"chbmit_scratch: {error}", file=sys.stderr)
         return 1

@@ -195,3 +195,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
         description = {"subject": person, "session": "1", "run": "1", "recording": recording}
         parts.append(RawDataset(raw, description))
     return prepare(BaseConcatDataset(parts), tmp_path_factory.mktemp("store") / "windows")
+
+
+@pytest.fixture(scope="session")
+def real_run(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a tiny BIOT, cross-validated on ``store``."""
+    from sklearn.pipeline import make_pipeline
+
+    from biot_bd import BIOTClassifier, MontageMapper, PercentileScaler
+    from biot_bd.evaluation import cross_validate
+
+    classifier = BIOTClassifier(
+        max_epochs=1,
+        batch_size=16,
+        module__embed_dim=16,
+        module__num_heads=2,
+        module__num_layers=3,
+        optimizer__weight_decay=0.0,
+    )
+    folder = tmp_path_factory.mktemp("real") / "run"
+    pipeline = make_pipeline(MontageMapper("biot-16"), PercentileScaler(), classifier)
+    cross_validate(pipeline, store, folder=folder, threshold=0.05, progress=False)
+    return folder

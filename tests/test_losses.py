@@ -153,7 +153,13 @@ def test_losses_refuse_bad_batches(loss, logits, target, message):
 
 
 @pytest.mark.parametrize(
-    "loss", [FocalLoss(alpha=0.25), FocalLoss(weight=[1, 2]), CrossEntropyLoss([1, 2]), CrossEntropyLoss(prior_correction=[1, 9])]
+    "loss",
+    [
+        FocalLoss(alpha=0.25),
+        FocalLoss(weight=[1, 2]),
+        CrossEntropyLoss([1, 2]),
+        CrossEntropyLoss(prior_correction=[1, 9]),
+    ],
 )
 def test_numbers_by_class_must_fit_the_logits(loss):
     with pytest.raises(ValueError, match="2 classes, the logits have 3"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +38,9 @@ def cv(
         float, typer.Option(help="Share of the training persons that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.25,
     seed: Annotated[int, typer.Option(help="Seed of the split and of every fold.", min=0)] = 0,
-    jobs: Annotated[int, typer.Option(help="Folds computed at once.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(help="Folds computed at once, sharing the processors; -1 for one a processor.")
+    ] = 1,
     param: Annotated[
         list[str] | None,
         typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
@@ -70,19 +74,20 @@ def cv(
         params=params,
     )
     options: dict[str, Any] = {"scoring": tuple(scoring)} if scoring else {}
-    result = cross_validate(
-        pipeline,
-        windows,
-        folder=run,
-        cv=split,
-        threshold=number_or_name(threshold),
-        valid_fraction=valid_fraction,
-        n_jobs=jobs,
-        random_state=seed,
-        title=f"{describe_model(model, params)} on {folder.name}, {split}",
-        **options,
-    )
-    report = write_report(run)
+    with _shared_threads(jobs):
+        result = cross_validate(
+            pipeline,
+            windows,
+            folder=run,
+            cv=split,
+            threshold=number_or_name(threshold),
+            valid_fraction=valid_fraction,
+            n_jobs=jobs,
+            random_state=seed,
+            title=f"{describe_model(model, params)} on {folder.name}, {split}",
+            **options,
+        )
+    report = write_report(run, windows=windows)
     if json:
         print_json({**result.metrics, "notes": result.notes, "folder": run, "report": report})
         return
@@ -90,3 +95,17 @@ def cv(
     console.print(result)
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"curves: tensorboard --logdir {run / 'tensorboard'}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _shared_threads(jobs: int) -> Iterator[None]:
+    """Share torch's threads out among the folds: each uses as many as the calling process."""
+    import joblib
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // joblib.effective_n_jobs(jobs)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

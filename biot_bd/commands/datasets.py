@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ def list_datasets(as_json: JSON = False) -> None:
         for name in registry.datasets
     ]
     if as_json:
-        print_json(rows)
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
         _print_table(rows, {"name": "name", "plugin": "plugin", "loader": "loader"})
 
@@ -38,7 +39,10 @@ def describe(
     ] = None,
     as_json: JSON = False,
 ) -> None:
-    """Count recordings, hours and seizures of each person, and name every recording that was left out."""
+    """Count each person's recordings and seizures.
+
+    Every recording that was left out is named, with the reason.
+    """
     from biot_bd.datasets import describe_dataset, load_dataset
 
     try:
@@ -58,6 +62,38 @@ def describe(
         print_json(facts)
     else:
         _show(facts)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Data set to download: chb-mit.")],
+    dest: Annotated[Path, typer.Argument(help="Folder to download into; about 43 GB for all of chb-mit.")],
+    subjects: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these cases, such as 1,2,chb05; separated by commas, or repeat the option."),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Another place of the files, e.g. a mirror.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Download a data set; the same command goes on where it stopped.
+
+    Every file is checked against the published checksum.
+    """
+    if name != "chb-mit":
+        raise typer.BadParameter(f"{name!r} cannot be downloaded; only 'chb-mit' can", param_hint="NAME")
+    from biot_bd.datasets.chbmit_fetch import BASE_URL, fetch_chbmit
+
+    wanted = [part.strip() for text in subjects or [] for part in text.split(",") if part.strip()]
+    if subjects and not wanted:
+        raise typer.BadParameter("no case is named; leave it out for all of them", param_hint="--subjects")
+    files = fetch_chbmit(dest, subjects=wanted or None, base_url=base_url or BASE_URL)
+    outcomes = {str(what): int(n) for what, n in files["outcome"].value_counts().items()}
+    facts = {"name": name, "folder": str(dest), "bytes": int(files["bytes"].sum()), "files": outcomes}
+    if as_json:
+        print_json(facts)
+        return
+    counts = ", ".join(f"{n} {what}" for what, n in outcomes.items()) or "no files"
+    typer.echo(f"{dest}: {counts}, {facts['bytes'] / 1e9:.2f} GB, checksums as published")
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +36,7 @@ def demo(
     """
     settings = {"seed": seed, "full": full, "epochs": epochs or (FULL_EPOCHS if full else EPOCHS)}
     _check_folder(folder, settings)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="braindecode")
 
     from rich.console import Console
 
@@ -99,9 +102,11 @@ def _cross_validated(windows: Any, run: Path, settings: dict[str, Any], jobs: in
         patience=PATIENCE,
         params=params,
     )
-    before = torch.get_num_threads()
+    before, said = torch.get_num_threads(), os.environ.get("PYTHONWARNINGS")
     # One thread a fold and several folds at once is the fastest on few processors, and the same on many.
     torch.set_num_threads(1)
+    # Worker processes would print what braindecode's imports warn of, once each.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [said, "ignore::FutureWarning"]))
     try:
         return cross_validate(
             pipeline,
@@ -118,6 +123,10 @@ def _cross_validated(windows: Any, run: Path, settings: dict[str, Any], jobs: in
         )
     finally:
         torch.set_num_threads(before)
+        if said is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = said
 
 
 def _facts(result: Any) -> dict[str, Any]:

@@ -61,7 +61,6 @@ def _show(facts: dict[str, Any]) -> None:
             f"probability {window['proba']:.3f}"
         )
     for name, text in plain_facts(facts["info"]).items():
-        if name != "probe":
-            typer.echo(f"{name.replace('_', ' ')}: {text}")
+        typer.echo(f"{name.replace('_', ' ')}: {text}")
     typer.echo(f"page: {facts['page']}")
     typer.echo(f"arrays: {facts['arrays']}")

@@ -34,11 +34,9 @@ def prepare(
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
-    import json as json_module
-
     from rich.console import Console
 
-    from biot_bd.commands._pipelines import parse_assignments
+    from biot_bd.commands._pipelines import parse_assignments, print_json
     from biot_bd.datasets import load_dataset
     from biot_bd.windows import prepare as prepare_windows
 
@@ -47,7 +45,10 @@ def prepare(
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")
         options["subjects"] = list(subjects)
-    recordings = load_dataset(dataset, root, **options)
+    try:
+        recordings = load_dataset(dataset, root, **options)
+    except TypeError as error:  # an option that the reader does not have
+        raise ValueError(str(error)) from error
     windows = prepare_windows(
         recordings,
         folder,
@@ -63,22 +64,20 @@ def prepare(
         n_jobs=jobs,
         on_error=on_error,
     )
-    facts = _facts(dataset, folder, recordings, windows)
+    facts = _facts(dataset, folder, windows)
     if json:
-        typer.echo(json_module.dumps(facts, indent=1))
+        print_json(facts)
         return
     _show(Console(), facts)
 
 
-def _facts(dataset: str, folder: Path, recordings: Any, windows: Any) -> dict[str, Any]:
+def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
     """Gather what ``--json`` prints."""
     from biot_bd.runs import read_json, to_jsonable
 
     counts = windows.metadata.groupby("person")["label"].agg(["size", "sum"])
     persons = {str(p): {"n_windows": int(r["size"]), "n_seizure_windows": int(r["sum"])} for p, r in counts.iterrows()}
-    outcomes = getattr(recordings, "outcomes", None)
-    other = [] if outcomes is None else outcomes[outcomes["outcome"] != "loaded"].to_dict("records")
-    prepared = _prepared(read_json(folder / "manifest.json"))
+    manifest = read_json(folder / "manifest.json")
     return to_jsonable(
         {
             "dataset": dataset,
@@ -91,23 +90,11 @@ def _facts(dataset: str, folder: Path, recordings: Any, windows: Any) -> dict[st
             "n_windows": len(windows),
             "n_seizure_windows": int(windows.y.sum()),
             "persons": persons,
-            "recordings_not_loaded": other,
-            "recordings_not_prepared": prepared,
+            "not_loaded": [row for row in manifest.get("outcomes", []) if row["outcome"] != "loaded"],
+            "failures": manifest.get("failures", []),
+            "notes": manifest.get("notes", []),
         }
     )
-
-
-def _prepared(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the recordings of the manifest that did not become windows."""
-    entries = manifest.get("recordings", [])
-    if isinstance(entries, dict):
-        entries = [{"recording": name, **entry} for name, entry in entries.items()]
-    good = ("prepared", "loaded", "ok")
-    return [
-        {"recording": entry.get("recording"), "outcome": entry.get("outcome"), "detail": entry.get("detail")}
-        for entry in entries
-        if entry.get("outcome") not in good
-    ]
 
 
 def _show(console: Any, facts: dict[str, Any]) -> None:
@@ -121,7 +108,9 @@ def _show(console: Any, facts: dict[str, Any]) -> None:
         n, positive = count["n_windows"], count["n_seizure_windows"]
         table.add_row(person, f"{n:,}", f"{positive:,}", f"{positive / n:.3f}")
     console.print(table)
-    for what in ("recordings_not_loaded", "recordings_not_prepared"):
-        for entry in facts[what]:
-            console.print(f"- {entry['recording']}: {entry['outcome']}: {entry['detail'] or ''}", markup=False)
+    lines = [
+        f"{row['recording']}: {row['outcome']}: {row['detail']}" for row in facts["not_loaded"] + facts["failures"]
+    ]
+    for line in [*lines, *facts["notes"]]:
+        console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"windows: {facts['folder']}", markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,8 @@ from typing import Any
 from braindecode.datasets import BaseConcatDataset
 
 from biot_bd import registry
-from biot_bd.datasets.recordings import RecordingError, adapt_dataset, describe_dataset, make_dataset
+from biot_bd.datasets.adapt import adapt_dataset, describe_dataset
+from biot_bd.datasets.recordings import RecordingError, make_dataset
 
 __all__ = ["RecordingError", "adapt_dataset", "describe_dataset", "load_dataset", "make_dataset"]
 

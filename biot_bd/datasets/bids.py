@@ -174,7 +174,8 @@ def _read(reader: Any, root: Path, wanted: set[str] | None) -> list[RawDataset]:
             return reader(root=root, subjects=None if wanted is None else sorted(wanted)).datasets
         except Exception as error:  # mne-bids fails in many ways on damaged trees
             raise RecordingError(
-                "unreadable", f"{root}: braindecode's {reader.__name__} cannot read it ({type(error).__name__}: {error})"
+                "unreadable",
+                f"{root}: braindecode's {reader.__name__} cannot read it ({type(error).__name__}: {error})",
             ) from error
 
 

@@ -24,9 +24,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -98,19 +96,16 @@ def fetch_chbmit(
     cases = select_cases(subjects)
     dest = Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
-    with _locked(dest), requests.Session() as session, _Bars(progress) as bars:
-        fetcher = _Fetcher(session, dest, base_url.rstrip("/") + "/", retries, wait_s, bars)
-        listed = parse_checksums(fetcher.text(CHECKSUMS), source=base_url)
+    with _locked(dest), requests.Session() as session, _Bar(progress) as bar:
+        fetcher = _Fetcher(session, dest, base_url.rstrip("/") + "/", retries, wait_s, bar)
+        listed = fetcher.list_of_checksums()
         wanted = {name: digest for name, digest in listed.items() if _is_wanted(name, cases)}
         if cases is not None:
             found = {_case_of(name) for name in wanted}
             if absent := sorted(cases - found):
                 raise ValueError(f"{base_url}{CHECKSUMS} lists no files of case {', '.join(absent)}")
-        bars.start(len(wanted))
-        rows = []
-        for name, digest in wanted.items():
-            rows.append((name, *fetcher.fetch(name, digest)))
-            bars.file_done()
+        bar.of = len(wanted)
+        rows = [(name, *fetcher.fetch(name, digest)) for name, digest in wanted.items()]
     return pd.DataFrame(rows, columns=["file", "outcome", "bytes"])
 
 
@@ -174,43 +169,154 @@ def _locked(dest: Path) -> Iterator[None]:
         lock.release()
 
 
-class _Bars:
-    """Two progress bars: files done, bytes of the file at hand."""
+class _Bar:
+    """One progress bar: which file of how many, and its bytes."""
 
     def __init__(self, show: bool) -> None:
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            console=Console(stderr=True),
-            disable=not show,
-        )
-        self.transfer = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=self.progress.console,
+            console=Console(stderr=True),
             disable=not show,
         )
-        self.show = show
-        self.files: TaskID | None = None
-        self.current: TaskID | None = None
+        self.task = self.progress.add_task("", total=None)
+        self.number = self.of = 0
 
-    def __enter__(self) -> _Bars:
+    def __enter__(self) -> _Bar:
+        self.progress.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.transfer.stop()
         self.progress.stop()
+
+    def next_file(self, name: str) -> None:
+        self.number += 1
+        self.progress.reset(self.task, description=f"[{self.number}/{self.of}] {name}", total=None)
+
+    def at(self, done: int, total: int | None) -> None:
+        self.progress.update(self.task, completed=done, total=total)
+
+
+class _BusyError(Exception):
+    """The server asks to come back later."""
 
 
 class _Fetcher:
     """Downloads single files into a folder."""
 
     def __init__(
-        self, session: requests.Session, dest: Path, base_url: str, retries: int, wait_s: float, bars: Any
+        self, session: requests.Session, dest: Path, base_url: str, retries: int, wait_s: float, bar: _Bar
     ) -> None:
+        # Ranges count bytes as they are sent, so nothing may be compressed on the way.
+        session.headers["Accept-Encoding"] = "identity"
         self.session, self.dest, self.base_url = session, dest, base_url
-        self.retries, self.wait_s, self.bars = retries, wait_s, bars
+        self.retries, self.wait_s, self.bar = retries, wait_s, bar
+        self.notes_path = dest / NOTES
+        self.notes: dict[str, Any] = read_json(self.notes_path) if self.notes_path.is_file() else {}
+
+    def list_of_checksums(self) -> dict[str, str]:
+        """Download the list anew, keep it beside the files, and read it."""
+        part = self.dest / f"{CHECKSUMS}.part"
+        part.unlink(missing_ok=True)
+        self._download_with_retries(CHECKSUMS, part)
+        listed = parse_checksums(part.read_text(encoding="utf-8"), source=self.base_url + CHECKSUMS)
+        os.replace(part, self.dest / CHECKSUMS)
+        return listed
+
+    def fetch(self, name: str, digest: str) -> tuple[str, int]:
+        """Bring one file; return what was done and its size."""
+        target = self.dest / name
+        part = target.with_name(target.name + ".part")
+        self.bar.next_file(name)
+        if target.is_file():
+            if self._is_checked(name, target, digest):
+                return "present", target.stat().st_size
+            warnings.warn(f"{target} is not the published file (SHA-256 differs); it is downloaded again", stacklevel=3)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        resumed = part.is_file() and part.stat().st_size > 0
+        self._download_with_retries(name, part)
+        found = _sha256(part)
+        if found != digest:
+            part.unlink()
+            raise ChecksumError(
+                f"{self.base_url}{name}: SHA-256 is {found}, published is {digest}; the download was deleted, try again"
+            )
+        os.replace(part, target)
+        self._note(name, target, digest)
+        return "resumed" if resumed else "downloaded", target.stat().st_size
+
+    def _is_checked(self, name: str, target: Path, digest: str) -> bool:
+        if self.notes.get(name) == _stamp(target, digest):
+            return True
+        if _sha256(target) != digest:
+            return False
+        self._note(name, target, digest)
+        return True
+
+    def _note(self, name: str, target: Path, digest: str) -> None:
+        self.notes[name] = _stamp(target, digest)
+        write_json(self.notes_path, self.notes)
+
+    def _download_with_retries(self, name: str, part: Path) -> None:
+        url = self.base_url + quote(name)
+        for attempt in range(self.retries + 1):
+            try:
+                self._download(url, part)
+                return
+            except (*_RETRIED, _BusyError) as error:
+                if attempt == self.retries:
+                    raise DownloadError(
+                        f"{url}: gave up after {attempt + 1} tries ({error}); the same command goes on from here"
+                    ) from error
+                time.sleep(self.wait_s * 2**attempt)
+            except requests.RequestException as error:
+                raise DownloadError(f"{url}: {error}") from error
+            except OSError as error:  # the disk
+                raise DownloadError(f"{part}: cannot be written ({error})") from error
+
+    def _download(self, url: str, part: Path) -> None:
+        """Add to ``part`` what is missing of ``url``."""
+        offset = part.stat().st_size if part.is_file() else 0
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        with self.session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+            status, content_range = response.status_code, response.headers.get("Content-Range", "")
+            if status == 416:
+                if content_range.rpartition("/")[2] == str(offset):
+                    return  # all of it is there; the checksum decides
+                part.unlink()
+                raise _BusyError(f"the part of {offset} bytes is longer than the file")
+            if status in (408, 425, 429) or status >= 500:
+                raise _BusyError(f"the server answers {status} {response.reason}")
+            if status not in (200, 206):
+                raise DownloadError(f"{url}: the server answers {status} {response.reason}; check the address")
+            if status == 200 or not content_range.startswith(f"bytes {offset}-"):
+                if status == 206:
+                    part.unlink(missing_ok=True)
+                    raise _BusyError(f"asked from byte {offset}, the server sends {content_range!r}")
+                offset = 0
+            self._save(response, part, offset)
+
+    def _save(self, response: requests.Response, part: Path, offset: int) -> None:
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length and length.isdigit() else None
+        done = offset
+        with part.open("ab" if offset else "wb") as file:
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                self.bar.at(done, total)
+        if total is not None and done < total:
+            raise requests.ConnectionError(f"{done} of {total} bytes came")
+
+
+def _stamp(path: Path, digest: str) -> dict[str, Any]:
+    status = path.stat()
+    return {"sha256": digest, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

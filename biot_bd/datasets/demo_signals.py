@@ -128,7 +128,8 @@ def plan_seizures(rng: np.random.Generator, recordings: int, duration_s: int) ->
         left = budget - sum(lengths)
         # The first leaves room for a second one.
         room = left - shortest if not lengths else left
-        lengths.append(int(round(np.clip(rng.triangular(shortest, 24, longest), shortest, max(shortest, room)))))
+        drawn = rng.triangular(shortest, 24, longest)
+        lengths.append(round(float(np.clip(drawn, shortest, max(shortest, room)))))
     order = rng.permutation(recordings)
     used = order[: max(1, recordings - 1)] if recordings > 2 else order
     by_recording: list[list[int]] = [[] for _ in range(recordings)]
@@ -177,13 +178,15 @@ def generate_recording(
     """
     n = duration_s * SFREQ
     x = _background(rng, person, n)
-    for onset, offset in seizures:  # the background is weaker for a while after a seizure
+    for _, offset in seizures:  # the background is weaker for a while after a seizure
         x *= 1 - 0.45 * _plateau(n, offset, offset + rng.uniform(6, 15), 2.0)
     for add in (_blinks, _muscle, _chewing, _theta_bursts, _pops, _wobble):
         add(x, rng, person)
     for onset, offset in seizures:
         _seizure(x, rng, person, onset, offset)
-    x += rng.normal(0, 0.8, x.shape) + 1.5 * rng.uniform(0, 1, (len(x), 1)) * np.sin(2 * np.pi * 60 * np.arange(n) / SFREQ)
+    x += rng.normal(0, 0.8, x.shape) + 1.5 * rng.uniform(0, 1, (len(x), 1)) * np.sin(
+        2 * np.pi * 60 * np.arange(n) / SFREQ
+    )
     return x[_PAIRS[:, 0]] - x[_PAIRS[:, 1]]
 
 
@@ -271,7 +274,9 @@ def _theta_bursts(x: Array, rng: np.random.Generator, person: Person) -> None:
         t = np.arange(length) / SFREQ
         wave = np.sin(2 * np.pi * (person.theta_hz + rng.normal(0, 0.3)) * t + rng.uniform(0, 2 * np.pi))
         weights = _near(ELECTRODES.index(str(rng.choice(["FZ", "CZ", "PZ"]))), 8)
-        x[:, start : start + length] += rng.uniform(20, 55) * np.outer(weights, wave * np.sin(np.linspace(0, np.pi, length)))
+        x[:, start : start + length] += rng.uniform(20, 55) * np.outer(
+            weights, wave * np.sin(np.linspace(0, np.pi, length))
+        )
 
 
 def _pops(x: Array, rng: np.random.Generator, person: Person) -> None:

@@ -158,7 +158,9 @@ def _table(path: Path) -> Path | None:
     stems = {f"{path.stem}_events.tsv", f"{path.stem}.tsv", f"{path.stem.removesuffix('_eeg')}_events.tsv"}
     found = sorted(table for stem in stems if (table := path.with_name(stem)).is_file())
     if len(found) > 1:
-        raise RecordingError("bad-annotation", f"{path}: several event tables: {', '.join(p.name for p in found)}; keep one")
+        raise RecordingError(
+            "bad-annotation", f"{path}: several event tables: {', '.join(p.name for p in found)}; keep one"
+        )
     return found[0] if found else None
 
 

@@ -351,7 +351,9 @@ def _write(
     folder = fold_folder(task.folder, task.fold.index)
     if isinstance(last, BIOTClassifier):
         values = {m.name: facts["scores"]["pooled"][m.name]["value"] for m in task.metrics}
-        log_test_metrics(last, {name: value for name, value in values.items() if value is not None})
+        test = predictions[predictions["part"] == "test"]
+        curve = (test["y_true"].to_numpy(), test["proba"].to_numpy()) if test["y_true"].nunique() == 2 else (None, None)
+        log_test_metrics(last, {name: value for name, value in values.items() if value is not None}, *curve)
     write_json(folder / "history.json", history)
     write_parquet(folder / "predictions.parquet", predictions)
     write_json(folder / "fold.json", facts)

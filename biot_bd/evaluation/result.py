@@ -21,6 +21,7 @@ from biot_bd.runs import read_json
 
 __all__ = ["Result", "aggregate"]
 
+_LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
 
 
@@ -167,33 +168,32 @@ class Result:
 
     def __rich__(self) -> RenderableType:
         """Return the table of scores with its notes, for ``rich.print``."""
-        table = Table(title=self.run.get("title") or "Scores by person", title_justify="left")
-        table.add_column("person")
+        mark = "NOT A RESULT: " if self.run.get("not_a_result") else ""
+        table = Table(title=f"{mark}{self.run.get('title') or 'Scores by person'}", title_justify="left")
+        table.add_column("person", no_wrap=True)
         for name in ("windows", "seizure", "prevalence", *self.scoring):
-            table.add_column(name.replace("_", " "), justify="right")
+            table.add_column(_LABELS.get(name, name.replace("_", " ")), justify="right")
         for person, scores in self.metrics["persons"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), _number(scores["prevalence"])]
             table.add_row(person, *counts, *(_number(scores[name]["value"]) for name in self.scoring))
         table.add_section()
         self._add_averages(table)
+        lines = [f"- {note}" for note in self.notes]
+        lines.append("- macro: mean of the persons for whom the metric is defined (their number below it)")
+        lines.append("- pooled: all test windows at once, each at its own fold's threshold")
         undefined = self.table["undefined"]
-        lines = [Text(f"- {note}") for note in self.notes]
-        lines += [Text(f"- {person}: {reason}, so – above") for person, reason in undefined.items() if reason]
+        lines += [f"- {person}: {reason}, so – above" for person, reason in undefined.items() if reason]
         if self.folder is not None:
-            lines.append(Text(f"run folder: {self.folder}"))
-        return Group(table, *lines)
+            lines.append(f"run folder: {self.folder}")
+        return Group(table, *(Text(line) for line in lines))
 
     def _add_averages(self, table: Table) -> None:
         macro, pooled = self.metrics["macro"], self.metrics["pooled"]
-        n_test = sum(scores["n_windows"] for scores in self.metrics["persons"].values())
-        n_seizure = sum(scores["n_seizure_windows"] for scores in self.metrics["persons"].values())
-        table.add_row(
-            "macro (mean of persons)", "", "", "", *(_number(macro[n]["value"]) for n in self.scoring), style="bold"
-        )
-        table.add_row("  persons averaged", "", "", "", *(str(macro[n]["n_persons"]) for n in self.scoring))
-        prevalence = _number(self.metrics["prevalence"])
-        pooled_values = (_number(pooled[n]["value"]) for n in self.scoring)
-        table.add_row("pooled (all test windows)", str(n_test), str(n_seizure), prevalence, *pooled_values)
+        table.add_row("macro", "", "", "", *(_number(macro[name]["value"]) for name in self.scoring), style="bold")
+        table.add_row("  persons", "", "", "", *(str(macro[name]["n_persons"]) for name in self.scoring))
+        test = self.predictions.loc[self.predictions["part"] == "test", "y_true"]
+        counts = [str(len(test)), str(int(test.sum())), _number(self.metrics["prevalence"])]
+        table.add_row("pooled", *counts, *(_number(pooled[name]["value"]) for name in self.scoring))
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=110, color_system=None, force_terminal=False)

@@ -121,7 +121,7 @@ def _hook_mha(recorder: Recorder, undo: contextlib.ExitStack, name: str, module:
             weights = recorder.latest[0] if given["query"].ndim == 2 else recorder.latest
         else:
             recorder.check_size(name, weights.numel())
-            recorder.store(AttentionRecord(name, "mha", "exact", _four_dims(weights)))
+            recorder.store(AttentionRecord(name, "mha", "exact", weights if weights.ndim == 4 else weights[None]))
         return output[0], weights.mean(dim=-3) if given.get("average_attn_weights", True) else weights
 
     undo.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)

@@ -15,7 +15,16 @@ from biot_bd.report.folder import Run
 from biot_bd.windows import Windows
 from biot_bd.windows.store import read_manifest
 
-__all__ = ["Example", "StoreError", "choose_examples", "excerpt_around", "find_rows", "open_store", "seizures_of"]
+__all__ = [
+    "Example",
+    "StoreError",
+    "choose_examples",
+    "described",
+    "excerpt_around",
+    "find_rows",
+    "open_store",
+    "seizures_of",
+]
 
 SPAN_S = 60.0
 
@@ -107,6 +116,30 @@ def open_store(run: Run) -> Windows:
         raise StoreError(f"the prepared windows at {folder} cannot be read: {error}") from error
 
 
+@dataclass(frozen=True)
+class Described:
+    """Windows of known channels and rate, in uV, as pictures need them."""
+
+    ch_names: list[str]
+    sfreq: float
+    duration_s: float
+
+
+def described(windows: Windows) -> Described:
+    """Check that windows can be drawn: in uV, with channel names and a rate.
+
+    Raises
+    ------
+    StoreError
+        They are scaled, or do not say their channels or rate.
+    """
+    if windows.unit != "uV":
+        raise StoreError(f"the windows given are not in uV (their unit is {windows.unit}); pass them unscaled")
+    if windows.ch_names is None or windows.sfreq is None:
+        raise StoreError("the windows do not say their channel names and sampling rate")
+    return Described(list(windows.ch_names), float(windows.sfreq), windows.shape[2] / windows.sfreq)
+
+
 def seizures_of(windows: Windows) -> dict[str, list[tuple[float, float]]]:
     """Return the annotated seizures (onset_s, offset_s) of each recording, from the store's manifest."""
     if windows.folder is None:
@@ -157,7 +190,7 @@ def excerpt_around(windows: Windows, test: pd.DataFrame, example: Example, seizu
     StoreError
         The store does not hold the window.
     """
-    window = example.window
+    info, window = described(windows), example.window
     recording, fold = window["recording"], window["fold"]
     find_rows(windows, recording, [window["start_s"]])
     metadata = windows.metadata
@@ -175,9 +208,9 @@ def excerpt_around(windows: Windows, test: pd.DataFrame, example: Example, seizu
     known = [(a, b) for a, b in seizures.get(recording, ()) if b > low and a < high]
     return EegExcerpt(
         signal_uv=signal,
-        sfreq=float(windows.sfreq),
+        sfreq=info.sfreq,
         start_s=low,
-        ch_names=list(windows.ch_names),
+        ch_names=info.ch_names,
         window=(float(window["start_s"]), float(window["stop_s"])),
         centres_s=centres[inside],
         proba=shown["proba"].to_numpy()[inside],
@@ -188,8 +221,9 @@ def excerpt_around(windows: Windows, test: pd.DataFrame, example: Example, seizu
 
 def _stitched(windows: Windows, rows: NDArray[np.int64], low: float, high: float) -> NDArray[np.float32]:
     """Lay overlapping windows side by side; NaN where no window lies."""
-    sfreq = float(windows.sfreq)
-    signal = np.full((len(windows.ch_names), round((high - low) * sfreq)), np.nan, dtype=np.float32)
+    info = described(windows)
+    sfreq = info.sfreq
+    signal = np.full((len(info.ch_names), round((high - low) * sfreq)), np.nan, dtype=np.float32)
     starts = windows.metadata["start_s"].to_numpy()[rows]
     for row, start in zip(rows, starts, strict=True):
         piece = np.asarray(windows[int(row)])

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biot_bd.probes.base import Explanation
-from biot_bd.report.examples import Example, StoreError, excerpt_around, find_rows, seizures_of
+from biot_bd.report.examples import Example, StoreError, described, excerpt_around, find_rows, seizures_of
 from biot_bd.report.figures import eeg_picture
 from biot_bd.report.folder import Fold, read_run
 from biot_bd.report.maps import maps_of
@@ -200,7 +200,7 @@ def explain_to_folder(
             "layers": list(explanation.layers) if explanation.layers is not None else None,
             "info": explanation.info,
             "ch_names": ch_names,
-            "windows": _described(chosen, proba),
+            "windows": _table(chosen, proba),
             "page": folder / "explanation.html",
             "arrays": folder / "explanation.npz",
         }
@@ -213,11 +213,11 @@ def explain_to_folder(
 
 
 def plain_facts(info: dict[str, Any]) -> dict[str, str]:
-    """Return those facts of a probe that fit on a line."""
+    """Return those facts of a probe that fit on a line, without its name and the layout of tokens."""
     return {
         name: f"{value:.3g}" if isinstance(value, float) else str(value)
         for name, value in info.items()
-        if isinstance(value, (str, int, float))
+        if isinstance(value, (str, int, float)) and name not in ("probe", "n_chans", "n_frames")
     }
 
 
@@ -226,9 +226,9 @@ def _seizure_probability(model: Model, windows: Windows) -> NDArray[np.float64]:
     return np.asarray(model.pipeline.predict_proba(windows), dtype=float)[:, classes.index(1)]
 
 
-def _described(windows: Windows, proba: NDArray) -> list[dict[str, Any]]:
+def _table(windows: Windows, proba: NDArray) -> list[dict[str, Any]]:
     table = windows.metadata[["recording", "person", "start_s", "stop_s", "label"]].assign(proba=proba)
-    return table.to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _page(
@@ -239,7 +239,7 @@ def _page(
     explanation: Explanation,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    duration_s = windows.shape[2] / windows.sfreq
+    duration_s = described(windows).duration_s
     shown = []
     for index, window in enumerate(facts["windows"]):
         maps = maps_of(explanation, facts["ch_names"], duration_s, index)

@@ -184,7 +184,7 @@ class EegExcerpt:
 def _scale_uv(signal_uv: NDArray) -> float:
     """Choose how many microvolts the distance between two channels stands for."""
     finite = np.abs(signal_uv[np.isfinite(signal_uv)])
-    wanted = 1.2 * float(np.quantile(finite, 0.98)) if finite.size else 0.0
+    wanted = 2 * float(np.quantile(finite, 0.97)) if finite.size else 0.0
     return float(next((s for s in SCALES_UV if s >= wanted), SCALES_UV[-1]))
 
 

@@ -35,12 +35,15 @@ class Model:
         What it is called on outputs, e.g. ``"small BIOT"``.
     n_parameters : int
         Number of its parameters.
+    monitor : str or None
+        What early stopping watched in training; None where nothing stopped early.
     """
 
     pipeline: Any
     module: torch.nn.Module
     name: str
     n_parameters: int
+    monitor: str | None = None
 
     @property
     def size(self) -> str:
@@ -73,7 +76,8 @@ def load_model(folder: Path) -> Model:
     if not isinstance(module, torch.nn.Module):
         raise ValueError(f"{folder}: the last step is a {type(last).__name__} without a network; nothing to look into")
     module = module.eval()
-    return Model(pipeline, module, *module_name(module))
+    monitor = getattr(last, "monitor", None) if getattr(last, "patience", None) is not None else None
+    return Model(pipeline, module, *module_name(module), monitor)
 
 
 def model_input(model: Model, windows: Windows) -> tuple[NDArray[np.float32], list[str]]:

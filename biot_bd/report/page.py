@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from typing import Any
 
 import numpy as np
@@ -12,23 +10,9 @@ import pandas as pd
 from biot_bd import registry
 from biot_bd.report.figures import pr_picture, roc_picture, training_picture
 from biot_bd.report.folder import Fold, Run
-from biot_bd.report.svg import Picture, line_style
+from biot_bd.report.svg import line_style
 
-__all__ = ["LABELS", "banners", "page_of", "run_facts"]
-
-LABELS = {
-    "average_precision": "AUC-PR",
-    "roc_auc": "AUROC",
-    "balanced_accuracy": "Balanced accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-}
-THRESHOLD_RULES = {
-    "balanced-accuracy": "best balanced accuracy on validation",
-    "matched-prevalence": "matched prevalence on validation (published rule of BIOT)",
-    "fixed": "fixed beforehand",
-}
-NO_NUMBER = "–"
+__all__ = ["banners", "page_of"]
 
 
 def banners(run: Run) -> list[str]:
@@ -36,17 +20,24 @@ def banners(run: Run) -> list[str]:
     found = []
     if run.generated:
         found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
-    if run.not_a_result:
+    if run.not_a_result and not (run.generated and run.not_a_result == "generated data"):
         found.append(f"Not a result: {run.not_a_result}. The scores show that the way to them works, nothing more.")
     return found
 
 
-def page_of(run: Run) -> dict[str, Any]:
-    """Return what the template needs of the scores, curves, training, facts, methods and files."""
+def page_of(run: Run, monitor: str | None = None) -> dict[str, Any]:
+    """Return what the template needs of the scores, curves, training, facts, methods and files.
+
+    Parameters
+    ----------
+    run : Run
+    monitor : str, optional
+        What early stopping watched; None where nothing stopped early.
+    """
     names = list(run.metrics["scoring"])
     labels = [(name, LABELS.get(name, name)) for name in names]
     return {
-        "data_name": _data_name(run),
+        "data_name": data_name(run),
         "banners": banners(run),
         "cards": _cards(run),
         "summary": [_summary_row(run, name) for name in names],
@@ -58,65 +49,16 @@ def page_of(run: Run) -> dict[str, Any]:
         "notes": list(run.run.get("notes") or []),
         "curves": _curves(run.test),
         "outcome_note": _outcome_note(run.test),
-        "training": [picture for fold in run.folds for picture in _training(fold)],
+        "training": [shown for fold in run.folds if (shown := _training(fold, monitor))],
         "data_columns": ["Windows", "Seizure windows", "Prevalence"],
         "data_rows": _data_rows(run),
-        "parameters": json.dumps(run.run.get("parameters", {}), indent=1, ensure_ascii=False),
-        "pipeline": _pipeline_text(run),
-        "software": _software(run),
-        "methods": _methods(run, names),
-        "files": _files(run),
-        "commands": _commands(run),
+        "parameters": parameters_text(run),
+        "pipeline": pipeline_text(run),
+        "software": software(run),
+        "methods": methods(run, names),
+        "files": files(run),
+        "commands": commands(run),
     }
-
-
-def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
-    """Return what was run as pairs of a term and a value; ``model`` is its name and size."""
-    data, parameters = run.data, run.run.get("parameters") or {}
-    length, stride = _window_and_stride(run.predictions)
-    channels = data.get("ch_names")
-    hours = data.get("hours")
-    rows: list[tuple[str, Any]] = [
-        ("Data", _data_name(run)),
-        ("Prepared windows", data.get("folder") or "none (arrays)"),
-        ("Fingerprint of the data", data.get("fingerprint")),
-        ("Generated", "yes: not a clinical result" if run.generated else "no"),
-        ("Label rule", data.get("label_rule") or "not known (arrays)"),
-        ("Persons", str(len(data.get("persons") or {}))),
-        ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
-        ("EEG", None if hours is None else f"{hours:.2f} h, from the first to the last window of each recording"),
-        ("Window and stride", f"{length} and {stride}"),
-        ("Channels", f"{len(channels)}: {', '.join(channels)}" if channels else None),
-        ("Sampling rate", None if data.get("sfreq") is None else f"{data['sfreq']:g} Hz"),
-        ("Model", model or "not stored"),
-        ("Split", parameters.get("cv")),
-        ("Threshold rule", parameters.get("threshold")),
-        ("Seed", run.run.get("seed", parameters.get("random_state"))),
-        ("Started", run.run.get("started")),
-        ("Finished", run.run.get("finished")),
-        ("biot_bd", ((run.run.get("environment") or {}).get("packages") or {}).get("biot-bd")),
-    ]
-    return [(term, str(value)) for term, value in rows if value is not None]
-
-
-def _data_name(run: Run) -> str:
-    """Return what the data is called: its stored name, else the name space of its persons."""
-    if run.data.get("name"):
-        return str(run.data["name"])
-    spaces = sorted({person.partition("/")[0] for person in run.data.get("persons") or {} if "/" in person})
-    return ", ".join(spaces) or "data without a name"
-
-
-def _window_and_stride(table: pd.DataFrame) -> tuple[str, str]:
-    """Return the usual length of a window and the usual distance of two, in words."""
-    lengths = (table["stop_s"] - table["start_s"]).dropna()
-    steps = table.sort_values(["fold", "part", "recording", "start_s"]).groupby(["fold", "part", "recording"])[
-        "start_s"
-    ]
-    steps = steps.diff().dropna()
-    steps = steps[steps > 0]
-    length, stride = (f"{s.mode().iloc[0]:g} s" if len(s) else "unknown" for s in (lengths, steps))
-    return length, stride
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -195,18 +137,9 @@ def _person_row(name: str, entry: dict[str, Any], metrics: list[str]) -> dict[st
     }
 
 
-def _threshold(fold: Fold) -> tuple[float | None, str]:
-    """Return a fold's threshold and where it comes from."""
-    stored = fold.facts.get("threshold")
-    if not isinstance(stored, dict):
-        return stored, NO_NUMBER
-    rule = THRESHOLD_RULES.get(str(stored.get("rule")), str(stored.get("rule")))
-    return stored.get("value"), f"0.5, because: {stored['reason']}" if stored.get("reason") else rule
-
-
 def _fold_row(fold: Fold) -> dict[str, Any]:
     facts = fold.facts
-    threshold, rule = _threshold(fold)
+    threshold, rule = threshold_of(fold)
     wall = facts.get("wall_s")
     return {
         "number": fold.number,
@@ -222,8 +155,8 @@ def _fold_row(fold: Fold) -> dict[str, Any]:
 
 
 def _threshold_note(run: Run) -> str:
-    rules = sorted({_threshold(fold)[1] for fold in run.folds})
-    values = sorted({value for value in (_threshold(fold)[0] for fold in run.folds) if value is not None})
+    rules = sorted({threshold_of(fold)[1] for fold in run.folds})
+    values = sorted({value for value in (threshold_of(fold)[0] for fold in run.folds) if value is not None})
     if not values:
         return "No threshold is stored."
     span = _number(values[0]) if len(values) == 1 else f"{_number(values[0])} to {_number(values[-1])}"
@@ -256,23 +189,19 @@ def _outcome_note(test: pd.DataFrame) -> str:
     )
 
 
-def _training(fold: Fold) -> list[Picture]:
+def _training(fold: Fold, monitor: str | None) -> dict[str, Any] | None:
     """Return the pictures of one fold: losses, and the metrics watched during training."""
-    if not fold.history:
-        return []
-    best = _best_epoch(fold)
+    best = _best_epoch(fold, monitor)
     losses = _series(fold, {"train_loss": "training", "valid_loss": "validation"})
     scores = _series(fold, {f"valid_{name}": label for name, label in LABELS.items()})
-    test = ", ".join(fold.facts.get("test", []))
+    title = f"Fold {fold.number}, test {', '.join(fold.facts.get('test', []))}"
     found = []
     if losses:
-        found.append(
-            training_picture(f"loss-{fold.number}", f"Fold {fold.number} (test {test}): loss", losses, "Loss", best)
-        )
+        found.append(training_picture(f"loss-{fold.number}", f"{title}: loss", losses, "Loss", best))
     if scores:
-        title = f"Fold {fold.number} (test {test}): validation scores"
-        found.append(training_picture(f"scores-{fold.number}", title, scores, "Score", best))
-    return found
+        name = f"scores-{fold.number}"
+        found.append(training_picture(name, f"{title}: validation scores", scores, "Validation score", best))
+    return {"title": title, "pictures": found} if found else None
 
 
 def _series(fold: Fold, wanted: dict[str, str]) -> dict[str, np.ndarray]:
@@ -284,13 +213,15 @@ def _series(fold: Fold, wanted: dict[str, str]) -> dict[str, np.ndarray]:
     return found
 
 
-def _best_epoch(fold: Fold) -> int | None:
-    """Return the epoch (from 1) whose weights were kept: the one stored, else the last best AUC-PR on validation."""
-    stored = fold.facts.get("best_epoch")
-    if stored is not None:
-        return int(stored)
-    marked = [i + 1 for i, row in enumerate(fold.history) if row.get("valid_average_precision_best")]
-    return marked[-1] if marked else None
+def _best_epoch(fold: Fold, monitor: str | None) -> int | None:
+    """Return the epoch (from 1) whose weights were kept: the first best one of what early stopping watched."""
+    if monitor is None or not fold.facts.get("valid"):
+        return None
+    values = [row.get(monitor) for row in fold.history]
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return values.index(min(known) if monitor.endswith("_loss") else max(known)) + 1
 
 
 def _data_rows(run: Run) -> list[tuple[str, list[str]]]:
@@ -299,90 +230,3 @@ def _data_rows(run: Run) -> list[tuple[str, list[str]]]:
         n, n_seizure = entry.get("n_windows", 0), entry.get("n_seizure_windows", 0)
         rows.append((person, [str(n), str(n_seizure), _number(n_seizure / n if n else None)]))
     return rows
-
-
-def _pipeline_text(run: Run) -> str:
-    text = run.run.get("pipeline", "")
-    return text if isinstance(text, str) else json.dumps(text, indent=1, ensure_ascii=False)
-
-
-def _software(run: Run) -> list[tuple[str, str]]:
-    environment = run.run.get("environment") or {}
-    rows = [(name, str(environment[name])) for name in ("python", "system", "processors") if name in environment]
-    return rows + [(name, str(version)) for name, version in (environment.get("packages") or {}).items()]
-
-
-def _methods(run: Run, names: list[str]) -> list[str]:
-    rule = run.data.get("label_rule")
-    cv = (run.run.get("parameters") or {}).get("cv")
-    notes = [
-        _rule_note(rule),
-        f"Split: {cv or 'not stored'}. A person's windows lie on one side only, in training, validation or test; "
-        "recordings of one child under several numbers count as one person. The splits stand in run.json.",
-        "Test windows were scored once, after the fold's model was final; they chose neither epoch nor threshold nor parameters.",
-        f"Threshold: {'; '.join(sorted({_threshold(fold)[1] for fold in run.folds})) or 'not stored'}. A window is called a seizure "
-        "where its probability is at least the threshold of its fold.",
-        "AUC-PR is average precision: the sum over thresholds of precision times the gain in recall, without interpolation. "
-        "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
-        "Pooled scores mix persons whose probabilities need not be calibrated alike; macro scores give each person the same weight "
-        "and leave out persons for whom the metric is undefined (the table gives the reason).",
-        "These are scores by window, not by seizure event: neighbouring windows overlap, so they are not independent, and no "
-        "false-alarm rate per day follows from them.",
-    ]
-    others = [name for name in names if name not in LABELS]
-    if others:
-        notes.append(f"Further metrics: {', '.join(others)}.")
-    return notes
-
-
-def _rule_note(rule: str | None) -> str:
-    if rule is None:
-        return "Label rule: not known, the run was made from arrays."
-    text = f"Label rule: {rule}."
-    if rule == "biot-official":
-        return text + " This is the published rule, its errors included, for comparison only."
-    if rule == "overlap":
-        return (
-            text
-            + " A window is a seizure window where annotated seizures cover enough of it (parameters in the manifest of the windows)."
-        )
-    return text
-
-
-FILES = {
-    "run.json": "parameters, seed, software, data and splits",
-    "metrics.json": "all scores, undefined ones as null with the reason",
-    "predictions.parquet": "every validation and test window with label, probability and threshold",
-    "folds": "one folder a fold: its facts, predictions, history of training, and model/ (load it with biot_bd.load_pipeline)",
-    "tensorboard": "curves, PR curves, confusion matrices and attention maps; one folder a fold",
-}
-
-
-def _files(run: Run) -> list[tuple[str, str]]:
-    return [(name, text) for name, text in FILES.items() if (run.folder / name).exists()]
-
-
-REPRODUCE = (
-    "The run again, with the pipeline printed above, in Python. In the same folder it computes only what is missing; "
-    "name a new folder to compute everything again."
-)
-
-
-def _commands(run: Run) -> list[tuple[str, str]]:
-    found = [("This page again:", f"biot-bd report {shlex.quote(str(run.folder))}")]
-    if (run.folder / "tensorboard").is_dir():
-        logs = shlex.quote(str(run.folder / "tensorboard"))
-        found.append(("The curves in TensorBoard:", f"tensorboard --logdir {logs}"))
-    return [*found, (REPRODUCE, _python_of(run))]
-
-
-def _python_of(run: Run) -> str:
-    """Return the call that made the run."""
-    place = run.data.get("folder")
-    data = f"Windows.open({place!r})" if place else "...  # the arrays, with y= and groups= below"
-    options = "".join(f"    {name}={value!r},\n" for name, value in (run.run.get("parameters") or {}).items())
-    return (
-        "from biot_bd import Windows, cross_validate\n\n"
-        f"windows = {data}\n"
-        f"cross_validate(\n    pipeline,\n    windows,\n    folder={str(run.folder)!r},\n{options})"
-    )

@@ -18,6 +18,8 @@ __all__ = ["PALETTE", "Panel", "Picture", "envelope", "line_style", "nice_ticks"
 
 # Okabe and Ito's colours that keep a contrast of 3:1 on white; told apart further by dashes.
 PALETTE = ("#0072b2", "#c44e00", "#007a58", "#a8508a", "#5b5b5b", "#8a6d00")
+# Pixels an SVG unit at most, so that text has one size in all pictures of a wide page.
+ZOOM = 1.25
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 
 
@@ -170,7 +172,8 @@ class Picture:
     def __str__(self) -> str:
         name = f"{self.name}-title {self.name}-desc"
         return (
-            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-labelledby="{name}">'
+            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" style="max-width:{self.width * ZOOM:.0f}px" '
+            f'role="img" aria-labelledby="{name}">'
             f'<title id="{self.name}-title">{escape(self.title)}</title>'
             f'<desc id="{self.name}-desc">{escape(self.description)}</desc>'
             f"{''.join(self._parts)}</svg>"

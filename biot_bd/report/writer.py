@@ -14,6 +14,7 @@ from biot_bd.report.examples import (
     Example,
     StoreError,
     choose_examples,
+    described,
     excerpt_around,
     find_rows,
     open_store,
@@ -23,8 +24,9 @@ from biot_bd.report.figures import eeg_picture
 from biot_bd.report.folder import Run, read_run
 from biot_bd.report.maps import ColourScale, Map, heat_map, maps_of
 from biot_bd.report.model import Model, explain_windows, load_model
-from biot_bd.report.page import page_of, run_facts
+from biot_bd.report.page import page_of
 from biot_bd.report.svg import Picture
+from biot_bd.report.words import run_facts
 from biot_bd.runs import write_text
 from biot_bd.windows import Windows
 
@@ -64,7 +66,7 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     """
     run = read_run(folder)
     model, no_model = _first_model(run)
-    page = page_of(run)
+    page = page_of(run, model.monitor if model else None)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
     lead = f"{model.size if model else 'A model that is not stored'}, scored on persons that it never saw."
     page |= {"title": title, "lead": lead, "run_facts": run_facts(run, model.size if model else None)}
@@ -143,8 +145,6 @@ def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dic
     page: dict[str, Any] = {"examples_message": None, "examples": [], "attention": {"message": None, "pictures": []}}
     try:
         windows = windows if windows is not None else open_store(run)
-        if windows.unit != "uV":
-            raise StoreError(f"the windows given are not in uV (their unit is {windows.unit}); pass them unscaled")
         page["examples"] = [_shown(run, example, windows) for example in chosen]
     except (StoreError, OSError) as error:
         page["examples_message"] = str(error)
@@ -193,7 +193,7 @@ def _attention(run: Run, hit: Example, windows: Windows) -> dict[str, Any]:
     try:
         model = load_model(fold.model)
         explanation, ch_names = explain_windows(model, windows[rows], AttentionProbe())
-        maps = maps_of(explanation, ch_names, windows.shape[2] / windows.sfreq)
+        maps = maps_of(explanation, ch_names, described(windows).duration_s)
     except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
         return {"message": f"{type(error).__name__}: {error}", "pictures": []}
     return {

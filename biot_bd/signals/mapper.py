@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biot_bd.registry import montages
 from biot_bd.signals.base import SignalInfo, check_windows
 from biot_bd.signals.interpolation import interpolate_missing
-from biot_bd.signals.montages import MissingChannelsError, Montage, MontagePlan, plan_montage
+from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.signals.recordings import RecordingStep
 
 __all__ = ["MontageMapper"]
@@ -36,9 +36,10 @@ class MontageMapper(RecordingStep):
     ch_names : sequence of str, optional
         Channels of the input, needed for arrays; a disagreement with what the data carry raises.
     on_missing : {"raise", "drop", "interpolate"}
-        What to do about channels that cannot be made: raise naming their electrodes; leave them absent (NaN, False in
-        ``present``; for models that mask, the channel keeps its place); interpolate from the neighbours with
-        MNE's spherical splines (referential input, standard positions of the 10-20 system).
+        What to do about channels that cannot be made from the input's channels: raise naming their electrodes; leave
+        them absent (NaN, False in ``present``; for models that mask, the channel keeps its place); interpolate from the
+        neighbours with MNE's spherical splines (referential input, standard positions of the 10-20 system).
+        A channel that the input has but that is absent in a window stays absent, or is interpolated.
 
     Examples
     --------
@@ -120,11 +121,11 @@ class MontageMapper(RecordingStep):
     def apply(
         self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Make the montage's channels; a channel made from an absent one follows ``on_missing``."""
+        """Make the montage's channels; one that needs an absent channel is absent, or interpolated."""
         names = self._names(info)
+        plan = self.plan(names)
         check_windows(x, present, info)
         if present.all():
-            plan = self.plan(names)
             made = np.array([c.how != "missing" for c in plan.channels])
             return plan.apply(x), np.broadcast_to(made, (len(x), made.size)).copy()
         out = np.empty((len(x), self.resolve().n_chans, x.shape[2]), x.dtype)
@@ -145,12 +146,10 @@ class MontageMapper(RecordingStep):
         return self.on_missing != "interpolate"  # absent channels are still to be filled in
 
     def _plan_of_window(self, names: list[str], window: int) -> MontagePlan:
-        try:
+        if self.on_missing == "interpolate":
             return self.plan(names, f"window {window}")
-        except MissingChannelsError:
-            if self.on_missing == "drop":  # all channels of one window may be absent: it stays so
-                return plan_montage(self.resolve(), names)
-            raise
+        # Names were judged by output_info; what is absent here was left out on purpose before.
+        return plan_montage(self.resolve(), names)
 
     def _names(self, info: SignalInfo) -> tuple[str, ...]:
         given = None if self.ch_names is None else tuple(self.ch_names)

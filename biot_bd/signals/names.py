@@ -43,7 +43,8 @@ _REFERENCES = {
     "A1A2": "LE",
     "A1+A2": "LE",
 }
-_DUPLICATE = re.compile(r"(?<=[^-\s])-\d+$")
+_DUPLICATE = re.compile(r"(?<=[^-])(-\d+)+$")
+_REFERENCE = re.compile(r"[A-Z0-9+()/]{1,12}$")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def parse_name(name: str) -> ChannelName | None:
     second = second.rstrip(".")
     if not second:
         return ChannelName(electrode, None)
-    if _NO_REFERENCE.match(second):
+    if _NO_REFERENCE.match(second) or not _REFERENCE.match(second):
         return None
     reference = _KNOWN.get(second) or _REFERENCES.get(second, second)
     return None if reference == electrode else ChannelName(electrode, reference)

@@ -45,7 +45,7 @@ def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
     Raises
     ------
     ValueError
-        A rate is not a positive number, or the ratio is not a fraction of numbers below 100,000.
+        A rate is not a positive number, or no fraction with a denominator below 100,000 is as near to the ratio as 1e-7.
     """
     up, down = _ratio(sfreq_in, sfreq_out)
     return -(-n * up // down)
@@ -173,15 +173,15 @@ def resample_polyphase(x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray
 
 
 def _ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:
-    """Return the reduced fraction ``sfreq_out / sfreq_in`` as (up, down)."""
+    """Return the reduced fraction ``sfreq_out / sfreq_in`` as (up, down); an error of 1e-7 is 0.4 ms an hour."""
     for name, value in (("sfreq_in", sfreq_in), ("sfreq_out", sfreq_out)):
         if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be a positive number of Hz, found {value!r}")
     ratio = Fraction(float(sfreq_out)) / Fraction(float(sfreq_in))
     fraction = ratio.limit_denominator(100_000)
-    if fraction == 0 or abs(float(fraction / ratio) - 1) > 1e-9:
+    if fraction == 0 or abs(float(fraction / ratio) - 1) > 1e-7:
         raise ValueError(
-            f"cannot resample from {sfreq_in} to {sfreq_out} Hz: the ratio is not a fraction of numbers below 100,000"
+            f"cannot resample from {sfreq_in} to {sfreq_out} Hz: no fraction with a denominator below 100,000 is near enough"
         )
     return fraction.numerator, fraction.denominator
 

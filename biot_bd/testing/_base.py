@@ -35,6 +35,13 @@ def attempt(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) 
         raise ConformanceError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
+def _parameters_of(cls: Any) -> list[inspect.Parameter]:
+    # A class without a constructor of its own shows that of its base: (*args, **kwargs) for torch's modules.
+    if cls.__init__ is object.__init__ or getattr(cls.__init__, "__module__", "") == "torch.nn.modules.module":
+        return []
+    return list(inspect.signature(cls).parameters.values())
+
+
 def build(cls: Any, parameters: Mapping[str, Any] | None = None, *, supplied: Mapping[str, Any] | None = None) -> Any:
     """Check that ``cls`` has a plain constructor and build an instance.
 
@@ -56,7 +63,7 @@ def build(cls: Any, parameters: Mapping[str, Any] | None = None, *, supplied: Ma
     require(inspect.isclass(cls), f"{name}: expected a class to register, got an instance of {type(cls).__name__}")
     given = dict(parameters or {})
     known = {}
-    for parameter in inspect.signature(cls).parameters.values():
+    for parameter in _parameters_of(cls):
         require(
             parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
             f"{name}: the constructor takes {parameter}; name every parameter, so that a misspelt one raises",

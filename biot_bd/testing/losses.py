@@ -111,6 +111,10 @@ def _check_direction(criterion: nn.Module, name: str, k: int) -> None:
         low < high,
         f"{name}: {k} classes: right scores cost {low.item():.6g}, wrong ones {high.item():.6g}; right must cost less",
     )
+    for column in range(k):
+        case = f"a batch of class {column} only"
+        slope = _gradient(criterion, name, torch.zeros(4, k), torch.full((4,), column), case)[:, column]
+        require((slope < 0).all(), f"{name}: {k} classes, {case}: a higher score of that class does not lower the loss")
     logits, targets = _batch(k, seed=1)
     gradient = _gradient(criterion, name, logits, targets, "random scores")
     require(

@@ -66,7 +66,7 @@ def check_callback(
     copy = attempt(f"{name}: sklearn.base.clone (every fold gets a clone)", clone, instance)
     pickled(instance, f"{name} before training")
     if net is None:
-        net = NeuralNetClassifier(_Flat, max_epochs=2, verbose=0)
+        net = NeuralNetClassifier(_Flat, criterion=nn.CrossEntropyLoss, max_epochs=2, verbose=0)
     if X is None:
         X = np.random.default_rng(0).standard_normal((32, 4, 20)).astype(np.float32)
         y = np.arange(32) % 2

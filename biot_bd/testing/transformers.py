@@ -239,7 +239,9 @@ def _check_epochs(transformer: WindowTransformer, name: str, x: NDArray[np.float
     out = _run(transformer, name, epochs, "transform of mne.Epochs")
     require(np.array_equal(epochs.get_data(copy=True), before), f"{name}: the Epochs were modified")
     if expected.unit is None:
-        require(isinstance(out, np.ndarray), f"{name}: without a unit, Epochs must give an array, got {type(out).__name__}")
+        require(
+            isinstance(out, np.ndarray), f"{name}: without a unit, Epochs must give an array, got {type(out).__name__}"
+        )
         values = out
     else:
         require(isinstance(out, mne.BaseEpochs), f"{name}: Epochs must give Epochs, got {type(out).__name__}")

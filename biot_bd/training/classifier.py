@@ -36,9 +36,6 @@ __all__ = ["BIOTClassifier"]
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-WEIGHT_NAMES = ("weight", "alpha")
-"""How losses call the weights of the classes: torch's own, and focal losses."""
-
 
 class BIOTClassifier(EEGClassifier):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
@@ -67,7 +64,7 @@ class BIOTClassifier(EEGClassifier):
         Labels in the order of the columns of ``predict_proba``; None takes them, sorted, from ``y``.
     class_weight : None, "balanced", mapping or sequence
         Weights of the classes in the loss: by label, one a class in order, or inversely proportional to the
-        numbers of training windows.  The loss must have an argument ``weight`` or ``alpha``.
+        numbers of training windows.  The loss must have an argument ``weight``.
     train_split : "person", None or callable
         How validation windows are split off: by person, not at all (then there is no early stopping), or
         ``split(dataset, y, groups) -> (train, valid)`` such as :class:`FixedPersons`.
@@ -275,23 +272,21 @@ class BIOTClassifier(EEGClassifier):
         kwargs = self.get_params_for("criterion")
         weights = getattr(self, "class_weight_", None)
         if weights is not None:
-            kwargs[self._weight_name(loss, kwargs)] = torch.as_tensor(weights, dtype=torch.float32)
+            self._check_takes_weight(loss, kwargs)
+            kwargs["weight"] = torch.as_tensor(weights, dtype=torch.float32)
         self.criterion_ = self.initialized_instance(loss, kwargs)
         counts = getattr(self, "class_counts_", None)
         if counts is not None and hasattr(self.criterion_, "set_class_counts"):
             self.criterion_.set_class_counts(counts)
         return self
 
-    def _weight_name(self, loss: Any, kwargs: Mapping[str, Any]) -> str:
-        known = () if isinstance(loss, nn.Module) else inspect.signature(loss).parameters
-        name = next((name for name in WEIGHT_NAMES if name in known), None)
-        if name is None:
+    def _check_takes_weight(self, loss: Any, kwargs: Mapping[str, Any]) -> None:
+        if isinstance(loss, nn.Module) or "weight" not in inspect.signature(loss).parameters:
             raise ValueError(
-                f"class_weight: the loss {self.criterion!r} takes neither 'weight' nor 'alpha'; use class_weight=None"
+                f"class_weight: the loss {self.criterion!r} takes no argument 'weight'; use class_weight=None"
             )
-        if kwargs.get(name) is not None:
-            raise ValueError(f"give either class_weight or criterion__{name}, not both")
-        return name
+        if kwargs.get("weight") is not None:
+            raise ValueError("give either class_weight or criterion__weight, not both")
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
@@ -344,7 +339,7 @@ class BIOTClassifier(EEGClassifier):
         params = super().get_params_for(prefix)
         return {"collate_fn": collate_windows, **params} if prefix.startswith("iterator_") else params
 
-    def _labels(self, X: Any, y: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    def _labels(self, X: Any, y: ArrayLike | None, n: int, fresh: bool) -> NDArray[np.int64]:
         found = getattr(X, "y", None) if y is None else y
         if found is None:
             raise ValueError("fit needs y: only Windows carry labels")
@@ -353,11 +348,12 @@ class BIOTClassifier(EEGClassifier):
             raise ValueError(f"{n} windows but {len(labels)} labels")
         if n == 0:
             raise ValueError("there are no windows to train on")
-        self.classes_inferred_ = np.unique(labels)
+        if fresh:
+            self.classes_inferred_ = np.unique(labels)
         encoded = encode_labels(labels, self.classes_)
         if len(np.unique(encoded)) < 2:
             raise ValueError(
-                f"all {n} training windows are of class {self.classes_[encoded[0]]!r}; two classes are needed"
+                f"all {n} training windows are of class {self.classes_.tolist()[encoded[0]]!r}; two classes are needed"
             )
         return encoded
 
@@ -443,7 +439,7 @@ class BIOTClassifier(EEGClassifier):
             # Forget the last fit before the new data are compared with it.
             for name in ("input_info_", "module_"):
                 vars(self).pop(name, None)
-        labels = self._labels(X, y, len(data))
+        labels = self._labels(X, y, len(data), fresh)
         seed = self._seed()
         with seeded(seed):
             train, valid = self.get_split_datasets(data, self.classes_[labels], groups)
@@ -538,12 +534,11 @@ class BIOTClassifier(EEGClassifier):
             self.notify("on_epoch_end", **sides)
         except KeyboardInterrupt:
             # skorch's own EarlyStopping stops so; a real Ctrl-C must not leave a half-trained model as fitted.
-            if not any(type(cb) is SkorchEarlyStopping and cb.misses_ == cb.patience for _, cb in self.callbacks_):
+            if not self._wants_to_stop():
                 raise
-            self.stop_requested_ = True
 
     def _wants_to_stop(self) -> bool:
-        return getattr(self, "stop_requested_", False) or any(getattr(cb, "stop_", False) for _, cb in self.callbacks_)
+        return any(isinstance(cb, SkorchEarlyStopping) and cb.misses_ >= cb.patience for _, cb in self.callbacks_)
 
     def _fit_facts(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> dict[str, Any]:
         """Return what makes this fit this fit, for its restart point."""
@@ -644,6 +639,13 @@ class BIOTClassifier(EEGClassifier):
         if proba.shape[1] != len(self.classes_):
             raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
         return proba
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # a channel that is NaN throughout is absent
+        return tags
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label of each window (with ``threshold_``, class 1 from there on)."""

@@ -132,10 +132,10 @@ class _NotPlain(Exception):
 
 def _encode(value: Any) -> Any:
     """Turn a value into what ``torch.load(weights_only=True)`` reads back."""
+    if isinstance(value, np.generic):  # first: np.float64 is a float
+        return value.item()
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"$array": torch.from_numpy(value.copy())}
     if isinstance(value, tuple):
@@ -174,7 +174,7 @@ def _callback_state(callback: Any) -> dict[str, Any]:
     learnt = {k: v for k, v in vars(callback).items() if k.endswith("_") and not k.startswith("_")}
     state = _plain_items(learnt)
     for key, value in learnt.items():
-        if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
+        if not isinstance(value, type) and hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
             state[key] = {"$state_dict": _plain_items(value.state_dict())}
     return state
 

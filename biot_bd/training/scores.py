@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -117,15 +118,10 @@ class EpochScores(Callback):
 
 
 class EarlyStopping(SkorchEarlyStopping):
-    """skorch's early stopping, which says that it wants to stop instead of raising ``KeyboardInterrupt``.
+    """skorch's early stopping without its ``KeyboardInterrupt``: the classifier looks at ``misses_`` itself.
 
     So later callbacks (logging, restart points) still see the last epoch, and a real Ctrl-C stays one.
     """
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Forget earlier epochs."""
-        super().on_train_begin(net, **kwargs)
-        self.stop_ = False
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Compare the epoch with the best one.
@@ -142,7 +138,5 @@ class EarlyStopping(SkorchEarlyStopping):
                 f"early stopping watches {self.monitor!r}, which is {found} after epoch {len(net.history)}; "
                 f"there are: {', '.join(known)}. Choose another monitor, or patience=None"
             )
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             super().on_epoch_end(net, **kwargs)
-        except KeyboardInterrupt:
-            self.stop_ = True

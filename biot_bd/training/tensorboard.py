@@ -27,6 +27,7 @@ from biot_bd.models.attention import attention_layers, record_attention
 from biot_bd.models.maps import channel_attention, early_middle_late
 from biot_bd.plots import attention_figure, confusion_figure
 from biot_bd.training.scores import EarlyStopping, EpochScores
+from biot_bd.windows.torch_dataset import WindowsDataset
 
 __all__ = ["TensorBoardLogger", "log_test_metrics"]
 
@@ -197,7 +198,7 @@ def _taken_epoch(net: Any) -> int:
 
 def _windows_to_draw(dataset: Any, n: int) -> torch.Tensor | None:
     """Read a few windows, of the last class first, evenly spaced in time."""
-    if not isinstance(dataset, Subset) or not hasattr(dataset.dataset, "y"):
+    if not isinstance(dataset, Subset) or not isinstance(dataset.dataset, WindowsDataset):
         return None
     rows = np.asarray(dataset.indices)
     labels = np.asarray(dataset.dataset.y)[rows]

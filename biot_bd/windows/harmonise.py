@@ -190,7 +190,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return x, source.range_uv(index)
 
     path = stem.with_name(stem.name + ".npy")
-    dtype, reason, steps, present = write_signals(path, settings.montage.n_chans, n_samples, channel, settings.dtype)
+    dtype, reason, steps, present = write_signals(path, settings.montage.ch_names, n_samples, channel, settings.dtype)
     if not any(present):
         path.unlink()
         raise ValueError("none of the montage's channels holds a signal")
@@ -293,6 +293,8 @@ def _serialise(preprocessor: Any) -> Any:
         raise TypeError(
             f"preprocessors must be braindecode Preprocessor objects (MontageMapper(...).as_preprocessor() gives one); got {preprocessor!r}"
         )
+    if callable(getattr(preprocessor, "fn", None)):
+        _plain(preprocessor.fn)  # raises where the function has no name
     return _plain(serialize())
 
 

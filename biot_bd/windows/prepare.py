@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
@@ -207,7 +208,7 @@ class _Preparation:
             if recording in seen:
                 raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
             seen.add(recording)
-            job = Job(recording, person, item.raw, bool(item.description.get("zero_is_missing", False)), "")
+            job = Job(recording, person, item.raw, _is_true(item.description.get("zero_is_missing")), "")
             try:
                 identity = raw_identity(job.raw)
             except OSError as error:
@@ -368,6 +369,11 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return _Failure(job.recording, job.person, "unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
         return _Failure(job.recording, job.person, "failed", f"{type(error).__name__}: {error}")
+
+
+def _is_true(value: Any) -> bool:
+    # A description made from a table may hold NaN, which is true to bool().
+    return isinstance(value, (bool, np.bool_)) and bool(value)
 
 
 def _recordings(dataset: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from filelock import FileLock
 from biot_bd.runs import write_json
 from biot_bd.windows.labels import make_label_rule, rule_name
 from biot_bd.windows.sources import TABLE_JSON, StoreTable
-from biot_bd.windows.tables import TABLE, TABLES, TableSettings, build_table, warn_of, write_table
+from biot_bd.windows.tables import TABLES, TableSettings, build_table, warn_of, write_table
 
 __all__ = ["relabel_table"]
 
@@ -47,8 +47,10 @@ def relabel_table(table: StoreTable, rule: Any, window_s: float | None, stride_s
     settings = TableSettings(rule, times[0], times[1], table.sfreq, table.resample, table.settings["on_bad"])
     fingerprint = settings.fingerprint(table.recordings)
     folder = table.store / TABLES / fingerprint
+    if (folder / TABLE_JSON).is_file():
+        return folder
     with FileLock(table.store / ".lock"):
-        if (folder / TABLE_JSON).is_file() and (folder / TABLE).is_file():
+        if (folder / TABLE_JSON).is_file():  # written last; another process may just have done it
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         short = [r.recording for r in table.recordings if r.duration_s < settings.window_s]

@@ -161,12 +161,7 @@ class Source:
         percentiles = self.percentiles[rows]
         for places in np.split(order, cuts) if len(rows) else ():
             store, recording, steps = self._files[files[places[0]]]
-            signals = open_signals(
-                store / recording.file,
-                recording.fingerprint,
-                recording.dtype,
-                (len(recording.present), recording.n_samples),
-            )
+            signals = open_signals(store, recording)
             known = percentiles[places]
             scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
             chosen = rows[places]

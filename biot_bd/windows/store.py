@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,12 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, read_json, write_json
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # there is none on Windows
+    resource = None
 
 __all__ = [
     "MANIFEST",
@@ -134,7 +140,7 @@ class _StepTooCoarseError(Exception):
 
 def write_signals(
     path: Path,
-    n_chans: int,
+    ch_names: Sequence[str],
     n_samples: int,
     channel: Callable[[int], tuple[NDArray[np.float32], float | None] | None],
     dtype: str,
@@ -145,8 +151,10 @@ def write_signals(
     ----------
     path : Path
         The ``.npy`` file.
-    n_chans, n_samples : int
-        Its shape.
+    ch_names : sequence of str
+        The channels.
+    n_samples : int
+        Length.
     channel : callable
         ``channel(i)`` returns the signal in uV, float32 ``(n_samples,)``, and the largest absolute value that its source
         allows (None where unknown), or None for an absent channel.
@@ -166,19 +174,20 @@ def write_signals(
     """
     if dtype == "int16":
         try:
-            steps, present = _write(path, n_chans, n_samples, channel, np.dtype(np.int16))
+            steps, present = _write(path, ch_names, n_samples, channel, np.dtype(np.int16))
             return "int16", None, steps, present
         except _StepTooCoarseError as reason:
             why = str(reason)
     else:
         why = ""
-    steps, present = _write(path, n_chans, n_samples, channel, np.dtype(np.float32))
+    steps, present = _write(path, ch_names, n_samples, channel, np.dtype(np.float32))
     return "float32", why or None, steps, present
 
 
 def _write(
-    path: Path, n_chans: int, n_samples: int, channel: Callable[[int], Any], dtype: np.dtype[Any]
+    path: Path, ch_names: Sequence[str], n_samples: int, channel: Callable[[int], Any], dtype: np.dtype[Any]
 ) -> tuple[list[float], list[bool]]:
+    n_chans = len(ch_names)
     steps, present = [1.0] * n_chans, [False] * n_chans
     with atomic_path(path) as temporary:
         out = open_memmap(temporary, mode="w+", dtype=dtype, shape=(n_chans, n_samples))
@@ -191,7 +200,7 @@ def _write(
             if dtype == np.float32:
                 out[i] = x
                 continue
-            steps[i] = _step(x, range_uv, i)
+            steps[i] = _step(x, range_uv, ch_names[i])
             np.multiply(x, np.float32(1 / steps[i]), out=x)
             np.rint(x, out=x)
             out[i] = x
@@ -200,7 +209,7 @@ def _write(
     return steps, present
 
 
-def _step(x: NDArray[np.float32], range_uv: float | None, index: int) -> float:
+def _step(x: NDArray[np.float32], range_uv: float | None, name: str) -> float:
     """Return the step of a channel in uV: from the source's range, or from the samples where they exceed it."""
     peak = float(max(x.max(), -x.min()))
     top = max(peak, range_uv or 0.0)
@@ -208,24 +217,22 @@ def _step(x: NDArray[np.float32], range_uv: float | None, index: int) -> float:
     step = float(np.float32(top / INT16_MAX * (1 + 1e-6))) if top > 0 else float(np.float32(1 / INT16_MAX))
     if step > COARSEST_STEP_UV:
         raise _StepTooCoarseError(
-            f"an int16 step of channel {index} would be {step:.3g} uV (its range is +-{top:.6g} uV); at most {COARSEST_STEP_UV} uV is allowed"
+            f"an int16 step of channel {name} would be {step:.3g} uV (its range is +-{top:.6g} uV); at most {COARSEST_STEP_UV} uV is allowed"
         )
     return step
 
 
-def open_signals(path: Path, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
-    """Return the memory map of a signal file; the last used stay open.
+def open_signals(folder: Path, recording: Recording, keep: bool = True) -> NDArray[Any]:
+    """Return the memory map of a recording's signal, ``(n_chans, n_samples)``.
 
     Parameters
     ----------
-    path : Path
-        The file.
-    fingerprint : str
-        The recording's fingerprint, so that a store that was written anew is opened anew.
-    dtype : str
-        What the file should hold.
-    shape : tuple of int
-        Its shape, ``(n_chans, n_samples)``.
+    folder : Path
+        The store.
+    recording : Recording
+        What is read; a recording that was prepared anew is opened anew.
+    keep : bool
+        Keep the map open for the next call (the last used of them); pages of an open map count as memory.
 
     Raises
     ------
@@ -234,11 +241,16 @@ def open_signals(path: Path, fingerprint: str, dtype: str, shape: tuple[int, int
     FileNotFoundError
         There is none.
     """
-    return _open(os.fspath(path), fingerprint, dtype, shape)
+    shape = (len(recording.present), recording.n_samples)
+    how = _open if keep else _open.__wrapped__
+    found: NDArray[Any] = how(os.fspath(folder / recording.file), recording.fingerprint, recording.dtype, shape)
+    return found
 
 
 def _open_files() -> int:
     """Return how many maps may stay open: each holds a file handle, of which a process has often 1024."""
+    if resource is None:
+        return 256
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 4096 if soft == resource.RLIM_INFINITY else min(max(soft - SPARE_HANDLES, 64), 4096)
 
@@ -282,7 +294,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a manifest of prepared windows")
     if manifest.get("version") != STORE_VERSION:
         raise ValueError(
-            f"{path}: version {manifest.get('version')!r}, this biot_bd reads version {STORE_VERSION}; prepare the recordings again"
+            f"{path}: version {manifest.get('version')!r}, this biot_bd reads version {STORE_VERSION}; delete that folder and prepare the recordings again"
         )
     return manifest
 

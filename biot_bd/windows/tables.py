@@ -208,12 +208,7 @@ def _percentiles(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the percentiles ``(n_windows, n_chans)``, and which channels the scaler accepts."""
     scaler = PercentileScaler(CACHED_PERCENTILE, on_bad="drop")
-    signals = open_signals(
-        folder / recording.file,
-        recording.fingerprint,
-        recording.dtype,
-        (len(recording.present), recording.n_samples),
-    )
+    signals = open_signals(folder, recording, keep=False)
     steps = np.array(recording.steps_uv, np.float32)
     start, length = frame["start_sample"].to_numpy(), frame["n_samples"].to_numpy()
     percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -235,7 +236,7 @@ class Windows:
         return make_fingerprint(
             {
                 "tables": [table.fingerprint for table in self._source.tables],
-                "rows": None if len(self._rows) == len(self._source) and self._is_all() else self._rows,
+                "rows": None if self._is_all() else hashlib.sha256(self._rows.astype("<i8").tobytes()).hexdigest(),
                 "steps": _described(self._steps),
             }
         )
@@ -392,7 +393,12 @@ def _uses_cache(step: WindowTransformer) -> bool:
 
 
 def _described(steps: Sequence[WindowTransformer]) -> list[str]:
-    return [repr(step) for step in steps]
+    """Return texts that are equal where the steps are; a step's own repr leaves out what is long."""
+    return [
+        f"{type(step).__module__}.{type(step).__qualname__}"
+        + repr(sorted((key, repr(value)) for key, value in step.get_params().items()))
+        for step in steps
+    ]
 
 
 def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

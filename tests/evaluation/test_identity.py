@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from biot_bd.evaluation import identity
 from biot_bd.evaluation.identity import describe, describe_pipeline, differences
 
 
@@ -66,12 +67,16 @@ def test_different_values_differ(a, b):
 
 def test_the_same_in_another_process():
     code = (
-        "import json, numpy as np\n"
+        "import importlib.util, json, sys, numpy as np\n"
         "from functools import partial\n"
         "from sklearn.preprocessing import FunctionTransformer\n"
-        "from biot_bd.evaluation.identity import describe_pipeline\n"
-        "print(json.dumps(describe_pipeline(FunctionTransformer(partial(np.sum, axis=1), kw_args={'b': 1, 'a': {2, 1}}))))\n"
+        "spec = importlib.util.spec_from_file_location('identity', sys.argv[1])\n"  # without the package's imports
+        "identity = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(identity)\n"
+        "print(json.dumps(identity.describe_pipeline(FunctionTransformer(partial(np.sum, axis=1), kw_args={'b': 1, 'a': {2, 1}}))))\n"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        [sys.executable, "-c", code, identity.__file__], capture_output=True, text=True, check=True
+    ).stdout
     here = describe_pipeline(FunctionTransformer(partial(np.sum, axis=1), kw_args={"b": 1, "a": {2, 1}}))
     assert json.loads(found.splitlines()[-1]) == here

@@ -17,14 +17,6 @@ from biot_bd import BIOT
 SMALL = {"n_outputs": 2, "n_chans": 5, "n_times": 600, "embed_dim": 32, "num_heads": 4, "num_layers": 2}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def build(cls, seed=0, **changes):
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -47,9 +39,17 @@ CONFIGS = [
 ]
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("batch", [1, 7])
-def test_equals_braindecode_to_the_last_bit(config, batch):
+@pytest.mark.parametrize("batch", [1, 5])
+def test_equals_braindecode_to_the_last_bit(config, batch, threads):
     ours, theirs = build(BIOT, seed=0, **config), build(BraindecodeBIOT, seed=1, **config)
     theirs.load_state_dict(ours.state_dict())
     x = windows(batch, ours.n_chans, ours.n_times)
@@ -110,11 +110,17 @@ def test_official_lightning_file_gives_embedding_and_logit(shared):
     model.final_layer.classification_head.load_state_dict({"weight": weight, "bias": bias})
     x = torch.from_numpy(golden["x"])
     with torch.no_grad():
-        np.testing.assert_allclose(model(x, return_features=True)["features"], golden["embedding"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            model(x, return_features=True)["features"], golden["embedding"], rtol=1e-4, atol=1e-5
+        )
         np.testing.assert_allclose(model(x), golden["logit"], rtol=1e-4, atol=1e-5)
 
 
 # Absent channels
+
+
+def assert_equal_to_rounding(found, expected):
+    assert (found - expected).abs().max() < 1e-6 * max(1.0, float(expected.abs().max()))
 
 
 def without(model, x, present):
@@ -138,7 +144,7 @@ def test_masking_equals_dropping_in_mixed_batches(masks):
         by_mark = model(marked, return_features=True)["features"]
         by_mask = model(x, present=present, return_features=True)["features"]
     expected = torch.stack([without(model, x[i], present[i].numpy()) for i in range(len(x))])
-    torch.testing.assert_close(by_mark, expected, rtol=0, atol=2e-6)
+    assert_equal_to_rounding(by_mark, expected)
     assert torch.equal(by_mark, by_mask)
 
 
@@ -159,7 +165,7 @@ def test_mark_and_mask_add_up():
     expected = without(model, x[0], np.array([1, 0, 1, 0, 1], bool))
     with torch.no_grad():
         found = model(both, present=present, return_features=True)["features"][0]
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    assert_equal_to_rounding(found, expected)
 
 
 def test_all_present_mask_changes_nothing():
@@ -224,7 +230,7 @@ def test_channel_ids_choose_rows_of_the_token_table():
     x = windows(2)
     with torch.no_grad():  # the order of channels does not matter, the ids do
         expected = big(x, present=torch.tensor([[True, False, True, False, True]] * 2))
-        torch.testing.assert_close(small(x[:, ids]), expected, rtol=0, atol=2e-6)
+        assert_equal_to_rounding(small(x[:, ids]), expected)
         assert (small(x[:, [0, 2, 4]]) - expected).abs().max() > 1e-4
 
 
@@ -342,8 +348,8 @@ def test_exported_graph_masks_as_well():
     partial = x.clone()
     partial[0, 0, 7] = torch.nan
     with torch.no_grad():
-        torch.testing.assert_close(program(x), model(x), rtol=0, atol=2e-6)
-        torch.testing.assert_close(program(marked), model(marked), rtol=0, atol=2e-6)
+        assert_equal_to_rounding(program(x), model(x))
+        assert_equal_to_rounding(program(marked), model(marked))
         assert program(partial)[0].isnan().all()  # never a score out of bad input
         assert program(partial)[1].isfinite().all()
 

@@ -1,0 +1,138 @@
+"""Looking at a data set, and giving braindecode's other data sets what this package needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import pandas as pd
+from braindecode.datasets import BaseConcatDataset, RawDataset
+
+from biot_bd.datasets.recordings import OUTCOME_COLUMNS, SEIZURE, make_dataset, seizures_of
+
+__all__ = ["adapt_dataset", "describe_dataset"]
+
+
+def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
+    """Say how much there is of each person.
+
+    Parameters
+    ----------
+    dataset : BaseConcatDataset
+        As a loader returns it; no samples are read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``person``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a person, sorted.
+        Seizures that overlap in time count once in ``seizure_s``.
+    """
+    rows = []
+    for part in dataset.datasets:
+        found = seizures_of(part.raw)
+        rows.append(
+            {
+                "person": part.description["subject"],
+                "recordings": 1,
+                "hours": part.raw.n_times / part.raw.info["sfreq"] / 3600,
+                "seizures": len(found),
+                "seizure_s": _union_s(found),
+            }
+        )
+    return pd.DataFrame(rows).groupby("person", sort=True).sum().reset_index()
+
+
+def _union_s(intervals: Iterable[tuple[float, float]]) -> float:
+    total, end = 0.0, -math.inf
+    for onset, offset in sorted(intervals):
+        total += max(0.0, offset - max(onset, end))
+        end = max(end, offset)
+    return total
+
+
+def adapt_dataset(
+    dataset: BaseConcatDataset,
+    *,
+    subject: str | Callable[[pd.Series], str],
+    seizure: str | Collection[str] | Callable[[str], bool],
+    recording: str | Callable[[pd.Series], str] | None = None,
+    namespace: str | None = None,
+    generated: bool = False,
+) -> BaseConcatDataset:
+    """Give another braindecode data set what this package needs: persons, recording names, seizure annotations.
+
+    Parameters
+    ----------
+    dataset : BaseConcatDataset of RawDataset
+        Not changed.
+    subject : str or callable
+        Column of the description that holds the person, or a function of the description.
+    seizure : str, collection of str, or callable
+        The annotation descriptions that mean a seizure, or a function that says so.  They are renamed to begin with
+        ``sz``; other annotations that begin so lose it.
+    recording : str or callable, optional
+        Column, or function of the description, for the unique name; numbered by person when omitted.
+    namespace : str, optional
+        Put before the person, as in ``"tuh/0001"``; needed where the persons have none.
+    generated : bool, default=False
+        Whether the signals were made by a program.
+
+    Returns
+    -------
+    BaseConcatDataset
+        New recordings, lazy where the old ones are.
+
+    Raises
+    ------
+    TypeError
+        A part is not a recording (``RawDataset``).
+    ValueError
+        A person or a name is missing or not unique.
+    """
+    is_seizure = _seizure_rule(seizure)
+    parts, counts = [], dict[str, int]()
+    for index, old in enumerate(dataset.datasets):
+        if not isinstance(old, RawDataset):
+            raise TypeError(
+                f"part {index} is a {type(old).__name__}; adapt_dataset takes recordings (RawDataset), before windows are cut"
+            )
+        description = pd.Series(dtype=object) if old.description is None else old.description.copy()
+        person = _field(description, subject, "subject", index)
+        person = f"{namespace}/{person}" if namespace else person
+        if "/" not in person:
+            raise ValueError(f"part {index}: the person {person!r} has no name space; give namespace=, e.g. 'tuh'")
+        counts[person] = counts.get(person, 0) + 1
+        numbered = f"{person.replace('/', '_')}_{counts[person]:03d}"
+        name = numbered if recording is None else _field(description, recording, "recording", index)
+        fields = {"session": "", "run": "", **description.to_dict(), "subject": person, "recording": name}
+        raw = old.raw.copy()
+        raw.annotations.description = [_renamed(str(text), is_seizure) for text in raw.annotations.description]
+        parts.append(RawDataset(raw, fields))
+    rows = [(part.description["recording"], "loaded", "") for part in parts]
+    return make_dataset(parts, pd.DataFrame(rows, columns=OUTCOME_COLUMNS), generated=generated)
+
+
+def _seizure_rule(seizure: str | Collection[str] | Callable[[str], bool]) -> Callable[[str], bool]:
+    if callable(seizure):
+        return seizure
+    names = {seizure} if isinstance(seizure, str) else set(seizure)
+    return names.__contains__
+
+
+def _renamed(text: str, is_seizure: Callable[[str], bool]) -> str:
+    if is_seizure(text):
+        return text if text.startswith(SEIZURE) else SEIZURE
+    return f"other: {text}" if text.startswith(SEIZURE) else text
+
+
+def _field(description: pd.Series, how: str | Callable[[pd.Series], str], what: str, index: int) -> str:
+    if callable(how):
+        value: Any = how(description)
+    elif how in description:
+        value = description[how]
+    else:
+        raise ValueError(f"part {index}: {what}={how!r} is not in the description, which has {list(description.index)}")
+    if value is None or pd.isna(value) or str(value) == "":
+        raise ValueError(f"part {index}: {what} is {value!r}; expected a text")
+    return str(value)

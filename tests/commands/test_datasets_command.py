@@ -1,0 +1,119 @@
+"""``biot-bd datasets``, called in this process."""
+
+import hashlib
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pandas as pd
+import pytest
+
+from biot_bd.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two CSV recordings of the tutorial plugin; one has a seizure, a third is missing."""
+    for name in ("a", "b"):
+        pd.DataFrame({"Fp1-F7": [1.0, 30.0, -20.0] * 1200, "F7-T7": [5.0, -3.0] * 1800}).to_csv(
+            tmp_path / f"{name}.csv", index=False
+        )
+    (tmp_path / "recordings.csv").write_text(
+        "recording,person,session,run,sfreq\na,1,1,1,100\nb,2,1,1,100\nc,2,1,2,100\n"
+    )
+    (tmp_path / "events.csv").write_text("recording,onset_s,duration_s\na,3,12.5\n")
+    return tmp_path
+
+
+def test_list_names_data_sets_and_their_plugins(capsys):
+    assert main(["datasets", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"chb-mit", "chb-mit-bids", "siena", "edf-folder", "demo", "csv-folder"} <= set(rows)
+    assert rows["csv-folder"]["plugin"] == "tutorial"
+    assert rows["demo"] == {"name": "demo", "plugin": "biot_bd", "loader": "biot_bd.datasets.demo:load_demo"}
+    assert main(["datasets", "list"]) == 0
+    assert "chb-mit-bids" in capsys.readouterr().out
+
+
+def test_describe_counts_persons_and_names_what_was_left_out(folder, capsys):
+    assert main(["datasets", "describe", "csv-folder", str(folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["persons"] == [
+        {"person": "csv-folder/1", "recordings": 1, "hours": 0.01, "seizures": 1, "seizure_s": 12.5},
+        {"person": "csv-folder/2", "recordings": 1, "hours": 0.01, "seizures": 0, "seizure_s": 0.0},
+    ]
+    assert facts["outcomes"] == {"loaded": 2, "missing-file": 1}
+    assert [row["recording"] for row in facts["left_out"]] == ["c"]
+    assert facts["generated"] is False
+
+
+def test_describe_prints_tables(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["datasets", "describe", "csv-folder", str(folder), "--option", "namespace=ward"]) == 0
+    text = capsys.readouterr().out
+    assert "ward/1" in text
+    assert "Recordings: 2 loaded, 1 missing-file" in text
+    assert "GENERATED" not in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["csv-folder", "{}/nowhere"], "recordings.csv is missing"),
+        (["csv-foldr", "{}"], "did you mean 'csv-folder'?"),
+        (["csv-folder", "{}", "--option", "color=red"], "has no option color; it has: namespace"),
+    ],
+)
+def test_describe_fails_in_one_line(folder, capsys, args, message):
+    assert main(["datasets", "describe", *(arg.format(folder) for arg in args)]) == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("biot-bd datasets: ")
+    assert message in stderr
+    assert stderr.count("\n") == 1
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A place with one small case of CHB-MIT and another file of another case."""
+    root = tmp_path / "published"
+    for name in ("chb01/chb01-summary.txt", "chb02/chb02-summary.txt"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(f"content of {name}\n")
+    sums = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(root)}\n" for path in root.glob("*/*.txt")
+    ]
+    (root / "SHA256SUMS.txt").write_text("".join(sums))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root))) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}/"
+        httpd.shutdown()
+
+
+def test_fetch_downloads_the_cases_asked_for_and_then_nothing(server, tmp_path, capsys):
+    dest = tmp_path / "chb-mit"
+    args = ["datasets", "fetch", "chb-mit", str(dest), "--subjects", "1", "--base-url", server, "--json"]
+    assert main(args) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (dest / "chb01" / "chb01-summary.txt").read_text() == "content of chb01/chb01-summary.txt\n"
+    assert not (dest / "chb02").exists()
+    assert first["files"] == {"downloaded": 1}
+    assert main(args) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == {"present": 1}
+    assert main([*args[:4], "--subjects", "1,chb02", "--base-url", server]) == 0
+    assert "1 downloaded" in capsys.readouterr().out
+    assert (dest / "chb02").is_dir()
+
+
+def test_fetch_refuses_what_it_does_not_know(tmp_path, capsys):
+    assert main(["datasets", "fetch", "siena", str(tmp_path)]) == 2
+    assert "only 'chb-mit' can" in capsys.readouterr().err
+    assert main(["datasets", "fetch", "chb-mit", str(tmp_path), "--subjects", ","]) == 2
+    assert "no case is named" in capsys.readouterr().err
+    assert main(["datasets", "fetch", "chb-mit", str(tmp_path), "--subjects", "seven"]) == 1
+    assert "expected a case" in capsys.readouterr().err

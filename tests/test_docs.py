@@ -1,0 +1,124 @@
+"""The documentation: every hook is described with code that runs, the tutorial shows the plugin's own code, links lead somewhere."""
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import biot_bd.testing
+from biot_bd import hookspecs, registry
+
+ROOT = Path(__file__).resolve().parents[1]
+HOOKS = ROOT / "docs" / "hooks.md"
+TUTORIAL = ROOT / "docs" / "tutorial-plugin.md"
+PLUGIN = ROOT / "plugins" / "biot-bd-tutorial"
+FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)[^)]*\)")
+
+
+def sections(path):
+    """Return the text of each second-level section by its title."""
+    parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_hook_has_a_section_and_every_section_a_hook():
+    assert list(sections(HOOKS)) == [name for name in vars(hookspecs) if name.startswith("register_")]
+
+
+@pytest.mark.parametrize("kind", registry.registries)
+def test_a_section_has_signature_check_and_one_example(kind):
+    text = sections(HOOKS)[f"register_{kind}"]
+    signature = inspect.signature(getattr(hookspecs, f"register_{kind}"))
+    assert f"`register_{kind}({', '.join(signature.parameters)})`" in text
+    assert f"Check: `{biot_bd.testing.CHECKS[kind]}(" in text
+    assert [fence[0] for fence in FENCE.findall(text)] == ["python"]
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """Import the example of a section as a module of its own, register it, and take it away again."""
+    added = []
+
+    def example(kind):
+        ((_, _, code),) = FENCE.findall(sections(HOOKS)[f"register_{kind}"])
+        name = f"example_of_{kind}"
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        registry.add_plugin(importlib.import_module(name), name)
+        added.append(name)
+        (registered,) = registry.list_plugins()[-1]["registers"][kind]
+        return registry.registries[kind][registered]
+
+    yield example
+    for name in added:
+        registry._manager.unregister(name=name)
+        del registry._plugins[name], sys.modules[name]
+        for known in registry.registries.values():
+            known._remove_all_of(name)
+
+
+def arguments(kind, thing, tmp_path):
+    if kind == "datasets":
+        np.save(tmp_path / "p1_1.npy", np.random.default_rng(0).standard_normal((2, 256 * 20)) * 30e-6)
+        return (thing(tmp_path),)
+    if kind == "exporters":
+        return thing, "a pipeline", tmp_path / "out" / "card.json"
+    return (thing,)
+
+
+@pytest.mark.parametrize("kind", registry.registries)
+def test_the_example_of_a_hook_runs_and_passes_its_check(kind, example, tmp_path):
+    check = getattr(biot_bd.testing, biot_bd.testing.CHECKS[kind])
+    check(*arguments(kind, example(kind), tmp_path))
+
+
+def test_the_tutorial_shows_the_plugins_own_code():
+    blocks = FENCE.findall(TUTORIAL.read_text(encoding="utf-8"))
+    shown = {}
+    for language, title, code in blocks:
+        if language == "console":
+            continue
+        assert title, f"this block names no file:\n{code}"
+        assert code.rstrip("\n") in (PLUGIN / title).read_text(encoding="utf-8"), f"not in {title}:\n{code}"
+        shown.setdefault(title, []).append(code)
+    assert {Path(title).name for title in shown} == {
+        "pyproject.toml",
+        "__init__.py",
+        "csv_folder.py",
+        "focal_tversky.py",
+        "channel_occlusion.py",
+        "test_tutorial.py",
+    }
+
+
+def test_the_tutorial_lists_the_plugins_files():
+    text = TUTORIAL.read_text(encoding="utf-8")
+    files = [p for p in PLUGIN.rglob("*") if p.is_file() and "__pycache__" not in p.parts and "." not in p.parts[0][:1]]
+    for path in files:
+        if path.suffix in {".py", ".md", ".toml"} and ".pytest_cache" not in path.parts:
+            assert path.relative_to(PLUGIN).as_posix() in text
+
+
+def test_commands_in_the_tutorial_and_the_readme_exist():
+    from biot_bd.cli import find_commands
+
+    text = TUTORIAL.read_text(encoding="utf-8") + (PLUGIN / "README.md").read_text(encoding="utf-8")
+    used = set(re.findall(r"^\$ biot-bd (\w+)", text, flags=re.MULTILINE))
+    assert used
+    assert used <= set(find_commands())
+
+
+PAGES = sorted([*(ROOT / "docs").glob("**/*.md"), *ROOT.glob("*.md"), *(ROOT / "plugins").glob("*/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_to_files_lead_somewhere(page):
+    targets = [
+        link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link and "mailto:" not in link
+    ]
+    assert [link for link in targets if not (page.parent / link).exists()] == []

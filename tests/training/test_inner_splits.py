@@ -1,0 +1,115 @@
+"""Inner splits by person."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import Subset, TensorDataset
+
+from biot_bd.training import FixedPersons, PersonValidSplit
+from biot_bd.training.splits import check_persons_apart
+
+
+class Anything:
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+
+def split(splitter, y, groups):
+    dataset = Anything(len(y))
+    train, valid = splitter(dataset, np.asarray(y), groups)
+    assert train.dataset is dataset
+    assert valid.dataset is dataset
+    assert sorted(train.indices + valid.indices) == list(range(len(y)))
+    return np.array(train.indices), np.array(valid.indices)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=2, max_size=14),
+    seed=st.integers(0, 5),
+    fraction=st.floats(0.1, 0.9),
+)
+def test_persons_apart_and_both_classes_on_both_sides(counts, seed, fraction):
+    y = np.concatenate([[0] * a + [1] * b for a, b in counts])
+    groups = np.concatenate([[f"p{i}"] * (a + b) for i, (a, b) in enumerate(counts)])
+    train, valid = split(PersonValidSplit(fraction, seed), y, groups)
+    assert not set(groups[train]) & set(groups[valid])
+    assert set(y[train]) == set(y[valid]) == {0, 1}
+
+
+def test_takes_the_share_asked_for():
+    groups = np.repeat([f"p{i:02d}" for i in range(10)], 10)
+    y = np.tile(np.arange(10) < 3, 10).astype(int)
+    for fraction in (0.2, 0.3, 0.5):
+        train, valid = split(PersonValidSplit(fraction), y, groups)
+        assert len(valid) == 100 * fraction
+        assert y[valid].sum() == 30 * fraction
+
+
+def test_same_seed_same_persons_other_seed_other_persons():
+    groups = np.repeat([f"p{i:02d}" for i in range(12)], 4)
+    y = np.tile([0, 0, 0, 1], 12)
+    chosen = {seed: tuple(split(PersonValidSplit(0.25, seed), y, groups)[1]) for seed in range(5)}
+    assert chosen[0] == tuple(split(PersonValidSplit(0.25, 0), y, groups)[1])
+    assert len(set(chosen.values())) > 1
+
+
+def test_finds_the_only_choice_there_is():
+    # Seizures in two of 15 persons: one of them must validate.
+    y = np.zeros(150, int)
+    y[[5, 145]] = 1
+    groups = np.repeat([f"p{i:02d}" for i in range(15)], 10)
+    train, valid = split(PersonValidSplit(0.2), y, groups)
+    assert y[train].sum() == y[valid].sum() == 1
+
+
+def test_errors_say_what_to_do():
+    y = np.array([0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"fit\(X, y, groups=persons\).*biotclassifier__groups.*train_split=None"):
+        PersonValidSplit()(Anything(4), y, None)
+    with pytest.raises(ValueError, match=r"one person \(a\).*train_split=None"):
+        PersonValidSplit()(Anything(4), y, np.array(["a"] * 4))
+    with pytest.raises(ValueError, match=r"no split by person.*a: 1 of class 0, 1 of class 1; b: 2 of class 0, 0 of class 1"):
+        PersonValidSplit()(Anything(4), np.array([0, 1, 0, 0]), np.array(["a", "a", "b", "b"]))
+    with pytest.raises(ValueError, match="expected shape"):
+        PersonValidSplit()(Anything(4), y, np.array(["a", "b"]))
+    with pytest.raises(ValueError, match="window 2 has no person"):
+        PersonValidSplit()(Anything(4), y, np.array(["a", "b", None, "b"], dtype=object))
+    with pytest.raises(ValueError, match="valid_fraction"):
+        PersonValidSplit(1.2)(Anything(4), y, np.array(["a", "a", "b", "b"]))
+
+
+def test_fixed_persons():
+    groups = np.array(["a", "b", "c", "b"], dtype=object)
+    train, valid = split(FixedPersons(["b"]), np.array([0, 1, 0, 1]), groups)
+    assert train.tolist() == [0, 2]
+    assert valid.tolist() == [1, 3]
+    with pytest.raises(ValueError, match=r"without windows: z; the windows are of a, b, c"):
+        FixedPersons(["b", "z"])(Anything(4), np.zeros(4), groups)
+    with pytest.raises(ValueError, match="none named"):
+        FixedPersons([])(Anything(4), np.zeros(4), groups)
+    with pytest.raises(ValueError, match="nobody is left"):
+        FixedPersons(["a", "b", "c"])(Anything(4), np.zeros(4), groups)
+    with pytest.raises(ValueError, match="list of persons"):
+        FixedPersons("b")(Anything(4), np.zeros(4), groups)
+    with pytest.raises(ValueError, match="groups=persons"):
+        FixedPersons(["b"])(Anything(4), np.zeros(4), None)
+    assert FixedPersons(("a",)) == FixedPersons(["a"]) != FixedPersons(["b"])
+    assert eval(repr(FixedPersons(["a"]))) == FixedPersons(["a"])
+
+
+def test_person_on_two_sides_raises():
+    dataset = Anything(4)
+    groups = np.array(["a", "b", "b", "c"])
+    with pytest.raises(ValueError, match="put b into training and validation"):
+        check_persons_apart(Subset(dataset, [0, 1]), Subset(dataset, [2, 3]), dataset, groups)
+    with pytest.raises(ValueError, match="same windows"):
+        check_persons_apart(Subset(dataset, [0, 1]), Subset(dataset, [1, 3]), dataset, None)
+    with pytest.raises(ValueError, match="validation side empty"):
+        check_persons_apart(Subset(dataset, [0, 1]), Subset(dataset, []), dataset, groups)
+    with pytest.raises(TypeError, match="validation side is TensorDataset"):
+        check_persons_apart(Subset(dataset, [0]), TensorDataset(), dataset, groups)
