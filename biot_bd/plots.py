@@ -12,6 +12,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def _figure(width: float, height: float, title: str | None) -> Figure:
     return figure
 
 
-def _style(number: int) -> dict[str, str]:
+def _style(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
 
 
@@ -94,7 +95,7 @@ def attention_figure(
     top = float(finite.max()) if finite.size else 1.0
     figure = _figure(3.4 * len(arrays) + 1.2, 3.8, title)
     axes = figure.subplots(1, len(arrays), squeeze=False)[0]
-    image = None
+    image: Any = None
     for axis, (name, values) in zip(axes, arrays.items(), strict=True):
         axis.set_facecolor("#BBBBBB")
         image = axis.imshow(values, cmap="cividis", vmin=0, vmax=top, interpolation="nearest", aspect="auto")
@@ -110,7 +111,7 @@ def _name_ticks(axis: Axes, labels: Sequence[str] | None) -> None:
     if labels is None:
         return
     step = -(-len(labels) // MOST_TICKS)
-    at = np.arange(0, len(labels), step)
+    at = range(0, len(labels), step)
     names = [labels[i] for i in at]
     axis.set_xticks(at, names, rotation=90, fontsize=6)
     axis.set_yticks(at, names, fontsize=6)

@@ -340,7 +340,8 @@ def _load_plugins() -> None:
 
 
 def _load_entry_point(point: EntryPoint, strict: bool) -> None:
-    plugin = _Plugin(point.name, point.dist and point.dist.version, point.dist and point.dist.name)
+    dist = point.dist
+    plugin = _Plugin(point.name, dist.version if dist else None, dist.name if dist else None)
     known = _plugins.get(point.name)
     if known is not None:
         # One distribution may be found twice, once for each time its folder stands on the path.

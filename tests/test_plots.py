@@ -80,7 +80,14 @@ def test_eeg_with_probabilities():
     x[1] = np.nan
     axes = drawn(
         plots.eeg_figure(
-            x, 100, ["A", "B", "C"], start_s=60, events=[(61, 63)], proba_times_s=[61, 62.5, 64], proba=[0.1, 0.8, 0.2], threshold=0.5
+            x,
+            100,
+            ["A", "B", "C"],
+            start_s=60,
+            events=[(61, 63)],
+            proba_times_s=[61, 62.5, 64],
+            proba=[0.1, 0.8, 0.2],
+            threshold=0.5,
         )
     )
     assert axes[0].get_xlim() == (60, pytest.approx(64.99))

@@ -144,7 +144,7 @@ def build_pipeline(
         "lr": lr,
         "patience": patience,
     }
-    settings = {"module": model} | {name: value for name, value in options.items() if value is not None}
+    settings: dict[str, Any] = {"module": model} | {name: value for name, value in options.items() if value is not None}
     double = sorted(set(settings) & set(params or {}))
     if double:
         raise ValueError(f"--param {double[0]}: this parameter has an option of its own; give it there")

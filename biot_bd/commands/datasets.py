@@ -88,7 +88,7 @@ def fetch(
         raise typer.BadParameter("no case is named; leave it out for all of them", param_hint="--subjects")
     files = fetch_chbmit(dest, subjects=wanted or None, base_url=base_url or BASE_URL)
     outcomes = {str(what): int(n) for what, n in files["outcome"].value_counts().items()}
-    facts = {"name": name, "folder": str(dest), "bytes": int(files["bytes"].sum()), "files": outcomes}
+    facts: dict[str, Any] = {"name": name, "folder": str(dest), "bytes": int(files["bytes"].sum()), "files": outcomes}
     if as_json:
         print_json(facts)
         return

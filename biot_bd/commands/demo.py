@@ -15,8 +15,8 @@ GENERATED = "generated data: not a clinical result"
 LOSS = "focal"
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
-PATIENCE = 5
-EPOCHS = 20
+PATIENCE = 4
+EPOCHS = 10
 FULL_EPOCHS = 30
 
 

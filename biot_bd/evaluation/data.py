@@ -80,10 +80,10 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
         Labels or persons are missing, of another length, or not what is expected.
     """
     is_windows = isinstance(X, Windows)
-    if not is_windows and not hasattr(X, "__getitem__"):
-        raise ValueError(f"cross-validation takes Windows, an array or Epochs, not {type(X).__name__}")
     if isinstance(X, (list, tuple)):
         X = np.asarray(X)
+    if not is_windows and not hasattr(X, "get_data") and getattr(getattr(X, "dtype", None), "kind", "") not in "fiu":
+        raise ValueError(f"cross-validation takes Windows, an array of numbers or Epochs, not {type(X).__name__}")
     y = X.y if y is None and is_windows else y
     groups = X.groups if groups is None and is_windows else groups
     for name, value in (("y", y), ("groups", groups)):
@@ -173,7 +173,7 @@ def _fingerprint(X: Any, y: np.ndarray, persons: np.ndarray, table: pd.DataFrame
     else:
         signals = np.ascontiguousarray(X.get_data(copy=False) if hasattr(X, "get_data") else np.asarray(X))
         digest.update(f"{signals.shape} {signals.dtype}".encode())
-        digest.update(signals.tobytes() if signals.dtype == object else memoryview(signals).cast("B"))
+        digest.update(signals.reshape(-1).view(np.uint8).data)
     digest.update(y.tobytes())
     digest.update("\n".join(persons).encode())
     return digest.hexdigest()[:16]

@@ -173,12 +173,12 @@ def as_metric(metric: str | Metric | Callable[..., float]) -> Metric:
     TypeError
         Not a name, a metric or a function.
     """
-    name = metric if isinstance(metric, str) else None
-    found = registry.metrics[metric] if isinstance(metric, str) else metric
+    found: Any = registry.metrics[metric] if isinstance(metric, str) else metric
     if isinstance(found, Metric):
         return found
     if callable(found):
-        return Metric(name or getattr(found, "__name__", type(found).__name__), found)
+        name = metric if isinstance(metric, str) else str(getattr(found, "__name__", type(found).__name__))
+        return Metric(name, found)
     raise TypeError(f"a metric is a name, a Metric or a function of (y_true, proba), not {type(found).__name__}")
 
 

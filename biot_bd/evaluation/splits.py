@@ -326,10 +326,12 @@ def _fixed_folds(name: str, persons: np.ndarray, recordings: np.ndarray | None, 
     if recordings is not None:
         of_01 = np.unique(recordings[persons == "chb-mit/01"].astype(str))
         dropped = tuple(recording for recording in of_01 if _CHB21.match(recording))
-    note = (
-        f"split {name!r} counts chb21 as a case of its own; it is the same child as chb01, who trains, so its "
-        f"{len(dropped)} recording(s) are used on no side and the scores are not those of the published split"
+    taken = (
+        f"so its {len(dropped)} recordings are used on no side and the scores are not those of the published split"
+        if dropped
+        else "and no recording of chb21 is among these, so the scores are not those of the published split"
     )
+    note = f"split {name!r} counts chb21 as a case of its own; it is the same child as chb01, who trains, {taken}"
     unused = sorted(present - wanted)
     notes = (note,) + ((f"persons that {name!r} does not use: {', '.join(unused)}",) if unused else ())
     return [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from linear_attention_transformer import linear_attention_transformer as lat
 from torch import Tensor, nn
 
 __all__ = ["BIOTEncoder", "TokenLayout"]
@@ -46,6 +47,27 @@ class TokenLayout:
         return self.n_chans * self.n_frames
 
 
+def linear_attn(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = None) -> Tensor:
+    """Linear attention of the library, with a mask that ``torch.compile`` can follow.
+
+    The library writes its mask into ``k`` and ``v`` in place, which compilers refuse.
+
+    Parameters
+    ----------
+    q, k, v : Tensor, shape (n, heads, tokens, features)
+    kv_mask : Tensor of bool, shape (n, tokens), optional
+        False for tokens that get no attention.
+
+    Returns
+    -------
+    Tensor, shape (n, heads, tokens, features)
+    """
+    if kv_mask is not None:
+        absent = ~kv_mask[:, None, :, None]
+        k, v = k.masked_fill(absent, -torch.inf), v.masked_fill(absent, 0.0)
+    return lat.linear_attn(q, k, v)
+
+
 class BIOTEncoder(nn.Module):
     """The encoder of BIOT: spectrum frames of all channels to one embedding.
 
@@ -75,6 +97,9 @@ class BIOTEncoder(nn.Module):
         if table.num_embeddings != n_channel_tokens:
             table = nn.Embedding(n_channel_tokens, table.embedding_dim)
         self.channel_tokens = table
+        for layer in self.transformer.modules():
+            if isinstance(layer, lat.SelfAttention):
+                layer.global_attn_fn = linear_attn
         # Not persistent, as in braindecode: it never reaches the state dict.
         self.register_buffer("index", torch.tensor(list(channel_ids), dtype=torch.long), persistent=False)
 

@@ -11,6 +11,18 @@ from biot_bd import registry
 from biot_bd.report.figures import pr_picture, roc_picture, training_picture
 from biot_bd.report.folder import Fold, Run
 from biot_bd.report.svg import line_style
+from biot_bd.report.words import (
+    LABELS,
+    NO_NUMBER,
+    commands,
+    data_name,
+    files,
+    methods,
+    parameters_text,
+    pipeline_text,
+    software,
+    threshold_of,
+)
 
 __all__ = ["banners", "page_of"]
 

@@ -21,7 +21,8 @@ SEGMENT_S = 40.0
 GUARD_S = 4.0
 # Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.
 LARGEST_BLOCK = 256
-TILE = 900
+# OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only cost.
+LARGEST_PRODUCT = 250_000
 # What is worked on at once should fit in the processor's cache.
 SEGMENTS_AT_ONCE = 8
 SAMPLES_AT_ONCE = 400_000
@@ -299,10 +300,11 @@ def _blocked_fir(row: NDArray, up: int, down: int) -> NDArray:
     buffer[lead : lead + row.size] = row[: buffer.size - lead]
     blocks = buffer.reshape(-1, block_in)
     out = np.empty((n_blocks, block_out), row.dtype)
-    partial = np.empty((TILE, block_out), row.dtype)
+    tile = max(1, LARGEST_PRODUCT // (block_in * block_out))
+    partial = np.empty((tile, block_out), row.dtype)
     # Tiles stay in the cache while all matrices pass over them.
-    for start in range(0, n_blocks, TILE):
-        stop = min(start + TILE, n_blocks)
+    for start in range(0, n_blocks, tile):
+        stop = min(start + tile, n_blocks)
         np.matmul(blocks[start:stop], matrices[0], out=out[start:stop])
         for k in range(1, len(matrices)):
             part = np.matmul(blocks[start + k : stop + k], matrices[k], out=partial[: stop - start])

@@ -118,7 +118,7 @@ def _check_seizures(raw: Any, where: str) -> None:
 
 
 def _check_outcomes(dataset: Any, names: list[str]) -> None:
-    outcomes = getattr(dataset, "outcomes", None)
+    outcomes: Any = getattr(dataset, "outcomes", None)
     require(
         isinstance(outcomes, pd.DataFrame),
         f"dataset.outcomes is {type(outcomes).__name__}; expected a pandas.DataFrame with one row for every recording "

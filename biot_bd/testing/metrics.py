@@ -30,7 +30,10 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
         data, prefers wrong to right probabilities, depends on the order of windows, changes its input, or cannot be
         pickled.
     """
-    metric = attempt(f"{metric!r} as a metric", as_metric, metric)
+    _check(attempt(f"{metric!r} as a metric", as_metric, metric), threshold)
+
+
+def _check(metric: Metric, threshold: float) -> None:
     name = f"metric {metric.name!r}"
     rng = np.random.default_rng(0)
     y = (np.arange(60) % 3 == 0).astype(np.int64)

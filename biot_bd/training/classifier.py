@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Any
 
@@ -19,8 +18,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
-from skorch.dataset import unpack_data
-from skorch.utils import to_tensor
 from torch import nn
 from torch.utils.data import Subset
 
@@ -29,15 +26,16 @@ from biot_bd.training.inputs import InputInfo, SignalData, encode_labels
 from biot_bd.training.restart import UNSEEN, RestartPoint, array_digest, describe, seeded
 from biot_bd.training.scores import EarlyStopping, EpochScores, probabilities
 from biot_bd.training.splits import PersonValidSplit, check_persons_apart
+from biot_bd.training.steps import AUTOCAST, TrainingSteps
 from biot_bd.training.tensorboard import TensorBoardLogger
 from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
 
 __all__ = ["BIOTClassifier"]
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile")
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-class BIOTClassifier(EEGClassifier):
+
+class BIOTClassifier(TrainingSteps, EEGClassifier):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
@@ -213,22 +211,22 @@ class BIOTClassifier(EEGClassifier):
 
     def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
         """Return the parameters, as given; see scikit-learn."""
-        return {**super().get_params(deep=deep, **kwargs), "device": vars(self)["device"]}
+        return {**super().get_params(deep=deep, **kwargs), "device": self.__dict__["device"]}
 
     @property
     def device(self) -> Any:
         """The device in use: what the parameter says, with ``"auto"`` decided."""
-        return _resolve_device(vars(self)["device"])
+        return _resolve_device(self.__dict__["device"])
 
     @device.setter
     def device(self, value: Any) -> None:
-        vars(self)["device"] = value
+        self.__dict__["device"] = value
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         wanted = state["device"]
         super().__setstate__({**state, "device": _resolve_device(wanted)})
         if wanted == "auto":
-            vars(self)["device"] = wanted
+            self.__dict__["device"] = wanted
 
     # --- building -----------------------------------------------------------------------------------------
 
@@ -251,7 +249,7 @@ class BIOTClassifier(EEGClassifier):
             "sfreq": info.sfreq,
             "ch_names": info.ch_names,
         }
-        known = inspect.signature(module.__init__ if isinstance(module, type) else module).parameters
+        known = inspect.signature(module).parameters
         return {name: value for name, value in facts.items() if value is not None and name in known}
 
     def initialize_module(self) -> BIOTClassifier:
@@ -438,7 +436,7 @@ class BIOTClassifier(EEGClassifier):
         if fresh:
             # Forget the last fit before the new data are compared with it.
             for name in ("input_info_", "module_"):
-                vars(self).pop(name, None)
+                self.__dict__.pop(name, None)
         labels = self._labels(X, y, len(data), fresh)
         seed = self._seed()
         with seeded(seed):
@@ -468,9 +466,8 @@ class BIOTClassifier(EEGClassifier):
         """Keep what the data say, apart from the parameters."""
         self.input_info_ = data.info
         self.threshold_: float | None = None
-        names = np.full(len(data), "") if groups is None else np.asarray(groups, dtype=object).astype(str)
-        sides = [[] if side is None or groups is None else names[side.indices] for side in (train, valid)]
-        self.train_persons_, self.valid_persons_ = (tuple(sorted({str(p) for p in side})) for side in sides)
+        self.train_persons_ = _persons_of(train, groups)
+        self.valid_persons_ = _persons_of(valid, groups)
         labels = train.dataset.y[train.indices]  # type: ignore[attr-defined]
         self.class_counts_ = np.bincount(labels, minlength=len(self.classes_)).tolist()
         self.class_weight_ = self._class_weights(labels)
@@ -555,59 +552,6 @@ class BIOTClassifier(EEGClassifier):
             "valid": None if valid is None else array_digest(np.asarray(valid.indices)),
         }
 
-    # --- steps --------------------------------------------------------------------------------------------
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.mixed_precision is None:
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=AUTOCAST[self.mixed_precision])
-
-    def infer(self, x: Any, **fit_params: Any) -> Any:
-        """Run the module on a batch of signals, and on nothing else."""
-        with self._autocast():
-            return self.module_(to_tensor(x, device=self.device))
-
-    def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return the loss, in float32."""
-        logits = y_pred[0] if isinstance(y_pred, tuple) else y_pred
-        return self.criterion_(logits.float(), to_tensor(y_true, device=self.device))
-
-    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Compute loss and gradients of a batch."""
-        self._set_training(True)
-        x, y = unpack_data(batch)
-        y_pred = self.infer(x)
-        loss = self.get_loss(y_pred, y, X=x, training=True)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} in epoch {len(self.history)}; lower lr, set gradient_clip_norm, or look for bad windows"
-            )
-        (loss if self.scaler_ is None else self.scaler_.scale(loss)).backward()
-        return {"loss": loss, "y_pred": y_pred}
-
-    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Take one step of the optimizer."""
-        if self.scaler_ is None:
-            return super().train_step(batch)
-        self._zero_grad_optimizer()
-        step = self.train_step_single(batch)
-        self.scaler_.unscale_(self.optimizer_)
-        self.notify(
-            "on_grad_computed", named_parameters=list(self.get_all_learnable_params()), batch=batch, training=True
-        )
-        self.scaler_.step(self.optimizer_)
-        self.scaler_.update()
-        return step
-
-    def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
-        """Note the norm of all gradients, and limit it."""
-        parameters = [p for _, p in named_parameters if p.grad is not None]
-        if self.gradient_clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip_norm)
-        else:
-            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad) for p in parameters]))
-        self._gradient_norms_.append(norm.detach())
-
     # --- prediction ---------------------------------------------------------------------------------------
 
     def _get_predict_nonlinearity(self) -> Any:
@@ -654,6 +598,12 @@ class BIOTClassifier(EEGClassifier):
         if threshold is not None and proba.shape[1] == 2:
             return self.classes_[(proba[:, 1] >= threshold).astype(int)]
         return self.classes_[proba.argmax(axis=1)]
+
+
+def _persons_of(side: Subset | None, groups: Any) -> tuple[str, ...]:
+    if side is None or groups is None:
+        return ()
+    return tuple(sorted({str(person) for person in np.asarray(groups, dtype=object)[side.indices]}))
 
 
 def _resolve_device(device: Any) -> Any:

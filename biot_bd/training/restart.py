@@ -91,7 +91,7 @@ def array_digest(x: NDArray[Any]) -> str:
         x = np.array([str(value) for value in x.ravel()])
     digest = hashlib.blake2b(digest_size=12)
     digest.update(f"{x.shape} {x.dtype.str}".encode())
-    digest.update(memoryview(x).cast("B") if x.size else b"")
+    digest.update(x.data.cast("B") if x.size else b"")
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,8 @@ from biot_bd.runs import fingerprint
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, plan_montage
 from biot_bd.signals.resampling import resample_fft, resample_polyphase, resampled_length
-from biot_bd.windows.readers import CHUNK_SAMPLES, ChannelReader, open_reader, source_file
+from biot_bd.windows.inputs import Job, seizure_events
+from biot_bd.windows.readers import ChannelReader, open_reader, source_file
 from biot_bd.windows.store import (
     SIGNALS,
     STORE_VERSION,
@@ -29,7 +29,7 @@ from biot_bd.windows.store import (
     write_signals,
 )
 
-__all__ = ["Job", "SignalSettings", "make_recording", "raw_identity", "seizure_events"]
+__all__ = ["SignalSettings", "TooShortError", "make_recording"]
 
 SHORTEST_FLAT_S = 0.5
 # A zero in an EDF is half a digital step off where the digital range is not symmetric.
@@ -82,62 +82,6 @@ class SignalSettings:
     def fingerprint(self) -> str:
         """Return the fingerprint of the settings."""
         return fingerprint({"version": STORE_VERSION, **self.as_dict()})
-
-
-@dataclass
-class Job:
-    """One recording to prepare, light enough to travel to a worker process.
-
-    Parameters
-    ----------
-    recording, person : str
-        Names.
-    raw : mne.io.BaseRaw
-        The recording, in volts.
-    zero_is_missing : bool
-        An exactly-zero channel was never recorded.
-    fingerprint : str
-        Of the input and the settings.
-    """
-
-    recording: str
-    person: str
-    raw: mne.io.BaseRaw
-    zero_is_missing: bool
-    fingerprint: str
-
-    @property
-    def where(self) -> str:
-        """Name of the recording and its file, for messages."""
-        path = source_file(self.raw)
-        return f"recording {self.recording}" + (f" ({path})" if path else "")
-
-
-def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
-    """Describe the input, cheaply: name, size and time of the file, or a digest of data in memory."""
-    known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": len(raw.times)}
-    known["first_samp"] = int(raw.first_samp)
-    if raw.preload:
-        digest = hashlib.blake2b(digest_size=16)
-        for start in range(0, len(raw.times), CHUNK_SAMPLES):
-            part = raw.get_data(start=start, stop=min(start + CHUNK_SAMPLES, len(raw.times)), verbose="error")
-            digest.update(np.ascontiguousarray(part).data)
-        return known | {"data": digest.hexdigest()}
-    for name in raw.filenames:
-        if name is not None:
-            stat = Path(name).stat()
-            known.setdefault("files", []).append([Path(name).name, stat.st_size, stat.st_mtime_ns])
-    return known
-
-
-def seizure_events(raw: mne.io.BaseRaw) -> list[list[float]]:
-    """Return (onset_s, offset_s) of the annotations that start with ``sz``, seconds from the first sample."""
-    found = [
-        [float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time]
-        for a in raw.annotations
-        if str(a["description"]).startswith("sz")
-    ]
-    return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
 
 
 def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording:

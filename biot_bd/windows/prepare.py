@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from rich.console import Console
@@ -22,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from biot_bd import registry
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import MissingChannelsError, Montage
-from biot_bd.windows.harmonise import Job, SignalSettings, TooShortError, make_recording, raw_identity, seizure_events
+from biot_bd.windows.harmonise import SignalSettings, TooShortError, make_recording
+from biot_bd.windows.inputs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
 from biot_bd.windows.labels import make_label_rule, rule_name
 from biot_bd.windows.store import FORMAT, MANIFEST, STORE_VERSION, Recording, read_manifest, remove_leftovers
 from biot_bd.windows.tables import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
@@ -177,7 +176,7 @@ class _Preparation:
         self.folder, self.signals, self.table = folder, signals, table
         self.n_jobs, self.on_error = n_jobs, on_error
         self.generated = bool(getattr(dataset, "generated", False))
-        self.outcomes = _outcomes(dataset)
+        self.outcomes = read_outcomes(dataset)
         self.failures: list[_Failure] = []
         self.jobs = self._make_jobs(dataset)
         self.fingerprint = fingerprint(
@@ -202,20 +201,14 @@ class _Preparation:
 
     def _make_jobs(self, dataset: Any) -> list[Job]:
         jobs = []
-        described = [_names(i, d) for i, d in enumerate(_recordings(dataset))]
-        seen: set[str] = set()
-        for recording, person, item in described:
-            if recording in seen:
-                raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
-            seen.add(recording)
-            job = Job(recording, person, item.raw, _is_true(item.description.get("zero_is_missing")), "")
+        for job in make_jobs(dataset):
             try:
                 identity = raw_identity(job.raw)
             except OSError as error:
                 self._failed(job, "unreadable", str(error))
                 continue
             job.fingerprint = fingerprint(
-                [self.signals.fingerprint(), identity, person, job.zero_is_missing, seizure_events(job.raw)]
+                [self.signals.fingerprint(), identity, job.person, job.zero_is_missing, seizure_events(job.raw)]
             )
             jobs.append(job)
         return jobs
@@ -369,44 +362,6 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return _Failure(job.recording, job.person, "unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
         return _Failure(job.recording, job.person, "failed", f"{type(error).__name__}: {error}")
-
-
-def _is_true(value: Any) -> bool:
-    # A description made from a table may hold NaN, which is true to bool().
-    return isinstance(value, (bool, np.bool_)) and bool(value)
-
-
-def _recordings(dataset: Any) -> list[Any]:
-    found = getattr(dataset, "datasets", None)
-    if found is None:
-        raise TypeError(f"dataset must be a braindecode BaseConcatDataset of recordings; got {type(dataset).__name__}")
-    if not found:
-        raise ValueError("the data set holds no recording")
-    return list(found)
-
-
-def _names(position: int, item: Any) -> tuple[str, str, Any]:
-    description = getattr(item, "description", None)
-    if not hasattr(item, "raw") or description is None:
-        raise TypeError(
-            f"recording {position} of the data set is a {type(item).__name__}; expected a RawDataset with a description"
-        )
-    for key in ("recording", "subject"):
-        value = description.get(key)
-        if not isinstance(value, str) or not value:
-            raise ValueError(
-                f"recording {position} of the data set has description[{key!r}] = {value!r}; a text is needed "
-                "(biot_bd.adapt_dataset adds what a braindecode data set lacks)"
-            )
-    return description["recording"], description["subject"], item
-
-
-def _outcomes(dataset: Any) -> list[dict[str, Any]]:
-    outcomes = getattr(dataset, "outcomes", None)
-    if outcomes is None:
-        return []
-    frame = pd.DataFrame(outcomes)
-    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _short(value: Any) -> Any:

@@ -121,7 +121,7 @@ def test_eeg_scale_follows_the_signal() -> None:
     soft = re.search(r">(\d+) uV<", str(eeg_picture("e", "t", excerpt(signal_uv=excerpt().signal_uv / 10))))
     assert loud is not None
     assert soft is not None
-    assert int(loud[1]) == 10 * int(soft[1]) == 100
+    assert int(loud[1]) == 10 * int(soft[1]) == 200
 
 
 def test_absent_channel_is_said_and_not_drawn() -> None:

@@ -249,3 +249,15 @@ def test_arrays_without_times_or_recordings(tmp_path: Path) -> None:
     assert "run.json names no folder of prepared windows" in page.text
     assert "Label rule: not known" in page.text
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
+
+
+def test_kept_epoch_is_the_first_best_of_what_was_watched() -> None:
+    from biot_bd.report.folder import Fold
+    from biot_bd.report.page import _best_epoch
+
+    history = [{"valid_average_precision": v, "valid_loss": 1 - v} for v in (0.2, 0.7, 0.7, 0.5)]
+    fold = Fold(0, {"valid": ["a"]}, history, None)
+    assert _best_epoch(fold, "valid_average_precision") == 2
+    assert _best_epoch(fold, "valid_loss") == 2
+    assert _best_epoch(fold, None) is None
+    assert _best_epoch(Fold(0, {"valid": []}, history, None), "valid_loss") is None

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from training_data import make_data, small
 from sklearn.base import clone
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -15,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
+from training_data import make_data, small
 
 from biot_bd.registry import UnknownNameError
 from biot_bd.training import BIOTClassifier, FixedPersons
@@ -145,7 +145,14 @@ def test_groups_reach_the_split_through_a_pipeline(data, routing):
 def test_cross_val_score(data):
     x, y, groups = data
     scores = cross_val_score(
-        small(max_epochs=1), x, y, groups=groups, params={"groups": groups}, cv=GroupKFold(2), scoring="roc_auc", error_score="raise"
+        small(max_epochs=1),
+        x,
+        y,
+        groups=groups,
+        params={"groups": groups},
+        cv=GroupKFold(2),
+        scoring="roc_auc",
+        error_score="raise",
     )
     assert np.isfinite(scores).all()
 
@@ -183,7 +190,9 @@ def test_string_labels_keep_their_order(data):
     np.testing.assert_array_equal(net.predict(x), np.array(["seizure", "background"])[proba.argmax(1)])
     inferred = small(classes=None, max_epochs=1).fit(x, words, groups=groups)
     assert inferred.classes_.tolist() == ["background", "seizure"]
-    with pytest.raises(ValueError, match=r"background, seizure are not among classes=\[0, 1\]; give BIOTClassifier\(classes="):
+    with pytest.raises(
+        ValueError, match=r"background, seizure are not among classes=\[0, 1\]; give BIOTClassifier\(classes="
+    ):
         small().fit(x, words, groups=groups)
 
 
@@ -214,7 +223,7 @@ def test_no_windows_to_predict(fitted):
     [("balanced", None), ({1: 4.0}, [1.0, 4.0]), ((0.5, 2.0), [0.5, 2.0])],
 )
 def test_class_weights_reach_the_loss(data, class_weight, expected):
-    x, y, groups = data
+    x, y, _ = data
     net = small(class_weight=class_weight, max_epochs=1, train_split=None, criterion="cross-entropy").fit(x, y)
     if expected is None:
         expected = [len(y) / (2 * (y == k).sum()) for k in (0, 1)]
@@ -232,7 +241,7 @@ def test_class_weights_that_cannot_be():
 
 
 def test_prior_correction_is_told_the_training_counts(data):
-    x, y, groups = data
+    x, y, _ = data
     net = small(criterion="cross-entropy", criterion__prior_correction=True, train_split=None, max_epochs=1).fit(x, y)
     np.testing.assert_allclose(net.criterion_.log_prior.exp().numpy(), np.bincount(y) / len(y), rtol=1e-6)
 
@@ -250,7 +259,9 @@ def test_validation_is_by_person_and_all_of_it_is_scored(data):
     last = net.history[-1]
     assert math.isclose(last["valid_average_precision"], average_precision_score(y[valid], proba[:, 1]), rel_tol=1e-6)
     assert math.isclose(last["valid_roc_auc"], roc_auc_score(y[valid], proba[:, 1]), rel_tol=1e-6)
-    assert math.isclose(last["valid_balanced_accuracy"], balanced_accuracy_score(y[valid], proba.argmax(1)), rel_tol=1e-6)
+    assert math.isclose(
+        last["valid_balanced_accuracy"], balanced_accuracy_score(y[valid], proba.argmax(1)), rel_tol=1e-6
+    )
     scores = next(cb for _, cb in net.callbacks_ if isinstance(cb, EpochScores))
     np.testing.assert_array_equal(scores.valid_[0], y[valid])
     np.testing.assert_allclose(scores.valid_[1], proba, atol=1e-6)
@@ -312,7 +323,9 @@ def test_persons_that_are_missing_or_mixed_raise(data):
 def test_validation_of_one_class_raises_before_training(data):
     x, y, groups = data
     y = np.where(groups == groups[0], 0, y)
-    with pytest.raises(ValueError, match=r"validation side \(10 windows\) has no window of class 1, so valid_average_precision"):
+    with pytest.raises(
+        ValueError, match=r"validation side \(10 windows\) has no window of class 1, so valid_average_precision"
+    ):
         small(train_split=FixedPersons([groups[0]])).fit(x, y, groups=groups)
     net = small(train_split=FixedPersons([groups[0]]), patience=None, max_epochs=1).fit(x, y, groups=groups)
     assert net.history[-1, "valid_average_precision"] is None
@@ -328,7 +341,11 @@ def test_unknown_monitor_names_what_there_is(data):
 
 def test_undefined_scores_are_none():
     proba = np.array([[0.2, 0.8], [0.6, 0.4]])
-    assert epoch_scores(np.array([1, 1]), proba) == {"average_precision": None, "roc_auc": None, "balanced_accuracy": None}
+    assert epoch_scores(np.array([1, 1]), proba) == {
+        "average_precision": None,
+        "roc_auc": None,
+        "balanced_accuracy": None,
+    }
 
 
 # --- training ---------------------------------------------------------------------------------------------
@@ -337,11 +354,11 @@ def test_undefined_scores_are_none():
 def test_random_state_repeats_and_leaves_the_global_generators_alone(data):
     x, y, groups = data
     torch.manual_seed(7)
-    np.random.seed(7)
-    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    np.random.seed(7)  # noqa: NPY002
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     net = small().fit(x, y, groups=groups)
     assert torch.equal(torch.get_rng_state(), states[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], states[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
     first = net.predict_proba(x)
     torch.manual_seed(8)
     np.testing.assert_array_equal(small().fit(x, y, groups=groups).predict_proba(x), first)
@@ -360,7 +377,7 @@ def test_sets_smaller_than_a_batch_are_trained_on(data):
 
 
 def test_gradient_clipping_limits_the_step(data):
-    x, y, groups = data
+    x, y, _ = data
     kwargs = {"optimizer": torch.optim.SGD, "lr": 1.0, "max_epochs": 1, "batch_size": -1, "train_split": None}
     start = small_linear(**kwargs, gradient_clip_norm=None).set_params(lr=0.0).fit(x, y).module_.state_dict()
     end = small_linear(**kwargs, gradient_clip_norm=1e-3).fit(x, y).module_.state_dict()
@@ -425,7 +442,9 @@ def test_warm_start_goes_on(data):
 @pytest.mark.parametrize("name", ["eegnet", "shallow", "EEGNet"])
 def test_other_models_by_name(name):
     x, y, groups = make_data(n_times=400)
-    net = BIOTClassifier(module=name, max_epochs=1, batch_size=16, random_state=0, device="cpu").fit(x, y, groups=groups)
+    net = BIOTClassifier(module=name, max_epochs=1, batch_size=16, random_state=0, device="cpu").fit(
+        x, y, groups=groups
+    )
     assert net.predict_proba(x).shape == (len(x), 2)
     assert net.get_params()["module"] == name
 

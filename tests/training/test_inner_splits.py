@@ -45,7 +45,7 @@ def test_takes_the_share_asked_for():
     groups = np.repeat([f"p{i:02d}" for i in range(10)], 10)
     y = np.tile(np.arange(10) < 3, 10).astype(int)
     for fraction in (0.2, 0.3, 0.5):
-        train, valid = split(PersonValidSplit(fraction), y, groups)
+        _, valid = split(PersonValidSplit(fraction), y, groups)
         assert len(valid) == 100 * fraction
         assert y[valid].sum() == 30 * fraction
 
@@ -73,7 +73,9 @@ def test_errors_say_what_to_do():
         PersonValidSplit()(Anything(4), y, None)
     with pytest.raises(ValueError, match=r"one person \(a\).*train_split=None"):
         PersonValidSplit()(Anything(4), y, np.array(["a"] * 4))
-    with pytest.raises(ValueError, match=r"no split by person.*a: 1 of class 0, 1 of class 1; b: 2 of class 0, 0 of class 1"):
+    with pytest.raises(
+        ValueError, match=r"no split by person.*a: 1 of class 0, 1 of class 1; b: 2 of class 0, 0 of class 1"
+    ):
         PersonValidSplit()(Anything(4), np.array([0, 1, 0, 0]), np.array(["a", "a", "b", "b"]))
     with pytest.raises(ValueError, match="expected shape"):
         PersonValidSplit()(Anything(4), y, np.array(["a", "b"]))

@@ -54,7 +54,7 @@ def fitted(data):
 
 
 def test_same_probabilities_and_parameters(fitted, data, tmp_path):
-    x, _, groups = data
+    x, _, _ = data
     record = {"persons": {"train": ["a"], "test": []}, "label_rule": "overlap", "threshold": np.float64(0.3)}
     assert save_pipeline(fitted, tmp_path / "model", record=record) == tmp_path / "model"
     again = load_pipeline(tmp_path / "model")
@@ -112,7 +112,9 @@ def test_in_another_process(fitted, data, tmp_path):
         "np.save(sys.argv[3], load_pipeline(sys.argv[1]).predict_proba(np.load(sys.argv[2])))"
     )
     arguments = [str(tmp_path / "m"), str(tmp_path / "x.npy"), str(tmp_path / "p.npy")]
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), fitted.predict_proba(x), atol=1e-6)
 
 
@@ -121,7 +123,9 @@ def test_saving_again_replaces_the_model_and_nothing_else(fitted, data, tmp_path
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "notes.txt").write_text("keep")
     save_pipeline(fitted, tmp_path)
-    other = make_pipeline(PercentileScaler(), small(max_epochs=1, random_state=5)).fit(x, y, biotclassifier__groups=groups)
+    other = make_pipeline(PercentileScaler(), small(max_epochs=1, random_state=5)).fit(
+        x, y, biotclassifier__groups=groups
+    )
     save_pipeline(other, tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
     assert (tmp_path / "notes.txt").exists()
@@ -167,7 +171,7 @@ def test_classes_of_ones_own_need_a_plugin(fitted, data, tmp_path):
         save_pipeline(own, tmp_path / "a")
     with pytest.raises(SavedPipelineError, match=r"step 'mystep' \(MyStep\).*neither registered"):
         save_pipeline(Pipeline([("mystep", MyStep()), ("net", fitted[-1])]), tmp_path / "b")
-    with pytest.raises(SavedPipelineError, match="step 'f' .*cannot be written as plain data"):
+    with pytest.raises(SavedPipelineError, match=r"step 'f' .*cannot be written as plain data"):
         save_pipeline(Pipeline([("f", FunctionTransformer(np.abs)), ("net", fitted[-1])]), tmp_path / "c")
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -238,7 +242,7 @@ def test_a_config_cannot_name_any_other_class(fitted, tmp_path, path, monkeypatc
     monkeypatch.syspath_prepend(str(tmp_path))
     save_pipeline(fitted, tmp_path)
     edit(tmp_path, lambda c: c["pipeline"]["steps"][0].update({"class": {"$class": path}}))
-    with pytest.raises(SavedPipelineError, match="may not be loaded|which this installation lacks"):
+    with pytest.raises(SavedPipelineError, match=r"may not be loaded|which this installation lacks"):
         load_pipeline(tmp_path)
     assert "evil_module_next_door" not in sys.modules
 

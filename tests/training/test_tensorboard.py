@@ -39,7 +39,9 @@ def test_curves_equal_the_history(run):
             steps, values = zip(*curve(events, f"{name}/{part}"), strict=True)
             assert steps == (1, 2, 3, 4, 5)
             np.testing.assert_allclose(values, net.history[:, f"{part}_{name}"], rtol=1e-6)
-    np.testing.assert_allclose([v for _, v in curve(events, "gradient_norm")], net.history[:, "gradient_norm"], rtol=1e-6)
+    np.testing.assert_allclose(
+        [v for _, v in curve(events, "gradient_norm")], net.history[:, "gradient_norm"], rtol=1e-6
+    )
     assert {round(v, 6) for _, v in curve(events, "learning_rate")} == {0.01}
 
 
@@ -88,11 +90,12 @@ def test_final_scores_are_those_of_the_weights_taken(data, tmp_path):
 
 def test_a_fit_taken_up_again_replaces_later_epochs(data, tmp_path):
     x, y, groups = data
-    kwargs = {"max_epochs": 4, "patience": None, "module": "eegnet", "log_dir": tmp_path / "log"}
-    settings = {k: v for k, v in kwargs.items()}
+    settings = {"max_epochs": 4, "patience": None, "module": "eegnet", "log_dir": tmp_path / "log"}
 
     def make(**more):
-        return BIOTClassifier(**settings, batch_size=16, random_state=0, device="cpu", restart_dir=tmp_path / "r", **more)
+        return BIOTClassifier(
+            **settings, batch_size=16, random_state=0, device="cpu", restart_dir=tmp_path / "r", **more
+        )
 
     class Stop(Exception):
         pass
@@ -116,7 +119,9 @@ def test_a_fit_taken_up_again_replaces_later_epochs(data, tmp_path):
 
 def test_clone_and_pickle(data, tmp_path):
     x, y, groups = data
-    net = small(max_epochs=1, callbacks=[TensorBoardLogger(str(tmp_path / "a"), attention=False)]).fit(x, y, groups=groups)
+    net = small(max_epochs=1, callbacks=[TensorBoardLogger(str(tmp_path / "a"), attention=False)]).fit(
+        x, y, groups=groups
+    )
     again = pickle.loads(pickle.dumps(net))
     np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
     clone(net).set_params(callbacks=[TensorBoardLogger(str(tmp_path / "b"))]).fit(x, y, groups=groups)

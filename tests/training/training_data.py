@@ -2,7 +2,6 @@
 
 import numpy as np
 
-
 from biot_bd.training import BIOTClassifier
 
 PERSONS = [f"set/{i:02d}" for i in range(6)]
@@ -31,5 +30,3 @@ def small(**kwargs):
         "lr": 1e-2,
     }
     return BIOTClassifier(**{**settings, **kwargs})
-
-
