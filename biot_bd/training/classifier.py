@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from braindecode import EEGClassifier
 from braindecode.models.util import models_dict
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from torch import nn
 from torch.utils.data import Subset
 
 from biot_bd import registry
+from biot_bd.training.checks import check_sides, class_weights, persons_of, resolve_device
 from biot_bd.training.inputs import InputInfo, SignalData, encode_labels
-from biot_bd.training.restart import UNSEEN, RestartPoint, array_digest, describe, seeded
+from biot_bd.training.loop import AUTOCAST, TrainingLoop
+from biot_bd.training.restart import seeded
 from biot_bd.training.scores import EarlyStopping, EpochScores, probabilities
 from biot_bd.training.splits import PersonValidSplit, check_persons_apart
-from biot_bd.training.steps import AUTOCAST, TrainingSteps
 from biot_bd.training.tensorboard import TensorBoardLogger
 from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
 
@@ -35,7 +32,7 @@ __all__ = ["BIOTClassifier"]
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile")
 
 
-class BIOTClassifier(TrainingSteps, EEGClassifier):
+class BIOTClassifier(TrainingLoop):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
@@ -216,7 +213,7 @@ class BIOTClassifier(TrainingSteps, EEGClassifier):
     @property
     def device(self) -> Any:
         """The device in use: what the parameter says, with ``"auto"`` decided."""
-        return _resolve_device(self.__dict__["device"])
+        return resolve_device(self.__dict__["device"])
 
     @device.setter
     def device(self, value: Any) -> None:
@@ -224,7 +221,7 @@ class BIOTClassifier(TrainingSteps, EEGClassifier):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         wanted = state["device"]
-        super().__setstate__({**state, "device": _resolve_device(wanted)})
+        super().__setstate__({**state, "device": resolve_device(wanted)})
         if wanted == "auto":
             self.__dict__["device"] = wanted
 
@@ -375,7 +372,8 @@ class BIOTClassifier(TrainingSteps, EEGClassifier):
             return Subset(dataset, list(range(len(dataset)))), None
         train, valid = self._splitter()(dataset, dataset.y, groups)
         check_persons_apart(train, valid, dataset, groups)
-        self._check_sides(dataset, train, valid)
+        needs_both = self.patience is not None and not self.monitor.endswith("_loss")
+        check_sides(train, valid, self.classes_, self.monitor if needs_both else None)
         return train, valid
 
     def _splitter(self) -> Any:
@@ -387,20 +385,6 @@ class BIOTClassifier(TrainingSteps, EEGClassifier):
                 f"train_split must be 'person', None or callable(dataset, y, groups), found {self.train_split!r}"
             )
         return self.train_split
-
-    def _check_sides(self, dataset: Any, train: Subset, valid: Subset) -> None:
-        sides = [("training", train)]
-        if self.patience is not None and not self.monitor.endswith("_loss"):
-            sides.append(("validation", valid))
-        for name, side in sides:
-            missing = sorted(set(np.unique(dataset.y)) - set(dataset.y[side.indices]))
-            if missing:
-                absent = ", ".join(repr(self.classes_[i].item()) for i in missing)
-                hint = f"so {self.monitor} is not defined; " if name == "validation" else ""
-                raise ValueError(
-                    f"the {name} side ({len(side)} windows) has no window of class {absent}, {hint}"
-                    "choose other validation persons, or train_split=None for a fixed number of epochs"
-                )
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -466,91 +450,11 @@ class BIOTClassifier(TrainingSteps, EEGClassifier):
         """Keep what the data say, apart from the parameters."""
         self.input_info_ = data.info
         self.threshold_: float | None = None
-        self.train_persons_ = _persons_of(train, groups)
-        self.valid_persons_ = _persons_of(valid, groups)
+        self.train_persons_ = persons_of(train, groups)
+        self.valid_persons_ = persons_of(valid, groups)
         labels = train.dataset.y[train.indices]  # type: ignore[attr-defined]
         self.class_counts_ = np.bincount(labels, minlength=len(self.classes_)).tolist()
-        self.class_weight_ = self._class_weights(labels)
-
-    def _class_weights(self, labels: NDArray[np.int64]) -> list[float] | None:
-        if self.class_weight is None:
-            return None
-        n = len(self.classes_)
-        if isinstance(self.class_weight, str):
-            present = np.unique(labels)
-            if len(present) < n:
-                raise ValueError("class_weight='balanced': a class has no training windows")
-            return compute_class_weight(self.class_weight, classes=np.arange(n), y=labels).tolist()
-        if isinstance(self.class_weight, Mapping):
-            unknown = set(self.class_weight) - set(self.classes_.tolist())
-            if unknown:
-                raise ValueError(
-                    f"class_weight names {sorted(map(str, unknown))}, which are not among classes={self.classes_.tolist()}"
-                )
-            weights = [float(self.class_weight.get(label, 1.0)) for label in self.classes_.tolist()]
-        else:
-            weights = [float(w) for w in self.class_weight]
-        if len(weights) != n or not all(math.isfinite(w) and w >= 0 for w in weights):
-            raise ValueError(f"class_weight must hold {n} numbers >= 0, one a class; found {weights}")
-        return weights
-
-    def _train(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
-        """Run the epochs; with ``restart_dir`` go on where an earlier call of the same fit was stopped."""
-        self.check_training_readiness()
-        self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if self.mixed_precision == "fp16" else None
-        self._gradient_norms_: list[torch.Tensor] = []
-        point = None
-        if self.restart_dir is not None:
-            point = RestartPoint(self.restart_dir, self._fit_facts(data, train, valid, groups, seed))
-        self.notify("on_train_begin", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
-        before = len(self.history)
-        if point is not None and before == 0:
-            point.load(self)
-        sides = {"dataset_train": train, "dataset_valid": valid}
-        iterator = self.get_iterator(train, training=True)
-        iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
-        while len(self.history) - before < self.max_epochs and not self._wants_to_stop():
-            self._one_epoch(iterator, iterator_valid, sides)
-            if point is not None and before == 0:
-                point.save(self)
-        self.notify("on_train_end", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
-
-    def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
-        self.notify("on_epoch_begin", **sides)
-        self._gradient_norms_ = []
-        self.run_single_epoch(iterator, training=True, prefix="train", step_fn=self.train_step)
-        if self.history[-1, "train_batch_count"] == 0:
-            raise ValueError(
-                f"no batch to train on: {len(sides['dataset_train'])} windows are fewer than batch_size={self.batch_size}; "
-                "set iterator_train__drop_last=False"
-            )
-        self.run_single_epoch(iterator_valid, training=False, prefix="valid", step_fn=self.validation_step)
-        if self._gradient_norms_:
-            self.history.record("gradient_norm", float(torch.stack(self._gradient_norms_).mean()))
-        try:
-            self.notify("on_epoch_end", **sides)
-        except KeyboardInterrupt:
-            # skorch's own EarlyStopping stops so; a real Ctrl-C must not leave a half-trained model as fitted.
-            if not self._wants_to_stop():
-                raise
-
-    def _wants_to_stop(self) -> bool:
-        return any(isinstance(cb, SkorchEarlyStopping) and cb.misses_ >= cb.patience for _, cb in self.callbacks_)
-
-    def _fit_facts(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> dict[str, Any]:
-        """Return what makes this fit this fit, for its restart point."""
-        params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
-        return {
-            "parameters": describe(params),
-            "seed": seed,
-            "device": torch.device(self.device).type,
-            "input": data.info.as_dict(),
-            "data": data.digest(),
-            "labels": array_digest(train.dataset.y),  # type: ignore[attr-defined]
-            "persons": None if groups is None else array_digest(np.asarray(groups, dtype=object)),
-            "train": array_digest(np.asarray(train.indices)),
-            "valid": None if valid is None else array_digest(np.asarray(valid.indices)),
-        }
+        self.class_weight_ = class_weights(self.class_weight, self.classes_, labels)
 
     # --- prediction ---------------------------------------------------------------------------------------
 
@@ -598,15 +502,3 @@ class BIOTClassifier(TrainingSteps, EEGClassifier):
         if threshold is not None and proba.shape[1] == 2:
             return self.classes_[(proba[:, 1] >= threshold).astype(int)]
         return self.classes_[proba.argmax(axis=1)]
-
-
-def _persons_of(side: Subset | None, groups: Any) -> tuple[str, ...]:
-    if side is None or groups is None:
-        return ()
-    return tuple(sorted({str(person) for person in np.asarray(groups, dtype=object)[side.indices]}))
-
-
-def _resolve_device(device: Any) -> Any:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"

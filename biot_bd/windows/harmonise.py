@@ -216,7 +216,7 @@ def _without_zero_channels(raw: mne.io.BaseRaw, montage: Montage) -> list[str]:
         x = reader.read(i)
         if abs(float(x[0])) < ZERO_UV and (x == x[0]).all():
             zero.add(name)
-    return [f"(zero) {i}" if name in zero else name for i, name in enumerate(names)]
+    return [f"{name} (zero throughout)" if name in zero else name for name in names]
 
 
 def _preprocessed(raw: mne.io.BaseRaw, preprocessors: Sequence[Any]) -> mne.io.BaseRaw:

@@ -15,12 +15,10 @@ from biot_bd.runs import read_json
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.reading import gather
-from biot_bd.windows.store import Recording, open_signals, read_manifest
-from biot_bd.windows.tables import PERCENTILES, TABLE, TABLES
+from biot_bd.windows.store import TABLE_JSON, Recording, open_signals, read_manifest, store_folder
+from biot_bd.windows.tables import PERCENTILES, TABLE
 
 __all__ = ["Source", "StoreTable", "open_source", "open_table"]
-
-TABLE_JSON = "table.json"
 
 
 class StoreTable:
@@ -41,10 +39,9 @@ class StoreTable:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        own = folder / TABLE_JSON
-        self.store = folder.parent.parent if own.is_file() and folder.parent.name == TABLES else folder
-        manifest = read_manifest(self.store)
-        table = read_json(own) if self.store != folder else manifest["table"]
+        self.store = store_folder(folder)
+        manifest = read_manifest(folder)
+        table = manifest["table"] if self.store == folder else read_json(folder / TABLE_JSON)
         self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
         if self.store != folder:
             _check_signals(folder, table, manifest)
@@ -80,11 +77,10 @@ def open_table(folder: str | os.PathLike[str]) -> StoreTable:
     """Return the table that lies in a folder now."""
     path = Path(folder).resolve()
     # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is not read twice.
-    own = path / TABLE_JSON
-    if not own.is_file():
+    if store_folder(path) == path:
         return _open_table(os.fspath(path), read_manifest(path)["table"]["fingerprint"])
-    found = read_json(own)
-    _check_signals(path, found, read_manifest(path.parent.parent))
+    found = read_json(path / TABLE_JSON)
+    _check_signals(path, found, read_manifest(path))
     return _open_table(os.fspath(path), found["fingerprint"])
 
 

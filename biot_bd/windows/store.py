@@ -38,12 +38,15 @@ __all__ = [
     "open_signals",
     "read_manifest",
     "signals_stem",
+    "store_folder",
     "write_signals",
 ]
 
 STORE_VERSION = 1
 MANIFEST = "manifest.json"
 SIGNALS = "signals"
+TABLES = "tables"
+TABLE_JSON = "table.json"
 FORMAT = "biot_bd windows"
 INT16_MAX = 32767
 COARSEST_STEP_UV = 0.5
@@ -271,8 +274,19 @@ def _open(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> ND
     return np.asarray(found)
 
 
+def store_folder(folder: Path) -> Path:
+    """Return the store of a folder that ``Windows.open`` takes: itself, or two up from a relabelled table."""
+    relabelled = folder.parent.name == TABLES and (folder / TABLE_JSON).is_file()
+    return folder.parent.parent if relabelled else folder
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a store.
+
+    Parameters
+    ----------
+    folder : Path
+        The store, or a folder that ``Windows.relabel`` made in it.
 
     Raises
     ------
@@ -281,7 +295,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     ValueError
         Another format or a newer version.
     """
-    path = folder / MANIFEST
+    path = store_folder(folder) / MANIFEST
     if not path.is_file():
         unfinished = (folder / SIGNALS).is_dir()
         raise FileNotFoundError(

@@ -27,7 +27,6 @@ __all__ = ["CACHED_PERCENTILE", "PERCENTILES", "TABLE", "TableSettings", "build_
 
 TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
-TABLES = "tables"
 CACHED_PERCENTILE = 95
 BLOCK = 8
 ON_BAD = ("raise", "warn", "drop")

@@ -216,6 +216,19 @@ class Windows:
         return ~np.isnan(np.concatenate(blocks)) if blocks else np.empty(self.shape[:2], bool)
 
     @property
+    def seizures(self) -> pd.DataFrame:
+        """Seizures of the recordings these windows are of: recording, person, onset_s, offset_s."""
+        chosen = set(self._source.frame["recording"].iloc[self._rows])
+        rows = [
+            (r.recording, r.person, onset, offset)
+            for table in self._source.tables
+            for r in table.recordings
+            if r.recording in chosen
+            for onset, offset in r.events
+        ]
+        return pd.DataFrame(rows, columns=["recording", "person", "onset_s", "offset_s"])
+
+    @property
     def folder(self) -> Path | None:
         """The folder that :meth:`open` takes, or None for windows of several."""
         return self._source.tables[0].folder if len(self._source.tables) == 1 else None

@@ -79,7 +79,18 @@ def test_prepare_prints_a_table(excerpts, store, capsys, monkeypatch):
 
 
 def test_prepare_hands_options_on(excerpts, tmp_path, capsys):
-    args = ["--montage", "double-banana-18", "--window", "5", "--stride", "2.5", "--subjects", "chb03", "--labels", "overlap"]
+    args = [
+        "--montage",
+        "double-banana-18",
+        "--window",
+        "5",
+        "--stride",
+        "2.5",
+        "--subjects",
+        "chb03",
+        "--labels",
+        "overlap",
+    ]
     assert main(["prepare", "chb-mit", str(excerpts), "-o", str(tmp_path / "w"), *args, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["shape"][1:] == [18, 1000]

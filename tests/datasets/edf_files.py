@@ -19,7 +19,7 @@ HEADER = "Data Sampling Rate: 256 Hz\n*****\n\nChannels in EDF Files:\n*****\nCh
 def write_edf(
     path: Path,
     ch_names: Sequence[str] = ("FP1-F7", "F7-T7"),
-    seconds: int = 20,
+    seconds: float = 20,
     sfreq: int = 256,
     seed: int = 0,
     zero: Sequence[str] = (),
@@ -27,11 +27,12 @@ def write_edf(
 ) -> Path:
     """Write noise of 30 uV; channels in ``zero`` are exactly zero."""
     rng = np.random.default_rng(seed)
+    n_times = round(seconds * sfreq)
     path.parent.mkdir(parents=True, exist_ok=True)
     edfio.Edf(
         [
             edfio.EdfSignal(
-                np.zeros(seconds * sfreq) if name in zero else np.clip(rng.normal(0, 30, seconds * sfreq), -799, 799),
+                np.zeros(n_times) if name in zero else np.clip(rng.normal(0, 30, n_times), -799, 799),
                 sfreq,
                 label=name,
                 physical_dimension="uV",

@@ -33,11 +33,11 @@ def test_agrees_with_counts_by_regular_expression(summaries):
         assert [second for r in records for seizure in r.seizures for second in seizure] == times
 
 
-def test_agrees_with_records_with_seizures(summaries, shared):
-    """PhysioNet's own list of the files with seizures is an independent truth."""
-    listed = (shared / "data" / "chbmit-annotations" / "RECORDS-WITH-SEIZURES").read_text().split()
+def test_agrees_with_the_published_seizure_files(summaries, shared):
+    """PhysioNet keeps a file ``x.edf.seizures`` beside each EDF with seizures: an independent truth."""
+    listed = (shared / "data" / "chbmit-annotations" / "SHA256SUMS.txt").read_text().split()
     found = {r.file for _, records in summaries.values() for r in records if r.seizures}
-    assert found == {path.rpartition("/")[2] for path in listed}
+    assert found == {name.rpartition("/")[2].removesuffix(".seizures") for name in listed if name.endswith(".seizures")}
 
 
 def test_seizures_lie_inside_their_files(summaries):
@@ -102,7 +102,7 @@ def test_chb24_has_16_seizures_and_lacks_ten_files(summaries, shared):
         (HEADER + entry("a.edf", [(1, 2)]).replace("File: 1", "File: 2"), "is 2, but 1 are listed"),
         (HEADER + entry("a.edf", [(1, 2)]).replace("Seizure End", "Seizure Start"), "two seizure starts"),
         (HEADER + entry("a.edf", [(1, 2)]).replace("Seizure Start", "Seizure End"), "an end|end without a start"),
-        (HEADER + entry("a.edf", [(1, 2)]).replace("1 seconds", "one seconds"), "line 12: expected a number of seconds"),
+        (HEADER + entry("a.edf", [(1, 2)]).replace("1 seconds", "one seconds"), "line 11: expected a number of seconds"),
         (HEADER + entry("a.edf") + entry("a.edf"), "a.edf is listed twice"),
         (HEADER + entry("../a.edf"), "not a plain file name"),
         (HEADER + entry("a.edf") + "File Start Time: noon\n", "hh:mm:ss"),

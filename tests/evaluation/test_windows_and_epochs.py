@@ -21,9 +21,16 @@ def log_power(x):
     return np.log(np.var(x, axis=-1) + 1e-3)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def windows(shared, tmp_path_factory):
-    torch.set_num_threads(1)
     recordings = load_dataset("chb-mit", shared / "data" / "chbmit-excerpts")
     return prepare(recordings, tmp_path_factory.mktemp("store") / "w", dtype="float32")
 

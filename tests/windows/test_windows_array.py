@@ -204,6 +204,11 @@ def test_scikit_learn_splits_and_searches_them(windows, array):
     same(np.asarray(_safe_indexing(windows, np.array([1, 5]))), array[[1, 5]])
 
 
+def test_seizures_of_the_recordings(windows):
+    found = windows.query("recording in ['r1', 'r4']").seizures
+    assert found.to_numpy().tolist() == [["r1", "test/0", 12.0, 27.0], ["r4", "test/2", 12.0, 27.0]]
+
+
 def test_query(windows):
     chosen = windows.query("person == 'test/1' and label == 1")
     assert set(chosen.groups) == {"test/1"}
@@ -228,6 +233,7 @@ def test_relabel_writes_a_table_and_no_signals(windows, array):
     same(np.asarray(again), np.asarray(other))
     assert (again.fingerprint, again.label_rule) == (other.fingerprint, other.label_rule)
     assert windows.relabel(Overlap(1), 4, 2).folder == other.folder
+    pd.testing.assert_frame_equal(other.seizures, windows.seizures)
     same(np.asarray(pickle.loads(pickle.dumps(other))), np.asarray(other))
     same(np.asarray(Windows.open(windows.folder)), array)
     expected = PercentileScaler().transform(np.asarray(other))
