@@ -52,7 +52,8 @@ def load_chbmit_bids(
     BaseConcatDataset of RawDataset
         Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same person as chb01 and chb21 of the original
         edition), ``session``, ``run``, ``recording`` and ``zero_is_missing`` True: this edition fills missing channels
-        with zeros, and :func:`biot_bd.windows.prepare` takes such channels as absent.
+        with zeros, and :func:`biot_bd.prepare` takes such channels as missing
+        (they follow ``on_missing``).
 
     Raises
     ------
