@@ -16,19 +16,30 @@ import torch
 from _bench import arguments, interleave, publish, summarise, write_recording
 
 MEMORY_CODE = """
-import json, resource, sys
-from pathlib import Path
-import biot_bd, biot_bd.windows, biot_bd.datasets.edf_folder, braindecode
+import gc, json, os, sys, threading, time
+import psutil
+import biot_bd.windows, biot_bd.datasets.edf_folder
 from biot_bd import load_dataset, prepare
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before = peak()
-prepare(load_dataset("edf-folder", sys.argv[1]), sys.argv[2])
-print(json.dumps([before, peak()]))
+process = psutil.Process()
+gc.collect()
+before = peak = process.memory_info().rss
+done = threading.Event()
+def watch():
+    global peak
+    while not done.is_set():
+        peak = max(peak, process.memory_info().rss)
+        time.sleep(0.002)
+watcher = threading.Thread(target=watch)
+watcher.start()
+prepare(load_dataset("edf-folder", sys.argv[1], unlisted="background"), sys.argv[2])
+done.set()
+watcher.join()
+print(json.dumps([before / 2**20, peak / 2**20]))
 """
 
 
 def memory_mb(root: Path, out: Path) -> tuple[float, float]:
-    """Return the peak of a fresh process before and after preparing ``root``, in MB."""
+    """Return the resident memory of a fresh process after its imports, and its peak while preparing, in MB."""
     printed = subprocess.run(
         [sys.executable, "-c", MEMORY_CODE, str(root), str(out)], check=True, capture_output=True, text=True
     ).stdout
@@ -50,7 +61,9 @@ def main() -> None:
 
         def ours(**settings: str) -> object:
             out = base / f"ours-{next(numbers)}"
-            windows = prepare(load_dataset("edf-folder", edf.parent), out, stride_s=10, **settings)
+            windows = prepare(
+                load_dataset("edf-folder", edf.parent, unlisted="background"), out, stride_s=10, **settings
+            )
             return windows
 
         def published() -> list[Path]:
@@ -83,7 +96,7 @@ def main() -> None:
                 shutil.copy(edf, edf.with_name(f"sub-01_run-{i:02d}.edf"))
             before, after = memory_mb(edf.parent, base / f"memory-{count}")
             notes.append(
-                f"{count} recording(s): peak {after:.0f} MB, of which {before:.0f} MB are imports and reading headers starts at"
+                f"{count} recording(s): {after - before:.0f} MB at the peak above the {before:.0f} MB that the imports leave"
             )
         publish(
             "preparation",

@@ -16,16 +16,15 @@ BATCH = 256
 def main() -> None:
     options = arguments(__doc__ or "")
     torch.set_num_threads(1)
-    from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
-
     from _peers import PublishedDataset, braindecode_windows, published_prepare
     from biot_bd import PercentileScaler, load_dataset, prepare
+    from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
 
     hours = 1 if options.quick else 3
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         edfs = [write_recording(base / "edf" / f"sub-01_run-{i:02d}.edf", 3600, seed=i) for i in range(hours)]
-        recordings = load_dataset("edf-folder", base / "edf")
+        recordings = load_dataset("edf-folder", base / "edf", unlisted="background")
         stores = {
             "int16": prepare(recordings, base / "int16", stride_s=10),
             "float32": prepare(recordings, base / "float32", stride_s=10, dtype="float32"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -78,8 +77,3 @@ def torchaudio_guard_active() -> str | None:
         None also before torchaudio has been imported.
     """
     return getattr(sys.modules.get(GUARDED), "biot_bd_stand_in_for", None)
-
-
-def quiet_imports() -> None:
-    """Silence the deprecation chatter that importing braindecode's dependencies causes."""
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torchaudio|braindecode|torch)\b")

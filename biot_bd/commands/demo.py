@@ -117,7 +117,6 @@ def _cross_validated(windows: Any, run: Path, settings: dict[str, Any], jobs: in
             random_state=settings["seed"],
             title=f"Demo: {describe_model('biot', params)} on generated recordings",
             notes=[
-                GENERATED,
                 f"made by: biot-bd demo --seed {settings['seed']}{' --full' if settings['full'] else ''}",
             ],
         )

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from braindecode.models.util import models_dict
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
-from torch import nn
 from torch.utils.data import Subset
 
-from biot_bd import registry
+from biot_bd.training.building import Building
 from biot_bd.training.checks import check_sides, class_weights, persons_of, resolve_device
-from biot_bd.training.inputs import InputInfo, SignalData, encode_labels
+from biot_bd.training.inputs import SignalData, encode_labels
 from biot_bd.training.loop import AUTOCAST, TrainingLoop
 from biot_bd.training.restart import seeded
-from biot_bd.training.scores import EarlyStopping, EpochScores, probabilities
+from biot_bd.training.scores import probabilities
 from biot_bd.training.splits import PersonValidSplit, check_persons_apart
-from biot_bd.training.tensorboard import TensorBoardLogger
 from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
 
 __all__ = ["BIOTClassifier"]
@@ -32,7 +28,7 @@ __all__ = ["BIOTClassifier"]
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile")
 
 
-class BIOTClassifier(TrainingLoop):
+class BIOTClassifier(Building, TrainingLoop):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
@@ -224,89 +220,6 @@ class BIOTClassifier(TrainingLoop):
         super().__setstate__({**state, "device": resolve_device(wanted)})
         if wanted == "auto":
             self.__dict__["device"] = wanted
-
-    # --- building -----------------------------------------------------------------------------------------
-
-    def _module_class(self) -> Any:
-        if not isinstance(self.module, str):
-            return self.module
-        if self.module not in registry.models and self.module in models_dict:
-            return models_dict[self.module]
-        return registry.models[self.module]
-
-    def _facts_for_module(self, module: Any) -> dict[str, Any]:
-        """Return what the data say, for the arguments that the module's constructor has."""
-        info: InputInfo | None = getattr(self, "input_info_", None)
-        if info is None or isinstance(module, nn.Module):
-            return {}
-        facts: dict[str, Any] = {
-            "n_chans": info.n_chans,
-            "n_times": info.n_times,
-            "n_outputs": len(self.classes_),
-            "sfreq": info.sfreq,
-            "ch_names": info.ch_names,
-        }
-        known = inspect.signature(module).parameters
-        return {name: value for name, value in facts.items() if value is not None and name in known}
-
-    def initialize_module(self) -> BIOTClassifier:
-        """Build the module from the parameters and, where these say nothing, from the data's shapes."""
-        module = self._module_class()
-        given = self.get_params_for("module")
-        outputs = given.get("n_outputs")
-        if outputs is not None and hasattr(self, "input_info_") and outputs != len(self.classes_):
-            raise ValueError(
-                f"module__n_outputs={outputs}, but there are {len(self.classes_)} classes: {list(self.classes_)}"
-            )
-        self.module_ = self.initialized_instance(module, {**self._facts_for_module(module), **given})
-        return self
-
-    def initialize_criterion(self) -> BIOTClassifier:
-        """Build the loss, with the weights of the classes if there are any."""
-        loss = registry.losses[self.criterion] if isinstance(self.criterion, str) else self.criterion
-        kwargs = self.get_params_for("criterion")
-        weights = getattr(self, "class_weight_", None)
-        if weights is not None:
-            self._check_takes_weight(loss, kwargs)
-            kwargs["weight"] = torch.as_tensor(weights, dtype=torch.float32)
-        self.criterion_ = self.initialized_instance(loss, kwargs)
-        counts = getattr(self, "class_counts_", None)
-        if counts is not None and hasattr(self.criterion_, "set_class_counts"):
-            self.criterion_.set_class_counts(counts)
-        return self
-
-    def _check_takes_weight(self, loss: Any, kwargs: Mapping[str, Any]) -> None:
-        if isinstance(loss, nn.Module) or "weight" not in inspect.signature(loss).parameters:
-            raise ValueError(
-                f"class_weight: the loss {self.criterion!r} takes no argument 'weight'; use class_weight=None"
-            )
-        if kwargs.get("weight") is not None:
-            raise ValueError("give either class_weight or criterion__weight, not both")
-
-    @property
-    def _default_callbacks(self) -> list[tuple[str, Any]]:
-        callbacks: list[tuple[str, Any]] = [
-            ("epoch_timer", EpochTimer()),
-            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
-            ("valid_loss", PassthroughScoring(name="valid_loss")),
-            ("epoch_scores", EpochScores()),
-        ]
-        if self.train_split is not None and self.patience is not None:
-            lower = self.monitor.endswith("_loss")
-            stop = EarlyStopping(
-                self.monitor, self.patience, threshold=0.0, threshold_mode="abs", lower_is_better=lower, load_best=True
-            )
-            callbacks.append(("early_stopping", stop))
-        if self.log_dir is not None:  # behind early stopping: it draws the weights that are taken in the end
-            callbacks.append(("tensorboard", TensorBoardLogger(self.log_dir)))
-        return [*callbacks, ("print_log", PrintLog())]
-
-    def _yield_callbacks(self) -> Iterator[tuple[str, Any, bool]]:
-        for name, callback, named in NeuralNet._yield_callbacks(self):
-            if isinstance(callback, str):
-                yield (name if named else callback), registry.callbacks[callback], True
-            else:
-                yield name, callback, named
 
     # --- data ---------------------------------------------------------------------------------------------
 

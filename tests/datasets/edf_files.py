@@ -43,6 +43,7 @@ def write_edf(
         ],
         recording=edfio.Recording(startdate=datetime.date(2010, 5, 4)),
         starttime=datetime.time(12, 30, 15),
+        data_record_duration=1 if seconds == int(seconds) else 0.5,
         annotations=None if annotations is None else [edfio.EdfAnnotation(*a) for a in annotations],
     ).write(path)
     return path

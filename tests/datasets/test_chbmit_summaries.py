@@ -102,7 +102,10 @@ def test_chb24_has_16_seizures_and_lacks_ten_files(summaries, shared):
         (HEADER + entry("a.edf", [(1, 2)]).replace("File: 1", "File: 2"), "is 2, but 1 are listed"),
         (HEADER + entry("a.edf", [(1, 2)]).replace("Seizure End", "Seizure Start"), "two seizure starts"),
         (HEADER + entry("a.edf", [(1, 2)]).replace("Seizure Start", "Seizure End"), "an end|end without a start"),
-        (HEADER + entry("a.edf", [(1, 2)]).replace("1 seconds", "one seconds"), "line 11: expected a number of seconds"),
+        (
+            HEADER + entry("a.edf", [(1, 2)]).replace("1 seconds", "one seconds"),
+            "line 11: expected a number of seconds",
+        ),
         (HEADER + entry("a.edf") + entry("a.edf"), "a.edf is listed twice"),
         (HEADER + entry("../a.edf"), "not a plain file name"),
         (HEADER + entry("a.edf") + "File Start Time: noon\n", "hh:mm:ss"),
@@ -126,9 +129,7 @@ def test_binary_is_refused(tmp_path):
 
 
 @given(
-    st.lists(
-        st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 300)), max_size=4), min_size=1, max_size=5
-    ),
+    st.lists(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 300)), max_size=4), min_size=1, max_size=5),
     st.booleans(),
 )
 def test_what_is_written_is_read(lengths, numbered):

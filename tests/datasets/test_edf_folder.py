@@ -1,0 +1,152 @@
+"""Any folder of EDF or BDF files."""
+
+from __future__ import annotations
+
+import shutil
+
+import edfio
+import numpy as np
+import pytest
+from edf_files import write_edf
+
+from biot_bd.datasets import RecordingError, load_dataset
+from biot_bd.datasets.edf_folder import load_edf_folder
+from biot_bd.datasets.recordings import seizures_of
+from biot_bd.testing import check_dataset
+
+TABLE = "onset\tduration\teventType\n{}\n"
+
+
+def label(path, rows="5\t10\tsz", suffix="_events.tsv"):
+    path.with_name(path.stem.removesuffix("_eeg") + suffix).write_text(TABLE.format(rows))
+
+
+def test_tables_annotations_and_none(tmp_path):
+    root = tmp_path / "clinic A"
+    label(write_edf(root / "p1" / "a.edf"))
+    label(write_edf(root / "p1" / "b.EDF"), "0\t20\tbckg", ".tsv")
+    write_edf(root / "p2" / "inside.edf", annotations=[(3, 4, "sz"), (8, 2, "sz_foc"), (1, 0, "eyes open")])
+    write_edf(root / "p2" / "calm.edf", annotations=[(0, 20, "bckg")])
+    write_edf(root / "p2" / "nothing.edf")
+    with pytest.warns(UserWarning, match="1 of 5 recordings have no labels: left out: p2__nothing"):
+        dataset = load_dataset("edf-folder", root)
+    check_dataset(dataset)
+    assert {p.description["recording"]: seizures_of(p.raw) for p in dataset.datasets} == {
+        "p1__a": [(5.0, 15.0)],
+        "p1__b": [],
+        "p2__calm": [],
+        "p2__inside": [(3.0, 7.0), (8.0, 10.0)],
+    }
+    assert [p.description["subject"] for p in dataset.datasets] == ["clinic-A/p1"] * 2 + ["clinic-A/p2"] * 2
+    assert "eyes open" in dataset.datasets[3].raw.annotations.description
+    assert dataset.outcomes.set_index("recording")["outcome"]["p2__nothing"] == "unlisted"
+    everything = load_edf_folder(root, unlisted="background")
+    assert len(everything.datasets) == 5
+    assert "taken as free of seizures" in everything.outcomes.set_index("recording")["detail"]["p2__nothing"]
+
+
+def test_the_table_outweighs_annotations_in_the_file(tmp_path):
+    label(write_edf(tmp_path / "p" / "a.edf", annotations=[(1, 2, "sz")]), "12\t3\tsz")
+    assert seizures_of(load_edf_folder(tmp_path).datasets[0].raw) == [(12.0, 15.0)]
+
+
+def test_bids_names(tmp_path):
+    path = write_edf(tmp_path / "sub-07" / "ses-02" / "eeg" / "sub-07_ses-02_task-x_run-03_eeg.edf")
+    label(path)
+    description = load_edf_folder(tmp_path, namespace="clinic").datasets[0].description
+    assert description[["subject", "session", "run", "recording"]].tolist() == [
+        "clinic/07",
+        "02",
+        "03",
+        "sub-07_ses-02_task-x_run-03",
+    ]
+
+
+def test_persons_from_path_folder_or_expression(tmp_path):
+    for name in ("sub-a1/night/x.edf", "P_ID64/P_ID64_r2.edf", "flat.edf"):
+        label(write_edf(tmp_path / name))
+    persons = {
+        p.description["recording"]: p.description["subject"] for p in load_edf_folder(tmp_path, namespace="n").datasets
+    }
+    assert persons == {
+        "sub-a1__night__x": "n/a1",
+        "P_ID64__P_ID64_r2": "n/P_ID64",
+        "flat": f"n/{tmp_path.name}",
+    }
+    one = load_edf_folder(tmp_path / "P_ID64", namespace="n", subject=r"P_ID(\d+)_r")
+    assert one.datasets[0].description["subject"] == "n/64"
+    with pytest.raises(ValueError, match=r"flat\.edf: the person is not found by subject="):
+        load_edf_folder(tmp_path, subject=r"(ID\d+|sub-\w+)")
+    with pytest.raises(ValueError, match="put the person in parentheses"):
+        load_edf_folder(tmp_path, subject=r"ID\d+")
+    with pytest.raises(ValueError, match="not a regular expression"):
+        load_edf_folder(tmp_path, subject="(")
+
+
+def test_names_that_clash(tmp_path):
+    for name in ("a/sub-1_eeg.edf", "b/sub-1_eeg.edf"):
+        label(write_edf(tmp_path / name))
+    with pytest.raises(ValueError, match="are both called 'sub-1'"):
+        load_edf_folder(tmp_path)
+
+
+def test_two_tables_for_one_recording(tmp_path):
+    path = write_edf(tmp_path / "p" / "a.edf")
+    label(path)
+    label(path, suffix=".tsv")
+    with pytest.raises(RecordingError, match=r"several event tables: a\.tsv, a_events\.tsv"):
+        load_edf_folder(tmp_path)
+
+
+def test_no_labels_at_all_and_no_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file ending in"):
+        load_edf_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        load_edf_folder(tmp_path / "nowhere")
+    write_edf(tmp_path / "a.edf")
+    write_edf(tmp_path / ".hidden" / "b.edf")
+    with pytest.raises(ValueError, match=r"none of 1 recordings has labels .*a_events\.tsv.*unlisted='background'"):
+        load_edf_folder(tmp_path)
+
+
+def test_damaged_and_truncated_files(tmp_path):
+    whole = write_edf(tmp_path / "a.edf")
+    label(whole)
+    cut = tmp_path / "cut.edf"
+    cut.write_bytes(whole.read_bytes()[:-2000])
+    label(cut)
+    (tmp_path / "bad.edf").write_bytes(b"0       not a header")
+    with pytest.raises(RecordingError, match=r"bad\.edf: the header is not"):
+        load_edf_folder(tmp_path)
+    with pytest.warns(UserWarning, match="cannot be read"):
+        dataset = load_edf_folder(tmp_path, on_error="skip")
+    rows = dataset.outcomes.set_index("recording")
+    assert rows["outcome"].to_dict() == {"a": "loaded", "bad": "unreadable", "cut": "loaded"}
+    assert rows["detail"]["cut"] == "cut short: the header declares 20 records, the file holds 18"
+    (tmp_path / "bad.edf").unlink()
+    label(cut, "15\t5\tsz")
+    with pytest.raises(
+        RecordingError, match=r"cut_events\.tsv: seizure from 15 s to 20 s is not inside the recording of 18 s"
+    ):
+        load_edf_folder(tmp_path)
+
+
+def test_bdf(tmp_path):
+    x = np.random.default_rng(0).normal(0, 30, 256 * 20)
+    signal = edfio.BdfSignal(x, 256, label="Fp1", physical_dimension="uV", physical_range=(-800, 800))
+    edfio.Bdf([signal]).write(tmp_path / "a.bdf")
+    label(tmp_path / "a.bdf")
+    raw = load_edf_folder(tmp_path).datasets[0].raw
+    np.testing.assert_allclose(raw.get_data()[0] * 1e6, x, atol=2e-4)
+
+
+@pytest.mark.parametrize("folder", ["edf-oddities", "epilepsy2bids-headers", "eegmmidb"])
+def test_real_odd_files_load(shared, tmp_path, folder):
+    shutil.copytree(shared / "data" / folder, tmp_path / folder)
+    dataset = load_edf_folder(tmp_path / folder, unlisted="background")
+    files = [p for p in (tmp_path / folder).rglob("*") if p.suffix.lower() in (".edf", ".bdf")]
+    assert len(dataset.datasets) == len(files)
+    assert set(dataset.outcomes["outcome"]) == {"loaded"}
+    for part in dataset.datasets:
+        assert part.raw[:, :10][0].shape == (len(part.raw.ch_names), 10)
+        assert seizures_of(part.raw) == []
