@@ -15,10 +15,11 @@ __version__ = _version("biot-bd")
 
 if TYPE_CHECKING:
     from biot_bd.datasets import adapt_dataset, load_dataset
-    from biot_bd.evaluation import cross_validate
+    from biot_bd.evaluation import PersonSplit, cross_validate
     from biot_bd.losses import FocalLoss
     from biot_bd.models.attention import record_attention
     from biot_bd.models.biot import BIOT
+    from biot_bd.models.provenance import ContaminationError
     from biot_bd.signals import BandPass, MontageMapper, Notch, PercentileScaler, Resampler
     from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
     from biot_bd.windows import Windows, prepare
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 _WHERE = {
     "adapt_dataset": "biot_bd.datasets",
     "load_dataset": "biot_bd.datasets",
+    "PersonSplit": "biot_bd.evaluation",
     "cross_validate": "biot_bd.evaluation",
     "FocalLoss": "biot_bd.losses",
     "record_attention": "biot_bd.models.attention",
     "BIOT": "biot_bd.models.biot",
+    "ContaminationError": "biot_bd.models.provenance",
     "BandPass": "biot_bd.signals",
     "MontageMapper": "biot_bd.signals",
     "Notch": "biot_bd.signals",
@@ -46,10 +49,12 @@ __all__ = [
     "BIOT",
     "BIOTClassifier",
     "BandPass",
+    "ContaminationError",
     "FocalLoss",
     "MontageMapper",
     "Notch",
     "PercentileScaler",
+    "PersonSplit",
     "Resampler",
     "Windows",
     "__version__",

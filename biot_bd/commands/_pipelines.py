@@ -91,10 +91,9 @@ def open_windows(folder: Path) -> Windows:
 
 def montage_of(windows: Windows) -> str | None:
     """Return the name of the registered montage whose channels ``windows`` have, or None."""
-    for name in registry.montages:
-        if tuple(getattr(registry.montages[name], "ch_names", ())) == tuple(windows.ch_names or ()):
-            return name
-    return None
+    from biot_bd.evaluation.baselines import montage_of as find
+
+    return find(windows)
 
 
 def build_pipeline(
@@ -106,38 +105,54 @@ def build_pipeline(
     batch_size: int | None = None,
     lr: float | None = None,
     patience: int | None = None,
+    sampler: str | None = None,
+    augment: Sequence[str] | None = None,
     params: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
+    pretrained: str | None = None,
+    finetune: Sequence[str] | None = None,
 ) -> Pipeline:
-    """Build montage mapper, percentile scaler and classifier for prepared windows.
+    """Build montage mapper, percentile scaler and classifier for prepared windows, or the pipeline of a baseline.
 
     Parameters
     ----------
     windows : Windows
         Says the montage, so that the saved pipeline maps other recordings to it.
     model, loss : str
-        Registered names.
+        Registered names; as model also a word of :data:`biot_bd.evaluation.BASELINES`.
     epochs, batch_size, lr, patience : optional
         Settings of the classifier; its defaults where None.
+    sampler : str, optional
+        Name in :data:`biot_bd.training.sampling.SAMPLERS`.
+    augment : sequence of str, optional
+        One preset, or names of transforms (:mod:`biot_bd.training.augmentation`).
     params : mapping, optional
         Further parameters of :class:`~biot_bd.BIOTClassifier` in skorch's style (``module__num_layers``).
+    protocol : str, optional
+        A preset that gives the settings of training; none of them may be given beside it.
+    pretrained : str, optional
+        Checkpoint that a BIOT starts from: a known name, file, folder or Hub repository.  It is not looked up here.
+    finetune : sequence of str, optional
+        Names of :mod:`biot_bd.training.finetune`.
 
     Returns
     -------
     sklearn.pipeline.Pipeline
-        Steps ``montagemapper`` (where the montage has a name), ``percentilescaler``, ``biotclassifier``.
+        Steps ``montagemapper`` (where the montage has a name), ``percentilescaler``, ``fillabsent`` (for models that
+        cannot leave a channel out), ``biotclassifier``; other steps for a baseline that is not neural.
 
     Raises
     ------
     biot_bd.registry.UnknownNameError
         No such model or loss.
     ValueError
-        A parameter that the classifier does not know, or one given twice.
+        A parameter that the classifier does not know, one given twice, or one that protocol or baseline rule out.
     """
-    from sklearn.pipeline import make_pipeline
+    from biot_bd.evaluation.baselines import BASELINES, is_neural
+    from biot_bd.evaluation.study import model_pipeline
 
-    from biot_bd import BIOTClassifier, MontageMapper, PercentileScaler
-
-    if model not in registry.models:
+    own = model in BASELINES and not is_neural(model)
+    if not own and model not in registry.models:
         registry.models[model]
     if loss is not None and loss not in registry.losses:
         registry.losses[loss]
@@ -147,19 +162,61 @@ def build_pipeline(
         "batch_size": batch_size,
         "lr": lr,
         "patience": patience,
+        "sampler": _checked_sampler(sampler),
+        "augment": _checked_augment(augment),
+        "pretrained": pretrained,
+        "finetune": _checked_finetune(finetune, params or {}),
     }
-    settings: dict[str, Any] = {"module": model} | {name: value for name, value in options.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if pretrained is not None and (own or not hasattr(registry.models[model], "from_checkpoint")):
+        raise ValueError(
+            f"--pretrained {pretrained}: checkpoints are of BIOT, but the model is {model!r}; leave one out"
+        )
     double = sorted(set(settings) & set(params or {}))
     if double:
         raise ValueError(f"--param {double[0]}: this parameter has an option of its own; give it there")
     try:
-        classifier = BIOTClassifier(**settings, **(params or {}))
+        pipeline = model_pipeline(model, windows, protocol=protocol, params={**settings, **(params or {})})
     except TypeError as error:
         raise ValueError(f"the classifier does not take these parameters: {error}") from error
-    _check_module_params(model, params or {})
-    montage = montage_of(windows)
-    steps = [] if montage is None else [MontageMapper(montage)]
-    return make_pipeline(*steps, PercentileScaler(), classifier)
+    if not own:
+        _check_module_params(model, params or {})
+    return pipeline
+
+
+def _checked_sampler(sampler: str | None) -> str | None:
+    """Return the sampler's name; raise for an unknown one."""
+    if sampler is not None:
+        from biot_bd.training.sampling import resolve_sampler
+
+        resolve_sampler(sampler)
+    return sampler
+
+
+def _checked_augment(names: Sequence[str] | None) -> str | list[str] | None:
+    """Return what ``BIOTClassifier`` takes; raise for unknown transforms."""
+    if not names:
+        return None
+    from biot_bd.training.augmentation import resolve_augment
+
+    augment = names[0] if len(names) == 1 else list(names)
+    resolve_augment(augment)
+    return augment
+
+
+def _checked_finetune(names: Sequence[str] | None, params: Mapping[str, Any]) -> str | list[str] | None:
+    """Return what ``BIOTClassifier`` takes; raise for unknown strategies and their parameters."""
+    if not names:
+        return None
+    from biot_bd.training.finetune import resolve
+
+    finetune = names[0] if len(names) == 1 else list(names)
+    own = {key.removeprefix("finetune__"): value for key, value in params.items() if key.startswith("finetune__")}
+    try:
+        resolve(finetune, own)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return finetune
 
 
 def _check_module_params(model: str, params: Mapping[str, Any]) -> None:
@@ -172,11 +229,28 @@ def _check_module_params(model: str, params: Mapping[str, Any]) -> None:
         raise ValueError(f"--param {unknown[0]}: {model} takes {', '.join(f'module__{name}' for name in known)}")
 
 
-def describe_model(model: str, params: Mapping[str, Any] | None = None) -> str:
+def describe_model(
+    model: str,
+    params: Mapping[str, Any] | None = None,
+    pretrained: str | None = None,
+    finetune: Sequence[str] | None = None,
+) -> str:
     """Return a title for outputs, which names every BIOT of other than full size as small or changed."""
+    start = [] if pretrained is None else [f"pretrained {_short_name(pretrained)}"]
+    regime = [f"fine-tuned {' + '.join(finetune)}"] if finetune else []
+    return ", ".join([_describe_size(model, params, pretrained), *start, *regime])
+
+
+def _short_name(source: str) -> str:
+    """Return a checkpoint's name, of a file or folder without its place."""
+    return Path(source).name if Path(source).exists() else source
+
+
+def _describe_size(model: str, params: Mapping[str, Any] | None, pretrained: str | None) -> str:
     changed = {k.removeprefix("module__"): v for k, v in (params or {}).items() if k.startswith("module__")}
     if not changed:
-        return "BIOT, full size" if model == "biot" else model
+        # A checkpoint brings its own size.
+        return ("BIOT, full size" if pretrained is None else "BIOT") if model == "biot" else model
     listed = ", ".join(f"{name} {value}" for name, value in changed.items())
     return f"{'small BIOT' if _is_small(model, params or {}) else model} ({listed})"
 

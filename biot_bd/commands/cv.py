@@ -19,7 +19,21 @@ def cv(
             "--cv", help="person-loo, person-kfold-N, stratified-person-kfold-N, biot-paper or biot-code (N a number)."
         ),
     ] = "person-loo",
-    model: Annotated[str, typer.Option(help="Registered model.")] = "biot",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Registered model, or a baseline: eegnet, bdtcn, spectral-power, line-length, always-on, always-off."
+        ),
+    ] = "biot",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Preset that names split, labels, training, selection and threshold: biot-paper, biot-code, cbramod, ours."
+        ),
+    ] = None,
+    splits_from: Annotated[
+        Path | None, typer.Option(help="Run folder whose stored persons of every fold are used again.")
+    ] = None,
     loss: Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs a fold.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows a batch.", min=1)] = None,
@@ -27,6 +41,33 @@ def cv(
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better validation score before training stops.", min=1)
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw training windows: class-balanced, person-balanced, class-person-balanced or background-subsample."
+        ),
+    ] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint to start from: prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
+        ),
+    ] = None,
+    finetune: Annotated[
+        list[str] | None,
+        typer.Option(help="Fine-tuning strategy, e.g. full, linear-probe, gradual, two-stage; may be repeated."),
+    ] = None,
+    allow_contaminated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-contaminated",
+            help="Go on where the checkpoint saw test persons (or may have); every output then says so.",
+        ),
+    ] = False,
     scoring: Annotated[
         list[str] | None,
         typer.Option(help="Registered metric; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."),
@@ -59,10 +100,13 @@ def cv(
         print_json,
     )
     from biot_bd.evaluation import cross_validate
+    from biot_bd.evaluation.protocols import as_protocol
     from biot_bd.report import write_report
 
     windows = open_windows(folder)
     params = parse_assignments(param)
+    if protocol is not None:
+        as_protocol(protocol).check_windows(windows)
     pipeline = build_pipeline(
         windows,
         model=model,
@@ -71,7 +115,12 @@ def cv(
         batch_size=batch_size,
         lr=lr,
         patience=patience,
+        sampler=sampler,
+        augment=augment,
         params=params,
+        protocol=protocol,
+        pretrained=pretrained,
+        finetune=finetune,
     )
     options: dict[str, Any] = {"scoring": tuple(scoring)} if scoring else {}
     with _shared_threads(jobs):
@@ -84,7 +133,10 @@ def cv(
             valid_fraction=valid_fraction,
             n_jobs=jobs,
             random_state=seed,
-            title=f"{describe_model(model, params)} on {folder.name}, {split}",
+            protocol=protocol,
+            splits_from=splits_from,
+            allow_contaminated=allow_contaminated,
+            title=f"{describe_model(model, params, pretrained, finetune)} on {folder.name}, {_how(split, protocol, splits_from)}",
             **options,
         )
     report = write_report(run, windows=windows)
@@ -95,6 +147,12 @@ def cv(
     console.print(result)
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"curves: tensorboard --logdir {run / 'tensorboard'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _how(split: str, protocol: str | None, splits_from: Path | None) -> str:
+    """Say in the title how persons are split."""
+    own = split if splits_from is None else f"splits of {splits_from.name}"
+    return own if protocol is None else f"protocol {protocol}"
 
 
 @contextmanager

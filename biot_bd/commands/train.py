@@ -1,4 +1,4 @@
-"""``biot-bd train``: fit a pipeline on all persons and save it."""
+"""``biot-bd train``: fit a pipeline on all persons, or all but a hold-out, and save it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,41 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better validation score before training stops.", min=1)
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw training windows: class-balanced, person-balanced, class-person-balanced or background-subsample."
+        ),
+    ] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint to start from: prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
+        ),
+    ] = None,
+    finetune: Annotated[
+        list[str] | None,
+        typer.Option(help="Fine-tuning strategy, e.g. full, linear-probe, gradual, two-stage; may be repeated."),
+    ] = None,
+    allow_contaminated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-contaminated",
+            help="Go on where the checkpoint saw persons of the hold-out (or may have); every output then says so.",
+        ),
+    ] = False,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Person who is left out of training and scored once at the end; may be repeated."),
+    ] = None,
+    scoring: Annotated[
+        list[str] | None,
+        typer.Option(help="Registered metric for the hold-out; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."),
+    ] = None,
     valid_fraction: Annotated[
         float, typer.Option(help="Share of the persons that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.2,
@@ -32,7 +67,7 @@ def train(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
-    """Fit on all persons (some of them validate) and save the pipeline; it has no score of its own."""
+    """Fit on all persons but a hold-out (some of them validate), save the pipeline and score the hold-out, if there is one."""
     from rich.console import Console
 
     from biot_bd.commands._pipelines import (
@@ -57,8 +92,13 @@ def train(
         batch_size=batch_size,
         lr=lr,
         patience=patience,
+        sampler=sampler,
+        augment=augment,
         params=params,
+        pretrained=pretrained,
+        finetune=finetune,
     )
+    options: dict[str, Any] = {"scoring": tuple(scoring)} if scoring else {}
     facts = fit_all(
         pipeline,
         windows,
@@ -66,7 +106,10 @@ def train(
         valid_fraction=valid_fraction,
         threshold=number_or_name(threshold),
         random_state=seed,
-        title=describe_model(model, params),
+        title=describe_model(model, params, pretrained, finetune),
+        hold_out=hold_out or (),
+        allow_contaminated=allow_contaminated,
+        **options,
     )
     if json:
         print_json({"folder": output, **facts})
@@ -74,15 +117,35 @@ def train(
     _show(Console(), output, facts)
 
 
+def _score_lines(facts: dict[str, Any]) -> list[str]:
+    """Say what the hold-out scored, or why there is no score."""
+    scores, held = facts.get("scores"), facts["persons"]["test"]
+    if scores is None:
+        return ["no test persons are left: score this pipeline with `biot-bd cv`, or name some with --hold-out"]
+    mark = "CONTAMINATED, " if facts["contamination"] else ""
+    mark += f"not a result ({facts['not_a_result']}), " if facts["not_a_result"] else ""
+    prevalence = scores["prevalence"]
+    lines = [f"hold-out ({mark}prevalence {prevalence:.3f}): {', '.join(held)}"]
+    for name in scores["scoring"]:
+        pooled, macro = scores["pooled"][name], scores["macro"][name]
+        one, other = (f"undefined ({s['reason']})" if s["value"] is None else f"{s['value']:.3f}" for s in (pooled, macro))
+        lines.append(f"  {name}: pooled {one}, macro {other} ({macro['n_persons']} persons)")
+    return lines
+
+
 def _show(console: Any, output: Path, facts: dict[str, Any]) -> None:
+    from biot_bd.evaluation.contamination import contamination_notes
+
     persons = facts["persons"]
     generated = " on generated data" if facts["data"]["generated"] else ""
+    mark = "CONTAMINATED: " if facts["contamination"] else ""
     lines = [
-        f"{facts['title']}{generated}, label rule {facts['data']['label_rule']}",
+        f"{mark}{facts['title']}{generated}, label rule {facts['data']['label_rule']}",
         f"trained on {len(persons['train'])} persons, validated on {', '.join(persons['valid']) or 'nobody'}",
         f"epochs: {facts['n_epochs']}, threshold: {facts['threshold']['value']:.3f}",
+        *contamination_notes(facts),
         *facts["notes"],
-        "no test persons are left: score this pipeline with `biot-bd cv`",
+        *_score_lines(facts),
         f"model: {output}",
     ]
     for line in lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def load_demo(
     minutes: int = 6,
     seed: int = 0,
     subjects: list[str] | str | None = None,
+    namespace: str = "demo",
 ) -> BaseConcatDataset:
     """Generate the demo recordings where they are not there yet, and load them.
 
@@ -49,6 +51,9 @@ def load_demo(
         The same seed gives the same files, byte for byte.
     subjects : list of str, optional
         Load these only (``"demo01"``, ``"demo/01"``); all by default.
+    namespace : str, default="demo"
+        First part of the persons' names.  Give those of another seed another one: they are other persons, and a model
+        that learnt from the ones may be tested on the others.
 
     Returns
     -------
@@ -58,13 +63,16 @@ def load_demo(
     Raises
     ------
     ValueError
-        A number is too small.
+        A number is too small, or ``namespace`` is none (letters, digits, ``-``, ``_``, ``.``).
     FileExistsError
         The folder holds ``demoNN`` folders that this function did not make.
     """
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace) is None:
+        raise ValueError(f"namespace={namespace!r}: expected letters, digits, - _ or . , e.g. 'demo-b'")
     generate_demo(root, persons=persons, recordings=recordings, minutes=minutes, seed=seed)
+    layout = Layout(namespace, DEMO.prefix)
     return load_layout(
-        root, DEMO, subjects=subjects, unlisted="exclude", on_missing="raise", on_error="raise", generated=True
+        root, layout, subjects=subjects, unlisted="exclude", on_missing="raise", on_error="raise", generated=True
     )
 
 

@@ -17,13 +17,24 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from biot_bd import runs
+from biot_bd.evaluation.contamination import check_contamination, contamination_facts, find_origins
 from biot_bd.evaluation.data import Data, as_data
-from biot_bd.evaluation.fold import FoldOutcome, FoldTask, final_step, finished_fold, run_fold, write_parquet
+from biot_bd.evaluation.fold import (
+    FoldOutcome,
+    FoldTask,
+    final_step,
+    finished_fold,
+    run_fold,
+    training_notes,
+    write_parquet,
+)
 from biot_bd.evaluation.identity import describe, describe_pipeline, differences, fingerprint
-from biot_bd.evaluation.metrics import as_metrics
+from biot_bd.evaluation.metrics import Metric, as_metrics
 from biot_bd.evaluation.progress import FoldProgress
-from biot_bd.evaluation.result import Result, aggregate
+from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
+from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
 from biot_bd.evaluation.splits import Fold, make_folds
+from biot_bd.evaluation.stored_splits import settled, stored_folds, stored_run
 from biot_bd.evaluation.thresholds import check_threshold_rule
 from biot_bd.training import BIOTClassifier
 
@@ -50,6 +61,9 @@ def cross_validate(
     title: str | None = None,
     notes: Sequence[str] = (),
     progress: bool = True,
+    protocol: str | Protocol | None = None,
+    splits_from: Any = None,
+    allow_contaminated: bool = False,
 ) -> Result:
     """Score a pipeline on persons that it has not seen.
 
@@ -91,6 +105,15 @@ def cross_validate(
         Remarks that go into every output.
     progress : bool
         Show a progress bar (on stderr, where that is a terminal) and a line for each finished fold.
+    protocol : str or Protocol, optional
+        A preset of :data:`~biot_bd.evaluation.PROTOCOLS`, which gives ``cv``, ``scoring``, ``threshold`` and
+        ``valid_fraction`` and against which windows and pipeline are checked.  Without one the result is ``"custom"``.
+    splits_from : Result or path, optional
+        Another study (its run folder) whose stored folds are used, training, validation and test persons; in
+        place of ``cv`` and ``valid_fraction``.
+    allow_contaminated : bool
+        Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test persons, or may
+        have; every output then says so.
 
     Returns
     -------
@@ -98,6 +121,8 @@ def cross_validate(
 
     Raises
     ------
+    ContaminationError
+        A checkpoint saw a test person of any fold, or nobody knows what it saw: before anything is loaded or fitted.
     SplitError
         Fewer than two persons, persons of a fixed split missing, a person on two sides, a fold whose
         training part has one class: before anything is fitted.
@@ -106,37 +131,57 @@ def cross_validate(
     ValueError
         Labels or persons are missing or malformed, or a model gives probabilities that are not finite.
     """
+    preset = None if protocol is None else as_protocol(protocol)
+    source = None if splits_from is None else stored_run(splits_from)
+    if preset is not None:
+        preset.check_windows(windows)
+        preset.check_pipeline(pipeline)
+    given = {"cv": cv, "scoring": scoring, "threshold": threshold, "valid_fraction": valid_fraction}
+    cv, scoring, threshold, valid_fraction = settled(given, preset, source)
     data = as_data(windows, y, groups)
     metrics = as_metrics(scoring)
     rule = check_threshold_rule(threshold)
     if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
         raise ValueError(f"random_state must be an int of at least 0, got {random_state!r}")
-    folds = make_folds(
-        cv,
-        data.y,
-        data.persons,
-        recordings=data.recordings,
-        valid_fraction=valid_fraction,
-        random_state=random_state,
-    )
+    if source is not None:
+        folds = stored_folds(source, data.y, data.persons, data.recordings, random_state)
+    else:
+        folds = make_folds(
+            cv,
+            data.y,
+            data.persons,
+            recordings=data.recordings,
+            valid_fraction=valid_fraction,
+            random_state=random_state,
+        )
     parameters = {
-        "cv": cv if isinstance(cv, str) else describe(cv),
+        "cv": cv if isinstance(cv, str) or source is not None else describe(cv),
         "scoring": [metric.name for metric in metrics],
         "threshold": rule,
         "valid_fraction": valid_fraction,
         "random_state": random_state,
     }
+    origins = find_origins(pipeline)
+    tested = [person for fold in folds for person in fold.test]
+    contamination = check_contamination(origins, tested, allow=allow_contaminated)
     identity = _identity(pipeline, data, folds, parameters)
+    if preset is not None:
+        identity["protocol"] = preset.as_dict()
     run = _describe_run(pipeline, data, folds, parameters, identity, title, notes)
+    run["protocol"] = runs.to_jsonable({"name": CUSTOM} if preset is None else preset.as_dict())
+    run["splits_from"] = None if source is None else source["fingerprint"]
+    run |= contamination_facts(origins, contamination, allow_contaminated)
     path = None if folder is None else Path(folder)
-    tasks = [FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path) for fold in folds]
+    started = tuple(origins)
+    tasks = [FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, started) for fold in folds]
     if path is None:
         outcomes = _compute(tasks, [None] * len(tasks), n_jobs, progress)
-        return Result(aggregate(metrics, outcomes), _predictions(outcomes), {**run, "state": "finished"})
+        scores = _scores(metrics, outcomes, preset, run)
+        return Result(scores, _predictions(outcomes), {**run, "state": "finished"})
     with _opened(path, run):
         done = [finished_fold(path, fold.index, run["fingerprint"]) for fold in folds]
         outcomes = _compute(tasks, done, n_jobs, progress)
-        return _finish(path, run, aggregate(metrics, outcomes), _predictions(outcomes))
+        return _finish(path, run, _scores(metrics, outcomes, preset, run), _predictions(outcomes))
 
 
 def _identity(pipeline: Any, data: Data, folds: Sequence[Fold], parameters: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +214,7 @@ def _describe_run(
             "kind": "cross-validation",
             "state": "running",
             "title": title,
-            "notes": [*notes, *common, *single],
+            "notes": [*notes, *training_notes(pipeline), *common, *single],
             "not_a_result": data.not_a_result(),
             "fingerprint": fingerprint(identity),
             "started": _now(),
@@ -242,6 +287,18 @@ def _outcomes(tasks: Sequence[FoldTask], n_jobs: int, bar: FoldProgress) -> Iter
     threads = torch.get_num_threads()
     jobs = (delayed(run_fold)(replace(task, threads=threads)) for task in tasks)
     yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
+
+
+def _scores(
+    metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome], preset: Protocol | None, run: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the content of ``metrics.json``; degenerate folds go into the notes of ``run``."""
+    scores = aggregate(metrics, outcomes)
+    name, averaging = (CUSTOM, "persons") if preset is None else (preset.name, preset.averaging)
+    scores["protocol"] = {"name": name, "averaging": averaging, "scores": averaged(scores, averaging)}
+    scores["contamination"] = run["contamination"]
+    run["notes"] = [*run["notes"], *degenerate_notes(outcomes)]
+    return scores
 
 
 def _predictions(outcomes: Sequence[FoldOutcome]) -> pd.DataFrame:

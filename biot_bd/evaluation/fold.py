@@ -18,6 +18,7 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
+from biot_bd.evaluation.contamination import Origin, check_contamination, full_record
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.identity import describe
 from biot_bd.evaluation.metrics import Metric
@@ -25,6 +26,8 @@ from biot_bd.evaluation.splits import Fold, SplitError
 from biot_bd.evaluation.thresholds import choose_threshold
 from biot_bd.runs import atomic_path, read_json, write_json
 from biot_bd.training import BIOTClassifier, FixedPersons, log_test_metrics, save_pipeline
+from biot_bd.training.drawing import training_note
+from biot_bd.training.pretrained import write_load_report
 
 __all__ = [
     "PREDICTION_COLUMNS",
@@ -35,10 +38,13 @@ __all__ = [
     "finished_fold",
     "fit",
     "fold_folder",
+    "fold_scores",
+    "predictions_of",
     "probabilities",
     "read_parquet",
     "run_fold",
     "score",
+    "training_notes",
     "typed",
     "write_parquet",
 ]
@@ -74,6 +80,8 @@ class FoldTask:
         Of the study; stored in ``fold.json``.
     folder : Path or None
         The run folder; None writes nothing.
+    origins : tuple of Origin
+        Weights that the pipeline starts from.
     threads : int or None
         Threads of torch in the fold; None leaves them.
     """
@@ -85,6 +93,7 @@ class FoldTask:
     threshold: str | float
     fingerprint: str
     folder: Path | None = None
+    origins: tuple[Origin, ...] = ()
     threads: int | None = None
 
 
@@ -125,6 +134,13 @@ def final_step(estimator: Any) -> tuple[str, Any]:
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"
     return prefix, estimator
+
+
+def training_notes(pipeline: Any) -> list[str]:
+    """Return what to know of training scores: drawn or changed windows (``sampler``, ``augment``)."""
+    _, last = final_step(pipeline)
+    note = training_note(last.sampler, last.augment) if isinstance(last, BIOTClassifier) else None
+    return [] if note is None else [note]
 
 
 def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
@@ -279,7 +295,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         np.sort(np.concatenate([rows["train"], rows["valid"]])) if isinstance(last, BIOTClassifier) else rows["train"]
     )
     fit(estimator, data.X[seen], data.y[seen], data.persons[seen])
-    valid = _predictions(data, fold, "valid", rows["valid"], probabilities(estimator, data.X[rows["valid"]], where))
+    valid = predictions_of(data, fold, "valid", rows["valid"], probabilities(estimator, data.X[rows["valid"]], where))
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)
     if isinstance(last, BIOTClassifier):
         last.threshold_ = threshold.value  # what the saved model's predict uses
@@ -288,28 +304,31 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         "fingerprint": task.fingerprint,
         "threshold": threshold.as_dict(),
         "n_windows": {side: len(index) for side, index in rows.items()},
+        "contamination": _contamination(task),
         **_training_facts(last),
     }
     history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
     if task.folder is not None:
         facts |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, facts)
-    test = _predictions(data, fold, "test", rows["test"], probabilities(estimator, data.X[rows["test"]], where))
+    test = predictions_of(data, fold, "test", rows["test"], probabilities(estimator, data.X[rows["test"]], where))
     predictions = pd.concat([valid, test], ignore_index=True)
     predictions = typed(predictions.assign(threshold=threshold.value))
-    facts["scores"] = _fold_scores(task.metrics, predictions)
+    facts["scores"] = fold_scores(task.metrics, predictions)
     facts["wall_s"] = time.perf_counter() - started
     if task.folder is not None:
         _write(task, facts, predictions, history, last)
     return FoldOutcome(facts, predictions)
 
 
-def _predictions(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
+def predictions_of(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
+    """Return the table of predictions of one part of a fold, without the threshold."""
     table = data.table.iloc[rows].reset_index(drop=True)
     table = table.assign(fold=fold.index, part=part, window=rows, y_true=data.y[rows], proba=proba, threshold=np.nan)
     return table[list(PREDICTION_COLUMNS)]
 
 
-def _fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
+def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
+    """Score the test part of a fold's predictions, all persons together and each alone."""
     test = predictions[predictions["part"] == "test"]
     persons = {str(person): score(metrics, part) for person, part in test.groupby("person", sort=True)}
     return {"pooled": score(metrics, test), "persons": persons}
@@ -328,6 +347,12 @@ def _training_facts(last: Any) -> dict[str, Any]:
     return facts
 
 
+def _contamination(task: FoldTask) -> str | None:
+    """Say whether this fold's own test persons were seen; the study was allowed before."""
+    found = check_contamination(task.origins, task.fold.test, allow=True)
+    return None if found is None else found.text
+
+
 def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(final_step(estimator)[1], BIOTClassifier):
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
@@ -337,6 +362,8 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: dict[str, A
         "threshold": facts["threshold"],
         "data": {k: v for k, v in task.data.facts.items() if k != "persons"},
         "study": task.fingerprint,
+        "trained_on": full_record(final_step(estimator)[1], task.origins, (*task.fold.train, *task.fold.valid)),
+        "contamination": facts["contamination"],
     }
     save_pipeline(estimator, folder, record=record)
     return {"model": "model", "model_reason": None}
@@ -355,6 +382,7 @@ def _write(
         curve = (test["y_true"].to_numpy(), test["proba"].to_numpy()) if test["y_true"].nunique() == 2 else (None, None)
         log_test_metrics(last, {name: value for name, value in values.items() if value is not None}, *curve)
     write_json(folder / "history.json", history)
+    write_load_report(last, folder)
     write_parquet(folder / "predictions.parquet", predictions)
     write_json(folder / "fold.json", facts)
     shutil.rmtree(folder / "restart", ignore_errors=True)

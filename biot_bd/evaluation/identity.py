@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from biot_bd.runs import fingerprint
+from biot_bd.training.pretrained import checkpoint_identity
 
 __all__ = ["describe", "describe_pipeline", "differences", "fingerprint"]
 
@@ -44,6 +46,8 @@ def describe_pipeline(pipeline: Any, trained_by_us: str | None = None) -> dict[s
     for name, value in sorted(params.items()):
         if name.rpartition("__")[2] not in _NOT_PART and name not in ours:
             out[name] = describe(value, inside=inside)
+        if name.rpartition("__")[2] == "pretrained" and isinstance(value, (str, os.PathLike)):
+            out[name] = checkpoint_identity(value)  # its content, wherever it lies
     return out
 
 

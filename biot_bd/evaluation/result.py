@@ -15,11 +15,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from biot_bd.evaluation.contamination import contamination_notes
 from biot_bd.evaluation.fold import FoldOutcome, read_parquet, score
 from biot_bd.evaluation.metrics import Metric
+from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.runs import read_json
 
-__all__ = ["Result", "aggregate"]
+__all__ = ["Result", "aggregate", "degenerate_notes"]
 
 _LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
@@ -66,6 +68,22 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dic
         "pooled": {metric.name: pooled[metric.name] for metric in metrics},
         "prevalence": pooled["prevalence"],
     }
+
+
+def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
+    """Say in which folds a model gave all test windows one probability, so that its scores follow from nothing else."""
+    constant = [
+        str(outcome.facts["fold"])
+        for outcome in outcomes
+        if outcome.predictions.loc[outcome.predictions["part"] == "test", "proba"].nunique() == 1
+    ]
+    if not constant:
+        return []
+    where = "all folds" if len(constant) == len(outcomes) else f"fold(s) {', '.join(constant)}"
+    return [
+        f"degenerate: the model gives all test windows one probability in {where}; it ranks nothing, so its AUROC is 0.5 "
+        "and its AUC-PR the prevalence by definition"
+    ]
 
 
 def _mean_of_folds(metrics: Sequence[Metric], scores: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,6 +155,16 @@ class Result:
         return list(self.metrics["scoring"])
 
     @property
+    def protocol(self) -> str:
+        """Name of the protocol, ``"custom"`` without a preset."""
+        return str((self.run.get("protocol") or {}).get("name", CUSTOM))
+
+    @property
+    def contamination(self) -> str | None:
+        """Which checkpoint saw test persons (or may have), None where none did."""
+        return self.run.get("contamination")
+
+    @property
     def table(self) -> pd.DataFrame:
         """Scores by person.
 
@@ -144,13 +172,15 @@ class Result:
         -------
         pandas.DataFrame
             Index ``person``; columns ``n_windows``, ``n_seizure_windows``, ``prevalence``, one column a
-            metric (``Float64``, ``<NA>`` where undefined) and ``undefined`` (the reasons, or empty).
+            metric (``Float64``, ``<NA>`` where undefined), ``undefined`` (the reasons, or empty) and
+            ``contaminated`` (bool: the checkpoint saw this person, or may have).
         """
         rows = {}
         for person, scores in self.metrics["persons"].items():
             row: dict[str, Any] = {name: scores[name] for name in _COUNTS}
             row |= {name: scores[name]["value"] for name in self.scoring}
             row["undefined"] = "; ".join(dict.fromkeys(r for n in self.scoring if (r := scores[n]["reason"])))
+            row["contaminated"] = person in self.run.get("contaminated_persons", ())
             rows[person] = row
         table = pd.DataFrame.from_dict(rows, orient="index")
         table.index.name = "person"
@@ -159,23 +189,29 @@ class Result:
     @property
     def notes(self) -> list[str]:
         """What a reader of the scores must know, the most important first."""
-        data, out = self.run["data"], []
+        data, out = self.run["data"], contamination_notes(self.run)
         if self.run.get("not_a_result"):
             out.append(f"not a result: {self.run['not_a_result']}")
         if data["label_rule"]:
             out.append(f"label rule: {data['label_rule']}")
+        out += protocol_notes(self.run, self.metrics)
         return out + list(self.run.get("notes", []))
 
     def __rich__(self) -> RenderableType:
         """Return the table of scores with its notes, for ``rich.print``."""
-        mark = "NOT A RESULT: " if self.run.get("not_a_result") else ""
-        table = Table(title=f"{mark}{self.run.get('title') or 'Scores by person'}", title_justify="left")
+        mark = "CONTAMINATED: " if self.contamination else ""
+        mark += "NOT A RESULT: " if self.run.get("not_a_result") else ""
+        table = Table(
+            title=f"{mark}{self.run.get('title') or 'Scores by person'} (protocol: {self.protocol})",
+            title_justify="left",
+        )
         table.add_column("person", no_wrap=True)
         for name in ("windows", "seizure", "prevalence", *self.scoring):
             table.add_column(_LABELS.get(name, name.replace("_", " ")), justify="right")
         for person, scores in self.metrics["persons"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), _number(scores["prevalence"])]
-            table.add_row(person, *counts, *(_number(scores[name]["value"]) for name in self.scoring))
+            seen = " (contaminated)" if person in self.run.get("contaminated_persons", ()) else ""
+            table.add_row(f"{person}{seen}", *counts, *(_number(scores[name]["value"]) for name in self.scoring))
         table.add_section()
         self._add_averages(table)
         lines = [f"- {note}" for note in self.notes]

@@ -21,9 +21,22 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 from torch.utils.data import Dataset
 
+from biot_bd.models.provenance import ContaminationError
 from biot_bd.training import PersonValidSplit
 
-__all__ = ["FIXED_SPLITS", "SPLITS", "Fold", "SplitError", "check_persons", "fold_seed", "make_folds", "split_all"]
+__all__ = [
+    "FIXED_SPLITS",
+    "SPLITS",
+    "Fold",
+    "SplitError",
+    "check_fold",
+    "check_persons",
+    "fixed_folds",
+    "fold_seed",
+    "make_folds",
+    "outer_persons",
+    "split_all",
+]
 
 MIN_TRAIN_PERSONS = 3
 """With fewer training persons none is spared for validation: epochs are fixed and the threshold is 0.5."""
@@ -187,13 +200,13 @@ def make_folds(
             f"a split by person needs at least 2 persons, found {len(names)} ({', '.join(names) or 'no windows'})"
         )
     if isinstance(cv, str) and cv in FIXED_SPLITS:
-        folds = _fixed_folds(cv, persons, recordings, random_state)
+        folds = fixed_folds(cv, persons, recordings, random_state)
     else:
-        outer = _outer(cv, y, persons, random_state)
+        outer = outer_persons(cv, y, persons, random_state)
         folds = [_with_valid(i, train, test, y, persons, valid_fraction, random_state) for i, (train, test) in outer]
     for fold in folds:
         check_persons(fold.train, fold.valid, fold.test, f"fold {fold.index}")
-        _check_train(fold, y, persons, recordings)
+        check_fold(fold, y, persons, recordings)
     return folds
 
 
@@ -209,11 +222,12 @@ def split_all(y: np.ndarray, persons: np.ndarray, *, valid_fraction: float = 0.2
     if not 0 <= valid_fraction < 1:
         raise SplitError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction!r}")
     fold = _with_valid(0, sorted(set(persons)), (), y, persons, valid_fraction, random_state)
-    _check_train(fold, y, persons, None)
+    check_fold(fold, y, persons, None)
     return fold
 
 
-def _check_train(fold: Fold, y: np.ndarray, persons: np.ndarray, recordings: np.ndarray | None) -> None:
+def check_fold(fold: Fold, y: np.ndarray, persons: np.ndarray, recordings: np.ndarray | None) -> None:
+    """Raise :class:`SplitError` where a fold's training windows are of one class; parameters as in :func:`make_folds`."""
     labels = y[fold.rows(persons, recordings)["train"]]
     if len(np.unique(labels)) < 2:
         what = "no windows" if len(labels) == 0 else f"only windows of class {int(labels[0])}"
@@ -223,13 +237,15 @@ def _check_train(fold: Fold, y: np.ndarray, persons: np.ndarray, recordings: np.
         )
 
 
-def _outer(
+def outer_persons(
     cv: Any, y: np.ndarray, persons: np.ndarray, random_state: int
 ) -> list[tuple[int, tuple[tuple[str, ...], tuple[str, ...]]]]:
-    """Return (number, (training persons, test persons)) of each fold."""
+    """Return (number, (training persons, test persons)) of each fold, not of a fixed split; see :func:`make_folds`."""
     splitter = _splitter(cv, len(np.unique(persons)), random_state)
     try:
         indices = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros((len(y), 1)), y, persons)]
+    except ContaminationError:
+        raise
     except ValueError as error:
         raise SplitError(f"{cv if isinstance(cv, str) else splitter}: {error}") from error
     if not indices:
@@ -313,7 +329,8 @@ class _Rows(Dataset):
         return self.n
 
 
-def _fixed_folds(name: str, persons: np.ndarray, recordings: np.ndarray | None, random_state: int) -> list[Fold]:
+def fixed_folds(name: str, persons: np.ndarray, recordings: np.ndarray | None, random_state: int) -> list[Fold]:
+    """Return the folds of a fixed split by its name; parameters as in :func:`make_folds`."""
     present = set(persons)
     wanted = {person for fold in FIXED_SPLITS[name] for side in fold for person in side}
     missing = sorted(wanted - present)

@@ -54,6 +54,8 @@ def _best_balanced_accuracy(y_true: np.ndarray, proba: np.ndarray) -> tuple[floa
 
 
 def _matched_prevalence(y_true: np.ndarray, proba: np.ndarray) -> tuple[float, str | None]:
+    if proba.min() == proba.max():
+        return FALLBACK, "all validation windows have one probability"
     return float(np.sort(proba)[-int(y_true.sum())]), None
 
 
@@ -96,7 +98,7 @@ def choose_threshold(y_true: Any, proba: Any, rule: str | float = "balanced-accu
     -------
     Threshold
         With value 0.5 and a reason where the rule cannot choose (no validation windows, one class,
-        nothing better than chance).
+        nothing better than chance, all probabilities equal).
 
     Raises
     ------

@@ -1,21 +1,38 @@
-"""Fit a pipeline on all persons and save it with a record of what it saw."""
+"""Fit a pipeline on all persons, or all but a hold-out, and save it with a record of what it saw."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from biot_bd import runs
-from biot_bd.evaluation.data import as_data
-from biot_bd.evaluation.fold import configure, final_step, fit, probabilities
-from biot_bd.evaluation.splits import split_all
-from biot_bd.evaluation.thresholds import check_threshold_rule, choose_threshold
+from biot_bd.evaluation.contamination import check_contamination, contamination_facts, find_origins, full_record
+from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.fold import (
+    FoldOutcome,
+    configure,
+    final_step,
+    fit,
+    fold_scores,
+    predictions_of,
+    probabilities,
+    training_notes,
+)
+from biot_bd.evaluation.metrics import Metric, as_metrics
+from biot_bd.evaluation.result import aggregate
+from biot_bd.evaluation.splits import Fold, SplitError, split_all
+from biot_bd.evaluation.thresholds import Threshold, check_threshold_rule, choose_threshold
 from biot_bd.training import BIOTClassifier, save_pipeline
 
-__all__ = ["fit_all"]
+__all__ = ["METRICS", "fit_all"]
+
+METRICS = "metrics.json"
 
 
 def fit_all(
@@ -30,8 +47,11 @@ def fit_all(
     random_state: int = 0,
     title: str | None = None,
     notes: Sequence[str] = (),
+    hold_out: Sequence[str] = (),
+    scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
+    allow_contaminated: bool = False,
 ) -> dict[str, Any]:
-    """Fit a pipeline on all persons, some of whom validate, and save it.
+    """Fit a pipeline on all persons, but for a hold-out, some of whom validate, and save it.
 
     Parameters
     ----------
@@ -40,7 +60,8 @@ def fit_all(
     windows, y, groups :
         As in :func:`~biot_bd.cross_validate`.
     folder : path
-        Gets what ``save_pipeline`` writes, with the record, and ``tensorboard/``.
+        Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out, ``metrics.json``
+        (as in a run folder).
     valid_fraction : float
         Share of the persons that stop the training and give the threshold; with fewer than three persons,
         or 0, none does.
@@ -48,14 +69,23 @@ def fit_all(
     random_state : int
     title, notes :
         Go into the record.
+    hold_out : sequence of str
+        Persons who neither train nor validate, and are scored once, when the model is final.
+    scoring :
+        As in :func:`~biot_bd.cross_validate`, for the hold-out.
+    allow_contaminated : bool
+        Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the scores say so.
 
     Returns
     -------
     dict
-        The record: persons, data set, label rule, threshold, epochs, environment.
+        The record: persons, data set, label rule, threshold, epochs, environment, ``"trained_on"`` (all that the model
+        has seen, also through its checkpoint) and, with a hold-out, ``"scores"``.
 
     Raises
     ------
+    ContaminationError
+        The checkpoint saw a person of the hold-out, or nobody knows what it saw: before anything is loaded or fitted.
     TypeError
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
     SplitError, ValueError
@@ -64,34 +94,83 @@ def fit_all(
     if not isinstance(final_step(pipeline)[1], BIOTClassifier):
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
     data, rule, folder = as_data(windows, y, groups), check_threshold_rule(threshold), Path(folder)
-    fold = split_all(data.y, data.persons, valid_fraction=valid_fraction, random_state=random_state)
+    metrics = as_metrics(scoring)
+    fold = _split(data, hold_out, valid_fraction, random_state)
+    origins = find_origins(pipeline)
+    contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
     estimator = configure(pipeline, fold, None)
     prefix, last = final_step(estimator)
     # Beside the model until it is saved, which replaces the folder; a killed training goes on from here.
     work = folder.with_name(folder.name + ".training")
     log, restart = work / "tensorboard", work / "restart"
     estimator.set_params(**{f"{prefix}log_dir": str(log), f"{prefix}restart_dir": str(restart)})
-    fit(estimator, data.X, data.y, data.persons)
     rows = fold.rows(data.persons)
+    seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
+    fit(estimator, *((data.X, data.y, data.persons) if not fold.test else _part(data, seen)))
     proba = probabilities(estimator, data.X[rows["valid"]], "validation")
     chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
     last.threshold_ = chosen.value  # what the saved model's predict uses
     record = runs.to_jsonable(
         {
             "title": title,
-            "notes": [*notes, *fold.notes],
-            "not_a_result": "the model saw all persons, so it has no score of its own",
-            "persons": {"train": list(fold.train), "valid": list(fold.valid), "test": []},
+            "notes": [*notes, *training_notes(estimator), *fold.notes],
+            "not_a_result": data.not_a_result()
+            if fold.test
+            else "the model saw all persons, so it has no score of its own",
+            "persons": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
             "threshold": chosen.as_dict(),
             "n_epochs": len(last.history_),
             "seed": random_state,
             "data": data.facts,
             "environment": runs.environment(),
+            **contamination_facts(origins, contamination, allow_contaminated),
+            "trained_on": full_record(last, origins, (*fold.train, *fold.valid)),
         }
     )
+    scores = _scores(estimator, data, fold, metrics, chosen) if fold.test else None
+    if scores is not None:
+        scores["contamination"] = record["contamination"]
+        record["scores"] = scores
     estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
+    (folder / METRICS).unlink(missing_ok=True)  # of an earlier model
     save_pipeline(estimator, folder, record=record)
+    if scores is not None:
+        runs.write_json(folder / METRICS, scores)
     if log.is_dir():
         shutil.move(log, folder / "tensorboard")
     shutil.rmtree(work, ignore_errors=True)
     return record
+
+
+def _split(data: Data, hold_out: Sequence[str], valid_fraction: float, random_state: int) -> Fold:
+    """Take the hold-out away and split the others into training and validation."""
+    if isinstance(hold_out, str):
+        raise TypeError(f"hold_out is a list of persons, found the text {hold_out!r}")
+    held = tuple(sorted({str(person) for person in hold_out}))
+    present = sorted(set(data.persons))
+    unknown = [person for person in held if person not in present]
+    if unknown:
+        raise SplitError(f"hold_out: no windows of {', '.join(unknown)}; the windows are of {', '.join(present)}")
+    if len(held) == len(present):
+        raise SplitError(f"hold_out: all {len(present)} persons are held out, so nobody is left to train on")
+    rest = ~np.isin(data.persons, held)
+    fold = split_all(data.y[rest], data.persons[rest], valid_fraction=valid_fraction, random_state=random_state)
+    return replace(fold, test=held)
+
+
+def _part(data: Data, rows: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    return data.X[rows], data.y[rows], data.persons[rows]
+
+
+def _scores(estimator: Any, data: Data, fold: Fold, metrics: tuple[Metric, ...], chosen: Threshold) -> dict[str, Any]:
+    """Score the hold-out, in the form of a run folder's ``metrics.json``."""
+    rows = fold.rows(data.persons)["test"]
+    proba = probabilities(estimator, data.X[rows], "hold-out")
+    table = predictions_of(data, fold, "test", rows, proba).assign(threshold=chosen.value)
+    facts = {
+        "fold": fold.index,
+        "test": list(fold.test),
+        "threshold": chosen.as_dict(),
+        "scores": fold_scores(metrics, table),
+    }
+    return runs.to_jsonable(aggregate(metrics, [FoldOutcome(facts, table)]))

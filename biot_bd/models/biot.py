@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
+from biot_bd.models.load_report import LoadReport, announce
 
 __all__ = ["BIOT"]
 
@@ -72,6 +74,10 @@ class BIOT(BraindecodeBIOT):
     ----------
     accepts_absent_channels : bool
         True: ``forward`` reads NaN-throughout channels as absent.
+    load_report : LoadReport or None
+        What :meth:`from_checkpoint` loaded.
+    token_names : tuple of str or None
+        Channels in the order of the token table, where a checkpoint says.
 
     Raises
     ------
@@ -89,6 +95,8 @@ class BIOT(BraindecodeBIOT):
 
     accepts_absent_channels = True
     encoder: BIOTEncoder
+    load_report: LoadReport | None = None
+    token_names: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -208,6 +216,74 @@ class BIOT(BraindecodeBIOT):
     def from_config(cls, config: dict[str, Any]) -> BIOT:
         """Build a model, without weights, from ``get_config`` of this class or of braindecode's BIOT."""
         return super().from_config({k: v for k, v in config.items() if k != "return_feature"})
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        source: str | os.PathLike[str],
+        n_outputs: int | None = None,
+        *,
+        ch_names: Sequence[str] | None = None,
+        channel_ids: Sequence[int] | None = None,
+        n_chans: int | None = None,
+        n_times: int | None = None,
+        sfreq: float | None = None,
+        hop_length: int | None = None,
+        num_heads: int | None = None,
+        drop_prob: float = 0.1,
+    ) -> BIOT:
+        """Build a model with the weights of a checkpoint, strictly: to the last tensor, or not at all.
+
+        Parameters
+        ----------
+        source : str or path
+            A known name (``"prest-16"``, ``"shhs-prest-18"``, ``"six-datasets-18"``), a file in any published
+            layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub repository.
+        n_outputs : int, optional
+            Logits.  None: those of the checkpoint's head (one logit z becomes the two 0, z), 2 where it has
+            none.  A head of another size is replaced by a fresh one; ``load_report.head`` says so.
+        ch_names : sequence of str, optional
+            Names of the input channels: each takes the token of its name.
+        channel_ids : sequence of int, optional
+            Tokens by number instead, e.g. ``range(16)`` for BIOT's 16 channels and an 18-channel checkpoint.
+        n_chans, n_times : int, optional
+            Channels (one a token by default) and samples (10 s by default) of a window.
+        sfreq, hop_length, num_heads : optional
+            Only checked against the checkpoint, which fixes them; needed where nothing records them.
+        drop_prob : float
+            Dropout of tokens; 0.1 as in the official code.
+
+        Returns
+        -------
+        BIOT
+            In training mode; ``load_report`` says what was loaded, and is printed once to stderr.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such source.
+        OSError
+            It must be downloaded and cannot be.
+        biot_bd.models.checkpoints.CheckpointError
+            A ``ValueError``: the file is damaged, no BIOT, or does not fit.
+        """
+        from biot_bd.models.checkpoints import build_model, load_checkpoint  # these need this module
+
+        model = build_model(
+            load_checkpoint(source),
+            n_outputs,
+            ch_names=ch_names,
+            model_class=cls,
+            channel_ids=channel_ids,
+            n_chans=n_chans,
+            n_times=n_times,
+            sfreq=sfreq,
+            hop_length=hop_length,
+            num_heads=num_heads,
+            drop_prob=drop_prob,
+        )
+        announce(model.load_report)
+        return model
 
     def _check_shape(self, x: Tensor) -> None:
         if x.ndim != 3 or x.shape[1] != self.n_chans:

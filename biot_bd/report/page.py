@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from biot_bd import registry
+from biot_bd.evaluation.contamination import contamination_notes
+from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.report.figures import pr_picture, roc_picture, training_picture
 from biot_bd.report.folder import Fold, Run
 from biot_bd.report.svg import line_style
@@ -29,12 +31,23 @@ __all__ = ["banners", "page_of"]
 
 def banners(run: Run) -> list[str]:
     """Return the warnings that stand above everything else."""
-    found = []
+    found = [
+        f"{text[:1].upper()}{text[1:]}. The scores of {_seen_persons(run)} say what the model remembers, not how it detects "
+        "seizures of unknown persons."
+        for text in contamination_notes(run.run)
+    ]
     if run.generated:
         found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
     if run.not_a_result and not (run.generated and run.not_a_result == "generated data"):
         found.append(f"Not a result: {run.not_a_result}. The scores show that the way to them works, nothing more.")
     return found
+
+
+def _seen_persons(run: Run) -> str:
+    persons, everyone = run.run.get("contaminated_persons") or [], run.metrics["persons"]
+    if not persons or len(persons) >= len(everyone):
+        return "all test persons"
+    return ", ".join(persons)
 
 
 def page_of(run: Run, monitor: str | None = None) -> dict[str, Any]:
@@ -56,9 +69,13 @@ def page_of(run: Run, monitor: str | None = None) -> dict[str, Any]:
         "metric_labels": labels,
         "has_ap": "average_precision" in names,
         "threshold_note": _threshold_note(run),
-        "persons": [_person_row(name, entry, names) for name, entry in run.metrics["persons"].items()],
+        "persons": [
+            _person_row(name, entry, names, name in (run.run.get("contaminated_persons") or ()))
+            for name, entry in run.metrics["persons"].items()
+        ],
         "folds": [_fold_row(fold) for fold in run.folds],
-        "notes": list(run.run.get("notes") or []),
+        "contaminated": bool(run.run.get("contamination")),
+        "notes": [*contamination_notes(run.run), *protocol_notes(run.run, run.metrics), *(run.run.get("notes") or [])],
         "curves": _curves(run.test),
         "outcome_note": _outcome_note(run.test),
         "training": [shown for fold in run.folds if (shown := _training(fold, monitor))],
@@ -138,9 +155,9 @@ def _meaning(name: str) -> str:
     return str(getattr(registry.metrics[name], "description", ""))
 
 
-def _person_row(name: str, entry: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
+def _person_row(name: str, entry: dict[str, Any], metrics: list[str], contaminated: bool) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": f"{name} (contaminated)" if contaminated else name,
         "n_windows": entry.get("n_windows", NO_NUMBER),
         "n_seizure_windows": entry.get("n_seizure_windows", NO_NUMBER),
         "prevalence": _number(entry.get("prevalence")),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from biot_bd.evaluation.protocols import CUSTOM
 from biot_bd.report.folder import Fold, Run
 
 __all__ = [
@@ -62,6 +63,7 @@ def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
         ("Fingerprint of the data", data.get("fingerprint")),
         ("Generated", "yes: not a clinical result" if run.generated else "no"),
         ("Label rule", data.get("label_rule") or "not known (arrays)"),
+        ("Protocol", (run.run.get("protocol") or {}).get("name", CUSTOM)),
         ("Persons", str(len(data.get("persons") or {}))),
         ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
         ("EEG", None if hours is None else f"{hours:.2f} h, from the first to the last window of each recording"),
@@ -69,6 +71,8 @@ def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
         ("Channels", f"{len(channels)}: {', '.join(channels)}" if channels else None),
         ("Sampling rate", None if data.get("sfreq") is None else f"{data['sfreq']:g} Hz"),
         ("Model", model or "not stored"),
+        ("Started from", _origins(run)),
+        ("Contamination", run.run.get("contamination")),
         ("Split", parameters.get("cv")),
         ("Threshold rule", parameters.get("threshold")),
         ("Seed", run.run.get("seed", parameters.get("random_state"))),
@@ -77,6 +81,17 @@ def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
         ("biot_bd", ((run.run.get("environment") or {}).get("packages") or {}).get("biot-bd")),
     ]
     return [(term, str(value)) for term, value in rows if value is not None]
+
+
+def _origins(run: Run) -> str | None:
+    """Name the checkpoints and the data sets that they saw; None where weights were random (or nothing is stored)."""
+    lines = []
+    for origin in run.run.get("checkpoints") or ():
+        seen = ", ".join(dict.fromkeys(f"{entry['dataset']} ({entry['how']})" for entry in origin["trained_on"]))
+        lines.append(
+            f"{origin['source']}, trained on {seen or 'unknown data'}{'' if origin['known'] else ' (incomplete record)'}"
+        )
+    return "; ".join(lines) or None
 
 
 def data_name(run: Run) -> str:

@@ -68,7 +68,9 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     model, no_model = _first_model(run)
     page = page_of(run, model.monitor if model else None)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
-    lead = f"{model.size if model else 'A model that is not stored'}, scored on persons that it never saw."
+    seen = "partly on persons that its checkpoint saw, or may have" if page["contaminated"] else "on persons that it never saw"
+    lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
+    title = f"CONTAMINATED: {title}" if page["contaminated"] else title
     page |= {"title": title, "lead": lead, "run_facts": run_facts(run, model.size if model else None)}
     page |= _looked_into(run, windows, no_model)
     return write_text(run.folder / REPORT, render("report.html.j2", page))

@@ -15,6 +15,7 @@ from torch import nn
 
 from biot_bd import registry
 from biot_bd.training.inputs import InputInfo
+from biot_bd.training.pretrained import build_pretrained
 from biot_bd.training.scores import EarlyStopping, EpochScores
 from biot_bd.training.tensorboard import TensorBoardLogger
 
@@ -55,7 +56,11 @@ class Building(EEGClassifier):
             raise ValueError(
                 f"module__n_outputs={outputs}, but there are {len(self.classes_)} classes: {list(self.classes_)}"
             )
-        self.module_ = self.initialized_instance(module, {**self._facts_for_module(module), **given})
+        arguments = {**self._facts_for_module(module), **given}
+        if self.pretrained is None:
+            self.module_ = self.initialized_instance(module, arguments)
+        else:
+            self.module_ = build_pretrained(self, module, arguments)
         return self
 
     def initialize_criterion(self) -> Building:

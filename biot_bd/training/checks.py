@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,9 @@ def check_sides(train: Subset, valid: Subset, classes: NDArray[Any], monitor: st
             )
 
 
-def class_weights(class_weight: Any, classes: NDArray[Any], y: NDArray[np.int64]) -> list[float] | None:
+def class_weights(
+    class_weight: Any, classes: NDArray[Any], y: NDArray[np.int64], counts: Sequence[float] | None = None
+) -> list[float] | None:
     """Return one weight a class, or None.
 
     Parameters
@@ -71,6 +73,8 @@ def class_weights(class_weight: Any, classes: NDArray[Any], y: NDArray[np.int64]
         Labels.
     y : ndarray of int, shape (n,)
         Training targets, positions in ``classes``.
+    counts : sequence of float, shape (n_classes,), optional
+        How often each class is seen in an epoch, where that is not how often it is in ``y``.
 
     Raises
     ------
@@ -83,7 +87,10 @@ def class_weights(class_weight: Any, classes: NDArray[Any], y: NDArray[np.int64]
     if isinstance(class_weight, str):
         if len(np.unique(y)) < len(labels):
             raise ValueError(f"class_weight={class_weight!r}: a class has no training windows")
-        return compute_class_weight(class_weight, classes=np.arange(len(labels)), y=y).tolist()
+        if counts is None:
+            return compute_class_weight(class_weight, classes=np.arange(len(labels)), y=y).tolist()
+        numbers = np.arange(len(labels))
+        return compute_class_weight(class_weight, classes=numbers, y=numbers, sample_weight=counts).tolist()
     if isinstance(class_weight, Mapping):
         unknown = sorted(str(label) for label in set(class_weight) - set(labels))
         if unknown:

@@ -16,19 +16,23 @@ from torch.utils.data import Subset
 
 from biot_bd.training.building import Building
 from biot_bd.training.checks import check_sides, class_weights, persons_of, resolve_device
+from biot_bd.training.drawing import Drawn, training_targets
 from biot_bd.training.inputs import SignalData, encode_labels
 from biot_bd.training.loop import AUTOCAST, TrainingLoop
+from biot_bd.training.pretrained import forget, learn_provenance
 from biot_bd.training.restart import seeded
+from biot_bd.training.sampling import class_counts
 from biot_bd.training.scores import probabilities
 from biot_bd.training.splits import PersonValidSplit, check_persons_apart
+from biot_bd.training.tuning import Tuned
 from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
 
 __all__ = ["BIOTClassifier"]
 
-PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile")
+PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
 
-class BIOTClassifier(Building, TrainingLoop):
+class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
@@ -80,6 +84,22 @@ class BIOTClassifier(Building, TrainingLoop):
     restart_dir : path or None
         Folder for restart points: the same ``fit`` called again after a kill goes on at its last epoch, and
         after its end returns at once (see :mod:`biot_bd.training.restart`).
+    pretrained : str, path or None
+        Checkpoint that a BIOT starts from: a known name (``"prest-16"``, ``"shhs-prest-18"``), a file in a published
+        layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub repository; see
+        :meth:`biot_bd.models.BIOT.from_checkpoint`.  Each channel takes the token of its name; ``module__channel_ids``
+        says otherwise.
+    finetune : None, str, rule or list
+        Which parts train when, at which rates, and so on: names (``"full"``, ``"linear-probe"``, ``"gradual"``,
+        ``"two-stage"``, ``"lora"``, ...) and rules of :mod:`biot_bd.training.finetune`, one or a list.  None trains
+        everything at one rate.  ``finetune__*`` are parameters of a single name.
+    sampler : None, str or callable
+        Which training windows an epoch holds: ``"class-balanced"``, ``"person-balanced"``,
+        ``"class-person-balanced"``, ``"background-subsample"`` or an object of :mod:`biot_bd.training.sampling`.
+        None takes each once.  Balanced ``class_weight`` and prior correction follow what is drawn.
+    augment : None, str, Transform, pair or list
+        Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode that fit the
+        montage (see :mod:`biot_bd.training.augmentation`).
     callbacks : list or None
         Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
     warm_start : bool
@@ -102,6 +122,14 @@ class BIOTClassifier(Building, TrainingLoop):
         Shape, channels, rate and unit of the signals seen in ``fit``.
     train_persons_, valid_persons_ : tuple of str
         Empty where persons are unknown or nobody validates.
+    class_counts_ : list
+        Training windows of each class in an epoch (expected ones with a ``sampler`` that draws by chance).
+    training_note_ : str or None
+        What to know of training scores with ``sampler`` or ``augment``.
+    pretrained_report_ : LoadReport
+        What was loaded (with ``pretrained``).
+    provenance_ : Provenance
+        All that the model has seen: the persons of training and validation, and those of the checkpoint.
     threshold_ : float or None
         If set (two classes), ``predict`` says class 1 from this probability on, instead of from 0.5.
 
@@ -135,6 +163,10 @@ class BIOTClassifier(Building, TrainingLoop):
         gradient_clip_norm: float | None = None,
         log_dir: Any = None,
         restart_dir: Any = None,
+        pretrained: Any = None,
+        finetune: Any = None,
+        sampler: Any = None,
+        augment: Any = None,
         callbacks: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -149,6 +181,8 @@ class BIOTClassifier(Building, TrainingLoop):
                 f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
                 f"there are {', '.join(self._own_names())} and those with a prefix {', '.join(p + '__' for p in PREFIXES)}"
             )
+        # Rules check these themselves; skorch knows only what it builds.
+        tuning = {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("finetune__")}
         super().__init__(
             module,
             criterion=criterion,
@@ -176,6 +210,11 @@ class BIOTClassifier(Building, TrainingLoop):
         self.gradient_clip_norm = gradient_clip_norm
         self.log_dir = log_dir
         self.restart_dir = restart_dir
+        self.pretrained = pretrained
+        self.finetune = finetune
+        self.sampler = sampler
+        self.augment = augment
+        self.__dict__.update(tuning)
 
     # --- parameters ---------------------------------------------------------------------------------------
 
@@ -334,6 +373,7 @@ class BIOTClassifier(Building, TrainingLoop):
             # Forget the last fit before the new data are compared with it.
             for name in ("input_info_", "module_"):
                 self.__dict__.pop(name, None)
+            forget(self)
         labels = self._labels(X, y, len(data), fresh)
         seed = self._seed()
         with seeded(seed):
@@ -341,6 +381,7 @@ class BIOTClassifier(Building, TrainingLoop):
             if fresh:
                 self._learn_facts(data, train, valid, groups)
                 self.initialize()
+            learn_provenance(self, persons_of(train, groups) + persons_of(valid, groups), fresh)
             self._train(data, train, valid, groups, seed if fresh else None)
         return self
 
@@ -352,6 +393,8 @@ class BIOTClassifier(Building, TrainingLoop):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _check_parameters(self) -> None:
+        self._check_finetune()
+        self._check_drawing()
         if self.mixed_precision not in (None, *AUTOCAST):
             raise ValueError(f"mixed_precision must be None, 'bf16' or 'fp16', found {self.mixed_precision!r}")
         if self.patience is not None and self.patience < 1:
@@ -365,9 +408,9 @@ class BIOTClassifier(Building, TrainingLoop):
         self.threshold_: float | None = None
         self.train_persons_ = persons_of(train, groups)
         self.valid_persons_ = persons_of(valid, groups)
-        labels = train.dataset.y[train.indices]  # type: ignore[attr-defined]
-        self.class_counts_ = np.bincount(labels, minlength=len(self.classes_)).tolist()
-        self.class_weight_ = class_weights(self.class_weight, self.classes_, labels)
+        labels = training_targets(train)
+        self.class_counts_ = class_counts(self._make_epochs(train, groups), labels, len(self.classes_))
+        self.class_weight_ = class_weights(self.class_weight, self.classes_, labels, self.class_counts_)
 
     # --- prediction ---------------------------------------------------------------------------------------
 

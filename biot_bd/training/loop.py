@@ -75,6 +75,8 @@ class TrainingLoop(EEGClassifier):
     def _fit_facts(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> dict[str, Any]:
         """Return what makes this fit this fit, for its restart point."""
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
+        if self.pretrained is not None:  # its content, wherever it lies
+            params["pretrained"] = self.pretrained_report_.blob_id
         return {
             "parameters": describe(params),
             "seed": seed,

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from braindecode.augmentation import Transform
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -28,8 +29,10 @@ from skorch.callbacks import Callback
 
 from biot_bd import registry
 from biot_bd.runs import atomic_path, environment, read_json, to_jsonable, write_json
+from biot_bd.training.augmentation import transform_parameters
 from biot_bd.training.classifier import BIOTClassifier
 from biot_bd.training.inputs import InputInfo
+from biot_bd.training.pretrained import restore_facts, restore_module, saved_facts
 from biot_bd.training.restart import seeded
 from biot_bd.training.splits import FixedPersons, PersonValidSplit
 
@@ -47,6 +50,7 @@ _SAFE_PACKAGES: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("torch.optim.", (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)),
     ("torch.nn.", (torch.nn.Module,)),
     ("braindecode.models.", (torch.nn.Module,)),
+    ("braindecode.augmentation.", (Transform,)),
     ("skorch.callbacks.", (Callback,)),
 )
 _KINDS = ("models", "losses", "callbacks", "montages")
@@ -174,11 +178,20 @@ def _object_to_json(value: Any) -> dict[str, Any]:
         params = dict(vars(value))
     elif isinstance(value, (BaseEstimator, Callback)):
         params = value.get_params(deep=False)
+    elif isinstance(value, Transform):
+        params = _transform_parameters(value)
     elif is_dataclass(value):
         params = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
     else:
         raise SavedPipelineError(f"{value!r} ({type(value).__name__}) cannot be written as plain data")
     return {"$object": _class_to_json(type(value)), "params": {k: _to_json(v) for k, v in params.items()}}
+
+
+def _transform_parameters(transform: Transform) -> dict[str, Any]:
+    try:
+        return transform_parameters(transform)
+    except ValueError as error:
+        raise SavedPipelineError(str(error)) from error
 
 
 def _from_json(value: Any) -> Any:
@@ -258,6 +271,7 @@ def _save_classifier(name: str, net: BIOTClassifier, folder: Path) -> dict[str, 
         "train_persons": list(net.train_persons_),
         "valid_persons": list(net.valid_persons_),
         "n_epochs": len(net.history),
+        **saved_facts(net),
     }
     encoded = {}
     for key, value in params.items():
@@ -453,7 +467,9 @@ def _restore_classifier(net: BIOTClassifier, spec: dict[str, Any], folder: Path)
     net.class_weight_, net.class_counts_ = fitted["class_weight"], fitted["class_counts"]
     net.threshold_ = fitted["threshold"]
     net.train_persons_, net.valid_persons_ = tuple(fitted["train_persons"]), tuple(fitted["valid_persons"])
+    restore_facts(net, fitted)
     net.initialize()
+    restore_module(net, fitted)
     module = getattr(net.module_, "_orig_mod", net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))

@@ -254,6 +254,8 @@ class RestartPoint:
             return False
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])
+        if hasattr(net, "_before_restart"):  # parts may have thawed since the first epoch
+            net._before_restart(len(history))
         net.optimizer_.load_state_dict(_decode(state["optimizer"]))
         if state["scaler"] is not None:
             net.scaler_.load_state_dict(_decode(state["scaler"]))

@@ -100,6 +100,8 @@ class TensorBoardLogger(Callback):
         if self.writer_ is None:
             # Epochs from here on may stand in the folder from a fit that was killed: the new ones replace them.
             self.writer_ = SummaryWriter(self._folder(net), purge_step=len(net.history))
+            if getattr(net, "training_note_", None):
+                self.writer_.add_text("training_scores", net.training_note_, len(net.history))
         if self.batch_ is None and self.attention:
             self.batch_ = _windows_to_draw(
                 dataset_valid if dataset_valid is not None else dataset_train, self.max_windows
@@ -116,9 +118,9 @@ class TensorBoardLogger(Callback):
                     self.writer_.add_scalar(f"{name}/{part}", row[f"{part}_{name}"], epoch)
         groups = net.optimizer_.param_groups
         for number, group in enumerate(groups):
-            self.writer_.add_scalar(
-                "learning_rate" if len(groups) == 1 else f"learning_rate/{number}", float(group["lr"]), epoch
-            )
+            # A fine-tuning recipe names its groups, which become more while parts thaw.
+            name = group.get("name") or ("" if len(groups) == 1 else str(number))
+            self.writer_.add_scalar(f"learning_rate/{name}".rstrip("/"), float(group["lr"]), epoch)
         if "gradient_norm" in row:
             self.writer_.add_scalar("gradient_norm", row["gradient_norm"], epoch)
         valid = _epoch_predictions(net)

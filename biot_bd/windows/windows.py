@@ -16,7 +16,7 @@ from biot_bd.runs import fingerprint as make_fingerprint
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.windows.relabel import relabel_table
-from biot_bd.windows.sources import Source, open_source, open_table
+from biot_bd.windows.sources import Source, StoreTable, open_source, open_table
 from biot_bd.windows.tables import CACHED_PERCENTILE
 
 __all__ = ["Windows"]
@@ -232,6 +232,11 @@ class Windows:
     def folder(self) -> Path | None:
         """The folder that :meth:`open` takes, or None for windows of several."""
         return self._source.tables[0].folder if len(self._source.tables) == 1 else None
+
+    @property
+    def tables(self) -> tuple[StoreTable, ...]:
+        """The tables these windows are of, which say how they were prepared."""
+        return self._source.tables
 
     @property
     def label_rule(self) -> str:

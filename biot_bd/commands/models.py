@@ -1,0 +1,128 @@
+"""``biot-bd models``: list the published checkpoints, fetch them, and verify files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from biot_bd.commands._pipelines import print_json
+
+app = typer.Typer(help="Fetch, list and verify pretrained checkpoints.", no_args_is_help=True)
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command("list")
+def list_models(as_json: JSON = False) -> None:
+    """List the published checkpoints: channels, what they were trained on, and whether they are here."""
+    from biot_bd.models.hub import cached
+    from biot_bd.models.known import KNOWN
+
+    rows: list[dict[str, Any]] = []
+    for one in KNOWN.values():
+        folder = cached(one.name)
+        rows.append(
+            {
+                "name": one.name,
+                "channels": one.n_channels,
+                "trained_on": [seen.to_dict() for seen in one.trained_on],
+                "repository": one.repository,
+                "file": one.file,
+                "blob_id": one.blob_id,
+                "cached": None if folder is None else str(folder),
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']}: {row['channels']} channels, {'here' if row['cached'] else 'not fetched'}")
+        typer.echo(f"  trained on {_seen(row['trained_on'])}")
+        typer.echo(f"  {row['repository']} on the Hub, published as {row['file']}")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of a checkpoint (see `list`), or a Hub repository OWNER/NAME.")],
+    endpoint: Annotated[str | None, typer.Option(help="Address of another Hub, e.g. a mirror.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use the cache only.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Download a checkpoint into the Hub's cache, where pretrained=NAME finds it, and check it."""
+    from biot_bd.models.hub import fetch as download
+    from biot_bd.models.known import KNOWN
+    from biot_bd.models.sources import is_repository
+
+    if name not in KNOWN and not is_repository(name):
+        raise typer.BadParameter(
+            f"{name!r} is neither a known checkpoint ({', '.join(KNOWN)}) nor OWNER/NAME of the Hub", param_hint="NAME"
+        )
+    folder = download(name, endpoint=endpoint, revision=revision, offline=offline)
+    _show(_facts(folder, name), as_json)
+
+
+@app.command()
+def verify(
+    source: Annotated[str, typer.Argument(help="A file, a folder, a name or a Hub repository that is in the cache.")],
+    as_json: JSON = False,
+) -> None:
+    """Load a checkpoint strictly, and say what it is and what it was trained on.
+
+    A published file is recognised by its git blob id.
+    """
+    _show(_facts(source, source), as_json)
+
+
+def _facts(place: str | Path, source: str) -> dict[str, Any]:
+    from biot_bd.models.checkpoints import build_model, load_checkpoint
+
+    checkpoint = load_checkpoint(place)
+    # Heads and hop that nobody recorded do not change which tensors there are.
+    stand_in: dict[str, Any] = {"num_heads": 1, "hop_length": int(checkpoint.config["sfreq"]) // 2}
+    report = build_model(checkpoint, **{k: v for k, v in stand_in.items() if checkpoint.config[k] is None}).load_report
+    return {
+        "source": str(source),
+        "file": str(checkpoint.file),
+        "published": report.published,
+        "blob_id": report.blob_id,
+        "layout": report.layout,
+        "matched": len(report.matched),
+        "ignored": report.ignored,
+        "config": checkpoint.config,
+        "config_from": checkpoint.config_from,
+        "ch_names": None if checkpoint.ch_names is None else list(checkpoint.ch_names),
+        "head": report.head,
+        "provenance": report.provenance.to_dict(),
+        "notes": list(report.notes),
+    }
+
+
+def _show(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    config = facts["config"]
+    published = f"the published {facts['published']}" if facts["published"] else "not a published file"
+    typer.echo(f"{facts['file']}: {facts['matched']} tensors, all in place ({facts['layout']} layout); {published}")
+    typer.echo(f"  git blob id {facts['blob_id']}")
+    sizes = ", ".join(f"{key} {'not recorded' if value is None else value}" for key, value in config.items())
+    typer.echo(f"  {sizes} (from {facts['config_from']})")
+    typer.echo(f"  head {facts['head']}")
+    provenance = facts["provenance"]
+    known = "" if provenance["known"] else "; the record is missing or incomplete, so evaluations refuse it"
+    typer.echo(f"  trained on {_seen(provenance['trained_on'])}{known}")
+    for note in facts["notes"]:
+        typer.echo(f"  {note}")
+
+
+def _seen(trained_on: list[dict[str, Any]]) -> str:
+    parts = []
+    for seen in trained_on:
+        persons = seen["persons"]
+        who = "all persons" if persons is None else f"{len(persons)} persons: {', '.join(persons)}"
+        parts.append(f"{seen['dataset']} ({seen['how']}; {who})")
+    return ", ".join(parts) or "unknown data"

@@ -1,0 +1,142 @@
+"""Baselines by one word, for the same folds as the model they are compared with.
+
+``baseline("spectral-power", windows)`` is a scikit-learn pipeline like any other: ``cross_validate`` gives it the same
+persons as a BIOT.  None needs all windows in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mne
+from sklearn.dummy import DummyClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from biot_bd import registry
+from biot_bd.signals import MontageMapper, PercentileScaler
+from biot_bd.signals.features import BandPower, FillAbsent, LineLength
+from biot_bd.training import BIOTClassifier
+
+__all__ = ["BASELINES", "baseline", "is_neural", "montage_of", "neural_pipeline"]
+
+MAX_ITER = 2000
+
+
+def montage_of(windows: Any) -> str | None:
+    """Return the name of the registered montage whose channels the windows have, or None."""
+    names = tuple(getattr(windows, "ch_names", None) or ())
+    if not names:
+        return None
+    for name in registry.montages:
+        if tuple(getattr(registry.montages[name], "ch_names", ())) == names:
+            return name
+    return None
+
+
+def neural_pipeline(module: str, windows: Any, params: Mapping[str, Any] | None = None) -> Pipeline:
+    """Build montage mapper (where the montage has a name), percentile scaler and classifier.
+
+    Parameters
+    ----------
+    module : str
+        Name in ``biot_bd.registry.models``.  A model that cannot leave absent channels out gets zeros for them.
+    windows : Windows, array or Epochs
+        What it is for.
+    params : mapping, optional
+        Parameters of :class:`~biot_bd.BIOTClassifier`.
+
+    Raises
+    ------
+    biot_bd.registry.UnknownNameError
+        No such model.
+    """
+    montage = montage_of(windows)
+    steps: list[Any] = [] if montage is None else [MontageMapper(montage)]
+    steps.append(PercentileScaler())
+    if not getattr(registry.models[module], "accepts_absent_channels", False):
+        steps.append(FillAbsent())
+    return make_pipeline(*steps, BIOTClassifier(module, **(params or {})))
+
+
+def _neural(module: str) -> Callable[..., Pipeline]:
+    return lambda windows, sfreq, params: neural_pipeline(module, windows, params)
+
+
+def _regression(*steps: Any) -> Pipeline:
+    # Absent channels are NaN: they get the mean of the training windows, which says nothing.
+    fill = SimpleImputer(strategy="mean", keep_empty_features=True)
+    return make_pipeline(*steps, fill, StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=MAX_ITER))
+
+
+def _spectral_power(windows: Any, sfreq: float | None, params: Mapping[str, Any] | None) -> Pipeline:
+    knows_rate = isinstance(windows, mne.BaseEpochs) or getattr(getattr(windows, "info", None), "sfreq", None)
+    if not knows_rate and sfreq is None:
+        raise ValueError("arrays carry no sampling rate: give baseline('spectral-power', X, sfreq=...) in Hz")
+    return _regression(BandPower(sfreq=None if knows_rate else sfreq))
+
+
+def _line_length(windows: Any, sfreq: float | None, params: Mapping[str, Any] | None) -> Pipeline:
+    return _regression(LineLength(summary=("median", "max")))
+
+
+def _always(label: int) -> Callable[..., Pipeline]:
+    return lambda windows, sfreq, params: make_pipeline(DummyClassifier(strategy="constant", constant=label))
+
+
+BASELINES: dict[str, tuple[str, Callable[..., Pipeline]]] = {
+    "eegnet": ("EEGNet (braindecode)", _neural("eegnet")),
+    "bdtcn": ("BDTCN (braindecode)", _neural("bdtcn")),
+    "spectral-power": ("log band powers, logistic regression", _spectral_power),
+    "line-length": ("line length, logistic regression", _line_length),
+    "always-on": ("calls every window a seizure", _always(1)),
+    "always-off": ("calls no window a seizure", _always(0)),
+}
+"""What each word means, and how its pipeline is made."""
+
+_NEURAL = ("eegnet", "bdtcn")
+
+
+def is_neural(word: str) -> bool:
+    """Return whether a baseline is trained as a ``BIOTClassifier``, so that settings of training apply to it."""
+    return word in _NEURAL
+
+
+def baseline(
+    word: str, windows: Any, *, params: Mapping[str, Any] | None = None, sfreq: float | None = None
+) -> Pipeline:
+    """Return the pipeline of a baseline, not fitted.
+
+    Parameters
+    ----------
+    word : {"eegnet", "bdtcn", "spectral-power", "line-length", "always-on", "always-off"}
+    windows : Windows, array of shape (n, n_chans, n_times) in uV, or mne.Epochs
+        What it is for: says montage and sampling rate; nothing is read.
+    params : mapping, optional
+        Parameters of :class:`~biot_bd.BIOTClassifier`, for the neural ones.
+    sfreq : float, optional
+        Rate of an array in Hz, for ``"spectral-power"``.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        Takes the windows unscaled, and gives ``predict_proba``.
+
+    Raises
+    ------
+    ValueError
+        An unknown word, parameters for a baseline that is not neural, or an array without ``sfreq``.
+
+    Notes
+    -----
+    ``always-on`` and ``always-off`` give every window the probability 1 or 0: AUROC is 0.5 and AUC-PR the prevalence
+    by definition, which results note as degenerate.
+    """
+    if word not in BASELINES:
+        raise ValueError(f"no baseline {word!r}; there are {', '.join(BASELINES)}")
+    if params and not is_neural(word):
+        raise ValueError(f"baseline {word!r} is no neural model and takes no {sorted(params)[0]!r}")
+    return BASELINES[word][1](windows, sfreq, params)

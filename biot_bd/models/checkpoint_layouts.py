@@ -1,0 +1,265 @@
+"""Files of weights and the names they use: every published layout of BIOT becomes braindecode's.
+
+==============================  ==========================================  =======================================
+layout                          encoder                                     heads
+==============================  ==========================================  =======================================
+``encoder``                     no prefix                                   none
+``official``                    ``biot.``                                   ``classifier.clshead.1.``
+``supervised pretraining``      ``biot.``                                   ``classifier_<corpus>.clshead.1.``
+``unsupervised pretraining``    ``biot.``                                   ``prediction.0.``, ``prediction.2.``
+``braindecode``                 ``encoder.``                                ``final_layer.classification_head.``
+==============================  ==========================================  =======================================
+
+Lightning nests them under ``state_dict`` and puts ``model.`` in front, ``DistributedDataParallel`` puts
+``module.`` in front, ``torch.compile`` ``_orig_mod.``; any of these may be combined.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+__all__ = ["CheckpointError", "Layout", "map_layout", "read_tensors"]
+
+ENCODER_MARK = "patch_embedding.projection.weight"
+HEAD = "final_layer.classification_head."
+_WRAPPERS = ("model.", "module.", "_orig_mod.")
+_NESTED = ("state_dict", "model_state_dict", "model")
+_HEADS = re.compile(r"(?:classifier\.clshead\.1|final_layer\.classification_head(?:\.1)?)\.(weight|bias)")
+_CORPUS_HEAD = re.compile(r"classifier_(\w+)\.clshead\.1\.(weight|bias)")
+_PROJECTION = re.compile(r"prediction\.[02]\.(weight|bias)")
+
+
+class CheckpointError(ValueError):
+    """A file cannot be read as weights of BIOT, or does not fit; the message names it in one line."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tensors of a file under the names of :class:`biot_bd.models.BIOT`.
+
+    Parameters
+    ----------
+    name : str
+        Which layout the file has.
+    prefix : str
+        What stands in front of the encoder's names in the file.
+    encoder : dict of str to Tensor
+        ``"encoder."`` and the name in the encoder.
+    head : dict of str to Tensor
+        ``weight`` and ``bias`` of the last linear map; empty where the file has none.
+    ignored : dict of str to str
+        Entries of the file that a model does not take, and why.
+    unexpected : tuple of str
+        Entries that belong to no known layout.
+    """
+
+    name: str
+    prefix: str
+    encoder: dict[str, Tensor]
+    head: dict[str, Tensor] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    unexpected: tuple[str, ...] = ()
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read a state dict; nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : path
+        A file of ``torch.save`` or safetensors, told apart by content.
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU; the state dict inside of a training checkpoint.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    CheckpointError
+        It is damaged, no file of weights, or holds objects other than plain data and tensors.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        start = file.read(512)
+    _refuse_look_alikes(path, start)
+    tensors = _read_safetensors(path) if start[8:9] == b"{" else _state_dict(path, _read_torch(path))
+    for key, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(
+                f"{path}: {key} holds NaN or infinite values; the file is damaged or training diverged"
+            )
+    return tensors
+
+
+def _refuse_look_alikes(path: Path, start: bytes) -> None:
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        raise CheckpointError(f"{path}: an empty file, not weights; download it again")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise CheckpointError(f"{path}: a web page, not weights; download the file itself (the link called 'raw')")
+    if text.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path}: a pointer of git-lfs, not weights; run 'git lfs pull' or download the file itself"
+        )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: damaged or truncated safetensors ({_line(error)}); download it again"
+        ) from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"(?:GLOBAL|Unsupported global:?|class) ([\w.]+\.[\w.]+)", str(error))
+        if refused and "nsupported" in str(error):
+            what = f"it names {refused[1]}, and only plain data and tensors are loaded; save its state dict alone"
+        else:
+            what = "damaged, or no file of weights; download it again"
+        raise CheckpointError(f"{path}: {what}") from error
+    # A damaged file makes the reader fail in many ways, all of them the file's fault.
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: damaged, truncated or no file of weights ({type(error).__name__}: {_line(error)}); download it again"
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
+    for key in _NESTED:
+        inner = content.get(key)
+        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
+            content = inner
+            break
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor) or not isinstance(key, str)]
+    if others or not content:
+        raise CheckpointError(
+            f"{path}: expected a state dict, found {'entries that are no tensors: ' + ', '.join(others[:5]) if others else 'nothing'}"
+        )
+    return dict(content)
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+def map_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:
+    """Sort the tensors of a file by what they are.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        As :func:`read_tensors` returns them.
+    where : str
+        The file, for messages.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    CheckpointError
+        No encoder of BIOT, or several, is in it.
+    """
+    prefix = _encoder_prefix(tensors, where)
+    inner = next((name for name in ("biot.", "encoder.") if prefix.endswith(name)), "")
+    outer = prefix.removesuffix(inner)
+    encoder: dict[str, Tensor] = {}
+    head: dict[str, Tensor] = {}
+    ignored: dict[str, str] = {}
+    unexpected: list[str] = []
+    for key, value in tensors.items():
+        if key.startswith(prefix):
+            name = key.removeprefix(prefix)
+            if name == "index":
+                _check_index(key, value, where)
+                ignored[key] = "numbers of the channel tokens, 0, 1, ..."
+                continue
+            if inner or not _is_of_head(name):
+                encoder[f"encoder.{name}"] = value
+                continue
+        _sort_other(key, value, outer, head, ignored, unexpected)
+    return Layout(_name(inner, outer, head, ignored), prefix, encoder, head, ignored, tuple(unexpected))
+
+
+def _is_of_head(name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in (_HEADS, _CORPUS_HEAD, _PROJECTION))
+
+
+def _encoder_prefix(tensors: Mapping[str, Tensor], where: str) -> str:
+    found = [key.removesuffix(ENCODER_MARK) for key in tensors if key.endswith(ENCODER_MARK)]
+    if len(found) > 1:
+        raise CheckpointError(f"{where}: holds {len(found)} encoders ({', '.join(found)}); keep one of them")
+    if not found:
+        some = ", ".join(list(tensors)[:4])
+        raise CheckpointError(
+            f"{where}: 0 of its {len(tensors)} tensors are of a BIOT encoder (no ...{ENCODER_MARK}; found {some}, ...)"
+        )
+    rest = found[0]
+    while rest and (wrapper := next((w for w in _WRAPPERS if rest.startswith(w)), None)):
+        rest = rest.removeprefix(wrapper)
+    if rest not in ("", "biot.", "encoder."):
+        raise CheckpointError(
+            f"{where}: the encoder lies under {found[0]!r}, which no published layout has; "
+            "save it under 'biot.', 'encoder.' or no prefix"
+        )
+    return found[0]
+
+
+def _check_index(key: str, value: Tensor, where: str) -> None:
+    if value.ndim != 1 or not torch.equal(value.long(), torch.arange(len(value))):
+        raise CheckpointError(f"{where}: {key} is not 0, 1, ..., so its channel tokens are in another order")
+
+
+def _sort_other(
+    key: str, value: Tensor, outer: str, head: dict[str, Tensor], ignored: dict[str, str], unexpected: list[str]
+) -> None:
+    name = key.removeprefix(outer) if key.startswith(outer) else key
+    if match := _HEADS.fullmatch(name):
+        head[match[1]] = value
+    elif match := _CORPUS_HEAD.fullmatch(name):
+        ignored[key] = f"head of supervised pretraining ({match[1]})"
+    elif _PROJECTION.fullmatch(name):
+        ignored[key] = "projection of contrastive pretraining"
+    else:
+        unexpected.append(key)
+
+
+def _name(inner: str, outer: str, head: Mapping[str, Tensor], ignored: Mapping[str, str]) -> str:
+    why = set(ignored.values())
+    if any(text.startswith("head of supervised") for text in why):
+        name = "supervised pretraining"
+    elif any(text.startswith("projection") for text in why):
+        name = "unsupervised pretraining"
+    elif inner == "encoder.":
+        name = "braindecode"
+    else:
+        name = "official" if head or inner else "encoder"
+    return f"{name} under {outer!r}" if outer else name

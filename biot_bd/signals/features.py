@@ -1,0 +1,328 @@
+"""Features of windows: band powers and line length, as arrays ``(n, n_features)`` for scikit-learn's estimators.
+
+Windows are read in batches, so a data set larger than the memory can be turned into features.  A channel that is
+absent (NaN throughout) has NaN as its features; leave it to an imputer, or to a summary over the channels.
+
+:class:`FillAbsent` is a signal step for models that cannot leave a channel out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import welch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, check_shapes, check_windows, present_channels
+
+__all__ = ["BANDS", "BandPower", "FillAbsent", "LineLength", "WindowFeatures"]
+
+BANDS = (("delta", 0.5, 4.0), ("theta", 4.0, 8.0), ("alpha", 8.0, 13.0), ("beta", 13.0, 30.0), ("gamma", 30.0, 45.0))
+"""Name, lower and upper edge (Hz) of each band; gamma ends below the mains."""
+
+BATCH = 256
+BLOCK = 16
+"""Windows read, and windows computed, at a time; spectra of few windows stay in the processor's cache."""
+
+FLOOR = 1e-12
+"""Least power or length (uV^2, uV) before a logarithm; what is flat to the last bit lies there."""
+SUMMARIES: dict[str, Callable[..., Any]] = {"mean": np.nanmean, "median": np.nanmedian, "max": np.nanmax}
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Windows of any kind, read a batch at a time in uV (or as they are scaled)."""
+
+    X: Any
+    info: SignalInfo
+
+    def __iter__(self) -> Iterator[NDArray[np.float64]]:
+        for start in range(0, len(self.X), BATCH):
+            stop = min(start + BATCH, len(self.X))
+            x = self._read(start, stop).astype(np.float64)
+            check_windows(x, present_channels(x), self.info)
+            yield x
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
+        if isinstance(self.X, mne.BaseEpochs):
+            return self.X[start:stop].get_data(copy=True) * UV_PER_V
+        if callable(getattr(self.X, "read", None)):
+            read: NDArray[Any] = self.X.read(np.arange(start, stop))
+            return read
+        return np.asarray(self.X[start:stop])
+
+
+def _batches(X: Any, name: str) -> _Batches:
+    """Describe windows without reading them."""
+    if isinstance(X, mne.BaseEpochs):
+        n_times = len(X.times)
+        return _Batches(X, SignalInfo(tuple(X.ch_names), X.info["sfreq"], n_times, "uV"))
+    info = getattr(X, "info", None)
+    if isinstance(info, SignalInfo):
+        return _Batches(X, info)
+    x = np.asarray(X)
+    if x.ndim != 3 or 0 in x.shape[1:] or x.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name} expected windows of shape (n, n_chans, n_times) of real numbers, found shape {x.shape} of {x.dtype}"
+        )
+    return _Batches(x, SignalInfo(None, None, x.shape[2], "uV", x.shape[1]))
+
+
+class WindowFeatures(TransformerMixin, BaseEstimator):
+    """Base of feature steps: a subclass computes values of each channel, here they become columns.
+
+    Subclasses have a parameter ``summary`` and implement ``_names(info)`` (names of a channel's values) and
+    ``_values(x, info)`` (``(n, n_chans, n_times)`` in, ``(n, n_chans, n_values)`` out, no NaN in the input).
+
+    Attributes
+    ----------
+    info_ : SignalInfo
+        The windows seen in ``fit``.
+    """
+
+    summary: tuple[str, ...] | None
+
+    def _names(self, info: SignalInfo) -> list[str]:
+        raise NotImplementedError(f"{type(self).__name__} must implement _names(info)")
+
+    def _values(self, x: NDArray[np.float64], info: SignalInfo) -> NDArray[np.float64]:
+        raise NotImplementedError(f"{type(self).__name__} must implement _values(x, info)")
+
+    def fit(self, X: Any, y: Any = None) -> WindowFeatures:
+        """Check the windows; only their shape, channels and rate are kept.
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) in uV, or mne.Epochs in volts
+        y : ignored
+
+        Raises
+        ------
+        ValueError
+            Another shape, or a parameter that does not suit the sampling rate.
+        """
+        info = _batches(X, type(self).__name__).info
+        self._names(info)
+        self._check_summary()
+        self.info_ = info
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Compute the features, reading a batch of windows at a time.
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) in uV, or mne.Epochs in volts
+            Like what ``fit`` was given.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_features)
+            Columns as :meth:`get_feature_names_out` names them.  NaN where a channel is absent.
+
+        Raises
+        ------
+        ValueError
+            Other channels, length or rate than in ``fit``, or a channel with some values that are not finite.
+        """
+        check_is_fitted(self, "info_")
+        batches = _batches(X, type(self).__name__)
+        self._check_same(batches.info)
+        out = np.empty((len(X), len(self.get_feature_names_out())), np.float32)
+        start = 0
+        for x in batches:
+            out[start : start + len(x)] = self._features(x)
+            start += len(x)
+        return out
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Return the names of the columns, e.g. ``"FP1-F7 delta"``; ``input_features`` is ignored."""
+        check_is_fitted(self, "info_")
+        names, info = self._names(self.info_), self.info_
+        over = self.summary or info.ch_names or [f"channel {i}" for i in range(info.n_chans)]
+        return np.array([f"{place} {name}" for place in over for name in names], dtype=object)
+
+    def _features(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        present = present_channels(x)
+        filled = np.where(present[..., None], x, 0.0)
+        blocks = [self._values(filled[i : i + BLOCK], self.info_) for i in range(0, len(x), BLOCK)]
+        values = np.concatenate(blocks)
+        values[~present] = np.nan
+        if self.summary is None:
+            return values.reshape(len(x), -1)
+        empty = ~present.any(axis=1)
+        if empty.any():
+            raise ValueError(f"window {int(np.argmax(empty))} of the batch has no channel; leave such windows out")
+        return np.concatenate([SUMMARIES[name](values, axis=1) for name in self.summary], axis=1)
+
+    def _check_summary(self) -> None:
+        unknown = [name for name in self.summary or () if name not in SUMMARIES]
+        if unknown or self.summary == () or isinstance(self.summary, str):
+            raise ValueError(f"summary is None or a tuple out of {', '.join(SUMMARIES)}; got {self.summary!r}")
+
+    def _check_same(self, info: SignalInfo) -> None:
+        for name in ("n_chans", "n_times", "ch_names", "sfreq", "unit"):
+            expected, found = getattr(self.info_, name), getattr(info, name)
+            if expected != found:
+                raise ValueError(
+                    f"{type(self).__name__} was fitted on windows with {name} {expected!r}, found {found!r}"
+                )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # an all-NaN channel is an absent one
+        return tags
+
+
+class BandPower(WindowFeatures):
+    """Power in frequency bands, by default its decimal logarithm.
+
+    The spectrum is Welch's (``scipy.signal.welch``, segments half overlapping, each without its mean); the power of a
+    band is the sum of the one-sided density over the bins in ``[low, high)`` times the distance of two bins, in uV^2.
+    A sine of amplitude A inside a band has the power A^2/2, and with ``window="boxcar"`` bands that cover all
+    frequencies hold the variance (Parseval).
+
+    Parameters
+    ----------
+    bands : tuple of (name, low, high)
+        Edges in Hz; the band takes the bins from ``low`` up to, not including, ``high``.
+    segment_s : float
+        Length of a segment in seconds; a segment longer than the window is the window.
+    window : str
+        Taper, a name that scipy knows.
+    log : bool
+        Give log10 of the power (at least 1e-12 uV^2).
+    summary : tuple of {"mean", "median", "max"}, optional
+        Give these over the present channels in place of every channel's own values.
+    sfreq : float, optional
+        Rate of windows that carry none (arrays), in Hz.
+    """
+
+    def __init__(
+        self,
+        bands: Sequence[tuple[str, float, float]] = BANDS,
+        segment_s: float = 2.0,
+        window: str = "hann",
+        log: bool = True,
+        summary: tuple[str, ...] | None = None,
+        sfreq: float | None = None,
+    ) -> None:
+        self.bands = bands
+        self.segment_s = segment_s
+        self.window = window
+        self.log = log
+        self.summary = summary
+        self.sfreq = sfreq
+
+    def _rate(self, info: SignalInfo) -> float:
+        if info.sfreq is not None and self.sfreq is not None and info.sfreq != self.sfreq:
+            raise ValueError(f"BandPower(sfreq={self.sfreq:g}), but the windows say {info.sfreq:g} Hz; leave sfreq out")
+        rate = self.sfreq if info.sfreq is None else info.sfreq
+        if rate is None:
+            raise ValueError("arrays carry no sampling rate: give BandPower(sfreq=...) in Hz")
+        if not rate > 0:
+            raise ValueError(f"sfreq must be positive, got {rate!r}")
+        return float(rate)
+
+    def _segment(self, info: SignalInfo) -> int:
+        n = round(self.segment_s * self._rate(info))
+        if n < 2:
+            raise ValueError(f"segment_s must hold at least two samples, got {self.segment_s!r} s")
+        return min(n, info.n_times)
+
+    def _bins(self, info: SignalInfo) -> list[NDArray[np.bool_]]:
+        """Return which bins of the spectrum lie in each band."""
+        rate = self._rate(info)
+        frequencies = np.fft.rfftfreq(self._segment(info), 1 / rate)
+        bins = []
+        for name, low, high in self.bands:
+            if not 0 <= low < high:
+                raise ValueError(f"band {name!r} needs edges 0 <= low < high, got {low!r} and {high!r} Hz")
+            if low >= rate / 2:
+                raise ValueError(f"band {name!r} begins at {low:g} Hz, above what {rate:g} Hz can show; leave it out")
+            inside = (frequencies >= low) & (frequencies < high)
+            if not inside.any():
+                raise ValueError(f"band {name!r} ({low:g} to {high:g} Hz) holds no bin; use a longer segment_s")
+            bins.append(inside)
+        return bins
+
+    def _names(self, info: SignalInfo) -> list[str]:
+        if not self.bands:
+            raise ValueError("bands is empty; give (name, low, high) tuples")
+        self._bins(info)
+        return [str(name) for name, _, _ in self.bands]
+
+    def _values(self, x: NDArray[np.float64], info: SignalInfo) -> NDArray[np.float64]:
+        n = self._segment(info)
+        rate = self._rate(info)
+        _, density = welch(x, rate, window=self.window, nperseg=n, noverlap=n // 2, detrend="constant", axis=-1)
+        power = np.stack([density[..., inside].sum(axis=-1) * rate / n for inside in self._bins(info)], axis=-1)
+        return np.log10(np.maximum(power, FLOOR)) if self.log else power
+
+
+class LineLength(WindowFeatures):
+    """Line length: the mean absolute difference of neighbouring samples, by default its decimal logarithm.
+
+    In uV a sample: a ramp that rises by s uV a sample has the line length s.  Up to the factor of the number of
+    samples this is the line length of Esteller et al. (2001), a classic of seizure detection.
+
+    Parameters
+    ----------
+    log : bool
+        Give log10 of the length (at least 1e-12 uV).
+    summary : tuple of {"mean", "median", "max"}, optional
+        Give these over the present channels in place of every channel's own values.
+
+    References
+    ----------
+    .. [1] Esteller, R. et al. (2001). Line length: an efficient feature for seizure onset detection. IEEE EMBC.
+    """
+
+    def __init__(self, log: bool = True, summary: tuple[str, ...] | None = None) -> None:
+        self.log = log
+        self.summary = summary
+
+    def _names(self, info: SignalInfo) -> list[str]:
+        if info.n_times < 2:
+            raise ValueError(f"line length needs windows of at least two samples, found {info.n_times}")
+        return ["line length"]
+
+    def _values(self, x: NDArray[np.float64], info: SignalInfo) -> NDArray[np.float64]:
+        length = np.abs(np.diff(x, axis=-1)).mean(axis=-1, keepdims=True)
+        return np.log10(np.maximum(length, FLOOR)) if self.log else length
+
+
+class FillAbsent(WindowTransformer):
+    """Put a constant in the place of absent channels, for models that cannot leave a channel out.
+
+    BIOT leaves absent channels out exactly and must not be given this step: a constant is a signal to it.
+
+    Parameters
+    ----------
+    value : float
+        What an absent channel holds afterwards, in the unit of the windows.
+    """
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = value
+
+    def output_info(self, info: SignalInfo) -> SignalInfo:
+        """Say what comes out: the same."""
+        if not np.isfinite(self.value):
+            raise ValueError(f"value must be a finite number, got {self.value!r}")
+        return info
+
+    def apply(
+        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Fill absent channels; afterwards all are present."""
+        check_shapes(x, present, info)
+        return np.where(present[..., None], x, x.dtype.type(self.value)), np.ones_like(present)
