@@ -46,7 +46,10 @@ def gather(
     for row, scale, first, n in zip(rows, scales[..., None], start.tolist(), length.tolist(), strict=True):
         window = signals[:, first : first + n]
         if n == n_times:
-            np.multiply(window, scale, out=out[row], dtype=np.float32, casting="same_kind")
+            # Convert, then scale in cache: a product of mixed types runs through small buffers.
+            target = out[row]
+            target[...] = window
+            target *= scale
         else:
             out[row] = resample_fft_window(np.multiply(window, scale, dtype=np.float32, casting="same_kind"), n_times)
     return out

@@ -174,11 +174,11 @@ KILLED = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from biot_bd.training import classifier
+from biot_bd.training import classifier, restart
 from test_biot_study import run
 
 if sys.argv[2] == "kill":
-    save, saves = classifier.RestartPoint.save, []
+    save, saves = restart.RestartPoint.save, []
 
     def save_and_die(self, net):
         save(self, net)
@@ -186,7 +186,7 @@ if sys.argv[2] == "kill":
         if len(saves) == 6:  # four epochs of fold 0, two of fold 1
             os.kill(os.getpid(), signal.SIGKILL)
 
-    classifier.RestartPoint.save = save_and_die
+    restart.RestartPoint.save = save_and_die
 else:
     train, epochs = classifier.BIOTClassifier.on_epoch_end, []
 
