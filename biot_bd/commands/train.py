@@ -52,7 +52,9 @@ def train(
     ] = None,
     scoring: Annotated[
         list[str] | None,
-        typer.Option(help="Registered metric for the hold-out; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."),
+        typer.Option(
+            help="Registered metric for the hold-out; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."
+        ),
     ] = None,
     valid_fraction: Annotated[
         float, typer.Option(help="Share of the persons that validate; 0 for fixed epochs.", min=0, max=0.9)
@@ -128,7 +130,9 @@ def _score_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"hold-out ({mark}prevalence {prevalence:.3f}): {', '.join(held)}"]
     for name in scores["scoring"]:
         pooled, macro = scores["pooled"][name], scores["macro"][name]
-        one, other = (f"undefined ({s['reason']})" if s["value"] is None else f"{s['value']:.3f}" for s in (pooled, macro))
+        one, other = (
+            f"undefined ({s['reason']})" if s["value"] is None else f"{s['value']:.3f}" for s in (pooled, macro)
+        )
         lines.append(f"  {name}: pooled {one}, macro {other} ({macro['n_persons']} persons)")
     return lines
 

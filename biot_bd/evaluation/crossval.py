@@ -37,6 +37,7 @@ from biot_bd.evaluation.splits import Fold, make_folds
 from biot_bd.evaluation.stored_splits import settled, stored_folds, stored_run
 from biot_bd.evaluation.thresholds import check_threshold_rule
 from biot_bd.training import BIOTClassifier
+from biot_bd.training.pretrained import checkpoint_identity
 
 __all__ = ["RunFolderError", "cross_validate"]
 
@@ -167,6 +168,8 @@ def cross_validate(
     identity = _identity(pipeline, data, folds, parameters)
     if preset is not None:
         identity["protocol"] = preset.as_dict()
+    if origins:  # their content: another file under the same name is another study
+        identity["checkpoints"] = sorted({checkpoint_identity(o.source) for o in origins if o.source is not None})
     run = _describe_run(pipeline, data, folds, parameters, identity, title, notes)
     run["protocol"] = runs.to_jsonable({"name": CUSTOM} if preset is None else preset.as_dict())
     run["splits_from"] = None if source is None else source["fingerprint"]

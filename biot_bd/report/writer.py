@@ -68,7 +68,11 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     model, no_model = _first_model(run)
     page = page_of(run, model.monitor if model else None)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
-    seen = "partly on persons that its checkpoint saw, or may have" if page["contaminated"] else "on persons that it never saw"
+    seen = (
+        "partly on persons that its checkpoint saw, or may have"
+        if page["contaminated"]
+        else "on persons that it never saw"
+    )
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
     page |= {"title": title, "lead": lead, "run_facts": run_facts(run, model.size if model else None)}

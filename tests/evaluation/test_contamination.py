@@ -1,6 +1,7 @@
 """Checkpoints that saw test persons: found wherever they are named, refused before anything is fitted, marked if allowed."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -17,7 +19,7 @@ from skorch.callbacks import LoadInitState, TrainEndCheckpoint
 
 import biot_bd
 from biot_bd import BIOTClassifier, ContaminationError, PercentileScaler, cross_validate, load_pipeline
-from biot_bd.evaluation import Result, SplitError, compare_table
+from biot_bd.evaluation import Result, RunFolderError, SplitError, compare_table
 from biot_bd.evaluation.contamination import check_contamination, find_origins
 from biot_bd.evaluation.train import fit_all
 from biot_bd.models import checkpoints
@@ -398,8 +400,6 @@ def test_a_hold_out_is_scored_once_by_a_model_that_never_saw_it(tmp_path):
     scores = json.loads((folder / "metrics.json").read_text())
     assert scores == record["scores"] == json.loads((folder / "config.json").read_text())["record"]["scores"]
     held = groups == "site/02"
-    from sklearn.metrics import roc_auc_score
-
     proba = load_pipeline(folder).predict_proba(x[held])[:, 1]
     assert scores["pooled"]["roc_auc"]["value"] == pytest.approx(roc_auc_score(y[held], proba))
     assert list(scores["persons"]) == ["site/02"]
@@ -445,3 +445,16 @@ def test_predictions_do_not_change_with_the_mark(own):
     first = run(classifier(pretrained=own), allow_contaminated=True)
     assert isinstance(first.predictions, pd.DataFrame)
     assert all(first.table["contaminated"])
+
+
+def test_another_checkpoint_under_the_same_name_is_another_study(own, tmp_path):
+    """Also where only a grid names it."""
+    copy, folder = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(own, copy)
+    grid = GridSearchCV(classifier(train_split=None), {"pretrained": [str(copy)]}, cv=GroupKFold(2))
+    persons = ["other/01", "other/02", "other/03", "other/04"]
+    run(grid, persons, folder=folder, valid_fraction=0)
+    x, y, groups = data_of(SITE, seed=5)
+    fit_all(classifier(), x, copy, y=y, groups=groups)
+    with pytest.raises(RunFolderError, match="checkpoints"):
+        run(grid, persons, folder=folder, valid_fraction=0)
