@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SMALL_BIOT",
     "build_pipeline",
+    "check_jobs",
+    "check_output",
     "describe_model",
     "montage_of",
     "number_or_name",
@@ -89,6 +91,19 @@ def open_windows(folder: Path) -> Windows:
     return Windows.open(folder)
 
 
+def check_output(folder: Path) -> None:
+    """Raise ``ValueError`` if a path cannot be a folder, because it or a part of it is a file."""
+    found = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if found is not None:
+        raise ValueError(f"--output {folder}: expected a folder, but {found} is a file; name another place")
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise ``ValueError`` for a number of jobs that is none."""
+    if jobs == 0:
+        raise ValueError("--jobs 0: expected how many folds at once, 1 or more, or -1 for one a processor")
+
+
 def montage_of(windows: Windows) -> str | None:
     """Return the name of the registered montage whose channels ``windows`` have, or None."""
     from biot_bd.evaluation.baselines import montage_of as find
@@ -146,7 +161,8 @@ def build_pipeline(
     biot_bd.registry.UnknownNameError
         No such model or loss.
     ValueError
-        A parameter that the classifier does not know, one given twice, or one that protocol or baseline rule out.
+        A parameter that the classifier does not know, one given twice, one that protocol or baseline rule out, or
+        values of which no module, loss and optimizer can be made.
     """
     from biot_bd.evaluation.baselines import BASELINES, is_neural
     from biot_bd.evaluation.study import model_pipeline
@@ -181,6 +197,9 @@ def build_pipeline(
         raise ValueError(f"the classifier does not take these parameters: {error}") from error
     if not own:
         _check_module_params(model, params or {})
+        from biot_bd.commands._trial import try_classifier
+
+        try_classifier(pipeline[-1], windows, {**settings, **(params or {})})
     return pipeline
 
 

@@ -93,6 +93,8 @@ def cv(
 
     from biot_bd.commands._pipelines import (
         build_pipeline,
+        check_jobs,
+        check_output,
         describe_model,
         number_or_name,
         open_windows,
@@ -103,6 +105,8 @@ def cv(
     from biot_bd.evaluation.protocols import as_protocol
     from biot_bd.report import write_report
 
+    check_jobs(jobs)
+    check_output(run)
     windows = open_windows(folder)
     params = parse_assignments(param)
     if protocol is not None:

@@ -26,7 +26,10 @@ def prepare(
     jobs: Annotated[int, typer.Option(help="Recordings prepared at once; -1 for one a processor.")] = 1,
     on_error: Annotated[str, typer.Option(help="A recording that fails: raise, or skip and list it.")] = "raise",
     subjects: Annotated[
-        list[str] | None, typer.Option(help="Only these subjects, as the data set names them; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Only these subjects, as the data set names them; separated by commas, or repeat the option."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for the data set's reader (values as JSON); may be repeated.")
@@ -44,7 +47,11 @@ def prepare(
     if subjects:
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")
-        options["subjects"] = list(subjects)
+        options["subjects"] = [part.strip() for text in subjects for part in text.split(",") if part.strip()]
+        if not options["subjects"]:
+            raise typer.BadParameter("no subject is named; leave it out for all of them", param_hint="--subjects")
+    if "on_error" not in options and _takes(dataset, "on_error"):
+        options["on_error"] = on_error
     try:
         recordings = load_dataset(dataset, root, **options)
     except TypeError as error:  # an option that the reader does not have
@@ -69,6 +76,18 @@ def prepare(
         print_json(facts)
         return
     _show(Console(), facts)
+
+
+def _takes(dataset: str, option: str) -> bool:
+    """Return whether the data set's reader has an option of that name."""
+    import inspect
+
+    from biot_bd import registry
+
+    try:
+        return option in inspect.signature(registry.datasets[dataset]).parameters
+    except (TypeError, ValueError):  # a callable without a signature
+        return False
 
 
 def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 def train(
     folder: Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model; must not hold one yet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model; new or empty.")],
     model: Annotated[str, typer.Option(help="Registered model.")] = "biot",
     loss: Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs.", min=1)] = None,
@@ -74,6 +74,7 @@ def train(
 
     from biot_bd.commands._pipelines import (
         build_pipeline,
+        check_output,
         describe_model,
         number_or_name,
         open_windows,
@@ -82,8 +83,12 @@ def train(
     )
     from biot_bd.evaluation.train import fit_all
 
+    check_output(output)
     if (output / "config.json").exists():
         raise FileExistsError(f"{output} holds a model already; name a new folder or delete it")
+    if output.is_dir() and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
+        shown = ", ".join(others[:5])
+        raise FileExistsError(f"{output} is no model's folder and not empty ({shown}); name a new folder for the model")
     windows = open_windows(folder)
     params = parse_assignments(param)
     pipeline = build_pipeline(

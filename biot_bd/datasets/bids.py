@@ -19,6 +19,8 @@ from biot_bd.datasets.recordings import (
     Outcomes,
     RecordingError,
     check_choice,
+    check_continuous,
+    list_subjects,
     make_dataset,
     set_seizures,
 )
@@ -45,7 +47,7 @@ def load_chbmit_bids(
     unlisted : {"exclude", "background"}, default="exclude"
         What becomes of recordings without an event table: their labels are unknown.
     on_error : {"raise", "skip"}, default="raise"
-        When an event table is wrong; ``"skip"`` notes it in ``outcomes``.
+        When an event table is wrong or a recording has gaps (EDF+D); ``"skip"`` notes it in ``outcomes``.
 
     Returns
     -------
@@ -123,6 +125,7 @@ def _load(
         path = Path(old.description["path"])
         recording = path.stem.removesuffix("_eeg")
         try:
+            check_continuous(path)
             known = _annotate(old, path, unlisted)
         except RecordingError as error:
             outcomes.add_error(recording, error, on_error)
@@ -138,6 +141,7 @@ def _load(
             outcomes.add(f"sub-{label}", "missing-file", "participants.tsv names it, no recording is there")
     dataset = make_dataset(parts, outcomes.frame())
     outcomes.warn("unlisted", "have no event table, so their labels are unknown: left out")
+    outcomes.warn("unreadable", "cannot be read: left out")
     outcomes.warn("bad-annotation", "have impossible annotations: left out")
     outcomes.warn("missing-file", "are not on the disk")
     return dataset
@@ -154,15 +158,10 @@ def _participants(root: Path) -> list[str]:
 
 
 def _labels(subjects: Iterable[str] | str | None, name: str) -> set[str] | None:
-    if subjects is None:
+    listed = list_subjects(subjects)
+    if listed is None:
         return None
-    labels = {
-        str(s).removeprefix(f"{name}/").removeprefix("sub-")
-        for s in ([subjects] if isinstance(subjects, str) else subjects)
-    }
-    if not labels:
-        raise ValueError("subjects is empty; leave it out to take all")
-    return labels
+    return {str(s).removeprefix(f"{name}/").removeprefix("sub-") for s in listed}
 
 
 def _read(reader: Any, root: Path, wanted: set[str] | None) -> list[RawDataset]:

@@ -22,6 +22,7 @@ from biot_bd.datasets.recordings import (
     Outcomes,
     RecordingError,
     check_choice,
+    list_subjects,
     make_dataset,
     open_edf,
     set_seizures,
@@ -172,12 +173,13 @@ def select_cases(subjects: Iterable[str | int] | str | int | None, layout: Layou
     Raises
     ------
     ValueError
-        A text is no case and no person, or ``subjects`` is empty.
+        A text is no case and no person, or ``subjects`` is empty or of another type.
     """
-    if subjects is None:
+    listed = list_subjects(subjects)
+    if listed is None:
         return None
     cases = set[str]()
-    for subject in [subjects] if isinstance(subjects, (str, int)) else list(subjects):
+    for subject in listed:
         text = str(subject).strip()
         match = re.fullmatch(rf"({layout.prefix}|{re.escape(layout.name)}/)?(\d{{1,2}})", text)
         if match is None:
@@ -188,8 +190,6 @@ def select_cases(subjects: Iterable[str | int] | str | int | None, layout: Layou
         cases.add(number)
         if match[1] == f"{layout.name}/":
             cases |= {case for case, (person, _) in layout.same_person.items() if person == number}
-    if not cases:
-        raise ValueError("subjects is empty; leave it out to take all")
     return cases
 
 

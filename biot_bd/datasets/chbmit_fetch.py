@@ -271,7 +271,11 @@ class _Fetcher:
                     raise DownloadError(
                         f"{url}: gave up after {attempt + 1} tries ({error}); the same command goes on from here"
                     ) from error
-                time.sleep(self.wait_s * 2**attempt)
+                wait_s = self.wait_s * 2**attempt
+                warnings.warn(
+                    f"{url}: {error}; try {attempt + 2} of {self.retries + 1} follows in {wait_s:g} s", stacklevel=4
+                )
+                time.sleep(wait_s)
             except requests.RequestException as error:
                 raise DownloadError(f"{url}: {error}") from error
             except OSError as error:  # the disk

@@ -6,7 +6,6 @@ import datetime
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import edfio
 import numpy as np
@@ -15,14 +14,15 @@ from filelock import FileLock
 
 from biot_bd.datasets import demo_signals as signals
 from biot_bd.datasets.chbmit import Layout, load_layout
-from biot_bd.datasets.recordings import RecordingError, count_edf_records
+from biot_bd.datasets.recordings import RecordingError, check_text, count_edf_records
 from biot_bd.runs import atomic_path, read_json, write_json, write_text
 
 __all__ = ["DEMO", "NOTICE", "generate_demo", "load_demo"]
 
 DEMO = Layout("demo", "demo")
 NOTICE = "generated data: signals made by biot_bd, not recordings of a person"
-VERSION = 1  # raise it when the generator changes, so that old files are made again
+VERSION = 1  # raise it when the generator changes, so that old files are not mixed with new ones
+DEFAULTS = {"persons": 6, "recordings": 3, "minutes": 6, "seed": 0}
 STEP_UV = 0.1
 LARGEST_UV = 32767 * STEP_UV
 
@@ -30,10 +30,10 @@ LARGEST_UV = 32767 * STEP_UV
 def load_demo(
     root: str | os.PathLike[str],
     *,
-    persons: int = 6,
-    recordings: int = 3,
-    minutes: int = 6,
-    seed: int = 0,
+    persons: int | None = None,
+    recordings: int | None = None,
+    minutes: int | None = None,
+    seed: int | None = None,
     subjects: list[str] | str | None = None,
     namespace: str = "demo",
 ) -> BaseConcatDataset:
@@ -43,12 +43,12 @@ def load_demo(
     ----------
     root : path-like
         Folder for ``demo01/demo01_01.edf``, ``demo01/demo01-summary.txt``, ..., ``demo.json``.
-    persons, recordings : int, default=6, 3
-        Number of persons, and of recordings of each.
-    minutes : int, default=6
-        Length of each recording.
-    seed : int, default=0
-        The same seed gives the same files, byte for byte.
+    persons, recordings : int, optional
+        Number of persons, and of recordings of each; those of the recordings that are there, else 6 and 3.
+    minutes : int, optional
+        Length of each recording; that of those that are there, else 6.
+    seed : int, optional
+        The same seed gives the same files, byte for byte; that of the recordings that are there, else 0.
     subjects : list of str, optional
         Load these only (``"demo01"``, ``"demo/01"``); all by default.
     namespace : str, default="demo"
@@ -63,10 +63,12 @@ def load_demo(
     Raises
     ------
     ValueError
-        A number is too small, or ``namespace`` is none (letters, digits, ``-``, ``_``, ``.``).
+        A number is too small, the folder holds recordings of other parameters than those given, or ``namespace`` is none
+        (letters, digits, ``-``, ``_``, ``.``).
     FileExistsError
         The folder holds ``demoNN`` folders that this function did not make.
     """
+    check_text("namespace", namespace, "demo-b")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace) is None:
         raise ValueError(f"namespace={namespace!r}: expected letters, digits, - _ or . , e.g. 'demo-b'")
     generate_demo(root, persons=persons, recordings=recordings, minutes=minutes, seed=seed)
@@ -77,9 +79,14 @@ def load_demo(
 
 
 def generate_demo(
-    root: str | os.PathLike[str], *, persons: int = 6, recordings: int = 3, minutes: int = 6, seed: int = 0
+    root: str | os.PathLike[str],
+    *,
+    persons: int | None = None,
+    recordings: int | None = None,
+    minutes: int | None = None,
+    seed: int | None = None,
 ) -> Path:
-    """Write the demo recordings; only what is missing, all anew when a parameter differs.
+    """Write the demo recordings; only what is missing.  Nothing that is there is deleted.
 
     Parameters
     ----------
@@ -90,22 +97,21 @@ def generate_demo(
     -------
     Path
         The folder.
+
+    Raises
+    ------
+    ValueError, FileExistsError
+        As :func:`load_demo`.
     """
-    _check_numbers(persons, recordings, minutes, seed)
+    asked = {"persons": persons, "recordings": recordings, "minutes": minutes, "seed": seed}
+    given = {name: value for name, value in asked.items() if value is not None}
+    _check_numbers(**{**DEFAULTS, **given})
     root = Path(root)
-    parameters: dict[str, Any] = {
-        "notice": NOTICE,
-        "version": VERSION,
-        "persons": persons,
-        "recordings": recordings,
-        "minutes": minutes,
-        "seed": seed,
-    }
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".demo.lock"):
-        _make_room(root, parameters)
-        for number in range(1, persons + 1):
-            _write_person(root, number, recordings, minutes * 60, seed)
+        made = _settle(root, given)
+        for number in range(1, made["persons"] + 1):
+            _write_person(root, number, made["recordings"], made["minutes"] * 60, made["seed"])
     return root
 
 
@@ -118,22 +124,31 @@ def _check_numbers(persons: int, recordings: int, minutes: int, seed: int) -> No
         raise ValueError(f"seed={seed!r}: expected a whole number, 0 or more")
 
 
-def _make_room(root: Path, parameters: dict[str, Any]) -> None:
-    """Remove files of other parameters; refuse to touch a folder that is not ours."""
+def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
+    """Return the parameters: those of the recordings that are there, else those given; raise where they differ."""
     note = root / "demo.json"
-    if note.is_file():
-        if read_json(note) == parameters:
-            return
-        # Files go before the note: after a crash the old note still says what may lie here.
-        for path in sorted(root.glob("demo[0-9][0-9]/demo[0-9][0-9]*")):
-            if path.name.endswith((".edf", "-summary.txt")):
-                path.unlink()
-        for folder in root.glob("demo[0-9][0-9]"):
-            if not any(folder.iterdir()):
-                folder.rmdir()
-    elif found := sorted(root.glob("demo[0-9][0-9]")):
-        raise FileExistsError(f"{found[0]} is there, but no {note}: not made by this program; choose another folder")
-    write_json(note, parameters)
+    if not note.is_file():
+        if found := sorted(root.glob("demo[0-9][0-9]")):
+            raise FileExistsError(
+                f"{found[0]} is there, but no {note}: not made by this program; choose another folder"
+            )
+        wanted = {**DEFAULTS, **given}
+        write_json(note, {"notice": NOTICE, "version": VERSION, **wanted})
+        return wanted
+    old = read_json(note)
+    if not isinstance(old, dict) or not {"version", *DEFAULTS} <= set(old):
+        raise ValueError(f"{note}: expected {', '.join(['version', *DEFAULTS])}, found {old!r}; choose another folder")
+    asked = {"version": VERSION, **given}
+    differing = [
+        f"{name} is {old[name]!r} there and {value!r} here" for name, value in asked.items() if old[name] != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{root} holds demo recordings of other parameters: {'; '.join(differing)}; choose another folder, or delete that one"
+        )
+    wanted = {name: old[name] for name in DEFAULTS}
+    _check_numbers(**wanted)
+    return wanted
 
 
 def _write_person(root: Path, number: int, recordings: int, duration_s: int, seed: int) -> None:

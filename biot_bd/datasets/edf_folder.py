@@ -10,12 +10,15 @@ import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.recordings import (
+    SEIZURE,
     Outcomes,
     RecordingError,
     check_choice,
+    check_text,
     count_edf_records,
     make_dataset,
     open_edf,
+    seizure_kind,
     seizures_of,
     set_seizures,
 )
@@ -38,7 +41,8 @@ def load_edf_folder(
     """Load every EDF and BDF file below a folder.
 
     Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``; for
-    ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin with ``sz`` or are ``bckg``.
+    ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin with ``sz``
+    or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
 
     Parameters
     ----------
@@ -46,7 +50,8 @@ def load_edf_folder(
         Searched with its subfolders; hidden files and folders are left alone.
     subject : str, optional
         Regular expression, searched in the path below ``root`` (with ``/``); its first group is the person.  By default
-        the ``sub-`` of a BIDS name, of the path, else the folder that holds the file.
+        the ``sub-`` of a BIDS name or of the path, else the folder that holds the file; needed where files without
+        ``sub-`` lie more than one folder below ``root``, as a folder of days would be taken for a person.
     namespace : str, optional
         Stands before the person, as in ``"clinic/01"``; the name of ``root`` by default.
     unlisted : {"exclude", "background"}, default="exclude"
@@ -68,10 +73,12 @@ def load_edf_folder(
     RecordingError
         A file or a table is damaged, and ``on_error="raise"``.
     ValueError
-        No recording has labels, the person of a file is not found, or two files have one name.
+        No recording has labels, the person of a file is not found or not certain, or two files have one name.
     """
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
+    check_text("subject", subject, r"P_ID(\d+)")
+    check_text("namespace", namespace, "clinic")
     root = Path(root).absolute()
     pattern = _pattern(subject)
     space = _space(namespace or root.name)
@@ -86,7 +93,9 @@ def load_edf_folder(
             outcomes.add_error(name, error, on_error)
             continue
         if not labelled and unlisted == "exclude":
-            outcomes.add(name, "unlisted", f"{relative}: no event table and no sz or bckg annotation, labels unknown")
+            outcomes.add(
+                name, "unlisted", f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
+            )
             continue
         if not labelled:
             detail.append("no labels, taken as free of seizures")
@@ -170,10 +179,30 @@ def _annotate(raw: mne.io.BaseRaw, path: Path) -> bool:
     if table is not None:
         set_events(raw, table)
         return True
+    spellings = {text: _spelt(text) for text in map(str, raw.annotations.description)}
+    raw.annotations.rename({text: known for text, known in spellings.items() if text != known})
     kinds = [str(text) for text in raw.annotations.description]
-    seizures = [text for text in kinds if text.startswith("sz")]
+    seizures = [text for text in kinds if text.startswith(SEIZURE)]
     set_seizures(raw, seizures_of(raw), where=str(path), kinds=seizures)
     return bool(seizures) or "bckg" in kinds
+
+
+def _spelt(text: str) -> str:
+    """Return a seizure as ``sz...``, background as ``bckg``; other texts as they are."""
+    return seizure_kind(text) or ("bckg" if text.strip().lower() == "bckg" else text)
+
+
+def _person(path: Path, root: Path) -> str:
+    """Return the ``sub-`` of name or path, else the folder; raise where it is not certain which folder."""
+    relative = path.relative_to(root)
+    if label := _entity("sub", path.name) or _entity("sub", relative.as_posix()):
+        return label
+    if len(relative.parts) > 2:
+        raise ValueError(
+            f"{path}: not certain which of the folders {', '.join(relative.parent.parts)} is the person; say it by "
+            f"subject=, e.g. subject='^([^/]+)/' for {relative.parts[0]!r} or subject='([^/]+)/[^/]+$' for {path.parent.name!r}"
+        )
+    return path.parent.name
 
 
 def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None, space: str) -> dict[str, str]:
@@ -184,7 +213,7 @@ def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None
             raise ValueError(f"{path}: the person is not found by subject={pattern.pattern!r} in {relative!r}")
         person = match[1]
     else:
-        person = _entity("sub", path.name) or _entity("sub", relative) or path.parent.name
+        person = _person(path, root)
     return {
         "subject": f"{space}/{_space(person)}",
         "session": _entity("ses", relative),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,20 @@ __all__ = [
     "Outcomes",
     "RecordingError",
     "check_choice",
+    "check_continuous",
+    "check_text",
     "count_edf_records",
+    "list_subjects",
     "make_dataset",
     "open_edf",
+    "seizure_kind",
     "seizures_of",
     "set_seizures",
 ]
 
 OUTCOME_COLUMNS = ["recording", "outcome", "detail"]
 SEIZURE = "sz"
+TIMEKEEPING_S = 0.01  # records may start off by this
 _READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
 
 
@@ -94,6 +99,61 @@ def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
         raise ValueError(f"{option}={value!r}: expected one of {', '.join(map(repr, choices))}")
 
 
+def check_text(option: str, value: Any, example: str) -> None:
+    """Raise a ValueError where an option is neither None nor a text."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{option}={value!r}: expected a text, e.g. {option}={example!r}")
+
+
+def list_subjects(subjects: Any) -> list[str | int] | None:
+    """Return the option ``subjects`` as a list, None where all are meant.
+
+    Parameters
+    ----------
+    subjects : iterable of str or int, str, int or None
+        As the caller gave it.
+
+    Returns
+    -------
+    list of str or int, or None
+
+    Raises
+    ------
+    ValueError
+        It is something else, or empty.
+    """
+    if subjects is None:
+        return None
+    single = isinstance(subjects, (str, int)) or not isinstance(subjects, Iterable) or isinstance(subjects, Mapping)
+    found = [subjects] if single else list(subjects)
+    if any(isinstance(subject, bool) or not isinstance(subject, (str, int)) for subject in found):
+        raise ValueError(f"subjects={subjects!r}: expected texts or whole numbers, e.g. '01' or ['01', '02']")
+    if not found:
+        raise ValueError("subjects is empty; leave it out to take all")
+    return found
+
+
+def seizure_kind(text: str) -> str | None:
+    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
+
+    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
+
+    Parameters
+    ----------
+    text : str
+        An event type or annotation.
+
+    Returns
+    -------
+    str or None
+    """
+    text = text.strip()
+    low = text.lower()
+    if low.startswith(SEIZURE):
+        return SEIZURE + text[len(SEIZURE) :]
+    return SEIZURE if low.startswith("seiz") and "free" not in low else None
+
+
 def count_edf_records(path: str | Path) -> tuple[int, int]:
     """Count the data records of an EDF or BDF file.
 
@@ -134,6 +194,63 @@ def count_edf_records(path: str | Path) -> tuple[int, int]:
         ) from error
 
 
+def check_continuous(path: str | Path) -> None:
+    """Refuse EDF+D and BDF+D files with gaps: MNE joins their records, so everything after a gap would shift.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of an EDF or BDF file; only those whose header says that they are discontinuous are read further.
+
+    Raises
+    ------
+    RecordingError
+        ``unreadable``: a record does not begin where the one before it ends, or does not say when it begins.
+
+    References
+    ----------
+    https://www.edfplus.info/specs/edfplus.html
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        head = file.read(256)
+        kind = head[192:197].decode("latin1")
+        if kind not in ("EDF+D", "BDF+D"):
+            return
+        advice = "export it as a continuous file, or one file for each stretch"
+        try:
+            onsets, record_s = _record_onsets(file, head)
+        except (ValueError, IndexError) as error:
+            raise RecordingError(
+                "unreadable", f"{path}: is {kind}, and its records do not say when they begin ({error}); {advice}"
+            ) from error
+    for number, onset in enumerate(onsets):
+        expected = onsets[0] + number * record_s
+        if abs(onset - expected) > TIMEKEEPING_S:
+            raise RecordingError(
+                "unreadable",
+                f"{path}: is {kind} with a gap: record {number + 1} begins at {onset:g} s, expected {expected:g} s; {advice}",
+            )
+
+
+def _record_onsets(file: Any, head: bytes) -> tuple[list[float], float]:
+    """Return when each record begins, by the first annotation in it, and the length of a record in seconds."""
+    n_signals, n_bytes = int(head[252:256]), 3 if head[0] == 0xFF else 2
+    fields = file.read(256 * n_signals)
+    labels = [fields[16 * i : 16 * (i + 1)].strip() for i in range(n_signals)]
+    counts = fields[216 * n_signals : 224 * n_signals]
+    sizes = [n_bytes * int(counts[8 * i : 8 * (i + 1)]) for i in range(n_signals)]
+    index = next((i for i, label in enumerate(labels) if label in (b"EDF Annotations", b"BDF Annotations")), None)
+    if index is None:
+        raise ValueError("no signal of annotations")
+    header, record, before = int(head[184:192]), sum(sizes), sum(sizes[:index])
+    onsets = []
+    for start in range(header, file.seek(0, 2) - record + 1, record):
+        file.seek(start + before)
+        onsets.append(float(file.read(sizes[index]).split(b"\x14", 1)[0]))
+    return onsets, float(head[244:252])
+
+
 def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
     """Open an EDF or BDF file without reading its samples, and without MNE's warnings of repeated names.
 
@@ -152,7 +269,7 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     Raises
     ------
     RecordingError
-        The file is not EDF or BDF, is damaged, empty, or shorter than its header says.
+        The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter than its header says.
     """
     path = Path(path)
     if path.suffix.lower() not in _READERS:
@@ -165,6 +282,7 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
             "unreadable",
             f"{path}: incomplete: the header declares {declared} records, the file holds {present}; copy or download it again",
         )
+    check_continuous(path)
     read = _READERS[path.suffix.lower()]
     try:
         with warnings.catch_warnings():

@@ -14,11 +14,12 @@ from pathlib import Path
 import mne
 import pandas as pd
 
-from biot_bd.datasets.recordings import SEIZURE, RecordingError, set_seizures
+from biot_bd.datasets.recordings import SEIZURE, RecordingError, seizure_kind, set_seizures
 
 __all__ = ["Event", "read_events", "set_events"]
 
 COLUMNS = ("onset", "duration", "eventType")
+OTHER_KINDS = ("bckg", "impd")  # background, impedance check
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ def read_events(path: str | os.PathLike[str]) -> list[Event]:
     Returns
     -------
     list of Event
-        Every row: types that begin with ``sz`` are seizures, ``bckg`` is background.
+        Every row: types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an impedance check.  Case
+        does not matter, and ``seizure`` is read as ``sz``.
 
     Raises
     ------
     RecordingError
-        ``bad-annotation``: a column is missing, a number is none, or a type is empty; names file and row.
+        ``bad-annotation``: a column is missing, a number is none, or a type is empty or unknown; names file and row.
     """
     path = Path(path)
     try:
@@ -72,7 +74,14 @@ def _event(path: Path, line: int, onset: str, duration: str, kind: str) -> Event
         ) from None
     if event.kind in ("", "n/a"):
         raise RecordingError("bad-annotation", f"{path}, line {line}: eventType is {kind!r}; expected e.g. sz or bckg")
-    return event
+    known = seizure_kind(event.kind) or event.kind.lower()
+    if not known.startswith(SEIZURE) and known not in OTHER_KINDS:
+        raise RecordingError(
+            "bad-annotation",
+            f"{path}, line {line}: unknown eventType {event.kind!r}; expected sz (or sz_..., seizure), "
+            f"{', '.join(OTHER_KINDS)}; rename it, or remove the row",
+        )
+    return Event(event.onset_s, event.duration_s, known)
 
 
 def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:

@@ -5,6 +5,7 @@ from biot_bd.evaluation.crossval import RunFolderError, cross_validate
 from biot_bd.evaluation.metrics import Metric, Score
 from biot_bd.evaluation.person_split import PersonSplit
 from biot_bd.evaluation.protocols import PROTOCOLS, Protocol, ProtocolError
+from biot_bd.evaluation.regimes import StudyResult, compare_regimes
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.splits import FIXED_SPLITS, SPLITS, Fold, SplitError, make_folds
 from biot_bd.evaluation.study import MixedTableError, compare_table, run_protocol
@@ -26,9 +27,11 @@ __all__ = [
     "RunFolderError",
     "Score",
     "SplitError",
+    "StudyResult",
     "Threshold",
     "baseline",
     "choose_threshold",
+    "compare_regimes",
     "compare_table",
     "cross_validate",
     "make_folds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -84,7 +85,8 @@ def cross_validate(
         Person of each window; ``Windows`` know theirs.
     folder : path, optional
         The run folder, as docs/architecture.md describes it.  A call with a folder that holds a part of the
-        same study computes what is missing; another study in it raises.  Without one nothing is written.
+        same study computes what is missing; another study in it raises, unless that one has neither a finished
+        fold nor a restart point (it failed at once): it is replaced.  Without a folder nothing is written.
     cv : str or splitter
         ``"person-loo"``, ``"person-kfold-N"``, ``"stratified-person-kfold-N"``, ``"biot-paper"``, ``"biot-code"`` or a
         scikit-learn splitter, which gets the persons as groups.
@@ -261,12 +263,25 @@ def _check_folder(folder: Path, run: dict[str, Any]) -> None:
     if old.get("fingerprint") == run["fingerprint"]:
         run["started"] = old.get("started", run["started"])
         return
+    if _nothing_done(folder, old):
+        for part in ("folds", "tensorboard"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        return
     lines = differences(old.get("identity", {}), run["identity"])
     more = f" (and {len(lines) - 8} more)" if len(lines) > 8 else ""
     raise RunFolderError(
         f"{folder} holds another study; name a new folder or delete it. What differs: "
         f"{'; '.join(lines[:8]) or 'the fingerprint'}{more}"
     )
+
+
+def _nothing_done(folder: Path, old: dict[str, Any]) -> bool:
+    """Return whether a study failed before it computed anything that is worth keeping."""
+    if old.get("kind") != "cross-validation" or old.get("state") != "running":
+        return False
+    kept = ("predictions.parquet", "metrics.json")
+    left = any(folder.glob("folds/*/fold.json")) or any(folder.glob("folds/*/restart/*.pt"))
+    return not left and not any((folder / name).exists() for name in kept)
 
 
 def _compute(

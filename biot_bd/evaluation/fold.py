@@ -380,6 +380,8 @@ def _write(
         values = {m.name: facts["scores"]["pooled"][m.name]["value"] for m in task.metrics}
         test = predictions[predictions["part"] == "test"]
         curve = (test["y_true"].to_numpy(), test["proba"].to_numpy()) if test["y_true"].nunique() == 2 else (None, None)
+        # Before fold.json: a kill between the two writes the same values again, at the same tags and step, which
+        # TensorBoard shows once; behind it, a kill would leave them out for good.
         log_test_metrics(last, {name: value for name, value in values.items() if value is not None}, *curve)
     write_json(folder / "history.json", history)
     write_load_report(last, folder)

@@ -133,7 +133,10 @@ class Protocol:
         return {name: getattr(self, name) for name in PREPARED}
 
     def classifier_parameters(self) -> dict[str, Any]:
-        """Return the parameters for :class:`biot_bd.BIOTClassifier`; the module is yours."""
+        """Return the parameters for :class:`biot_bd.BIOTClassifier`; the module is yours.
+
+        Training windows are those of the data, each once an epoch and unchanged: ``sampler`` and ``augment`` are None.
+        """
         schedule: dict[str, Any] = {}
         if self.schedule == "cosine":
             policy = LRScheduler("CosineAnnealingLR", T_max=self.max_epochs, eta_min=self.lr_min)
@@ -150,6 +153,8 @@ class Protocol:
             **{f"criterion__{name}": value for name, value in self.loss_parameters},
             "monitor": self.monitor,
             "patience": self.patience,
+            "sampler": None,
+            "augment": None,
             **schedule,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,12 +15,21 @@ from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from torch import nn
 
 from biot_bd import registry
+from biot_bd.training.checks import resolve_optimizer
 from biot_bd.training.inputs import InputInfo
 from biot_bd.training.pretrained import build_pretrained
 from biot_bd.training.scores import EarlyStopping, EpochScores
 from biot_bd.training.tensorboard import TensorBoardLogger
 
 __all__ = ["Building"]
+
+
+class _EpochTable(PrintLog):
+    """Prints the table of epochs on stderr, where ``verbose`` asks for it; stdout belongs to results."""
+
+    def _sink(self, text: str, verbose: int) -> None:
+        if verbose:
+            print(text, file=sys.stderr)
 
 
 class Building(EEGClassifier):
@@ -63,9 +73,12 @@ class Building(EEGClassifier):
             self.module_ = build_pretrained(self, module, arguments)
         return self
 
+    def _loss_class(self) -> Any:
+        return registry.losses[self.criterion] if isinstance(self.criterion, str) else self.criterion
+
     def initialize_criterion(self) -> Building:
         """Build the loss, with the weights of the classes if there are any."""
-        loss = registry.losses[self.criterion] if isinstance(self.criterion, str) else self.criterion
+        loss = self._loss_class()
         kwargs = self.get_params_for("criterion")
         weights = getattr(self, "class_weight_", None)
         if weights is not None:
@@ -85,6 +98,12 @@ class Building(EEGClassifier):
         if kwargs.get("weight") is not None:
             raise ValueError("give either class_weight or criterion__weight, not both")
 
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Building:
+        """Build the optimizer, which may be given by its name in ``torch.optim``."""
+        args, kwargs = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
+        self.optimizer_ = resolve_optimizer(self.optimizer)(*args, **{"lr": self.lr, **kwargs})
+        return self
+
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
         callbacks: list[tuple[str, Any]] = [
@@ -101,7 +120,7 @@ class Building(EEGClassifier):
             callbacks.append(("early_stopping", stop))
         if self.log_dir is not None:  # behind early stopping: it draws the weights that are taken in the end
             callbacks.append(("tensorboard", TensorBoardLogger(self.log_dir)))
-        return [*callbacks, ("print_log", PrintLog())]
+        return [*callbacks, ("print_log", _EpochTable())]
 
     def _yield_callbacks(self) -> Iterator[tuple[str, Any, bool]]:
         for name, callback, named in NeuralNet._yield_callbacks(self):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import Subset
 
-__all__ = ["check_sides", "class_weights", "persons_of", "resolve_device"]
+__all__ = [
+    "check_device",
+    "check_names",
+    "check_settings",
+    "check_sides",
+    "class_weights",
+    "persons_of",
+    "resolve_device",
+    "resolve_optimizer",
+]
 
 
 def resolve_device(device: Any) -> Any:
@@ -20,6 +32,110 @@ def resolve_device(device: Any) -> Any:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_device(device: Any) -> None:
+    """Raise ``ValueError`` if torch cannot use a device on this machine."""
+    try:
+        torch.empty(0, device=resolve_device(device))
+    except (RuntimeError, AssertionError, TypeError) as error:
+        found = "a CUDA GPU" if torch.cuda.is_available() else "no CUDA GPU"
+        raise ValueError(
+            f"device={device!r} cannot be used here ({found}; {str(error).splitlines()[0]}); take 'auto' or 'cpu'"
+        ) from error
+
+
+def resolve_optimizer(optimizer: Any) -> Any:
+    """Return the class that a name in ``torch.optim`` stands for; a class as it is.
+
+    Raises
+    ------
+    ValueError
+        No optimizer of that name; the message lists them.
+    """
+    if not isinstance(optimizer, str):
+        if callable(optimizer):
+            return optimizer
+        raise ValueError(f"optimizer must be a class of torch.optim or its name, found {optimizer!r}")
+    base = torch.optim.Optimizer
+    known = {
+        name: value
+        for name, value in vars(torch.optim).items()
+        if isinstance(value, type) and issubclass(value, base) and value is not base
+    }
+    if optimizer in known:
+        return known[optimizer]
+    near = get_close_matches(optimizer, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"optimizer={optimizer!r} is not known; there are {', '.join(sorted(known))}{hint}")
+
+
+def check_names(prefix: str, made: Any, given: Mapping[str, Any], leave: Sequence[str] = ()) -> None:
+    """Raise if a parameter with a prefix is none that the constructor has.
+
+    Parameters
+    ----------
+    prefix : str
+        Of the parameters, e.g. ``"optimizer"``.
+    made : class, callable or object
+        What they are for; of an object its class counts.
+    given : mapping
+        Parameters by name, without the prefix.
+    leave : sequence of str
+        Names that somebody else understands.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter and those that there are.
+    """
+    made = made if isinstance(made, type) or inspect.isroutine(made) else type(made)
+    known = inspect.signature(made).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    unknown = [name for name in given if name.partition("__")[0] not in (*known, *leave)]
+    if unknown:
+        names = ", ".join(f"{prefix}__{name}" for name in known if name != "params")
+        raise ValueError(f"{prefix}__{unknown[0]}: {made.__name__} takes {names or 'no parameters'}")
+
+
+def check_settings(values: Mapping[str, Any]) -> None:
+    """Raise if a setting of the training has a wrong type or an impossible value.
+
+    Parameters
+    ----------
+    values : mapping
+        Parameters of the classifier by name; those that are not looked at are left alone.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter, what it must be and what it is.
+    """
+    rate, clip = values["lr"], values["gradient_clip_norm"]
+    patience, callbacks = values["patience"], values["callbacks"]
+    if not isinstance(rate, torch.Tensor) and not (_is(rate, Real) and math.isfinite(rate) and rate >= 0):
+        raise ValueError(f"lr must be a number of at least 0, found {rate!r}")
+    if not _is(values["max_epochs"], Integral) or values["max_epochs"] < 0:
+        raise ValueError(f"max_epochs must be a whole number of epochs, found {values['max_epochs']!r}")
+    if not _is(values["batch_size"], Integral) or (values["batch_size"] < 1 and values["batch_size"] != -1):
+        raise ValueError(f"batch_size must be a positive whole number, or -1 for all, found {values['batch_size']!r}")
+    if patience is not None and (not _is(patience, Integral) or patience < 1):
+        raise ValueError(f"patience must be a positive number of epochs or None, found {patience!r}")
+    if clip is not None and not (_is(clip, Real) and clip > 0):
+        raise ValueError(f"gradient_clip_norm must be positive or None, found {clip!r}")
+    if not _is(values["valid_fraction"], Real):
+        raise ValueError(f"valid_fraction must be a number between 0 and 1, found {values['valid_fraction']!r}")
+    if not isinstance(values["monitor"], str):
+        raise ValueError(f"monitor must be the name of a column of the history, found {values['monitor']!r}")
+    if not isinstance(values["verbose"], Integral):
+        raise ValueError(f"verbose must be a whole number (1 prints a line an epoch), found {values['verbose']!r}")
+    if isinstance(callbacks, (str, Mapping)) and callbacks != "disable":
+        raise ValueError(f'callbacks must be a list, e.g. ["name"], found {callbacks!r}')
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def persons_of(side: Subset | None, groups: ArrayLike | None) -> tuple[str, ...]:

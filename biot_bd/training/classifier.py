@@ -15,7 +15,16 @@ from skorch import NeuralNet
 from torch.utils.data import Subset
 
 from biot_bd.training.building import Building
-from biot_bd.training.checks import check_sides, class_weights, persons_of, resolve_device
+from biot_bd.training.checks import (
+    check_device,
+    check_names,
+    check_settings,
+    check_sides,
+    class_weights,
+    persons_of,
+    resolve_device,
+    resolve_optimizer,
+)
 from biot_bd.training.drawing import Drawn, training_targets
 from biot_bd.training.inputs import SignalData, encode_labels
 from biot_bd.training.loop import AUTOCAST, TrainingLoop
@@ -47,8 +56,8 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless ``module__*`` says otherwise.
     criterion : str, class or nn.Module
         Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets ``(n,)``.
-    optimizer : class
-        Class of ``torch.optim``.
+    optimizer : class or str
+        Class of ``torch.optim``, or its name (``"SGD"``).
     lr : float
         Learning rate.
     max_epochs : int
@@ -393,14 +402,15 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _check_parameters(self) -> None:
+        check_settings(vars(self))
+        check_device(self.__dict__["device"])
+        optimizer = resolve_optimizer(self.optimizer)
+        check_names("optimizer", optimizer, self.get_params_for("optimizer"), leave=("param_groups",))
         self._check_finetune()
         self._check_drawing()
+        check_names("criterion", self._loss_class(), self.get_params_for("criterion"))
         if self.mixed_precision not in (None, *AUTOCAST):
             raise ValueError(f"mixed_precision must be None, 'bf16' or 'fp16', found {self.mixed_precision!r}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be a positive number of epochs or None, found {self.patience!r}")
-        if self.gradient_clip_norm is not None and not self.gradient_clip_norm > 0:
-            raise ValueError(f"gradient_clip_norm must be positive or None, found {self.gradient_clip_norm!r}")
 
     def _learn_facts(self, data: SignalData, train: Subset, valid: Subset | None, groups: Any) -> None:
         """Keep what the data say, apart from the parameters."""

@@ -46,7 +46,7 @@ class TrainingLoop(EEGClassifier):
             self._one_epoch(iterator, iterator_valid, sides)
             if point is not None and before == 0:
                 point.save(self)
-        self.notify("on_train_end", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
+        self.notify("on_train_end", X=data, y=train.dataset.y, **sides)  # type: ignore[attr-defined]
 
     def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
         self.notify("on_epoch_begin", **sides)

@@ -87,11 +87,12 @@ class EpochScores(Callback):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a restart point keeps: nothing, the scores are in the history."""
-        return {}
+        """Return what a restart point keeps: the last validation predictions, for pictures of the end."""
+        return {"valid": self.valid_}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up again; the predictions of earlier epochs are not kept."""
+        """Take up again."""
+        self.valid_ = state.get("valid")
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Start anew."""

@@ -18,6 +18,8 @@ from torch.utils.data import Dataset, Subset
 __all__ = ["FixedPersons", "PersonValidSplit", "check_persons_apart"]
 
 MOST_CHOICES = 2000
+MANY_PERSONS = 12
+FIRST_SIZES = 3
 
 
 def _persons(groups: ArrayLike | None, n: int) -> NDArray[Any]:
@@ -44,8 +46,9 @@ def _subsets(dataset: Dataset, valid: NDArray[np.bool_]) -> tuple[Subset, Subset
 class PersonValidSplit:
     """Choose the persons who validate so that both sides hold every class.
 
-    Among the choices of about ``valid_fraction`` of the persons (all of them, or a random 2000), the one is
-    taken whose share of the windows of each class comes closest to ``valid_fraction``.
+    Among the choices of about ``valid_fraction`` of the persons (all of them, or a random 2000 of each size), the one
+    is taken whose share of the windows of each class comes closest to ``valid_fraction``.  With more than 12 persons
+    three sizes are looked at, the others only where none of these leaves every class on both sides.
 
     Parameters
     ----------
@@ -84,13 +87,16 @@ class PersonValidSplit:
         np.add.at(counts, (person_of, class_of), 1)
         total = counts.sum(axis=0)
         best, best_cost = None, np.inf
-        for choice in self._choices(len(names)):
-            inside = counts[list(choice)].sum(axis=0)
-            if (inside == 0).any() or (inside == total).any():
-                continue
-            cost = float(np.abs(inside / total - self.valid_fraction).sum())
-            if cost < best_cost:
-                best, best_cost = choice, cost
+        for number, choices in enumerate(self._choices(len(names))):
+            if len(names) > MANY_PERSONS and number >= FIRST_SIZES and best is not None:
+                break
+            for choice in choices:
+                inside = counts[list(choice)].sum(axis=0)
+                if (inside == 0).any() or (inside == total).any():
+                    continue
+                cost = float(np.abs(inside / total - self.valid_fraction).sum())
+                if cost < best_cost:
+                    best, best_cost = choice, cost
         if best is None:
             table = "; ".join(
                 f"{name}: " + ", ".join(f"{int(c)} of class {k}" for k, c in zip(classes, row, strict=True))
@@ -102,17 +108,16 @@ class PersonValidSplit:
             )
         return {str(names[i]) for i in best}
 
-    def _choices(self, n: int) -> Iterator[tuple[int, ...]]:
-        """Yield sets of persons in random order, of about the wanted size first and of every size at last."""
+    def _choices(self, n: int) -> Iterator[Iterator[tuple[int, ...]]]:
+        """Yield, for each size, sets of persons in random order: about the wanted size first, every size at last."""
         rng = np.random.default_rng(self.random_state)
         order = rng.permutation(n)
         wanted = min(max(1, round(self.valid_fraction * n)), n - 1)
-        sizes = sorted(range(1, n), key=lambda k: abs(k - wanted))
-        for size in sizes[:3] if n > 12 else sizes:
+        for size in sorted(range(1, n), key=lambda k: abs(k - wanted)):
             if comb(n, size) <= MOST_CHOICES:
-                yield from (tuple(int(order[i]) for i in c) for c in combinations(range(n), size))
+                yield (tuple(int(order[i]) for i in c) for c in combinations(range(n), size))
             else:
-                yield from islice(_draws(rng, n, size), MOST_CHOICES)
+                yield islice(_draws(rng, n, size), MOST_CHOICES)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,11 @@ class TensorBoardLogger(Callback):
             self.writer_ = SummaryWriter(self._folder(net), purge_step=len(net.history))
             if getattr(net, "training_note_", None):
                 self.writer_.add_text("training_scores", net.training_note_, len(net.history))
+        self._choose_windows(dataset_train, dataset_valid)
+
+    def _choose_windows(self, train: Any, valid: Any) -> None:
         if self.batch_ is None and self.attention:
-            self.batch_ = _windows_to_draw(
-                dataset_valid if dataset_valid is not None else dataset_train, self.max_windows
-            )
+            self.batch_ = _windows_to_draw(valid if valid is not None else train, self.max_windows)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the epoch."""
@@ -131,11 +133,16 @@ class TensorBoardLogger(Callback):
         # A killed process must not lose epochs that its restart point counts as done.
         self.writer_.flush()
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Draw the final model, write hyper-parameters and final scores, close the file."""
-        if self.writer_ is None or not net.history:
+        if not net.history:
             self._close()
             return
+        if self.writer_ is None:  # taken up again behind the last epoch: nothing but the end may be missing
+            if _has_end(self._folder(net)):
+                return
+            self.writer_ = SummaryWriter(self._folder(net))
+            self._choose_windows(dataset_train, dataset_valid)
         taken = _taken_epoch(net)
         # The last epoch's weights may have been drawn already, and be those that are taken.
         self._draw(net, len(net.history), _when(taken) if taken == len(net.history) else f"{_when(taken)}, final model")
@@ -179,6 +186,14 @@ class TensorBoardLogger(Callback):
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         if self.writer_ is not None:
             self.writer_.add_image(tag, pixels, epoch, dataformats="HWC")
+
+
+def _has_end(folder: Any) -> bool:
+    """Return whether the last training in a folder wrote its final scores."""
+    files = sorted(Path(folder).glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime_ns)
+    contents = [path.read_bytes() for path in files]
+    trained = [i for i, content in enumerate(contents) if b"loss/train" in content]
+    return any(b"final/epoch" in content for content in contents[trained[-1] if trained else 0 :])
 
 
 def _when(epoch: int) -> str:

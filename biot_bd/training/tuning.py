@@ -14,6 +14,7 @@ from braindecode import EEGClassifier
 from skorch.callbacks import Callback, LRScheduler
 from torch import Tensor, nn
 
+from biot_bd.training.checks import resolve_optimizer
 from biot_bd.training.ema import EMA, Averager
 from biot_bd.training.finetune import LabelSmoothing, Mixup, NoDecay, Rate, Rule, Schedule, Strategy, resolve
 from biot_bd.training.parameter_groups import Part, model_parts, undecayed, whole_model
@@ -306,7 +307,7 @@ class Tuned(EEGClassifier):
         learnt = list(self.criterion_.parameters()) if isinstance(self.criterion_, nn.Module) else []
         if learnt:
             groups.append({"params": learnt, "name": "loss", "rate": 1.0})
-        self.optimizer_ = self.optimizer(groups, **kwargs)
+        self.optimizer_ = resolve_optimizer(self.optimizer)(groups, **kwargs)
         return self
 
     # --- training -----------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from biot_bd.windows.store import (
     write_signals,
 )
 
-__all__ = ["SignalSettings", "TooShortError", "make_recording"]
+__all__ = ["SignalSettings", "TooShortError", "finished_recording", "make_recording"]
 
 SHORTEST_FLAT_S = 0.5
 # A zero in an EDF is half a digital step off where the digital range is not symmetric.
@@ -84,6 +84,35 @@ class SignalSettings:
         return fingerprint({"version": STORE_VERSION, **self.as_dict()})
 
 
+def finished_recording(job: Job, folder: Path, shortest_s: float) -> Recording | None:
+    """Return a recording that an earlier call finished, or None where it has to be made.
+
+    Parameters
+    ----------
+    job : Job
+        The recording.
+    folder : Path
+        The store.
+    shortest_s : float
+        A shorter recording holds no window.
+
+    Raises
+    ------
+    TooShortError
+        It is shorter than ``shortest_s``, though an earlier call had shorter windows.
+    """
+    finished = read_recording(signals_stem(folder, job.recording), job.fingerprint)
+    if finished is not None:
+        _check_length(finished.source_n_samples, finished.source_sfreq, shortest_s)
+    return finished
+
+
+def _check_length(n_samples: int, sfreq: float, shortest_s: float) -> None:
+    duration_s = n_samples / sfreq
+    if duration_s < shortest_s:
+        raise TooShortError(f"lasts {duration_s:g} s ({n_samples} samples), shorter than a window of {shortest_s:g} s")
+
+
 def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording:
     """Write the signal file of one recording, unless it is there already.
 
@@ -110,16 +139,12 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     ValueError
         The recording cannot be prepared; the message says why.
     """
-    stem = signals_stem(folder, job.recording)
-    finished = read_recording(stem, job.fingerprint)
+    finished = finished_recording(job, folder, shortest_s)
     if finished is not None:
         return finished
+    stem = signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
-    duration_s = len(raw.times) / raw.info["sfreq"]
-    if duration_s < shortest_s:
-        raise TooShortError(
-            f"lasts {duration_s:g} s ({len(raw.times)} samples), shorter than a window of {shortest_s:g} s"
-        )
+    _check_length(len(raw.times), float(raw.info["sfreq"]), shortest_s)
     source = _Harmonised(raw, job, settings)
     sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
     n_samples = resampled_length(source.n_samples, source.sfreq, sfreq)

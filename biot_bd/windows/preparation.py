@@ -20,16 +20,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from biot_bd import registry
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import MissingChannelsError, Montage
-from biot_bd.windows.harmonise import SignalSettings, TooShortError, make_recording
+from biot_bd.windows.harmonise import SignalSettings, TooShortError, finished_recording, make_recording
 from biot_bd.windows.inputs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
 from biot_bd.windows.labels import make_label_rule, rule_name
-from biot_bd.windows.store import FORMAT, MANIFEST, STORE_VERSION, Recording, read_manifest, remove_leftovers
+from biot_bd.windows.store import (
+    FORMAT,
+    MANIFEST,
+    STORE_VERSION,
+    Recording,
+    read_manifest,
+    remove_leftovers,
+    remove_unlisted,
+    signals_stem,
+    stored_stems,
+)
 from biot_bd.windows.tables import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
 from biot_bd.windows.windows import Windows
 
 __all__ = ["PreparationError", "prepare"]
 
 WINDOW_S, STRIDE_S = 10, 5
+NOT_LOADED = ("unreadable", "bad-annotation")
 CHOICES = {
     "on_missing": ("raise", "drop", "interpolate"),
     "on_bad": ON_BAD,
@@ -82,7 +93,8 @@ def prepare(
     A second call does only what is missing: a recording is done again where its file or a parameter that changes
     its signal changed, the window table where the label rule, window or stride did.  The folder may be shared: of two
     processes one works and the other waits for it.  A killed call leaves finished recordings behind, and the same call
-    again finishes the work with the same result.
+    again finishes the work with the same result.  A data set may grow or shrink from call to call; signal files of
+    recordings that it has no longer are removed.
 
     Parameters
     ----------
@@ -117,7 +129,9 @@ def prepare(
     n_jobs : int
         Processes; -1 for all processors.
     on_error : {"raise", "skip"}
-        A recording that cannot be read: an error that names it, or a warning and an entry in the manifest.
+        A recording that cannot be read, or is shorter than a window: an error that names it, or a warning and an entry
+        in the manifest.  The warning counts those that the data set's own loader left out as unreadable or with an
+        impossible annotation, too; the manifest lists them in ``outcomes``.
 
     Returns
     -------
@@ -130,7 +144,7 @@ def prepare(
         A recording cannot be prepared (``on_error="raise"``), or none can.
     ValueError
         A parameter makes no sense, descriptions lack names or name a recording twice, or the folder holds a store of
-        other signals.
+        other signals, or of none of these recordings.
     """
     given = {"on_missing": on_missing, "on_bad": on_bad, "resample": resample, "dtype": dtype, "on_error": on_error}
     for name, value in given.items():
@@ -178,6 +192,7 @@ class _Preparation:
         self.generated = bool(getattr(dataset, "generated", False))
         self.outcomes = read_outcomes(dataset)
         self.failures: list[_Failure] = []
+        self.names: list[str] = []
         self.jobs = self._make_jobs(dataset)
         self.fingerprint = fingerprint(
             {
@@ -196,12 +211,15 @@ class _Preparation:
             with _locked(self.folder):
                 if not self._complete():  # another process may just have done it
                     self._prepare()
-        self._warn_of_failures(read_manifest(self.folder)["failures"])
+        manifest = read_manifest(self.folder)
+        not_loaded = [row for row in manifest["outcomes"] if row.get("outcome") in NOT_LOADED]
+        self._warn_of_skipped([*not_loaded, *manifest["failures"]], len(self.names) + len(not_loaded))
         return Windows.open(self.folder)
 
     def _make_jobs(self, dataset: Any) -> list[Job]:
         jobs = []
         for job in make_jobs(dataset):
+            self.names.append(job.recording)
             try:
                 identity = raw_identity(job.raw)
             except OSError as error:
@@ -246,7 +264,28 @@ class _Preparation:
             f"{self.folder} holds windows of other signals: {'; '.join(changed)}; choose another folder, or delete that one"
         )
 
+    def _check_same_data(self) -> None:
+        """Refuse to replace the recordings of another data set."""
+        there = stored_stems(self.folder)
+        if there and there.isdisjoint(signals_stem(self.folder, name).name for name in self.names):
+            raise ValueError(
+                f"{self.folder} holds windows of other recordings: {len(there)} such as {min(there)} there, none of the "
+                f"{len(self.names)} such as {self.names[0]} here; choose another folder, or delete that one"
+            )
+
+    def _check_lengths(self) -> None:
+        """Refuse windows longer than a finished recording while the store is still whole."""
+        if self.on_error == "skip":
+            return
+        for job in self.jobs:
+            try:
+                finished_recording(job, self.folder, self.table.window_s)
+            except TooShortError as error:
+                self._failed(job, "too-short", str(error))
+
     def _prepare(self) -> None:
+        self._check_same_data()
+        self._check_lengths()
         remove_leftovers(self.folder)
         made = self._table_in_place()
         (self.folder / MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
@@ -276,6 +315,7 @@ class _Preparation:
             "outcomes": self.outcomes,
         }
         write_json(self.folder / MANIFEST, manifest)
+        remove_unlisted(self.folder, self.names)
 
     def _table_in_place(self) -> tuple[str, list[str]] | None:
         """Return fingerprint and notes of the finished table that lies there."""
@@ -337,13 +377,13 @@ class _Preparation:
         named = "; ".join(f"{f.recording}: {f.detail}" for f in self.failures[:limit])
         return named + (f"; and {len(self.failures) - limit} more" if len(self.failures) > limit else "")
 
-    def _warn_of_failures(self, failures: Sequence[dict[str, Any]]) -> None:
-        if not failures:
+    def _warn_of_skipped(self, skipped: Sequence[dict[str, Any]], total: int) -> None:
+        if not skipped:
             return
-        named = "; ".join(f"{f['recording']} ({f['outcome']}: {f['detail']})" for f in failures[:5])
-        more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
+        named = "; ".join(f"{s['recording']} ({s['outcome']}: {s['detail']})" for s in skipped[:5])
+        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         warnings.warn(
-            f"{len(failures)} of {len(self.jobs)} recordings were skipped: {named}{more}; all are listed in {self.folder / MANIFEST}",
+            f"{len(skipped)} of {total} recordings were skipped: {named}{more}; all are listed in {self.folder / MANIFEST}",
             stacklevel=4,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,19 @@ def relabel_table(table: StoreTable, rule: Any, window_s: float | None, stride_s
     with FileLock(table.store / ".lock"):
         if (folder / TABLE_JSON).is_file():  # written last; another process may just have done it
             return folder
-        folder.mkdir(parents=True, exist_ok=True)
         short = [r.recording for r in table.recordings if r.duration_s < settings.window_s]
         if short:
             raise ValueError(
                 f"recording {short[0]} is shorter than a window of {settings.window_s:g} s ({len(short)} such)"
             )
         frame, percentiles, notes = build_table(table.store, table.recordings, table.ch_names, settings)
-        write_table(folder, frame, percentiles)
         signals = [[r.recording, r.fingerprint] for r in table.recordings]
         own = {**settings.as_dict(), "fingerprint": fingerprint, "signals": signals, "notes": notes}
-        write_json(folder / TABLE_JSON, own)
+        try:
+            write_table(folder, frame, percentiles)
+            write_json(folder / TABLE_JSON, own)
+        except BaseException:  # a half-written table is of no use to anyone
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     warn_of([note for note in notes if "no positive window" in note], str(folder / TABLE_JSON))
     return folder

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -328,6 +329,20 @@ def read_recording(stem: Path, fingerprint: str) -> Recording | None:
     except (ValueError, TypeError):
         return None  # not ours, or damaged: it is written anew
     return recording if recording.fingerprint == fingerprint else None
+
+
+def stored_stems(folder: Path) -> set[str]:
+    """Return the file names, without ``.json``, of the recordings that a store holds finished."""
+    return {path.stem for path in (folder / SIGNALS).glob("*.json") if not path.name.startswith(".")}
+
+
+def remove_unlisted(folder: Path, recordings: Iterable[str]) -> None:
+    """Remove the signal files of all but these recordings; the caller holds the store's lock."""
+    keep = {signals_stem(folder, recording).name for recording in recordings}
+    for path in (folder / SIGNALS).iterdir():
+        if path.suffix in (".npy", ".json") and path.stem not in keep:
+            with suppress(PermissionError):  # Windows keeps a file that a reader has open; the next call removes it
+                path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -228,3 +228,24 @@ def test_small_biot_is_smaller():
 
     small = {name.removeprefix("module__"): value for name, value in SMALL_BIOT.items()}
     assert size(**small) < size() / 10
+
+
+def test_prepare_skips_what_cannot_be_opened_and_takes_subjects_with_commas(excerpts, tmp_path, capsys):
+    root = tmp_path / "root"
+    shutil.copytree(excerpts, root)
+    cut = root / "chb02" / "chb02_16_pre.edf"
+    cut.write_bytes(cut.read_bytes()[:-100_000])
+    args = ["prepare", "chb-mit", str(root), "-o", str(tmp_path / "w"), "--subjects", "1, 2", "--subjects", "chb02"]
+    assert main(args) == 1
+    assert "chb02_16_pre.edf: incomplete" in capsys.readouterr().err
+    assert main([*args, "--on-error", "skip"]) == 0
+    said = capsys.readouterr()
+    assert "chb02_16_pre: unreadable: " in said.out
+    assert "1 of 16 recordings cannot be read: left out: chb02_16_pre" in said.err
+    assert main([*args, "--on-error", "skip", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert set(facts["persons"]) == {"chb-mit/01", "chb-mit/02"}
+    left_out = {row["recording"]: row["outcome"] for row in facts["not_loaded"] if row["outcome"] != "missing-file"}
+    assert left_out == {"chb02_16_pre": "unreadable"}
+    assert main([*args[:5], "--subjects", ","]) == 2
+    assert "no subject is named" in capsys.readouterr().err

@@ -117,3 +117,38 @@ def test_fetch_refuses_what_it_does_not_know(tmp_path, capsys):
     assert "no case is named" in capsys.readouterr().err
     assert main(["datasets", "fetch", "chb-mit", str(tmp_path), "--subjects", "seven"]) == 1
     assert "expected a case" in capsys.readouterr().err
+
+
+def test_describe_leaves_a_demo_of_other_parameters_as_it_is(tmp_path, capsys):
+    small = ["--option", "persons=1", "--option", "recordings=1", "--option", "minutes=2"]
+    assert main(["datasets", "describe", "demo", str(tmp_path), *small]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    capsys.readouterr()
+    assert main(["datasets", "describe", "demo", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outcomes"] == {"loaded": 1}
+    assert main(["datasets", "describe", "demo", str(tmp_path), "--option", "persons=2"]) == 1
+    assert "persons is 1 there and 2 here" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["chb-mit", "--option", "subjects=1.5"], "subjects=1.5: expected texts or whole numbers"),
+        (["siena", "--option", "subjects={}"], "subjects={}: expected texts or whole numbers"),
+        (["edf-folder", "--option", "subject=1"], "subject=1: expected a text"),
+        (["demo", "--option", "namespace=1"], "namespace=1: expected a text"),
+        (["demo", "--option", "persons=two"], "persons='two': expected a whole number"),
+        (["demo", "--option", "minuts=1"], "has no option minuts"),
+    ],
+)
+def test_options_of_a_wrong_type_are_one_line(tmp_path, capsys, args, message):
+    (tmp_path / "chb01").mkdir()
+    (tmp_path / "chb01" / "chb01-summary.txt").write_text("")
+    (tmp_path / "participants.tsv").write_text("participant_id\n")
+    for command in (["datasets", "describe"], ["prepare", "-o", str(tmp_path / "out")]):
+        assert main([*command, args[0], str(tmp_path), *args[1:]]) == 1
+        stderr = capsys.readouterr().err
+        assert message in stderr
+        assert "bug" not in stderr
+        assert stderr.count("\n") == 1

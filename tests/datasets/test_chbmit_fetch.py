@@ -193,6 +193,20 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
         fetch(server, tmp_path, subjects=1)
 
 
+def test_every_new_try_is_said_once(tmp_path):
+    with (
+        pytest.warns(UserWarning, match="SHA256SUMS") as said,
+        pytest.raises(DownloadError, match="gave up after 3 tries"),
+    ):
+        fetch_chbmit(tmp_path, base_url="http://127.0.0.1:9/", progress=False, retries=2, wait_s=0.001)
+    texts = [str(warning.message) for warning in said]
+    assert [text.rpartition("; ")[2] for text in texts] == [
+        "try 2 of 3 follows in 0.001 s",
+        "try 3 of 3 follows in 0.002 s",
+    ]
+    assert all(text.startswith("http://127.0.0.1:9/SHA256SUMS.txt: ") for text in texts)
+
+
 def test_a_wrong_checksum_deletes_and_raises(server, tmp_path):
     right = server.files[LARGE]
     server.files[LARGE] = b"?" + right[1:]  # the list still names the right one

@@ -103,15 +103,36 @@ def test_only_what_is_missing_or_damaged_is_made_again(root, tmp_path):
     assert changed == {"demo02_01.edf"}
 
 
-def test_other_parameters_replace_the_files(tmp_path):
-    generate_demo(tmp_path, **SMALL)
-    foreign = tmp_path / "demo02" / "notes.txt"
-    foreign.write_text("mine")
-    dataset = load_demo(tmp_path, persons=1, recordings=1, minutes=2, seed=4)
-    assert [p.name for p in tmp_path.rglob("*.edf")] == ["demo01_01.edf"]
-    assert describe_dataset(dataset)["seizures"].tolist() == [2]
-    assert foreign.read_text() == "mine"
-    assert set(dataset.outcomes["outcome"]) == {"loaded"}
+def test_other_parameters_never_delete_what_is_there(tmp_path):
+    generate_demo(tmp_path, **SMALL, seed=4)
+    before = digests(tmp_path) | {"demo.json": (tmp_path / "demo.json").read_text()}
+    for load in (load_demo, generate_demo):
+        with pytest.raises(
+            ValueError, match=r"persons is 2 there and 1 here; seed is 4 there and 0 here; choose another folder"
+        ):
+            load(tmp_path, persons=1, recordings=2, seed=0)
+    note = json.loads(before["demo.json"])
+    (tmp_path / "demo.json").write_text(json.dumps(note | {"version": 0}))
+    with pytest.raises(ValueError, match="version is 0 there and 1 here"):
+        load_demo(tmp_path)
+    (tmp_path / "demo.json").write_text(before["demo.json"])
+    assert digests(tmp_path) | {"demo.json": (tmp_path / "demo.json").read_text()} == before
+
+
+def test_without_parameters_those_of_the_folder_hold(tmp_path):
+    generate_demo(tmp_path, **SMALL, seed=4)
+    before = digests(tmp_path)
+    assert describe_dataset(load_dataset("demo", tmp_path))["recordings"].tolist() == [2, 2]
+    (tmp_path / "demo02" / "demo02_01.edf").unlink()
+    load_demo(tmp_path, minutes=2)
+    assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"persons": 2}'])
+def test_a_note_that_is_none(tmp_path, text):
+    (tmp_path / "demo.json").write_text(text)
+    with pytest.raises(ValueError, match=r"demo\.json: expected version, persons, .*found"):
+        load_demo(tmp_path)
 
 
 def test_folders_of_others_are_left_alone(tmp_path):

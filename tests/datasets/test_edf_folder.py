@@ -63,13 +63,13 @@ def test_bids_names(tmp_path):
 
 
 def test_persons_from_path_folder_or_expression(tmp_path):
-    for name in ("sub-a1/night/x.edf", "P_ID64/P_ID64_r2.edf", "flat.edf"):
+    for name in ("clinic/sub-a1/night/x.edf", "P_ID64/P_ID64_r2.edf", "flat.edf"):
         label(write_edf(tmp_path / name))
     persons = {
         p.description["recording"]: p.description["subject"] for p in load_edf_folder(tmp_path, namespace="n").datasets
     }
     assert persons == {
-        "sub-a1__night__x": "n/a1",
+        "clinic__sub-a1__night__x": "n/a1",
         "P_ID64__P_ID64_r2": "n/P_ID64",
         "flat": f"n/{tmp_path.name}",
     }
@@ -81,6 +81,84 @@ def test_persons_from_path_folder_or_expression(tmp_path):
         load_edf_folder(tmp_path, subject=r"ID\d+")
     with pytest.raises(ValueError, match="not a regular expression"):
         load_edf_folder(tmp_path, subject="(")
+
+
+def test_a_folder_of_days_is_not_taken_for_a_person(tmp_path):
+    for name in ("P01/day1/a.edf", "P01/day2/a.edf", "P02/day1/a.edf"):
+        label(write_edf(tmp_path / name))
+    with pytest.raises(
+        ValueError, match=r"a\.edf: not certain which of the folders P01, day1 is the person.*subject="
+    ) as e:
+        load_edf_folder(tmp_path, on_error="skip")
+    assert "\n" not in str(e.value)
+    for pattern, persons in {"^([^/]+)/": ["P01", "P01", "P02"], "([^/]+)/[^/]+$": ["day1", "day2", "day1"]}.items():
+        assert pattern in str(e.value)
+        dataset = load_edf_folder(tmp_path, namespace="n", subject=pattern)
+        assert [p.description["subject"] for p in dataset.datasets] == [f"n/{person}" for person in persons]
+
+
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [("seizure", "sz"), ("Seizure", "sz"), ("SZ", "sz"), ("SZ_Foc", "sz_Foc"), ("seiz", "sz"), ("sz_gen", "sz_gen")],
+)
+def test_seizures_in_other_spellings(tmp_path, word, known):
+    label(write_edf(tmp_path / "p" / "table.edf"), f"5\t10\t{word}\n0\t5\tBckg")
+    write_edf(tmp_path / "p" / "inside.edf", annotations=[(5, 10, word), (0, 5, "BCKG"), (1, 0, "Eyes open")])
+    inside, table = load_edf_folder(tmp_path).datasets
+    for part in (inside, table):
+        assert seizures_of(part.raw) == [(5.0, 15.0)]
+        assert {"bckg", known} <= set(part.raw.annotations.description)
+    assert "Eyes open" in inside.raw.annotations.description
+
+
+@pytest.mark.parametrize("word", ["ictal", "fnsz", "seizure-free", "background"])
+def test_unknown_event_types_are_not_background(tmp_path, word):
+    label(write_edf(tmp_path / "p" / "a.edf"), f"0\t5\tbckg\n5\t10\t{word}")
+    message = rf"a_events\.tsv, line 3: unknown eventType '{word}'; expected sz .*seizure.*bckg, impd"
+    with pytest.raises(RecordingError, match=message) as error:
+        load_edf_folder(tmp_path)
+    assert error.value.outcome == "bad-annotation"
+
+
+def test_other_annotations_in_the_file_mean_nothing(tmp_path):
+    write_edf(tmp_path / "p" / "a.edf", annotations=[(0, 5, "seizure-free"), (6, 5, "ictal?"), (0, 20, "bckg")])
+    assert seizures_of(load_edf_folder(tmp_path).datasets[0].raw) == []
+
+
+def discontinuous(path, from_record=None, gap_s=100):
+    """Say EDF+D in the header; records from ``from_record`` on begin ``gap_s`` later."""
+    data = bytearray(path.read_bytes())
+    assert data[192:197] == b"EDF+C"
+    data[196:197] = b"D"
+    if from_record is not None:
+        for number in range(from_record, 20):
+            old, new = f"+{number}\x14\x14\0\0\0".encode(), f"+{number + gap_s}\x14\x14".encode()
+            assert data.count(old) == 1
+            at = data.index(old)
+            data[at : at + len(old)] = new.ljust(len(old), b"\0")
+    path.write_bytes(data)
+
+
+def test_gaps_in_edf_plus_d_are_refused(tmp_path):
+    for name in ("whole", "gap", "silent"):
+        path = write_edf(tmp_path / "p" / f"{name}.edf", annotations=[(0, 20, "bckg")])
+        discontinuous(path, {"gap": 10}.get(name))
+    silent = path.read_bytes().replace(b"EDF Annotations ", b"EKG             ")
+    path.write_bytes(silent)
+    with pytest.raises(
+        RecordingError, match=r"gap\.edf: is EDF\+D with a gap: record 11 begins at 110 s, expected 10 s"
+    ):
+        load_edf_folder(tmp_path)
+    with pytest.warns(UserWarning, match="2 of 3 recordings cannot be read"):
+        rows = load_edf_folder(tmp_path, on_error="skip").outcomes.set_index("recording")
+    assert rows["outcome"].to_dict() == {"p__gap": "unreadable", "p__silent": "unreadable", "p__whole": "loaded"}
+    assert "do not say when they begin (no signal of annotations)" in rows["detail"]["p__silent"]
+
+
+@pytest.mark.parametrize("options", [{"subject": 1}, {"namespace": 1.5}])
+def test_options_of_a_wrong_type(tmp_path, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))}=1.*: expected a text, e.g. "):
+        load_edf_folder(tmp_path, **options)
 
 
 def test_names_that_clash(tmp_path):
@@ -143,7 +221,7 @@ def test_bdf(tmp_path):
 @pytest.mark.parametrize("folder", ["edf-oddities", "epilepsy2bids-headers", "eegmmidb"])
 def test_real_odd_files_load(shared, tmp_path, folder):
     shutil.copytree(shared / "data" / folder, tmp_path / folder)
-    dataset = load_edf_folder(tmp_path / folder, unlisted="background")
+    dataset = load_edf_folder(tmp_path / folder, unlisted="background", subject=r"([^/]+)\.\w+$")
     files = [p for p in (tmp_path / folder).rglob("*") if p.suffix.lower() in (".edf", ".bdf")]
     assert len(dataset.datasets) == len(files)
     assert set(dataset.outcomes["outcome"]) == {"loaded"}

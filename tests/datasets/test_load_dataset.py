@@ -10,6 +10,8 @@ from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd import adapt_dataset, load_dataset, registry
 from biot_bd.datasets import describe_dataset, make_dataset
+from biot_bd.datasets.bids import _labels
+from biot_bd.datasets.chbmit import select_cases
 from biot_bd.testing import check_dataset
 
 
@@ -37,6 +39,14 @@ def test_options_are_checked_by_name(tmp_path):
         load_dataset("demo", tmp_path, minuts=3)
     with pytest.raises(registry.UnknownNameError, match=r"no datasets named 'chbmit'.*did you mean 'chb-mit'"):
         load_dataset("chbmit", tmp_path)
+
+
+@pytest.mark.parametrize("subjects", [1.5, {"a": 1}, True, ["1", None], []])
+def test_subjects_of_a_wrong_type(subjects):
+    for listed in (select_cases, lambda given: _labels(given, "siena")):
+        with pytest.raises(ValueError, match=r"subjects=.*: expected texts or whole numbers|subjects is empty"):
+            listed(subjects)
+    assert _labels(7, "siena") == {"7"}
 
 
 @pytest.mark.parametrize("name", ["chb-mit", "chb-mit-bids", "siena", "edf-folder", "demo"])

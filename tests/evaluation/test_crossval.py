@@ -182,6 +182,24 @@ def test_another_study_in_the_folder_raises_and_says_what_differs(tmp_path, chan
         run(**change, folder=tmp_path / "run")
 
 
+def test_a_study_that_failed_at_once_gives_its_folder_up(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(ValueError):
+        run(pipeline(C=-1.0), folder=folder)
+    (folder / "tensorboard" / "fold-00").mkdir(parents=True)
+    assert json.loads((folder / "run.json").read_text())["state"] == "running"
+    restart = folder / "folds" / "00" / "restart"
+    restart.mkdir(parents=True)
+    (restart / "restart-x.pt").write_bytes(b"")
+    with pytest.raises(RunFolderError, match="another study"):  # hours of training may stand in a restart point
+        run(pipeline(C=0.5), folder=folder)
+    shutil.rmtree(restart)
+    result = run(pipeline(C=0.5), folder=folder)
+    assert result.run["state"] == "finished"
+    assert not (folder / "tensorboard").exists()
+    assert result.metrics == run(pipeline(C=0.5)).metrics
+
+
 def test_a_folder_of_something_else_raises(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(RunFolderError, match=r"no run folder and not empty \(thesis.tex\)"):

@@ -67,6 +67,15 @@ def test_finds_the_only_choice_there_is():
     assert y[train].sum() == y[valid].sum() == 1
 
 
+def test_many_persons_get_other_sizes_where_the_wanted_ones_cannot_be():
+    # Six classes, each person has one: at least six of 14 must validate, though 0.1 asks for one.
+    y = np.repeat(np.arange(14) % 6, 3)
+    groups = np.repeat([f"p{i:02d}" for i in range(14)], 3)
+    train, valid = split(PersonValidSplit(0.1), y, groups)
+    assert set(y[train]) == set(y[valid]) == set(range(6))
+    assert len(set(groups[valid])) >= 6
+
+
 def test_errors_say_what_to_do():
     y = np.array([0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"fit\(X, y, groups=persons\).*biotclassifier__groups.*train_split=None"):

@@ -117,6 +117,38 @@ def test_a_fit_taken_up_again_replaces_later_epochs(data, tmp_path):
     assert "attention/layers" not in read(tmp_path / "log").Tags()["images"]
 
 
+def test_a_fit_killed_behind_its_last_epoch_still_gets_its_end_once(data, tmp_path):
+    x, y, groups = data
+
+    class Killed(Exception):
+        pass
+
+    def make():
+        return small(max_epochs=3, patience=None, log_dir=tmp_path / "log", restart_dir=tmp_path / "r")
+
+    net = make()
+    notify = net.notify
+
+    def kill(name, **kw):
+        if name == "on_train_end":
+            raise Killed
+        return notify(name, **kw)
+
+    net.notify = kill
+    with pytest.raises(Killed):
+        net.fit(x, y, groups=groups)
+    assert "final/epoch" not in read(tmp_path / "log").Tags()["scalars"]
+    for _ in range(2):  # the third call finds everything there
+        net = make().fit(x, y, groups=groups)
+        events = read(tmp_path / "log")
+        assert curve(events, "final/epoch") == [(3, 3.0)]
+        assert curve(events, "final/valid_loss")[0][1] == pytest.approx(net.history[-1, "valid_loss"])
+        assert [image.step for image in events.Images("attention/layers")] == [1, 2, 3]
+        assert [image.step for image in events.Images("confusion/valid")] == [1, 2, 3]
+        assert "_hparams_/session_start_info" in events.summary_metadata
+        assert [step for step, _ in curve(events, "loss/train")] == [1, 2, 3]
+
+
 def test_clone_and_pickle(data, tmp_path):
     x, y, groups = data
     net = small(max_epochs=1, callbacks=[TensorBoardLogger(str(tmp_path / "a"), attention=False)]).fit(

@@ -1,0 +1,91 @@
+"""Build a classifier once before anything is written, so that bad parameters are refused at the door."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from torch import nn
+
+from biot_bd.registry import UnknownNameError
+from biot_bd.training import BIOTClassifier
+from biot_bd.training.checks import class_weights
+from biot_bd.training.inputs import SignalData, encode_labels
+from biot_bd.training.restart import seeded
+
+if TYPE_CHECKING:
+    from biot_bd import Windows
+
+__all__ = ["try_classifier"]
+
+PASSED_ON = (ValueError, OSError, ImportError, MemoryError, UnknownNameError)
+"""Errors that speak for themselves."""
+
+
+class _StandIn(nn.Module):
+    """Takes the place of a model whose checkpoint is not to be read yet."""
+
+    def __init__(self, n_chans: int, n_times: int, n_outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(n_chans, n_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.mean(dim=-1))
+
+
+def try_classifier(classifier: BIOTClassifier, windows: Windows, given: Mapping[str, Any]) -> None:
+    """Make module, loss, callbacks and optimizer once and run them on two windows of noise.
+
+    Parameters
+    ----------
+    classifier : BIOTClassifier
+        Not changed.  Of one that starts from a checkpoint the module is not built.
+    windows : Windows
+        Say the shapes; no signal is read.
+    given : mapping
+        What the user gave, for the message.
+
+    Raises
+    ------
+    ValueError
+        Nothing can be made of the parameters.
+    """
+    try:
+        with seeded(0), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the fit says them again
+            _try(classifier, windows)
+    except PASSED_ON:
+        raise
+    except Exception as error:  # third-party constructors fail in any way
+        if not given:
+            raise
+        listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(
+            f"no classifier can be made of {listed}: {type(error).__name__}: {error}; correct or leave out what is wrong"
+        ) from error
+
+
+def _try(classifier: BIOTClassifier, windows: Windows) -> None:
+    net = clone(classifier)
+    net._check_parameters()
+    net.set_params(device="cpu", compile=False, log_dir=None, restart_dir=None, verbose=0)
+    if net.pretrained is not None:
+        params = {
+            k: v for k, v in net.get_params(deep=False).items() if k.partition("__")[0] not in ("module", "finetune")
+        }
+        net = BIOTClassifier(_StandIn, **{**params, "pretrained": None})
+    labels = np.asarray(windows.y)
+    info = SignalData(windows[:1]).info
+    net.input_info_ = info
+    net.classes_inferred_ = np.unique(labels)
+    y = encode_labels(labels, net.classes_)
+    net.class_counts_ = np.bincount(y, minlength=len(net.classes_)).tolist()
+    net.class_weight_ = class_weights(net.class_weight, net.classes_, y, net.class_counts_)
+    net.initialize()
+    with torch.no_grad():
+        logits = net.module_(torch.randn(2, info.n_chans, info.n_times))
+        net.get_loss(logits, torch.tensor([0, 1]))
