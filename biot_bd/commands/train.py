@@ -7,38 +7,34 @@ from typing import Annotated, Any
 
 import typer
 
+from biot_bd.commands._options import (
+    Augment,
+    BatchSize,
+    Finetune,
+    LearningRate,
+    Loss,
+    Param,
+    Patience,
+    Pretrained,
+    Sampler,
+    Store,
+    ThresholdRule,
+)
+
 
 def train(
-    folder: Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")],
+    folder: Store,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model; new or empty.")],
     model: Annotated[str, typer.Option(help="Registered model.")] = "biot",
-    loss: Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")] = None,
+    loss: Loss = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs.", min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Windows a batch.", min=1)] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", min=0)] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better validation score before training stops.", min=1)
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="Draw training windows: class-balanced, person-balanced, class-person-balanced or background-subsample."
-        ),
-    ] = None,
-    augment: Annotated[
-        list[str] | None,
-        typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
-    ] = None,
-    pretrained: Annotated[
-        str | None,
-        typer.Option(
-            help="Checkpoint to start from: prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
-        ),
-    ] = None,
-    finetune: Annotated[
-        list[str] | None,
-        typer.Option(help="Fine-tuning strategy, e.g. full, linear-probe, gradual, two-stage; may be repeated."),
-    ] = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    patience: Patience = None,
+    sampler: Sampler = None,
+    augment: Augment = None,
+    pretrained: Pretrained = None,
+    finetune: Finetune = None,
     allow_contaminated: Annotated[
         bool,
         typer.Option(
@@ -59,14 +55,9 @@ def train(
     valid_fraction: Annotated[
         float, typer.Option(help="Share of the persons that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.2,
-    threshold: Annotated[
-        str, typer.Option(help="balanced-accuracy or matched-prevalence on validation, or a number.")
-    ] = "balanced-accuracy",
+    threshold: ThresholdRule = "balanced-accuracy",
     seed: Annotated[int, typer.Option(help="Seed of the inner split and of the training.", min=0)] = 0,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
-    ] = None,
+    param: Param = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Fit on all persons but a hold-out (some of them validate), save the pipeline and score the hold-out, if there is one."""

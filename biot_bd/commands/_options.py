@@ -1,0 +1,39 @@
+"""Options that commands share, as annotated types: the same words, help and limits everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Store = Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")]
+Loss = Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")]
+BatchSize = Annotated[int | None, typer.Option(help="Windows a batch.", min=1)]
+LearningRate = Annotated[float | None, typer.Option(help="Learning rate.", min=0)]
+Patience = Annotated[
+    int | None, typer.Option(help="Epochs without a better validation score before training stops.", min=1)
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        help="Draw training windows: class-balanced, person-balanced, class-person-balanced or background-subsample."
+    ),
+]
+Augment = Annotated[
+    list[str] | None,
+    typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
+]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        help="Checkpoint to start from: prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
+    ),
+]
+Finetune = Annotated[
+    list[str] | None,
+    typer.Option(help="Fine-tuning strategy, e.g. full, linear-probe, gradual, two-stage; may be repeated."),
+]
+ThresholdRule = Annotated[str, typer.Option(help="balanced-accuracy or matched-prevalence on validation, or a number.")]
+Param = Annotated[
+    list[str] | None,
+    typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
+]
