@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo-run
 SEED ?= 0
 INSTALLED := $(VENV)/.installed
+# Two processes with one thread each: tiny models gain nothing from threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests plugins -n 2 --dist loadfile
 
 .PHONY: demo test test-slow lint bench install clean
 
@@ -12,10 +14,10 @@ demo: $(INSTALLED)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest tests plugins
+	$(PYTEST)
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest tests plugins -m slow
+	$(PYTEST) -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
