@@ -17,3 +17,14 @@ def shared() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"no golden numbers and real recordings at {folder} (set BIOT_BD_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Run a module's tests on one thread of torch: tiny models gain nothing from more, and sums keep their order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

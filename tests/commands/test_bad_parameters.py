@@ -13,12 +13,7 @@ TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--
 QUICK = [*TINY, "--epochs", "1", "--batch-size", "32", "--param", "device=cpu", "--cv", "person-kfold-2"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

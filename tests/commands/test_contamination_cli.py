@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-import torch
 
 from biot_bd import BIOTClassifier
 from biot_bd.cli import main
@@ -20,12 +19,7 @@ EXCERPTS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

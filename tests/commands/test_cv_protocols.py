@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 from made_cases import windows_of
 
 from biot_bd.cli import main
@@ -12,12 +11,7 @@ from biot_bd.evaluation import PROTOCOLS, Result, run_protocol
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from biot_bd import Windows, load_pipeline, registry
 from biot_bd.cli import main
@@ -16,12 +15,7 @@ TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--
 QUICK = [*TINY, "--epochs", "1", "--batch-size", "32", "--param", "device=cpu"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

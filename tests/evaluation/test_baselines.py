@@ -3,7 +3,6 @@
 import mne
 import numpy as np
 import pytest
-import torch
 from made_cases import windows_of
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -18,12 +17,7 @@ from biot_bd.signals.features import BATCH
 QUICK = {"max_epochs": 1, "batch_size": 16, "device": "cpu", "random_state": 0}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = {"embed_dim": 16, "num_heads": 2, "num_layers": 2, "hop_length": 200}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def script(name):
