@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # Two processes with one thread each: tiny models gain nothing from threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests plugins -n 2 --dist loadfile
 
-.PHONY: demo test test-slow lint bench install clean
+.PHONY: demo test test-slow browser lint bench install clean
 
 demo: $(INSTALLED)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -16,8 +16,15 @@ demo: $(INSTALLED)
 test: $(INSTALLED) lint
 	$(PYTEST)
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED) browser
 	$(PYTEST) -m slow
+
+# The live page and the report are tested in Chromium; without one those tests skip and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else echo "no Chromium: install it to run the browser tests"; fi
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
