@@ -1,0 +1,13 @@
+from .classifier import BIOTClassifier as BIOTClassifier
+from .persistence import load_pipeline as load_pipeline
+from .persistence import read_record as read_record
+from .persistence import save_pipeline as save_pipeline
+from .sampling import BackgroundSubsample as BackgroundSubsample
+from .sampling import ClassBalanced as ClassBalanced
+from .sampling import PersonBalanced as PersonBalanced
+from .scores import EarlyStopping as EarlyStopping
+from .scores import EpochScores as EpochScores
+from .splits import FixedPersons as FixedPersons
+from .splits import PersonValidSplit as PersonValidSplit
+from .tensorboard import TensorBoardLogger as TensorBoardLogger
+from .tensorboard import log_test_metrics as log_test_metrics
