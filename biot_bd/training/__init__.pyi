@@ -5,6 +5,8 @@ from .persistence import save_pipeline as save_pipeline
 from .sampling import BackgroundSubsample as BackgroundSubsample
 from .sampling import ClassBalanced as ClassBalanced
 from .sampling import PersonBalanced as PersonBalanced
+from .scorer import Scorer as Scorer
+from .scorer import load_scorer as load_scorer
 from .scores import EarlyStopping as EarlyStopping
 from .scores import EpochScores as EpochScores
 from .splits import FixedPersons as FixedPersons

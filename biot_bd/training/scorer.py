@@ -27,8 +27,8 @@ __all__ = ["Scorer", "load_scorer"]
 _CLASSIFIER = {"$class": "biot_bd.training.classifier:BIOTClassifier"}
 _BIOT = ("biot", {"$registered": ["models", "biot"]}, {"$class": "biot_bd.models.biot:BIOT"})
 _SIZES = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_times", "channel_ids", "n_channel_tokens")
-# With one of these the classifier computes otherwise than a plain forward pass in float32.
-_OTHERWISE = ("mixed_precision", "compile")
+# What a classifier must say (or not mention) for its network to be a plain forward pass in float32.
+_PLAIN = {"compute": "fp32", "mixed_precision": None, "compile": False}
 
 
 class Scorer:
@@ -124,7 +124,7 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
     """Load what :func:`biot_bd.save_pipeline` saved, to score windows and nothing else.
 
     Transformers and BIOT in a plain :class:`BIOTClassifier` load without braindecode and skorch; everything else
-    (another module, a subclass, a compiled or mixed-precision one) goes through :func:`biot_bd.load_pipeline`.
+    (another module, a subclass, a compiled one, a precision other than fp32) goes through :func:`biot_bd.load_pipeline`.
 
     Parameters
     ----------
@@ -168,8 +168,10 @@ def _is_plain(spec: dict[str, Any]) -> bool:
     """Return whether a step is a BIOTClassifier whose network can be built without it."""
     if spec["kind"] != "classifier" or spec["class"] != _CLASSIFIER or spec["params"]["module"] not in _BIOT:
         return False
+    if any(spec["params"].get(name, value) != value for name, value in _PLAIN.items()):
+        return False
     config = spec["fitted"].get("module_config")
-    if not config or any(config.get(key) is None for key in _SIZES) or any(spec["params"].get(k) for k in _OTHERWISE):
+    if not config or any(config.get(key) is None for key in _SIZES):
         return False
     return config["n_times"] >= int(config["sfreq"]) and config["hop_length"] <= config["sfreq"]
 
@@ -189,9 +191,15 @@ def _load_network(spec: dict[str, Any], folder: Path) -> _Network:
         classes,
         fitted["threshold"],
         InputInfo.from_dict(fitted["input_info"]),
-        int(params["batch_size"]),
+        _windows_at_once(spec),
         str(resolve_device(params["device"])),
     )
+
+
+def _windows_at_once(spec: dict[str, Any]) -> int:
+    """Return the micro-batch that the classifier found to be fastest, where it has measured one; else its batch size."""
+    plan = (spec["fitted"].get("compute") or {}).get("inference") or {}
+    return int(plan.get("micro_batch") or spec["params"]["batch_size"])
 
 
 def _whole(folder: Path) -> Scorer:
