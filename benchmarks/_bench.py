@@ -95,6 +95,7 @@ def machine() -> dict[str, object]:
         "processors": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "system": platform.platform(terse=True),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {name: version(name) for name in names},
     }
 
@@ -131,14 +132,17 @@ def reached(goal: dict[str, object]) -> bool:
 
 
 def publish(
-    name: str,
+    name: str | None,
     title: str,
     rows: list[dict[str, object]],
     notes: list[str],
     quick: bool,
     targets: list[dict[str, object]] | None = None,
 ) -> None:
-    """Print the table and write ``results/NAME.json``; targets (:func:`target`, :func:`limit`) go to ``table.py``."""
+    """Print the table and write ``results/NAME.json`` (no name: print only).
+
+    Targets (:func:`target`, :func:`limit`) are what ``table.py`` gathers from all scripts.
+    """
     console = Console(width=150)
     table = Table(title=title + (" (quick: not for quoting)" if quick else ""))
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -152,6 +156,8 @@ def publish(
     for goal in targets or []:
         word = "reached" if reached(goal) else "NOT REACHED"
         console.print(f"- {word}: {goal['what']}: {goal['measured']:.3g} {goal['unit']}, wanted {goal['wanted']:g}")
+    if name is None:
+        return
     RESULTS.mkdir(exist_ok=True)
     record = {
         "title": title,
