@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import mne
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
-from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, present_channels
-from biot_bd.training.restart import array_digest
+from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
 from biot_bd.windows.torch_dataset import WindowsDataset
 
 __all__ = ["InputInfo", "SignalData", "encode_labels"]
@@ -106,7 +104,7 @@ class SignalData:
         self.groups: NDArray[Any] | None = None
         if hasattr(X, "read") and hasattr(X, "present"):
             self._take_windows(X)
-        elif isinstance(X, mne.BaseEpochs):
+        elif is_epochs(X):
             self._take_array(X.get_data(units="uV"), tuple(X.ch_names), float(X.info["sfreq"]), "uV")
         else:
             self._take_array(_as_array(X), None, None, "unknown")
@@ -171,6 +169,8 @@ class SignalData:
 
     def digest(self) -> str:
         """Return a text that changes with the data."""
+        from biot_bd.training.restart import array_digest  # it imports what trains; who only scores does without
+
         if isinstance(self.windows, np.ndarray):
             return array_digest(self.windows)
         table = self.windows.metadata
