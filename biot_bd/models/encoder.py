@@ -18,6 +18,7 @@ from biot_bd.models.held import HeldWeights, infer
 
 __all__ = ["BIOTEncoder", "TokenLayout"]
 
+
 @dataclass(frozen=True)
 class TokenLayout:
     """Where each token of a BIOT window comes from; token ``t`` is channel ``t // n_frames``.

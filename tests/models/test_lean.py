@@ -178,7 +178,9 @@ CHANGES = {
     "data in place": lambda model: model.get_submodule(FIRST).to_v.weight.data.mul_(3),
     "one number": lambda model: model.get_submodule(FIRST).to_v.weight.data[3].view(-1)[5:6].fill_(60.0),
     "numpy view": lambda model: np.multiply(
-        model.get_submodule(FIRST).to_v.weight.detach().numpy(), 3, out=model.get_submodule(FIRST).to_v.weight.detach().numpy()
+        model.get_submodule(FIRST).to_v.weight.detach().numpy(),
+        3,
+        out=model.get_submodule(FIRST).to_v.weight.detach().numpy(),
     ),
     "moving average": lambda model: [
         p.data.mul_(0.5).add_(q.data, alpha=0.5)
