@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import torch
 
-from _bench import arguments, interleave, publish, summarise
 import biot_bd  # noqa: F401  (braindecode imports beside a CPU torch)
+from _bench import arguments, interleave, publish, summarise
 from biot_bd import BIOT
 from biot_bd.models.compute import ComputePlan, has_fast, measure_inference_plan
 

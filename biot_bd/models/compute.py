@@ -323,35 +323,34 @@ def _allowed(
 
 
 def _measure(
-    model: nn.Module, n_windows: int, computes: list[str], micro_batch: int | None | str, device: torch.device
+    model: nn.Module, n_windows: int, computes: list[str], micro_batch: int | str | None, device: torch.device
 ) -> dict[str, Any]:
     """Time precisions at one micro-batch, then micro-batches at the best precision."""
-    x = _noise(model, 1).to(device)
-    once = _seconds(model, ComputePlan(computes[0]), x)
-    n = max(1, min(n_windows, 64, int(_SECONDS / 8 / once)))
-    x = _noise(model, n).to(device)
-    sizes: list[int | None] = [m for m in _MICRO_BATCHES if m < n] if micro_batch == "auto" else [micro_batch]  # type: ignore[list-item]
+    once = _seconds(model, ComputePlan(computes[0]), _noise(model, 1).to(device))
+    n = max(1, min(n_windows, 16, int(_SECONDS / 8 / once)))
+    first: Any = _MICRO_BATCHES[0] if micro_batch == "auto" else micro_batch
+    plans = {name: ComputePlan(name, first) for name in computes}
+    by_compute = _times(model, plans, _noise(model, n).to(device))
+    best = plans[best_of(by_compute)]
+    times = {f"{name}, {first or 'whole'}": seconds for name, seconds in by_compute.items()}
     if micro_batch == "auto":
-        sizes.append(None)
+        n = max(1, min(n_windows, 64, int(_SECONDS / 2 / len(_MICRO_BATCHES) / by_compute[best.compute])))
+        sizes: list[int | None] = [size for size in _MICRO_BATCHES if size < n]
+        if n == n_windows or device.type != "cpu":  # else the whole batch is more than was measured
+            sizes.append(None)
         if device.type != "cpu":  # one large product is what a GPU wants
             sizes.reverse()
-    stop = time.perf_counter() + _SECONDS
-    times: dict[str, float] = {}
-    plans: dict[str, ComputePlan] = {}
+        plans = {f"{best.compute}, {size or 'whole'}": replace(best, micro_batch=size) for size in sizes or [first]}
+        by_size = _times(model, plans, _noise(model, n).to(device))
+        best, times = plans[best_of(by_size)], times | by_size
+    reason = f"fastest of {', '.join(times)}: {best.compute}, {best.micro_batch or 'whole'}"
+    return {"plan": best.as_dict(), "times_s": times, "reason": reason}
 
-    def take(plan: ComputePlan) -> None:
-        name = f"{plan.compute}, {plan.micro_batch or 'whole'}"
-        if name not in times and (not times or time.perf_counter() < stop):
-            plans[name], times[name] = plan, min(_seconds(model, plan, x) for _ in range(2)) / n
 
-    for name in computes:
-        take(ComputePlan(name, sizes[0]))
-    best = plans[best_of(times)]
-    for size in sizes[1:]:
-        take(replace(best, micro_batch=size))
-    chosen = plans[best_of({k: t for k, t in times.items() if plans[k].compute == best.compute})]
-    reason = f"measured on {n} windows: {best_of(times)} of {len(times)} candidates"
-    return {"plan": chosen.as_dict(), "times_s": times, "reason": reason}
+def _times(model: nn.Module, plans: dict[str, ComputePlan], x: Tensor) -> dict[str, float]:
+    """Return the best of two interleaved times of each plan, in seconds a window."""
+    rounds = [{name: _seconds(model, plan, x) / len(x) for name, plan in plans.items()} for _ in range(2)]
+    return {name: min(times[name] for times in rounds) for name in plans}
 
 
 def _seconds(model: nn.Module, plan: ComputePlan, x: Tensor) -> float:

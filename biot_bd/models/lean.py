@@ -87,10 +87,11 @@ def lean_layers(transformer: nn.Module, attention_function: Callable[..., Tensor
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or not is_untouched(transformer.modules()):
         return None
-    if type(transformer) is not lat.LinearAttentionTransformer or transformer.layers.layer_dropout:
+    sequence: Any = transformer.layers
+    if type(transformer) is not lat.LinearAttentionTransformer or sequence.layer_dropout:
         return None
     layers = []
-    for first, second in transformer.layers.layers:
+    for first, second in sequence.layers:
         attention, chunk = first.fn, second.fn
         if type(attention) is not lat.SelfAttention or type(chunk) is not lat.Chunk or chunk.chunks != 1:
             return None
