@@ -1,6 +1,6 @@
 """BIOT, tokenised over all channels at once, with exact masking of absent channels.
 
-:class:`BIOT` has the parameters, the state dict and (in eval mode, to the last bit) the outputs of
+:class:`BIOT` has the parameters, the state dict and (in eval mode, to rounding) the outputs of
 :class:`braindecode.models.BIOT`.  It adds channel ids, a token table of any size, and windows in which
 channels are absent.
 
@@ -22,6 +22,7 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
+from biot_bd.models.compute import ComputePlan
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
 from biot_bd.models.load_report import LoadReport, announce
 
@@ -31,8 +32,8 @@ __all__ = ["BIOT"]
 class BIOT(BraindecodeBIOT):
     """BIOT of Yang et al. (2023), equal to braindecode's, for windows with absent channels.
 
-    The state dict and, in eval mode on the same machine, batch and threads, the outputs equal those of
-    :class:`braindecode.models.BIOT`; all channels are tokenised at once.  An absent channel (NaN
+    The state dict equals that of :class:`braindecode.models.BIOT`, and so do the outputs in eval mode and
+    float32, to ``1e-5 * max(1, |logit|)``; all channels are tokenised at once.  An absent channel (NaN
     throughout, or False in ``present``) is masked exactly: the result is that of the model run without
     it.  In training mode the outputs have the same distribution.
 
@@ -78,6 +79,9 @@ class BIOT(BraindecodeBIOT):
         What :meth:`from_checkpoint` loaded.
     token_names : tuple of str or None
         Channels in the order of the token table, where a checkpoint says.
+    inference_plan : ComputePlan
+        Precision and micro-batch in eval mode without gradients; see
+        :func:`biot_bd.models.compute.measure_inference_plan`.  Kept by pickle and deepcopy, not in the state dict.
 
     Raises
     ------
@@ -97,6 +101,7 @@ class BIOT(BraindecodeBIOT):
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
+    inference_plan: ComputePlan = ComputePlan("fp32", 8)
 
     def __init__(
         self,
@@ -196,7 +201,10 @@ class BIOT(BraindecodeBIOT):
         """
         self._check_shape(x)
         x, present = self._split_absent(x, present)
-        embedding = self.encoder(x, present)
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            embedding = self.encoder(x, present)
+        else:
+            embedding = self.encoder.infer(x, present, self.inference_plan)
         if return_features:
             return {"features": embedding, "cls_token": None}
         return self.final_layer(embedding)
