@@ -192,7 +192,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
             return _number_of_windows(target, self.reduction)
         return self.weight[target].sum()
 
-    def _cross_entropy(self, input: Tensor, target: Tensor, reduction: str) -> Tensor:
+    def _cross_entropy(self, input: Tensor, target: Tensor, reduction: Reduction) -> Tensor:
         if self.prior_correction is True and self.log_prior is None:
             raise RuntimeError(
                 "CrossEntropyLoss(prior_correction=True) does not know the class frequencies: call "
@@ -203,9 +203,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         if self.log_prior is not None:
             logits = logits + self.tau * self.log_prior.to(logits)
         weight = None if self.weight is None else self.weight.to(logits)
-        return F.cross_entropy(
-            logits, target, weight=weight, reduction=reduction, label_smoothing=self.label_smoothing
-        )
+        return F.cross_entropy(logits, target, weight=weight, reduction=reduction, label_smoothing=self.label_smoothing)
 
     def extra_repr(self) -> str:
         """Show the parameters in ``repr``."""
@@ -266,7 +264,7 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _number_of_windows(target: Tensor, reduction: Reduction) -> Tensor:
+def _number_of_windows(target: Tensor, reduction: str) -> Tensor:
     return torch.tensor(float(len(target)) if reduction == "mean" else 1.0, device=target.device)
 
 

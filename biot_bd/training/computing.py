@@ -12,7 +12,7 @@ import torch
 from braindecode import EEGClassifier
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from biot_bd.models.biot import BIOT
@@ -44,7 +44,7 @@ class Computed(EEGClassifier):
         """The precision of predictions (and, unless it fell back, of training)."""
         return self.plans_.inference.compute
 
-    def _plain_module(self) -> nn.Module:
+    def _plain_module(self) -> Any:
         return getattr(self.module_, "_orig_mod", self.module_)
 
     # --- plans --------------------------------------------------------------------------------------------
@@ -55,18 +55,18 @@ class Computed(EEGClassifier):
         x = self._some_windows(dataset)
         batch = self._largest_batch(dataset)
         notes = []
-        wanted = self.micro_batch
-        if wanted is not None and not isinstance(module, BIOT):
-            # Nothing is known of other modules: they stay whole unless asked for and found fit.
-            reason = None if wanted == "auto" or wanted >= batch else why_whole(module, x)
+        # Of other modules nothing is known: "auto" leaves their batches whole.
+        wanted = None if self.micro_batch == "auto" and not isinstance(module, BIOT) else self.micro_batch
+        training, seconds = training_plan(module, x, batch, self.compute, wanted)
+        if training.micro_batch is not None and type(module) is not BIOT:
+            reason = why_whole(module, x)
             if reason is not None:
                 notes.append(f"batches stay whole: {reason}")
-            wanted = None if wanted == "auto" or reason is not None else wanted
-        training, seconds = training_plan(module, x, batch, self.compute, wanted)
-        inference, measured = self._inference_plan(x, batch, training, wanted)
+                training = ComputePlan(training.compute)
+        inference, measured = self._inference_plan(x, batch, training)
         self.compute_report_ = {
             "wanted": self._wanted(),
-            "machine": machine_key(),
+            "machine": machine_key(x.device),
             "seconds_a_window": {"training": seconds, **measured},
             "tolerance": TOLERANCE,
             "max_difference": None,
@@ -74,16 +74,14 @@ class Computed(EEGClassifier):
         }
         self._take_plans(Plans(training, inference))
 
-    def _inference_plan(
-        self, x: Tensor, batch: int, training: ComputePlan, wanted: Any
-    ) -> tuple[ComputePlan, dict[str, Any]]:
+    def _inference_plan(self, x: Tensor, batch: int, training: ComputePlan) -> tuple[ComputePlan, dict[str, Any]]:
         module = self._plain_module()
-        if not hasattr(module, "inference_plan") or training.micro_batch is None or wanted != "auto":
+        if not hasattr(module, "inference_plan") or training.micro_batch is None or self.micro_batch != "auto":
             return training, {}
         plan, facts = measure_inference_plan(
             module, batch, compute=self.compute, micro_batch="auto", device=x.device, sample=x, tolerance=TOLERANCE
         )
-        return plan, {"inference": facts}
+        return plan, {"inference": facts["times_s"]}
 
     def _wanted(self) -> dict[str, Any]:
         return {"compute": self.compute, "micro_batch": self.micro_batch}
@@ -92,8 +90,14 @@ class Computed(EEGClassifier):
         """Compute by these plans from now on."""
         self.plans_ = plans
         if not hasattr(self, "compute_report_"):  # a resumed fit: nothing was chosen anew
-            self.compute_report_ = {"wanted": self._wanted(), "machine": machine_key(), "tolerance": TOLERANCE}
-            self.compute_report_ |= {"seconds_a_window": {}, "max_difference": None, "notes": []}
+            self.compute_report_ = {
+                "wanted": self._wanted(),
+                "machine": machine_key(self.device),
+                "seconds_a_window": {},
+                "tolerance": TOLERANCE,
+                "max_difference": None,
+                "notes": [],
+            }
         self.compute_report_ |= plans.as_dict()
         module = self._plain_module()
         if hasattr(module, "inference_plan"):
@@ -112,16 +116,25 @@ class Computed(EEGClassifier):
         x, _ = unpack_data(collate_windows(dataset.__getitems__(rows.tolist())))
         return to_tensor(x, device=self.device)
 
+    def _plans(self) -> Plans:
+        return self.__dict__.get("plans_") or Plans()
+
     # --- precision ----------------------------------------------------------------------------------------
 
     def _precision(self) -> AbstractContextManager[None]:
         """Return a context in which a module computes in the precision of training, or of inference."""
-        plans = getattr(self, "plans_", None) or Plans()
+        plans = self._plans()
         if torch.is_grad_enabled():
             plan = plans.training
         else:  # BIOT follows its inference plan by itself
             plan = ComputePlan() if hasattr(self._plain_module(), "inference_plan") else plans.inference
         return precision(plan.compute, torch.device(self.device).type)
+
+    def _classifier_splits_by(self) -> int | None:
+        """Return the micro-batch of an inference that the module does not split by itself."""
+        if torch.is_grad_enabled() or hasattr(self._plain_module(), "inference_plan"):
+            return None
+        return self._plans().inference.micro_batch
 
     def _check_precision(self, dataset: Any) -> None:
         """Compare probabilities in low precision with those in fp32; fall back, and say so, where they differ."""
@@ -168,8 +181,10 @@ class Computed(EEGClassifier):
         """Choose anew where the parameters or the machine are others, and check a plan that was not checked here."""
         if not hasattr(self, "plans_"):
             return
-        elsewhere = self.compute_report_["machine"] != machine_key() and "auto" in (self.compute, self.micro_batch)
-        if self.compute_report_["wanted"] != self._wanted() or (elsewhere and len(dataset) >= ENOUGH_TO_MEASURE):
+        changed = self.compute_report_["wanted"] != self._wanted()
+        if not changed and self._unchecked and "auto" in (self.compute, self.micro_batch):
+            changed = len(dataset) >= ENOUGH_TO_MEASURE and self.compute_report_["machine"] != machine_key(self.device)
+        if changed:
             trained = self.plans_.training
             self._choose_plans(dataset)
             self._take_plans(Plans(trained, self.plans_.inference))
@@ -177,12 +192,8 @@ class Computed(EEGClassifier):
         if self._unchecked:
             self._check_precision(dataset)
 
-    def _saved_plans(self) -> dict[str, Any]:
-        """Return what a saved classifier keeps of this, as JSON holds it."""
-        return {"compute": self.compute_report_}
-
     def _restore_plans(self, facts: dict[str, Any]) -> None:
-        """Take up what :meth:`_saved_plans` returned; the precision is checked on the first windows to predict."""
+        """Take up a saved ``compute_report_``; the precision is checked on the first windows to predict."""
         self.compute_report_ = dict(facts)
         self._take_plans(Plans.from_dict(facts))
         self._unchecked = True

@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 
 def decomposes(criterion: nn.Module) -> bool:
     """Return whether a loss says of itself that it is a sum over windows; what a subclass inherits does not count."""
-    return bool(vars(type(criterion)).get("decomposes", False))
+    return bool(vars(type(criterion)).get("decomposes", False)) and getattr(criterion, "reduction", "mean") != "none"
 
 
 def gradients_by_window(

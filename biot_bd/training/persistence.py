@@ -271,6 +271,7 @@ def _save_classifier(name: str, net: BIOTClassifier, folder: Path) -> dict[str, 
         "train_persons": list(net.train_persons_),
         "valid_persons": list(net.valid_persons_),
         "n_epochs": len(net.history),
+        "compute": net.compute_report_,
         **saved_facts(net),
     }
     encoded = {}
@@ -445,7 +446,10 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
     if kind not in ("classifier", "transformer"):
         raise SavedPipelineError(f"{folder / CONFIG}: unknown kind of step {kind!r}")
     cls = _class_from_json(spec["class"])
-    step = cls(**{k: _from_json(v) for k, v in spec["params"].items()})
+    params = {k: _from_json(v) for k, v in spec["params"].items()}
+    if kind == "classifier" and "mixed_precision" in params:  # the parameter's name until compute took its place
+        params["compute"] = params.pop("mixed_precision") or "fp32"
+    step = cls(**params)
     if kind == "classifier":
         _restore_classifier(step, spec, folder)
     else:
@@ -470,6 +474,8 @@ def _restore_classifier(net: BIOTClassifier, spec: dict[str, Any], folder: Path)
     restore_facts(net, fitted)
     net.initialize()
     restore_module(net, fitted)
+    if "compute" in fitted:
+        net._restore_plans(fitted["compute"])
     module = getattr(net.module_, "_orig_mod", net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))

@@ -7,18 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from biot_bd.models.biot import BIOT
-from biot_bd.models.compute import COMPUTES, ComputePlan, best_of, cached_choice, machine_key
+from biot_bd.models.compute import COMPUTES, DTYPES, ComputePlan, best_of, cached_choice, has_fast, machine_key
 
-__all__ = ["AUTOCAST", "TOLERANCE", "Plans", "activation_bytes", "check_compute", "precision", "training_plan"]
+__all__ = ["TOLERANCE", "Plans", "activation_bytes", "check_compute", "precision", "training_plan"]
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TOLERANCE = 1e-2
 """Most that a probability in low precision may differ from the one in fp32."""
 SIZES = (8, 16, 32, 64)
@@ -26,8 +24,8 @@ GPU_SIZES = (32, 64, 128, 256)
 WORTH_BYTES = 2**29
 """A batch whose activations are smaller trains whole on a CPU: nothing is measured, nothing is gained."""
 _TIMED_WINDOWS = 64
-_FASTER = 0.9
-"""A lower precision is chosen if its time is below this part of the time in fp32."""
+_GAIN = 0.1
+"""A lower precision is chosen if it saves more than this part of the time in fp32."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def check_compute(compute: Any, micro_batch: Any) -> None:
     """Raise ``ValueError`` unless both are settings that there are."""
     if compute not in ("auto", *COMPUTES):
         raise ValueError(f"compute must be one of auto, {', '.join(COMPUTES)}; found {compute!r}")
-    number = isinstance(micro_batch, Integral) and not isinstance(micro_batch, bool) and micro_batch >= 1
+    number = isinstance(micro_batch, int) and not isinstance(micro_batch, bool) and micro_batch >= 1
     if not (micro_batch is None or micro_batch == "auto" or number):
         raise ValueError(
             f"micro_batch must be a positive whole number of windows, None (the whole batch) or 'auto', found {micro_batch!r}"
@@ -83,7 +81,7 @@ def precision(compute: str, device: str) -> Iterator[None]:
         finally:
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
     else:
-        with torch.autocast(device, dtype=AUTOCAST[compute]) if compute in AUTOCAST else nullcontext():
+        with torch.autocast(device, dtype=DTYPES[compute]) if compute in DTYPES else nullcontext():
             yield
 
 
@@ -131,9 +129,8 @@ def training_plan(
     key = " ".join(
         str(part)
         for part in (
-            machine_key(),
             "training",
-            x.device.type,
+            machine_key(x.device),
             f"{type(module).__module__}.{type(module).__qualname__}",
             sum(p.numel() for p in module.parameters()),
             tuple(x.shape[1:]),
@@ -148,15 +145,11 @@ def training_plan(
 def _computes(compute: str, device: torch.device) -> list[str]:
     if compute != "auto":
         return [compute]
-    if device.type == "cuda":
-        return ["fp32", "tf32", "bf16"] if torch.cuda.is_bf16_supported(including_emulation=False) else ["fp32"]
-    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    has_bf16 = any(found.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
-    return ["fp32", "bf16"] if has_bf16 else ["fp32"]
+    return [name for name in ("fp32", "tf32", "bf16") if has_fast(name, device)]
 
 
 def _sizes(module: nn.Module, device: torch.device, batch_size: int, wanted: int | str | None) -> list[int | None]:
-    if wanted is None or isinstance(wanted, Integral):
+    if wanted is None or isinstance(wanted, int):
         return [None if wanted is None or wanted >= batch_size else int(wanted)]
     needed = activation_bytes(module, batch_size)
     if device.type == "cuda":  # splitting gains memory there, no time
@@ -179,11 +172,12 @@ def _measure(module: nn.Module, x: Tensor, batch_size: int, candidates: list[Com
         for _ in range(2):
             for plan in candidates:
                 times[plan].append(_seconds(trial, x, plan))
-    seconds = {plan: best_of(found) / n for plan, found in times.items()}
-    exact = min((plan for plan in candidates if plan.compute == candidates[0].compute), key=seconds.__getitem__)
-    best = min(candidates, key=seconds.__getitem__)
-    if seconds[best] > _FASTER * seconds[exact]:
-        best = exact
+    seconds = {plan: min(found) / n for plan, found in times.items()}
+    fastest: dict[str, ComputePlan] = {}
+    for plan in sorted(candidates, key=seconds.__getitem__):
+        fastest.setdefault(plan.compute, plan)
+    by_compute = {plan.compute: seconds[fastest[plan.compute]] for plan in candidates}  # fp32 first
+    best = fastest[best_of(by_compute, _GAIN)]
     listed = {f"{plan.compute}, {plan.micro_batch or 'whole'}": round(s, 7) for plan, s in seconds.items()}
     return {"plan": best.as_dict(), "seconds_a_window": listed}
 

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
+from biot_bd.training.plans import Plans
 
 __all__ = ["RestartPoint", "array_digest", "describe", "random_states", "seeded", "set_random_states"]
 
@@ -256,7 +257,7 @@ class RestartPoint:
                 f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2
             )
             return False
-        net._take_plans(plans)  # the same micro-batches, so the same numbers
+        net._resume_plans(plans)  # the same micro-batches, so the same numbers
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])
         if hasattr(net, "_before_restart"):  # parts may have thawed since the first epoch
