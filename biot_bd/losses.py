@@ -192,7 +192,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
             return _number_of_windows(target, self.reduction)
         return self.weight[target].sum()
 
-    def _cross_entropy(self, input: Tensor, target: Tensor, reduction: Reduction) -> Tensor:
+    def _cross_entropy(self, input: Tensor, target: Tensor, reduction: str) -> Tensor:
         if self.prior_correction is True and self.log_prior is None:
             raise RuntimeError(
                 "CrossEntropyLoss(prior_correction=True) does not know the class frequencies: call "

@@ -192,10 +192,14 @@ class Computed(EEGClassifier):
         if self._unchecked:
             self._check_precision(dataset)
 
-    def _restore_plans(self, facts: dict[str, Any]) -> None:
-        """Take up a saved ``compute_report_``; the precision is checked on the first windows to predict."""
-        self.compute_report_ = dict(facts)
-        self._take_plans(Plans.from_dict(facts))
+    def _restore_plans(self, facts: dict[str, Any] | None) -> None:
+        """Take up a saved ``compute_report_``, if there is one; the precision is checked on the first windows to predict."""
+        if facts is None:  # saved before there were plans
+            plan = ComputePlan("fp32" if self.compute == "auto" else self.compute)
+            self._take_plans(Plans(plan, plan))
+        else:
+            self.compute_report_ = dict(facts)
+            self._take_plans(Plans.from_dict(facts))
         self._unchecked = True
 
 

@@ -474,8 +474,7 @@ def _restore_classifier(net: BIOTClassifier, spec: dict[str, Any], folder: Path)
     restore_facts(net, fitted)
     net.initialize()
     restore_module(net, fitted)
-    if "compute" in fitted:
-        net._restore_plans(fitted["compute"])
+    net._restore_plans(fitted.get("compute"))
     module = getattr(net.module_, "_orig_mod", net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))
