@@ -140,7 +140,7 @@ def overhead_s(n_batches: int = 300, rounds: int = 5) -> float:
     settings: dict[str, Any] = {"batch_size": 2, "max_epochs": 1, "train_split": None, "device": "cpu"}
     net = BIOTClassifier(Point, criterion="cross-entropy", **settings).fit(x, y)
     iterator = net.get_iterator(net.get_dataset(x, y), training=True)
-    module, optimizer = Point(2, 2), None
+    module = Point(2, 2)
     optimizer = torch.optim.AdamW(module.parameters())
 
     def bare() -> None:
@@ -195,7 +195,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     started, notes, rows = time.perf_counter(), [], []
     lost = overhead_s()
-    for n, rounds in ((32, options.rounds),) if options.quick else ((64, min(options.rounds, 5)), (512, 2)):
+    for n, rounds in (
+        ((32, options.rounds),) if options.quick else ((64, min(options.rounds, 5)), (512, min(options.rounds, 2)))
+    ):
         if psutil.virtual_memory().available < n * PEER_BYTES_A_WINDOW + 1e9:
             notes.append(f"batch {n} left out: braindecode needs {n * PEER_BYTES_A_WINDOW / 1e9:.0f} GB")
             continue
