@@ -80,8 +80,8 @@ def record_attention(
 ) -> Iterator[AttentionTrace]:
     """Record the attention of every forward pass inside the ``with`` block.
 
-    The model's outputs stay what they are (to rounding where torch would take a fused inference path,
-    and with ``grad`` or ``edit``).  When the block ends, by an exception too, the model is as before.
+    The model's outputs stay what they are, to rounding: BIOT and torch leave their faster paths for the one
+    that can be recorded.  When the block ends, by an exception too, the model is as before.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """BIOT, tokenised over all channels at once, with exact masking of absent channels.
 
-:class:`BIOT` has the parameters, the state dict and (in eval mode, to the last bit) the outputs of
+:class:`BIOT` has the parameters, the state dict and (in eval mode, to rounding) the outputs of
 :class:`braindecode.models.BIOT`.  It adds channel ids, a token table of any size, and windows in which
 channels are absent.
 
@@ -32,8 +32,8 @@ __all__ = ["BIOT"]
 class BIOT(BraindecodeBIOT):
     """BIOT of Yang et al. (2023), equal to braindecode's, for windows with absent channels.
 
-    The state dict and, in eval mode on the same machine, batch and threads, the outputs equal those of
-    :class:`braindecode.models.BIOT`; all channels are tokenised at once.  An absent channel (NaN
+    The state dict equals that of :class:`braindecode.models.BIOT`, and so do the outputs in eval mode and
+    float32, to ``1e-5 * max(1, |logit|)``; all channels are tokenised at once.  An absent channel (NaN
     throughout, or False in ``present``) is masked exactly: the result is that of the model run without
     it.  In training mode the outputs have the same distribution.
 

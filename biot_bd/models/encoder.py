@@ -205,23 +205,21 @@ class BIOTEncoder(nn.Module):
             Windows that a half precision cannot hold are computed again in full precision.
         """
         device = x.device.type
-        layers = lean.lean_layers(self.transformer, linear_attn) if self._is_plain() else None
         own = self.patch_embedding.projection.weight.dtype
         dtype = DTYPES.get(plan.compute)
-        if dtype in (None, own):
-            held, dtype = None, None
-        elif layers is not None:
-            held = self._hold(layers, dtype)
+        dtype = None if dtype == own else dtype
+        layers = lean.lean_layers(self.transformer, linear_attn) if self._is_plain() else None
+        if layers is None or (dtype is None and torch.is_autocast_enabled(device)):
+            # Whole batches: who observes the modules sees one call of each, as in training.
+            with torch.autocast(device, dtype) if dtype else contextlib.nullcontext():
+                return self(x, present).to(own)
+        held = None if dtype is None else self._hold(layers, dtype)
         parts = []
-        for part, kept in _split(x, present, plan.micro_batch or len(x)):
-            if layers is None or (dtype is None and torch.is_autocast_enabled(device)):
-                with torch.autocast(device, dtype) if dtype else contextlib.nullcontext():
-                    parts.append(self(part, kept))
-                continue
-            with torch.autocast(device, enabled=False), _tf32(plan.compute == "tf32" and device == "cuda"):
+        with torch.autocast(device, enabled=False), _tf32(plan.compute == "tf32" and device == "cuda"):
+            for part, kept in _split(x, present, plan.micro_batch or len(x)):
                 tokens = self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2)
                 parts.append(infer(layers, tokens, _token_mask(kept, tokens), held))
-        features = torch.cat(parts).to(own)
+        features = torch.cat(parts)
         if dtype is not None and not bool(features.sum().isfinite()):
             bad = ~features.isfinite().all(dim=1)
             again = None if present is None else present[bad]
