@@ -5,6 +5,10 @@ parameters, so they are skorch criteria (``criterion__gamma=2``).  Both have the
 one number a class that a classifier with class weights passes.  Neither changes what a model predicts:
 probabilities are the softmax of its logits.
 
+A loss class with ``decomposes = True`` is a sum over windows over a number that the targets alone give:
+``loss(z, y) == loss.per_window(z, y).sum() / loss.normaliser(y)``.  Training in micro-batches then needs one
+forward pass instead of two.  The attribute counts only on the class that sets it, not on its subclasses.
+
 References
 ----------
 .. [1] Lin, T.-Y. et al. (2017). Focal Loss for Dense Object Detection. ICCV.
@@ -59,6 +63,7 @@ class FocalLoss(nn.Module):
     A published one-logit loss on ``z`` is this loss on the logits ``[0, z]``.
     """
 
+    decomposes = True
     class_alpha: Tensor | None
     weight: Tensor | None
 
@@ -81,6 +86,10 @@ class FocalLoss(nn.Module):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits ``input`` (n, n_classes) for class indices ``target`` (n,)."""
+        return _reduce(self.per_window(input, target), self.reduction)
+
+    def per_window(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each window, shape (n,)."""
         _check_batch(input, target, {"alpha": self.class_alpha, "weight": self.weight})
         logits = _at_least_float32(input)
         true = F.one_hot(target, logits.shape[1]).bool()
@@ -91,7 +100,11 @@ class FocalLoss(nn.Module):
         for factor in (self.class_alpha, self.weight):
             if factor is not None:
                 loss = loss * factor.to(loss)[target]
-        return _reduce(loss, self.reduction)
+        return loss
+
+    def normaliser(self, target: Tensor) -> Tensor:
+        """Return what the sum over windows is divided by: their number, or 1 without a mean."""
+        return _number_of_windows(target, self.reduction)
 
     def extra_repr(self) -> str:
         """Show the parameters in ``repr``."""
@@ -127,6 +140,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         ``prior_correction=True`` and the counts were never told.
     """
 
+    decomposes = True
     log_prior: Tensor | None
     weight: Tensor | None
 
@@ -166,6 +180,19 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits ``input`` (n, n_classes) for class indices ``target`` (n,)."""
+        return self._cross_entropy(input, target, self.reduction)
+
+    def per_window(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each window, shape (n,)."""
+        return self._cross_entropy(input, target, "none")
+
+    def normaliser(self, target: Tensor) -> Tensor:
+        """Return what the sum over windows is divided by: the sum of their classes' weights, or 1 without a mean."""
+        if self.weight is None or self.reduction != "mean":
+            return _number_of_windows(target, self.reduction)
+        return self.weight[target].sum()
+
+    def _cross_entropy(self, input: Tensor, target: Tensor, reduction: str) -> Tensor:
         if self.prior_correction is True and self.log_prior is None:
             raise RuntimeError(
                 "CrossEntropyLoss(prior_correction=True) does not know the class frequencies: call "
@@ -176,9 +203,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         if self.log_prior is not None:
             logits = logits + self.tau * self.log_prior.to(logits)
         weight = None if self.weight is None else self.weight.to(logits)
-        return F.cross_entropy(
-            logits, target, weight=weight, reduction=self.reduction, label_smoothing=self.label_smoothing
-        )
+        return F.cross_entropy(logits, target, weight=weight, reduction=reduction, label_smoothing=self.label_smoothing)
 
     def extra_repr(self) -> str:
         """Show the parameters in ``repr``."""
@@ -237,6 +262,10 @@ def _check_batch(logits: Tensor, target: Tensor, by_class: dict[str, Tensor | No
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _number_of_windows(target: Tensor, reduction: str) -> Tensor:
+    return torch.tensor(float(len(target)) if reduction == "mean" else 1.0, device=target.device)
 
 
 def _reduce(loss: Tensor, reduction: Reduction) -> Tensor:

@@ -28,3 +28,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compute_cache(tmp_path_factory):
+    """Keep choices of precision and micro-batch out of the user's cache, also in subprocesses."""
+    before = os.environ.get("BIOT_BD_CACHE")
+    os.environ["BIOT_BD_CACHE"] = str(tmp_path_factory.mktemp("compute-cache"))
+    yield
+    if before is None:
+        del os.environ["BIOT_BD_CACHE"]
+    else:
+        os.environ["BIOT_BD_CACHE"] = before

@@ -22,6 +22,16 @@ Augment = Annotated[
     list[str] | None,
     typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
 ]
+Compute = Annotated[
+    str | None,
+    typer.Option(help="Precision: fp32 (default), tf32, bf16, fp16, or auto for the fastest on this machine."),
+]
+MicroBatch = Annotated[
+    str | None,
+    typer.Option(
+        help="Windows that pass through the model at a time, with the gradient of the whole batch: a number, whole or auto (default)."
+    ),
+]
 Pretrained = Annotated[
     str | None,
     typer.Option(

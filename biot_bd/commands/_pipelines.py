@@ -120,6 +120,8 @@ def build_pipeline(
     batch_size: int | None = None,
     lr: float | None = None,
     patience: int | None = None,
+    compute: str | None = None,
+    micro_batch: str | None = None,
     sampler: str | None = None,
     augment: Sequence[str] | None = None,
     params: Mapping[str, Any] | None = None,
@@ -137,6 +139,10 @@ def build_pipeline(
         Registered names; as model also a word of :data:`biot_bd.evaluation.BASELINES`.
     epochs, batch_size, lr, patience : optional
         Settings of the classifier; its defaults where None.
+    compute : str, optional
+        Precision, or ``"auto"``.
+    micro_batch : str, optional
+        Windows of a micro-batch, ``"whole"`` or ``"auto"``.
     sampler : str, optional
         Name in :data:`biot_bd.training.sampling.SAMPLERS`.
     augment : sequence of str, optional
@@ -178,12 +184,15 @@ def build_pipeline(
         "batch_size": batch_size,
         "lr": lr,
         "patience": patience,
+        "compute": compute,
         "sampler": _checked_sampler(sampler),
         "augment": _checked_augment(augment),
         "pretrained": pretrained,
         "finetune": _checked_finetune(finetune, params or {}),
     }
     settings: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if micro_batch is not None:
+        settings["micro_batch"] = _checked_micro_batch(micro_batch)
     if pretrained is not None and (own or not hasattr(registry.models[model], "from_checkpoint")):
         raise ValueError(
             f"--pretrained {pretrained}: checkpoints are of BIOT, but the model is {model!r}; leave one out"
@@ -201,6 +210,15 @@ def build_pipeline(
 
         try_classifier(pipeline[-1], windows, {**settings, **(params or {})})
     return pipeline
+
+
+def _checked_micro_batch(text: str) -> int | str | None:
+    """Return what ``BIOTClassifier`` takes; raise for anything else."""
+    if text == "whole":
+        return None
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise ValueError(f"--micro-batch {text!r}: expected a positive number of windows, 'whole' or 'auto'")
+    return text if text == "auto" else int(text)
 
 
 def _checked_sampler(sampler: str | None) -> str | None:

@@ -338,6 +338,8 @@ def _training_facts(last: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {"estimator": type(last).__name__}
     if getattr(last, "history_", None) is not None:
         facts["n_epochs"] = len(last.history_)
+    if isinstance(last, BIOTClassifier):
+        facts["compute"] = last.compute_report_
     if isinstance(last, BaseSearchCV) and hasattr(last, "best_params_"):
         best = getattr(last, "best_score_", None)
         facts["search"] = {

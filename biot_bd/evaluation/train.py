@@ -120,6 +120,7 @@ def fit_all(
             "persons": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
             "threshold": chosen.as_dict(),
             "n_epochs": len(last.history_),
+            "compute": last.compute_report_,
             "seed": random_state,
             "data": data.facts,
             "environment": runs.environment(),

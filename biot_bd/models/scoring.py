@@ -14,6 +14,7 @@ import torch
 from linear_attention_transformer import LinearAttentionTransformer
 from torch import Tensor, nn
 
+from biot_bd.models.compute import ComputePlan
 from biot_bd.models.encoder import BIOTEncoder
 
 __all__ = ["ScoringBIOT"]
@@ -136,8 +137,9 @@ class ScoringBIOT(nn.Module):
         Tensor, shape (n, n_outputs)
         """
         # One sum costs far less than a search for NaN, and no finite sum hides one.
+        plan = ComputePlan()
         if bool(x.sum().isfinite()):
-            return self.final_layer(self.encoder(x))
+            return self.final_layer(self.encoder.infer(x, None, plan))
         present = ~x.isnan().all(dim=-1)
         filled = torch.where(present[..., None], x, x.new_zeros(()))
-        return self.final_layer(self.encoder(filled, None if bool(present.all()) else present))
+        return self.final_layer(self.encoder.infer(filled, None if bool(present.all()) else present, plan))

@@ -27,7 +27,8 @@ from biot_bd.training.checks import (
 )
 from biot_bd.training.drawing import Drawn, training_targets
 from biot_bd.training.inputs import SignalData, encode_labels
-from biot_bd.training.loop import AUTOCAST, TrainingLoop
+from biot_bd.training.loop import TrainingLoop
+from biot_bd.training.plans import check_compute
 from biot_bd.training.pretrained import forget, learn_provenance
 from biot_bd.training.restart import seeded
 from biot_bd.training.sampling import class_counts
@@ -84,8 +85,17 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         global generators are put back afterwards.  None draws from the global generators as they are.
     device : str
         ``"auto"`` (a GPU where there is one), or as torch names devices.
-    mixed_precision : None, "bf16" or "fp16"
-        Forward passes in lower precision (autocast); ``"fp16"`` with a gradient scaler.  The loss stays float32.
+    compute : {"fp32", "tf32", "bf16", "fp16", "auto"}
+        Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler; ``"tf32"`` differs from
+        ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay float32.  ``"auto"`` takes what a short
+        measurement on this machine finds fastest.  After ``fit``, and on the first prediction after loading,
+        probabilities are compared with those in fp32 on a few windows: above 0.01 predictions fall back to fp32
+        with a warning.
+    micro_batch : int, None or "auto"
+        Windows that pass through the module at a time, to save memory and to stay in the processor's cache.  The
+        gradient is that of the whole batch to float rounding, whatever the loss; dropout draws other masks.  None
+        leaves batches whole; ``"auto"`` measures, once a machine, for a BIOT with large batches, and leaves others
+        whole.  Modules that normalise over the batch stay whole.
     gradient_clip_norm : float or None
         Most that the norm of all gradients may be in a step.
     log_dir : path or None
@@ -139,6 +149,11 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         What was loaded (with ``pretrained``).
     provenance_ : Provenance
         All that the model has seen: the persons of training and validation, and those of the checkpoint.
+    compute_ : str
+        The precision that predictions are made in.
+    compute_report_ : dict
+        What was wanted, the plans (precision, micro-batch) of training and inference, measured seconds a window, the
+        largest difference of a probability from fp32, notes.
     threshold_ : float or None
         If set (two classes), ``predict`` says class 1 from this probability on, instead of from 0.5.
 
@@ -168,7 +183,8 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         patience: int | None = 10,
         random_state: Any = None,
         device: str = "auto",
-        mixed_precision: str | None = None,
+        compute: str = "fp32",
+        micro_batch: int | str | None = "auto",
         gradient_clip_norm: float | None = None,
         log_dir: Any = None,
         restart_dir: Any = None,
@@ -215,7 +231,8 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         self.monitor = monitor
         self.patience = patience
         self.random_state = random_state
-        self.mixed_precision = mixed_precision
+        self.compute = compute
+        self.micro_batch = micro_batch
         self.gradient_clip_norm = gradient_clip_norm
         self.log_dir = log_dir
         self.restart_dir = restart_dir
@@ -268,6 +285,7 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         super().__setstate__({**state, "device": resolve_device(wanted)})
         if wanted == "auto":
             self.__dict__["device"] = wanted
+        self._unchecked = hasattr(self, "plans_")  # perhaps on another machine
 
     # --- data ---------------------------------------------------------------------------------------------
 
@@ -409,8 +427,7 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         self._check_finetune()
         self._check_drawing()
         check_names("criterion", self._loss_class(), self.get_params_for("criterion"))
-        if self.mixed_precision not in (None, *AUTOCAST):
-            raise ValueError(f"mixed_precision must be None, 'bf16' or 'fp16', found {self.mixed_precision!r}")
+        check_compute(self.compute, self.micro_batch)
 
     def _learn_facts(self, data: SignalData, train: Subset, valid: Subset | None, groups: Any) -> None:
         """Keep what the data say, apart from the parameters."""
@@ -449,7 +466,9 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         self.check_is_fitted()
         if len(X) == 0:
             return np.empty((0, len(self.classes_)), dtype=np.float32)
-        proba = NeuralNet.predict_proba(self, X)
+        dataset = self.get_dataset(X)
+        self._before_predicting(dataset)
+        proba = NeuralNet.predict_proba(self, dataset)
         if proba.shape[1] != len(self.classes_):
             raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
         return proba

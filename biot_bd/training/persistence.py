@@ -90,6 +90,7 @@ def _save_classifier(name: str, net: BIOTClassifier, folder: Path) -> dict[str, 
         "train_persons": list(net.train_persons_),
         "valid_persons": list(net.valid_persons_),
         "n_epochs": len(net.history),
+        "compute": net.compute_report_,
         **saved_facts(net),
     }
     encoded = {}
@@ -234,7 +235,10 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
         raise SavedPipelineError(f"{folder / CONFIG}: unknown kind of step {kind!r}")
     if kind == "transformer":
         return load_transformer(spec)
-    net = class_from_json(spec["class"])(**{k: from_json(v) for k, v in spec["params"].items()})
+    params = {k: from_json(v) for k, v in spec["params"].items()}
+    if "mixed_precision" in params:  # the parameter's name until compute took its place
+        params["compute"] = params.pop("mixed_precision") or "fp32"
+    net = class_from_json(spec["class"])(**params)
     _restore_classifier(net, spec, folder)
     return net
 
@@ -250,6 +254,7 @@ def _restore_classifier(net: BIOTClassifier, spec: dict[str, Any], folder: Path)
     restore_facts(net, fitted)
     net.initialize()
     restore_module(net, fitted)
+    net._restore_plans(fitted.get("compute"))
     module = getattr(net.module_, "_orig_mod", net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))

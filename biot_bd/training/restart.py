@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
+from biot_bd.training.plans import Plans
 
-__all__ = ["RestartPoint", "array_digest", "describe", "seeded"]
+__all__ = ["RestartPoint", "array_digest", "describe", "random_states", "seeded", "set_random_states"]
 
 FORMAT = 1
 UNSEEN = ("log_dir", "restart_dir", "verbose")
@@ -52,7 +53,8 @@ def seeded(seed: int | None) -> Iterator[None]:
             random.setstate(python_state)
 
 
-def _random_states() -> dict[str, Any]:
+def random_states() -> dict[str, Any]:
+    """Return the states of the random numbers of torch, numpy and random, as plain data and tensors."""
     name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]  # noqa: NPY002
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
@@ -71,7 +73,8 @@ def _random_states() -> dict[str, Any]:
     return state
 
 
-def _set_random_states(state: dict[str, Any]) -> None:
+def set_random_states(state: dict[str, Any]) -> None:
+    """Put back what :func:`random_states` returned."""
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
     version, words, gauss = state["python"]
@@ -221,10 +224,11 @@ class RestartPoint:
             "module": net.module_.state_dict(),
             "criterion": net.criterion_.state_dict(),
             "optimizer": _encode(net.optimizer_.state_dict()),
+            "plans": net.plans_.as_dict(),
             "scaler": None if scaler is None else _encode(scaler.state_dict()),
             "history": json.dumps(net.history.to_list(), default=_number),
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
-            "random": _random_states(),
+            "random": random_states(),
         }
         with atomic_path(self.path) as temporary:
             torch.save(state, temporary)
@@ -247,11 +251,13 @@ class RestartPoint:
             if state["format"] != FORMAT or state["fingerprint"] != self.fingerprint:
                 raise ValueError(f"format {state['format']} of fit {state['fingerprint']}")
             history = json.loads(state["history"])
+            plans = Plans.from_dict(state["plans"])
         except Exception as error:  # a damaged file fails in many ways, and the fit can always start afresh
             warnings.warn(
                 f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2
             )
             return False
+        net._resume_plans(plans)  # the same micro-batches, so the same numbers
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])
         if hasattr(net, "_before_restart"):  # parts may have thawed since the first epoch
@@ -264,7 +270,7 @@ class RestartPoint:
         for name, callback in net.callbacks_:
             if name in state["callbacks"]:
                 _set_callback_state(callback, state["callbacks"][name])
-        _set_random_states(state["random"])
+        set_random_states(state["random"])
         return True
 
 

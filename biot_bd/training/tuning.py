@@ -366,13 +366,12 @@ class Tuned(EEGClassifier):
         finally:
             self._mixture = None
 
-    def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the loss; for mixed windows the mixture of the losses against both labels."""
+    def _loss_terms(self, y: Tensor) -> list[tuple[float, Tensor]]:
+        """Return shares and targets of the loss; for mixed windows both labels."""
         if self._mixture is None:
-            return super().get_loss(y_pred, y_true, *args, **kwargs)
+            return super()._loss_terms(y)  # type: ignore[misc]
         share, partners = self._mixture
-        first = super().get_loss(y_pred, y_true, *args, **kwargs)
-        return share * first + (1.0 - share) * super().get_loss(y_pred, y_true[partners], *args, **kwargs)
+        return [(share, y), (1.0 - share, y[partners.to(y.device)])]
 
 
 def plain(module: Any) -> Any:

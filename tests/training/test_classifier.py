@@ -392,19 +392,19 @@ def test_bf16_trains_close_to_float32(data):
     x, y, groups = data
     kwargs = {"max_epochs": 1, "train_split": None, "lr": 1e-3}
     full = small_linear(**kwargs).fit(x, y)
-    mixed = small_linear(**kwargs, mixed_precision="bf16").fit(x, y)
+    mixed = small_linear(**kwargs, compute="bf16").fit(x, y)
     assert mixed.predict_proba(x).dtype == np.float32
     assert next(mixed.module_.parameters()).dtype == torch.float32
     np.testing.assert_allclose(mixed.predict_proba(x), full.predict_proba(x), atol=0.05)
     assert not np.array_equal(mixed.predict_proba(x), full.predict_proba(x))
-    with pytest.raises(ValueError, match="mixed_precision"):
-        small_linear(mixed_precision="half").fit(x, y, groups=groups)
+    with pytest.raises(ValueError, match="compute must be"):
+        small_linear(compute="half").fit(x, y, groups=groups)
 
 
 def test_fp16_scales_its_gradients(data):
     x, y, _ = data
     # The scaler leaves out steps until its scale fits, so it takes some epochs more.
-    net = small_linear(max_epochs=20, train_split=None, lr=1e-3, mixed_precision="fp16").fit(x, y)
+    net = small_linear(max_epochs=20, train_split=None, lr=1e-3, compute="fp16").fit(x, y)
     assert net.scaler_.get_scale() > 1
     assert roc_auc_score(y, net.predict_proba(x)[:, 1]) > 0.95
     # The noted norms are those of the unscaled gradients.
@@ -414,7 +414,7 @@ def test_fp16_scales_its_gradients(data):
 
 def test_biot_trains_in_bf16(data):
     x, y, groups = data
-    net = small(mixed_precision="bf16", max_epochs=1).fit(x, y, groups=groups)
+    net = small(compute="bf16", max_epochs=1).fit(x, y, groups=groups)
     assert np.isfinite(net.predict_proba(x)).all()
 
 

@@ -286,8 +286,8 @@ def test_the_best_average_is_taken(data):
 
 @pytest.mark.parametrize("finetune", ["linear-probe", ["gradual", "ema", "cosine", "mixup"]])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision(data, finetune, precision):
-    net, spy = tune(data, finetune, mixed_precision=precision)
+def test_low_precision(data, finetune, precision):
+    net, spy = tune(data, finetune, compute=precision)
     assert np.isfinite(net.history[:, "train_loss"]).all()
     assert changed(spy.start_, spy.weights_[0]) <= names_of(net)["head"]
 
