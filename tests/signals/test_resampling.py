@@ -53,8 +53,10 @@ def test_short_signals_are_resampled_whole_as_scipy_does(rates):
     np.testing.assert_allclose(resample_fft(x.astype(np.float32), *rates), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("rates", [(256, 200), (500, 200), (160, 200), (2048, 200)])
-@pytest.mark.parametrize("seconds", [130, 700])
+@pytest.mark.parametrize(
+    ("rates", "seconds"),
+    [((256, 200), 130), ((500, 200), 130), ((160, 200), 130), ((2048, 200), 130), ((256, 200), 700), ((160, 200), 700)],
+)
 def test_long_signals_equal_scipy_away_from_the_ends(rates, seconds):
     up, down = FRACTIONS[rates]
     wall = min(rates) / 2
@@ -144,9 +146,11 @@ def test_polyphase_response_is_that_of_its_taps():
 def test_parts_follow_one_another_and_overlap_as_wanted(how, n, rates, context, seed):
     plan = make_plan(how, n, *rates, context)
     ends = [(part.out_start, part.out_stop) for part in plan.parts]
-    assert ends[0][0] == 0 and ends[-1][1] == plan.n_out
+    assert ends[0][0] == 0
+    assert ends[-1][1] == plan.n_out
     assert all(a[1] == b[0] for a, b in itertools.pairwise(ends))
-    assert plan.parts[0].start == 0 and plan.parts[-1].stop == n
+    assert plan.parts[0].start == 0
+    assert plan.parts[-1].stop == n
     assert all(
         b.start <= a.stop - 2 * context or b.start == 0 or a.stop == n for a, b in itertools.pairwise(plan.parts)
     )
