@@ -35,7 +35,7 @@ from biot_bd.training.sampling import class_counts
 from biot_bd.training.scores import probabilities
 from biot_bd.training.splits import PersonValidSplit, check_persons_apart
 from biot_bd.training.tuning import Tuned
-from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
+from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset, collate_windows
 
 __all__ = ["BIOTClassifier"]
 
@@ -114,7 +114,7 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         everything at one rate.  ``finetune__*`` are parameters of a single name.
     sampler : None, str or callable
         Which training windows an epoch holds: ``"class-balanced"``, ``"person-balanced"``,
-        ``"class-person-balanced"``, ``"background-subsample"`` or an object of :mod:`biot_bd.training.sampling`.
+        ``"class-person-balanced"``, ``"background-subsample"``, ``"page-shuffle"`` or an object of :mod:`biot_bd.training.sampling`.
         None takes each once.  Balanced ``class_weight`` and prior correction follow what is drawn.
     augment : None, str, Transform, pair or list
         Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode that fit the
@@ -306,12 +306,24 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
             module = getattr(self, "module_", None) or self._module_class()
             if not getattr(module, "accepts_absent_channels", False):
                 data.refuse_absent(module.__name__ if isinstance(module, type) else type(module).__name__)
-        return data.dataset(None if y is None else encode_labels(y, self.classes_))
+        targets = None if y is None else encode_labels(y, self.classes_)
+        return data.dataset(targets, packed=self._unpacks())
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         """Return the parameters with a prefix; iterators read whole batches unless they are told otherwise."""
         params = super().get_params_for(prefix)
-        return {"collate_fn": collate_windows, **params} if prefix.startswith("iterator_") else params
+        if not prefix.startswith("iterator_"):
+            return params
+        return {"collate_fn": collate_windows, "pin_memory": self._unpacks(), **params}
+
+    def _unpacks(self) -> bool:
+        """Return whether windows travel as they are stored and are scaled on the device: on a GPU."""
+        return torch.device(self.device).type == "cuda"
+
+    def get_iterator(self, dataset: Any, training: bool = False, **kwargs: Any) -> Any:
+        """Return batches of a data set, on a GPU where the model is there."""
+        loader = super().get_iterator(dataset, training=training, **kwargs)
+        return OnDevice(loader, self.device) if self._unpacks() else loader
 
     def _labels(self, X: Any, y: ArrayLike | None, n: int, fresh: bool) -> NDArray[np.int64]:
         found = getattr(X, "y", None) if y is None else y

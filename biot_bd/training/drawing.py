@@ -12,7 +12,9 @@ from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 
 from biot_bd.training.augmentation import build_augmenter, describe_augment, resolve_augment
-from biot_bd.training.sampling import make_epochs, resolve_sampler
+from biot_bd.training.sampling import PAGE_SHUFFLE, make_epochs, resolve_sampler
+from biot_bd.windows import Windows
+from biot_bd.windows.page_shuffle import PageShuffle, beyond_memory
 
 __all__ = ["Drawn", "training_note"]
 
@@ -20,15 +22,17 @@ __all__ = ["Drawn", "training_note"]
 def training_note(sampler: Any, augment: Any) -> str | None:
     """Return what a reader of training scores must know, or None where they are of all training windows as they are."""
     parts = []
-    if sampler is not None:
+    by_pages = isinstance(sampler, str) and sampler == PAGE_SHUFFLE
+    if sampler is not None and not by_pages:
         parts.append(f"epochs drawn by sampler={sampler!r}")
     if augment is not None:
         names = [step["name"].rpartition(":")[2] for step in describe_augment(augment)]
         shown = f"{augment!r} ({', '.join(names)})" if isinstance(augment, str) else ", ".join(names)
         parts.append(f"windows changed by augment={shown}")
-    if not parts:
-        return None
-    return f"training scores are of {' and '.join(parts)}; validation and test windows are as they are"
+    said = [f"windows shuffled by where they lie (sampler={sampler!r}), each once an epoch"] if by_pages else []
+    if parts:
+        said.append(f"training scores are of {' and '.join(parts)}; validation and test windows are as they are")
+    return "; ".join(said) or None
 
 
 def training_targets(train: Any) -> NDArray[np.int64]:
@@ -62,8 +66,19 @@ class Drawn(EEGClassifier):
 
     def _make_epochs(self, train: Any, groups: Any) -> Any:
         """Return the torch sampler over the training windows, or None."""
+        windows = getattr(getattr(train.dataset, "windows", None), "windows", None)
+        if isinstance(windows, Windows) and self._by_pages(windows):
+            return PageShuffle(windows, positions=train.indices)
         persons = None if groups is None else np.asarray(groups, dtype=object)[train.indices]
         return make_epochs(self.sampler, training_targets(train), persons)
+
+    def _by_pages(self, windows: Any) -> bool:
+        """Return whether windows are shuffled by where they lie; unasked only those that no memory can hold."""
+        if self.sampler is not None:
+            return isinstance(self.sampler, str) and self.sampler == PAGE_SHUFFLE
+        given = vars(self)
+        own = given.get("iterator_train__sampler") or given.get("iterator_train__batch_sampler")
+        return bool(given.get("iterator_train__shuffle")) and own is None and beyond_memory(windows)
 
     def get_iterator(self, dataset: Any, training: bool = False, **kwargs: Any) -> Any:
         """Return batches of a data set; those of the training windows of a running fit come from the sampler."""
@@ -89,7 +104,8 @@ class Drawn(EEGClassifier):
         self._augmenter = build_augmenter(self.augment, data.info, bool(data.present.all()), sfreq)
         epochs = self._make_epochs(train, groups)
         self._epochs = None if epochs is None else (train, epochs)
-        self.training_note_ = training_note(self.sampler, self.augment)
+        by_pages = isinstance(epochs, PageShuffle)
+        self.training_note_ = training_note(PAGE_SHUFFLE if by_pages else self.sampler, self.augment)
         try:
             super()._train(data, train, valid, groups, seed)  # type: ignore[misc]
         finally:
@@ -103,7 +119,8 @@ class Drawn(EEGClassifier):
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Begin an epoch; its row in the history says where training scores are not of plain training windows."""
         super().on_epoch_begin(net, **kwargs)
-        parts = [word for word, given in (("sampled", self.sampler), ("augmented", self.augment)) if given is not None]
+        drawn = None if isinstance(self.sampler, str) and self.sampler == PAGE_SHUFFLE else self.sampler
+        parts = [word for word, given in (("sampled", drawn), ("augmented", self.augment)) if given is not None]
         if parts:
             self.history.record("train_scores_on", " and ".join(parts))
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
 from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
-from biot_bd.windows.torch_dataset import WindowsDataset
+from biot_bd.windows import Windows
+from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset
 
 __all__ = ["InputInfo", "SignalData", "encode_labels"]
 
@@ -149,8 +150,20 @@ class SignalData:
     def __getitem__(self, index: int) -> NDArray[np.float32]:
         return self.read(np.array([index]))[0]
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(n, n_chans, n_times)``."""
+        return len(self.present), self.info.n_chans, self.info.n_times
+
+    def read(self, rows: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return some windows, float32 ``(n, n_chans, n_times)``; absent channels are NaN.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Which ones.
+        out : ndarray of float32, optional
+            Where ``Windows`` write them.
 
         Raises
         ------
@@ -159,13 +172,34 @@ class SignalData:
         """
         if isinstance(self.windows, np.ndarray):
             return np.ascontiguousarray(self.windows[rows], dtype=np.float32)
-        x = np.asarray(self.windows.read(rows), dtype=np.float32)
+        if not isinstance(self.windows, Windows):
+            x = np.asarray(self.windows.read(rows), dtype=np.float32)
+        else:
+            x = self.windows.read(rows, out)
+            if self.windows.always_finite:
+                return x
         self._check(x, self.present[rows], rows)
         return x
 
-    def dataset(self, y: NDArray[np.int64] | None = None) -> WindowsDataset:
-        """Return a torch data set that reads whole batches; zeros are the targets where ``y`` is None."""
-        return WindowsDataset(self, y)
+    def read_packed(
+        self, rows: NDArray[np.int64], out: NDArray[np.int16] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return some windows as stored values and what to multiply them with; see ``Windows.read_packed``."""
+        if isinstance(self.windows, Windows) and self.windows.always_finite:
+            return self.windows.read_packed(rows, out)
+        return self.read(rows), np.ones((len(rows), self.info.n_chans), np.float32)
+
+    def dataset(self, y: NDArray[np.int64] | None = None, packed: bool = False) -> WindowsDataset:
+        """Return a torch data set that reads whole batches.
+
+        Parameters
+        ----------
+        y : ndarray of int, shape (n,), optional
+            Targets; zeros by default.
+        packed : bool
+            Whether batches are to be multiplied on another device; see :class:`biot_bd.windows.torch_dataset.OnDevice`.
+        """
+        return (PackedDataset if packed else WindowsDataset)(self, y)
 
     def digest(self) -> str:
         """Return a text that changes with the data."""

@@ -13,7 +13,10 @@ name                       stands for
 ``person-balanced``        ``PersonBalanced()``
 ``class-person-balanced``  ``ClassBalanced(by_person=True)``
 ``background-subsample``   ``BackgroundSubsample()``
+``page-shuffle``           all windows, each once, in the order of :class:`biot_bd.windows.page_shuffle.PageShuffle`
 =========================  ================================
+
+``page-shuffle`` is taken without being asked for where the windows lie in files that are larger than the memory.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from torch.utils.data import Sampler
 from biot_bd.training.drawn_epochs import BackgroundEpochs, WeightedEpochs
 
 __all__ = [
+    "PAGE_SHUFFLE",
     "SAMPLERS",
     "BackgroundSubsample",
     "ClassBalanced",
@@ -223,11 +227,18 @@ class BackgroundSubsample:
         return BackgroundEpochs(kept, strata, wanted, labels, int(labels.max()) + 1)
 
 
+def _page_shuffle(y: NDArray[np.int64], persons: NDArray[Any] | None = None) -> Any:
+    """Say what is missing: the classifier makes these epochs itself, from the windows."""
+    raise ValueError(f"sampler={PAGE_SHUFFLE!r} is for Windows, which lie in files; leave it out for arrays and Epochs")
+
+
+PAGE_SHUFFLE = "page-shuffle"
 SAMPLERS: dict[str, Callable[..., Sampler[int]]] = {
     "class-balanced": ClassBalanced(),
     "person-balanced": PersonBalanced(),
     "class-person-balanced": ClassBalanced(by_person=True),
     "background-subsample": BackgroundSubsample(),
+    PAGE_SHUFFLE: _page_shuffle,
 }
 """What ``sampler`` takes by name."""
 

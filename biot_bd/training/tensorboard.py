@@ -221,8 +221,7 @@ def _windows_to_draw(dataset: Any, n: int) -> torch.Tensor | None:
     labels = np.asarray(dataset.dataset.y)[rows]
     wanted = rows[labels == labels.max()]
     chosen = wanted[np.unique(np.linspace(0, len(wanted) - 1, min(n, len(wanted))).astype(int))]
-    x, _ = dataset.dataset.__getitems__(chosen.tolist())
-    return x.float()
+    return torch.from_numpy(dataset.dataset.windows.read(chosen)).float()
 
 
 def _attention_maps(module: torch.nn.Module, x: torch.Tensor) -> dict[str, NDArray[Any]]:

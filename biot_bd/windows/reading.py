@@ -1,15 +1,140 @@
-"""Reading windows from memory maps: one gather a batch."""
+"""Reading windows from memory maps: one gather a batch, in blocks that stay in the processor's cache."""
 
 from __future__ import annotations
 
-from typing import Any
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.signals.resampling import resample_fft_window
+from biot_bd.signals.scaler import EPSILON_UV, FLAT_UV, STRIDE, integer_percentiles
 
-__all__ = ["gather"]
+__all__ = ["BLOCK", "Located", "blocks", "gather", "in_threads"]
+
+T = TypeVar("T")
+
+BLOCK = 8
+"""Windows that are scaled at a time: 16 channels x 10 s of them fit a second-level cache, as int16 and as float32."""
+MOST_THREADS = 4
+"""More threads than these wait for memory."""
+WORTH_A_THREAD = 32
+"""Windows that one thread at least gets."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where the windows of a batch lie, and what their stored values are multiplied with.
+
+    Parameters
+    ----------
+    signals : list of ndarray, each (n_chans, n_samples)
+        The stored signal, int16 or float32, that each window is of.
+    start, length : list of int
+        First sample and number of samples of each window.
+    scales : ndarray of float32, shape (n, n_chans)
+        What the values of each window and channel are multiplied with; NaN makes the channel absent.
+    n_times : int
+        Samples of a window that is read.  Windows of another length are resampled by FFT, each by itself.
+    q : float, optional
+        Divide by this percentile of the window's absolute values as well, as ``PercentileScaler(q)`` does; ``scales``
+        are then the steps in uV.  Only for windows that are :attr:`packed`, as int16.
+    """
+
+    signals: list[NDArray[Any]]
+    start: list[int]
+    length: list[int]
+    scales: NDArray[np.float32]
+    n_times: int
+    q: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    @property
+    def packed(self) -> np.dtype[Any] | None:
+        """What all windows are stored as, or None where they differ or are resampled on reading."""
+        kinds = {x.dtype for x in self.signals}
+        return kinds.pop() if len(kinds) == 1 and set(self.length) == {self.n_times} else None
+
+    def fill(self, first: int, stop: int, out: NDArray[Any]) -> NDArray[np.float32] | None:
+        """Copy the stored values of some of the windows.
+
+        Parameters
+        ----------
+        first, stop : int
+            Which ones.
+        out : ndarray, shape (stop - first, n_chans, n_times)
+            Where to, of the dtype :attr:`packed`.
+
+        Returns
+        -------
+        ndarray of float32, shape (stop - first, n_chans), or None
+            What to multiply the values with; None where a percentile is asked for and a channel may be flat, which is
+            for ``PercentileScaler`` to decide.
+        """
+        for target, signals, start in zip(out, self.signals[first:stop], self.start[first:stop], strict=True):
+            target[...] = signals[:, start : start + self.n_times]
+        scales = self.scales[first:stop]
+        return scales if self.q is None else _exact_scales(out, scales, self.q)
+
+    def read(self, out: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Read the windows into ``out``, float32 ``(n, n_chans, n_times)``; return it, or None as :meth:`fill` does."""
+        dtype = self.packed
+        if dtype is None:
+            return self._read_each(out)
+        done = in_threads(len(self), lambda first, stop: self._read_part(first, stop, dtype, out))
+        return out if all(done) else None
+
+    def read_packed(self, values: NDArray[np.int16]) -> NDArray[np.float32] | None:
+        """Copy all stored values and return what to multiply them with; see :meth:`fill`."""
+        # Threads would only hand Python's lock to and fro where there is nothing to compute.
+        n = len(self)
+        if self.q is None:
+            parts = [self._fill_part(0, n, values)]
+        else:
+            parts = in_threads(n, lambda first, stop: self._fill_part(first, stop, values))
+        known = [scales for part in parts for scales in part if scales is not None]
+        if len(known) != sum(map(len, parts)):
+            return None
+        return np.concatenate(known) if known else np.empty(values.shape[:2], np.float32)
+
+    def _fill_part(self, begin: int, end: int, values: NDArray[Any]) -> list[NDArray[np.float32] | None]:
+        return [self.fill(first, stop, values[first:stop]) for first, stop in blocks(begin, end)]
+
+    def _read_part(self, begin: int, end: int, dtype: np.dtype[Any], out: NDArray[np.float32]) -> bool:
+        # float32 is scaled where it comes to lie; int16 passes through a buffer that stays in the cache.
+        buffer = None if dtype == np.float32 else np.empty((min(BLOCK, end - begin), *out.shape[1:]), dtype)
+        for first, stop in blocks(begin, end):
+            target = out[first:stop]
+            values = target if buffer is None else buffer[: stop - first]
+            scales = self.fill(first, stop, values)
+            if scales is None:
+                return False
+            # Convert, then scale in cache: a product of mixed types runs through small buffers.
+            if buffer is not None:
+                target[...] = values
+            target *= scales[..., None]
+        return True
+
+    def _read_each(self, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        for target, signals, start, n, scale in zip(
+            out, self.signals, self.start, self.length, self.scales[..., None], strict=True
+        ):
+            window = signals[:, start : start + n]
+            if n == self.n_times:
+                target[...] = window
+                target *= scale
+            else:
+                scaled = np.multiply(window, scale, dtype=np.float32, casting="same_kind")
+                target[...] = resample_fft_window(scaled, self.n_times)
+        return out
 
 
 def gather(
@@ -18,7 +143,6 @@ def gather(
     start: NDArray[np.int64],
     length: NDArray[np.int64],
     out: NDArray[np.float32],
-    places: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Read windows of one recording into ``out``.
 
@@ -31,25 +155,75 @@ def gather(
         the channel absent.
     start, length : ndarray of int, shape (n,)
         First sample and number of samples of each window.
-    out : ndarray of float32, shape (m, n_chans, n_times)
+    out : ndarray of float32, shape (n, n_chans, n_times)
         Where to write.  Windows that are not ``n_times`` long are resampled by FFT, each by itself.
-    places : ndarray of int, shape (n,), optional
-        Row of ``out`` for each window; their order by default.
 
     Returns
     -------
     ndarray of float32
         ``out``.
     """
-    n_times = out.shape[-1]
-    rows = range(len(start)) if places is None else places.tolist()
-    for row, scale, first, n in zip(rows, scales[..., None], start.tolist(), length.tolist(), strict=True):
-        window = signals[:, first : first + n]
-        if n == n_times:
-            # Convert, then scale in cache: a product of mixed types runs through small buffers.
-            target = out[row]
-            target[...] = window
-            target *= scale
-        else:
-            out[row] = resample_fft_window(np.multiply(window, scale, dtype=np.float32, casting="same_kind"), n_times)
+    located = Located([signals] * len(start), start.tolist(), length.tolist(), scales, out.shape[-1])
+    located.read(out)
     return out
+
+
+def blocks(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut windows ``begin`` to ``end`` into blocks of :data:`BLOCK`: (first, stop)."""
+    for first in range(begin, end, BLOCK):
+        yield first, min(first + BLOCK, end)
+
+
+def in_threads(n: int, part: Callable[[int, int], T]) -> list[T]:
+    """Call ``part(first, stop)`` for pieces of ``n`` windows, each in a thread of its own where there are many.
+
+    numpy copies, scales and selects without Python's lock.  A process that works for another (a worker of a loader, of
+    joblib) reads in one thread, as does one with ``OMP_NUM_THREADS=1``.
+
+    Parameters
+    ----------
+    n : int
+        Number of windows.
+    part : callable
+        What to do with windows ``first`` to ``stop``.
+
+    Returns
+    -------
+    list
+        What the calls returned, in the order of the windows.
+    """
+    n_threads = min(_threads(os.getpid()), n // WORTH_A_THREAD)
+    if n_threads < 2:
+        return [part(0, n)] if n else []
+    size = -(-n // n_threads // BLOCK) * BLOCK
+    begins = range(0, n, size)
+    # The first piece is the caller's own.
+    others = [_pool(os.getpid()).submit(part, begin, min(begin + size, n)) for begin in begins[1:]]
+    return [part(0, begins[0] + size), *(other.result() for other in others)]
+
+
+@lru_cache(maxsize=1)
+def _threads(pid: int) -> int:
+    """Return how many threads this process may read with."""
+    if multiprocessing.parent_process() is not None:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(MOST_THREADS, cores, int(wanted) if wanted.isdecimal() and int(wanted) > 0 else cores)
+
+
+@lru_cache(maxsize=1)
+def _pool(pid: int) -> ThreadPoolExecutor:
+    """Return the reading threads of a process; a fork has none of its parent's."""
+    return ThreadPoolExecutor(MOST_THREADS - 1, thread_name_prefix="biot_bd-reading")
+
+
+def _exact_scales(values: NDArray[np.int16], steps: NDArray[np.float32], q: float) -> NDArray[np.float32] | None:
+    """Return ``step / (percentile in uV + 1e-8)``, or None where a present channel may be flat."""
+    percentiles = integer_percentiles(values, q) * steps
+    few = values[..., ::STRIDE]
+    ranges = (few.max(axis=-1).astype(np.int32) - few.min(axis=-1)) * steps
+    if ((percentiles < FLAT_UV) | (ranges < FLAT_UV)).any():
+        return None
+    scales: NDArray[np.float32] = (steps / (percentiles + EPSILON_UV)).astype(np.float32)
+    return scales

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from biot_bd.runs import read_json
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
-from biot_bd.windows.reading import gather
-from biot_bd.windows.store import TABLE_JSON, Recording, open_signals, read_manifest, store_folder
+from biot_bd.windows.reading import Located
+from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
 from biot_bd.windows.tables import PERCENTILES, TABLE
 
 __all__ = ["Source", "StoreTable", "open_source", "open_table"]
@@ -119,13 +119,20 @@ class Source:
         self.labels = self.frame["label"].to_numpy(np.int64)
         self.persons = self.frame["person"].to_numpy(object)
         self._files: list[tuple[Any, ...]] = []
+        steps: list[list[float]] = []
         self.recording_of = np.empty(len(self.frame), np.int64)
         for table, begin, frame in zip(tables, self.offsets, frames, strict=False):
             places = {}
             for recording in table.recordings:
                 places[recording.recording] = len(self._files)
-                self._files.append((table.store, recording, np.array(recording.steps_uv, np.float32)))
+                self._files.append(map_key(table.store, recording))
+                steps.append(list(recording.steps_uv))
             self.recording_of[begin : begin + len(frame)] = frame["recording"].map(places).to_numpy(np.int64)
+        self.steps_uv = np.array(steps, np.float32)
+        self.integer = all(r.dtype == "int16" for t in tables for r in t.recordings) and all(
+            (self.length[begin : begin + len(t.frame)] == t.n_times).all()
+            for t, begin in zip(tables, self.offsets, strict=False)
+        )
 
     def __len__(self) -> int:
         return len(self.start)
@@ -134,10 +141,33 @@ class Source:
         """Return which channels are present, ``(n, n_chans)``."""
         return ~np.isnan(self.percentiles[rows])
 
-    def read(
-        self, rows: NDArray[np.int64], scaled: bool, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """Return windows, float32 ``(n, n_chans, n_times)``, absent channels NaN.
+    def nbytes(self, rows: NDArray[np.int64]) -> int:
+        """Return the bytes of the signal files that rows lie in."""
+        shapes = [(np.dtype(dtype).itemsize, *shape) for _, _, dtype, shape in self._files]
+        return sum(int(np.prod(shapes[file])) for file in np.unique(self.recording_of[rows]).tolist())
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of the largest window in the store."""
+        widest = max(np.dtype(dtype).itemsize * shape[0] for _, _, dtype, shape in self._files)
+        return int(widest * self.length.max())
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where rows lie among the samples of all recordings, one behind the other."""
+        begins = np.cumsum([0, *(shape[1] for *_, shape in self._files)])
+        return begins[self.recording_of[rows]] + self.start[rows]
+
+    def will_need(self, rows: NDArray[np.int64]) -> None:
+        """Ask the system to read rows into its page cache, in runs of neighbours."""
+        rows = rows[np.argsort(self.places(rows), kind="stable")]
+        files, start, stop = self.recording_of[rows], self.start[rows], self.start[rows] + self.length[rows]
+        # A run goes on where the next window of the same file starts before the last one has ended.
+        cuts = np.flatnonzero((np.diff(files) != 0) | (start[1:] > stop[:-1])) + 1
+        for run in np.split(np.arange(len(rows)), cuts) if len(rows) else ():
+            advise(open_map(*self._files[files[run[0]]]), int(start[run[0]]), int(stop[run[-1]]))
+
+    def locate(self, rows: NDArray[np.int64], scaled: bool, q: float | None = None) -> Located:
+        """Return where windows lie and how they are scaled.
 
         Parameters
         ----------
@@ -146,22 +176,32 @@ class Source:
         scaled : bool
             Divide by the cached percentiles, as ``PercentileScaler(95)`` does; else uV.  Channels that the scaler would
             refuse are absent already.
-        out : ndarray of float32, optional
-            Where to write.
+        q : float, optional
+            Instead of the cached percentiles, divide by this one, computed on reading.
+        """
+        files = self.recording_of[rows]
+        opened = {file: open_map(*self._files[file]) for file in np.unique(files).tolist()}
+        steps, known = self.steps_uv[files], self.percentiles[rows]
+        scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
+        return Located(
+            [opened[file] for file in files.tolist()],
+            self.start[rows].tolist(),
+            self.length[rows].tolist(),
+            scales.astype(np.float32, copy=False),
+            self.info.n_times,
+            q,
+        )
+
+    def read(
+        self, rows: NDArray[np.int64], scaled: bool, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return windows, float32 ``(n, n_chans, n_times)``, absent channels NaN; ``out`` is where to write, if given.
+
+        For ``rows`` and ``scaled`` see :meth:`locate`.
         """
         if out is None:
             out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
-        files = self.recording_of[rows]
-        order = np.argsort(files, kind="stable")
-        cuts = np.flatnonzero(np.diff(files[order])) + 1
-        percentiles = self.percentiles[rows]
-        for places in np.split(order, cuts) if len(rows) else ():
-            store, recording, steps = self._files[files[places[0]]]
-            signals = open_signals(store, recording)
-            known = percentiles[places]
-            scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
-            chosen = rows[places]
-            gather(signals, scales.astype(np.float32), self.start[chosen], self.length[chosen], out, places)
+        self.locate(rows, scaled).read(out)
         return out
 
 

@@ -9,6 +9,7 @@ whose ``.json`` carries the right fingerprint is finished.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +37,9 @@ __all__ = [
     "STORE_VERSION",
     "Recording",
     "Span",
+    "advise",
+    "map_key",
+    "open_map",
     "open_signals",
     "read_manifest",
     "signals_stem",
@@ -287,10 +291,27 @@ def open_signals(folder: Path, recording: Recording, keep: bool = True) -> NDArr
     FileNotFoundError
         There is none.
     """
-    shape = (len(recording.present), recording.n_samples)
-    how = _open if keep else _open.__wrapped__
-    found: NDArray[Any] = how(os.fspath(folder / recording.file), recording.fingerprint, recording.dtype, shape)
+    how = open_map if keep else open_map.__wrapped__
+    found: NDArray[Any] = how(*map_key(folder, recording))
     return found
+
+
+def map_key(folder: Path, recording: Recording) -> tuple[str, str, str, tuple[int, int]]:
+    """Return what :func:`open_map` takes: path, fingerprint, dtype and shape of a recording's signal."""
+    shape = (len(recording.present), recording.n_samples)
+    return os.fspath(folder / recording.file), recording.fingerprint, recording.dtype, shape
+
+
+def advise(signals: NDArray[Any], start: int, stop: int) -> None:
+    """Ask the system to read samples ``start`` to ``stop`` of an open map ahead; nothing where it cannot be asked."""
+    memory = getattr(signals.base, "base", None)
+    if not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    begin = len(memory) - signals.nbytes  # the signal ends where the file does
+    for channel in range(len(signals)):
+        first = begin + channel * signals.strides[0] + start * signals.itemsize
+        page = first - first % mmap.PAGESIZE
+        memory.madvise(mmap.MADV_WILLNEED, page, first + (stop - start) * signals.itemsize - page)
 
 
 def _open_files() -> int:
@@ -302,7 +323,8 @@ def _open_files() -> int:
 
 
 @lru_cache(maxsize=_open_files())
-def _open(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
+def open_map(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
+    """Return the memory map that :func:`map_key` describes, kept open; see :func:`open_signals`."""
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from biot_bd.runs import fingerprint as make_fingerprint
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
+from biot_bd.windows.reading import BLOCK, blocks
 from biot_bd.windows.relabel import relabel_table
 from biot_bd.windows.sources import Source, StoreTable, open_source, open_table
 from biot_bd.windows.tables import CACHED_PERCENTILE
@@ -22,8 +23,6 @@ from biot_bd.windows.tables import CACHED_PERCENTILE
 __all__ = ["Windows"]
 
 METADATA = ["recording", "person", "start_s", "stop_s", "seizure_fraction", "label"]
-# Windows a step is given at a time: small enough for the cache.
-BLOCK = 8
 
 
 class Windows:
@@ -212,8 +211,14 @@ class Windows:
         if not self._steps or (len(self._steps) == 1 and _uses_cache(self._steps[0])):
             return self._source.present(self._rows)
         # Steps may add and drop channels; one sample tells, as absent channels are NaN throughout.
-        blocks = [self._read_rows(rows)[:, :, 0] for rows in _blocks(self._rows)]
-        return ~np.isnan(np.concatenate(blocks)) if blocks else np.empty(self.shape[:2], bool)
+        samples = [self._read_rows(self._rows[first:stop])[:, :, 0] for first, stop in blocks(0, len(self))]
+        return ~np.isnan(np.concatenate(samples)) if samples else np.empty(self.shape[:2], bool)
+
+    @property
+    def always_finite(self) -> bool:
+        """Whether a present channel cannot but be finite: stored as int16, and only scaled."""
+        _, q, steps = self._scaling()
+        return self._source.integer and (not steps or q is not None)
 
     @property
     def seizures(self) -> pd.DataFrame:
@@ -259,6 +264,25 @@ class Windows:
             }
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the signal files that these windows lie in."""
+        return self._source.nbytes(self._rows)
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of a window in the store; of the largest where they differ."""
+        return self._source.window_bytes
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where windows lie among the samples of all recordings, ``(n_windows,)``; in this order they are read fastest."""
+        return self._source.places(self._rows)
+
+    def will_need(self, indices: ArrayLike) -> None:
+        """Ask the system to read windows (row numbers) into its page cache while others are worked on; does not wait."""
+        self._source.will_need(self._checked(indices))
+
     def summary(self) -> pd.DataFrame:
         """Count windows by person.
 
@@ -298,7 +322,7 @@ class Windows:
             return self._select(index)
         found = np.asarray(index)
         if found.ndim == 0 and found.dtype.kind in "iu":
-            return self._read_rows(self._checked(found.reshape(1)))[0]
+            return self._read_rows(self._checked(found))[0]
         if found.ndim != 1:
             raise IndexError(f"windows are selected by an int, a slice, a mask or row numbers; got {index!r}")
         if found.dtype == bool:
@@ -316,13 +340,15 @@ class Windows:
         for i in range(len(self)):
             yield self[i]
 
-    def read(self, indices: ArrayLike) -> NDArray[np.float32]:
+    def read(self, indices: ArrayLike, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Read a batch, one gather from the memory maps.
 
         Parameters
         ----------
         indices : array-like of int, shape (n,)
             Which windows, in any order, also more than once.
+        out : ndarray of float32, shape (n, n_chans, n_times), optional
+            Where to write, contiguous; memory that was used before spares page faults.
 
         Returns
         -------
@@ -333,8 +359,49 @@ class Windows:
         ------
         IndexError
             No such window.
+        ValueError
+            ``out`` has another shape or dtype.
         """
-        return self._read_rows(self._checked(np.asarray(indices, dtype=np.int64).reshape(-1)))
+        rows = self._checked(indices)
+        wanted = (len(rows), *self.shape[1:])
+        if out is not None and (out.shape != wanted or out.dtype != np.float32 or not out.flags.c_contiguous):
+            raise ValueError(f"out must be contiguous float32 of shape {wanted}; got {out.dtype} of shape {out.shape}")
+        return self._read_rows(rows, out)
+
+    def read_packed(
+        self, indices: ArrayLike, out: NDArray[np.int16] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Read a batch as it is stored, to be multiplied elsewhere: on a GPU, to which half the bytes then travel.
+
+        Parameters
+        ----------
+        indices : array-like of int, shape (n,)
+            Which windows, in any order, also more than once.
+        out : ndarray of int16, shape (n, n_chans, n_times), optional
+            Where the values may be written.
+
+        Returns
+        -------
+        values : ndarray of int16, shape (n, n_chans, n_times)
+            Stored values; float32, and read in full, where the store or the steps do not allow int16.
+        scales : ndarray of float32, shape (n, n_chans)
+            ``values * scales`` are what :meth:`read` returns; NaN where a channel is absent.
+
+        Raises
+        ------
+        IndexError
+            No such window.
+        """
+        rows = self._checked(indices)
+        cached, q, steps = self._scaling()
+        if not steps or q is not None:
+            located = self._source.locate(rows, cached, q)
+            if located.packed == np.int16:
+                values = np.empty((len(rows), *self.shape[1:]), np.int16) if out is None else out
+                scales = located.read_packed(values)
+                if scales is not None:
+                    return values, scales
+        return self._read_rows(rows), np.ones((len(rows), self.info.n_chans), np.float32)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -342,27 +409,40 @@ class Windows:
         x = self._read_rows(self._rows)
         return x if dtype is None else x.astype(dtype, copy=False)
 
-    def _checked(self, indices: NDArray[Any]) -> NDArray[np.int64]:
+    def _checked(self, numbers: ArrayLike) -> NDArray[np.int64]:
+        indices = np.asarray(numbers, dtype=np.int64).reshape(-1)
         if indices.size and (indices.min() < -len(self) or indices.max() >= len(self)):
             wrong = indices[(indices < -len(self)) | (indices >= len(self))][0]
             raise IndexError(f"no window {wrong}: there are {len(self)}")
         rows: NDArray[np.int64] = self._rows[indices]
         return rows
 
-    def _read_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _scaling(self) -> tuple[bool, float | None, tuple[WindowTransformer, ...]]:
+        """Return whether cached percentiles scale, a percentile that the gather can compute, and the steps after the cache."""
         cached = bool(self._steps) and _uses_cache(self._steps[0])
-        steps = list(zip(self._steps, self._infos, strict=False))[cached:]
+        steps = self._steps[cached:]
+        exact = len(steps) == 1 and not cached and type(steps[0]) is PercentileScaler
+        return cached, steps[0].q if exact else None, steps  # type: ignore[attr-defined]
+
+    def _read_rows(self, rows: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        cached, q, steps = self._scaling()
+        if out is None:
+            out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
         if not steps:
-            return self._source.read(rows, cached)
-        out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
+            return self._source.read(rows, cached, out)
+        if q is not None:
+            located = self._source.locate(rows, False, q)
+            if located.packed == np.int16 and located.read(out) is not None:
+                return out
         # Neighbours in a file come together, so that a block touches few recordings.
         order = np.argsort(rows, kind="stable")
         scratch = np.empty((min(BLOCK, len(rows)), self._source.info.n_chans, self._source.info.n_times), np.float32)
-        for places in _blocks(order):
+        for first, stop in blocks(0, len(rows)):
+            places = order[first:stop]
             chosen = rows[places]
             x = self._source.read(chosen, cached, scratch[: len(chosen)])
             present = self._source.present(chosen)
-            for step, info in steps:
+            for step, info in zip(steps, self._infos[cached:], strict=False):
                 x, present = step.apply(x, present, info)
             out[places] = x
         return out
@@ -417,8 +497,3 @@ def _described(steps: Sequence[WindowTransformer]) -> list[str]:
         + repr(sorted((key, repr(value)) for key, value in step.get_params().items()))
         for step in steps
     ]
-
-
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for i in range(0, len(rows), BLOCK):
-        yield rows[i : i + BLOCK]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from biot_bd.signals import MontageMapper, PercentileScaler, Resampler, SignalInfo, resample_fft_window
+from biot_bd.signals.scaler import integer_percentiles
 from biot_bd.testing import check_transformer
 
 
@@ -47,6 +48,18 @@ def test_percentiles_are_numpys(x, q):
     # numpy interpolates in the dtype of the data, so neighbours of very different size round differently there.
     largest = np.abs(x).max(axis=-1, initial=0.0)
     assert (np.abs(made - expected) <= 1e-6 * np.maximum(expected, 0.1 * largest)).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    x=hnp.arrays(np.int16, st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 300))),
+    q=st.one_of(st.just(95), st.floats(0.01, 100)),
+)
+def test_percentiles_of_stored_values_are_numpys(x, q):
+    before = x.copy()
+    expected = np.quantile(np.abs(x.astype(np.float64)), q / 100, axis=-1, method="linear")
+    np.testing.assert_allclose(integer_percentiles(x, q), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(x, before)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

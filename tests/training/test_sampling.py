@@ -21,11 +21,12 @@ from training_data import PERSONS, make_data, small
 
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BackgroundSubsample, ClassBalanced, PersonBalanced, load_pipeline, save_pipeline
-from biot_bd.training.sampling import SAMPLERS, class_counts, make_epochs, resolve_sampler
+from biot_bd.training.sampling import PAGE_SHUFFLE, SAMPLERS, class_counts, make_epochs, resolve_sampler
 from biot_bd.windows import prepare
 from biot_bd.windows.labels import Overlap
 
-NAMES = list(SAMPLERS)
+# Shuffling by pages is for Windows alone: see test_reading_paths.py.
+NAMES = [name for name in SAMPLERS if name != PAGE_SHUFFLE]
 
 
 @st.composite
