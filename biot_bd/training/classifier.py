@@ -26,6 +26,7 @@ from biot_bd.training.checks import (
     resolve_optimizer,
 )
 from biot_bd.training.drawing import Drawn, training_targets
+from biot_bd.training.feeding import Fed
 from biot_bd.training.inputs import SignalData, encode_labels
 from biot_bd.training.loop import TrainingLoop
 from biot_bd.training.plans import check_compute
@@ -35,14 +36,13 @@ from biot_bd.training.sampling import class_counts
 from biot_bd.training.scores import probabilities
 from biot_bd.training.splits import PersonValidSplit, check_persons_apart
 from biot_bd.training.tuning import Tuned
-from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset, collate_windows
 
 __all__ = ["BIOTClassifier"]
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
 
-class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
+class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
@@ -288,42 +288,6 @@ class BIOTClassifier(Drawn, Tuned, Building, TrainingLoop):
         self._unchecked = hasattr(self, "plans_")  # perhaps on another machine
 
     # --- data ---------------------------------------------------------------------------------------------
-
-    def get_dataset(self, X: Any, y: ArrayLike | None = None) -> Any:
-        """Return a torch data set that reads batches of ``X``; a data set passes through.
-
-        Raises
-        ------
-        TypeError, ValueError
-            See :class:`biot_bd.training.inputs.SignalData`; also data unlike those of ``fit``.
-        """
-        if isinstance(X, (WindowsDataset, Subset)):
-            return X
-        data = X if isinstance(X, SignalData) else SignalData(X)
-        if hasattr(self, "input_info_"):
-            self.input_info_.check_same(data.info)
-        if not data.present.all():
-            module = getattr(self, "module_", None) or self._module_class()
-            if not getattr(module, "accepts_absent_channels", False):
-                data.refuse_absent(module.__name__ if isinstance(module, type) else type(module).__name__)
-        targets = None if y is None else encode_labels(y, self.classes_)
-        return data.dataset(targets, packed=self._unpacks())
-
-    def get_params_for(self, prefix: str) -> dict[str, Any]:
-        """Return the parameters with a prefix; iterators read whole batches unless they are told otherwise."""
-        params = super().get_params_for(prefix)
-        if not prefix.startswith("iterator_"):
-            return params
-        return {"collate_fn": collate_windows, "pin_memory": self._unpacks(), **params}
-
-    def _unpacks(self) -> bool:
-        """Return whether windows travel as they are stored and are scaled on the device: on a GPU."""
-        return torch.device(self.device).type == "cuda"
-
-    def get_iterator(self, dataset: Any, training: bool = False, **kwargs: Any) -> Any:
-        """Return batches of a data set, on a GPU where the model is there."""
-        loader = super().get_iterator(dataset, training=training, **kwargs)
-        return OnDevice(loader, self.device) if self._unpacks() else loader
 
     def _labels(self, X: Any, y: ArrayLike | None, n: int, fresh: bool) -> NDArray[np.int64]:
         found = getattr(X, "y", None) if y is None else y

@@ -21,7 +21,7 @@ from biot_bd.training.micro_batches import why_whole
 from biot_bd.training.plans import TOLERANCE, Plans, precision, training_plan
 from biot_bd.training.restart import random_states, set_random_states
 from biot_bd.training.scores import probabilities
-from biot_bd.windows.torch_dataset import collate_windows
+from biot_bd.windows.torch_dataset import PackedWindows, collate_windows
 
 __all__ = ["Computed"]
 
@@ -114,6 +114,8 @@ class Computed(EEGClassifier):
     def _some_windows(self, dataset: Any) -> Tensor:
         rows = np.unique(np.linspace(0, len(dataset) - 1, min(CHECKED_WINDOWS, len(dataset))).astype(int))
         x, _ = unpack_data(collate_windows(dataset.__getitems__(rows.tolist())))
+        if isinstance(x, PackedWindows):
+            return x.to(self.device).unpack()
         return to_tensor(x, device=self.device)
 
     def _plans(self) -> Plans:
