@@ -26,6 +26,7 @@ __all__ = [
     "aggregate_events",
     "detector_parameters",
     "event_facts",
+    "event_lines",
     "event_notes",
     "fit_detectors",
     "operating_point",
@@ -239,6 +240,29 @@ def _summed_curve(curves: Sequence[Sequence[Mapping[str, Any]]], hours: float) -
         shown = ("tp", "fp", "n_reference", "sensitivity", "precision", "f1", "fa_per_24h")
         out.append({"threshold": points[0]["threshold"], **{name: scores[name] for name in shown}})
     return out
+
+
+def event_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the event scores in lines of text, with the scorer and the two baselines beside them."""
+    events = metrics.get("events")
+    if events is None:
+        return []
+    used, rows = events["scorer"], {"events": events["macro"]}
+    rows |= {f"  {name}": one["macro"] for name, one in events["baselines"].items()}
+    lines = []
+    for name, macro in rows.items():
+        cells = []
+        for score, label in (("sensitivity", "sensitivity"), ("f1", "F1"), ("fa_per_24h", "false alarms per 24 h")):
+            one = macro["events"][score]
+            value = f"– ({one['reason']})" if one["value"] is None else f"{one['value']:.3g}"
+            cells.append(f"{label} {value} ({one['n_persons']} persons)")
+        lines.append(f"{name}: {', '.join(cells)}")
+    latency = events["pooled"]["events"]["median_latency_s"]
+    found = events["pooled"]["events"]
+    lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
+    lines[0] += "" if latency is None else f", median latency {latency:.3g} s"
+    lines.append(f"  macro over persons, by {used['name']} {used['version']}, merged and split as SzCORE prescribes")
+    return lines
 
 
 def event_notes(metrics: Mapping[str, Any]) -> list[str]:

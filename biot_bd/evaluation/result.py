@@ -17,7 +17,7 @@ from rich.text import Text
 
 from biot_bd.evaluation.contamination import contamination_notes
 from biot_bd.evaluation.fold import FoldOutcome, score
-from biot_bd.evaluation.fold_events import aggregate_events, event_notes
+from biot_bd.evaluation.fold_events import aggregate_events, event_lines, event_notes
 from biot_bd.evaluation.metrics import Metric
 from biot_bd.evaluation.predictions import read_parquet
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
@@ -219,7 +219,7 @@ class Result:
             table.add_row(f"{person}{seen}", *counts, *(_number(scores[name]["value"]) for name in self.scoring))
         table.add_section()
         self._add_averages(table)
-        lines = [f"- {note}" for note in self.notes]
+        lines = [*event_lines(self.metrics), *(f"- {note}" for note in self.notes)]
         lines.append("- macro: mean of the persons for whom the metric is defined (their number below it)")
         lines.append("- pooled: all test windows at once, each at its own fold's threshold")
         undefined = self.table["undefined"]

@@ -136,6 +136,9 @@ def test_scores_files_and_predictions_say_the_same(finished):
         json.loads((finished.folder / "metrics.json").read_text())["events"]
         == Result.open(finished.folder).metrics["events"]
     )
+    shown = " ".join(str(finished).split())
+    assert "always-off: sensitivity 0 (5 persons)" in shown
+    assert "by timescoring 0.0.7" in shown
     curve = events["curve"]
     assert all(point["n_reference"] == 5 for point in curve)
     assert curve[-1]["threshold"] > 0.99 > 0.01 > curve[0]["threshold"]
@@ -170,8 +173,7 @@ def test_no_validation_persons_keep_the_parameters_and_say_so(windows):
 def test_repeated_folds_have_folders_of_their_own(windows, tmp_path):
     class Twice:
         def split(self, X, y=None, groups=None):
-            for train, test in list(GroupKFold(2).split(X, y, groups)) * 2:
-                yield train, test
+            yield from list(GroupKFold(2).split(X, y, groups)) * 2
 
         def get_n_splits(self, X=None, y=None, groups=None):
             return 4
