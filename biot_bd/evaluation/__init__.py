@@ -2,6 +2,18 @@
 
 from biot_bd.evaluation.baselines import BASELINES, baseline
 from biot_bd.evaluation.crossval import RunFolderError, cross_validate
+from biot_bd.evaluation.event_files import EventFile, read_event_file, write_event_file
+from biot_bd.evaluation.event_folders import MissingPredictionError, score_folders
+from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
+from biot_bd.evaluation.event_scoring import ScoringParameters, score_events, score_samples
+from biot_bd.evaluation.event_stream import Alarm, EventStream
+from biot_bd.evaluation.events import (
+    Event,
+    EventDetector,
+    RecordingScores,
+    load_event_detector,
+    save_event_detector,
+)
 from biot_bd.evaluation.metrics import Metric, Score
 from biot_bd.evaluation.person_split import PersonSplit
 from biot_bd.evaluation.protocols import PROTOCOLS, Protocol, ProtocolError
@@ -17,15 +29,24 @@ __all__ = [
     "PROTOCOLS",
     "SPLITS",
     "THRESHOLD_RULES",
+    "Alarm",
+    "Event",
+    "EventDetector",
+    "EventFile",
+    "EventStream",
     "Fold",
     "Metric",
+    "MissingPredictionError",
     "MixedTableError",
     "PersonSplit",
     "Protocol",
     "ProtocolError",
+    "RecordingScores",
     "Result",
     "RunFolderError",
     "Score",
+    "ScoredRecording",
+    "ScoringParameters",
     "SplitError",
     "StudyResult",
     "Threshold",
@@ -34,6 +55,14 @@ __all__ = [
     "compare_regimes",
     "compare_table",
     "cross_validate",
+    "load_event_detector",
     "make_folds",
+    "read_event_file",
     "run_protocol",
+    "save_event_detector",
+    "score_events",
+    "score_folders",
+    "score_persons",
+    "score_samples",
+    "write_event_file",
 ]
