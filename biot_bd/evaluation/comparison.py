@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from biot_bd.evaluation.paired import holm, paired_test
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.statistics import holm, macro_interval, paired_test, pooled_interval
+from biot_bd.evaluation.statistics import macro_interval, pooled_interval
 
 __all__ = ["POOLED_RESAMPLES", "compare_runs", "person_scores"]
 

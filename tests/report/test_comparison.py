@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from biot_bd.evaluation.statistics import holm, macro_interval, paired_test
+from biot_bd.evaluation.paired import holm, paired_test
+from biot_bd.evaluation.statistics import macro_interval
 from biot_bd.report.comparison import comparison_picture, write_comparison
 
 HOSTILE = "<script>alert('x')</script>"
