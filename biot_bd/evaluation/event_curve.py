@@ -110,7 +110,8 @@ def causal_seconds(start_s: Floats, window_s: float) -> NDArray[np.int64]:
 
 def mean_by_second(values: Floats, second: NDArray[np.int64], n: int) -> Floats:
     """Return the mean of the values that belong to each of ``n`` seconds, NaN where none does."""
-    return _divide(np.bincount(second, weights=values, minlength=n), np.bincount(second, minlength=n))
+    total = np.bincount(second, weights=values, minlength=n).astype(np.float64)
+    return _divide(total, np.bincount(second, minlength=n))
 
 
 def hold_seconds(known: Floats, window_s: float, last: tuple[float, int] | None = None) -> Floats:

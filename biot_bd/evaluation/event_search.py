@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 from biot_bd.evaluation.event_curve import Floats, find_runs, merge_runs, n_seconds
 from biot_bd.evaluation.event_scoring import RATE_HZ, ScoringParameters, as_intervals, event_counts, scores_of
 
-__all__ = ["CURVE_COLUMNS", "DEFAULT_GRID", "TARGETS", "Choice", "TimeLine", "candidates", "choose", "search"]
+__all__ = [
+    "CURVE_COLUMNS",
+    "DEFAULT_GRID",
+    "TARGETS",
+    "Choice",
+    "TimeLine",
+    "candidates",
+    "choose",
+    "curve_table",
+    "search",
+    "settings_of",
+]
 
 TARGETS = ("f1", "fa_per_24h", "sensitivity")
 DEFAULT_GRID: dict[str, tuple[float, ...]] = {
@@ -177,18 +188,19 @@ def choose(
 
     The best point by the target is taken; among equals the earliest setting, and of its thresholds the middle of those
     that do equally well.  ``"fa_per_24h"`` takes the highest sensitivity at no more than the wanted rate (without
-    seizures the lowest threshold that keeps the rate), ``"sensitivity"`` the lowest rate at no less than the wanted
+    seizures the lowest threshold from which on all keep the rate), ``"sensitivity"`` the lowest rate at no less than the wanted
     sensitivity.
     """
     no_seizure = found[0][0]["n_reference"] == 0
     reason = None
     if no_seizure and target != "fa_per_24h":
         return Choice(dict(settings[0]), math.nan, None, "no seizure in the validation recordings; parameters kept")
+    wanted = 0.0 if wanted is None else wanted
     if no_seizure:
-        rows = [(i, point) for i, point in enumerate(found[0]) if point["fa_per_24h"] <= wanted]
-        return _chosen(
-            found, settings, 0, [rows[0][0]], "no seizure in the validation recordings: the rate alone chose"
+        kept = list(
+            itertools.takewhile(lambda i: found[0][i]["fa_per_24h"] <= wanted, range(len(found[0]) - 1, -1, -1))
         )
+        return _chosen(found, settings, 0, kept[-1:], "no seizure in the validation recordings: the rate alone chose")
 
     def key(point: dict[str, Any]) -> tuple[float, ...]:
         rate, sensitivity, f1 = point["fa_per_24h"], point["sensitivity"], point["f1"]

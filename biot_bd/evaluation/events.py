@@ -36,11 +36,14 @@ FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", 
 
 
 class Event(NamedTuple):
-    """A detected event: seconds from the recording's start, and the highest value of the smoothed curve in it."""
+    """An event: seconds from the recording's start, and how sure.
+
+    Of a detected event the confidence is the highest value of the smoothed curve in it; None where a file says nothing.
+    """
 
     onset_s: float
     offset_s: float
-    confidence: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,8 @@ class EventDetector(BaseEstimator):
         """
         self._check()
         for name in FITTED:
-            vars(self).pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
         own = self.setting()
         settings = list(grid_search.settings_of(own, self.grid if self.target is not None else {}))
         self.validation_: dict[str, Any] = {
@@ -303,6 +307,8 @@ class EventDetector(BaseEstimator):
             raise ValueError(
                 f"{where}: version {data.get('version')!r}; this biot_bd reads version {VERSION}: update it"
             )
+        if not isinstance(data.get("parameters"), Mapping):
+            raise ValueError(f"{where}: has no parameters")
         unknown = sorted(set(data["parameters"]) - set(cls().get_params()))
         if unknown:
             raise ValueError(f"{where}: unknown parameter {unknown[0]!r}")
