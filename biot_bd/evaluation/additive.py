@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["EVENT_SCORES", "MOST_VALUES", "EventParts", "WindowParts", "event_scores"]
+__all__ = ["COUNTS", "EVENT_SCORES", "MOST_VALUES", "WINDOW_SCORES", "EventParts", "WindowParts", "event_scores"]
 
 MOST_VALUES = 1000
 """So many probabilities of seizure windows are told apart in resamples: curves are exact up to there, and beyond within 0.002."""
@@ -121,7 +121,7 @@ WINDOW_SCORES: Mapping[str, tuple[str, Callable[[Array], Array]]] = {
 
 # --- events -----------------------------------------------------------------------------------------------
 
-_COUNTS = ("tp", "fp", "n_reference", "duration_s")
+COUNTS = ("tp", "fp", "n_reference", "duration_s")
 
 EVENT_SCORES: Mapping[str, Callable[[Array], Array]] = {
     "sensitivity": lambda c: _ratio(c[:, 0], c[:, 2]),
@@ -147,12 +147,12 @@ class EventParts:
     """
 
     def __init__(self, counts: pd.DataFrame) -> None:
-        missing = [name for name in _COUNTS if name not in counts]
+        missing = [name for name in COUNTS if name not in counts]
         if missing:
             raise ValueError(
                 f"counts of events lack the column(s) {', '.join(missing)}; found {', '.join(map(str, counts))}"
             )
-        self.counts = counts[list(_COUNTS)].to_numpy(dtype=np.float64)
+        self.counts = counts[list(COUNTS)].to_numpy(dtype=np.float64)
         if not (np.isfinite(self.counts) & (self.counts >= 0)).all():
             raise ValueError("counts of events must be finite and not negative")
 
@@ -163,6 +163,6 @@ class EventParts:
 
 def event_scores(counts: Mapping[Any, Any]) -> dict[str, float | None]:
     """Return the event scores of summed counts (``tp``, ``fp``, ``n_reference``, ``duration_s``); None where undefined."""
-    sums = np.array([[float(counts[name]) for name in _COUNTS]])
+    sums = np.array([[float(counts[name]) for name in COUNTS]])
     found = {name: float(formula(sums)[0]) for name, formula in EVENT_SCORES.items()}
     return {name: value if np.isfinite(value) else None for name, value in found.items()}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from biot_bd.evaluation.additive import EVENT_SCORES, WINDOW_SCORES, EventParts, WindowParts, event_scores
+from biot_bd.evaluation.additive import COUNTS, EVENT_SCORES, WINDOW_SCORES, EventParts, WindowParts, event_scores
 from biot_bd.evaluation.calibration import BINS, bin_edges, bin_of, calibration
 from biot_bd.evaluation.nested import RESAMPLED, Draws, Scores
 from biot_bd.evaluation.paired import PairedTest, paired_test
@@ -162,12 +162,8 @@ def event_counts_of(metrics: Mapping[str, Any]) -> pd.DataFrame | None:
     DataFrame or None
         ``person``, ``recording``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.
     """
-    rows = [
-        {"person": person, **{key: row[key] for key in ("recording", "tp", "fp", "n_reference", "duration_s")}}
-        for person, entry in ((metrics.get("events") or {}).get("persons") or {}).items()
-        for row in entry.get("recordings") or ()
-    ]
-    return pd.DataFrame(rows) if rows else None
+    rows = (metrics.get("events") or {}).get("recordings")
+    return pd.DataFrame(rows)[["person", "recording", *COUNTS]] if rows else None
 
 
 def event_intervals(
@@ -196,7 +192,7 @@ def event_intervals(
     parts = EventParts(counts)
     draws = Draws(counts["person"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
     exact = _by_person(counts)
-    together = event_scores(counts[["tp", "fp", "n_reference", "duration_s"]].sum().to_dict())
+    together = event_scores(counts[list(COUNTS)].sum().to_dict())
     out: dict[str, Any] = {"macro": {}, "pooled": {}, "persons": {person: {} for person in draws.rows}}
     for name in EVENT_SCORES:
         scores = draws.by_person(partial(parts.score, name))
@@ -265,7 +261,7 @@ def compare_events(first: Result, second: Result, **options: Any) -> dict[str, P
 
 
 def _by_person(counts: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    sums = counts.groupby(counts["person"].astype(str))[["tp", "fp", "n_reference", "duration_s"]].sum()
+    sums = counts.groupby(counts["person"].astype(str))[list(COUNTS)].sum()
     return {str(person): event_scores(row) for person, row in sums.to_dict("index").items()}
 
 

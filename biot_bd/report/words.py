@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from typing import Any
 
@@ -19,11 +20,13 @@ __all__ = [
     "data_name",
     "files",
     "methods",
+    "number",
     "parameters_text",
     "pipeline_text",
     "run_facts",
     "software",
     "threshold_of",
+    "window_and_stride",
 ]
 
 LABELS = {
@@ -42,6 +45,11 @@ THRESHOLD_RULES = {
 NO_NUMBER = "–"
 
 
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number in words, a dash where there is none."""
+    return NO_NUMBER if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
 def threshold_of(fold: Fold) -> tuple[float | None, str]:
     """Return a fold's threshold and where it comes from."""
     stored = fold.facts.get("threshold")
@@ -54,7 +62,7 @@ def threshold_of(fold: Fold) -> tuple[float | None, str]:
 def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
     """Return what was run as pairs of a term and a value; ``model`` is its name and size."""
     data, parameters = run.data, run.run.get("parameters") or {}
-    length, stride = _window_and_stride(run.predictions)
+    length, stride = window_and_stride(run.predictions)
     channels = data.get("ch_names")
     hours = data.get("hours")
     rows: list[tuple[str, Any]] = [
@@ -102,7 +110,7 @@ def data_name(run: Run) -> str:
     return ", ".join(spaces) or "data without a name"
 
 
-def _window_and_stride(table: pd.DataFrame) -> tuple[str, str]:
+def window_and_stride(table: pd.DataFrame) -> tuple[str, str]:
     """Return the usual length of a window and the usual distance of two, in words."""
     lengths = (table["stop_s"] - table["start_s"]).dropna()
     order = table.sort_values(["fold", "part", "recording", "start_s"])
