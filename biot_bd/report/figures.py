@@ -208,7 +208,7 @@ def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_C
     n_chans = len(excerpt.ch_names)
     spacing = 25.0
     xlim = (excerpt.start_s, excerpt.stop_s)
-    eeg = Panel(72, 24, 960, spacing * (n_chans + 1), xlim, (0, 1))
+    eeg = Panel(72, 28, 960, spacing * (n_chans + 1), xlim, (0, 1))
     below = Panel(72, eeg.bottom + 26, 960, 110, xlim, (0, 1))
     scale = _scale_uv(excerpt.signal_uv)
     window = f" the window from {excerpt.window[0]:g} to {excerpt.window[1]:g} s is outlined;" if excerpt.window else ""
@@ -248,8 +248,8 @@ def _spans(events: Sequence[tuple[float, float]]) -> str:
 def _bars(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
     """Draw annotated seizures and alarms as named bars above the EEG, told apart by place and by name, not by colour alone."""
     for events, top, css, name in (
-        (excerpt.seizures, 1, "seizure-bar", "seizure"),
-        (excerpt.alarms, 12, "alarm-bar", "alarm"),
+        (excerpt.seizures, 2, "seizure-bar", "seizure"),
+        (excerpt.alarms, 15, "alarm-bar", "alarm"),
     ):
         if not excerpt.alarms and name == "alarm":
             continue

@@ -55,6 +55,13 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     ]
     if without:
         notes.append(f"With one recording only there is no interval of a person's own: {', '.join(without)}.")
+    few = [
+        person
+        for person, scores in windows["persons"].items()
+        if any("too narrow" in note for cell in scores.values() for note in cell["notes"])
+    ]
+    if few:
+        notes.append(f"Fewer than five recordings, so that the person's own interval is too narrow: {', '.join(few)}.")
     dropped = max((cell["n_undefined"] for cell in cells if cell["value"] is not None), default=0)
     if dropped:
         notes.append(
@@ -183,7 +190,7 @@ def calibration_page(sure: Mapping[str, Any] | None) -> dict[str, Any]:
             }
             for entry in found["bins"]
         ],
-        "text": f"A calibrated model is right in 30 of 100 windows that it gives 0.3. Brier score: mean squared error of the probabilities; giving "
+        "text": f"Of the windows to which a calibrated model gives 0.3, 30 in 100 are seizure windows. Brier score: mean squared error of the probabilities; giving "
         f"every window the prevalence would score {found['brier_reference']:.4f}, and the skill is the share of that error which the model "
         f"removes (negative: worse than the prevalence). ECE, the expected calibration error, depends on its binning: {found['binning']}.",
         "recalibrated": len(rows) > 1,
