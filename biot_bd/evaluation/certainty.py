@@ -1,7 +1,7 @@
 """How sure the numbers of a run are: intervals of all its scores, calibration, recalibration; paired tests of two runs.
 
 All of it follows from what a run stores (``predictions.parquet``, ``metrics.json``), so a finished run can be assessed again
-with other seeds and levels without computing it anew.  :func:`certainty` returns plain values, the content of
+with other seeds and levels without computing it anew.  :func:`assess` returns plain values, the content of
 ``certainty.json``.
 """
 
@@ -22,13 +22,13 @@ from biot_bd.evaluation.paired import PairedTest, paired_test
 from biot_bd.evaluation.recalibration import FEW_ISOTONIC, METHODS, recalibrate_predictions
 from biot_bd.evaluation.result import Result
 
-__all__ = ["certainty", "compare_events", "event_counts_of", "event_intervals", "window_intervals"]
+__all__ = ["assess", "compare_events", "event_counts_of", "event_intervals", "window_intervals"]
 
 N_RESAMPLES = 999
 Intervals = dict[str, dict[str, Any]]
 
 
-def certainty(
+def assess(
     result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLES, random_state: int = 0
 ) -> dict[str, Any]:
     """Assess a finished run.
@@ -83,7 +83,7 @@ def window_intervals(
     metrics : mapping
         Content of ``metrics.json``: the scores that the intervals belong to.
     level, n_resamples, random_state
-        As in :func:`certainty`.
+        As in :func:`assess`.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def event_intervals(
     counts : DataFrame
         One row a recording: ``person``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.
     level, n_resamples, random_state
-        As in :func:`certainty`.
+        As in :func:`assess`.
 
     Returns
     -------

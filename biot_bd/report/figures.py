@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
 
+from biot_bd.plots import pr_points, roc_points
 from biot_bd.report.svg import Panel, Picture, envelope, line_style, nice_ticks
 
 __all__ = ["EegExcerpt", "eeg_picture", "pr_picture", "roc_picture", "training_picture"]
@@ -30,14 +30,12 @@ def _thin(x: NDArray, y: NDArray) -> Scored:
 
 def _pr_curve(y_true: NDArray, proba: NDArray) -> Scored:
     """Return the staircase of precision over recall whose area is the average precision."""
-    precision, recall, _ = precision_recall_curve(y_true, proba)
-    x, y = _thin(recall[::-1], precision[::-1])
+    x, y = _thin(*pr_points(y_true, proba))
     return np.repeat(x, 2)[:-1], np.repeat(y, 2)[1:]
 
 
 def _roc_curve(y_true: NDArray, proba: NDArray) -> Scored:
-    false_rate, true_rate, _ = roc_curve(y_true, proba)
-    return _thin(false_rate, true_rate)
+    return _thin(*roc_points(y_true, proba))
 
 
 def _curves_picture(

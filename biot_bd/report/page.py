@@ -144,6 +144,16 @@ def _cards(run: Run) -> list[dict[str, str]]:
         if cell is not None:
             note = chance if _value(cell) is not None else cell.get("reason") or "undefined"
             cards.append({"label": f"{LABELS[name]}, pooled", "value": number(_value(cell)), "note": note})
+    return cards + _event_cards(run)
+
+
+def _event_cards(run: Run) -> list[dict[str, str]]:
+    macro = ((run.metrics.get("events") or {}).get("macro") or {}).get("events") or {}
+    cards = []
+    for name, label, digits in (("sensitivity", "Seizures found", 3), ("fa_per_24h", "False alarms per 24 h", 1)):
+        if (cell := macro.get(name)) is not None:
+            note = cell["reason"] or f"events, by timescoring; mean of {cell['n_persons']} persons"
+            cards.append({"label": label, "value": number(cell["value"], digits), "note": note})
     return cards
 
 

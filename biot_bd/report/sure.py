@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from biot_bd.evaluation.certainty import certainty
+from biot_bd.evaluation.certainty import assess
 from biot_bd.evaluation.result import Result
 from biot_bd.report.folder import Run
 from biot_bd.report.svg import Panel, Picture, line_style
@@ -20,10 +20,10 @@ METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
 
 
 def sure_of(run: Run) -> dict[str, Any] | None:
-    """Return :func:`~biot_bd.evaluation.certainty.certainty` of a run; None where it has no test windows."""
+    """Return :func:`~biot_bd.evaluation.certainty.assess` of a run; None where it has no test windows."""
     if len(run.test) == 0:
         return None
-    return certainty(Result(run.metrics, run.predictions, run.run, run.folder))
+    return assess(Result(run.metrics, run.predictions, run.run, run.folder))
 
 
 def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:

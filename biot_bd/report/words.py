@@ -156,8 +156,8 @@ def methods(run: Run, names: list[str]) -> list[str]:
         "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
         "Pooled scores mix persons whose probabilities need not be calibrated alike; macro scores give each person the same weight "
         "and leave out persons for whom the metric is undefined (the table gives the reason).",
-        "These are scores by window, not by seizure event: neighbouring windows overlap, so they are not independent, and no "
-        "false-alarm rate per day follows from them.",
+        "Scores by window are not scores by seizure event: neighbouring windows overlap, so they are not independent, and no "
+        "false-alarm rate per day follows from them. Events are scored apart, where the run has recordings.",
     ]
     others = [name for name in names if name not in LABELS]
     if others:
@@ -182,6 +182,8 @@ def _rule_note(rule: str | None) -> str:
 FILES = {
     "run.json": "parameters, seed, software, data and splits",
     "metrics.json": "all scores, undefined ones as null with the reason",
+    "certainty.json": "intervals of all scores, calibration, and curves of recalibration by fold",
+    "events": "the detected events of each test recording as TSV (SzCORE)",
     "predictions.parquet": "every validation and test window with label, probability and threshold",
     "folds": "one folder a fold: its facts, predictions, history of training, and model/ (load it with biot_bd.load_pipeline)",
     "tensorboard": "curves, PR curves, confusion matrices and attention maps; one folder a fold",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from handmade_run import add_events, write_run
 
-from biot_bd.evaluation.certainty import certainty, compare_events, event_intervals, window_intervals
+from biot_bd.evaluation.certainty import assess, compare_events, event_intervals, window_intervals
 from biot_bd.evaluation.result import Result
 
 PERSONS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
@@ -20,7 +20,7 @@ def run(tmp_path):
 
 
 def test_values_are_the_runs_own_and_nothing_is_nan(run):
-    found = certainty(run, n_resamples=199, random_state=3)
+    found = assess(run, n_resamples=199, random_state=3)
     json.dumps(found, allow_nan=False)
     for average in ("macro", "pooled"):
         for name in run.scoring:
@@ -37,12 +37,12 @@ def test_values_are_the_runs_own_and_nothing_is_nan(run):
             assert found["events"]["persons"][person][name]["value"] == pytest.approx(entry["events"][name])
     nobody = found["windows"]["persons"]["site/03"]["roc_auc"]
     assert (nobody["value"], nobody["low"]) == (None, None)
-    assert certainty(run, n_resamples=199, random_state=3) == found
+    assert assess(run, n_resamples=199, random_state=3) == found
 
 
 def test_a_run_without_events_or_recordings_has_intervals_over_persons(run):
     alone = replace(run, metrics={**run.metrics, "events": None}, predictions=run.predictions.assign(recording=pd.NA))
-    found = certainty(alone, n_resamples=99)
+    found = assess(alone, n_resamples=99)
     assert found["events"] is None
     cell = found["windows"]["macro"]["roc_auc"]
     assert (cell["n_persons"], cell["n_recordings"]) == (3, 3)
