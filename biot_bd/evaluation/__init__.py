@@ -1,8 +1,9 @@
 """Evaluation: cross-validation by person, metrics that say when they are undefined, thresholds, run folders."""
 
 from biot_bd.evaluation.baselines import BASELINES, baseline
-from biot_bd.evaluation.certainty import assess, compare_events
+from biot_bd.evaluation.certainty import assess
 from biot_bd.evaluation.crossval import RunFolderError, cross_validate
+from biot_bd.evaluation.event_comparison import compare_events
 from biot_bd.evaluation.event_files import EventFile, read_event_file, write_event_file
 from biot_bd.evaluation.event_folders import MissingPredictionError, score_folders
 from biot_bd.evaluation.event_persons import ScoredRecording, score_persons

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from biot_bd.evaluation.additive import COUNTS, EVENT_SCORES, WINDOW_SCORES, EventParts, WindowParts, event_scores
 from biot_bd.evaluation.calibration import BINS, bin_edges, bin_of, calibration
 from biot_bd.evaluation.nested import RESAMPLED, Draws, Scores
-from biot_bd.evaluation.paired import PairedTest, paired_test
 from biot_bd.evaluation.recalibration import FEW_ISOTONIC, METHODS, recalibrate_predictions
 from biot_bd.evaluation.result import Result
 
-__all__ = ["assess", "compare_events", "event_counts_of", "event_intervals", "window_intervals"]
+__all__ = ["assess", "event_counts_of", "event_intervals", "event_scores_by_person", "window_intervals"]
 
 N_RESAMPLES = 999
 Intervals = dict[str, dict[str, Any]]
@@ -191,7 +190,7 @@ def event_intervals(
     """
     parts = EventParts(counts)
     draws = Draws(counts["person"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
-    exact = _by_person(counts)
+    exact = event_scores_by_person(counts)
     together = event_scores(counts[list(COUNTS)].sum().to_dict())
     out: dict[str, Any] = {"macro": {}, "pooled": {}, "persons": {person: {} for person in draws.rows}}
     for name in EVENT_SCORES:
@@ -211,56 +210,8 @@ def event_intervals(
     return out
 
 
-def compare_events(first: Result, second: Result, **options: Any) -> dict[str, PairedTest]:
-    """Compare the event scores of two runs on the same persons.
-
-    Parameters
-    ----------
-    first, second : Result
-        Of runs with event scores.
-    **options
-        Of :func:`~biot_bd.evaluation.paired.paired_test`: ``level``, ``method``, ``n_resamples``, ``random_state``.
-
-    Returns
-    -------
-    dict
-        Score (``sensitivity``, ``precision``, ``f1``, ``fa_per_24h``) -> paired test by person; the difference is first minus
-        second, so for ``fa_per_24h`` a negative one speaks for the first.
-
-    Raises
-    ------
-    ValueError
-        A run has no event scores, they were scored with other parameters, or on other persons, recordings or seizures.
-    """
-    tables = []
-    for name, result in (("first", first), ("second", second)):
-        counts = event_counts_of(result.metrics)
-        if counts is None:
-            raise ValueError(f"the {name} run has no event scores ({result.folder or 'not stored'})")
-        tables.append(counts)
-    a, b = ((result.metrics["events"] or {}).get("scorer") for result in (first, second))
-    if a != b:
-        raise ValueError(f"the two runs were scored differently, so they cannot be compared: {a} and {b}")
-    facts = [
-        table.sort_values(["person", "recording"])[["person", "recording", "n_reference", "duration_s"]].to_numpy()
-        for table in tables
-    ]
-    if facts[0].shape != facts[1].shape or not (facts[0] == facts[1]).all():
-        raise ValueError(
-            "the two runs differ in their recordings, durations or annotated seizures; paired tests need the same"
-        )
-    scores = [_by_person(table) for table in tables]
-    return {
-        name: paired_test(
-            {person: found[name] for person, found in scores[0].items()},
-            {person: found[name] for person, found in scores[1].items()},
-            **options,
-        )
-        for name in EVENT_SCORES
-    }
-
-
-def _by_person(counts: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+def event_scores_by_person(counts: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Return each person's event scores from the sums of that person's counts."""
     sums = counts.groupby(counts["person"].astype(str))[list(COUNTS)].sum()
     return {str(person): event_scores(row) for person, row in sums.to_dict("index").items()}
 

@@ -12,7 +12,7 @@ from biot_bd.report.sure import ends
 from biot_bd.report.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.words import NO_NUMBER, number
 
-__all__ = ["events_page", "latency_picture", "operating_picture", "scorer_text"]
+__all__ = ["ROWS", "events_page", "latency_picture", "operating_picture", "scorer_text"]
 
 ROWS = (
     ("sensitivity", "Sensitivity", 3, "share of the reference events that an alarm overlaps"),

@@ -13,8 +13,9 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.model_selection import GroupKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from biot_bd import BIOTClassifier, PercentileScaler, PersonSplit, load_pipeline
+from biot_bd import BIOTClassifier, PercentileScaler, PersonSplit, cross_validate, load_pipeline
 from biot_bd.evaluation.calibration import calibration
 from biot_bd.evaluation.recalibration import (
     Recalibration,
@@ -228,3 +229,24 @@ def test_a_curve_is_plain_data():
     assert sigmoid([1.0])[0] == pytest.approx(1 / (1 + np.exp(-2)))
     with pytest.raises(ValueError, match="finite"):
         sigmoid([np.nan])
+
+
+def test_a_giveaway_planted_before_cross_validation_changes_no_curve_of_that_fold():
+    """The test person's signals give the labels away; the curve of the fold that tests this person stays the same."""
+    rng = np.random.default_rng(0)
+    persons = np.repeat(list("abcdef"), 60)
+    y = (rng.random(len(persons)) < 0.3).astype(int)
+    X = rng.normal(0, 1, (len(y), 2, 5)) + 0.4 * y[:, None, None]
+    planted = X.copy()
+    planted[persons == "d"] = 50.0 * (2 * y[persons == "d"] - 1)[:, None, None]
+    pipeline = make_pipeline(FunctionTransformer(lambda x: x.reshape(len(x), -1)), GaussianNB())
+    options = {"y": y, "groups": persons, "progress": False}
+    first, second = (cross_validate(pipeline, x, **options).predictions for x in (X, planted))
+    fold = int(first.loc[(first["part"] == "test") & (first["person"] == "d"), "fold"].iloc[0])
+    for method in ("sigmoid", "isotonic"):
+        before, after = (recalibrate_predictions(table, method)[1] for table in (first, second))
+        assert before[fold] == after[fold]
+        assert "d" not in after[fold].persons
+        assert before != after  # where d trains or validates, d matters
+    test = (first["part"] == "test") & (first["person"] == "d")
+    assert (first.loc[test, "proba"].to_numpy() != second.loc[test, "proba"].to_numpy()).any()

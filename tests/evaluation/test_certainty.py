@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from handmade_run import add_events, write_run
 
-from biot_bd.evaluation.certainty import assess, compare_events, event_intervals, window_intervals
+from biot_bd.evaluation.certainty import assess, event_intervals, window_intervals
+from biot_bd.evaluation.event_comparison import compare_event_runs, compare_events
 from biot_bd.evaluation.result import Result
 
 PERSONS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
@@ -115,11 +116,31 @@ def test_runs_that_cannot_be_compared():
     first = scored(counts([1, 1], [0, 0]))
     with pytest.raises(ValueError, match="the second run has no event scores"):
         compare_events(first, Result({"events": None}, pd.DataFrame(), {}))
-    with pytest.raises(ValueError, match="differ in their recordings, durations or annotated seizures"):
+    with pytest.raises(ValueError, match="differs in its recordings, durations or annotated seizures"):
         compare_events(first, scored(counts([1, 1], [0, 0], n_reference=3)))
-    with pytest.raises(ValueError, match="differ in their recordings"):
+    with pytest.raises(ValueError, match="differs in its recordings"):
         compare_events(first, scored(counts([1], [0])))
     other = scored(counts([1, 1], [0, 0]))
     other.metrics["events"]["scorer"] = {"name": "another"}
     with pytest.raises(ValueError, match="scored differently"):
         compare_events(first, other)
+
+
+def test_regimes_are_compared_with_their_seeds_averaged_and_holm():
+    runs = {
+        "a": [scored(counts([0, 1, 0], [0, 0, 0])), scored(counts([0, 1, 2], [0, 0, 0]))],
+        "b": [scored(counts([2, 2, 2], [0, 0, 0]))] * 2,
+        "c": [scored(counts([1, 1, 1], [0, 0, 0]))] * 2,
+    }
+    found = compare_event_runs(runs, None, {"n_resamples": 199})
+    json.dumps(found, allow_nan=False)
+    assert found["regimes"]["a"]["persons"]["sensitivity"] == {"p0": 0.0, "p1": 0.5, "p2": 0.5}
+    assert found["regimes"]["a"]["persons"]["precision"]["p0"] is None  # undefined in both seeds
+    assert found["regimes"]["b"]["macro"]["sensitivity"]["value"] == 1.0
+    tests = [test for test in found["tests"] if test["metric"] == "sensitivity"]
+    assert [(test["first"], test["second"]) for test in tests] == [("b", "a"), ("c", "a"), ("c", "b")]
+    assert tests[0]["p_permutation"] == pytest.approx(2 / 8)
+    assert tests[0]["p_holm"] == pytest.approx(3 * 2 / 8)
+    only = compare_event_runs(runs, "c", {"n_resamples": 199})
+    assert {(test["first"], test["second"]) for test in only["tests"]} == {("a", "c"), ("b", "c")}
+    assert compare_event_runs({"a": [Result({}, pd.DataFrame(), {})]}, None, {}) is None
