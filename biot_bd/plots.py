@@ -28,7 +28,9 @@ __all__ = [
     "eeg_figure",
     "history_figure",
     "pr_figure",
+    "pr_points",
     "roc_figure",
+    "roc_points",
 ]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -129,6 +131,18 @@ def _curve_data(name: str, pair: tuple[ArrayLike, ArrayLike]) -> tuple[NDArray, 
     return y, proba
 
 
+def pr_points(y_true: ArrayLike, proba: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Return recall and precision from the highest threshold down, whose steps enclose the average precision."""
+    precision, recall, _ = precision_recall_curve(y_true, proba)
+    return recall[::-1], precision[::-1]
+
+
+def roc_points(y_true: ArrayLike, proba: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Return 1 - specificity and sensitivity from the highest threshold down."""
+    false_rate, true_rate, _ = roc_curve(y_true, proba)
+    return false_rate, true_rate
+
+
 def _unit_square(axis: Axes, x: str, y: str) -> None:
     axis.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axis.grid(color="#E4E4E4", linewidth=0.6)
@@ -158,10 +172,10 @@ def pr_figure(curves: Curves, *, title: str | None = None) -> Figure:
     axis = figure.subplots()
     for number, (name, pair) in enumerate(curves.items()):
         y, proba = _curve_data(name, pair)
-        precision, recall, _ = precision_recall_curve(y, proba)
+        recall, precision = pr_points(y, proba)
         label = f"{name}: AUC-PR {average_precision_score(y, proba):.3f} (prevalence {y.mean():.3f})"
         # Average precision sums steps, so steps are drawn.
-        axis.step(recall, precision, where="post", label=label, **_style(number))
+        axis.step(recall, precision, where="pre", label=label, **_style(number))
         axis.axhline(y.mean(), color=_style(number)["color"], linestyle=":", linewidth=0.8)
     _unit_square(axis, "recall (sensitivity)", "precision")
     if curves:
@@ -176,7 +190,7 @@ def roc_figure(curves: Curves, *, title: str | None = None) -> Figure:
     axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=0.8)
     for number, (name, pair) in enumerate(curves.items()):
         y, proba = _curve_data(name, pair)
-        false_rate, true_rate, _ = roc_curve(y, proba)
+        false_rate, true_rate = roc_points(y, proba)
         axis.plot(false_rate, true_rate, label=f"{name}: AUROC {auc(false_rate, true_rate):.3f}", **_style(number))
     _unit_square(axis, "1 - specificity", "sensitivity")
     if curves:

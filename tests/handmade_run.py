@@ -168,6 +168,63 @@ def hand_made(tmp_path: Path) -> HandMade:
     return write_run(tmp_path / "run", PERSONS, without_seizures="site/03")
 
 
+EVENTS = {
+    "rec01": ("site/01", [(42.0, 70.0)], [(48.0, 75.0, 0.9)]),
+    "rec02": ("site/02", [(42.0, 70.0)], []),
+    "rec03": ("site/03", [], [(90.0, 104.0, 0.7)]),
+}
+"""Recording -> person, annotated seizures, detected events: a hit, a miss, a false alarm."""
+
+
+def add_events(run: HandMade) -> HandMade:
+    """Add what ``cross_validate`` stores about events: scores, detections, operating points and curves."""
+    from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
+    from biot_bd.evaluation.events import EventDetector, RecordingScores
+
+    scored = [ScoredRecording(name, person, truth, said, 125.0) for name, (person, truth, said) in EVENTS.items()]
+    recordings = [
+        RecordingScores(str(name), EVENTS[str(name)][0], part["proba"], part["start_s"], 125.0, EVENTS[str(name)][1])
+        for name, part in run.table.groupby("recording")
+    ]
+    points = []
+    for fold in range(3):
+        detector = EventDetector(smoothing_s=0.0, grid={}).fit(recordings[:2])
+        path = run.folder / "folds" / f"{fold:02d}" / "fold.json"
+        facts = json.loads(path.read_text())
+        facts["events"] = {"detector": detector.as_dict()}
+        path.write_text(json.dumps(facts))
+        chosen = ("threshold", "smoothing_s", "release_fraction", "min_duration_s", "merge_gap_s", "reason")
+        fitted = facts["events"]["detector"]["fitted"]
+        points.append(
+            {
+                "fold": fold,
+                "target": "f1",
+                "target_fa_per_24h": None,
+                "target_sensitivity": None,
+                **{name: fitted[f"{name}_"] for name in chosen},
+                "validation": fitted["validation_"],
+            }
+        )
+    run.metrics["events"] = {
+        **score_persons(scored),
+        "coverage": 1.0,
+        "detections": [
+            {"recording": name, "person": person, "onset_s": a, "offset_s": b, "confidence": c}
+            for name, (person, _, said) in EVENTS.items()
+            for a, b, c in said
+        ],
+        "operating_points": points,
+        "curve": fitted["operating_curve_"],
+    }
+    return run.rewrite()
+
+
+@pytest.fixture
+def with_events(hand_made: HandMade) -> HandMade:
+    """The hand-made run with event scores."""
+    return add_events(hand_made)
+
+
 def raw_of(person: str, seed: int, seizure: bool) -> mne.io.BaseRaw:
     """125 s of noise in CHB-MIT's bipolar channels, with a seizure from 42 to 70 s."""
     rng = np.random.default_rng(seed)

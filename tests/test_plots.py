@@ -47,8 +47,8 @@ def test_pr_curve_is_drawn_as_average_precision_sums_it():
     (axis,) = drawn(plots.pr_figure({"a": (Y, P)}))
     line = axis.lines[0]
     recall, precision = line.get_data()
-    assert line.get_drawstyle() == "steps-post"
-    area = -np.sum(np.diff(recall) * np.asarray(precision)[:-1])
+    assert line.get_drawstyle() == "steps-pre"
+    area = np.sum(np.diff(recall) * np.asarray(precision)[1:])
     assert area == pytest.approx(average_precision_score(Y, P))
     assert "prevalence 0.375" in axis.get_legend().get_texts()[0].get_text()
     with pytest.raises(ValueError, match="needs both classes"):

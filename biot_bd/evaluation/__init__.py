@@ -1,7 +1,9 @@
 """Evaluation: cross-validation by person, metrics that say when they are undefined, thresholds, run folders."""
 
 from biot_bd.evaluation.baselines import BASELINES, baseline
+from biot_bd.evaluation.certainty import assess
 from biot_bd.evaluation.crossval import RunFolderError, cross_validate
+from biot_bd.evaluation.event_comparison import compare_events
 from biot_bd.evaluation.event_files import EventFile, read_event_file, write_event_file
 from biot_bd.evaluation.event_folders import MissingPredictionError, score_folders
 from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
@@ -15,8 +17,16 @@ from biot_bd.evaluation.events import (
     save_event_detector,
 )
 from biot_bd.evaluation.metrics import Metric, Score
+from biot_bd.evaluation.paired import PairedTest, paired_test
 from biot_bd.evaluation.person_split import PersonSplit
 from biot_bd.evaluation.protocols import PROTOCOLS, Protocol, ProtocolError
+from biot_bd.evaluation.recalibration import (
+    RecalibratedClassifier,
+    Recalibration,
+    load_recalibration,
+    recalibrate,
+    save_recalibration,
+)
 from biot_bd.evaluation.regimes import StudyResult, compare_regimes
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.splits import FIXED_SPLITS, SPLITS, Fold, SplitError, make_folds
@@ -38,9 +48,12 @@ __all__ = [
     "Metric",
     "MissingPredictionError",
     "MixedTableError",
+    "PairedTest",
     "PersonSplit",
     "Protocol",
     "ProtocolError",
+    "RecalibratedClassifier",
+    "Recalibration",
     "RecordingScores",
     "Result",
     "RunFolderError",
@@ -50,16 +63,22 @@ __all__ = [
     "SplitError",
     "StudyResult",
     "Threshold",
+    "assess",
     "baseline",
     "choose_threshold",
+    "compare_events",
     "compare_regimes",
     "compare_table",
     "cross_validate",
     "load_event_detector",
+    "load_recalibration",
     "make_folds",
+    "paired_test",
     "read_event_file",
+    "recalibrate",
     "run_protocol",
     "save_event_detector",
+    "save_recalibration",
     "score_events",
     "score_folders",
     "score_persons",

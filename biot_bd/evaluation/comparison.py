@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from biot_bd.evaluation.event_comparison import compare_event_runs, pairs_of
+from biot_bd.evaluation.paired import holm, paired_test
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.statistics import holm, macro_interval, paired_test, pooled_interval
+from biot_bd.evaluation.statistics import macro_interval, pooled_interval
 
 __all__ = ["POOLED_RESAMPLES", "compare_runs", "person_scores"]
 
@@ -71,7 +72,8 @@ def compare_runs(
     -------
     dict
         The content of ``comparison.json``: ``scoring``, ``persons``, ``prevalence`` (by person), ``regimes`` (by name: ``persons``, ``macro``,
-        ``pooled``, ``seeds``), ``tests`` (one entry a pair and metric), ``caveats``.
+        ``pooled``, ``seeds``), ``tests`` (one entry a pair and metric), ``events`` (the same of event scores, see
+        :func:`~biot_bd.evaluation.event_comparison.compare_event_runs`), ``caveats``.
 
     Raises
     ------
@@ -104,6 +106,7 @@ def compare_runs(
         for name in runs
     }
     tests = _tests(scores, scoring, against, {**options, "n_resamples": n_resamples})
+    events = compare_event_runs(runs, against, {**options, "n_resamples": n_resamples})
     return {
         "scoring": scoring,
         "level": level,
@@ -115,6 +118,7 @@ def compare_runs(
         "prevalence": {person: entry["prevalence"] for person, entry in any_run.metrics["persons"].items()},
         "regimes": regimes,
         "tests": tests,
+        "events": events,
         "caveats": _caveats(regimes, tests, results),
     }
 
@@ -136,11 +140,7 @@ def _tests(
     options: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Test all pairs, or all against one; p-values of one metric are one family for Holm's procedure."""
-    names = list(scores)
-    # The later one of a pair comes first, so that with scratch listed first a gain over scratch is positive.
-    pairs = [(b, a) for a, b in combinations(names, 2)]
-    if against is not None:
-        pairs = [(name, against) for name in names if name != against]
+    pairs = pairs_of(scores, against)
     out = []
     for metric in scoring:
         found = [paired_test(scores[a][metric], scores[b][metric], **options) for a, b in pairs]

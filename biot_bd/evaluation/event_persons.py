@@ -72,7 +72,8 @@ def score_persons(
         ``false_alarm_h_per_24h`` (time in false alarm), ``latency_s``, ``median_latency_s``, ``onset_error_s``;
         ``samples`` in seconds.  ``macro``: ``{"events": {score: {"value", "n_persons", "reason"}}, "samples": ...}``.
         ``pooled``: all recordings as if of one person.  ``by_length``: annotated seizures by their length.
-        ``seizures``: a row an annotated seizure.  ``baselines``: ``{"always-on" | "always-off": {"macro", "pooled"}}``.
+        ``seizures``: a row an annotated seizure.  ``recordings``: the counts of each (``recording``, ``person``, ``tp``, ``fp``,
+        ``n_reference``, ``duration_s``), which intervals resample.  ``baselines``: ``{"always-on" | "always-off": {"macro", "pooled"}}``.
 
     Raises
     ------
@@ -90,6 +91,7 @@ def score_persons(
         **out,
         "by_length": _by_length(seizures),
         "seizures": seizures,
+        "recordings": [one.row for one in scored],
         "baselines": baseline_scores(recordings, parameters=parameters),
     }
 
@@ -130,6 +132,10 @@ class _Recording:
             raise ValueError(f"recording {source.recording}: {error}") from None
         self.person, self.hours = str(source.person), source.duration_s / 3600
         self.events = event_counts(ref, hyp, source.duration_s, parameters)
+        counts = {name: self.events[name] for name in ("tp", "fp", "n_reference")}
+        # The length that the scorer counted, so that sums of these rows give the same scores.
+        length_s = self.events["n_samples"] / RATE_HZ
+        self.row = {"recording": source.recording, "person": self.person, **counts, "duration_s": length_s}
         self.samples = sample_counts(ref, hyp, source.duration_s)
         self.false_alarm_s = float(scores["false_alarm_s"])
         self.seizures = [

@@ -13,6 +13,7 @@ import numpy as np
 
 from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.evaluation.regimes import StudyResult
+from biot_bd.report.events import ROWS, scorer_text
 from biot_bd.report.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.words import LABELS, NO_NUMBER
 from biot_bd.report.writer import REPORT, render
@@ -153,6 +154,7 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "persons": [_persons(comparison, metric) for metric in comparison["scoring"]],
         "tests": [_test(test) for test in comparison["tests"]],
         "left_out": _left_out(comparison["tests"]),
+        "events": _events(comparison),
         "caveats": comparison["caveats"],
         "notes": study.get("notes") or [],
         "contamination": list(contamination.items()),
@@ -236,6 +238,25 @@ def _test(test: Mapping[str, Any]) -> dict[str, Any]:
         "p_permutation": _p(test["p_permutation"]) + (" (exact)" if test["exact"] else ""),
         "p_holm": _p(test["p_holm"]),
         "p_wilcoxon": _p(test["p_wilcoxon"]),
+    }
+
+
+def _events(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the scores and tests of events; None where the runs have none (or the study is older)."""
+    events = comparison.get("events")
+    if not events:
+        return None
+    labels = {name: label for name, label, *_ in ROWS}
+    regimes = events["regimes"]
+    names = list(next(iter(regimes.values()))["macro"])
+    return {
+        "scorer": scorer_text(events["scorer"]),
+        "labels": [labels.get(name, name) for name in names],
+        "rows": [
+            (regime, [(name, cell["value"], _interval(cell)) for name in names for cell in [found["macro"][name]]])
+            for regime, found in regimes.items()
+        ],
+        "tests": [{**_test(test), "metric": labels.get(test["metric"], test["metric"])} for test in events["tests"]],
     }
 
 

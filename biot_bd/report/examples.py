@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "choose_examples",
     "described",
     "excerpt_around",
+    "excerpt_of",
     "find_rows",
     "open_store",
     "seizures_of",
@@ -190,32 +191,70 @@ def excerpt_around(windows: Windows, test: pd.DataFrame, example: Example, seizu
     StoreError
         The store does not hold the window.
     """
-    info, window = described(windows), example.window
-    recording, fold = window["recording"], window["fold"]
+    window = example.window
+    recording = window["recording"]
     find_rows(windows, recording, [window["start_s"]])
-    metadata = windows.metadata
-    same = (metadata["recording"] == recording).to_numpy()
     middle = (window["start_s"] + window["stop_s"]) / 2
-    low = max(float(metadata["start_s"][same].min()), middle - SPAN_S / 2)
-    high = min(float(metadata["stop_s"][same].max()), low + SPAN_S)
-    low = max(float(metadata["start_s"][same].min()), high - SPAN_S)
+    shown = test[(test["recording"] == recording) & (test["fold"] == window["fold"])]
+    span = (middle - SPAN_S / 2, middle + SPAN_S / 2)
+    excerpt = excerpt_of(windows, shown, recording, span, seizures)
+    return replace(
+        excerpt, window=(float(window["start_s"]), float(window["stop_s"])), threshold=float(window["threshold"])
+    )
+
+
+def excerpt_of(
+    windows: Windows,
+    shown: pd.DataFrame,
+    recording: str,
+    span: tuple[float, float],
+    seizures: Seizures,
+    alarms: Sequence[tuple[float, float]] = (),
+) -> EegExcerpt:
+    """Put together a piece of continuous EEG from the windows of its recording.
+
+    Parameters
+    ----------
+    windows : Windows
+        In microvolts.
+    shown : DataFrame
+        Predictions on the recording's windows, of one fold.
+    recording : str
+    span : (start_s, stop_s)
+        Moved, and shortened, to where the recording's windows lie.
+    seizures : mapping
+        Recording -> annotated seizures (onset_s, offset_s).
+    alarms : sequence of (onset_s, offset_s)
+        Detected events of the recording.
+
+    Raises
+    ------
+    StoreError
+        The store holds nothing of the recording there.
+    """
+    info, metadata = described(windows), windows.metadata
+    same = (metadata["recording"] == recording).to_numpy()
+    if not same.any():
+        raise StoreError(f"the prepared windows hold nothing of recording {recording}")
+    first, last = float(metadata["start_s"][same].min()), float(metadata["stop_s"][same].max())
+    low = max(first, span[0])
+    high = min(last, low + span[1] - span[0])
+    low = max(first, high - (span[1] - span[0]))
     near = same & (metadata["stop_s"] > low).to_numpy() & (metadata["start_s"] < high).to_numpy()
-    signal = _stitched(windows, np.flatnonzero(near), low, high)
-    shown = test[(test["recording"] == recording) & (test["fold"] == fold)]
+    if not near.any():
+        raise StoreError(f"recording {recording}: no prepared window lies at {span[0]:g} to {span[1]:g} s")
     centres = ((shown["start_s"] + shown["stop_s"]) / 2).to_numpy()
     order = np.argsort(centres)
     inside = order[(centres[order] >= low) & (centres[order] <= high)]
-    known = [(a, b) for a, b in seizures.get(recording, ()) if b > low and a < high]
     return EegExcerpt(
-        signal_uv=signal,
+        signal_uv=_stitched(windows, np.flatnonzero(near), low, high),
         sfreq=info.sfreq,
         start_s=low,
         ch_names=info.ch_names,
-        window=(float(window["start_s"]), float(window["stop_s"])),
         centres_s=centres[inside],
         proba=shown["proba"].to_numpy()[inside],
-        threshold=float(window["threshold"]),
-        seizures=known,
+        seizures=[(a, b) for a, b in seizures.get(recording, ()) if b > low and a < high],
+        alarms=[(a, b) for a, b in alarms if b > low and a < high],
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
 
+from biot_bd.plots import pr_points, roc_points
 from biot_bd.report.svg import Panel, Picture, envelope, line_style, nice_ticks
 
 __all__ = ["EegExcerpt", "eeg_picture", "pr_picture", "roc_picture", "training_picture"]
@@ -30,14 +30,12 @@ def _thin(x: NDArray, y: NDArray) -> Scored:
 
 def _pr_curve(y_true: NDArray, proba: NDArray) -> Scored:
     """Return the staircase of precision over recall whose area is the average precision."""
-    precision, recall, _ = precision_recall_curve(y_true, proba)
-    x, y = _thin(recall[::-1], precision[::-1])
+    x, y = _thin(*pr_points(y_true, proba))
     return np.repeat(x, 2)[:-1], np.repeat(y, 2)[1:]
 
 
 def _roc_curve(y_true: NDArray, proba: NDArray) -> Scored:
-    false_rate, true_rate, _ = roc_curve(y_true, proba)
-    return _thin(false_rate, true_rate)
+    return _thin(*roc_points(y_true, proba))
 
 
 def _curves_picture(
@@ -155,25 +153,28 @@ class EegExcerpt:
         Time of the first sample from the start of the recording.
     ch_names : sequence of str
         Channel names.
-    seizures : list of (onset_s, offset_s)
-        Annotated seizures, times from the start of the recording.
-    window : tuple of float
-        Start and stop of the window in question.
     centres_s, proba : ndarray, shape (n_windows,)
         Middle of each scored window and its probability of a seizure.
-    threshold : float
-        Threshold of the fold.
+    seizures : list of (onset_s, offset_s)
+        Annotated seizures, times from the start of the recording.
+    alarms : list of (onset_s, offset_s)
+        Detected events.
+    window : tuple of float or None
+        Start and stop of the window in question, if one is.
+    threshold : float or None
+        Threshold of the fold, where windows are called by it.
     """
 
     signal_uv: NDArray
     sfreq: float
     start_s: float
     ch_names: Sequence[str]
-    window: tuple[float, float]
     centres_s: NDArray
     proba: NDArray
-    threshold: float
     seizures: list[tuple[float, float]] = field(default_factory=list)
+    alarms: list[tuple[float, float]] = field(default_factory=list)
+    window: tuple[float, float] | None = None
+    threshold: float | None = None
 
     @property
     def stop_s(self) -> float:
@@ -188,8 +189,8 @@ def _scale_uv(signal_uv: NDArray) -> float:
     return float(next((s for s in SCALES_UV if s >= wanted), SCALES_UV[-1]))
 
 
-def eeg_picture(name: str, title: str, excerpt: EegExcerpt) -> Picture:
-    """Draw EEG with the annotated seizure shaded, and below it the probability of each window.
+def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_COLUMNS) -> Picture:
+    """Draw EEG with the annotated seizure shaded and alarms as bars above, and below it the probability of each window.
 
     Parameters
     ----------
@@ -199,49 +200,74 @@ def eeg_picture(name: str, title: str, excerpt: EegExcerpt) -> Picture:
         What is shown.
     excerpt : EegExcerpt
         The EEG and what is known about it.
+    columns : int
+        Pieces that a trace is thinned to (its lowest and highest value in each).
     """
     n_chans = len(excerpt.ch_names)
     spacing = 25.0
     xlim = (excerpt.start_s, excerpt.stop_s)
-    eeg = Panel(72, 24, 960, spacing * (n_chans + 1), xlim, (0, 1))
+    eeg = Panel(72, 28, 960, spacing * (n_chans + 1), xlim, (0, 1))
     below = Panel(72, eeg.bottom + 26, 960, 110, xlim, (0, 1))
     scale = _scale_uv(excerpt.signal_uv)
+    window = f" the window from {excerpt.window[0]:g} to {excerpt.window[1]:g} s is outlined;" if excerpt.window else ""
+    alarms = f" alarms: {_spans(excerpt.alarms)};" if excerpt.alarms or excerpt.window is None else ""
     picture = Picture(
         name,
         1090,
         below.bottom + 40,
         title,
-        f"{n_chans} channels of EEG from {xlim[0]:g} to {xlim[1]:g} s; the window from {excerpt.window[0]:g} to "
-        f"{excerpt.window[1]:g} s is outlined; annotated seizures in this span: "
-        f"{'; '.join(f'{a:g} to {b:g} s' for a, b in excerpt.seizures) or 'none'}. Below: probability of a seizure by window.",
+        f"{n_chans} channels of EEG from {xlim[0]:g} to {xlim[1]:g} s;{window}{alarms} annotated seizures in this span: "
+        f"{_spans(excerpt.seizures)}. Below: probability of a seizure by window.",
     )
     for panel in (eeg, below):
         _shade(picture, panel, excerpt)
-    _traces(picture, eeg, excerpt, spacing, scale)
+    _bars(picture, eeg, excerpt)
+    _traces(picture, eeg, excerpt, spacing, scale, columns)
     picture.rect(eeg.left, eeg.top, eeg.width, eeg.height, css="frame")
     _scale_bar(picture, eeg, spacing, scale)
     ticks = nice_ticks(*xlim, most=12)
     picture.axes(below, "Time from the start of the recording (s)", "Probability", xticks=ticks, yticks=[0, 0.5, 1])
-    at = float(below.y(excerpt.threshold))
-    picture.path([below.left, below.right], [at, at], css="reference", tip=f"threshold {excerpt.threshold:.3g}")
-    picture.text(below.right + 4, at + 4, "threshold", css="tick")
+    if excerpt.threshold is not None:
+        at = float(below.y(excerpt.threshold))
+        picture.path([below.left, below.right], [at, at], css="reference", tip=f"threshold {excerpt.threshold:.3g}")
+        picture.text(below.right + 4, at + 4, "threshold", css="tick")
     x, y = below.x(excerpt.centres_s), below.y(excerpt.proba)
     picture.path(x, y, css="line proba")
     for a, b, centre, p in zip(x, y, excerpt.centres_s, excerpt.proba, strict=True):
-        css = "dot above" if p >= excerpt.threshold else "dot"
+        css = "dot above" if excerpt.threshold is not None and p >= excerpt.threshold else "dot"
         picture.dot(float(a), float(b), 3.2, css=css, tip=f"window around {centre:g} s: {p:.3f}")
     return picture
+
+
+def _spans(events: Sequence[tuple[float, float]]) -> str:
+    return "; ".join(f"{a:g} to {b:g} s" for a, b in events) or "none"
+
+
+def _bars(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
+    """Draw annotated seizures and alarms as named bars above the EEG, told apart by place and by name, not by colour alone."""
+    for events, top, css, name in (
+        (excerpt.seizures, 2, "seizure-bar", "seizure"),
+        (excerpt.alarms, 15, "alarm-bar", "alarm"),
+    ):
+        if not excerpt.alarms and name == "alarm":
+            continue
+        for onset, offset in events:
+            left, right = (float(v) for v in panel.x(np.clip([onset, offset], *panel.xlim)))
+            picture.rect(left, top, max(right - left, 2), 8, css=css, tip=f"{name}, {onset:g} to {offset:g} s")
+        if events:
+            picture.text(panel.left - 5, top + 8, name, css="tick", anchor="end")
 
 
 def _shade(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
     for onset, offset in excerpt.seizures:
         left, right = panel.x([max(onset, panel.xlim[0]), min(offset, panel.xlim[1])])
         picture.rect(float(left), panel.top, float(right - left), panel.height, css="seizure", tip="annotated seizure")
-    left, right = panel.x(np.clip(excerpt.window, *panel.xlim))
-    picture.rect(float(left), panel.top, float(right - left), panel.height, css="window", tip="the window shown")
+    if excerpt.window is not None:
+        left, right = panel.x(np.clip(excerpt.window, *panel.xlim))
+        picture.rect(float(left), panel.top, float(right - left), panel.height, css="window", tip="the window shown")
 
 
-def _traces(picture: Picture, panel: Panel, excerpt: EegExcerpt, spacing: float, scale: float) -> None:
+def _traces(picture: Picture, panel: Panel, excerpt: EegExcerpt, spacing: float, scale: float, columns: int) -> None:
     clip = picture.clip(panel)
     for index, (name, signal) in enumerate(zip(excerpt.ch_names, excerpt.signal_uv, strict=True)):
         base = panel.top + spacing * (index + 1)
@@ -250,7 +276,7 @@ def _traces(picture: Picture, panel: Panel, excerpt: EegExcerpt, spacing: float,
         if absent:
             picture.text(panel.left + 6, base + 4, "absent", css="tick absent")
             continue
-        position, value = envelope(signal - np.nanmedian(signal), EEG_COLUMNS)
+        position, value = envelope(signal - np.nanmedian(signal), columns)
         x = panel.x(excerpt.start_s + position / excerpt.sfreq)
         picture.path(x, base - value / scale * spacing, css="trace", clip=clip)
 

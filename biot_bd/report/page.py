@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from biot_bd.evaluation.contamination import contamination_notes
 from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.report.figures import pr_picture, roc_picture, training_picture
 from biot_bd.report.folder import Fold, Run
+from biot_bd.report.methods import methods_paragraph
+from biot_bd.report.sure import ends, interval_notes
 from biot_bd.report.svg import line_style
 from biot_bd.report.words import (
     LABELS,
@@ -20,6 +23,7 @@ from biot_bd.report.words import (
     data_name,
     files,
     methods,
+    number,
     parameters_text,
     pipeline_text,
     software,
@@ -50,7 +54,7 @@ def _seen_persons(run: Run) -> str:
     return ", ".join(persons)
 
 
-def page_of(run: Run, monitor: str | None = None) -> dict[str, Any]:
+def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what the template needs of the scores, curves, training, facts, methods and files.
 
     Parameters
@@ -58,19 +62,29 @@ def page_of(run: Run, monitor: str | None = None) -> dict[str, Any]:
     run : Run
     monitor : str, optional
         What early stopping watched; None where nothing stopped early.
+    sure : mapping, optional
+        Content of ``certainty.json``: intervals.
     """
+    intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "persons": {}}
     names = list(run.metrics["scoring"])
     labels = [(name, LABELS.get(name, name)) for name in names]
     return {
         "data_name": data_name(run),
         "banners": banners(run),
         "cards": _cards(run),
-        "summary": [_summary_row(run, name) for name in names],
+        "summary": [_summary_row(run, name, intervals) for name in names],
+        "interval_notes": interval_notes(sure),
         "metric_labels": labels,
         "has_ap": "average_precision" in names,
         "threshold_note": _threshold_note(run),
         "persons": [
-            _person_row(name, entry, names, name in (run.run.get("contaminated_persons") or ()))
+            _person_row(
+                name,
+                entry,
+                names,
+                name in (run.run.get("contaminated_persons") or ()),
+                intervals["persons"].get(name, {}),
+            )
             for name, entry in run.metrics["persons"].items()
         ],
         "folds": [_fold_row(fold) for fold in run.folds],
@@ -85,13 +99,10 @@ def page_of(run: Run, monitor: str | None = None) -> dict[str, Any]:
         "pipeline": pipeline_text(run),
         "software": software(run),
         "methods": methods(run, names),
+        "methods_paragraph": methods_paragraph(run, sure),
         "files": files(run),
         "commands": commands(run),
     }
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return NO_NUMBER if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
 def _ratio(value: float | None, prevalence: float | None) -> str:
@@ -119,12 +130,12 @@ def _cards(run: Run) -> list[dict[str, str]]:
         if cell is None:
             continue
         value = _value(cell)
-        note = f"{_ratio(value, prevalence)} the prevalence of {_number(prevalence)}"
+        note = f"{_ratio(value, prevalence)} the prevalence of {number(prevalence)}"
         if value is None:
             note = cell.get("reason") or "undefined"
         elif scope == "macro":
             note += f"; mean of {cell['n_persons']} persons"
-        cards.append({"label": f"AUC-PR, {scope}", "value": _number(value), "note": note})
+        cards.append({"label": f"AUC-PR, {scope}", "value": number(value), "note": note})
     for name, chance in (
         ("roc_auc", "chance is 0.5"),
         ("balanced_accuracy", "chance is 0.5; threshold from validation"),
@@ -132,17 +143,28 @@ def _cards(run: Run) -> list[dict[str, str]]:
         cell = run.metrics["pooled"].get(name)
         if cell is not None:
             note = chance if _value(cell) is not None else cell.get("reason") or "undefined"
-            cards.append({"label": f"{LABELS[name]}, pooled", "value": _number(_value(cell)), "note": note})
+            cards.append({"label": f"{LABELS[name]}, pooled", "value": number(_value(cell)), "note": note})
+    return cards + _event_cards(run)
+
+
+def _event_cards(run: Run) -> list[dict[str, str]]:
+    macro = ((run.metrics.get("events") or {}).get("macro") or {}).get("events") or {}
+    cards = []
+    for name, label, digits in (("sensitivity", "Seizures found", 3), ("fa_per_24h", "False alarms per 24 h", 1)):
+        if (cell := macro.get(name)) is not None:
+            note = cell["reason"] or f"events, by timescoring; mean of {cell['n_persons']} persons"
+            cards.append({"label": label, "value": number(cell["value"], digits), "note": note})
     return cards
 
 
-def _summary_row(run: Run, name: str) -> dict[str, Any]:
+def _summary_row(run: Run, name: str, intervals: Mapping[str, Any]) -> dict[str, Any]:
     macro = run.metrics["macro"][name]
     return {
         "name": name,
         "label": LABELS.get(name, name),
         "pooled": run.metrics["pooled"][name],
         "macro": macro,
+        "ends": {average: ends(intervals[average].get(name)) for average in ("pooled", "macro")},
         "n_persons": macro["n_persons"],
         "meaning": _meaning(name),
     }
@@ -155,13 +177,16 @@ def _meaning(name: str) -> str:
     return str(getattr(registry.metrics[name], "description", ""))
 
 
-def _person_row(name: str, entry: dict[str, Any], metrics: list[str], contaminated: bool) -> dict[str, Any]:
+def _person_row(
+    name: str, entry: dict[str, Any], metrics: list[str], contaminated: bool, intervals: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "name": f"{name} (contaminated)" if contaminated else name,
         "n_windows": entry.get("n_windows", NO_NUMBER),
         "n_seizure_windows": entry.get("n_seizure_windows", NO_NUMBER),
-        "prevalence": _number(entry.get("prevalence")),
+        "prevalence": number(entry.get("prevalence")),
         "scores": {metric: entry.get(metric) for metric in metrics},
+        "ends": {metric: ends(intervals.get(metric)) for metric in metrics},
         "ratio": _ratio(_value(entry.get("average_precision")), entry.get("prevalence")),
     }
 
@@ -176,7 +201,7 @@ def _fold_row(fold: Fold) -> dict[str, Any]:
         "valid": ", ".join(facts.get("valid", [])) or "none",
         "n_train": len(facts.get("train", [])),
         "epochs": facts.get("n_epochs", NO_NUMBER),
-        "threshold": _number(threshold),
+        "threshold": number(threshold),
         "rule": rule,
         "scores": (facts.get("scores") or {}).get("pooled", {}),
         "wall": NO_NUMBER if wall is None else f"{wall:.0f} s",
@@ -188,7 +213,7 @@ def _threshold_note(run: Run) -> str:
     values = sorted({value for value in (threshold_of(fold)[0] for fold in run.folds) if value is not None})
     if not values:
         return "No threshold is stored."
-    span = _number(values[0]) if len(values) == 1 else f"{_number(values[0])} to {_number(values[-1])}"
+    span = number(values[0]) if len(values) == 1 else f"{number(values[0])} to {number(values[-1])}"
     return (
         f"Thresholds lie at {span}, one a fold, never chosen on test windows; origin: {'; '.join(rules)}. "
         "AUC-PR and AUROC need no threshold."
@@ -257,5 +282,5 @@ def _data_rows(run: Run) -> list[tuple[str, list[str]]]:
     rows = []
     for person, entry in (run.data.get("persons") or {}).items():
         n, n_seizure = entry.get("n_windows", 0), entry.get("n_seizure_windows", 0)
-        rows.append((person, [str(n), str(n_seizure), _number(n_seizure / n if n else None)]))
+        rows.append((person, [str(n), str(n_seizure), number(n_seizure / n if n else None)]))
     return rows

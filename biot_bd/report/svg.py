@@ -6,7 +6,7 @@ so it can be searched, read aloud and enlarged, and a report of 24 persons stays
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -152,16 +152,18 @@ class Picture:
         ylabel: str = "",
         xticks: Sequence[float] | None = None,
         yticks: Sequence[float] | None = None,
+        xlabels: Mapping[float, str] | None = None,
+        ylabels: Mapping[float, str] | None = None,
     ) -> None:
-        """Draw the frame, grid lines, ticks and labels of a panel."""
+        """Draw the frame, grid lines, ticks and labels of a panel; ``xlabels`` and ``ylabels`` name ticks otherwise than by value."""
         for tick in nice_ticks(*panel.xlim) if xticks is None else xticks:
             at = float(panel.x(tick))
             self.path([at, at], [panel.top, panel.bottom], css="grid")
-            self.text(at, panel.bottom + 14, f"{tick:g}", anchor="middle")
+            self.text(at, panel.bottom + 14, (xlabels or {}).get(tick, f"{tick:g}"), anchor="middle")
         for tick in nice_ticks(*panel.ylim) if yticks is None else yticks:
             at = float(panel.y(tick))
             self.path([panel.left, panel.right], [at, at], css="grid")
-            self.text(panel.left - 5, at + 4, f"{tick:g}", anchor="end")
+            self.text(panel.left - 5, at + 4, (ylabels or {}).get(tick, f"{tick:g}"), anchor="end")
         self.rect(panel.left, panel.top, panel.width, panel.height, css="frame")
         if xlabel:
             self.text(panel.left + panel.width / 2, panel.bottom + 31, xlabel, css="label", anchor="middle")

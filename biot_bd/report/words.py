@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from typing import Any
 
@@ -19,11 +20,13 @@ __all__ = [
     "data_name",
     "files",
     "methods",
+    "number",
     "parameters_text",
     "pipeline_text",
     "run_facts",
     "software",
     "threshold_of",
+    "window_and_stride",
 ]
 
 LABELS = {
@@ -42,6 +45,11 @@ THRESHOLD_RULES = {
 NO_NUMBER = "–"
 
 
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number in words, a dash where there is none."""
+    return NO_NUMBER if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
 def threshold_of(fold: Fold) -> tuple[float | None, str]:
     """Return a fold's threshold and where it comes from."""
     stored = fold.facts.get("threshold")
@@ -54,7 +62,7 @@ def threshold_of(fold: Fold) -> tuple[float | None, str]:
 def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
     """Return what was run as pairs of a term and a value; ``model`` is its name and size."""
     data, parameters = run.data, run.run.get("parameters") or {}
-    length, stride = _window_and_stride(run.predictions)
+    length, stride = window_and_stride(run.predictions)
     channels = data.get("ch_names")
     hours = data.get("hours")
     rows: list[tuple[str, Any]] = [
@@ -102,7 +110,7 @@ def data_name(run: Run) -> str:
     return ", ".join(spaces) or "data without a name"
 
 
-def _window_and_stride(table: pd.DataFrame) -> tuple[str, str]:
+def window_and_stride(table: pd.DataFrame) -> tuple[str, str]:
     """Return the usual length of a window and the usual distance of two, in words."""
     lengths = (table["stop_s"] - table["start_s"]).dropna()
     order = table.sort_values(["fold", "part", "recording", "start_s"])
@@ -148,8 +156,8 @@ def methods(run: Run, names: list[str]) -> list[str]:
         "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
         "Pooled scores mix persons whose probabilities need not be calibrated alike; macro scores give each person the same weight "
         "and leave out persons for whom the metric is undefined (the table gives the reason).",
-        "These are scores by window, not by seizure event: neighbouring windows overlap, so they are not independent, and no "
-        "false-alarm rate per day follows from them.",
+        "Scores by window are not scores by seizure event: neighbouring windows overlap, so they are not independent, and no "
+        "false-alarm rate per day follows from them. Events are scored apart, where the run has recordings.",
     ]
     others = [name for name in names if name not in LABELS]
     if others:
@@ -174,6 +182,8 @@ def _rule_note(rule: str | None) -> str:
 FILES = {
     "run.json": "parameters, seed, software, data and splits",
     "metrics.json": "all scores, undefined ones as null with the reason",
+    "certainty.json": "intervals of all scores, calibration, and curves of recalibration by fold",
+    "events": "the detected events of each test recording as TSV (SzCORE)",
     "predictions.parquet": "every validation and test window with label, probability and threshold",
     "folds": "one folder a fold: its facts, predictions, history of training, and model/ (load it with biot_bd.load_pipeline)",
     "tensorboard": "curves, PR curves, confusion matrices and attention maps; one folder a fold",

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.probes.attention import AttentionProbe
+from biot_bd.report.events import events_page
 from biot_bd.report.examples import (
     Example,
     StoreError,
@@ -22,12 +23,14 @@ from biot_bd.report.examples import (
 )
 from biot_bd.report.figures import eeg_picture
 from biot_bd.report.folder import Run, read_run
+from biot_bd.report.gallery import gallery_page
 from biot_bd.report.maps import ColourScale, Map, heat_map, maps_of
 from biot_bd.report.model import Model, explain_windows, load_model
 from biot_bd.report.page import page_of
+from biot_bd.report.sure import CERTAINTY, calibration_page, sure_of
 from biot_bd.report.svg import Picture
 from biot_bd.report.words import run_facts
-from biot_bd.runs import write_text
+from biot_bd.runs import write_json, write_text
 from biot_bd.windows import Windows
 
 __all__ = ["REPORT", "map_rows", "render", "write_report"]
@@ -42,7 +45,7 @@ KINDS = {
 
 
 def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
-    """Write ``report.html`` into a run folder, atomically.
+    """Write ``report.html`` into a run folder, atomically, and the intervals and calibration that it shows as ``certainty.json``.
 
     Parameters
     ----------
@@ -66,7 +69,8 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     """
     run = read_run(folder)
     model, no_model = _first_model(run)
-    page = page_of(run, model.monitor if model else None)
+    sure = sure_of(run)
+    page = page_of(run, model.monitor if model else None, sure)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
     seen = (
         "partly on persons that its checkpoint saw, or may have"
@@ -76,7 +80,10 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
     page |= {"title": title, "lead": lead, "run_facts": run_facts(run, model.size if model else None)}
+    page |= {"events": events_page(run, sure), "calibration": calibration_page(sure)}
     page |= _looked_into(run, windows, no_model)
+    if sure is not None:
+        write_json(run.folder / CERTAINTY, sure)
     return write_text(run.folder / REPORT, render("report.html.j2", page))
 
 
@@ -154,9 +161,11 @@ def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dic
         page["examples"] = [_shown(run, example, windows) for example in chosen]
     except (StoreError, OSError) as error:
         page["examples_message"] = str(error)
+        page["gallery"] = gallery_page(run, None, str(error))
         page["examples"] = [_told(example) for example in chosen]
         page["attention"]["message"] = f"they need the EEG, and {error}"
         return page
+    page["gallery"] = gallery_page(run, windows, None)
     hit = next((example for example in chosen if example.kind == "hit"), None)
     if hit is None:
         page["attention"]["message"] = "no seizure window was detected"

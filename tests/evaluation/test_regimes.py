@@ -12,8 +12,9 @@ from sklearn.preprocessing import FunctionTransformer
 from biot_bd import BIOTClassifier
 from biot_bd.evaluation import Result, RunFolderError
 from biot_bd.evaluation.comparison import compare_runs, person_scores
+from biot_bd.evaluation.paired import paired_test
 from biot_bd.evaluation.regimes import StudyResult, compare_regimes
-from biot_bd.evaluation.statistics import macro_interval, paired_test
+from biot_bd.evaluation.statistics import macro_interval
 from biot_bd.models.provenance import ContaminationError, Provenance, Seen
 
 SCORING = ("average_precision", "roc_auc")

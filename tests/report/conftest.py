@@ -1,3 +1,3 @@
-from handmade_run import hand_made, real_run, store
+from handmade_run import hand_made, real_run, store, with_events
 
-__all__ = ["hand_made", "real_run", "store"]
+__all__ = ["hand_made", "real_run", "store", "with_events"]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from biot_bd.evaluation.statistics import holm, macro_interval, paired_test
+from biot_bd.evaluation.paired import holm, paired_test
+from biot_bd.evaluation.statistics import macro_interval
 from biot_bd.report.comparison import comparison_picture, write_comparison
 
 HOSTILE = "<script>alert('x')</script>"
@@ -219,3 +220,32 @@ def test_one_regime_and_an_unfinished_study(tmp_path: Path) -> None:
     assert "there is nothing to test it against" in page_of(tmp_path / "one").text
     with pytest.raises(FileNotFoundError, match=r"no study\.json"):
         write_comparison(tmp_path)
+
+
+def test_event_scores_of_regimes_stand_in_the_page(tmp_path: Path) -> None:
+    comparison = write_study(tmp_path)
+    rates = {"scratch": [4.0, 8.0], "full": [1.0, 2.0]}
+    named = {name: dict(zip(("site/01", "site/02"), values, strict=True)) for name, values in rates.items()}
+    test = paired_test(named["full"], named["scratch"], n_resamples=199)
+    comparison["events"] = {
+        "scorer": {"name": "timescoring", "version": "0.0.7", "parameters": {"tolerance_start_s": 30.0}},
+        "regimes": {
+            name: {"persons": {"fa_per_24h": values}, "macro": {"fa_per_24h": macro_interval(values).as_dict()}}
+            for name, values in named.items()
+        },
+        "tests": [
+            {
+                "metric": "fa_per_24h",
+                "first": "full",
+                "second": "scratch",
+                **test.as_dict(),
+                "p_holm": test.p_permutation,
+            }
+        ],
+    }
+    (tmp_path / "comparison.json").write_text(json.dumps(comparison, allow_nan=False))
+    text = write_comparison(tmp_path).read_text(encoding="utf-8")
+    assert 'data-event="fa_per_24h" data-of="scratch">6.000' in text
+    assert 'data-event="fa_per_24h" data-of="full">1.500' in text
+    assert "Scored by timescoring 0.0.7 (counts 30 s before)" in text
+    assert "False alarms per 24 h</td><td>-4.500" in text.replace("\n", "")

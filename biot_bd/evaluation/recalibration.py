@@ -1,0 +1,349 @@
+"""Recalibration: a curve from a model's probabilities to better calibrated ones, fitted on validation persons.
+
+scikit-learn's ``CalibratedClassifierCV`` fits the curve around a frozen model; here it is kept as plain numbers, so that it can
+be stored as JSON beside the model (nothing is pickled) and applied to probabilities of any source: windows, stored predictions,
+a stream.  Test persons have no way in: all fitting takes the validation part only.
+
+References
+----------
+Platt, Probabilistic outputs for support vector machines, 1999 (``"sigmoid"``).
+Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002 (``"isotonic"``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from biot_bd.evaluation.fold import probabilities
+from biot_bd.runs import read_json, write_json
+from biot_bd.windows import Windows
+
+__all__ = [
+    "RECALIBRATION_FILE",
+    "RecalibratedClassifier",
+    "Recalibration",
+    "fit_recalibration",
+    "load_recalibration",
+    "recalibrate",
+    "recalibrate_predictions",
+    "save_recalibration",
+]
+
+METHODS = ("sigmoid", "isotonic")
+RECALIBRATION_FILE = "recalibration.json"
+FEW_ISOTONIC = 1000
+"""Below so many windows a step curve follows the noise (scikit-learn's guide)."""
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """A monotone curve of probabilities.
+
+    Attributes
+    ----------
+    method : {"sigmoid", "isotonic"}
+        ``1 / (1 + exp(a p + b))``, or linear interpolation between knots.
+    x, y : tuple of float
+        Of ``"isotonic"``: knots, ascending; beyond them the curve is level.
+    a, b : float or None
+        Of ``"sigmoid"``.
+    persons : tuple of str
+        Validation persons it was fitted on.
+    n_windows, n_seizure_windows : int
+        Their windows.
+    """
+
+    method: str
+    a: float | None = None
+    b: float | None = None
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+    persons: tuple[str, ...] = ()
+    n_windows: int = 0
+    n_seizure_windows: int = 0
+
+    def __post_init__(self) -> None:
+        numbers = [self.a, self.b] if self.method == "sigmoid" else [*self.x, *self.y]
+        known = self.method in METHODS and all(value is not None and np.isfinite(value) for value in numbers)
+        ordered = len(self.x) == len(self.y) and np.all(np.diff(self.x) > 0)
+        if not known or not ordered or (self.method == "isotonic" and not self.x):
+            raise ValueError(
+                f"no curve of probabilities: method {self.method!r}, a={self.a}, b={self.b}, {len(self.x)} knots"
+            )
+
+    def __call__(self, proba: ArrayLike) -> NDArray[np.float64]:
+        """Return recalibrated probabilities of class 1, of the same shape.
+
+        Raises
+        ------
+        ValueError
+            A probability is not finite.
+        """
+        p = np.asarray(proba, dtype=np.float64)
+        if not np.isfinite(p).all():
+            raise ValueError("probabilities that are not finite cannot be recalibrated")
+        if self.a is not None and self.b is not None:
+            return expit(-(self.a * p + self.b))
+        return np.interp(p, self.x, self.y)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON holds them."""
+        shape = {"a": self.a, "b": self.b} if self.method == "sigmoid" else {"x": list(self.x), "y": list(self.y)}
+        return {
+            "method": self.method,
+            **shape,
+            "persons": list(self.persons),
+            "n_windows": self.n_windows,
+            "n_seizure_windows": self.n_seizure_windows,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Recalibration:
+        """Read what :meth:`as_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            It is no such thing.
+        """
+        try:
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"no stored recalibration: {error}") from error
+
+
+class _Given(ClassifierMixin, BaseEstimator):
+    """Hand on probabilities that are known already: X of shape (n, 1) holds those of class 1."""
+
+    def __init__(self) -> None:
+        self.classes_ = np.array([0, 1])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> _Given:
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        proba = np.asarray(X, dtype=np.float64)[:, 0]
+        return np.column_stack([1 - proba, proba])
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        return (np.asarray(X)[:, 0] >= 0.5).astype(np.int64)
+
+
+def fit_recalibration(
+    y_true: ArrayLike, proba: ArrayLike, method: str = "sigmoid", *, persons: Sequence[str] = ()
+) -> Recalibration:
+    """Fit a curve on the windows of validation persons.
+
+    Parameters
+    ----------
+    y_true : array of shape (n_windows,)
+        Labels, 0 or 1.
+    proba : array of shape (n_windows,)
+        The model's probabilities of class 1.
+    method : {"sigmoid", "isotonic"}, default="sigmoid"
+    persons : sequence of str
+        Who they are, for the record.
+
+    Returns
+    -------
+    Recalibration
+
+    Raises
+    ------
+    ValueError
+        Unknown method, shapes that differ, probabilities outside [0, 1], or fewer than two windows of a class.
+    """
+    if method not in METHODS:
+        raise ValueError(f"no recalibration {method!r}; there are {', '.join(METHODS)}")
+    y, p = np.asarray(y_true).astype(np.int64), np.asarray(proba, dtype=np.float64)
+    if y.ndim != 1 or y.shape != p.shape:
+        raise ValueError(f"labels {y.shape} and probabilities {p.shape} must have one shape (n,)")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("probabilities must be finite and lie between 0 and 1 to be recalibrated")
+    counts = [int((y == label).sum()) for label in (0, 1)]
+    if min(counts) < 2:
+        raise ValueError(
+            f"recalibration needs two background and two seizure windows of validation persons, found {counts[0]} and {counts[1]}"
+        )
+    # The estimator is frozen, so the folds change nothing: two are the fewest that scikit-learn takes.
+    fitted = CalibratedClassifierCV(FrozenEstimator(_Given()), method=method, cv=2, ensemble=False).fit(p[:, None], y)
+    (calibrator,) = fitted.calibrated_classifiers_[0].calibrators
+    if method == "sigmoid":
+        shape: dict[str, Any] = {"a": float(calibrator.a_), "b": float(calibrator.b_)}
+    else:
+        shape = {"x": tuple(map(float, calibrator.X_thresholds_)), "y": tuple(map(float, calibrator.y_thresholds_))}
+    return Recalibration(method, **shape, persons=tuple(persons), n_windows=len(y), n_seizure_windows=counts[1])
+
+
+class RecalibratedClassifier(ClassifierMixin, BaseEstimator):
+    """A fitted classifier with recalibrated probabilities.
+
+    Parameters
+    ----------
+    estimator : fitted classifier
+        With ``predict_proba`` and the classes 0 and 1.
+    recalibration : Recalibration
+
+    Notes
+    -----
+    ``predict`` is the estimator's own: recalibration changes probabilities, not which windows are called a seizure.
+    To save it, save the estimator (``save_pipeline``) and the curve beside it (:func:`save_recalibration`).
+    """
+
+    def __init__(self, estimator: Any, recalibration: Recalibration) -> None:
+        self.estimator = estimator
+        self.recalibration = recalibration
+
+    def __sklearn_is_fitted__(self) -> bool:
+        check_is_fitted(self.estimator)
+        return True
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        """Labels in the order of the columns of :meth:`predict_proba`."""
+        return np.array([0, 1])
+
+    def fit(self, X: Any, y: Any = None) -> RecalibratedClassifier:
+        """Raise: estimator and curve come fitted.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError("a RecalibratedClassifier comes fitted; fit the estimator and call recalibrate()")
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return recalibrated probabilities, shape ``(n, 2)``."""
+        proba = self.recalibration(probabilities(self.estimator, X, type(self.estimator).__name__))
+        return np.column_stack([1 - proba, proba])
+
+    def predict(self, X: Any) -> Any:
+        """Return the estimator's own labels."""
+        return self.estimator.predict(X)
+
+
+def recalibrate(
+    estimator: Any, windows_valid: Any, y: Any = None, *, method: str = "sigmoid", groups: Any = None
+) -> RecalibratedClassifier:
+    """Recalibrate a fitted classifier on validation persons.
+
+    Parameters
+    ----------
+    estimator : fitted classifier
+        A pipeline that ends in ``BIOTClassifier``, or any other with ``predict_proba``.
+    windows_valid : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
+        Of persons whom the estimator was not fitted on.
+    y : array of shape (n,), optional
+        Labels; ``Windows`` know theirs.
+    method : {"sigmoid", "isotonic"}, default="sigmoid"
+    groups : array of shape (n,), optional
+        Persons, for the record; ``Windows`` know theirs.
+
+    Returns
+    -------
+    RecalibratedClassifier
+
+    Raises
+    ------
+    ValueError
+        Labels are missing, a person trained the model, or as in :func:`fit_recalibration`.
+    """
+    if isinstance(windows_valid, Windows):
+        y = windows_valid.y if y is None else y
+        groups = windows_valid.groups if groups is None else groups
+    if y is None:
+        raise ValueError(f"{type(windows_valid).__name__} do not say their labels: pass y=")
+    persons = [] if groups is None else sorted({str(person) for person in groups})
+    last = getattr(estimator, "steps", [(None, estimator)])[-1][1]
+    if both := sorted(set(persons) & set(map(str, getattr(last, "train_persons_", ())))):
+        raise ValueError(f"{', '.join(both[:5])} trained the model; recalibrate on persons that it was not fitted on")
+    proba = probabilities(estimator, windows_valid, type(estimator).__name__)
+    return RecalibratedClassifier(estimator, fit_recalibration(y, proba, method, persons=persons))
+
+
+def recalibrate_predictions(
+    predictions: pd.DataFrame, method: str = "sigmoid"
+) -> tuple[pd.DataFrame, dict[int, Recalibration], dict[int, str]]:
+    """Recalibrate a run's stored predictions, each fold by a curve fitted on that fold's validation persons.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``predictions.parquet`` of a run: ``fold``, ``part``, ``person``, ``y_true``, ``proba``.
+    method : {"sigmoid", "isotonic"}, default="sigmoid"
+
+    Returns
+    -------
+    test : DataFrame
+        The test windows of the folds that have a curve, ``proba`` replaced.  ``threshold`` is left as it was: it belongs to
+        the probabilities before.
+    curves : dict of int to Recalibration
+        By fold.
+    left_out : dict of int to str
+        Folds without a curve, and why.
+
+    Raises
+    ------
+    ValueError
+        Unknown method, or a probability is out of range.
+    """
+    if method not in METHODS:
+        raise ValueError(f"no recalibration {method!r}; there are {', '.join(METHODS)}")
+    curves: dict[int, Recalibration] = {}
+    left_out: dict[int, str] = {}
+    parts = []
+    for number, part in predictions.groupby("fold"):
+        fold, valid = int(str(number)), part[part["part"] == "valid"]
+        counts = [int((valid["y_true"] == label).sum()) for label in (0, 1)]
+        if min(counts) < 2:
+            left_out[fold] = f"validation persons have {counts[0]} background and {counts[1]} seizure windows"
+            continue
+        persons = sorted(valid["person"].astype(str).unique())
+        curves[fold] = fit_recalibration(valid["y_true"], valid["proba"], method, persons=persons)
+        test = part[part["part"] == "test"]
+        parts.append(test.assign(proba=curves[fold](test["proba"])))
+    table = pd.concat(parts, ignore_index=True) if parts else predictions.iloc[:0]
+    return table, curves, left_out
+
+
+def save_recalibration(recalibration: Recalibration, folder: str | os.PathLike[str]) -> Path:
+    """Write the curve as ``recalibration.json`` into a model folder, atomically; return its path."""
+    return write_json(Path(folder) / RECALIBRATION_FILE, recalibration.as_dict())
+
+
+def load_recalibration(folder: str | os.PathLike[str]) -> Recalibration | None:
+    """Read the curve of a model folder, None where there is none.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged.
+    """
+    path = Path(folder) / RECALIBRATION_FILE
+    if not path.is_file():
+        return None
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path}: no stored recalibration (not an object)")
+    try:
+        return Recalibration.from_dict(stored)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
