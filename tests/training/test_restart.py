@@ -82,7 +82,7 @@ def test_a_finished_fit_returns_at_once(data, tmp_path):
 
 def test_best_weights_of_before_the_kill_are_taken(data, tmp_path):
     x, y, groups = data
-    settings = {**SETTINGS, "lr": 0.5, "patience": 5, "max_epochs": 6}
+    settings = {**SETTINGS, "lr": 0.5, "patience": 5, "max_epochs": 6, "random_state": 1}
     switch = tmp_path / "kill"
     whole = net_with(None, switch, **settings).fit(x, y, groups=groups)
     assert int(np.argmax(whole.history[:, "valid_average_precision"])) < 3
