@@ -22,6 +22,7 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
+from biot_bd.models.compute import ComputePlan
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
 from biot_bd.models.load_report import LoadReport, announce
 
@@ -78,6 +79,9 @@ class BIOT(BraindecodeBIOT):
         What :meth:`from_checkpoint` loaded.
     token_names : tuple of str or None
         Channels in the order of the token table, where a checkpoint says.
+    inference_plan : ComputePlan
+        Precision and micro-batch in eval mode without gradients; see
+        :func:`biot_bd.models.compute.measure_inference_plan`.  Kept by pickle and deepcopy, not in the state dict.
 
     Raises
     ------
@@ -97,6 +101,7 @@ class BIOT(BraindecodeBIOT):
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
+    inference_plan: ComputePlan = ComputePlan("fp32", 8)
 
     def __init__(
         self,
@@ -196,7 +201,10 @@ class BIOT(BraindecodeBIOT):
         """
         self._check_shape(x)
         x, present = self._split_absent(x, present)
-        embedding = self.encoder(x, present)
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            embedding = self.encoder(x, present)
+        else:
+            embedding = self.encoder.infer(x, present, self.inference_plan)
         if return_features:
             return {"features": embedding, "cls_token": None}
         return self.final_layer(embedding)

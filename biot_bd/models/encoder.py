@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from linear_attention_transformer import linear_attention_transformer as lat
 from torch import Tensor, nn
+
+from biot_bd.models.compute import DTYPES, ComputePlan
 
 __all__ = ["BIOTEncoder", "TokenLayout"]
 
@@ -173,3 +176,28 @@ class BIOTEncoder(nn.Module):
         tokens = self.transformer(tokens, input_mask=mask)
         kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
         return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
+
+    def infer(self, x: Tensor, present: Tensor | None, plan: ComputePlan) -> Tensor:
+        """Encode windows without gradients, in the precision and the micro-batches of a plan.
+
+        Parameters
+        ----------
+        x, present
+            As for :meth:`forward`.
+        plan : ComputePlan
+
+        Returns
+        -------
+        Tensor, shape (n, embed_dim)
+        """
+        size = plan.micro_batch or len(x)
+        dtype = DTYPES.get(plan.compute)
+        with torch.autocast(x.device.type, dtype, enabled=True) if dtype else contextlib.nullcontext():
+            parts = [self(*part) for part in _split(x, present, size)]
+        return torch.cat(parts).to(self.patch_embedding.projection.weight.dtype)
+
+
+def _split(x: Tensor, present: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    for start in range(0, len(x), size) or (0,):
+        stop = start + size
+        yield x[start:stop], None if present is None else present[start:stop]

@@ -1,0 +1,395 @@
+"""In which precision and in what micro-batches a model computes, chosen by a short measurement.
+
+A choice is kept on disk for each machine, so the next process takes it at once; how far a lower precision
+moves the probabilities is checked on the actual weights every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from biot_bd.runs import fingerprint, read_json, write_json
+
+__all__ = [
+    "COMPUTES",
+    "DTYPES",
+    "ComputePlan",
+    "best_of",
+    "cached_choice",
+    "has_fast",
+    "machine_key",
+    "measure_inference_plan",
+    "probability_error",
+]
+
+COMPUTES = ("fp32", "tf32", "bf16", "fp16")
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_MICRO_BATCHES = (8, 4, 16, 32, 64)  # the first is the one to beat
+_SECONDS = 1.2  # for all timing together
+_SAMPLE = 8  # windows for the check of the error
+
+
+@dataclass(frozen=True)
+class ComputePlan:
+    """Precision and micro-batch of a computation.
+
+    Parameters
+    ----------
+    compute : {"fp32", "tf32", "bf16", "fp16"}
+        ``"fp32"`` is the parameters' own precision; ``"tf32"`` differs from it only on NVIDIA GPUs.
+    micro_batch : int or None
+        Windows that are computed at a time; None: the whole batch.
+
+    Raises
+    ------
+    ValueError
+        A value is none of these.
+    """
+
+    compute: str = "fp32"
+    micro_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.compute not in COMPUTES:
+            raise ValueError(f"compute must be one of {', '.join(COMPUTES)}, got {self.compute!r}")
+        micro = self.micro_batch
+        if micro is not None and (isinstance(micro, bool) or not isinstance(micro, int) or micro < 1):
+            raise ValueError(f"micro_batch must be a positive number of windows or None (whole batch), got {micro!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ComputePlan:
+        """Build a plan from :meth:`as_dict`.
+
+        Raises
+        ------
+        ValueError
+            A key is unknown or a value impossible.
+        """
+        unknown = sorted(set(values) - {"compute", "micro_batch"})
+        if unknown:
+            raise ValueError(f"a compute plan has compute and micro_batch, not {', '.join(unknown)}")
+        return cls(**values)
+
+
+# What the machine has
+
+
+def machine_key(device: torch.device | str | None = None) -> str:
+    """Name what a measurement depends on: processor, system, torch, threads, device."""
+    device = torch.device(device or "cpu")
+    parts: dict[str, Any] = {
+        "processor": _processor(),
+        "capabilities": sorted(k for k, v in torch.cpu.get_capabilities().items() if v is True),
+        "processors": os.cpu_count(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+    return fingerprint(parts)
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def has_fast(compute: str, device: torch.device | str = "cpu") -> bool:
+    """Say whether the processor computes matrix products of this precision itself, faster than float32."""
+    device = torch.device(device)
+    if compute == "fp32":
+        return True
+    if device.type == "cuda":
+        major = torch.cuda.get_device_capability(device)[0]
+        return major >= (7 if compute == "fp16" else 8)
+    if device.type != "cpu" or compute == "tf32":
+        return False
+    found = torch.cpu.get_capabilities()
+    names = {"bf16": ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16", "arm_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
+    return any(bool(found.get(name)) for name in names[compute])
+
+
+def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
+    """Return the first candidate unless another is faster by more than ``gain``; then the fastest.
+
+    Parameters
+    ----------
+    times : mapping of str to float
+        Seconds; the candidate to prefer first.  Not-finite ones are never taken.
+    gain : float
+        Smallest share of time for which the first one is given up.
+
+    Raises
+    ------
+    ValueError
+        No time is finite.
+    """
+    finite = {name: t for name, t in times.items() if math.isfinite(t)}
+    if not finite:
+        raise ValueError(f"no candidate has a time: {dict(times)}")
+    fastest = min(finite, key=finite.__getitem__)
+    first = next(iter(finite))
+    return first if finite[first] * (1 - gain) <= finite[fastest] else fastest
+
+
+# Choices kept on disk
+
+
+def cached_choice(key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the choice kept under ``key``, or measure and keep it.
+
+    The file is ``compute.json`` in ``$BIOT_BD_CACHE`` (default ``~/.cache/biot_bd``).  Processes that ask at
+    the same time for the same thing measure once.  Where the folder cannot be written, every process
+    measures for itself.
+
+    Parameters
+    ----------
+    key : str
+        All that the choice depends on, e.g. with :func:`machine_key`.
+    measure : callable
+        ``measure() -> dict`` of values that JSON holds.
+
+    Returns
+    -------
+    dict
+    """
+    path = _cache_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"))
+        lock.acquire()
+    except OSError:
+        return measure()
+    try:
+        kept = _read(path)
+        if key in kept:
+            return dict(kept[key])
+        kept[key] = measure()
+        with contextlib.suppress(OSError):
+            write_json(path, kept)
+        return dict(kept[key])
+    finally:
+        lock.release()
+
+
+def _cache_file() -> Path:
+    folder = os.environ.get("BIOT_BD_CACHE")
+    return (Path(folder) if folder else Path.home() / ".cache" / "biot_bd") / "compute.json"
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Read what is kept; a damaged file only costs a new measurement."""
+    try:
+        kept = read_json(path)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {k: v for k, v in kept.items() if isinstance(v, dict)} if isinstance(kept, dict) else {}
+
+
+# Inference
+
+
+def measure_inference_plan(
+    model: nn.Module,
+    n_windows: int,
+    *,
+    compute: str = "auto",
+    micro_batch: int | str | None = "auto",
+    device: torch.device | str | None = None,
+    sample: Tensor | None = None,
+    tolerance: float = 1e-2,
+) -> tuple[ComputePlan, dict[str, Any]]:
+    """Choose precision and micro-batch of inference for this model on this machine.
+
+    Each precision that the processor has is first compared with float32 on these very weights; one that
+    moves a probability by ``tolerance`` or more is out, whatever was measured before.  The fastest of
+    the others is measured once a machine, model shape and batch size, and kept on disk.
+
+    Parameters
+    ----------
+    model : BIOT
+        Anything with ``inference_plan``, ``n_chans`` and ``n_times`` that obeys the plan in eval mode.  It is not
+        changed; apply the result with ``model.inference_plan = plan``.
+    n_windows : int
+        Windows of a batch in use.
+    compute : {"auto", "fp32", "tf32", "bf16", "fp16"}
+        A fixed precision is still checked: it gives way to fp32 where it fails.
+    micro_batch : int, None or "auto"
+    device : torch.device or str, optional
+        Where to measure; None: where the model is.
+    sample : Tensor, shape (n, n_chans, n_times), optional
+        Scaled windows for the check of the error; None: noise whose 95th percentile is 1.
+    tolerance : float
+        Smallest difference of a probability that excludes a precision.
+
+    Returns
+    -------
+    plan : ComputePlan
+    report : dict
+        ``errors`` (largest difference of a probability by precision), ``times_s`` (by candidate, of the measurement that
+        was kept), ``reason`` (text).
+
+    Raises
+    ------
+    TypeError
+        The model has no ``inference_plan``.
+    ValueError
+        ``compute``, ``micro_batch`` or ``n_windows`` is impossible.
+    """
+    if not isinstance(getattr(model, "inference_plan", None), ComputePlan):
+        raise TypeError(f"{type(model).__name__} has no inference_plan: only biot_bd.BIOT can be measured")
+    if compute != "auto":
+        ComputePlan(compute)
+    if micro_batch != "auto":
+        ComputePlan("fp32", micro_batch)  # type: ignore[arg-type]  # checked there
+    if n_windows < 1:
+        raise ValueError(f"n_windows must be at least 1, got {n_windows}")
+    here = next(model.parameters()).device
+    device = here if device is None else torch.device(device)
+    if device != here:
+        raise ValueError(f"the model is on {here}; move it to {device} before measuring there")
+    x = _noise(model, _SAMPLE) if sample is None else sample[:_SAMPLE]
+    x = x.to(device)
+    fixed_micro: Any = micro_batch
+    with _ready(model):
+        allowed, errors, reasons = _allowed(model, x, compute, device, tolerance)
+        key = "/".join(
+            ["inference", machine_key(device), _shape_key(model), f"n={n_windows}", *allowed, f"micro={micro_batch}"]
+        )
+        kept = cached_choice(key, lambda: _measure(model, n_windows, allowed, fixed_micro, device))
+    plan = ComputePlan.from_dict(kept["plan"])
+    reasons.append(str(kept["reason"]))
+    return plan, {"errors": errors, "times_s": kept["times_s"], "reason": "; ".join(reasons)}
+
+
+def probability_error(model: nn.Module, plan: ComputePlan, x: Tensor) -> float:
+    """Return the largest difference of a probability between a plan and full precision (inf: not finite).
+
+    Parameters
+    ----------
+    model : BIOT
+        In eval mode.
+    plan : ComputePlan
+    x : Tensor, shape (n, n_chans, n_times)
+    """
+    with _ready(model):
+        expected = _probabilities(model, replace(plan, compute="fp32"), x)
+        found = _probabilities(model, plan, x)
+    error = float((found - expected).abs().max())
+    return error if math.isfinite(error) else math.inf
+
+
+def _allowed(
+    model: nn.Module, x: Tensor, compute: str, device: torch.device, tolerance: float
+) -> tuple[list[str], dict[str, float], list[str]]:
+    """Return the precisions that may be used, their errors, and why others may not."""
+    asked = COMPUTES if compute == "auto" else (compute,)
+    allowed, errors, reasons = [], {"fp32": 0.0}, []
+    for name in asked:
+        if name == "fp32":
+            continue
+        if not has_fast(name, device):
+            if compute != "auto":
+                reasons.append(f"{name}: the processor has no fast {name}")
+            continue
+        errors[name] = probability_error(model, ComputePlan(name), x)
+        if errors[name] < tolerance:
+            allowed.append(name)
+        else:
+            reasons.append(f"{name}: probabilities differ by {errors[name]:.1e}, tolerance {tolerance:g}")
+    if compute in ("auto", "fp32") or not allowed:
+        allowed.insert(0, "fp32")
+    if reasons and allowed == ["fp32"]:
+        reasons.append("fp32 instead")
+    return allowed, errors, reasons
+
+
+def _measure(
+    model: nn.Module, n_windows: int, computes: list[str], micro_batch: int | None | str, device: torch.device
+) -> dict[str, Any]:
+    """Time precisions at one micro-batch, then micro-batches at the best precision."""
+    x = _noise(model, 1).to(device)
+    once = _seconds(model, ComputePlan(computes[0]), x)
+    n = max(1, min(n_windows, 64, int(_SECONDS / 8 / once)))
+    x = _noise(model, n).to(device)
+    sizes: list[int | None] = [m for m in _MICRO_BATCHES if m < n] if micro_batch == "auto" else [micro_batch]  # type: ignore[list-item]
+    if micro_batch == "auto":
+        sizes.append(None)
+        if device.type != "cpu":  # one large product is what a GPU wants
+            sizes.reverse()
+    stop = time.perf_counter() + _SECONDS
+    times: dict[str, float] = {}
+    plans: dict[str, ComputePlan] = {}
+
+    def take(plan: ComputePlan) -> None:
+        name = f"{plan.compute}, {plan.micro_batch or 'whole'}"
+        if name not in times and (not times or time.perf_counter() < stop):
+            plans[name], times[name] = plan, min(_seconds(model, plan, x) for _ in range(2)) / n
+
+    for name in computes:
+        take(ComputePlan(name, sizes[0]))
+    best = plans[best_of(times)]
+    for size in sizes[1:]:
+        take(replace(best, micro_batch=size))
+    chosen = plans[best_of({k: t for k, t in times.items() if plans[k].compute == best.compute})]
+    reason = f"measured on {n} windows: {best_of(times)} of {len(times)} candidates"
+    return {"plan": chosen.as_dict(), "times_s": times, "reason": reason}
+
+
+def _seconds(model: nn.Module, plan: ComputePlan, x: Tensor) -> float:
+    start = time.perf_counter()
+    _probabilities(model, plan, x)
+    return time.perf_counter() - start
+
+
+def _probabilities(model: Any, plan: ComputePlan, x: Tensor) -> Tensor:
+    """Return what ``predict_proba`` makes of the logits, on the CPU (which also waits for a GPU)."""
+    before = model.inference_plan
+    model.inference_plan = plan
+    try:
+        with torch.no_grad():
+            logits = model(x).double().cpu()
+    finally:
+        model.inference_plan = before
+    return logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(dim=-1)
+
+
+@contextlib.contextmanager
+def _ready(model: nn.Module) -> Iterator[None]:
+    """Have the model in eval mode, and leave every module as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _noise(model: Any, n: int) -> Tensor:
+    """Return the same windows every time, scaled as ``PercentileScaler`` does."""
+    x = torch.randn(n, model.n_chans, model.n_times, generator=torch.Generator().manual_seed(0))
+    return x / 1.96  # 95 % of a normal distribution lie within
+
+
+def _shape_key(model: Any) -> str:
+    shapes = [(name, list(p.shape), str(p.dtype)) for name, p in model.named_parameters()]
+    return fingerprint([type(model).__name__, model.n_chans, model.n_times, shapes])
