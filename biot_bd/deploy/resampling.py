@@ -61,7 +61,8 @@ class FftStream:
 
     Blocks begin at multiples of that function's segments and overlap by one, so every segment sees the same samples as
     in the whole signal.  For rates whose common period is longer than some seconds there are no such segments; blocks
-    overlap by 16 s then and differ from the whole by less than 5e-3 of the signal's standard deviation.
+    overlap by 16 s then and, further than 10 s from the recording's ends, differ from the whole by less than 5e-3 of the
+    signal's standard deviation where it has no power within 1 Hz of the wall.
 
     Parameters
     ----------
