@@ -2,6 +2,15 @@
 
 from biot_bd.evaluation.baselines import BASELINES, baseline
 from biot_bd.evaluation.crossval import RunFolderError, cross_validate
+from biot_bd.evaluation.event_scoring import ScoringParameters, score_events, score_samples
+from biot_bd.evaluation.event_stream import Alarm, EventStream
+from biot_bd.evaluation.events import (
+    Event,
+    EventDetector,
+    RecordingScores,
+    load_event_detector,
+    save_event_detector,
+)
 from biot_bd.evaluation.metrics import Metric, Score
 from biot_bd.evaluation.person_split import PersonSplit
 from biot_bd.evaluation.protocols import PROTOCOLS, Protocol, ProtocolError
@@ -17,15 +26,21 @@ __all__ = [
     "PROTOCOLS",
     "SPLITS",
     "THRESHOLD_RULES",
+    "Alarm",
+    "Event",
+    "EventDetector",
+    "EventStream",
     "Fold",
     "Metric",
     "MixedTableError",
     "PersonSplit",
     "Protocol",
     "ProtocolError",
+    "RecordingScores",
     "Result",
     "RunFolderError",
     "Score",
+    "ScoringParameters",
     "SplitError",
     "StudyResult",
     "Threshold",
@@ -34,6 +49,10 @@ __all__ = [
     "compare_regimes",
     "compare_table",
     "cross_validate",
+    "load_event_detector",
     "make_folds",
     "run_protocol",
+    "save_event_detector",
+    "score_events",
+    "score_samples",
 ]

@@ -1,0 +1,287 @@
+"""Events of one recording scored as SzCORE prescribes, by ``timescoring``, with defined outcomes for every input.
+
+What is added to the package: events are checked, sorted and joined first (unsorted or nested ones give it wrong
+counts), a score that is undefined is None with a reason (it gives NaN), and latencies by seizure, which it has not.
+
+References
+----------
+Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation framework. Epilepsia, 66, 14-24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from timescoring.annotations import Annotation
+from timescoring.scoring import EventScoring, SampleScoring
+
+__all__ = [
+    "RATE_HZ",
+    "SAMPLE_RATE_HZ",
+    "ScoringParameters",
+    "as_intervals",
+    "counts_of",
+    "event_counts",
+    "sample_counts",
+    "score_events",
+    "score_samples",
+    "scorer",
+    "scores_of",
+]
+
+RATE_HZ = 10
+SAMPLE_RATE_HZ = 1
+ROUNDING_S = 0.1  # files round to hundredths, the scorer to tenths of a second
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class ScoringParameters:
+    """Parameters of event scoring; the defaults are SzCORE's.
+
+    Parameters
+    ----------
+    tolerance_start_s, tolerance_end_s : float
+        A seizure counts this much before and after its annotation.
+    min_overlap : float
+        Share of the widened seizure that must be covered; 0 for any overlap.
+    max_event_s : float
+        Longer events are split.
+    min_between_s : float
+        Events closer than this are merged.
+    """
+
+    tolerance_start_s: float = 30.0
+    tolerance_end_s: float = 60.0
+    min_overlap: float = 0.0
+    max_event_s: float = 300.0
+    min_between_s: float = 90.0
+
+    def timescoring(self) -> EventScoring.Parameters:
+        """Return them in the form of the package."""
+        return EventScoring.Parameters(
+            toleranceStart=self.tolerance_start_s,
+            toleranceEnd=self.tolerance_end_s,
+            minOverlap=self.min_overlap,
+            maxEventDuration=self.max_event_s,
+            minDurationBetweenEvents=self.min_between_s,
+        )
+
+
+def scorer(parameters: ScoringParameters | None = None) -> dict[str, Any]:
+    """Return what stands beside every score: the scorer's name, version and parameters."""
+    return {
+        "name": "timescoring",
+        "version": version("timescoring"),
+        "parameters": {
+            **asdict(parameters or ScoringParameters()),
+            "event_rate_hz": RATE_HZ,
+            "sample_rate_hz": SAMPLE_RATE_HZ,
+        },
+    }
+
+
+def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
+    """Return events sorted, overlapping ones joined.
+
+    Parameters
+    ----------
+    events : iterable of (onset_s, offset_s, ...)
+        In any order; further items of an event are ignored.
+    duration_s : float
+        Length of the recording.
+    what : str
+        Named in messages, e.g. ``"reference of chb01_03"``.
+
+    Returns
+    -------
+    ndarray of shape (n, 2)
+
+    Raises
+    ------
+    ValueError
+        A time is not finite, an event ends before it begins, or is not inside the recording (0.1 s of rounding apart).
+    """
+    if not np.isfinite(duration_s) or duration_s < 1 / RATE_HZ:
+        raise ValueError(f"{what}: duration_s must be at least {1 / RATE_HZ} s, got {duration_s!r}")
+    pairs = np.array([(float(event[0]), float(event[1])) for event in events], dtype=np.float64).reshape(-1, 2)
+    for onset, offset in pairs:
+        if not (np.isfinite(onset) and np.isfinite(offset)):
+            raise ValueError(f"{what}: event ({onset}, {offset}) has a time that is not finite")
+        if offset <= onset:
+            raise ValueError(f"{what}: event ({onset}, {offset}) does not end after its onset")
+        if onset < -ROUNDING_S or offset > duration_s + ROUNDING_S or onset >= duration_s:
+            raise ValueError(f"{what}: event ({onset}, {offset}) is not inside the recording of {duration_s} s")
+    pairs = np.clip(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], 0.0, duration_s)
+    joined: list[list[float]] = []
+    for onset, offset in pairs.tolist():
+        if joined and onset <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], offset)
+        else:
+            joined.append([onset, offset])
+    return np.array(joined, dtype=np.float64).reshape(-1, 2)
+
+
+def event_counts(
+    reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float, parameters: ScoringParameters
+) -> dict[str, int]:
+    """Return timescoring's counts of events: ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 10 Hz)."""
+    found = EventScoring(*_annotations(reference, hypothesis, duration_s), parameters.timescoring())
+    return counts_of(found)
+
+
+def sample_counts(reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float) -> dict[str, int]:
+    """Return timescoring's counts of seconds: ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 1 Hz)."""
+    return counts_of(SampleScoring(*_annotations(reference, hypothesis, duration_s), fs=SAMPLE_RATE_HZ))
+
+
+def _annotations(
+    reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float
+) -> list[Annotation]:
+    n = round(duration_s * RATE_HZ)
+    return [Annotation([tuple(pair) for pair in pairs.tolist()], RATE_HZ, n) for pairs in (reference, hypothesis)]
+
+
+def counts_of(scoring: EventScoring | SampleScoring) -> dict[str, int]:
+    """Return the counts of a timescoring result as plain integers."""
+    return {
+        "tp": int(scoring.tp),
+        "fp": int(scoring.fp),
+        "n_reference": int(scoring.refTrue),
+        "n_samples": int(scoring.numSamples),
+    }
+
+
+def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
+    """Return timescoring's scores of counts, which may be sums over recordings.
+
+    Returns
+    -------
+    dict
+        ``tp``, ``fp``, ``n_reference``, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` and ``reasons``
+        ``{score: why it is None}``.
+    """
+    scoring = EventScoring.__new__(EventScoring)
+    scoring.tp, scoring.fp, scoring.refTrue = counts["tp"], counts["fp"], counts["n_reference"]
+    scoring.numSamples, scoring.fs = counts["n_samples"], rate_hz
+    scoring.computeScores()
+    reasons = {
+        "sensitivity": "no seizure in the reference",
+        "precision": "no detection",
+        "f1": "neither a seizure nor a detection",
+    }
+    values = {"sensitivity": scoring.sensitivity, "precision": scoring.precision, "f1": scoring.f1}
+    return {
+        **{name: counts[name] for name in ("tp", "fp", "n_reference")},
+        **{name: float(value) if np.isfinite(value) else None for name, value in values.items()},
+        "fa_per_24h": float(scoring.fpRate),
+        "reasons": {name: reasons[name] for name, value in values.items() if not np.isfinite(value)},
+    }
+
+
+def score_events(
+    reference: Iterable[Sequence[float]],
+    hypothesis: Iterable[Sequence[float]],
+    duration_s: float,
+    *,
+    parameters: ScoringParameters | None = None,
+) -> dict[str, Any]:
+    """Score the events of one recording.
+
+    Parameters
+    ----------
+    reference : iterable of (onset_s, offset_s)
+        Annotated seizures, in any order.
+    hypothesis : iterable of (onset_s, offset_s)
+        Detected events; items after the first two (a confidence) are ignored.
+    duration_s : float
+        Length of the recording.
+    parameters : ScoringParameters, optional
+        SzCORE's by default.
+
+    Returns
+    -------
+    dict
+        ``tp``, ``fp``, ``n_reference`` (counts of ``timescoring`` after merging and splitting), ``sensitivity``,
+        ``precision``, ``f1`` (None where undefined, ``reasons`` says why), ``fa_per_24h``; ``latency_s`` and
+        ``onset_error_s`` (one number a detected seizure, in the order of time); ``seizures`` (a row an annotated
+        seizure: ``onset_s``, ``offset_s``, ``detected``, ``latency_s``, ``onset_error_s``); ``false_alarm_s`` (time in
+        alarm outside all seizures and their tolerance); ``n_detections``; ``duration_s``; ``scorer``.
+
+    Raises
+    ------
+    ValueError
+        An event ends before it begins, is not finite, or lies outside the recording.
+
+    Notes
+    -----
+    A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the scorer counts.  Its
+    latency is the onset of the first such alarm minus its own, negative where the alarm came first; its onset error is
+    the distance to the nearest onset of such an alarm.
+    """
+    parameters = parameters or ScoringParameters()
+    ref = as_intervals(reference, duration_s, "reference")
+    hyp = as_intervals(hypothesis, duration_s, "hypothesis")
+    seizures = [_seizure(onset, offset, hyp, parameters) for onset, offset in ref.tolist()]
+    found = [seizure for seizure in seizures if seizure["detected"]]
+    return {
+        **scores_of(event_counts(ref, hyp, duration_s, parameters), RATE_HZ),
+        "latency_s": [seizure["latency_s"] for seizure in found],
+        "onset_error_s": [seizure["onset_error_s"] for seizure in found],
+        "seizures": seizures,
+        "false_alarm_s": _outside(hyp, _widened(ref, duration_s, parameters)),
+        "n_detections": len(hyp),
+        "duration_s": float(duration_s),
+        "scorer": scorer(parameters),
+    }
+
+
+def score_samples(
+    reference: Iterable[Sequence[float]], hypothesis: Iterable[Sequence[float]], duration_s: float
+) -> dict[str, Any]:
+    """Score the seconds of one recording (1 Hz); arguments and errors as in :func:`score_events`.
+
+    Returns
+    -------
+    dict
+        ``tp``, ``fp``, ``n_reference`` in seconds, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` (seconds a
+        day), ``reasons``, ``duration_s``, ``scorer``.
+    """
+    ref = as_intervals(reference, duration_s, "reference")
+    hyp = as_intervals(hypothesis, duration_s, "hypothesis")
+    if round(duration_s) < 1:
+        raise ValueError(f"seconds are scored of recordings of at least half a second, got {duration_s} s")
+    scores = scores_of(sample_counts(ref, hyp, duration_s), SAMPLE_RATE_HZ)
+    return {**scores, "duration_s": float(duration_s), "scorer": scorer()}
+
+
+def _seizure(onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters) -> dict[str, Any]:
+    start, stop = onset - parameters.tolerance_start_s, offset + parameters.tolerance_end_s
+    alarms = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start), 0] - onset
+    detected = len(alarms) > 0
+    return {
+        "onset_s": onset,
+        "offset_s": offset,
+        "detected": detected,
+        "latency_s": float(alarms[0]) if detected else None,
+        "onset_error_s": float(np.abs(alarms).min()) if detected else None,
+    }
+
+
+def _widened(ref: NDArray[np.float64], duration_s: float, parameters: ScoringParameters) -> NDArray[np.float64]:
+    wide = ref + [-parameters.tolerance_start_s, parameters.tolerance_end_s]
+    return as_intervals(np.clip(wide, 0.0, duration_s), duration_s, "reference")
+
+
+def _outside(events: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Return the seconds of ``events`` that none of ``others`` covers; each is sorted and does not overlap itself."""
+    total = float((events[:, 1] - events[:, 0]).sum())
+    for onset, offset in others:
+        overlap = np.minimum(events[:, 1], offset) - np.maximum(events[:, 0], onset)
+        total -= float(np.clip(overlap, 0.0, None).sum())
+    return max(0.0, total)
