@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from biot_bd.deploy.buffers import RollingBuffer
 from biot_bd.deploy.resampling import fir_delay_s, make_stream
 from biot_bd.signals.montages import MontagePlan
-from biot_bd.signals.resampling import resampled_length
 
 __all__ = ["SignalChain", "WindowBatch"]
 

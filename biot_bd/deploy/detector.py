@@ -188,7 +188,7 @@ class Detector:
             raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(EVENT_OPTIONS)}")
         scorer = load_model(model)
         notes = scorer.set_compute(compute, batch_size)
-        notes += [f"model trained on generated data: not for patients"] if scorer.record.get("generated") else []
+        notes += ["model trained on generated data: not for patients"] if scorer.record.get("generated") else []
         given, told = _event_detector(Path(model), scorer, causal, {k: v for k, v in events.items() if v is not None})
         return cls(
             scorer, given, stride_s=stride_s, on_missing=on_missing, batch_size=batch_size, notes=[*notes, *told]
@@ -373,5 +373,7 @@ def _channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
 def _gap_notes(gaps: list[tuple[float, float]]) -> list[str]:
     if not gaps:
         return []
-    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5]) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5]) + (
+        f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+    )
     return [f"no probability, because no channel was usable: {named}"]

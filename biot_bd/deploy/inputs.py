@@ -29,7 +29,7 @@ class Item:
     stem : Path
         Where its results go, relative to the output folder and without an ending: ``sub-01/eeg/sub-01_run-01``.
     patient : str
-        Whose it is: the BIDS subject, else the folder that holds the file, else the file itself.
+        Whose it is: the BIDS subject, else the folder that holds the file; of a file that was named, the file itself.
     target : Path, optional
         The event file to write, where it was named; else the stem says it.
     """
@@ -90,7 +90,7 @@ def _items_of(given: Path, skipped: set[Path]) -> Iterator[Item]:
     for path in _walk(given, skipped):
         relative = path.relative_to(given)
         found += 1
-        yield Item(path, relative.with_name(_stem(path.name)), patient_of(relative))
+        yield Item(path, relative.with_name(_stem(path.name)), patient_of(given.resolve().name / relative))
     if not found:
         raise FileNotFoundError(f"{given}: holds no recording; files ending in {', '.join(ENDINGS)} are looked for")
 

@@ -21,7 +21,9 @@ def page_path(folder: Path, patient: str) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', patient).lstrip('.') or 'patient'}_report.html"
 
 
-def write_page(folder: Path, patient: str, parts: Sequence[dict[str, Any]], failures: Sequence[str], model: str) -> Path:
+def write_page(
+    folder: Path, patient: str, parts: Sequence[dict[str, Any]], failures: Sequence[str], model: str
+) -> Path:
     """Write a patient's page, atomically; it is one file, readable offline.
 
     Parameters

@@ -222,5 +222,3 @@ def _joined(parts: list[NDArray[Any]], n_chans: int) -> NDArray[np.float32]:
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts, axis=1) if parts else np.empty((n_chans, 0), np.float32)
-
-

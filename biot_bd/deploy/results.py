@@ -89,7 +89,8 @@ def write_detection(detection: Detection, item: Item, outputs: Outputs, montage:
 
         base = item.output(outputs.folder, "")
         base.parent.mkdir(parents=True, exist_ok=True)
-        written += write_event_pictures(event_figures(detection, montage), base.with_name(f"{base.name}-picture"))
+        pictures = base.with_name(base.name.removesuffix("s"))
+        written += write_event_pictures(event_figures(detection, montage), pictures)
     # The event files last: where they are, the rest is.
     for name, path in event_paths(item, outputs).items():
         _remove_leftovers(path)
@@ -109,9 +110,7 @@ def write_events(path: Path, detection: Detection, format: str) -> Path:
         return write_json(path, detection.as_dict())
     from biot_bd.evaluation.event_files import write_event_file
 
-    return write_event_file(
-        path, detection.events, detection.duration_s, start=detection.start_time, format=format
-    )
+    return write_event_file(path, detection.events, detection.duration_s, start=detection.start_time, format=format)
 
 
 def page_part(detection: Detection, montage: Montage) -> dict[str, Any]:
@@ -151,5 +150,3 @@ def _remove_leftovers(path: Path) -> None:
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-

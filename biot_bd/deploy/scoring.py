@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,12 +50,16 @@ class Scorer(Protocol):
 
 
 class ModelScorer:
-    """A fitted pipeline as the model of a detector.
+    """Signal steps and a fitted classifier as the model of a detector.
 
     Parameters
     ----------
-    pipeline : Pipeline or BIOTClassifier
-        Signal steps, then a fitted classifier of two classes, as :func:`biot_bd.load_pipeline` returns it.
+    steps : sequence of WindowTransformer
+        From windows of the montage in microvolts to what the classifier takes.
+    classifier : object
+        Fitted, of two classes: ``predict_proba``, ``classes_``, ``threshold_``, ``input_info_``.
+    record : dict, optional
+        What is known of the model.
 
     Raises
     ------
@@ -62,14 +67,15 @@ class ModelScorer:
         The model does not say its channels and rate, has other steps than signal steps, or more than two classes.
     """
 
-    def __init__(self, pipeline: Any) -> None:
-        steps = [step for _, step in pipeline.steps] if isinstance(pipeline, Pipeline) else [pipeline]
-        self.classifier = steps[-1]
+    def __init__(self, steps: Sequence[Any], classifier: Any, record: dict[str, Any] | None = None) -> None:
+        self.classifier = classifier
         # A window without signal is no fault of the model's: channels that cannot be scaled are absent.
-        self.steps = [_forgiving(step) for step in steps[:-1] if step not in (None, "passthrough")]
+        self.steps = [_forgiving(step) for step in steps if step not in (None, "passthrough")]
         for step in self.steps:
             if not isinstance(step, WindowTransformer):
-                raise ValueError(f"{type(step).__name__} is no signal step, so a detector cannot run this model on windows")
+                raise ValueError(
+                    f"{type(step).__name__} is no signal step, so a detector cannot run this model on windows"
+                )
         classes = getattr(self.classifier, "classes_", None)
         if classes is None or len(classes) != 2:
             raise ValueError(f"a detector needs a model of two classes, background and seizure; found {classes!r}")
@@ -78,12 +84,14 @@ class ModelScorer:
         self.montage = _montage_of(mapper, getattr(known, "ch_names", None))
         sfreq = getattr(known, "sfreq", None)
         if sfreq is None:
-            raise ValueError("the model does not say its sampling rate: it was fitted on bare arrays; fit it on prepared windows")
+            raise ValueError(
+                "the model does not say its sampling rate: it was fitted on bare arrays; fit it on prepared windows"
+            )
         self.sfreq = float(sfreq)
         self.n_times = int(known.n_times)
         self.window_s = self.n_times / self.sfreq
         self.threshold = float(getattr(self.classifier, "threshold_", None) or 0.5)
-        self.record: dict[str, Any] = getattr(pipeline, "record_", {})
+        self.record = record or {}
         self.compute = "fp32"
         self._info = SignalInfo(self.montage.ch_names, self.sfreq, self.n_times, "uV")
 
@@ -104,7 +112,8 @@ class ModelScorer:
         """
         if compute not in COMPUTES:
             raise ValueError(f"compute must be one of {', '.join(COMPUTES)}, found {compute!r}")
-        module = getattr(self.classifier, "module_", None)
+        # The network of a BIOTClassifier, or of what scores in its place.
+        module = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
         if compute == "fp32" or (compute == "auto" and not hasattr(module, "inference_plan")):
             self.compute = "fp32"
             return []
@@ -148,7 +157,9 @@ def load_model(folder: str | os.PathLike[str]) -> ModelScorer:
     from biot_bd.training.persistence import load_pipeline
 
     try:
-        return ModelScorer(load_pipeline(Path(folder)))
+        pipeline = load_pipeline(Path(folder))
+        steps = [step for _, step in pipeline.steps] if isinstance(pipeline, Pipeline) else [pipeline]
+        return ModelScorer(steps[:-1], steps[-1], pipeline.record_)
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
 
@@ -163,7 +174,9 @@ def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) 
     if mapper is not None:
         return mapper.resolve()
     if ch_names is None:
-        raise ValueError("the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows")
+        raise ValueError(
+            "the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows"
+        )
     for name in registry.montages:
         found = registry.montages[name]
         if isinstance(found, Montage) and found.ch_names == tuple(ch_names):

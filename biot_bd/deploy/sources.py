@@ -106,7 +106,9 @@ def _open_edf(path: Path) -> OpenRecording:
         raise DetectionError(f"{path}: cannot be read ({error.strerror})") from error
     notes = []
     if declared > there:
-        notes.append(f"cut short: the header declares {declared} records, the file holds {there}; what is there was used")
+        notes.append(
+            f"cut short: the header declares {declared} records, the file holds {there}; what is there was used"
+        )
     return OpenRecording(raw, str(path), notes)
 
 
@@ -148,7 +150,9 @@ def read_blocks(
         yield np.multiply(x, UV_PER_V, dtype=np.float32, casting="same_kind")
 
 
-def read_excerpt(recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float) -> tuple[NDArray[np.float32], float]:
+def read_excerpt(
+    recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
+) -> tuple[NDArray[np.float32], float]:
     """Return some seconds of some channels ``(n_chans, n)`` in microvolts, and the time of their first sample."""
     start = max(0, int(start_s * recording.sfreq))
     parts = list(read_blocks(recording, ch_names, start, int(np.ceil(stop_s * recording.sfreq))))
