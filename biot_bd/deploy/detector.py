@@ -17,7 +17,7 @@ from biot_bd.deploy.pipeline import DetectionStream
 from biot_bd.deploy.scoring import ModelScorer, Scorer, load_model
 from biot_bd.deploy.sources import DetectionError, OpenRecording, open_recording, read_blocks
 from biot_bd.evaluation.events import EVENTS_JSON, Event, EventDetector, load_event_detector
-from biot_bd.signals.montages import MissingChannelsError, MontagePlan
+from biot_bd.signals.montages import MissingChannelsError, MontagePlan, parse_name
 
 __all__ = ["Detection", "Detector"]
 
@@ -358,7 +358,7 @@ def _channel_facts(plan: MontagePlan) -> dict[str, str]:
 
 
 def _channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
-    notes = []
+    notes = _duplicates(plan)
     if plan.missing:
         notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
     filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]
@@ -368,6 +368,19 @@ def _channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
         named = ", ".join(f"{name} ({n} windows)" for name, n in n_absent.items())
         notes.append(f"flat or not finite, left out there: {named}")
     return notes
+
+
+def _duplicates(plan: MontagePlan) -> list[str]:
+    """Name the channels that stand several times and are used."""
+    same: dict[Any, list[int]] = {}
+    for position, name in enumerate(plan.ch_names):
+        same.setdefault(parse_name(name), []).append(position)
+    used = {source for channel in plan.channels for source in channel.sources}
+    return [
+        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
+        for parsed, places in same.items()
+        if parsed is not None and len(places) > 1 and used & set(places)
+    ]
 
 
 def _gap_notes(gaps: list[tuple[float, float]]) -> list[str]:

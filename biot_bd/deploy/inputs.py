@@ -13,8 +13,8 @@ __all__ = ["ENDINGS", "Item", "find_items", "patient_of"]
 ENDINGS = (".edf", ".bdf", ".fif", ".fif.gz", ".vhdr", ".set", ".gdf", ".cnt", ".nwx", ".mff")
 """What is taken from folders; a file that is named is read whatever its ending, if MNE knows it."""
 
-# Results of ours, and folders that hold no recordings of their own.
-_RESULT = re.compile(r"_events\.(edf|fif)$")
+# Results of ours and FIF files that hold no recording, and folders that hold no recordings of their own.
+_RESULT = re.compile(r"_events\.edf$|_annot\.fif$|[-_](eve|ave|epo|cov|proj|fwd|trans|src)\.fif(\.gz)?$")
 _SKIPPED = ("derivatives", "sourcedata")
 
 
@@ -63,8 +63,6 @@ def find_items(inputs: Sequence[str | os.PathLike[str]], skip: Iterable[Path] = 
     ------
     FileNotFoundError
         An input does not exist, or a folder holds no recording.
-    OSError
-        A folder cannot be read.
     ValueError
         Two recordings would have the same result.
     """
@@ -90,15 +88,22 @@ def _items_of(given: Path, skipped: set[Path]) -> Iterator[Item]:
     for path in _walk(given, skipped):
         relative = path.relative_to(given)
         found += 1
+        if relative == Path():  # the folder itself cannot be read
+            yield Item(path, Path(path.name), path.name)
+            continue
         yield Item(path, relative.with_name(_stem(path.name)), patient_of(given.resolve().name / relative))
     if not found:
         raise FileNotFoundError(f"{given}: holds no recording; files ending in {', '.join(ENDINGS)} are looked for")
 
 
 def _walk(folder: Path, skipped: set[Path]) -> Iterator[Path]:
-    """Yield the recordings below a folder, sorted; a folder that cannot be read raises."""
-    with os.scandir(folder) as entries:
-        children = sorted(entries, key=lambda entry: entry.name)
+    """Yield the recordings below a folder, sorted, and folders that cannot be read, so that opening them fails."""
+    try:
+        with os.scandir(folder) as entries:
+            children = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
     for entry in children:
         path, name = folder / entry.name, entry.name.lower()
         if name.startswith("."):

@@ -90,8 +90,12 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
 def _check_readable(path: Path) -> None:
     try:
         size = path.stat().st_size
+        if path.is_dir():
+            os.scandir(path).close()
     except OSError as error:
         raise DetectionError(f"{path}: cannot be opened ({error.strerror})") from error
+    if path.is_dir() and path.suffix.lower() not in (".mff", ".ds"):
+        raise DetectionError(f"{path}: is a folder; expected a recording")
     if path.is_file() and size == 0:
         raise DetectionError(f"{path}: the file is empty (0 bytes)")
 

@@ -323,7 +323,7 @@ def _allowed(
 
 
 def _measure(
-    model: nn.Module, n_windows: int, computes: list[str], micro_batch: int | None | str, device: torch.device
+    model: nn.Module, n_windows: int, computes: list[str], micro_batch: int | str | None, device: torch.device
 ) -> dict[str, Any]:
     """Time precisions at one micro-batch, then micro-batches at the best precision."""
     x = _noise(model, 1).to(device)

@@ -156,7 +156,7 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     if path.suffix.lower() not in _READERS:
         raise RecordingError("unreadable", f"{path}: expected a file ending in .edf or .bdf")
     declared, present = count_edf_records(path)
-    if present == 0:
+    if present < 1:
         raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {declared} records)")
     if present < declared and not allow_truncated:
         raise RecordingError(

@@ -131,7 +131,9 @@ def test_a_real_model_gives_the_same_bits_whatever_the_chunks(model, chunk):
 
 def test_probabilities_are_those_of_the_pipeline_on_prepared_windows(model, tmp_path):
     path = write_edf(tmp_path / "edf" / "sub-01_eeg.edf", seconds=120, flat=["C3-P3"])
-    windows = prepare(load_dataset("edf-folder", path.parent, unlisted="background"), tmp_path / "store", dtype="float32")
+    windows = prepare(
+        load_dataset("edf-folder", path.parent, unlisted="background"), tmp_path / "store", dtype="float32"
+    )
     expected = load_pipeline(model).predict_proba(windows)[:, 1]
     found = Detector.load(model).detect(path)
     np.testing.assert_allclose(found.probabilities[: len(windows)], expected, atol=2e-5)
