@@ -33,6 +33,20 @@ Finetune = Annotated[
     typer.Option(help="Fine-tuning strategy, e.g. full, linear-probe, gradual, two-stage; may be repeated."),
 ]
 ThresholdRule = Annotated[str, typer.Option(help="balanced-accuracy or matched-prevalence on validation, or a number.")]
+EventTarget = Annotated[
+    str | None,
+    typer.Option(
+        help="What the operating point of events is chosen for on validation: f1 (default), sensitivity=0.9, fa_per_24h=2, none."
+    ),
+]
+TargetFalseAlarms = Annotated[
+    float | None,
+    typer.Option(
+        "--target-fa-per-24h",
+        help="Short for --event-target fa_per_24h=NUMBER: most seizures at no more false alarms per 24 h.",
+        min=0,
+    ),
+]
 Param = Annotated[
     list[str] | None,
     typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from biot_bd import Windows
+    from biot_bd.evaluation import EventDetector
 
 __all__ = [
     "SMALL_BIOT",
@@ -21,6 +22,7 @@ __all__ = [
     "check_jobs",
     "check_output",
     "describe_model",
+    "event_detector",
     "montage_of",
     "number_or_name",
     "open_windows",
@@ -285,6 +287,46 @@ def number_or_name(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def event_detector(target: str | None, target_fa_per_24h: float | None) -> EventDetector | None:
+    """Return the event detector that ``--event-target`` and ``--target-fa-per-24h`` ask for.
+
+    Parameters
+    ----------
+    target : str or None
+        ``"f1"``, ``"fa_per_24h=2"``, ``"sensitivity=0.9"`` or ``"none"`` (keep the default values).
+    target_fa_per_24h : float or None
+
+    Returns
+    -------
+    EventDetector or None
+        None for the default.
+
+    Raises
+    ------
+    ValueError
+        Both are given, or the target is not understood.
+    """
+    if target is None and target_fa_per_24h is None:
+        return None
+    from biot_bd.evaluation import EventDetector
+
+    if target is None:
+        return EventDetector(target="fa_per_24h", target_fa_per_24h=target_fa_per_24h)
+    if target_fa_per_24h is not None:
+        raise ValueError("--event-target and --target-fa-per-24h exclude each other; give one")
+    name, _, text = target.partition("=")
+    if name in ("f1", "none") and not text:
+        return EventDetector(target=None if name == "none" else name)
+    try:
+        if name in ("fa_per_24h", "sensitivity"):
+            detector = EventDetector(target=name).set_params(**{f"target_{name}": float(text)})
+            detector.setting()  # checks the value
+            return detector
+    except ValueError as error:
+        raise ValueError(f"--event-target {target}: {error}") from None
+    raise ValueError(f"--event-target {target}: expected f1, fa_per_24h=2, sensitivity=0.9 (numbers of yours) or none")
 
 
 def print_json(facts: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import typer
 from biot_bd.commands._options import (
     Augment,
     BatchSize,
+    EventTarget,
     Finetune,
     LearningRate,
     Loss,
@@ -20,6 +21,7 @@ from biot_bd.commands._options import (
     Pretrained,
     Sampler,
     Store,
+    TargetFalseAlarms,
     ThresholdRule,
 )
 
@@ -69,6 +71,8 @@ def cv(
         typer.Option(help="Registered metric; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."),
     ] = None,
     threshold: ThresholdRule = "balanced-accuracy",
+    event_target: EventTarget = None,
+    target_fa_per_24h: TargetFalseAlarms = None,
     valid_fraction: Annotated[
         float, typer.Option(help="Share of the training persons that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.25,
@@ -87,6 +91,7 @@ def cv(
         check_jobs,
         check_output,
         describe_model,
+        event_detector,
         number_or_name,
         open_windows,
         parse_assignments,
@@ -98,6 +103,7 @@ def cv(
 
     check_jobs(jobs)
     check_output(run)
+    events = event_detector(event_target, target_fa_per_24h)
     windows = open_windows(folder)
     params = parse_assignments(param)
     if protocol is not None:
@@ -131,6 +137,7 @@ def cv(
             protocol=protocol,
             splits_from=splits_from,
             allow_contaminated=allow_contaminated,
+            events=events,
             title=f"{describe_model(model, params, pretrained, finetune)} on {folder.name}, {_how(split, protocol, splits_from)}",
             **options,
         )

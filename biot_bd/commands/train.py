@@ -10,6 +10,7 @@ import typer
 from biot_bd.commands._options import (
     Augment,
     BatchSize,
+    EventTarget,
     Finetune,
     LearningRate,
     Loss,
@@ -18,6 +19,7 @@ from biot_bd.commands._options import (
     Pretrained,
     Sampler,
     Store,
+    TargetFalseAlarms,
     ThresholdRule,
 )
 
@@ -56,6 +58,8 @@ def train(
         float, typer.Option(help="Share of the persons that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.2,
     threshold: ThresholdRule = "balanced-accuracy",
+    event_target: EventTarget = None,
+    target_fa_per_24h: TargetFalseAlarms = None,
     seed: Annotated[int, typer.Option(help="Seed of the inner split and of the training.", min=0)] = 0,
     param: Param = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
@@ -67,6 +71,7 @@ def train(
         build_pipeline,
         check_output,
         describe_model,
+        event_detector,
         number_or_name,
         open_windows,
         parse_assignments,
@@ -80,6 +85,7 @@ def train(
     if output.is_dir() and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
         shown = ", ".join(others[:5])
         raise FileExistsError(f"{output} is no model's folder and not empty ({shown}); name a new folder for the model")
+    events = event_detector(event_target, target_fa_per_24h)
     windows = open_windows(folder)
     params = parse_assignments(param)
     pipeline = build_pipeline(
@@ -107,6 +113,7 @@ def train(
         title=describe_model(model, params, pretrained, finetune),
         hold_out=hold_out or (),
         allow_contaminated=allow_contaminated,
+        events=events,
         **options,
     )
     if json:
@@ -133,6 +140,19 @@ def _score_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _event_lines(events: dict[str, Any] | None) -> list[str]:
+    """Say at what point the saved model gives events."""
+    if events is None:
+        return []
+    point, reason = events["validation"]["point"], f" ({events['reason']})" if events["reason"] else ""
+    line = f"events: threshold {events['threshold']:.3f}, at least {events['min_duration_s']:g} s{reason}"
+    if point is not None and point["sensitivity"] is not None:
+        line += (
+            f"; on validation sensitivity {point['sensitivity']:.3f}, {point['fa_per_24h']:.1f} false alarms per 24 h"
+        )
+    return [line]
+
+
 def _show(console: Any, output: Path, facts: dict[str, Any]) -> None:
     from biot_bd.evaluation.contamination import contamination_notes
 
@@ -143,6 +163,7 @@ def _show(console: Any, output: Path, facts: dict[str, Any]) -> None:
         f"{mark}{facts['title']}{generated}, label rule {facts['data']['label_rule']}",
         f"trained on {len(persons['train'])} persons, validated on {', '.join(persons['valid']) or 'nobody'}",
         f"epochs: {facts['n_epochs']}, threshold: {facts['threshold']['value']:.3f}",
+        *_event_lines(facts["events"]),
         *contamination_notes(facts),
         *facts["notes"],
         *_score_lines(facts),

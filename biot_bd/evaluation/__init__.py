@@ -2,6 +2,9 @@
 
 from biot_bd.evaluation.baselines import BASELINES, baseline
 from biot_bd.evaluation.crossval import RunFolderError, cross_validate
+from biot_bd.evaluation.event_files import EventFile, read_event_file, write_event_file
+from biot_bd.evaluation.event_folders import MissingPredictionError, score_folders
+from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
 from biot_bd.evaluation.event_scoring import ScoringParameters, score_events, score_samples
 from biot_bd.evaluation.event_stream import Alarm, EventStream
 from biot_bd.evaluation.events import (
@@ -29,9 +32,11 @@ __all__ = [
     "Alarm",
     "Event",
     "EventDetector",
+    "EventFile",
     "EventStream",
     "Fold",
     "Metric",
+    "MissingPredictionError",
     "MixedTableError",
     "PersonSplit",
     "Protocol",
@@ -40,6 +45,7 @@ __all__ = [
     "Result",
     "RunFolderError",
     "Score",
+    "ScoredRecording",
     "ScoringParameters",
     "SplitError",
     "StudyResult",
@@ -51,8 +57,12 @@ __all__ = [
     "cross_validate",
     "load_event_detector",
     "make_folds",
+    "read_event_file",
     "run_protocol",
     "save_event_detector",
     "score_events",
+    "score_folders",
+    "score_persons",
     "score_samples",
+    "write_event_file",
 ]

@@ -20,6 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from biot_bd import runs
 from biot_bd.evaluation.contamination import check_contamination, contamination_facts, find_origins
 from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.events import EventDetector
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     FoldTask,
@@ -27,10 +28,11 @@ from biot_bd.evaluation.fold import (
     finished_fold,
     run_fold,
     training_notes,
-    write_parquet,
 )
+from biot_bd.evaluation.fold_events import detector_parameters, write_events
 from biot_bd.evaluation.identity import describe, describe_pipeline, differences, fingerprint
 from biot_bd.evaluation.metrics import Metric, as_metrics
+from biot_bd.evaluation.predictions import write_parquet
 from biot_bd.evaluation.progress import FoldProgress
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
@@ -66,6 +68,7 @@ def cross_validate(
     protocol: str | Protocol | None = None,
     splits_from: Any = None,
     allow_contaminated: bool = False,
+    events: EventDetector | None = None,
 ) -> Result:
     """Score a pipeline on persons that it has not seen.
 
@@ -117,6 +120,11 @@ def cross_validate(
     allow_contaminated : bool
         Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test persons, or may
         have; every output then says so.
+    events : EventDetector, optional
+        How probabilities become events, and what their operating point is chosen for, e.g.
+        ``EventDetector(target="fa_per_24h", target_fa_per_24h=2)``.  It is fitted in each fold on the predictions of the
+        validation persons, for whole recordings and causally, whatever its own ``causal`` and ``window_s``.  Needs
+        ``Windows``: arrays name no recordings.
 
     Returns
     -------
@@ -163,6 +171,7 @@ def cross_validate(
         "threshold": rule,
         "valid_fraction": valid_fraction,
         "random_state": random_state,
+        "events": detector_parameters(events),
     }
     origins = find_origins(pipeline)
     tested = [person for fold in folds for person in fold.test]
@@ -178,7 +187,11 @@ def cross_validate(
     run |= contamination_facts(origins, contamination, allow_contaminated)
     path = None if folder is None else Path(folder)
     started = tuple(origins)
-    tasks = [FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, started) for fold in folds]
+    detector = EventDetector() if events is None else events
+    tasks = [
+        FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, started, detector=detector)
+        for fold in folds
+    ]
     if path is None:
         outcomes = _compute(tasks, [None] * len(tasks), n_jobs, progress)
         scores = _scores(metrics, outcomes, preset, run)
@@ -186,6 +199,7 @@ def cross_validate(
     with _opened(path, run):
         done = [finished_fold(path, fold.index, run["fingerprint"]) for fold in folds]
         outcomes = _compute(tasks, done, n_jobs, progress)
+        write_events(path, [outcome.facts for outcome in outcomes])
         return _finish(path, run, _scores(metrics, outcomes, preset, run), _predictions(outcomes))
 
 

@@ -179,16 +179,21 @@ def from_annotations(annotations: mne.Annotations) -> EventFile:
     EventFile
         Its length is that of a ``bckg`` from 0, or where ``Recording ends``; None without either.
     """
-    events, end = [], None
-    for row in annotations:
-        onset, stop, text = float(row["onset"]), float(row["onset"]) + float(row["duration"]), str(row["description"])
+    rows = [(float(row["onset"]), float(row["duration"]), str(row["description"])) for row in annotations]
+    return _from_rows(rows, _naive(annotations.orig_time))
+
+
+def _from_rows(rows: Iterable[tuple[float, float, str]], start: datetime | None) -> EventFile:
+    events: list[Event] = []
+    end: float | None = None
+    for onset, duration, text in rows:
         if seizure_kind(text) is not None:
-            events.append(Event(onset, stop, None))
+            events.append(Event(onset, onset + duration, None))
         elif text == END:
             end = onset
         elif text == BACKGROUND and onset == 0 and end is None:
-            end = stop
-    return EventFile(_sorted(events), end, _naive(annotations.orig_time))
+            end = duration
+    return EventFile(_sorted(events), end, start)
 
 
 def _sorted(events: list[Event]) -> list[Event]:
@@ -299,15 +304,33 @@ def _write_edf(path: Path, events: list[Event], duration_s: float, start: dateti
 
 
 def _read_edf(path: Path) -> EventFile:
-    import mne
+    import edfio
 
-    return from_annotations(mne.read_annotations(path))
+    try:
+        edf = edfio.read_edf(path)
+        rows = [(float(a.onset), float(a.duration or 0.0), str(a.text)) for a in edf.annotations]
+    except (ValueError, OSError, IndexError) as error:
+        raise ValueError(f"{path}: no readable EDF+ annotations ({error})") from error
+    try:
+        start = datetime.combine(edf.startdate, edf.starttime)
+    except edfio.AnonymizedDateError:
+        start = None
+    return _from_rows(rows, start)
 
 
 def _write_mne(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
     orig_time = None if start is None else start.replace(tzinfo=UTC)
     with atomic_path(path) as temporary:
         to_annotations(events, duration_s, orig_time=orig_time).save(temporary, overwrite=True, verbose="ERROR")
+
+
+def _read_mne(path: Path) -> EventFile:
+    import mne
+
+    try:
+        return from_annotations(mne.read_annotations(path))
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path}: no readable MNE annotations ({error})") from error
 
 
 def _naive(start: datetime | None) -> datetime | None:
@@ -325,7 +348,7 @@ FORMATS: dict[str, _Format] = {
     "tsv": _Format(".tsv", _write_tsv, _read_tsv),
     "csv_bi": _Format(".csv_bi", _write_csv_bi, _read_csv_bi),
     "edf": _Format(".edf", _write_edf, _read_edf),
-    "mne": _Format("_annot.fif", _write_mne, _read_edf),
+    "mne": _Format("_annot.fif", _write_mne, _read_mne),
 }
 
 

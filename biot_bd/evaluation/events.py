@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +15,7 @@ from sklearn.base import BaseEstimator
 from biot_bd.evaluation import event_curve as curves
 from biot_bd.evaluation import event_search as grid_search
 from biot_bd.evaluation.event_scoring import scorer
+from biot_bd.evaluation.event_types import Event, RecordingScores
 from biot_bd.runs import read_json, to_jsonable, write_json
 
 if TYPE_CHECKING:
@@ -33,41 +33,6 @@ __all__ = [
 EVENTS_JSON = "events.json"
 FORMAT, VERSION = "biot_bd event detector", 1
 FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", "merge_gap_s_")
-
-
-class Event(NamedTuple):
-    """An event: seconds from the recording's start, and how sure.
-
-    Of a detected event the confidence is the highest value of the smoothed curve in it; None where a file says nothing.
-    """
-
-    onset_s: float
-    offset_s: float
-    confidence: float | None = None
-
-
-@dataclass(frozen=True)
-class RecordingScores:
-    """What a model said of one recording, and what is true: the food of :meth:`EventDetector.fit`.
-
-    Parameters
-    ----------
-    recording, person : str
-    probabilities : array of shape (n,)
-        Of a seizure, one a window.
-    start_s : array of shape (n,)
-        Starts of the windows.
-    duration_s : float
-    reference : sequence of (onset_s, offset_s)
-        Annotated seizures.
-    """
-
-    recording: str
-    person: str
-    probabilities: Any
-    start_s: Any
-    duration_s: float
-    reference: Sequence[Sequence[float]]
 
 
 class EventDetector(BaseEstimator):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,14 @@ from sklearn.pipeline import Pipeline
 
 from biot_bd.evaluation.contamination import Origin, check_contamination, full_record
 from biot_bd.evaluation.data import Data
+from biot_bd.evaluation.events import EventDetector, save_event_detector
+from biot_bd.evaluation.fold_events import Detectors, event_facts, fit_detectors
 from biot_bd.evaluation.identity import describe
 from biot_bd.evaluation.metrics import Metric
+from biot_bd.evaluation.predictions import PREDICTION_COLUMNS, predictions_of, read_parquet, typed, write_parquet
 from biot_bd.evaluation.splits import Fold, SplitError
 from biot_bd.evaluation.thresholds import choose_threshold
-from biot_bd.runs import atomic_path, read_json, write_json
+from biot_bd.runs import read_json, write_json
 from biot_bd.training import BIOTClassifier, FixedPersons, log_test_metrics, save_pipeline
 from biot_bd.training.drawing import training_note
 from biot_bd.training.pretrained import write_load_report
@@ -49,19 +52,6 @@ __all__ = [
     "write_parquet",
 ]
 
-PREDICTION_COLUMNS = (
-    "fold",
-    "part",
-    "window",
-    "recording",
-    "person",
-    "start_s",
-    "stop_s",
-    "y_true",
-    "proba",
-    "threshold",
-)
-
 
 @dataclass(frozen=True)
 class FoldTask:
@@ -84,6 +74,8 @@ class FoldTask:
         Weights that the pipeline starts from.
     threads : int or None
         Threads of torch in the fold; None leaves them.
+    detector : EventDetector
+        Template of the fold's event detector.
     """
 
     pipeline: Any
@@ -95,6 +87,7 @@ class FoldTask:
     folder: Path | None = None
     origins: tuple[Origin, ...] = ()
     threads: int | None = None
+    detector: EventDetector = field(default_factory=EventDetector)
 
 
 @dataclass(frozen=True)
@@ -299,6 +292,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)
     if isinstance(last, BIOTClassifier):
         last.threshold_ = threshold.value  # what the saved model's predict uses
+    detectors = fit_detectors(task.detector, data, valid)
     facts = {
         **fold.as_dict(),
         "fingerprint": task.fingerprint,
@@ -309,22 +303,16 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     }
     history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
     if task.folder is not None:
-        facts |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, facts)
+        facts |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, facts, detectors)
     test = predictions_of(data, fold, "test", rows["test"], probabilities(estimator, data.X[rows["test"]], where))
     predictions = pd.concat([valid, test], ignore_index=True)
     predictions = typed(predictions.assign(threshold=threshold.value))
     facts["scores"] = fold_scores(task.metrics, predictions)
+    facts["events"] = None if detectors is None else event_facts(detectors, data, test)
     facts["wall_s"] = time.perf_counter() - started
     if task.folder is not None:
         _write(task, facts, predictions, history, last)
     return FoldOutcome(facts, predictions)
-
-
-def predictions_of(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
-    """Return the table of predictions of one part of a fold, without the threshold."""
-    table = data.table.iloc[rows].reset_index(drop=True)
-    table = table.assign(fold=fold.index, part=part, window=rows, y_true=data.y[rows], proba=proba, threshold=np.nan)
-    return table[list(PREDICTION_COLUMNS)]
 
 
 def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
@@ -353,7 +341,9 @@ def _contamination(task: FoldTask) -> str | None:
     return None if found is None else found.text
 
 
-def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: dict[str, Any]) -> dict[str, Any]:
+def _save_model(
+    estimator: Any, folder: Path, task: FoldTask, facts: dict[str, Any], detectors: Detectors | None
+) -> dict[str, Any]:
     if not isinstance(final_step(estimator)[1], BIOTClassifier):
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
     record = {
@@ -366,6 +356,8 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: dict[str, A
         "contamination": facts["contamination"],
     }
     save_pipeline(estimator, folder, record=record)
+    if detectors is not None:
+        save_event_detector(detectors.offline, folder, detectors.causal)
     return {"model": "model", "model_reason": None}
 
 
@@ -388,31 +380,3 @@ def _write(
     write_parquet(folder / "predictions.parquet", predictions)
     write_json(folder / "fold.json", facts)
     shutil.rmtree(folder / "restart", ignore_errors=True)
-
-
-def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return predictions with column types that do not depend on their content."""
-    types = {"fold": "int64", "window": "int64", "y_true": "int64"}
-    types |= dict.fromkeys(("start_s", "stop_s", "proba", "threshold"), "float64")
-    types |= dict.fromkeys(("part", "recording", "person"), "string")
-    return table.astype({name: types[name] for name in PREDICTION_COLUMNS})[list(PREDICTION_COLUMNS)]
-
-
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write predictions atomically."""
-    with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False)
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read predictions.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged or lacks a column; the message names it.
-    """
-    try:
-        return typed(pd.read_parquet(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: no readable predictions ({error}); delete it and run the study again") from error

@@ -16,8 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from biot_bd.evaluation.contamination import contamination_notes
-from biot_bd.evaluation.fold import FoldOutcome, read_parquet, score
+from biot_bd.evaluation.fold import FoldOutcome, score
+from biot_bd.evaluation.fold_events import aggregate_events, event_lines, event_notes
 from biot_bd.evaluation.metrics import Metric
+from biot_bd.evaluation.predictions import read_parquet
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.runs import read_json
 
@@ -43,7 +45,8 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dic
     Returns
     -------
     dict
-        Keys ``scoring``, ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``.
+        Keys ``scoring``, ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``, ``events`` (None where the data
+        names no recordings).
     """
     by_person: dict[str, list[dict[str, Any]]] = {}
     for outcome in outcomes:
@@ -67,6 +70,7 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dic
         "macro": {metric.name: _macro(metric.name, persons) for metric in metrics},
         "pooled": {metric.name: pooled[metric.name] for metric in metrics},
         "prevalence": pooled["prevalence"],
+        "events": aggregate_events([outcome.facts for outcome in outcomes]),
     }
 
 
@@ -113,7 +117,7 @@ class Result:
     Attributes
     ----------
     metrics : dict
-        Content of ``metrics.json``: ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``, ``scoring``.
+        Content of ``metrics.json``: ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``, ``scoring``, ``events``.
     predictions : pandas.DataFrame
         One row a validation or test window; columns as in ``predictions.parquet``.
     run : dict
@@ -195,6 +199,7 @@ class Result:
         if data["label_rule"]:
             out.append(f"label rule: {data['label_rule']}")
         out += protocol_notes(self.run, self.metrics)
+        out += event_notes(self.metrics)
         return out + list(self.run.get("notes", []))
 
     def __rich__(self) -> RenderableType:
@@ -214,7 +219,7 @@ class Result:
             table.add_row(f"{person}{seen}", *counts, *(_number(scores[name]["value"]) for name in self.scoring))
         table.add_section()
         self._add_averages(table)
-        lines = [f"- {note}" for note in self.notes]
+        lines = [*event_lines(self.metrics), *(f"- {note}" for note in self.notes)]
         lines.append("- macro: mean of the persons for whom the metric is defined (their number below it)")
         lines.append("- pooled: all test windows at once, each at its own fold's threshold")
         undefined = self.table["undefined"]

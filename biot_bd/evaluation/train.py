@@ -14,17 +14,19 @@ import numpy as np
 from biot_bd import runs
 from biot_bd.evaluation.contamination import check_contamination, contamination_facts, find_origins, full_record
 from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.events import EventDetector, save_event_detector
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     configure,
     final_step,
     fit,
     fold_scores,
-    predictions_of,
     probabilities,
     training_notes,
 )
+from biot_bd.evaluation.fold_events import Detectors, detector_parameters, event_facts, fit_detectors, operating_point
 from biot_bd.evaluation.metrics import Metric, as_metrics
+from biot_bd.evaluation.predictions import predictions_of
 from biot_bd.evaluation.result import aggregate
 from biot_bd.evaluation.splits import Fold, SplitError, split_all
 from biot_bd.evaluation.thresholds import Threshold, check_threshold_rule, choose_threshold
@@ -50,6 +52,7 @@ def fit_all(
     hold_out: Sequence[str] = (),
     scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
     allow_contaminated: bool = False,
+    events: EventDetector | None = None,
 ) -> dict[str, Any]:
     """Fit a pipeline on all persons, but for a hold-out, some of whom validate, and save it.
 
@@ -75,6 +78,8 @@ def fit_all(
         As in :func:`~biot_bd.cross_validate`, for the hold-out.
     allow_contaminated : bool
         Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the scores say so.
+    events : EventDetector, optional
+        As in :func:`~biot_bd.cross_validate`; fitted on the validation persons and saved with the model (``events.json``).
 
     Returns
     -------
@@ -95,6 +100,8 @@ def fit_all(
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
     data, rule, folder = as_data(windows, y, groups), check_threshold_rule(threshold), Path(folder)
     metrics = as_metrics(scoring)
+    template = EventDetector() if events is None else events
+    detector_parameters(template)  # raises before anything is fitted
     fold = _split(data, hold_out, valid_fraction, random_state)
     origins = find_origins(pipeline)
     contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
@@ -109,6 +116,7 @@ def fit_all(
     fit(estimator, *((data.X, data.y, data.persons) if not fold.test else _part(data, seen)))
     proba = probabilities(estimator, data.X[rows["valid"]], "validation")
     chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
+    detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
     last.threshold_ = chosen.value  # what the saved model's predict uses
     record = runs.to_jsonable(
         {
@@ -119,6 +127,7 @@ def fit_all(
             else "the model saw all persons, so it has no score of its own",
             "persons": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
             "threshold": chosen.as_dict(),
+            "events": None if detectors is None else operating_point(detectors.offline),
             "n_epochs": len(last.history_),
             "seed": random_state,
             "data": data.facts,
@@ -127,13 +136,15 @@ def fit_all(
             "trained_on": full_record(last, origins, (*fold.train, *fold.valid)),
         }
     )
-    scores = _scores(estimator, data, fold, metrics, chosen) if fold.test else None
+    scores = _scores(estimator, data, fold, metrics, chosen, detectors) if fold.test else None
     if scores is not None:
         scores["contamination"] = record["contamination"]
         record["scores"] = scores
     estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
     (folder / METRICS).unlink(missing_ok=True)  # of an earlier model
     save_pipeline(estimator, folder, record=record)
+    if detectors is not None:
+        save_event_detector(detectors.offline, folder, detectors.causal)
     if scores is not None:
         runs.write_json(folder / METRICS, scores)
     if log.is_dir():
@@ -162,7 +173,14 @@ def _part(data: Data, rows: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
     return data.X[rows], data.y[rows], data.persons[rows]
 
 
-def _scores(estimator: Any, data: Data, fold: Fold, metrics: tuple[Metric, ...], chosen: Threshold) -> dict[str, Any]:
+def _scores(
+    estimator: Any,
+    data: Data,
+    fold: Fold,
+    metrics: tuple[Metric, ...],
+    chosen: Threshold,
+    detectors: Detectors | None,
+) -> dict[str, Any]:
     """Score the hold-out, in the form of a run folder's ``metrics.json``."""
     rows = fold.rows(data.persons)["test"]
     proba = probabilities(estimator, data.X[rows], "hold-out")
@@ -172,5 +190,6 @@ def _scores(estimator: Any, data: Data, fold: Fold, metrics: tuple[Metric, ...],
         "test": list(fold.test),
         "threshold": chosen.as_dict(),
         "scores": fold_scores(metrics, table),
+        "events": None if detectors is None else event_facts(detectors, data, table),
     }
     return runs.to_jsonable(aggregate(metrics, [FoldOutcome(facts, table)]))

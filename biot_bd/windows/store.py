@@ -38,6 +38,7 @@ __all__ = [
     "Span",
     "open_signals",
     "read_manifest",
+    "safe_name",
     "signals_stem",
     "store_folder",
     "write_signals",
@@ -132,10 +133,15 @@ class Recording:
 
 def signals_stem(folder: Path, recording: str) -> Path:
     """Return the path of a recording's files without their endings; odd names get a digest."""
+    return folder / SIGNALS / safe_name(recording)
+
+
+def safe_name(recording: str) -> str:
+    """Return a recording's name as that of a file; odd names get a digest."""
     safe = re.sub(r"[^A-Za-z0-9._+-]", "_", recording)
     if safe != recording or safe.startswith("."):
         safe = f"{safe.lstrip('.')}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}"
-    return folder / SIGNALS / safe
+    return safe
 
 
 class _StepTooCoarseError(Exception):

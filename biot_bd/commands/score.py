@@ -1,0 +1,85 @@
+"""``biot-bd score``: files of predicted events against annotated ones, as SzCORE prescribes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def score(
+    reference: Annotated[
+        Path, typer.Argument(help="Folder of annotations: SzCORE TSV or TUSZ csv_bi, e.g. a BIDS tree.")
+    ],
+    hypothesis: Annotated[Path, typer.Argument(help="Folder of predictions, one file for each annotated recording.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all scores to this JSON file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
+) -> None:
+    """Score predicted events: by person, over persons, with the baselines always-on and always-off beside."""
+    from rich.console import Console
+
+    from biot_bd.commands._pipelines import print_json
+    from biot_bd.evaluation.event_folders import score_folders
+    from biot_bd.runs import write_json
+
+    scores = score_folders(reference, hypothesis)
+    if output is not None:
+        write_json(output, scores)
+    if json:
+        print_json(scores)
+        return
+    _show(Console(), scores)
+
+
+def _show(console: Any, scores: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title="Events by person", title_justify="left")
+    table.add_column("person", no_wrap=True)
+    for name in (
+        "hours",
+        "seizures",
+        "found",
+        "false alarms",
+        "sensitivity",
+        "precision",
+        "F1",
+        "FA/24 h",
+        "latency s",
+    ):
+        table.add_column(name, justify="right")
+    for person, one in scores["persons"].items():
+        table.add_row(person, *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
+    table.add_section()
+    table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
+    table.add_row("pooled", *_counts(scores["pooled"]), *(_number(scores["pooled"]["events"][name]) for name in _SHOWN))
+    for name, baseline in scores["baselines"].items():
+        table.add_row(f"{name} (macro)", "", "", "", "", *_macro(baseline["macro"]))
+    console.print(table)
+    used = scores["scorer"]
+    values = ", ".join(f"{name} {value:g}" for name, value in used["parameters"].items())
+    lines = [
+        f"scorer: {used['name']} {used['version']} ({values})",
+        "seizures and false alarms as the scorer counts them, after merging and splitting; – : undefined",
+    ]
+    if scores["unused"]:
+        lines.append(f"predictions without annotations, not scored: {', '.join(scores['unused'])}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+_SHOWN = ("sensitivity", "precision", "f1", "fa_per_24h", "median_latency_s")
+
+
+def _counts(one: dict[str, Any]) -> list[str]:
+    events = one["events"]
+    return [f"{one['hours']:.2f}", str(events["n_reference"]), str(events["tp"]), str(events["fp"])]
+
+
+def _macro(macro: dict[str, Any]) -> list[str]:
+    return [_number(macro["events"][name]["value"]) for name in _SHOWN]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

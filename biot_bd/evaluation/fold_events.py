@@ -1,0 +1,297 @@
+"""Events inside a cross-validation: the operating point of a fold, the events of its test persons, their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from biot_bd.evaluation.data import Data
+from biot_bd.evaluation.event_files import write_event_file
+from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
+from biot_bd.evaluation.event_scoring import RATE_HZ, scores_of
+from biot_bd.evaluation.event_search import TimeLine
+from biot_bd.evaluation.events import EventDetector, RecordingScores
+from biot_bd.windows import Windows
+from biot_bd.windows.store import safe_name
+
+__all__ = [
+    "EVENTS_FOLDER",
+    "Detectors",
+    "aggregate_events",
+    "detector_parameters",
+    "event_facts",
+    "event_lines",
+    "event_notes",
+    "fit_detectors",
+    "operating_point",
+    "recording_scores",
+    "write_events",
+]
+
+EVENTS_FOLDER = "events"
+CURVE_THRESHOLDS = np.round(1 / (1 + np.exp(-np.linspace(-7, 7, 57))), 6)
+"""Thresholds of the curve of the test persons; the same in all folds, dense at both ends."""
+COVERED = 0.9
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """The two detectors of a fold: for whole recordings and for live use."""
+
+    offline: EventDetector
+    causal: EventDetector
+
+
+def detector_parameters(detector: EventDetector | None) -> dict[str, Any]:
+    """Return what of a template decides the events of a study: all but the window, which the data has, and ``causal``.
+
+    Raises
+    ------
+    TypeError
+        Not an :class:`~biot_bd.evaluation.EventDetector`.
+    ValueError
+        A parameter of it has no meaning.
+    """
+    detector = EventDetector() if detector is None else detector
+    if not isinstance(detector, EventDetector):
+        raise TypeError(f"events takes an EventDetector, not {type(detector).__name__}")
+    detector.setting()
+    grid = None if detector.grid is None else {name: list(values) for name, values in detector.grid.items()}
+    left_out = ("window_s", "causal")
+    return {n: v for n, v in detector.get_params().items() if n not in left_out} | {"grid": grid}
+
+
+def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingScores] | None:
+    """Return the predictions by recording, with the recordings' lengths and seizures.
+
+    Parameters
+    ----------
+    data : Data
+    predictions : pandas.DataFrame
+        Of one part of a fold.
+
+    Returns
+    -------
+    list of RecordingScores or None
+        A recording without any window is not there.  None where the data names no recordings.
+    """
+    if not isinstance(data.X, Windows):
+        return None
+    known = {r.recording: r for table in data.X.tables for r in table.recordings}
+    out = []
+    for name, rows in predictions.groupby("recording", sort=True):
+        recording = known[str(name)]
+        duration = recording.source_n_samples / recording.source_sfreq
+        reference = [(float(on), min(float(off), duration)) for on, off in recording.events]
+        person = str(rows["person"].iloc[0])
+        out.append(RecordingScores(str(name), person, rows["proba"].to_numpy(), _starts(rows), duration, reference))
+    return out
+
+
+def _starts(rows: pd.DataFrame) -> np.ndarray:
+    return rows["start_s"].to_numpy(dtype=np.float64)
+
+
+def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> Detectors | None:
+    """Choose the operating points on validation predictions, which is all that is looked at.
+
+    Parameters
+    ----------
+    template : EventDetector
+        Cloned; its ``window_s`` becomes that of the data.
+    data : Data
+        Says the lengths and seizures of the validation recordings.
+    valid : pandas.DataFrame
+        Predictions of the validation windows; may be empty.
+
+    Returns
+    -------
+    Detectors or None
+        None where the data names no recordings.
+    """
+    recordings = recording_scores(data, valid)
+    if recordings is None:
+        return None
+    spans = data.table["stop_s"] - data.table["start_s"]
+    window_s = float(np.round(np.median(spans.to_numpy(dtype=np.float64)), 6))
+    fitted = [clone(template).set_params(window_s=window_s, causal=causal).fit(recordings) for causal in (False, True)]
+    return Detectors(*fitted)
+
+
+def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[str, Any]:
+    """Apply a fold's detector to its test persons.
+
+    Returns
+    -------
+    dict
+        The ``events`` entry of ``fold.json``: ``detector`` and ``causal`` (:meth:`EventDetector.as_dict`),
+        ``recordings`` ``{recording: {"person", "duration_s", "covered_s", "reference", "events"}}`` with events
+        ``[onset_s, offset_s, confidence]``, and ``curve``, counts of the test persons at other thresholds.
+    """
+    recordings = recording_scores(data, test)
+    if recordings is None:
+        raise ValueError("events need recordings")
+    detector = detectors.offline
+    found = {
+        r.recording: {
+            "person": r.person,
+            "duration_s": r.duration_s,
+            "covered_s": _covered_s(r, detector.window_s),
+            "reference": [list(pair) for pair in r.reference],
+            "events": [list(event) for event in detector.predict(r.probabilities, r.start_s, r.duration_s)],
+        }
+        for r in recordings
+    }
+    return {
+        "detector": detector.as_dict(),
+        "causal": detectors.causal.as_dict(),
+        "recordings": found,
+        "curve": _curve(detector, recordings),
+    }
+
+
+def _covered_s(recording: RecordingScores, window_s: float) -> float:
+    """Return how many seconds of a recording any window covers."""
+    starts = np.sort(np.asarray(recording.start_s, dtype=np.float64))
+    reach = np.minimum(np.diff(starts, append=recording.duration_s), window_s)
+    return float(np.clip(reach, 0.0, None).sum())
+
+
+def _curve(detector: EventDetector, recordings: Sequence[RecordingScores]) -> list[dict[str, Any]]:
+    setting = detector.setting()
+    line = TimeLine(
+        [r.duration_s for r in recordings],
+        [r.reference for r in recordings],
+        [r.recording for r in recordings],
+        setting["merge_gap_s"],
+    )
+    values = line.place([detector.curve(r.probabilities, r.start_s, r.duration_s)[1] for r in recordings])
+    points = line.points(values, CURVE_THRESHOLDS, setting)
+    return [{name: point[name] for name in ("threshold", "tp", "fp", "n_reference")} for point in points]
+
+
+def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Bring the events of all folds together: the ``events`` entry of ``metrics.json``.
+
+    Parameters
+    ----------
+    facts : sequence of dict
+        Content of each ``fold.json``.
+
+    Returns
+    -------
+    dict or None
+        As :func:`~biot_bd.evaluation.event_persons.score_persons`, and ``coverage`` (share of the recordings' time that
+        windows cover), ``detections`` (a row a detected event: ``fold``, ``recording``, ``person``, ``onset_s``, ``offset_s``,
+        ``confidence``), ``operating_points`` (a row a fold) and ``curve`` (sensitivity and false alarms of the test
+        persons at other thresholds, the folds' counts summed).  None where the data names no recordings.
+    """
+    tested = [(fact["fold"], fact["events"]) for fact in facts if fact.get("events") is not None]
+    if not tested:
+        return None
+    rows = [(fold, name, one) for fold, events in tested for name, one in events["recordings"].items()]
+    scored = [
+        ScoredRecording(name, one["person"], one["reference"], one["events"], one["duration_s"])
+        for _, name, one in rows
+    ]
+    hours = sum(one["duration_s"] for _, _, one in rows) / 3600
+    return {
+        **score_persons(scored),
+        "coverage": sum(one["covered_s"] for _, _, one in rows) / 3600 / hours,
+        "detections": [
+            {"fold": fold, "recording": name, "person": one["person"], **_event(event)}
+            for fold, name, one in rows
+            for event in one["events"]
+        ],
+        "operating_points": [
+            {"fold": fold, **operating_point(EventDetector.from_dict(events["detector"]))} for fold, events in tested
+        ],
+        "curve": _summed_curve([events["curve"] for _, events in tested], hours),
+    }
+
+
+def _event(event: Sequence[float]) -> dict[str, Any]:
+    return dict(zip(("onset_s", "offset_s", "confidence"), event, strict=True))
+
+
+def operating_point(detector: EventDetector) -> dict[str, Any]:
+    """Return what a fitted detector was asked for, what it chose, and what that does on validation."""
+    return {
+        "target": detector.target,
+        "target_fa_per_24h": detector.target_fa_per_24h,
+        "target_sensitivity": detector.target_sensitivity,
+        **detector.setting(),
+        "reason": detector.reason_,
+        "validation": detector.validation_,
+    }
+
+
+def _summed_curve(curves: Sequence[Sequence[Mapping[str, Any]]], hours: float) -> list[dict[str, Any]]:
+    out = []
+    for points in zip(*curves, strict=True):
+        counts = {name: sum(point[name] for point in points) for name in ("tp", "fp", "n_reference")}
+        scores = scores_of({**counts, "n_samples": round(hours * 3600 * RATE_HZ)}, RATE_HZ)
+        shown = ("tp", "fp", "n_reference", "sensitivity", "precision", "f1", "fa_per_24h")
+        out.append({"threshold": points[0]["threshold"], **{name: scores[name] for name in shown}})
+    return out
+
+
+def event_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the event scores in lines of text, with the scorer and the two baselines beside them."""
+    events = metrics.get("events")
+    if events is None:
+        return []
+    used, rows = events["scorer"], {"events": events["macro"]}
+    rows |= {f"  {name}": one["macro"] for name, one in events["baselines"].items()}
+    lines = []
+    for name, macro in rows.items():
+        cells = []
+        for score, label in (("sensitivity", "sensitivity"), ("f1", "F1"), ("fa_per_24h", "false alarms per 24 h")):
+            one = macro["events"][score]
+            value = f"– ({one['reason']})" if one["value"] is None else f"{one['value']:.3g}"
+            cells.append(f"{label} {value} ({one['n_persons']} persons)")
+        lines.append(f"{name}: {', '.join(cells)}")
+    latency = events["pooled"]["events"]["median_latency_s"]
+    found = events["pooled"]["events"]
+    lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
+    lines[0] += "" if latency is None else f", median latency {latency:.3g} s"
+    lines.append(f"  macro over persons, by {used['name']} {used['version']}, merged and split as SzCORE prescribes")
+    return lines
+
+
+def event_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of event scores must know."""
+    events = metrics.get("events")
+    if events is None:
+        return []
+    notes = []
+    if events["coverage"] < COVERED:
+        notes.append(
+            f"events: windows cover {events['coverage']:.0%} of the recordings' time; the rest counts as time without "
+            "alarm, so event scores are not those of a detector that sees all"
+        )
+    reasons = [f"fold {p['fold']}: {p['reason']}" for p in events["operating_points"] if p["reason"]]
+    if reasons:
+        more = f" (and {len(reasons) - 3} more folds)" if len(reasons) > 3 else ""
+        notes.append(f"events, operating point: {'; '.join(reasons[:3])}{more}")
+    return notes
+
+
+def write_events(run: Path, facts: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``events/<recording>.tsv`` of all test recordings of a run.
+
+    Where a recording is tested in several folds, each fold has its folder, ``events/fold-NN/``.
+    """
+    tested = [(fact["fold"], fact["events"]["recordings"]) for fact in facts if fact.get("events") is not None]
+    names = [name for _, recordings in tested for name in recordings]
+    repeated = len(set(names)) < len(names)
+    for fold, recordings in tested:
+        folder = run / EVENTS_FOLDER / f"fold-{fold:02d}" if repeated else run / EVENTS_FOLDER
+        for name, one in recordings.items():
+            write_event_file(folder / f"{safe_name(name)}.tsv", one["events"], one["duration_s"])

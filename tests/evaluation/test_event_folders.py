@@ -1,0 +1,80 @@
+"""Scores of folders of event files, and the command over them."""
+
+import json
+
+import pytest
+
+from biot_bd.evaluation.event_files import write_event_file
+from biot_bd.evaluation.event_folders import MissingPredictionError, score_folders
+
+
+@pytest.fixture
+def trees(tmp_path):
+    truth, said = tmp_path / "truth", tmp_path / "said"
+    for subject, run, reference, hypothesis in (
+        ("01", "00", [(1000, 1040)], [(1010, 1050)]),
+        ("01", "01", [(1000, 1005)], [(2000, 2100)]),
+        ("02", "00", [], []),
+    ):
+        name = f"sub-{subject}/ses-01/eeg/sub-{subject}_ses-01_task-szMonitoring_run-{run}"
+        write_event_file(truth / f"{name}_events.tsv", reference, 3600)
+        write_event_file(said / f"{name}_events.tsv", hypothesis, 3600)
+    (truth / "participants.tsv").write_text("participant_id\nsub-01\n")
+    return truth, said
+
+
+def test_bids_trees_by_person(trees):
+    scores = score_folders(*trees)
+    one, two = scores["persons"]["sub-01"]["events"], scores["persons"]["sub-02"]["events"]
+    assert (one["tp"], one["fp"], one["n_reference"], one["fa_per_24h"]) == (1, 1, 2, 12.0)
+    assert (two["sensitivity"], two["fa_per_24h"]) == (None, 0.0)
+    assert scores["macro"]["events"]["fa_per_24h"]["value"] == 6.0
+    assert len(scores["recordings"]) == 3
+    together = score_folders(*trees, persons={"sub-02": "sub-01"})
+    assert list(together["persons"]) == ["sub-01"]
+
+
+def test_a_missing_prediction_is_an_error_not_background(trees):
+    next(trees[1].rglob("*run-01_events.tsv")).unlink()
+    with pytest.raises(MissingPredictionError, match=r"1 of 3.*run-01"):
+        score_folders(*trees)
+
+
+def test_flat_folders_and_other_endings_match_by_name(tmp_path, trees):
+    flat = tmp_path / "flat"
+    for path in trees[1].rglob("*_events.tsv"):
+        write_event_file(flat / f"{path.stem.removesuffix('_events')}_eeg.csv_bi", [], 3600)
+    write_event_file(flat / "stranger.csv_bi", [], 3600)
+    scores = score_folders(trees[0], flat)
+    assert scores["pooled"]["events"]["tp"] == 0
+    assert scores["unused"] == ["stranger"]
+
+
+def test_lengths_must_agree_and_be_known(trees):
+    path = next(trees[1].rglob("*run-01_events.tsv"))
+    write_event_file(path, [], 3500)
+    with pytest.raises(ValueError, match="3500 s, but 3600 s"):
+        score_folders(*trees)
+    for folder in trees:
+        next(folder.rglob("*run-01_events.tsv")).write_text("onset\tduration\teventType\n0\t10\tbckg\n")
+    with pytest.raises(ValueError, match="no recordingDuration"):
+        score_folders(*trees)
+
+
+def test_empty_and_missing_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        score_folders(tmp_path / "a", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no files of events"):
+        score_folders(tmp_path, tmp_path)
+
+
+def test_command(trees, tmp_path, capsys):
+    from biot_bd.commands.score import score
+
+    score(*trees, output=tmp_path / "scores.json")
+    shown = capsys.readouterr().out
+    assert "timescoring 0.0.7" in shown
+    assert "always-on" in shown
+    score(*trees, json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["pooled"] == json.loads((tmp_path / "scores.json").read_text())["pooled"]
