@@ -27,7 +27,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
-	for name in preparation reading start_up; do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/all.py $(ARGS)
 
 install: $(INSTALLED)
 

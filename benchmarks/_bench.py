@@ -95,12 +95,54 @@ def machine() -> dict[str, object]:
         "processors": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "system": platform.platform(terse=True),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {name: version(name) for name in names},
     }
 
 
-def publish(name: str, title: str, rows: list[dict[str, object]], notes: list[str], quick: bool) -> None:
-    """Print the table and write ``results/NAME.json``."""
+def target(
+    what: str, row: dict[str, object], peer: str, wanted: float, *, floor: float | None = None
+) -> dict[str, object]:
+    """Make a target of a row of :func:`summarise`: a ratio to reach against a peer.
+
+    ``floor`` is the ratio to the same peer of what no implementation can be faster than, in the same run.
+    """
+    median, low, high = row[f"times as fast as {peer}"]  # type: ignore[misc]
+    return {"what": what, "measured": median, "spread": [low, high], "wanted": wanted, "floor": floor, "unit": "x"}
+
+
+def limit(
+    what: str,
+    measured: float,
+    wanted: float,
+    unit: str,
+    *,
+    spread: list[float] | None = None,
+    floor: float | None = None,
+) -> dict[str, object]:
+    """Make a target that must not be exceeded, e.g. in ``"MB"`` or ``"s"``."""
+    found = {"what": what, "measured": measured, "spread": spread, "wanted": wanted, "floor": floor, "unit": unit}
+    return {**found, "at_most": True}
+
+
+def reached(goal: dict[str, object]) -> bool:
+    """Return whether the median of a target is what was wanted."""
+    measured, wanted = float(goal["measured"]), float(goal["wanted"])  # type: ignore[arg-type]
+    return measured <= wanted if goal.get("at_most") else measured >= wanted
+
+
+def publish(
+    name: str | None,
+    title: str,
+    rows: list[dict[str, object]],
+    notes: list[str],
+    quick: bool,
+    targets: list[dict[str, object]] | None = None,
+) -> None:
+    """Print the table and write ``results/NAME.json`` (no name: print only).
+
+    Targets (:func:`target`, :func:`limit`) are what ``table.py`` gathers from all scripts.
+    """
     console = Console(width=150)
     table = Table(title=title + (" (quick: not for quoting)" if quick else ""))
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -111,8 +153,20 @@ def publish(name: str, title: str, rows: list[dict[str, object]], notes: list[st
     console.print(table)
     for note in notes:
         console.print(f"- {note}")
+    for goal in targets or []:
+        word = "reached" if reached(goal) else "NOT REACHED"
+        console.print(f"- {word}: {goal['what']}: {goal['measured']:.3g} {goal['unit']}, wanted {goal['wanted']:g}")
+    if name is None:
+        return
     RESULTS.mkdir(exist_ok=True)
-    record = {"title": title, "quick": quick, "machine": machine(), "rows": rows, "notes": notes}
+    record = {
+        "title": title,
+        "quick": quick,
+        "machine": machine(),
+        "rows": rows,
+        "notes": notes,
+        "targets": targets or [],
+    }
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

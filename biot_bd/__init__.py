@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from biot_bd.models.biot import BIOT
     from biot_bd.models.provenance import ContaminationError
     from biot_bd.signals import BandPass, MontageMapper, Notch, PercentileScaler, Resampler
-    from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
+    from biot_bd.training import BIOTClassifier, load_pipeline, load_scorer, save_pipeline
     from biot_bd.windows import Windows, prepare
 
 _WHERE = {
@@ -40,6 +40,7 @@ _WHERE = {
     "Resampler": "biot_bd.signals",
     "BIOTClassifier": "biot_bd.training",
     "load_pipeline": "biot_bd.training",
+    "load_scorer": "biot_bd.training",
     "save_pipeline": "biot_bd.training",
     "Windows": "biot_bd.windows",
     "prepare": "biot_bd.windows",
@@ -62,6 +63,7 @@ __all__ = [
     "cross_validate",
     "load_dataset",
     "load_pipeline",
+    "load_scorer",
     "prepare",
     "record_attention",
     "save_pipeline",

@@ -76,12 +76,28 @@ def test_names_promised_to_others_are_public():
     assert set(promised.split()) <= set(biot_bd.__all__)
 
 
-@pytest.mark.parametrize("module", ["biot_bd", "biot_bd.registry", "biot_bd.cli", "biot_bd.runs", "biot_bd.testing"])
+LAZY_ROOMS = ["biot_bd.signals", "biot_bd.models", "biot_bd.windows", "biot_bd.training"]
+
+
+@pytest.mark.parametrize(
+    "module", ["biot_bd", "biot_bd.registry", "biot_bd.cli", "biot_bd.runs", "biot_bd.testing", *LAZY_ROOMS]
+)
 def test_light_modules_stay_light(module):
     heavy = ("torch", "torchaudio", "mne", "braindecode", "sklearn", "pandas", "scipy", "matplotlib")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize("room", LAZY_ROOMS)
+def test_public_names_of_lazy_rooms_are_those_of_their_stubs(room):
+    module = importlib.import_module(room)
+    names = re.findall(r" as (\w+)$", text_of(Path(room.replace(".", "/")) / "__init__.pyi"), re.M)
+    assert names
+    assert set(module.__all__) == set(names) <= set(dir(module))
+    assert all(getattr(module, name) is not None for name in names)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = module.nothing
 
 
 def test_importing_biot_bd_leaves_scikit_learn_as_it_is():

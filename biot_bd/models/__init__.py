@@ -1,32 +1,6 @@
 """Models: BIOT, recording of attention, maps over tokens."""
 
-from biot_bd.models.attention import AttentionRecord, AttentionTrace, attention_layers, record_attention
-from biot_bd.models.biot import BIOT
-from biot_bd.models.checkpoints import KNOWN, CheckpointError, load_checkpoint, save_checkpoint
-from biot_bd.models.encoder import BIOTEncoder, TokenLayout
-from biot_bd.models.load_report import LoadReport
-from biot_bd.models.maps import attention_received, channel_attention, early_middle_late
-from biot_bd.models.provenance import ContaminationError, Provenance, Seen, check_clean, provenance_of
+import lazy_loader as _lazy
 
-__all__ = [
-    "BIOT",
-    "KNOWN",
-    "AttentionRecord",
-    "AttentionTrace",
-    "BIOTEncoder",
-    "CheckpointError",
-    "ContaminationError",
-    "LoadReport",
-    "Provenance",
-    "Seen",
-    "TokenLayout",
-    "attention_layers",
-    "attention_received",
-    "channel_attention",
-    "check_clean",
-    "early_middle_late",
-    "load_checkpoint",
-    "provenance_of",
-    "record_attention",
-    "save_checkpoint",
-]
+# The public names stand in __init__.pyi and are imported on first use: a room costs only what is used of it.
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -8,16 +8,17 @@ some values that are not finite is a fault.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import mne
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-__all__ = ["SignalInfo", "WindowTransformer", "check_windows", "describe_channels", "present_channels"]
+__all__ = ["SignalInfo", "WindowTransformer", "check_windows", "describe_channels", "is_epochs", "present_channels"]
 
 UV_PER_V = 1e6
 
@@ -142,7 +143,7 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         ValueError
             Wrong shape, or :meth:`output_info` refuses the input.
         """
-        if isinstance(X, mne.BaseEpochs):
+        if is_epochs(X):
             self.output_info(_epochs_info(X))
         elif _maps(X):
             if getattr(X, "info", None) is not None:
@@ -171,7 +172,7 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         ValueError
             Wrong shape, a channel with some values that are not finite, or input that the step refuses.
         """
-        if isinstance(X, mne.BaseEpochs):
+        if is_epochs(X):
             return self._transform_epochs(X)
         if _maps(X):
             return X.map(self)
@@ -198,6 +199,14 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         tags.no_validation = False
         tags.transformer_tags.preserves_dtype = ["float32", "float64"]
         return tags
+
+
+def is_epochs(X: Any) -> TypeGuard[mne.BaseEpochs]:
+    """Return whether ``X`` is ``mne.Epochs`` of any kind.
+
+    MNE loads its epochs on first use, which takes a second; where nothing has loaded them, ``X`` cannot be any.
+    """
+    return isinstance(X, getattr(sys.modules.get("mne.epochs"), "BaseEpochs", ()))
 
 
 def present_channels(x: NDArray[Any]) -> NDArray[np.bool_]:

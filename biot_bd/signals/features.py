@@ -12,14 +12,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import welch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, check_shapes, check_windows, present_channels
+from biot_bd.signals.base import (
+    UV_PER_V,
+    SignalInfo,
+    WindowTransformer,
+    check_shapes,
+    check_windows,
+    is_epochs,
+    present_channels,
+)
 
 __all__ = ["BANDS", "BandPower", "FillAbsent", "LineLength", "WindowFeatures"]
 
@@ -50,7 +57,7 @@ class _Batches:
             yield x
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
-        if isinstance(self.X, mne.BaseEpochs):
+        if is_epochs(self.X):
             return self.X[start:stop].get_data(copy=True) * UV_PER_V
         if callable(getattr(self.X, "read", None)):
             read: NDArray[Any] = self.X.read(np.arange(start, stop))
@@ -60,7 +67,7 @@ class _Batches:
 
 def _batches(X: Any, name: str) -> _Batches:
     """Describe windows without reading them."""
-    if isinstance(X, mne.BaseEpochs):
+    if is_epochs(X):
         n_times = len(X.times)
         return _Batches(X, SignalInfo(tuple(X.ch_names), X.info["sfreq"], n_times, "uV"))
     info = getattr(X, "info", None)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import mne
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
-from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, present_channels
+from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
 from biot_bd.training.restart import array_digest
 from biot_bd.windows.torch_dataset import WindowsDataset
 
@@ -106,7 +105,7 @@ class SignalData:
         self.groups: NDArray[Any] | None = None
         if hasattr(X, "read") and hasattr(X, "present"):
             self._take_windows(X)
-        elif isinstance(X, mne.BaseEpochs):
+        elif is_epochs(X):
             self._take_array(X.get_data(units="uV"), tuple(X.ch_names), float(X.info["sfreq"]), "uV")
         else:
             self._take_array(_as_array(X), None, None, "unknown")

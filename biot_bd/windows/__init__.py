@@ -1,7 +1,6 @@
 """Windows: label rules, ``prepare``, the store and lazy, array-like windows."""
 
-from biot_bd.windows.labels import BiotOfficial, Overlap
-from biot_bd.windows.preparation import PreparationError, prepare
-from biot_bd.windows.windows import Windows
+import lazy_loader as _lazy
 
-__all__ = ["BiotOfficial", "Overlap", "PreparationError", "Windows", "prepare"]
+# The public names stand in __init__.pyi and are imported on first use: a room costs only what is used of it.
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

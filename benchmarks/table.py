@@ -1,0 +1,67 @@
+"""One table of all targets in ``benchmarks/results/*.json``, printed and written to ``results/table.md``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from _bench import RESULTS, reached
+
+
+def read_results(folder: Path) -> list[tuple[str, dict]]:
+    """Return name and content of every result, by name."""
+    return [(path.stem, json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+
+
+def number(value: float, unit: str) -> str:
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{text}x" if unit == "x" else f"{text} {unit}"
+
+
+def row(name: str, goal: dict) -> str:
+    """Return one line of the table."""
+    unit = goal.get("unit", "x")
+    measured = number(goal["measured"], unit)
+    if goal.get("spread"):
+        low, high = goal["spread"]
+        measured += f" ({low:.3g} to {high:.3g})"
+    wanted = ("at most " if goal.get("at_most") else "") + number(goal["wanted"], unit)
+    floor = "" if goal.get("floor") is None else number(goal["floor"], unit)
+    mark = "yes" if reached(goal) else "**no**"
+    return f"| {goal['what']} | {wanted} | {measured} | {mark} | {floor} | `{name}.py` |"
+
+
+def table(results: list[tuple[str, dict]]) -> str:
+    """Return the table as Markdown, with the machine, and what was only measured quickly."""
+    lines = ["| what | wanted | measured (spread) | reached | floor | by |", "|---|---|---|---|---|---|"]
+    lines += [row(name, goal) for name, result in results for goal in result.get("targets", [])]
+    machines = dict.fromkeys(describe(result["machine"]) for _, result in results)
+    lines += ["", *machines]
+    quick = [name for name, result in results if result.get("quick")]
+    if quick:
+        lines += ["", f"Measured quickly, not for quoting: {', '.join(quick)}."]
+    without = [name for name, result in results if not result.get("targets")]
+    if without:
+        lines += ["", f"Without targets (see `results/NAME.json`): {', '.join(without)}."]
+    return "\n".join(lines) + "\n"
+
+
+def describe(machine: dict) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    where = f"{machine['processors']} processors, {machine['torch_threads']} thread(s) of torch, {machine['system']}"
+    card = f", {machine['accelerator']}" if machine.get("accelerator") else ""
+    return f"{machine['date']}: {where}{card}; {versions}."
+
+
+def main() -> None:
+    results = read_results(RESULTS)
+    if not results:
+        raise SystemExit(f"no results in {RESULTS}; run the benchmarks first, e.g. `make bench`")
+    text = table(results)
+    (RESULTS / "table.md").write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+from .classifier import BIOTClassifier as BIOTClassifier
+from .persistence import load_pipeline as load_pipeline
+from .persistence import read_record as read_record
+from .persistence import save_pipeline as save_pipeline
+from .sampling import BackgroundSubsample as BackgroundSubsample
+from .sampling import ClassBalanced as ClassBalanced
+from .sampling import PersonBalanced as PersonBalanced
+from .scorer import Scorer as Scorer
+from .scorer import load_scorer as load_scorer
+from .scores import EarlyStopping as EarlyStopping
+from .scores import EpochScores as EpochScores
+from .splits import FixedPersons as FixedPersons
+from .splits import PersonValidSplit as PersonValidSplit
+from .tensorboard import TensorBoardLogger as TensorBoardLogger
+from .tensorboard import log_test_metrics as log_test_metrics
