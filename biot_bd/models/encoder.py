@@ -12,14 +12,11 @@ import torch
 from linear_attention_transformer import linear_attention_transformer as lat
 from torch import Tensor, nn
 
+from biot_bd.models import lean
 from biot_bd.models.compute import DTYPES, ComputePlan
+from biot_bd.models.held import HeldWeights, infer
 
 __all__ = ["BIOTEncoder", "TokenLayout"]
-
-# With so few frames a channel, matrix products of one channel and of all round differently (measured up to
-# 19, on 16 threads): the rare tiny batch goes channel by channel, as in braindecode.
-_FEW_ROWS = 64
-
 
 @dataclass(frozen=True)
 class TokenLayout:
@@ -90,6 +87,9 @@ class BIOTEncoder(nn.Module):
 
     def __init__(self, encoder: Any, channel_ids: Sequence[int], n_channel_tokens: int) -> None:
         super().__init__()
+        self._held: HeldWeights | None = None
+        own = (type(encoder.patch_embedding), type(encoder.positional_encoding))
+        self._front_types = (nn.Linear, nn.Embedding, nn.Dropout, *own)
         self.n_fft = int(encoder.n_fft)
         self.hop_length = int(encoder.hop_length)
         # Same order of registration as braindecode's: the state dict has the same order too.
@@ -126,9 +126,12 @@ class BIOTEncoder(nn.Module):
         -------
         Tensor, shape (n, n_chans, n_frames, n_fft // 2 + 1)
         """
+        return torch.fft.rfft(self._frames(x)).abs()
+
+    def _frames(self, x: Tensor) -> Tensor:
         if x.dtype in (torch.float16, torch.bfloat16):  # no FFT of these on most devices
             x = x.float()
-        return torch.fft.rfft(x.unfold(-1, self.n_fft, self.hop_length)).abs()
+        return x.unfold(-1, self.n_fft, self.hop_length)
 
     def tokens(self, x: Tensor) -> Tensor:
         """Return the tokens that enter the first layer, channel by channel.
@@ -141,19 +144,26 @@ class BIOTEncoder(nn.Module):
         -------
         Tensor, shape (n, n_chans * n_frames, embed_dim)
         """
-        patches = self._project(self.spectrum(x).to(self.patch_embedding.projection.weight.dtype))
-        # The channel token first, the position then: the order decides the last bit.
-        patches = patches + self.channel_tokens(self.index)[:, None]
-        return self.positional_encoding(patches.flatten(0, 1)).reshape(len(x), -1, patches.shape[-1])
+        spectrum = self.spectrum(x).to(self.patch_embedding.projection.weight.dtype)
+        if not self._is_plain():
+            patches = self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2)).unflatten(0, spectrum.shape[:2])
+            patches = patches + self.channel_tokens(self.index)[:, None]
+            return self.positional_encoding(patches.flatten(0, 1)).reshape(len(x), -1, patches.shape[-1])
+        tokens = self._embed(spectrum).flatten(1, 2)
+        drop = self.positional_encoding.dropout
+        return lean.dropout(tokens, drop.p, drop.training)
 
-    def _project(self, spectrum: Tensor) -> Tensor:
+    def _embed(self, spectrum: Tensor) -> Tensor:
         """Map (n, n_chans, n_frames, n_freqs) to (n, n_chans, n_frames, embed_dim)."""
-        n, n_chans, n_frames = spectrum.shape[:3]
-        if not torch.compiler.is_compiling() and n * n_frames < _FEW_ROWS:
-            # Fresh copies: the product's last bit depends on the alignment in memory as well.
-            channels = (one.clone(memory_format=torch.contiguous_format) for one in spectrum.unbind(1))
-            return torch.stack([self.patch_embedding(one.transpose(1, 2)) for one in channels], dim=1)
-        return self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2)).unflatten(0, (n, n_chans))
+        place = self.channel_tokens.weight[self.index][:, None] + self.positional_encoding.pe[0, : spectrum.shape[2]]
+        return self.patch_embedding.projection(spectrum) + place
+
+    def _is_plain(self) -> bool:
+        """Say whether nothing observes or replaces the modules in front of the transformer."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return False
+        front = (self.patch_embedding, self.positional_encoding, self.channel_tokens)
+        return lean.is_untouched([part for module in front for part in module.modules()], self._front_types)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Encode windows.
@@ -170,9 +180,12 @@ class BIOTEncoder(nn.Module):
         Tensor, shape (n, embed_dim)
         """
         tokens = self.tokens(x)
-        if present is None:
+        mask = _token_mask(present, tokens)
+        layers = lean.lean_layers(self.transformer, linear_attn)
+        if layers is not None:
+            return lean.encode(layers, tokens, mask)
+        if mask is None:
             return self.transformer(tokens).mean(dim=1)
-        mask = present.repeat_interleave(tokens.shape[1] // present.shape[1], dim=1)
         tokens = self.transformer(tokens, input_mask=mask)
         kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
         return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
@@ -188,13 +201,68 @@ class BIOTEncoder(nn.Module):
 
         Returns
         -------
-        Tensor, shape (n, embed_dim)
+        Tensor, shape (n, embed_dim), of the parameters' type
+            Windows that a half precision cannot hold are computed again in full precision.
         """
-        size = plan.micro_batch or len(x)
+        device = x.device.type
+        layers = lean.lean_layers(self.transformer, linear_attn) if self._is_plain() else None
+        own = self.patch_embedding.projection.weight.dtype
         dtype = DTYPES.get(plan.compute)
-        with torch.autocast(x.device.type, dtype, enabled=True) if dtype else contextlib.nullcontext():
-            parts = [self(*part) for part in _split(x, present, size)]
-        return torch.cat(parts).to(self.patch_embedding.projection.weight.dtype)
+        if dtype in (None, own):
+            held, dtype = None, None
+        elif layers is not None:
+            held = self._hold(layers, dtype)
+        parts = []
+        for part, kept in _split(x, present, plan.micro_batch or len(x)):
+            if layers is None or (dtype is None and torch.is_autocast_enabled(device)):
+                with torch.autocast(device, dtype) if dtype else contextlib.nullcontext():
+                    parts.append(self(part, kept))
+                continue
+            with torch.autocast(device, enabled=False), _tf32(plan.compute == "tf32" and device == "cuda"):
+                tokens = self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2)
+                parts.append(infer(layers, tokens, _token_mask(kept, tokens), held))
+        features = torch.cat(parts).to(own)
+        if dtype is not None and not bool(features.sum().isfinite()):
+            bad = ~features.isfinite().all(dim=1)
+            again = None if present is None else present[bad]
+            features[bad] = self.infer(x[bad], again, ComputePlan("fp32", plan.micro_batch))
+        return features
+
+    def _hold(self, layers: list[lean.Layer], dtype: torch.dtype) -> HeldWeights:
+        """Return the weights in half precision, copied again where they have changed."""
+        held = self._held
+        if held is None or not held.is_current(layers, dtype):
+            held = self._held = HeldWeights(layers, dtype)
+        return held
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the held copies out of pickles and deep copies."""
+        return self.__dict__ | {"_held": None}
+
+
+def _token_mask(present: Tensor | None, tokens: Tensor) -> Tensor | None:
+    """Repeat the mask of channels for all their frames."""
+    return None if present is None else present.repeat_interleave(tokens.shape[1] // present.shape[1], dim=1)
+
+
+def _magnitude(frames: Tensor) -> Tensor:
+    """Return the magnitude spectrum; as ``abs`` of the complex one, faster, without a gradient at 0."""
+    spectrum = torch.fft.rfft(frames)
+    return torch.hypot(spectrum.real, spectrum.imag)
+
+
+@contextlib.contextmanager
+def _tf32(allow: bool) -> Iterator[None]:
+    """Allow TensorFloat-32 in matrix products of a GPU."""
+    if not allow:
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _split(x: Tensor, present: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -1,0 +1,179 @@
+"""The transformer of BIOT without needless work, on the parameters of its modules.
+
+The mathematics is that of linear attention [1]_ as the modules compute it, reordered exactly: contexts are
+merged with the output projection, and the mean over tokens is taken before the last linear map, which
+commutes with it.  There are no copies to transposed layouts.  Whoever changes how the modules run (hooks,
+adapters, another attention function) gets the modules: see :func:`lean_layers`.
+
+References
+----------
+.. [1] Shen, Z. et al. (2021). Efficient Attention: Attention with Linear Complexities. WACV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from linear_attention_transformer import linear_attention_transformer as lat
+from linear_attention_transformer.reversible import SequentialSequence
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+__all__ = ["Layer", "dropout", "encode", "is_untouched", "lean_layers", "token_mean"]
+
+_PARTS = (
+    nn.Linear,
+    nn.LayerNorm,
+    nn.Dropout,
+    nn.GELU,
+    nn.Embedding,
+    nn.ModuleList,
+    lat.Chunk,
+    lat.FeedForward,
+    lat.LinearAttentionTransformer,
+    lat.LocalAttention,
+    lat.PreNorm,
+    lat.SelfAttention,
+    SequentialSequence,
+)
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The modules of one transformer layer."""
+
+    norm: nn.LayerNorm
+    attention: Any
+    norm_feed: nn.LayerNorm
+    feed: Any
+
+
+def is_untouched(modules: Any, types: tuple[type, ...] = _PARTS) -> bool:
+    """Say whether modules do just what their types do, with parameters of their own.
+
+    False with a hook, a replaced ``forward``, a subclass or wrapper (adapters, quantisation,
+    parametrisations), or parameters that a transform has swapped for other tensors.
+    """
+    if any(getattr(torch_module, f"_global{name}", None) for name in _HOOKS):
+        return False
+    for module in modules:
+        own = module.__dict__
+        if type(module) not in types or "forward" in own or any(own.get(name) for name in _HOOKS):
+            return False
+        for parameter in own["_parameters"].values():
+            if parameter is not None and type(parameter) is not nn.Parameter:
+                return False
+    return True
+
+
+def lean_layers(transformer: nn.Module, attention_function: Callable[..., Tensor]) -> list[Layer] | None:
+    """Return the layers of BIOT's transformer, or None where only its modules know what to compute.
+
+    Parameters
+    ----------
+    transformer : torch.nn.Module
+    attention_function : callable
+        The linear attention that the layers must have for :func:`encode` to stand in for them.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not is_untouched(transformer.modules()):
+        return None
+    if type(transformer) is not lat.LinearAttentionTransformer or transformer.layers.layer_dropout:
+        return None
+    layers = []
+    for first, second in transformer.layers.layers:
+        attention, chunk = first.fn, second.fn
+        if type(attention) is not lat.SelfAttention or type(chunk) is not lat.Chunk or chunk.chunks != 1:
+            return None
+        feed = chunk.fn
+        if (
+            attention.global_attn_fn is not attention_function
+            or attention.local_attn_heads
+            or attention.receives_context
+            or feed.glu
+            or type(feed.act) is not nn.GELU
+            or feed.act.approximate != "none"
+            or feed.dropout.p
+        ):
+            return None
+        layers.append(Layer(first.norm, attention, second.norm, feed))
+    return layers
+
+
+def encode(layers: list[Layer], x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Run the transformer and take the mean over tokens, differentiably.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    x : Tensor, shape (n, tokens, embed_dim)
+    mask : Tensor of bool, shape (n, tokens), optional
+        False for tokens that get no attention and no part in the mean.
+
+    Returns
+    -------
+    Tensor, shape (n, embed_dim)
+    """
+    absent = None if mask is None else ~mask[..., None]
+    last = layers[-1]
+    for layer in layers:
+        x = x + _attend(layer, x, absent)
+        if layer is not last:
+            x = x + layer.feed.w2(F.gelu(layer.feed.w1(layer.norm_feed(x))))
+    hidden = F.gelu(last.feed.w1(last.norm_feed(x)))
+    return token_mean(x, mask) + last.feed.w2(token_mean(hidden, mask))
+
+
+def _attend(layer: Layer, x: Tensor, absent: Tensor | None) -> Tensor:
+    attention = layer.attention
+    normed = layer.norm(x)
+    heads = (attention.heads, attention.d_heads)
+    if torch.is_autocast_enabled(x.device.type):
+        # One conversion of the activations for all three products, forward and backward.
+        joined = torch.cat([attention.to_q.weight, attention.to_k.weight, attention.to_v.weight])
+        q, k, v = F.linear(normed, joined).split(attention.to_q.out_features, dim=-1)
+    else:  # three results without copies are faster than one that must be taken apart
+        q, k, v = attention.to_q(normed), attention.to_k(normed), attention.to_v(normed)
+    if absent is not None:
+        k = k.masked_fill(absent, -torch.inf)
+    q = q.unflatten(-1, heads).softmax(dim=-1)
+    k = k.softmax(dim=1).unflatten(-1, heads)
+    context = torch.matmul(k.permute(0, 2, 3, 1), v.unflatten(-1, heads).transpose(1, 2))
+    context = context * attention.d_heads**-0.5
+    out = torch.matmul(q.transpose(1, 2), context).transpose(1, 2).flatten(2)
+    return dropout(attention.to_out(out), attention.dropout.p, attention.dropout.training)
+
+
+def token_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean over (present) tokens: (n, tokens, features) to (n, features)."""
+    if mask is None and x.dtype not in (torch.bfloat16, torch.float16):
+        return x.mean(dim=1)
+    # A product with ones: sums of half-precision tensors are slow, and this one adds in float32.
+    ones = x.new_ones(1, 1, 1).expand(len(x), 1, x.shape[1]) if mask is None else mask[:, None].to(x.dtype)
+    count = x.shape[1] if mask is None else mask.sum(dim=1, keepdim=True)
+    return torch.matmul(ones, x)[:, 0] / count
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Drop each element with probability ``p`` (to 2**-16), as ``F.dropout``.
+
+    On a CPU torch draws one number an element, on one core: a sixth of a training step.  Here a 64-bit
+    number decides over four elements.
+    """
+    threshold = round(p * 2**16)
+    if not training or not threshold:
+        return x
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or threshold == 2**16:
+        return F.dropout(x, p, training=True)
+    bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)  # type: ignore[arg-type]
+    kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= threshold - 2**15
+    return x * kept.to(x.dtype).mul_(2**16 / (2**16 - threshold))
