@@ -6,25 +6,15 @@ channels that are NaN throughout as they are; a channel with some values that ar
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
-from functools import lru_cache
-
 import numpy as np
-import scipy.fft
 import scipy.signal
 from numpy.typing import NDArray
 
+from biot_bd.signals.resampling_plans import ResamplingPlan, WholePlan, make_plan, resampling_ratio
+
 __all__ = ["resample_fft", "resample_fft_window", "resample_polyphase", "resampled_length"]
 
-SEGMENT_S = 40.0
-GUARD_S = 4.0
-# Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.
-LARGEST_BLOCK = 256
-# OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only cost.
-LARGEST_PRODUCT = 250_000
 # What is worked on at once should fit in the processor's cache.
-SEGMENTS_AT_ONCE = 8
 SAMPLES_AT_ONCE = 400_000
 
 
@@ -48,7 +38,7 @@ def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
     ValueError
         A rate is not a positive number, or no fraction with a denominator below 100,000 is as near to the ratio as 1e-7.
     """
-    up, down = _ratio(sfreq_in, sfreq_out)
+    up, down = resampling_ratio(sfreq_in, sfreq_out)
     return -(-n * up // down)
 
 
@@ -79,29 +69,7 @@ def resample_fft(x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray:
     ValueError
         See :func:`resampled_length`; or a channel has some values that are not finite.
     """
-    up, down = _ratio(sfreq_in, sfreq_out)
-    rows, absent, shape = _rows(x)
-    n = shape[-1]
-    n_out = -(-n * up // down)
-    out = np.empty((len(rows), n_out), rows.dtype)
-    out[absent] = np.nan
-    # A segment is a whole number of periods of the two grids, and even in both.
-    blocks = max(2, 2 * round(SEGMENT_S * sfreq_in / down / 2))
-    guard = max(1, round(GUARD_S * sfreq_in / down))
-    whole = up == down or n <= SEGMENT_S * sfreq_in or 4 * guard >= blocks or n <= blocks * down
-    there = np.flatnonzero(~absent)
-    if up == down:
-        out[there] = rows[there]
-    elif whole:
-        n_rows = max(1, SAMPLES_AT_ONCE // n)
-        for start in range(0, len(there), n_rows):
-            # A slice where all are there spares a copy.
-            some = slice(start, start + n_rows) if len(there) == len(rows) else there[start : start + n_rows]
-            out[some] = _whole(rows[some], up, down)[:, :n_out]
-    else:
-        for row in there:
-            _segments(rows[row], up, down, blocks, guard, out[row])
-    return out.reshape(*shape[:-1], n_out)
+    return _resample("fft", x, sfreq_in, sfreq_out)
 
 
 def resample_fft_window(x: NDArray, n_out: int) -> NDArray:
@@ -158,33 +126,39 @@ def resample_polyphase(x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray
     ValueError
         See :func:`resampled_length`; or a channel has some values that are not finite.
     """
-    up, down = _ratio(sfreq_in, sfreq_out)
+    return _resample("polyphase", x, sfreq_in, sfreq_out)
+
+
+def _resample(how: str, x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray:
+    resampling_ratio(sfreq_in, sfreq_out)  # bad rates are told before bad signals
     rows, absent, shape = _rows(x)
-    n_out = -(-shape[-1] * up // down)
-    out = np.empty((len(rows), n_out), rows.dtype)
+    plan = make_plan(how, shape[-1], sfreq_in, sfreq_out)
+    out = np.empty((len(rows), plan.n_out), rows.dtype)
     out[absent] = np.nan
-    for row in np.flatnonzero(~absent):
-        if up == down:
-            out[row] = rows[row]
-        elif max(up, down) > LARGEST_BLOCK:
-            out[row] = scipy.signal.resample_poly(rows[row], up, down)
+    if isinstance(plan, WholePlan):
+        _resample_short(plan, rows, np.flatnonzero(~absent), out)
+    else:
+        for row in np.flatnonzero(~absent):
+            _resample_row(plan, rows[row], out[row])
+    return out.reshape(*shape[:-1], plan.n_out)
+
+
+def _resample_row(plan: ResamplingPlan, row: NDArray, out: NDArray) -> None:
+    for part in plan.parts:
+        plan.apply(part, row[part.start : part.stop], out[part.out_start : part.out_stop])
+
+
+def _resample_short(plan: WholePlan, rows: NDArray, there: NDArray, out: NDArray) -> None:
+    """Resample many short signals, several at once."""
+    n_rows = max(1, SAMPLES_AT_ONCE // rows.shape[-1])
+    for start in range(0, len(there), n_rows):
+        some = there[start : start + n_rows]
+        if len(there) == len(rows):  # a slice spares copies
+            plan.apply(plan.parts[0], rows[start : start + n_rows], out[start : start + n_rows])
         else:
-            out[row] = _blocked_fir(rows[row], up, down)[:n_out]
-    return out.reshape(*shape[:-1], n_out)
-
-
-def _ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:
-    """Return the reduced fraction ``sfreq_out / sfreq_in`` as (up, down); an error of 1e-7 is 0.4 ms an hour."""
-    for name, value in (("sfreq_in", sfreq_in), ("sfreq_out", sfreq_out)):
-        if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a positive number of Hz, found {value!r}")
-    ratio = Fraction(float(sfreq_out)) / Fraction(float(sfreq_in))
-    fraction = ratio.limit_denominator(100_000)
-    if fraction == 0 or abs(float(fraction / ratio) - 1) > 1e-7:
-        raise ValueError(
-            f"cannot resample from {sfreq_in} to {sfreq_out} Hz: no fraction with a denominator below 100,000 is near enough"
-        )
-    return fraction.numerator, fraction.denominator
+            made = np.empty((len(some), plan.n_out), out.dtype)
+            plan.apply(plan.parts[0], rows[some], made)
+            out[some] = made
 
 
 def _rows(x: NDArray) -> tuple[NDArray, NDArray[np.bool_], tuple[int, ...]]:
@@ -208,105 +182,3 @@ def _rows(x: NDArray) -> tuple[NDArray, NDArray[np.bool_], tuple[int, ...]]:
                 f"channel {place} has values that are not finite; a channel is either finite or, where it is absent, NaN throughout"
             )
     return rows, absent, x.shape
-
-
-def _whole(rows: NDArray, up: int, down: int) -> NDArray:
-    """Resample short signals at once; where the grids do not meet at their end they are lengthened first."""
-    rest = -rows.shape[-1] % down
-    padded = np.pad(rows, ((0, 0), (0, rest)), mode="edge") if rest else rows
-    return scipy.signal.resample(padded, padded.shape[-1] * up // down, axis=-1)
-
-
-def _segments(row: NDArray, up: int, down: int, blocks: int, guard: int, out: NDArray) -> None:
-    """Resample one long signal in overlapping segments and write what lies between the guards to ``out``."""
-    core = blocks - 2 * guard
-    n_segments = -(-row.size // (core * down))
-    padded = np.empty((n_segments * core + 2 * guard) * down, row.dtype)
-    lead, tail = guard * down, padded.size - row.size - guard * down
-    padded[lead : lead + row.size] = row
-    # Point reflection continues value and slope, so the ends ring least; a long tail just holds its last value.
-    padded[:lead] = 2 * row[0] - row[lead:0:-1]
-    mirrored = min(tail, row.size - 1)
-    padded[lead + row.size :] = 2 * row[-1] - row[-1 - mirrored]
-    padded[lead + row.size : lead + row.size + mirrored] = 2 * row[-1] - row[-2 : -2 - mirrored : -1]
-    views = np.lib.stride_tricks.sliding_window_view(padded, blocks * down)[:: core * down]
-    ramp = _ramp(lead // 2 or 1, row.dtype.str)
-    written = 0
-    for start in range(0, n_segments, SEGMENTS_AT_ONCE):
-        segments = np.array(views[start : start + SEGMENTS_AT_ONCE])
-        # Fading the outer half of both guards lets the segment join its own start without a step.
-        level = segments.mean(axis=-1, keepdims=True)
-        segments -= level
-        segments[:, : ramp.size] *= ramp
-        segments[:, -ramp.size :] *= ramp[::-1]
-        y = _fft_rows(segments, blocks * up)[:, guard * up : (guard + core) * up]
-        y += level
-        kept = y.reshape(-1)[: out.size - written]
-        out[written : written + kept.size] = kept
-        written += kept.size
-
-
-@lru_cache(maxsize=16)
-def _ramp(size: int, dtype: str) -> NDArray:
-    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(size) + 0.5) / size)).astype(dtype)
-
-
-def _fft_rows(x: NDArray, n_out: int) -> NDArray:
-    """Resample rows of an even number of samples to an even number, as ``scipy.signal.resample`` does."""
-    n = x.shape[-1]
-    shorter = min(n, n_out)
-    spectrum = scipy.fft.rfft(x, axis=-1)[..., : shorter // 2 + 1]
-    if n_out != n:
-        # The bin at the lower Nyquist frequency stands for two in one grid and for one in the other.
-        spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
-    spectrum *= x.dtype.type(n_out / n)
-    return scipy.fft.irfft(spectrum, n_out, axis=-1, overwrite_x=True)
-
-
-@lru_cache(maxsize=16)
-def _block_matrices(up: int, down: int, dtype: str) -> tuple[NDArray, int, int, int]:
-    """Write the FIR filter as matrices from blocks of input to blocks of output.
-
-    Returns
-    -------
-    matrices : ndarray, shape (n_matrices, block_in, block_out)
-        Output block ``r`` is the sum over ``k`` of input block ``r + k`` times ``matrices[k]``.
-    block_in, block_out : int
-        Samples a block.
-    lead : int
-        Zeros in front of the signal before it is cut into blocks.
-    """
-    larger = max(up, down)
-    half = 10 * larger
-    taps = scipy.signal.firwin(2 * half + 1, 1.0 / larger, window=("kaiser", 5.0)) * up
-    times = max(1, round(64 / down))
-    block_in, block_out = down * times, up * times
-    # Output sample p of a block needs input samples j with |p * down - j * up| <= half.
-    first = -(half // up)
-    last = ((block_out - 1) * down + half) // up
-    lead = -first
-    n_matrices = -(-(last - first + 1) // block_in)
-    j = np.arange(n_matrices * block_in)[:, None] - lead
-    tap = np.arange(block_out)[None] * down - j * up + half
-    inside = (tap >= 0) & (tap < taps.size)
-    dense = np.where(inside, taps[np.where(inside, tap, 0)], 0.0)
-    return dense.reshape(n_matrices, block_in, block_out).astype(dtype), block_in, block_out, lead
-
-
-def _blocked_fir(row: NDArray, up: int, down: int) -> NDArray:
-    matrices, block_in, block_out, lead = _block_matrices(up, down, row.dtype.str)
-    n_blocks = -(-row.size // block_in)
-    buffer = np.zeros((n_blocks + len(matrices)) * block_in, row.dtype)
-    buffer[lead : lead + row.size] = row[: buffer.size - lead]
-    blocks = buffer.reshape(-1, block_in)
-    out = np.empty((n_blocks, block_out), row.dtype)
-    tile = max(1, LARGEST_PRODUCT // (block_in * block_out))
-    partial = np.empty((tile, block_out), row.dtype)
-    # Tiles stay in the cache while all matrices pass over them.
-    for start in range(0, n_blocks, tile):
-        stop = min(start + tile, n_blocks)
-        np.matmul(blocks[start:stop], matrices[0], out=out[start:stop])
-        for k in range(1, len(matrices)):
-            part = np.matmul(blocks[start + k : stop + k], matrices[k], out=partial[: stop - start])
-            out[start:stop] += part
-    return out.reshape(-1)

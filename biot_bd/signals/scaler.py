@@ -158,29 +158,37 @@ def window_percentiles(x: NDArray[Any], q: float) -> NDArray[Any]:
     Parameters
     ----------
     x : ndarray, shape (n, n_chans, n_times)
-        Windows, float32 or float64.
+        Windows, float32 or float64; or int16, as a store holds them.
     q : float
         Percentile, 0 to 100.
 
     Returns
     -------
     ndarray, shape (n, n_chans)
-        In the dtype of ``x``, equal to ``numpy.quantile`` (linear) within 1e-6 of its value; NaN where a value is
-        not finite.
+        In the dtype of ``x`` (float64 for int16), equal to ``numpy.quantile`` (linear) within 1e-6 of its value; NaN
+        where a value is not finite.
     """
     n_times = x.shape[-1]
     place = q / 100 * (n_times - 1)
     lower = min(math.floor(place), n_times - 1)
     fraction = place - lower
-    out = np.empty(x.shape[:2], x.dtype)
-    buffer = np.empty(x.shape[1:], x.dtype)
-    for window, row in zip(x, out, strict=True):
-        np.abs(window, out=buffer)
+    digital = x.dtype == np.int16
+    # Seen without sign, the absolute value of -32768 is right, too.
+    buffer = np.empty(x.shape[1:], np.uint16 if digital else x.dtype)
+    absolute, least = buffer.view(x.dtype), buffer[:, min(lower + 1, n_times - 1) :]
+    neighbours = np.empty((2, *x.shape[:2]), buffer.dtype)
+    for i, window in enumerate(x):
+        np.abs(window, out=absolute)
         buffer.partition(lower, axis=-1)
-        low = buffer[:, lower].astype(np.float64)
-        if fraction > 0:
-            low += fraction * (buffer[:, lower + 1 :].min(axis=-1) - low)
-        row[:] = low
+        neighbours[0, i] = buffer[:, lower]
+        np.minimum.reduce(least, axis=-1, out=neighbours[1, i])
+    low = neighbours[0].astype(np.float64)
+    if fraction > 0:  # infinity less infinity where the upper neighbour does not count would be NaN
+        with np.errstate(invalid="ignore"):
+            low += fraction * (neighbours[1] - low)
+    if digital:
+        return low
+    out = low.astype(x.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         suspects = np.nonzero(~np.isfinite(x.sum(axis=-1)))
     if suspects[0].size:

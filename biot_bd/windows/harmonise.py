@@ -1,4 +1,4 @@
-"""From one recording to its stored signal: montage, resampling, what is flat, what is missing."""
+"""From one recording to its stored signal and the description beside it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Any, Literal
 
 import mne
 import numpy as np
-from numpy.typing import NDArray
 
 from biot_bd.runs import fingerprint
-from biot_bd.signals.mapper import MontageMapper
-from biot_bd.signals.montages import Montage, plan_montage
-from biot_bd.signals.resampling import resample_fft, resample_polyphase, resampled_length
+from biot_bd.signals.montages import Montage
+from biot_bd.signals.resampling_plans import make_plan
+from biot_bd.windows.harmonised import Harmonised
 from biot_bd.windows.inputs import Job, seizure_events
-from biot_bd.windows.readers import ChannelReader, open_reader, source_file
+from biot_bd.windows.readers import source_file
 from biot_bd.windows.store import (
     SIGNALS,
     STORE_VERSION,
     Recording,
-    Span,
     read_recording,
     signals_stem,
     write_recording,
@@ -31,10 +29,8 @@ from biot_bd.windows.store import (
 
 __all__ = ["SignalSettings", "TooShortError", "finished_recording", "make_recording"]
 
-SHORTEST_FLAT_S = 0.5
-# A zero in an EDF is half a digital step off where the digital range is not symmetric.
-ZERO_UV = 1.0
-RESAMPLERS = {"fft": resample_fft, "polyphase": resample_polyphase}
+# Windows of the last are resampled when they are read.
+STORED_BY = {"fft": "fft", "polyphase": "polyphase", "fft-window": "none"}
 
 
 class TooShortError(ValueError):
@@ -144,25 +140,24 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return finished
     stem = signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
-    _check_length(len(raw.times), float(raw.info["sfreq"]), shortest_s)
-    source = _Harmonised(raw, job, settings)
-    sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
-    n_samples = resampled_length(source.n_samples, source.sfreq, sfreq)
-    resample = RESAMPLERS.get(settings.resample)
-
-    def channel(index: int) -> tuple[NDArray[np.float32], float | None] | None:
-        x = source.channel(index)
-        if x is None:
-            return None
-        if resample is not None:
-            x = resample(x, source.sfreq, sfreq)
-        return x, source.range_uv(index)
-
-    path = stem.with_name(stem.name + ".npy")
-    dtype, reason, steps, present = write_signals(path, settings.montage.ch_names, n_samples, channel, settings.dtype)
-    if not any(present):
-        path.unlink()
+    _check_length(int(raw.n_times), float(raw.info["sfreq"]), shortest_s)
+    source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing)
+    if not any(source.present):
         raise ValueError("none of the montage's channels holds a signal")
+    sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
+    plan = make_plan(
+        STORED_BY[settings.resample], source.n_samples, source.sfreq, sfreq, context=source.shortest_flat_samples
+    )
+    path = stem.with_name(stem.name + ".npy")
+    dtype, reason, steps = write_signals(
+        path,
+        settings.montage.ch_names,
+        plan.n_out,
+        source.ranges_uv,
+        lambda channels: source.resampled(plan, channels),
+        source.present,
+        settings.dtype,
+    )
     file = source_file(job.raw)
     recording = Recording(
         recording=job.recording,
@@ -175,8 +170,8 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         dtype_reason=reason,
         steps_uv=steps,
         sfreq=sfreq,
-        n_samples=n_samples,
-        present=present,
+        n_samples=plan.n_out,
+        present=source.present,
         events=seizure_events(raw),
         fingerprint=job.fingerprint,
         flat=source.flat,
@@ -184,64 +179,6 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     )
     write_recording(stem, recording)
     return recording
-
-
-class _Harmonised:
-    """The channels of a montage, made from those of a recording, at the recording's rate."""
-
-    def __init__(self, raw: mne.io.BaseRaw, job: Job, settings: SignalSettings) -> None:
-        names = list(raw.ch_names)
-        if job.zero_is_missing:
-            names = _without_zero_channels(raw, settings.montage)
-        self.plan = plan = MontageMapper(settings.montage, on_missing=settings.on_missing).plan(names)
-        self.sfreq, self.n_samples = float(raw.info["sfreq"]), len(raw.times)
-        self.flat: list[list[Span]] = [[] for _ in plan.channels]
-        self.not_finite: list[list[Span]] = [[] for _ in plan.channels]
-        self._reader: ChannelReader = open_reader(raw, plan.needed)
-        self._place = {name: i for i, name in enumerate(self._reader.ch_names)}
-
-    def channel(self, index: int) -> NDArray[np.float32] | None:
-        """Return one channel in uV at the recording's rate, or None where it is absent; notes what is bad in it."""
-        planned = self.plan.channels[index]
-        if planned.how == "missing":
-            return None
-        x = self._source(planned.sources[0])
-        if planned.weights[0] != 1:
-            x *= np.float32(planned.weights[0])
-        for source, weight in zip(planned.sources[1:], planned.weights[1:], strict=True):
-            x += np.float32(weight) * self._source(source)
-        self.not_finite[index] = _spans(~np.isfinite(x)) if not np.isfinite(x.sum(dtype=np.float64)) else []
-        if self.not_finite[index]:
-            x = _bridged(x)
-        self.flat[index] = constant_spans(x, max(2, round(SHORTEST_FLAT_S * self.sfreq)))
-        return x
-
-    def range_uv(self, index: int) -> float | None:
-        """Return the largest absolute value that the header allows for a channel, in uV."""
-        planned = self.plan.channels[index]
-        ranges = [self._reader.range_uv(self._place[self.plan.ch_names[source]]) for source in planned.sources]
-        total = 0.0
-        for value, weight in zip(ranges, planned.weights, strict=True):
-            if value is None:
-                return None
-            total += abs(weight) * value
-        return total
-
-    def _source(self, source: int) -> NDArray[np.float32]:
-        return self._reader.read(self._place[self.plan.ch_names[source]])
-
-
-def _without_zero_channels(raw: mne.io.BaseRaw, montage: Montage) -> list[str]:
-    """Return the channel names, those that are exactly zero throughout replaced by a name that nothing matches."""
-    names = list(raw.ch_names)
-    needed = plan_montage(montage, names).needed
-    reader = open_reader(raw, needed)
-    zero = set()
-    for i, name in enumerate(reader.ch_names):
-        x = reader.read(i)
-        if abs(float(x[0])) < ZERO_UV and (x == x[0]).all():
-            zero.add(name)
-    return [f"{name} (zero throughout)" if name in zero else name for name in names]
 
 
 def _preprocessed(raw: mne.io.BaseRaw, preprocessors: Sequence[Any]) -> mne.io.BaseRaw:
@@ -286,32 +223,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "get_params"):
         return [type(value).__qualname__, _plain(value.get_params(deep=False))]
     raise TypeError(f"a preprocessor holds {value!r}, which cannot be recognised in a later call; use plain values")
-
-
-def _spans(mask: NDArray[np.bool_]) -> list[Span]:
-    """Return the runs of True as [start, stop]."""
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
-    return [[int(a), int(b)] for a, b in edges.reshape(-1, 2)]
-
-
-def constant_spans(x: NDArray[np.floating[Any]], shortest: int) -> list[Span]:
-    """Return the stretches of at least ``shortest`` samples in which ``x`` does not change, as [start, stop]."""
-    hop = max(1, shortest // 4)
-    coarse = x[::hop]
-    # Cheap first look: such a stretch holds at least four neighbours of the coarse grid.
-    same = coarse[1:] == coarse[:-1]
-    if shortest >= 8 and not (same[2:] & same[1:-1] & same[:-2]).any():
-        return []
-    change = np.flatnonzero(x[1:] != x[:-1]) + 1
-    edges = np.concatenate([[0], change, [len(x)]])
-    long = np.flatnonzero(np.diff(edges) >= shortest)
-    return [[int(edges[i]), int(edges[i + 1])] for i in long]
-
-
-def _bridged(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``x`` with straight lines across what is not finite, so that resampling does not spread it."""
-    good = np.isfinite(x)
-    if not good.any():
-        return np.zeros_like(x)
-    where = np.arange(len(x))
-    return np.interp(where, where[good], x[good]).astype(np.float32)

@@ -47,12 +47,12 @@ class Job:
 
 def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
     """Describe the input, cheaply: name, size and time of the file, or a digest of data in memory."""
-    known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": len(raw.times)}
+    known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": int(raw.n_times)}
     known["first_samp"] = int(raw.first_samp)
     if raw.preload:
         digest = hashlib.blake2b(digest_size=16)
-        for start in range(0, len(raw.times), CHUNK_SAMPLES):
-            part = raw.get_data(start=start, stop=min(start + CHUNK_SAMPLES, len(raw.times)), verbose="error")
+        for start in range(0, raw.n_times, CHUNK_SAMPLES):
+            part = raw.get_data(start=start, stop=min(start + CHUNK_SAMPLES, raw.n_times), verbose="error")
             digest.update(np.ascontiguousarray(part).data)
         return known | {"data": digest.hexdigest()}
     for name in raw.filenames:

@@ -1,6 +1,6 @@
-"""Reading the needed channels of one recording, in microvolts.
+"""Reading the needed channels of one recording, in microvolts, block by block.
 
-Plain EDF files are read from a memory map by edfio, one channel at a time, straight from int16.  Everything else goes
+Plain EDF files are read from a memory map of the block's records, straight from int16.  Everything else goes
 through MNE: other formats, data already in memory, discontinuous or truncated files, uneven rates, units that are not
 volts, channels that were renamed.  The fast reader is used only after it gave what MNE gives in three places of the file.
 """
@@ -24,8 +24,18 @@ UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
 UV_PER_UNIT = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6}
 CHUNK_SAMPLES = 2**18
+# Values that MNE's data may take as float32, 96 MB; reading them twice would cost more.
+LARGEST_HELD = 24 * 2**20
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
+
+
+class Block(Protocol):
+    """A stretch of a recording."""
+
+    def read(self, index: int, out: NDArray[np.float32]) -> None:
+        """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
+        ...
 
 
 class ChannelReader(Protocol):
@@ -39,14 +49,17 @@ class ChannelReader(Protocol):
         Rate in Hz.
     n_samples : int
         Length.
+    always_finite : bool
+        The format has no NaN.
     """
 
     ch_names: tuple[str, ...]
     sfreq: float
     n_samples: int
+    always_finite: bool
 
-    def read(self, index: int) -> NDArray[np.float32]:
-        """Return channel ``index`` in uV, float32 ``(n_samples,)``."""
+    def block(self, start: int, stop: int) -> Block:
+        """Return samples ``start`` to ``stop`` of all channels."""
         ...
 
     def range_uv(self, index: int) -> float | None:
@@ -59,7 +72,9 @@ class NotPlainEdfError(Exception):
 
 
 class EdfReader:
-    """Some channels of a plain EDF file, read from a memory map.
+    """Some channels of a plain EDF file, read from memory maps.
+
+    Only the pages of the block at hand are mapped, so memory does not grow with the file.
 
     Parameters
     ----------
@@ -74,6 +89,8 @@ class EdfReader:
         The file or one of the channels needs MNE; the message says why.
     """
 
+    always_finite = True
+
     def __init__(self, path: str | Path, ch_names: Sequence[str]) -> None:
         try:
             with warnings.catch_warnings():
@@ -84,12 +101,17 @@ class EdfReader:
                 missing = [name for name in ch_names if name not in found]
                 if missing or not edf.is_continuous or len(found) != len(names):
                     raise NotPlainEdfError(f"channels {missing} are not in the header, or the file is discontinuous")
-                self._signals = [found[name] for name in ch_names]
-                self._scales = [_scale_and_offset(signal) for signal in self._signals]
-                lengths = {len(s.digital) for s in self._signals[:1]} | {
-                    s.samples_per_data_record * edf.num_data_records for s in self._signals
-                }
-                rates = {s.sampling_frequency for s in self._signals}
+                signals = [found[name] for name in ch_names]
+                self._scales = [_scale_and_offset(signal) for signal in signals]
+                self._ranges = [
+                    max(abs(s.physical_min), abs(s.physical_max)) * UV_PER_UNIT[s.physical_dimension] for s in signals
+                ]
+                columns = dict(zip(names, _columns(Path(path), len(names)), strict=True))
+                self._columns = [columns[name][:2] for name in ch_names]
+                lengths = {s.samples_per_data_record * edf.num_data_records for s in signals}
+                rates = {s.sampling_frequency for s in signals}
+                self._record_samples = columns[names[0]][2]
+                self._offset, self._path = edf.bytes_in_header_record, Path(path)
         except NotPlainEdfError:
             raise
         except Exception as error:  # edfio may fail in any way on a damaged file; MNE then has the last word
@@ -99,26 +121,58 @@ class EdfReader:
         self.ch_names = tuple(ch_names)
         self.sfreq, self.n_samples = float(rates.pop()), int(lengths.pop())
 
-    def read(self, index: int) -> NDArray[np.float32]:
-        """Return channel ``index`` in uV, float32 ``(n_samples,)``."""
-        return self.read_part(index, 0, self.n_samples)
-
-    def read_part(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
-        """Return samples ``start`` to ``stop`` of channel ``index`` in uV, float32."""
-        scale, offset = self._scales[index]
-        x = self._signals[index].digital[start:stop].astype(np.float32)
-        x *= np.float32(scale)
-        x += np.float32(offset)
-        return x
+    def block(self, start: int, stop: int) -> Block:
+        """Return samples ``start`` to ``stop`` of all channels."""
+        first, last = self._columns[0]
+        length = last - first
+        begin, end = start // length, -(-stop // length)
+        records = np.memmap(
+            self._path,
+            "<i2",
+            mode="r",
+            offset=self._offset + 2 * begin * self._record_samples,
+            shape=(end - begin, self._record_samples),
+        )
+        return _EdfBlock(np.asarray(records), self._columns, self._scales, start - begin * length, stop - start)
 
     def range_uv(self, index: int) -> float:
         """Return the largest absolute value that the header allows, in uV."""
-        signal = self._signals[index]
-        return max(abs(signal.physical_min), abs(signal.physical_max)) * UV_PER_UNIT[signal.physical_dimension]
+        return self._ranges[index]
+
+
+class _EdfBlock:
+    """Records of an EDF file as ``(n_records, record_samples)``, of which ``n`` samples a channel are meant."""
+
+    def __init__(
+        self,
+        records: NDArray[np.int16],
+        columns: Sequence[tuple[int, int]],
+        scales: Sequence[tuple[float, float]],
+        skip: int,
+        n: int,
+    ) -> None:
+        self._records, self._columns, self._scales, self._skip, self._n = records, columns, scales, skip, n
+
+    def read(self, index: int, out: NDArray[np.float32]) -> None:
+        """Write channel ``index`` in this stretch to ``out``, in uV."""
+        first, last = self._columns[index]
+        length, n = last - first, self._n
+        # A record may be as long as the file, so that its ends are cut before anything is copied.
+        head = min(n, length - self._skip) if self._skip else 0
+        if head:
+            out[:head] = self._records[0, first + self._skip : first + self._skip + head]
+        row, n_whole = int(head > 0), (n - head) // length
+        done = head + n_whole * length
+        out[head:done].reshape(n_whole, length)[...] = self._records[row : row + n_whole, first:last]
+        if done < n:
+            out[done:] = self._records[row + n_whole, first : first + n - done]
+        scale, offset = self._scales[index]
+        out *= np.float32(scale)
+        out += np.float32(offset)
 
 
 class RawReader:
-    """Some channels of any MNE recording, held in memory as float32.
+    """Some channels of any MNE recording; held in memory as float32 where they are short, else read block by block.
 
     Parameters
     ----------
@@ -128,24 +182,41 @@ class RawReader:
         The channels.
     """
 
+    always_finite = False
+
     def __init__(self, raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> None:
         self.ch_names = tuple(ch_names)
-        self.sfreq, self.n_samples = float(raw.info["sfreq"]), len(raw.times)
-        picks = [raw.ch_names.index(name) for name in ch_names]
-        self._x = np.empty((len(picks), self.n_samples), np.float32)
-        for start in range(0, self.n_samples, CHUNK_SAMPLES):  # MNE reads float64; never the whole recording at once
-            stop = min(start + CHUNK_SAMPLES, self.n_samples)
-            chunk = raw.get_data(picks, start, stop, verbose="error")
-            chunk *= UV_PER_V
-            self._x[:, start:stop] = chunk
+        self.sfreq, self.n_samples = float(raw.info["sfreq"]), int(raw.n_times)
+        self._raw, self._picks = raw, [raw.ch_names.index(name) for name in ch_names]
+        self._x: NDArray[np.float32] | None = None
+        if not raw.preload and len(self._picks) * self.n_samples <= LARGEST_HELD:
+            self._x = self._read(0, self.n_samples)
 
-    def read(self, index: int) -> NDArray[np.float32]:
-        """Return channel ``index`` in uV, float32 ``(n_samples,)``."""
-        return self._x[index].copy()
+    def block(self, start: int, stop: int) -> Block:
+        """Return samples ``start`` to ``stop`` of all channels."""
+        return _RawBlock(self._read(start, stop) if self._x is None else self._x[:, start:stop])
+
+    def _read(self, begin: int, end: int) -> NDArray[np.float32]:
+        x = np.empty((len(self._picks), end - begin), np.float32)
+        for start in range(begin, end, CHUNK_SAMPLES):  # MNE reads float64; never the whole recording at once
+            stop = min(start + CHUNK_SAMPLES, end)
+            chunk = self._raw.get_data(self._picks, start, stop, verbose="error")
+            chunk *= UV_PER_V
+            x[:, start - begin : stop - begin] = chunk
+        return x
 
     def range_uv(self, index: int) -> None:
         """Return None: MNE does not tell the header's range."""
         return None
+
+
+class _RawBlock:
+    def __init__(self, x: NDArray[np.float32]) -> None:
+        self._x = x
+
+    def read(self, index: int, out: NDArray[np.float32]) -> None:
+        """Write channel ``index`` in this stretch to ``out``, in uV."""
+        out[:] = self._x[index]
 
 
 def source_file(raw: mne.io.BaseRaw) -> Path | None:
@@ -183,17 +254,43 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
 
 def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
     """Return whether the fast reader gives what MNE gives at the start, in the middle and at the end."""
-    if reader.n_samples != len(raw.times) or reader.sfreq != raw.info["sfreq"]:
+    if reader.n_samples != raw.n_times or reader.sfreq != raw.info["sfreq"]:
         return False
     length = min(reader.n_samples, 64)
     picks = [raw.ch_names.index(name) for name in reader.ch_names]
     tolerance = AGREEMENT * np.array([[reader.range_uv(i)] for i in range(len(picks))])
     for start in {0, (reader.n_samples - length) // 2, reader.n_samples - length}:
         expected = raw.get_data(picks, start, start + length, verbose="error") * UV_PER_V
-        found = np.stack([reader.read_part(i, start, start + length) for i in range(len(picks))])
+        block = reader.block(start, start + length)
+        found = np.empty((len(picks), length), np.float32)
+        for i, row in enumerate(found):
+            block.read(i, row)
         if not (np.abs(found - expected) <= tolerance).all():
             return False
     return True
+
+
+def _columns(path: Path, n_ordinary: int) -> list[tuple[int, int, int]]:
+    """Return (first, last, all) samples of each ordinary signal within a record, from the header.
+
+    References
+    ----------
+    https://www.edfplus.info/specs/edf.html
+    """
+    with path.open("rb") as file:
+        n_signals = int(file.read(256)[252:])
+        header = file.read(256 * n_signals)
+    labels = [header[16 * i : 16 * i + 16].strip() for i in range(n_signals)]
+    samples = [int(header[216 * n_signals + 8 * i : 216 * n_signals + 8 * i + 8]) for i in range(n_signals)]
+    ends = np.cumsum(samples).tolist()
+    found = [
+        (end - n, end, ends[-1])
+        for label, n, end in zip(labels, samples, ends, strict=True)
+        if label != b"EDF Annotations"
+    ]
+    if len(found) != n_ordinary:
+        raise NotPlainEdfError(f"{len(found)} signals in the header, {n_ordinary} of them ordinary")
+    return found
 
 
 def _mne_names(labels: Sequence[str]) -> list[str]:

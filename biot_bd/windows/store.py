@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, read_json, write_json
@@ -148,14 +148,20 @@ class _StepTooCoarseError(Exception):
     pass
 
 
+# (first sample, channel, values in uV), as often as it takes; called with the channels that are wanted.
+Blocks = Callable[[Sequence[int]], Iterable[tuple[int, int, NDArray[np.float32]]]]
+
+
 def write_signals(
     path: Path,
     ch_names: Sequence[str],
     n_samples: int,
-    channel: Callable[[int], tuple[NDArray[np.float32], float | None] | None],
+    ranges_uv: Sequence[float | None],
+    blocks: Blocks,
+    present: Sequence[bool],
     dtype: str,
-) -> tuple[str, str | None, list[float], list[bool]]:
-    """Write one signal file atomically, channel by channel.
+) -> tuple[str, str | None, list[float]]:
+    """Write one signal file atomically, block by block.
 
     Parameters
     ----------
@@ -165,9 +171,13 @@ def write_signals(
         The channels.
     n_samples : int
         Length.
-    channel : callable
-        ``channel(i)`` returns the signal in uV, float32 ``(n_samples,)``, and the largest absolute value that its source
-        allows (None where unknown), or None for an absent channel.
+    ranges_uv : sequence of float or None
+        The largest absolute value that the source allows, by channel; None where it is not known.
+    blocks : callable
+        ``blocks(channels)`` goes through these channels once and yields (first sample, channel, values in uV, float32);
+        it may be called again for channels whose values exceed their range, or whose range is not known.
+    present : sequence of bool
+        Which channels exist; the rows of others hold zeros.
     dtype : str
         ``"int16"``, which falls back to float32 where a step would exceed 0.5 uV, or ``"float32"``.
 
@@ -179,55 +189,87 @@ def write_signals(
         Why it is not int16 though that was asked for.
     steps_uv : list of float
         Microvolts a unit.
-    present : list of bool
-        Which channels exist.
     """
+    there = [channel for channel, exists in enumerate(present) if exists]
+    reason = None
     if dtype == "int16":
         try:
-            steps, present = _write(path, ch_names, n_samples, channel, np.dtype(np.int16))
-            return "int16", None, steps, present
-        except _StepTooCoarseError as reason:
-            why = str(reason)
-    else:
-        why = ""
-    steps, present = _write(path, ch_names, n_samples, channel, np.dtype(np.float32))
-    return "float32", why or None, steps, present
+            with _Rows(path, np.dtype(np.int16), (len(ch_names), n_samples)) as rows:
+                return "int16", None, _write_int16(rows, ch_names, ranges_uv, blocks, there)
+        except _StepTooCoarseError as error:
+            reason = str(error)
+    with _Rows(path, np.dtype(np.float32), (len(ch_names), n_samples)) as rows:
+        for start, channel, x in blocks(there):
+            rows.write(channel, start, x)
+    return "float32", reason, [1.0] * len(ch_names)
 
 
-def _write(
-    path: Path, ch_names: Sequence[str], n_samples: int, channel: Callable[[int], Any], dtype: np.dtype[Any]
-) -> tuple[list[float], list[bool]]:
-    n_chans = len(ch_names)
-    steps, present = [1.0] * n_chans, [False] * n_chans
-    with atomic_path(path) as temporary:
-        out = open_memmap(temporary, mode="w+", dtype=dtype, shape=(n_chans, n_samples))
-        for i in range(n_chans):
-            found = channel(i)
-            if found is None:
-                continue
-            x, range_uv = found
-            present[i] = True
-            if dtype == np.float32:
-                out[i] = x
-                continue
-            steps[i] = _step(x, range_uv, ch_names[i])
-            np.multiply(x, np.float32(1 / steps[i]), out=x)
-            np.rint(x, out=x)
-            out[i] = x
-        out.flush()
-        del out
-    return steps, present
+class _Rows:
+    """A ``.npy`` file whose rows are written piece by piece; it appears under its name when all went well.
+
+    A mapped file would cost a fault a page, and a full disk would end the process.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
+        self._path, self._dtype, self._shape = path, dtype, shape
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Rows:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self._path))
+            self._file = stack.enter_context(temporary.open("wb", buffering=0))
+            header = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
+            write_array_header_1_0(self._file, header)
+            self._begin = self._file.tell()
+            self._file.truncate(self._begin + self._dtype.itemsize * self._shape[0] * self._shape[1])
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def write(self, row: int, start: int, x: NDArray[Any]) -> None:
+        """Write ``x`` from sample ``start`` of a row on."""
+        self._file.seek(self._begin + self._dtype.itemsize * (row * self._shape[1] + start))
+        left = memoryview(np.ascontiguousarray(x, self._dtype)).cast("B")
+        while left:
+            left = left[self._file.write(left) :]
 
 
-def _step(x: NDArray[np.float32], range_uv: float | None, name: str) -> float:
-    """Return the step of a channel in uV: from the source's range, or from the samples where they exceed it."""
-    peak = float(max(x.max(), -x.min()))
-    top = max(peak, range_uv or 0.0)
+def _write_int16(
+    rows: _Rows, ch_names: Sequence[str], ranges_uv: Sequence[float | None], blocks: Blocks, channels: Sequence[int]
+) -> list[float]:
+    """Write channels by the steps of their ranges; those that leave them, or have none, once more by their peak."""
+    steps, peaks = [1.0] * len(ch_names), [0.0] * len(ch_names)
+    for channel in channels:
+        steps[channel] = _step(ranges_uv[channel] or 0.0, ch_names[channel])
+    for start, channel, x in blocks(channels):
+        peaks[channel] = max(peaks[channel], float(x.max()), -float(x.min()))
+        if peaks[channel] <= (ranges_uv[channel] or 0.0):
+            rows.write(channel, start, _digital(x, steps[channel]))
+    again = [channel for channel in channels if peaks[channel] > (ranges_uv[channel] or 0.0)]
+    for channel in again:
+        steps[channel] = _step(peaks[channel], ch_names[channel])
+    if again:
+        for start, channel, x in blocks(again):
+            rows.write(channel, start, _digital(x, steps[channel]))
+    return steps
+
+
+def _digital(x: NDArray[np.float32], step: float) -> NDArray[np.int16]:
+    """Return ``x`` in steps; ``x`` is used up."""
+    x *= np.float32(1 / step)
+    np.rint(x, out=x)
+    return x.astype(np.int16)
+
+
+def _step(top_uv: float, name: str) -> float:
+    """Return the step of a channel whose values lie within ``+-top_uv``."""
     # float32 keeps the product of step and value exact to 2^-24; a hair above keeps the peak at 32767.
-    step = float(np.float32(top / INT16_MAX * (1 + 1e-6))) if top > 0 else float(np.float32(1 / INT16_MAX))
+    step = float(np.float32(top_uv / INT16_MAX * (1 + 1e-6))) if top_uv > 0 else float(np.float32(1 / INT16_MAX))
     if step > COARSEST_STEP_UV:
         raise _StepTooCoarseError(
-            f"an int16 step of channel {name} would be {step:.3g} uV (its range is +-{top:.6g} uV); at most {COARSEST_STEP_UV} uV is allowed"
+            f"an int16 step of channel {name} would be {step:.3g} uV (its range is +-{top_uv:.6g} uV); at most {COARSEST_STEP_UV} uV is allowed"
         )
     return step
 

@@ -1,0 +1,331 @@
+"""Resampling one long signal part by part, so that memory does not grow with its length.
+
+A plan says which stretch of the input (:class:`Part`) gives which stretch of the output; ``apply`` does one of them.
+Parts hold some 65,000 samples of input, so that what is worked on at once stays in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+from numpy.typing import NDArray
+
+__all__ = ["Part", "ResamplingPlan", "WholePlan", "make_plan", "resampling_ratio"]
+
+SEGMENT_S = 40.0
+GUARD_S = 4.0
+# Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.
+LARGEST_BLOCK = 256
+# OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only cost.
+LARGEST_PRODUCT = 250_000
+# A block this long keeps the zeros in its matrices few and its rows long enough for vector registers.
+FIR_BLOCK = 32
+SEGMENTS_AT_ONCE = 8
+SAMPLES_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch ``[start, stop)`` of the input and the stretch ``[out_start, out_stop)`` of the output that it gives."""
+
+    start: int
+    stop: int
+    out_start: int
+    out_stop: int
+
+
+class ResamplingPlan(Protocol):
+    """What :func:`make_plan` returns.
+
+    Attributes
+    ----------
+    n_out : int
+        Samples of the output.
+    parts : tuple of Part
+        In order; their outputs follow one another without a gap.
+    """
+
+    n_out: int
+    parts: tuple[Part, ...]
+
+    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+        """Resample ``x``, the input from ``part.start`` to ``part.stop``, into ``out`` of the part's length and x's dtype."""
+        ...
+
+
+def make_plan(how: str, n: int, sfreq_in: float, sfreq_out: float, context: int = 0) -> ResamplingPlan:
+    """Plan the resampling of a signal of ``n`` samples.
+
+    Parameters
+    ----------
+    how : {"fft", "polyphase", "none"}
+        As :func:`~biot_bd.signals.resampling.resample_fft`, as
+        :func:`~biot_bd.signals.resampling.resample_polyphase`, or not at all (the rates then do not matter).
+    n : int
+        Samples of the input.
+    sfreq_in, sfreq_out : float
+        Sampling rates in Hz.
+    context : int
+        Neighbouring parts of the input overlap by at least twice this many samples.
+
+    Returns
+    -------
+    ResamplingPlan
+        One part where the rates have no common grid to cut at, or the signal is short.
+
+    Raises
+    ------
+    ValueError
+        The rates cannot be, see :func:`~biot_bd.signals.resampling.resampled_length`; or ``how`` is unknown.
+    """
+    if how == "none":
+        return CopyPlan(n, context)
+    up, down = resampling_ratio(sfreq_in, sfreq_out)
+    if how not in ("fft", "polyphase"):
+        raise ValueError(f"how must be 'fft', 'polyphase' or 'none', found {how!r}")
+    if up == down:
+        return CopyPlan(n, context)
+    if how == "polyphase":
+        return FirPlan(n, up, down, context) if max(up, down) <= LARGEST_BLOCK else WholePlan(n, up, down, _scipy_fir)
+    # A segment is a whole number of periods of the two grids, and even in both.
+    blocks = max(2, 2 * round(SEGMENT_S * sfreq_in / down / 2))
+    guard = max(1, round(GUARD_S * sfreq_in / down))
+    if n <= SEGMENT_S * sfreq_in or 4 * guard >= blocks or n <= blocks * down:
+        return WholePlan(n, up, down, _scipy_fft)
+    return SegmentPlan(n, up, down, blocks, guard, context)
+
+
+def resampling_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:
+    """Return the reduced fraction ``sfreq_out / sfreq_in`` as (up, down); an error of 1e-7 is 0.4 ms an hour.
+
+    Raises
+    ------
+    ValueError
+        A rate is not a positive number, or no fraction with a denominator below 100,000 is as near as that.
+    """
+    for name, value in (("sfreq_in", sfreq_in), ("sfreq_out", sfreq_out)):
+        if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a positive number of Hz, found {value!r}")
+    ratio = Fraction(float(sfreq_out)) / Fraction(float(sfreq_in))
+    fraction = ratio.limit_denominator(100_000)
+    if fraction == 0 or abs(float(fraction / ratio) - 1) > 1e-7:
+        raise ValueError(
+            f"cannot resample from {sfreq_in} to {sfreq_out} Hz: no fraction with a denominator below 100,000 is near enough"
+        )
+    return fraction.numerator, fraction.denominator
+
+
+class CopyPlan:
+    """Hand the signal on as it is."""
+
+    def __init__(self, n: int, context: int) -> None:
+        self.n_out = n
+        starts = range(0, n, SAMPLES_AT_ONCE)
+        ends = [min(start + SAMPLES_AT_ONCE, n) for start in starts]
+        self.parts = tuple(
+            Part(max(0, a - context), min(n, b + context), a, b) for a, b in zip(starts, ends, strict=True)
+        )
+
+    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+        """Copy the part's core."""
+        out[...] = x[part.out_start - part.start : part.out_stop - part.start]
+
+
+class WholePlan:
+    """Resample at once with a function of scipy; rows of several signals work too."""
+
+    def __init__(self, n: int, up: int, down: int, function: object) -> None:
+        self.n_out = -(-n * up // down)
+        self.parts = (Part(0, n, 0, self.n_out),)
+        self._up, self._down, self._function = up, down, function
+
+    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+        """Resample ``x`` along its last axis."""
+        out[...] = self._function(x, self._up, self._down)[..., : self.n_out]  # type: ignore[operator]
+
+
+def _scipy_fir(x: NDArray, up: int, down: int) -> NDArray:
+    return np.asarray(scipy.signal.resample_poly(x, up, down, axis=-1))
+
+
+def _scipy_fft(x: NDArray, up: int, down: int) -> NDArray:
+    """Resample at once; where the grids do not meet at the end the signal is lengthened first."""
+    rest = -x.shape[-1] % down
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, rest)], mode="edge") if rest else x
+    return np.asarray(scipy.signal.resample(padded, padded.shape[-1] * up // down, axis=-1))
+
+
+class SegmentPlan:
+    """FFT in overlapping segments; what lies between the guards of each is kept."""
+
+    def __init__(self, n: int, up: int, down: int, blocks: int, guard: int, context: int) -> None:
+        self.n_out = -(-n * up // down)
+        self._n, self._core, self._guard, self._up, self._down = n, blocks - 2 * guard, guard, up, down
+        self._buffer: NDArray | None = None
+        n_segments = -(-n // (self._core * down))
+        at_once = min(SEGMENTS_AT_ONCE, max(1, SAMPLES_AT_ONCE // (self._core * down)))
+        parts = []
+        for first in range(0, n_segments, at_once):
+            last = min(first + at_once, n_segments)
+            start, stop = self._range(first, last)
+            if stop > n:  # the end is continued by reflecting what lies before it
+                start = min(start, 2 * n - 1 - stop)
+            part = Part(
+                max(0, min(start, first * self._core * down - context)),
+                min(n, max(stop, last * self._core * down + context)),
+                first * self._core * up,
+                min(last * self._core * up, self.n_out),
+            )
+            parts.append(part)
+        self.parts = tuple(parts)
+
+    def _range(self, first: int, last: int) -> tuple[int, int]:
+        """Return the stretch that segments ``first`` to ``last`` see; it may go beyond the signal."""
+        core, guard = self._core * self._down, self._guard * self._down
+        return first * core - guard, last * core + guard
+
+    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+        """Resample the segments of one part."""
+        core, guard = self._core * self._down, self._guard * self._down
+        first = part.out_start // (self._core * self._up)
+        n_segments, size = -(-out.size // (self._core * self._up)), core + 2 * guard
+        seen = np.ascontiguousarray(self._continued(part, x, *self._range(first, first + n_segments)))
+        item = seen.dtype.itemsize
+        # The segments overlap in memory; numpy's own helpers for that take longer than the work.
+        views = np.ndarray((n_segments, size), seen.dtype, seen, 0, (core * item, item))
+        level = np.einsum("ij->i", views)[:, None] / seen.dtype.type(size)
+        segments = np.subtract(views, level, out=self._scratch(n_segments, size, seen.dtype))
+        # Fading the outer half of both guards lets the segment join its own start without a step.
+        ramp = _ramp(guard // 2 or 1, seen.dtype.str)
+        segments[:, : ramp.size] *= ramp
+        segments[:, -ramp.size :] *= ramp[::-1]
+        y = _fft_rows(segments, (self._core + 2 * self._guard) * self._up)
+        kept = y[:, self._guard * self._up : (self._guard + self._core) * self._up]
+        if out.size == kept.size:
+            np.add(kept, level, out=out.reshape(kept.shape))
+        else:
+            out[:] = (kept + level).reshape(-1)[: out.size]
+
+    def _scratch(self, n_segments: int, size: int, dtype: np.dtype[Any]) -> NDArray:
+        if self._buffer is None or self._buffer.dtype != dtype or len(self._buffer) < n_segments:
+            self._buffer = np.empty((n_segments, size), dtype)
+        return self._buffer[:n_segments]
+
+    def _continued(self, part: Part, x: NDArray, start: int, stop: int) -> NDArray:
+        """Return the signal from ``start`` to ``stop``, beyond its ends by point reflection (value and slope go on)."""
+        inside = x[max(start, 0) - part.start : min(stop, self._n) - part.start]
+        lead, tail = max(0, -start), max(0, stop - self._n)
+        if not lead and not tail:
+            return inside
+        seen = np.empty(stop - start, x.dtype)
+        seen[lead : seen.size - tail] = inside
+        if lead:
+            seen[:lead] = 2 * x[0] - x[lead:0:-1]
+        if tail:
+            seen[seen.size - tail :] = 2 * x[-1] - x[-2 : -2 - tail : -1]
+        return seen
+
+
+@lru_cache(maxsize=16)
+def _ramp(size: int, dtype: str) -> NDArray:
+    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(size) + 0.5) / size)).astype(dtype)
+
+
+def _fft_rows(x: NDArray, n_out: int) -> NDArray:
+    """Resample rows of an even number of samples to an even number, as ``scipy.signal.resample`` does."""
+    n = x.shape[-1]
+    shorter = min(n, n_out)
+    # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
+    spectrum = scipy.fft.rfft(x, axis=-1, norm="forward", workers=1)[..., : shorter // 2 + 1]
+    if n_out != n:
+        # The bin at the lower Nyquist frequency stands for two in one grid and for one in the other.
+        spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
+    return np.asarray(scipy.fft.irfft(spectrum, n_out, axis=-1, norm="forward", workers=1))
+
+
+class FirPlan:
+    """A polyphase FIR filter as products of blocks of the signal with matrices."""
+
+    def __init__(self, n: int, up: int, down: int, context: int) -> None:
+        self.n_out = -(-n * up // down)
+        self._n, self._up, self._down = n, up, down
+        _, block_in, block_out, lead = _block_matrices(up, down, "<f4")
+        n_blocks, at_once = -(-n // block_in), max(1, SAMPLES_AT_ONCE // block_in)
+        reach = max(context, lead, _width(up, down) - lead)
+        self.parts = tuple(
+            Part(
+                max(0, first * block_in - reach),
+                min(n, (first + at_once) * block_in + reach),
+                first * block_out,
+                min((first + at_once) * block_out, self.n_out),
+            )
+            for first in range(0, n_blocks, at_once)
+            if first * block_out < self.n_out
+        )
+
+    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+        """Filter the blocks of one part; the signal is zero beyond its ends."""
+        matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, x.dtype.str)
+        n_blocks = -(-out.size // block_out)
+        buffer = np.zeros((n_blocks + len(matrices)) * block_in, x.dtype)
+        begin = part.out_start // block_out * block_in - lead - part.start
+        taken = x[max(begin, 0) : max(begin, 0) + buffer.size - max(-begin, 0)]
+        buffer[max(-begin, 0) : max(-begin, 0) + taken.size] = taken
+        blocks = buffer.reshape(-1, block_in)
+        whole = out.size == n_blocks * block_out
+        y = out.reshape(n_blocks, block_out) if whole else np.empty((n_blocks, block_out), x.dtype)
+        tile = max(1, LARGEST_PRODUCT // (block_in * block_out))
+        partial = np.empty((tile, block_out), x.dtype)
+        # Tiles stay in the cache while all matrices pass over them.
+        for start in range(0, n_blocks, tile):
+            stop = min(start + tile, n_blocks)
+            np.matmul(blocks[start:stop, : len(matrices[0])], matrices[0], out=y[start:stop])
+            for k, matrix in enumerate(matrices[1:], 1):
+                term = partial[: stop - start]
+                np.matmul(blocks[start + k : stop + k, : len(matrix)], matrix, out=term)
+                y[start:stop] += term
+        if not whole:
+            out[:] = y.reshape(-1)[: out.size]
+
+
+def _times(down: int) -> int:
+    return max(1, round(FIR_BLOCK / down))
+
+
+def _width(up: int, down: int) -> int:
+    """Return how many samples of input a block of output depends on."""
+    half = 10 * max(up, down)
+    return ((up * _times(down) - 1) * down + half) // up + half // up + 1
+
+
+@lru_cache(maxsize=16)
+def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...], int, int, int]:
+    """Write the FIR filter of :func:`scipy.signal.resample_poly` as matrices from blocks of input to blocks of output.
+
+    Returns
+    -------
+    matrices : tuple of ndarray, shape (block_in, block_out), the last shorter
+        Output block ``r`` is the sum over ``k`` of input block ``r + k`` times ``matrices[k]``.
+    block_in, block_out : int
+        Samples a block.
+    lead : int
+        Zeros in front of the signal before it is cut into blocks.
+    """
+    half = 10 * max(up, down)
+    taps = scipy.signal.firwin(2 * half + 1, 1.0 / max(up, down), window=("kaiser", 5.0)) * up
+    block_in, block_out = down * _times(down), up * _times(down)
+    lead = half // up
+    # Output sample p of a block needs input samples j with |p * down - j * up| <= half.
+    j = np.arange(_width(up, down))[:, None] - lead
+    tap = np.arange(block_out)[None] * down - j * up + half
+    inside = (tap >= 0) & (tap < taps.size)
+    dense = np.where(inside, taps[np.where(inside, tap, 0)], 0.0).astype(dtype)
+    matrices = tuple(np.ascontiguousarray(dense[i : i + block_in]) for i in range(0, len(dense), block_in))
+    return matrices, block_in, block_out, lead
