@@ -6,13 +6,15 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mne
 import pandas as pd
-from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.windows.edf import RecordingError, check_continuous, count_edf_records, open_edf
+
+if TYPE_CHECKING:
+    from braindecode.datasets import BaseConcatDataset, RawDataset
 
 __all__ = [
     "OUTCOME_COLUMNS",
@@ -214,6 +216,9 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     ValueError
         There is no recording at all, or two have one name.
     """
+    # Importing braindecode takes seconds; reading and checking recordings does without.
+    from braindecode.datasets import BaseConcatDataset
+
     if not parts:
         counts = ", ".join(f"{n} {what}" for what, n in outcomes["outcome"].value_counts().items())
         first = "" if outcomes.empty else f"; the first: {outcomes['recording'].iloc[0]}: {outcomes['detail'].iloc[0]}"

@@ -14,7 +14,8 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from biot_bd.deploy.buffers import RollingBuffer
-from biot_bd.signals.resampling import GUARD_S, SEGMENT_S, _ratio, resample_fft
+from biot_bd.signals.resampling import resample_fft
+from biot_bd.signals.resampling_plans import GUARD_S, SEGMENT_S, resampling_ratio
 
 __all__ = ["FftStream", "FirStream", "ResamplingStream", "fir_delay_s", "make_stream"]
 
@@ -78,7 +79,7 @@ class FftStream:
 
     def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
         self.sfreq_in, self.sfreq_out = sfreq_in, sfreq_out
-        self._up, self._down = _ratio(sfreq_in, sfreq_out)
+        self._up, self._down = resampling_ratio(sfreq_in, sfreq_out)
         self._unit = _unit(sfreq_in, self._up, self._down)
         self._block = self._unit * max(2, round(BLOCK_S * sfreq_in / self._unit))
         self._buffer = RollingBuffer(n_chans)
@@ -142,7 +143,7 @@ class FirStream:
     """
 
     def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
-        self._up, self._down = _ratio(sfreq_in, sfreq_out)
+        self._up, self._down = resampling_ratio(sfreq_in, sfreq_out)
         self._half, self._taps = _taps(self._up, self._down)
         self._buffer = RollingBuffer(n_chans)
         self._held = np.zeros(n_chans, np.float32)
@@ -194,7 +195,7 @@ class FirStream:
 
 def fir_delay_s(sfreq_in: float, sfreq_out: float) -> float:
     """Return how many seconds of signal after its own time an output of :class:`FirStream` needs."""
-    up, down = _ratio(sfreq_in, sfreq_out)
+    up, down = resampling_ratio(sfreq_in, sfreq_out)
     return 0.0 if up == down else HALF_ZEROS * max(up, down) / up / sfreq_in
 
 

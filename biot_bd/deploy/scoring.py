@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 
 from biot_bd import registry
 from biot_bd.deploy.chain import WindowBatch
@@ -154,12 +153,11 @@ def load_model(folder: str | os.PathLike[str]) -> ModelScorer:
     ValueError
         It is damaged, or cannot be a detector.
     """
-    from biot_bd.training.persistence import load_pipeline
+    from biot_bd.training.scorer import load_scorer
 
     try:
-        pipeline = load_pipeline(Path(folder))
-        steps = [step for _, step in pipeline.steps] if isinstance(pipeline, Pipeline) else [pipeline]
-        return ModelScorer(steps[:-1], steps[-1], pipeline.record_)
+        found = load_scorer(Path(folder))
+        return ModelScorer(found.steps, found.classifier, found.record_)
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
 

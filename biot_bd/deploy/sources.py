@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.windows.edf import RecordingError, count_edf_records, open_edf
-from biot_bd.windows.readers import UV_PER_V
+from biot_bd.windows.readers import open_reader
 
 __all__ = ["DetectionError", "OpenRecording", "open_recording", "read_blocks", "read_excerpt"]
 
@@ -140,18 +140,22 @@ def read_blocks(
     DetectionError
         The file cannot be read on; the message says where it broke.
     """
-    raw = recording.raw
-    picks = [raw.ch_names.index(name) for name in ch_names]
-    stop = raw.n_times if stop is None else min(stop, raw.n_times)
-    for begin in range(start, stop, BLOCK_SAMPLES):
-        try:
-            x = raw.get_data(picks, begin, min(begin + BLOCK_SAMPLES, stop), verbose="ERROR")
-        except Exception as error:  # MNE fails in many ways on damaged files
-            raise DetectionError(
-                f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "
-                f"({type(error).__name__}: {_first_line(error)})"
-            ) from error
-        yield np.multiply(x, UV_PER_V, dtype=np.float32, casting="same_kind")
+    stop = recording.raw.n_times if stop is None else min(stop, recording.raw.n_times)
+    begin = start
+    try:
+        reader = open_reader(recording.raw, ch_names)
+        while begin < stop:
+            end = min(begin + BLOCK_SAMPLES, stop)
+            block, x = reader.block(begin, end), np.empty((len(ch_names), end - begin), np.float32)
+            for index, row in enumerate(x):
+                block.read(index, row)
+            yield x
+            begin = end
+    except Exception as error:  # MNE fails in many ways on damaged files
+        raise DetectionError(
+            f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "
+            f"({type(error).__name__}: {_first_line(error)})"
+        ) from error
 
 
 def read_excerpt(
