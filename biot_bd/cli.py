@@ -39,6 +39,7 @@ SUMMARIES = {
     "train": "Fit a pipeline on all persons and save it.",
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
+    "detect": "Find seizures in recordings with a saved model.",
     "models": "Fetch, list and verify pretrained checkpoints.",
     "bench": "Measure speed and memory on this machine.",
     "plugins": "List the plugins, what they register and which of them failed.",

@@ -31,6 +31,7 @@ __all__ = [
     "pr_points",
     "roc_figure",
     "roc_points",
+    "timeline_figure",
 ]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -38,6 +39,7 @@ STYLES = ("-", "--", "-.", ":")
 GREY = "#767676"
 SEIZURE = "#D55E00"
 MOST_TICKS = 24
+MOST_MARKERS = 200
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
@@ -319,6 +321,55 @@ def eeg_figure(
     traces.annotate(f"channels {step:g} {unit} apart", (1, 1.01), xycoords="axes fraction", ha="right", fontsize=7)
     if proba is None:
         traces.set_xlabel("time (s)")
+    return figure
+
+
+def timeline_figure(
+    times_s: ArrayLike,
+    proba: ArrayLike,
+    duration_s: float,
+    *,
+    events: Sequence[tuple[float, float]] = (),
+    gaps: Sequence[tuple[float, float]] = (),
+    threshold: float | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw the probabilities of a whole recording, with events shaded and stretches without a probability hatched.
+
+    Parameters
+    ----------
+    times_s, proba : array-like, shape (n,)
+        Times in s (centres of the windows) and probabilities of class 1.
+    duration_s : float
+        Length of the recording.
+    events, gaps : sequence of (start_s, stop_s)
+        Detected events; stretches that nothing is known of.
+    threshold : float, optional
+        Drawn across.
+    title : str, optional
+        Above the picture.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit.
+    """
+    unit_s, unit = next(((s, u) for s, u in ((3600.0, "h"), (60.0, "min")) if duration_s >= 2 * s), (1.0, "s"))
+    figure = _figure(11, 2.0, title)
+    axis = figure.subplots()
+    spans = [(a / unit_s, b / unit_s) for a, b in events]
+    _draw_probabilities(axis, np.asarray(times_s, float) / unit_s, np.asarray(proba, float), threshold, spans)
+    if np.size(proba) > MOST_MARKERS:
+        axis.lines[0].set(marker="", linewidth=0.8)
+    for onset, offset in spans:  # a short event in a day would be too thin to see
+        axis.plot((onset + offset) / 2, 1.0, marker="v", color=SEIZURE, markersize=6)
+    for start, stop in gaps:
+        axis.axvspan(start / unit_s, stop / unit_s, facecolor="none", edgecolor=GREY, hatch="///", linewidth=0)
+    axis.set(xlabel=f"time ({unit})", xlim=(0, duration_s / unit_s))
     return figure
 
 

@@ -76,7 +76,7 @@ def test_names_promised_to_others_are_public():
     assert set(promised.split()) <= set(biot_bd.__all__)
 
 
-LAZY_ROOMS = ["biot_bd.signals", "biot_bd.models", "biot_bd.windows", "biot_bd.training"]
+LAZY_ROOMS = [f"biot_bd.{room}" for room in ("signals", "models", "windows", "training", "datasets", "evaluation")]
 
 
 @pytest.mark.parametrize(

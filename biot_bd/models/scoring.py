@@ -80,6 +80,8 @@ class ScoringBIOT(nn.Module):
 
     accepts_absent_channels = True
 
+    inference_plan: ComputePlan = ComputePlan("fp32", 8)
+
     def __init__(
         self,
         *,
@@ -95,6 +97,7 @@ class ScoringBIOT(nn.Module):
         activation: type[nn.Module] = nn.ELU,
     ) -> None:
         super().__init__()
+        self.n_chans, self.n_times = len(channel_ids), int(n_times)
         n_fft = int(sfreq)
         if n_times < n_fft or hop_length > sfreq:
             raise ValueError(
@@ -137,9 +140,13 @@ class ScoringBIOT(nn.Module):
         Tensor, shape (n, n_outputs)
         """
         # One sum costs far less than a search for NaN, and no finite sum hides one.
-        plan = ComputePlan()
         if bool(x.sum().isfinite()):
-            return self.final_layer(self.encoder.infer(x, None, plan))
+            return self.final_layer(self._encode(x, None))
         present = ~x.isnan().all(dim=-1)
         filled = torch.where(present[..., None], x, x.new_zeros(()))
-        return self.final_layer(self.encoder.infer(filled, None if bool(present.all()) else present, plan))
+        return self.final_layer(self._encode(filled, None if bool(present.all()) else present))
+
+    def _encode(self, x: Tensor, present: Tensor | None) -> Tensor:
+        if torch.is_grad_enabled():
+            return self.encoder(x, present)
+        return self.encoder.infer(x, present, self.inference_plan)

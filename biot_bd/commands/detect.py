@@ -1,0 +1,198 @@
+"""``biot-bd detect``: find seizures in recordings with a saved model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from biot_bd.deploy.batch import Outcome
+    from biot_bd.deploy.inputs import Item
+    from biot_bd.deploy.results import Outputs
+
+
+def detect(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved model, with its events.json where it has one.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Recordings (EDF, BDF, FIF, BrainVision, ...), folders, BIDS trees."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the results; for one recording also a file, e.g. x.tsv.")
+    ],
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="tsv (SzCORE), csv_bi (TUSZ), edf, mne or json; may be repeated. Default: tsv."),
+    ] = None,
+    stride: Annotated[
+        float, typer.Option("--stride-s", help="From one window's start to the next, in seconds.", min=0.01)
+    ] = 5.0,
+    on_missing: Annotated[
+        str, typer.Option(help="Channels that a recording lacks: raise, drop (the model masks them) or interpolate.")
+    ] = "raise",
+    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
+    smoothing_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    release_fraction: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
+    min_duration_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    merge_gap_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Decide from the past alone, as `biot-bd stream` does.")
+    ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write the probability of each window, too.")
+    ] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw each event over the EEG.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Write a page for each patient.")] = False,
+    jobs: Annotated[int, typer.Option(help="Recordings at once; -1 for one a processor.")] = 1,
+    compute: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", "--resume", help="Leave out recordings whose results are there.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
+) -> None:
+    """Find seizures in recordings and write an event file for each; the tree of a folder is kept.
+
+    A recording that fails stops no other: each failure is one line, and the exit status is 1.
+    """
+    from biot_bd.deploy.inputs import find_items
+    from biot_bd.deploy.results import FORMATS, Outputs
+
+    formats = tuple(dict.fromkeys(format or ["tsv"]))
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise typer.BadParameter(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}", param_hint="--format")
+    if jobs == 0:
+        raise typer.BadParameter("0: expected how many recordings at once, 1 or more, or -1", param_hint="--jobs")
+    items, folder = _targets(find_items(inputs, skip=[output]), inputs, output, formats)
+    outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html)
+    options: dict[str, Any] = {
+        "stride_s": stride,
+        "on_missing": on_missing,
+        "causal": causal,
+        "compute": compute,
+        "threshold": threshold,
+        "smoothing_s": smoothing_s,
+        "release_fraction": release_fraction,
+        "min_duration_s": min_duration_s,
+        "merge_gap_s": merge_gap_s,
+    }
+    wanted = _wanted(items, outputs) if skip_existing else items
+    outcomes = _run(wanted, model, {k: v for k, v in options.items() if v is not None}, outputs, jobs, quiet=json)
+    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if json:
+        from biot_bd.commands._pipelines import print_json
+
+        print_json(_facts(model, outputs, outcomes, len(items) - len(wanted)))
+    else:
+        skipped = f", {len(items) - len(wanted)} were there" if skip_existing else ""
+        n_events = sum(len(outcome.facts["events"]) for outcome in outcomes if outcome.facts is not None)
+        typer.echo(f"{len(outcomes) - len(failures)} recordings done, {n_events} events{skipped}; results: {output}")
+    if failures:
+        typer.echo(f"{len(failures)} of {len(items)} recordings failed", err=True)
+        raise typer.Exit(1)
+
+
+def _targets(
+    items: list[Item], inputs: Sequence[Path], output: Path, formats: tuple[str, ...]
+) -> tuple[list[Item], Path]:
+    """Return the items and the folder of results; a named event file becomes the one item's target."""
+    from dataclasses import replace
+
+    from biot_bd.commands._pipelines import check_output
+
+    named = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": ".fif", "json": ".json"}
+    if output.suffix.lower() in named.values() and not output.is_dir():
+        if len(items) != 1 or len(formats) != 1 or output.suffix.lower() != named[formats[0]]:
+            raise typer.BadParameter(
+                f"{output} is a file: expected one recording and one --format that ends so; name a folder instead",
+                param_hint="--output",
+            )
+        if output.resolve() in [path.resolve() for path in inputs]:
+            raise typer.BadParameter(f"{output} is the recording itself", param_hint="--output")
+        return [replace(items[0], target=output)], output.parent
+    check_output(output)
+    return items, output
+
+
+def _wanted(items: list[Item], outputs: Outputs) -> list[Item]:
+    """Return the items whose results are not all there; of a patient whose page is wanted all or none."""
+    from biot_bd.deploy.page import page_path
+    from biot_bd.deploy.results import is_done
+
+    left = [item for item in items if not is_done(item, outputs)]
+    if not outputs.html:
+        return left
+    again = {item.patient for item in left} | {
+        item.patient for item in items if not page_path(outputs.folder, item.patient).is_file()
+    }
+    return [item for item in items if item.patient in again]
+
+
+def _run(
+    items: list[Item], model: Path, options: dict[str, Any], outputs: Outputs, jobs: int, quiet: bool
+) -> list[Outcome]:
+    """Work with a progress bar on stderr; failures are told as they come."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from biot_bd.deploy.batch import detect_items
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    outcomes: list[Outcome] = []
+    left = {item.patient: sum(other.patient == item.patient for other in items) for item in items}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("recordings", total=len(items))
+        for outcome in detect_items(items, model, options, outputs, n_jobs=jobs):
+            outcomes.append(outcome)
+            progress.advance(task)
+            _tell(console, outcome, quiet)
+            left[outcome.item.patient] -= 1
+            if outputs.html and left[outcome.item.patient] == 0:
+                _write_page(console, outcome.item.patient, outcomes, outputs, model)
+    return outcomes
+
+
+def _write_page(console: Any, patient: str, outcomes: list[Outcome], outputs: Outputs, model: Path) -> None:
+    from biot_bd.deploy.page import write_page
+
+    own = [outcome for outcome in outcomes if outcome.item.patient == patient]
+    parts = [outcome.part for outcome in own if outcome.part is not None]
+    try:
+        page = write_page(outputs.folder, patient, parts, [o.error for o in own if o.error], model.name)
+    except OSError as error:
+        own[-1].error = f"{patient}: its page cannot be written ({error})"
+        console.print(f"failed: {own[-1].error}", markup=False, highlight=False, soft_wrap=True)
+        return
+    own[-1].files.append(page)
+    for outcome in own:
+        outcome.part = None  # pictures of hundreds of recordings would fill the memory
+
+
+def _tell(console: Any, outcome: Outcome, quiet: bool) -> None:
+    if outcome.error is not None:
+        console.print(f"failed: {outcome.error}", markup=False, highlight=False, soft_wrap=True)
+        return
+    if quiet or outcome.facts is None:
+        return
+    facts = outcome.facts
+    events = ", ".join(f"{e['onset_s']:g} to {e['offset_s']:g} s" for e in facts["events"][:5]) or "none"
+    more = f" and {len(facts['events']) - 5} more" if len(facts["events"]) > 5 else ""
+    console.print(f"{outcome.item.path}: events: {events}{more}", markup=False, highlight=False, soft_wrap=True)
+    for note in facts["notes"]:
+        console.print(f"  note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: int) -> dict[str, Any]:
+    return {
+        "model": model,
+        "output": outputs.folder,
+        "n_skipped": n_skipped,
+        "recordings": [{**outcome.facts, "files": outcome.files} for outcome in outcomes if outcome.facts is not None],
+        "failures": [
+            {"source": outcome.item.path, "reason": outcome.error} for outcome in outcomes if outcome.error is not None
+        ],
+    }

@@ -1,0 +1,392 @@
+"""``Detector``: a saved model that finds seizures in recordings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.deploy.pipeline import DetectionStream
+from biot_bd.deploy.scoring import ModelScorer, Scorer, load_model
+from biot_bd.deploy.sources import DetectionError, OpenRecording, open_recording, read_blocks
+from biot_bd.evaluation.events import EVENTS_JSON, Event, EventDetector, load_event_detector
+from biot_bd.signals.montages import MissingChannelsError, MontagePlan, parse_name
+
+__all__ = ["Detection", "Detector"]
+
+STRIDE_S = 5.0
+BATCH = 64
+EVENT_OPTIONS = ("threshold", "smoothing_s", "release_fraction", "min_duration_s", "merge_gap_s")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a detector found in one recording.
+
+    Parameters
+    ----------
+    source : str
+        The file, or what a recording in memory says of itself.
+    events : list of Event
+        Onset and offset in seconds from the first sample, and confidence.
+    start_s, probabilities : ndarray, shape (n,)
+        Every window: its start in seconds, its probability of a seizure; NaN where no channel was usable.
+    window_s, stride_s, duration_s : float
+        In seconds.
+    sfreq : float
+        Rate of the recording in Hz.
+    channels : dict of str to str
+        How each channel of the montage came about, e.g. ``"FP1-F7"``, ``"F7 minus T3"`` or ``"missing"``.
+    notes : list of str
+        What a reader should know: a cut file, missing or flat channels, stretches without a probability.
+    setting : dict
+        Values of the event detector, rate, stride, whether causal.
+    start_time : datetime.datetime or None
+        When the recording began, as it says.
+    seconds : dict of str to float
+        Where the time went: ``read``, ``prepare``, ``model``, ``total``.
+    """
+
+    source: str
+    events: list[Event]
+    start_s: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    window_s: float
+    stride_s: float
+    duration_s: float
+    sfreq: float
+    channels: dict[str, str]
+    notes: list[str]
+    setting: dict[str, Any]
+    start_time: Any = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def gaps(self) -> list[tuple[float, float]]:
+        """Stretches (start_s, stop_s) of the recording that no window with a probability covers."""
+        known = ~np.isnan(self.probabilities)
+        found, covered = [], 0.0
+        for start in self.start_s[known]:
+            if start > covered + 1e-6:
+                found.append((covered, float(start)))
+            covered = max(covered, float(start) + self.window_s)
+        if covered < self.duration_s - 1e-6:
+            found.append((covered, self.duration_s))
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all but the curve as JSON holds it."""
+        return {
+            "source": self.source,
+            "duration_s": self.duration_s,
+            "events": [event._asdict() for event in self.events],
+            "n_windows": len(self.start_s),
+            "gaps": [list(gap) for gap in self.gaps],
+            "sfreq": self.sfreq,
+            "start_time": None if self.start_time is None else self.start_time.isoformat(),
+            "channels": self.channels,
+            "notes": self.notes,
+            "setting": self.setting,
+            "seconds": self.seconds,
+        }
+
+
+class Detector:
+    """Find seizures in recordings: montage, resampling, windows, model, events.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The model.
+    events : EventDetector
+        From probabilities to events.  A causal one makes the whole chain causal: as a live stream would have it.
+    stride_s : float
+        From one window's start to the next, in seconds.
+    on_missing : {"raise", "drop", "interpolate"}
+        Channels of the montage that a recording lacks: an error that names them, absent (the model masks them),
+        or interpolated (referential recordings).
+    batch_size : int
+        Windows that the model computes at once.
+    notes : sequence of str
+        Put before every detection's own notes.
+
+    Raises
+    ------
+    ValueError
+        A parameter makes no sense.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        events: EventDetector,
+        *,
+        stride_s: float = STRIDE_S,
+        on_missing: str = "raise",
+        batch_size: int = BATCH,
+        notes: Sequence[str] = (),
+    ) -> None:
+        if not (np.isfinite(stride_s) and stride_s > 0):
+            raise ValueError(f"stride_s must be a positive number of seconds, found {stride_s!r}")
+        if on_missing not in ("raise", "drop", "interpolate"):
+            raise ValueError(f"on_missing must be 'raise', 'drop' or 'interpolate', found {on_missing!r}")
+        if abs(events.window_s - scorer.window_s) > 1e-6:
+            raise ValueError(
+                f"the events are for windows of {events.window_s:g} s, the model has windows of {scorer.window_s:g} s"
+            )
+        self.scorer, self.events = scorer, events
+        self.stride_s, self.on_missing, self.batch_size = stride_s, on_missing, batch_size
+        self.notes = list(notes)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str],
+        *,
+        stride_s: float = STRIDE_S,
+        on_missing: str = "raise",
+        causal: bool = False,
+        compute: str = "fp32",
+        batch_size: int = BATCH,
+        **events: float,
+    ) -> Detector:
+        """Load a saved model as a detector.
+
+        Parameters
+        ----------
+        model : path
+            Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities become events; without one
+            the defaults of :class:`~biot_bd.evaluation.events.EventDetector` hold with the model's own threshold,
+            and every detection says so.
+        stride_s, on_missing, batch_size
+            See :class:`Detector`.
+        causal : bool
+            Decide from the past alone.
+        compute : {"auto", "fp32", "bf16", "fp16"}
+            Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01 of a probability.
+        **events : float
+            Override ``threshold``, ``smoothing_s``, ``release_fraction``, ``min_duration_s``, ``merge_gap_s``.
+
+        Raises
+        ------
+        FileNotFoundError
+            No saved model is there.
+        ValueError
+            It is damaged or cannot be a detector, or an option makes no sense.
+        TypeError
+            An option is unknown.
+        """
+        unknown = sorted(set(events) - set(EVENT_OPTIONS))
+        if unknown:
+            raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(EVENT_OPTIONS)}")
+        scorer = load_model(model)
+        notes = scorer.set_compute(compute, batch_size)
+        notes += ["model trained on generated data: not for patients"] if scorer.record.get("generated") else []
+        given, told = _event_detector(Path(model), scorer, causal, {k: v for k, v in events.items() if v is not None})
+        return cls(
+            scorer, given, stride_s=stride_s, on_missing=on_missing, batch_size=batch_size, notes=[*notes, *told]
+        )
+
+    @property
+    def causal(self) -> bool:
+        """Whether decisions use the past alone."""
+        return bool(self.events.causal)
+
+    def stream(self, ch_names: Sequence[str], sfreq: float, where: str = "") -> DetectionStream:
+        """Return the chunk-fed form, for a signal of these channels and this rate.
+
+        Raises
+        ------
+        biot_bd.signals.MissingChannelsError
+            The channels do not make the montage.
+        ValueError
+            The rate cannot be used.
+        """
+        return DetectionStream(
+            self.scorer,
+            self.events,
+            ch_names,
+            sfreq,
+            stride_s=self.stride_s,
+            on_missing=self.on_missing,
+            batch_size=self.batch_size,
+            where=where,
+        )
+
+    def setting(self) -> dict[str, Any]:
+        """Return what decides the result beside the model: montage, rate, stride, events."""
+        return {
+            "montage": self.scorer.montage.name,
+            "sfreq": self.scorer.sfreq,
+            "window_s": self.scorer.window_s,
+            "stride_s": self.stride_s,
+            "on_missing": self.on_missing,
+            "causal": self.causal,
+            "compute": getattr(self.scorer, "compute", None),
+            "events": self.events.setting(),
+        }
+
+    def detect(self, source: str | os.PathLike[str] | mne.io.BaseRaw) -> Detection:
+        """Find seizures in one recording.
+
+        Parameters
+        ----------
+        source : path or mne.io.BaseRaw
+            A file in a format that MNE reads, or an MNE recording in volts.
+
+        Returns
+        -------
+        Detection
+
+        Raises
+        ------
+        DetectionError
+            The file is missing, damaged or unreadable, lacks electrodes, or is shorter than a window.
+        """
+        begin = time.perf_counter()
+        recording = open_recording(source)
+        self._check_length(recording)
+        try:
+            stream = self.stream(recording.raw.ch_names, recording.sfreq, recording.where)
+        except MissingChannelsError as error:
+            raise DetectionError(str(error)) from error
+        except ValueError as error:
+            raise DetectionError(f"{recording.where}: {error}") from error
+        read_s = time.perf_counter() - begin
+        blocks = read_blocks(recording, stream.needed)
+        while True:
+            start = time.perf_counter()
+            block = next(blocks, None)
+            read_s += time.perf_counter() - start
+            if block is None:
+                break
+            stream.push(block)
+        result = stream.finish()
+        detection = Detection(
+            source=recording.where,
+            events=result.events,
+            start_s=result.start_s,
+            probabilities=result.probabilities,
+            window_s=self.scorer.window_s,
+            stride_s=self.stride_s,
+            duration_s=result.duration_s,
+            sfreq=recording.sfreq,
+            channels=_channel_facts(stream.plan),
+            notes=[*self.notes, *recording.notes, *_channel_notes(stream.plan, result.n_absent)],
+            setting=self.setting(),
+            start_time=recording.raw.info["meas_date"],
+            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
+        )
+        return replace(detection, notes=[*detection.notes, *_gap_notes(detection.gaps)])
+
+    def detect_many(
+        self, sources: Iterable[str | os.PathLike[str] | mne.io.BaseRaw]
+    ) -> Iterator[tuple[Any, Detection | DetectionError]]:
+        """Find seizures in several recordings, one after another; one that fails stops no other.
+
+        Parameters
+        ----------
+        sources : iterable of path or mne.io.BaseRaw
+
+        Yields
+        ------
+        source
+            As it was given.
+        result : Detection or DetectionError
+            What was found, or what went wrong.
+        """
+        for source in sources:
+            try:
+                yield source, self.detect(source)
+            except DetectionError as error:
+                yield source, error
+
+    def _check_length(self, recording: OpenRecording) -> None:
+        window = round(self.scorer.window_s * recording.sfreq)
+        if recording.raw.n_times < window:
+            raise DetectionError(
+                f"{recording.where}: lasts {recording.duration_s:g} s ({recording.raw.n_times} samples), shorter than a "
+                f"window of {self.scorer.window_s:g} s"
+            )
+
+
+def _event_detector(
+    model: Path, scorer: ModelScorer, causal: bool, options: dict[str, float]
+) -> tuple[EventDetector, list[str]]:
+    """Return the event detector of a model with the options that were given, and notes."""
+    notes = []
+    if (model / EVENTS_JSON).exists():
+        events = load_event_detector(model, causal=causal)
+        if options:
+            notes.append("given instead of what was fitted: " + ", ".join(f"{k} {v:g}" for k, v in options.items()))
+    else:
+        events = EventDetector(window_s=scorer.window_s, threshold=scorer.threshold, causal=causal, target=None)
+        notes.append(
+            f"the model has no {EVENTS_JSON}: events are made by default values, threshold "
+            f"{options.get('threshold', scorer.threshold):g}"
+        )
+    setting: dict[str, Any] = {**events.setting(), **options}
+    if options:
+        # Fitted values would hide parameters, so a detector with other ones is made anew.
+        events = EventDetector(
+            window_s=events.window_s, smoothing=events.smoothing, causal=events.causal, target=None, **setting
+        )
+    events.setting()
+    return events, notes
+
+
+def _channel_facts(plan: MontagePlan) -> dict[str, str]:
+    facts = {}
+    for channel in plan.channels:
+        names = [plan.ch_names[source] for source in channel.sources]
+        if channel.how == "direct":
+            facts[channel.name] = names[0]
+        elif channel.how == "reversed":
+            facts[channel.name] = f"{names[0]}, sign changed"
+        elif channel.how == "difference":
+            facts[channel.name] = f"{names[0]} minus {names[1]}"
+        else:
+            facts[channel.name] = channel.how
+    return facts
+
+
+def _channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
+    notes = _duplicates(plan)
+    if plan.missing:
+        notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
+    filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]
+    if filled:
+        notes.append(f"interpolated channels: {', '.join(filled)}")
+    if n_absent:
+        named = ", ".join(f"{name} ({n} windows)" for name, n in n_absent.items())
+        notes.append(f"flat or not finite, left out there: {named}")
+    return notes
+
+
+def _duplicates(plan: MontagePlan) -> list[str]:
+    """Name the channels that stand several times and are used."""
+    same: dict[Any, list[int]] = {}
+    for position, name in enumerate(plan.ch_names):
+        same.setdefault(parse_name(name), []).append(position)
+    used = {source for channel in plan.channels for source in channel.sources}
+    return [
+        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
+        for parsed, places in same.items()
+        if parsed is not None and len(places) > 1 and used & set(places)
+    ]
+
+
+def _gap_notes(gaps: list[tuple[float, float]]) -> list[str]:
+    if not gaps:
+        return []
+    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5]) + (
+        f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+    )
+    return [f"no probability, because no channel was usable: {named}"]
