@@ -34,9 +34,9 @@ def arguments(description: str) -> argparse.Namespace:
     """Read ``--quick`` and ``--rounds``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="small data, two rounds")
-    parser.add_argument("--rounds", type=int, default=None, help="interleaved rounds (default 7, quick 2)")
+    parser.add_argument("--rounds", type=int, default=None, help="interleaved rounds (default 5, quick 2)")
     options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 7)
+    options.rounds = options.rounds or (2 if options.quick else 5)
     return options
 
 

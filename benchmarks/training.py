@@ -12,13 +12,14 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from _bench import arguments, interleave, publish, summarise
+from _bench import arguments, interleave, publish, summarise, target
 from biot_bd.training import BIOTClassifier
 
 N_CHANS, N_TIMES, TOKENS, WIDTH, HEADS, LAYERS = 16, 2000, 16 * 19, 256, 8, 4
 PEER = "braindecode"
 PEER_BYTES_A_WINDOW = 27e6
 DROPOUT = {"drop_prob": 0.1, "att_drop_prob": 0.2, "att_layer_drop_prob": 0.2}
+WANTED = {(64, "bf16"): 3.0, (512, "bf16"): 4.4, (512, "fp32"): 1.65}
 NO_DROPOUT = dict.fromkeys(DROPOUT, 0.0)
 
 
@@ -190,6 +191,20 @@ def rows_of(n: int, rounds: int, quick: bool, notes: list[str]) -> list[dict[str
     return rows
 
 
+def goals(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return what was wanted beside what was measured, with the bare products' ratio as the floor."""
+    by_way = {row["way"]: row for row in rows}
+    found = []
+    for (n, compute), wanted in WANTED.items():
+        row, least = (
+            by_way.get(f"batch {n}: {way}") for way in (f"biot_bd, {compute}", f"floor: matrix products, {compute}")
+        )
+        if row is not None and least is not None:
+            ratio = least[f"times as fast as {PEER}"][0]  # type: ignore[index]
+            found.append(target(f"training step, batch {n}, {compute}", row, PEER, wanted, floor=ratio))
+    return found
+
+
 def main() -> None:
     options = arguments(__doc__ or "")
     warnings.simplefilter("ignore")
@@ -208,7 +223,7 @@ def main() -> None:
         "the fastest step above"
     )
     notes.append(f"all of this took {time.perf_counter() - started:.0f} s")
-    publish("training", "One training step (AdamW, dropout on), seconds", rows, notes, options.quick)
+    publish("training", "One training step (AdamW, dropout on), seconds", rows, notes, options.quick, goals(rows))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ SUMMARIES = {
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
     "detect": "Find seizures in recordings with a saved model.",
+    "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "models": "Fetch, list and verify pretrained checkpoints.",
     "bench": "Measure speed and memory on this machine.",
     "plugins": "List the plugins, what they register and which of them failed.",
