@@ -40,6 +40,7 @@ SUMMARIES = {
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
     "detect": "Find seizures in recordings with a saved model.",
+    "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
     "bench": "Measure speed and memory on this machine.",
     "plugins": "List the plugins, what they register and which of them failed.",
