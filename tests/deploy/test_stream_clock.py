@@ -1,5 +1,7 @@
 """Time stamps: what is a gap, what is a clock that was set, what is neither."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ def jumps(times, sizes, received=None, jitter_s=0.2):
         pieces = clock.split(times[begin:stop], came)
         assert pieces[0][0] == 0
         assert pieces[-1][1] == stop - begin
-        assert all(a[1] == b[0] for a, b in zip(pieces, pieces[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in pairwise(pieces))
         found += [(begin + start, jump) for start, _, jump in pieces if jump is not None]
         begin, number = stop, number + 1
     return found
@@ -55,9 +57,7 @@ def test_jitter_and_a_wrong_rate_are_no_gaps(size):
 
 def test_bursts_of_a_slow_sender_are_no_gaps():
     # Stamped on arrival: each piece of 40 samples has stamps of its end, some pieces late by 100 ms and the next ones not.
-    times = np.concatenate(
-        [k * 0.16 + np.arange(40) / SFREQ + (0.1 if k % 7 == 0 else 0) for k in range(200)]
-    )
+    times = np.concatenate([k * 0.16 + np.arange(40) / SFREQ + (0.1 if k % 7 == 0 else 0) for k in range(200)])
     assert jumps(times, [40]) == []
 
 

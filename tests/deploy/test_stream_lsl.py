@@ -194,17 +194,15 @@ def test_what_waits_is_the_lag():
 
 
 def test_no_stream_of_that_name():
-    with pytest.raises(LostStreamError, match="no LSL stream of the name 'nobody' answered within 0.5 s"):
+    with pytest.raises(LostStreamError, match=r"no LSL stream of the name 'nobody' answered within 0\.5 s"):
         LslSource("nobody", wait_s=0.5)
 
 
 def test_two_streams_of_one_name():
     one = Sender(source_id="a")
     two = Sender(one.name, source_id="b")
-    time.sleep(0.5)
     with pytest.raises(ValueError, match=r"source ids 'a', 'b'|source ids 'b', 'a'"):
-        for _ in range(5):
-            LslSource(one.name).close()
+        LslSource(one.name)
     chosen = LslSource(one.name, source_id="b")
     chosen.close()
     del two

@@ -234,13 +234,7 @@ def test_channels_that_go_and_come_are_told():
     told = [(line["time_s"], line["lost"], line["back"], line["n_present"]) for line in of(lines, "channels")]
     third, sixth = loudness().scorer.montage.ch_names[2], loudness().scorer.montage.ch_names[5]
     # Flat: absent from the first window that is flat throughout.  NaN: from the first window that holds one.
-    assert told == [
-        (40, [third], [], 15) if told[0][1] == [third] else (41, [sixth], [], 15),
-        *told[1:],
-    ]
-    assert sorted(name for line in told for name in line[1]) == sorted([third, sixth])
-    assert [line[2] for line in told if line[2]] == [[third]]
-    assert [line[0] for line in told if line[2]] == [56]
+    assert told == [(40, [third], [], 15), (41, [sixth], [], 14), (56, [], [third], 15)]
     assert any(third in note and sixth in note for note in result.detection.notes)
 
 

@@ -17,6 +17,7 @@ __all__ = ["LostStreamError", "LslSource"]
 BUFFER_S = 360  # of liblsl; what does not fit is lost there, and shows as a gap
 SILENT_S = 15.0  # a connection from which nothing came for so long is made anew
 IDLE_S = 0.25
+SAME_NAME_S = 1.0  # how long to look for a second stream of the name
 POLL_S = 0.02
 CORRECTION_S = 5.0  # how often the offset of the sender's clock is looked at
 MICROVOLTS = {
@@ -83,6 +84,8 @@ class LslSource:
         self._stop = threading.Event()
         self._inlet: Any = None
         found = self._resolve(wait_s)
+        if found and source_id is None:
+            found = self._resolve(SAME_NAME_S, minimum=2)
         if not found:
             raise LostStreamError(
                 f"no LSL stream of the name {name!r}{f' and source id {source_id!r}' if source_id else ''} answered within "
@@ -95,8 +98,10 @@ class LslSource:
             )
         self._open(found[0])
 
-    def _resolve(self, wait_s: float) -> list[Any]:
-        found = self._lsl.resolve_streams(timeout=max(wait_s, 0.5), name=self.name, source_id=self.source_id, minimum=1)
+    def _resolve(self, wait_s: float, minimum: int = 1) -> list[Any]:
+        found = self._lsl.resolve_streams(
+            timeout=max(wait_s, 0.5), name=self.name, source_id=self.source_id, minimum=minimum
+        )
         return [info for info in found if info.name == self.name]
 
     def _open(self, info: Any) -> None:

@@ -133,8 +133,8 @@ class Session:
             status_s=min(every, default=STATUS_S),
             on_status=status.take if every else None,
         )
-        if hub is not None and status.last is not None:
-            hub.status({**status.last, **live.status()})
+        if hub is not None:
+            hub.status({"lag_s": None, **(status.last or {}), **live.status()})
         if self.output is not None:
             write_events(self.output, ended.result.detection, self.format)
         reason = ended.reason if ended.error is None else f"failed: {ended.error}"
