@@ -33,7 +33,7 @@ def test_a_log_is_appended_to_and_silence_is_possible(tmp_path, capsys):
 
 def test_a_log_in_no_folder(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="--log .*file/log: cannot be written"):
+    with pytest.raises(OSError, match=r"--log .*file/log: cannot be written"):
         Lines(tmp_path / "file" / "log")
 
 
@@ -42,7 +42,7 @@ def test_a_full_disk_stops_the_log_and_nothing_else(capsys):
     heard = []
     with Lines("/dev/full") as lines:
         lines.listeners.append(heard.append)
-        with pytest.warns(UserWarning, match="No space left on device.*detection goes on"):
+        with pytest.warns(UserWarning, match=r"No space left on device.*detection goes on"):
             lines.write({"type": "a"})
         lines.write({"type": "b"})
     assert [line["type"] for line in heard] == ["a", "b"]

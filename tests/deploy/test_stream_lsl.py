@@ -31,7 +31,7 @@ class Sender:
         self.outlet, self.begin = lsl.StreamOutlet(info, chunk_size=64), lsl.local_clock()
 
     def wait(self):
-        assert self.outlet.wait_for_consumer(timeout=10)
+        assert self.outlet.wait_for_consumers(timeout=10)
 
     def send(self, x, start_s=0.0, size=128):
         for begin in range(0, x.shape[1], size):

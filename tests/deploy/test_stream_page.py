@@ -13,6 +13,7 @@ from live_signals import loudness, signal
 from biot_bd.deploy.live import Chunk, LiveDetector
 from biot_bd.deploy.live.hub import KEEP_DECISIONS, QUEUE, Hub
 from biot_bd.deploy.live.server import PageServer
+from biot_bd.signals.montages import BIOT_16
 
 SFREQ = 256
 
@@ -184,7 +185,7 @@ class Feeder:
         live = LiveDetector(
             loudness(min_duration_s=5, merge_gap_s=5), BIPOLAR, SFREQ, emit=hub.line, screen=hub, where="a <test>"
         )
-        hub.about({**live.facts(), "ch_names": list(BIPOLAR), "threshold": 0.5, "model": "loudness"})
+        hub.about({**live.facts(), "ch_names": BIOT_16.ch_names, "threshold": 0.5, "model": "loudness"})
         self.stop = threading.Event()
 
         def feed():
@@ -225,6 +226,14 @@ def strokes(page, canvas):
     )
 
 
+def until(page, expression, seconds=30):
+    """Wait until an expression holds; the page's own policy forbids the evaluation that playwright would wait with."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"waited in vain for {expression}"
+        page.wait_for_timeout(50)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(browser, hub, width, tmp_path):
@@ -239,30 +248,30 @@ def test_in_a_browser(browser, hub, width, tmp_path):
     feeder = Feeder(hub)
     try:
         # EEG and probability move on.
-        page.wait_for_function("document.getElementById('time').textContent > '0:00:12'", timeout=20000)
-        page.wait_for_function("document.getElementById('probability').textContent.endsWith('%')")
+        until(page, "document.getElementById('time').textContent > '0:00:12'")
+        until(page, "document.getElementById('probability').textContent.endsWith('%')")
         assert strokes(page, "eeg") > 3000
         before = page.evaluate("decisions.length")
-        page.wait_for_function(f"decisions.length > {before + 3}")
+        until(page, f"decisions.length > {before + 3}")
         # The alarm, in words, for everybody.
         page.wait_for_selector("#state[data-state=alarm]", timeout=30000)
         assert "ALARM" in page.inner_text("#state")
-        page.wait_for_function("document.getElementById('announce').textContent.startsWith('Alarm')")
+        until(page, "document.getElementById('announce').textContent.startsWith('Alarm')")
         assert "▲ Alarm at" in page.inner_text("#alarms li.alarm")
         assert page.get_attribute("#announce", "aria-live") == "assertive"
         assert page.title().startswith("▲ ALARM")
         page.screenshot(path=tmp_path / f"page-{width}.png", full_page=True)
         page.wait_for_selector("#log li.channels")
-        assert "lost " + BIPOLAR[4] in page.inner_text("#log")
+        assert "lost " + BIOT_16.ch_names[4] in page.inner_text("#log")
         assert page.inner_text("#channels") == "15 of 16"
         # Keyboard: pause keeps the picture, time goes on; traces grow and shrink.
         page.keyboard.press("p")
         assert page.get_attribute("#pause", "aria-pressed") == "true"
         at = page.evaluate("view.at")
-        page.wait_for_function(f"newest() > {at} + 2")
+        until(page, f"newest() > {at} + 2")
         assert page.evaluate("view.at") == at
         page.keyboard.press("p")
-        page.wait_for_function(f"view.at > {at}")
+        until(page, f"view.at > {at}")
         gain = page.evaluate("view.gain")
         page.keyboard.press("+")
         assert page.evaluate("view.gain") < gain
@@ -279,7 +288,7 @@ def test_in_a_browser(browser, hub, width, tmp_path):
         server = PageServer(hub, port=port)
         page.wait_for_selector("#state[data-state=live]", timeout=20000)
         known = page.evaluate("decisions.length")
-        page.wait_for_function(f"decisions.length > {known + 2}")
+        until(page, f"decisions.length > {known + 2}")
         hub.line({"type": "end", "reason": "end of signal"})
         page.wait_for_selector("#state[data-state=ended]")
         assert problems == []

@@ -1,7 +1,7 @@
 "use strict";
 const SPANS = [10, 20, 30], CURVE_S = 600, KEEP_S = 60, KEEP_LINES = 200;
 const el = (id) => document.getElementById(id);
-const view = { gain: 100, span: matchMedia("(max-width: 40rem)").matches ? 10 : 20, paused: false, dirty: true, at: 0 };
+const view = { gain: 150, span: matchMedia("(max-width: 40rem)").matches ? 10 : 20, paused: false, dirty: true, at: 0 };
 let about = {}, eeg = [], decisions = [], lines = [], status = {}, ended = false, connected = false, source = null;
 
 const clock = (s) => {
@@ -140,7 +140,7 @@ function timeAxis({ pen, width, height, colour }, left, from, to, step) {
 
 function drawEeg(now) {
   const plot = prepared("eeg"), { pen, width, height, colour } = plot;
-  const names = about.ch_names || [], left = 62, from = now - view.span, row = (height - 20) / Math.max(1, names.length);
+  const names = about.ch_names || [], absent = new Set(status.absent || []), left = 72, from = now - view.span, row = (height - 20) / Math.max(1, names.length);
   timeAxis(plot, left, from, now, view.span / 5);
   const shown = eeg.filter((b) => blockEnd(b) > from && b.start_s < now);
   const pixels = row / view.gain; // a row is `gain` microvolts high
@@ -150,11 +150,12 @@ function drawEeg(now) {
     for (const b of shown) for (const v of b.uv[c]) if (v !== null) { sum += v; n += 1; }
     const mean = n ? sum / n : 0;
     pen.textAlign = "left";
-    pen.fillStyle = n ? colour("ink") : colour("absent");
-    pen.fillText(name, 4, middle + 4);
+    const out = !n || absent.has(name);
+    pen.fillStyle = out ? colour("absent") : colour("ink");
+    pen.fillText(out ? `✕ ${name}` : name, 4, middle + 4);
     if (!n) { pen.fillText("no signal", left + 6, middle + 4); return; }
-    pen.strokeStyle = colour("trace");
-    pen.lineWidth = 1;
+    pen.strokeStyle = out ? colour("absent") : colour("trace");
+    pen.lineWidth = 0.8;
     pen.save();
     pen.beginPath(); pen.rect(left, 0, width - left, height - 18); pen.clip();
     pen.beginPath();
@@ -164,7 +165,7 @@ function drawEeg(now) {
       b.uv[c].forEach((v, i) => {
         if (v === null) { open = false; return; }
         const x = left + ((b.start_s + i * b.step_s - from) / view.span) * (width - left);
-        const y = middle - Math.max(-row * 1.5, Math.min(row * 1.5, (v - mean) * pixels));
+        const y = middle - Math.max(-row, Math.min(row, (v - mean) * pixels));
         if (open) pen.lineTo(x, y); else pen.moveTo(x, y);
         open = true;
       });
@@ -174,21 +175,21 @@ function drawEeg(now) {
     pen.restore();
   });
   const x = width - 8, bar = 50 * pixels;
+  pen.fillStyle = colour("paper"); pen.fillRect(x - 54, 2, 60, Math.max(18, bar + 8));
   pen.strokeStyle = colour("ink"); pen.lineWidth = 2;
   pen.beginPath(); pen.moveTo(x, 6); pen.lineTo(x, 6 + bar); pen.stroke();
   pen.lineWidth = 1;
-  pen.fillStyle = colour("paper"); pen.fillRect(x - 52, 4, 46, 16);
   pen.fillStyle = colour("ink"); pen.textAlign = "right"; pen.fillText("50 µV", x - 6, 16);
 }
 
 function drawCurve(now) {
   const plot = prepared("curve"), { pen, width, height, colour } = plot;
-  const left = 40, from = Math.max(0, now - CURVE_S), to = Math.max(now, from + 60), low = height - 20;
+  const left = 46, from = Math.max(0, now - CURVE_S), to = Math.max(now, from + 60), low = height - 20;
   const x = (t) => left + ((t - from) / (to - from)) * (width - left), y = (p) => low - p * (low - 8);
   const shown = decisions.filter((d) => d.time_s >= from && d.time_s <= now);
   pen.fillStyle = colour("shade");
-  shown.forEach((d, i) => { if (d.alarm) { const a = i ? shown[i - 1].time_s : d.time_s - 1; pen.fillRect(x(a), 8, x(d.time_s) - x(a), low - 8); } });
-  timeAxis(plot, left, from, to, to - from > 300 ? (width < 500 ? 240 : 120) : width < 500 ? 60 : 30);
+  shown.forEach((d, i) => { if (d.alarm && i && shown[i - 1].alarm) { const a = x(shown[i - 1].time_s); pen.fillRect(a, 8, Math.ceil(x(d.time_s)) - a, low - 8); } });
+  timeAxis(plot, left, from, to, (width < 500 ? 2 : 1) * (to - from > 300 ? 120 : to - from > 90 ? 30 : 10));
   pen.strokeStyle = colour("alarm"); pen.lineWidth = 3;
   for (const line of lines) if (line.type === "alarm" && line.time_s >= from && line.time_s <= now) { pen.beginPath(); pen.moveTo(x(line.time_s), 8); pen.lineTo(x(line.time_s), low); pen.stroke(); }
   pen.textAlign = "right"; pen.fillStyle = colour("soft"); pen.strokeStyle = colour("line"); pen.lineWidth = 1;
