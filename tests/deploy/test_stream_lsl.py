@@ -85,7 +85,7 @@ def test_events_of_a_stream_are_those_of_the_file():
     assert ended.result.detection.events == offline.events
     assert len(offline.events) == 1
     np.testing.assert_array_equal(ended.result.detection.probabilities, offline.probabilities)
-    assert [line["type"] for line in lines] == ["alarm", "event"]
+    assert [line["type"] for line in lines if line["type"] != "lag"] == ["alarm", "event"]
 
 
 def test_a_player_plays_volts():
@@ -132,7 +132,8 @@ def test_a_lost_stream_is_found_again_and_a_channel_that_did_not_come_back_is_na
     second.close()
 
 
-def test_a_stream_that_stays_away_ends_the_run_with_what_was_found():
+def test_a_stream_that_stays_away_ends_the_run_with_what_was_found(monkeypatch):
+    monkeypatch.setattr("biot_bd.deploy.live.lsl.SILENT_S", 3.0)
     sender = Sender(source_id="amp-2")
     source = LslSource(sender.name, reconnect_s=1)
     live = make_live(loudness(), source)
@@ -153,7 +154,7 @@ def test_a_stream_that_stays_away_ends_the_run_with_what_was_found():
 
 def test_units():
     x = signal(seconds=2, loud=())
-    for unit, told, factor in (("V", None, 1e6), ("microvolts", None, 1), ("", "mV", 1e3)):
+    for unit, told, factor in (("V", None, 1e6), ("", "mV", 1e3)):
         sender = Sender(unit=unit)
         source = LslSource(sender.name, unit=told)
         items = []
