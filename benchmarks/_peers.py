@@ -19,10 +19,16 @@ WINDOW_S, TARGET_SFREQ = 10, 200
 
 
 def published_prepare(edf: Path, folder: Path) -> list[Path]:
-    """Read all channels through pyedflib, pick 16, write one pickle a 10 s window at 256 Hz."""
+    """Pickle a recording as pyedflib reads it, then pick 16 channels of that and pickle each 10 s window at 256 Hz."""
     folder.mkdir(parents=True, exist_ok=True)
     signals, _, _ = pyedflib.highlevel.read_edf(str(edf))
-    data = np.stack([signals[CHANNELS.index(name)] for name in BIOT_16])
+    whole = folder / f"{edf.stem}.pkl"
+    with open(whole, "wb") as out:
+        pickle.dump(dict(enumerate(signals)), out)
+    del signals
+    with open(whole, "rb") as source:
+        recording = pickle.load(source)
+    data = np.stack([recording[CHANNELS.index(name)] for name in BIOT_16])
     step = WINDOW_S * SFREQ
     files = []
     for i in range(data.shape[1] // step):

@@ -1,21 +1,25 @@
-"""From an EDF of one hour to windows that can be read: time and memory, ours against the peers."""
+"""From an EDF of one hour to windows that a model can take: time, bytes and memory, ours against the peers."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import mne
 import numpy as np
 import torch
 
-from _bench import arguments, interleave, publish, summarise, write_recording
+from _bench import BIOT_16, SFREQ, arguments, interleave, publish, summarise, write_recording
 
-MEMORY_CODE = """
+WATCHED = """
 import gc, json, os, sys, threading, time
 import psutil
 import biot_bd.windows, biot_bd.datasets.edf_folder
@@ -31,20 +35,81 @@ def watch():
         time.sleep(0.002)
 watcher = threading.Thread(target=watch)
 watcher.start()
-prepare(load_dataset("edf-folder", sys.argv[1], unlisted="background"), sys.argv[2])
+start = time.perf_counter()
+prepare(load_dataset("edf-folder", sys.argv[1], unlisted="background"), sys.argv[2], n_jobs=int(sys.argv[3]))
+seconds = time.perf_counter() - start
 done.set()
 watcher.join()
-print(json.dumps([before / 2**20, peak / 2**20]))
+print(json.dumps([before / 2**20, peak / 2**20, seconds]))
 """
+PUBLISHED, BRAINDECODE = "published", "braindecode, in memory"
 
 
-def memory_mb(root: Path, out: Path) -> tuple[float, float]:
-    """Return the resident memory of a fresh process after its imports, and its peak while preparing, in MB."""
+def fresh_process(root: Path, out: Path, n_jobs: int = 1) -> tuple[float, float, float]:
+    """Prepare in a fresh process; return its memory after imports, its peak (both MB) and the seconds it took."""
     printed = subprocess.run(
-        [sys.executable, "-c", MEMORY_CODE, str(root), str(out)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", WATCHED, str(root), str(out), str(n_jobs)], check=True, capture_output=True, text=True
     ).stdout
-    before, after = json.loads(printed.splitlines()[-1])
-    return before, after
+    before, peak, seconds = json.loads(printed.splitlines()[-1])
+    return before, peak, seconds
+
+
+def megabytes(folder: Path) -> float:
+    """Return what the files below a folder hold."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def longer(edf: Path, path: Path, times: int) -> Path:
+    """Write a recording whose records are those of ``edf``, several times over."""
+    content = edf.read_bytes()
+    begin, n_records = int(content[184:192]), int(content[236:244])
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.write(content[:236] + f"{n_records * times:<8d}".encode() + content[244:begin])
+        for _ in range(times):
+            file.write(content[begin:])
+    return path
+
+
+def floor(edf: Path, out: Path, seconds: int) -> None:
+    """Read the bytes of a recording in one pass and write as many as its windows take."""
+    buffer = bytearray(2**20)
+    with edf.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+    left = 2 * len(BIOT_16) * 200 * seconds
+    with out.open("wb", buffering=0) as file:
+        while left:
+            left -= file.write(memoryview(buffer)[:left])
+
+
+def memory_notes(edf: Path, base: Path, quick: bool) -> list[str]:
+    """Measure memory against the number and the length of recordings."""
+    notes = []
+    many = 3 if quick else 8
+    before, peak, _ = fresh_process(edf.parent, base / "memory-1")
+    notes.append(f"1 recording: {peak - before:.0f} MB at the peak above the {before:.0f} MB that the imports leave")
+    for i in range(1, many):
+        os.link(edf, edf.with_name(f"sub-01_run-{i:02d}.edf"))
+    before, peak, _ = fresh_process(edf.parent, base / "memory-n")
+    notes.append(f"{many} recordings: {peak - before:.0f} MB")
+    times = 4 if quick else 24
+    long = longer(edf, base / "long" / "sub-01_run-00.edf", times)
+    before, peak, seconds = fresh_process(long.parent, base / "memory-long")
+    notes.append(f"1 recording {times} times as long: {peak - before:.0f} MB, {seconds:.2f} s")
+    shutil.rmtree(long.parent)
+    return notes
+
+
+def processes_note(edf: Path, base: Path) -> str:
+    """Time one and two processes on recordings long enough to pay for the start of the second."""
+    root = base / "several"
+    first = longer(edf, root / "sub-01_run-00.edf", 6)
+    for i in range(1, 4):
+        os.link(first, root / f"sub-01_run-{i:02d}.edf")
+    one, two = (fresh_process(root, base / f"jobs-{n}", n)[2] for n in (1, 2))
+    shutil.rmtree(root)
+    return f"4 recordings 6 times as long: {one:.2f} s in one process, {two:.2f} s in two, their start included"
 
 
 def main() -> None:
@@ -61,18 +126,28 @@ def main() -> None:
 
         def ours(**settings: str) -> object:
             out = base / f"ours-{next(numbers)}"
-            windows = prepare(
-                load_dataset("edf-folder", edf.parent, unlisted="background"), out, stride_s=10, **settings
-            )
-            return windows
+            dataset = load_dataset("edf-folder", edf.parent, unlisted="background")
+            return prepare(dataset, out, stride_s=10, **settings)
 
-        def published() -> list[Path]:
+        def published() -> PublishedDataset:
+            """Prepare and load every window once: resampling and percentile happen there, each time anew."""
             out = base / "published"
             shutil.rmtree(out, ignore_errors=True)
-            return published_prepare(edf, out)
+            dataset = PublishedDataset(published_prepare(edf, out))
+            for i in range(len(dataset)):
+                dataset[i]
+            return dataset
 
-        a = np.asarray(PercentileScaler().fit_transform(ours())[:20])
-        b = np.stack([PublishedDataset(published())[i][0].numpy() for i in range(20)])
+        def braindecode_saved() -> None:
+            out = base / "fif"
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir()
+            with mne.use_log_level("error"), contextlib.redirect_stdout(io.StringIO()):
+                braindecode_windows([edf]).save(str(out), overwrite=True)  # type: ignore[attr-defined]
+
+        a = np.asarray(PercentileScaler().fit_transform(ours()[:20]))
+        dataset = published()
+        b = np.stack([dataset[i][0].numpy() for i in range(20)])
         difference = np.sqrt(np.mean((a - b) ** 2)) / np.sqrt(np.mean(b**2))
         if difference > 0.05:
             raise SystemExit(f"the ways disagree: {difference:.3f} of the RMS")
@@ -81,30 +156,28 @@ def main() -> None:
             {
                 "biot_bd, FFT segments (default)": ours,
                 "biot_bd, polyphase": lambda: ours(resample="polyphase"),
-                "published (resampling left to loading)": published,
-                "braindecode, in memory": lambda: braindecode_windows([edf]),
+                PUBLISHED: published,
+                BRAINDECODE: lambda: braindecode_windows([edf]),
+                "braindecode, saved as fif": braindecode_saved,
+                "floor: read the bytes, write the windows' bytes": lambda: floor(edf, base / "floor", seconds),
             },
             options.rounds,
         )
-        rows = summarise(times, ["published (resampling left to loading)", "braindecode, in memory"], seconds / 3600)
+        rows = summarise(times, [PUBLISHED, BRAINDECODE], seconds / 3600)
+        hours = seconds / 3600
+        written = [*[megabytes(base / "ours-0")] * 2, megabytes(base / "published"), 0.0, megabytes(base / "fif")]
+        for row, size in zip(rows, [*written, megabytes(base / "ours-0")], strict=True):
+            row["MB on disk an hour"] = round(size / hours, 1)
         notes = [
             f"windows of the default differ from the published ones by {100 * difference:.2f} % of their RMS",
-            "biot_bd and braindecode include resampling, biot_bd also the percentiles of all windows and the write to disk",
+            "the published way includes loading each window once, as it resamples and takes percentiles only there",
+            "biot_bd includes resampling, percentiles of all windows and the write; braindecode resampling, no percentiles",
+            *memory_notes(edf, base, options.quick),
         ]
-        for count in (1, 3 if options.quick else 8):
-            for i in range(1, count):
-                shutil.copy(edf, edf.with_name(f"sub-01_run-{i:02d}.edf"))
-            before, after = memory_mb(edf.parent, base / f"memory-{count}")
-            notes.append(
-                f"{count} recording(s): {after - before:.0f} MB at the peak above the {before:.0f} MB that the imports leave"
-            )
-        publish(
-            "preparation",
-            "Preparing a recorded hour (23 channels, 256 Hz), seconds an hour, one core",
-            rows,
-            notes,
-            options.quick,
-        )
+        if not options.quick:
+            notes.append(processes_note(edf, base))
+        title = f"Preparing a recorded hour ({len(BIOT_16)} of 23 channels, {SFREQ} Hz), seconds an hour, one core"
+        publish("preparation", title, rows, notes, options.quick)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def main() -> None:
     torch.set_num_threads(1)
     from biot_bd import load_dataset, prepare
 
-    persons, minutes, epochs = (4, 3, 1) if options.quick else (6, 4, 2)
+    persons, minutes, epochs = (4, 3, 1) if options.quick else (6, 3, 2)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         demo = load_dataset("demo", Path(folder) / "demo", persons=persons, recordings=1, minutes=minutes, seed=0)

@@ -15,6 +15,7 @@ __version__ = _version("biot-bd")
 
 if TYPE_CHECKING:
     from biot_bd.datasets import adapt_dataset, load_dataset
+    from biot_bd.deploy import Detection, Detector
     from biot_bd.evaluation import PersonSplit, cross_validate
     from biot_bd.losses import FocalLoss
     from biot_bd.models.attention import record_attention
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _WHERE = {
     "adapt_dataset": "biot_bd.datasets",
     "load_dataset": "biot_bd.datasets",
+    "Detection": "biot_bd.deploy",
+    "Detector": "biot_bd.deploy",
     "PersonSplit": "biot_bd.evaluation",
     "cross_validate": "biot_bd.evaluation",
     "FocalLoss": "biot_bd.losses",
@@ -51,6 +54,8 @@ __all__ = [
     "BIOTClassifier",
     "BandPass",
     "ContaminationError",
+    "Detection",
+    "Detector",
     "FocalLoss",
     "MontageMapper",
     "Notch",

@@ -37,6 +37,7 @@ STYLES = ("-", "--", "-.", ":")
 GREY = "#767676"
 SEIZURE = "#D55E00"
 MOST_TICKS = 24
+MOST_MARKERS = 200
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
@@ -348,8 +349,8 @@ def timeline_figure(
     axis = figure.subplots()
     spans = [(a / unit_s, b / unit_s) for a, b in events]
     _draw_probabilities(axis, np.asarray(times_s, float) / unit_s, np.asarray(proba, float), threshold, spans)
-    for line in axis.lines[:1]:
-        line.set(marker="", linewidth=0.8)
+    if np.size(proba) > MOST_MARKERS:
+        axis.lines[0].set(marker="", linewidth=0.8)
     for onset, offset in spans:  # a short event in a day would be too thin to see
         axis.plot((onset + offset) / 2, 1.0, marker="v", color=SEIZURE, markersize=6)
     for start, stop in gaps:

@@ -125,3 +125,21 @@ def test_pyplot_keeps_no_figure():
     before = plt.get_fignums()
     plots.history_figure({"a": [1.0]})
     assert plt.get_fignums() == before
+
+
+def test_a_timeline_shows_curve_events_gaps_and_threshold():
+    times, proba = np.arange(5, 7200, 5.0), RNG.random(1439)
+    (axis,) = drawn(
+        plots.timeline_figure(times, proba, 7200, events=[(600, 660)], gaps=[(3600, 4500)], threshold=0.7, title="t")
+    )
+    np.testing.assert_allclose(axis.lines[0].get_xdata(), times / 3600)
+    np.testing.assert_array_equal(axis.lines[0].get_ydata(), proba)
+    assert (axis.get_xlabel(), axis.get_xlim()) == ("time (h)", (0, 2))
+    spans = [(p.get_x() * 3600, (p.get_x() + p.get_width()) * 3600, p.get_hatch()) for p in axis.patches]
+    np.testing.assert_allclose([s[:2] for s in spans], [(600, 660), (3600, 4500)])
+    assert [hatch for *_, hatch in spans] == [None, "///"]
+    assert axis.lines[-1].get_xdata()[0] == pytest.approx(630 / 3600)  # the mark of a short event
+    (short,) = drawn(plots.timeline_figure([5.0], [0.5], 30))
+    assert short.get_xlabel() == "time (s)"
+    with pytest.raises(ValueError, match="shape"):
+        plots.timeline_figure([1, 2], [0.5], 30)

@@ -332,7 +332,7 @@ def _event_detector(
             f"the model has no {EVENTS_JSON}: events are made by default values, threshold "
             f"{options.get('threshold', scorer.threshold):g}"
         )
-    setting = {**events.setting(), **options}
+    setting: dict[str, Any] = {**events.setting(), **options}
     if options:
         # Fitted values would hide parameters, so a detector with other ones is made anew.
         events = EventDetector(

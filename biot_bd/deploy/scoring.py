@@ -78,7 +78,7 @@ class ModelScorer:
         classes = getattr(self.classifier, "classes_", None)
         if classes is None or len(classes) != 2:
             raise ValueError(f"a detector needs a model of two classes, background and seizure; found {classes!r}")
-        known = getattr(self.classifier, "input_info_", None)
+        known: Any = getattr(self.classifier, "input_info_", None)
         mapper = next((step for step in self.steps if isinstance(step, MontageMapper)), None)
         self.montage = _montage_of(mapper, getattr(known, "ch_names", None))
         sfreq = getattr(known, "sfreq", None)
@@ -112,7 +112,7 @@ class ModelScorer:
         if compute not in COMPUTES:
             raise ValueError(f"compute must be one of {', '.join(COMPUTES)}, found {compute!r}")
         # The network of a BIOTClassifier, or of what scores in its place.
-        module = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
+        module: Any = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
         if compute == "fp32" or (compute == "auto" and not hasattr(module, "inference_plan")):
             self.compute = "fp32"
             return []

@@ -120,7 +120,7 @@ def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str
     pairs = np.clip(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], 0.0, duration_s)
     joined: list[list[float]] = []
     for onset, offset in pairs.tolist():
-        if joined and onset <= joined[-1][1]:
+        if joined and onset < joined[-1][1]:
             joined[-1][1] = max(joined[-1][1], offset)
         else:
             joined.append([onset, offset])
@@ -137,7 +137,8 @@ def event_counts(
 
 def sample_counts(reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float) -> dict[str, int]:
     """Return timescoring's counts of seconds: ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 1 Hz)."""
-    return counts_of(SampleScoring(*_annotations(reference, hypothesis, duration_s), fs=SAMPLE_RATE_HZ))
+    with np.errstate(divide="ignore", invalid="ignore"):  # its own rates of nothing; only counts are taken
+        return counts_of(SampleScoring(*_annotations(reference, hypothesis, duration_s), fs=SAMPLE_RATE_HZ))
 
 
 def _annotations(
@@ -168,7 +169,8 @@ def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
     """
     scoring = EventScoring.__new__(EventScoring)
     scoring.tp, scoring.fp, scoring.refTrue = counts["tp"], counts["fp"], counts["n_reference"]
-    scoring.numSamples, scoring.fs = counts["n_samples"], rate_hz
+    # Less than half a second has no sample at 1 Hz: nothing to divide by, and no alarm either.
+    scoring.numSamples, scoring.fs = max(1, counts["n_samples"]), rate_hz
     scoring.computeScores()
     reasons = {
         "sensitivity": "no seizure in the reference",

@@ -38,6 +38,7 @@ EVENTS_FOLDER = "events"
 CURVE_THRESHOLDS = np.round(1 / (1 + np.exp(-np.linspace(-7, 7, 57))), 6)
 """Thresholds of the curve of the test persons; the same in all folds, dense at both ends."""
 COVERED = 0.9
+_SHOWN = (("sensitivity", "sensitivity", ".3f"), ("f1", "F1", ".3f"), ("fa_per_24h", "false alarms per 24 h", ".1f"))
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[st
     dict
         The ``events`` entry of ``fold.json``: ``detector`` and ``causal`` (:meth:`EventDetector.as_dict`),
         ``recordings`` ``{recording: {"person", "duration_s", "covered_s", "reference", "events"}}`` with events
-        ``[onset_s, offset_s, confidence]``, and ``curve``, counts of the test persons at other thresholds.
+        ``[onset_s, offset_s, confidence]``, ``without_windows`` (recordings of these persons that have none), and ``curve``, counts of the test persons at other thresholds.
     """
     recordings = recording_scores(data, test)
     if recordings is None:
@@ -152,8 +153,14 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[st
         "detector": detector.as_dict(),
         "causal": detectors.causal.as_dict(),
         "recordings": found,
+        "without_windows": _without_windows(data, found, {r.person for r in recordings}),
         "curve": _curve(detector, recordings),
     }
+
+
+def _without_windows(data: Data, found: Mapping[str, Any], persons: set[str]) -> list[str]:
+    recordings = [r for table in data.X.tables for r in table.recordings]
+    return sorted(r.recording for r in recordings if r.person in persons and r.recording not in found)
 
 
 def _covered_s(recording: RecordingScores, window_s: float) -> float:
@@ -188,7 +195,7 @@ def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
     -------
     dict or None
         As :func:`~biot_bd.evaluation.event_persons.score_persons`, and ``coverage`` (share of the recordings' time that
-        windows cover), ``detections`` (a row a detected event: ``fold``, ``recording``, ``person``, ``onset_s``, ``offset_s``,
+        windows cover), ``without_windows`` (recordings of the test persons that have none and are not scored), ``detections`` (a row a detected event: ``fold``, ``recording``, ``person``, ``onset_s``, ``offset_s``,
         ``confidence``), ``operating_points`` (a row a fold) and ``curve`` (sensitivity and false alarms of the test
         persons at other thresholds, the folds' counts summed).  None where the data names no recordings.
     """
@@ -204,6 +211,7 @@ def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
     return {
         **score_persons(scored),
         "coverage": sum(one["covered_s"] for _, _, one in rows) / 3600 / hours,
+        "without_windows": sorted({name for _, events in tested for name in events["without_windows"]}),
         "detections": [
             {"fold": fold, "recording": name, "person": one["person"], **_event(event)}
             for fold, name, one in rows
@@ -252,15 +260,15 @@ def event_lines(metrics: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, macro in rows.items():
         cells = []
-        for score, label in (("sensitivity", "sensitivity"), ("f1", "F1"), ("fa_per_24h", "false alarms per 24 h")):
+        for score, label, form in _SHOWN:
             one = macro["events"][score]
-            value = f"– ({one['reason']})" if one["value"] is None else f"{one['value']:.3g}"
+            value = f"– ({one['reason']})" if one["value"] is None else format(one["value"], form)
             cells.append(f"{label} {value} ({one['n_persons']} persons)")
         lines.append(f"{name}: {', '.join(cells)}")
     latency = events["pooled"]["events"]["median_latency_s"]
     found = events["pooled"]["events"]
     lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
-    lines[0] += "" if latency is None else f", median latency {latency:.3g} s"
+    lines[0] += "" if latency is None else f", median latency {latency:.1f} s"
     lines.append(f"  macro over persons, by {used['name']} {used['version']}, merged and split as SzCORE prescribes")
     return lines
 
@@ -275,6 +283,12 @@ def event_notes(metrics: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"events: windows cover {events['coverage']:.0%} of the recordings' time; the rest counts as time without "
             "alarm, so event scores are not those of a detector that sees all"
+        )
+    lost = events["without_windows"]
+    if lost:
+        more = ", ..." if len(lost) > 3 else ""
+        notes.append(
+            f"events: {len(lost)} recording(s) of test persons have no windows and are not scored: {', '.join(lost[:3])}{more}"
         )
     reasons = [f"fold {p['fold']}: {p['reason']}" for p in events["operating_points"] if p["reason"]]
     if reasons:

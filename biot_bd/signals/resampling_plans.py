@@ -7,6 +7,7 @@ Parts hold some 65,000 samples of input, so that what is worked on at once stays
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -141,14 +142,14 @@ class CopyPlan:
 class WholePlan:
     """Resample at once with a function of scipy; rows of several signals work too."""
 
-    def __init__(self, n: int, up: int, down: int, function: object) -> None:
+    def __init__(self, n: int, up: int, down: int, function: Callable[[NDArray, int, int], NDArray]) -> None:
         self.n_out = -(-n * up // down)
-        self.parts = (Part(0, n, 0, self.n_out),)
+        self.parts: tuple[Part, ...] = (Part(0, n, 0, self.n_out),)
         self._up, self._down, self._function = up, down, function
 
     def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
         """Resample ``x`` along its last axis."""
-        out[...] = self._function(x, self._up, self._down)[..., : self.n_out]  # type: ignore[operator]
+        out[...] = self._function(x, self._up, self._down)[..., : self.n_out]
 
 
 def _scipy_fir(x: NDArray, up: int, down: int) -> NDArray:

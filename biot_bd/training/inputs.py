@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
 from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
-from biot_bd.training.restart import array_digest
 from biot_bd.windows.torch_dataset import WindowsDataset
 
 __all__ = ["InputInfo", "SignalData", "encode_labels"]
@@ -170,6 +169,8 @@ class SignalData:
 
     def digest(self) -> str:
         """Return a text that changes with the data."""
+        from biot_bd.training.restart import array_digest  # it imports what trains; who only scores does without
+
         if isinstance(self.windows, np.ndarray):
             return array_digest(self.windows)
         table = self.windows.metadata

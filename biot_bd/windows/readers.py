@@ -311,4 +311,7 @@ def _scale_and_offset(signal: Any) -> tuple[float, float]:
     if unit is None or physical <= 0 or digital <= 0:
         raise NotPlainEdfError(f"channel {signal.label}: unit {signal.physical_dimension!r} or an empty range")
     scale = physical / digital
-    return scale * unit, (signal.physical_min - scale * signal.digital_min) * unit
+    offset = signal.physical_min - scale * signal.digital_min
+    if abs(offset) > 4 * max(abs(signal.physical_min), abs(signal.physical_max)):
+        raise NotPlainEdfError(f"channel {signal.label}: a digital range so far from zero that float32 loses digits")
+    return scale * unit, offset * unit

@@ -231,7 +231,7 @@ class _Rows:
     def write(self, row: int, start: int, x: NDArray[Any]) -> None:
         """Write ``x`` from sample ``start`` of a row on."""
         self._file.seek(self._begin + self._dtype.itemsize * (row * self._shape[1] + start))
-        left = memoryview(np.ascontiguousarray(x, self._dtype)).cast("B")
+        left = np.ascontiguousarray(x, self._dtype).data.cast("B")
         while left:
             left = left[self._file.write(left) :]
 

@@ -31,7 +31,7 @@ PERCENTILES = "percentiles.npy"
 CACHED_PERCENTILE = 95
 BLOCK = 8
 WINDOWS_A_MAP = 128
-LOOK_EVERY = 64
+LOOKS = 8
 ON_BAD = ("raise", "warn", "drop")
 
 
@@ -255,7 +255,7 @@ def _measure_digital(
     """Measure windows in digital steps: the same numbers as :func:`_measure` within rounding, from half the bytes."""
     windows = _overlapping(signals, start, settings.n_times)
     percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
-    few = windows[..., ::LOOK_EVERY]
+    few = windows[..., :: max(1, settings.n_times // LOOKS)]
     # Unlike all of the samples, a few of them tell only that a channel does move.
     moving = (few.max(axis=-1).astype(np.float32) - few.min(axis=-1)) * steps >= FLAT_UV
     for window, channel in np.argwhere(~moving):

@@ -37,6 +37,16 @@ os.replace = dying
 """
 
 
+# Kills a worker process of a pool that opens a recording called deadly.
+KILLS_WORKERS = """
+import os, signal, sys
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("deadly.edf") and "loky" in " ".join(sys.orig_argv):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+"""
+
+
 @pytest.fixture(scope="module")
 def detector(model):
     return Detector.load(model)
@@ -188,13 +198,13 @@ def as_nobody(call):
     return told
 
 
-def start(*arguments, before="", **options):
+def start(*arguments, before="", environment=None, **options):
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", before + RUN, "detect", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
         **options,
     )
 
@@ -276,6 +286,25 @@ def test_one_bad_recording_stops_no_other_in_several_processes(folder, model, ex
     outcomes = list(detect_items(items, model, {"threshold": 0.3}, Outputs(tmp_path / "out"), n_jobs=2))
     assert [outcome.item for outcome in outcomes] == items
     assert [outcome.error is None for outcome in outcomes] == [True, False, True, True, True]
+    assert tables(tmp_path / "out") == expected
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_one_line_for_what_it_left(folder, model, expected, tmp_path):
+    source = shutil.copytree(folder, tmp_path / "in")
+    write_edf(source / "sub-02" / "eeg" / "deadly.edf", seconds=20)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(KILLS_WORKERS)
+    site = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    arguments = (model, source, "-o", tmp_path / "out", "--threshold", "0.3")
+    status, _, failed = finish(start(*arguments, "--jobs", "2", environment={"PYTHONPATH": site}))
+    assert status == 1
+    assert any("deadly.edf: a worker process ended" in line for line in failed)
+    left = tables(tmp_path / "out")
+    assert left.items() <= expected.items()
+    assert len(left) + len(failed) >= 5
+    (source / "sub-02" / "eeg" / "deadly.edf").unlink()
+    assert finish(start(*arguments, "--resume"))[0] == 0
     assert tables(tmp_path / "out") == expected
 
 

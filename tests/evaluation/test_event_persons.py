@@ -85,3 +85,9 @@ def test_a_bad_recording_is_named():
         score_persons([ScoredRecording("x", "p", [], [(10, 70)], 60)])
     with pytest.raises(ValueError, match="no recordings"):
         score_persons([])
+
+
+def test_a_recording_of_a_moment_is_scored():
+    scores = score_persons([ScoredRecording("x", "p", [], [], 0.3)])
+    assert scores["pooled"]["events"]["fa_per_24h"] == 0.0
+    assert scores["pooled"]["samples"]["sensitivity"] is None

@@ -98,6 +98,12 @@ def test_n_reference_counts_after_merging_and_splitting():
     assert score_events([(100, 1000)], [], 3600)["n_reference"] == 3
 
 
+def test_events_that_touch_are_two_where_the_scorer_does_not_merge():
+    apart = ScoringParameters(min_between_s=0)
+    assert score_events([(100, 200), (200, 300)], [], 3600, parameters=apart)["n_reference"] == 2
+    assert score_events([(100, 201), (200, 300)], [], 3600, parameters=apart)["n_reference"] == 1
+
+
 def test_nothing_detected_and_nothing_to_detect_have_reasons():
     silent = score_events([(10, 20)], [], 3600)
     assert (silent["sensitivity"], silent["precision"], silent["f1"], silent["fa_per_24h"]) == (0.0, None, 0.0, 0.0)

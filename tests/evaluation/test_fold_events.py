@@ -137,7 +137,7 @@ def test_scores_files_and_predictions_say_the_same(finished):
         == Result.open(finished.folder).metrics["events"]
     )
     shown = " ".join(str(finished).split())
-    assert "always-off: sensitivity 0 (5 persons)" in shown
+    assert "always-off: sensitivity 0.000 (5 persons)" in shown
     assert "by timescoring 0.0.7" in shown
     curve = events["curve"]
     assert all(point["n_reference"] == 5 for point in curve)
@@ -162,6 +162,14 @@ def test_windows_that_leave_gaps_are_noted_and_the_gaps_are_background(windows):
     assert result.metrics["events"]["coverage"] == pytest.approx(205 / 400)
     assert any("windows cover 51%" in note for note in result.notes)
     assert all(row["offset_s"] <= 205 for row in result.metrics["events"]["detections"])
+
+
+def test_recordings_without_windows_are_named(windows):
+    some = windows[np.flatnonzero(windows.metadata["recording"].to_numpy() != "c_2")]
+    result = cross_validate(pipeline(), some, progress=False)
+    assert result.metrics["events"]["without_windows"] == ["c_2"]
+    assert result.metrics["events"]["persons"]["c"]["n_recordings"] == 1
+    assert any("c_2" in note for note in result.notes)
 
 
 def test_no_validation_persons_keep_the_parameters_and_say_so(windows):

@@ -51,7 +51,7 @@ def test_equals_the_full_model_on_random_shapes(options, seed, n, data):
         x[i, list(absent)] = torch.nan
     with torch.no_grad():
         wanted = full(x)
-        torch.testing.assert_close(lean(x), wanted, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(lean(x), wanted, atol=1e-5, rtol=1e-5)
     assert wanted.isfinite().all()
 
 

@@ -1,5 +1,7 @@
 """Resampling: against scipy, in the pass band and in the stop band."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biot_bd.signals.resampling import resample_fft, resample_fft_window, resample_polyphase, resampled_length
+from biot_bd.signals.resampling_plans import make_plan
 
 RATES = [(256, 200), (250, 200), (160, 200), (512, 200), (500, 200), (128, 200), (2048, 200), (100, 200), (200, 256)]
 # Rates and their reduced fraction, written out.
@@ -31,7 +34,7 @@ def tone(f, n, sfreq, phase=0.4):
 
 
 @pytest.mark.parametrize("rates", RATES)
-@pytest.mark.parametrize("seconds", [0.9, 10.0, 61.37])
+@pytest.mark.parametrize("seconds", [0.9, 10.0, 61.37, 700.0])
 def test_polyphase_equals_scipy(rates, seconds):
     x = eeg(int(seconds * rates[0]), rates[0])
     expected = scipy.signal.resample_poly(x, *FRACTIONS[rates])
@@ -50,11 +53,14 @@ def test_short_signals_are_resampled_whole_as_scipy_does(rates):
     np.testing.assert_allclose(resample_fft(x.astype(np.float32), *rates), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("rates", [(256, 200), (500, 200), (160, 200), (2048, 200)])
-def test_long_signals_equal_scipy_away_from_the_ends(rates):
+@pytest.mark.parametrize(
+    ("rates", "seconds"),
+    [((256, 200), 130), ((500, 200), 130), ((160, 200), 130), ((2048, 200), 130), ((256, 200), 700), ((160, 200), 700)],
+)
+def test_long_signals_equal_scipy_away_from_the_ends(rates, seconds):
     up, down = FRACTIONS[rates]
     wall = min(rates) / 2
-    n = 130 * rates[0]
+    n = seconds * rates[0]
     x = eeg(n, rates[0], below=wall - 1)
     expected = scipy.signal.resample(x, n * up // down)
     inner = slice(10 * rates[1], -10 * rates[1])
@@ -112,6 +118,48 @@ def test_polyphase_pass_band(f, low, high):
 def test_polyphase_stop_band(f, low, high):
     made = resample_polyphase(tone(f, 256 * 60, 256), 256, 200)[2000:-2000]
     assert low < 20 * np.log10(np.abs(made).max()) < high
+
+
+def test_polyphase_response_is_that_of_its_taps():
+    frequencies = np.array([0.5, 10, 40, 70, 85, 95, 99.5])
+    taps = scipy.signal.firwin(641, 1 / 32, window=("kaiser", 5.0))
+    _, response = scipy.signal.freqz(taps, worN=frequencies, fs=256 * 25)
+    n = 256 * 120
+    made = resample_polyphase(np.exp(2j * np.pi * frequencies[:, None] * np.arange(n) / 256).real, 256, 200)
+    inner, k = made[:, 2000:-2000], np.arange(2000, made.shape[1] - 2000)
+    # A window, as the leak of the negative frequency would otherwise show.
+    weights = scipy.signal.windows.blackmanharris(k.size)
+    carriers = np.exp(-2j * np.pi * frequencies[:, None] * k / 200)
+    gain = 2 * np.abs((inner * carriers * weights).sum(axis=1)) / weights.sum()
+    # At 0.5 Hz from the wall a tone and its mirror are 1 Hz apart, which the window resolves.
+    np.testing.assert_allclose(gain, np.abs(response), atol=2e-4)
+
+
+@pytest.mark.parametrize("how", ["fft", "polyphase", "none"])
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 400_000),
+    rates=st.sampled_from(RATES),
+    context=st.integers(0, 3000),
+    seed=st.integers(0, 9),
+)
+def test_parts_follow_one_another_and_overlap_as_wanted(how, n, rates, context, seed):
+    plan = make_plan(how, n, *rates, context)
+    ends = [(part.out_start, part.out_stop) for part in plan.parts]
+    assert ends[0][0] == 0
+    assert ends[-1][1] == plan.n_out
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(ends))
+    assert plan.parts[0].start == 0
+    assert plan.parts[-1].stop == n
+    assert all(
+        b.start <= a.stop - 2 * context or b.start == 0 or a.stop == n for a, b in itertools.pairwise(plan.parts)
+    )
+    if how == "polyphase":
+        x = np.random.default_rng(seed).standard_normal(n)
+        made = np.empty(plan.n_out)
+        for part in plan.parts:
+            plan.apply(part, x[part.start : part.stop], made[part.out_start : part.out_stop])
+        np.testing.assert_allclose(made, scipy.signal.resample_poly(x, *FRACTIONS[rates]), atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,0 +1,107 @@
+"""What the benchmarks share: targets, the table, running all of them; no timing is asserted."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Import a script of ``benchmarks/`` under a name of its own."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look there
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def test_ratios_by_round_and_targets(bench):
+    shared = bench("_bench")
+    ours, peer = shared.summarise({"ours": [1.0, 2.0, 4.0], "peer": [3.0, 8.0, 8.0]}, ["peer"])
+    assert ours["times as fast as peer"] == [3.0, 2.0, 4.0]  # of 3/1, 8/2 and 8/4
+    assert peer["times as fast as peer"] == [1.0, 1.0, 1.0]
+    goal = shared.target("fast", ours, "peer", 2.5, floor=6.0)
+    assert (goal["measured"], goal["spread"], shared.reached(goal)) == (3.0, [2.0, 4.0], True)
+    assert not shared.reached({**goal, "wanted": 3.5})
+    assert shared.reached(shared.limit("small", 150.0, 150.0, "MB"))
+    assert not shared.reached(shared.limit("small", 151.0, 150.0, "MB"))
+
+
+def test_the_table_holds_every_target(bench, tmp_path):
+    shared, tables = bench("_bench"), bench("table")
+    machine = {"date": "2026-01-02", "processors": 2, "torch_threads": 1, "system": "S", "versions": {"numpy": "2"}}
+    row = {"times as fast as peer": [3.0, 2.0, 4.0]}
+    results = {
+        "one": {"quick": False, "targets": [shared.target("fast", row, "peer", 3.5, floor=9.0)]},
+        "two": {"quick": True, "targets": [shared.limit("small", 1234.0, 2000, "MB", spread=[1000.0, 1300.0])]},
+        "three": {"quick": False, "targets": []},
+    }
+    for name, result in results.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**result, "machine": machine}))
+    text = tables.table(tables.read_results(tmp_path))
+    assert "| fast | 3.5x | 3x (2 to 4) | **no** | 9x | `one.py` |" in text
+    assert "| small | at most 2,000 MB | 1,234 MB (1e+03 to 1.3e+03) | yes |  | `two.py` |" in text
+    assert "not for quoting: two." in text
+    assert "Without targets (see `results/NAME.json`): three." in text
+    assert text.count("2026-01-02") == 1
+
+
+def test_a_failing_script_does_not_stop_the_others(bench, tmp_path, monkeypatch, capfd):
+    runner = bench("all")
+    for name, code in {"good": "", "bad": "raise SystemExit(3)", "last": "import sys; print(sys.argv[1:])"}.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.setattr(runner, "FOLDER", tmp_path)
+    monkeypatch.setattr(runner, "SCRIPTS", ("good", "bad", "last"))
+    monkeypatch.setattr(sys, "argv", ["all.py", "--quick"])
+    with pytest.raises(SystemExit) as stopped:
+        runner.main()
+    out = capfd.readouterr().out
+    assert stopped.value.code == 1
+    assert "['--quick']" in out
+    assert "failed: bad" in out
+
+
+def test_without_a_gpu_its_benchmark_says_so_and_ends_well():
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "gpu.py"), "--quick"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no CUDA GPU" in done.stdout
+
+
+def test_the_floor_of_a_gpu_has_the_models_matrix_products(bench):
+    torch = pytest.importorskip("torch")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    gpu = bench("gpu")
+    sizes, cpu = gpu.Sizes(embed_dim=64, num_layers=2), torch.device("cpu")
+    ours, peer = (model.eval() for model in gpu.models(sizes, cpu))
+    x = torch.randn(2, gpu.N_CHANS, gpu.N_TIMES)
+    counts = []
+    for call in (
+        lambda: gpu.infer(peer, x, "fp32"),
+        gpu.products(sizes, 2, "fp32", cpu, training=False),
+        gpu.products(sizes, 2, "fp32", cpu, training=True),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            call()
+        counts.append(counter.get_total_flops())
+    model, forward, training = counts
+    assert forward == pytest.approx(model, rel=0.01)
+    assert training == 3 * forward
+    torch.testing.assert_close(gpu.infer(ours, x, "fp32"), gpu.infer(peer, x, "fp32"), atol=1e-5, rtol=1e-5)
