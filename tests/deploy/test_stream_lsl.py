@@ -107,7 +107,8 @@ def test_a_player_plays_volts():
     np.testing.assert_allclose(x[:, :100], known[:, place : place + 100], rtol=1e-5)
 
 
-def test_a_lost_stream_is_found_again_and_a_channel_that_did_not_come_back_is_nan():
+def test_a_lost_stream_is_found_again_and_a_channel_that_did_not_come_back_is_nan(monkeypatch):
+    monkeypatch.setattr("biot_bd.deploy.live.lsl.SILENT_S", 3.0)
     first = Sender(source_id="amp-1")
     source = LslSource(first.name, reconnect_s=30)
     items = []

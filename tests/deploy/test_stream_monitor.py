@@ -304,3 +304,19 @@ def test_memory_does_not_grow_with_the_signal():
     tracemalloc.stop()
     # 160 decisions of 16 bytes a round; the signal would be 2.6 MB.
     assert used[3] - used[1] < 100_000
+
+
+@pytest.mark.parametrize("chunk_s", [0.4, 50])
+def test_real_files_give_the_events_of_detect(shared, model, chunk_s):
+    files = sorted((shared / "data" / "chbmit-excerpts").rglob("*.edf"))[:3]
+    assert files
+    n_events = 0
+    for path in files:
+        said = Detector.load(model, causal=True, stride_s=1).detect(path).probabilities
+        options = {"threshold": float(np.nanmedian(said)), "smoothing_s": 0, "min_duration_s": 2, "merge_gap_s": 1}
+        detector = Detector.load(model, causal=True, stride_s=1, **options)
+        source = FileSource(path, speed=float("inf"), chunk_s=chunk_s)
+        found = run(source, make_live(detector, source)).result.detection
+        assert found.events == detector.detect(path).events
+        n_events += len(found.events)
+    assert n_events
