@@ -41,6 +41,7 @@ SUMMARIES = {
     "report": "Write the HTML report of a run folder.",
     "detect": "Find seizures in recordings with a saved model.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
+    "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
     "bench": "Measure speed and memory on this machine.",
     "plugins": "List the plugins, what they register and which of them failed.",

@@ -6,6 +6,7 @@ One object for files and live signals: :meth:`Detector.detect` pushes blocks of 
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,8 @@ class Scored:
         Starts of the windows that became ready, seconds from the first sample.
     probabilities : ndarray, shape (n,)
         Of a seizure; NaN where no channel was usable.
+    present : ndarray of bool, shape (n, n_chans)
+        Which channels of the montage each window has.
     alarms : list of Alarm
         Events that were found to have begun (causal only).
     events : list of Event
@@ -43,6 +46,7 @@ class Scored:
 
     start_s: NDArray[np.float64]
     probabilities: NDArray[np.float64]
+    present: NDArray[np.bool_]
     alarms: list[Alarm] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -63,6 +67,8 @@ class StreamResult:
         Windows in which a channel was flat or not finite, by channel of the montage.
     seconds : dict of str to float
         Time spent on ``prepare`` and ``model``.
+    last : Scored
+        What became ready at the end, after the last :meth:`DetectionStream.push`.
     """
 
     events: list[Event]
@@ -71,6 +77,7 @@ class StreamResult:
     duration_s: float
     n_absent: dict[str, int]
     seconds: dict[str, float]
+    last: Scored
 
 
 class DetectionStream:
@@ -133,8 +140,8 @@ class DetectionStream:
         self.chain = SignalChain(self.plan, sfreq, scorer.sfreq, scorer.window_s, stride_s, self.causal)
         self._batch = CAUSAL_BATCH if self.causal else batch_size
         self.live = events.stream() if self.causal else None
-        self._start_s: list[NDArray[np.float64]] = []
-        self._probabilities: list[NDArray[np.float64]] = []
+        # 16 bytes a window, so that a live stream may run for weeks.
+        self._start_s, self._probabilities = array("d"), array("d")
         self._made = np.array([channel.how != "missing" for channel in self.plan.channels])
         self._absent = np.zeros(len(self._made), np.int64)
         self._seconds = {"prepare": 0.0, "model": 0.0}
@@ -172,9 +179,8 @@ class DetectionStream:
         begin = time.perf_counter()
         self.chain.finish()
         self._seconds["prepare"] += time.perf_counter() - begin
-        self._score_ready()
-        start_s = _joined(self._start_s)
-        probabilities = _joined(self._probabilities)
+        last = self._score_ready()
+        start_s, probabilities = np.array(self._start_s), np.array(self._probabilities)
         known = ~np.isnan(probabilities)
         events = []
         if known.any():
@@ -184,10 +190,10 @@ class DetectionStream:
             for name, n, made in zip(self.chain.ch_names, self._absent, self._made, strict=True)
             if n and made
         }
-        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, dict(self._seconds))
+        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, dict(self._seconds), last)
 
     def _score_ready(self) -> Scored:
-        starts, found, events = [], [], list[Event]()
+        starts, found, present, events = [], [], [], list[Event]()
         while True:
             begin = time.perf_counter()
             batch = self.chain.pop(self._batch)
@@ -200,11 +206,13 @@ class DetectionStream:
             self._absent += (~batch.present).sum(axis=0)
             starts.append(batch.start_s)
             found.append(scores)
+            present.append(batch.present)
+            self._start_s.extend(batch.start_s.tolist())
+            self._probabilities.extend(scores.tolist())
             events += self._live_events(batch, scores)
-        self._start_s += starts
-        self._probabilities += found
         alarms = [] if self.live is None else self.live.take_alarms()
-        return Scored(_joined(starts), _joined(found), alarms, events)
+        there = np.concatenate(present) if present else np.empty((0, len(self._made)), bool)
+        return Scored(_joined(starts), _joined(found), there, alarms, events)
 
     def _live_events(self, batch: WindowBatch, scores: NDArray[np.float64]) -> list[Event]:
         known = ~np.isnan(scores)

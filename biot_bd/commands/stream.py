@@ -1,0 +1,171 @@
+"""``biot-bd stream``: find seizures in a live signal, or in a file as if it were live."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from biot_bd.deploy.live.runner import Run
+    from biot_bd.deploy.live.signal import LiveSource
+
+ENDINGS = {".tsv": "tsv", ".csv_bi": "csv_bi", ".edf": "edf", ".fif": "mne", ".json": "json"}
+
+
+def stream(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved model, with its events.json where it has one.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Recording to replay: EDF, BDF, FIF, BrainVision, ...")
+    ] = None,
+    lsl: Annotated[str | None, typer.Option(help="Name of a Lab Streaming Layer stream to listen to.")] = None,
+    lsl_source_id: Annotated[str | None, typer.Option(help="Choose among LSL streams of one name.")] = None,
+    lsl_unit: Annotated[str | None, typer.Option(help="V, mV, uV or nV, where the stream does not say.")] = None,
+    wait_s: Annotated[float, typer.Option(help="Seconds to look for the LSL stream.", min=0.5)] = 10.0,
+    reconnect_s: Annotated[float, typer.Option(help="Seconds to try to get a lost LSL stream back.", min=0)] = 60.0,
+    speed: Annotated[str, typer.Option(help="Of a replay: 1 for real time, 10 for tenfold, max.")] = "1",
+    chunk_s: Annotated[
+        float | None, typer.Option(help="Seconds a replay gives at once; 0.25, 10 at full speed.")
+    ] = None,
+    stride: Annotated[
+        float, typer.Option("--stride-s", help="From one decision to the next, in seconds.", min=0.01)
+    ] = 1.0,
+    max_gap_s: Annotated[float, typer.Option(help="Longest gap within a segment, in seconds.", min=0)] = 5.0,
+    jitter_s: Annotated[float, typer.Option(help="What time stamps may be off, in seconds.", min=0.001)] = 0.2,
+    duration_s: Annotated[float | None, typer.Option(help="Stop after so many seconds of signal.", min=0.01)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File of the final events: .tsv, .csv_bi, .edf, .fif or .json."),
+    ] = None,
+    log: Annotated[Path | None, typer.Option(help="Also append every line to this file.")] = None,
+    page: Annotated[bool, typer.Option("--page", help="Show a live page in the browser.")] = False,
+    port: Annotated[int, typer.Option(help="Of the page; 0 for any that is free.", min=0, max=65535)] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Address of the page; others than 127.0.0.1 let everybody in.")
+    ] = "127.0.0.1",
+    stay: Annotated[bool, typer.Option("--stay", help="Keep the page after the end, until Ctrl-C.")] = False,
+    status_s: Annotated[float, typer.Option(help="Seconds between status lines; 0 for none.", min=0)] = 10.0,
+    decisions: Annotated[bool, typer.Option("--decisions", help="Print a line for every decision, too.")] = False,
+    on_missing: Annotated[
+        str, typer.Option(help="Channels that the source lacks: raise, drop (the model masks them) or interpolate.")
+    ] = "raise",
+    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
+    smoothing_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    release_fraction: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
+    min_duration_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    merge_gap_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    compute: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
+    ] = False,
+) -> None:
+    """Find seizures in a live signal, and print what happens as one JSON object a line.
+
+    Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit status is 0.
+    """
+    from biot_bd.deploy import Detector
+    from biot_bd.deploy.live.lines import Lines
+    from biot_bd.deploy.live.runner import stopped_by_signals
+    from biot_bd.deploy.live.session import Session
+
+    if (file is None) == (lsl is None):
+        raise typer.BadParameter("name one source: a FILE to replay, or --lsl NAME", param_hint="FILE")
+    pace = _speed(speed)
+    format = _format(output, file)
+    if stay and not page:
+        raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
+    fitted = {
+        "threshold": threshold,
+        "smoothing_s": smoothing_s,
+        "release_fraction": release_fraction,
+        "min_duration_s": min_duration_s,
+        "merge_gap_s": merge_gap_s,
+    }
+    given: dict[str, Any] = {name: value for name, value in fitted.items() if value is not None}
+    detector = Detector.load(model, stride_s=stride, on_missing=on_missing, causal=True, compute=compute, **given)
+    source: LiveSource
+    if file is not None:
+        source = _replay(file, pace, chunk_s, detector.scorer.window_s)
+    else:
+        source = _listen(str(lsl), lsl_source_id, lsl_unit, wait_s, reconnect_s, jitter_s)
+    with Lines(log, echo=not json, on_gone=source.stop) as lines, stopped_by_signals(source.stop):
+        session = Session(
+            detector,
+            lines,
+            model.name,
+            output=output,
+            format=format,
+            page=(host, port) if page else None,
+            stay=stay,
+            status_s=status_s,
+            decisions=decisions,
+            max_gap_s=max_gap_s,
+            jitter_s=jitter_s,
+        )
+        ended = session.run(
+            source, duration_s=duration_s, on_page=lambda url: typer.echo(f"live page: {url}", err=True)
+        )
+    _tell(ended, model, output, json)
+    if ended.error is not None:
+        raise ended.error
+
+
+def _speed(text: str) -> float:
+    """Return how many times real time, inf for ``max``."""
+    if text == "max":
+        return math.inf
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not (math.isfinite(speed) and speed > 0):
+        raise typer.BadParameter(f"{text!r}: expected 1 for real time, 10 for tenfold, or max", param_hint="--speed")
+    return speed
+
+
+def _format(output: Path | None, file: Path | None) -> str:
+    """Return the format that the output's ending names."""
+    if output is None:
+        return "tsv"
+    if output.suffix.lower() not in ENDINGS or output.is_dir():
+        raise typer.BadParameter(f"{output}: expected a file that ends in {', '.join(ENDINGS)}", param_hint="--output")
+    if file is not None and output.resolve() == file.resolve():
+        raise typer.BadParameter(f"{output} is the recording itself", param_hint="--output")
+    return ENDINGS[output.suffix.lower()]
+
+
+def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) -> LiveSource:
+    """Open a file; one that is shorter than a window is an error, as ``detect`` has it."""
+    from biot_bd.deploy.live.replay import FileSource
+    from biot_bd.deploy.sources import DetectionError
+
+    chunk = chunk_s if chunk_s is not None else 0.25 if math.isfinite(speed) else 10.0
+    source = FileSource(file, speed=speed, chunk_s=chunk)
+    if round(source.duration_s * source.sfreq) < round(window_s * source.sfreq):
+        raise DetectionError(f"{file}: lasts {source.duration_s:g} s, shorter than a window of {window_s:g} s")
+    return source
+
+
+def _listen(
+    name: str, source_id: str | None, unit: str | None, wait_s: float, reconnect_s: float, jitter_s: float
+) -> LiveSource:
+    from biot_bd.deploy.live.lsl import LslSource
+
+    return LslSource(name, source_id=source_id, unit=unit, wait_s=wait_s, reconnect_s=reconnect_s, jitter_s=jitter_s)
+
+
+def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
+    facts = ended.result.as_dict()
+    if json:
+        from biot_bd.commands._pipelines import print_json
+
+        files = [] if output is None else [output]
+        print_json({"model": model, "reason": ended.reason, **facts, "files": files})
+        return
+    written = "" if output is None else f"; results: {output}"
+    typer.echo(
+        f"{ended.reason} after {facts['duration_s']:g} s: {len(facts['events'])} events, {facts['n_alarms']} alarms{written}",
+        err=True,
+    )

@@ -1,0 +1,88 @@
+"""What a live source gives: chunks of samples with their times, and notices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Chunk", "LiveSource", "Notice"]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Samples that came together; none where nothing came for a while.
+
+    Parameters
+    ----------
+    x : ndarray, shape (len(needed), n)
+        In microvolts; NaN throughout for a channel that the source does not have now.
+    sfreq : float
+        Rate in Hz.
+    times_s : ndarray, shape (n,), optional
+        When each sample was taken, in seconds on the source's clock.  Without them no sample is missing.
+    received_s : float, optional
+        When the chunk came, on a clock of this machine that never jumps.
+    """
+
+    x: NDArray[np.float32]
+    sfreq: float
+    times_s: NDArray[np.float64] | None = None
+    received_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a reader of the log should know; becomes a line of this type with these fields."""
+
+    type: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class LiveSource(Protocol):
+    """Where a live signal comes from.
+
+    Attributes
+    ----------
+    where : str
+        Name for messages.
+    ch_names : sequence of str
+        As the source names them.
+    sfreq : float
+        Rate in Hz.
+    start_time : datetime.datetime or None
+        Of the first sample.
+    notes : list of str
+        What a reader of the results should know.
+    """
+
+    where: str
+    ch_names: list[str]
+    sfreq: float
+    start_time: Any
+    notes: list[str]
+
+    def chunks(self, needed: Sequence[str]) -> Iterator[Chunk | Notice]:
+        """Yield what comes of these channels until the signal ends or :meth:`stop` was called."""
+        ...
+
+    @property
+    def lag_s(self) -> float | None:
+        """Seconds of signal that have come and were not yet yielded; None where that says nothing."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        ...
+
+    def stop(self) -> None:
+        """End :meth:`chunks` soon; may be called from a signal handler."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
