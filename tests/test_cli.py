@@ -96,7 +96,20 @@ def one_line(done, status):
 def test_help_lists_every_command_of_this_step():
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("demo", "plugins", "datasets", "prepare", "train", "cv", "explain", "report", "bench", "detect", "score", "stream"):
+    for name in (
+        "demo",
+        "plugins",
+        "datasets",
+        "prepare",
+        "train",
+        "cv",
+        "explain",
+        "report",
+        "bench",
+        "detect",
+        "score",
+        "stream",
+    ):
         assert f"\n  {name} " in done.stdout
     assert run("-h").stdout == done.stdout
 
