@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from biot_bd.models.lean import Layer, token_mean
 
@@ -50,7 +50,7 @@ def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, held: Held
     ----------
     layers : list of Layer
     x : Tensor, shape (n, tokens, embed_dim)
-        Overwritten.
+        Contiguous; overwritten.
     mask : Tensor of bool, shape (n, tokens), optional
         False for tokens that get no attention and no part in the mean.
     held : HeldWeights, optional
@@ -66,13 +66,17 @@ def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, held: Held
     for number, layer in enumerate(layers):
         if held is None:
             _attend(layer, x, absent)
-            hidden = layer.feed.w1(layer.norm_feed(x))
+            hidden = _linear(layer.norm_feed(x), layer.feed.w1)
         else:
             held.layers[number].attend(layer, x, absent)
             hidden = held.layers[number].widen(layer.norm_feed(x).to(held.dtype))
         hidden = torch.ops.aten.gelu_(hidden)
-        if number < last:
-            x.add_(layer.feed.w2(hidden) if held is None else held.layers[number].narrow(hidden))
+        if number == last:
+            break
+        if held is None:
+            _add_linear(x, hidden, layer.feed.w2)
+        else:
+            x.add_(held.layers[number].narrow(hidden))
     mean = token_mean(hidden, mask).to(x.dtype)
     return token_mean(x, mask) + layers[last].feed.w2(mean)
 
@@ -84,9 +88,30 @@ def _attend(layer: Layer, x: Tensor, absent: Tensor | None) -> None:
     normed = layer.norm(x)
     q, k, v = attention.to_q(normed), attention.to_k(normed), attention.to_v(normed)
     q, k = _softmaxes(q, k, absent, heads)
-    context = torch.matmul(k.unflatten(-1, heads).permute(0, 2, 3, 1), v.unflatten(-1, heads).transpose(1, 2))
+    k, v = k.unflatten(-1, heads).permute(0, 2, 3, 1), v.unflatten(-1, heads).transpose(1, 2)
     out = (attention.to_out.weight * attention.d_heads**-0.5).t().unflatten(0, heads)
-    x.baddbmm_(q, torch.matmul(context, out).flatten(1, 2)).add_(attention.to_out.bias)
+    if x.device.type == "cpu":  # a window's heads are products of views; those of all windows would be copied
+        merged = out.new_empty(len(x), *out.shape)
+        for key, value, result in zip(k, v, merged, strict=True):
+            torch.bmm(torch.bmm(key, value), out, out=result)
+    else:
+        merged = torch.matmul(torch.matmul(k, v), out)
+    x.baddbmm_(q, merged.flatten(1, 2)).add_(attention.to_out.bias)
+
+
+def _linear(x: Tensor, linear: nn.Linear) -> Tensor:
+    """Return ``linear(x)``; on a CPU that function first writes the bias to every row of fresh memory."""
+    if x.device.type != "cpu":
+        return linear(x)
+    return F.linear(x, linear.weight).add_(linear.bias)
+
+
+def _add_linear(x: Tensor, hidden: Tensor, linear: nn.Linear) -> None:
+    """Add ``linear(hidden)`` to ``x``; on a CPU the product accumulates there, without memory of its own."""
+    if x.device.type != "cpu":
+        x.add_(linear(hidden))
+        return
+    x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 1), linear.weight.t()).add_(linear.bias)
 
 
 def _softmaxes(q: Tensor, k: Tensor, absent: Tensor | None, heads: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from biot_bd import BIOT, record_attention
 from biot_bd.models import lean
 from biot_bd.models.compute import ComputePlan
 from biot_bd.models.encoder import linear_attn
+from biot_bd.models.held import infer
 
 SMALL = {"n_outputs": 2, "n_chans": 5, "n_times": 600, "embed_dim": 32, "num_heads": 4, "num_layers": 2}
 FIRST = "encoder.transformer.layers.layers.0.0.fn"
@@ -98,6 +99,37 @@ def test_micro_batches_leave_no_window_out_at_their_borders(n):
     with torch.no_grad():
         whole = model(x)
         assert_close(whole, torch.cat([model(x[i : i + 1]) for i in range(n)]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(0, 5),
+    st.integers(1, 40),
+    st.integers(1, 3),
+    st.sampled_from([1, 2, 4, 8]),
+    st.booleans(),
+    st.integers(0, 9),
+)
+def test_inference_in_place_equals_the_differentiable_way_to_double_rounding(n, tokens, depth, heads, masked, seed):
+    model = build(seed=seed, num_layers=depth, num_heads=heads).double()
+    drawn = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases as large as weights
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=drawn, dtype=torch.float64))
+    layers = lean.lean_layers(model.encoder.transformer, linear_attn)
+    x = torch.randn(n, tokens, 32, generator=drawn, dtype=torch.float64)
+    mask = torch.rand(n, tokens, generator=drawn) < 0.7 if masked else None
+    if mask is not None:
+        mask[:, 0] = True
+    with torch.no_grad():
+        expected = lean.encode(layers, x, mask)
+        assert_close(infer(layers, x.clone(), mask), expected, bound=1e-11)
+
+
+def test_inference_in_place_refuses_a_layout_that_it_cannot_overwrite():
+    layers = lean.lean_layers(build().encoder.transformer, linear_attn)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="view"):
+        infer(layers, torch.randn(7, 3, 32).transpose(0, 1))
 
 
 def test_gradients_equal_those_of_the_modules():
