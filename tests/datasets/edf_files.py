@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-import edfio
 import numpy as np
+from deploy_files import save_edf
 
 BIPOLAR = (
     "FP1-F7 F7-T7 T7-P7 P7-O1 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2 FP2-F8 F8-T8 T8-P8 P8-O2 FZ-CZ CZ-PZ "
@@ -28,25 +27,10 @@ def write_edf(
     """Write noise of 30 uV; channels in ``zero`` are exactly zero."""
     rng = np.random.default_rng(seed)
     n_times = round(seconds * sfreq)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    edfio.Edf(
-        [
-            edfio.EdfSignal(
-                np.zeros(n_times) if name in zero else np.clip(rng.normal(0, 30, n_times), -799, 799),
-                sfreq,
-                label=name,
-                physical_dimension="uV",
-                physical_range=(-800, 800),
-                digital_range=(-16384, 16384),
-            )
-            for name in ch_names
-        ],
-        recording=edfio.Recording(startdate=datetime.date(2010, 5, 4)),
-        starttime=datetime.time(12, 30, 15),
-        data_record_duration=1 if seconds == int(seconds) else 0.5,
-        annotations=None if annotations is None else [edfio.EdfAnnotation(*a) for a in annotations],
-    ).write(path)
-    return path
+    signals = [
+        np.zeros(n_times) if name in zero else np.clip(rng.normal(0, 30, n_times), -799, 799) for name in ch_names
+    ]
+    return save_edf(path, ch_names, signals, sfreq, annotations)
 
 
 def entry(file: str, seizures: Sequence[tuple[int, int]] = (), numbered: bool = False) -> str:
