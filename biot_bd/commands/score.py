@@ -35,6 +35,8 @@ def score(
 def _show(console: Any, scores: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from biot_bd.evaluation.event_scoring import scorer_text
+
     table = Table(title="Events by person", title_justify="left")
     table.add_column("person", no_wrap=True)
     for name in (
@@ -57,16 +59,28 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
     for name, baseline in scores["baselines"].items():
         table.add_row(f"{name} (macro)", "", "", "", "", *_macro(baseline["macro"]))
     console.print(table)
-    used = scores["scorer"]
-    values = ", ".join(f"{name} {value:g}" for name, value in used["parameters"].items())
+    console.print(_by_length(scores["by_length"]))
     lines = [
-        f"scorer: {used['name']} {used['version']} ({values})",
+        f"scorer: {scorer_text(scores['scorer'])}",
         "seizures and false alarms as the scorer counts them, after merging and splitting; – : undefined",
     ]
     if scores["unused"]:
         lines.append(f"predictions without annotations, not scored: {', '.join(scores['unused'])}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _by_length(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Annotated seizures by length", title_justify="left")
+    for name in ("length s", "seizures", "detected", "sensitivity", "latency s"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        span = f"{row['from_s']:g} and more" if row["to_s"] is None else f"{row['from_s']:g} to {row['to_s']:g}"
+        scores = (_number(row["sensitivity"]), _number(row["median_latency_s"]))
+        table.add_row(span, str(row["n"]), str(row["n_detected"]), *scores)
+    return table
 
 
 _SHOWN = ("sensitivity", "precision", "f1", "fa_per_24h", "median_latency_s")
