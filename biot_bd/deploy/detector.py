@@ -190,7 +190,8 @@ class Detector:
             raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(EVENT_OPTIONS)}")
         scorer = load_model(model)
         notes = scorer.set_compute(compute, batch_size)
-        notes += ["model trained on generated data: not for patients"] if scorer.record.get("generated") else []
+        generated = (scorer.record.get("data") or {}).get("generated")
+        notes += ["model trained on generated data: not for patients"] if generated else []
         given, told = _event_detector(Path(model), scorer, causal, {k: v for k, v in events.items() if v is not None})
         return cls(
             scorer, given, stride_s=stride_s, on_missing=on_missing, batch_size=batch_size, notes=[*notes, *told]

@@ -8,7 +8,7 @@ from deploy_files import BIPOLAR, ELECTRODES, REFERENTIAL, write_edf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biot_bd import load_dataset, load_pipeline, prepare
+from biot_bd import load_dataset, load_pipeline, prepare, save_pipeline
 from biot_bd.deploy import Detector
 from biot_bd.deploy.sources import DetectionError, open_recording, read_blocks
 from biot_bd.evaluation.events import EventDetector, RecordingScores, save_event_detector
@@ -262,6 +262,12 @@ def test_a_recalibration_beside_the_model_is_said_not_to_be_applied(model, tmp_p
     other = Detector.load(folder)
     assert [note for note in other.notes if "recalibration.json is not applied" in note]
     assert np.array_equal(plain.detect(source).probabilities, other.detect(source).probabilities)
+
+
+def test_a_model_of_generated_data_says_so(model, tmp_path):
+    folder = save_pipeline(load_pipeline(model), tmp_path / "made", record={"data": {"generated": True}})
+    assert "model trained on generated data: not for patients" in Detector.load(folder).notes
+    assert not any("generated" in note for note in Detector.load(model).notes)
 
 
 def test_channels_marked_as_bad_are_named():
