@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from biot_bd.deploy.pipeline import DetectionStream
 from biot_bd.deploy.scoring import ModelScorer, Scorer, load_model
 from biot_bd.deploy.sources import DetectionError, OpenRecording, open_recording, read_blocks
-from biot_bd.evaluation.events import EVENTS_JSON, Event, EventDetector, load_event_detector
-from biot_bd.evaluation.recalibration import RECALIBRATION_FILE
+from biot_bd.evaluation.events import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.signals.montages import MissingChannelsError, MontagePlan, parse_name
 
 __all__ = ["Detection", "Detector"]

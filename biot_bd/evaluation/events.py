@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVENTS_JSON",
+    "RECALIBRATION_FILE",
     "Event",
     "EventDetector",
     "RecordingScores",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 EVENTS_JSON = "events.json"
+RECALIBRATION_FILE = "recalibration.json"  # here, so that a detector need not import what fits one
 FORMAT, VERSION = "biot_bd event detector", 1
 FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", "merge_gap_s_")
 

@@ -1,5 +1,8 @@
 """The detector: events where the signal has them, the same probabilities as the pipeline, nothing unscored."""
 
+import subprocess
+import sys
+
 import edfio
 import mne
 import numpy as np
@@ -285,3 +288,9 @@ def test_a_detector_that_may_never_alarm_takes_other_options(model, tmp_path):
     assert wanted.setting()["threshold"] > 1
     save_event_detector(wanted, folder)
     assert Detector.load(folder, merge_gap_s=5).events.predict(np.ones(30), np.arange(30) * 10.0) == []
+
+
+def test_a_detector_imports_nothing_that_trains(model):
+    said = "import sys; from biot_bd import Detector; Detector.load(sys.argv[1]); print('braindecode.models' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said, str(model)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
