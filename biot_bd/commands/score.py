@@ -33,36 +33,30 @@ def score(
 
 
 def _show(console: Any, scores: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from biot_bd.evaluation.event_scoring import scorer_text
 
-    table = Table(title="Events by person", title_justify="left")
+    table = Table(
+        title="Events by person", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     table.add_column("person", no_wrap=True)
-    for name in (
-        "hours",
-        "seizures",
-        "found",
-        "false alarms",
-        "sensitivity",
-        "precision",
-        "F1",
-        "FA/24 h",
-        "latency s",
-    ):
-        table.add_column(name, justify="right")
+    for name in ("hours", "sz", "found", "FA", "sens.", "prec.", "F1", "FA/24h", "late s"):
+        table.add_column(name, justify="right", no_wrap=True)
     for person, one in scores["persons"].items():
         table.add_row(person, *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
     table.add_section()
     table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
     table.add_row("pooled", *_counts(scores["pooled"]), *(_number(scores["pooled"]["events"][name]) for name in _SHOWN))
     for name, baseline in scores["baselines"].items():
-        table.add_row(f"{name} (macro)", "", "", "", "", *_macro(baseline["macro"]))
+        table.add_row(name, "", "", "", "", *_macro(baseline["macro"]))
     console.print(table)
     console.print(_by_length(scores["by_length"]))
     lines = [
         f"scorer: {scorer_text(scores['scorer'])}",
-        "seizures and false alarms as the scorer counts them, after merging and splitting; – : undefined",
+        "sz: seizures, FA: false alarms, as the scorer counts them, after merging and splitting; sens., prec.: sensitivity, "
+        "precision; late: median latency; macro, always-on, always-off: means over persons; – : undefined",
     ]
     if scores["unused"]:
         lines.append(f"predictions without annotations, not scored: {', '.join(scores['unused'])}")

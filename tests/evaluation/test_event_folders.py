@@ -82,15 +82,19 @@ def test_empty_and_missing_folders(tmp_path):
         score_folders(tmp_path, tmp_path)
 
 
-def test_command(trees, tmp_path, capsys):
+def test_command(trees, tmp_path, capsys, monkeypatch):
     from biot_bd.commands.score import score
 
+    monkeypatch.setenv("COLUMNS", "80")
     score(*trees, output=tmp_path / "scores.json")
     shown = capsys.readouterr().out
     assert "timescoring 0.0.7" in shown
     assert "always-on" in shown
     assert "events closer than 90 s are merged" in shown
     assert "Annotated seizures by length" in shown
+    row = next(line.split() for line in shown.splitlines() if "sub-01" in line)
+    assert "…" not in shown
+    assert row == ["sub-01", "2.00", "2", "1", "1", "0.5", "0.5", "0.5", "12", "10"]  # nothing cut at 80 columns
     score(*trees, json=True)
     printed = json.loads(capsys.readouterr().out)
     assert printed["pooled"] == json.loads((tmp_path / "scores.json").read_text())["pooled"]
