@@ -20,7 +20,18 @@ from typing import Any
 
 import numpy as np
 
-PACKAGES = ("biot-bd", "braindecode", "skorch", "torch", "mne", "moabb", "scikit-learn", "numpy", "pluggy")
+PACKAGES = (
+    "biot-bd",
+    "braindecode",
+    "skorch",
+    "torch",
+    "mne",
+    "moabb",
+    "scikit-learn",
+    "timescoring",
+    "numpy",
+    "pluggy",
+)
 
 
 @contextlib.contextmanager

@@ -33,40 +33,48 @@ def score(
 
 
 def _show(console: Any, scores: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="Events by person", title_justify="left")
+    from biot_bd.evaluation.event_scoring import scorer_text
+
+    table = Table(
+        title="Events by person", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     table.add_column("person", no_wrap=True)
-    for name in (
-        "hours",
-        "seizures",
-        "found",
-        "false alarms",
-        "sensitivity",
-        "precision",
-        "F1",
-        "FA/24 h",
-        "latency s",
-    ):
-        table.add_column(name, justify="right")
+    for name in ("hours", "sz", "found", "FA", "sens.", "prec.", "F1", "FA/24h", "late s"):
+        table.add_column(name, justify="right", no_wrap=True)
     for person, one in scores["persons"].items():
         table.add_row(person, *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
     table.add_section()
     table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
     table.add_row("pooled", *_counts(scores["pooled"]), *(_number(scores["pooled"]["events"][name]) for name in _SHOWN))
     for name, baseline in scores["baselines"].items():
-        table.add_row(f"{name} (macro)", "", "", "", "", *_macro(baseline["macro"]))
+        table.add_row(name, "", "", "", "", *_macro(baseline["macro"]))
     console.print(table)
-    used = scores["scorer"]
-    values = ", ".join(f"{name} {value:g}" for name, value in used["parameters"].items())
+    console.print(_by_length(scores["by_length"]))
     lines = [
-        f"scorer: {used['name']} {used['version']} ({values})",
-        "seizures and false alarms as the scorer counts them, after merging and splitting; – : undefined",
+        f"scorer: {scorer_text(scores['scorer'])}",
+        "sz: seizures, FA: false alarms, as the scorer counts them, after merging and splitting; sens., prec.: sensitivity, "
+        "precision; late: median latency; macro, always-on, always-off: means over persons; – : undefined",
     ]
     if scores["unused"]:
         lines.append(f"predictions without annotations, not scored: {', '.join(scores['unused'])}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _by_length(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Annotated seizures by length", title_justify="left")
+    for name in ("length s", "seizures", "detected", "sensitivity", "latency s"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        span = f"{row['from_s']:g} and more" if row["to_s"] is None else f"{row['from_s']:g} to {row['to_s']:g}"
+        scores = (_number(row["sensitivity"]), _number(row["median_latency_s"]))
+        table.add_row(span, str(row["n"]), str(row["n_detected"]), *scores)
+    return table
 
 
 _SHOWN = ("sensitivity", "precision", "f1", "fa_per_24h", "median_latency_s")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from biot_bd.deploy.pipeline import DetectionStream
 from biot_bd.deploy.scoring import ModelScorer, Scorer, load_model
 from biot_bd.deploy.sources import DetectionError, OpenRecording, open_recording, read_blocks
-from biot_bd.evaluation.events import EVENTS_JSON, Event, EventDetector, load_event_detector
+from biot_bd.evaluation.events import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.signals.montages import MissingChannelsError, MontagePlan, parse_name
 
 __all__ = ["Detection", "Detector"]
@@ -164,7 +164,8 @@ class Detector:
         model : path
             Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities become events; without one
             the defaults of :class:`~biot_bd.evaluation.events.EventDetector` hold with the model's own threshold,
-            and every detection says so.
+            and every detection says so.  A ``recalibration.json`` is not applied, which every detection says, too: thresholds
+            and events were chosen on the model's own probabilities.
         stride_s, on_missing, batch_size
             See :class:`Detector`.
         causal : bool
@@ -188,7 +189,8 @@ class Detector:
             raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(EVENT_OPTIONS)}")
         scorer = load_model(model)
         notes = scorer.set_compute(compute, batch_size)
-        notes += ["model trained on generated data: not for patients"] if scorer.record.get("generated") else []
+        generated = (scorer.record.get("data") or {}).get("generated")
+        notes += ["model trained on generated data: not for patients"] if generated else []
         given, told = _event_detector(Path(model), scorer, causal, {k: v for k, v in events.items() if v is not None})
         return cls(
             scorer, given, stride_s=stride_s, on_missing=on_missing, batch_size=batch_size, notes=[*notes, *told]
@@ -279,7 +281,12 @@ class Detector:
             duration_s=result.duration_s,
             sfreq=recording.sfreq,
             channels=_channel_facts(stream.plan),
-            notes=[*self.notes, *recording.notes, *_channel_notes(stream.plan, result.n_absent)],
+            notes=[
+                *self.notes,
+                *recording.notes,
+                *_bad_notes(recording.raw.info["bads"], stream.needed),
+                *_channel_notes(stream.plan, result.n_absent),
+            ],
             setting=self.setting(),
             start_time=recording.raw.info["meas_date"],
             seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
@@ -332,6 +339,10 @@ def _event_detector(
             f"the model has no {EVENTS_JSON}: events are made by default values, threshold "
             f"{options.get('threshold', scorer.threshold):g}"
         )
+    if (model / RECALIBRATION_FILE).exists():
+        notes.append(
+            f"{RECALIBRATION_FILE} is not applied: threshold and events belong to the model's own probabilities"
+        )
     setting: dict[str, Any] = {**events.setting(), **options}
     if options:
         # Fitted values would hide parameters, so a detector with other ones is made anew.
@@ -355,6 +366,11 @@ def _channel_facts(plan: MontagePlan) -> dict[str, str]:
         else:
             facts[channel.name] = channel.how
     return facts
+
+
+def _bad_notes(bads: Sequence[str], needed: Sequence[str]) -> list[str]:
+    used = [name for name in needed if name in bads]
+    return [f"marked as bad in the recording, used all the same: {', '.join(used)}"] if used else []
 
 
 def _channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:

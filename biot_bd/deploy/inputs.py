@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ ENDINGS = (".edf", ".bdf", ".fif", ".fif.gz", ".vhdr", ".set", ".gdf", ".cnt", "
 
 # Results of ours and FIF files that hold no recording, and folders that hold no recordings of their own.
 _RESULT = re.compile(r"_events\.edf$|_annot\.fif$|[-_](eve|ave|epo|cov|proj|fwd|trans|src)\.fif(\.gz)?$")
+# Names that MNE gives to the later parts of a recording that it writes in several files.
+_LATER_PART = re.compile(r"-\d+(?=\.fif(\.gz)?$)|(?<=_split-)\d+(?=(_[a-z]+)?\.fif(\.gz)?$)", re.IGNORECASE)
 _SKIPPED = ("derivatives", "sourcedata")
 
 
@@ -109,9 +112,29 @@ def _walk(folder: Path, skipped: set[Path]) -> Iterator[Path]:
         if name.startswith("."):
             continue
         if name.endswith(ENDINGS) and not _RESULT.search(name):
-            yield path
+            if not _is_later_part(path):
+                yield path
         elif entry.is_dir() and name not in _SKIPPED and path.resolve() not in skipped:
             yield from _walk(path, skipped)
+
+
+def _is_later_part(path: Path) -> bool:
+    """Return whether MNE reads a file as part of a recording that begins in another one; a name alone does not tell."""
+    match = _LATER_PART.search(path.name)
+    if match is None:
+        return False
+    first = path.with_name(_LATER_PART.sub("" if match[0].startswith("-") else "01", path.name))
+    if first == path or not first.is_file():
+        return False
+    import mne
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            parts = mne.io.read_raw_fif(first, verbose="ERROR").filenames
+    except Exception:  # what is wrong with the first one is said when its turn comes
+        return False
+    return path.resolve() in [Path(part).resolve() for part in parts if part is not None]
 
 
 def _stem(name: str) -> str:

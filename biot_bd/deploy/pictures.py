@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def overview_figure(detection: Detection) -> Figure:
     )
 
 
-def event_figures(detection: Detection, montage: Montage, most: int | None = None) -> list[Figure]:
+def event_figures(detection: Detection, montage: Montage, most: int | None = None) -> Iterator[Figure]:
     """Draw each event over the EEG of the model's montage, from 10 s before its onset; of long ones the first minute.
 
     Parameters
@@ -52,6 +53,11 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
     most : int, optional
         How many events to draw; all by default.
 
+    Yields
+    ------
+    matplotlib.figure.Figure
+        In the order of the events, each drawn when it is asked for: a day may hold hundreds.
+
     Raises
     ------
     DetectionError
@@ -60,39 +66,35 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
     from biot_bd.plots import eeg_figure
 
     if not detection.events:
-        return []
+        return
     recording = open_recording(detection.source)
     mapper = MontageMapper(montage, on_missing=detection.setting["on_missing"])
     plan = mapper.plan(recording.raw.ch_names, recording.where)
-    figures = []
     for number, event in enumerate(detection.events[:most], 1):
         stop_s = min(event.offset_s + CONTEXT_S, event.onset_s + LONGEST_S)
         x, start_s = read_excerpt(recording, plan.needed, event.onset_s - CONTEXT_S, stop_s)
         centre_s = detection.start_s + detection.window_s / 2
         shown = ~np.isnan(detection.probabilities) & (centre_s >= start_s) & (centre_s <= stop_s)
         length = f"{event.offset_s - event.onset_s:.0f} s"
-        figures.append(
-            eeg_figure(
-                _without_gaps(plan.reduced().apply(x)),
-                recording.sfreq,
-                montage.ch_names,
-                start_s=start_s,
-                events=[(event.onset_s, min(event.offset_s, stop_s))],
-                proba_times_s=centre_s[shown],
-                proba=detection.probabilities[shown],
-                threshold=detection.setting["events"]["threshold"],
-                title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}",
-            )
+        yield eeg_figure(
+            _without_gaps(plan.reduced().apply(x)),
+            recording.sfreq,
+            montage.ch_names,
+            start_s=start_s,
+            events=[(event.onset_s, min(event.offset_s, stop_s))],
+            proba_times_s=centre_s[shown],
+            proba=detection.probabilities[shown],
+            threshold=detection.setting["events"]["threshold"],
+            title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}",
         )
-    return figures
 
 
-def write_event_pictures(figures: list[Figure], output: Path) -> list[Path]:
+def write_event_pictures(figures: Iterable[Figure], output: Path) -> list[Path]:
     """Write ``<output>-01.png``, ... and remove pictures of earlier runs that have no event now.
 
     Parameters
     ----------
-    figures : list of Figure
+    figures : iterable of Figure
         In the order of the events.
     output : Path
         Path without number and ending.

@@ -123,6 +123,15 @@ def _persons(groups: Any) -> np.ndarray:
 def _table(X: Windows, persons: np.ndarray) -> pd.DataFrame:
     table = X.metadata[["recording", "start_s", "stop_s"]].reset_index(drop=True)
     table.insert(1, "person", persons)
+    owners = table.drop_duplicates(["recording", "person"])
+    twice = owners[owners["recording"].duplicated(keep=False)]
+    if len(twice):
+        name = twice["recording"].iloc[0]
+        both = " and ".join(map(str, twice.loc[twice["recording"] == name, "person"]))
+        raise ValueError(
+            f"recording {name!r} is one of {both}: names must tell the recordings of all joined stores apart; "
+            "change description['recording'] and prepare one of them again"
+        )
     return table
 
 

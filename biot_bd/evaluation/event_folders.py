@@ -10,7 +10,7 @@ from typing import Any
 
 from biot_bd.evaluation.event_files import EventFile, read_event_file
 from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
-from biot_bd.evaluation.event_scoring import ScoringParameters
+from biot_bd.evaluation.event_scoring import ROUNDING_S, ScoringParameters
 
 __all__ = ["MissingPredictionError", "score_folders"]
 
@@ -82,7 +82,7 @@ def score_folders(
         duration = _duration(truth, said, wanted[key], found[match])
         subject = _subject(key)
         person = (persons or {}).get(subject, subject)
-        scored.append(ScoredRecording(key, person, _pairs(truth), _pairs(said), duration))
+        scored.append(ScoredRecording(key, person, _pairs(truth, duration), _pairs(said, duration), duration))
     return {
         **score_persons(scored, parameters=parameters),
         "recordings": {
@@ -98,8 +98,12 @@ def score_folders(
     }
 
 
-def _pairs(file: EventFile) -> list[list[float]]:
-    return [[event.onset_s, event.offset_s] for event in file.events]
+def _pairs(file: EventFile, duration_s: float) -> list[list[float]]:
+    """Return the events; what the file's own length has beyond the pair's (a second at most) is cut off."""
+    events = [[event.onset_s, event.offset_s] for event in file.events]
+    if file.duration_s is None or any(offset > file.duration_s + ROUNDING_S for _, offset in events):
+        return events  # nothing to cut, or a damaged file, which the scorer refuses
+    return [[onset, min(offset, duration_s)] for onset, offset in events if onset < duration_s]
 
 
 def _files(folder: Path) -> dict[str, Path]:

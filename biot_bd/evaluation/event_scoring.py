@@ -10,7 +10,7 @@ Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -31,6 +31,7 @@ __all__ = [
     "score_events",
     "score_samples",
     "scorer",
+    "scorer_text",
     "scores_of",
 ]
 
@@ -84,6 +85,23 @@ def scorer(parameters: ScoringParameters | None = None) -> dict[str, Any]:
             "sample_rate_hz": SAMPLE_RATE_HZ,
         },
     }
+
+
+def scorer_text(scorer: Mapping[str, Any]) -> str:
+    """Return :func:`scorer` in words: name, version and parameters."""
+    p = scorer["parameters"]
+    known = {
+        "tolerance_start_s": "counts {:g} s before",
+        "tolerance_end_s": "and {:g} s after a seizure",
+        "min_overlap": "least overlap {:g}",
+        "max_event_s": "longer events are split at {:g} s",
+        "min_between_s": "events closer than {:g} s are merged",
+        "event_rate_hz": "events at {:g} Hz",
+        "sample_rate_hz": "samples at {:g} Hz",
+    }
+    said = [text.format(p[name]) for name, text in known.items() if name in p]
+    said += [f"{name} {value}" for name, value in p.items() if name not in known]
+    return f"{scorer['name']} {scorer['version']} ({', '.join(said)})"
 
 
 def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
@@ -222,14 +240,15 @@ def score_events(
 
     Notes
     -----
-    A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the scorer counts.  Its
+    A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the scorer counts (with a
+    ``min_overlap``: where alarms cover more than this share of it).  Its
     latency is the onset of the first such alarm minus its own, negative where the alarm came first; its onset error is
     the distance to the nearest onset of such an alarm.
     """
     parameters = parameters or ScoringParameters()
     ref = as_intervals(reference, duration_s, "reference")
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
-    seizures = [_seizure(onset, offset, hyp, parameters) for onset, offset in ref.tolist()]
+    seizures = [_seizure(onset, offset, hyp, parameters, float(duration_s)) for onset, offset in ref.tolist()]
     found = [seizure for seizure in seizures if seizure["detected"]]
     return {
         **scores_of(event_counts(ref, hyp, duration_s, parameters), RATE_HZ),
@@ -262,10 +281,14 @@ def score_samples(
     return {**scores, "duration_s": float(duration_s), "scorer": scorer()}
 
 
-def _seizure(onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters) -> dict[str, Any]:
-    start, stop = onset - parameters.tolerance_start_s, offset + parameters.tolerance_end_s
-    alarms = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start), 0] - onset
-    detected = len(alarms) > 0
+def _seizure(
+    onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters, duration_s: float
+) -> dict[str, Any]:
+    start, stop = max(0.0, onset - parameters.tolerance_start_s), min(duration_s, offset + parameters.tolerance_end_s)
+    near = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start)]
+    covered_s = float((np.minimum(near[:, 1], stop) - np.maximum(near[:, 0], start)).sum())
+    detected = covered_s > parameters.min_overlap * (stop - start)
+    alarms = near[:, 0] - onset
     return {
         "onset_s": onset,
         "offset_s": offset,

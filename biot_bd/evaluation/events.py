@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVENTS_JSON",
+    "RECALIBRATION_FILE",
     "Event",
     "EventDetector",
     "RecordingScores",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 EVENTS_JSON = "events.json"
+RECALIBRATION_FILE = "recalibration.json"  # here, so that a detector need not import what fits one
 FORMAT, VERSION = "biot_bd event detector", 1
 FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", "merge_gap_s_")
 
@@ -324,8 +326,9 @@ class EventDetector(BaseEstimator):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is a number of seconds of at least 0, got {value!r}")
-        for name in ("threshold", "release_fraction"):
-            if not 0 < getattr(self, name) <= 1:
+        # A threshold of a hair above 1 is what fit() chooses where a rate allows no alarm at all.
+        for name, most in (("threshold", math.nextafter(1.0, 2.0)), ("release_fraction", 1.0)):
+            if not 0 < getattr(self, name) <= most:
                 raise ValueError(f"{name} lies above 0 and at most at 1, got {getattr(self, name)!r}")
         if self.target is not None and self.target not in grid_search.TARGETS:
             raise ValueError(f"target is one of {', '.join(grid_search.TARGETS)} or None, got {self.target!r}")

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.event_files import write_event_file
 from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
-from biot_bd.evaluation.event_scoring import RATE_HZ, scores_of
+from biot_bd.evaluation.event_scoring import RATE_HZ, scorer_text, scores_of
 from biot_bd.evaluation.event_search import TimeLine
 from biot_bd.evaluation.events import EventDetector, RecordingScores
 from biot_bd.windows import Windows
@@ -255,7 +255,7 @@ def event_lines(metrics: Mapping[str, Any]) -> list[str]:
     events = metrics.get("events")
     if events is None:
         return []
-    used, rows = events["scorer"], {"events": events["macro"]}
+    rows = {"events": events["macro"]}
     rows |= {f"  {name}": one["macro"] for name, one in events["baselines"].items()}
     lines = []
     for name, macro in rows.items():
@@ -269,7 +269,7 @@ def event_lines(metrics: Mapping[str, Any]) -> list[str]:
     found = events["pooled"]["events"]
     lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
     lines[0] += "" if latency is None else f", median latency {latency:.1f} s"
-    lines.append(f"  macro over persons, by {used['name']} {used['version']}, merged and split as SzCORE prescribes")
+    lines.append(f"  macro over persons, by {scorer_text(events['scorer'])}")
     return lines
 
 

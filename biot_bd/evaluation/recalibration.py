@@ -27,6 +27,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from biot_bd.evaluation.events import RECALIBRATION_FILE
 from biot_bd.evaluation.fold import probabilities
 from biot_bd.runs import read_json, write_json
 from biot_bd.windows import Windows
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 METHODS = ("sigmoid", "isotonic")
-RECALIBRATION_FILE = "recalibration.json"
 FEW_ISOTONIC = 1000
 """Below so many windows a step curve follows the noise (scikit-learn's guide)."""
 

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from biot_bd.evaluation.event_scoring import scorer_text
 from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.evaluation.regimes import StudyResult
-from biot_bd.report.events import ROWS, scorer_text
+from biot_bd.report.events import ROWS
 from biot_bd.report.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.words import LABELS, NO_NUMBER
 from biot_bd.report.writer import REPORT, render

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from biot_bd.evaluation.event_scoring import scorer_text
 from biot_bd.report.folder import Run
 from biot_bd.report.sure import ends
 from biot_bd.report.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.words import NO_NUMBER, number
 
-__all__ = ["ROWS", "events_page", "latency_picture", "operating_picture", "scorer_text"]
+__all__ = ["ROWS", "events_page", "latency_picture", "operating_picture"]
 
 ROWS = (
     ("sensitivity", "Sensitivity", 3, "share of the reference events that an alarm overlaps"),
@@ -24,23 +25,6 @@ ROWS = (
 )
 LEAST_RATE = 0.1
 """Rates below (0 among them) are drawn here, at the left edge of a scale of powers of ten."""
-
-
-def scorer_text(scorer: Mapping[str, Any]) -> str:
-    """Return scorer, version and parameters in words."""
-    p = scorer["parameters"]
-    known = {
-        "tolerance_start_s": "counts {:g} s before",
-        "tolerance_end_s": "and {:g} s after a seizure",
-        "min_overlap": "least overlap {:g}",
-        "max_event_s": "longer events are split at {:g} s",
-        "min_between_s": "events closer than {:g} s are merged",
-        "event_rate_hz": "events at {:g} Hz",
-        "sample_rate_hz": "samples at {:g} Hz",
-    }
-    said = [text.format(p[name]) for name, text in known.items() if name in p]
-    said += [f"{name} {value}" for name, value in p.items() if name not in known]
-    return f"{scorer['name']} {scorer['version']} ({', '.join(said)})"
 
 
 def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from biot_bd.evaluation.event_scoring import scorer_text
 from biot_bd.evaluation.protocols import CUSTOM
-from biot_bd.report.events import scorer_text
 from biot_bd.report.folder import Run
 from biot_bd.report.words import data_name, window_and_stride
 

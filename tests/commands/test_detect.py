@@ -108,6 +108,18 @@ def test_pictures_pages_and_probabilities(model, tree, tmp_path):
     assert not list(tmp_path.rglob("*.png"))
 
 
+def test_a_page_is_for_the_keyboard_and_has_no_empty_table(model, tree, tmp_path):
+    (tmp_path / "in" / "sub-09").mkdir(parents=True)
+    shutil.copy(next(tree.rglob("*.edf")), tmp_path / "in" / "sub-08_eeg.edf")
+    (tmp_path / "in" / "sub-09" / "sub-09_eeg.edf").touch()
+    assert detect(model, tmp_path / "in", "-o", tmp_path / "out", "--html") == 1
+    page = (tmp_path / "out" / "sub-08_report.html").read_text()
+    assert page.count('class="scroll"') == page.count('class="scroll" tabindex="0" role="region" aria-label=') == 4
+    failed = (tmp_path / "out" / "sub-09_report.html").read_text()
+    assert "the file is empty" in failed
+    assert "<table>" not in failed
+
+
 def test_a_page_escapes_what_recordings_say(model, tree, tmp_path):
     source = tmp_path / "in" / "<b>x&y.edf"
     source.parent.mkdir()

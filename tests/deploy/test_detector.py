@@ -1,5 +1,8 @@
 """The detector: events where the signal has them, the same probabilities as the pipeline, nothing unscored."""
 
+import subprocess
+import sys
+
 import edfio
 import mne
 import numpy as np
@@ -8,10 +11,11 @@ from deploy_files import BIPOLAR, ELECTRODES, REFERENTIAL, write_edf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biot_bd import load_dataset, load_pipeline, prepare
+from biot_bd import load_dataset, load_pipeline, prepare, save_pipeline
 from biot_bd.deploy import Detector
 from biot_bd.deploy.sources import DetectionError, open_recording, read_blocks
-from biot_bd.evaluation.events import EventDetector, save_event_detector
+from biot_bd.evaluation.events import EventDetector, RecordingScores, save_event_detector
+from biot_bd.evaluation.recalibration import Recalibration, save_recalibration
 from biot_bd.signals.montages import BIOT_16
 
 
@@ -250,3 +254,43 @@ def test_lower_precision_says_so(model):
     found = detector.detect(raw)
     np.testing.assert_allclose(found.probabilities, exact.probabilities, atol=1e-2)
     assert any("computed in" in note for note in found.notes)
+
+
+def test_a_recalibration_beside_the_model_is_said_not_to_be_applied(model, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(model, tmp_path / "model")
+    plain, source = Detector.load(folder), recording(seconds=30, loud=(10, 20))
+    save_recalibration(Recalibration("sigmoid", a=-3.0, b=2.0), folder)
+    other = Detector.load(folder)
+    assert [note for note in other.notes if "recalibration.json is not applied" in note]
+    assert np.array_equal(plain.detect(source).probabilities, other.detect(source).probabilities)
+
+
+def test_a_model_of_generated_data_says_so(model, tmp_path):
+    folder = save_pipeline(load_pipeline(model), tmp_path / "made", record={"data": {"generated": True}})
+    assert "model trained on generated data: not for patients" in Detector.load(folder).notes
+    assert not any("generated" in note for note in Detector.load(model).notes)
+
+
+def test_channels_marked_as_bad_are_named():
+    source = recording(seconds=30, loud=(0, 0))
+    source.info["bads"] = [BIPOLAR[2]]
+    assert f"marked as bad in the recording, used all the same: {BIPOLAR[2]}" in loudness().detect(source).notes
+
+
+def test_a_detector_that_may_never_alarm_takes_other_options(model, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(model, tmp_path / "model")
+    healthy = RecordingScores("r", "p", np.ones(30), np.arange(30) * 10.0, 300.0, [])
+    wanted = EventDetector(window_s=10, target="fa_per_24h", target_fa_per_24h=0).fit([healthy])
+    assert wanted.setting()["threshold"] > 1
+    save_event_detector(wanted, folder)
+    assert Detector.load(folder, merge_gap_s=5).events.predict(np.ones(30), np.arange(30) * 10.0) == []
+
+
+def test_a_detector_imports_nothing_that_trains(model):
+    said = "import sys; from biot_bd import Detector; Detector.load(sys.argv[1]); print('braindecode.models' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said, str(model)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

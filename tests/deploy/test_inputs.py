@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import mne
+import numpy as np
 import pytest
 
 from biot_bd.deploy.inputs import find_items
@@ -61,3 +63,18 @@ def test_nothing_there(tmp_path):
         find_items([tmp_path])
     # A file that is missing is told when its turn comes.
     assert find_items([tmp_path / "no.edf"])[0].path == tmp_path / "no.edf"
+
+
+@pytest.mark.parametrize("naming", ["neuromag", "bids"])
+def test_a_recording_in_several_fif_files_is_one(tmp_path, naming):
+    raw = mne.io.RawArray(np.zeros((16, 60_000)), mne.create_info(16, 256, "eeg"), verbose="error")
+    name = "sub-01_eeg.fif" if naming == "bids" else "a_eeg.fif"
+    raw.save(tmp_path / name, split_size="2MB", split_naming=naming, verbose="error")
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert len(files) > 1
+    (item,) = find_items([tmp_path])
+    assert mne.io.read_raw(item.path, verbose="error").n_times == 60_000
+    # A file that is only named so is a recording of its own.
+    raw.crop(0, 1).save(tmp_path / "b_eeg.fif", verbose="error")
+    raw.save(tmp_path / "b_eeg-7.fif", verbose="error")
+    assert {i.path.name for i in find_items([tmp_path])} == {item.path.name, "b_eeg.fif", "b_eeg-7.fif"}

@@ -61,6 +61,20 @@ def test_lengths_must_agree_and_be_known(trees):
         score_folders(*trees)
 
 
+def test_an_alarm_up_to_the_end_of_a_slightly_longer_prediction_is_cut(trees):
+    path = next(trees[1].rglob("*run-01_events.tsv"))
+    write_event_file(path, [(3590, 3600.8)], 3600.8)
+    one = next(r for name, r in score_folders(*trees)["recordings"].items() if name.endswith("run-01"))
+    assert one["hypothesis"] == [[3590.0, 3600.0]]
+    write_event_file(path, [(3600.2, 3600.8)], 3600.8)
+    one = next(r for name, r in score_folders(*trees)["recordings"].items() if name.endswith("run-01"))
+    assert one["hypothesis"] == []
+    text = path.read_text().replace("0.60", "9.60")  # beyond its own length: damaged
+    path.write_text(text)
+    with pytest.raises(ValueError, match="not inside the recording"):
+        score_folders(*trees)
+
+
 def test_empty_and_missing_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         score_folders(tmp_path / "a", tmp_path)
@@ -68,13 +82,19 @@ def test_empty_and_missing_folders(tmp_path):
         score_folders(tmp_path, tmp_path)
 
 
-def test_command(trees, tmp_path, capsys):
+def test_command(trees, tmp_path, capsys, monkeypatch):
     from biot_bd.commands.score import score
 
+    monkeypatch.setenv("COLUMNS", "80")
     score(*trees, output=tmp_path / "scores.json")
     shown = capsys.readouterr().out
     assert "timescoring 0.0.7" in shown
     assert "always-on" in shown
+    assert "events closer than 90 s are merged" in shown
+    assert "Annotated seizures by length" in shown
+    row = next(line.split() for line in shown.splitlines() if "sub-01" in line)
+    assert "…" not in shown
+    assert row == ["sub-01", "2.00", "2", "1", "1", "0.5", "0.5", "0.5", "12", "10"]  # nothing cut at 80 columns
     score(*trees, json=True)
     printed = json.loads(capsys.readouterr().out)
     assert printed["pooled"] == json.loads((tmp_path / "scores.json").read_text())["pooled"]

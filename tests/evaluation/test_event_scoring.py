@@ -122,6 +122,20 @@ def test_false_alarm_time_leaves_out_seizures_and_their_tolerance():
     assert score_events([], [(0, 3600)], 3600)["false_alarm_s"] == pytest.approx(3600)
 
 
+@given(
+    st.integers(200, 400),
+    st.integers(10, 80),
+    st.integers(0, 800),
+    st.integers(5, 200),
+    st.sampled_from([0.0, 0.2, 0.5]),
+)
+def test_a_least_overlap_counts_for_seizures_as_for_the_scorer(onset, length, alarm, lasts, share):
+    parameters = ScoringParameters(min_overlap=share, min_between_s=0)
+    hypothesis = [(alarm, min(alarm + lasts, 1000))]
+    found = score_events([(onset, onset + length)], hypothesis, 1000, parameters=parameters)
+    assert found["seizures"][0]["detected"] == bool(found["tp"])
+
+
 def test_parameters_and_version_stand_beside_the_score():
     strict = ScoringParameters(tolerance_start_s=0, tolerance_end_s=0)
     found = score_events([(100, 110)], [(120, 130)], 3600, parameters=strict)

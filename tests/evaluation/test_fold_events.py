@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from biot_bd import BIOTClassifier, PercentileScaler, cross_validate, prepare
+from biot_bd import BIOTClassifier, PercentileScaler, Windows, cross_validate, prepare
 from biot_bd.evaluation import EventDetector, Result, load_event_detector, score_events
 from biot_bd.evaluation.fold_events import fit_detectors, recording_scores
 from biot_bd.evaluation.train import fit_all
@@ -240,3 +240,14 @@ def test_scikit_learns_window_threshold_works_with_our_classifier(windows):
     assert 0 < tuned.best_threshold_ < 1
     expected = tuned.predict_proba(test)[:, 1] >= tuned.best_threshold_
     np.testing.assert_array_equal(tuned.predict(test), expected.astype(int))
+
+
+def test_recordings_of_one_name_and_two_persons_are_refused(tmp_path):
+    info = mne.create_info(CHANNELS, 64, "eeg")
+    stores = []
+    for person in ("a", "b"):
+        raw = mne.io.RawArray(np.random.default_rng(0).normal(0, 1e-5, (16, 6400)), info, verbose="ERROR")
+        data = BaseConcatDataset([RawDataset(raw, {"recording": "run-01", "subject": person})])
+        stores.append(prepare(data, tmp_path / person, sfreq=64))
+    with pytest.raises(ValueError, match="recording 'run-01' is one of a and b"):
+        cross_validate(pipeline(), Windows.concat(stores), folder=tmp_path / "run", progress=False)
