@@ -1,6 +1,6 @@
 """Reading the needed channels of one recording, in microvolts, block by block.
 
-Plain EDF files are read from a memory map of the block's records, straight from int16.  Everything else goes
+Plain EDF files are read record by record into a buffer, straight from int16.  Everything else goes
 through MNE: other formats, data already in memory, discontinuous or truncated files, uneven rates, units that are not
 volts, channels that were renamed.  The fast reader is used only after it gave what MNE gives in three places of the file.
 """
@@ -26,6 +26,8 @@ UV_PER_UNIT = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6}
 CHUNK_SAMPLES = 2**18
 # Values that MNE's data may take as float32, 96 MB; reading them twice would cost more.
 LARGEST_HELD = 24 * 2**20
+# Bytes of records that are read into memory; more are mapped.
+LARGEST_BUFFER = 16 * 2**20
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
 
@@ -35,6 +37,10 @@ class Block(Protocol):
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
+        ...
+
+    def read_digital(self, index: int, out: NDArray[np.int16]) -> None:
+        """Write what the file holds of channel ``index``, to be read with the reader's ``calibration``."""
         ...
 
 
@@ -59,7 +65,11 @@ class ChannelReader(Protocol):
     always_finite: bool
 
     def block(self, start: int, stop: int) -> Block:
-        """Return samples ``start`` to ``stop`` of all channels."""
+        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
+        ...
+
+    def calibration(self, index: int) -> tuple[float, float] | None:
+        """Return (uV a digital step, uV at digital zero), or None where a channel has no digital samples."""
         ...
 
     def range_uv(self, index: int) -> float | None:
@@ -72,9 +82,9 @@ class NotPlainEdfError(Exception):
 
 
 class EdfReader:
-    """Some channels of a plain EDF file, read from memory maps.
+    """Some channels of a plain EDF file.
 
-    Only the pages of the block at hand are mapped, so memory does not grow with the file.
+    Only the block at hand is in memory, which does not grow with the file.
 
     Parameters
     ----------
@@ -112,6 +122,7 @@ class EdfReader:
                 rates = {s.sampling_frequency for s in signals}
                 self._record_samples = columns[names[0]][2]
                 self._offset, self._path = edf.bytes_in_header_record, Path(path)
+                self._buffer = np.empty((0, self._record_samples), "<i2")
         except NotPlainEdfError:
             raise
         except Exception as error:  # edfio may fail in any way on a damaged file; MNE then has the last word
@@ -126,14 +137,28 @@ class EdfReader:
         first, last = self._columns[0]
         length = last - first
         begin, end = start // length, -(-stop // length)
-        records = np.memmap(
-            self._path,
-            "<i2",
-            mode="r",
-            offset=self._offset + 2 * begin * self._record_samples,
-            shape=(end - begin, self._record_samples),
-        )
-        return _EdfBlock(np.asarray(records), self._columns, self._scales, start - begin * length, stop - start)
+        records = self._records(begin, end)
+        return _EdfBlock(records, self._columns, self._scales, start - begin * length, stop - start)
+
+    def _records(self, begin: int, end: int) -> NDArray[np.int16]:
+        offset, shape = self._offset + 2 * begin * self._record_samples, (end - begin, self._record_samples)
+        if 2 * shape[0] * shape[1] > LARGEST_BUFFER:  # a record may be as long as the file
+            return np.asarray(np.memmap(self._path, "<i2", mode="r", offset=offset, shape=shape))
+        if len(self._buffer) < shape[0]:
+            self._buffer = np.empty(shape, "<i2")
+        left = self._buffer[: shape[0]].data.cast("B")
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            while left:
+                n = file.readinto(left)
+                if not n:
+                    raise OSError(f"{self._path}: the file ends {len(left)} bytes before its header says")
+                left = left[n:]
+        return self._buffer[: shape[0]]
+
+    def calibration(self, index: int) -> tuple[float, float]:
+        """Return (uV a digital step, uV at digital zero) of a channel."""
+        return self._scales[index]
 
     def range_uv(self, index: int) -> float:
         """Return the largest absolute value that the header allows, in uV."""
@@ -155,6 +180,16 @@ class _EdfBlock:
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV."""
+        self._copy(index, out)
+        scale, offset = self._scales[index]
+        out *= np.float32(scale)
+        out += np.float32(offset)
+
+    def read_digital(self, index: int, out: NDArray[np.int16]) -> None:
+        """Write what the file holds of channel ``index`` in this stretch to ``out``."""
+        self._copy(index, out)
+
+    def _copy(self, index: int, out: NDArray[Any]) -> None:
         first, last = self._columns[index]
         length, n = last - first, self._n
         # A record may be as long as the file, so that its ends are cut before anything is copied.
@@ -166,9 +201,6 @@ class _EdfBlock:
         out[head:done].reshape(n_whole, length)[...] = self._records[row : row + n_whole, first:last]
         if done < n:
             out[done:] = self._records[row + n_whole, first : first + n - done]
-        scale, offset = self._scales[index]
-        out *= np.float32(scale)
-        out += np.float32(offset)
 
 
 class RawReader:
@@ -205,6 +237,10 @@ class RawReader:
             x[:, start - begin : stop - begin] = chunk
         return x
 
+    def calibration(self, index: int) -> None:
+        """Return None: MNE gives volts."""
+        return None
+
     def range_uv(self, index: int) -> None:
         """Return None: MNE does not tell the header's range."""
         return None
@@ -217,6 +253,10 @@ class _RawBlock:
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV."""
         out[:] = self._x[index]
+
+    def read_digital(self, index: int, out: NDArray[np.int16]) -> None:
+        """Raise TypeError: MNE gives volts."""
+        raise TypeError("a recording that MNE reads has no digital samples")
 
 
 def source_file(raw: mne.io.BaseRaw) -> Path | None:
