@@ -7,7 +7,7 @@ Parts hold some 65,000 samples of input, so that what is worked on at once stays
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -30,6 +30,8 @@ LARGEST_PRODUCT = 250_000
 FIR_BLOCK = 32
 SEGMENTS_AT_ONCE = 8
 SAMPLES_AT_ONCE = 65_536
+
+Signals = NDArray | Sequence[NDArray]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ResamplingPlan(Protocol):
     parts: tuple[Part, ...]
 
     def apply(
-        self, part: Part, x: NDArray, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
     ) -> None:
         """Resample one part of several signals: ``out = gain * resampled(x + offset)``.
 
@@ -65,7 +67,7 @@ class ResamplingPlan(Protocol):
         ----------
         part : Part
             One of the plan's.
-        x : ndarray, shape (n_signals, part.stop - part.start)
+        x : ndarray or sequence of ndarray, shape (n_signals, part.stop - part.start)
             The input there, in the dtype of ``out`` or int16; it is not changed.
         out : ndarray of float32 or float64, shape (n_signals, part.out_stop - part.out_start)
             Written, each row contiguous.
@@ -149,10 +151,11 @@ class CopyPlan:
         )
 
     def apply(
-        self, part: Part, x: NDArray, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
     ) -> None:
         """Copy the part's core."""
-        out[...] = x[:, part.out_start - part.start : part.out_stop - part.start]
+        for signal, target in zip(x, out, strict=True):
+            target[:] = signal[part.out_start - part.start : part.out_stop - part.start]
         if offset is not None:
             out += offset[:, None].astype(out.dtype)
         if gain is not None:
@@ -168,10 +171,10 @@ class WholePlan:
         self._up, self._down, self._function = up, down, function
 
     def apply(
-        self, part: Part, x: NDArray, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
     ) -> None:
         """Resample ``x`` along its last axis."""
-        x = x.astype(out.dtype, copy=False)
+        x = np.asarray(x, out.dtype)
         if offset is not None:
             x = x + offset[:, None].astype(out.dtype)
         out[...] = self._function(x, self._up, self._down)[..., : self.n_out]
@@ -220,7 +223,7 @@ class SegmentPlan:
         return first * core - guard, last * core + guard
 
     def apply(
-        self, part: Part, x: NDArray, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
     ) -> None:
         """Resample the segments of one part."""
         core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
@@ -330,7 +333,7 @@ class FirPlan:
         )
 
     def apply(
-        self, part: Part, x: NDArray, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
     ) -> None:
         """Filter the blocks of one part; the signal is zero beyond its ends."""
         matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, out.dtype.str)

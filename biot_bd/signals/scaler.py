@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from biot_bd.signals.base import SignalInfo, WindowTransformer, check_shapes, describe_channels
 
-__all__ = ["FLAT_UV", "PercentileScaler", "integer_percentiles", "window_percentiles"]
+__all__ = ["FLAT_UV", "PercentileScaler", "window_percentiles"]
 
 FLAT_UV = 1e-3
 """A channel that moves by less than this in a window is flat; no amplifier's EEG does (and volts do)."""
@@ -194,33 +194,6 @@ def window_percentiles(x: NDArray[Any], q: float) -> NDArray[Any]:
     if suspects[0].size:
         out[suspects] = np.where(np.isfinite(x[suspects]).all(axis=-1), out[suspects], np.nan)
     return out
-
-
-def integer_percentiles(x: NDArray[np.int16], q: float) -> NDArray[np.float64]:
-    """Return ``numpy.quantile(|x|, q / 100, axis=-1)`` of stored values; half the bytes are selected in half the time.
-
-    Parameters
-    ----------
-    x : ndarray of int16, shape (n, n_chans, n_times)
-        Stored values of windows.
-    q : float
-        Percentile, 0 to 100.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n_chans)
-        In steps of the store: times the step in uV they are what :func:`window_percentiles` returns.
-    """
-    place = q / 100 * (x.shape[-1] - 1)
-    lower = min(math.floor(place), x.shape[-1] - 1)
-    fraction = place - lower
-    # |-32768| wraps around to itself, and is right again when read without a sign.
-    magnitudes = np.abs(x).view(np.uint16)
-    magnitudes.partition(lower, axis=-1)
-    low = magnitudes[..., lower].astype(np.float64)
-    if fraction > 0:
-        low += fraction * (magnitudes[..., lower + 1 :].min(axis=-1) - low)
-    return low
 
 
 def _flat(x: NDArray[Any], percentiles: NDArray[Any]) -> NDArray[np.bool_]:

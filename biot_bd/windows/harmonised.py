@@ -122,16 +122,14 @@ class Harmonised:
 
     def _inputs(
         self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]
-    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64] | None]:
+    ) -> tuple[Sequence[NDArray[Any]], NDArray[np.float64], NDArray[np.float64] | None]:
         """Return the channels of a group as they are resampled, their uV a unit, and what is added first, in units."""
         n = part.stop - part.start
         digital = [found for found in map(self._digital, group) if found is not None]
         if digital:
-            x: NDArray[Any] = buffer.view(np.int16)[: len(group), :n]
-            for row, (place, _, _) in zip(x, digital, strict=True):
-                block.read_digital(place, row)
+            x: Sequence[NDArray[Any]] = [block.digital(place) for place, _, _ in digital]
         else:
-            x = buffer[: len(group), :n]
+            x = list(buffer[: len(group), :n])
             for i, channel in enumerate(group):
                 self._derive(block, channel, buffer[i : i + 2, :n])
                 if not self._reader.always_finite:

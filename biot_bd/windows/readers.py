@@ -7,6 +7,7 @@ volts, channels that were renamed.  The fast reader is used only after it gave w
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -26,8 +27,8 @@ UV_PER_UNIT = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6}
 CHUNK_SAMPLES = 2**18
 # Values that MNE's data may take as float32, 96 MB; reading them twice would cost more.
 LARGEST_HELD = 24 * 2**20
-# Bytes of records that are read into memory; more are mapped.
-LARGEST_BUFFER = 16 * 2**20
+CHUNK_BYTES = 2**20
+LARGEST_RECORD = 2**22
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
 
@@ -39,8 +40,8 @@ class Block(Protocol):
         """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
         ...
 
-    def read_digital(self, index: int, out: NDArray[np.int16]) -> None:
-        """Write what the file holds of channel ``index``, to be read with the reader's ``calibration``."""
+    def digital(self, index: int) -> NDArray[np.int16]:
+        """Return what the file holds of channel ``index``, for channels that have a ``calibration``; not to be changed."""
         ...
 
 
@@ -122,7 +123,9 @@ class EdfReader:
                 rates = {s.sampling_frequency for s in signals}
                 self._record_samples = columns[names[0]][2]
                 self._offset, self._path = edf.bytes_in_header_record, Path(path)
-                self._buffer = np.empty((0, self._record_samples), "<i2")
+                self._record_bytes = 2 * self._record_samples
+                self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
+                self._samples = np.empty((len(signals), 0), "<i2")
         except NotPlainEdfError:
             raise
         except Exception as error:  # edfio may fail in any way on a damaged file; MNE then has the last word
@@ -134,27 +137,34 @@ class EdfReader:
 
     def block(self, start: int, stop: int) -> Block:
         """Return samples ``start`` to ``stop`` of all channels."""
+        if self._samples.shape[1] < stop - start:
+            self._samples = np.empty((len(self.ch_names), stop - start), "<i2")
+        samples = self._samples[:, : stop - start]
         first, last = self._columns[0]
         length = last - first
-        begin, end = start // length, -(-stop // length)
-        records = self._records(begin, end)
-        return _EdfBlock(records, self._columns, self._scales, start - begin * length, stop - start)
-
-    def _records(self, begin: int, end: int) -> NDArray[np.int16]:
-        offset, shape = self._offset + 2 * begin * self._record_samples, (end - begin, self._record_samples)
-        if 2 * shape[0] * shape[1] > LARGEST_BUFFER:  # a record may be as long as the file
-            return np.asarray(np.memmap(self._path, "<i2", mode="r", offset=offset, shape=shape))
-        if len(self._buffer) < shape[0]:
-            self._buffer = np.empty(shape, "<i2")
-        left = self._buffer[: shape[0]].data.cast("B")
         with self._path.open("rb", buffering=0) as file:
-            file.seek(offset)
-            while left:
-                n = file.readinto(left)
-                if not n:
-                    raise OSError(f"{self._path}: the file ends {len(left)} bytes before its header says")
-                left = left[n:]
-        return self._buffer[: shape[0]]
+            # Pieces of a few records are still in the cache when the channels are taken from them.
+            for begin in range(start // length, -(-stop // length), len(self._records)):
+                records = self._read(file, begin, min(begin + len(self._records), self.n_samples // length))
+                a, b = max(start, begin * length), min(stop, (begin + len(records)) * length)
+                for row, (left, right) in zip(samples, self._columns, strict=True):
+                    _copy(records, left, right, a - begin * length, row[a - start : b - start])
+        return _EdfBlock(samples, self._scales)
+
+    def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
+        """Return records ``begin`` to ``end``; a single one as long as the file may be is mapped."""
+        offset = self._offset + self._record_bytes * begin
+        if self._record_bytes > LARGEST_RECORD:
+            return np.asarray(np.memmap(file, "<i2", mode="r", offset=offset, shape=(end - begin, self._record_samples)))
+        records = self._records[: end - begin]
+        left = records.data.cast("B")
+        file.seek(offset)
+        while left:
+            n = file.readinto(left)
+            if not n:
+                raise OSError(f"{self._path}: the file ends {len(left)} bytes before its header says")
+            left = left[n:]
+        return records
 
     def calibration(self, index: int) -> tuple[float, float]:
         """Return (uV a digital step, uV at digital zero) of a channel."""
@@ -166,41 +176,35 @@ class EdfReader:
 
 
 class _EdfBlock:
-    """Records of an EDF file as ``(n_records, record_samples)``, of which ``n`` samples a channel are meant."""
+    """Digital samples ``(n_channels, n)`` of an EDF file and their calibration."""
 
-    def __init__(
-        self,
-        records: NDArray[np.int16],
-        columns: Sequence[tuple[int, int]],
-        scales: Sequence[tuple[float, float]],
-        skip: int,
-        n: int,
-    ) -> None:
-        self._records, self._columns, self._scales, self._skip, self._n = records, columns, scales, skip, n
+    def __init__(self, samples: NDArray[np.int16], scales: Sequence[tuple[float, float]]) -> None:
+        self._samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV."""
-        self._copy(index, out)
+        out[:] = self._samples[index]
         scale, offset = self._scales[index]
         out *= np.float32(scale)
         out += np.float32(offset)
 
-    def read_digital(self, index: int, out: NDArray[np.int16]) -> None:
-        """Write what the file holds of channel ``index`` in this stretch to ``out``."""
-        self._copy(index, out)
+    def digital(self, index: int) -> NDArray[np.int16]:
+        """Return what the file holds of channel ``index`` in this stretch."""
+        return self._samples[index]
 
-    def _copy(self, index: int, out: NDArray[Any]) -> None:
-        first, last = self._columns[index]
-        length, n = last - first, self._n
-        # A record may be as long as the file, so that its ends are cut before anything is copied.
-        head = min(n, length - self._skip) if self._skip else 0
-        if head:
-            out[:head] = self._records[0, first + self._skip : first + self._skip + head]
-        row, n_whole = int(head > 0), (n - head) // length
-        done = head + n_whole * length
-        out[head:done].reshape(n_whole, length)[...] = self._records[row : row + n_whole, first:last]
-        if done < n:
-            out[done:] = self._records[row + n_whole, first : first + n - done]
+
+def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDArray[np.int16]) -> None:
+    """Fill ``out`` with columns ``first`` to ``last`` of the records, one record after the other, from sample ``skip`` on."""
+    length, n = last - first, len(out)
+    # A record may be as long as the file, so that its ends are cut before anything is copied.
+    head = min(n, length - skip) if skip else 0
+    if head:
+        out[:head] = records[0, first + skip : first + skip + head]
+    row, n_whole = int(head > 0), (n - head) // length
+    done = head + n_whole * length
+    out[head:done].reshape(n_whole, length)[...] = records[row : row + n_whole, first:last]
+    if done < n:
+        out[done:] = records[row + n_whole, first : first + n - done]
 
 
 class RawReader:
@@ -254,7 +258,7 @@ class _RawBlock:
         """Write channel ``index`` in this stretch to ``out``, in uV."""
         out[:] = self._x[index]
 
-    def read_digital(self, index: int, out: NDArray[np.int16]) -> None:
+    def digital(self, index: int) -> NDArray[np.int16]:
         """Raise TypeError: MNE gives volts."""
         raise TypeError("a recording that MNE reads has no digital samples")
 
