@@ -338,35 +338,24 @@ class FirPlan:
         """Filter the blocks of one part; the signal is zero beyond its ends."""
         matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, out.dtype.str)
         n_blocks = -(-out.shape[1] // block_out)
-        buffer = np.zeros((n_blocks + len(matrices)) * block_in, out.dtype)
+        tile = min(n_blocks, max(1, LARGEST_PRODUCT // (block_in * block_out)))
+        n_tiles = -(-n_blocks // tile)
+        buffer = np.zeros((n_tiles * tile + len(matrices)) * block_in, out.dtype)
+        y, term = np.empty((2, n_tiles, tile, block_out), out.dtype)
         begin = part.out_start // block_out * block_in - lead - part.start
         used = slice(max(begin, 0), max(begin, 0) + buffer.size - max(-begin, 0))
-        whole = out.shape[1] == n_blocks * block_out
         for i, (signal, target) in enumerate(zip(x, out, strict=True)):
             taken = signal[used]
             inside = buffer[max(-begin, 0) : max(-begin, 0) + taken.size]
             inside[...] = taken
             if offset is not None:
                 inside += out.dtype.type(offset[i])
-            y = target.reshape(n_blocks, block_out) if whole else np.empty((n_blocks, block_out), out.dtype)
-            _filter_blocks(buffer.reshape(-1, block_in), matrices, y)
-            if gain is not None:
-                y *= out.dtype.type(gain[i])
-            if not whole:
-                target[:] = y.reshape(-1)[: target.size]
-
-
-def _filter_blocks(blocks: NDArray, matrices: tuple[NDArray, ...], y: NDArray) -> None:
-    """Write to ``y`` the sum over ``k`` of block ``r + k`` times ``matrices[k]``; tiles stay in the cache meanwhile."""
-    tile = max(1, LARGEST_PRODUCT // (blocks.shape[1] * y.shape[1]))
-    partial = np.empty((tile, y.shape[1]), y.dtype)
-    for start in range(0, len(y), tile):
-        stop = min(start + tile, len(y))
-        np.matmul(blocks[start:stop, : len(matrices[0])], matrices[0], out=y[start:stop])
-        for k, matrix in enumerate(matrices[1:], 1):
-            term = partial[: stop - start]
-            np.matmul(blocks[start + k : stop + k, : len(matrix)], matrix, out=term)
-            y[start:stop] += term
+            for k, matrix in enumerate(matrices):
+                blocks = buffer[k * block_in :][: n_tiles * tile * block_in].reshape(n_tiles, tile, block_in)
+                np.matmul(blocks[..., : len(matrix)], matrix, out=term if k else y)
+                if k:
+                    y += term
+            np.multiply(y.reshape(-1)[: target.size], 1 if gain is None else gain[i].astype(out.dtype), out=target)
 
 
 def _times(down: int) -> int:
