@@ -174,10 +174,10 @@ class WholePlan:
         self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
     ) -> None:
         """Resample ``x`` along its last axis."""
-        x = np.asarray(x, out.dtype)
+        signals = np.asarray(x, out.dtype)
         if offset is not None:
-            x = x + offset[:, None].astype(out.dtype)
-        out[...] = self._function(x, self._up, self._down)[..., : self.n_out]
+            signals = signals + offset[:, None].astype(out.dtype)
+        out[...] = self._function(signals, self._up, self._down)[..., : self.n_out]
         if gain is not None:
             out *= gain[:, None].astype(out.dtype)
 

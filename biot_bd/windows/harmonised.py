@@ -118,7 +118,11 @@ class Harmonised:
             return None
         place = self._place[self._plan.ch_names[planned.sources[0]]]
         calibration = self._reader.calibration(place)
-        return None if calibration is None else (place, planned.weights[0] * calibration[0], calibration[1] / calibration[0])
+        return (
+            None
+            if calibration is None
+            else (place, planned.weights[0] * calibration[0], calibration[1] / calibration[0])
+        )
 
     def _inputs(
         self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]

@@ -8,6 +8,7 @@ volts, channels that were renamed.  The fast reader is used only after it gave w
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChannelReader", "EdfReader", "RawReader", "open_reader", "source_file"]
+__all__ = ["ChannelReader", "EdfReader", "RawReader", "may_be_plain_edf", "open_reader", "source_file"]
 
 UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
@@ -31,6 +32,7 @@ CHUNK_BYTES = 2**20
 LARGEST_RECORD = 2**22
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
+OPENING = threading.Lock()
 
 
 class Block(Protocol):
@@ -104,8 +106,10 @@ class EdfReader:
 
     def __init__(self, path: str | Path, ch_names: Sequence[str]) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # edfio warns of what it had to guess
+            # edfio warns of what it had to guess.  Filters of warnings are those of all threads: one opens at a time, and
+            # what another one warns of meanwhile only sends this file to MNE.
+            with OPENING, warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
                 edf = edfio.read_edf(Path(path), lazy_load_data=True, header_encoding="latin-1")
                 names = _mne_names([signal.label for signal in edf.signals])
                 found = dict(zip(names, edf.signals, strict=True))
@@ -126,6 +130,8 @@ class EdfReader:
                 self._record_bytes = 2 * self._record_samples
                 self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
                 self._samples = np.empty((len(signals), 0), "<i2")
+            if told:
+                raise NotPlainEdfError(str(told[0].message))
         except NotPlainEdfError:
             raise
         except Exception as error:  # edfio may fail in any way on a damaged file; MNE then has the last word
@@ -155,7 +161,9 @@ class EdfReader:
         """Return records ``begin`` to ``end``; a single one as long as the file may be is mapped."""
         offset = self._offset + self._record_bytes * begin
         if self._record_bytes > LARGEST_RECORD:
-            return np.asarray(np.memmap(file, "<i2", mode="r", offset=offset, shape=(end - begin, self._record_samples)))
+            return np.asarray(
+                np.memmap(file, "<i2", mode="r", offset=offset, shape=(end - begin, self._record_samples))
+            )
         records = self._records[: end - begin]
         left = records.data.cast("B")
         file.seek(offset)
@@ -269,6 +277,13 @@ def source_file(raw: mne.io.BaseRaw) -> Path | None:
     return Path(files[0]) if len(files) == 1 else None
 
 
+def may_be_plain_edf(raw: mne.io.BaseRaw) -> bool:
+    """Return whether a recording is an EDF file that nothing has touched, so that :class:`EdfReader` may read it."""
+    path = source_file(raw)
+    lazy = type(raw).__name__ == "RawEDF" and not raw.preload and not raw.proj and raw.first_samp == 0
+    return lazy and path is not None and path.suffix.lower() == ".edf"
+
+
 def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
     """Return the fastest reader that gives what MNE gives.
 
@@ -285,8 +300,7 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
         A reader of those channels, in their order.
     """
     path = source_file(raw)
-    lazy_edf = type(raw).__name__ == "RawEDF" and not raw.preload and not raw.proj and raw.first_samp == 0
-    if ch_names and lazy_edf and path is not None and path.suffix.lower() == ".edf":
+    if ch_names and path is not None and may_be_plain_edf(raw):
         try:
             reader = EdfReader(path, ch_names)
             if _agrees(reader, raw):
