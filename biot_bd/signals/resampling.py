@@ -16,6 +16,7 @@ __all__ = ["resample_fft", "resample_fft_window", "resample_polyphase", "resampl
 
 # What is worked on at once should fit in the processor's cache.
 SAMPLES_AT_ONCE = 400_000
+SIGNALS_AT_ONCE = 16
 
 
 def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
@@ -138,14 +139,17 @@ def _resample(how: str, x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArra
     if isinstance(plan, WholePlan):
         _resample_short(plan, rows, np.flatnonzero(~absent), out)
     else:
-        for row in np.flatnonzero(~absent):
-            _resample_row(plan, rows[row], out[row])
+        there = np.flatnonzero(~absent)
+        for start in range(0, len(there), SIGNALS_AT_ONCE):
+            _resample_long(plan, rows, there[start : start + SIGNALS_AT_ONCE], out)
     return out.reshape(*shape[:-1], plan.n_out)
 
 
-def _resample_row(plan: ResamplingPlan, row: NDArray, out: NDArray) -> None:
+def _resample_long(plan: ResamplingPlan, rows: NDArray, some: NDArray, out: NDArray) -> None:
     for part in plan.parts:
-        plan.apply(part, row[part.start : part.stop], out[part.out_start : part.out_stop])
+        made = np.empty((len(some), part.out_stop - part.out_start), out.dtype)
+        plan.apply(part, rows[some, part.start : part.stop], made)
+        out[some, part.out_start : part.out_stop] = made
 
 
 def _resample_short(plan: WholePlan, rows: NDArray, there: NDArray, out: NDArray) -> None:

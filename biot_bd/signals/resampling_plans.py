@@ -7,7 +7,7 @@ Parts hold some 65,000 samples of input, so that what is worked on at once stays
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -30,6 +30,8 @@ LARGEST_PRODUCT = 250_000
 FIR_BLOCK = 32
 SEGMENTS_AT_ONCE = 8
 SAMPLES_AT_ONCE = 65_536
+
+Signals = NDArray | Sequence[NDArray]
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,22 @@ class ResamplingPlan(Protocol):
     n_out: int
     parts: tuple[Part, ...]
 
-    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
-        """Resample ``x``, the input from ``part.start`` to ``part.stop``, into ``out`` of the part's length and x's dtype."""
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
+        """Resample one part of several signals: ``out = gain * resampled(x + offset)``.
+
+        Parameters
+        ----------
+        part : Part
+            One of the plan's.
+        x : ndarray or sequence of ndarray, shape (n_signals, part.stop - part.start)
+            The input there, in the dtype of ``out`` or int16; it is not changed.
+        out : ndarray of float32 or float64, shape (n_signals, part.out_stop - part.out_start)
+            Written, each row contiguous.
+        gain, offset : ndarray, shape (n_signals,), optional
+            1 and 0 where they are not given.
+        """
         ...
 
 
@@ -134,22 +150,36 @@ class CopyPlan:
             Part(max(0, a - context), min(n, b + context), a, b) for a, b in zip(starts, ends, strict=True)
         )
 
-    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
         """Copy the part's core."""
-        out[...] = x[part.out_start - part.start : part.out_stop - part.start]
+        for signal, target in zip(x, out, strict=True):
+            target[:] = signal[part.out_start - part.start : part.out_stop - part.start]
+        if offset is not None:
+            out += offset[:, None].astype(out.dtype)
+        if gain is not None:
+            out *= gain[:, None].astype(out.dtype)
 
 
 class WholePlan:
-    """Resample at once with a function of scipy; rows of several signals work too."""
+    """Resample at once with a function of scipy."""
 
     def __init__(self, n: int, up: int, down: int, function: Callable[[NDArray, int, int], NDArray]) -> None:
         self.n_out = -(-n * up // down)
         self.parts: tuple[Part, ...] = (Part(0, n, 0, self.n_out),)
         self._up, self._down, self._function = up, down, function
 
-    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
         """Resample ``x`` along its last axis."""
-        out[...] = self._function(x, self._up, self._down)[..., : self.n_out]
+        signals = np.asarray(x, out.dtype)
+        if offset is not None:
+            signals = signals + offset[:, None].astype(out.dtype)
+        out[...] = self._function(signals, self._up, self._down)[..., : self.n_out]
+        if gain is not None:
+            out *= gain[:, None].astype(out.dtype)
 
 
 def _scipy_fir(x: NDArray, up: int, down: int) -> NDArray:
@@ -192,32 +222,41 @@ class SegmentPlan:
         core, guard = self._core * self._down, self._guard * self._down
         return first * core - guard, last * core + guard
 
-    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
         """Resample the segments of one part."""
-        core, guard = self._core * self._down, self._guard * self._down
-        first = part.out_start // (self._core * self._up)
-        n_segments, size = -(-out.size // (self._core * self._up)), core + 2 * guard
-        seen = np.ascontiguousarray(self._continued(part, x, *self._range(first, first + n_segments)))
-        item = seen.dtype.itemsize
-        # The segments overlap in memory; numpy's own helpers for that take longer than the work.
-        views = np.ndarray((n_segments, size), seen.dtype, seen, 0, (core * item, item))
-        level = np.einsum("ij->i", views)[:, None] / seen.dtype.type(size)
-        segments = np.subtract(views, level, out=self._scratch(n_segments, size, seen.dtype))
-        # Fading the outer half of both guards lets the segment join its own start without a step.
-        ramp = _ramp(guard // 2 or 1, seen.dtype.str)
-        segments[:, : ramp.size] *= ramp
-        segments[:, -ramp.size :] *= ramp[::-1]
-        y = _fft_rows(segments, (self._core + 2 * self._guard) * self._up)
-        kept = y[:, self._guard * self._up : (self._guard + self._core) * self._up]
-        if out.size == kept.size:
-            np.add(kept, level, out=out.reshape(kept.shape))
-        else:
-            out[:] = (kept + level).reshape(-1)[: out.size]
+        core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
+        first, n_segments = part.out_start // kept_size, -(-out.shape[1] // kept_size)
+        segments = self._scratch(len(x), n_segments, core + 2 * guard, out.dtype)
+        # Fading the outer half of both guards to the mean lets the segment join its own start without a step.
+        ramp = _ramp(guard // 2 or 1, out.dtype.str)
+        for signal, rows in zip(x, segments, strict=True):
+            seen = np.ascontiguousarray(self._continued(part, signal, *self._range(first, first + n_segments)))
+            item = seen.dtype.itemsize
+            # The segments overlap in memory; numpy's own helpers for that take longer than the work.
+            rows[...] = np.ndarray(rows.shape, seen.dtype, seen, 0, (core * item, item))
+            level = np.einsum("ij->i", rows)[:, None] / out.dtype.type(rows.shape[1])
+            for outer, weights in ((rows[:, : ramp.size], ramp), (rows[:, -ramp.size :], ramp[::-1])):
+                outer -= level
+                outer *= weights
+                outer += level
+        shift = None if offset is None else np.repeat(offset, n_segments).astype(out.dtype)
+        n_out = (self._core + 2 * self._guard) * self._up
+        y = _fft_rows(segments.reshape(-1, segments.shape[2]), n_out, shift).reshape(*segments.shape[:2], n_out)
+        y = y[..., self._guard * self._up : (self._guard + self._core) * self._up]
+        gains = np.ones(len(x)) if gain is None else gain
+        for made, target, g in zip(y, out, gains.astype(out.dtype), strict=True):
+            if target.size == made.size:
+                np.multiply(made, g, out=target.reshape(made.shape))
+            else:
+                target[:] = (made * g).reshape(-1)[: target.size]
 
-    def _scratch(self, n_segments: int, size: int, dtype: np.dtype[Any]) -> NDArray:
-        if self._buffer is None or self._buffer.dtype != dtype or len(self._buffer) < n_segments:
-            self._buffer = np.empty((n_segments, size), dtype)
-        return self._buffer[:n_segments]
+    def _scratch(self, n_signals: int, n_segments: int, size: int, dtype: np.dtype[Any]) -> NDArray:
+        n = n_signals * n_segments
+        if self._buffer is None or self._buffer.dtype != dtype or len(self._buffer) < n:
+            self._buffer = np.empty((n, size), dtype)
+        return self._buffer[:n].reshape(n_signals, n_segments, size)
 
     def _continued(self, part: Part, x: NDArray, start: int, stop: int) -> NDArray:
         """Return the signal from ``start`` to ``stop``, beyond its ends by point reflection (value and slope go on)."""
@@ -225,6 +264,7 @@ class SegmentPlan:
         lead, tail = max(0, -start), max(0, stop - self._n)
         if not lead and not tail:
             return inside
+        x = x.astype(np.float32) if x.dtype == np.int16 else x  # a reflection may leave the range of int16
         seen = np.empty(stop - start, x.dtype)
         seen[lead : seen.size - tail] = inside
         if lead:
@@ -239,16 +279,37 @@ def _ramp(size: int, dtype: str) -> NDArray:
     return (0.5 - 0.5 * np.cos(np.pi * (np.arange(size) + 0.5) / size)).astype(dtype)
 
 
-def _fft_rows(x: NDArray, n_out: int) -> NDArray:
-    """Resample rows of an even number of samples to an even number, as ``scipy.signal.resample`` does."""
+def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
+    """Resample rows of an even number of samples to an even number as ``scipy.signal.resample`` does, and add ``shift``."""
     n = x.shape[-1]
     shorter = min(n, n_out)
+    there, back = _transforms(x.dtype.str)
     # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
-    spectrum = scipy.fft.rfft(x, axis=-1, norm="forward", workers=1)[..., : shorter // 2 + 1]
+    spectrum = there(x)[..., : shorter // 2 + 1]
     if n_out != n:
         # The bin at the lower Nyquist frequency stands for two in one grid and for one in the other.
         spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
-    return np.asarray(scipy.fft.irfft(spectrum, n_out, axis=-1, norm="forward", workers=1))
+    if shift is not None:
+        spectrum[..., 0] += shift
+    return back(spectrum, n_out)
+
+
+@lru_cache(maxsize=4)
+def _transforms(dtype: str) -> tuple[Callable[[NDArray], NDArray], Callable[[NDArray, int], NDArray]]:
+    """Return the real FFT of rows, divided by their length, and its inverse: in float32 torch's where it has MKL."""
+    if dtype == np.dtype(np.float32).str:
+        import torch  # heavy, and there already where a data set of braindecode is
+
+        if torch.backends.mkl.is_available():
+            # Into new arrays: with out= they take longer.
+            return (
+                lambda x: torch.fft.rfft(torch.from_numpy(x), norm="forward").numpy(),
+                lambda spectrum, n: torch.fft.irfft(torch.from_numpy(spectrum), n, norm="forward").numpy(),
+            )
+    return (
+        lambda x: np.asarray(scipy.fft.rfft(x, norm="forward", workers=1)),
+        lambda spectrum, n: np.asarray(scipy.fft.irfft(spectrum, n, norm="forward", workers=1)),
+    )
 
 
 class FirPlan:
@@ -271,29 +332,30 @@ class FirPlan:
             if first * block_out < self.n_out
         )
 
-    def apply(self, part: Part, x: NDArray, out: NDArray) -> None:
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
         """Filter the blocks of one part; the signal is zero beyond its ends."""
-        matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, x.dtype.str)
-        n_blocks = -(-out.size // block_out)
-        buffer = np.zeros((n_blocks + len(matrices)) * block_in, x.dtype)
+        matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, out.dtype.str)
+        n_blocks = -(-out.shape[1] // block_out)
+        tile = min(n_blocks, max(1, LARGEST_PRODUCT // (block_in * block_out)))
+        n_tiles = -(-n_blocks // tile)
+        buffer = np.zeros((n_tiles * tile + len(matrices)) * block_in, out.dtype)
+        y, term = np.empty((2, n_tiles, tile, block_out), out.dtype)
         begin = part.out_start // block_out * block_in - lead - part.start
-        taken = x[max(begin, 0) : max(begin, 0) + buffer.size - max(-begin, 0)]
-        buffer[max(-begin, 0) : max(-begin, 0) + taken.size] = taken
-        blocks = buffer.reshape(-1, block_in)
-        whole = out.size == n_blocks * block_out
-        y = out.reshape(n_blocks, block_out) if whole else np.empty((n_blocks, block_out), x.dtype)
-        tile = max(1, LARGEST_PRODUCT // (block_in * block_out))
-        partial = np.empty((tile, block_out), x.dtype)
-        # Tiles stay in the cache while all matrices pass over them.
-        for start in range(0, n_blocks, tile):
-            stop = min(start + tile, n_blocks)
-            np.matmul(blocks[start:stop, : len(matrices[0])], matrices[0], out=y[start:stop])
-            for k, matrix in enumerate(matrices[1:], 1):
-                term = partial[: stop - start]
-                np.matmul(blocks[start + k : stop + k, : len(matrix)], matrix, out=term)
-                y[start:stop] += term
-        if not whole:
-            out[:] = y.reshape(-1)[: out.size]
+        used = slice(max(begin, 0), max(begin, 0) + buffer.size - max(-begin, 0))
+        for i, (signal, target) in enumerate(zip(x, out, strict=True)):
+            taken = signal[used]
+            inside = buffer[max(-begin, 0) : max(-begin, 0) + taken.size]
+            inside[...] = taken
+            if offset is not None:
+                inside += out.dtype.type(offset[i])
+            for k, matrix in enumerate(matrices):
+                blocks = buffer[k * block_in :][: n_tiles * tile * block_in].reshape(n_tiles, tile, block_in)
+                np.matmul(blocks[..., : len(matrix)], matrix, out=term if k else y)
+                if k:
+                    y += term
+            np.multiply(y.reshape(-1)[: target.size], 1 if gain is None else gain[i].astype(out.dtype), out=target)
 
 
 def _times(down: int) -> int:

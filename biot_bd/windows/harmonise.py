@@ -154,7 +154,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         settings.montage.ch_names,
         plan.n_out,
         source.ranges_uv,
-        lambda channels: source.resampled(plan, channels),
+        lambda channels, units_uv: source.resampled(plan, channels, units_uv),
         source.present,
         settings.dtype,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import mne
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, plan_montage
-from biot_bd.signals.resampling_plans import ResamplingPlan
+from biot_bd.signals.resampling_plans import Part, ResamplingPlan
 from biot_bd.windows.readers import Block, ChannelReader, open_reader
 from biot_bd.windows.store import Span
 
@@ -22,6 +22,8 @@ SHORTEST_FLAT_S = 0.5
 # A zero in an EDF is half a digital step off where the digital range is not symmetric.
 ZERO_UV = 1.0
 BLOCK_SAMPLES = 65_536
+# Of all channels that are resampled together; enough for the FFT to work on many segments at once.
+SAMPLES_AT_ONCE = 2**21
 
 
 class Harmonised:
@@ -72,11 +74,11 @@ class Harmonised:
         self._bridges: list[list[tuple[float, float]]] | None = None
 
     def resampled(
-        self, plan: ResamplingPlan, channels: Sequence[int]
+        self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
     ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-        """Yield (first output sample, channel, values in uV), part by part and in each channel by channel.
+        """Yield (first output sample, channel, values in its unit), part by part and in each channel by channel.
 
-        The values lie in a buffer that the next step writes anew; the caller may change them.
+        The values lie in a buffer that is written anew before the next part; the caller may change them.
 
         Parameters
         ----------
@@ -84,24 +86,67 @@ class Harmonised:
             Its parts overlap by at least ``shortest_flat_samples``.
         channels : sequence of int
             Which, of those that are present.
+        units_uv : sequence of float
+            The unit of each channel of the montage, in uV.
         """
         longest = max(part.stop - part.start for part in plan.parts)
-        made = np.empty(max(part.out_stop - part.out_start for part in plan.parts), np.float32)
-        buffers = np.empty((2, longest), np.float32)
+        at_once = max(1, SAMPLES_AT_ONCE // longest)
+        groups = [g[i : i + at_once] for g in self._alike(channels) for i in range(0, len(g), at_once)]
+        rows = min(at_once, len(channels))
+        buffer = np.empty((rows + 1, longest), np.float32)
+        made = np.empty((rows, max(part.out_stop - part.out_start for part in plan.parts)), np.float32)
         for part in plan.parts:
             block = self._reader.block(part.start, part.stop)
-            for channel in channels:
-                x = self._derive(block, channel, buffers[:, : part.stop - part.start])
+            for group in groups:
+                x, gain, offset = self._inputs(block, group, part, buffer)
+                out = made[: len(group), : part.out_stop - part.out_start]
+                plan.apply(part, x, out, gain / np.take(units_uv, group), offset)
+                for channel, values in zip(group, out, strict=True):
+                    yield part.out_start, channel, values
+
+    def _alike(self, channels: Sequence[int]) -> list[list[int]]:
+        """Split channels into those that are one digital channel of the file, and others."""
+        groups: dict[bool, list[int]] = {True: [], False: []}
+        for channel in channels:
+            groups[self._digital(channel) is not None].append(channel)
+        return [group for group in groups.values() if group]
+
+    def _digital(self, channel: int) -> tuple[int, float, float] | None:
+        """Return (place in the reader, uV a step, offset in steps) of a channel that is one digital channel of the file."""
+        planned = self._plan.channels[channel]
+        if len(planned.sources) != 1:
+            return None
+        place = self._place[self._plan.ch_names[planned.sources[0]]]
+        calibration = self._reader.calibration(place)
+        return (
+            None
+            if calibration is None
+            else (place, planned.weights[0] * calibration[0], calibration[1] / calibration[0])
+        )
+
+    def _inputs(
+        self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]
+    ) -> tuple[Sequence[NDArray[Any]], NDArray[np.float64], NDArray[np.float64] | None]:
+        """Return the channels of a group as they are resampled, their uV a unit, and what is added first, in units."""
+        n = part.stop - part.start
+        digital = [found for found in map(self._digital, group) if found is not None]
+        if digital:
+            x: Sequence[NDArray[Any]] = [block.digital(place) for place, _, _ in digital]
+        else:
+            x = list(buffer[: len(group), :n])
+            for i, channel in enumerate(group):
+                self._derive(block, channel, buffer[i : i + 2, :n])
                 if not self._reader.always_finite:
-                    self._bridge(x, channel, part.start)
-                for a, b in constant_spans(x, self.shortest_flat_samples):
-                    _join(self.flat[channel], [a + part.start, b + part.start])
-                out = made[: part.out_stop - part.out_start]
-                plan.apply(part, x, out)
-                yield part.out_start, channel, out
+                    self._bridge(x[i], channel, part.start)
+        for row, channel in zip(x, group, strict=True):
+            for a, b in constant_spans(row, self.shortest_flat_samples):
+                _join(self.flat[channel], [a + part.start, b + part.start])
+        if not digital:
+            return x, np.ones(len(group)), None
+        return x, np.array([gain for _, gain, _ in digital]), np.array([offset for _, _, offset in digital])
 
     def _derive(self, block: Block, channel: int, buffers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a channel of the montage; it lies in the first of the two buffers."""
+        """Return a channel of the montage; it lies in the first of the two buffers, the second is used up."""
         x, other = buffers
         planned = self._plan.channels[channel]
         for i, (source, weight) in enumerate(zip(planned.sources, planned.weights, strict=True)):
@@ -202,7 +247,7 @@ def _join(spans: list[Span], span: Span, touching: bool = False) -> None:
         place -= 1
 
 
-def constant_spans(x: NDArray[np.floating], shortest: int) -> list[Span]:
+def constant_spans(x: NDArray[Any], shortest: int) -> list[Span]:
     """Return the stretches of at least ``shortest`` samples in which ``x`` does not change, as [start, stop]."""
     hop = max(1, shortest // 4)
     coarse = x[::hop]

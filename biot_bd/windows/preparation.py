@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mne
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from rich.console import Console
@@ -23,6 +24,7 @@ from biot_bd.signals.montages import MissingChannelsError, Montage
 from biot_bd.windows.harmonise import SignalSettings, TooShortError, finished_recording, make_recording
 from biot_bd.windows.inputs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
 from biot_bd.windows.labels import make_label_rule, rule_name
+from biot_bd.windows.readers import may_be_plain_edf
 from biot_bd.windows.store import (
     FORMAT,
     MANIFEST,
@@ -40,6 +42,8 @@ from biot_bd.windows.windows import Windows
 __all__ = ["PreparationError", "prepare"]
 
 WINDOW_S, STRIDE_S = 10, 5
+# From here on two processes, with their start of two seconds, are faster than two threads.
+MANY_HOURS = 130
 NOT_LOADED = ("unreadable", "bad-annotation")
 CHOICES = {
     "on_missing": ("raise", "drop", "interpolate"),
@@ -127,7 +131,8 @@ def prepare(
         Of the stored signal.  int16 has one step a channel, at most 0.5 uV (else that recording is float32), and is
         within half a step of the measured value.
     n_jobs : int
-        Processes; -1 for all processors.
+        Recordings at a time, -1 for one a processor: in threads where all are plain EDF, without preprocessors and
+        of less than 130 hours together, else in processes.
     on_error : {"raise", "skip"}
         A recording that cannot be read, or is shorter than a window: an error that names it, or a warning and an entry
         in the manifest.  The warning counts those that the data set's own loader left out as unreadable or with an
@@ -194,6 +199,7 @@ class _Preparation:
         self.failures: list[_Failure] = []
         self.names: list[str] = []
         self.jobs = self._make_jobs(dataset)
+        self.prefer = _prefer(self.jobs, signals)
         self.fingerprint = fingerprint(
             {
                 "jobs": [[job.recording, job.person, job.fingerprint] for job in self.jobs],
@@ -289,7 +295,8 @@ class _Preparation:
         remove_leftovers(self.folder)
         made = self._table_in_place()
         (self.folder / MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
-        with _progress() as progress:
+        # MNE's level is one for all threads; set here it is surely restored.
+        with _progress() as progress, mne.use_log_level("error" if self.prefer == "threads" else None):
             recordings = self._signals(progress)
             if not recordings:
                 raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {self._reasons()}")
@@ -334,7 +341,7 @@ class _Preparation:
         if self.n_jobs == 1:
             results = (_try_recording(job, *arguments) for job in self.jobs)
         else:
-            results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            results = Parallel(n_jobs=self.n_jobs, prefer=self.prefer, return_as="generator")(
                 delayed(_try_recording)(job, *arguments) for job in self.jobs
             )
         recordings = []
@@ -356,6 +363,7 @@ class _Preparation:
                 self.signals.montage.ch_names,
                 self.table,
                 self.n_jobs,
+                self.prefer,
                 lambda: progress.advance(task),
                 failed,
             )
@@ -386,6 +394,13 @@ class _Preparation:
             f"{len(skipped)} of {total} recordings were skipped: {named}{more}; all are listed in {self.folder / MANIFEST}",
             stacklevel=4,
         )
+
+
+def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
+    """Return what several recordings are shared among: processes take seconds to start, threads wait for each other."""
+    plain = not settings.preprocessors and all(may_be_plain_edf(job.raw) for job in jobs)
+    hours = sum(job.raw.n_times / job.raw.info["sfreq"] for job in jobs) / 3600
+    return "threads" if plain and hours < MANY_HOURS else "processes"
 
 
 def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording | _Failure:

@@ -1,12 +1,14 @@
 """Reading the needed channels of one recording, in microvolts, block by block.
 
-Plain EDF files are read from a memory map of the block's records, straight from int16.  Everything else goes
+Plain EDF files are read record by record into a buffer, straight from int16.  Everything else goes
 through MNE: other formats, data already in memory, discontinuous or truncated files, uneven rates, units that are not
 volts, channels that were renamed.  The fast reader is used only after it gave what MNE gives in three places of the file.
 """
 
 from __future__ import annotations
 
+import io
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChannelReader", "EdfReader", "RawReader", "open_reader", "source_file"]
+__all__ = ["ChannelReader", "EdfReader", "RawReader", "may_be_plain_edf", "open_reader", "source_file"]
 
 UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
@@ -26,8 +28,11 @@ UV_PER_UNIT = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6}
 CHUNK_SAMPLES = 2**18
 # Values that MNE's data may take as float32, 96 MB; reading them twice would cost more.
 LARGEST_HELD = 24 * 2**20
+CHUNK_BYTES = 2**20
+LARGEST_RECORD = 2**22
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
+OPENING = threading.Lock()
 
 
 class Block(Protocol):
@@ -35,6 +40,10 @@ class Block(Protocol):
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
+        ...
+
+    def digital(self, index: int) -> NDArray[np.int16]:
+        """Return what the file holds of channel ``index``, for channels that have a ``calibration``; not to be changed."""
         ...
 
 
@@ -59,7 +68,11 @@ class ChannelReader(Protocol):
     always_finite: bool
 
     def block(self, start: int, stop: int) -> Block:
-        """Return samples ``start`` to ``stop`` of all channels."""
+        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
+        ...
+
+    def calibration(self, index: int) -> tuple[float, float] | None:
+        """Return (uV a digital step, uV at digital zero), or None where a channel has no digital samples."""
         ...
 
     def range_uv(self, index: int) -> float | None:
@@ -72,9 +85,9 @@ class NotPlainEdfError(Exception):
 
 
 class EdfReader:
-    """Some channels of a plain EDF file, read from memory maps.
+    """Some channels of a plain EDF file.
 
-    Only the pages of the block at hand are mapped, so memory does not grow with the file.
+    Only the block at hand is in memory, which does not grow with the file.
 
     Parameters
     ----------
@@ -93,8 +106,10 @@ class EdfReader:
 
     def __init__(self, path: str | Path, ch_names: Sequence[str]) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # edfio warns of what it had to guess
+            # edfio warns of what it had to guess.  Filters of warnings are those of all threads: one opens at a time, and
+            # what another one warns of meanwhile only sends this file to MNE.
+            with OPENING, warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
                 edf = edfio.read_edf(Path(path), lazy_load_data=True, header_encoding="latin-1")
                 names = _mne_names([signal.label for signal in edf.signals])
                 found = dict(zip(names, edf.signals, strict=True))
@@ -112,6 +127,11 @@ class EdfReader:
                 rates = {s.sampling_frequency for s in signals}
                 self._record_samples = columns[names[0]][2]
                 self._offset, self._path = edf.bytes_in_header_record, Path(path)
+                self._record_bytes = 2 * self._record_samples
+                self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
+                self._samples = np.empty((len(signals), 0), "<i2")
+            if told:
+                raise NotPlainEdfError(str(told[0].message))
         except NotPlainEdfError:
             raise
         except Exception as error:  # edfio may fail in any way on a damaged file; MNE then has the last word
@@ -123,17 +143,40 @@ class EdfReader:
 
     def block(self, start: int, stop: int) -> Block:
         """Return samples ``start`` to ``stop`` of all channels."""
+        if self._samples.shape[1] < stop - start:
+            self._samples = np.empty((len(self.ch_names), stop - start), "<i2")
+        samples = self._samples[:, : stop - start]
         first, last = self._columns[0]
         length = last - first
-        begin, end = start // length, -(-stop // length)
-        records = np.memmap(
-            self._path,
-            "<i2",
-            mode="r",
-            offset=self._offset + 2 * begin * self._record_samples,
-            shape=(end - begin, self._record_samples),
-        )
-        return _EdfBlock(np.asarray(records), self._columns, self._scales, start - begin * length, stop - start)
+        with self._path.open("rb", buffering=0) as file:
+            # Pieces of a few records are still in the cache when the channels are taken from them.
+            for begin in range(start // length, -(-stop // length), len(self._records)):
+                records = self._read(file, begin, min(begin + len(self._records), self.n_samples // length))
+                a, b = max(start, begin * length), min(stop, (begin + len(records)) * length)
+                for row, (left, right) in zip(samples, self._columns, strict=True):
+                    _copy(records, left, right, a - begin * length, row[a - start : b - start])
+        return _EdfBlock(samples, self._scales)
+
+    def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
+        """Return records ``begin`` to ``end``; a single one as long as the file may be is mapped."""
+        offset = self._offset + self._record_bytes * begin
+        if self._record_bytes > LARGEST_RECORD:
+            return np.asarray(
+                np.memmap(file, "<i2", mode="r", offset=offset, shape=(end - begin, self._record_samples))
+            )
+        records = self._records[: end - begin]
+        left = records.data.cast("B")
+        file.seek(offset)
+        while left:
+            n = file.readinto(left)
+            if not n:
+                raise OSError(f"{self._path}: the file ends {len(left)} bytes before its header says")
+            left = left[n:]
+        return records
+
+    def calibration(self, index: int) -> tuple[float, float]:
+        """Return (uV a digital step, uV at digital zero) of a channel."""
+        return self._scales[index]
 
     def range_uv(self, index: int) -> float:
         """Return the largest absolute value that the header allows, in uV."""
@@ -141,34 +184,35 @@ class EdfReader:
 
 
 class _EdfBlock:
-    """Records of an EDF file as ``(n_records, record_samples)``, of which ``n`` samples a channel are meant."""
+    """Digital samples ``(n_channels, n)`` of an EDF file and their calibration."""
 
-    def __init__(
-        self,
-        records: NDArray[np.int16],
-        columns: Sequence[tuple[int, int]],
-        scales: Sequence[tuple[float, float]],
-        skip: int,
-        n: int,
-    ) -> None:
-        self._records, self._columns, self._scales, self._skip, self._n = records, columns, scales, skip, n
+    def __init__(self, samples: NDArray[np.int16], scales: Sequence[tuple[float, float]]) -> None:
+        self._samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV."""
-        first, last = self._columns[index]
-        length, n = last - first, self._n
-        # A record may be as long as the file, so that its ends are cut before anything is copied.
-        head = min(n, length - self._skip) if self._skip else 0
-        if head:
-            out[:head] = self._records[0, first + self._skip : first + self._skip + head]
-        row, n_whole = int(head > 0), (n - head) // length
-        done = head + n_whole * length
-        out[head:done].reshape(n_whole, length)[...] = self._records[row : row + n_whole, first:last]
-        if done < n:
-            out[done:] = self._records[row + n_whole, first : first + n - done]
+        out[:] = self._samples[index]
         scale, offset = self._scales[index]
         out *= np.float32(scale)
         out += np.float32(offset)
+
+    def digital(self, index: int) -> NDArray[np.int16]:
+        """Return what the file holds of channel ``index`` in this stretch."""
+        return self._samples[index]
+
+
+def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDArray[np.int16]) -> None:
+    """Fill ``out`` with columns ``first`` to ``last`` of the records, one record after the other, from sample ``skip`` on."""
+    length, n = last - first, len(out)
+    # A record may be as long as the file, so that its ends are cut before anything is copied.
+    head = min(n, length - skip) if skip else 0
+    if head:
+        out[:head] = records[0, first + skip : first + skip + head]
+    row, n_whole = int(head > 0), (n - head) // length
+    done = head + n_whole * length
+    out[head:done].reshape(n_whole, length)[...] = records[row : row + n_whole, first:last]
+    if done < n:
+        out[done:] = records[row + n_whole, first : first + n - done]
 
 
 class RawReader:
@@ -205,6 +249,10 @@ class RawReader:
             x[:, start - begin : stop - begin] = chunk
         return x
 
+    def calibration(self, index: int) -> None:
+        """Return None: MNE gives volts."""
+        return None
+
     def range_uv(self, index: int) -> None:
         """Return None: MNE does not tell the header's range."""
         return None
@@ -218,11 +266,22 @@ class _RawBlock:
         """Write channel ``index`` in this stretch to ``out``, in uV."""
         out[:] = self._x[index]
 
+    def digital(self, index: int) -> NDArray[np.int16]:
+        """Raise TypeError: MNE gives volts."""
+        raise TypeError("a recording that MNE reads has no digital samples")
+
 
 def source_file(raw: mne.io.BaseRaw) -> Path | None:
     """Return the file that a recording reads from, or None (several files, or none)."""
     files = [name for name in raw.filenames if name is not None]
     return Path(files[0]) if len(files) == 1 else None
+
+
+def may_be_plain_edf(raw: mne.io.BaseRaw) -> bool:
+    """Return whether a recording is an EDF file that nothing has touched, so that :class:`EdfReader` may read it."""
+    path = source_file(raw)
+    lazy = type(raw).__name__ == "RawEDF" and not raw.preload and not raw.proj and raw.first_samp == 0
+    return lazy and path is not None and path.suffix.lower() == ".edf"
 
 
 def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
@@ -241,8 +300,7 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
         A reader of those channels, in their order.
     """
     path = source_file(raw)
-    lazy_edf = type(raw).__name__ == "RawEDF" and not raw.preload and not raw.proj and raw.first_samp == 0
-    if ch_names and lazy_edf and path is not None and path.suffix.lower() == ".edf":
+    if ch_names and path is not None and may_be_plain_edf(raw):
         try:
             reader = EdfReader(path, ch_names)
             if _agrees(reader, raw):

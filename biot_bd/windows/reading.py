@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.signals.resampling import resample_fft_window
-from biot_bd.signals.scaler import EPSILON_UV, FLAT_UV, STRIDE, integer_percentiles
+from biot_bd.signals.scaler import EPSILON_UV, FLAT_UV, STRIDE, window_percentiles
 
 __all__ = ["BLOCK", "Located", "blocks", "gather", "in_threads"]
 
@@ -220,7 +220,7 @@ def _pool(pid: int) -> ThreadPoolExecutor:
 
 def _exact_scales(values: NDArray[np.int16], steps: NDArray[np.float32], q: float) -> NDArray[np.float32] | None:
     """Return ``step / (percentile in uV + 1e-8)``, or None where a present channel may be flat."""
-    percentiles = integer_percentiles(values, q) * steps
+    percentiles = window_percentiles(values, q) * steps
     few = values[..., ::STRIDE]
     ranges = (few.max(axis=-1).astype(np.int32) - few.min(axis=-1)) * steps
     if ((percentiles < FLAT_UV) | (ranges < FLAT_UV)).any():

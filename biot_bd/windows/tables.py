@@ -279,6 +279,7 @@ def build_table(
     ch_names: Sequence[str],
     settings: TableSettings,
     n_jobs: int = 1,
+    prefer: str = "processes",
     advance: Any = None,
     failures: dict[str, str] | None = None,
 ) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
@@ -295,7 +296,9 @@ def build_table(
     settings : TableSettings
         Rule, window, stride.
     n_jobs : int
-        Processes.
+        Recordings at a time.
+    prefer : {"processes", "threads"}
+        What they are shared among.
     advance : callable, optional
         Called after each recording.
     failures : dict, optional
@@ -318,7 +321,7 @@ def build_table(
     if n_jobs == 1:
         parts: Iterable[Any] = (_try_part(folder, r, ch_names, settings) for r in recordings)
     else:
-        parts = Parallel(n_jobs=n_jobs, return_as="generator")(
+        parts = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
             delayed(_try_part)(folder, r, ch_names, settings) for r in recordings
         )
     frames, percentiles, notes = [], [], []

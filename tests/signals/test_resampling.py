@@ -158,7 +158,7 @@ def test_parts_follow_one_another_and_overlap_as_wanted(how, n, rates, context, 
         x = np.random.default_rng(seed).standard_normal(n)
         made = np.empty(plan.n_out)
         for part in plan.parts:
-            plan.apply(part, x[part.start : part.stop], made[part.out_start : part.out_stop])
+            plan.apply(part, x[None, part.start : part.stop], made[None, part.out_start : part.out_stop])
         np.testing.assert_allclose(made, scipy.signal.resample_poly(x, *FRACTIONS[rates]), atol=1e-9)
 
 

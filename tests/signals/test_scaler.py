@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from biot_bd.signals import MontageMapper, PercentileScaler, Resampler, SignalInfo, resample_fft_window
-from biot_bd.signals.scaler import integer_percentiles
+from biot_bd.signals.scaler import window_percentiles
 from biot_bd.testing import check_transformer
 
 
@@ -58,7 +58,7 @@ def test_percentiles_are_numpys(x, q):
 def test_percentiles_of_stored_values_are_numpys(x, q):
     before = x.copy()
     expected = np.quantile(np.abs(x.astype(np.float64)), q / 100, axis=-1, method="linear")
-    np.testing.assert_allclose(integer_percentiles(x, q), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(window_percentiles(x, q), expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(x, before)
 
 

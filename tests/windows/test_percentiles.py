@@ -2,19 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from biot_bd import prepare
-from biot_bd.signals.scaler import window_percentiles
-
-
-@settings(max_examples=100, deadline=None)
-@given(n_times=st.integers(1, 400), q=st.floats(0, 100), top=st.sampled_from([1, 50, 32768]), seed=st.integers(0, 99))
-def test_digital_percentiles_are_those_of_numpy(n_times, q, top, seed):
-    x = np.random.default_rng(seed).integers(-top, top, (3, 2, n_times), dtype=np.int16)
-    expected = np.quantile(np.abs(x.astype(np.float64)), q / 100, axis=-1)
-    np.testing.assert_allclose(window_percentiles(x, q), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("stride_s", [10, 5, 3.3])

@@ -13,7 +13,7 @@ from braindecode.preprocessing import Preprocessor
 from biot_bd import PercentileScaler, Windows, prepare
 from biot_bd.registry import montages
 from biot_bd.signals import plan_montage, resample_fft, resample_polyphase
-from biot_bd.windows import Overlap, PreparationError
+from biot_bd.windows import Overlap, PreparationError, preparation
 
 
 def manifest_of(folder):
@@ -289,9 +289,15 @@ def test_recordings_can_be_added(small, tmp_path):
     assert_same_store(tmp_path / "w", tmp_path / "fresh")
 
 
-def test_two_workers_give_what_one_gives(small, tmp_path):
+@pytest.mark.parametrize("many_hours", [0, 130])  # processes and threads
+def test_two_workers_give_what_one_gives(small, tmp_path, monkeypatch, many_hours):
+    monkeypatch.setattr(preparation, "MANY_HOURS", many_hours)
     prepare(small, tmp_path / "one")
+    level, filters = mne.set_log_level(return_old_level=True), list(warnings.filters)
+    mne.set_log_level(level)
     prepare(small, tmp_path / "two", n_jobs=2)
+    assert mne.set_log_level(level, return_old_level=True) == level
+    assert list(warnings.filters) == filters
     assert_same_store(tmp_path / "one", tmp_path / "two")
 
 
