@@ -13,11 +13,12 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.deploy.notes import bad_notes, channel_facts, channel_notes, gap_notes
 from biot_bd.deploy.pipeline import DetectionStream
 from biot_bd.deploy.scoring import ModelScorer, Scorer, load_model
 from biot_bd.deploy.sources import DetectionError, OpenRecording, open_recording, read_blocks
 from biot_bd.evaluation.events import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
-from biot_bd.signals.montages import MissingChannelsError, MontagePlan, parse_name
+from biot_bd.signals.montages import MissingChannelsError
 
 __all__ = ["Detection", "Detector"]
 
@@ -280,18 +281,18 @@ class Detector:
             stride_s=self.stride_s,
             duration_s=result.duration_s,
             sfreq=recording.sfreq,
-            channels=_channel_facts(stream.plan),
+            channels=channel_facts(stream.plan),
             notes=[
                 *self.notes,
                 *recording.notes,
-                *_bad_notes(recording.raw.info["bads"], stream.needed),
-                *_channel_notes(stream.plan, result.n_absent),
+                *bad_notes(recording.raw.info["bads"], stream.needed),
+                *channel_notes(stream.plan, result.n_absent),
             ],
             setting=self.setting(),
             start_time=recording.raw.info["meas_date"],
             seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
         )
-        return replace(detection, notes=[*detection.notes, *_gap_notes(detection.gaps)])
+        return replace(detection, notes=[*detection.notes, *gap_notes(detection.gaps)])
 
     def detect_many(
         self, sources: Iterable[str | os.PathLike[str] | mne.io.BaseRaw]
@@ -351,58 +352,3 @@ def _event_detector(
         )
     events.setting()
     return events, notes
-
-
-def _channel_facts(plan: MontagePlan) -> dict[str, str]:
-    facts = {}
-    for channel in plan.channels:
-        names = [plan.ch_names[source] for source in channel.sources]
-        if channel.how == "direct":
-            facts[channel.name] = names[0]
-        elif channel.how == "reversed":
-            facts[channel.name] = f"{names[0]}, sign changed"
-        elif channel.how == "difference":
-            facts[channel.name] = f"{names[0]} minus {names[1]}"
-        else:
-            facts[channel.name] = channel.how
-    return facts
-
-
-def _bad_notes(bads: Sequence[str], needed: Sequence[str]) -> list[str]:
-    used = [name for name in needed if name in bads]
-    return [f"marked as bad in the recording, used all the same: {', '.join(used)}"] if used else []
-
-
-def _channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
-    notes = _duplicates(plan)
-    if plan.missing:
-        notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
-    filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]
-    if filled:
-        notes.append(f"interpolated channels: {', '.join(filled)}")
-    if n_absent:
-        named = ", ".join(f"{name} ({n} windows)" for name, n in n_absent.items())
-        notes.append(f"flat or not finite, left out there: {named}")
-    return notes
-
-
-def _duplicates(plan: MontagePlan) -> list[str]:
-    """Name the channels that stand several times and are used."""
-    same: dict[Any, list[int]] = {}
-    for position, name in enumerate(plan.ch_names):
-        same.setdefault(parse_name(name), []).append(position)
-    used = {source for channel in plan.channels for source in channel.sources}
-    return [
-        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
-        for parsed, places in same.items()
-        if parsed is not None and len(places) > 1 and used & set(places)
-    ]
-
-
-def _gap_notes(gaps: list[tuple[float, float]]) -> list[str]:
-    if not gaps:
-        return []
-    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5]) + (
-        f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-    )
-    return [f"no probability, because no channel was usable: {named}"]

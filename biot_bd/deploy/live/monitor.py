@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detector import Detection, Detector, _channel_facts, _channel_notes, _gap_notes
+from biot_bd.deploy.detector import Detection, Detector
 from biot_bd.deploy.live.clock import Jump, StreamClock
 from biot_bd.deploy.live.screen import ScreenSignal
 from biot_bd.deploy.live.signal import Chunk, Notice
+from biot_bd.deploy.notes import channel_facts, channel_notes, gap_notes
 from biot_bd.deploy.pipeline import Scored
 from biot_bd.evaluation.event_stream import Alarm
 from biot_bd.evaluation.events import Event
@@ -171,12 +172,12 @@ class LiveDetector:
             "source": self.where,
             "sfreq": self.sfreq,
             "start_time": None if self.start_time is None else self.start_time.isoformat(),
-            "channels": _channel_facts(self._stream.plan),
+            "channels": channel_facts(self._stream.plan),
             "setting": self.detector.setting(),
             "decision_delay_s": self._stream.delay_s,
             "alarm_delay_s": self.alarm_delay_s,
             "max_gap_s": self._max_gap_s,
-            "notes": [*self.detector.notes, *self._notes, *_channel_notes(self._stream.plan, {})],
+            "notes": [*self.detector.notes, *self._notes, *channel_notes(self._stream.plan, {})],
         }
 
     def push(self, chunk: Chunk) -> None:
@@ -243,15 +244,15 @@ class LiveDetector:
             stride_s=self.detector.stride_s,
             duration_s=self.time_s,
             sfreq=self.sfreq,
-            channels=_channel_facts(self._stream.plan),
+            channels=channel_facts(self._stream.plan),
             notes=[],
             setting=self.detector.setting(),
             start_time=self.start_time,
             seconds=dict(self._seconds),
         )
         detection.notes.extend([*self.detector.notes, *self._notes])
-        detection.notes.extend(_channel_notes(self._stream.plan, dict(self._n_absent)))
-        detection.notes.extend(_gap_notes(detection.gaps))
+        detection.notes.extend(channel_notes(self._stream.plan, dict(self._n_absent)))
+        detection.notes.extend(gap_notes(detection.gaps))
         return LiveResult(detection, self._n_segments, self._n_alarms, self._max_lag_s)
 
     def _open(self, offset_s: float) -> None:
