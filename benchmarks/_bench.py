@@ -94,7 +94,7 @@ def machine() -> dict[str, object]:
         "date": datetime.date.today().isoformat(),
         "processors": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {name: version(name) for name in names},
     }
@@ -149,7 +149,7 @@ def publish(
     for column in columns:
         table.add_column(column.replace("_", " "))
     for row in rows:
-        table.add_row(*[_show(row.get(column)) for column in columns])
+        table.add_row(*[show(row.get(column)) for column in columns])
     console.print(table)
     for note in notes:
         console.print(f"- {note}")
@@ -170,7 +170,8 @@ def publish(
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """Return a cell of a table: a number, a median with its range, or text."""
     if isinstance(value, list) and len(value) == 3:
         return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
     if isinstance(value, list):

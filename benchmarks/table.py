@@ -1,4 +1,4 @@
-"""One table of all targets in ``benchmarks/results/*.json``, printed and written to ``results/table.md``."""
+"""One table of all targets in ``benchmarks/results/*.json``, printed; with the tables of all scripts behind it in ``results/table.md``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from _bench import RESULTS, reached
+from _bench import RESULTS, reached, show
 
 
 def read_results(folder: Path) -> list[tuple[str, dict]]:
@@ -47,6 +47,24 @@ def table(results: list[tuple[str, dict]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sections(results: list[tuple[str, dict]]) -> str:
+    """Return the table and the notes of every script as Markdown."""
+    lines = []
+    for name, result in results:
+        rows = result["rows"]
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        lines += ["", f"## {result['title']}: `{name}.py`", ""]
+        if columns:
+            lines += [
+                "| " + " | ".join(column.replace("_", " ") for column in columns) + " |",
+                "|---" * len(columns) + "|",
+            ]
+            lines += ["| " + " | ".join(show(row.get(column)) for column in columns) + " |" for row in rows]
+            lines.append("")
+        lines += [f"- {note}" for note in result["notes"]]
+    return "\n".join(lines) + "\n"
+
+
 def describe(machine: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     where = f"{machine['processors']} processors, {machine['torch_threads']} thread(s) of torch, {machine['system']}"
@@ -59,7 +77,7 @@ def main() -> None:
     if not results:
         raise SystemExit(f"no results in {RESULTS}; run the benchmarks first, e.g. `make bench`")
     text = table(results)
-    (RESULTS / "table.md").write_text(text)
+    (RESULTS / "table.md").write_text(text + sections(results))
     sys.stdout.write(text)
 
 
