@@ -58,6 +58,22 @@ def test_the_table_holds_every_target(bench, tmp_path):
     assert text.count("2026-01-02") == 1
 
 
+def test_the_tables_of_the_scripts_stand_behind(bench):
+    rows = [{"way": "ours", "times as fast as peer": [3.0, 2.0, 4.0]}, {"way": "peer", "MB": 1.5}]
+    result = {"title": "Reading", "rows": rows, "notes": ["same numbers"]}
+    assert bench("table").sections([("one", result)]).splitlines() == [
+        "",
+        "## Reading: `one.py`",
+        "",
+        "| way | times as fast as peer | MB |",
+        "|---|---|---|",
+        "| ours | 3.00 (2.00 to 4.00) |  |",
+        "| peer |  | 1.5 |",
+        "",
+        "- same numbers",
+    ]
+
+
 def test_a_failing_script_does_not_stop_the_others(bench, tmp_path, monkeypatch, capfd):
     runner = bench("all")
     for name, code in {"good": "", "bad": "raise SystemExit(3)", "last": "import sys; print(sys.argv[1:])"}.items():
