@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from _bench import arguments, interleave, publish, summarise, write_recording
+from _bench import arguments, interleave, publish, summarise, target, write_recording
 
 BATCH = 256
 STRIDE_S = 0.125
 EVERY = 80  # every 80th window of that stride is one of the published way
 PUBLISHED, BRAINDECODE = "published", "braindecode, in memory, scaled"
+CACHED, EXACT = "biot_bd, int16, percentiles cached", "biot_bd, int16, percentiles on reading"
+FLOOR = "floor: the same float32 bytes copied once"
 
 
 class Scaled(torch.utils.data.Dataset):
@@ -36,6 +38,17 @@ class Scaled(torch.utils.data.Dataset):
         if self.scale:
             x = x / (np.quantile(np.abs(x), 0.95, axis=-1, method="linear", keepdims=True) + 1e-8)
         return x.astype(np.float32), y
+
+
+def goals(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return what was wanted of reading beside what was measured."""
+    by_way = {row["way"]: row for row in rows}
+    found = []
+    for name, way, wanted in (("cached percentiles", CACHED, (25, 10)), ("exact percentiles", EXACT, (8, 3))):
+        for peer, ratio in zip((PUBLISHED, BRAINDECODE), wanted, strict=True):
+            floor = by_way[FLOOR][f"times as fast as {peer}"][0]  # type: ignore[index]
+            found.append(target(f"reading, {name}, against {peer}", by_way[way], peer, ratio, floor=floor))
+    return found
 
 
 def main() -> None:
@@ -68,10 +81,10 @@ def main() -> None:
         files = [file for edf in edfs for file in published_prepare(edf, base / "published")]
         peer = braindecode_windows(edfs)
         sets: dict[str, tuple[Any, Any, int | None]] = {
-            "biot_bd, int16, percentiles cached": (WindowsDataset(int16.map(cached)), collate_windows, None),
+            CACHED: (WindowsDataset(int16.map(cached)), collate_windows, None),
             "the same in one thread": (WindowsDataset(int16.map(cached)), collate_windows, 1),
             "biot_bd, float32, percentiles cached": (WindowsDataset(float32.map(cached)), collate_windows, None),
-            "biot_bd, int16, percentiles on reading": (WindowsDataset(int16.map(exact)), collate_windows, None),
+            EXACT: (WindowsDataset(int16.map(exact)), collate_windows, None),
             "percentiles on reading in one thread": (WindowsDataset(int16.map(exact)), collate_windows, 1),
             "biot_bd, packed for a GPU": (PackedDataset(int16.map(cached)), collate_windows, None),
             PUBLISHED: (PublishedDataset(files), None, None),
@@ -95,7 +108,7 @@ def main() -> None:
                 np.copyto(batches[1 + i // BATCH % 2], batches[0])
 
         ways: dict[str, Callable[[], object]] = {name: lambda name=name: epoch(name) for name in sets}
-        ways["floor: the same float32 bytes copied once"] = copy
+        ways[FLOOR] = copy
         lengths = {name: len(sets[name][0]) if name in sets else len(int16) for name in ways}
         times = interleave(ways, options.rounds)
         # Peers have fewer windows, so all are seconds for 1,000.
@@ -109,7 +122,7 @@ def main() -> None:
             _one_window({name: sets[name][0] for name in (*list(sets)[:1], PUBLISHED, BRAINDECODE)}),
             *_cold(int16[:: EVERY // 2]),
         ]
-        publish("reading", "Shuffled batches, seconds for 1,000 windows", rows, notes, options.quick)
+        publish("reading", "Shuffled batches, seconds for 1,000 windows", rows, notes, options.quick, goals(rows))
 
 
 def _check(sets: dict[str, tuple[Any, Any, int | None]], n_first: int) -> None:
