@@ -55,11 +55,11 @@ def write_recording(path: Path, seconds: int, seed: int) -> Path:
     return path
 
 
-def interleave(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time every way once a round, in turning order, after one round that warms up."""
+def interleave(ways: dict[str, Callable[[], object]], rounds: int, warm_up: bool = True) -> dict[str, list[float]]:
+    """Time every way once a round, in turning order, after one round that warms up (unless they are warm)."""
     names = list(ways)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
+    for turn in range(0 if warm_up else 1, rounds + 1):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             gc.collect()
             start = time.perf_counter()
