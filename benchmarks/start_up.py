@@ -69,22 +69,15 @@ def main() -> None:
         )
     rows = summarise(times, ["import braindecode"])
     by_way = {row["way"]: row for row in rows}
-    targets = [
-        limit(
-            f"a fresh process: {way}",
-            by_way[way]["median_s"],
-            WANTED_S,
-            "s",
-            spread=by_way[way]["range_s"],
-            floor=by_way["import torch"]["median_s"],
-        )
-        for way in (with_braindecode, without)
-    ]
+    found = by_way[without]
+    least = by_way["import torch"]["median_s"]
+    goal = limit(f"a fresh process: {without}", found["median_s"], WANTED_S, "s", spread=found["range_s"], floor=least)
     notes = [
         f"probabilities of both ways differ by {difference.max():.1e}",
+        f"with braindecode's import, by load_pipeline: {by_way[with_braindecode]['median_s']:.1f} s",
         "the floor is `import torch`, without which nothing can be scored",
     ]
-    publish("start_up", "Start-up, warm page cache, seconds", rows, notes, options.quick, targets)
+    publish("start_up", "Start-up, warm page cache, seconds", rows, notes, options.quick, [goal])
 
 
 if __name__ == "__main__":
