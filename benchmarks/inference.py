@@ -113,15 +113,13 @@ def targets(rows: list[dict[str, object]], threads: int) -> list[dict[str, objec
 def main() -> None:
     options = arguments(__doc__ or "")
     cores = min(2, os.cpu_count() or 1)
-    cases = [(1, 16, 1), (64, 16, 1), (1, 16, cores), (64, 16, cores), (512, 16, cores)]
-    if options.quick:
-        cases = [(1, 16, cores), (64, 16, cores)]
+    cases = [(1, 16, cores), (64, 16, cores)] + ([] if options.quick else [(512, 16, cores)])
     rows: list[dict[str, object]] = []
     notes: list[str] = []
     # Measured afresh: what an earlier run kept on this machine would not be part of this one.
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         os.environ["BIOT_BD_CACHE"] = folder
-        for n, n_chans, threads in dict.fromkeys(cases):
+        for n, n_chans, threads in cases:
             rounds = options.rounds if n < 512 else max(2, options.rounds // 2)
             rows += compare(n, n_chans, threads, rounds, notes)
     notes.append(

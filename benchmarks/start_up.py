@@ -65,7 +65,7 @@ def main() -> None:
                 with_braindecode: lambda: score("load_pipeline", model, window),
                 without: lambda: score("load_scorer", model, window),
             },
-            options.rounds,
+            min(options.rounds, 3),
         )
     rows = summarise(times, ["import braindecode"])
     by_way = {row["way"]: row for row in rows}
