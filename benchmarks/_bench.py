@@ -111,6 +111,14 @@ def target(
     return {"what": what, "measured": median, "spread": [low, high], "wanted": wanted, "floor": floor, "unit": "x"}
 
 
+def target_above_floor(
+    what: str, row: dict[str, object], least: dict[str, object], peer: str, wanted: float
+) -> dict[str, object]:
+    """Make a :func:`target` whose floor is the ratio of another row of the same run."""
+    floor = least[f"times as fast as {peer}"][0]  # type: ignore[index]
+    return target(what, row, peer, wanted, floor=floor)
+
+
 def limit(
     what: str,
     measured: float,

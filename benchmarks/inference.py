@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 import biot_bd  # noqa: F401  (braindecode imports beside a CPU torch)
-from _bench import arguments, interleave, publish, summarise, target
+from _bench import arguments, interleave, publish, summarise, target_above_floor
 from biot_bd import BIOT
 from biot_bd.models.compute import ComputePlan, has_fast, measure_inference_plan
 
@@ -105,8 +105,7 @@ def targets(rows: list[dict[str, object]], threads: int) -> list[dict[str, objec
         row = by_case.get((n, n_chans, threads, f"biot_bd, {compute}"))
         least = by_case.get((n, n_chans, threads, f"floor: {compute} matrix products"))
         if row is not None and least is not None:
-            ratio = least[f"times as fast as {PEER}"][0]  # type: ignore[index]
-            found.append(target(f"inference, batch {n}, {compute}", row, PEER, wanted, floor=ratio))
+            found.append(target_above_floor(f"inference, batch {n}, {compute}", row, least, PEER, wanted))
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from _bench import arguments, interleave, publish, summarise, target, write_recording
+from _bench import arguments, interleave, publish, summarise, target_above_floor, write_recording
 
 BATCH = 256
 STRIDE_S = 0.125
@@ -46,8 +46,8 @@ def goals(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     found = []
     for name, way, wanted in (("cached percentiles", CACHED, (25, 10)), ("exact percentiles", EXACT, (8, 3))):
         for peer, ratio in zip((PUBLISHED, BRAINDECODE), wanted, strict=True):
-            floor = by_way[FLOOR][f"times as fast as {peer}"][0]  # type: ignore[index]
-            found.append(target(f"reading, {name}, against {peer}", by_way[way], peer, ratio, floor=floor))
+            what = f"reading, {name}, against {peer}"
+            found.append(target_above_floor(what, by_way[way], by_way[FLOOR], peer, ratio))
     return found
 
 

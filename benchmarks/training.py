@@ -12,7 +12,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from _bench import arguments, interleave, publish, summarise, target
+from _bench import arguments, interleave, publish, summarise, target_above_floor
 from biot_bd.training import BIOTClassifier
 
 N_CHANS, N_TIMES, TOKENS, WIDTH, HEADS, LAYERS = 16, 2000, 16 * 19, 256, 8, 4
@@ -201,8 +201,7 @@ def goals(rows: list[dict[str, object]]) -> list[dict[str, object]]:
             by_way.get(f"batch {n}: {way}") for way in (f"biot_bd, {compute}", f"floor: matrix products, {compute}")
         )
         if row is not None and least is not None:
-            ratio = least[f"times as fast as {PEER}"][0]  # type: ignore[index]
-            found.append(target(f"training step, batch {n}, {compute}", row, PEER, wanted, floor=ratio))
+            found.append(target_above_floor(f"training step, batch {n}, {compute}", row, least, PEER, wanted))
     return found
 
 

@@ -61,3 +61,10 @@ Param = Annotated[
     list[str] | None,
     typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
 ]
+
+# Of events, for `detect` and `stream`.
+ModelThreshold = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]
+Smoothing = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
+Release = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]
+MinDuration = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
+MergeGap = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from biot_bd.commands._options import MergeGap, MinDuration, ModelThreshold, Release, Smoothing
+
 if TYPE_CHECKING:
     from biot_bd.deploy.batch import Outcome
     from biot_bd.deploy.inputs import Item
@@ -33,11 +35,11 @@ def detect(
     on_missing: Annotated[
         str, typer.Option(help="Channels that a recording lacks: raise, drop (the model masks them) or interpolate.")
     ] = "raise",
-    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
-    smoothing_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
-    release_fraction: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
-    min_duration_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
-    merge_gap_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    threshold: ModelThreshold = None,
+    smoothing_s: Smoothing = None,
+    release_fraction: Release = None,
+    min_duration_s: MinDuration = None,
+    merge_gap_s: MergeGap = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Decide from the past alone, as `biot-bd stream` does.")
     ] = False,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from biot_bd.commands._options import MergeGap, MinDuration, ModelThreshold, Release, Smoothing
+
 if TYPE_CHECKING:
     from biot_bd.deploy.live.runner import Run
     from biot_bd.deploy.live.signal import LiveSource
@@ -51,11 +53,11 @@ def stream(
     on_missing: Annotated[
         str, typer.Option(help="Channels that the source lacks: raise, drop (the model masks them) or interpolate.")
     ] = "raise",
-    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
-    smoothing_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
-    release_fraction: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)] = None,
-    min_duration_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
-    merge_gap_s: Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)] = None,
+    threshold: ModelThreshold = None,
+    smoothing_s: Smoothing = None,
+    release_fraction: Release = None,
+    min_duration_s: MinDuration = None,
+    merge_gap_s: MergeGap = None,
     compute: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
