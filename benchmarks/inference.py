@@ -11,7 +11,7 @@ import torch
 import biot_bd  # noqa: F401  (braindecode imports beside a CPU torch)
 from _bench import arguments, interleave, publish, summarise, target_above_floor
 from biot_bd import BIOT
-from biot_bd.models.compute import ComputePlan, has_fast, measure_inference_plan
+from biot_bd.models.inference_plan import ComputePlan, has_fast, measure_inference_plan
 
 SFREQ, SECONDS = 200, 10
 LOGIT_TOLERANCE, PROBABILITY_TOLERANCE = 1e-5, 1e-2

@@ -56,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(1)
     from _peers import PublishedDataset, braindecode_windows, published_prepare
     from biot_bd import PercentileScaler, load_dataset, prepare
-    from biot_bd.windows import reading
+    from biot_bd.windows import gather as reading
     from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset, collate_windows
 
     @contextmanager

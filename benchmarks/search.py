@@ -123,7 +123,7 @@ def _watched(way: str, store: Path, epochs: int, result: Any) -> None:
     """Run a search in this fresh process; put the resident memory above that after the imports, in MB."""
     import psutil
 
-    import biot_bd.training.classifier  # noqa: F401
+    import biot_bd.training.classifier.biot_classifier  # noqa: F401
 
     torch.set_num_threads(1)
     process = psutil.Process()

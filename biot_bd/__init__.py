@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from biot_bd.deploy import Detection, Detector
     from biot_bd.evaluation import PersonSplit, cross_validate
     from biot_bd.losses import FocalLoss
-    from biot_bd.models.attention import record_attention
+    from biot_bd.models.attention.record import record_attention
     from biot_bd.models.biot import BIOT
-    from biot_bd.models.provenance import ContaminationError
+    from biot_bd.models.checkpoints.provenance import ContaminationError
     from biot_bd.signals import BandPass, MontageMapper, Notch, PercentileScaler, Resampler
     from biot_bd.training import BIOTClassifier, load_pipeline, load_scorer, save_pipeline
     from biot_bd.windows import Windows, prepare
@@ -33,9 +33,9 @@ _WHERE = {
     "PersonSplit": "biot_bd.evaluation",
     "cross_validate": "biot_bd.evaluation",
     "FocalLoss": "biot_bd.losses",
-    "record_attention": "biot_bd.models.attention",
+    "record_attention": "biot_bd.models.attention.record",
     "BIOT": "biot_bd.models.biot",
-    "ContaminationError": "biot_bd.models.provenance",
+    "ContaminationError": "biot_bd.models.checkpoints.provenance",
     "BandPass": "biot_bd.signals",
     "MontageMapper": "biot_bd.signals",
     "Notch": "biot_bd.signals",

@@ -55,11 +55,11 @@ def register_losses(register: Register) -> None:
 @hookimpl
 def register_metrics(register: Register) -> None:
     """Register the built-in metrics, under scikit-learn's names."""
-    register("average_precision", "biot_bd.evaluation.metrics:AVERAGE_PRECISION")
-    register("roc_auc", "biot_bd.evaluation.metrics:ROC_AUC")
-    register("balanced_accuracy", "biot_bd.evaluation.metrics:BALANCED_ACCURACY")
-    register("sensitivity", "biot_bd.evaluation.metrics:SENSITIVITY")
-    register("specificity", "biot_bd.evaluation.metrics:SPECIFICITY")
+    register("average_precision", "biot_bd.evaluation.metrics.window_metrics:AVERAGE_PRECISION")
+    register("roc_auc", "biot_bd.evaluation.metrics.window_metrics:ROC_AUC")
+    register("balanced_accuracy", "biot_bd.evaluation.metrics.window_metrics:BALANCED_ACCURACY")
+    register("sensitivity", "biot_bd.evaluation.metrics.window_metrics:SENSITIVITY")
+    register("specificity", "biot_bd.evaluation.metrics.window_metrics:SPECIFICITY")
 
 
 @hookimpl

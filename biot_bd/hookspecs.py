@@ -46,7 +46,7 @@ def register_losses(register: Register) -> None:
 
 @hookspec(historic=True)
 def register_metrics(register: Register) -> None:
-    """Metrics: a :class:`biot_bd.evaluation.metrics.Metric` over targets and probabilities."""
+    """Metrics: a :class:`biot_bd.evaluation.metrics.window_metrics.Metric` over targets and probabilities."""
 
 
 @hookspec(historic=True)

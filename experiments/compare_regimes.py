@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from biot_bd import Windows
-    from biot_bd.evaluation.regimes import StudyResult
+    from biot_bd.evaluation.studies.compare_regimes import StudyResult
 
 OTHER_PERSONS = "demo-other"
 OTHER_SEED = 1000
@@ -91,7 +91,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 def names_of(options: argparse.Namespace) -> list[str]:
     """Return the regimes asked for, scratch first; ``all`` is scratch and all that ``finetune`` knows by name."""
-    from biot_bd.training.finetune import STRATEGIES
+    from biot_bd.training.finetuning.recipes import STRATEGIES
 
     # The other losses have no label smoothing.
     fitting = [name for name in STRATEGIES if name != "label-smoothing" or options.loss == "cross-entropy"]
@@ -150,7 +150,7 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
     import inspect
 
     from biot_bd.models import BIOT
-    from biot_bd.models.checkpoints import load_checkpoint
+    from biot_bd.models.checkpoints.loading import load_checkpoint
 
     config, usual = load_checkpoint(source).config, inspect.signature(BIOT).parameters
     names = ("embed_dim", "num_heads", "num_layers", "hop_length")
@@ -161,8 +161,8 @@ def make_checkpoint(options: argparse.Namespace) -> str:
     """Train on other generated persons, save the encoder in the official layout, return the file."""
     from biot_bd import load_pipeline
     from biot_bd.commands._pipelines import parse_assignments
-    from biot_bd.evaluation.train import fit_all
-    from biot_bd.models.checkpoints import save_checkpoint
+    from biot_bd.evaluation.final_model import fit_all
+    from biot_bd.models.checkpoints.loading import save_checkpoint
     from biot_bd.runs import read_json, to_jsonable, write_json
 
     folder = options.out / "checkpoint"
@@ -204,8 +204,8 @@ def regimes_of(options: argparse.Namespace, source: str) -> dict[str, Pipeline]:
 def study(windows: Windows, options: argparse.Namespace, source: str, own: bool) -> StudyResult:
     """Run all regimes on the same folds and seeds."""
     from biot_bd.commands._pipelines import describe_model
-    from biot_bd.evaluation.regimes import compare_regimes
-    from biot_bd.models.provenance import provenance_of
+    from biot_bd.evaluation.studies.compare_regimes import compare_regimes
+    from biot_bd.models.checkpoints.provenance import provenance_of
 
     regimes = regimes_of(options, source)
     seen = provenance_of(source).trained_on
@@ -234,7 +234,7 @@ def main(args: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from biot_bd.report import write_report
-    from biot_bd.report.comparison import write_comparison
+    from biot_bd.report.comparison_page import write_comparison
 
     try:
         names_of(options)  # before anything is prepared or trained

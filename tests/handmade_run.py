@@ -178,8 +178,8 @@ EVENTS = {
 
 def add_events(run: HandMade) -> HandMade:
     """Add what ``cross_validate`` stores about events: scores, detections, operating points and curves."""
-    from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
-    from biot_bd.evaluation.events import EventDetector, RecordingScores
+    from biot_bd.events.detector import EventDetector, RecordingScores
+    from biot_bd.events.subject_scores import ScoredRecording, score_persons
 
     scored = [ScoredRecording(name, person, truth, said, 125.0) for name, (person, truth, said) in EVENTS.items()]
     recordings = [

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from biot_bd.models import BIOT
-from biot_bd.models.checkpoints import save_checkpoint
+from biot_bd.models.checkpoints.loading import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "finetune-your-own.md"
@@ -112,10 +112,10 @@ def test_the_linear_probe_left_the_encoder_as_it_was(run):
 
 def test_the_kept_model_remembers_everybody(run):
     from biot_bd import ContaminationError
-    from biot_bd.evaluation.regimes import compare_regimes
+    from biot_bd.evaluation.studies.compare_regimes import compare_regimes
 
     names, folder = run
-    from biot_bd.models.provenance import provenance_of
+    from biot_bd.models.checkpoints.provenance import provenance_of
 
     seen = provenance_of(folder / "model")
     assert seen.saw(["clinic/p01", "clinic/p02", "clinic/p03", "elsewhere/01", "clinic/p09"]) == [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from biot_bd import Windows
-    from biot_bd.evaluation import EventDetector
+    from biot_bd.events import EventDetector
 
 __all__ = [
     "SMALL_BIOT",
@@ -108,7 +108,7 @@ def check_jobs(jobs: int) -> None:
 
 def montage_of(windows: Windows) -> str | None:
     """Return the name of the registered montage whose channels ``windows`` have, or None."""
-    from biot_bd.evaluation.baselines import montage_of as find
+    from biot_bd.evaluation.studies.baselines import montage_of as find
 
     return find(windows)
 
@@ -146,9 +146,9 @@ def build_pipeline(
     micro_batch : str, optional
         Windows of a micro-batch, ``"whole"`` or ``"auto"``.
     sampler : str, optional
-        Name in :data:`biot_bd.training.sampling.SAMPLERS`.
+        Name in :data:`biot_bd.training.sampling.strategies.SAMPLERS`.
     augment : sequence of str, optional
-        One preset, or names of transforms (:mod:`biot_bd.training.augmentation`).
+        One preset, or names of transforms (:mod:`biot_bd.training.sampling.augmentation`).
     params : mapping, optional
         Further parameters of :class:`~biot_bd.BIOTClassifier` in skorch's style (``module__num_layers``).
     protocol : str, optional
@@ -156,7 +156,7 @@ def build_pipeline(
     pretrained : str, optional
         Checkpoint that a BIOT starts from: a known name, file, folder or Hub repository.  It is not looked up here.
     finetune : sequence of str, optional
-        Names of :mod:`biot_bd.training.finetune`.
+        Names of :mod:`biot_bd.training.finetuning.recipes`.
 
     Returns
     -------
@@ -172,8 +172,8 @@ def build_pipeline(
         A parameter that the classifier does not know, one given twice, one that protocol or baseline rule out, or
         values of which no module, loss and optimizer can be made.
     """
-    from biot_bd.evaluation.baselines import BASELINES, is_neural
-    from biot_bd.evaluation.study import model_pipeline
+    from biot_bd.evaluation.studies.baselines import BASELINES, is_neural
+    from biot_bd.evaluation.studies.run_protocol import model_pipeline
 
     own = model in BASELINES and not is_neural(model)
     if not own and model not in registry.models:
@@ -226,7 +226,7 @@ def _checked_micro_batch(text: str) -> int | str | None:
 def _checked_sampler(sampler: str | None) -> str | None:
     """Return the sampler's name; raise for an unknown one."""
     if sampler is not None:
-        from biot_bd.training.sampling import resolve_sampler
+        from biot_bd.training.sampling.strategies import resolve_sampler
 
         resolve_sampler(sampler)
     return sampler
@@ -236,7 +236,7 @@ def _checked_augment(names: Sequence[str] | None) -> str | list[str] | None:
     """Return what ``BIOTClassifier`` takes; raise for unknown transforms."""
     if not names:
         return None
-    from biot_bd.training.augmentation import resolve_augment
+    from biot_bd.training.sampling.augmentation import resolve_augment
 
     augment = names[0] if len(names) == 1 else list(names)
     resolve_augment(augment)
@@ -247,7 +247,7 @@ def _checked_finetune(names: Sequence[str] | None, params: Mapping[str, Any]) ->
     """Return what ``BIOTClassifier`` takes; raise for unknown strategies and their parameters."""
     if not names:
         return None
-    from biot_bd.training.finetune import resolve
+    from biot_bd.training.finetuning.recipes import resolve
 
     finetune = names[0] if len(names) == 1 else list(names)
     own = {key.removeprefix("finetune__"): value for key, value in params.items() if key.startswith("finetune__")}
@@ -328,7 +328,7 @@ def event_detector(target: str | None, target_fa_per_24h: float | None) -> Event
     """
     if target is None and target_fa_per_24h is None:
         return None
-    from biot_bd.evaluation import EventDetector
+    from biot_bd.events import EventDetector
 
     if target is None:
         return EventDetector(target="fa_per_24h", target_fa_per_24h=target_fa_per_24h)

@@ -13,9 +13,9 @@ from torch import nn
 
 from biot_bd.registry import UnknownNameError
 from biot_bd.training import BIOTClassifier
-from biot_bd.training.checks import class_weights
-from biot_bd.training.inputs import SignalData, encode_labels
-from biot_bd.training.restart import seeded
+from biot_bd.training._validation import class_weights
+from biot_bd.training.input_data import SignalData, encode_labels
+from biot_bd.training.resume import seeded
 
 if TYPE_CHECKING:
     from biot_bd import Windows

@@ -12,7 +12,7 @@ from biot_bd.commands._options import MergeGap, MinDuration, ModelThreshold, Rel
 
 if TYPE_CHECKING:
     from biot_bd.deploy.batch import Outcome
-    from biot_bd.deploy.inputs import Item
+    from biot_bd.deploy.recording_files import Item
     from biot_bd.deploy.results import Outputs
 
 
@@ -59,7 +59,7 @@ def detect(
 
     A recording that fails stops no other: each failure is one line, and the exit status is 1.
     """
-    from biot_bd.deploy.inputs import find_items
+    from biot_bd.deploy.recording_files import find_items
     from biot_bd.deploy.results import FORMATS, Outputs
 
     formats = tuple(dict.fromkeys(format or ["tsv"]))
@@ -121,7 +121,7 @@ def _targets(
 
 def _wanted(items: list[Item], outputs: Outputs) -> list[Item]:
     """Return the items whose results are not all there; of a patient whose page is wanted all or none."""
-    from biot_bd.deploy.page import page_path
+    from biot_bd.deploy.patient_page import page_path
     from biot_bd.deploy.results import is_done
 
     left = [item for item in items if not is_done(item, outputs)]
@@ -159,7 +159,7 @@ def _run(
 
 
 def _write_page(console: Any, patient: str, outcomes: list[Outcome], outputs: Outputs, model: Path) -> None:
-    from biot_bd.deploy.page import write_page
+    from biot_bd.deploy.patient_page import write_page
 
     own = [outcome for outcome in outcomes if outcome.item.patient == patient]
     parts = [outcome.part for outcome in own if outcome.part is not None]

@@ -18,8 +18,8 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 @app.command("list")
 def list_models(as_json: JSON = False) -> None:
     """List the published checkpoints: channels, what they were trained on, and whether they are here."""
-    from biot_bd.models.hub import cached
-    from biot_bd.models.known import KNOWN
+    from biot_bd.models.checkpoints.hub import cached
+    from biot_bd.models.checkpoints.published import KNOWN
 
     rows: list[dict[str, Any]] = []
     for one in KNOWN.values():
@@ -53,9 +53,9 @@ def fetch(
     as_json: JSON = False,
 ) -> None:
     """Download a checkpoint into the Hub's cache, where pretrained=NAME finds it, and check it."""
-    from biot_bd.models.hub import fetch as download
-    from biot_bd.models.known import KNOWN
-    from biot_bd.models.sources import is_repository
+    from biot_bd.models.checkpoints.hub import fetch as download
+    from biot_bd.models.checkpoints.published import KNOWN
+    from biot_bd.models.checkpoints.resolve import is_repository
 
     if name not in KNOWN and not is_repository(name):
         raise typer.BadParameter(
@@ -78,7 +78,7 @@ def verify(
 
 
 def _facts(place: str | Path, source: str) -> dict[str, Any]:
-    from biot_bd.models.checkpoints import build_model, load_checkpoint
+    from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 
     checkpoint = load_checkpoint(place)
     # Heads and hop that nobody recorded do not change which tensors there are.

@@ -19,7 +19,7 @@ def report(
     """Write report.html into a run folder: one file with scores, curves, seizures and attention, readable offline."""
     from biot_bd.commands._pipelines import open_windows, print_json
     from biot_bd.report import write_report
-    from biot_bd.report.folder import read_run
+    from biot_bd.report.run_folder import read_run
 
     path = write_report(run, windows=None if windows is None else open_windows(windows))
     facts = read_run(run)

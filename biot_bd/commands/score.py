@@ -20,7 +20,7 @@ def score(
     from rich.console import Console
 
     from biot_bd.commands._pipelines import print_json
-    from biot_bd.evaluation.event_folders import score_folders
+    from biot_bd.events.folders import score_folders
     from biot_bd.runs import write_json
 
     scores = score_folders(reference, hypothesis)
@@ -36,7 +36,7 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from biot_bd.evaluation.event_scoring import scorer_text
+    from biot_bd.events.scoring import scorer_text
 
     table = Table(
         title="Events by person", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True

@@ -12,7 +12,7 @@ from biot_bd.commands._options import MergeGap, MinDuration, ModelThreshold, Rel
 
 if TYPE_CHECKING:
     from biot_bd.deploy.live.runner import Run
-    from biot_bd.deploy.live.signal import LiveSource
+    from biot_bd.deploy.live.source import LiveSource
 
 ENDINGS = {".tsv": "tsv", ".csv_bi": "csv_bi", ".edf": "edf", ".fif": "mne", ".json": "json"}
 
@@ -68,7 +68,7 @@ def stream(
     Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit status is 0.
     """
     from biot_bd.deploy import Detector
-    from biot_bd.deploy.live.lines import Lines
+    from biot_bd.deploy.live.json_lines import Lines
     from biot_bd.deploy.live.runner import stopped_by_signals
     from biot_bd.deploy.live.session import Session
 
@@ -141,7 +141,7 @@ def _format(output: Path | None, file: Path | None) -> str:
 def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) -> LiveSource:
     """Open a file; one that is shorter than a window is an error, as ``detect`` has it."""
     from biot_bd.deploy.live.replay import FileSource
-    from biot_bd.deploy.sources import DetectionError
+    from biot_bd.io.recordings import DetectionError
 
     chunk = chunk_s if chunk_s is not None else 0.25 if math.isfinite(speed) else 10.0
     source = FileSource(file, speed=speed, chunk_s=chunk)

@@ -81,7 +81,7 @@ def train(
         parse_assignments,
         print_json,
     )
-    from biot_bd.evaluation.train import fit_all
+    from biot_bd.evaluation.final_model import fit_all
 
     check_output(output)
     if (output / "config.json").exists():
@@ -160,7 +160,7 @@ def _event_lines(events: dict[str, Any] | None) -> list[str]:
 
 
 def _show(console: Any, output: Path, facts: dict[str, Any]) -> None:
-    from biot_bd.evaluation.contamination import contamination_notes
+    from biot_bd.evaluation.model_selection.contamination import contamination_notes
 
     persons = facts["persons"]
     generated = " on generated data" if facts["data"]["generated"] else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
-from biot_bd.windows.edf import RecordingError, check_continuous, count_edf_records, open_edf
+from biot_bd.io.edf import RecordingError, check_continuous, count_edf_records, open_edf
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset

@@ -13,11 +13,11 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.deploy.detection_stream import DetectionStream
+from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.deploy.notes import bad_notes, channel_facts, channel_notes, gap_notes
-from biot_bd.deploy.pipeline import DetectionStream
-from biot_bd.deploy.scoring import ModelScorer, Scorer, load_model
-from biot_bd.deploy.sources import DetectionError, OpenRecording, open_recording, read_blocks
-from biot_bd.evaluation.events import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
+from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
+from biot_bd.io.recordings import DetectionError, OpenRecording, open_recording, read_blocks
 from biot_bd.signals.montages import MissingChannelsError
 
 __all__ = ["Detection", "Detector"]
@@ -164,7 +164,7 @@ class Detector:
         ----------
         model : path
             Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities become events; without one
-            the defaults of :class:`~biot_bd.evaluation.events.EventDetector` hold with the model's own threshold,
+            the defaults of :class:`~biot_bd.events.detector.EventDetector` hold with the model's own threshold,
             and every detection says so.  A ``recalibration.json`` is not applied, which every detection says, too: thresholds
             and events were chosen on the model's own probabilities.
         stride_s, on_missing, batch_size

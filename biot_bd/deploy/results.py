@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from biot_bd.deploy.detector import Detection
-from biot_bd.deploy.inputs import Item
+from biot_bd.deploy.recording_files import Item
 from biot_bd.runs import write_json, write_text
 from biot_bd.signals.montages import Montage
 
@@ -85,7 +85,7 @@ def write_detection(detection: Detection, item: Item, outputs: Outputs, montage:
     if outputs.probabilities:
         written.append(_write_probabilities(_probabilities_path(item, outputs), detection))
     if outputs.plot:
-        from biot_bd.deploy.pictures import event_figures, write_event_pictures
+        from biot_bd.deploy.event_figures import event_figures, write_event_pictures
 
         base = item.output(outputs.folder, "")
         base.parent.mkdir(parents=True, exist_ok=True)
@@ -108,14 +108,14 @@ def write_events(path: Path, detection: Detection, format: str) -> Path:
     """
     if format == "json":
         return write_json(path, detection.as_dict())
-    from biot_bd.evaluation.event_files import write_event_file
+    from biot_bd.events.files import write_event_file
 
     return write_event_file(path, detection.events, detection.duration_s, start=detection.start_time, format=format)
 
 
 def page_part(detection: Detection, montage: Montage) -> dict[str, Any]:
     """Return what a patient's page shows of one recording: facts, and pictures as data URIs."""
-    from biot_bd.deploy.pictures import event_figures, overview_figure, png_bytes
+    from biot_bd.deploy.event_figures import event_figures, overview_figure, png_bytes
 
     figures = event_figures(detection, montage, most=MOST_PICTURES)
     return {

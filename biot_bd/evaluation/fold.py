@@ -18,18 +18,18 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
-from biot_bd.evaluation.contamination import Origin, check_contamination, full_record
 from biot_bd.evaluation.data import Data
-from biot_bd.evaluation.events import EventDetector, save_event_detector
 from biot_bd.evaluation.fold_events import Detectors, event_facts, fit_detectors
-from biot_bd.evaluation.identity import describe
-from biot_bd.evaluation.metrics import Metric
+from biot_bd.evaluation.metrics.thresholds import choose_threshold
+from biot_bd.evaluation.metrics.window_metrics import Metric
+from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
+from biot_bd.evaluation.model_selection.folds import Fold, SplitError
 from biot_bd.evaluation.predictions import PREDICTION_COLUMNS, predictions_of, read_parquet, typed, write_parquet
-from biot_bd.evaluation.splits import Fold, SplitError
-from biot_bd.evaluation.thresholds import choose_threshold
+from biot_bd.evaluation.study_identity import describe
+from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.runs import read_json, write_json
 from biot_bd.training import BIOTClassifier, FixedPersons, log_test_metrics, save_pipeline
-from biot_bd.training.drawing import training_note
+from biot_bd.training.classifier._sampling import training_note
 from biot_bd.training.pretrained import write_load_report
 
 __all__ = [
@@ -65,7 +65,7 @@ class FoldTask:
     fold : Fold
     metrics : tuple of Metric
     threshold : str or float
-        Rule, see :func:`biot_bd.evaluation.thresholds.choose_threshold`.
+        Rule, see :func:`biot_bd.evaluation.metrics.thresholds.choose_threshold`.
     fingerprint : str
         Of the study; stored in ``fold.json``.
     folder : Path or None

@@ -12,11 +12,11 @@ import pandas as pd
 from sklearn.base import clone
 
 from biot_bd.evaluation.data import Data
-from biot_bd.evaluation.event_files import write_event_file
-from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
-from biot_bd.evaluation.event_scoring import RATE_HZ, scorer_text, scores_of
-from biot_bd.evaluation.event_search import TimeLine
-from biot_bd.evaluation.events import EventDetector, RecordingScores
+from biot_bd.events.detector import EventDetector, RecordingScores
+from biot_bd.events.files import write_event_file
+from biot_bd.events.operating_point import TimeLine
+from biot_bd.events.scoring import RATE_HZ, scorer_text, scores_of
+from biot_bd.events.subject_scores import ScoredRecording, score_persons
 from biot_bd.windows import Windows
 from biot_bd.windows.store import safe_name
 
@@ -55,7 +55,7 @@ def detector_parameters(detector: EventDetector | None) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        Not an :class:`~biot_bd.evaluation.EventDetector`.
+        Not an :class:`~biot_bd.events.EventDetector`.
     ValueError
         A parameter of it has no meaning.
     """
@@ -194,7 +194,7 @@ def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
     Returns
     -------
     dict or None
-        As :func:`~biot_bd.evaluation.event_persons.score_persons`, and ``coverage`` (share of the recordings' time that
+        As :func:`~biot_bd.events.subject_scores.score_persons`, and ``coverage`` (share of the recordings' time that
         windows cover), ``without_windows`` (recordings of the test persons that have none and are not scored), ``detections`` (a row a detected event: ``fold``, ``recording``, ``person``, ``onset_s``, ``offset_s``,
         ``confidence``), ``operating_points`` (a row a fold) and ``curve`` (sensitivity and false alarms of the test
         persons at other thresholds, the folds' counts summed).  None where the data names no recordings.

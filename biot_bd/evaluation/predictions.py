@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from biot_bd.evaluation.data import Data
-from biot_bd.evaluation.splits import Fold
+from biot_bd.evaluation.model_selection.folds import Fold
 from biot_bd.runs import atomic_path
 
 __all__ = ["PREDICTION_COLUMNS", "predictions_of", "read_parquet", "typed", "write_parquet"]

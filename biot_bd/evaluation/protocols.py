@@ -16,7 +16,7 @@ from skorch.callbacks import LRScheduler
 
 from biot_bd import registry
 from biot_bd.evaluation.fold import final_step
-from biot_bd.evaluation.identity import describe
+from biot_bd.evaluation.study_identity import describe
 from biot_bd.training import BIOTClassifier
 from biot_bd.windows import Windows
 from biot_bd.windows.labels import make_label_rule, rule_name

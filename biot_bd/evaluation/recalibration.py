@@ -27,8 +27,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from biot_bd.evaluation.events import RECALIBRATION_FILE
 from biot_bd.evaluation.fold import probabilities
+from biot_bd.events.detector import RECALIBRATION_FILE
 from biot_bd.runs import read_json, write_json
 from biot_bd.windows import Windows
 

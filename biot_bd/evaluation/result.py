@@ -15,10 +15,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from biot_bd.evaluation.contamination import contamination_notes
 from biot_bd.evaluation.fold import FoldOutcome, score
 from biot_bd.evaluation.fold_events import aggregate_events, event_lines, event_notes
-from biot_bd.evaluation.metrics import Metric
+from biot_bd.evaluation.metrics.window_metrics import Metric
+from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.predictions import read_parquet
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.runs import read_json

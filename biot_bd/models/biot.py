@@ -22,9 +22,9 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
-from biot_bd.models.compute import ComputePlan
+from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
-from biot_bd.models.load_report import LoadReport, announce
+from biot_bd.models.inference_plan import ComputePlan
 
 __all__ = ["BIOT"]
 
@@ -81,7 +81,7 @@ class BIOT(BraindecodeBIOT):
         Channels in the order of the token table, where a checkpoint says.
     inference_plan : ComputePlan
         Precision and micro-batch in eval mode without gradients; see
-        :func:`biot_bd.models.compute.measure_inference_plan`.  Kept by pickle and deepcopy, not in the state dict.
+        :func:`biot_bd.models.inference_plan.measure_inference_plan`.  Kept by pickle and deepcopy, not in the state dict.
 
     Raises
     ------
@@ -272,10 +272,10 @@ class BIOT(BraindecodeBIOT):
             There is no such source.
         OSError
             It must be downloaded and cannot be.
-        biot_bd.models.checkpoints.CheckpointError
+        biot_bd.models.checkpoints.loading.CheckpointError
             A ``ValueError``: the file is damaged, no BIOT, or does not fit.
         """
-        from biot_bd.models.checkpoints import build_model, load_checkpoint  # these need this module
+        from biot_bd.models.checkpoints.loading import build_model, load_checkpoint  # these need this module
 
         model = build_model(
             load_checkpoint(source),

@@ -12,9 +12,9 @@ import torch
 from linear_attention_transformer import linear_attention_transformer as lat
 from torch import Tensor, nn
 
-from biot_bd.models import lean
-from biot_bd.models.compute import DTYPES, ComputePlan
-from biot_bd.models.held import HeldWeights, infer
+from biot_bd.models import fast_attention as lean
+from biot_bd.models.half_precision import HeldWeights, infer
+from biot_bd.models.inference_plan import DTYPES, ComputePlan
 
 __all__ = ["BIOTEncoder", "TokenLayout"]
 

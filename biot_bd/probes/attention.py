@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from biot_bd.models.attention import AttentionRecord, AttentionTrace, Kind, attention_layers, record_attention
-from biot_bd.models.maps import attention_received, channel_attention, early_middle_late
+from biot_bd.models.attention.maps import attention_received, channel_attention, early_middle_late
+from biot_bd.models.attention.record import AttentionRecord, AttentionTrace, Kind, attention_layers, record_attention
 from biot_bd.probes.base import Explanation, Probe
 
 __all__ = ["AttentionProbe", "QKAttentionProbe", "by_channel", "received"]
@@ -167,7 +167,7 @@ class QKAttentionProbe(AttentionProbe):
 
 
 def by_channel(explanation: Explanation) -> np.ndarray:
-    """Reduce maps over BIOT's tokens to channel x channel (:func:`biot_bd.models.maps.channel_attention`).
+    """Reduce maps over BIOT's tokens to channel x channel (:func:`biot_bd.models.attention.maps.channel_attention`).
 
     Returns
     -------

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from biot_bd.report.figures import EegExcerpt
-from biot_bd.report.folder import Run
+from biot_bd.report.drawing.curves import EegExcerpt
+from biot_bd.report.run_folder import Run
 from biot_bd.windows import Windows
 from biot_bd.windows.store import read_manifest
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from biot_bd.report.drawing.curves import eeg_picture
+from biot_bd.report.drawing.svg import Picture
 from biot_bd.report.examples import Seizures, StoreError, excerpt_of, seizures_of
-from biot_bd.report.figures import eeg_picture
-from biot_bd.report.folder import Run
-from biot_bd.report.svg import Picture
+from biot_bd.report.run_folder import Run
 from biot_bd.windows import Windows
 
 __all__ = ["EACH", "Item", "choose_items", "gallery_page"]

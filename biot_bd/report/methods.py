@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from biot_bd.evaluation.event_scoring import scorer_text
 from biot_bd.evaluation.protocols import CUSTOM
-from biot_bd.report.folder import Run
-from biot_bd.report.words import data_name, window_and_stride
+from biot_bd.events.scoring import scorer_text
+from biot_bd.report.run_folder import Run
+from biot_bd.report.text import data_name, window_and_stride
 
 __all__ = ["methods_paragraph"]
 

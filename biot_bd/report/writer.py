@@ -10,7 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.probes.attention import AttentionProbe
-from biot_bd.report.events import events_page
+from biot_bd.report.drawing.curves import eeg_picture
+from biot_bd.report.drawing.heatmaps import ColourScale, Map, heat_map, maps_of
+from biot_bd.report.drawing.svg import Picture
+from biot_bd.report.events_page import events_page
 from biot_bd.report.examples import (
     Example,
     StoreError,
@@ -21,15 +24,12 @@ from biot_bd.report.examples import (
     open_store,
     seizures_of,
 )
-from biot_bd.report.figures import eeg_picture
-from biot_bd.report.folder import Run, read_run
 from biot_bd.report.gallery import gallery_page
-from biot_bd.report.maps import ColourScale, Map, heat_map, maps_of
+from biot_bd.report.intervals import CERTAINTY, calibration_page, sure_of
 from biot_bd.report.model import Model, explain_windows, load_model
-from biot_bd.report.page import page_of
-from biot_bd.report.sure import CERTAINTY, calibration_page, sure_of
-from biot_bd.report.svg import Picture
-from biot_bd.report.words import run_facts
+from biot_bd.report.run_folder import Run, read_run
+from biot_bd.report.run_page import page_of
+from biot_bd.report.text import run_facts
 from biot_bd.runs import write_json, write_text
 from biot_bd.windows import Windows
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from biot_bd.evaluation.metrics import Metric, Score, as_metric
+from biot_bd.evaluation.metrics.window_metrics import Metric, Score, as_metric
 from biot_bd.testing._base import attempt, pickled, require
 
 __all__ = ["check_metric"]
@@ -18,7 +18,7 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
 
     Parameters
     ----------
-    metric : biot_bd.evaluation.metrics.Metric or callable
+    metric : biot_bd.evaluation.metrics.window_metrics.Metric or callable
         The instance to register, or a function ``(y_true, proba) -> float``.
     threshold : float
         Decision threshold to test with.

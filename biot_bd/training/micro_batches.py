@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from biot_bd.training.restart import random_states, set_random_states
+from biot_bd.training.resume import random_states, set_random_states
 
 __all__ = ["decomposes", "gradients_by_logits", "gradients_by_window", "trained_batch_norm", "why_whole"]
 

@@ -11,12 +11,12 @@ from typing import Any
 from torch import nn
 
 from biot_bd.models.biot import BIOT
-from biot_bd.models.checkpoint_facts import ARCHITECTURE, find_files
-from biot_bd.models.checkpoints import build_model, load_checkpoint
-from biot_bd.models.known import KNOWN, git_blob_id
-from biot_bd.models.load_report import LoadReport, announce
-from biot_bd.models.provenance import Provenance, provenance_of
-from biot_bd.models.sources import find_source
+from biot_bd.models.checkpoints.config import ARCHITECTURE, find_files
+from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
+from biot_bd.models.checkpoints.provenance import Provenance, provenance_of
+from biot_bd.models.checkpoints.published import KNOWN, git_blob_id
+from biot_bd.models.checkpoints.report import LoadReport, announce
+from biot_bd.models.checkpoints.resolve import find_source
 from biot_bd.runs import to_jsonable, write_json
 
 __all__ = [
@@ -53,7 +53,7 @@ def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.
     Raises
     ------
     ValueError
-        The module is no BIOT, or the checkpoint does not fit (see :class:`biot_bd.models.checkpoints.CheckpointError`).
+        The module is no BIOT, or the checkpoint does not fit (see :class:`biot_bd.models.checkpoints.loading.CheckpointError`).
     OSError
         The checkpoint is not there or cannot be downloaded.
     """

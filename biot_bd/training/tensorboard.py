@@ -24,10 +24,10 @@ from torch.utils.data import Subset
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from biot_bd.models.attention import attention_layers, record_attention
-from biot_bd.models.maps import channel_attention, early_middle_late
+from biot_bd.models.attention.maps import channel_attention, early_middle_late
+from biot_bd.models.attention.record import attention_layers, record_attention
 from biot_bd.plots import attention_figure, confusion_figure
-from biot_bd.training.scores import EarlyStopping, EpochScores
+from biot_bd.training.callbacks import EarlyStopping, EpochScores
 from biot_bd.windows.torch_dataset import WindowsDataset
 
 __all__ = ["TensorBoardLogger", "log_test_metrics"]

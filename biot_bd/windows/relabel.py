@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from biot_bd.runs import write_json
 from biot_bd.windows.labels import make_label_rule, rule_name
-from biot_bd.windows.sources import StoreTable
 from biot_bd.windows.store import TABLE_JSON, TABLES
-from biot_bd.windows.tables import TableSettings, build_table, warn_of, write_table
+from biot_bd.windows.window_index import StoreTable
+from biot_bd.windows.window_table import TableSettings, build_table, warn_of, write_table
 
 __all__ = ["relabel_table"]
 

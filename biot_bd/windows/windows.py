@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from biot_bd.runs import fingerprint as make_fingerprint
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
-from biot_bd.windows.reading import BLOCK, blocks
+from biot_bd.windows.gather import BLOCK, blocks
 from biot_bd.windows.relabel import relabel_table
-from biot_bd.windows.sources import Source, StoreTable, open_source, open_table
-from biot_bd.windows.tables import CACHED_PERCENTILE
+from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
+from biot_bd.windows.window_table import CACHED_PERCENTILE
 
 __all__ = ["Windows"]
 

@@ -8,7 +8,7 @@ import pytest
 from biot_bd import BIOTClassifier
 from biot_bd.cli import main
 from biot_bd.commands._pipelines import build_pipeline, describe_model
-from biot_bd.models.provenance import provenance_of
+from biot_bd.models.checkpoints.provenance import provenance_of
 
 SIZE = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
 QUICK = ["--epochs", "1", "--batch-size", "32", "--param", "device=cpu", "--valid-fraction", "0"]
@@ -51,7 +51,7 @@ def untouched(monkeypatch):
 
     monkeypatch.setattr(BIOTClassifier, "fit", fail)
     monkeypatch.setattr("biot_bd.training.pretrained.load_checkpoint", fail)
-    monkeypatch.setattr("biot_bd.models.hub.fetch", fail)
+    monkeypatch.setattr("biot_bd.models.checkpoints.hub.fetch", fail)
 
 
 def last_line(capsys):

@@ -12,8 +12,8 @@ from epilepsy2bids.annotations import Annotations
 from small_model import save_small_model
 
 from biot_bd.cli import main
-from biot_bd.evaluation.event_files import read_event_file
-from biot_bd.evaluation.events import EventDetector, load_event_detector, save_event_detector
+from biot_bd.events.detector import EventDetector, load_event_detector, save_event_detector
+from biot_bd.events.files import read_event_file
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from biot_bd.cli import main
 from biot_bd.commands._pipelines import event_detector
-from biot_bd.evaluation import load_event_detector
+from biot_bd.events import load_event_detector
 
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
 QUICK = [*TINY, "--epochs", "1", "--batch-size", "64", "--param", "device=cpu"]

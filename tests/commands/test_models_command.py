@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from biot_bd.cli import SUMMARIES
 from biot_bd.commands.models import app
 from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints import KNOWN, CheckpointError
-from biot_bd.models.hub import HubError
+from biot_bd.models.checkpoints.hub import HubError
+from biot_bd.models.checkpoints.loading import KNOWN, CheckpointError
 
 
 @pytest.fixture(autouse=True)

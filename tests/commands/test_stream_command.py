@@ -14,8 +14,8 @@ from small_model import save_small_model
 
 from biot_bd.cli import main
 from biot_bd.deploy import Detector
-from biot_bd.evaluation.event_files import read_event_file
-from biot_bd.evaluation.events import EventDetector, save_event_detector
+from biot_bd.events.detector import EventDetector, save_event_detector
+from biot_bd.events.files import read_event_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biot_bd import load_dataset, prepare
-from biot_bd.deploy.chain import SignalChain
-from biot_bd.deploy.resampling import fir_delay_s, make_stream
-from biot_bd.deploy.sources import open_recording, read_blocks
+from biot_bd.deploy.signal_chain import SignalChain
+from biot_bd.deploy.stream_resampling import fir_delay_s, make_stream
+from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.signals import resample_fft, resample_polyphase
 from biot_bd.signals.montages import BIOT_16, plan_montage
 

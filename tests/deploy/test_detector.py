@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from biot_bd import load_dataset, load_pipeline, prepare, save_pipeline
 from biot_bd.deploy import Detector
-from biot_bd.deploy.sources import DetectionError, open_recording, read_blocks
-from biot_bd.evaluation.events import EventDetector, RecordingScores, save_event_detector
 from biot_bd.evaluation.recalibration import Recalibration, save_recalibration
+from biot_bd.events.detector import EventDetector, RecordingScores, save_event_detector
+from biot_bd.io.recordings import DetectionError, open_recording, read_blocks
 from biot_bd.signals.montages import BIOT_16
 
 

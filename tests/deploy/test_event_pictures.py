@@ -6,7 +6,7 @@ import weakref
 from deploy_files import write_edf
 from test_detector import loudness
 
-from biot_bd.deploy.pictures import event_figures, write_event_pictures
+from biot_bd.deploy.event_figures import event_figures, write_event_pictures
 from biot_bd.signals.montages import BIOT_16
 
 

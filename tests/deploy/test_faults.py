@@ -18,9 +18,9 @@ from epilepsy2bids.annotations import Annotations
 
 from biot_bd.deploy import Detector
 from biot_bd.deploy.batch import detect_items
-from biot_bd.deploy.inputs import find_items
+from biot_bd.deploy.recording_files import find_items
 from biot_bd.deploy.results import Outputs, write_events
-from biot_bd.deploy.sources import DetectionError, open_recording
+from biot_bd.io.recordings import DetectionError, open_recording
 
 RUN = "import sys; from biot_bd.cli import main; sys.exit(main(sys.argv[1:]))"
 # Dies at the moment between a whole temporary file and its name, of the second event file.

@@ -6,7 +6,7 @@ import mne
 import numpy as np
 import pytest
 
-from biot_bd.deploy.inputs import find_items
+from biot_bd.deploy.recording_files import find_items
 
 
 def touch(root, *names):

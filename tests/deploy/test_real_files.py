@@ -7,7 +7,7 @@ from epilepsy2bids.annotations import Annotations
 
 from biot_bd.deploy import Detector
 from biot_bd.deploy.batch import detect_items
-from biot_bd.deploy.inputs import find_items
+from biot_bd.deploy.recording_files import find_items
 from biot_bd.deploy.results import Outputs
 
 FOLDERS = ("chbmit-excerpts", "eegmmidb", "edf-oddities", "epilepsy2bids-headers")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biot_bd.deploy.live.lines import Lines
+from biot_bd.deploy.live.json_lines import Lines
 
 
 def test_lines_go_everywhere_and_hold_only_json(tmp_path, capsys):

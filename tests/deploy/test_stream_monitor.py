@@ -11,7 +11,7 @@ from biot_bd.deploy import Detector
 from biot_bd.deploy.live import Chunk, LiveDetector, Notice
 from biot_bd.deploy.live.replay import FileSource
 from biot_bd.deploy.live.runner import make_live, run
-from biot_bd.evaluation.events import EventDetector
+from biot_bd.events.detector import EventDetector
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SFREQ = 256

@@ -11,7 +11,7 @@ from deploy_files import BIPOLAR
 from live_signals import loudness, signal
 
 from biot_bd.deploy.live import Chunk, LiveDetector
-from biot_bd.deploy.live.hub import KEEP_DECISIONS, QUEUE, Hub
+from biot_bd.deploy.live.broadcast import KEEP_DECISIONS, QUEUE, Hub
 from biot_bd.deploy.live.server import PageServer
 from biot_bd.signals.montages import BIOT_16
 

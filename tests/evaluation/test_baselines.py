@@ -10,8 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 from biot_bd import Windows, cross_validate, load_pipeline, registry, save_pipeline
 from biot_bd.evaluation import BASELINES, PROTOCOLS, baseline
-from biot_bd.evaluation.baselines import is_neural, montage_of, neural_pipeline
-from biot_bd.evaluation.thresholds import choose_threshold
+from biot_bd.evaluation.metrics.thresholds import choose_threshold
+from biot_bd.evaluation.studies.baselines import is_neural, montage_of, neural_pipeline
 from biot_bd.signals.features import BATCH
 
 QUICK = {"max_epochs": 1, "batch_size": 16, "device": "cpu", "random_state": 0}

@@ -15,9 +15,9 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 
 from biot_bd import BIOTClassifier, PercentileScaler, cross_validate, load_pipeline
+from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.fold import configure
-from biot_bd.evaluation.splits import fold_seed, make_folds
-from biot_bd.evaluation.train import fit_all
+from biot_bd.evaluation.model_selection.folds import fold_seed, make_folds
 
 TINY = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1, "device": "cpu"}
 
@@ -174,7 +174,8 @@ KILLED = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from biot_bd.training import classifier, restart
+from biot_bd.training.classifier import biot_classifier as classifier
+from biot_bd.training import resume as restart
 from test_biot_study import run
 
 if sys.argv[2] == "kill":

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from biot_bd import BIOTClassifier, PercentileScaler, PersonSplit, cross_validate, load_pipeline
-from biot_bd.evaluation.calibration import calibration
+from biot_bd.evaluation.metrics.calibration import calibration
 from biot_bd.evaluation.recalibration import (
     Recalibration,
     fit_recalibration,

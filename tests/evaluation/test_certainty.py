@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from handmade_run import add_events, write_run
 
-from biot_bd.evaluation.certainty import assess, event_intervals, window_intervals
-from biot_bd.evaluation.event_comparison import compare_event_runs, compare_events
 from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.studies.event_comparison import compare_event_runs, compare_events
+from biot_bd.evaluation.uncertainty import assess, event_intervals, window_intervals
 
 PERSONS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
 

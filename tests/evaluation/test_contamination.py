@@ -20,11 +20,11 @@ from skorch.callbacks import LoadInitState, TrainEndCheckpoint
 import biot_bd
 from biot_bd import BIOTClassifier, ContaminationError, PercentileScaler, cross_validate, load_pipeline
 from biot_bd.evaluation import Result, RunFolderError, SplitError, compare_table
-from biot_bd.evaluation.contamination import check_contamination, find_origins
-from biot_bd.evaluation.train import fit_all
-from biot_bd.models import checkpoints
-from biot_bd.models.known import KNOWN
-from biot_bd.models.provenance import Provenance, Seen, provenance_of
+from biot_bd.evaluation.final_model import fit_all
+from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
+from biot_bd.models.checkpoints import loading as checkpoints
+from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
+from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.report import write_report
 
 SIX = "six-datasets-18"
@@ -69,7 +69,7 @@ def untouched(monkeypatch):
     monkeypatch.setattr(LogisticRegression, "fit", fail)
     monkeypatch.setattr("biot_bd.training.pretrained.load_checkpoint", fail)
     monkeypatch.setattr(checkpoints, "load_checkpoint", fail)
-    monkeypatch.setattr("biot_bd.models.hub.fetch", fail)
+    monkeypatch.setattr("biot_bd.models.checkpoints.hub.fetch", fail)
     monkeypatch.setattr(torch, "load", fail)
 
 

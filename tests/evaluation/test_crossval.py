@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from biot_bd.evaluation import Result, RunFolderError, SplitError, cross_validate
-from biot_bd.evaluation.thresholds import choose_threshold
+from biot_bd.evaluation.metrics.thresholds import choose_threshold
 
 
 def log_power(x):

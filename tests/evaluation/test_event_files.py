@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from biot_bd.datasets.szcore import read_events
-from biot_bd.evaluation import Event
-from biot_bd.evaluation.event_files import (
+from biot_bd.events import Event
+from biot_bd.events.files import (
     FORMATS,
     event_file_name,
     from_annotations,

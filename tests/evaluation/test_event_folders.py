@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from biot_bd.evaluation.event_files import write_event_file
-from biot_bd.evaluation.event_folders import MissingPredictionError, score_folders
+from biot_bd.events.files import write_event_file
+from biot_bd.events.folders import MissingPredictionError, score_folders
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from biot_bd.evaluation.event_persons import ScoredRecording, score_persons
+from biot_bd.events.subject_scores import ScoredRecording, score_persons
 
 # Person a: 2 h, 2 seizures, 1 found, 1 false alarm.  Person b: 12 h, 1 seizure, found, no false alarm.
 # Person c: 12 h, no seizure, 3 false alarms.

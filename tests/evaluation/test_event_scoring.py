@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
-from biot_bd.evaluation import score_events, score_samples
-from biot_bd.evaluation.event_scoring import ScoringParameters, as_intervals
+from biot_bd.events import score_events, score_samples
+from biot_bd.events.scoring import ScoringParameters, as_intervals
 
 SCORES = {"sensitivity": "sensitivity", "precision": "precision", "f1": "f1", "fa_per_24h": "fpRate"}
 

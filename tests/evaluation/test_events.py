@@ -8,14 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from biot_bd.evaluation import (
-    EventDetector,
-    RecordingScores,
-    load_event_detector,
-    save_event_detector,
-    score_events,
-)
-from biot_bd.evaluation.event_search import TimeLine
+from biot_bd.events import EventDetector, RecordingScores, load_event_detector, save_event_detector, score_events
+from biot_bd.events.operating_point import TimeLine
 
 PLAIN = {"smoothing_s": 0, "min_duration_s": 0, "merge_gap_s": 0}
 

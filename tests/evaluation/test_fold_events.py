@@ -13,9 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from biot_bd import BIOTClassifier, PercentileScaler, Windows, cross_validate, prepare
-from biot_bd.evaluation import EventDetector, Result, load_event_detector, score_events
+from biot_bd.evaluation import Result
+from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.fold_events import fit_detectors, recording_scores
-from biot_bd.evaluation.train import fit_all
+from biot_bd.events import EventDetector, load_event_detector, score_events
 
 PERSONS = ["a", "b", "c", "d", "e"]
 SECONDS = 400

@@ -12,8 +12,8 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from biot_bd.evaluation import identity
-from biot_bd.evaluation.identity import describe, describe_pipeline, differences
+from biot_bd.evaluation import study_identity as identity
+from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences
 
 
 def pipeline(c=1.0):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biot_bd import registry
-from biot_bd.evaluation.metrics import (
+from biot_bd.evaluation.metrics.window_metrics import (
     AVERAGE_PRECISION,
     BALANCED_ACCURACY,
     ROC_AUC,

@@ -16,8 +16,8 @@ from sklearn.metrics import (
 )
 from timescoring.scoring import EventScoring
 
-from biot_bd.evaluation.additive import EVENT_SCORES, EventParts, WindowParts, event_scores
-from biot_bd.evaluation.nested import Draws
+from biot_bd.evaluation.statistics.hierarchical_bootstrap import Draws
+from biot_bd.evaluation.statistics.resampled_scores import EVENT_SCORES, EventParts, WindowParts, event_scores
 
 
 def mean_of(values):

@@ -24,8 +24,8 @@ from sklearn.preprocessing import FunctionTransformer
 import biot_bd
 from biot_bd import BIOTClassifier, ContaminationError, PersonSplit, cross_validate
 from biot_bd.evaluation import SplitError, make_folds
-from biot_bd.evaluation.identity import describe
-from biot_bd.evaluation.train import fit_all
+from biot_bd.evaluation.final_model import fit_all
+from biot_bd.evaluation.study_identity import describe
 from biot_bd.training import load_pipeline
 
 SIX = "six-datasets-18"
@@ -213,7 +213,7 @@ def test_a_grid_search_is_stopped_before_the_first_fit(routing, monkeypatch):
         raise AssertionError("something was fitted")
 
     monkeypatch.setattr(BIOTClassifier, "fit", fail)
-    monkeypatch.setattr("biot_bd.models.hub.fetch", fail)
+    monkeypatch.setattr("biot_bd.models.checkpoints.hub.fetch", fail)
     x, y, groups = data_of(CHB)
     grid = {"biotclassifier__pretrained": [None, "prest-16", SIX]}
     search = GridSearchCV(make_pipeline(BIOTClassifier()), grid, cv=PersonSplit(GroupKFold(2), checkpoint=grid))

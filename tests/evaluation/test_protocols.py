@@ -27,10 +27,10 @@ from biot_bd.evaluation import (
     compare_table,
     run_protocol,
 )
+from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.protocols import as_protocol, averaged
-from biot_bd.evaluation.stored_splits import DEFAULTS
-from biot_bd.evaluation.study import model_pipeline
-from biot_bd.evaluation.train import fit_all
+from biot_bd.evaluation.stored_folds import DEFAULTS
+from biot_bd.evaluation.studies.run_protocol import model_pipeline
 from biot_bd.report import write_report
 from biot_bd.windows.labels import Overlap
 

@@ -11,11 +11,11 @@ from sklearn.preprocessing import FunctionTransformer
 
 from biot_bd import BIOTClassifier
 from biot_bd.evaluation import Result, RunFolderError
-from biot_bd.evaluation.comparison import compare_runs, person_scores
-from biot_bd.evaluation.paired import paired_test
-from biot_bd.evaluation.regimes import StudyResult, compare_regimes
-from biot_bd.evaluation.statistics import macro_interval
-from biot_bd.models.provenance import ContaminationError, Provenance, Seen
+from biot_bd.evaluation.statistics.bootstrap import macro_interval
+from biot_bd.evaluation.statistics.paired_tests import paired_test
+from biot_bd.evaluation.studies.compare_regimes import StudyResult, compare_regimes
+from biot_bd.evaluation.studies.comparison import compare_runs, person_scores
+from biot_bd.models.checkpoints.provenance import ContaminationError, Provenance, Seen
 
 SCORING = ("average_precision", "roc_auc")
 
@@ -131,7 +131,7 @@ def test_a_finished_study_is_not_computed_again_and_grows(tmp_path, monkeypatch)
 
 
 def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
-    import biot_bd.evaluation.regimes as module
+    import biot_bd.evaluation.studies.compare_regimes as module
 
     calls, real = [], module.cross_validate
 

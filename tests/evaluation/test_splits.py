@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupShuffleSplit, KFold, LeavePGroupsOut, ShuffleSplit
 
-from biot_bd.evaluation.splits import SplitError, check_persons, fold_seed, make_folds, split_all
+from biot_bd.evaluation.model_selection.folds import SplitError, check_persons, fold_seed, make_folds, split_all
 
 
 def cohort(n_persons, n_windows=6, n_seizure=2):

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from biot_bd.evaluation.paired import holm, paired_test
-from biot_bd.evaluation.statistics import macro_interval, pooled_interval
+from biot_bd.evaluation.statistics.bootstrap import macro_interval, pooled_interval
+from biot_bd.evaluation.statistics.paired_tests import holm, paired_test
 
 
 def named(values):

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from biot_bd.evaluation.thresholds import choose_threshold
+from biot_bd.evaluation.metrics.thresholds import choose_threshold
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=60)
 

@@ -9,10 +9,10 @@ import torch
 
 from biot_bd import load_pipeline
 from biot_bd.datasets.demo import load_demo
-from biot_bd.evaluation.regimes import StudyResult
+from biot_bd.evaluation.studies.compare_regimes import StudyResult
 from biot_bd.models import BIOT
-from biot_bd.models.provenance import provenance_of
-from biot_bd.training.finetune import STRATEGIES
+from biot_bd.models.checkpoints.provenance import provenance_of
+from biot_bd.training.finetuning.recipes import STRATEGIES
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = {"embed_dim": 16, "num_heads": 2, "num_layers": 2, "hop_length": 200}

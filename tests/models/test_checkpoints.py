@@ -11,10 +11,10 @@ from checkpoint_files import SIZES, encoder_of, head_of, index_of, prefixed, tin
 from safetensors.torch import save_file
 
 from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints import KNOWN, CheckpointError, load_checkpoint
-from biot_bd.models.known import CHANNELS_16
-from biot_bd.models.load_report import LoadReport
-from biot_bd.models.provenance import Provenance, provenance_of
+from biot_bd.models.checkpoints.loading import KNOWN, CheckpointError, load_checkpoint
+from biot_bd.models.checkpoints.provenance import Provenance, provenance_of
+from biot_bd.models.checkpoints.published import CHANNELS_16
+from biot_bd.models.checkpoints.report import LoadReport
 
 
 def relative(found, expected):
@@ -394,7 +394,7 @@ def test_published_files_are_verified(tmp_path, monkeypatch, golden16):
 def test_a_published_file_in_the_folder_of_the_variable(tmp_path, monkeypatch, golden16):
     """The golden file stands in for the published one, which is not to be had here."""
     one = KNOWN["prest-16"]
-    monkeypatch.setattr("biot_bd.models.sources.git_blob_id", lambda path: one.blob_id)
+    monkeypatch.setattr("biot_bd.models.checkpoints.resolve.git_blob_id", lambda path: one.blob_id)
     monkeypatch.setenv("BIOT_BD_CHECKPOINTS", str(tmp_path))
     (tmp_path / one.file).write_bytes(golden16.read_bytes())
     model = BIOT.from_checkpoint("prest-16")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from biot_bd import BIOT
-from biot_bd.models import compute
-from biot_bd.models.compute import ComputePlan, best_of, cached_choice, machine_key, measure_inference_plan
+from biot_bd.models import inference_plan as compute
+from biot_bd.models.inference_plan import ComputePlan, best_of, cached_choice, machine_key, measure_inference_plan
 
 FIRST = "encoder.transformer.layers.layers.0.0.fn"
 

@@ -11,12 +11,12 @@ from checkpoint_files import hub_server
 from huggingface_hub import constants
 
 from biot_bd.models import BIOT
-from biot_bd.models import hub as hub_module
-from biot_bd.models.checkpoints import CheckpointError, load_checkpoint
-from biot_bd.models.hub import HubError, cached, fetch
-from biot_bd.models.known import KNOWN
-from biot_bd.models.provenance import provenance_of
-from biot_bd.models.sources import find_source, is_repository
+from biot_bd.models.checkpoints import hub as hub_module
+from biot_bd.models.checkpoints.hub import HubError, cached, fetch
+from biot_bd.models.checkpoints.loading import CheckpointError, load_checkpoint
+from biot_bd.models.checkpoints.provenance import provenance_of
+from biot_bd.models.checkpoints.published import KNOWN
+from biot_bd.models.checkpoints.resolve import find_source, is_repository
 
 REPOSITORY = KNOWN["prest-16"].repository
 PERSONS = {"trained_on": [{"dataset": "set", "persons": ["set/01"], "how": "supervised"}]}

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch.nn.utils import parametrizations
 
 from biot_bd import BIOT, record_attention
-from biot_bd.models import lean
-from biot_bd.models.compute import ComputePlan
+from biot_bd.models import fast_attention as lean
 from biot_bd.models.encoder import linear_attn
-from biot_bd.models.held import infer
+from biot_bd.models.half_precision import infer
+from biot_bd.models.inference_plan import ComputePlan
 
 SMALL = {"n_outputs": 2, "n_chans": 5, "n_times": 600, "embed_dim": 32, "num_heads": 4, "num_layers": 2}
 FIRST = "encoder.transformer.layers.layers.0.0.fn"

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biot_bd.models.maps import attention_received, channel_attention, early_middle_late
+from biot_bd.models.attention.maps import attention_received, channel_attention, early_middle_late
 
 CHANS, FRAMES = 3, 4
 N = CHANS * FRAMES

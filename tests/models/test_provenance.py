@@ -10,9 +10,9 @@ from torch import save as torch_save
 
 import biot_bd
 from biot_bd.models import save_checkpoint
-from biot_bd.models.checkpoints import KNOWN
-from biot_bd.models.known import by_blob_id, by_repository, git_blob_id
-from biot_bd.models.provenance import ContaminationError, Provenance, Seen, check_clean, provenance_of
+from biot_bd.models.checkpoints.loading import KNOWN
+from biot_bd.models.checkpoints.provenance import ContaminationError, Provenance, Seen, check_clean, provenance_of
+from biot_bd.models.checkpoints.published import by_blob_id, by_repository, git_blob_id
 from biot_bd.runs import write_json
 
 CHBMIT = [f"chb-mit/{i:02d}" for i in (*range(1, 21), 22, 23, 24)]

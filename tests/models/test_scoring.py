@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from biot_bd.models import BIOT
-from biot_bd.models.scoring import ScoringBIOT
+from biot_bd.models.biot_scoring import ScoringBIOT
 
 
 @st.composite

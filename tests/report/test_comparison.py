@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from biot_bd.evaluation.paired import holm, paired_test
-from biot_bd.evaluation.statistics import macro_interval
-from biot_bd.report.comparison import comparison_picture, write_comparison
+from biot_bd.evaluation.statistics.bootstrap import macro_interval
+from biot_bd.evaluation.statistics.paired_tests import holm, paired_test
+from biot_bd.report.comparison_page import comparison_picture, write_comparison
 
 HOSTILE = "<script>alert('x')</script>"
 SCORES = {

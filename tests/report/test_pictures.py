@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from biot_bd.report.figures import EegExcerpt, _pr_curve, _roc_curve, eeg_picture, pr_picture, training_picture
-from biot_bd.report.svg import Panel, Picture, envelope, line_style, nice_ticks
+from biot_bd.report.drawing.curves import EegExcerpt, _pr_curve, _roc_curve, eeg_picture, pr_picture, training_picture
+from biot_bd.report.drawing.svg import Panel, Picture, envelope, line_style, nice_ticks
 
 
 def scored(n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

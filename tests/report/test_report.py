@@ -182,8 +182,8 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
 
 
 def test_hostile_names_in_the_eeg_are_escaped(hand_made: HandMade, store: Any) -> None:
+    from biot_bd.report.drawing.curves import eeg_picture
     from biot_bd.report.examples import choose_examples, excerpt_around
-    from biot_bd.report.figures import eeg_picture
 
     example = choose_examples(hand_made.table)[0]
     excerpt = excerpt_around(store, hand_made.table, example, {})
@@ -252,8 +252,8 @@ def test_arrays_without_times_or_recordings(tmp_path: Path) -> None:
 
 
 def test_kept_epoch_is_the_first_best_of_what_was_watched() -> None:
-    from biot_bd.report.folder import Fold
-    from biot_bd.report.page import _best_epoch
+    from biot_bd.report.run_folder import Fold
+    from biot_bd.report.run_page import _best_epoch
 
     history = [{"valid_average_precision": v, "valid_loss": 1 - v} for v in (0.2, 0.7, 0.7, 0.5)]
     fold = Fold(0, {"valid": ["a"]}, history, None)

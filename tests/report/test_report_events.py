@@ -17,7 +17,7 @@ from test_report import Page
 
 from biot_bd.evaluation import PROTOCOLS
 from biot_bd.report import write_report
-from biot_bd.report.events import latency_picture, operating_picture, scorer_text
+from biot_bd.report.events_page import latency_picture, operating_picture, scorer_text
 from biot_bd.report.gallery import choose_items
 
 

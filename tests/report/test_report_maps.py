@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from biot_bd.probes.base import Explanation
-from biot_bd.report.maps import ColourScale, Map, heat_map, maps_of
+from biot_bd.report.drawing.heatmaps import ColourScale, Map, heat_map, maps_of
 
 NAMES = ["A-B", "B-C", "C-D"]
 

@@ -8,7 +8,7 @@ from braindecode.datasets import BaseConcatDataset, RawDataset
 from sklearn.metrics import brier_score_loss
 
 from biot_bd import load_dataset
-from biot_bd.evaluation.metrics import Metric
+from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.signals.montages import Montage
 from biot_bd.testing import ConformanceError, check_dataset, check_label_rule, check_metric, check_montage
 from biot_bd.windows.labels import Overlap

@@ -13,7 +13,10 @@ from training_data import small
 
 from biot_bd.signals.montages import BIOT_16
 from biot_bd.training import load_pipeline, save_pipeline
-from biot_bd.training.augmentation import (
+from biot_bd.training.input_data import InputInfo
+from biot_bd.training.persistence.pipelines import SavedPipelineError
+from biot_bd.training.resume import seeded
+from biot_bd.training.sampling.augmentation import (
     NEEDS_REFERENTIAL,
     PRESETS,
     REFUSED,
@@ -21,9 +24,6 @@ from biot_bd.training.augmentation import (
     describe_augment,
     resolve_augment,
 )
-from biot_bd.training.inputs import InputInfo
-from biot_bd.training.persistence import SavedPipelineError
-from biot_bd.training.restart import seeded
 
 BIPOLAR = tuple(BIOT_16.ch_names)
 REFERENTIAL = ("Fp1", "Fp2", "C3", "C4", "Cz", "O1", "O2")

@@ -18,7 +18,7 @@ from training_data import make_data, small
 
 from biot_bd.registry import UnknownNameError
 from biot_bd.training import BIOTClassifier, FixedPersons
-from biot_bd.training.scores import EpochScores, epoch_scores
+from biot_bd.training.callbacks import EpochScores, epoch_scores
 
 
 class Linear(nn.Module):

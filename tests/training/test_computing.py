@@ -14,9 +14,10 @@ from torch import nn
 from training_data import make_data, small
 
 from biot_bd import BIOT
-from biot_bd.models.compute import ComputePlan
-from biot_bd.training import BIOTClassifier, load_pipeline, plans, save_pipeline
-from biot_bd.training.plans import Plans, activation_bytes, precision
+from biot_bd.models.inference_plan import ComputePlan
+from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
+from biot_bd.training import precision_plans as plans
+from biot_bd.training.precision_plans import Plans, activation_bytes, precision
 
 
 class Steep(nn.Module):

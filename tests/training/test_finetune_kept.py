@@ -17,9 +17,9 @@ from training_data import small
 
 from biot_bd import PercentileScaler
 from biot_bd.models.biot import BIOT
-from biot_bd.models.checkpoint_saving import save_checkpoint
+from biot_bd.models.checkpoints.saving import save_checkpoint
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
-from biot_bd.training.finetune import (
+from biot_bd.training.finetuning.recipes import (
     EMA,
     Cosine,
     Gradual,

@@ -17,8 +17,9 @@ from training_data import small
 
 from biot_bd import registry
 from biot_bd.models.biot import BIOT
-from biot_bd.training.ema import EMA, Averager
-from biot_bd.training.finetune import (
+from biot_bd.training.finetuning.ema import EMA, Averager
+from biot_bd.training.finetuning.parameter_groups import SplitError, model_parts, undecayed, whole_model
+from biot_bd.training.finetuning.recipes import (
     STRATEGIES,
     Cosine,
     Discriminative,
@@ -34,7 +35,6 @@ from biot_bd.training.finetune import (
     WarmUp,
     resolve,
 )
-from biot_bd.training.parameter_groups import SplitError, model_parts, undecayed, whole_model
 
 TINY = {"embed_dim": 16, "num_heads": 2, "num_layers": 3, "n_chans": 4, "n_times": 300, "n_outputs": 2}
 

@@ -13,7 +13,8 @@ from training_data import small
 
 from biot_bd.models.biot import BIOT
 from biot_bd.training import BIOTClassifier
-from biot_bd.training.finetune import (
+from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed
+from biot_bd.training.finetuning.recipes import (
     EMA,
     Cosine,
     Discriminative,
@@ -24,7 +25,6 @@ from biot_bd.training.finetune import (
     TwoStage,
     WarmUp,
 )
-from biot_bd.training.parameter_groups import model_parts, undecayed
 
 MOMENTUM = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9, "optimizer__weight_decay": 0.1, "lr": 1e-3}
 ADAMW = {"optimizer": torch.optim.AdamW, "optimizer__weight_decay": 0.5}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.utils.data import Subset, TensorDataset
 
 from biot_bd.training import FixedPersons, PersonValidSplit
-from biot_bd.training.splits import check_persons_apart
+from biot_bd.training.valid_splits import check_persons_apart
 
 
 class Anything:

@@ -15,7 +15,7 @@ from training_data import make_data, small
 from biot_bd import BIOT, registry
 from biot_bd.losses import CrossEntropyLoss, FocalLoss
 from biot_bd.training import BIOTClassifier
-from biot_bd.training.finetune import EMA, Mixup
+from biot_bd.training.finetuning.recipes import EMA, Mixup
 from biot_bd.training.micro_batches import decomposes, gradients_by_logits, gradients_by_window, why_whole
 
 

@@ -19,7 +19,7 @@ from training_data import small
 
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BIOTClassifier, FixedPersons, load_pipeline, read_record, save_pipeline
-from biot_bd.training.saved_values import SavedPipelineError, from_json, to_json
+from biot_bd.training.persistence.values import SavedPipelineError, from_json, to_json
 
 
 class Mine(nn.Module):
@@ -227,10 +227,10 @@ def cut(path: Path):
         "os:system",
         "subprocess:Popen",
         "builtins:eval",
-        "biot_bd.training.persistence:os.system",
-        "biot_bd.training.saved_values:import_module",
-        "biot_bd.training.saved_values:os.system",
-        "biot_bd.training.restart:random.Random",
+        "biot_bd.training.persistence.pipelines:os.system",
+        "biot_bd.training.persistence.values:import_module",
+        "biot_bd.training.persistence.values:os.system",
+        "biot_bd.training.resume:random.Random",
         "sklearn.preprocessing:FunctionTransformer",
         "torch.optim.optimizer:torch.nn.Linear",
         "torch.hub:load",

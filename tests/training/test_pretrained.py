@@ -12,10 +12,10 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from training_data import PERSONS, make_data
 
-from biot_bd.evaluation.identity import describe_pipeline
+from biot_bd.evaluation.study_identity import describe_pipeline
 from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints import CheckpointError
-from biot_bd.models.provenance import Provenance, Seen, provenance_of
+from biot_bd.models.checkpoints.loading import CheckpointError
+from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
 from biot_bd.training.pretrained import started_from, write_load_report

@@ -6,7 +6,7 @@ import torch
 
 from biot_bd import PercentileScaler, prepare
 from biot_bd.training import BIOTClassifier
-from biot_bd.training.drawing import PageShuffle
+from biot_bd.training.classifier._sampling import PageShuffle
 from biot_bd.windows import page_shuffle
 from biot_bd.windows.torch_dataset import PackedDataset
 

@@ -14,7 +14,7 @@ from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 from training_data import make_data, small
 
-from biot_bd.training.restart import array_digest, describe, seeded
+from biot_bd.training.resume import array_digest, describe, seeded
 
 SETTINGS = {"max_epochs": 6, "patience": 3, "optimizer": torch.optim.AdamW, "lr": 0.03}
 

@@ -21,7 +21,7 @@ from training_data import PERSONS, make_data, small
 
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BackgroundSubsample, ClassBalanced, PersonBalanced, load_pipeline, save_pipeline
-from biot_bd.training.sampling import PAGE_SHUFFLE, SAMPLERS, class_counts, make_epochs, resolve_sampler
+from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, SAMPLERS, class_counts, make_epochs, resolve_sampler
 from biot_bd.windows import prepare
 from biot_bd.windows.labels import Overlap
 
@@ -197,7 +197,7 @@ def test_missing_persons_are_an_error(data, sampler):
 
 
 def test_more_windows_than_torch_can_weigh(monkeypatch):
-    monkeypatch.setattr("biot_bd.training.drawn_epochs.MOST_WEIGHTS", 3)
+    monkeypatch.setattr("biot_bd.training.sampling.samplers.MOST_WEIGHTS", 3)
     with pytest.raises(ValueError, match="at most 3 weighted windows, found 4"):
         ClassBalanced()(np.array([0, 0, 0, 1]))
 

@@ -13,8 +13,8 @@ from training_data import small
 
 from biot_bd.signals import MontageMapper, PercentileScaler
 from biot_bd.training import BIOTClassifier, load_pipeline, load_scorer, save_pipeline
-from biot_bd.training.saved_values import SavedPipelineError
-from biot_bd.training.scorer import _is_plain
+from biot_bd.training.persistence.scorer import _is_plain
+from biot_bd.training.persistence.values import SavedPipelineError
 
 HEAVY = ["braindecode", "skorch", "moabb", "torchaudio", "matplotlib", "tensorboard", "mne.epochs", "torch._dynamo"]
 

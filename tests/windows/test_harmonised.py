@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from biot_bd.registry import montages
 from biot_bd.signals import resampling_plans
 from biot_bd.signals.resampling import resample_fft, resample_polyphase
-from biot_bd.windows import harmonised
-from biot_bd.windows.harmonised import Harmonised
+from biot_bd.windows.preparation import montage_signals as harmonised
+from biot_bd.windows.preparation.montage_signals import Harmonised
 
 FUNCTIONS = {"fft": resample_fft, "polyphase": resample_polyphase}
 

@@ -13,7 +13,8 @@ from braindecode.preprocessing import Preprocessor
 from biot_bd import PercentileScaler, Windows, prepare
 from biot_bd.registry import montages
 from biot_bd.signals import plan_montage, resample_fft, resample_polyphase
-from biot_bd.windows import Overlap, PreparationError, preparation
+from biot_bd.windows import Overlap, PreparationError
+from biot_bd.windows.preparation import prepare as preparation
 
 
 def manifest_of(folder):
@@ -260,7 +261,7 @@ def test_another_rule_rewrites_only_the_table(small, tmp_path):
 def test_windows_of_a_table_that_was_rewritten_do_not_read_the_wrong_rows(small, tmp_path):
     import pickle
 
-    from biot_bd.windows import sources
+    from biot_bd.windows import window_index as sources
 
     text = pickle.dumps(prepare(small, tmp_path / "w"))
     prepare(small, tmp_path / "w", stride_s=2)

@@ -84,7 +84,7 @@ def test_signals_of_recordings_that_left_the_data_set_are_removed(small, tmp_pat
 
 
 def test_nothing_is_removed_before_the_new_manifest_is_there(small, tmp_path, monkeypatch):
-    from biot_bd.windows import preparation
+    from biot_bd.windows.preparation import prepare as preparation
 
     def killed(path, content):
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from biot_bd import Windows
 SCRIPT = """
 import resource, sys, time, types
 import mne
-import biot_bd.windows.harmonise as harmonise
+import biot_bd.windows.preparation.recording as harmonise
 from biot_bd import prepare
 
 mne.set_log_level("ERROR")

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from biot_bd.windows.readers import EdfReader, open_reader
+from biot_bd.io.channel_readers import EdfReader, open_reader
 
 LABELS = ["FP1-F7", "T8-P8", "EEG Fp1-Ref", "C3", "C\u00b5", "", "x" * 16, "EDF Annotations", "STATUS", "A - B"]
 UNITS = ["uV", "\u00b5V", "mV", "V", "", "mmHg", "UV"]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from biot_bd import MontageMapper, PercentileScaler, Resampler, Windows, prepare
-from biot_bd.training.inputs import SignalData
-from biot_bd.windows import reading
-from biot_bd.windows.reading import Located, gather, in_threads
+from biot_bd.training.input_data import SignalData
+from biot_bd.windows import gather as reading
+from biot_bd.windows.gather import Located, gather, in_threads
 from biot_bd.windows.torch_dataset import OnDevice, PackedDataset, PackedWindows, WindowsDataset, collate_windows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.live.signal import Chunk, Notice
+from biot_bd.deploy.live.source import Chunk, Notice
 
 __all__ = ["LostStreamError", "LslSource"]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import mne
 import numpy as np
 
-from biot_bd.deploy.live.signal import Chunk, Notice
-from biot_bd.deploy.sources import open_recording, read_blocks
+from biot_bd.deploy.live.source import Chunk, Notice
+from biot_bd.io.recordings import open_recording, read_blocks
 
 __all__ = ["FileSource"]
 
@@ -32,7 +32,7 @@ class FileSource:
 
     Raises
     ------
-    biot_bd.deploy.sources.DetectionError
+    biot_bd.io.recordings.DetectionError
         The file cannot be read.
     ValueError
         A parameter is not positive.

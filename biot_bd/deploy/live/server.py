@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
 
-from biot_bd.deploy.live.hub import Hub
+from biot_bd.deploy.live.broadcast import Hub
 
 __all__ = ["PageServer"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.deploy.detector import Detector
-from biot_bd.deploy.live.hub import Hub
-from biot_bd.deploy.live.lines import Lines
+from biot_bd.deploy.live.broadcast import Hub
+from biot_bd.deploy.live.json_lines import Lines
 from biot_bd.deploy.live.runner import STATUS_S, Run, make_live, run
 from biot_bd.deploy.live.server import PageServer
-from biot_bd.deploy.live.signal import LiveSource
+from biot_bd.deploy.live.source import LiveSource
 from biot_bd.deploy.results import write_events
 
 __all__ = ["PAGE_S", "Session"]
@@ -86,7 +86,7 @@ class Session:
 
         Raises
         ------
-        biot_bd.deploy.sources.DetectionError
+        biot_bd.io.recordings.DetectionError
             The source's channels or rate cannot be used.
         OSError
             The page cannot be served, or the events cannot be written.

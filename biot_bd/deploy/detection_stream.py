@@ -1,0 +1,225 @@
+"""The chunk-fed detector: samples in at the source's rate, probabilities and events out.
+
+One object for files and live signals: :meth:`Detector.detect` pushes blocks of a file, ``biot-bd stream`` what arrives.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.deploy.model import Scorer
+from biot_bd.deploy.signal_chain import SignalChain, WindowBatch
+from biot_bd.events.detector import Event, EventDetector
+from biot_bd.events.stream import Alarm
+from biot_bd.signals.mapper import MontageMapper
+from biot_bd.signals.montages import MontagePlan
+
+__all__ = ["DetectionStream", "Scored", "StreamResult"]
+
+# Products of one window and of many round differently; live, windows come one by one.
+CAUSAL_BATCH = 1
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one call of :meth:`DetectionStream.push` brought.
+
+    Parameters
+    ----------
+    start_s : ndarray, shape (n,)
+        Starts of the windows that became ready, seconds from the first sample.
+    probabilities : ndarray, shape (n,)
+        Of a seizure; NaN where no channel was usable.
+    present : ndarray of bool, shape (n, n_chans)
+        Which channels of the montage each window has.
+    alarms : list of Alarm
+        Events that were found to have begun (causal only).
+    events : list of Event
+        Events that are final now (causal only).
+    """
+
+    start_s: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    alarms: list[Alarm] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """All that a stream found.
+
+    Parameters
+    ----------
+    events : list of Event
+        Final events.
+    start_s, probabilities : ndarray, shape (n,)
+        Every window; NaN where no channel was usable.
+    duration_s : float
+        Length of the signal.
+    n_absent : dict of str to int
+        Windows in which a channel was flat or not finite, by channel of the montage.
+    seconds : dict of str to float
+        Time spent on ``prepare`` and ``model``.
+    last : Scored
+        What became ready at the end, after the last :meth:`DetectionStream.push`.
+    """
+
+    events: list[Event]
+    start_s: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    duration_s: float
+    n_absent: dict[str, int]
+    seconds: dict[str, float]
+    last: Scored
+
+
+class DetectionStream:
+    """Detect seizures in a signal that comes in pieces of any size.
+
+    Probabilities and final events do not depend on how the signal was cut.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The model.
+    events : EventDetector
+        From probabilities to events; its ``causal`` decides how the signal is resampled, too.
+    ch_names : sequence of str
+        Channels of the source, as it names them.
+    sfreq : float
+        Its rate in Hz.
+    stride_s : float
+        From one window's start to the next, in seconds.
+    on_missing : {"raise", "drop", "interpolate"}
+        Channels of the montage that the source lacks.
+    batch_size : int
+        Windows given to the model at once; one in a causal stream.
+    where : str
+        Put in front of error messages.
+
+    Attributes
+    ----------
+    needed : tuple of str
+        Channels of the source that :meth:`push` takes, in that order.
+    plan : MontagePlan
+        How they become the montage.
+    live : EventStream or None
+        The event detector's incremental form (``value``, ``active``); None where the stream is not causal.
+
+    Raises
+    ------
+    biot_bd.signals.MissingChannelsError
+        Channels cannot be made and ``on_missing`` does not help; names the electrodes.
+    ValueError
+        A parameter makes no sense.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        events: EventDetector,
+        ch_names: Sequence[str],
+        sfreq: float,
+        *,
+        stride_s: float = 5.0,
+        on_missing: str = "raise",
+        batch_size: int = 64,
+        where: str = "",
+    ) -> None:
+        self.scorer, self.events, self.causal = scorer, events, bool(events.causal)
+        self.plan: MontagePlan = MontageMapper(scorer.montage, on_missing=on_missing).plan(ch_names, where)  # type: ignore[arg-type]
+        self.needed = self.plan.needed
+        self.sfreq, self.stride_s = float(sfreq), stride_s
+        self.chain = SignalChain(self.plan, sfreq, scorer.sfreq, scorer.window_s, stride_s, self.causal)
+        self._batch = CAUSAL_BATCH if self.causal else batch_size
+        self.live = events.stream() if self.causal else None
+        # 16 bytes a window, so that a live stream may run for weeks.
+        self._start_s, self._probabilities = array("d"), array("d")
+        self._made = np.array([channel.how != "missing" for channel in self.plan.channels])
+        self._absent = np.zeros(len(self._made), np.int64)
+        self._seconds = {"prepare": 0.0, "model": 0.0}
+
+    @property
+    def delay_s(self) -> float:
+        """Seconds that a causal decision lags behind the end of its window."""
+        return self.chain.delay_s
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of signal so far."""
+        return self.chain.n_samples / self.sfreq
+
+    def push(self, x: NDArray[np.floating]) -> Scored:
+        """Take samples of the channels :attr:`needed`.
+
+        Parameters
+        ----------
+        x : ndarray, shape (len(needed), n)
+            In microvolts; NaN where nothing is known (the channel is left out of the windows that hold it).
+
+        Returns
+        -------
+        Scored
+            What became ready.
+        """
+        begin = time.perf_counter()
+        self.chain.push(x)
+        self._seconds["prepare"] += time.perf_counter() - begin
+        return self._score_ready()
+
+    def finish(self) -> StreamResult:
+        """Say that nothing follows, and return everything."""
+        begin = time.perf_counter()
+        self.chain.finish()
+        self._seconds["prepare"] += time.perf_counter() - begin
+        last = self._score_ready()
+        start_s, probabilities = np.array(self._start_s), np.array(self._probabilities)
+        known = ~np.isnan(probabilities)
+        events = []
+        if known.any():
+            events = self.events.predict(probabilities[known], start_s[known], self.duration_s)
+        n_absent = {
+            name: int(n)
+            for name, n, made in zip(self.chain.ch_names, self._absent, self._made, strict=True)
+            if n and made
+        }
+        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, dict(self._seconds), last)
+
+    def _score_ready(self) -> Scored:
+        starts, found, present, events = [], [], [], list[Event]()
+        while True:
+            begin = time.perf_counter()
+            batch = self.chain.pop(self._batch)
+            middle = time.perf_counter()
+            self._seconds["prepare"] += middle - begin
+            if batch is None:
+                break
+            scores = self.scorer.score(batch)
+            self._seconds["model"] += time.perf_counter() - middle
+            self._absent += (~batch.present).sum(axis=0)
+            starts.append(batch.start_s)
+            found.append(scores)
+            present.append(batch.present)
+            self._start_s.extend(batch.start_s.tolist())
+            self._probabilities.extend(scores.tolist())
+            events += self._live_events(batch, scores)
+        alarms = [] if self.live is None else self.live.take_alarms()
+        there = np.concatenate(present) if present else np.empty((0, len(self._made)), bool)
+        return Scored(_joined(starts), _joined(found), there, alarms, events)
+
+    def _live_events(self, batch: WindowBatch, scores: NDArray[np.float64]) -> list[Event]:
+        known = ~np.isnan(scores)
+        if self.live is None or not known.any():
+            return []
+        return self.live.push(scores[known], batch.start_s[known])
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.empty(0)

@@ -1,0 +1,129 @@
+"""Pictures of detections: the whole recording's curve, and each event over the EEG."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biot_bd.deploy.detector import Detection
+from biot_bd.io.recordings import open_recording, read_excerpt
+from biot_bd.runs import atomic_path
+from biot_bd.signals.mapper import MontageMapper
+from biot_bd.signals.montages import Montage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["event_figures", "overview_figure", "png_bytes", "write_event_pictures"]
+
+CONTEXT_S = 10.0
+LONGEST_S = 60.0
+DPI = 100
+
+
+def overview_figure(detection: Detection) -> Figure:
+    """Draw the probabilities of a whole recording with its events and gaps."""
+    from biot_bd.plots import timeline_figure
+
+    known = ~np.isnan(detection.probabilities)
+    return timeline_figure(
+        detection.start_s[known] + detection.window_s / 2,
+        detection.probabilities[known],
+        detection.duration_s,
+        events=[(event.onset_s, event.offset_s) for event in detection.events],
+        gaps=detection.gaps,
+        threshold=detection.setting["events"]["threshold"],
+    )
+
+
+def event_figures(detection: Detection, montage: Montage, most: int | None = None) -> Iterator[Figure]:
+    """Draw each event over the EEG of the model's montage, from 10 s before its onset; of long ones the first minute.
+
+    Parameters
+    ----------
+    detection : Detection
+        Of a file.
+    montage : Montage
+        Channels to draw.
+    most : int, optional
+        How many events to draw; all by default.
+
+    Yields
+    ------
+    matplotlib.figure.Figure
+        In the order of the events, each drawn when it is asked for: a day may hold hundreds.
+
+    Raises
+    ------
+    DetectionError
+        The file cannot be read any more.
+    """
+    from biot_bd.plots import eeg_figure
+
+    if not detection.events:
+        return
+    recording = open_recording(detection.source)
+    mapper = MontageMapper(montage, on_missing=detection.setting["on_missing"])
+    plan = mapper.plan(recording.raw.ch_names, recording.where)
+    for number, event in enumerate(detection.events[:most], 1):
+        stop_s = min(event.offset_s + CONTEXT_S, event.onset_s + LONGEST_S)
+        x, start_s = read_excerpt(recording, plan.needed, event.onset_s - CONTEXT_S, stop_s)
+        centre_s = detection.start_s + detection.window_s / 2
+        shown = ~np.isnan(detection.probabilities) & (centre_s >= start_s) & (centre_s <= stop_s)
+        length = f"{event.offset_s - event.onset_s:.0f} s"
+        yield eeg_figure(
+            _without_gaps(plan.reduced().apply(x)),
+            recording.sfreq,
+            montage.ch_names,
+            start_s=start_s,
+            events=[(event.onset_s, min(event.offset_s, stop_s))],
+            proba_times_s=centre_s[shown],
+            proba=detection.probabilities[shown],
+            threshold=detection.setting["events"]["threshold"],
+            title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}",
+        )
+
+
+def write_event_pictures(figures: Iterable[Figure], output: Path) -> list[Path]:
+    """Write ``<output>-01.png``, ... and remove pictures of earlier runs that have no event now.
+
+    Parameters
+    ----------
+    figures : iterable of Figure
+        In the order of the events.
+    output : Path
+        Path without number and ending.
+    """
+    written = []
+    for number, figure in enumerate(figures, 1):
+        path = output.with_name(f"{output.name}-{number:02d}.png")
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=DPI, format="png")
+        written.append(path)
+    for path in output.parent.glob(f"{_literal(output.name)}-*.png"):
+        if path not in written and path.stem.removeprefix(f"{output.name}-").isdigit():
+            path.unlink(missing_ok=True)
+    return written
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=DPI, format="png")
+    return buffer.getvalue()
+
+
+def _literal(name: str | os.PathLike[str]) -> str:
+    from glob import escape
+
+    return escape(os.fspath(name))
+
+
+def _without_gaps(x: np.ndarray) -> np.ndarray:
+    """Return signals with infinite values as NaN, which a picture leaves blank."""
+    return np.where(np.isfinite(x), x, np.nan)

@@ -1,0 +1,395 @@
+"""The detector on chunks of a live signal: segments on the recording's clock, alarms, events, what went wrong."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.deploy.detection_stream import Scored
+from biot_bd.deploy.detector import Detection, Detector
+from biot_bd.deploy.live.clock import Jump, StreamClock
+from biot_bd.deploy.live.display import ScreenSignal
+from biot_bd.deploy.live.source import Chunk, Notice
+from biot_bd.deploy.notes import channel_facts, channel_notes, gap_notes
+from biot_bd.events.detector import Event
+from biot_bd.events.stream import Alarm
+
+__all__ = ["LiveDetector", "LiveResult", "Screen"]
+
+MAX_GAP_S = 5.0
+DRIFT_S = 1.0  # a drift of the source's clock is told in steps of this
+BEHIND_S, CAUGHT_UP_S = 10.0, 1.0
+FILL_S = 10.0  # NaN are fed in pieces of this
+
+
+class Screen(Protocol):
+    """Who watches: see :class:`biot_bd.deploy.live.broadcast.Hub`."""
+
+    def signal(self, blocks: list[dict[str, Any]]) -> None:
+        """Take new blocks of :class:`~biot_bd.deploy.live.display.ScreenSignal`."""
+        ...
+
+    def decision(self, fields: dict[str, Any]) -> None:
+        """Take one decision."""
+        ...
+
+
+@dataclass(frozen=True)
+class LiveResult:
+    """What a live run found.
+
+    Parameters
+    ----------
+    detection : Detection
+        All segments together, on the recording's clock.
+    n_segments, n_alarms : int
+        Stretches that were scored by themselves; alarms raised.
+    max_lag_s : float
+        Most seconds of signal that ever waited.
+    """
+
+    detection: Detection
+    n_segments: int
+    n_alarms: int
+    max_lag_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts that ``detect`` gives, and those of a live run."""
+        own = {"n_segments": self.n_segments, "n_alarms": self.n_alarms, "max_lag_s": round(self.max_lag_s, 3)}
+        return {**self.detection.as_dict(), **own}
+
+
+class LiveDetector:
+    """Detect seizures in chunks as they come, and tell what happens in lines.
+
+    The recording's clock begins with the first sample.  A gap of at most ``max_gap_s`` is filled with NaN, so windows that
+    touch it have no probability; a longer one, a clock that was set and another rate close the segment: its events are
+    final, and the detector begins anew at the later time.  Without gaps the final events are those of
+    :meth:`Detector.detect <biot_bd.deploy.Detector.detect>`.
+
+    Parameters
+    ----------
+    detector : Detector
+        A causal one.
+    ch_names : sequence of str
+        Channels of the source.
+    sfreq : float
+        Its rate in Hz.
+    where : str
+        Name of the source, for messages.
+    start_time : datetime.datetime, optional
+        Of the first sample.
+    notes : sequence of str
+        Put before the result's own notes.
+    emit : callable, optional
+        Called with each line, a dict with ``type``; the types are in ``docs/stream.md``.
+    screen : Screen, optional
+        Is shown signal and decisions.
+    max_gap_s : float
+        Longest gap that is filled.
+    jitter_s : float
+        See :class:`~biot_bd.deploy.live.clock.StreamClock`.
+
+    Attributes
+    ----------
+    needed : tuple of str
+        Channels whose samples :meth:`push` takes.
+
+    Raises
+    ------
+    biot_bd.signals.MissingChannelsError
+        The channels do not make the montage.
+    ValueError
+        The detector is not causal, or a parameter makes no sense.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        ch_names: Sequence[str],
+        sfreq: float,
+        *,
+        where: str = "live signal",
+        start_time: Any = None,
+        notes: Sequence[str] = (),
+        emit: Callable[[dict[str, Any]], None] | None = None,
+        screen: Screen | None = None,
+        max_gap_s: float = MAX_GAP_S,
+        jitter_s: float = 0.2,
+    ) -> None:
+        if not detector.causal:
+            raise ValueError("a live signal needs a causal detector: Detector.load(model, causal=True)")
+        if not (np.isfinite(max_gap_s) and max_gap_s >= 0):
+            raise ValueError(f"max_gap_s must be a number of seconds of at least 0, found {max_gap_s!r}")
+        self.detector, self.where, self.start_time = detector, where, start_time
+        self._ch_names, self.sfreq = list(ch_names), float(sfreq)
+        self._emit = emit or (lambda line: None)
+        self._screen, self._thinned = screen, ScreenSignal(self.sfreq) if screen else None
+        self._max_gap_s, self._jitter_s = max_gap_s, jitter_s
+        self._clock = StreamClock(self.sfreq, jitter_s)
+        self._notes, self._start_s, self._probabilities = list(notes), array("d"), array("d")
+        self._events: list[Event] = []
+        self._n_absent: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+        self._n_segments = self._n_alarms = 0
+        self._told_drift = 0.0
+        self._received_s: float | None = None
+        self._behind, self._max_lag_s = False, 0.0
+        self.probability: float | None = None
+        self._open(0.0)
+        plan = self._stream.plan
+        self.needed = self._stream.needed
+        self._drawn = plan.reduced()
+        self._names = np.array(plan.montage.ch_names)
+        self._made = np.array([channel.how != "missing" for channel in plan.channels])
+        self._there = self._made.copy()
+
+    @property
+    def time_s(self) -> float:
+        """End of the signal so far, on the recording's clock."""
+        return self._offset_s + self._stream.duration_s
+
+    @property
+    def alarm(self) -> bool:
+        """Whether an alarm is on now."""
+        return self._stream.live is not None and self._stream.live.active
+
+    @property
+    def alarm_delay_s(self) -> float:
+        """Seconds of signal from the second that crosses the threshold, its start, to the alarm (whole strides)."""
+        return max(1, math.ceil(self.detector.events.setting()["min_duration_s"])) + self._stream.delay_s
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader should know before the first line."""
+        return {
+            "source": self.where,
+            "sfreq": self.sfreq,
+            "start_time": None if self.start_time is None else self.start_time.isoformat(),
+            "channels": channel_facts(self._stream.plan),
+            "setting": self.detector.setting(),
+            "decision_delay_s": self._stream.delay_s,
+            "alarm_delay_s": self.alarm_delay_s,
+            "max_gap_s": self._max_gap_s,
+            "notes": [*self.detector.notes, *self._notes, *channel_notes(self._stream.plan, {})],
+        }
+
+    def push(self, chunk: Chunk) -> None:
+        """Take a chunk of the channels :attr:`needed`.
+
+        Raises
+        ------
+        ValueError
+            It has another number of channels, or a rate that cannot be used.
+        """
+        if not chunk.x.shape[1]:
+            return
+        if chunk.sfreq != self.sfreq:
+            self._change_rate(chunk)
+        if chunk.times_s is None:
+            self._feed(chunk.x)
+            return
+        for begin, stop, jump in self._clock.split(chunk.times_s, chunk.received_s):
+            if jump is not None:
+                self._jump(jump, chunk)
+            self._feed(chunk.x[:, begin:stop])
+        self._received_s = chunk.received_s
+        drift = self._clock.drift_s - self._told_drift
+        if abs(drift) >= DRIFT_S:
+            self._told_drift = self._clock.drift_s
+            self._emit_at("clock", change="drift", seconds=round(self._clock.drift_s, 3), action="none")
+
+    def notice(self, notice: Notice) -> None:
+        """Tell something that the source says."""
+        self._emit_at(notice.type, **notice.fields)
+
+    def lag(self, lag_s: float | None) -> None:
+        """Take how many seconds of signal wait; falling behind and catching up are told."""
+        if lag_s is None:
+            return
+        self._max_lag_s = max(self._max_lag_s, lag_s)
+        if not self._behind and lag_s > BEHIND_S:
+            self._behind = True
+            self._emit_at("lag", state="behind", lag_s=round(lag_s, 3))
+        elif self._behind and lag_s < CAUGHT_UP_S:
+            self._behind = False
+            self._emit_at("lag", state="caught up", lag_s=round(lag_s, 3))
+
+    def status(self) -> dict[str, Any]:
+        """Return the present state."""
+        return {
+            "time_s": round(self.time_s, 4),
+            "probability": self.probability,
+            "alarm": self.alarm,
+            "n_present": int(self._there.sum()),
+            "absent": [str(name) for name in self._names[~self._there]],
+            "n_alarms": self._n_alarms,
+        }
+
+    def finish(self) -> LiveResult:
+        """End the signal: close what is open and return everything."""
+        self._close()
+        detection = Detection(
+            source=self.where,
+            events=self._events,
+            start_s=np.array(self._start_s),
+            probabilities=np.array(self._probabilities),
+            window_s=self.detector.scorer.window_s,
+            stride_s=self.detector.stride_s,
+            duration_s=self.time_s,
+            sfreq=self.sfreq,
+            channels=channel_facts(self._stream.plan),
+            notes=[],
+            setting=self.detector.setting(),
+            start_time=self.start_time,
+            seconds=dict(self._seconds),
+        )
+        detection.notes.extend([*self.detector.notes, *self._notes])
+        detection.notes.extend(channel_notes(self._stream.plan, dict(self._n_absent)))
+        detection.notes.extend(gap_notes(detection.gaps))
+        return LiveResult(detection, self._n_segments, self._n_alarms, self._max_lag_s)
+
+    def _open(self, offset_s: float) -> None:
+        self._stream = self.detector.stream(self._ch_names, self.sfreq, self.where)
+        self._offset_s, self._n_told, self._n_segments = offset_s, 0, self._n_segments + 1
+        self._filled: list[tuple[float, float]] = []
+        self._piece = 1
+        if self._thinned is not None:
+            self._thinned.change(self.sfreq)
+
+    def _close(self) -> None:
+        result = self._stream.finish()
+        self._tell(result.last, self.time_s)
+        for event in result.events[self._n_told :]:
+            self._tell_event(event)
+        self._start_s.extend((result.start_s + self._offset_s).tolist())
+        self._probabilities.extend(result.probabilities.tolist())
+        self._n_absent.update(result.n_absent)
+        self._seconds.update(result.seconds)
+
+    def _begin_segment(self, start_s: float) -> None:
+        self._close()
+        self._open(start_s)
+
+    def _jump(self, jump: Jump, chunk: Chunk) -> None:
+        drift, self._told_drift = self._told_drift, 0.0
+        begin = self.time_s
+        if jump.kind == "gap":
+            n = round(jump.seconds * self.sfreq)
+            short = jump.seconds <= self._max_gap_s
+            stop = begin + n / self.sfreq if short else max(begin, begin + jump.seconds + drift)
+            action = "filled" if short else "segment closed"
+            self._emit_at(
+                "gap", start_s=round(begin, 4), stop_s=round(stop, 4), seconds=round(jump.seconds, 4), action=action
+            )
+            if short:
+                self._filled = [*self._filled[-100:], (begin, stop)]
+                self._fill(n)
+            else:
+                self._begin_segment(stop)
+            return
+        # How much time really passed is known from this machine's clock alone.
+        start = begin + self._elapsed(chunk)
+        self._emit_at(
+            "clock", change=jump.kind, seconds=round(jump.seconds, 4), action="segment closed", start_s=round(start, 4)
+        )
+        self._begin_segment(start)
+
+    def _change_rate(self, chunk: Chunk) -> None:
+        start = self.time_s + self._elapsed(chunk)
+        change = {"change": "rate", "from_hz": self.sfreq, "to_hz": chunk.sfreq}
+        self._emit_at("clock", **change, action="segment closed", start_s=round(start, 4))
+        self._close()
+        self.sfreq = float(chunk.sfreq)
+        self._clock, self._told_drift = StreamClock(self.sfreq, self._jitter_s), 0.0
+        self._open(start)
+
+    def _elapsed(self, chunk: Chunk) -> float:
+        if chunk.received_s is None or self._received_s is None:
+            return 0.0
+        return max(0.0, chunk.received_s - self._received_s - chunk.x.shape[1] / chunk.sfreq)
+
+    def _fill(self, n: int) -> None:
+        size = max(1, round(FILL_S * self.sfreq))
+        for begin in range(0, n, size):
+            self._feed(np.full((len(self.needed), min(size, n - begin)), np.nan, np.float32))
+
+    def _feed(self, x: NDArray[np.float32]) -> None:
+        if self._screen is not None and self._thinned is not None:
+            blocks = self._thinned.push(self._drawn.apply(x), self.time_s)
+            if blocks:
+                self._screen.signal(blocks)
+        # Half a stride at most, cut at fixed places: one window a piece, so that no line depends on the chunks.
+        done, n = 0, x.shape[1]
+        while done < n:
+            at = self._stream.chain.n_samples
+            while self._cut(self._piece) <= at:
+                self._piece += 1
+            stop = min(n, done + self._cut(self._piece) - at)
+            self._tell(self._stream.push(x[:, done:stop]))
+            done = stop
+
+    def _cut(self, number: int) -> int:
+        return max(number, int(np.rint(number * self.detector.stride_s * self.sfreq / 2)))
+
+    def _tell(self, scored: Scored, end_s: float = math.inf) -> None:
+        window_s, delay_s, follower = self.detector.scorer.window_s, self._stream.delay_s, self._stream.live
+        known_s = 0.0
+        for start, value, present in zip(scored.start_s, scored.probabilities, scored.present, strict=True):
+            time_s = self._offset_s + float(start) + window_s
+            known_s = min(time_s + delay_s, end_s)
+            self.probability = None if np.isnan(value) else float(value)
+            self._tell_channels(present, time_s)
+            if self._screen is not None:
+                curve = None if self.probability is None or follower is None else follower.value
+                self._screen.decision(
+                    {"time_s": time_s, "probability": self.probability, "curve": curve, "alarm": self.alarm}
+                )
+        for alarm in scored.alarms:
+            self._tell_alarm(alarm, known_s)
+        for event in scored.events:
+            self._n_told += 1
+            self._tell_event(event)
+
+    def _tell_alarm(self, alarm: Alarm, known_s: float) -> None:
+        self._n_alarms += 1
+        self._emit(
+            {
+                "type": "alarm",
+                "onset_s": alarm.onset_s + self._offset_s,
+                "time_s": alarm.time_s + self._offset_s,
+                "known_s": round(known_s, 4),
+                "confidence": alarm.confidence,
+            }
+        )
+
+    def _tell_event(self, event: Event) -> None:
+        moved = Event(event.onset_s + self._offset_s, event.offset_s + self._offset_s, event.confidence)
+        self._events.append(moved)
+        self._emit({"type": "event", **moved._asdict()})
+
+    def _tell_channels(self, present: NDArray[np.bool_], time_s: float) -> None:
+        begin = time_s - self.detector.scorer.window_s
+        if any(start < time_s and stop > begin for start, stop in self._filled):
+            return  # a gap is told as such
+        lost, back = self._there & ~present & self._made, ~self._there & present
+        if lost.any() or back.any():
+            self._there = present.copy()
+            self._emit(
+                {
+                    "type": "channels",
+                    "time_s": round(time_s, 4),
+                    "lost": [str(name) for name in self._names[lost]],
+                    "back": [str(name) for name in self._names[back]],
+                    "n_present": int(present.sum()),
+                }
+            )
+
+    def _emit_at(self, type: str, **fields: Any) -> None:
+        self._emit({"type": type, "time_s": round(self.time_s, 4), **fields})

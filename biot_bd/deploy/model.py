@@ -1,0 +1,183 @@
+"""The model of a detector: windows in microvolts in, probabilities of a seizure out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from biot_bd import registry
+from biot_bd.deploy.signal_chain import WindowBatch
+from biot_bd.signals.base import SignalInfo, WindowTransformer
+from biot_bd.signals.mapper import MontageMapper
+from biot_bd.signals.montages import Montage, parse_name
+from biot_bd.signals.scaler import PercentileScaler
+
+__all__ = ["ModelScorer", "Scorer", "load_model"]
+
+SEIZURE_CLASS = 1
+COMPUTES = ("auto", "fp32", "bf16", "fp16")
+
+
+class Scorer(Protocol):
+    """What a detector needs of a model.
+
+    Attributes
+    ----------
+    montage : Montage
+        Channels of the windows.
+    sfreq, window_s : float
+        Rate in Hz and length in seconds.
+    threshold : float
+        Of window probabilities, chosen with the model.
+    """
+
+    montage: Montage
+    sfreq: float
+    window_s: float
+    threshold: float
+
+    def score(self, batch: WindowBatch) -> NDArray[np.float64]:
+        """Return the probability of each window ``(n,)``, NaN where no channel is usable."""
+        ...
+
+
+class ModelScorer:
+    """Signal steps and a fitted classifier as the model of a detector.
+
+    Parameters
+    ----------
+    steps : sequence of WindowTransformer
+        From windows of the montage in microvolts to what the classifier takes.
+    classifier : object
+        Fitted, of two classes: ``predict_proba``, ``classes_``, ``threshold_``, ``input_info_``.
+    record : dict, optional
+        What is known of the model.
+
+    Raises
+    ------
+    ValueError
+        The model does not say its channels and rate, has other steps than signal steps, or more than two classes.
+    """
+
+    def __init__(self, steps: Sequence[Any], classifier: Any, record: dict[str, Any] | None = None) -> None:
+        self.classifier = classifier
+        # A window without signal is no fault of the model's: channels that cannot be scaled are absent.
+        self.steps = [_forgiving(step) for step in steps if step not in (None, "passthrough")]
+        for step in self.steps:
+            if not isinstance(step, WindowTransformer):
+                raise ValueError(
+                    f"{type(step).__name__} is no signal step, so a detector cannot run this model on windows"
+                )
+        classes = getattr(self.classifier, "classes_", None)
+        if classes is None or len(classes) != 2:
+            raise ValueError(f"a detector needs a model of two classes, background and seizure; found {classes!r}")
+        known: Any = getattr(self.classifier, "input_info_", None)
+        mapper = next((step for step in self.steps if isinstance(step, MontageMapper)), None)
+        self.montage = _montage_of(mapper, getattr(known, "ch_names", None))
+        sfreq = getattr(known, "sfreq", None)
+        if sfreq is None:
+            raise ValueError(
+                "the model does not say its sampling rate: it was fitted on bare arrays; fit it on prepared windows"
+            )
+        self.sfreq = float(sfreq)
+        self.n_times = int(known.n_times)
+        self.window_s = self.n_times / self.sfreq
+        self.threshold = float(getattr(self.classifier, "threshold_", None) or 0.5)
+        self.record = record or {}
+        self.compute = "fp32"
+        self._info = SignalInfo(self.montage.ch_names, self.sfreq, self.n_times, "uV")
+
+    def set_compute(self, compute: str, n_windows: int) -> list[str]:
+        """Choose the precision of the model; returns what a reader should know of the choice.
+
+        Parameters
+        ----------
+        compute : {"auto", "fp32", "bf16", "fp16"}
+            ``"auto"``: the fastest on this machine that moves no probability by 0.01.
+        n_windows : int
+            Windows of a batch in use.
+
+        Raises
+        ------
+        ValueError
+            No such precision, or one other than fp32 for a model that has no choice.
+        """
+        if compute not in COMPUTES:
+            raise ValueError(f"compute must be one of {', '.join(COMPUTES)}, found {compute!r}")
+        # The network of a BIOTClassifier, or of what scores in its place.
+        module: Any = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
+        if compute == "fp32" or (compute == "auto" and not hasattr(module, "inference_plan")):
+            self.compute = "fp32"
+            return []
+        from biot_bd.models.inference_plan import measure_inference_plan
+
+        try:
+            plan, report = measure_inference_plan(module, n_windows, compute=compute)
+        except TypeError as error:
+            raise ValueError(f"compute={compute!r}: {error}") from error
+        module.inference_plan = plan
+        self.compute = plan.compute
+        if compute not in ("auto", plan.compute):
+            return [f"computed in {plan.compute} instead of {compute}: {report['reason']}"]
+        return [] if plan.compute == "fp32" else [f"computed in {plan.compute}"]
+
+    def score(self, batch: WindowBatch) -> NDArray[np.float64]:
+        """Return the probability of each window ``(n,)``, NaN where no channel is usable."""
+        x, present, info = batch.x, batch.present, self._info
+        for step in self.steps:
+            made = step.output_info(info)
+            if not step.is_identity(info):
+                x, present = step.apply(x, present, info)
+            info = made
+        usable = present.any(axis=1)
+        out = np.full(len(batch), np.nan)
+        if usable.any():
+            out[usable] = self.classifier.predict_proba(x[usable])[:, SEIZURE_CLASS]
+        return out
+
+
+def load_model(folder: str | os.PathLike[str]) -> ModelScorer:
+    """Load a folder of :func:`biot_bd.save_pipeline` as the model of a detector.
+
+    Raises
+    ------
+    FileNotFoundError
+        No saved model is there.
+    ValueError
+        It is damaged, or cannot be a detector.
+    """
+    from biot_bd.training.persistence.scorer import load_scorer
+
+    try:
+        found = load_scorer(Path(folder))
+        return ModelScorer(found.steps, found.classifier, found.record_)
+    except ValueError as error:
+        raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
+
+
+def _forgiving(step: Any) -> Any:
+    if not isinstance(step, PercentileScaler):
+        return step
+    return clone(step).set_params(on_bad="drop")
+
+
+def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) -> Montage:
+    if mapper is not None:
+        return mapper.resolve()
+    if ch_names is None:
+        raise ValueError(
+            "the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows"
+        )
+    for name in registry.montages:
+        found = registry.montages[name]
+        if isinstance(found, Montage) and found.ch_names == tuple(ch_names):
+            return replace(found)
+    bipolar = all(parsed is not None and parsed.bipolar for parsed in map(parse_name, ch_names))
+    return Montage("of the model", tuple(ch_names), "bipolar" if bipolar else "referential")

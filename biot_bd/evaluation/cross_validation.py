@@ -1,0 +1,349 @@
+"""Cross-validation by person: our loop over scikit-learn's splitters, with files that survive a kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from sklearn.base import clone
+from sklearn.utils.parallel import Parallel, delayed
+
+from biot_bd import runs
+from biot_bd.evaluation._progress import FoldProgress
+from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.fold import (
+    FoldOutcome,
+    FoldTask,
+    final_step,
+    finished_fold,
+    run_fold,
+    training_notes,
+)
+from biot_bd.evaluation.fold_events import detector_parameters, write_events
+from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
+from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
+from biot_bd.evaluation.model_selection.contamination import check_contamination, contamination_facts, find_origins
+from biot_bd.evaluation.model_selection.folds import Fold, make_folds
+from biot_bd.evaluation.predictions import write_parquet
+from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
+from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
+from biot_bd.evaluation.stored_folds import settled, stored_folds, stored_run
+from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences, fingerprint
+from biot_bd.events.detector import EventDetector
+from biot_bd.training import BIOTClassifier
+from biot_bd.training.pretrained import checkpoint_identity
+
+__all__ = ["RunFolderError", "cross_validate"]
+
+
+class RunFolderError(ValueError):
+    """The run folder holds another study, is no run folder, or is being written by another process."""
+
+
+def cross_validate(
+    pipeline: Any,
+    windows: Any,
+    *,
+    y: Any = None,
+    groups: Any = None,
+    folder: str | os.PathLike[str] | None = None,
+    cv: Any = "person-loo",
+    scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
+    threshold: str | float = "balanced-accuracy",
+    valid_fraction: float = 0.25,
+    n_jobs: int = 1,
+    random_state: int = 0,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    progress: bool = True,
+    protocol: str | Protocol | None = None,
+    splits_from: Any = None,
+    allow_contaminated: bool = False,
+    events: EventDetector | None = None,
+) -> Result:
+    """Score a pipeline on persons that it has not seen.
+
+    In each fold the pipeline is cloned and fitted on the training persons; validation persons stop the
+    training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test persons are
+    scored once, when the fold's model is final.  All sides are whole persons.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in ``BIOTClassifier``, but any
+        classifier or ``GridSearchCV`` (whose own ``cv`` must split by group).  It is not changed.
+    windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
+    y : array of shape (n,), optional
+        Labels, 0 (background) or 1 (seizure); ``Windows`` know theirs.
+    groups : array of shape (n,), optional
+        Person of each window; ``Windows`` know theirs.
+    folder : path, optional
+        The run folder, as docs/architecture.md describes it.  A call with a folder that holds a part of the
+        same study computes what is missing; another study in it raises, unless that one has neither a finished
+        fold nor a restart point (it failed at once): it is replaced.  Without a folder nothing is written.
+    cv : str or splitter
+        ``"person-loo"``, ``"person-kfold-N"``, ``"stratified-person-kfold-N"``, ``"biot-paper"``, ``"biot-code"`` or a
+        scikit-learn splitter, which gets the persons as groups.
+    scoring : str, Metric, callable or sequence of them
+        Names out of ``biot_bd.registry.metrics``.
+    threshold : {"balanced-accuracy", "matched-prevalence"} or float
+        How the threshold is chosen on the validation predictions.
+    valid_fraction : float
+        Share of a fold's training persons that validate, at least one; with fewer than three training
+        persons, or 0, none does: epochs are fixed, the threshold is 0.5.  Fixed splits bring their own.
+    n_jobs : int
+        Folds computed at once (joblib).  The result does not depend on it: every fold uses as many torch
+        threads as the calling process (``torch.set_num_threads``).
+    random_state : int
+        Seed of the split; with a fold's number the seed of that fold.
+    title : str, optional
+        Stands above every output, e.g. ``"small BIOT (depth 1)"``.
+    notes : sequence of str
+        Remarks that go into every output.
+    progress : bool
+        Show a progress bar (on stderr, where that is a terminal) and a line for each finished fold.
+    protocol : str or Protocol, optional
+        A preset of :data:`~biot_bd.evaluation.PROTOCOLS`, which gives ``cv``, ``scoring``, ``threshold`` and
+        ``valid_fraction`` and against which windows and pipeline are checked.  Without one the result is ``"custom"``.
+    splits_from : Result or path, optional
+        Another study (its run folder) whose stored folds are used, training, validation and test persons; in
+        place of ``cv`` and ``valid_fraction``.
+    allow_contaminated : bool
+        Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test persons, or may
+        have; every output then says so.
+    events : EventDetector, optional
+        How probabilities become events, and what their operating point is chosen for, e.g.
+        ``EventDetector(target="fa_per_24h", target_fa_per_24h=2)``.  It is fitted in each fold on the predictions of the
+        validation persons, for whole recordings and causally, whatever its own ``causal`` and ``window_s``.  Needs
+        ``Windows``: arrays name no recordings.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ContaminationError
+        A checkpoint saw a test person of any fold, or nobody knows what it saw: before anything is loaded or fitted.
+    SplitError
+        Fewer than two persons, persons of a fixed split missing, a person on two sides, a fold whose
+        training part has one class: before anything is fitted.
+    RunFolderError
+        The folder holds another study (the message says what differs), is no run folder, or is in use.
+    ValueError
+        Labels or persons are missing or malformed, or a model gives probabilities that are not finite.
+    """
+    preset = None if protocol is None else as_protocol(protocol)
+    source = None if splits_from is None else stored_run(splits_from)
+    if preset is not None:
+        preset.check_windows(windows)
+        preset.check_pipeline(pipeline)
+    given = {"cv": cv, "scoring": scoring, "threshold": threshold, "valid_fraction": valid_fraction}
+    cv, scoring, threshold, valid_fraction = settled(given, preset, source)
+    data = as_data(windows, y, groups)
+    metrics = as_metrics(scoring)
+    rule = check_threshold_rule(threshold)
+    if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
+        raise ValueError(f"random_state must be an int of at least 0, got {random_state!r}")
+    if source is not None:
+        folds = stored_folds(source, data.y, data.persons, data.recordings, random_state)
+    else:
+        folds = make_folds(
+            cv,
+            data.y,
+            data.persons,
+            recordings=data.recordings,
+            valid_fraction=valid_fraction,
+            random_state=random_state,
+        )
+    parameters = {
+        "cv": cv if isinstance(cv, str) or source is not None else describe(cv),
+        "scoring": [metric.name for metric in metrics],
+        "threshold": rule,
+        "valid_fraction": valid_fraction,
+        "random_state": random_state,
+        "events": detector_parameters(events),
+    }
+    origins = find_origins(pipeline)
+    tested = [person for fold in folds for person in fold.test]
+    contamination = check_contamination(origins, tested, allow=allow_contaminated)
+    identity = _identity(pipeline, data, folds, parameters)
+    if preset is not None:
+        identity["protocol"] = preset.as_dict()
+    if origins:  # their content: another file under the same name is another study
+        identity["checkpoints"] = sorted({checkpoint_identity(o.source) for o in origins if o.source is not None})
+    run = _describe_run(pipeline, data, folds, parameters, identity, title, notes)
+    run["protocol"] = runs.to_jsonable({"name": CUSTOM} if preset is None else preset.as_dict())
+    run["splits_from"] = None if source is None else source["fingerprint"]
+    run |= contamination_facts(origins, contamination, allow_contaminated)
+    path = None if folder is None else Path(folder)
+    started = tuple(origins)
+    detector = EventDetector() if events is None else events
+    tasks = [
+        FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, started, detector=detector)
+        for fold in folds
+    ]
+    if path is None:
+        outcomes = _compute(tasks, [None] * len(tasks), n_jobs, progress)
+        scores = _scores(metrics, outcomes, preset, run)
+        return Result(scores, _predictions(outcomes), {**run, "state": "finished"})
+    with _opened(path, run):
+        done = [finished_fold(path, fold.index, run["fingerprint"]) for fold in folds]
+        outcomes = _compute(tasks, done, n_jobs, progress)
+        write_events(path, [outcome.facts for outcome in outcomes])
+        return _finish(path, run, _scores(metrics, outcomes, preset, run), _predictions(outcomes))
+
+
+def _identity(pipeline: Any, data: Data, folds: Sequence[Fold], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Describe what decides whether two calls are the same study."""
+    prefix, last = final_step(pipeline)
+    ours = prefix if isinstance(last, BIOTClassifier) else None
+    return {
+        "pipeline": describe_pipeline(clone(pipeline), ours),
+        "data": data.facts["fingerprint"],
+        "parameters": parameters,
+        "splits": {str(f.index): {side: list(getattr(f, side)) for side in ("train", "valid", "test")} for f in folds},
+    }
+
+
+def _describe_run(
+    pipeline: Any,
+    data: Data,
+    folds: Sequence[Fold],
+    parameters: dict[str, Any],
+    identity: dict[str, Any],
+    title: str | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Return the content of ``run.json``."""
+    fold_notes = [note for fold in folds for note in fold.notes]
+    common = [note for note in dict.fromkeys(fold_notes) if fold_notes.count(note) == len(folds)]
+    single = [f"fold {f.index}: {note}" for f in folds for note in f.notes if note not in common]
+    return runs.to_jsonable(
+        {
+            "kind": "cross-validation",
+            "state": "running",
+            "title": title,
+            "notes": [*notes, *training_notes(pipeline), *common, *single],
+            "not_a_result": data.not_a_result(),
+            "fingerprint": fingerprint(identity),
+            "started": _now(),
+            "parameters": parameters,
+            "seed": parameters["random_state"],
+            "data": data.facts,
+            "splits": [fold.as_dict() for fold in folds],
+            "pipeline": repr(pipeline),
+            "identity": identity,
+            "environment": runs.environment() | {"torch_threads": torch.get_num_threads()},
+        }
+    )
+
+
+@contextmanager
+def _opened(folder: Path, run: dict[str, Any]) -> Iterator[None]:
+    """Hold the run folder for this process; check that it is new or holds a part of the same study."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; name a folder for the run")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderError(f"{folder} is being written by another process; wait for it or name another") from None
+    try:
+        _check_folder(folder, run)
+        runs.write_json(folder / "run.json", run)
+        yield
+    finally:
+        lock.release()
+
+
+def _check_folder(folder: Path, run: dict[str, Any]) -> None:
+    if not (folder / "run.json").is_file():
+        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        if others:
+            raise RunFolderError(f"{folder} is no run folder and not empty ({', '.join(others[:5])}); name a new one")
+        return
+    old = runs.read_json(folder / "run.json")
+    if old.get("fingerprint") == run["fingerprint"]:
+        run["started"] = old.get("started", run["started"])
+        return
+    if _nothing_done(folder, old):
+        for part in ("folds", "tensorboard"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        return
+    lines = differences(old.get("identity", {}), run["identity"])
+    more = f" (and {len(lines) - 8} more)" if len(lines) > 8 else ""
+    raise RunFolderError(
+        f"{folder} holds another study; name a new folder or delete it. What differs: "
+        f"{'; '.join(lines[:8]) or 'the fingerprint'}{more}"
+    )
+
+
+def _nothing_done(folder: Path, old: dict[str, Any]) -> bool:
+    """Return whether a study failed before it computed anything that is worth keeping."""
+    if old.get("kind") != "cross-validation" or old.get("state") != "running":
+        return False
+    kept = ("predictions.parquet", "metrics.json")
+    left = any(folder.glob("folds/*/fold.json")) or any(folder.glob("folds/*/restart/*.pt"))
+    return not left and not any((folder / name).exists() for name in kept)
+
+
+def _compute(
+    tasks: Sequence[FoldTask], done: Sequence[FoldOutcome | None], n_jobs: int, progress: bool
+) -> list[FoldOutcome]:
+    """Run the folds that are not done yet; return all in their order."""
+    outcomes = {outcome.facts["fold"]: outcome for outcome in done if outcome is not None}
+    missing = [task for task in tasks if task.fold.index not in outcomes]
+    with FoldProgress(len(tasks), already=len(outcomes), show=progress) as bar:
+        for outcome in _outcomes(missing, n_jobs, bar):
+            outcomes[outcome.facts["fold"]] = outcome
+            bar.finished(outcome.facts)
+    return [outcomes[task.fold.index] for task in tasks]
+
+
+def _outcomes(tasks: Sequence[FoldTask], n_jobs: int, bar: FoldProgress) -> Iterable[FoldOutcome]:
+    if n_jobs == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield run_fold(task, watch=bar.watch)
+        return
+    threads = torch.get_num_threads()
+    jobs = (delayed(run_fold)(replace(task, threads=threads)) for task in tasks)
+    yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
+
+
+def _scores(
+    metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome], preset: Protocol | None, run: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the content of ``metrics.json``; degenerate folds go into the notes of ``run``."""
+    scores = aggregate(metrics, outcomes)
+    name, averaging = (CUSTOM, "persons") if preset is None else (preset.name, preset.averaging)
+    scores["protocol"] = {"name": name, "averaging": averaging, "scores": averaged(scores, averaging)}
+    scores["contamination"] = run["contamination"]
+    run["notes"] = [*run["notes"], *degenerate_notes(outcomes)]
+    return scores
+
+
+def _predictions(outcomes: Sequence[FoldOutcome]) -> pd.DataFrame:
+    return pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
+
+
+def _finish(folder: Path, run: dict[str, Any], metrics: dict[str, Any], predictions: pd.DataFrame) -> Result:
+    """Write the run's own files; ``run.json`` says last that it is finished."""
+    write_parquet(folder / "predictions.parquet", predictions)
+    runs.write_json(folder / "metrics.json", metrics)
+    runs.write_json(folder / "run.json", run | {"state": "finished", "finished": _now()})
+    return Result.open(folder)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,201 @@
+"""Fit a pipeline on all persons, or all but a hold-out, and save it with a record of what it saw."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biot_bd import runs
+from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.fold import (
+    FoldOutcome,
+    configure,
+    final_step,
+    fit,
+    fold_scores,
+    probabilities,
+    training_notes,
+)
+from biot_bd.evaluation.fold_events import Detectors, detector_parameters, event_facts, fit_detectors, operating_point
+from biot_bd.evaluation.metrics.thresholds import Threshold, check_threshold_rule, choose_threshold
+from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
+from biot_bd.evaluation.model_selection.contamination import (
+    check_contamination,
+    contamination_facts,
+    find_origins,
+    full_record,
+)
+from biot_bd.evaluation.model_selection.folds import Fold, SplitError, split_all
+from biot_bd.evaluation.predictions import predictions_of
+from biot_bd.evaluation.result import aggregate
+from biot_bd.events.detector import EventDetector, save_event_detector
+from biot_bd.training import BIOTClassifier, save_pipeline
+
+__all__ = ["METRICS", "fit_all"]
+
+METRICS = "metrics.json"
+
+
+def fit_all(
+    pipeline: Any,
+    windows: Any,
+    folder: str | os.PathLike[str],
+    *,
+    y: Any = None,
+    groups: Any = None,
+    valid_fraction: float = 0.2,
+    threshold: str | float = "balanced-accuracy",
+    random_state: int = 0,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    hold_out: Sequence[str] = (),
+    scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
+    allow_contaminated: bool = False,
+    events: EventDetector | None = None,
+) -> dict[str, Any]:
+    """Fit a pipeline on all persons, but for a hold-out, some of whom validate, and save it.
+
+    Parameters
+    ----------
+    pipeline : Pipeline or BIOTClassifier
+        Must end in a :class:`~biot_bd.BIOTClassifier`; it is cloned.
+    windows, y, groups :
+        As in :func:`~biot_bd.cross_validate`.
+    folder : path
+        Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out, ``metrics.json``
+        (as in a run folder).
+    valid_fraction : float
+        Share of the persons that stop the training and give the threshold; with fewer than three persons,
+        or 0, none does.
+    threshold : {"balanced-accuracy", "matched-prevalence"} or float
+    random_state : int
+    title, notes :
+        Go into the record.
+    hold_out : sequence of str
+        Persons who neither train nor validate, and are scored once, when the model is final.
+    scoring :
+        As in :func:`~biot_bd.cross_validate`, for the hold-out.
+    allow_contaminated : bool
+        Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the scores say so.
+    events : EventDetector, optional
+        As in :func:`~biot_bd.cross_validate`; fitted on the validation persons and saved with the model (``events.json``).
+
+    Returns
+    -------
+    dict
+        The record: persons, data set, label rule, threshold, epochs, environment, ``"trained_on"`` (all that the model
+        has seen, also through its checkpoint) and, with a hold-out, ``"scores"``.
+
+    Raises
+    ------
+    ContaminationError
+        The checkpoint saw a person of the hold-out, or nobody knows what it saw: before anything is loaded or fitted.
+    TypeError
+        The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
+    SplitError, ValueError
+        As in :func:`~biot_bd.cross_validate`.
+    """
+    if not isinstance(final_step(pipeline)[1], BIOTClassifier):
+        raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
+    data, rule, folder = as_data(windows, y, groups), check_threshold_rule(threshold), Path(folder)
+    metrics = as_metrics(scoring)
+    template = EventDetector() if events is None else events
+    detector_parameters(template)  # raises before anything is fitted
+    fold = _split(data, hold_out, valid_fraction, random_state)
+    origins = find_origins(pipeline)
+    contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
+    estimator = configure(pipeline, fold, None)
+    prefix, last = final_step(estimator)
+    # Beside the model until it is saved, which replaces the folder; a killed training goes on from here.
+    work = folder.with_name(folder.name + ".training")
+    log, restart = work / "tensorboard", work / "restart"
+    estimator.set_params(**{f"{prefix}log_dir": str(log), f"{prefix}restart_dir": str(restart)})
+    rows = fold.rows(data.persons)
+    seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
+    fit(estimator, *((data.X, data.y, data.persons) if not fold.test else _part(data, seen)))
+    proba = probabilities(estimator, data.X[rows["valid"]], "validation")
+    chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
+    detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
+    last.threshold_ = chosen.value  # what the saved model's predict uses
+    record = runs.to_jsonable(
+        {
+            "title": title,
+            "notes": [*notes, *training_notes(estimator), *fold.notes],
+            "not_a_result": data.not_a_result()
+            if fold.test
+            else "the model saw all persons, so it has no score of its own",
+            "persons": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
+            "threshold": chosen.as_dict(),
+            "events": None if detectors is None else operating_point(detectors.offline),
+            "n_epochs": len(last.history_),
+            "compute": last.compute_report_,
+            "seed": random_state,
+            "data": data.facts,
+            "environment": runs.environment(),
+            **contamination_facts(origins, contamination, allow_contaminated),
+            "trained_on": full_record(last, origins, (*fold.train, *fold.valid)),
+        }
+    )
+    scores = _scores(estimator, data, fold, metrics, chosen, detectors) if fold.test else None
+    if scores is not None:
+        scores["contamination"] = record["contamination"]
+        record["scores"] = scores
+    estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
+    (folder / METRICS).unlink(missing_ok=True)  # of an earlier model
+    save_pipeline(estimator, folder, record=record)
+    if detectors is not None:
+        save_event_detector(detectors.offline, folder, detectors.causal)
+    if scores is not None:
+        runs.write_json(folder / METRICS, scores)
+    if log.is_dir():
+        shutil.move(log, folder / "tensorboard")
+    shutil.rmtree(work, ignore_errors=True)
+    return record
+
+
+def _split(data: Data, hold_out: Sequence[str], valid_fraction: float, random_state: int) -> Fold:
+    """Take the hold-out away and split the others into training and validation."""
+    if isinstance(hold_out, str):
+        raise TypeError(f"hold_out is a list of persons, found the text {hold_out!r}")
+    held = tuple(sorted({str(person) for person in hold_out}))
+    present = sorted(set(data.persons))
+    unknown = [person for person in held if person not in present]
+    if unknown:
+        raise SplitError(f"hold_out: no windows of {', '.join(unknown)}; the windows are of {', '.join(present)}")
+    if len(held) == len(present):
+        raise SplitError(f"hold_out: all {len(present)} persons are held out, so nobody is left to train on")
+    rest = ~np.isin(data.persons, held)
+    fold = split_all(data.y[rest], data.persons[rest], valid_fraction=valid_fraction, random_state=random_state)
+    return replace(fold, test=held)
+
+
+def _part(data: Data, rows: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    return data.X[rows], data.y[rows], data.persons[rows]
+
+
+def _scores(
+    estimator: Any,
+    data: Data,
+    fold: Fold,
+    metrics: tuple[Metric, ...],
+    chosen: Threshold,
+    detectors: Detectors | None,
+) -> dict[str, Any]:
+    """Score the hold-out, in the form of a run folder's ``metrics.json``."""
+    rows = fold.rows(data.persons)["test"]
+    proba = probabilities(estimator, data.X[rows], "hold-out")
+    table = predictions_of(data, fold, "test", rows, proba).assign(threshold=chosen.value)
+    facts = {
+        "fold": fold.index,
+        "test": list(fold.test),
+        "threshold": chosen.as_dict(),
+        "scores": fold_scores(metrics, table),
+        "events": None if detectors is None else event_facts(detectors, data, table),
+    }
+    return runs.to_jsonable(aggregate(metrics, [FoldOutcome(facts, table)]))

@@ -1,0 +1,1 @@
+"""Scores of windows, thresholds and calibration."""

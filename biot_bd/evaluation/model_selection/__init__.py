@@ -1,0 +1,1 @@
+"""Splits by subject, and what a checkpoint must not have seen."""

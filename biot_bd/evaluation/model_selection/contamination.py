@@ -1,0 +1,315 @@
+"""Whether an estimator starts from weights that have seen the persons who shall test it.
+
+Scores on such persons say how well a model remembers, not how well it detects.  The checks here look at an
+estimator before anything is fitted, downloaded or loaded: at ``pretrained`` in pipelines, in pipelines inside
+pipelines, in meta-estimators and in the grids of searches, at modules that were built from a checkpoint, and at
+frozen estimators.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from skorch.callbacks import LoadInitState
+from torch import nn
+
+from biot_bd.models.checkpoints.provenance import ContaminationError, Provenance, check_clean, provenance_of
+
+__all__ = [
+    "ACCEPT",
+    "Contamination",
+    "Origin",
+    "check_contamination",
+    "contamination_facts",
+    "contamination_notes",
+    "find_origins",
+    "full_record",
+]
+
+PARAMETER = "pretrained"
+ACCEPT = "or set allow_contaminated=True, which is then written into every result"
+_CHBMIT_CASE = re.compile(r"chb-mit/(?:sub-)?(?:chb)?0*(\d+)", re.IGNORECASE)
+_SAME_CHILD = {21: 1}
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One set of weights that an estimator would start from.
+
+    Parameters
+    ----------
+    where : str
+        Parameter that names it, e.g. ``"biotclassifier__pretrained"``.
+    provenance : Provenance
+        What these weights were trained on.
+    source : str or None
+        What the parameter says; None where the weights were handed over themselves.
+    """
+
+    where: str
+    provenance: Provenance
+    source: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return {"where": self.where, **self.provenance.to_dict()}
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """A contamination that was allowed.
+
+    Parameters
+    ----------
+    text : str
+        What every output must say; begins with ``"contaminated: "``.
+    persons : tuple of str
+        Test persons who were seen, or of whom nobody can tell.
+    """
+
+    text: str
+    persons: tuple[str, ...]
+
+
+# --- what an estimator starts from ------------------------------------------------------------------------
+
+
+def find_origins(estimator: Any, *, fitted: bool = False) -> list[Origin]:
+    """Find all weights that an estimator may start from.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, a parameter grid, a checkpoint (name, path, :class:`Provenance`, or an object with a
+        ``provenance``), or a list of these.
+    fitted : bool
+        Whether what a fitted estimator has learnt counts.  False where it will be cloned and fitted anew.
+
+    Returns
+    -------
+    list of Origin
+        Each checkpoint once, in the order found; empty where everything starts from random weights.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, OSError
+        A checkpoint is not there, or its record is damaged; see :func:`biot_bd.models.checkpoints.provenance.provenance_of`.
+    """
+    found: dict[Any, Origin] = {}
+    known: dict[str, Provenance] = {}
+    for where, value in _weights(estimator, "", PARAMETER, frozenset(), fitted):
+        if isinstance(value, Provenance):
+            found.setdefault(value, Origin(where, value))
+            continue
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+        if text not in known:  # a file is hashed to tell it, so look once
+            known[text] = provenance_of(value)
+        found.setdefault(known[text], Origin(where, known[text], text))
+    return list(found.values())
+
+
+def _weights(value: Any, where: str, key: str, above: frozenset[int], fitted: bool) -> Iterator[tuple[str, Any]]:
+    """Yield (parameter, source or Provenance); ``fitted`` where what was learnt before stays in use."""
+    if value is None or isinstance(value, type) or id(value) in above:
+        return
+    above = above | {id(value)}
+    name = key.rpartition("__")[2]
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.dtype.kind in "OUST" else None
+    if isinstance(value, Provenance):
+        yield where, value
+    elif isinstance(value, (str, os.PathLike)):
+        if name == PARAMETER:
+            yield where or PARAMETER, value
+    elif isinstance(value, Mapping):
+        for entry, item in value.items():
+            yield from _weights(item, _join(where, entry), str(entry), above, fitted)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for step, item in _items(value):
+            yield from _weights(item, _join(where, step), key, above, fitted)
+    elif isinstance(value, nn.Module):
+        # Losses and augmentations are modules too, without anything learnt of persons.
+        found = _of_module(value, must_tell=name in ("module", PARAMETER) or "module__" in key)
+        yield from () if found is None else ((where, found),)
+    elif isinstance(value, LoadInitState):
+        yield where, Provenance(f"the weights that {type(value).__name__} loads", (), known=False)
+    elif isinstance(getattr(value, "provenance", None), Provenance):  # a published or loaded checkpoint
+        yield where, value.provenance
+    elif hasattr(value, "get_params") and not hasattr(value, "split"):
+        yield from _of_estimator(value, where, above, fitted)
+
+
+def _of_estimator(value: Any, where: str, above: frozenset[int], fitted: bool) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, FrozenEstimator):
+        inside = list(_weights(value.estimator, _join(where, "estimator"), "estimator", above, True))
+        if not inside:
+            what = type(value.estimator).__name__
+            inside = [(where, Provenance(f"the frozen {what}, fitted beforehand", (), known=False))]
+        yield from inside
+        return
+    if fitted and isinstance(getattr(value, "provenance_", None), Provenance):
+        yield where, value.provenance_
+        return
+    for name, item in value.get_params(deep=False).items():
+        yield from _weights(item, _join(where, name), name, above, fitted)
+
+
+def _items(value: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the items of a list; a pair of a name and an object, as in ``steps``, gives its name."""
+    for item in value:
+        if isinstance(item, tuple) and len(item) > 1 and isinstance(item[0], str) and not isinstance(item[1], str):
+            yield item[0], item[1:]
+        else:
+            yield "", item
+
+
+def _join(where: str, name: Any) -> str:
+    """Name a parameter as scikit-learn does: ``steps`` stands for no level of its own."""
+    parts = where.split("__")
+    if parts[-1] in ("steps", "transformer_list", "transformers", "estimators") and name:
+        parts.pop()
+    return "__".join(part for part in (*parts, str(name)) if part)
+
+
+def _of_module(module: nn.Module, must_tell: bool) -> Provenance | None:
+    """Return what the weights of an instance saw: only one built from a checkpoint can tell."""
+    reports = [getattr(part, "load_report", None) for part in module.modules()]
+    found = [p for report in reports if isinstance(p := getattr(report, "provenance", None), Provenance)]
+    if not found:
+        if not must_tell:
+            return None
+        name = type(module).__name__
+        return Provenance(
+            f"the given instance of {name} (give the class and module__ parameters instead)", (), known=False
+        )
+    whole = found[0]
+    for other in found[1:]:
+        whole = whole.joined(other)
+    return whole
+
+
+# --- the check --------------------------------------------------------------------------------------------
+
+
+def check_contamination(
+    origins: Sequence[Origin], test_persons: Iterable[Any] | None, *, allow: bool = False
+) -> Contamination | None:
+    """Refuse weights that saw persons who shall test them.
+
+    Parameters
+    ----------
+    origins : sequence of Origin
+        From :func:`find_origins`.
+    test_persons : iterable of str or None
+        Persons of all folds' test parts; None where the data name none.
+    allow : bool
+        Go on all the same.
+
+    Returns
+    -------
+    Contamination or None
+        None when clean; else what must stand in every output.
+
+    Raises
+    ------
+    ContaminationError
+        Not with ``allow``: a test person was seen, nobody recorded what was seen, or the persons cannot be told.
+        The message names all checkpoints concerned.
+    """
+    if not isinstance(allow, (bool, np.bool_)):
+        raise TypeError(f"allow_contaminated must be True or False, got {allow!r}")
+    names = sorted({str(person) for person in test_persons}) if test_persons is not None else []
+    errors, texts, persons = [], [], set()
+    for origin in origins:
+        provenance = _canonical(origin.provenance)
+        try:
+            _check_names(provenance, names)
+            check_clean(provenance, [_canonical_name(name) for name in names])
+        except ContaminationError as error:
+            errors.append(str(error))
+            texts.append(str(error).partition("; ")[0])
+            seen = [name for name in names if provenance.saw([_canonical_name(name)])]
+            persons |= set(seen if provenance.known and seen else names)
+    if not errors:
+        return None
+    if not allow:
+        raise ContaminationError("; also: ".join(errors))
+    return Contamination("contaminated: " + "; ".join(texts), tuple(sorted(persons)))
+
+
+def _check_names(provenance: Provenance, persons: Sequence[str]) -> None:
+    """Raise where persons without a data set cannot be compared with those who were seen."""
+    bare = [person for person in persons if "/" not in person]
+    if bare and any("/" in person for seen in provenance.trained_on for person in seen.persons or ()):
+        sets = ", ".join(dict.fromkeys(seen.dataset for seen in provenance.trained_on))
+        shown = ", ".join(bare[:_SHOWN]) + (" ..." if len(bare) > _SHOWN else "")
+        raise ContaminationError(
+            f"{provenance.source}: the persons {shown} name no data set, so nobody can tell whether they are among those it was "
+            f"trained on ({sets}); call persons 'dataset/person', e.g. 'chb-mit/01' or 'clinic/{bare[0]}', {ACCEPT}"
+        )
+
+
+def _canonical_name(person: str) -> str:
+    """Return a person's name as the data sets here write it: ``chb-mit/chb21`` is ``chb-mit/01``."""
+    match = _CHBMIT_CASE.fullmatch(person)
+    if match is None:
+        return person
+    number = int(match[1])
+    return f"chb-mit/{_SAME_CHILD.get(number, number):02d}"
+
+
+def _canonical(provenance: Provenance) -> Provenance:
+    trained_on = tuple(
+        seen
+        if seen.persons is None
+        else replace(seen, persons=tuple(dict.fromkeys(map(_canonical_name, seen.persons))))
+        for seen in provenance.trained_on
+    )
+    return replace(provenance, trained_on=trained_on)
+
+
+# --- what outputs say -------------------------------------------------------------------------------------
+
+
+def contamination_notes(run: Mapping[str, Any]) -> list[str]:
+    """Return what outputs of a run (or of a saved model's record) must say first; empty where it is clean."""
+    text = run.get("contamination")
+    return [str(text)] if text else []
+
+
+def contamination_facts(
+    origins: Sequence[Origin], contamination: Contamination | None, allowed: bool = False
+) -> dict[str, Any]:
+    """Return what ``run.json`` and records say: checkpoints, and contamination (None and empty where clean)."""
+    return {
+        "allow_contaminated": bool(allowed),
+        "checkpoints": [origin.as_dict() for origin in origins],
+        "contamination": None if contamination is None else contamination.text,
+        "contaminated_persons": [] if contamination is None else list(contamination.persons),
+    }
+
+
+def full_record(last: Any, origins: Sequence[Origin], persons: Iterable[str]) -> dict[str, Any]:
+    """Return the ``"trained_on"`` entry of a trained model's record: own persons and, through chains, all others.
+
+    Parameters
+    ----------
+    last : estimator
+        The fitted last step; a ``BIOTClassifier`` kept what it saw.
+    origins : sequence of Origin
+        What the whole pipeline started from, looked up before it was fitted.
+    persons : iterable of str
+        Its own persons of training and of validation.
+    """
+    own = getattr(last, "provenance_", None)
+    whole = own if isinstance(own, Provenance) else Provenance("a model trained from scratch").extended(persons)
+    for origin in origins:
+        whole = whole.joined(origin.provenance)
+    return whole.to_dict()

@@ -1,0 +1,222 @@
+"""Intervals that resample persons, and then the recordings of each: the two-level bootstrap.
+
+A cohort is a sample of persons, and each person's recordings are a sample of that person's days.  A resample draws as many
+persons as there are, with replacement, and for each person drawn as many recordings as that person has, with replacement;
+a person drawn twice gets two draws of recordings.  Intervals are percentiles of the resampled scores.
+
+What is scored adds up over recordings (windows by label and probability; events hit, missed and false), so a resample is a
+weighted sum of recordings, and all resamples are computed at once: see :mod:`biot_bd.evaluation.statistics.resampled_scores`.
+
+References
+----------
+Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (hierarchical data: both levels with
+replacement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from biot_bd.evaluation.statistics.bootstrap import check_options, few_persons
+
+__all__ = ["Draws", "NestedInterval", "interval_of"]
+
+RESAMPLED = "persons, then recordings within persons"
+RECORDINGS = "recordings of one person"
+
+Scores = NDArray[np.float64]
+Weighted = Callable[[NDArray[np.int64], NDArray[np.int64]], Scores]
+"""``score(rows, weights)``: scores ``(n_resamples,)`` of recordings ``rows``, taken ``weights (n_resamples, n_rows)`` times."""
+
+
+@dataclass(frozen=True)
+class NestedInterval:
+    """A score with a percentile interval over resampled persons and recordings.
+
+    Attributes
+    ----------
+    value : float or None
+        The score itself; None where it is undefined.
+    low, high : float or None
+        Ends of the interval; None where there is none (``notes`` say why).
+    level : float
+        Confidence level, e.g. 0.95.
+    resampled : str
+        What was drawn with replacement.
+    n_persons, n_recordings : int
+        How many there are to draw from.
+    n_resamples : int
+        Resamples drawn.
+    n_undefined : int
+        Resamples without a score (nobody with a seizure among them, say), which are left out.
+    random_state : int
+        Seed of the draws.
+    notes : tuple of str
+        What a reader must know of this interval.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    resampled: str
+    n_persons: int
+    n_recordings: int
+    n_resamples: int
+    n_undefined: int
+    random_state: int
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON holds them."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+class Draws:
+    """The draws of a two-level bootstrap, made once and shared by all scores of a study.
+
+    Parameters
+    ----------
+    persons : array of shape (n_recordings,)
+        Person of each recording.
+    n_resamples : int, default=999
+    random_state : int, default=0
+
+    Raises
+    ------
+    ValueError
+        There are no recordings, or a parameter is out of range.
+
+    Notes
+    -----
+    Each person's recordings are resampled ``n_resamples`` times.  A person that a resample draws gets one of these, chosen at
+    random, which is a draw of recordings as good as a fresh one, and spares scoring it anew.
+    """
+
+    def __init__(self, persons: ArrayLike, *, n_resamples: int = 999, random_state: int = 0) -> None:
+        check_options(0.5, "percentile", n_resamples)
+        found = np.asarray(persons).astype(str)
+        if found.ndim != 1 or len(found) == 0:
+            raise ValueError(f"the bootstrap needs the person of one recording or more, found shape {found.shape}")
+        self.n_resamples, self.random_state, self.n_recordings = n_resamples, random_state, len(found)
+        self.rows = {str(person): np.flatnonzero(found == person) for person in np.unique(found)}
+        rng = np.random.default_rng(random_state)
+        self.within = {
+            person: rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n_resamples)
+            for person, rows in self.rows.items()
+        }
+        shape = (n_resamples, len(self.rows))
+        self._chosen = rng.integers(len(self.rows), size=shape)
+        self._pick = rng.integers(n_resamples, size=shape)
+
+    @property
+    def n_persons(self) -> int:
+        """Number of persons."""
+        return len(self.rows)
+
+    @cached_property
+    def weights(self) -> NDArray[np.int64]:
+        """How often each resample holds each recording, shape ``(n_resamples, n_recordings)``."""
+        out = np.zeros((self.n_resamples, self.n_recordings), dtype=np.int64)
+        for index, (person, rows) in enumerate(self.rows.items()):
+            drawn = self._chosen == index
+            resample, column = np.nonzero(drawn)
+            np.add.at(out, (resample[:, None], rows), self.within[person][self._pick[resample, column]])
+        return out
+
+    def pooled(self, score: Weighted) -> Scores:
+        """Return the scores of all recordings of a resample taken together, NaN where undefined."""
+        return score(np.arange(self.n_recordings), self.weights)
+
+    def by_person(self, score: Weighted) -> dict[str, Scores]:
+        """Return each person's scores over draws of that person's recordings, NaN where undefined."""
+        return {person: score(rows, self.within[person]) for person, rows in self.rows.items()}
+
+    def macro(self, scores: Mapping[str, Scores]) -> Scores:
+        """Return the means over the persons of a resample; persons without a score are left out, as in the mean itself.
+
+        Parameters
+        ----------
+        scores : mapping of str to ndarray, shape (n_resamples,)
+            Of :meth:`by_person`.
+        """
+        table = np.stack([scores[person] for person in self.rows])
+        drawn = table[self._chosen, self._pick]
+        known = np.isfinite(drawn)
+        n = known.sum(axis=1)
+        return np.where(n > 0, np.where(known, drawn, 0).sum(axis=1) / np.maximum(n, 1), np.nan)
+
+    def interval(self, value: float | None, scores: Scores, *, level: float = 0.95) -> NestedInterval:
+        """Return the percentile interval of :meth:`pooled` or :meth:`macro` scores around ``value``."""
+        notes = list(few_persons(self.n_persons))
+        if self.n_persons < 2:
+            notes, scores = ["one person: there is no interval over persons"], np.full(self.n_resamples, np.nan)
+        elif self.n_recordings == self.n_persons:
+            notes.append("one recording a person: only persons vary from resample to resample")
+        facts = (self.n_persons, self.n_recordings, self.random_state)
+        return interval_of(value, scores, level, RESAMPLED, *facts, notes, count=self.n_persons > 1)
+
+    def interval_within(
+        self, person: str, value: float | None, scores: Scores, *, level: float = 0.95
+    ) -> NestedInterval:
+        """Return the interval of one person's score over draws of that person's recordings alone."""
+        n, notes = len(self.rows[person]), []
+        if n < 2:
+            notes, scores = ["one recording: there is no interval over recordings"], np.full(len(scores), np.nan)
+        elif n < 5:
+            notes.append(f"only {n} recordings: the interval is too narrow")
+        return interval_of(value, scores, level, RECORDINGS, 1, n, self.random_state, notes, count=n > 1)
+
+
+def interval_of(
+    value: float | None,
+    scores: Scores,
+    level: float,
+    resampled: str,
+    n_persons: int,
+    n_recordings: int,
+    random_state: int,
+    notes: list[str],
+    *,
+    count: bool = True,
+) -> NestedInterval:
+    """Return the percentile interval of resampled scores; undefined ones are counted (unless ``count`` is False), never NaN.
+
+    Raises
+    ------
+    ValueError
+        ``level`` is out of range.
+    """
+    check_options(level, "percentile", max(len(scores), 99))
+    finite = scores[np.isfinite(scores)]
+    n_undefined = len(scores) - len(finite) if count else 0
+    notes = list(notes)
+    low = high = None
+    if value is None:
+        notes.append("the score is undefined")
+    elif len(finite):
+        low, high = (float(end) for end in np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]))
+    if n_undefined:
+        notes.append(f"undefined in {n_undefined} of {len(scores)} resamples, which are left out")
+    # A value that pandas or numpy hands over may be NaN in place of None.
+    known = None if value is None or pd.isna(value) else float(value)
+    return NestedInterval(
+        known,
+        low if known is not None else None,
+        high if known is not None else None,
+        level,
+        resampled,
+        n_persons,
+        n_recordings,
+        len(scores),
+        n_undefined,
+        random_state,
+        tuple(notes),
+    )

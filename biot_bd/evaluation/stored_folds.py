@@ -1,0 +1,140 @@
+"""The folds of another study, so that all models of a comparison are fitted and tested on the same persons."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biot_bd.evaluation.model_selection.folds import Fold, SplitError, check_fold, check_persons, fold_seed
+from biot_bd.evaluation.protocols import Protocol, ProtocolError
+from biot_bd.evaluation.result import Result
+from biot_bd.runs import read_json
+
+__all__ = ["DEFAULTS", "settled", "stored_folds", "stored_run"]
+
+DEFAULTS: dict[str, Any] = {
+    "cv": "person-loo",
+    "scoring": ("average_precision", "roc_auc", "balanced_accuracy"),
+    "threshold": "balanced-accuracy",
+    "valid_fraction": 0.25,
+}
+"""What ``cross_validate`` does unless a protocol, stored splits or the caller say otherwise."""
+
+
+def settled(given: dict[str, Any], preset: Protocol | None, source: dict[str, Any] | None) -> tuple[Any, ...]:
+    """Return ``cv``, ``scoring``, ``threshold`` and ``valid_fraction`` of a study.
+
+    Parameters
+    ----------
+    given : dict
+        What the caller gave under these names; a value other than the default must agree with the rest.
+    preset : Protocol or None
+    source : dict or None
+        ``run.json`` of the study whose splits are taken.
+
+    Raises
+    ------
+    ProtocolError
+        The caller, the protocol and the stored splits contradict each other.
+    """
+    fixed = {} if preset is None else {name: (value, f"protocol {preset.name!r}") for name, value in _own(preset)}
+    for name in ("cv", "valid_fraction") if source is not None else ():
+        stored = source["parameters"][name]  # type: ignore[index]
+        if name in fixed and fixed[name][0] != stored and name == "cv":
+            raise ProtocolError(f"{fixed[name][1]} is split by {fixed[name][0]!r}, the stored splits by {stored!r}")
+        fixed[name] = (stored, "splits_from")
+    out = []
+    for name, default in DEFAULTS.items():
+        value = tuple(given[name]) if isinstance(given[name], list) else given[name]
+        if name in fixed:
+            wanted, who = fixed[name]
+            if value not in (default, wanted):
+                raise ProtocolError(f"{who} fixes {name} at {wanted!r}; got {value!r}: leave one of the two out")
+            value = wanted
+        out.append(value)
+    return tuple(out)
+
+
+def _own(preset: Protocol) -> list[tuple[str, Any]]:
+    return list(preset.cross_validate_parameters().items())
+
+
+def stored_run(source: Any) -> dict[str, Any]:
+    """Return ``run.json`` of a result or of a run folder, which need not be finished.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no run.
+    TypeError
+        Neither a result nor a path.
+    SplitError
+        The run stores no splits.
+    """
+    if isinstance(source, Result):
+        run = source.run
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source) / "run.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{source}: no run.json, so there are no splits to take; name a run folder")
+        run = read_json(path)
+    else:
+        raise TypeError(f"splits_from takes a Result or a run folder, not {type(source).__name__}")
+    if not run.get("splits"):
+        raise SplitError(f"{source if not isinstance(source, Result) else 'this result'}: the run stores no splits")
+    return run
+
+
+def stored_folds(
+    run: dict[str, Any], y: np.ndarray, persons: np.ndarray, recordings: np.ndarray | None, random_state: int
+) -> list[Fold]:
+    """Rebuild the folds of a stored run for other windows of the same persons.
+
+    Parameters
+    ----------
+    run : dict
+        Content of its ``run.json``.
+    y, persons : array of shape (n,)
+        Labels and person of each window.
+    recordings : array of shape (n,) or None
+        Recording of each window; needed where the stored folds leave out recordings.
+    random_state : int
+        With a fold's number the seed of that fold, as in a split made anew: the same number gives the stored seeds.
+
+    Returns
+    -------
+    list of Fold
+        The stored training, validation and test persons.
+
+    Raises
+    ------
+    SplitError
+        Persons of the stored folds have no windows here, a person is on two sides, recordings are needed but
+        unknown, or a fold's training persons have one class.
+    """
+    present = set(persons)
+    folds = []
+    for stored in run["splits"]:
+        index = int(stored["fold"])
+        train, valid, test = (tuple(stored[side]) for side in ("train", "valid", "test"))
+        check_persons(train, valid, test, f"stored fold {index}")
+        missing = sorted({*train, *valid, *test} - present)
+        if missing:
+            raise SplitError(
+                f"the stored splits need persons who have no windows here: {', '.join(missing)}; use the data of that run"
+            )
+        dropped = tuple(stored.get("dropped_recordings") or ())
+        if dropped and recordings is None:
+            raise SplitError(f"stored fold {index} leaves out recordings ({dropped[0]}, ...), but arrays name none")
+        unused = sorted(present - {*train, *valid, *test} - set(run["data"]["persons"]))
+        notes = [str(note) for note in stored.get("notes") or ()]
+        if unused:
+            notes.append(f"persons that the stored splits do not use: {', '.join(unused)}")
+        said = tuple(dict.fromkeys(notes))
+        fold = Fold(index, train, valid, test, fold_seed(random_state, index), dropped, said)
+        check_fold(fold, y, persons, recordings)
+        folds.append(fold)
+    return folds

@@ -1,0 +1,1 @@
+"""Runs of protocols and training regimes, and their comparison."""

@@ -1,0 +1,450 @@
+"""Several training regimes on the same persons, folds and seeds, side by side."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from sklearn.base import clone
+
+from biot_bd import runs
+from biot_bd.evaluation.cross_validation import RunFolderError, cross_validate
+from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.fold import final_step
+from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
+from biot_bd.evaluation.metrics.window_metrics import as_metrics
+from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
+from biot_bd.evaluation.model_selection.folds import make_folds
+from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
+from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.stored_folds import settled
+from biot_bd.evaluation.studies.comparison import compare_runs
+from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences
+from biot_bd.training import BIOTClassifier
+
+__all__ = ["COMPARISON", "STUDY", "StudyResult", "compare_regimes"]
+
+STUDY = "study.json"
+COMPARISON = "comparison.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
+_TEST_COLUMNS = ("comparison", "metric", "difference", "better/worse/equal", "p sign flip", "p Holm", "p Wilcoxon")
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The outcome of :func:`compare_regimes`.
+
+    Attributes
+    ----------
+    comparison : dict
+        Content of ``comparison.json``: scores by person, intervals over persons, paired tests, caveats.
+    study : dict
+        Content of ``study.json``: regimes, seeds, parameters, data, notes.
+    folder : Path
+        The study folder.
+    """
+
+    comparison: dict[str, Any]
+    study: dict[str, Any]
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> StudyResult:
+        """Read a finished study folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            No study folder, or the study was interrupted; running it again finishes it.
+        ValueError
+            A file is damaged.
+        """
+        folder = Path(folder)
+        for name in (STUDY, COMPARISON):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder}: no {name}, so this is no finished study; run the same study again to finish it"
+                )
+        return cls(runs.read_json(folder / COMPARISON), runs.read_json(folder / STUDY), folder)
+
+    @property
+    def regimes(self) -> list[str]:
+        """Names of the regimes, in their order."""
+        return list(self.study["regimes"])
+
+    def run_folder(self, regime: str, seed: int) -> Path:
+        """Return the run folder of a regime and seed."""
+        return self.folder / regime / f"seed-{seed}"
+
+    def results(self, regime: str) -> dict[int, Result]:
+        """Open the runs of a regime, by seed.
+
+        Raises
+        ------
+        KeyError
+            No such regime.
+        """
+        if regime not in self.study["regimes"]:
+            raise KeyError(f"no regime {regime!r}; there are {', '.join(self.regimes)}")
+        return {seed: Result.open(self.run_folder(regime, seed)) for seed in self.study["seeds"]}
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Scores of the regimes.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a regime, average (``macro``, ``pooled``) and metric: columns ``regime``, ``average``, ``metric``,
+            ``value``, ``low``, ``high``, ``n_persons``.
+        """
+        rows = [
+            {"regime": name, "average": average, "metric": metric}
+            | {key: regime[average][metric][key] for key in ("value", "low", "high", "n_persons")}
+            for name, regime in self.comparison["regimes"].items()
+            for average in ("macro", "pooled")
+            for metric in self.comparison["scoring"]
+        ]
+        return pd.DataFrame(rows).astype(dict.fromkeys(("value", "low", "high"), "Float64"))
+
+    @property
+    def tests(self) -> pd.DataFrame:
+        """Paired tests.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a pair and metric: ``metric``, ``first``, ``second``, ``difference`` (first minus second, mean over
+            persons), ``low``, ``high``, ``n_persons``, ``n_better``, ``n_worse``, ``n_equal``, ``p_permutation``,
+            ``p_holm``, ``p_wilcoxon``.
+        """
+        of_pair, of_interval = ("metric", "first", "second"), ("low", "high", "n_persons")
+        of_test = ("n_better", "n_worse", "n_equal", "p_permutation", "p_holm", "p_wilcoxon")
+        rows = [
+            {key: test[key] for key in of_pair}
+            | {"difference": test["difference"]["value"]}
+            | {key: test["difference"][key] for key in of_interval}
+            | {key: test[key] for key in of_test}
+            for test in self.comparison["tests"]
+        ]
+        return pd.DataFrame(rows, columns=[*of_pair, "difference", *of_interval, *of_test])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know, the most important first."""
+        out = []
+        if self.study.get("not_a_result"):
+            out.append(f"not a result: {self.study['not_a_result']}")
+        out += [f"{name}: {text}" for name, text in (self.study.get("contamination") or {}).items()]
+        if self.study["data"]["label_rule"]:
+            out.append(f"label rule: {self.study['data']['label_rule']}")
+        out += protocol_notes(self.study)
+        return [*out, *self.study.get("notes", []), *self.comparison["caveats"]]
+
+    def __rich__(self) -> RenderableType:
+        """Return the tables with their notes, for ``rich.print``."""
+        mark = "NOT A RESULT: " if self.study.get("not_a_result") else ""
+        percent = f"{self.comparison['level']:.0%} interval over persons"
+        title = f"{mark}{self.study.get('title') or 'Training regimes'}, mean over persons ({percent})"
+        scores = Table(title=title, title_justify="left")
+        scores.add_column("regime", no_wrap=True)
+        for metric in self.comparison["scoring"]:
+            scores.add_column(_LABELS.get(metric, metric.replace("_", " ")), justify="right")
+        contamination = self.study.get("contamination") or {}
+        for name in self.regimes:
+            macro = self.comparison["regimes"][name]["macro"]
+            cells = [_cell(macro[metric]) for metric in self.comparison["scoring"]]
+            scores.add_row(f"{name} (contaminated)" if name in contamination else name, *cells)
+        lines = [Text(f"- {note}") for note in self.notes]
+        return Group(scores, self._rich_tests(), *lines, Text(f"study folder: {self.folder}"))
+
+    def _rich_tests(self) -> Table:
+        tests = Table(title="Paired differences over persons", title_justify="left")
+        for column in _TEST_COLUMNS:
+            tests.add_column(column, justify="left" if column in _TEST_COLUMNS[:2] else "right")
+        for test in self.comparison["tests"]:
+            counts = "/".join(str(test[key]) for key in ("n_better", "n_worse", "n_equal"))
+            p = [_p(test[key]) for key in ("p_permutation", "p_holm", "p_wilcoxon")]
+            metric = _LABELS.get(test["metric"], test["metric"].replace("_", " "))
+            pair = f"{test['first']} - {test['second']}"
+            tests.add_row(pair, metric, _cell(test["difference"], sign=True), counts, *p)
+        return tests
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=120, color_system=None, force_terminal=False)
+        console.print(self)
+        return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+
+
+def compare_regimes(
+    windows: Any,
+    regimes: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    *,
+    y: Any = None,
+    groups: Any = None,
+    cv: Any = "person-loo",
+    seeds: Sequence[int] = (0,),
+    scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
+    threshold: str | float = "balanced-accuracy",
+    valid_fraction: float = 0.25,
+    protocol: str | Protocol | None = None,
+    against: str | None = None,
+    level: float = 0.95,
+    method: str = "BCa",
+    n_resamples: int = 9999,
+    n_jobs: int = 1,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    allow_contaminated: bool = False,
+    progress: bool = True,
+) -> StudyResult:
+    """Cross-validate several pipelines on the same persons, folds and seeds, and compare them person by person.
+
+    Parameters
+    ----------
+    windows, y, groups :
+        As in :func:`~biot_bd.cross_validate`.
+    regimes : mapping of str to estimator
+        Pipelines by name; the names become folders.  Differences are later minus earlier, so name the simplest first.
+    folder : path
+        The study folder: ``study.json``, ``comparison.json`` and one run folder ``<regime>/seed-<n>`` a regime and seed.
+        The same call again goes on where it was stopped; regimes and seeds may be added to it.
+        ``tensorboard --logdir`` on it shows all runs beside each other.
+    cv, scoring, threshold, valid_fraction, protocol, n_jobs, allow_contaminated, progress :
+        As in :func:`~biot_bd.cross_validate`, the same for all regimes.
+    seeds : sequence of int
+        Each gives one split and one training a fold; all regimes get the same.
+    against : str, optional
+        Test every other regime against this one; all pairs by default.
+    level, method, n_resamples :
+        Of the intervals, see :mod:`biot_bd.evaluation.statistics.bootstrap`.
+    title : str, optional
+    notes : sequence of str
+        Remarks that go into every output.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    RunFolderError
+        The folder holds another study, or is in use.
+    ContaminationError
+        A regime starts from a checkpoint that saw a test person: before anything is fitted in any regime.
+    SplitError, ProtocolError, ValueError
+        As in :func:`~biot_bd.cross_validate`, before anything is fitted in any regime; also names that are no folder
+        names.
+    """
+    folder, seeds = Path(folder), list(seeds)
+    _check_names(regimes, against)
+    _check_seeds(seeds)
+    preset = None if protocol is None else as_protocol(protocol)
+    given = {"cv": cv, "scoring": scoring, "threshold": threshold, "valid_fraction": valid_fraction}
+    data = as_data(windows, y, groups)
+    parameters = _check_before(windows, data, regimes, seeds, given, preset, allow_contaminated)
+    study = _describe(data, regimes, seeds, parameters, preset, title, notes)
+    _take_folder(folder, study)
+    found: dict[str, dict[int, Result]] = {name: {} for name in regimes}
+    for seed in seeds:
+        for name, pipeline in regimes.items():
+            found[name][seed] = cross_validate(
+                pipeline,
+                windows,
+                y=y,
+                groups=groups,
+                folder=folder / name / f"seed-{seed}",
+                protocol=preset,
+                n_jobs=n_jobs,
+                random_state=seed,
+                title=f"{title or 'Study'}: {name}, seed {seed}",
+                notes=notes,
+                allow_contaminated=allow_contaminated,
+                progress=progress,
+                **given,
+            )
+    comparison = compare_runs(found, against=against, level=level, method=method, n_resamples=n_resamples)
+    runs.write_json(folder / COMPARISON, comparison)
+    runs.write_json(folder / STUDY, study | _learnt(found) | {"state": "finished", "finished": _now()})
+    return StudyResult.open(folder)
+
+
+# --- before the first fit ---------------------------------------------------------------------------------
+
+
+def _check_names(regimes: Mapping[str, Any], against: str | None) -> None:
+    if not regimes:
+        raise ValueError("there are no regimes; give a mapping of name to pipeline")
+    for name in regimes:
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise ValueError(f"regime {name!r}: a name becomes a folder; use letters, digits, . _ + -")
+    if len({name.lower() for name in regimes}) < len(regimes):
+        raise ValueError(f"two regimes have the same name but for capitals: {', '.join(regimes)}")
+    if against is not None and against not in regimes:
+        raise ValueError(f"against={against!r} is no regime; there are {', '.join(regimes)}")
+
+
+def _check_seeds(seeds: Sequence[Any]) -> None:
+    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+        raise ValueError(f"seeds must be whole numbers of at least 0, at least one, got {list(seeds)!r}")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed is given twice: {list(seeds)}")
+
+
+def _check_before(
+    windows: Any,
+    data: Data,
+    regimes: Mapping[str, Any],
+    seeds: Sequence[int],
+    given: dict[str, Any],
+    preset: Protocol | None,
+    allow_contaminated: bool,
+) -> dict[str, Any]:
+    """Check all regimes and seeds, so that no error shows after hours of the first; return the parameters."""
+    if preset is not None:
+        preset.check_windows(windows)
+        for pipeline in regimes.values():
+            preset.check_pipeline(pipeline)
+    cv, scoring, threshold, valid_fraction = settled(given, preset, None)
+    tested: set[str] = set()
+    for seed in seeds:
+        folds = make_folds(
+            cv, data.y, data.persons, recordings=data.recordings, valid_fraction=valid_fraction, random_state=seed
+        )
+        tested |= {person for fold in folds for person in fold.test}
+    for name, pipeline in regimes.items():
+        check_contamination(find_origins(pipeline), tested, allow=allow_contaminated)
+        last = final_step(clone(pipeline))[1]
+        if isinstance(last, BIOTClassifier):
+            _check_classifier(name, last)
+    return {
+        "cv": cv if isinstance(cv, str) else describe(cv),
+        "scoring": [metric.name for metric in as_metrics(scoring)],
+        "threshold": check_threshold_rule(threshold),
+        "valid_fraction": valid_fraction,
+    }
+
+
+def _check_classifier(name: str, classifier: BIOTClassifier) -> None:
+    """Ask a classifier what ``fit`` would ask first, e.g. whether the loss suits its fine-tuning."""
+    try:
+        classifier._check_parameters()
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"regime {name!r}: {error}") from error
+
+
+# --- the study folder -------------------------------------------------------------------------------------
+
+
+def _describe(
+    data: Data,
+    regimes: Mapping[str, Any],
+    seeds: Sequence[int],
+    parameters: dict[str, Any],
+    preset: Protocol | None,
+    title: str | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Return the content of ``study.json``."""
+    identity = {
+        "data": data.facts["fingerprint"],
+        "parameters": parameters,
+        "protocol": None if preset is None else preset.as_dict(),
+        "regimes": {name: _identity(pipeline) for name, pipeline in regimes.items()},
+    }
+    return runs.to_jsonable(
+        {
+            "kind": "comparison of regimes",
+            "state": "running",
+            "title": title,
+            "notes": list(notes),
+            "not_a_result": data.not_a_result(),
+            "started": _now(),
+            "seeds": list(seeds),
+            "regimes": {name: {"pipeline": repr(pipeline)} for name, pipeline in regimes.items()},
+            "runs": {name: {str(seed): f"{name}/seed-{seed}" for seed in seeds} for name in regimes},
+            "parameters": parameters,
+            "data": data.facts,
+            "identity": identity,
+            "environment": runs.environment(),
+        }
+    )
+
+
+def _identity(pipeline: Any) -> dict[str, Any]:
+    prefix, last = final_step(pipeline)
+    return describe_pipeline(clone(pipeline), prefix if isinstance(last, BIOTClassifier) else None)
+
+
+def _take_folder(folder: Path, study: dict[str, Any]) -> None:
+    """Write ``study.json`` into a new folder, or check that the folder holds this study (or a part of it)."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; name a folder for the study")
+    if (folder / STUDY).is_file():
+        old = runs.read_json(folder / STUDY)
+        lines = _differences(old.get("identity", {}), study["identity"])
+        if lines:
+            raise RunFolderError(
+                f"{folder} holds another study; name a new folder or delete it. What differs: {'; '.join(lines[:8])}"
+            )
+        study["started"] = old.get("started", study["started"])
+    elif folder.is_dir() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
+        raise RunFolderError(f"{folder} is no study folder and not empty ({', '.join(others[:5])}); name a new one")
+    # An older comparison would not fit the regimes that now stand in study.json.
+    (folder / COMPARISON).unlink(missing_ok=True)
+    runs.write_json(folder / STUDY, study)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """List what differs, leaving out regimes that only one of the two has: those may be added."""
+    common = sorted(set(old.get("regimes", {})) & set(new["regimes"]))
+    before = {**old, "regimes": {name: old["regimes"][name] for name in common}}
+    return differences(before, {**new, "regimes": {name: new["regimes"][name] for name in common}})
+
+
+def _learnt(results: Mapping[str, Mapping[int, Result]]) -> dict[str, Any]:
+    """Return what the runs know beyond the call: notes of the folds, contamination, protocol."""
+    runs_of = [(name, result.run) for name, by_seed in results.items() for result in by_seed.values()]
+    contamination = {name: text for name, run in runs_of if (text := run.get("contamination"))}
+    # A remark of one regime alone bears its name.
+    by_note: dict[str, set[str]] = {}
+    for name, run in runs_of:
+        for note in run.get("notes", []):
+            by_note.setdefault(note, set()).add(name)
+    notes = [
+        note if len(names) == len(results) else f"{', '.join(n for n in results if n in names)}: {note}"
+        for note, names in by_note.items()
+        if note not in contamination.values()
+    ]
+    return {"notes": notes, "contamination": contamination, "protocol": runs_of[0][1].get("protocol")}
+
+
+def _cell(interval: Mapping[str, Any], sign: bool = False) -> str:
+    if interval["value"] is None:
+        return "–"
+    form = "+.3f" if sign else ".3f"
+    if interval["low"] is None:
+        return f"{interval['value']:{form}}"
+    return f"{interval['value']:{form}} [{interval['low']:{form}}, {interval['high']:{form}}]"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,362 @@
+"""Files of events: SzCORE TSV, TUSZ ``csv_bi``, EDF+ annotations and MNE annotations, each read and written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biot_bd.datasets.recordings import RecordingError, seizure_kind
+from biot_bd.datasets.szcore import read_events as read_szcore
+from biot_bd.events.detector import Event
+from biot_bd.events.scoring import as_intervals
+from biot_bd.runs import atomic_path, write_text
+
+if TYPE_CHECKING:
+    import mne
+
+__all__ = [
+    "FORMATS",
+    "EventFile",
+    "event_file_name",
+    "from_annotations",
+    "read_event_file",
+    "to_annotations",
+    "write_event_file",
+]
+
+SEIZURE, BACKGROUND, END = "sz", "bckg", "Recording ends"  # the last is a standard text of EDF+
+TUSZ_SEIZURES = frozenset("seiz fnsz gnsz spsz cpsz absz tnsz cnsz tcsz atsz mysz nesz".split())
+TUSZ_COLUMNS = ("channel", "start_time", "stop_time", "label", "confidence")
+SHORTEST_S = 0.01  # what a TSV resolves
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """What a file of events says.
+
+    Attributes
+    ----------
+    events : list of Event
+        Its seizures in the order of time; the confidence is None where the file has none.
+    duration_s : float or None
+        Length of the recording, where the file says it.
+    start : datetime or None
+        When the recording began, without a time zone.
+    """
+
+    events: list[Event]
+    duration_s: float | None
+    start: datetime | None = None
+
+
+def write_event_file(
+    path: str | os.PathLike[str],
+    events: Iterable[Sequence[Any]],
+    duration_s: float,
+    *,
+    start: datetime | None = None,
+    format: str | None = None,
+) -> Path:
+    """Write the events of one recording, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+    events : iterable of (onset_s, offset_s) or (onset_s, offset_s, confidence)
+        Sorted and not overlapping; may be empty: where nothing was found the file says so with a ``bckg`` row.
+    duration_s : float
+        Length of the recording.
+    start : datetime, optional
+        When the recording began.
+    format : {"tsv", "csv_bi", "edf", "mne"}, optional
+        Told from the ending by default (``.tsv``, ``.csv_bi``, ``.edf``, ``.fif``).
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        Unknown format, or an event that is not inside the recording or overlaps another.
+
+    Notes
+    -----
+    A TSV holds times to a hundredth of a second.  EDF+ and MNE annotations have no place for the confidence.
+    """
+    path, found = Path(path), [Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events]
+    found = _sorted(found)
+    as_intervals([(e.onset_s, e.offset_s) for e in found], duration_s, str(path))  # raises for what cannot be written
+    overlapping = [(a, b) for a, b in pairwise(found) if b.onset_s < a.offset_s]
+    if overlapping:
+        raise ValueError(f"{path}: events overlap, first {overlapping[0]}; join them before writing")
+    _format(path, format).write(path, found, float(duration_s), _naive(start))
+    return path
+
+
+def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) -> EventFile:
+    """Read the seizures in a file of events.
+
+    Parameters
+    ----------
+    path : path-like
+    format : {"tsv", "csv_bi", "edf", "mne"}, optional
+        Told from the ending by default.
+
+    Returns
+    -------
+    EventFile
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is not what its format says; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of events")
+    return _format(path, format).read(path)
+
+
+def event_file_name(stem: str, format: str) -> str:
+    """Return the name of a recording's file of events, e.g. ``chb01_03.tsv``.
+
+    Raises
+    ------
+    ValueError
+        Unknown format.
+    """
+    return stem + _format(Path(stem), format).suffix
+
+
+def to_annotations(
+    events: Iterable[Sequence[Any]], duration_s: float | None = None, *, orig_time: Any = None
+) -> mne.Annotations:
+    """Return events as MNE annotations ``sz``.
+
+    Parameters
+    ----------
+    events : iterable of (onset_s, offset_s, ...)
+    duration_s : float, optional
+        Where given, and there are no events, the whole is marked ``bckg``; its end is marked ``Recording ends``.
+    orig_time : datetime, optional
+        The recording's ``raw.annotations.orig_time``.
+
+    Returns
+    -------
+    mne.Annotations
+    """
+    import mne
+
+    rows = [(float(e[0]), float(e[1]) - float(e[0]), SEIZURE) for e in events]
+    if duration_s is not None:
+        rows = rows or [(0.0, float(duration_s), BACKGROUND)]
+        rows.append((float(duration_s), 0.0, END))
+    onsets, durations, texts = zip(*rows, strict=True) if rows else ((), (), ())
+    return mne.Annotations(onsets, durations, texts, orig_time=orig_time)
+
+
+def from_annotations(annotations: mne.Annotations) -> EventFile:
+    """Return what MNE annotations say of seizures.
+
+    Parameters
+    ----------
+    annotations : mne.Annotations
+        Seizures begin with ``sz`` or ``seiz``.  Times count from ``orig_time``, as of files of annotations.
+
+    Returns
+    -------
+    EventFile
+        Its length is that of a ``bckg`` from 0, or where ``Recording ends``; None without either.
+    """
+    rows = [(float(row["onset"]), float(row["duration"]), str(row["description"])) for row in annotations]
+    return _from_rows(rows, _naive(annotations.orig_time))
+
+
+def _from_rows(rows: Iterable[tuple[float, float, str]], start: datetime | None) -> EventFile:
+    events: list[Event] = []
+    end: float | None = None
+    for onset, duration, text in rows:
+        if seizure_kind(text) is not None:
+            events.append(Event(onset, onset + duration, None))
+        elif text == END:
+            end = onset
+        elif text == BACKGROUND and onset == 0 and end is None:
+            end = duration
+    return EventFile(_sorted(events), end, start)
+
+
+def _sorted(events: list[Event]) -> list[Event]:
+    return sorted(events, key=lambda event: event[:2])
+
+
+def _write_tsv(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+    from epilepsy2bids.annotations import Annotations
+
+    # Never a row of no length: the scorer of the public board refuses it.
+    pairs = [(e.onset_s, max(e.offset_s, e.onset_s + SHORTEST_S)) for e in events]
+    table = Annotations.loadEvents(pairs, duration_s)
+    for row, event in zip(table.events, events, strict=False):  # the one bckg row has no event
+        if event.confidence is not None:
+            row["confidence"] = float(event.confidence)
+    for row in table.events:
+        row["dateTime"] = "n/a" if start is None else start
+    with atomic_path(path) as temporary:
+        table.saveTsv(str(temporary))
+
+
+def _read_tsv(path: Path) -> EventFile:
+    rows = read_szcore(path)  # checks columns, numbers and types
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table.columns = table.columns.str.strip()
+    told = [_number(text) for text in table.get("confidence", pd.Series(["n/a"] * len(rows)))]
+    events = [
+        Event(row.onset_s, row.onset_s + row.duration_s, confidence)
+        for row, confidence in zip(rows, told, strict=True)
+        if row.kind.startswith(SEIZURE)
+    ]
+    told_lengths = (_number(text) for text in table.get("recordingDuration", pd.Series(dtype=str)))
+    lengths = {length for length in told_lengths if length is not None}
+    if len(lengths) > 1:
+        raise RecordingError("bad-annotation", f"{path}: recordingDuration differs between rows: {sorted(lengths)}")
+    starts = [text for text in table.get("dateTime", pd.Series(dtype=str)) if text.strip() not in ("", "n/a")]
+    start = pd.to_datetime(starts[0], errors="coerce") if starts else pd.NaT
+    return EventFile(_sorted(events), next(iter(lengths), None), None if pd.isna(start) else start.to_pydatetime())
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value == value else None
+
+
+def _write_csv_bi(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+    lines = ["# version = csv_v1.0.0", f"# bname = {path.stem}", f"# duration = {duration_s:.4f} secs"]
+    lines += [] if start is None else [f"# start = {start:%Y-%m-%d %H:%M:%S}"]
+    lines += ["#", ",".join(TUSZ_COLUMNS)]
+    at = 0.0
+    for event in [*events, Event(duration_s, duration_s, None)]:
+        if event.onset_s > at:
+            lines.append(f"TERM,{at:.4f},{event.onset_s:.4f},bckg,1.0000")
+        if event.offset_s > event.onset_s:
+            confidence = 1.0 if event.confidence is None else event.confidence
+            lines.append(f"TERM,{event.onset_s:.4f},{event.offset_s:.4f},seiz,{confidence:.4f}")
+        at = event.offset_s
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _read_csv_bi(path: Path) -> EventFile:
+    head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    try:
+        table = pd.read_csv(path, comment="#", skip_blank_lines=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path}: not a csv_bi table ({error})") from error
+    missing = [name for name in TUSZ_COLUMNS if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path}: has no column {missing[0]!r}; expected {', '.join(TUSZ_COLUMNS)}")
+    events = []
+    for row in table.itertuples():
+        label = str(row.label).strip().lower()
+        if label == BACKGROUND:
+            continue
+        if label not in TUSZ_SEIZURES:
+            raise ValueError(f"{path}: unknown label {row.label!r}; expected bckg or one of {sorted(TUSZ_SEIZURES)}")
+        try:
+            times = float(str(row.start_time)), float(str(row.stop_time))
+        except ValueError:
+            raise ValueError(f"{path}: {row.start_time!r} and {row.stop_time!r} are not both numbers") from None
+        events.append(Event(*times, _number(str(row.confidence))))
+    length = next((m for line in head if (m := re.match(r"#\s*duration\s*=\s*([0-9.]+)", line))), None)
+    began = next((m for line in head if (m := re.match(r"#\s*start\s*=\s*(.+)", line))), None)
+    return EventFile(
+        _sorted(events),
+        float(length[1]) if length else None,
+        datetime.fromisoformat(began[1].strip()) if began else None,
+    )
+
+
+def _write_edf(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+    import edfio
+
+    texts = [(e.onset_s, e.offset_s - e.onset_s, SEIZURE) for e in events] or [(0.0, duration_s, BACKGROUND)]
+    annotations = [edfio.EdfAnnotation(*row) for row in texts] + [edfio.EdfAnnotation(duration_s, None, END)]
+    day: date | None = None if start is None else start.date()
+    edf = edfio.Edf(
+        [],
+        annotations=annotations,
+        starttime=None if start is None else start.time(),
+        recording=edfio.Recording(startdate=day),
+    )
+    with atomic_path(path) as temporary:
+        edf.write(temporary)
+
+
+def _read_edf(path: Path) -> EventFile:
+    import edfio
+
+    try:
+        edf = edfio.read_edf(path)
+        rows = [(float(a.onset), float(a.duration or 0.0), str(a.text)) for a in edf.annotations]
+    except (ValueError, OSError, IndexError) as error:
+        raise ValueError(f"{path}: no readable EDF+ annotations ({error})") from error
+    try:
+        start = datetime.combine(edf.startdate, edf.starttime)
+    except edfio.AnonymizedDateError:
+        start = None
+    return _from_rows(rows, start)
+
+
+def _write_mne(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+    orig_time = None if start is None else start.replace(tzinfo=UTC)
+    with atomic_path(path) as temporary:
+        to_annotations(events, duration_s, orig_time=orig_time).save(temporary, overwrite=True, verbose="ERROR")
+
+
+def _read_mne(path: Path) -> EventFile:
+    import mne
+
+    try:
+        return from_annotations(mne.read_annotations(path))
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path}: no readable MNE annotations ({error})") from error
+
+
+def _naive(start: datetime | None) -> datetime | None:
+    return None if start is None else start.replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class _Format:
+    suffix: str
+    write: Callable[[Path, list[Event], float, datetime | None], None]
+    read: Callable[[Path], EventFile]
+
+
+FORMATS: dict[str, _Format] = {
+    "tsv": _Format(".tsv", _write_tsv, _read_tsv),
+    "csv_bi": _Format(".csv_bi", _write_csv_bi, _read_csv_bi),
+    "edf": _Format(".edf", _write_edf, _read_edf),
+    "mne": _Format("_annot.fif", _write_mne, _read_mne),
+}
+
+
+def _format(path: Path, name: str | None) -> _Format:
+    if name is None:
+        name = {".tsv": "tsv", ".csv_bi": "csv_bi", ".edf": "edf", ".fif": "mne"}.get(path.suffix.lower())
+        if name is None:
+            raise ValueError(f"{path}: its ending tells no format; name one of {', '.join(FORMATS)}")
+    if name not in FORMATS:
+        raise ValueError(f"no format {name!r} for events; there are {', '.join(FORMATS)}")
+    return FORMATS[name]

@@ -1,0 +1,141 @@
+"""Score a folder of predictions against a folder of annotations, file by file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from biot_bd.events.files import EventFile, read_event_file
+from biot_bd.events.scoring import ROUNDING_S, ScoringParameters
+from biot_bd.events.subject_scores import ScoredRecording, score_persons
+
+__all__ = ["MissingPredictionError", "score_folders"]
+
+ENDINGS = (".tsv", ".csv_bi")
+LENGTH_SLACK_S = 1.0
+
+
+class MissingPredictionError(FileNotFoundError):
+    """An annotated recording has no file of predictions; it is not taken for one without detections."""
+
+
+def score_folders(
+    reference: str | os.PathLike[str],
+    hypothesis: str | os.PathLike[str],
+    *,
+    persons: Mapping[str, str] | None = None,
+    parameters: ScoringParameters | None = None,
+) -> dict[str, Any]:
+    """Score files of events by person.
+
+    Parameters
+    ----------
+    reference, hypothesis : path
+        Folders, e.g. BIDS trees, of SzCORE TSV or TUSZ ``csv_bi`` files.  Where there are files ``*_events.tsv`` only those
+        count.  Two files belong together by their path without ending, ``_events`` and ``_eeg``, or by their name where the
+        folders differ and the name is unique.
+    persons : mapping, optional
+        Person of a subject, where several subjects are one (``{"sub-21": "sub-01"}``).  The subject is ``sub-...`` in
+        the path, else the first folder, else the file's name.
+    parameters : ScoringParameters, optional
+
+    Returns
+    -------
+    dict
+        As :func:`~biot_bd.events.subject_scores.score_persons`, and ``recordings``: ``{name: {"person", "duration_s",
+        "reference", "hypothesis"}}`` and ``unused``, predictions without annotations.
+
+    Raises
+    ------
+    MissingPredictionError
+        A recording has no prediction.
+    FileNotFoundError
+        A folder does not exist or holds no files of events.
+    ValueError
+        A file is not understood, says no length, or the lengths of a pair differ.
+    """
+    wanted, found = _files(Path(reference)), _files(Path(hypothesis))
+    pairs, missing = {}, []
+    by_name: dict[str, list[str]] = {}
+    for key in found:
+        by_name.setdefault(key.rpartition("/")[2], []).append(key)
+    for key in wanted:
+        name = key.rpartition("/")[2]
+        unique = by_name.get(name, []) if sum(other.rpartition("/")[2] == name for other in wanted) == 1 else []
+        match = key if key in found else unique[0] if len(unique) == 1 else None
+        if match is None:
+            missing.append(key)
+        else:
+            pairs[key] = match
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise MissingPredictionError(
+            f"{hypothesis}: no prediction for {len(missing)} of {len(wanted)} recordings: {', '.join(missing[:5])}{more}; "
+            "write a file with a bckg row where nothing was found"
+        )
+    scored = []
+    for key, match in pairs.items():
+        truth, said = read_event_file(wanted[key]), read_event_file(found[match])
+        duration = _duration(truth, said, wanted[key], found[match])
+        subject = _subject(key)
+        person = (persons or {}).get(subject, subject)
+        scored.append(ScoredRecording(key, person, _pairs(truth, duration), _pairs(said, duration), duration))
+    return {
+        **score_persons(scored, parameters=parameters),
+        "recordings": {
+            r.recording: {
+                "person": r.person,
+                "duration_s": r.duration_s,
+                "reference": r.reference,
+                "hypothesis": r.hypothesis,
+            }
+            for r in scored
+        },
+        "unused": sorted(set(found) - set(pairs.values())),
+    }
+
+
+def _pairs(file: EventFile, duration_s: float) -> list[list[float]]:
+    """Return the events; what the file's own length has beyond the pair's (a second at most) is cut off."""
+    events = [[event.onset_s, event.offset_s] for event in file.events]
+    if file.duration_s is None or any(offset > file.duration_s + ROUNDING_S for _, offset in events):
+        return events  # nothing to cut, or a damaged file, which the scorer refuses
+    return [[onset, min(offset, duration_s)] for onset, offset in events if onset < duration_s]
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix in ENDINGS and p.is_file() and not p.name.startswith("."))
+    events = [p for p in paths if p.stem.endswith("_events")]
+    chosen = events or [p for p in paths if p.name != "participants.tsv"]
+    if not chosen:
+        raise FileNotFoundError(f"{folder}: no files of events ({', '.join(ENDINGS)}) in it")
+    files: dict[str, Path] = {}
+    for path in chosen:
+        stem = re.sub(r"(_events|_eeg)+$", "", path.stem)
+        key = (path.relative_to(folder).parent / stem).as_posix()
+        if key in files:
+            raise ValueError(f"{files[key]} and {path} are both of recording {key}; keep one")
+        files[key] = path
+    return files
+
+
+def _subject(key: str) -> str:
+    named = re.search(r"(?:^|/)(sub-[A-Za-z0-9]+)", key)
+    return named[1] if named else key.partition("/")[0]
+
+
+def _duration(truth: EventFile, said: EventFile, first: Path, second: Path) -> float:
+    if truth.duration_s is None and said.duration_s is None:
+        raise ValueError(f"{first}: says no recordingDuration, nor does {second}; the rate of false alarms needs it")
+    if truth.duration_s is None or said.duration_s is None:
+        return float(truth.duration_s if truth.duration_s is not None else said.duration_s)  # type: ignore[arg-type]
+    if abs(truth.duration_s - said.duration_s) > LENGTH_SLACK_S:
+        raise ValueError(
+            f"{second}: recordingDuration is {said.duration_s:g} s, but {truth.duration_s:g} s in {first}: not one recording"
+        )
+    return truth.duration_s

@@ -1,0 +1,206 @@
+"""Scores of events over recordings and persons, as SzCORE prescribes.
+
+Counts are summed over a person's recordings, each person is scored, and the scores are averaged over the persons for whom
+they are defined.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from biot_bd.events.scoring import (
+    RATE_HZ,
+    SAMPLE_RATE_HZ,
+    ScoringParameters,
+    as_intervals,
+    event_counts,
+    sample_counts,
+    score_events,
+    scorer,
+    scores_of,
+)
+
+__all__ = ["LENGTH_BINS_S", "SCORES", "ScoredRecording", "baseline_scores", "score_persons"]
+
+LENGTH_BINS_S = (0.0, 10.0, 30.0, 60.0, 120.0, math.inf)
+SCORES = ("sensitivity", "precision", "f1", "fa_per_24h")
+OVERALL = (*SCORES, "false_alarm_h_per_24h", "median_latency_s")
+_NO_LATENCY = "no seizure was detected"
+
+
+@dataclass(frozen=True)
+class ScoredRecording:
+    """The annotated and the detected events of one recording.
+
+    Parameters
+    ----------
+    recording, person : str
+    reference, hypothesis : sequence of (onset_s, offset_s, ...)
+    duration_s : float
+    """
+
+    recording: str
+    person: str
+    reference: Sequence[Sequence[float]]
+    hypothesis: Sequence[Sequence[float]]
+    duration_s: float
+
+
+def score_persons(
+    recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None
+) -> dict[str, Any]:
+    """Score events by person and over persons, with the detectors that always and never alarm beside.
+
+    Parameters
+    ----------
+    recordings : sequence of ScoredRecording
+        A recording that was tested several times counts as often.
+    parameters : ScoringParameters, optional
+        SzCORE's by default.
+
+    Returns
+    -------
+    dict
+        ``scorer``: name, version, parameters.  ``persons``: ``{person: {"events", "samples", "n_recordings", "hours"}}``;
+        ``events`` as :func:`~biot_bd.events.score_events` gives them on the summed counts, with
+        ``false_alarm_h_per_24h`` (time in false alarm), ``latency_s``, ``median_latency_s``, ``onset_error_s``;
+        ``samples`` in seconds.  ``macro``: ``{"events": {score: {"value", "n_persons", "reason"}}, "samples": ...}``.
+        ``pooled``: all recordings as if of one person.  ``by_length``: annotated seizures by their length.
+        ``seizures``: a row an annotated seizure.  ``recordings``: the counts of each (``recording``, ``person``, ``tp``, ``fp``,
+        ``n_reference``, ``duration_s``), which intervals resample.  ``baselines``: ``{"always-on" | "always-off": {"macro", "pooled"}}``.
+
+    Raises
+    ------
+    ValueError
+        No recordings, or an event that :func:`~biot_bd.events.score_events` refuses; the recording is named.
+    """
+    parameters = parameters or ScoringParameters()
+    if not recordings:
+        raise ValueError("no recordings to score")
+    scored = [_Recording(r, parameters) for r in recordings]
+    out = _scores(scored)
+    seizures = [row for one in scored for row in one.seizures]
+    return {
+        "scorer": scorer(parameters),
+        **out,
+        "by_length": _by_length(seizures),
+        "seizures": seizures,
+        "recordings": [one.row for one in scored],
+        "baselines": baseline_scores(recordings, parameters=parameters),
+    }
+
+
+def baseline_scores(
+    recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None
+) -> dict[str, Any]:
+    """Score the detector that always alarms and the one that never does, on the same recordings.
+
+    Returns
+    -------
+    dict
+        ``{"always-on": {"macro", "pooled"}, "always-off": ...}`` as in :func:`score_persons`.
+    """
+    parameters = parameters or ScoringParameters()
+    out = {}
+    for name in ("always-on", "always-off"):
+        replaced = [
+            ScoredRecording(
+                r.recording, r.person, r.reference, [(0.0, r.duration_s)] if name == "always-on" else [], r.duration_s
+            )
+            for r in recordings
+        ]
+        scores = _scores([_Recording(r, parameters) for r in replaced])
+        out[name] = {"macro": scores["macro"], "pooled": scores["pooled"]}
+    return out
+
+
+class _Recording:
+    """Counts of one recording."""
+
+    def __init__(self, source: ScoredRecording, parameters: ScoringParameters) -> None:
+        try:
+            ref = as_intervals(source.reference, source.duration_s, "reference")
+            hyp = as_intervals(source.hypothesis, source.duration_s, "hypothesis")
+            scores = score_events(ref, hyp, source.duration_s, parameters=parameters)
+        except ValueError as error:
+            raise ValueError(f"recording {source.recording}: {error}") from None
+        self.person, self.hours = str(source.person), source.duration_s / 3600
+        self.events = event_counts(ref, hyp, source.duration_s, parameters)
+        counts = {name: self.events[name] for name in ("tp", "fp", "n_reference")}
+        # The length that the scorer counted, so that sums of these rows give the same scores.
+        length_s = self.events["n_samples"] / RATE_HZ
+        self.row = {"recording": source.recording, "person": self.person, **counts, "duration_s": length_s}
+        self.samples = sample_counts(ref, hyp, source.duration_s)
+        self.false_alarm_s = float(scores["false_alarm_s"])
+        self.seizures = [
+            {"recording": source.recording, "person": self.person, **seizure} for seizure in scores["seizures"]
+        ]
+
+
+def _scores(scored: Sequence[_Recording]) -> dict[str, Any]:
+    names = sorted({one.person for one in scored})
+    persons = {name: _summed([one for one in scored if one.person == name]) for name in names}
+    return {
+        "persons": persons,
+        "macro": {
+            "events": {score: _macro(persons, "events", score) for score in OVERALL},
+            "samples": {score: _macro(persons, "samples", score) for score in SCORES[:3]},
+        },
+        "pooled": _summed(scored),
+    }
+
+
+def _summed(scored: Sequence[_Recording]) -> dict[str, Any]:
+    """Score recordings as one: their counts are summed."""
+    hours = sum(one.hours for one in scored)
+    found = [seizure for one in scored for seizure in one.seizures if seizure["detected"]]
+    latencies = [seizure["latency_s"] for seizure in found]
+    events = scores_of(_total([one.events for one in scored]), RATE_HZ)
+    if not latencies:
+        events["reasons"]["median_latency_s"] = _NO_LATENCY
+    events |= {
+        "false_alarm_h_per_24h": sum(one.false_alarm_s for one in scored) / 3600 / hours * 24,
+        "latency_s": latencies,
+        "median_latency_s": float(np.median(latencies)) if latencies else None,
+        "onset_error_s": [seizure["onset_error_s"] for seizure in found],
+    }
+    samples = scores_of(_total([one.samples for one in scored]), SAMPLE_RATE_HZ)
+    del samples["fa_per_24h"]  # events a day, not seconds
+    return {"events": events, "samples": samples, "n_recordings": len(scored), "hours": hours}
+
+
+def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(one[name] for one in counts) for name in counts[0]}
+
+
+def _macro(persons: dict[str, dict[str, Any]], kind: str, score: str) -> dict[str, Any]:
+    values = [one[kind][score] for one in persons.values() if one[kind][score] is not None]
+    if not values:
+        return {"value": None, "n_persons": 0, "reason": "defined for no person"}
+    return {"value": float(np.mean(values)), "n_persons": len(values), "reason": None}
+
+
+def _by_length(seizures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row a bin of length: ``from_s``, ``to_s`` (None: no end), ``n``, ``n_detected``, ``sensitivity``, ``reason``."""
+    rows = []
+    for low, high in pairwise(LENGTH_BINS_S):
+        inside = [s for s in seizures if low <= s["offset_s"] - s["onset_s"] < high]
+        found = [s for s in inside if s["detected"]]
+        rows.append(
+            {
+                "from_s": low,
+                "to_s": None if math.isinf(high) else high,
+                "n": len(inside),
+                "n_detected": len(found),
+                "sensitivity": len(found) / len(inside) if inside else None,
+                "reason": None if inside else "no seizure of this length",
+                "median_latency_s": float(np.median([s["latency_s"] for s in found])) if found else None,
+            }
+        )
+    return rows

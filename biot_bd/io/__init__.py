@@ -1,0 +1,1 @@
+"""Recordings on disk: readers of EDF and of what MNE reads, channel by channel."""

@@ -1,0 +1,177 @@
+"""Recordings as a detector reads them: opened lazily, read in blocks, in microvolts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.io.channel_readers import open_reader
+from biot_bd.io.edf import RecordingError, count_edf_records, open_edf
+
+__all__ = ["DetectionError", "OpenRecording", "open_recording", "read_blocks", "read_excerpt"]
+
+# A block is some megabytes, whatever the rate.
+BLOCK_SAMPLES = 2**15
+
+
+class DetectionError(ValueError):
+    """A recording cannot be used; the message names it, what is wrong, and what to do."""
+
+
+@dataclass(frozen=True)
+class OpenRecording:
+    """A recording that can be read.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        In volts.
+    where : str
+        Name for messages: the path, or what the recording says of itself.
+    notes : list of str
+        What a reader of the results should know, e.g. that the file is cut short.
+    """
+
+    raw: mne.io.BaseRaw
+    where: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sfreq(self) -> float:
+        """Rate in Hz."""
+        return float(self.raw.info["sfreq"])
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.raw.n_times / self.sfreq
+
+
+def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
+    """Open a file without reading its samples, or take an MNE recording as it is.
+
+    Parameters
+    ----------
+    source : path or mne.io.BaseRaw
+        EDF, BDF, or any format that :func:`mne.io.read_raw` knows.  EDF and BDF files that were cut short are read as
+        far as they go, with a note.
+
+    Raises
+    ------
+    DetectionError
+        The file is missing, damaged, of no known format, or discontinuous; the message names it.
+    TypeError
+        It is neither a path nor a recording.
+    """
+    if isinstance(source, mne.io.BaseRaw):
+        return OpenRecording(source, _name_of(source))
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
+    path = Path(source)
+    _check_readable(path)
+    if path.suffix.lower() in (".edf", ".bdf"):
+        return _open_edf(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+    except Exception as error:  # MNE fails in many ways on damaged files
+        raise DetectionError(f"{path}: cannot be read as EEG ({type(error).__name__}: {_first_line(error)})") from error
+    return OpenRecording(raw, str(path))
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            os.scandir(path).close()
+    except OSError as error:
+        raise DetectionError(f"{path}: cannot be opened ({error.strerror})") from error
+    if path.is_dir() and path.suffix.lower() not in (".mff", ".ds"):
+        raise DetectionError(f"{path}: is a folder; expected a recording")
+    if path.is_file() and size == 0:
+        raise DetectionError(f"{path}: the file is empty (0 bytes)")
+
+
+def _open_edf(path: Path) -> OpenRecording:
+    try:
+        raw = open_edf(path, allow_truncated=True)
+        declared, there = count_edf_records(path)
+    except RecordingError as error:
+        raise DetectionError(str(error)) from error
+    except OSError as error:
+        raise DetectionError(f"{path}: cannot be read ({error.strerror})") from error
+    notes = []
+    if declared > there:
+        notes.append(
+            f"cut short: the header declares {declared} records, the file holds {there}; what is there was used"
+        )
+    return OpenRecording(raw, str(path), notes)
+
+
+def read_blocks(
+    recording: OpenRecording, ch_names: Sequence[str], start: int = 0, stop: int | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Read some channels block by block.
+
+    Parameters
+    ----------
+    recording : OpenRecording
+        What to read.
+    ch_names : sequence of str
+        Its channels, as the recording names them.
+    start, stop : int
+        Samples; all of them by default.
+
+    Yields
+    ------
+    ndarray of float32, shape (len(ch_names), n)
+        In microvolts.
+
+    Raises
+    ------
+    DetectionError
+        The file cannot be read on; the message says where it broke.
+    """
+    stop = recording.raw.n_times if stop is None else min(stop, recording.raw.n_times)
+    begin = start
+    try:
+        reader = open_reader(recording.raw, ch_names)
+        while begin < stop:
+            end = min(begin + BLOCK_SAMPLES, stop)
+            block, x = reader.block(begin, end), np.empty((len(ch_names), end - begin), np.float32)
+            for index, row in enumerate(x):
+                block.read(index, row)
+            yield x
+            begin = end
+    except Exception as error:  # MNE fails in many ways on damaged files
+        raise DetectionError(
+            f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "
+            f"({type(error).__name__}: {_first_line(error)})"
+        ) from error
+
+
+def read_excerpt(
+    recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
+) -> tuple[NDArray[np.float32], float]:
+    """Return some seconds of some channels ``(n_chans, n)`` in microvolts, and the time of their first sample."""
+    start = max(0, int(start_s * recording.sfreq))
+    parts = list(read_blocks(recording, ch_names, start, int(np.ceil(stop_s * recording.sfreq))))
+    x = np.concatenate(parts, axis=1) if parts else np.empty((len(ch_names), 0), np.float32)
+    return x, start / recording.sfreq
+
+
+def _name_of(raw: mne.io.BaseRaw) -> str:
+    names = [os.fspath(name) for name in raw.filenames if name is not None]
+    return names[0] if names else f"recording of {len(raw.ch_names)} channels in memory"
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

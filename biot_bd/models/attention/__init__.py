@@ -1,0 +1,1 @@
+"""Recording of attention as the model computes it, and maps over tokens."""

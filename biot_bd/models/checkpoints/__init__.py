@@ -1,0 +1,1 @@
+"""Checkpoints: where they are found, their layouts, loading, saving, what they have seen."""

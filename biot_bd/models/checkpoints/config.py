@@ -1,0 +1,214 @@
+"""What the shapes of a checkpoint's tensors do not show, and where it is written down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from biot_bd.models.checkpoints.layouts import CheckpointError
+from biot_bd.models.checkpoints.provenance import CONFIG, PIPELINE_FORMAT, sidecar_of
+from biot_bd.models.checkpoints.published import CHANNELS_16, CHANNELS_18, ENCODER, Checkpoint
+from biot_bd.runs import read_json
+
+__all__ = ["Facts", "find_files", "resolve_facts"]
+
+ARCHITECTURE = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_channel_tokens")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_LAYER = re.compile(r"encoder\.transformer\.layers\.layers\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Constructor arguments that the weights need, the channels of the token table, and who says so.
+
+    Parameters
+    ----------
+    config : dict
+        Those of :data:`ARCHITECTURE` that are known.
+    ch_names : tuple of str or None
+        Channels in the order of the token table.
+    known_from : str
+        For messages and the report.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    ch_names: tuple[str, ...] | None = None
+    known_from: str = "shapes"
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+def find_files(path: Path) -> tuple[Path, Facts]:
+    """Return the file of weights of a checkpoint, and what is written beside it.
+
+    Parameters
+    ----------
+    path : Path
+        A file of weights, or a folder.
+
+    Raises
+    ------
+    CheckpointError
+        A folder without weights, or a pipeline that does not end in BIOT.
+    ValueError
+        A JSON file is damaged.
+    """
+    if path.is_file():
+        return path, _from_sidecar(path)
+    config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"{path / CONFIG}: expected a JSON object, found {type(config).__name__}")
+    if config.get("format") == PIPELINE_FORMAT:
+        return _from_pipeline(path, config)
+    for name in _WEIGHTS:
+        if (path / name).is_file():
+            return path / name, _from_hub_config(config, path / CONFIG)
+    files = [f for f in sorted(path.iterdir()) if f.suffix in (".ckpt", ".pt", ".pth", ".bin", ".safetensors")]
+    if len(files) == 1:
+        facts = _from_hub_config(config, path / CONFIG)
+        return files[0], facts if facts.config else _from_sidecar(files[0])
+    found = f"{len(files)} files of weights" if files else "no weights"
+    raise CheckpointError(f"{path}: {found}; expected {' or '.join(_WEIGHTS)}, or what save_pipeline writes")
+
+
+def _from_sidecar(path: Path) -> Facts:
+    sidecar = sidecar_of(path)
+    data = read_json(sidecar) if sidecar.is_file() else None
+    if not isinstance(data, Mapping) or not isinstance(data.get("config"), Mapping):
+        return Facts()
+    return Facts(_architecture(data["config"], sidecar), _names(data.get("ch_names")), str(sidecar))
+
+
+def _from_hub_config(config: Mapping[str, Any], where: Path) -> Facts:
+    found = _architecture(config, where)
+    if not found:
+        return Facts()
+    infos = config.get("chs_info")
+    names = None
+    if isinstance(infos, list) and all(isinstance(info, Mapping) and info.get("ch_name") for info in infos):
+        names = _names([info["ch_name"] for info in infos])
+    tokens = found.get("n_channel_tokens", config.get("n_chans"))
+    if tokens is not None:
+        found["n_channel_tokens"] = int(tokens)
+    names = names if names is not None and len(names) == tokens else None
+    return Facts(found, names, str(where))
+
+
+def _from_pipeline(folder: Path, config: Mapping[str, Any]) -> tuple[Path, Facts]:
+    spec = config.get("pipeline") or {}
+    while spec.get("kind") == "pipeline" and spec.get("steps"):
+        spec = spec["steps"][-1]
+    name = (spec.get("weights") or {}).get("file")
+    if spec.get("kind") != "classifier" or not isinstance(name, str) or Path(name).name != name:
+        raise CheckpointError(f"{folder}: a saved pipeline that does not end in a BIOTClassifier with weights")
+    if not (folder / name).is_file():
+        raise CheckpointError(f"{folder / name}: the weights are missing; copy the whole folder again")
+    fitted = spec.get("fitted") or {}
+    built = fitted.get("module_config")
+    if built is None:  # saved by a version that kept only what was given
+        given = {k.removeprefix("module__"): v for k, v in spec["params"].items() if k.startswith("module__")}
+        built = {**ENCODER, "sfreq": (fitted.get("input_info") or {}).get("sfreq") or ENCODER["sfreq"], **given}
+    names = fitted.get("token_names") or (fitted.get("input_info") or {}).get("ch_names")
+    return folder / name, Facts(_architecture(built, folder / CONFIG), _names(names), str(folder / CONFIG))
+
+
+def _architecture(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    found = {}
+    for key in ARCHITECTURE:
+        value = config.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise CheckpointError(f"{where}: {key} must be a positive number, found {value!r}")
+        found[key] = value
+    return found
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, (list, tuple)) and value and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    return None
+
+
+# --- facts ------------------------------------------------------------------------------------------------
+
+
+def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoint | None, where: str) -> Facts:
+    """Join what the shapes show, what is written down and what is known of published files.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        The encoder, under BIOT's names.
+    written : Facts
+        From :func:`find_files`.
+    known : Checkpoint or None
+        The published checkpoint that this is.
+    where : str
+        The file, for messages.
+
+    Returns
+    -------
+    Facts
+        ``num_heads`` and ``hop_length`` are None where nobody says.
+
+    Raises
+    ------
+    CheckpointError
+        Two of them contradict each other, or the token table is missing or of a wrong shape.
+    """
+    shown = _from_shapes(tensors, where)
+    config: dict[str, Any] = {key: shown.get(key) for key in ARCHITECTURE}
+    sources = [(written.config, written.known_from)]
+    if known is not None:
+        sources.insert(0, ({**known.config, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
+    elif not written.config and _has_published_sizes(shown):
+        sources.append((dict(ENCODER, num_layers=shown["num_layers"]), "the official code, for these sizes"))
+    known_from = "shapes"
+    for facts, who in sources:
+        for key, value in facts.items():
+            if config.get(key) is None:
+                config[key] = value
+            elif key == "sfreq" and known_from == "shapes" and int(value) // 2 == config[key] // 2:
+                config[key] = value  # shapes tell an odd or broken rate from the even one below it no more
+            elif float(config[key]) != float(value):
+                raise CheckpointError(f"{where}: {key} is {config[key]:g} by {known_from}, but {value:g} by {who}")
+        if facts:
+            known_from = who if known_from == "shapes" else f"{known_from}; {who}"
+    return Facts(config, _token_names(written, known, shown), known_from)
+
+
+def _token_names(written: Facts, known: Checkpoint | None, shown: Mapping[str, int]) -> tuple[str, ...] | None:
+    size = shown["n_channel_tokens"]
+    if known is not None:
+        return known.ch_names
+    if written.ch_names is not None:
+        return written.ch_names if len(written.ch_names) == size else None
+    if not written.config and _has_published_sizes(shown):
+        return {16: CHANNELS_16, 18: CHANNELS_18}.get(size)
+    return None
+
+
+def _has_published_sizes(shown: Mapping[str, int]) -> bool:
+    return shown["embed_dim"] == ENCODER["embed_dim"] and shown["sfreq"] == ENCODER["sfreq"]
+
+
+def _from_shapes(tensors: Mapping[str, Tensor], where: str) -> dict[str, int]:
+    projection = tensors["encoder.patch_embedding.projection.weight"]
+    table = tensors.get("encoder.channel_tokens.weight")
+    layers = {int(match[1]) for key in tensors if (match := _LAYER.match(key))}
+    if projection.ndim != 2 or table is None or table.ndim != 2 or not layers:
+        found = (
+            f"projection {list(projection.shape)}, channel tokens {'missing' if table is None else list(table.shape)}"
+        )
+        raise CheckpointError(f"{where}: no whole BIOT encoder ({found}, {len(layers)} layers)")
+    embed_dim, n_freqs = projection.shape
+    # A frame is one second, so the number of frequencies says the rate (an even one).
+    sizes = {"embed_dim": embed_dim, "sfreq": 2 * (n_freqs - 1), "num_layers": max(layers) + 1}
+    return {**sizes, "n_channel_tokens": len(table)}

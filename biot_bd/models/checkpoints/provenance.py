@@ -1,0 +1,367 @@
+"""What a model was trained on, and the refusal to test it on persons that it saw.
+
+Every checkpoint has a :class:`Provenance`.  It comes from the table of known checkpoints (by name, by Hub
+repository, or by the file's git blob id), from the record of a saved pipeline, or from a sidecar: beside
+``weights.ckpt`` a file ``weights.ckpt.json``, in a folder or Hub repository a file ``trained_on.json``, holding::
+
+    {"trained_on": [{"dataset": "chb-mit", "persons": ["chb-mit/01"], "how": "supervised"}]}
+
+``"persons": null`` means all persons of that data set.  A checkpoint of which nothing is known is refused like
+one that saw a test person: nobody could tell the difference in its scores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biot_bd.runs import read_json
+
+__all__ = [
+    "SIDECAR_IN_FOLDER",
+    "ContaminationError",
+    "Provenance",
+    "Seen",
+    "check_clean",
+    "provenance_of",
+    "sidecar_of",
+]
+
+KEY = "trained_on"
+SIDECAR_IN_FOLDER = "trained_on.json"
+CONFIG = "config.json"
+PIPELINE_FORMAT = "biot_bd pipeline"
+_SHOWN = 12
+
+
+class ContaminationError(ValueError):
+    """A checkpoint saw persons that shall test it, or nobody can say that it did not."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One data set that a model was trained on.
+
+    Parameters
+    ----------
+    dataset : str
+        The name space of its persons: ``"chb-mit"`` for persons ``chb-mit/01``, ...
+    persons : tuple of str or None
+        Persons by their full names; None for all persons of the data set.
+    how : str
+        What was learnt from them, e.g. ``"supervised"`` or ``"unsupervised"``.
+    """
+
+    dataset: str
+    persons: tuple[str, ...] | None
+    how: str
+
+    def covers(self, person: str) -> bool:
+        """Return whether ``person`` (its full name) was seen."""
+        if self.persons is None:
+            return _dataset_of(person) == self.dataset
+        return person in self.persons
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        persons = None if self.persons is None else list(self.persons)
+        return {"dataset": self.dataset, "persons": persons, "how": self.how}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a checkpoint was trained on, through all models that it started from.
+
+    Parameters
+    ----------
+    source : str
+        Where it comes from, for messages.
+    trained_on : tuple of Seen
+        Data sets and persons.
+    known : bool
+        Whether ``trained_on`` is complete.  False: nobody recorded it, and the checkpoint is refused.
+    """
+
+    source: str
+    trained_on: tuple[Seen, ...] = ()
+    known: bool = True
+
+    def saw(self, persons: Iterable[Any]) -> list[str]:
+        """Return those of ``persons`` that the checkpoint was trained on, sorted."""
+        names = {str(person) for person in persons}
+        return sorted(name for name in names if any(seen.covers(name) for seen in self.trained_on))
+
+    def extended(self, persons: Iterable[Any], how: str = "supervised", source: str | None = None) -> Provenance:
+        """Return the provenance after training on further ``persons`` (none: they are unknown, so it is too).
+
+        Parameters
+        ----------
+        persons : iterable of str
+            Persons of training and of validation: the selected epoch depends on both.
+        how : str
+            See :class:`Seen`.
+        source : str, optional
+            Name of the new model; None keeps this one's.
+        """
+        own = _group(persons, how)
+        return Provenance(
+            self.source if source is None else source,
+            (*self.trained_on, *(seen for seen in own if seen not in self.trained_on)),
+            self.known and bool(own),
+        )
+
+    def joined(self, other: Provenance) -> Provenance:
+        """Return what this and ``other`` saw together; known only where both are."""
+        more = tuple(seen for seen in other.trained_on if seen not in self.trained_on)
+        return Provenance(self.source, self.trained_on + more, self.known and other.known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it; :meth:`from_dict` takes it back."""
+        return {"source": self.source, "known": self.known, KEY: [seen.to_dict() for seen in self.trained_on]}
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str | None = None) -> Provenance:
+        """Read what :meth:`to_dict` wrote, or a sidecar: a mapping with the key ``"trained_on"``.
+
+        Parameters
+        ----------
+        data : dict or list
+            A mapping with ``"trained_on"``, or its list alone.
+        source : str, optional
+            Name for messages; None takes the one written down.
+
+        Raises
+        ------
+        ValueError
+            It is of another form; the message shows the right one.
+        """
+        if isinstance(data, list):
+            data = {KEY: data}
+        inner = data.get(KEY) if isinstance(data, Mapping) else None
+        if isinstance(inner, Mapping):  # a record or a sidecar around to_dict()
+            return cls.from_dict(inner, source)
+        name = source or (str(data["source"]) if isinstance(data, Mapping) and "source" in data else "a checkpoint")
+        if not isinstance(inner, list):
+            raise ValueError(f"{name}: {_FORM}, found {_short(data)}")
+        known = data.get("known", True)
+        if not isinstance(known, bool):
+            raise ValueError(f"{name}: 'known' must be true or false, found {known!r}")
+        return cls(name, tuple(_seen_from(entry, name) for entry in inner), known)
+
+
+_FORM = (
+    'the record of training must be {"trained_on": [{"dataset": "chb-mit", "persons": ["chb-mit/01"], '
+    '"how": "supervised"}]} ("persons": null for all of the data set)'
+)
+
+
+def _seen_from(entry: Any, name: str) -> Seen:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("dataset"), str) or "persons" not in entry:
+        raise ValueError(f"{name}: {_FORM}, found the entry {_short(entry)}")
+    persons = entry["persons"]
+    if persons is not None and not (isinstance(persons, list) and all(isinstance(p, str) for p in persons)):
+        raise ValueError(f"{name}: 'persons' of {entry['dataset']} must be a list of names or null, found {persons!r}")
+    full = None if persons is None else tuple(p if "/" in p else f"{entry['dataset']}/{p}" for p in persons)
+    return Seen(entry["dataset"], full, str(entry.get("how", "unknown")))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:100] + "..."
+
+
+def _dataset_of(person: str) -> str:
+    return person.rpartition("/")[0] or person
+
+
+def _group(persons: Iterable[Any], how: str) -> tuple[Seen, ...]:
+    by_dataset: dict[str, set[str]] = {}
+    for person in persons:
+        by_dataset.setdefault(_dataset_of(str(person)), set()).add(str(person))
+    return tuple(Seen(dataset, tuple(sorted(names)), how) for dataset, names in sorted(by_dataset.items()))
+
+
+# --- where it comes from ----------------------------------------------------------------------------------
+
+
+def sidecar_of(path: str | os.PathLike[str]) -> Path:
+    """Return where the record of a file of weights (``<file>.json``), or of a folder, lies."""
+    path = Path(path)
+    return path / SIDECAR_IN_FOLDER if path.is_dir() else path.with_name(path.name + ".json")
+
+
+def provenance_of(source: str | os.PathLike[str]) -> Provenance:
+    """Say what a checkpoint was trained on.
+
+    Parameters
+    ----------
+    source : str or path
+        A name of :data:`biot_bd.models.checkpoints.loading.KNOWN`, a file of weights, a folder written by
+        ``save_pipeline`` or in Hub layout, or a Hub repository.
+
+    Returns
+    -------
+    Provenance
+        ``known=False`` where nothing tells what it was trained on.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such source.
+    ValueError
+        A sidecar or record is damaged.
+    OSError
+        An unlisted Hub repository cannot be reached.
+    """
+    from biot_bd.models.checkpoints.published import (  # it needs Seen of this module
+        KNOWN,
+        by_blob_id,
+        by_repository,
+        git_blob_id,
+    )
+    from biot_bd.models.checkpoints.resolve import find_source
+
+    if isinstance(source, str) and source in KNOWN:
+        return KNOWN[source].provenance
+    listed = by_repository(source)
+    if listed is not None:
+        return listed.provenance
+    path = find_source(source)
+    if path.is_dir():
+        return _of_folder(path, str(source))
+    blob_id = git_blob_id(path)
+    listed = by_blob_id(blob_id)
+    if listed is not None:
+        return listed.provenance
+    return _of_sidecar(sidecar_of(path), str(source), blob_id)
+
+
+def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenance:
+    if not path.is_file():
+        return Provenance(source, (), known=False)
+    data = read_json(path)
+    if not isinstance(data, Mapping) or KEY not in data:  # e.g. a sidecar of another program
+        return Provenance(source, (), known=False)
+    if blob_id is not None and data.get("blob_id", blob_id) != blob_id:
+        raise ValueError(
+            f"{path}: the record of another file (it names git blob id {data['blob_id']}, {source} is {blob_id}); "
+            "copy the weights and their record together, or write what these weights were trained on"
+        )
+    try:
+        return Provenance.from_dict(data, source)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _of_folder(folder: Path, source: str) -> Provenance:
+    if sidecar_of(folder).is_file():
+        return _of_sidecar(sidecar_of(folder), source)
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    if not isinstance(config, Mapping):
+        return Provenance(source, (), known=False)
+    if config.get("format") != PIPELINE_FORMAT:
+        return _of_sidecar(folder / CONFIG, source)
+    return _of_pipeline(config, source)
+
+
+def _of_pipeline(config: Mapping[str, Any], source: str) -> Provenance:
+    """Join the record that was written with a pipeline and what its classifier kept; both count."""
+    found: list[Provenance] = []
+    record = config.get("record") or {}
+    if KEY in record:
+        found.append(Provenance.from_dict(record, source))
+    fitted = _fitted_facts(config.get("pipeline") or {})
+    if fitted.get("provenance"):
+        found.append(Provenance.from_dict(fitted["provenance"], source))
+    if not found:
+        # Saved before models kept their provenance: such a model can only have started from scratch.
+        persons = [*fitted.get("train_persons", ()), *fitted.get("valid_persons", ())]
+        return Provenance(source).extended(persons)
+    whole = found[0]
+    for other in found[1:]:
+        whole = whole.joined(other)
+    return whole
+
+
+def _fitted_facts(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    while spec.get("kind") == "pipeline" and spec.get("steps"):
+        spec = spec["steps"][-1]
+    return spec.get("fitted") or {}
+
+
+# --- the check --------------------------------------------------------------------------------------------
+
+
+def check_clean(
+    provenance: Provenance | None, test_persons: Sequence[Any] | None, *, allow: bool = False
+) -> str | None:
+    """Refuse a checkpoint that saw a person who shall test it.
+
+    Parameters
+    ----------
+    provenance : Provenance or None
+        Of the checkpoint; None (no checkpoint) is clean.
+    test_persons : sequence of str or None
+        Full names of the test persons; None or empty where the data name no persons.
+    allow : bool
+        Go on all the same; the text that is returned must then stand in every result.
+
+    Returns
+    -------
+    str or None
+        None when clean, else what to write into results.
+
+    Raises
+    ------
+    ContaminationError
+        A test person was seen, it is not known what was seen, or the persons are unknown; not with ``allow``.
+    """
+    if provenance is None:
+        return None
+    problem = _problem(provenance, test_persons)
+    if problem is None:
+        return None
+    text, remedy = problem
+    if not allow:
+        raise ContaminationError(f"{text}; {remedy}")
+    return f"contaminated: {text}"
+
+
+def _problem(provenance: Provenance, test_persons: Sequence[Any] | None) -> tuple[str, str] | None:
+    name = provenance.source
+    accept = "or set allow_contaminated=True, which is then written into every result"
+    persons = [] if test_persons is None else [str(person) for person in test_persons]
+    if not persons:
+        return (
+            f"{name}: the data name no persons, so nobody can tell whether it was trained on those who test it",
+            f"give Windows, or groups=, {accept}",
+        )
+    seen = provenance.saw(persons)
+    if seen:
+        sets = ", ".join(f"{s.dataset} ({s.how})" for s in provenance.trained_on if any(map(s.covers, seen)))
+        return (
+            f"{name} was trained on {_names(seen)} of {sets}, who are among the {len(set(persons))} test persons",
+            f"take a checkpoint that did not see them, test on other persons, {accept}",
+        )
+    if not provenance.known:
+        return (
+            f"{name}: nothing tells what it was trained on",
+            f'write that into {_where(name)} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
+        )
+    return None
+
+
+def _names(persons: Sequence[str]) -> str:
+    rest = len(persons) - _SHOWN
+    return ", ".join(persons[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _where(name: str) -> str:
+    return (
+        str(sidecar_of(name))
+        if os.path.exists(name)
+        else f"its sidecar (<file>.json, or {SIDECAR_IN_FOLDER} in a folder)"
+    )

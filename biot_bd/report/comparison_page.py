@@ -1,0 +1,347 @@
+"""Write ``comparison.html`` into a study folder: training regimes side by side, in one file, readable offline."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from biot_bd.evaluation.protocols import protocol_notes
+from biot_bd.evaluation.studies.compare_regimes import StudyResult
+from biot_bd.events.scoring import scorer_text
+from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
+from biot_bd.report.events_page import ROWS
+from biot_bd.report.text import LABELS, NO_NUMBER
+from biot_bd.report.writer import REPORT, render
+from biot_bd.runs import write_text
+
+__all__ = ["COMPARISON_REPORT", "comparison_picture", "write_comparison"]
+
+COMPARISON_REPORT = "comparison.html"
+CHANCE = {"roc_auc": 0.5, "balanced_accuracy": 0.5}
+WIDTH, ROW, GAP, TOP, LABEL_UNIT = 460.0, 34.0, 62.0, 8.0, 6.2
+
+
+def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
+    """Write ``comparison.html`` into a study folder, atomically.
+
+    Parameters
+    ----------
+    folder : path or StudyResult
+        A finished study of :func:`biot_bd.evaluation.studies.compare_regimes.compare_regimes`.
+
+    Returns
+    -------
+    Path
+        ``folder/comparison.html``.  It links to the ``report.html`` of each run that has one.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder is no finished study.
+    ValueError
+        A file of the study is damaged.
+    """
+    result = folder if isinstance(folder, StudyResult) else StudyResult.open(folder)
+    return write_text(result.folder / COMPARISON_REPORT, render("comparison.html.j2", _page(result)))
+
+
+def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
+    """Draw each person's score in each regime as a dot, and the mean over persons with its interval.
+
+    Parameters
+    ----------
+    comparison : mapping
+        Content of ``comparison.json``.
+
+    Returns
+    -------
+    Picture
+        One panel a metric, one row a regime; a pale line joins a person's dots.
+    """
+    regimes, scoring = comparison["regimes"], comparison["scoring"]
+    left = min(170.0, 16 + LABEL_UNIT * max(len(name) for name in regimes))
+    height = ROW * len(regimes)
+    picture = Picture(
+        "regimes",
+        WIDTH,
+        TOP + len(scoring) * (height + GAP),
+        "Scores of each person in each training regime",
+        f"{len(regimes)} regimes: {', '.join(regimes)}. Small dots are persons; the black mark is the mean over persons, the "
+        f"bar its {comparison['level']:.0%} interval. The numbers stand in the tables.",
+    )
+    for index, metric in enumerate(scoring):
+        panel = Panel(left, TOP + index * (height + GAP), WIDTH - left - 16, height, _limits(regimes, metric))
+        _draw_metric(picture, panel, metric, comparison)
+    return picture
+
+
+def _draw_metric(picture: Picture, panel: Panel, metric: str, comparison: Mapping[str, Any]) -> None:
+    regimes = comparison["regimes"]
+    picture.axes(panel, LABELS.get(metric, metric), xticks=nice_ticks(*panel.xlim), yticks=[])
+    if metric in CHANCE and panel.xlim[0] < CHANCE[metric] < panel.xlim[1]:
+        at = float(panel.x(CHANCE[metric]))
+        picture.path([at, at], [panel.top, panel.bottom], css="reference", tip=f"chance {CHANCE[metric]:g}")
+    middles = panel.top + ROW * (np.arange(len(regimes)) + 0.5)
+    names = list(regimes)
+    persons = comparison["persons"]
+    # Persons with equal scores shall not hide each other: each keeps its own height in every row.
+    offsets = np.linspace(-9, 9, len(persons)) if len(persons) > 1 else np.zeros(1)
+    for person, offset in zip(persons, offsets, strict=True):
+        values = [regimes[name]["persons"][metric][person] for name in names]
+        x = panel.x([np.nan if value is None else value for value in values])
+        picture.path(x, middles + offset, css="pair")
+        for name, value, a, b in zip(names, values, x, middles + offset, strict=True):
+            if value is not None:
+                picture.dot(float(a), float(b), 2.6, css="person", tip=f"{person}, {name}: {value:.3f}")
+    for index, (name, y) in enumerate(zip(names, middles, strict=True)):
+        picture.text(panel.left - 7, float(y) + 4, _shortened(name), css="tick", anchor="end")
+        _draw_interval(picture, panel, regimes[name]["macro"][metric], float(y), name, line_style(index))
+
+
+def _draw_interval(
+    picture: Picture, panel: Panel, interval: Mapping[str, Any], y: float, name: str, style: str
+) -> None:
+    if interval["value"] is None:
+        picture.text(panel.left + 6, y + 4, "undefined", css="tick absent")
+        return
+    tip = f"{name}: mean {_interval(interval)}"
+    if interval["low"] is not None:
+        low, high = panel.x([interval["low"], interval["high"]])
+        ends = [low, low, low, high, high, high]
+        picture.path(ends, [y - 6, y + 6, y, y, y - 6, y + 6], css="interval", style=style, tip=tip)
+    at = float(panel.x(interval["value"]))
+    picture.rect(at - 2.5, y - 8, 5, 16, css="mean", tip=tip)
+
+
+def _limits(regimes: Mapping[str, Any], metric: str) -> tuple[float, float]:
+    """Return 0 to 1 where all values lie there, else the range of the values."""
+    values = [v for regime in regimes.values() for v in regime["persons"][metric].values() if v is not None]
+    values += [
+        v for r in regimes.values() for key in ("value", "low", "high") if (v := r["macro"][metric][key]) is not None
+    ]
+    if not values or (min(values) >= 0 and max(values) <= 1):
+        return 0.0, 1.0
+    slack = 0.05 * (max(values) - min(values)) or 1.0
+    return min(values) - slack, max(values) + slack
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 26 else name[:25] + "…"
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def _page(result: StudyResult) -> dict[str, Any]:
+    comparison, study = result.comparison, result.study
+    contamination = study.get("contamination") or {}
+    names = list(comparison["regimes"])
+    return {
+        "title": study.get("title") or "Training regimes compared",
+        "lead": f"{len(names)} training regimes on the same persons, folds and {_count(len(study['seeds']), 'seed')}: "
+        f"{', '.join(names)}.",
+        "banners": _banners(study, contamination),
+        "level": f"{comparison['level']:.0%}",
+        "metric_labels": [(metric, LABELS.get(metric, metric)) for metric in comparison["scoring"]],
+        "rows": [_row(name, comparison, name in contamination) for name in names],
+        "picture": comparison_picture(comparison),
+        "has_chance": any(metric in CHANCE for metric in comparison["scoring"]),
+        "persons": [_persons(comparison, metric) for metric in comparison["scoring"]],
+        "tests": [_test(test) for test in comparison["tests"]],
+        "left_out": _left_out(comparison["tests"]),
+        "events": _events(comparison),
+        "caveats": comparison["caveats"],
+        "notes": study.get("notes") or [],
+        "contamination": list(contamination.items()),
+        "protocol": protocol_notes(study),
+        "study_facts": _facts(result),
+        "runs": [_run_links(result, name) for name in names],
+        "pipelines": [(name, entry["pipeline"]) for name, entry in study["regimes"].items()],
+        "methods": _methods(comparison, study),
+        "commands": [
+            (
+                "Curves and attention maps of all regimes beside each other:",
+                f"tensorboard --logdir {shlex.quote(str(result.folder))}",
+            ),
+        ],
+    }
+
+
+def _banners(study: Mapping[str, Any], contamination: Mapping[str, str]) -> list[str]:
+    found = []
+    if study["data"].get("generated"):
+        found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
+    reason = study.get("not_a_result")
+    if reason and not (study["data"].get("generated") and reason == "generated data"):
+        found.append(f"Not a result: {reason}. The numbers show that the way to them works, nothing more.")
+    if contamination:
+        found.append(
+            f"Contaminated: {', '.join(contamination)} started from a checkpoint that saw test persons (or may have); "
+            "these scores do not say how the model does on new persons."
+        )
+    return found
+
+
+def _interval(cell: Mapping[str, Any], sign: bool = False) -> str:
+    form = "+.3f" if sign else ".3f"
+    if cell["value"] is None:
+        return NO_NUMBER
+    ends = "" if cell["low"] is None else f" [{cell['low']:{form}}, {cell['high']:{form}}]"
+    return f"{cell['value']:{form}}{ends}"
+
+
+def _row(name: str, comparison: Mapping[str, Any], contaminated: bool) -> dict[str, Any]:
+    regime = comparison["regimes"][name]
+    cells = {
+        average: [
+            {
+                "metric": metric,
+                "value": regime[average][metric]["value"],
+                "ends": _ends(regime[average][metric]),
+                "reason": "; ".join(regime[average][metric]["notes"]),
+            }
+            for metric in comparison["scoring"]
+        ]
+        for average in ("macro", "pooled")
+    }
+    return {"name": name, "contaminated": contaminated, **cells}
+
+
+def _ends(cell: Mapping[str, Any]) -> str:
+    return "" if cell["low"] is None else f"{cell['low']:.3f} to {cell['high']:.3f}"
+
+
+def _persons(comparison: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    regimes, prevalence = comparison["regimes"], comparison["prevalence"]
+    rows = [
+        (
+            person,
+            [_number(prevalence[person]), *(_number(regimes[name]["persons"][metric][person]) for name in regimes)],
+        )
+        for person in comparison["persons"]
+    ]
+    return {"label": LABELS.get(metric, metric), "rows": rows}
+
+
+def _test(test: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "metric": LABELS.get(test["metric"], test["metric"]),
+        "pair": f"{test['first']} − {test['second']}",
+        "difference": _interval(test["difference"], sign=True),
+        "n": test["difference"]["n_persons"],
+        "counts": f"{test['n_better']} / {test['n_worse']} / {test['n_equal']}",
+        "p_permutation": _p(test["p_permutation"]) + (" (exact)" if test["exact"] else ""),
+        "p_holm": _p(test["p_holm"]),
+        "p_wilcoxon": _p(test["p_wilcoxon"]),
+    }
+
+
+def _events(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the scores and tests of events; None where the runs have none (or the study is older)."""
+    events = comparison.get("events")
+    if not events:
+        return None
+    labels = {name: label for name, label, *_ in ROWS}
+    regimes = events["regimes"]
+    names = list(next(iter(regimes.values()))["macro"])
+    return {
+        "scorer": scorer_text(events["scorer"]),
+        "labels": [labels.get(name, name) for name in names],
+        "rows": [
+            (regime, [(name, cell["value"], _interval(cell)) for name in names for cell in [found["macro"][name]]])
+            for regime, found in regimes.items()
+        ],
+        "tests": [{**_test(test), "metric": labels.get(test["metric"], test["metric"])} for test in events["tests"]],
+    }
+
+
+def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say once a metric who is in no test of it."""
+    found: dict[str, set[str]] = {}
+    for test in tests:
+        found.setdefault(test["metric"], set()).update(test["left_out"])
+    return [
+        f"{LABELS.get(metric, metric)} is undefined for {', '.join(sorted(persons))}, who count in no test of it."
+        for metric, persons in found.items()
+        if persons
+    ]
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return NO_NUMBER
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return NO_NUMBER if value is None else f"{value:.3f}"
+
+
+def _facts(result: StudyResult) -> list[tuple[str, str]]:
+    study, data, parameters = result.study, result.study["data"], result.study["parameters"]
+    hours = data.get("hours")
+    rows: list[tuple[str, Any]] = [
+        ("Label rule", data.get("label_rule") or "not known (arrays)"),
+        ("Split", parameters.get("cv")),
+        ("Seeds", ", ".join(str(seed) for seed in study["seeds"])),
+        ("Threshold rule", parameters.get("threshold")),
+        ("Persons", len(data.get("persons") or {})),
+        ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
+        ("EEG", None if hours is None else f"{hours:.2f} h"),
+        ("Generated", "yes: not a clinical result" if data.get("generated") else "no"),
+        ("Prepared windows", data.get("folder")),
+        ("Fingerprint of the data", data.get("fingerprint")),
+        ("Started", study.get("started")),
+        ("Finished", study.get("finished")),
+    ]
+    return [(term, str(value)) for term, value in rows if value is not None]
+
+
+def _run_links(result: StudyResult, name: str) -> dict[str, Any]:
+    """Return relative links to the runs of a regime: to the report where there is one, else to the folder."""
+    links = []
+    for seed in result.study["seeds"]:
+        folder = result.run_folder(name, seed)
+        report = folder / REPORT
+        where = (report if report.is_file() else folder).relative_to(result.folder).as_posix()
+        macro = result.comparison["regimes"][name]["seeds"][str(seed)]
+        links.append(
+            {
+                "seed": seed,
+                "href": quote(where),
+                "report": report.is_file(),
+                "macro": [_number(v) for v in macro.values()],
+            }
+        )
+    return {"name": name, "links": links}
+
+
+def _methods(comparison: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
+    family = (
+        "of one metric" if comparison.get("against") is None else f"of one metric, each against {comparison['against']}"
+    )
+    several = len(study["seeds"]) > 1
+    return [
+        "All regimes got the same outer folds, validation persons and seeds. Each person's windows were scored by models that "
+        "never saw this person in the fold's training.",
+        "Macro: mean over the persons for whom the metric is defined"
+        + (", each person's score being the mean over the seeds." if several else ".")
+        + f" Its interval resamples persons ({comparison['n_resamples']} times, {comparison['method']}; percentile where that is "
+        "not defined). Pooled: all test windows at once; its interval resamples persons with all their windows.",
+        "The person is the unit, never the window: windows of one person resemble each other, and intervals over windows would "
+        "feign certainty.",
+        "Paired differences: first minus second on the same persons. Sign-flip permutation test of the mean, two-sided, all flips "
+        "counted up to 16 persons; Wilcoxon's signed-rank test beside it. Holm: adjusted for the number of comparisons "
+        f"{family}.",
+        "A difference that is not significant is not equality: look at its interval.",
+    ]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")

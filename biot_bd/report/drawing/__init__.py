@@ -1,0 +1,1 @@
+"""Pictures of the pages: SVG marks, curves, heat maps."""

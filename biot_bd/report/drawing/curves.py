@@ -1,0 +1,290 @@
+"""The pictures of a report, from arrays: score curves, training curves, EEG with probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.plots import pr_points, roc_points
+from biot_bd.report.drawing.svg import Panel, Picture, envelope, line_style, nice_ticks
+
+__all__ = ["EegExcerpt", "eeg_picture", "pr_picture", "roc_picture", "training_picture"]
+
+MOST_POINTS = 400
+EEG_COLUMNS = 900
+SCALES_UV = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+
+Scored = tuple[NDArray, NDArray]
+
+
+def _thin(x: NDArray, y: NDArray) -> Scored:
+    """Keep at most MOST_POINTS points, the ends among them."""
+    if x.size <= MOST_POINTS:
+        return x, y
+    keep = np.unique(np.linspace(0, x.size - 1, MOST_POINTS).astype(int))
+    return x[keep], y[keep]
+
+
+def _pr_curve(y_true: NDArray, proba: NDArray) -> Scored:
+    """Return the staircase of precision over recall whose area is the average precision."""
+    x, y = _thin(*pr_points(y_true, proba))
+    return np.repeat(x, 2)[:-1], np.repeat(y, 2)[1:]
+
+
+def _roc_curve(y_true: NDArray, proba: NDArray) -> Scored:
+    return _thin(*roc_points(y_true, proba))
+
+
+def _curves_picture(
+    picture: Picture,
+    panel: Panel,
+    curve: Callable[[NDArray, NDArray], Scored],
+    persons: Mapping[str, Scored],
+    pooled: Scored,
+) -> None:
+    """Draw one thin line a person and the pooled one thick."""
+    for index, (person, scored) in enumerate(persons.items()):
+        x, y = curve(*scored)
+        picture.path(panel.x(x), panel.y(y), css="line thin", style=line_style(index), tip=person)
+    x, y = curve(*pooled)
+    picture.path(panel.x(x), panel.y(y), css="line pooled", tip="pooled")
+
+
+def pr_picture(persons: Mapping[str, Scored], pooled: Scored) -> Picture:
+    """Draw precision against recall: a thin line a person, the pooled one thick, prevalence dashed.
+
+    Parameters
+    ----------
+    persons : mapping of str to (y_true, proba)
+        Windows of each person who has both classes.
+    pooled : (y_true, proba)
+        All test windows, both classes among them.
+    """
+    prevalence = float(np.mean(pooled[0]))
+    picture = Picture(
+        "pr",
+        440,
+        380,
+        "Precision-recall curves",
+        f"One thin line for each of {len(persons)} persons, a thick line for all test windows pooled; "
+        f"the dashed line is the prevalence, {prevalence:.3f}.",
+    )
+    panel = Panel(52, 12, 372, 318, (0, 1), (0, 1))
+    picture.axes(panel, "Recall (sensitivity)", "Precision")
+    at = float(panel.y(prevalence))
+    picture.path([panel.left, panel.right], [at, at], css="reference", tip=f"prevalence {prevalence:.3f}")
+    _curves_picture(picture, panel, _pr_curve, persons, pooled)
+    return picture
+
+
+def roc_picture(persons: Mapping[str, Scored], pooled: Scored) -> Picture:
+    """Draw sensitivity against 1 - specificity; parameters as in :func:`pr_picture`."""
+    picture = Picture(
+        "roc",
+        440,
+        380,
+        "ROC curves",
+        f"One thin line for each of {len(persons)} persons, a thick line for all test windows pooled; "
+        "the dashed diagonal is chance.",
+    )
+    panel = Panel(52, 12, 372, 318, (0, 1), (0, 1))
+    picture.axes(panel, "1 - specificity", "Sensitivity")
+    picture.path([panel.left, panel.right], [panel.bottom, panel.top], css="reference", tip="chance")
+    _curves_picture(picture, panel, _roc_curve, persons, pooled)
+    return picture
+
+
+def training_picture(name: str, title: str, series: Mapping[str, NDArray], ylabel: str, best: int | None) -> Picture:
+    """Draw values by epoch, e.g. the losses of one fold.
+
+    Parameters
+    ----------
+    name : str
+        Identifier, unique in the page.
+    title : str
+        What is drawn, e.g. ``"Fold 0: loss"``.
+    series : mapping of str to ndarray, shape (n_epochs,)
+        NaN where an epoch has no value.
+    ylabel : str
+        Label of the vertical axis.
+    best : int or None
+        Epoch (from 1) whose weights were kept, if known.
+    """
+    longest = max(values.size for values in series.values())
+    known = np.concatenate([values[np.isfinite(values)] for values in series.values()])
+    if known.size == 0:
+        raise ValueError(f"{title}: no finite value to draw")
+    low, high = min(0.0, float(known.min())), float(known.max())
+    high = high if high > low else low + 1
+    picture = Picture(name, 340, 236, title, f"{', '.join(series)} by epoch, {longest} epochs.")
+    panel = Panel(50, 26, 278, 170, (0.5, longest + 0.5), (low, high + 0.05 * (high - low)))
+    ticks = [t for t in nice_ticks(1, longest + 1, 6) if t == int(t) and 1 <= t <= longest]
+    picture.axes(panel, "Epoch", ylabel, xticks=ticks or [1])
+    if best is not None:
+        at = float(panel.x(best))
+        picture.path([at, at], [panel.top, panel.bottom], css="reference", tip=f"epoch {best}: weights kept")
+    left = panel.left
+    for index, (label, values) in enumerate(series.items()):
+        epochs = panel.x(np.arange(1, values.size + 1))
+        picture.path(epochs, panel.y(values), style=line_style(index), tip=label)
+        for x, y in zip(epochs, panel.y(values), strict=True):
+            if np.isfinite(y):
+                picture.dot(float(x), float(y), 1.8, css=f"dot colour{index}")
+        picture.path([left, left + 18], [14, 14], style=line_style(index))
+        picture.text(left + 22, 18, label, css="tick")
+        left += 34 + 6.2 * len(label)
+    return picture
+
+
+@dataclass(frozen=True)
+class EegExcerpt:
+    """A piece of continuous EEG with what is known about it.
+
+    Parameters
+    ----------
+    signal_uv : ndarray, shape (n_chans, n_times)
+        Microvolts; NaN where a channel is absent or nothing is stored.
+    sfreq : float
+        Sampling rate in Hz.
+    start_s : float
+        Time of the first sample from the start of the recording.
+    ch_names : sequence of str
+        Channel names.
+    centres_s, proba : ndarray, shape (n_windows,)
+        Middle of each scored window and its probability of a seizure.
+    seizures : list of (onset_s, offset_s)
+        Annotated seizures, times from the start of the recording.
+    alarms : list of (onset_s, offset_s)
+        Detected events.
+    window : tuple of float or None
+        Start and stop of the window in question, if one is.
+    threshold : float or None
+        Threshold of the fold, where windows are called by it.
+    """
+
+    signal_uv: NDArray
+    sfreq: float
+    start_s: float
+    ch_names: Sequence[str]
+    centres_s: NDArray
+    proba: NDArray
+    seizures: list[tuple[float, float]] = field(default_factory=list)
+    alarms: list[tuple[float, float]] = field(default_factory=list)
+    window: tuple[float, float] | None = None
+    threshold: float | None = None
+
+    @property
+    def stop_s(self) -> float:
+        """Time of the end of the last sample."""
+        return self.start_s + self.signal_uv.shape[1] / self.sfreq
+
+
+def _scale_uv(signal_uv: NDArray) -> float:
+    """Choose how many microvolts the distance between two channels stands for."""
+    finite = np.abs(signal_uv[np.isfinite(signal_uv)])
+    wanted = 2 * float(np.quantile(finite, 0.97)) if finite.size else 0.0
+    return float(next((s for s in SCALES_UV if s >= wanted), SCALES_UV[-1]))
+
+
+def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_COLUMNS) -> Picture:
+    """Draw EEG with the annotated seizure shaded and alarms as bars above, and below it the probability of each window.
+
+    Parameters
+    ----------
+    name : str
+        Identifier, unique in the page.
+    title : str
+        What is shown.
+    excerpt : EegExcerpt
+        The EEG and what is known about it.
+    columns : int
+        Pieces that a trace is thinned to (its lowest and highest value in each).
+    """
+    n_chans = len(excerpt.ch_names)
+    spacing = 25.0
+    xlim = (excerpt.start_s, excerpt.stop_s)
+    eeg = Panel(72, 28, 960, spacing * (n_chans + 1), xlim, (0, 1))
+    below = Panel(72, eeg.bottom + 26, 960, 110, xlim, (0, 1))
+    scale = _scale_uv(excerpt.signal_uv)
+    window = f" the window from {excerpt.window[0]:g} to {excerpt.window[1]:g} s is outlined;" if excerpt.window else ""
+    alarms = f" alarms: {_spans(excerpt.alarms)};" if excerpt.alarms or excerpt.window is None else ""
+    picture = Picture(
+        name,
+        1090,
+        below.bottom + 40,
+        title,
+        f"{n_chans} channels of EEG from {xlim[0]:g} to {xlim[1]:g} s;{window}{alarms} annotated seizures in this span: "
+        f"{_spans(excerpt.seizures)}. Below: probability of a seizure by window.",
+    )
+    for panel in (eeg, below):
+        _shade(picture, panel, excerpt)
+    _bars(picture, eeg, excerpt)
+    _traces(picture, eeg, excerpt, spacing, scale, columns)
+    picture.rect(eeg.left, eeg.top, eeg.width, eeg.height, css="frame")
+    _scale_bar(picture, eeg, spacing, scale)
+    ticks = nice_ticks(*xlim, most=12)
+    picture.axes(below, "Time from the start of the recording (s)", "Probability", xticks=ticks, yticks=[0, 0.5, 1])
+    if excerpt.threshold is not None:
+        at = float(below.y(excerpt.threshold))
+        picture.path([below.left, below.right], [at, at], css="reference", tip=f"threshold {excerpt.threshold:.3g}")
+        picture.text(below.right + 4, at + 4, "threshold", css="tick")
+    x, y = below.x(excerpt.centres_s), below.y(excerpt.proba)
+    picture.path(x, y, css="line proba")
+    for a, b, centre, p in zip(x, y, excerpt.centres_s, excerpt.proba, strict=True):
+        css = "dot above" if excerpt.threshold is not None and p >= excerpt.threshold else "dot"
+        picture.dot(float(a), float(b), 3.2, css=css, tip=f"window around {centre:g} s: {p:.3f}")
+    return picture
+
+
+def _spans(events: Sequence[tuple[float, float]]) -> str:
+    return "; ".join(f"{a:g} to {b:g} s" for a, b in events) or "none"
+
+
+def _bars(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
+    """Draw annotated seizures and alarms as named bars above the EEG, told apart by place and by name, not by colour alone."""
+    for events, top, css, name in (
+        (excerpt.seizures, 2, "seizure-bar", "seizure"),
+        (excerpt.alarms, 15, "alarm-bar", "alarm"),
+    ):
+        if not excerpt.alarms and name == "alarm":
+            continue
+        for onset, offset in events:
+            left, right = (float(v) for v in panel.x(np.clip([onset, offset], *panel.xlim)))
+            picture.rect(left, top, max(right - left, 2), 8, css=css, tip=f"{name}, {onset:g} to {offset:g} s")
+        if events:
+            picture.text(panel.left - 5, top + 8, name, css="tick", anchor="end")
+
+
+def _shade(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
+    for onset, offset in excerpt.seizures:
+        left, right = panel.x([max(onset, panel.xlim[0]), min(offset, panel.xlim[1])])
+        picture.rect(float(left), panel.top, float(right - left), panel.height, css="seizure", tip="annotated seizure")
+    if excerpt.window is not None:
+        left, right = panel.x(np.clip(excerpt.window, *panel.xlim))
+        picture.rect(float(left), panel.top, float(right - left), panel.height, css="window", tip="the window shown")
+
+
+def _traces(picture: Picture, panel: Panel, excerpt: EegExcerpt, spacing: float, scale: float, columns: int) -> None:
+    clip = picture.clip(panel)
+    for index, (name, signal) in enumerate(zip(excerpt.ch_names, excerpt.signal_uv, strict=True)):
+        base = panel.top + spacing * (index + 1)
+        absent = not np.isfinite(signal).any()
+        picture.text(panel.left - 5, base + 4, name, css="tick absent" if absent else "tick", anchor="end")
+        if absent:
+            picture.text(panel.left + 6, base + 4, "absent", css="tick absent")
+            continue
+        position, value = envelope(signal - np.nanmedian(signal), columns)
+        x = panel.x(excerpt.start_s + position / excerpt.sfreq)
+        picture.path(x, base - value / scale * spacing, css="trace", clip=clip)
+
+
+def _scale_bar(picture: Picture, panel: Panel, spacing: float, scale: float) -> None:
+    """Draw a bar as high as the distance between two channels, beside the panel."""
+    x, top = panel.right + 8, panel.top + spacing
+    picture.path(
+        [x - 3, x + 3, x, x, x - 3, x + 3], [top, top, top, top + spacing, top + spacing, top + spacing], "bar"
+    )
+    picture.text(x + 7, top + spacing / 2 + 4, f"{scale:g} uV")

@@ -1,0 +1,279 @@
+"""The event section of the report: scores with their scorer, operating points, latencies, results by length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from biot_bd.events.scoring import scorer_text
+from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
+from biot_bd.report.intervals import ends
+from biot_bd.report.run_folder import Run
+from biot_bd.report.text import NO_NUMBER, number
+
+__all__ = ["ROWS", "events_page", "latency_picture", "operating_picture"]
+
+ROWS = (
+    ("sensitivity", "Sensitivity", 3, "share of the reference events that an alarm overlaps"),
+    ("precision", "Precision", 3, "share of the alarms that overlap a reference event"),
+    ("f1", "F1", 3, "harmonic mean of both"),
+    ("fa_per_24h", "False alarms per 24 h", 1, "alarms that overlap none"),
+    ("false_alarm_h_per_24h", "Hours in false alarm per 24 h", 2, "time in alarm outside all seizures"),
+    ("median_latency_s", "Median latency (s)", 1, "onset of the first overlapping alarm minus onset of the seizure"),
+)
+LEAST_RATE = 0.1
+"""Rates below (0 among them) are drawn here, at the left edge of a scale of powers of ten."""
+
+
+def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the event section shows; ``message`` says why it shows nothing."""
+    scores = run.metrics.get("events")
+    if not scores or not scores.get("persons"):
+        reason = (scores or {}).get("reason") or "this run has none (made from arrays, or by an earlier version)"
+        return {"message": reason, "pictures": []}
+    intervals = (sure or {}).get("events") or {"macro": {}, "pooled": {}, "persons": {}}
+    curves = {
+        fold.number: fitted.get("operating_curve_") or []
+        for fold in run.folds
+        if (fitted := ((fold.facts.get("events") or {}).get("detector") or {}).get("fitted")) is not None
+    }
+    chosen = scores.get("operating_points") or []
+    pictures = (
+        [operating_picture(curves, chosen, scores.get("curve") or [], scores["pooled"]["events"])] if chosen else []
+    )
+    return {
+        "message": None,
+        "scorer": scorer_text(scores["scorer"]),
+        "rows": [_row(scores, intervals, *row) for row in ROWS],
+        "persons": [
+            _person(name, entry, intervals["persons"].get(name, {})) for name, entry in scores["persons"].items()
+        ],
+        "lengths": [_length(entry) for entry in scores.get("by_length") or ()],
+        "pictures": [*pictures, latency_picture(scores["seizures"])] if scores.get("seizures") else pictures,
+        "chosen": [_chosen(row) for row in chosen],
+        "target": _target(chosen),
+        "coverage": f"Windows cover {scores['coverage']:.1%} of the recordings' time."
+        if scores.get("coverage")
+        else "",
+        "n_seizures": len(scores.get("seizures") or ()),
+        "n_reference": scores["pooled"]["events"]["n_reference"],
+    }
+
+
+def _row(
+    scores: Mapping[str, Any], intervals: Mapping[str, Any], name: str, label: str, digits: int, meaning: str
+) -> dict[str, Any]:
+    pooled, macro = scores["pooled"]["events"], scores["macro"]["events"].get(name) or {}
+
+    def cell(value: float | None, reason: str | None, interval: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return {"value": value, "text": number(value, digits), "reason": reason, "ends": ends(interval, digits)}
+
+    return {
+        "name": name,
+        "label": label,
+        "meaning": meaning,
+        "macro": cell(macro.get("value"), macro.get("reason"), intervals["macro"].get(name)),
+        "n_persons": macro.get("n_persons", NO_NUMBER),
+        "pooled": cell(pooled.get(name), (pooled.get("reasons") or {}).get(name), intervals["pooled"].get(name)),
+        "baselines": [
+            cell(found.get("value"), found.get("reason"))
+            for baseline in ("always-on", "always-off")
+            if (found := (scores["baselines"][baseline]["macro"]["events"].get(name) or {})) is not None
+        ],
+    }
+
+
+def _person(name: str, entry: Mapping[str, Any], intervals: Mapping[str, Any]) -> dict[str, Any]:
+    events = entry["events"]
+    cells = [
+        {
+            "name": score,
+            "value": events.get(score),
+            "text": number(events.get(score), digits),
+            "ends": ends(intervals.get(score), digits),
+            "reason": (events.get("reasons") or {}).get(score),
+        }
+        for score, _, digits, _ in ROWS
+        if score in ("sensitivity", "precision", "f1", "fa_per_24h", "median_latency_s")
+    ]
+    return {
+        "name": name,
+        "hours": f"{entry['hours']:.2f}",
+        "n_recordings": entry["n_recordings"],
+        "n_reference": events["n_reference"],
+        "tp": events["tp"],
+        "fp": events["fp"],
+        "cells": cells,
+    }
+
+
+def _length(entry: Mapping[str, Any]) -> dict[str, str]:
+    span = (
+        f"{entry['from_s']:g} s or longer" if entry["to_s"] is None else f"{entry['from_s']:g} to {entry['to_s']:g} s"
+    )
+    return {
+        "span": span,
+        "n": str(entry["n"]),
+        "found": str(entry["n_detected"]),
+        "sensitivity": number(entry["sensitivity"]),
+        "latency": number(entry.get("median_latency_s"), 1),
+    }
+
+
+def _chosen(row: Mapping[str, Any]) -> dict[str, str]:
+    validation = row.get("validation") or {}
+    point = validation.get("point") or {}
+    return {
+        "fold": str(row["fold"]),
+        "threshold": number(row["threshold"]),
+        "smoothing": f"{row['smoothing_s']:g} s",
+        "release": f"{row['release_fraction']:g}",
+        "shortest": f"{row['min_duration_s']:g} s",
+        "merged": f"{row['merge_gap_s']:g} s",
+        "sensitivity": number(point.get("sensitivity")),
+        "fa_per_24h": number(point.get("fa_per_24h"), 1),
+        "reason": row.get("reason") or "",
+    }
+
+
+def _target(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the operating points were chosen for."""
+    said = {
+        "f1": "the best event F1",
+        "fa_per_24h": "the highest sensitivity at no more than {target_fa_per_24h:g} false alarms per 24 h",
+        "sensitivity": "the fewest false alarms at a sensitivity of at least {target_sensitivity:g}",
+        None: "nothing: its parameters were fixed beforehand",
+    }
+    targets = [str(said.get(row.get("target"), row.get("target"))) for row in chosen]
+    return "; ".join(dict.fromkeys(text.format(**row) for text, row in zip(targets, chosen, strict=True)))
+
+
+# --- pictures ---------------------------------------------------------------------------------------------
+
+
+def operating_picture(
+    curves: Mapping[int, Sequence[Mapping[str, Any]]],
+    chosen: Sequence[Mapping[str, Any]],
+    test: Sequence[Mapping[str, Any]],
+    pooled: Mapping[str, Any],
+) -> Picture:
+    """Draw sensitivity against false alarms per 24 h: validation persons with the points chosen, and the test persons.
+
+    Parameters
+    ----------
+    curves : mapping of int to sequence of mapping
+        By fold, ``sensitivity`` and ``fa_per_24h`` of the validation persons at each threshold.
+    chosen : sequence of mapping
+        Operating points: ``fold`` and ``validation`` with its ``point``.
+    test : sequence of mapping
+        The test persons of all folds at each threshold.
+    pooled : mapping
+        What they got at the operating points.
+    """
+    points = {row["fold"]: (row.get("validation") or {}).get("point") for row in chosen}
+    known = {fold: point for fold, point in points.items() if point is not None and _defined(point)}
+    rates = [row["fa_per_24h"] for rows in (*curves.values(), test) for row in rows] + [pooled["fa_per_24h"]]
+    top = max(2.0, float(np.ceil(np.log10(max([*rates, 1.0])))))
+    picture = Picture(
+        "operating",
+        440,
+        380,
+        "Sensitivity against false alarms",
+        "Sensitivity to events against false alarms per 24 hours. A thin line a fold: its validation persons at each threshold; circles: the "
+        "operating points chosen there. The thick line: all test persons at each threshold; the cross: what they got at the operating "
+        f"points{', ' + _point(pooled) if _defined(pooled) else ''}. "
+        + " ".join(f"Fold {fold}, chosen: {_point(point)}." for fold, point in known.items()),
+    )
+    panel = Panel(52, 12, 372, 318, (float(np.log10(LEAST_RATE)), top), (-0.02, 1.02))
+    ticks = [float(tick) for tick in range(-1, int(top) + 1)]
+    labels = {tick: f"≤ {LEAST_RATE:g}" if tick < 0 else f"{10**tick:g}" for tick in ticks}
+    yticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    picture.axes(panel, "False alarms per 24 h", "Sensitivity", xticks=ticks, yticks=yticks, xlabels=labels)
+    for index, (fold, rows) in enumerate(curves.items()):
+        _staircase(picture, panel, rows, "line thin", line_style(index), f"fold {fold}, validation")
+    _staircase(picture, panel, test, "line pooled", "", "test persons")
+    for fold, point in known.items():
+        picture.dot(*_place(panel, point), 4.5, css="ring", tip=f"fold {fold}: chosen on validation, {_point(point)}")
+    if _defined(pooled):
+        _cross(picture, *_place(panel, pooled), "", f"test persons: {_point(pooled)}", 8)
+    return picture
+
+
+def _defined(point: Mapping[str, Any]) -> bool:
+    return point.get("sensitivity") is not None
+
+
+def _staircase(
+    picture: Picture, panel: Panel, rows: Sequence[Mapping[str, Any]], css: str, style: str, tip: str
+) -> None:
+    """Draw points by rising rate; between two thresholds nothing is known, so the line is level."""
+    drawn = sorted((row["fa_per_24h"], row["sensitivity"]) for row in rows if _defined(row))
+    if not drawn:
+        return
+    x, y = _log([rate for rate, _ in drawn]), np.array([sensitivity for _, sensitivity in drawn], dtype=float)
+    picture.path(panel.x(np.repeat(x, 2)[1:]), panel.y(np.repeat(y, 2)[:-1]), css=css, style=style, tip=tip)
+
+
+def _place(panel: Panel, point: Mapping[str, Any]) -> tuple[float, float]:
+    return float(panel.x(_log([point["fa_per_24h"]]))[0]), float(panel.y(point["sensitivity"]))
+
+
+def _log(rates: Any) -> np.ndarray:
+    return np.log10(np.maximum(np.asarray(rates, dtype=float), LEAST_RATE))
+
+
+def _cross(picture: Picture, x: float, y: float, style: str, tip: str, size: float = 5) -> None:
+    a, nan = size, float("nan")
+    picture.path([x - a, x + a, nan, x - a, x + a], [y - a, y + a, nan, y + a, y - a], "cross", style, tip)
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    return f"sensitivity {point['sensitivity']:.2f} at {point['fa_per_24h']:.1f} false alarms per 24 h"
+
+
+def latency_picture(seizures: Sequence[Mapping[str, Any]]) -> Picture:
+    """Draw the latency of each detected seizure, a row a person; missed seizures stand as crosses at the right.
+
+    Parameters
+    ----------
+    seizures : sequence of mapping
+        ``person``, ``recording``, ``onset_s``, ``detected``, ``latency_s``; at least one.
+    """
+    persons = sorted({seizure["person"] for seizure in seizures})
+    found = [seizure["latency_s"] for seizure in seizures if seizure["detected"]]
+    low, high = min([-10.0, *found]), max([30.0, *found])
+    row = 22.0
+    left = min(150.0, 16 + 6.2 * max(len(person) for person in persons))
+    picture = Picture(
+        "latency",
+        440,
+        60 + row * len(persons),
+        "Detection latency of each seizure",
+        f"{len(found)} of {len(seizures)} annotated seizures were detected"
+        + (
+            f"; median latency {np.median(found):.1f} s, from {min(found):.1f} to {max(found):.1f} s. "
+            if found
+            else ". "
+        )
+        + "A row a person: a dot a detected seizure, a cross at the right a missed one.",
+    )
+    panel = Panel(left, 18, 440 - left - 62, row * len(persons), (low - 2, high + 2))
+    picture.axes(panel, "Latency (s): alarm minus onset", xticks=nice_ticks(*panel.xlim), yticks=[])
+    zero = float(panel.x(0))
+    picture.path([zero, zero], [panel.top, panel.bottom], css="reference", tip="seizure onset")
+    picture.text(panel.right + 31, 12, "missed", anchor="middle")
+    for index, person in enumerate(persons):
+        y = panel.top + row * (index + 0.5)
+        picture.text(panel.left - 6, y + 4, person if len(person) < 24 else f"{person[:22]}…", anchor="end")
+        own = [seizure for seizure in seizures if seizure["person"] == person]
+        for seizure in (s for s in own if s["detected"]):
+            tip = f"{seizure['recording']}, {seizure['onset_s']:g} s: latency {seizure['latency_s']:.1f} s"
+            picture.dot(float(panel.x(seizure["latency_s"])), y, 3.6, css="dot latency", tip=tip)
+        missed = [seizure for seizure in own if not seizure["detected"]]
+        if missed:
+            tip = "; ".join(f"{s['recording']}, {s['onset_s']:g} s" for s in missed)
+            _cross(picture, panel.right + 22, y, line_style(1), f"missed: {tip}")
+            picture.text(panel.right + 32, y + 4, f"{len(missed)}")
+    return picture

@@ -1,0 +1,198 @@
+"""Intervals and calibration as the report shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.uncertainty import assess
+from biot_bd.report.drawing.svg import Panel, Picture, line_style
+from biot_bd.report.run_folder import Run
+from biot_bd.report.text import number
+
+__all__ = ["CERTAINTY", "calibration_page", "calibration_picture", "ends", "interval_notes", "sure_of"]
+
+CERTAINTY = "certainty.json"
+METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
+
+
+def sure_of(run: Run) -> dict[str, Any] | None:
+    """Return :func:`~biot_bd.evaluation.uncertainty.assess` of a run; None where it has no test windows."""
+    if len(run.test) == 0:
+        return None
+    return assess(Result(run.metrics, run.predictions, run.run, run.folder))
+
+
+def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Return the ends of an interval in words, empty where there is none."""
+    if not interval or interval.get("low") is None:
+        return ""
+    return f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}"
+
+
+def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
+    """Say what the intervals are, and what to mind, once for all tables."""
+    if sure is None:
+        return ["No intervals: there are no test windows."]
+    notes = [
+        f"Small numbers beneath a score: its {sure['level']:.0%} interval ({sure['method']} bootstrap, {sure['n_resamples']} resamples of "
+        f"{sure['resampled']}, seed {sure['random_state']}). A person's own interval resamples that person's recordings."
+    ]
+    windows, events = sure["windows"], sure.get("events") or {}
+    cells = [
+        cell for part in (windows, events) for average in ("macro", "pooled") for cell in part.get(average, {}).values()
+    ]
+    notes += list(
+        dict.fromkeys(note[:1].upper() + note[1:] + "." for cell in cells for note in cell["notes"] if _common(note))
+    )
+    without = [
+        person
+        for person, scores in windows["persons"].items()
+        if scores and all("one recording" in " ".join(cell["notes"]) for cell in scores.values())
+    ]
+    if without:
+        notes.append(f"With one recording only there is no interval of a person's own: {', '.join(without)}.")
+    few = [
+        person
+        for person, scores in windows["persons"].items()
+        if any("too narrow" in note for cell in scores.values() for note in cell["notes"])
+    ]
+    if few:
+        notes.append(f"Fewer than five recordings, so that the person's own interval is too narrow: {', '.join(few)}.")
+    dropped = max((cell["n_undefined"] for cell in cells if cell["value"] is not None), default=0)
+    if dropped:
+        notes.append(
+            f"A score is undefined in up to {dropped} of {sure['n_resamples']} resamples (nobody with a seizure among them, say), which "
+            f"are left out; {CERTAINTY} has the numbers."
+        )
+    notes += [f"No interval of {name}: {reason}." for name, reason in windows["left_out"].items()]
+    return notes
+
+
+def _common(note: str) -> bool:
+    return not note.startswith(("undefined in", "the score is undefined"))
+
+
+# --- calibration ------------------------------------------------------------------------------------------
+
+
+def calibration_picture(found: Mapping[str, Any]) -> Picture:
+    """Draw the share of seizure windows against the mean probability, bin by bin, and the number of windows below.
+
+    Parameters
+    ----------
+    found : mapping
+        ``calibration`` of ``certainty.json``.
+    """
+    filled = [entry for entry in found["bins"] if entry["n_windows"]]
+    picture = Picture(
+        "calibration",
+        440,
+        490,
+        "Calibration curve",
+        f"Share of seizure windows against mean probability in {found['binning']}; the dashed diagonal is perfect calibration. "
+        + " ".join(f"At {e['mean_proba']:.2f}: {e['share_seizure']:.2f} of {e['n_windows']} windows." for e in filled),
+    )
+    panel = Panel(52, 12, 372, 318, (0, 1), (0, 1))
+    picture.axes(panel, "", "Share of seizure windows")
+    picture.path([panel.left, panel.right], [panel.bottom, panel.top], css="reference", tip="perfect calibration")
+    for entry in filled:
+        if entry.get("share_low") is not None:
+            at = float(panel.x(entry["mean_proba"]))
+            low, high = (float(v) for v in panel.y([entry["share_low"], entry["share_high"]]))
+            picture.path([at - 4, at + 4, at, at, at - 4, at + 4], [low, low, low, high, high, high], css="whisker")
+    recalibrated = (found.get("recalibrated") or {}).get("sigmoid") or {}
+    after = [e for e in (recalibrated.get("after") or {}).get("bins", ()) if e["n_windows"]]
+    for bins, index, dash, tip in (
+        (after, 1, ";stroke-dasharray:5 3", "after recalibration"),
+        (filled, 0, "", "as the models give them"),
+    ):
+        x, y = panel.x([e["mean_proba"] for e in bins]), panel.y([e["share_seizure"] for e in bins])
+        picture.path(x, y, style=line_style(index) + dash, tip=tip)
+        for a, b, entry in zip(x, y, bins, strict=True):
+            said = f"{tip}: {entry['low']:.2f} to {entry['high']:.2f}, {entry['n_windows']} windows, share {entry['share_seizure']:.3f}"
+            if index:
+                picture.rect(float(a) - 3, float(b) - 3, 6, 6, css="square colour1", tip=said)
+            else:
+                picture.dot(float(a), float(b), 3.6, css="dot colour0", tip=said)
+    _histogram(picture, found["bins"])
+    return picture
+
+
+def _histogram(picture: Picture, bins: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the numbers of windows on a scale of powers of ten."""
+    counts = np.array([entry["n_windows"] for entry in bins])
+    top = float(np.ceil(np.log10(max(counts.max(), 10))))
+    panel = Panel(52, 352, 372, 84, (0, 1), (0, top))
+    ticks = list(range(int(top) + 1))
+    labels = {float(tick): "1" if tick == 0 else f"{10**tick:,}" for tick in ticks}
+    picture.axes(panel, "Probability of a seizure", "Windows", yticks=ticks, ylabels=labels)
+    for entry in bins:
+        if entry["n_windows"]:
+            left, right = panel.x([entry["low"], entry["high"]])
+            height = max(float(np.log10(entry["n_windows"])), 0.06) / top * panel.height
+            picture.rect(
+                float(left) + 1,
+                panel.bottom - height,
+                float(right - left) - 2,
+                height,
+                css="colour4",
+                tip=f"{entry['n_windows']} windows",
+            )
+
+
+def calibration_page(sure: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the calibration section shows."""
+    if sure is None:
+        return {"message": "there are no test windows", "picture": None, "rows": [], "bins": [], "notes": []}
+    found = sure["calibration"]
+    rows = [
+        {
+            "name": "As the models give them",
+            "brier": number(found["brier"], 4),
+            "ends": ends(found["brier_interval"], 4),
+            "skill": number(found["brier_skill"]),
+            "ece": number(found["ece"]),
+            "n": found["n_windows"],
+        }
+    ]
+    notes = []
+    for method, entry in found["recalibrated"].items():
+        after = entry["after"]
+        notes += [f"Recalibration, {METHODS[method]}: {note}." for note in entry["notes"]]
+        if after["n_windows"]:
+            rows.append(
+                {
+                    "name": f"Recalibrated on validation persons, {METHODS[method]}",
+                    "brier": number(after["brier"], 4),
+                    "ends": "",
+                    "skill": number(after["brier_skill"]),
+                    "ece": number(after["ece"]),
+                    "n": after["n_windows"],
+                }
+            )
+    return {
+        "message": None,
+        "picture": calibration_picture(found),
+        "rows": rows,
+        "bins": [
+            {
+                "span": f"{entry['low']:.2f} to {entry['high']:.2f}",
+                "n": entry["n_windows"],
+                "mean": number(entry["mean_proba"]),
+                "share": number(entry["share_seizure"]),
+                "ends": f"{entry['share_low']:.3f} to {entry['share_high']:.3f}"
+                if entry["share_low"] is not None
+                else "",
+            }
+            for entry in found["bins"]
+        ],
+        "text": f"Of the windows to which a calibrated model gives 0.3, 30 in 100 are seizure windows. Brier score: mean squared error of the probabilities; giving "
+        f"every window the prevalence would score {found['brier_reference']:.4f}, and the skill is the share of that error which the model "
+        f"removes (negative: worse than the prevalence). ECE, the expected calibration error, depends on its binning: {found['binning']}.",
+        "recalibrated": len(rows) > 1,
+        "notes": list(dict.fromkeys(notes)),
+    }

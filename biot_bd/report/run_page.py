@@ -1,0 +1,286 @@
+"""What the report says, put together from a run: plain values for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from biot_bd import registry
+from biot_bd.evaluation.model_selection.contamination import contamination_notes
+from biot_bd.evaluation.protocols import protocol_notes
+from biot_bd.report.drawing.curves import pr_picture, roc_picture, training_picture
+from biot_bd.report.drawing.svg import line_style
+from biot_bd.report.intervals import ends, interval_notes
+from biot_bd.report.methods import methods_paragraph
+from biot_bd.report.run_folder import Fold, Run
+from biot_bd.report.text import (
+    LABELS,
+    NO_NUMBER,
+    commands,
+    data_name,
+    files,
+    methods,
+    number,
+    parameters_text,
+    pipeline_text,
+    software,
+    threshold_of,
+)
+
+__all__ = ["banners", "page_of"]
+
+
+def banners(run: Run) -> list[str]:
+    """Return the warnings that stand above everything else."""
+    found = [
+        f"{text[:1].upper()}{text[1:]}. The scores of {_seen_persons(run)} say what the model remembers, not how it detects "
+        "seizures of unknown persons."
+        for text in contamination_notes(run.run)
+    ]
+    if run.generated:
+        found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
+    if run.not_a_result and not (run.generated and run.not_a_result == "generated data"):
+        found.append(f"Not a result: {run.not_a_result}. The scores show that the way to them works, nothing more.")
+    return found
+
+
+def _seen_persons(run: Run) -> str:
+    persons, everyone = run.run.get("contaminated_persons") or [], run.metrics["persons"]
+    if not persons or len(persons) >= len(everyone):
+        return "all test persons"
+    return ", ".join(persons)
+
+
+def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what the template needs of the scores, curves, training, facts, methods and files.
+
+    Parameters
+    ----------
+    run : Run
+    monitor : str, optional
+        What early stopping watched; None where nothing stopped early.
+    sure : mapping, optional
+        Content of ``certainty.json``: intervals.
+    """
+    intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "persons": {}}
+    names = list(run.metrics["scoring"])
+    labels = [(name, LABELS.get(name, name)) for name in names]
+    return {
+        "data_name": data_name(run),
+        "banners": banners(run),
+        "cards": _cards(run),
+        "summary": [_summary_row(run, name, intervals) for name in names],
+        "interval_notes": interval_notes(sure),
+        "metric_labels": labels,
+        "has_ap": "average_precision" in names,
+        "threshold_note": _threshold_note(run),
+        "persons": [
+            _person_row(
+                name,
+                entry,
+                names,
+                name in (run.run.get("contaminated_persons") or ()),
+                intervals["persons"].get(name, {}),
+            )
+            for name, entry in run.metrics["persons"].items()
+        ],
+        "folds": [_fold_row(fold) for fold in run.folds],
+        "contaminated": bool(run.run.get("contamination")),
+        "notes": [*contamination_notes(run.run), *protocol_notes(run.run, run.metrics), *(run.run.get("notes") or [])],
+        "curves": _curves(run.test),
+        "outcome_note": _outcome_note(run.test),
+        "training": [shown for fold in run.folds if (shown := _training(fold, monitor))],
+        "data_columns": ["Windows", "Seizure windows", "Prevalence"],
+        "data_rows": _data_rows(run),
+        "parameters": parameters_text(run),
+        "pipeline": pipeline_text(run),
+        "software": software(run),
+        "methods": methods(run, names),
+        "methods_paragraph": methods_paragraph(run, sure),
+        "files": files(run),
+        "commands": commands(run),
+    }
+
+
+def _ratio(value: float | None, prevalence: float | None) -> str:
+    return NO_NUMBER if value is None or not prevalence else f"{value / prevalence:.1f} ×"
+
+
+def _value(cell: dict[str, Any] | None) -> float | None:
+    return None if not cell else cell.get("value")
+
+
+def _macro_prevalence(run: Run) -> float | None:
+    """Mean prevalence over the persons who count in the macro AUC-PR."""
+    known = [
+        entry["prevalence"]
+        for entry in run.metrics["persons"].values()
+        if _value(entry.get("average_precision")) is not None and entry.get("prevalence") is not None
+    ]
+    return float(np.mean(known)) if known else None
+
+
+def _cards(run: Run) -> list[dict[str, str]]:
+    cards = []
+    for scope, prevalence in (("pooled", run.metrics["prevalence"]), ("macro", _macro_prevalence(run))):
+        cell = run.metrics[scope].get("average_precision")
+        if cell is None:
+            continue
+        value = _value(cell)
+        note = f"{_ratio(value, prevalence)} the prevalence of {number(prevalence)}"
+        if value is None:
+            note = cell.get("reason") or "undefined"
+        elif scope == "macro":
+            note += f"; mean of {cell['n_persons']} persons"
+        cards.append({"label": f"AUC-PR, {scope}", "value": number(value), "note": note})
+    for name, chance in (
+        ("roc_auc", "chance is 0.5"),
+        ("balanced_accuracy", "chance is 0.5; threshold from validation"),
+    ):
+        cell = run.metrics["pooled"].get(name)
+        if cell is not None:
+            note = chance if _value(cell) is not None else cell.get("reason") or "undefined"
+            cards.append({"label": f"{LABELS[name]}, pooled", "value": number(_value(cell)), "note": note})
+    return cards + _event_cards(run)
+
+
+def _event_cards(run: Run) -> list[dict[str, str]]:
+    macro = ((run.metrics.get("events") or {}).get("macro") or {}).get("events") or {}
+    cards = []
+    for name, label, digits in (("sensitivity", "Seizures found", 3), ("fa_per_24h", "False alarms per 24 h", 1)):
+        if (cell := macro.get(name)) is not None:
+            note = cell["reason"] or f"events, by timescoring; mean of {cell['n_persons']} persons"
+            cards.append({"label": label, "value": number(cell["value"], digits), "note": note})
+    return cards
+
+
+def _summary_row(run: Run, name: str, intervals: Mapping[str, Any]) -> dict[str, Any]:
+    macro = run.metrics["macro"][name]
+    return {
+        "name": name,
+        "label": LABELS.get(name, name),
+        "pooled": run.metrics["pooled"][name],
+        "macro": macro,
+        "ends": {average: ends(intervals[average].get(name)) for average in ("pooled", "macro")},
+        "n_persons": macro["n_persons"],
+        "meaning": _meaning(name),
+    }
+
+
+def _meaning(name: str) -> str:
+    """Return the one sentence that the metric's author wrote, if the metric is still installed."""
+    if name not in registry.metrics:
+        return "a metric of a plugin that is not installed here"
+    return str(getattr(registry.metrics[name], "description", ""))
+
+
+def _person_row(
+    name: str, entry: dict[str, Any], metrics: list[str], contaminated: bool, intervals: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "name": f"{name} (contaminated)" if contaminated else name,
+        "n_windows": entry.get("n_windows", NO_NUMBER),
+        "n_seizure_windows": entry.get("n_seizure_windows", NO_NUMBER),
+        "prevalence": number(entry.get("prevalence")),
+        "scores": {metric: entry.get(metric) for metric in metrics},
+        "ends": {metric: ends(intervals.get(metric)) for metric in metrics},
+        "ratio": _ratio(_value(entry.get("average_precision")), entry.get("prevalence")),
+    }
+
+
+def _fold_row(fold: Fold) -> dict[str, Any]:
+    facts = fold.facts
+    threshold, rule = threshold_of(fold)
+    wall = facts.get("wall_s")
+    return {
+        "number": fold.number,
+        "test": ", ".join(facts.get("test", [])) or NO_NUMBER,
+        "valid": ", ".join(facts.get("valid", [])) or "none",
+        "n_train": len(facts.get("train", [])),
+        "epochs": facts.get("n_epochs", NO_NUMBER),
+        "threshold": number(threshold),
+        "rule": rule,
+        "scores": (facts.get("scores") or {}).get("pooled", {}),
+        "wall": NO_NUMBER if wall is None else f"{wall:.0f} s",
+    }
+
+
+def _threshold_note(run: Run) -> str:
+    rules = sorted({threshold_of(fold)[1] for fold in run.folds})
+    values = sorted({value for value in (threshold_of(fold)[0] for fold in run.folds) if value is not None})
+    if not values:
+        return "No threshold is stored."
+    span = number(values[0]) if len(values) == 1 else f"{number(values[0])} to {number(values[-1])}"
+    return (
+        f"Thresholds lie at {span}, one a fold, never chosen on test windows; origin: {'; '.join(rules)}. "
+        "AUC-PR and AUROC need no threshold."
+    )
+
+
+def _curves(test: pd.DataFrame) -> dict[str, Any] | None:
+    """Return the two pictures, the legend and the persons for whom no curve exists."""
+    if test["y_true"].nunique() < 2:
+        return None
+    groups = {str(p): (part["y_true"].to_numpy(), part["proba"].to_numpy()) for p, part in test.groupby("person")}
+    drawn = {person: scored for person, scored in groups.items() if len(np.unique(scored[0])) == 2}
+    pooled = (test["y_true"].to_numpy(), test["proba"].to_numpy())
+    return {
+        "pictures": [pr_picture(drawn, pooled), roc_picture(drawn, pooled)],
+        "legend": [(person, line_style(index)) for index, person in enumerate(drawn)],
+        "left_out": [person for person in groups if person not in drawn],
+    }
+
+
+def _outcome_note(test: pd.DataFrame) -> str:
+    called, seizure = test["proba"] >= test["threshold"], test["y_true"] == 1
+    return (
+        f"At the folds' thresholds {int((called & seizure).sum())} of {int(seizure.sum())} seizure windows were found, and "
+        f"{int((called & ~seizure).sum())} of {int((~seizure).sum())} background windows were called a seizure. "
+        "One window of each outcome is shown."
+    )
+
+
+def _training(fold: Fold, monitor: str | None) -> dict[str, Any] | None:
+    """Return the pictures of one fold: losses, and the metrics watched during training."""
+    best = _best_epoch(fold, monitor)
+    losses = _series(fold, {"train_loss": "training", "valid_loss": "validation"})
+    scores = _series(fold, {f"valid_{name}": label for name, label in LABELS.items()})
+    title = f"Fold {fold.number}, test {', '.join(fold.facts.get('test', []))}"
+    found = []
+    if losses:
+        found.append(training_picture(f"loss-{fold.number}", f"{title}: loss", losses, "Loss", best))
+    if scores:
+        name = f"scores-{fold.number}"
+        found.append(training_picture(name, f"{title}: validation scores", scores, "Validation score", best))
+    return {"title": title, "pictures": found} if found else None
+
+
+def _series(fold: Fold, wanted: dict[str, str]) -> dict[str, np.ndarray]:
+    found = {}
+    for key, label in wanted.items():
+        values = np.array([row[key] if row.get(key) is not None else np.nan for row in fold.history], dtype=float)
+        if np.isfinite(values).any():
+            found[label] = values
+    return found
+
+
+def _best_epoch(fold: Fold, monitor: str | None) -> int | None:
+    """Return the epoch (from 1) whose weights were kept: the first best one of what early stopping watched."""
+    if monitor is None or not fold.facts.get("valid"):
+        return None
+    values = [row.get(monitor) for row in fold.history]
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return values.index(min(known) if monitor.endswith("_loss") else max(known)) + 1
+
+
+def _data_rows(run: Run) -> list[tuple[str, list[str]]]:
+    rows = []
+    for person, entry in (run.data.get("persons") or {}).items():
+        n, n_seizure = entry.get("n_windows", 0), entry.get("n_seizure_windows", 0)
+        rows.append((person, [str(n), str(n_seizure), number(n_seizure / n if n else None)]))
+    return rows

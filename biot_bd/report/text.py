@@ -1,0 +1,222 @@
+"""What the report says in words: what was run, how it was scored, which files there are, how to repeat it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from typing import Any
+
+import pandas as pd
+
+from biot_bd.evaluation.protocols import CUSTOM
+from biot_bd.report.run_folder import Fold, Run
+
+__all__ = [
+    "LABELS",
+    "NO_NUMBER",
+    "THRESHOLD_RULES",
+    "commands",
+    "data_name",
+    "files",
+    "methods",
+    "number",
+    "parameters_text",
+    "pipeline_text",
+    "run_facts",
+    "software",
+    "threshold_of",
+    "window_and_stride",
+]
+
+LABELS = {
+    "average_precision": "AUC-PR",
+    "roc_auc": "AUROC",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+}
+
+THRESHOLD_RULES = {
+    "balanced-accuracy": "best balanced accuracy on validation",
+    "matched-prevalence": "matched prevalence on validation (published rule of BIOT)",
+    "fixed": "fixed beforehand",
+}
+NO_NUMBER = "–"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number in words, a dash where there is none."""
+    return NO_NUMBER if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def threshold_of(fold: Fold) -> tuple[float | None, str]:
+    """Return a fold's threshold and where it comes from."""
+    stored = fold.facts.get("threshold")
+    if not isinstance(stored, dict):
+        return stored, NO_NUMBER
+    rule = THRESHOLD_RULES.get(str(stored.get("rule")), str(stored.get("rule")))
+    return stored.get("value"), f"0.5, because: {stored['reason']}" if stored.get("reason") else rule
+
+
+def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
+    """Return what was run as pairs of a term and a value; ``model`` is its name and size."""
+    data, parameters = run.data, run.run.get("parameters") or {}
+    length, stride = window_and_stride(run.predictions)
+    channels = data.get("ch_names")
+    hours = data.get("hours")
+    rows: list[tuple[str, Any]] = [
+        ("Data", data_name(run)),
+        ("Prepared windows", data.get("folder") or "none (arrays)"),
+        ("Fingerprint of the data", data.get("fingerprint")),
+        ("Generated", "yes: not a clinical result" if run.generated else "no"),
+        ("Label rule", data.get("label_rule") or "not known (arrays)"),
+        ("Protocol", (run.run.get("protocol") or {}).get("name", CUSTOM)),
+        ("Persons", str(len(data.get("persons") or {}))),
+        ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
+        ("EEG", None if hours is None else f"{hours:.2f} h, from the first to the last window of each recording"),
+        ("Window and stride", f"{length} and {stride}"),
+        ("Channels", f"{len(channels)}: {', '.join(channels)}" if channels else None),
+        ("Sampling rate", None if data.get("sfreq") is None else f"{data['sfreq']:g} Hz"),
+        ("Model", model or "not stored"),
+        ("Started from", _origins(run)),
+        ("Contamination", run.run.get("contamination")),
+        ("Split", parameters.get("cv")),
+        ("Threshold rule", parameters.get("threshold")),
+        ("Seed", run.run.get("seed", parameters.get("random_state"))),
+        ("Started", run.run.get("started")),
+        ("Finished", run.run.get("finished")),
+        ("biot_bd", ((run.run.get("environment") or {}).get("packages") or {}).get("biot-bd")),
+    ]
+    return [(term, str(value)) for term, value in rows if value is not None]
+
+
+def _origins(run: Run) -> str | None:
+    """Name the checkpoints and the data sets that they saw; None where weights were random (or nothing is stored)."""
+    lines = []
+    for origin in run.run.get("checkpoints") or ():
+        seen = ", ".join(dict.fromkeys(f"{entry['dataset']} ({entry['how']})" for entry in origin["trained_on"]))
+        lines.append(
+            f"{origin['source']}, trained on {seen or 'unknown data'}{'' if origin['known'] else ' (incomplete record)'}"
+        )
+    return "; ".join(lines) or None
+
+
+def data_name(run: Run) -> str:
+    """Return what the data is called: its stored name, else the name space of its persons."""
+    if run.data.get("name"):
+        return str(run.data["name"])
+    spaces = sorted({person.partition("/")[0] for person in run.data.get("persons") or {} if "/" in person})
+    return ", ".join(spaces) or "data without a name"
+
+
+def window_and_stride(table: pd.DataFrame) -> tuple[str, str]:
+    """Return the usual length of a window and the usual distance of two, in words."""
+    lengths = (table["stop_s"] - table["start_s"]).dropna()
+    order = table.sort_values(["fold", "part", "recording", "start_s"])
+    steps = order.groupby(["fold", "part", "recording"])["start_s"].diff().dropna()
+    steps = steps[steps > 0]
+    length, stride = (f"{s.mode().iloc[0]:g} s" if len(s) else "unknown" for s in (lengths, steps))
+    return length, stride
+
+
+def pipeline_text(run: Run) -> str:
+    """Return the pipeline as it prints."""
+    text = run.run.get("pipeline", "")
+    return text if isinstance(text, str) else json.dumps(text, indent=1, ensure_ascii=False)
+
+
+def parameters_text(run: Run) -> str:
+    """Return the parameters of the cross-validation and of every step, defaults included."""
+    steps = (run.run.get("identity") or {}).get("pipeline") or {}
+    return json.dumps(
+        {"cross_validate": run.run.get("parameters") or {}, "pipeline": steps}, indent=1, ensure_ascii=False
+    )
+
+
+def software(run: Run) -> list[tuple[str, str]]:
+    """Return the software and the machine."""
+    environment = run.run.get("environment") or {}
+    rows = [(name, str(environment[name])) for name in ("python", "system", "processors") if name in environment]
+    return rows + [(name, str(version)) for name, version in (environment.get("packages") or {}).items()]
+
+
+def methods(run: Run, names: list[str]) -> list[str]:
+    """Return how the scores came about, one note a thing; ``names`` are the metrics."""
+    rule = run.data.get("label_rule")
+    cv = (run.run.get("parameters") or {}).get("cv")
+    notes = [
+        _rule_note(rule),
+        f"Split: {cv or 'not stored'}. A person's windows lie on one side only, in training, validation or test; "
+        "recordings of one child under several numbers count as one person. The splits stand in run.json.",
+        "Test windows were scored once, after the fold's model was final; they chose neither epoch nor threshold nor parameters.",
+        f"Threshold: {'; '.join(sorted({threshold_of(fold)[1] for fold in run.folds})) or 'not stored'}. A window is called a seizure "
+        "where its probability is at least the threshold of its fold.",
+        "AUC-PR is average precision: the sum over thresholds of precision times the gain in recall, without interpolation. "
+        "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
+        "Pooled scores mix persons whose probabilities need not be calibrated alike; macro scores give each person the same weight "
+        "and leave out persons for whom the metric is undefined (the table gives the reason).",
+        "Scores by window are not scores by seizure event: neighbouring windows overlap, so they are not independent, and no "
+        "false-alarm rate per day follows from them. Events are scored apart, where the run has recordings.",
+    ]
+    others = [name for name in names if name not in LABELS]
+    if others:
+        notes.append(f"Further metrics: {', '.join(others)}.")
+    return notes
+
+
+def _rule_note(rule: str | None) -> str:
+    if rule is None:
+        return "Label rule: not known, the run was made from arrays."
+    text = f"Label rule: {rule}."
+    if rule == "biot-official":
+        return text + " This is the published rule, its errors included, for comparison only."
+    if rule == "overlap":
+        return (
+            text
+            + " A window is a seizure window where annotated seizures cover enough of it (parameters in the manifest of the windows)."
+        )
+    return text
+
+
+FILES = {
+    "run.json": "parameters, seed, software, data and splits",
+    "metrics.json": "all scores, undefined ones as null with the reason",
+    "certainty.json": "intervals of all scores, calibration, and curves of recalibration by fold",
+    "events": "the detected events of each test recording as TSV (SzCORE)",
+    "predictions.parquet": "every validation and test window with label, probability and threshold",
+    "folds": "one folder a fold: its facts, predictions, history of training, and model/ (load it with biot_bd.load_pipeline)",
+    "tensorboard": "curves, PR curves, confusion matrices and attention maps; one folder a fold",
+}
+
+
+def files(run: Run) -> list[tuple[str, str]]:
+    """Return the files of the run folder that exist, with what they hold."""
+    return [(name, text) for name, text in FILES.items() if (run.folder / name).exists()]
+
+
+REPRODUCE = (
+    "The run again, with the pipeline printed above, in Python. In the same folder it computes only what is missing; "
+    "name a new folder to compute everything again."
+)
+
+
+def commands(run: Run) -> list[tuple[str, str]]:
+    """Return how to repeat things: what for, and the command."""
+    found = [("This page again:", f"biot-bd report {shlex.quote(str(run.folder))}")]
+    if (run.folder / "tensorboard").is_dir():
+        logs = shlex.quote(str(run.folder / "tensorboard"))
+        found.append(("The curves in TensorBoard:", f"tensorboard --logdir {logs}"))
+    return [*found, (REPRODUCE, _python_of(run))]
+
+
+def _python_of(run: Run) -> str:
+    """Return the call that made the run."""
+    place = run.data.get("folder")
+    data = f"Windows.open({place!r})" if place else "...  # the arrays, with y= and groups= below"
+    options = "".join(f"    {name}={value!r},\n" for name, value in (run.run.get("parameters") or {}).items())
+    return (
+        "from biot_bd import Windows, cross_validate\n\n"
+        f"windows = {data}\n"
+        f"cross_validate(\n    pipeline,\n    windows,\n    folder={str(run.folder)!r},\n{options})"
+    )

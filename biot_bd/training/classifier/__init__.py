@@ -1,0 +1,1 @@
+"""``BIOTClassifier`` and the parts of it."""

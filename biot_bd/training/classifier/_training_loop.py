@@ -1,0 +1,192 @@
+"""The loop over epochs with its restart points, and one step: autocast, gradient scaling, norm of the gradients."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from skorch.dataset import unpack_data
+from skorch.utils import to_tensor
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from biot_bd.training.classifier._precision import Computed
+from biot_bd.training.input_data import SignalData
+from biot_bd.training.micro_batches import decomposes, gradients_by_logits, gradients_by_window
+from biot_bd.training.precision_plans import Plans, precision
+from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe
+
+__all__ = ["TrainingLoop"]
+
+
+class TrainingLoop(Computed):
+    """What a classifier does with an epoch and with a batch; see :class:`biot_bd.training.BIOTClassifier`."""
+
+    # --- epochs -------------------------------------------------------------------------------------------
+
+    def _train(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
+        """Run the epochs; with ``restart_dir`` go on where an earlier call of the same fit was stopped."""
+        self.check_training_readiness()
+        self._forget_plans()
+        self.scaler_: torch.amp.GradScaler | None = None
+        self._gradient_norms_: list[torch.Tensor] = []
+        point = None
+        if self.restart_dir is not None:
+            point = RestartPoint(self.restart_dir, self._fit_facts(data, train, valid, groups, seed))
+        self.notify("on_train_begin", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
+        before = len(self.history)
+        if not (point is not None and before == 0 and point.load(self)):
+            self._choose_plans(train)
+            self._resume_plans(self.plans_)
+        sides = {"dataset_train": train, "dataset_valid": valid}
+        iterator = self.get_iterator(train, training=True)
+        iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
+        while len(self.history) - before < self.max_epochs and not self._wants_to_stop():
+            self._one_epoch(iterator, iterator_valid, sides)
+            if point is not None and before == 0:
+                point.save(self)
+        self.notify("on_train_end", X=data, y=train.dataset.y, **sides)  # type: ignore[attr-defined]
+        self._check_precision(train if valid is None else valid)
+        self._tell_plans()
+
+    def _resume_plans(self, plans: Plans) -> None:
+        """Train by these plans, those of fp16 with a gradient scaler."""
+        self._take_plans(plans)
+        half = plans.training.compute == "fp16"
+        self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if half else None
+
+    def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
+        self.notify("on_epoch_begin", **sides)
+        self._gradient_norms_ = []
+        self.run_single_epoch(iterator, training=True, prefix="train", step_fn=self.train_step)
+        if self.history[-1, "train_batch_count"] == 0:
+            raise ValueError(
+                f"no batch to train on: {len(sides['dataset_train'])} windows are fewer than batch_size={self.batch_size}; "
+                "set iterator_train__drop_last=False"
+            )
+        self.run_single_epoch(iterator_valid, training=False, prefix="valid", step_fn=self.validation_step)
+        norms = torch.stack(self._gradient_norms_) if self._gradient_norms_ else torch.empty(0)
+        norms = norms[norms.isfinite()]  # the gradient scaler leaves out steps that overflow
+        if len(norms):
+            self.history.record("gradient_norm", float(norms.mean()))
+        try:
+            self.notify("on_epoch_end", **sides)
+        except KeyboardInterrupt:
+            # skorch's own EarlyStopping stops so; a real Ctrl-C must not leave a half-trained model as fitted.
+            if not self._wants_to_stop():
+                raise
+
+    def _wants_to_stop(self) -> bool:
+        return any(isinstance(cb, SkorchEarlyStopping) and cb.misses_ >= cb.patience for _, cb in self.callbacks_)
+
+    def _fit_facts(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> dict[str, Any]:
+        """Return what makes this fit this fit, for its restart point."""
+        params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
+        if self.pretrained is not None:  # its content, wherever it lies
+            params["pretrained"] = self.pretrained_report_.blob_id
+        return {
+            "parameters": describe(params),
+            "seed": seed,
+            "device": torch.device(self.device).type,
+            "input": data.info.as_dict(),
+            "data": data.digest(),
+            "labels": array_digest(train.dataset.y),  # type: ignore[attr-defined]
+            "persons": None if groups is None else array_digest(np.asarray(groups, dtype=object)),
+            "train": array_digest(np.asarray(train.indices)),
+            "valid": None if valid is None else array_digest(np.asarray(valid.indices)),
+        }
+
+    # --- batches ------------------------------------------------------------------------------------------
+
+    def infer(self, x: Any, **fit_params: Any) -> Any:
+        """Run the module on a batch of signals, and on nothing else."""
+        x = to_tensor(x, device=self.device)
+        size = self._classifier_splits_by()
+        with self._precision():
+            if size is None or size >= len(x):
+                return self.module_(x)
+            parts = [self.module_(part) for part in x.split(size)]
+        return torch.cat(parts) if isinstance(parts[0], Tensor) else tuple(map(torch.cat, zip(*parts, strict=True)))
+
+    def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss, in float32."""
+        logits = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        losses = [
+            share * self.criterion_(logits.float(), targets)
+            for share, targets in self._loss_terms(to_tensor(y_true, device=self.device))
+        ]
+        return sum(losses[1:], losses[0])
+
+    def _loss_terms(self, y: Tensor) -> list[tuple[float, Tensor]]:
+        """Return shares and targets: the loss is the sum of ``share * criterion(logits, targets)``."""
+        return [(1.0, y)]
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute loss and gradients of a batch, in micro-batches where the plan says so."""
+        self._set_training(True)
+        x, y = unpack_data(batch)
+        x, plan = to_tensor(x, device=self.device), self._plans().training
+        # Autocast is for forward passes, TF32 for both.
+        with precision("tf32" if plan.compute == "tf32" else "fp32", x.device.type):
+            if plan.micro_batch is None or plan.micro_batch >= len(x):
+                return self._whole_batch(x, y)
+            return self._micro_batches(x, to_tensor(y, device=self.device), plan.micro_batch)
+
+    def _whole_batch(self, x: Tensor, y: Any) -> dict[str, Any]:
+        y_pred = self.infer(x)
+        loss = self._finite(self.get_loss(y_pred, y, X=x, training=True))
+        self._scaled(loss).backward()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def _micro_batches(self, x: Tensor, y: Tensor, size: int) -> dict[str, Any]:
+        criterion: Any = getattr(self.criterion_, "_orig_mod", self.criterion_)
+        if decomposes(criterion) and type(self).get_loss is TrainingLoop.get_loss:
+            loss, logits = gradients_by_window(
+                self._logits, x, self._loss_terms(y), criterion, size, self._precision, self._scaled
+            )
+        else:
+            loss_of = partial(self.get_loss, y_true=y, X=x, training=True)
+            loss, logits = gradients_by_logits(self._logits, x, loss_of, size, self._precision, self._scaled)
+        return {"loss": self._finite(loss), "y_pred": logits}
+
+    def _logits(self, x: Tensor) -> Tensor:
+        found = self.module_(x)
+        return found[0] if isinstance(found, tuple) else found
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.scaler_ is None else self.scaler_.scale(loss)
+
+    def _finite(self, loss: Tensor) -> Tensor:
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} in epoch {len(self.history)}; lower lr, set gradient_clip_norm, or look for bad windows"
+            )
+        return loss
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Take one step of the optimizer."""
+        if self.scaler_ is None:
+            return super().train_step(batch)
+        self._zero_grad_optimizer()
+        step = self.train_step_single(batch)
+        self.scaler_.unscale_(self.optimizer_)
+        self.notify(
+            "on_grad_computed", named_parameters=list(self.get_all_learnable_params()), batch=batch, training=True
+        )
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
+        return step
+
+    def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
+        """Note the norm of all gradients, and limit it."""
+        parameters = [p for _, p in named_parameters if p.grad is not None]
+        if not parameters:
+            return
+        if self.gradient_clip_norm is not None:
+            norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip_norm)
+        else:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([p.grad for p in parameters])))
+        self._gradient_norms_.append(norm.detach())

@@ -1,0 +1,465 @@
+"""``BIOTClassifier``: braindecode's ``EEGClassifier`` for persons, probabilities and repeatable training."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from skorch import NeuralNet
+from torch.utils.data import Subset
+
+from biot_bd.training._validation import (
+    check_device,
+    check_names,
+    check_settings,
+    check_sides,
+    class_weights,
+    persons_of,
+    resolve_device,
+    resolve_optimizer,
+)
+from biot_bd.training.callbacks import probabilities
+from biot_bd.training.classifier._building import Building
+from biot_bd.training.classifier._data_loading import Fed
+from biot_bd.training.classifier._finetuning import Tuned
+from biot_bd.training.classifier._sampling import Drawn, training_targets
+from biot_bd.training.classifier._training_loop import TrainingLoop
+from biot_bd.training.input_data import SignalData, encode_labels
+from biot_bd.training.precision_plans import check_compute
+from biot_bd.training.pretrained import forget, learn_provenance
+from biot_bd.training.resume import seeded
+from biot_bd.training.sampling.strategies import class_counts
+from biot_bd.training.valid_splits import PersonValidSplit, check_persons_apart
+
+__all__ = ["BIOTClassifier"]
+
+PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
+
+
+class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
+    """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
+
+    It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
+    model shall see (microvolts, or scaled) or ``mne.Epochs`` (volts, turned into microvolts).  Persons come
+    from ``Windows``, or from ``fit(X, y, groups=persons)``; validation is split off by person.
+
+    Parameters
+    ----------
+    module : str, class or nn.Module
+        Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.  Shapes,
+        channel names and rate of the data are handed to arguments of these names in its constructor
+        (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless ``module__*`` says otherwise.
+    criterion : str, class or nn.Module
+        Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets ``(n,)``.
+    optimizer : class or str
+        Class of ``torch.optim``, or its name (``"SGD"``).
+    lr : float
+        Learning rate.
+    max_epochs : int
+        Most epochs to train.
+    batch_size : int
+        Windows a batch; -1 for all at once.
+    classes : sequence or None
+        Labels in the order of the columns of ``predict_proba``; None takes them, sorted, from ``y``.
+    class_weight : None, "balanced", mapping or sequence
+        Weights of the classes in the loss: by label, one a class in order, or inversely proportional to the
+        numbers of training windows.  The loss must have an argument ``weight``.
+    train_split : "person", None or callable
+        How validation windows are split off: by person, not at all (then there is no early stopping), or
+        ``split(dataset, y, groups) -> (train, valid)`` such as :class:`FixedPersons`.
+    valid_fraction : float
+        Wanted share of validation windows with ``train_split="person"``.
+    monitor : str
+        Column of the history that early stopping watches; less is better where it ends in ``_loss``.
+    patience : int or None
+        Epochs without a better ``monitor`` after which training stops and the best weights are taken.  None
+        trains ``max_epochs`` and keeps the last weights.
+    random_state : int, RandomState or None
+        Seeds initial weights, order of the windows, dropout and the split by person, inside ``fit`` only: the
+        global generators are put back afterwards.  None draws from the global generators as they are.
+    device : str
+        ``"auto"`` (a GPU where there is one), or as torch names devices.
+    compute : {"fp32", "tf32", "bf16", "fp16", "auto"}
+        Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler; ``"tf32"`` differs from
+        ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay float32.  ``"auto"`` takes what a short
+        measurement on this machine finds fastest.  After ``fit``, and on the first prediction after loading,
+        probabilities are compared with those in fp32 on a few windows: above 0.01 predictions fall back to fp32
+        with a warning.
+    micro_batch : int, None or "auto"
+        Windows that pass through the module at a time, to save memory and to stay in the processor's cache.  The
+        gradient is that of the whole batch to float rounding, whatever the loss; dropout draws other masks.  None
+        leaves batches whole; ``"auto"`` measures, once a machine, for a BIOT with large batches, and leaves others
+        whole.  Modules that normalise over the batch stay whole.
+    gradient_clip_norm : float or None
+        Most that the norm of all gradients may be in a step.
+    log_dir : path or None
+        Folder for TensorBoard; adds :class:`TensorBoardLogger`.
+    restart_dir : path or None
+        Folder for restart points: the same ``fit`` called again after a kill goes on at its last epoch, and
+        after its end returns at once (see :mod:`biot_bd.training.resume`).
+    pretrained : str, path or None
+        Checkpoint that a BIOT starts from: a known name (``"prest-16"``, ``"shhs-prest-18"``), a file in a published
+        layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub repository; see
+        :meth:`biot_bd.models.BIOT.from_checkpoint`.  Each channel takes the token of its name; ``module__channel_ids``
+        says otherwise.
+    finetune : None, str, rule or list
+        Which parts train when, at which rates, and so on: names (``"full"``, ``"linear-probe"``, ``"gradual"``,
+        ``"two-stage"``, ``"lora"``, ...) and rules of :mod:`biot_bd.training.finetuning.recipes`, one or a list.  None trains
+        everything at one rate.  ``finetune__*`` are parameters of a single name.
+    sampler : None, str or callable
+        Which training windows an epoch holds: ``"class-balanced"``, ``"person-balanced"``,
+        ``"class-person-balanced"``, ``"background-subsample"``, ``"page-shuffle"`` or an object of :mod:`biot_bd.training.sampling.strategies`.
+        None takes each once.  Balanced ``class_weight`` and prior correction follow what is drawn.
+    augment : None, str, Transform, pair or list
+        Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode that fit the
+        montage (see :mod:`biot_bd.training.sampling.augmentation`).
+    callbacks : list or None
+        Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
+    warm_start : bool
+        Whether ``fit`` goes on with the weights of the last one.
+    verbose : int
+        1 prints a line an epoch.
+    compile : bool
+        Whether to use ``torch.compile``.
+    iterator_train__shuffle, iterator_train__drop_last : bool
+        Order of the training windows; whether a last incomplete batch is left out.
+    **kwargs
+        Parameters with the prefixes ``module__``, ``criterion__``, ``optimizer__``, ``iterator_train__``,
+        ``iterator_valid__``, ``callbacks__`` and ``compile__``, as in skorch.
+
+    Attributes
+    ----------
+    module_, criterion_, optimizer_, history : as in skorch
+    classes_ : ndarray, shape (n_classes,)
+    input_info_ : InputInfo
+        Shape, channels, rate and unit of the signals seen in ``fit``.
+    train_persons_, valid_persons_ : tuple of str
+        Empty where persons are unknown or nobody validates.
+    class_counts_ : list
+        Training windows of each class in an epoch (expected ones with a ``sampler`` that draws by chance).
+    training_note_ : str or None
+        What to know of training scores with ``sampler`` or ``augment``.
+    pretrained_report_ : LoadReport
+        What was loaded (with ``pretrained``).
+    provenance_ : Provenance
+        All that the model has seen: the persons of training and validation, and those of the checkpoint.
+    compute_ : str
+        The precision that predictions are made in.
+    compute_report_ : dict
+        What was wanted, the plans (precision, micro-batch) of training and inference, measured seconds a window, the
+        largest difference of a probability from fp32, notes.
+    threshold_ : float or None
+        If set (two classes), ``predict`` says class 1 from this probability on, instead of from 0.5.
+
+    Notes
+    -----
+    ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is kept apart.
+    ``predict_proba`` is the softmax of the logits, whatever the loss.
+    """
+
+    # With metadata routing on, the persons are asked for without set_fit_request.
+    __metadata_request__fit = {"groups": True}
+
+    def __init__(
+        self,
+        module: Any = "biot",
+        *,
+        criterion: Any = "focal",
+        optimizer: Any = torch.optim.AdamW,
+        lr: float = 1e-3,
+        max_epochs: int = 20,
+        batch_size: int = 128,
+        classes: Sequence[Any] | None = (0, 1),
+        class_weight: Any = None,
+        train_split: Any = "person",
+        valid_fraction: float = 0.2,
+        monitor: str = "valid_average_precision",
+        patience: int | None = 10,
+        random_state: Any = None,
+        device: str = "auto",
+        compute: str = "fp32",
+        micro_batch: int | str | None = "auto",
+        gradient_clip_norm: float | None = None,
+        log_dir: Any = None,
+        restart_dir: Any = None,
+        pretrained: Any = None,
+        finetune: Any = None,
+        sampler: Any = None,
+        augment: Any = None,
+        callbacks: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        compile: bool = False,
+        iterator_train__shuffle: bool = True,
+        iterator_train__drop_last: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        unknown = [key for key in kwargs if key.partition("__")[0] not in PREFIXES or "__" not in key]
+        if unknown:
+            raise TypeError(
+                f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
+                f"there are {', '.join(self._own_names())} and those with a prefix {', '.join(p + '__' for p in PREFIXES)}"
+            )
+        # Rules check these themselves; skorch knows only what it builds.
+        tuning = {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("finetune__")}
+        super().__init__(
+            module,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            train_split=train_split,
+            callbacks=callbacks,
+            warm_start=warm_start,
+            verbose=verbose,
+            device=device,
+            compile=compile,
+            classes=classes,
+            iterator_train__shuffle=iterator_train__shuffle,
+            iterator_train__drop_last=iterator_train__drop_last,
+            **kwargs,
+        )
+        self.class_weight = class_weight
+        self.valid_fraction = valid_fraction
+        self.monitor = monitor
+        self.patience = patience
+        self.random_state = random_state
+        self.compute = compute
+        self.micro_batch = micro_batch
+        self.gradient_clip_norm = gradient_clip_norm
+        self.log_dir = log_dir
+        self.restart_dir = restart_dir
+        self.pretrained = pretrained
+        self.finetune = finetune
+        self.sampler = sampler
+        self.augment = augment
+        self.__dict__.update(tuning)
+
+    # --- parameters ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def _own_names(cls) -> list[str]:
+        signature = inspect.signature(BIOTClassifier.__init__).parameters.values()
+        return [p.name for p in signature if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+
+    def _get_param_names(self) -> list[str]:
+        own = self._own_names()
+        return own + [key for key in vars(self) if "__" in key and not key.endswith("_") and key not in own]
+
+    def _get_params_callbacks(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters of callbacks as configured, not those made anew at each fit."""
+        params: dict[str, Any] = {}
+        if not deep or self.callbacks == "disable":
+            return params
+        given = [item[1] if isinstance(item, (tuple, list)) else item for item in self.callbacks or []]
+        for name, callback in self._uniquely_named_callbacks():
+            if callback is None or isinstance(callback, type):
+                continue
+            if any(callback is item for item in given):
+                params[f"callbacks__{name}"] = callback
+            params |= {f"callbacks__{name}__{key}": value for key, value in callback.get_params().items()}
+        return params | {key: value for key, value in vars(self).items() if key.startswith("callbacks__")}
+
+    def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
+        """Return the parameters, as given; see scikit-learn."""
+        return {**super().get_params(deep=deep, **kwargs), "device": self.__dict__["device"]}
+
+    @property
+    def device(self) -> Any:
+        """The device in use: what the parameter says, with ``"auto"`` decided."""
+        return resolve_device(self.__dict__["device"])
+
+    @device.setter
+    def device(self, value: Any) -> None:
+        self.__dict__["device"] = value
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        wanted = state["device"]
+        super().__setstate__({**state, "device": resolve_device(wanted)})
+        if wanted == "auto":
+            self.__dict__["device"] = wanted
+        self._unchecked = hasattr(self, "plans_")  # perhaps on another machine
+
+    # --- data ---------------------------------------------------------------------------------------------
+
+    def _labels(self, X: Any, y: ArrayLike | None, n: int, fresh: bool) -> NDArray[np.int64]:
+        found = getattr(X, "y", None) if y is None else y
+        if found is None:
+            raise ValueError("fit needs y: only Windows carry labels")
+        labels = np.asarray(found)
+        if len(labels) != n:
+            raise ValueError(f"{n} windows but {len(labels)} labels")
+        if n == 0:
+            raise ValueError("there are no windows to train on")
+        if fresh:
+            self.classes_inferred_ = np.unique(labels)
+        encoded = encode_labels(labels, self.classes_)
+        if len(np.unique(encoded)) < 2:
+            raise ValueError(
+                f"all {n} training windows are of class {self.classes_.tolist()[encoded[0]]!r}; two classes are needed"
+            )
+        return encoded
+
+    @staticmethod
+    def _groups(data: SignalData, groups: ArrayLike | None) -> NDArray[Any] | None:
+        if groups is None:
+            return data.groups
+        given = np.asarray(groups, dtype=object)
+        if given.shape != (len(data),):
+            raise ValueError(
+                f"groups must name one person a window: expected shape ({len(data)},), found {given.shape}"
+            )
+        if data.groups is not None and not np.array_equal(given.astype(str), data.groups.astype(str)):
+            raise ValueError("groups differ from the persons that the Windows carry; leave groups out")
+        return given
+
+    def get_split_datasets(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> tuple[Any, Any]:
+        """Return the training and the validation windows (None without validation), no person in both."""
+        dataset = self.get_dataset(X, y)
+        if self.train_split is None:
+            return Subset(dataset, list(range(len(dataset)))), None
+        train, valid = self._splitter()(dataset, dataset.y, groups)
+        check_persons_apart(train, valid, dataset, groups)
+        needs_both = self.patience is not None and not self.monitor.endswith("_loss")
+        check_sides(train, valid, self.classes_, self.monitor if needs_both else None)
+        return train, valid
+
+    def _splitter(self) -> Any:
+        if self.train_split == "person":
+            seed = self.random_state if isinstance(self.random_state, Integral) else 0
+            return PersonValidSplit(self.valid_fraction, int(seed))
+        if not callable(self.train_split):
+            raise ValueError(
+                f"train_split must be 'person', None or callable(dataset, y, groups), found {self.train_split!r}"
+            )
+        return self.train_split
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> BIOTClassifier:
+        """Train from the beginning (or on, with ``warm_start``).
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) or mne.Epochs
+            See the class.
+        y : array-like, shape (n,), optional
+            Labels; those of the ``Windows`` by default.
+        groups : array-like, shape (n,), optional
+            Persons; those of the ``Windows`` by default.
+
+        Raises
+        ------
+        ValueError
+            Bad data, unknown labels, persons that are missing or on two sides, a class missing on a side.
+        FloatingPointError
+            The loss is no longer finite.
+        """
+        return self._fit(X, y, groups, fresh=not (self.warm_start and self.initialized_))
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, groups: Any = None) -> BIOTClassifier:
+        """Train ``max_epochs`` more with the weights as they are; ``classes`` is ignored."""
+        return self._fit(X, y, groups, fresh=not self.initialized_)
+
+    def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
+        self._check_parameters()
+        data = SignalData(X)
+        groups = self._groups(data, groups)
+        if fresh:
+            # Forget the last fit before the new data are compared with it.
+            for name in ("input_info_", "module_"):
+                self.__dict__.pop(name, None)
+            forget(self)
+        labels = self._labels(X, y, len(data), fresh)
+        seed = self._seed()
+        with seeded(seed):
+            train, valid = self.get_split_datasets(data, self.classes_[labels], groups)
+            if fresh:
+                self._learn_facts(data, train, valid, groups)
+                self.initialize()
+            learn_provenance(self, persons_of(train, groups) + persons_of(valid, groups), fresh)
+            self._train(data, train, valid, groups, seed if fresh else None)
+        return self
+
+    def _seed(self) -> int | None:
+        if self.random_state is None:
+            return None
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _check_parameters(self) -> None:
+        check_settings(vars(self))
+        check_device(self.__dict__["device"])
+        optimizer = resolve_optimizer(self.optimizer)
+        check_names("optimizer", optimizer, self.get_params_for("optimizer"), leave=("param_groups",))
+        self._check_finetune()
+        self._check_drawing()
+        check_names("criterion", self._loss_class(), self.get_params_for("criterion"))
+        check_compute(self.compute, self.micro_batch)
+
+    def _learn_facts(self, data: SignalData, train: Subset, valid: Subset | None, groups: Any) -> None:
+        """Keep what the data say, apart from the parameters."""
+        self.input_info_ = data.info
+        self.threshold_: float | None = None
+        self.train_persons_ = persons_of(train, groups)
+        self.valid_persons_ = persons_of(valid, groups)
+        labels = training_targets(train)
+        self.class_counts_ = class_counts(self._make_epochs(train, groups), labels, len(self.classes_))
+        self.class_weight_ = class_weights(self.class_weight, self.classes_, labels, self.class_counts_)
+
+    # --- prediction ---------------------------------------------------------------------------------------
+
+    def _get_predict_nonlinearity(self) -> Any:
+        self.check_is_fitted()
+        return probabilities
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Return probabilities.
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) or mne.Epochs
+            Like what ``fit`` was given.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_classes)
+            Columns as in ``classes_``.
+
+        Raises
+        ------
+        ValueError
+            Other channels, rate, length or unit than in ``fit``, or samples that are not finite.
+        """
+        self.check_is_fitted()
+        if len(X) == 0:
+            return np.empty((0, len(self.classes_)), dtype=np.float32)
+        dataset = self.get_dataset(X)
+        self._before_predicting(dataset)
+        proba = NeuralNet.predict_proba(self, dataset)
+        if proba.shape[1] != len(self.classes_):
+            raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
+        return proba
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # a channel that is NaN throughout is absent
+        return tags
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each window (with ``threshold_``, class 1 from there on)."""
+        proba = self.predict_proba(X)
+        threshold = getattr(self, "threshold_", None)
+        if threshold is not None and proba.shape[1] == 2:
+            return self.classes_[(proba[:, 1] >= threshold).astype(int)]
+        return self.classes_[proba.argmax(axis=1)]

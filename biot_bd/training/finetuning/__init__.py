@@ -1,0 +1,1 @@
+"""What trains when, at which rate: strategies, schedules, adapters."""

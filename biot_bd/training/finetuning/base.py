@@ -1,0 +1,96 @@
+"""What a fine-tuning recipe is made of: which parts train when, at which rate, on which schedule.
+
+The classes here are the interfaces; :mod:`biot_bd.training.finetuning.recipes` has what can be used by name.  A rule holds
+plain parameters only (no modules, no state), so it can be cloned, saved as JSON and put into a grid.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from torch import nn
+
+__all__ = ["Rate", "Rule", "Schedule", "Strategy", "check_number"]
+
+
+def check_number(owner: Any, name: str, low: float, high: float = float("inf"), whole: bool = False) -> None:
+    """Raise unless a parameter of a rule is a number from ``low`` to ``high``.
+
+    Raises
+    ------
+    ValueError
+        Names the rule, the parameter, the limits and what was found.
+    """
+    value = getattr(owner, name)
+    kind = Integral if whole else Real
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= float(value) <= high:
+        limits = f"of {low:g} or more" if high == float("inf") else f"from {low:g} to {high:g}"
+        what = "a whole number" if whole else "a number"
+        raise ValueError(f"{type(owner).__name__}: {name} must be {what} {limits}, found {value!r}")
+
+
+class Rule(BaseEstimator):
+    """One rule of a recipe."""
+
+    needs_parts = False
+    """Whether the model must be split into head and blocks."""
+
+    def check(self, net: Any) -> None:
+        """Raise if a parameter is out of range or does not fit the classifier; called before every fit.
+
+        Raises
+        ------
+        ValueError
+            Names the rule and the parameter.
+        """
+
+
+class Strategy(Rule):
+    """Which parts train in which epoch; a recipe has one.
+
+    Parts that do not train are frozen: out of the optimizer, without gradient, in eval mode.
+    """
+
+    changes = False
+    """Whether parts thaw, or all rates change, while training."""
+    thaws_all = True
+    """Whether the whole model trains in the end."""
+
+    def n_thawed(self, epoch: int, n_blocks: int) -> int:
+        """Return how many blocks, counted from the last one, train in ``epoch`` (1, 2, ...) beside the head."""
+        return n_blocks
+
+    def rate(self, epoch: int) -> float:
+        """Return the factor on all learning rates in ``epoch``."""
+        return 1.0
+
+    def prepare(self, module: nn.Module) -> bool:
+        """Change a module before training; return whether anything was changed."""
+        return False
+
+    def finish(self, module: nn.Module) -> None:
+        """Undo in form what ``prepare`` did, when training has ended."""
+
+    def trains(self, name: str, in_head: bool) -> bool:
+        """Return whether a parameter of a part that is not frozen is trained."""
+        return True
+
+
+class Rate(Rule):
+    """Fixed factors on the learning rates of the parts."""
+
+    needs_parts = True
+
+    def factor(self, depth: int, n_blocks: int) -> float:
+        """Return the factor of a part: depth 0 is the head, 1 the last block, ``n_blocks`` the first one."""
+        raise NotImplementedError
+
+
+class Schedule(Rule):
+    """A factor on all learning rates that changes with every step."""
+
+    def factor(self, progress: float, total: float) -> float:
+        """Return the factor after ``progress`` epochs (with the part of the running one) out of ``total``."""
+        raise NotImplementedError

@@ -1,0 +1,133 @@
+"""Low-rank adaptation through ``peft`` (the extra ``lora``).
+
+References
+----------
+.. [1] Hu, E. J. et al. (2022). LoRA: Low-Rank Adaptation of Large Language Models. ICLR.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from biot_bd.training.finetuning.base import Strategy, check_number
+
+__all__ = ["LoRA", "MissingExtraError"]
+
+
+class MissingExtraError(ImportError):
+    """A package of an extra is not installed; the message names the extra."""
+
+
+class LoRA(Strategy):
+    r"""Train low-rank updates of a few linear maps, and the head; every other weight is frozen [1]_.
+
+    A map :math:`W` becomes :math:`W + \frac{\alpha}{r} B A` with :math:`A` of shape (r, in), :math:`B` of shape
+    (out, r), :math:`B = 0` at first.  When training ends the updates are added to the weights, so the fitted and
+    the saved model is the plain one, with the same state dict.
+
+    Parameters
+    ----------
+    r : int
+        Rank.
+    alpha : float
+        Scale of the update.
+    dropout : float
+        Dropout in front of :math:`A`.
+    targets : sequence of str
+        Ends of the names of the linear maps; BIOT's queries and values by default, which makes
+        ``4 * 512 * r * num_layers`` trainable numbers at ``embed_dim=256``, beside the head.
+
+    Notes
+    -----
+    Blocks with updates keep their dropout; blocks without are in eval mode, and norms with running statistics
+    are so everywhere.
+    """
+
+    needs_parts = True
+    thaws_all = False
+
+    def __init__(
+        self, r: int = 8, alpha: float = 16.0, dropout: float = 0.0, targets: Sequence[str] = ("to_q", "to_v")
+    ) -> None:
+        self.r = r
+        self.alpha = alpha
+        self.dropout = dropout
+        self.targets = targets
+
+    def check(self, net: Any) -> None:
+        """Raise if a parameter is out of range, ``peft`` is missing, or the model is to be compiled.
+
+        Raises
+        ------
+        MissingExtraError
+            ``peft`` is not installed.
+        ValueError
+            A parameter is out of range.
+        """
+        check_number(self, "r", 1, whole=True)
+        check_number(self, "alpha", 0.0)
+        check_number(self, "dropout", 0.0, 1.0)
+        if isinstance(self.targets, str) or not self.targets:
+            raise ValueError(f"LoRA: targets must be a list of ends of names such as ['to_q'], found {self.targets!r}")
+        if net.compile:
+            raise ValueError("LoRA changes the model after it was compiled; use compile=False")
+        if find_spec("peft") is None:
+            raise MissingExtraError("finetune='lora' needs the package peft: pip install 'biot-bd[lora]'")
+
+    def prepare(self, module: nn.Module) -> bool:
+        """Put the updates into the module.
+
+        Returns
+        -------
+        bool
+            False where they are in it already.
+
+        Raises
+        ------
+        ValueError
+            The module has no linear map of these names.
+        """
+        if any(".lora_A." in name for name, _ in module.named_parameters()):
+            return False
+        ends = tuple(self.targets)
+        found = [n for n, m in module.named_modules() if isinstance(m, nn.Linear) and n.rpartition(".")[2] in ends]
+        if not found:
+            linear = sorted({n.rpartition(".")[2] for n, m in module.named_modules() if isinstance(m, nn.Linear)})
+            raise ValueError(
+                f"LoRA: {type(module).__name__} has no linear map called {' or '.join(ends)}; "
+                f"its linear maps are called: {', '.join(linear) or 'it has none'}; give targets="
+            )
+        from peft import LoraConfig, inject_adapter_in_model
+
+        trainable = {name for name, p in module.named_parameters() if p.requires_grad}
+        config = LoraConfig(
+            r=int(self.r),
+            lora_alpha=float(self.alpha),  # type: ignore[arg-type]
+            lora_dropout=float(self.dropout),
+            target_modules=found,
+            bias="none",
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            inject_adapter_in_model(config, module)
+        for name, parameter in module.named_parameters():  # peft froze all but the updates; freezing is done elsewhere
+            parameter.requires_grad_("lora_" in name or name.replace(".base_layer.", ".") in trainable)
+        return True
+
+    def finish(self, module: nn.Module) -> None:
+        """Add the updates to the weights and take the extra modules out."""
+        for path, layer in [(n, m) for n, m in module.named_modules() if hasattr(m, "lora_A")]:
+            with torch.no_grad():
+                layer.merge()
+            parent, _, name = path.rpartition(".")
+            setattr(module.get_submodule(parent), name, layer.get_base_layer())
+
+    def trains(self, name: str, in_head: bool) -> bool:
+        """Return True for the head and for the updates."""
+        return in_head or ".lora_" in name

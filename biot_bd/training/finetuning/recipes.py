@@ -1,0 +1,213 @@
+"""Fine-tuning recipes: ``BIOTClassifier(finetune=...)``.
+
+``finetune`` is a name, a rule object, or a list of both: at most one strategy (which parts train when) and any
+rules beside it (rates by part, one schedule, weight decay, softer targets, averaged weights)::
+
+    BIOTClassifier(finetune="linear-probe")
+    BIOTClassifier(finetune=Gradual(epochs_per_block=2))
+    BIOTClassifier(finetune="gradual", finetune__epochs_per_block=2)
+    BIOTClassifier(finetune=["two-stage", LayerDecay(0.65), "no-decay", Cosine(warmup_epochs=2), "ema"])
+
+References
+----------
+.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification. ACL.
+.. [2] Kumar, A. et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution.
+   ICLR. (head first, then everything)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from biot_bd.training.finetuning.base import Rate, Rule, Schedule, Strategy, check_number
+from biot_bd.training.finetuning.ema import EMA
+from biot_bd.training.finetuning.lora import LoRA, MissingExtraError
+from biot_bd.training.finetuning.mixup import LabelSmoothing, Mixup
+from biot_bd.training.finetuning.schedules import Cosine, Discriminative, LayerDecay, NoDecay, WarmUp
+
+__all__ = [
+    "EMA",
+    "STRATEGIES",
+    "Cosine",
+    "Discriminative",
+    "Full",
+    "Gradual",
+    "LabelSmoothing",
+    "LayerDecay",
+    "LinearProbe",
+    "LoRA",
+    "MissingExtraError",
+    "Mixup",
+    "NoDecay",
+    "Rate",
+    "Rule",
+    "Schedule",
+    "Strategy",
+    "TwoStage",
+    "WarmUp",
+    "resolve",
+]
+
+
+class Full(Strategy):
+    """Train everything from the first step."""
+
+
+class LinearProbe(Strategy):
+    """Train the head; everything else stays frozen, in eval mode."""
+
+    needs_parts = True
+    thaws_all = False
+
+    def n_thawed(self, epoch: int, n_blocks: int) -> int:
+        """Return 0."""
+        return 0
+
+
+class Gradual(Strategy):
+    """Train the head, then thaw the blocks from the last to the first [1]_.
+
+    Parameters
+    ----------
+    epochs_per_block : int
+        Epochs from one block to the next.
+    head_epochs : int
+        Epochs in which only the head trains.
+    """
+
+    needs_parts = True
+    changes = True
+
+    def __init__(self, epochs_per_block: int = 1, head_epochs: int = 1) -> None:
+        self.epochs_per_block = epochs_per_block
+        self.head_epochs = head_epochs
+
+    def check(self, net: Any) -> None:
+        """Raise ``ValueError`` unless both are whole numbers, ``epochs_per_block`` at least 1."""
+        check_number(self, "epochs_per_block", 1, whole=True)
+        check_number(self, "head_epochs", 0, whole=True)
+
+    def n_thawed(self, epoch: int, n_blocks: int) -> int:
+        """Return ``1 + (epoch - head_epochs - 1) // epochs_per_block``, from 0 to ``n_blocks``."""
+        if epoch <= self.head_epochs:
+            return 0
+        return min(n_blocks, 1 + (epoch - self.head_epochs - 1) // self.epochs_per_block)
+
+
+class TwoStage(Strategy):
+    """Train the head, then everything at a lower rate [2]_.
+
+    Parameters
+    ----------
+    head_epochs : int
+        Epochs of the first stage.
+    factor : float
+        Factor on all learning rates in the second stage.
+    """
+
+    needs_parts = True
+    changes = True
+
+    def __init__(self, head_epochs: int = 5, factor: float = 0.1) -> None:
+        self.head_epochs = head_epochs
+        self.factor = factor
+
+    def check(self, net: Any) -> None:
+        """Raise ``ValueError`` if a number is out of range."""
+        check_number(self, "head_epochs", 0, whole=True)
+        check_number(self, "factor", 0.0)
+
+    def n_thawed(self, epoch: int, n_blocks: int) -> int:
+        """Return 0 in the first stage and all blocks in the second."""
+        return n_blocks if epoch > self.head_epochs else 0
+
+    def rate(self, epoch: int) -> float:
+        """Return 1 in the first stage and ``factor`` in the second."""
+        return float(self.factor) if epoch > self.head_epochs else 1.0
+
+
+STRATEGIES: dict[str, type[Rule]] = {
+    "full": Full,
+    "linear-probe": LinearProbe,
+    "gradual": Gradual,
+    "two-stage": TwoStage,
+    "lora": LoRA,
+    "layer-decay": LayerDecay,
+    "discriminative": Discriminative,
+    "warm-up": WarmUp,
+    "cosine": Cosine,
+    "no-decay": NoDecay,
+    "label-smoothing": LabelSmoothing,
+    "mixup": Mixup,
+    "ema": EMA,
+}
+"""What ``finetune`` takes by name."""
+
+
+def resolve(finetune: Any, params: Mapping[str, Any] | None = None) -> tuple[Rule, ...]:
+    """Turn a ``finetune`` parameter into rules.
+
+    Parameters
+    ----------
+    finetune : None, str, Rule, or list of str and Rule
+        See the module.
+    params : mapping, optional
+        Parameters for the rule, where ``finetune`` is one name (``finetune__*`` of the classifier).
+
+    Returns
+    -------
+    tuple of Rule
+        The strategy first (:class:`Full` where none is named), then the others; empty for None.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or rules that exclude each other.
+    TypeError
+        Something else than names and rules, or parameters that the rule does not have.
+    """
+    if params and not isinstance(finetune, str):
+        raise ValueError(
+            f"{', '.join(f'finetune__{key}' for key in params)}: only a single finetune name takes parameters so, found "
+            f"finetune={finetune!r}; give objects, e.g. finetune=Gradual(epochs_per_block=2)"
+        )
+    if finetune is None:
+        return ()
+    items = list(finetune) if isinstance(finetune, (list, tuple)) else [finetune]
+    rules = [_rule(item, params or {}) for item in items]
+    _check_together(rules)
+    strategies = [rule for rule in rules if isinstance(rule, Strategy)] or [Full()]
+    return (*strategies, *(rule for rule in rules if not isinstance(rule, Strategy)))
+
+
+def _rule(item: Any, params: Mapping[str, Any]) -> Rule:
+    if isinstance(item, str):
+        if item not in STRATEGIES:
+            raise ValueError(f"finetune={item!r} is not known; there are {', '.join(STRATEGIES)}")
+        known = STRATEGIES[item]._get_param_names()
+        unknown = [name for name in params if name not in known]
+        if unknown:
+            raise TypeError(
+                f"finetune__{unknown[0]}: {item!r} takes {', '.join(f'finetune__{name}' for name in known) or 'no parameters'}"
+            )
+        return STRATEGIES[item](**params)
+    if isinstance(item, type) and issubclass(item, Rule):
+        return item()
+    if not isinstance(item, Rule):
+        raise TypeError(
+            f"finetune takes names ({', '.join(STRATEGIES)}), rules of biot_bd.training.finetuning.recipes, or a list of both; "
+            f"found {item!r}"
+        )
+    return item
+
+
+def _check_together(rules: list[Rule]) -> None:
+    for kind, what in ((Strategy, "strategy (which parts train when)"), (Schedule, "schedule")):
+        several = [type(rule).__name__ for rule in rules if isinstance(rule, kind)]
+        if len(several) > 1:
+            raise ValueError(f"finetune takes one {what}, found {' and '.join(several)}")
+    names = [type(rule).__name__ for rule in rules]
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise ValueError(f"finetune names {double[0]} twice")

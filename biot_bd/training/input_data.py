@@ -1,0 +1,266 @@
+"""What ``BIOTClassifier`` reads: arrays, ``mne.Epochs`` or ``Windows``, as one kind of data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import column_or_1d
+
+from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
+from biot_bd.windows import Windows
+from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset
+
+__all__ = ["InputInfo", "SignalData", "encode_labels"]
+
+CHECKED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """What is known of the signals that a classifier was given.
+
+    Attributes
+    ----------
+    n_chans, n_times : int
+        Shape of a window.
+    ch_names : tuple of str or None
+        None where the data carry none (arrays).
+    sfreq : float or None
+        In Hz, None where the data carry none (arrays).
+    unit : str
+        ``"uV"``, ``"scaled"`` or, for arrays, ``"unknown"``.
+    """
+
+    n_chans: int
+    n_times: int
+    ch_names: tuple[str, ...] | None
+    sfreq: float | None
+    unit: str
+
+    def check_same(self, other: InputInfo) -> None:
+        """Raise where ``other`` (new data) is known to differ from what the model was fitted on.
+
+        Raises
+        ------
+        ValueError
+            Other number of channels or samples, channel names, sampling rate or unit.
+        """
+        for name, what in (("n_chans", "channels a window"), ("n_times", "samples a window"), ("sfreq", "Hz")):
+            expected, found = getattr(self, name), getattr(other, name)
+            if expected is not None and found is not None and expected != found:
+                raise ValueError(
+                    f"the classifier was fitted on {expected} {what}, found {found}; prepare the data alike"
+                )
+        if self.ch_names and other.ch_names and self.ch_names != other.ch_names:
+            raise ValueError(
+                f"the classifier was fitted on the channels {', '.join(self.ch_names)}; found {', '.join(other.ch_names)}; "
+                "put a MontageMapper in front of it"
+            )
+        if "unknown" not in (self.unit, other.unit) and self.unit != other.unit:
+            raise ValueError(
+                f"the classifier was fitted on signals in {self.unit!r}, found {other.unit!r}; "
+                "put the same transformers in front of it"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> InputInfo:
+        """Make it again from :meth:`as_dict`."""
+        names = facts["ch_names"]
+        return cls(**{**facts, "ch_names": None if names is None else tuple(names)})
+
+
+class SignalData:
+    """Windows of any kind, read in batches and checked.
+
+    Parameters
+    ----------
+    X : ndarray (n, n_chans, n_times), mne.Epochs or Windows
+        Arrays in the unit that the model shall see (microvolts, or scaled); Epochs are turned from volts into
+        microvolts; ``Windows`` stay lazy.  A channel that is NaN throughout is absent.
+
+    Attributes
+    ----------
+    info : InputInfo
+    present : ndarray of bool, shape (n, n_chans)
+    groups : ndarray of object or None
+        Persons, where the data carry them.
+
+    Raises
+    ------
+    TypeError
+        Data of another kind.
+    ValueError
+        Wrong shape, samples that are not finite (the window is named), or windows without any channel.
+    """
+
+    def __init__(self, X: Any) -> None:
+        self.windows: Any = None
+        self.groups: NDArray[Any] | None = None
+        if hasattr(X, "read") and hasattr(X, "present"):
+            self._take_windows(X)
+        elif is_epochs(X):
+            self._take_array(X.get_data(units="uV"), tuple(X.ch_names), float(X.info["sfreq"]), "uV")
+        else:
+            self._take_array(_as_array(X), None, None, "unknown")
+        if not self.present.any(axis=1).all():
+            window = int(np.argmin(self.present.any(axis=1)))
+            raise ValueError(f"window {window} has no channel that is present; leave such windows out")
+
+    def _take_windows(self, X: Any) -> None:
+        info = X.info
+        self.windows, self.present, self.groups = X, np.asarray(X.present), np.asarray(X.groups, dtype=object)
+        unit = "scaled" if info.unit is None else info.unit
+        self.info = InputInfo(info.n_chans, info.n_times, info.ch_names, info.sfreq, unit)
+        self._signal_info = SignalInfo(info.ch_names, info.sfreq, info.n_times, info.unit, info.n_chans)
+
+    def _take_array(self, x: NDArray[Any], ch_names: tuple[str, ...] | None, sfreq: float | None, unit: str) -> None:
+        n, n_chans, n_times = x.shape
+        self.windows, self.present = x, np.ones((n, n_chans), dtype=bool)
+        self.info = InputInfo(n_chans, n_times, ch_names, sfreq, unit)
+        self._signal_info = SignalInfo(ch_names, sfreq, n_times, None, n_chans)
+        for start in range(0, n, CHECKED_AT_ONCE):
+            part = x[start : start + CHECKED_AT_ONCE]
+            self.present[start : start + len(part)] = present = present_channels(part)
+            self._check(part, present, np.arange(start, start + len(part)))
+
+    def _check(self, x: NDArray[Any], present: NDArray[np.bool_], rows: NDArray[Any]) -> None:
+        """Raise where a present channel is not finite; the message numbers windows as the caller does."""
+        try:
+            check_windows(x, present, self._signal_info)
+        except ValueError:
+            faulty = np.zeros((int(rows.max()) + 1, x.shape[1]), dtype=bool)
+            faulty[rows] = ~np.isfinite(x).all(axis=-1) & present
+            if not faulty.any():
+                raise
+            raise ValueError(
+                f"samples that are not finite in {describe_channels(faulty, self.info.ch_names)}; leave these windows out, "
+                "or make the channel NaN throughout where it is absent"
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def __getitem__(self, index: int) -> NDArray[np.float32]:
+        return self.read(np.array([index]))[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(n, n_chans, n_times)``."""
+        return len(self.present), self.info.n_chans, self.info.n_times
+
+    def read(self, rows: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return some windows, float32 ``(n, n_chans, n_times)``; absent channels are NaN.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Which ones.
+        out : ndarray of float32, optional
+            Where ``Windows`` write them.
+
+        Raises
+        ------
+        ValueError
+            A channel that is present has samples that are not finite.
+        """
+        if isinstance(self.windows, np.ndarray):
+            return np.ascontiguousarray(self.windows[rows], dtype=np.float32)
+        if not isinstance(self.windows, Windows):
+            x = np.asarray(self.windows.read(rows), dtype=np.float32)
+        else:
+            x = self.windows.read(rows, out)
+            if self.windows.always_finite:
+                return x
+        self._check(x, self.present[rows], rows)
+        return x
+
+    def read_packed(
+        self, rows: NDArray[np.int64], out: NDArray[np.int16] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return some windows as stored values and what to multiply them with; see ``Windows.read_packed``."""
+        if isinstance(self.windows, Windows) and self.windows.always_finite:
+            return self.windows.read_packed(rows, out)
+        return self.read(rows), np.ones((len(rows), self.info.n_chans), np.float32)
+
+    def dataset(self, y: NDArray[np.int64] | None = None, packed: bool = False) -> WindowsDataset:
+        """Return a torch data set that reads whole batches.
+
+        Parameters
+        ----------
+        y : ndarray of int, shape (n,), optional
+            Targets; zeros by default.
+        packed : bool
+            Whether batches are to be multiplied on another device; see :class:`biot_bd.windows.torch_dataset.OnDevice`.
+        """
+        return (PackedDataset if packed else WindowsDataset)(self, y)
+
+    def digest(self) -> str:
+        """Return a text that changes with the data."""
+        from biot_bd.training.resume import array_digest  # it imports what trains; who only scores does without
+
+        if isinstance(self.windows, np.ndarray):
+            return array_digest(self.windows)
+        table = self.windows.metadata
+        columns = [array_digest(table[name].to_numpy()) for name in ("recording", "start_s", "stop_s")]
+        return "-".join([str(self.windows.fingerprint), *columns, array_digest(self.present)])
+
+    def refuse_absent(self, model: str) -> None:
+        """Raise if a channel is absent, for models that cannot leave one out.
+
+        Raises
+        ------
+        ValueError
+            Names the first windows and channels.
+        """
+        if not self.present.all():
+            raise ValueError(
+                f"{model} cannot leave out absent channels, but {describe_channels(~self.present, self.info.ch_names)} "
+                "are absent; use BIOT, another montage, or leave these windows out"
+            )
+
+
+def _as_array(X: Any) -> NDArray[Any]:
+    if not isinstance(X, (np.ndarray, list, tuple)) and not hasattr(X, "__array__"):
+        raise TypeError(
+            f"expected an array (n, n_chans, n_times), mne.Epochs or biot_bd.Windows, found {type(X).__name__}; "
+            "biot_bd.prepare makes Windows of recordings"
+        )
+    x = np.asarray(X)
+    if x.ndim != 3 or 0 in x.shape[1:]:
+        raise ValueError(f"expected windows of shape (n, n_chans, n_times), found shape {x.shape}")
+    if x.dtype.kind not in "fiu":
+        raise ValueError(f"expected real numbers, found dtype {x.dtype}")
+    return x if x.dtype.kind == "f" else x.astype(np.float32)
+
+
+def encode_labels(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the position of each label in ``classes``.
+
+    Parameters
+    ----------
+    y : array-like, shape (n,)
+        Labels: numbers or strings.
+    classes : ndarray, shape (n_classes,)
+        Known labels.
+
+    Raises
+    ------
+    ValueError
+        A label is unknown, or ``y`` is not one-dimensional.
+    """
+    labels = column_or_1d(np.asarray(y))
+    position = {label: i for i, label in enumerate(classes.tolist())}
+    unknown = sorted({str(label) for label in set(labels.tolist()) - position.keys()})
+    if unknown:
+        raise ValueError(
+            f"labels {', '.join(unknown[:5])} are not among classes={classes.tolist()}; "
+            "give BIOTClassifier(classes=...) all labels in order, or classes=None to take them from y"
+        )
+    return np.fromiter((position[label] for label in labels.tolist()), dtype=np.int64, count=len(labels))

@@ -1,0 +1,1 @@
+"""Saved pipelines: folders of JSON and safetensors, never a pickle."""

@@ -1,0 +1,224 @@
+"""Parameters and classes of saved pipelines as JSON, read back without running anything that a file says.
+
+Only classes are built that are registered, or that belong to biot_bd, a plugin, scikit-learn's transformers,
+torch's and braindecode's modules, torch's optimizers and skorch's callbacks: a file cannot name anything else.
+Reading imports the packages that a value needs and no others, so a scorer does not pay for a trainer.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+
+from biot_bd import registry
+
+__all__ = ["SavedPipelineError", "class_from_json", "class_to_json", "from_json", "to_json"]
+
+_SAFE_PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("biot_bd.", ("builtins:object",)),
+    ("sklearn.", ("sklearn.base:TransformerMixin",)),
+    ("torch.optim.", ("torch.optim:Optimizer", "torch.optim.lr_scheduler:LRScheduler")),
+    ("torch.nn.", ("torch.nn:Module",)),
+    ("braindecode.models.", ("torch.nn:Module",)),
+    ("braindecode.augmentation.", ("braindecode.augmentation:Transform",)),
+    ("skorch.callbacks.", ("skorch.callbacks:Callback",)),
+)
+"""Packages whose classes may be named, and what such a class must derive from."""
+
+_SPLITS = ("biot_bd.training.valid_splits:FixedPersons", "biot_bd.training.valid_splits:PersonValidSplit")
+_ESTIMATORS = ("sklearn.base:BaseEstimator", "skorch.callbacks:Callback")
+_SAFE_KINDS = (
+    *_ESTIMATORS,
+    *_SPLITS,
+    "torch.nn:Module",
+    "torch.optim:Optimizer",
+    "torch.optim.lr_scheduler:LRScheduler",
+)
+_KINDS = ("models", "losses", "callbacks", "montages")
+
+
+class SavedPipelineError(ValueError):
+    """A pipeline cannot be saved as plain data, or a saved one is damaged; the message says which step or file."""
+
+
+def _derives(cls: type, paths: tuple[str, ...]) -> bool:
+    """Return whether a class derives from one of those at ``module:name``; a base that nobody imported has no subclasses."""
+    bases = []
+    for path in paths:
+        module, _, name = path.partition(":")
+        bases += [getattr(sys.modules[module], name)] if hasattr(sys.modules.get(module), name) else []
+    return issubclass(cls, tuple(bases))
+
+
+# --- classes ----------------------------------------------------------------------------------------------
+
+
+def class_to_json(cls: type) -> dict[str, Any]:
+    """Name a class as :func:`class_from_json` finds it again; raises SavedPipelineError where it would not be loaded."""
+    for kind in _KINDS:
+        name = registry.registries[kind].name_of(cls)
+        if name is not None:
+            return {"$registered": [kind, name]}
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    if not _is_safe(path, cls):
+        raise SavedPipelineError(
+            f"{path} is neither registered nor part of biot_bd, a plugin, scikit-learn's transformers, torch, braindecode or skorch; "
+            "register it through a plugin (register_models, register_losses or register_callbacks) to save it"
+        )
+    return {"$class": path}
+
+
+def _plugin_packages() -> tuple[str, ...]:
+    return tuple(f"{point.module.partition('.')[0]}." for point in entry_points(group=registry.PLUGINS_GROUP))
+
+
+def _safe_bases(path: str) -> tuple[str, ...]:
+    module, _, name = path.partition(":")
+    if not re.fullmatch(r"[\w.]+", module) or not re.fullmatch(r"\w+(\.\w+)*", name):
+        return ()
+    for prefix, bases in (*_SAFE_PACKAGES, *((package, ("builtins:object",)) for package in _plugin_packages())):
+        if f"{module}.".startswith(prefix):
+            return bases
+    return ()
+
+
+def _is_safe(path: str, cls: Any) -> bool:
+    """Return whether a path is of a listed package, names a class of the listed kind, and is where that class is defined."""
+    bases = _safe_bases(path)
+    return (
+        bool(bases)
+        and isinstance(cls, type)
+        and _derives(cls, bases)
+        and f"{cls.__module__}:{cls.__qualname__}" == path
+        and (is_dataclass(cls) or _derives(cls, _SAFE_KINDS))
+    )
+
+
+def class_from_json(spec: dict[str, Any]) -> Any:
+    """Return the class, or the registered object, that a saved pipeline names.
+
+    Raises
+    ------
+    SavedPipelineError
+        It may not be loaded, or is not installed.
+    biot_bd.registry.UnknownNameError
+        No plugin registers it.
+    """
+    if "$registered" in spec:
+        kind, name = spec["$registered"]
+        if kind not in _KINDS:
+            raise SavedPipelineError(f"the saved pipeline names a registry {kind!r}; known are {', '.join(_KINDS)}")
+        return registry.registries[kind][name]
+    path = str(spec.get("$class"))
+    if not _safe_bases(path):  # before anything is imported
+        raise SavedPipelineError(
+            f"the saved pipeline names {path!r}, which may not be loaded; it was not written by save_pipeline"
+        )
+    module, _, qualname = path.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise SavedPipelineError(
+            f"the saved pipeline needs {path!r}, which this installation lacks: {error}"
+        ) from error
+    if not _is_safe(path, found):
+        raise SavedPipelineError(
+            f"the saved pipeline names {path!r}, which may not be loaded; it was not written by save_pipeline"
+        )
+    return found
+
+
+# --- values -----------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """Write a parameter or fitted attribute as JSON that :func:`from_json` reads back."""
+    if isinstance(value, np.generic):
+        return {"$scalar": [value.dtype.str, to_json(value.item())]}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, tuple):
+        return {"$tuple": [to_json(v) for v in value]}
+    if isinstance(value, list):
+        return [to_json(v) for v in value]
+    if isinstance(value, dict):
+        return {"$dict": [[to_json(k), to_json(v)] for k, v in value.items()]}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
+        return {"$array": [value.dtype.str, list(value.shape), [to_json(v) for v in value.ravel().tolist()]]}
+    if isinstance(value, np.dtype) and value.kind in "biufU":
+        return {"$dtype": value.str}
+    if isinstance(value, type):
+        return class_to_json(value)
+    return _object_to_json(value)
+
+
+def _object_to_json(value: Any) -> dict[str, Any]:
+    for kind in _KINDS:
+        name = registry.registries[kind].name_of(value)
+        if name is not None:
+            return {"$value_of": [kind, name]}
+    if _derives(type(value), _SPLITS):
+        params = dict(vars(value))
+    elif _derives(type(value), _ESTIMATORS):
+        params = value.get_params(deep=False)
+    elif _derives(type(value), ("braindecode.augmentation:Transform",)):
+        params = _transform_parameters(value)
+    elif is_dataclass(value):
+        params = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+    else:
+        raise SavedPipelineError(f"{value!r} ({type(value).__name__}) cannot be written as plain data")
+    return {"$object": class_to_json(type(value)), "params": {k: to_json(v) for k, v in params.items()}}
+
+
+def _transform_parameters(transform: Any) -> dict[str, Any]:
+    from biot_bd.training.sampling.augmentation import (
+        transform_parameters,  # it imports braindecode, as whoever made one did
+    )
+
+    try:
+        return transform_parameters(transform)
+    except ValueError as error:
+        raise SavedPipelineError(str(error)) from error
+
+
+def from_json(value: Any) -> Any:
+    """Return the value that :func:`to_json` wrote; raises as :func:`class_from_json` does."""
+    if isinstance(value, list):
+        return [from_json(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "$object" in value:
+        return class_from_json(value["$object"])(**{k: from_json(v) for k, v in value["params"].items()})
+    if "$class" in value or "$registered" in value:
+        return class_from_json(value)
+    (tag, content), *_ = value.items()
+    if tag == "$value_of":
+        return class_from_json({"$registered": content})
+    if tag == "$float":
+        return float(content)
+    if tag == "$tuple":
+        return tuple(from_json(v) for v in content)
+    if tag == "$dict":
+        return {from_json(k): from_json(v) for k, v in content}
+    if tag == "$scalar":
+        return np.dtype(content[0]).type(from_json(content[1]))
+    if tag == "$array":
+        dtype, shape, numbers = content
+        return np.array([from_json(v) for v in numbers], dtype=np.dtype(dtype)).reshape(shape)
+    if tag == "$dtype":
+        return np.dtype(content)
+    raise SavedPipelineError(f"the saved pipeline holds an unknown entry {tag!r}; it was written by another version")

@@ -1,0 +1,201 @@
+"""In which precision and in which micro-batches a classifier trains and predicts, and how that is chosen."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from biot_bd.models.biot import BIOT
+from biot_bd.models.inference_plan import COMPUTES, DTYPES, ComputePlan, best_of, cached_choice, has_fast, machine_key
+
+__all__ = ["TOLERANCE", "Plans", "activation_bytes", "check_compute", "precision", "training_plan"]
+
+TOLERANCE = 1e-2
+"""Most that a probability in low precision may differ from the one in fp32."""
+SIZES = (8, 16, 32, 64)
+GPU_SIZES = (32, 64, 128, 256)
+WORTH_BYTES = 2**29
+"""A batch whose activations are smaller trains whole on a CPU: nothing is measured, nothing is gained."""
+_TIMED_WINDOWS = 64
+_GAIN = 0.1
+"""A lower precision is chosen if it saves more than this part of the time in fp32."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The plans of a fit.
+
+    Parameters
+    ----------
+    training, inference : ComputePlan
+        Precision and windows of a micro-batch (None: the whole batch).
+    """
+
+    training: ComputePlan = field(default_factory=ComputePlan)
+    inference: ComputePlan = field(default_factory=ComputePlan)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plans as JSON holds them."""
+        return {"training": self.training.as_dict(), "inference": self.inference.as_dict()}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Plans:
+        """Make them again from :meth:`as_dict`."""
+        return cls(ComputePlan.from_dict(facts["training"]), ComputePlan.from_dict(facts["inference"]))
+
+
+def check_compute(compute: Any, micro_batch: Any) -> None:
+    """Raise ``ValueError`` unless both are settings that there are."""
+    if compute not in ("auto", *COMPUTES):
+        raise ValueError(f"compute must be one of auto, {', '.join(COMPUTES)}; found {compute!r}")
+    number = isinstance(micro_batch, int) and not isinstance(micro_batch, bool) and micro_batch >= 1
+    if not (micro_batch is None or micro_batch == "auto" or number):
+        raise ValueError(
+            f"micro_batch must be a positive whole number of windows, None (the whole batch) or 'auto', found {micro_batch!r}"
+        )
+
+
+@contextmanager
+def precision(compute: str, device: str) -> Iterator[None]:
+    """Run what is inside in a precision: autocast for bf16 and fp16, TF32 matrix products for tf32.
+
+    Parameters
+    ----------
+    compute : str
+        One of :data:`biot_bd.models.inference_plan.COMPUTES`.
+    device : str
+        Type of the device, ``"cpu"`` or ``"cuda"``.
+    """
+    if compute == "tf32" and device == "cuda":
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        try:
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    else:
+        with torch.autocast(device, dtype=DTYPES[compute]) if compute in DTYPES else nullcontext():
+            yield
+
+
+def activation_bytes(module: nn.Module, n_windows: int) -> int:
+    """Estimate what the activations of a training step of a BIOT take (measured: 25 MB a window at full size); else 0."""
+    if not isinstance(module, BIOT):
+        return 0
+    layout = module.token_layout()
+    layers = len(module.encoder.transformer.layers.layers)  # type: ignore[union-attr, arg-type]
+    width = module.encoder.channel_tokens.embedding_dim
+    return 80 * n_windows * layout.n_tokens * width * layers
+
+
+def training_plan(
+    module: nn.Module, x: Tensor, batch_size: int, compute: str, micro_batch: int | str | None
+) -> tuple[ComputePlan, dict[str, Any]]:
+    """Choose precision and micro-batch of training; where there is a choice, by timing steps on this machine.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Only a copy of it runs.
+    x : Tensor, shape (n, n_chans, n_times)
+        Some windows, on the device.
+    batch_size : int
+        Windows of a batch.
+    compute, micro_batch :
+        As the classifier's parameters of these names.
+
+    Returns
+    -------
+    plan : ComputePlan
+    report : dict
+        The seconds a window of every candidate (empty where nothing was measured), as JSON holds it.
+
+    Notes
+    -----
+    The choice is kept for this machine, model and batch size (see :func:`biot_bd.models.inference_plan.cached_choice`).
+    """
+    computes = _computes(compute, x.device)
+    sizes = _sizes(module, x.device, batch_size, micro_batch)
+    candidates = [ComputePlan(c, s) for c in computes for s in sizes]
+    if len(candidates) == 1:
+        return candidates[0], {}
+    key = " ".join(
+        str(part)
+        for part in (
+            "training",
+            machine_key(x.device),
+            f"{type(module).__module__}.{type(module).__qualname__}",
+            sum(p.numel() for p in module.parameters()),
+            tuple(x.shape[1:]),
+            batch_size,
+            *((c.compute, c.micro_batch) for c in candidates),
+        )
+    )
+    found = cached_choice(key, lambda: _measure(module, x, batch_size, candidates))
+    return ComputePlan.from_dict(found["plan"]), found["seconds_a_window"]
+
+
+def _computes(compute: str, device: torch.device) -> list[str]:
+    if compute != "auto":
+        return [compute]
+    return [name for name in ("fp32", "tf32", "bf16") if has_fast(name, device)]
+
+
+def _sizes(module: nn.Module, device: torch.device, batch_size: int, wanted: int | str | None) -> list[int | None]:
+    if wanted is None or isinstance(wanted, int):
+        return [None if wanted is None or wanted >= batch_size else int(wanted)]
+    needed = activation_bytes(module, batch_size)
+    if device.type == "cuda":  # splitting gains memory there, no time
+        free = torch.cuda.mem_get_info(device)[0]
+        fitting = [size for size in GPU_SIZES if size < batch_size and activation_bytes(module, size) < free / 2]
+        return [None] if needed < free / 2 else [max(fitting, default=GPU_SIZES[0])]
+    if needed < WORTH_BYTES:
+        return [None]
+    smaller: list[int | None] = [size for size in SIZES if size < batch_size]
+    return [*smaller, None] if batch_size <= _TIMED_WINDOWS else smaller
+
+
+def _measure(module: nn.Module, x: Tensor, batch_size: int, candidates: list[ComputePlan]) -> dict[str, Any]:
+    """Time forward and backward passes of every candidate, in turns, and take the fastest."""
+    n = min(batch_size, _TIMED_WINDOWS) if x.device.type != "cuda" else batch_size
+    x = x[torch.arange(n, device=x.device) % len(x)]
+    trial = copy.deepcopy(module).train()
+    times: dict[ComputePlan, list[float]] = {plan: [] for plan in candidates}
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        for _ in range(2):
+            for plan in candidates:
+                times[plan].append(_seconds(trial, x, plan))
+    seconds = {plan: min(found) / n for plan, found in times.items()}
+    fastest: dict[str, ComputePlan] = {}
+    for plan in sorted(candidates, key=seconds.__getitem__):
+        fastest.setdefault(plan.compute, plan)
+    by_compute = {plan.compute: seconds[fastest[plan.compute]] for plan in candidates}  # fp32 first
+    best = fastest[best_of(by_compute, _GAIN)]
+    listed = {f"{plan.compute}, {plan.micro_batch or 'whole'}": round(s, 7) for plan, s in seconds.items()}
+    return {"plan": best.as_dict(), "seconds_a_window": listed}
+
+
+def _seconds(module: nn.Module, x: Tensor, plan: ComputePlan) -> float:
+    module.zero_grad()
+    _wait(x)
+    start = time.perf_counter()
+    with precision(plan.compute, x.device.type):
+        for part in x.split(plan.micro_batch or len(x)):
+            out = module(part)
+            loss = (out[0] if isinstance(out, tuple) else out).float().square().mean()
+            with torch.autocast(x.device.type, enabled=False):
+                loss.backward()
+    _wait(x)
+    return time.perf_counter() - start
+
+
+def _wait(x: Tensor) -> None:
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)

@@ -1,0 +1,281 @@
+"""Restart points: after each epoch the whole state of a fit, so that a killed one goes on at its last epoch.
+
+One file a fit, named by the fingerprint of its parameters and data, so fits with other parameters or data never
+mix.  The file is written atomically and holds plain data and tensors only (``torch.load(weights_only=True)``).
+It stays after the fit has ended: the same fit called again then returns at once.  Delete the folder when the
+model is saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from biot_bd.runs import atomic_path, fingerprint
+from biot_bd.training.precision_plans import Plans
+
+__all__ = ["RestartPoint", "array_digest", "describe", "random_states", "seeded", "set_random_states"]
+
+FORMAT = 1
+UNSEEN = ("log_dir", "restart_dir", "verbose")
+"""Parameters that do not change what is learnt."""
+
+
+# --- random numbers ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Seed torch, numpy and random inside the block and put their states back after it; None leaves them alone."""
+    if seed is None:
+        yield
+        return
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of the random numbers of torch, numpy and random, as plain data and tensors."""
+    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]  # noqa: NPY002
+    version, words, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [
+            name,
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "python": [version, list(words), gauss],
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_states(state: dict[str, Any]) -> None:
+    """Put back what :func:`random_states` returned."""
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    torch.set_rng_state(state["torch"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+# --- fingerprints -----------------------------------------------------------------------------------------
+
+
+def array_digest(x: NDArray[Any]) -> str:
+    """Return a text that changes with the shape, dtype or any value of an array."""
+    x = np.ascontiguousarray(x)
+    if x.dtype.kind in "OUS":
+        x = np.array([str(value) for value in x.ravel()])
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update(f"{x.shape} {x.dtype.str}".encode())
+    digest.update(x.data.cast("B") if x.size else b"")
+    return digest.hexdigest()
+
+
+def describe(value: Any) -> Any:
+    """Describe a parameter as JSON holds it, alike in every process: classes by path, arrays by digest, objects by content."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return {"array": array_digest(value)}
+    if isinstance(value, torch.Tensor):
+        return {"tensor": array_digest(value.detach().cpu().float().numpy())}
+    if isinstance(value, Mapping):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(json.dumps(describe(v), sort_keys=True) for v in value)
+    if isinstance(value, (list, tuple)):
+        return [describe(v) for v in value]
+    if isinstance(value, torch.nn.Module):
+        return {"module": _path(type(value)), "state": describe(value.state_dict())}
+    if isinstance(value, type) or hasattr(value, "__qualname__"):
+        return _path(value)
+    content = value.get_params(deep=False) if hasattr(value, "get_params") else getattr(value, "__dict__", {})
+    return {"object": _path(type(value)), "content": describe(content)}
+
+
+def _path(obj: Any) -> str:
+    return f"{obj.__module__}:{obj.__qualname__}"
+
+
+# --- states -----------------------------------------------------------------------------------------------
+
+
+class _NotPlain(Exception):
+    """A value that a restart point cannot hold."""
+
+
+def _encode(value: Any) -> Any:
+    """Turn a value into what ``torch.load(weights_only=True)`` reads back."""
+    if isinstance(value, np.generic):  # first: np.float64 is a float
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {"$array": torch.from_numpy(value.copy())}
+    if isinstance(value, tuple):
+        return {"$tuple": [_encode(v) for v in value]}
+    if isinstance(value, list):
+        return [_encode(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _encode(v) for k, v in value.items()}
+    raise _NotPlain(type(value).__name__)
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict) and "$array" in value:
+        return value["$array"].cpu().numpy()
+    if isinstance(value, dict) and "$tuple" in value:
+        return tuple(_decode(v) for v in value["$tuple"])
+    if isinstance(value, dict):
+        return {k: _decode(v) for k, v in value.items()}
+    return [_decode(v) for v in value] if isinstance(value, list) else value
+
+
+def _plain_items(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Encode the values that can be; the others (functions, classes) follow from the parameters."""
+    found = {}
+    for key, value in values.items():
+        try:
+            found[key] = _encode(value)
+        except _NotPlain:
+            continue
+    return found
+
+
+def _callback_state(callback: Any) -> dict[str, Any]:
+    if hasattr(callback, "state_dict"):
+        return {"$own": _encode(callback.state_dict())}
+    learnt = {k: v for k, v in vars(callback).items() if k.endswith("_") and not k.startswith("_")}
+    state = _plain_items(learnt)
+    for key, value in learnt.items():
+        if not isinstance(value, type) and hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
+            state[key] = {"$state_dict": _plain_items(value.state_dict())}
+    return state
+
+
+def _set_callback_state(callback: Any, state: dict[str, Any]) -> None:
+    if "$own" in state:
+        callback.load_state_dict(_decode(state["$own"]))
+        return
+    for key, value in state.items():
+        if isinstance(value, dict) and "$state_dict" in value:
+            getattr(callback, key).load_state_dict(_decode(value["$state_dict"]))
+        else:
+            setattr(callback, key, _decode(value))
+
+
+class RestartPoint:
+    """The restart point of one fit.
+
+    Callbacks take part with their attributes that end in ``_`` and are plain data, arrays, tensors or have
+    ``state_dict`` (learning-rate schedulers), or with ``state_dict``/``load_state_dict`` of their own.
+
+    Parameters
+    ----------
+    folder : path
+        Where the file lies; made when needed.
+    facts : dict
+        What makes this fit this fit (parameters, data, seed, split), JSON.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    def __init__(self, folder: str | Path, facts: dict[str, Any]) -> None:
+        self.fingerprint = fingerprint(facts)
+        self.path = Path(folder) / f"restart-{self.fingerprint}.pt"
+
+    def save(self, net: Any) -> None:
+        """Write the state of a net after an epoch."""
+        scaler = getattr(net, "scaler_", None)
+        state = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "module": net.module_.state_dict(),
+            "criterion": net.criterion_.state_dict(),
+            "optimizer": _encode(net.optimizer_.state_dict()),
+            "plans": net.plans_.as_dict(),
+            "scaler": None if scaler is None else _encode(scaler.state_dict()),
+            "history": json.dumps(net.history.to_list(), default=_number),
+            "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
+            "random": random_states(),
+        }
+        with atomic_path(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, net: Any) -> bool:
+        """Put the stored state into an initialised net; return False where there is none.
+
+        A file that cannot be read, or that is of another version, is left out with a warning; so are the
+        restart points of other fits in the same folder.
+        """
+        if not self.path.is_file():
+            if others := sorted(self.path.parent.glob("restart-*.pt")):
+                warnings.warn(
+                    f"{self.path.parent} holds {len(others)} restart point(s) of fits with other parameters or data; starting with the first epoch",
+                    stacklevel=2,
+                )
+            return False
+        try:
+            state = torch.load(self.path, map_location=net.device, weights_only=True)
+            if state["format"] != FORMAT or state["fingerprint"] != self.fingerprint:
+                raise ValueError(f"format {state['format']} of fit {state['fingerprint']}")
+            history = json.loads(state["history"])
+            plans = Plans.from_dict(state["plans"])
+        except Exception as error:  # a damaged file fails in many ways, and the fit can always start afresh
+            warnings.warn(
+                f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2
+            )
+            return False
+        net._resume_plans(plans)  # the same micro-batches, so the same numbers
+        net.module_.load_state_dict(state["module"])
+        net.criterion_.load_state_dict(state["criterion"])
+        if hasattr(net, "_before_restart"):  # parts may have thawed since the first epoch
+            net._before_restart(len(history))
+        net.optimizer_.load_state_dict(_decode(state["optimizer"]))
+        if state["scaler"] is not None:
+            net.scaler_.load_state_dict(_decode(state["scaler"]))
+        net.history.clear()
+        net.history.extend(history)
+        for name, callback in net.callbacks_:
+            if name in state["callbacks"]:
+                _set_callback_state(callback, state["callbacks"][name])
+        set_random_states(state["random"])
+        return True
+
+
+def _number(value: Any) -> Any:
+    """Make JSON of numpy numbers in a history; floats come back exactly."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"the history holds {value!r}, which a restart point cannot keep; record numbers or texts")

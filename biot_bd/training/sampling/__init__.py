@@ -1,0 +1,1 @@
+"""Which training windows an epoch holds, and how they are changed."""

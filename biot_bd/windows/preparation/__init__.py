@@ -1,0 +1,1 @@
+"""From recordings to a store of windows: jobs, signals, ``prepare``."""

@@ -1,0 +1,130 @@
+"""The recordings of a data set, as ``prepare`` takes them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+
+from biot_bd.io.channel_readers import CHUNK_SAMPLES, source_file
+
+__all__ = ["Job", "make_jobs", "raw_identity", "read_outcomes", "seizure_events"]
+
+
+@dataclass
+class Job:
+    """One recording to prepare, light enough to travel to a worker process.
+
+    Parameters
+    ----------
+    recording, person : str
+        Names.
+    raw : mne.io.BaseRaw
+        The recording, in volts.
+    zero_is_missing : bool
+        An exactly-zero channel was never recorded.
+    fingerprint : str
+        Of the input and the settings.
+    """
+
+    recording: str
+    person: str
+    raw: mne.io.BaseRaw
+    zero_is_missing: bool
+    fingerprint: str
+
+    @property
+    def where(self) -> str:
+        """Name of the recording and its file, for messages."""
+        path = source_file(self.raw)
+        return f"recording {self.recording}" + (f" ({path})" if path else "")
+
+
+def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
+    """Describe the input, cheaply: name, size and time of the file, or a digest of data in memory."""
+    known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": int(raw.n_times)}
+    known["first_samp"] = int(raw.first_samp)
+    if raw.preload:
+        digest = hashlib.blake2b(digest_size=16)
+        for start in range(0, raw.n_times, CHUNK_SAMPLES):
+            part = raw.get_data(start=start, stop=min(start + CHUNK_SAMPLES, raw.n_times), verbose="error")
+            digest.update(np.ascontiguousarray(part).data)
+        return known | {"data": digest.hexdigest()}
+    for name in raw.filenames:
+        if name is not None:
+            stat = Path(name).stat()
+            known.setdefault("files", []).append([Path(name).name, stat.st_size, stat.st_mtime_ns])
+    return known
+
+
+def seizure_events(raw: mne.io.BaseRaw) -> list[list[float]]:
+    """Return (onset_s, offset_s) of the annotations that start with ``sz``, seconds from the first sample."""
+    found = [
+        [float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time]
+        for a in raw.annotations
+        if str(a["description"]).startswith("sz")
+    ]
+    return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
+
+
+def make_jobs(dataset: Any) -> list[Job]:
+    """Return the recordings of a data set, their fingerprints still empty.
+
+    Raises
+    ------
+    TypeError
+        Not a data set of recordings.
+    ValueError
+        It is empty, a description lacks a name, or two recordings have one name.
+    """
+    jobs: dict[str, Job] = {}
+    for position, item in enumerate(_recordings(dataset)):
+        recording, person = _names(position, item)
+        if recording in jobs:
+            raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
+        jobs[recording] = Job(recording, person, item.raw, _is_true(item.description.get("zero_is_missing")), "")
+    return list(jobs.values())
+
+
+def _is_true(value: Any) -> bool:
+    # A description made from a table may hold NaN, which is true to bool().
+    return isinstance(value, (bool, np.bool_)) and bool(value)
+
+
+def _recordings(dataset: Any) -> list[Any]:
+    found = getattr(dataset, "datasets", None)
+    if found is None:
+        raise TypeError(f"dataset must be a braindecode BaseConcatDataset of recordings; got {type(dataset).__name__}")
+    if not found:
+        raise ValueError("the data set holds no recording")
+    return list(found)
+
+
+def _names(position: int, item: Any) -> tuple[str, str]:
+    description = getattr(item, "description", None)
+    if not hasattr(item, "raw") or description is None:
+        raise TypeError(
+            f"recording {position} of the data set is a {type(item).__name__}; expected a RawDataset with a description"
+        )
+    for key in ("recording", "subject"):
+        value = description.get(key)
+        if not isinstance(value, str) or not value:
+            raise ValueError(
+                f"recording {position} of the data set has description[{key!r}] = {value!r}; a text is needed "
+                "(biot_bd.adapt_dataset adds what a braindecode data set lacks)"
+            )
+    return description["recording"], description["subject"]
+
+
+def read_outcomes(dataset: Any) -> list[dict[str, Any]]:
+    """Return what the data set says of every recording that its source mentions, as rows."""
+    outcomes = getattr(dataset, "outcomes", None)
+    if outcomes is None:
+        return []
+    frame = pd.DataFrame(outcomes)
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]

@@ -1,0 +1,261 @@
+"""The channels of a montage, made from a recording and resampled part by part, with what is flat or not finite in them."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.io.channel_readers import Block, ChannelReader, open_reader
+from biot_bd.signals.mapper import MontageMapper
+from biot_bd.signals.montages import Montage, plan_montage
+from biot_bd.signals.resampling_plans import Part, ResamplingPlan
+from biot_bd.windows.store import Span
+
+__all__ = ["Harmonised", "constant_spans"]
+
+SHORTEST_FLAT_S = 0.5
+# A zero in an EDF is half a digital step off where the digital range is not symmetric.
+ZERO_UV = 1.0
+BLOCK_SAMPLES = 65_536
+# Of all channels that are resampled together; enough for the FFT to work on many segments at once.
+SAMPLES_AT_ONCE = 2**21
+
+
+class Harmonised:
+    """The channels of a montage, made from those of a recording.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        The recording, in volts.
+    montage : Montage
+        What is made.
+    on_missing : {"raise", "drop", "interpolate"}
+        What happens where a channel cannot be made.
+    zero_is_missing : bool
+        A channel of the recording that is exactly zero was never recorded.
+
+    Attributes
+    ----------
+    sfreq : float
+        Rate of the recording in Hz.
+    n_samples : int
+        Its length.
+    present : list of bool
+        Which channels of the montage can be made.
+    ranges_uv : list of float or None
+        The largest absolute value that the recording's header allows, by channel, in uV.
+    flat, not_finite : list of lists of [start, stop]
+        By channel, in samples of the recording; complete once :meth:`resampled` went through all parts.
+    """
+
+    def __init__(
+        self,
+        raw: mne.io.BaseRaw,
+        montage: Montage,
+        on_missing: Literal["raise", "drop", "interpolate"],
+        zero_is_missing: bool = False,
+    ) -> None:
+        names = _without_zero_channels(raw, montage) if zero_is_missing else list(raw.ch_names)
+        self._plan = plan = MontageMapper(montage, on_missing=on_missing).plan(names)
+        self._reader: ChannelReader = open_reader(raw, plan.needed)
+        self._place = {name: i for i, name in enumerate(self._reader.ch_names)}
+        self.sfreq, self.n_samples = float(raw.info["sfreq"]), int(raw.n_times)
+        self.shortest_flat_samples = max(2, round(SHORTEST_FLAT_S * self.sfreq))
+        self.present = [planned.how != "missing" for planned in plan.channels]
+        self.ranges_uv = [self._range_uv(i) for i in range(len(plan.channels))]
+        self.flat: list[list[Span]] = [[] for _ in plan.channels]
+        self.not_finite: list[list[Span]] = [[] for _ in plan.channels]
+        self._bridges: list[list[tuple[float, float]]] | None = None
+
+    def resampled(
+        self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
+    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Yield (first output sample, channel, values in its unit), part by part and in each channel by channel.
+
+        The values lie in a buffer that is written anew before the next part; the caller may change them.
+
+        Parameters
+        ----------
+        plan : ResamplingPlan
+            Its parts overlap by at least ``shortest_flat_samples``.
+        channels : sequence of int
+            Which, of those that are present.
+        units_uv : sequence of float
+            The unit of each channel of the montage, in uV.
+        """
+        longest = max(part.stop - part.start for part in plan.parts)
+        at_once = max(1, SAMPLES_AT_ONCE // longest)
+        groups = [g[i : i + at_once] for g in self._alike(channels) for i in range(0, len(g), at_once)]
+        rows = min(at_once, len(channels))
+        buffer = np.empty((rows + 1, longest), np.float32)
+        made = np.empty((rows, max(part.out_stop - part.out_start for part in plan.parts)), np.float32)
+        for part in plan.parts:
+            block = self._reader.block(part.start, part.stop)
+            for group in groups:
+                x, gain, offset = self._inputs(block, group, part, buffer)
+                out = made[: len(group), : part.out_stop - part.out_start]
+                plan.apply(part, x, out, gain / np.take(units_uv, group), offset)
+                for channel, values in zip(group, out, strict=True):
+                    yield part.out_start, channel, values
+
+    def _alike(self, channels: Sequence[int]) -> list[list[int]]:
+        """Split channels into those that are one digital channel of the file, and others."""
+        groups: dict[bool, list[int]] = {True: [], False: []}
+        for channel in channels:
+            groups[self._digital(channel) is not None].append(channel)
+        return [group for group in groups.values() if group]
+
+    def _digital(self, channel: int) -> tuple[int, float, float] | None:
+        """Return (place in the reader, uV a step, offset in steps) of a channel that is one digital channel of the file."""
+        planned = self._plan.channels[channel]
+        if len(planned.sources) != 1:
+            return None
+        place = self._place[self._plan.ch_names[planned.sources[0]]]
+        calibration = self._reader.calibration(place)
+        return (
+            None
+            if calibration is None
+            else (place, planned.weights[0] * calibration[0], calibration[1] / calibration[0])
+        )
+
+    def _inputs(
+        self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]
+    ) -> tuple[Sequence[NDArray[Any]], NDArray[np.float64], NDArray[np.float64] | None]:
+        """Return the channels of a group as they are resampled, their uV a unit, and what is added first, in units."""
+        n = part.stop - part.start
+        digital = [found for found in map(self._digital, group) if found is not None]
+        if digital:
+            x: Sequence[NDArray[Any]] = [block.digital(place) for place, _, _ in digital]
+        else:
+            x = list(buffer[: len(group), :n])
+            for i, channel in enumerate(group):
+                self._derive(block, channel, buffer[i : i + 2, :n])
+                if not self._reader.always_finite:
+                    self._bridge(x[i], channel, part.start)
+        for row, channel in zip(x, group, strict=True):
+            for a, b in constant_spans(row, self.shortest_flat_samples):
+                _join(self.flat[channel], [a + part.start, b + part.start])
+        if not digital:
+            return x, np.ones(len(group)), None
+        return x, np.array([gain for _, gain, _ in digital]), np.array([offset for _, _, offset in digital])
+
+    def _derive(self, block: Block, channel: int, buffers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a channel of the montage; it lies in the first of the two buffers, the second is used up."""
+        x, other = buffers
+        planned = self._plan.channels[channel]
+        for i, (source, weight) in enumerate(zip(planned.sources, planned.weights, strict=True)):
+            place = self._place[self._plan.ch_names[source]]
+            block.read(place, other if i else x)
+            if weight != 1:
+                (other if i else x)[:] *= np.float32(weight)
+            if i:
+                x += other
+        return x
+
+    def _range_uv(self, channel: int) -> float | None:
+        planned = self._plan.channels[channel]
+        total = 0.0
+        for source, weight in zip(planned.sources, planned.weights, strict=True):
+            value = self._reader.range_uv(self._place[self._plan.ch_names[source]])
+            if value is None:
+                return None
+            total += abs(weight) * value
+        return total
+
+    def _bridge(self, x: NDArray[np.float32], channel: int, start: int) -> None:
+        """Draw straight lines across what is not finite in ``x``, in place, so that resampling does not spread it."""
+        if self._bridges is None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                if np.isfinite(x.sum()):
+                    return
+            # All blocks before this one were finite, so nothing that was handed out changes.
+            self._bridges = self._survey()
+        for (a, b), (left, right) in zip(self.not_finite[channel], self._bridges[channel], strict=True):
+            first, last = max(a, start), min(b, start + len(x))
+            if first < last:
+                where = np.arange(first, last)
+                x[first - start : last - start] = np.interp(where, [a - 1, b], [left, right])
+
+    def _survey(self) -> list[list[tuple[float, float]]]:
+        """Find what is not finite in any channel; return the values before and after each stretch."""
+        present = [i for i, there in enumerate(self.present) if there]
+        buffers = np.empty((2, min(BLOCK_SAMPLES, self.n_samples)), np.float32)
+        for start in range(0, self.n_samples, BLOCK_SAMPLES):
+            stop = min(start + BLOCK_SAMPLES, self.n_samples)
+            block = self._reader.block(start, stop)
+            for channel in present:
+                x = self._derive(block, channel, buffers[:, : stop - start])
+                for a, b in _spans(~np.isfinite(x)):
+                    _join(self.not_finite[channel], [a + start, b + start], touching=True)
+        return [[self._beside(channel, a, b) for a, b in spans] for channel, spans in enumerate(self.not_finite)]
+
+    def _beside(self, channel: int, a: int, b: int) -> tuple[float, float]:
+        left = self._value(channel, a - 1) if a > 0 else None
+        right = self._value(channel, b) if b < self.n_samples else None
+        if left is None:
+            left = right if right is not None else 0.0
+        return left, left if right is None else right
+
+    def _value(self, channel: int, sample: int) -> float:
+        block = self._reader.block(sample, sample + 1)
+        return float(self._derive(block, channel, np.empty((2, 1), np.float32))[0])
+
+
+def _without_zero_channels(raw: mne.io.BaseRaw, montage: Montage) -> list[str]:
+    """Return the channel names, those that are exactly zero throughout replaced by a name that nothing matches."""
+    names = list(raw.ch_names)
+    reader = open_reader(raw, plan_montage(montage, names).needed)
+    level: dict[int, np.float32] = {}
+    zero = set(range(len(reader.ch_names)))
+    buffer = np.empty(min(BLOCK_SAMPLES, reader.n_samples), np.float32)
+    for start in range(0, reader.n_samples, BLOCK_SAMPLES):
+        x = buffer[: reader.n_samples - start]
+        block = reader.block(start, start + len(x))
+        for i in sorted(zero):
+            block.read(i, x)
+            first = level.setdefault(i, x[0])
+            if not (abs(first) < ZERO_UV and (x == first).all()):
+                zero.discard(i)
+        if not zero:
+            break
+    absent = {reader.ch_names[i] for i in zero}
+    return [f"{name} (zero throughout)" if name in absent else name for name in names]
+
+
+def _spans(mask: NDArray[np.bool_]) -> list[Span]:
+    """Return the runs of True as [start, stop]."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    return [[int(a), int(b)] for a, b in edges.reshape(-1, 2)]
+
+
+def _join(spans: list[Span], span: Span, touching: bool = False) -> None:
+    """Add a stretch to those found before; overlapping pieces of neighbouring blocks become one.
+
+    Stretches of different values may touch without being one, so that touching ones are joined only on demand.
+    """
+    place = bisect.bisect_right(spans, span)
+    spans.insert(place, span)
+    while place > 0 and (spans[place - 1][1] + touching > spans[place][0]):
+        spans[place - 1] = [spans[place - 1][0], max(spans[place - 1][1], spans[place][1])]
+        del spans[place]
+        place -= 1
+
+
+def constant_spans(x: NDArray[Any], shortest: int) -> list[Span]:
+    """Return the stretches of at least ``shortest`` samples in which ``x`` does not change, as [start, stop]."""
+    hop = max(1, shortest // 4)
+    coarse = x[::hop]
+    # Cheap first look: such a stretch holds at least four neighbours of the coarse grid.
+    same = coarse[1:] == coarse[:-1]
+    if shortest >= 8 and not (same[2:] & same[1:-1] & same[:-2]).any():
+        return []
+    change = np.flatnonzero(x[1:] != x[:-1]) + 1
+    edges = np.concatenate([[0], change, [len(x)]])
+    long = np.flatnonzero(np.diff(edges) >= shortest)
+    return [[int(edges[i]), int(edges[i + 1])] for i in long]

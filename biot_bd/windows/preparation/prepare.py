@@ -1,0 +1,450 @@
+"""``prepare``: recordings in, a folder of memory-mapped, labelled windows out."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mne
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from biot_bd import registry
+from biot_bd.io.channel_readers import may_be_plain_edf
+from biot_bd.runs import fingerprint, write_json
+from biot_bd.signals.montages import MissingChannelsError, Montage
+from biot_bd.windows.labels import make_label_rule, rule_name
+from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
+from biot_bd.windows.preparation.recording import SignalSettings, TooShortError, finished_recording, make_recording
+from biot_bd.windows.store import (
+    FORMAT,
+    MANIFEST,
+    STORE_VERSION,
+    Recording,
+    read_manifest,
+    remove_leftovers,
+    remove_unlisted,
+    signals_stem,
+    stored_stems,
+)
+from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
+from biot_bd.windows.windows import Windows
+
+__all__ = ["PreparationError", "prepare"]
+
+WINDOW_S, STRIDE_S = 10, 5
+# From here on two processes, with their start of two seconds, are faster than two threads.
+MANY_HOURS = 130
+NOT_LOADED = ("unreadable", "bad-annotation")
+CHOICES = {
+    "on_missing": ("raise", "drop", "interpolate"),
+    "on_bad": ON_BAD,
+    "resample": ("fft", "polyphase", "fft-window"),
+    "dtype": ("int16", "float32"),
+    "on_error": ("raise", "skip"),
+}
+
+
+class PreparationError(ValueError):
+    """A recording cannot be prepared; the message names it and says what to do."""
+
+
+@dataclass
+class _Failure:
+    """A recording that could not be prepared, as the manifest lists it."""
+
+    recording: str
+    person: str
+    outcome: str
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "recording": self.recording,
+            "person": self.person,
+            "outcome": self.outcome,
+            "detail": self.detail,
+        }
+
+
+def prepare(
+    dataset: Any,
+    folder: str | os.PathLike[str],
+    montage: str | Montage = "biot-16",
+    sfreq: float = 200,
+    window_s: float = WINDOW_S,
+    stride_s: float = STRIDE_S,
+    labels: Any = "overlap",
+    preprocessors: Sequence[Any] = (),
+    on_missing: str = "raise",
+    on_bad: str = "drop",
+    resample: str = "fft",
+    dtype: str = "int16",
+    n_jobs: int = 1,
+    on_error: str = "raise",
+) -> Windows:
+    """Harmonise, resample, label and store recordings as windows that can be read at once.
+
+    A second call does only what is missing: a recording is done again where its file or a parameter that changes
+    its signal changed, the window table where the label rule, window or stride did.  The folder may be shared: of two
+    processes one works and the other waits for it.  A killed call leaves finished recordings behind, and the same call
+    again finishes the work with the same result.  A data set may grow or shrink from call to call; signal files of
+    recordings that it has no longer are removed.
+
+    Parameters
+    ----------
+    dataset : braindecode.datasets.BaseConcatDataset
+        Recordings as :func:`biot_bd.load_dataset` gives them: volts, seizures as annotations that start with ``sz``,
+        ``recording`` and ``subject`` in each description.
+    folder : path
+        Where the store lies; made where it does not exist.
+    montage : str or Montage
+        Channels of the windows.
+    sfreq : float
+        Rate of the windows in Hz.
+    window_s, stride_s : float
+        Length of a window and distance of their starts in seconds.  A label rule that fixes them (``"biot-official"``:
+        10 s and 10 s) overrides the defaults here and refuses other values.
+    labels : str or label rule
+        Name in ``registry.label_rules``, or an instance such as ``Overlap(guard_s=60)``.
+    preprocessors : sequence of braindecode.preprocessing.Preprocessor
+        Applied to each recording first, through MNE.
+    on_missing : {"raise", "drop", "interpolate"}
+        A channel of the montage that a recording cannot give: an error, absent (NaN) in all its windows, or
+        interpolated (referential recordings only).
+    on_bad : {"raise", "warn", "drop"}
+        A channel that is flat throughout a window, or not finite in it: an error, or absent in that window, with or
+        without a warning.  Windows in which no channel is usable are left out; the manifest says how many.
+    resample : {"fft", "polyphase", "fft-window"}
+        Whole recordings by FFT in guarded segments or by a polyphase filter; or each window by FFT when it is read, as
+        published pipelines do (the store then keeps the recording's own rate).
+    dtype : {"int16", "float32"}
+        Of the stored signal.  int16 has one step a channel, at most 0.5 uV (else that recording is float32), and is
+        within half a step of the measured value.
+    n_jobs : int
+        Recordings at a time, -1 for one a processor: in threads where all are plain EDF, without preprocessors and
+        of less than 130 hours together, else in processes.
+    on_error : {"raise", "skip"}
+        A recording that cannot be read, or is shorter than a window: an error that names it, or a warning and an entry
+        in the manifest.  The warning counts those that the data set's own loader left out as unreadable or with an
+        impossible annotation, too; the manifest lists them in ``outcomes``.
+
+    Returns
+    -------
+    Windows
+        The prepared windows.
+
+    Raises
+    ------
+    PreparationError
+        A recording cannot be prepared (``on_error="raise"``), or none can.
+    ValueError
+        A parameter makes no sense, descriptions lack names or name a recording twice, or the folder holds a store of
+        other signals, or of none of these recordings.
+    """
+    given = {"on_missing": on_missing, "on_bad": on_bad, "resample": resample, "dtype": dtype, "on_error": on_error}
+    for name, value in given.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, CHOICES[name]))}; got {value!r}")
+    for name, number in (("sfreq", sfreq), ("window_s", window_s), ("stride_s", stride_s)):
+        if not isinstance(number, (int, float)) or not math.isfinite(number) or number <= 0:
+            raise ValueError(f"{name} must be a positive number; got {number!r}")
+    rule = make_label_rule(labels)
+    window_s, stride_s = _fixed_by(rule, window_s, stride_s, resample)
+    signals = SignalSettings(
+        montage=registry.montages[montage] if isinstance(montage, str) else montage,
+        sfreq=float(sfreq),
+        preprocessors=tuple(preprocessors),
+        on_missing=on_missing,  # type: ignore[arg-type]  # checked above
+        resample=resample,
+        dtype=dtype,
+    )
+    table = TableSettings(rule, float(window_s), float(stride_s), float(sfreq), resample, on_bad)
+    return _Preparation(dataset, Path(folder).resolve(), signals, table, n_jobs, on_error).run()
+
+
+def _fixed_by(rule: Any, window_s: float, stride_s: float, resample: str) -> tuple[float, float]:
+    """Return window and stride, as the label rule fixes them where it does."""
+    found = []
+    for name, value, default in (("window_s", window_s, WINDOW_S), ("stride_s", stride_s, STRIDE_S)):
+        fixed = getattr(rule, name, None)
+        if fixed is not None and value not in (fixed, default):
+            raise ValueError(f"label rule {rule_name(rule)} fixes {name} at {fixed:g} s; got {value:g}")
+        found.append(value if fixed is None else fixed)
+    needed = getattr(rule, "resample", None)
+    if needed is not None and resample != needed:
+        raise ValueError(f"label rule {rule_name(rule)} needs resample={needed!r}; got {resample!r}")
+    return found[0], found[1]
+
+
+class _Preparation:
+    """One call of :func:`prepare`."""
+
+    def __init__(
+        self, dataset: Any, folder: Path, signals: SignalSettings, table: TableSettings, n_jobs: int, on_error: str
+    ) -> None:
+        self.folder, self.signals, self.table = folder, signals, table
+        self.n_jobs, self.on_error = n_jobs, on_error
+        self.generated = bool(getattr(dataset, "generated", False))
+        self.outcomes = read_outcomes(dataset)
+        self.failures: list[_Failure] = []
+        self.names: list[str] = []
+        self.jobs = self._make_jobs(dataset)
+        self.prefer = _prefer(self.jobs, signals)
+        self.fingerprint = fingerprint(
+            {
+                "jobs": [[job.recording, job.person, job.fingerprint] for job in self.jobs],
+                "failures": [failure.as_dict() for failure in self.failures],
+                "signals": signals.fingerprint(),
+                "table": table.as_dict(),
+                "generated": self.generated,
+                "outcomes": self.outcomes,
+            }
+        )
+
+    def run(self) -> Windows:
+        if not self._complete():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self.folder):
+                if not self._complete():  # another process may just have done it
+                    self._prepare()
+        manifest = read_manifest(self.folder)
+        not_loaded = [row for row in manifest["outcomes"] if row.get("outcome") in NOT_LOADED]
+        self._warn_of_skipped([*not_loaded, *manifest["failures"]], len(self.names) + len(not_loaded))
+        return Windows.open(self.folder)
+
+    def _make_jobs(self, dataset: Any) -> list[Job]:
+        jobs = []
+        for job in make_jobs(dataset):
+            self.names.append(job.recording)
+            try:
+                identity = raw_identity(job.raw)
+            except OSError as error:
+                self._failed(job, "unreadable", str(error))
+                continue
+            job.fingerprint = fingerprint(
+                [self.signals.fingerprint(), identity, job.person, job.zero_is_missing, seizure_events(job.raw)]
+            )
+            jobs.append(job)
+        return jobs
+
+    def _failed(self, job: Job, outcome: str, detail: str) -> None:
+        if self.on_error == "raise":
+            raise PreparationError(f"{job.where}: {detail}; on_error='skip' leaves such recordings out")
+        self.failures.append(_Failure(job.recording, job.person, outcome, detail))
+
+    def _complete(self) -> bool:
+        """Return whether the folder holds exactly what this call would make."""
+        try:
+            manifest = read_manifest(self.folder)
+        except FileNotFoundError:
+            return False
+        self._check_same_signals(manifest)
+        files = [TABLE, PERCENTILES, *(entry["file"] for entry in manifest["recordings"])]
+        # Recordings that failed are tried again: the reason may have gone.
+        return (
+            manifest["fingerprint"] == self.fingerprint
+            and not manifest["failures"]
+            and all((self.folder / file).is_file() for file in files)
+        )
+
+    def _check_same_signals(self, manifest: dict[str, Any]) -> None:
+        if manifest["signals_fingerprint"] == self.signals.fingerprint():
+            return
+        old, new = manifest["signals"], self.signals.as_dict()
+        changed = [
+            f"{key} is {_short(old.get(key))} there and {_short(new[key])} here"
+            for key in new
+            if old.get(key) != new[key]
+        ]
+        raise ValueError(
+            f"{self.folder} holds windows of other signals: {'; '.join(changed)}; choose another folder, or delete that one"
+        )
+
+    def _check_same_data(self) -> None:
+        """Refuse to replace the recordings of another data set."""
+        there = stored_stems(self.folder)
+        if there and there.isdisjoint(signals_stem(self.folder, name).name for name in self.names):
+            raise ValueError(
+                f"{self.folder} holds windows of other recordings: {len(there)} such as {min(there)} there, none of the "
+                f"{len(self.names)} such as {self.names[0]} here; choose another folder, or delete that one"
+            )
+
+    def _check_lengths(self) -> None:
+        """Refuse windows longer than a finished recording while the store is still whole."""
+        if self.on_error == "skip":
+            return
+        for job in self.jobs:
+            try:
+                finished_recording(job, self.folder, self.table.window_s)
+            except TooShortError as error:
+                self._failed(job, "too-short", str(error))
+
+    def _prepare(self) -> None:
+        self._check_same_data()
+        self._check_lengths()
+        remove_leftovers(self.folder)
+        made = self._table_in_place()
+        (self.folder / MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
+        # MNE's level is one for all threads; set here it is surely restored.
+        with _progress() as progress, mne.use_log_level("error" if self.prefer == "threads" else None):
+            recordings = self._signals(progress)
+            if not recordings:
+                raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {self._reasons()}")
+            wanted = self.table.fingerprint(recordings)
+            if made is not None and made[0] == wanted:
+                notes = made[1]
+            else:
+                recordings, notes = self._write_table(recordings, progress)
+        manifest = {
+            "format": FORMAT,
+            "version": STORE_VERSION,
+            "fingerprint": self.fingerprint,
+            "generated": self.generated,
+            "ch_names": list(self.signals.montage.ch_names),
+            "sfreq": self.signals.sfreq,
+            "resample": self.signals.resample,
+            "signals_fingerprint": self.signals.fingerprint(),
+            "signals": self.signals.as_dict(),
+            "table": {**self.table.as_dict(), "fingerprint": self.table.fingerprint(recordings)},
+            "recordings": [recording.as_dict() for recording in recordings],
+            "failures": [failure.as_dict() for failure in self.failures],
+            "notes": notes,
+            "outcomes": self.outcomes,
+        }
+        write_json(self.folder / MANIFEST, manifest)
+        remove_unlisted(self.folder, self.names)
+
+    def _table_in_place(self) -> tuple[str, list[str]] | None:
+        """Return fingerprint and notes of the finished table that lies there."""
+        try:
+            manifest = read_manifest(self.folder)
+        except FileNotFoundError:
+            return None
+        if not all((self.folder / file).is_file() for file in (TABLE, PERCENTILES)):
+            return None
+        return manifest["table"]["fingerprint"], manifest["notes"]
+
+    def _signals(self, progress: Progress) -> list[Recording]:
+        task = progress.add_task("signals", total=len(self.jobs))
+        arguments = (self.folder, self.signals, self.table.window_s)
+        results: Iterable[Any]
+        if self.n_jobs == 1:
+            results = (_try_recording(job, *arguments) for job in self.jobs)
+        else:
+            results = Parallel(n_jobs=self.n_jobs, prefer=self.prefer, return_as="generator")(
+                delayed(_try_recording)(job, *arguments) for job in self.jobs
+            )
+        recordings = []
+        for job, result in zip(self.jobs, results, strict=True):
+            if isinstance(result, _Failure):
+                self._failed(job, result.outcome, result.detail)
+            else:
+                recordings.append(result)
+            progress.advance(task)
+        return recordings
+
+    def _write_table(self, recordings: list[Recording], progress: Progress) -> tuple[list[Recording], list[str]]:
+        task = progress.add_task("windows", total=len(recordings))
+        failed: dict[str, str] | None = {} if self.on_error == "skip" else None
+        try:
+            frame, percentiles, notes = build_table(
+                self.folder,
+                recordings,
+                self.signals.montage.ch_names,
+                self.table,
+                self.n_jobs,
+                self.prefer,
+                lambda: progress.advance(task),
+                failed,
+            )
+        except ValueError as error:
+            raise PreparationError(str(error)) from error
+        for recording in recordings:
+            if failed and recording.recording in failed:
+                self.failures.append(
+                    _Failure(recording.recording, recording.person, "failed", failed[recording.recording])
+                )
+        if self.table.on_bad == "warn":
+            warn_of(notes, str(self.folder / MANIFEST))
+        else:
+            warn_of([note for note in notes if "no positive window" in note], str(self.folder / MANIFEST))
+        write_table(self.folder, frame, percentiles)
+        return [r for r in recordings if not failed or r.recording not in failed], notes
+
+    def _reasons(self, limit: int = 5) -> str:
+        named = "; ".join(f"{f.recording}: {f.detail}" for f in self.failures[:limit])
+        return named + (f"; and {len(self.failures) - limit} more" if len(self.failures) > limit else "")
+
+    def _warn_of_skipped(self, skipped: Sequence[dict[str, Any]], total: int) -> None:
+        if not skipped:
+            return
+        named = "; ".join(f"{s['recording']} ({s['outcome']}: {s['detail']})" for s in skipped[:5])
+        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        warnings.warn(
+            f"{len(skipped)} of {total} recordings were skipped: {named}{more}; all are listed in {self.folder / MANIFEST}",
+            stacklevel=4,
+        )
+
+
+def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
+    """Return what several recordings are shared among: processes take seconds to start, threads wait for each other."""
+    plain = not settings.preprocessors and all(may_be_plain_edf(job.raw) for job in jobs)
+    hours = sum(job.raw.n_times / job.raw.info["sfreq"] for job in jobs) / 3600
+    return "threads" if plain and hours < MANY_HOURS else "processes"
+
+
+def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording | _Failure:
+    """Make one recording, or say what went wrong; whatever a reader raises is that recording's outcome."""
+    try:
+        return make_recording(job, folder, settings, shortest_s)
+    except TooShortError as error:
+        return _Failure(job.recording, job.person, "too-short", str(error))
+    except MissingChannelsError as error:
+        return _Failure(job.recording, job.person, "missing-channels", str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
+            raise  # not this recording's fault
+        return _Failure(job.recording, job.person, "unreadable", f"{type(error).__name__}: {error}")
+    except Exception as error:
+        return _Failure(job.recording, job.person, "failed", f"{type(error).__name__}: {error}")
+
+
+def _short(value: Any) -> Any:
+    return repr(value["name"]) if isinstance(value, dict) and "name" in value else repr(value)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the store's lock; say so where another process has it.  The system frees the lock of a killed process."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        Console(stderr=True).print(f"another process prepares {folder}; waiting for it", highlight=False)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,224 @@
+"""What ``Windows`` select from: the tables and signal files of one or more stores."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from biot_bd.runs import read_json
+from biot_bd.signals.base import SignalInfo
+from biot_bd.signals.scaler import EPSILON_UV
+from biot_bd.windows.gather import Located
+from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
+from biot_bd.windows.window_table import PERCENTILES, TABLE
+
+__all__ = ["Source", "StoreTable", "open_source", "open_table"]
+
+
+class StoreTable:
+    """One window table and the recordings it refers to.
+
+    Parameters
+    ----------
+    folder : Path
+        A store, or one of the folders that ``Windows.relabel`` made in it.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing prepared is there.
+    ValueError
+        The table does not belong to the signals that lie there now.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = store_folder(folder)
+        manifest = read_manifest(folder)
+        table = manifest["table"] if self.store == folder else read_json(folder / TABLE_JSON)
+        self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
+        if self.store != folder:
+            _check_signals(folder, table, manifest)
+        self.fingerprint: str = table["fingerprint"]
+        self.label_rule: str = table["label_rule"]
+        self.window_s, self.stride_s = float(table["window_s"]), float(table["stride_s"])
+        self.settings = table
+        self.n_times = int(table["n_times"])
+        self.ch_names = tuple(manifest["ch_names"])
+        self.sfreq = float(manifest["sfreq"])
+        self.resample: str = manifest["resample"]
+        self.generated = bool(manifest["generated"])
+        self.frame = pd.read_parquet(folder / TABLE)
+        self.percentiles: NDArray[np.float32] = np.load(folder / PERCENTILES, allow_pickle=False)
+        if self.percentiles.shape != (len(self.frame), len(self.ch_names)):
+            raise ValueError(
+                f"{folder}: {TABLE} and {PERCENTILES} do not belong together; delete the folder and prepare again"
+            )
+
+
+@lru_cache(maxsize=16)
+def _open_table(folder: str, fingerprint: str) -> StoreTable:
+    table = StoreTable(Path(folder))
+    if table.fingerprint != fingerprint:
+        raise ValueError(
+            f"{folder} was prepared anew with another label rule, window, stride or other recordings since these windows were "
+            "opened; open them again with Windows.open(folder)"
+        )
+    return table
+
+
+def open_table(folder: str | os.PathLike[str]) -> StoreTable:
+    """Return the table that lies in a folder now."""
+    path = Path(folder).resolve()
+    # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is not read twice.
+    if store_folder(path) == path:
+        return _open_table(os.fspath(path), read_manifest(path)["table"]["fingerprint"])
+    found = read_json(path / TABLE_JSON)
+    _check_signals(path, found, read_manifest(path))
+    return _open_table(os.fspath(path), found["fingerprint"])
+
+
+def _check_signals(folder: Path, table: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Raise ValueError where a relabelled table was made of other signals than the store holds now."""
+    if table["signals"] != [[entry["recording"], entry["fingerprint"]] for entry in manifest["recordings"]]:
+        raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
+
+
+class Source:
+    """The rows of one or more tables, one behind the other.
+
+    Parameters
+    ----------
+    tables : sequence of StoreTable
+        They agree in channels, rate and window length.
+    """
+
+    def __init__(self, tables: tuple[StoreTable, ...]) -> None:
+        first = tables[0]
+        for other in tables[1:]:
+            for what in ("ch_names", "sfreq", "n_times", "label_rule"):
+                if getattr(other, what) != getattr(first, what):
+                    raise ValueError(
+                        f"cannot join windows of {first.folder} and {other.folder}: {what} is {getattr(first, what)!r} and {getattr(other, what)!r}"
+                    )
+        self.tables = tables
+        self.key = tuple((os.fspath(t.folder), t.fingerprint) for t in tables)
+        self.info = SignalInfo(first.ch_names, first.sfreq, first.n_times, "uV")
+        self.offsets = np.cumsum([0, *(len(t.frame) for t in tables)])
+        frames = [_plain_frame(t.frame) for t in tables]
+        self.frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        self.percentiles = first.percentiles if len(tables) == 1 else np.concatenate([t.percentiles for t in tables])
+        self.start = self.frame["start_sample"].to_numpy(np.int64)
+        self.length = self.frame["n_samples"].to_numpy(np.int64)
+        self.labels = self.frame["label"].to_numpy(np.int64)
+        self.persons = self.frame["person"].to_numpy(object)
+        self._files: list[tuple[Any, ...]] = []
+        steps: list[list[float]] = []
+        self.recording_of = np.empty(len(self.frame), np.int64)
+        for table, begin, frame in zip(tables, self.offsets, frames, strict=False):
+            places = {}
+            for recording in table.recordings:
+                places[recording.recording] = len(self._files)
+                self._files.append(map_key(table.store, recording))
+                steps.append(list(recording.steps_uv))
+            self.recording_of[begin : begin + len(frame)] = frame["recording"].map(places).to_numpy(np.int64)
+        self.steps_uv = np.array(steps, np.float32)
+        self.integer = all(r.dtype == "int16" for t in tables for r in t.recordings) and all(
+            (self.length[begin : begin + len(t.frame)] == t.n_times).all()
+            for t, begin in zip(tables, self.offsets, strict=False)
+        )
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def present(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which channels are present, ``(n, n_chans)``."""
+        return ~np.isnan(self.percentiles[rows])
+
+    def nbytes(self, rows: NDArray[np.int64]) -> int:
+        """Return the bytes of the signal files that rows lie in."""
+        shapes = [(np.dtype(dtype).itemsize, *shape) for _, _, dtype, shape in self._files]
+        return sum(int(np.prod(shapes[file])) for file in np.unique(self.recording_of[rows]).tolist())
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of the largest window in the store."""
+        widest = max(np.dtype(dtype).itemsize * shape[0] for _, _, dtype, shape in self._files)
+        return int(widest * self.length.max())
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where rows lie among the samples of all recordings, one behind the other."""
+        begins = np.cumsum([0, *(shape[1] for *_, shape in self._files)])
+        return begins[self.recording_of[rows]] + self.start[rows]
+
+    def will_need(self, rows: NDArray[np.int64]) -> None:
+        """Ask the system to read rows into its page cache, in runs of neighbours."""
+        rows = rows[np.argsort(self.places(rows), kind="stable")]
+        files, start, stop = self.recording_of[rows], self.start[rows], self.start[rows] + self.length[rows]
+        # A run goes on where the next window of the same file starts before the last one has ended.
+        cuts = np.flatnonzero((np.diff(files) != 0) | (start[1:] > stop[:-1])) + 1
+        for run in np.split(np.arange(len(rows)), cuts) if len(rows) else ():
+            advise(open_map(*self._files[files[run[0]]]), int(start[run[0]]), int(stop[run[-1]]))
+
+    def locate(self, rows: NDArray[np.int64], scaled: bool, q: float | None = None) -> Located:
+        """Return where windows lie and how they are scaled.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Rows of the table.
+        scaled : bool
+            Divide by the cached percentiles, as ``PercentileScaler(95)`` does; else uV.  Channels that the scaler would
+            refuse are absent already.
+        q : float, optional
+            Instead of the cached percentiles, divide by this one, computed on reading.
+        """
+        files = self.recording_of[rows]
+        opened = {file: open_map(*self._files[file]) for file in np.unique(files).tolist()}
+        steps, known = self.steps_uv[files], self.percentiles[rows]
+        scales = steps / (known + np.float32(EPSILON_UV)) if scaled else np.where(np.isnan(known), np.nan, steps)
+        return Located(
+            [opened[file] for file in files.tolist()],
+            self.start[rows].tolist(),
+            self.length[rows].tolist(),
+            scales.astype(np.float32, copy=False),
+            self.info.n_times,
+            q,
+        )
+
+    def read(
+        self, rows: NDArray[np.int64], scaled: bool, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return windows, float32 ``(n, n_chans, n_times)``, absent channels NaN; ``out`` is where to write, if given.
+
+        For ``rows`` and ``scaled`` see :meth:`locate`.
+        """
+        if out is None:
+            out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
+        self.locate(rows, scaled).read(out)
+        return out
+
+
+@lru_cache(maxsize=8)
+def open_source(key: tuple[tuple[str, str], ...]) -> Source:
+    """Return the source of these (folder, fingerprint) pairs; one copy a process.
+
+    Raises
+    ------
+    FileNotFoundError
+        A folder is gone.
+    ValueError
+        A table changed since, or they do not fit together.
+    """
+    return Source(tuple(_open_table(folder, fingerprint) for folder, fingerprint in key))
+
+
+def _plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn stored categories into plain text: a selection must not drag categories along that it lacks."""
+    return frame.astype(dict.fromkeys(("recording", "person", "kind"), object))

@@ -1,0 +1,381 @@
+"""The window table of a store: what the label rule says of each recording, and the windows' percentiles.
+
+The table has its own fingerprint, so that another rule, window or stride rewrites it without touching a signal.  The
+table that ``prepare`` made lies in the store's folder; those of ``Windows.relabel`` in ``tables/<fingerprint>/``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from biot_bd.runs import atomic_path, fingerprint
+from biot_bd.signals.scaler import FLAT_UV, PercentileScaler, window_percentiles
+from biot_bd.windows.gather import gather
+from biot_bd.windows.labels import check_table, rule_name, rule_parameters
+from biot_bd.windows.store import Recording, open_signals
+
+__all__ = ["CACHED_PERCENTILE", "PERCENTILES", "TABLE", "TableSettings", "build_table", "write_table"]
+
+TABLE = "windows.parquet"
+PERCENTILES = "percentiles.npy"
+CACHED_PERCENTILE = 95
+BLOCK = 8
+WINDOWS_A_MAP = 128
+LOOKS = 8
+ON_BAD = ("raise", "warn", "drop")
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """What decides the table beside the recordings themselves.
+
+    Parameters
+    ----------
+    rule : callable
+        The label rule.
+    window_s, stride_s : float
+        Length of a window and distance of their starts, in seconds.
+    sfreq : float
+        Rate of the windows that are read, in Hz.
+    resample : str
+        ``"fft-window"`` where each window is resampled on reading.
+    on_bad : str
+        What happens to flat channels and those that are not finite.
+    """
+
+    rule: Any
+    window_s: float
+    stride_s: float
+    sfreq: float
+    resample: str
+    on_bad: str
+
+    @property
+    def n_times(self) -> int:
+        """Samples of a window that is read."""
+        return round(self.window_s * self.sfreq)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as the manifest holds them."""
+        return {
+            "label_rule": rule_name(self.rule),
+            "label_parameters": rule_parameters(self.rule),
+            "window_s": self.window_s,
+            "stride_s": self.stride_s,
+            "n_times": self.n_times,
+            "on_bad": self.on_bad,
+        }
+
+    def fingerprint(self, recordings: Iterable[Recording]) -> str:
+        """Return the fingerprint of the table of these recordings."""
+        inputs = [[r.recording, r.person, r.fingerprint, r.events] for r in recordings]
+        return fingerprint({"settings": self.as_dict(), "recordings": inputs})
+
+
+@dataclass
+class TablePart:
+    """The windows of one recording.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        Its rows of the table.
+    percentiles : ndarray of float32, shape (n_windows, n_chans)
+        95th percentile of the absolute value in uV, NaN where a channel is absent.
+    bad : dict of str to int
+        Windows in which a channel was flat or not finite, by channel.
+    n_empty : int
+        Windows left out because no channel was usable.
+    lost_seizures : list of float
+        Onsets in seconds of seizures that no positive window holds.
+    """
+
+    frame: pd.DataFrame
+    percentiles: NDArray[np.float32]
+    bad: dict[str, int] = field(default_factory=dict)
+    n_empty: int = 0
+    lost_seizures: list[float] = field(default_factory=list)
+
+
+def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart:
+    """Make the rows and percentiles of one recording from its stored signal.
+
+    Raises
+    ------
+    ValueError
+        The label rule failed, the recording is shorter than a window, or a channel is bad and
+        ``on_bad="raise"``; the message names the recording.
+    """
+    try:
+        rows = settings.rule(
+            recording.source_n_samples,
+            recording.source_sfreq,
+            recording.events,
+            window_s=settings.window_s,
+            stride_s=settings.stride_s,
+        )
+        rows = check_table(rows, settings.rule, recording.source_n_samples).reset_index(drop=True)
+    except ValueError as error:
+        raise ValueError(f"recording {recording.recording}: {error}") from error
+    start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
+    frame = _frame(recording, rows, settings)
+    recorded = np.broadcast_to(np.array(recording.present), (len(frame), len(ch_names)))
+    percentiles, scalable = _percentiles(folder, recording, frame, recorded, settings)
+    bad = (_bad_channels(recording, start, length) | ~scalable) & recorded
+    if bad.any() and settings.on_bad == "raise":
+        raise ValueError(_describe_bad(recording, ch_names, bad, start) + "; on_bad='drop' marks it as absent there")
+    present = recorded & ~bad
+    percentiles[~present] = np.nan
+    usable = present.any(axis=1)
+    frame = frame[usable].reset_index(drop=True)
+    return TablePart(
+        frame=frame,
+        percentiles=percentiles[usable],
+        bad={ch_names[c]: int(n) for c, n in enumerate(bad.sum(axis=0)) if n},
+        n_empty=int((~usable).sum()),
+        lost_seizures=_lost_seizures(recording, frame),
+    )
+
+
+def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """Turn the rule's rows, in samples of the source, into rows of the table, in samples of the store."""
+    start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
+    stored_start, stored_length = start, length
+    if settings.resample != "fft-window":
+        stored_length = np.full(len(rows), settings.n_times)
+        cut = length < round(settings.window_s * recording.source_sfreq)
+        if cut.any():
+            raise ValueError(
+                f"recording {recording.recording}: label rule {rule_name(settings.rule)} made a window of "
+                f"{int(length[cut][0])} samples, shorter than {settings.window_s:g} s; that needs prepare(resample='fft-window')"
+            )
+        stored_start = np.rint(start * (recording.sfreq / recording.source_sfreq)).astype(np.int64)
+        stored_start = np.minimum(stored_start, recording.n_samples - settings.n_times)
+    return pd.DataFrame(
+        {
+            "recording": recording.recording,
+            "person": recording.person,
+            "start_s": start / recording.source_sfreq,
+            "stop_s": (start + length) / recording.source_sfreq,
+            "seizure_fraction": rows["seizure_fraction"].to_numpy(np.float64),
+            "label": rows["label"].to_numpy(np.int64),
+            "start_sample": stored_start,
+            "n_samples": stored_length,
+            "kind": rows["kind"].astype(str),
+        }
+    )
+
+
+def _bad_channels(recording: Recording, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return where a channel is flat throughout a window or not finite somewhere in it, ``(n_windows, n_chans)``."""
+    bad = np.zeros((len(start), len(recording.present)), bool)
+    stop = start + length
+    for c, spans in enumerate(recording.flat):
+        for a, b in spans:
+            bad[:, c] |= (a <= start) & (stop <= b)
+    for c, spans in enumerate(recording.not_finite):
+        for a, b in spans:
+            bad[:, c] |= (start < b) & (a < stop)
+    return bad
+
+
+def _describe_bad(
+    recording: Recording, ch_names: Sequence[str], bad: NDArray[np.bool_], start: NDArray[np.int64]
+) -> str:
+    row, channel = (int(i) for i in np.argwhere(bad)[0])
+    return (
+        f"recording {recording.recording}, channel {ch_names[channel]} is flat or not finite in {int(bad[:, channel].sum())} "
+        f"windows, the first at {start[row] / recording.source_sfreq:g} s ({int(bad.any(axis=0).sum())} such channels)"
+    )
+
+
+def _lost_seizures(recording: Recording, frame: pd.DataFrame) -> list[float]:
+    positive = frame[frame["label"] > 0]
+    begin, end = positive["start_s"].to_numpy(), positive["stop_s"].to_numpy()
+    return [a for a, b in recording.events if not ((begin < max(b, a + 1e-9)) & (a < end)).any()]
+
+
+def _percentiles(
+    folder: Path, recording: Recording, frame: pd.DataFrame, recorded: NDArray[np.bool_], settings: TableSettings
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the percentiles ``(n_windows, n_chans)``, and which channels the scaler accepts."""
+    start, length = frame["start_sample"].to_numpy(), frame["n_samples"].to_numpy()
+    percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
+    digital = recording.dtype == "int16" and bool((length == settings.n_times).all())
+    measure = _measure_digital if digital else _measure
+    for i in range(0, len(frame), WINDOWS_A_MAP):
+        some = slice(i, i + WINDOWS_A_MAP)
+        # Opened anew, as the pages of a map that was read count as memory.
+        signals = open_signals(folder, recording, keep=False)
+        percentiles[some], accepted[some] = measure(
+            signals, np.array(recording.steps_uv, np.float32), start[some], length[some], recorded[some], settings
+        )
+    return percentiles, accepted
+
+
+def _measure(
+    signals: NDArray[Any],
+    steps: NDArray[np.float32],
+    start: NDArray[np.int64],
+    length: NDArray[np.int64],
+    recorded: NDArray[np.bool_],
+    settings: TableSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Measure windows as they will be read."""
+    scaler = PercentileScaler(CACHED_PERCENTILE, on_bad="drop")
+    percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
+    buffer = np.empty((BLOCK, len(steps), settings.n_times), np.float32)
+    for i in range(0, len(start), BLOCK):
+        block = slice(i, min(i + BLOCK, len(start)))
+        scales = np.broadcast_to(steps, recorded[block].shape)
+        x = gather(signals, scales, start[block], length[block], buffer[: block.stop - i])
+        percentiles[block] = scaler.percentiles(x)
+        _, accepted[block] = scaler.apply_with_percentiles(x, recorded[block], percentiles[block])
+    return percentiles, accepted
+
+
+def _measure_digital(
+    signals: NDArray[np.int16],
+    steps: NDArray[np.float32],
+    start: NDArray[np.int64],
+    _length: NDArray[np.int64],
+    recorded: NDArray[np.bool_],
+    settings: TableSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Measure windows in digital steps: the same numbers as :func:`_measure` within rounding, from half the bytes."""
+    windows = _overlapping(signals, start, settings.n_times)
+    percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
+    few = windows[..., :: max(1, settings.n_times // LOOKS)]
+    # Unlike all of the samples, a few of them tell only that a channel does move.
+    moving = (few.max(axis=-1).astype(np.float32) - few.min(axis=-1)) * steps >= FLAT_UV
+    for window, channel in np.argwhere(~moving):
+        row = windows[window, channel]
+        moving[window, channel] = (float(row.max()) - float(row.min())) * steps[channel] >= FLAT_UV
+    return percentiles, recorded & moving & (percentiles >= FLAT_UV)
+
+
+def _overlapping(signals: NDArray[np.int16], start: NDArray[np.int64], n_times: int) -> NDArray[np.int16]:
+    """Return windows ``(n, n_chans, n_times)``: a view where their starts are evenly spaced, else a copy."""
+    every = sliding_window_view(signals, n_times, axis=-1).swapaxes(0, 1)
+    hop = int(start[1] - start[0]) if len(start) > 1 else 1
+    if hop > 0 and (np.diff(start) == hop).all():
+        return every[start[0] : start[-1] + 1 : hop]
+    return every[start]
+
+
+def build_table(
+    folder: Path,
+    recordings: Sequence[Recording],
+    ch_names: Sequence[str],
+    settings: TableSettings,
+    n_jobs: int = 1,
+    prefer: str = "processes",
+    advance: Any = None,
+    failures: dict[str, str] | None = None,
+) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
+    """Make the table of a store.
+
+    Parameters
+    ----------
+    folder : Path
+        The store.
+    recordings : sequence of Recording
+        What it holds.
+    ch_names : sequence of str
+        Its channels.
+    settings : TableSettings
+        Rule, window, stride.
+    n_jobs : int
+        Recordings at a time.
+    prefer : {"processes", "threads"}
+        What they are shared among.
+    advance : callable, optional
+        Called after each recording.
+    failures : dict, optional
+        Filled with what went wrong, by recording; such a recording has no rows.
+
+    Returns
+    -------
+    frame : pandas.DataFrame
+        The table.
+    percentiles : ndarray of float32, shape (n_windows, n_chans)
+        NaN where a channel is absent.
+    notes : list of str
+        What a user should know: bad channels, windows left out, seizures without a positive window.
+
+    Raises
+    ------
+    ValueError
+        A recording failed and there is no ``failures`` to note it, or there are no windows at all.
+    """
+    if n_jobs == 1:
+        parts: Iterable[Any] = (_try_part(folder, r, ch_names, settings) for r in recordings)
+    else:
+        parts = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
+            delayed(_try_part)(folder, r, ch_names, settings) for r in recordings
+        )
+    frames, percentiles, notes = [], [], []
+    for recording, part in zip(recordings, parts, strict=True):
+        if isinstance(part, str):
+            if failures is None:
+                raise ValueError(part)
+            failures[recording.recording] = part
+        else:
+            frames.append(part.frame)
+            percentiles.append(part.percentiles)
+            notes += _notes(recording, part)
+        if advance is not None:
+            advance()
+    if not sum(map(len, frames)):
+        raise ValueError(
+            f"label rule {rule_name(settings.rule)} with windows of {settings.window_s:g} s makes no window of {len(recordings)} recordings"
+            + (f"; {next(iter(failures.values()))}" if failures else "")
+        )
+    return pd.concat(frames, ignore_index=True), np.concatenate(percentiles), notes
+
+
+def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart | str:
+    """Return the part, or what went wrong; an error that crosses processes loses its notes."""
+    try:
+        return table_part(folder, recording, ch_names, settings)
+    except ValueError as error:
+        return str(error)
+
+
+def _notes(recording: Recording, part: TablePart) -> list[str]:
+    notes = []
+    if part.bad:
+        named = ", ".join(f"{name} ({n} windows)" for name, n in part.bad.items())
+        notes.append(f"{recording.recording}: flat or not finite, marked as absent: {named}")
+    if part.n_empty:
+        notes.append(f"{recording.recording}: {part.n_empty} windows left out, no channel is usable in them")
+    if part.lost_seizures:
+        onsets = ", ".join(f"{onset:g}" for onset in part.lost_seizures)
+        notes.append(f"{recording.recording}: no positive window for the seizure(s) at {onsets} s")
+    return notes
+
+
+def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float32]) -> None:
+    """Write ``windows.parquet`` and ``percentiles.npy``, each atomically."""
+    with atomic_path(folder / PERCENTILES) as temporary, temporary.open("wb") as file:
+        np.save(file, percentiles)
+    stored = frame.astype({"recording": "category", "person": "category", "kind": "category"})
+    with atomic_path(folder / TABLE) as temporary:
+        stored.to_parquet(temporary, index=False)
+
+
+def warn_of(notes: Sequence[str], where: str, limit: int = 5) -> None:
+    """Warn once of what :func:`build_table` noted."""
+    if notes:
+        more = f"; and {len(notes) - limit} more ({where})" if len(notes) > limit else ""
+        warnings.warn("; ".join(notes[:limit]) + more, stacklevel=3)
