@@ -22,7 +22,7 @@ begin = time.perf_counter()
 from pathlib import Path
 from biot_bd.deploy import Detector
 from biot_bd.deploy.results import write_events
-detector = Detector.load(sys.argv[1], stride_s=float(sys.argv[3]), compute=sys.argv[4])
+detector = Detector.load(sys.argv[1], stride_s=float(sys.argv[3]), precision=sys.argv[4])
 started = time.perf_counter() - begin
 found = detector.detect(sys.argv[2])
 write_events(Path(sys.argv[5]), found, "tsv")
@@ -125,17 +125,17 @@ def main() -> None:
         child(RUN, model, edf, 60, "auto", base / "x.tsv")
         times: dict[tuple[float, str], list[dict[str, float]]] = {key: [] for key in settings}
         for _ in range(rounds):
-            for stride_s, compute in settings:
-                times[stride_s, compute].append(child(RUN, model, edf, stride_s, compute, base / "x.tsv"))  # type: ignore[arg-type]
-        for (stride_s, compute), found in times.items():
+            for stride_s, precision in settings:
+                times[stride_s, precision].append(child(RUN, model, edf, stride_s, precision, base / "x.tsv"))  # type: ignore[arg-type]
+        for (stride_s, precision), found in times.items():
             median = {k: statistics.median(f[k] for f in found) * 3600 / seconds for k in found[0] if k != "n"}
             whole = [f["all"] for f in found]
             rows.append(
                 {
-                    "way": f"{stride_s:g} s stride, {compute}",
+                    "way": f"{stride_s:g} s stride, {precision}",
                     "seconds_an_hour": median["all"],
                     "range_s": [min(whole), max(whole)],
-                    "wanted_s": WANTED_S.get((stride_s, compute)),
+                    "wanted_s": WANTED_S.get((stride_s, precision)),
                     "start": median["start"],
                     "reading": median["read"],
                     "preparing": median["prepare"],

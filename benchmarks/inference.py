@@ -11,7 +11,7 @@ import torch
 import biot_bd  # noqa: F401  (braindecode imports beside a CPU torch)
 from _bench import arguments, interleave, publish, summarise, target_above_floor
 from biot_bd import BIOT
-from biot_bd.models.inference_plan import ComputePlan, has_fast, measure_inference_plan
+from biot_bd.models.inference_plan import PrecisionPlan, has_fast, measure_inference_plan
 
 SFREQ, SECONDS = 200, 10
 LOGIT_TOLERANCE, PROBABILITY_TOLERANCE = 1e-5, 1e-2
@@ -58,10 +58,10 @@ def compare(n: int, n_chans: int, threads: int, rounds: int, notes: list[str]) -
     theirs, ours = models(n_chans)
     half = [name for name in ("bf16", "fp16") if has_fast(name)]
     x = torch.randn(n, n_chans, SFREQ * SECONDS) / 1.96
-    plans = {"biot_bd, fp32": ComputePlan("fp32", 8)} | {f"biot_bd, {name}": ComputePlan(name, 8) for name in half}
+    plans = {"biot_bd, fp32": PrecisionPlan("fp32", 8)} | {f"biot_bd, {name}": PrecisionPlan(name, 8) for name in half}
     plans["biot_bd, measured"], report = measure_inference_plan(ours, n)
 
-    def run(plan: ComputePlan) -> torch.Tensor:
+    def run(plan: PrecisionPlan) -> torch.Tensor:
         ours.inference_plan = plan
         return ours(x)
 
@@ -72,7 +72,7 @@ def compare(n: int, n_chans: int, threads: int, rounds: int, notes: list[str]) -
         found = run(plan)
         logit = float(((found - expected).abs() / expected.abs().clamp_min(1.0)).max())
         probability = float((found.softmax(1) - expected.softmax(1)).abs().max())
-        if (plan.compute == "fp32" and logit > LOGIT_TOLERANCE) or probability > PROBABILITY_TOLERANCE:
+        if (plan.precision == "fp32" and logit > LOGIT_TOLERANCE) or probability > PROBABILITY_TOLERANCE:
             raise SystemExit(
                 f"{where}: {name} disagrees with braindecode: logit {logit:.1e}, probability {probability:.1e}"
             )
@@ -80,7 +80,7 @@ def compare(n: int, n_chans: int, threads: int, rounds: int, notes: list[str]) -
     plan = plans["biot_bd, measured"]
     notes.append(
         f"{where}: largest difference to braindecode, logit/probability: {', '.join(errors)}; measured choice: "
-        f"{plan.compute}, micro-batches of {plan.micro_batch or n} ({report['reason']})"
+        f"{plan.precision}, micro-batches of {plan.micro_batch or n} ({report['reason']})"
     )
     ways: dict[str, Callable[[], object]] = {PEER: lambda: theirs(x)}
     if n > 8:
@@ -101,11 +101,11 @@ def targets(rows: list[dict[str, object]], threads: int) -> list[dict[str, objec
     """Return what was wanted beside what was measured, with the bare products' ratio as the floor."""
     by_case = {(row["batch"], row["channels"], row["threads"], row["way"]): row for row in rows}
     found = []
-    for (n, n_chans, compute), wanted in WANTED.items():
-        row = by_case.get((n, n_chans, threads, f"biot_bd, {compute}"))
-        least = by_case.get((n, n_chans, threads, f"floor: {compute} matrix products"))
+    for (n, n_chans, precision), wanted in WANTED.items():
+        row = by_case.get((n, n_chans, threads, f"biot_bd, {precision}"))
+        least = by_case.get((n, n_chans, threads, f"floor: {precision} matrix products"))
         if row is not None and least is not None:
-            found.append(target_above_floor(f"inference, batch {n}, {compute}", row, least, PEER, wanted))
+            found.append(target_above_floor(f"inference, batch {n}, {precision}", row, least, PEER, wanted))
     return found
 
 

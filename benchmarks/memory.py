@@ -52,7 +52,7 @@ x, y = data(n)
 if way == "braindecode":
     step = peer_step(x, y)
 else:
-    step = our_step(our_net(x, y, DROPOUT, compute=way, micro_batch=16), x, y)
+    step = our_step(our_net(x, y, DROPOUT, precision=way, micro_batch=16), x, y)
 print(json.dumps(peak_above_base(step)))
 """
 

@@ -1,8 +1,8 @@
-"""A person-wise grid search over the learning rate of a small BIOT: time and memory, ours against braindecode's usual way.
+"""A subject-wise grid search over the learning rate of a small BIOT: time and memory, ours against braindecode's usual way.
 
 The usual way keeps all windows in memory as one array, reads them one by one, and scores every epoch by string
 callbacks, which predict the training windows a second time.  Ours reads batches from the store and scores the epoch's
-own predictions.  Both search the same grid over the same outer folds by person, with the same model, batch and epochs.
+own predictions.  Both search the same grid over the same outer folds by subject, with the same model, batch and epochs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def windows_of(store: Path) -> Any:
 
 
 def arrays_of(store: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return all windows, their labels and persons in memory, as braindecode's way wants them."""
+    """Return all windows, their labels and subjects in memory, as braindecode's way wants them."""
     windows = windows_of(store)
     return np.asarray(windows), windows.y, windows.groups
 
@@ -47,7 +47,7 @@ def our_net(epochs: int) -> Any:
         max_epochs=epochs,
         batch_size=BATCH,
         criterion="cross-entropy",
-        valid_fraction=1 / INNER,
+        validation_fraction=1 / INNER,
         patience=None,
         random_state=0,
         device="cpu",
@@ -165,10 +165,10 @@ def main() -> None:
     torch.set_num_threads(1)
     from biot_bd import load_dataset, prepare
 
-    persons, minutes, epochs = (4, 3, 1) if options.quick else (6, 3, 2)
+    subjects, minutes, epochs = (4, 3, 1) if options.quick else (6, 3, 2)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        demo = load_dataset("demo", Path(folder) / "demo", persons=persons, recordings=1, minutes=minutes, seed=0)
+        demo = load_dataset("demo", Path(folder) / "demo", n_subjects=subjects, recordings=1, minutes=minutes, seed=0)
         windows = prepare(demo, store, stride_s=5)
         check_agreement(store)
         found = {}
@@ -184,8 +184,8 @@ def main() -> None:
         size_mb = windows.shape[0] * windows.shape[1] * windows.shape[2] * 4 / 2**20
     scores = "; ".join(f"{way}: {', '.join(f'{s:.2f}' for s in found[way])}" for way in found)
     notes = [
-        f"{len(windows)} windows of {persons} persons ({size_mb:.0f} MB in float32), {len(GRID['lr'])} settings x "
-        f"{FOLDS} folds by person, {epochs} epoch(s) in batches of {BATCH}, one thread",
+        f"{len(windows)} windows of {subjects} subjects ({size_mb:.0f} MB in float32), {len(GRID['lr'])} settings x "
+        f"{FOLDS} folds by subject, {epochs} epoch(s) in batches of {BATCH}, one thread",
         "with the same weights both networks give the same probabilities within 1e-5",
         f"mean ROC AUC of the settings (other random numbers, other inner splits): {scores}",
         "memory: above the imports and one small fit, in a process of its own, one epoch",

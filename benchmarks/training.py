@@ -90,7 +90,7 @@ def gradient_errors(x: np.ndarray, y: np.ndarray, ways: dict[str, dict[str, Any]
         net.train_step_single((torch.from_numpy(x), torch.from_numpy(y)))
         parts = [p.grad - truth[name] for name, p in net.module_.named_parameters()]
         errors[way] = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts))) / size)
-        limit = 0.1 if settings["compute"] == "bf16" else 1e-4
+        limit = 0.1 if settings["precision"] == "bf16" else 1e-4
         if not errors[way] < limit:
             raise SystemExit(f"{way}, batch {len(x)}: the gradient is off by {errors[way]:.1e} of its norm")
     return errors
@@ -164,11 +164,11 @@ def rows_of(n: int, rounds: int, quick: bool, notes: list[str]) -> list[dict[str
     """Check and time one batch size."""
     x, y = data(n)
     ways: dict[str, dict[str, Any]] = {
-        "biot_bd, fp32": {"compute": "fp32"},
-        "biot_bd, bf16": {"compute": "bf16"},
+        "biot_bd, fp32": {"precision": "fp32"},
+        "biot_bd, bf16": {"precision": "bf16"},
     }
     if n <= 64:
-        ways["biot_bd, bf16, loss of the whole batch"] = {"compute": "bf16", "criterion": MeanOverAll}
+        ways["biot_bd, bf16, loss of the whole batch"] = {"precision": "bf16", "criterion": MeanOverAll}
     errors = gradient_errors(x, y, ways)
     nets = {way: our_net(x, y, DROPOUT, **settings) for way, settings in ways.items()}
     for way, net in nets.items():
@@ -196,12 +196,12 @@ def goals(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     """Return what was wanted beside what was measured, with the bare products' ratio as the floor."""
     by_way = {row["way"]: row for row in rows}
     found = []
-    for (n, compute), wanted in WANTED.items():
+    for (n, precision), wanted in WANTED.items():
         row, least = (
-            by_way.get(f"batch {n}: {way}") for way in (f"biot_bd, {compute}", f"floor: matrix products, {compute}")
+            by_way.get(f"batch {n}: {way}") for way in (f"biot_bd, {precision}", f"floor: matrix products, {precision}")
         )
         if row is not None and least is not None:
-            found.append(target_above_floor(f"training step, batch {n}, {compute}", row, least, PEER, wanted))
+            found.append(target_above_floor(f"training step, batch {n}, {precision}", row, least, PEER, wanted))
     return found
 
 

@@ -22,7 +22,8 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from biot_bd import __version__
-from biot_bd.registry import COMMANDS_GROUP, PluginError
+from biot_bd.exceptions import PluginError
+from biot_bd.registry import COMMANDS_GROUP
 
 __all__ = ["DEBUG_VARIABLE", "SUMMARIES", "Command", "app", "find_commands", "main"]
 
@@ -35,8 +36,8 @@ SUMMARIES = {
     "demo": "Generate recordings, train and score a small BIOT on them, write the report.",
     "datasets": "List, describe and download data sets.",
     "prepare": "Turn recordings into harmonised, labelled windows on disk.",
-    "cv": "Cross-validate a pipeline by person and write a run folder.",
-    "train": "Fit a pipeline on all persons and save it.",
+    "cv": "Cross-validate a pipeline by subject and write a run folder.",
+    "train": "Fit a pipeline on all subjects and save it.",
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
     "detect": "Find seizures in recordings with a saved model.",

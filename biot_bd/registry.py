@@ -20,14 +20,13 @@ from typing import Any
 import pluggy
 
 from biot_bd import hookspecs
+from biot_bd.exceptions import PluginError, UnknownNameError
 
 __all__ = [
     "COMMANDS_GROUP",
     "PLUGINS_GROUP",
     "STRICT_VARIABLE",
-    "PluginError",
     "Registry",
-    "UnknownNameError",
     "add_plugin",
     "callbacks",
     "datasets",
@@ -47,17 +46,6 @@ PLUGINS_GROUP = "biot_bd"
 COMMANDS_GROUP = "biot_bd.commands"
 STRICT_VARIABLE = "BIOT_BD_STRICT_PLUGINS"
 BUILTIN = "biot_bd"
-
-
-class PluginError(RuntimeError):
-    """A plugin broke the rules: a duplicate name, an unusable object, an unknown hook."""
-
-
-class UnknownNameError(KeyError):
-    """No such name in a registry; the message lists the names that exist and the plugins that failed."""
-
-    def __str__(self) -> str:  # KeyError would show the repr of the message
-        return str(self.args[0]) if self.args else ""
 
 
 @dataclass
@@ -86,7 +74,7 @@ class _Plugin:
 
 
 class Registry(Mapping[str, Any]):
-    """A read-only mapping from names to what plugins registered under them.
+    """A read-only mapping from names to what plugins registered under them; a lookup ignores case.
 
     Parameters
     ----------
@@ -100,9 +88,7 @@ class Registry(Mapping[str, Any]):
         self._owners: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Any:
-        _load_plugins()
-        if name not in self._objects:
-            raise UnknownNameError(self._unknown(name))
+        name = self._registered(name)
         found = self._objects[name]
         if isinstance(found, str):
             found = self._objects[name] = _resolve(found, f"{self.kind} {name!r} of plugin {self._owners[name]!r}")
@@ -113,7 +99,7 @@ class Registry(Mapping[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         _load_plugins()
-        return name in self._objects
+        return self._same(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         _load_plugins()
@@ -128,17 +114,11 @@ class Registry(Mapping[str, Any]):
 
     def owner(self, name: str) -> str:
         """Return the name of the plugin that registered ``name``."""
-        _load_plugins()
-        if name not in self._owners:
-            raise UnknownNameError(self._unknown(name))
-        return self._owners[name]
+        return self._owners[self._registered(name)]
 
     def path(self, name: str) -> str:
         """Return where ``name`` comes from, ``"module:attribute"`` where that is known."""
-        _load_plugins()
-        if name not in self._objects:
-            raise UnknownNameError(self._unknown(name))
-        return _path_of(self._objects[name])
+        return _path_of(self._objects[self._registered(name)])
 
     def name_of(self, obj: Any) -> str | None:
         """Return the name under which ``obj`` is registered, or None; imports nothing."""
@@ -153,6 +133,19 @@ class Registry(Mapping[str, Any]):
             if isinstance(known, str) and known.endswith(f":{qualname}") and self[name] is obj:
                 return name
         return None
+
+    def _same(self, name: object) -> str | None:
+        """Return the registered spelling of a name, None where there is none."""
+        if not isinstance(name, str) or name in self._objects:
+            return name if isinstance(name, str) else None
+        return next((known for known in self._objects if known.casefold() == name.casefold()), None)
+
+    def _registered(self, name: str) -> str:
+        _load_plugins()
+        same = self._same(name)
+        if same is None:
+            raise UnknownNameError(self._unknown(name))
+        return same
 
     def _unknown(self, name: object) -> str:
         text = f"no {self.kind} named {name!r}; there are: {', '.join(sorted(self._objects)) or 'none'}"
@@ -172,9 +165,10 @@ class Registry(Mapping[str, Any]):
             raise PluginError(
                 f"{self.kind}: plugin {owner!r} registered {name!r} as {obj!r}; a text must be an import path 'package.module:attribute'"
             )
-        if name in self._objects:
+        if known := self._same(name):
             raise PluginError(
-                f"{self.kind}: {name!r} of plugin {owner!r} is already registered by plugin {self._owners[name]!r}; rename one of them"
+                f"{self.kind}: {name!r} of plugin {owner!r} is already registered by plugin {self._owners[known]!r}"
+                f"{'' if known == name else f' as {known!r}'}; rename one of them"
             )
         self._objects[name], self._owners[name] = obj, owner
 

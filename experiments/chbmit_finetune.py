@@ -1,9 +1,9 @@
-"""CHB-MIT fine-tuned from a checkpoint, scored on persons that neither the checkpoint nor the fine-tuning saw.
+"""CHB-MIT fine-tuned from a checkpoint, scored on subjects that neither the checkpoint nor the fine-tuning saw.
 
     python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 --out runs/finetune
     python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 --finetune gradual --out runs/gradual
 
-A checkpoint that saw a test person, or of which nobody knows what it saw, is refused before the first fit
+A checkpoint that saw a test subject, or of which nobody knows what it saw, is refused before the first fit
 (``six-datasets-18`` on CHB-MIT: it saw all but chb22 to chb24).  The same command again goes on where it was stopped.
 """
 
@@ -29,7 +29,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for windows, run and report")
     parser.add_argument("--pretrained", required=True, help="known name, file, folder or Hub repository")
     parser.add_argument("--finetune", default="full", help="strategy and rules, joined by + (default: %(default)s)")
-    parser.add_argument("--cv", default="person-loo", help="outer split (default: %(default)s)")
+    parser.add_argument("--cv", default="subject-loo", help="outer split (default: %(default)s)")
     parser.add_argument("--montage", default="biot-16", help="registered montage (default: %(default)s)")
     parser.add_argument("--labels", default="overlap", help="registered label rule (default: %(default)s)")
     parser.add_argument("--stride", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
@@ -43,7 +43,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--loss", default="focal", help="registered loss (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of splits and training (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="recordings and folds computed at once (default: 1)")
-    parser.add_argument("--allow-contaminated", action="store_true", help="go on although test persons were seen")
+    parser.add_argument("--allow-contaminated", action="store_true", help="go on although test subjects were seen")
     return parser.parse_args(args)
 
 

@@ -1,11 +1,11 @@
-"""CHB-MIT from scratch: BIOT without pretraining, focal loss, scored on persons that it has not seen.
+"""CHB-MIT from scratch: BIOT without pretraining, focal loss, scored on subjects that it has not seen.
 
 The same script runs on generated recordings, on a few excerpts and on the whole data set:
 
     python experiments/chbmit_scratch.py --dataset demo --out runs/demo --small --epochs 8
     python experiments/chbmit_scratch.py --dataset chb-mit --root path/to/chbmit --out runs/chbmit
 
-With four persons or more, some of each fold's training persons validate (early stopping, threshold);
+With four subjects or more, some of each fold's training subjects validate (early stopping, threshold);
 with fewer there is too little for that: the number of epochs is fixed and the threshold is 0.5.  The script
 decides by itself and says so.  Windows, run folder, TensorBoard curves and report go into ``--out``; the
 same command again goes on where it was stopped.
@@ -31,7 +31,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset", default="chb-mit", help="registered data set (default: %(default)s)")
     parser.add_argument("--root", type=Path, help="folder of the recordings (default for demo: OUT/recordings)")
     parser.add_argument("--out", type=Path, required=True, help="folder for windows, run and report")
-    parser.add_argument("--cv", default="person-loo", help="outer split (default: %(default)s)")
+    parser.add_argument("--cv", default="subject-loo", help="outer split (default: %(default)s)")
     parser.add_argument("--montage", default="biot-16", help="registered montage (default: %(default)s)")
     parser.add_argument("--labels", default="overlap", help="registered label rule (default: %(default)s)")
     parser.add_argument("--stride", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
@@ -76,7 +76,7 @@ def make_windows(options: argparse.Namespace) -> Windows:
 
 
 def describe(windows: Windows, options: argparse.Namespace) -> None:
-    """Print the windows of each class by person, and what the split has to make do with."""
+    """Print the windows of each class by subject, and what the split has to make do with."""
     from rich.console import Console
     from rich.table import Table
 
@@ -84,12 +84,12 @@ def describe(windows: Windows, options: argparse.Namespace) -> None:
 
     generated = " (generated data)" if windows.generated else ""
     title = f"{options.dataset}{generated}: 10 s windows, label rule {windows.label_rule}"
-    table = Table("person", title=title, title_justify="left")
+    table = Table("subject", title=title, title_justify="left")
     for name in ("background", "seizure", "recordings"):
         table.add_column(name, justify="right")
-    for person, part in windows.metadata.groupby("person"):
+    for subject, part in windows.metadata.groupby("subject"):
         n_seizure = int(part["label"].sum())
-        table.add_row(str(person), str(len(part) - n_seizure), str(n_seizure), str(part["recording"].nunique()))
+        table.add_row(str(subject), str(len(part) - n_seizure), str(n_seizure), str(part["recording"].nunique()))
     console = Console()
     console.print(table)
     recordings = windows.metadata["recording"].to_numpy()

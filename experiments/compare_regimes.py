@@ -1,13 +1,13 @@
-"""Training regimes side by side: from scratch, linear probe, fine-tuning, on the same persons, folds and seeds.
+"""Training regimes side by side: from scratch, linear probe, fine-tuning, on the same subjects, folds and seeds.
 
-With the demo and no checkpoint the script first makes one, by supervised training on other generated persons:
+With the demo and no checkpoint the script first makes one, by supervised training on other generated subjects:
 
     python experiments/compare_regimes.py --dataset demo --out runs/regimes --small --epochs 8
     python experiments/compare_regimes.py --dataset chb-mit --root path/to/chbmit --out runs/regimes --pretrained prest-16 \
         --strategies scratch,linear-probe,full,gradual,two-stage --seeds 0,1
 
 A strategy is ``scratch`` or what ``BIOTClassifier(finetune=...)`` takes by name; ``+`` joins several (``gradual+ema``).
-The table with intervals over persons and the paired tests is printed and stored (``study.json``, ``comparison.json``,
+The table with intervals over subjects and the paired tests is printed and stored (``study.json``, ``comparison.json``,
 ``comparison.html``) in ``OUT/study``; each regime and seed is a run folder with its own report.  The same command again
 goes on where it was stopped.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from biot_bd import Windows
     from biot_bd.evaluation.studies.compare_regimes import StudyResult
 
-OTHER_PERSONS = "demo-other"
+OTHER_SUBJECTS = "demo-other"
 OTHER_SEED = 1000
 DEFAULT = "scratch,linear-probe,full"
 
@@ -47,7 +47,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--against", help="test every other regime against this one (default: all pairs up to 4 regimes)"
     )
-    parser.add_argument("--cv", default="person-loo", help="outer split (default: %(default)s)")
+    parser.add_argument("--cv", default="subject-loo", help="outer split (default: %(default)s)")
     parser.add_argument("--seeds", default="0", help="seeds of splits and training, with commas (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=20, help="most epochs a fold (default: %(default)s)")
     parser.add_argument(
@@ -61,7 +61,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
         "--param", action="append", help="KEY=VALUE of every classifier, e.g. patience=3; may be repeated"
     )
     parser.add_argument(
-        "--data-param", action="append", help="KEY=VALUE of the data set, e.g. persons=4; may be repeated"
+        "--data-param", action="append", help="KEY=VALUE of the data set, e.g. n_subjects=4; may be repeated"
     )
     parser.add_argument("--montage", default="biot-16", help="registered montage (default: %(default)s)")
     parser.add_argument("--labels", default="overlap", help="registered label rule (default: %(default)s)")
@@ -71,7 +71,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
         "--jobs", type=int, default=1, help="recordings and folds computed at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--allow-contaminated", action="store_true", help="go on although the checkpoint saw test persons"
+        "--allow-contaminated", action="store_true", help="go on although the checkpoint saw test subjects"
     )
     options = parser.parse_args(args)
     if options.root is None:
@@ -158,11 +158,11 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
 
 
 def make_checkpoint(options: argparse.Namespace) -> str:
-    """Train on other generated persons, save the encoder in the official layout, return the file."""
+    """Train on other generated subjects, save the encoder in the official layout, return the file."""
     from biot_bd import load_pipeline
     from biot_bd.commands._pipelines import parse_assignments
     from biot_bd.evaluation.final_model import fit_all
-    from biot_bd.models.checkpoints.loading import save_checkpoint
+    from biot_bd.models.checkpoints.saving import save_checkpoint
     from biot_bd.runs import read_json, to_jsonable, write_json
 
     folder = options.out / "checkpoint"
@@ -177,15 +177,15 @@ def make_checkpoint(options: argparse.Namespace) -> str:
     if not file.is_file():
         seed = int(parse_assignments(options.data_param, "--data-param").get("seed", 0))
         if seed == OTHER_SEED:
-            raise ValueError(f"--data-param seed={seed}: that is the seed of the checkpoint's persons; take another")
+            raise ValueError(f"--data-param seed={seed}: that is the seed of the checkpoint's subjects; take another")
         write_json(note, settings)
         others = argparse.Namespace(**vars(options))
         others.data_param = [text for text in options.data_param or () if not text.startswith("seed=")]
         windows = make_windows(
-            others, folder / "recordings", folder / "windows", seed=OTHER_SEED, namespace=OTHER_PERSONS
+            others, folder / "recordings", folder / "windows", seed=OTHER_SEED, namespace=OTHER_SUBJECTS
         )
         pipeline = pipeline_of(options, **{**size_of(options), "max_epochs": epochs})
-        fit_all(pipeline, windows, folder / "model", title="checkpoint: supervised on other generated persons")
+        fit_all(pipeline, windows, folder / "model", title="checkpoint: supervised on other generated subjects")
         classifier = load_pipeline(folder / "model")[-1]
         save_checkpoint(classifier.module_, file, classifier.provenance_, ch_names=windows.ch_names)
     return str(file)
@@ -209,10 +209,12 @@ def study(windows: Windows, options: argparse.Namespace, source: str, own: bool)
 
     regimes = regimes_of(options, source)
     seen = provenance_of(source).trained_on
-    learnt = "; ".join(f"{s.dataset} ({'all' if s.persons is None else len(s.persons)} persons, {s.how})" for s in seen)
+    learnt = "; ".join(
+        f"{s.dataset} ({'all' if s.subjects is None else len(s.subjects)} subjects, {s.how})" for s in seen
+    )
     notes = [f"checkpoint {Path(source).name}, trained on: {learnt or 'unknown'}"]
     if own:
-        notes.append(f"the checkpoint was made here, by supervised training on generated persons {OTHER_PERSONS}/...")
+        notes.append(f"the checkpoint was made here, by supervised training on generated subjects {OTHER_SUBJECTS}/...")
     against = options.against or ("scratch" if len(regimes) > 4 and "scratch" in regimes else None)
     return compare_regimes(
         windows,

@@ -31,10 +31,10 @@ def one_thread():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compute_cache(tmp_path_factory):
+def precision_cache(tmp_path_factory):
     """Keep choices of precision and micro-batch out of the user's cache, also in subprocesses."""
     before = os.environ.get("BIOT_BD_CACHE")
-    os.environ["BIOT_BD_CACHE"] = str(tmp_path_factory.mktemp("compute-cache"))
+    os.environ["BIOT_BD_CACHE"] = str(tmp_path_factory.mktemp("precision-cache"))
     yield
     if before is None:
         del os.environ["BIOT_BD_CACHE"]

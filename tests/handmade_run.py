@@ -20,13 +20,13 @@ CH_NAMES = tuple(
 )
 
 
-def predictions(persons: dict[str, str], n: int = 24, without_seizures: str = "") -> pd.DataFrame:
-    """One recording a person (person -> recording), seizure windows 8 to 13; one fold tests one person."""
+def predictions(subjects: dict[str, str], n: int = 24, without_seizures: str = "") -> pd.DataFrame:
+    """One recording a subject (subject -> recording), seizure windows 8 to 13; one fold tests one subject."""
     rng = np.random.default_rng(7)
     parts = []
-    for fold, (person, recording) in enumerate(persons.items()):
+    for fold, (subject, recording) in enumerate(subjects.items()):
         y = np.zeros(n, dtype=int)
-        if person != without_seizures:
+        if subject != without_seizures:
             y[8:14] = 1
         proba = np.clip(0.15 + 0.5 * y + rng.normal(0, 0.22, n), 0.01, 0.99)
         start = 5.0 * np.arange(n)
@@ -37,7 +37,7 @@ def predictions(persons: dict[str, str], n: int = 24, without_seizures: str = ""
                     "part": "test",
                     "window": n * fold + np.arange(n),
                     "recording": recording,
-                    "person": person,
+                    "subject": subject,
                     "start_s": start,
                     "stop_s": start + 10,
                     "y_true": y,
@@ -80,40 +80,40 @@ class HandMade:
 
 
 def write_run(
-    folder: Path, persons: dict[str, str], *, without_seizures: str = "", data: dict[str, Any] | None = None
+    folder: Path, subjects: dict[str, str], *, without_seizures: str = "", data: dict[str, Any] | None = None
 ) -> HandMade:
     """Write a run folder; ``data`` changes the ``data`` entry of run.json."""
-    table = predictions(persons, without_seizures=without_seizures)
-    by_person = {person: scores(part) for person, part in table.groupby("person")}
+    table = predictions(subjects, without_seizures=without_seizures)
+    by_subject = {subject: scores(part) for subject, part in table.groupby("subject")}
     pooled = scores(table)
     macro = {}
     for name in METRICS:
-        values = [entry[name]["value"] for entry in by_person.values() if entry[name]["value"] is not None]
-        macro[name] = {"value": float(np.mean(values)), "n_persons": len(values), "reason": None}
+        values = [entry[name]["value"] for entry in by_subject.values() if entry[name]["value"] is not None]
+        macro[name] = {"value": float(np.mean(values)), "n_subjects": len(values), "reason": None}
     metrics = {
         "scoring": list(METRICS),
         "folds": [],
-        "persons": by_person,
+        "subjects": by_subject,
         "macro": macro,
         "pooled": {name: pooled[name] for name in METRICS},
         "prevalence": pooled["prevalence"],
     }
-    names = list(persons)
-    for fold, person in enumerate(names):
+    names = list(subjects)
+    for fold, subject in enumerate(names):
         valid = names[(fold + 1) % len(names)]
         part = table[table["fold"] == fold]
         place = folder / "folds" / f"{fold:02d}"
         place.mkdir(parents=True)
         facts = {
             "fold": fold,
-            "train": [name for name in names if name not in (person, valid)],
+            "train": [name for name in names if name not in (subject, valid)],
             "valid": [valid],
-            "test": [person],
+            "test": [subject],
             "seed": fold,
             "notes": [],
             "threshold": {"value": float(part["threshold"].iloc[0]), "rule": "balanced-accuracy", "reason": None},
             "n_epochs": 3,
-            "scores": {"pooled": scores(part), "persons": {person: scores(part)}},
+            "scores": {"pooled": scores(part), "subjects": {subject: scores(part)}},
             "wall_s": 12.3,
             "model": None,
             "model_reason": "made by hand",
@@ -133,7 +133,7 @@ def write_run(
         "fingerprint": "0123456789abcdef",
         "started": "2026-11-21T10:00:00+00:00",
         "finished": "2026-11-21T10:05:00+00:00",
-        "parameters": {"cv": "person-loo", "threshold": "balanced-accuracy", "random_state": 5},
+        "parameters": {"cv": "subject-loo", "threshold": "balanced-accuracy", "random_state": 5},
         "seed": 5,
         "data": {
             "kind": "Windows",
@@ -146,9 +146,9 @@ def write_run(
             "hours": 0.1,
             "ch_names": list(CH_NAMES),
             "sfreq": 200.0,
-            "persons": {
+            "subjects": {
                 p: {"n_windows": e["n_windows"], "n_seizure_windows": e["n_seizure_windows"]}
-                for p, e in by_person.items()
+                for p, e in by_subject.items()
             },
             **(data or {}),
         },
@@ -159,13 +159,13 @@ def write_run(
     return HandMade(folder, run, metrics, table).rewrite()
 
 
-PERSONS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
+SUBJECTS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
 
 
 @pytest.fixture
 def hand_made(tmp_path: Path) -> HandMade:
-    """Three persons, the third without seizures; no models, no store."""
-    return write_run(tmp_path / "run", PERSONS, without_seizures="site/03")
+    """Three subjects, the third without seizures; no models, no store."""
+    return write_run(tmp_path / "run", SUBJECTS, without_seizures="site/03")
 
 
 EVENTS = {
@@ -173,15 +173,15 @@ EVENTS = {
     "rec02": ("site/02", [(42.0, 70.0)], []),
     "rec03": ("site/03", [], [(90.0, 104.0, 0.7)]),
 }
-"""Recording -> person, annotated seizures, detected events: a hit, a miss, a false alarm."""
+"""Recording -> subject, annotated seizures, detected events: a hit, a miss, a false alarm."""
 
 
 def add_events(run: HandMade) -> HandMade:
     """Add what ``cross_validate`` stores about events: scores, detections, operating points and curves."""
     from biot_bd.events.detector import EventDetector, RecordingScores
-    from biot_bd.events.subject_scores import ScoredRecording, score_persons
+    from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 
-    scored = [ScoredRecording(name, person, truth, said, 125.0) for name, (person, truth, said) in EVENTS.items()]
+    scored = [ScoredRecording(name, subject, truth, said, 125.0) for name, (subject, truth, said) in EVENTS.items()]
     recordings = [
         RecordingScores(str(name), EVENTS[str(name)][0], part["proba"], part["start_s"], 125.0, EVENTS[str(name)][1])
         for name, part in run.table.groupby("recording")
@@ -206,11 +206,11 @@ def add_events(run: HandMade) -> HandMade:
             }
         )
     run.metrics["events"] = {
-        **score_persons(scored),
+        **score_subjects(scored),
         "coverage": 1.0,
         "detections": [
-            {"recording": name, "person": person, "onset_s": a, "offset_s": b, "confidence": c}
-            for name, (person, _, said) in EVENTS.items()
+            {"recording": name, "subject": subject, "onset_s": a, "offset_s": b, "confidence": c}
+            for name, (subject, _, said) in EVENTS.items()
             for a, b, c in said
         ],
         "operating_points": points,
@@ -225,7 +225,7 @@ def with_events(hand_made: HandMade) -> HandMade:
     return add_events(hand_made)
 
 
-def raw_of(person: str, seed: int, seizure: bool) -> mne.io.BaseRaw:
+def raw_of(subject: str, seed: int, seizure: bool) -> mne.io.BaseRaw:
     """125 s of noise in CHB-MIT's bipolar channels, with a seizure from 42 to 70 s."""
     rng = np.random.default_rng(seed)
     raw = mne.io.RawArray(
@@ -241,15 +241,15 @@ def raw_of(person: str, seed: int, seizure: bool) -> mne.io.BaseRaw:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Prepared windows of the three persons of PERSONS, in uV."""
+    """Prepared windows of the three subjects of SUBJECTS, in uV."""
     from braindecode.datasets import BaseConcatDataset, RawDataset
 
     from biot_bd.windows import prepare
 
     parts = []
-    for seed, (person, recording) in enumerate(PERSONS.items()):
-        raw = raw_of(person, seed, seizure=person != "site/03")
-        description = {"subject": person, "session": "1", "run": "1", "recording": recording}
+    for seed, (subject, recording) in enumerate(SUBJECTS.items()):
+        raw = raw_of(subject, seed, seizure=subject != "site/03")
+        description = {"subject": subject, "session": "1", "run": "1", "recording": recording}
         parts.append(RawDataset(raw, description))
     return prepare(BaseConcatDataset(parts), tmp_path_factory.mktemp("store") / "windows")
 

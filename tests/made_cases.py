@@ -1,4 +1,4 @@
-"""Windows of 24 made-up persons under the names of CHB-MIT's cases, for protocols that need them all."""
+"""Windows of 24 made-up subjects under the names of CHB-MIT's cases, for protocols that need them all."""
 
 import mne
 import numpy as np

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from biot_bd.models import BIOT
-from biot_bd.models.checkpoints.loading import save_checkpoint
+from biot_bd.models.checkpoints.saving import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "finetune-your-own.md"
@@ -31,7 +31,7 @@ def sized(settings):
 
 
 def write_recordings(folder, ch_names):
-    """Three persons, one of them with two visits: 80 s at 200 Hz, a seizure from 20 to 50 s."""
+    """Three subjects, one of them with two visits: 80 s at 200 Hz, a seizure from 20 to 50 s."""
     folder.mkdir()
     for seed, name in enumerate(("p01_1", "p02_1", "p03_1", "p03_2")):
         rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_the_blocks_hold_what_the_test_makes_smaller():
     assert {old: text.count(old) for old in EDIT} == dict.fromkeys(EDIT, 1)
 
 
-def test_from_an_edf_folder_to_windows_of_persons(run):
+def test_from_an_edf_folder_to_windows_of_subjects(run):
     names, _ = run
     assert sorted(set(names["windows"].groups)) == ["clinic/p01", "clinic/p02", "clinic/p03"]
     assert set(names["dataset"].outcomes["outcome"]) == {"loaded"}

@@ -24,10 +24,10 @@ def test_example_is_short_and_compiles():
 
 @pytest.mark.slow
 def test_example_runs(tmp_path):
-    # Fewer persons, epochs and features, so that it ends soon; nothing else differs from what users copy.
+    # Fewer subjects, epochs and features, so that it ends soon; nothing else differs from what users copy.
     code = example()
     for old, new in {
-        '"data/demo")': '"data/demo", persons=3, recordings=2)',
+        '"data/demo")': '"data/demo", n_subjects=3, recordings=2)',
         "max_epochs=5": "max_epochs=1",
         "embed_dim=64": "embed_dim=16",
     }.items():

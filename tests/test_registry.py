@@ -7,7 +7,7 @@ import pytest
 from plugin_world import GOOD, World
 
 from biot_bd import hookspecs, registry
-from biot_bd.registry import PluginError, UnknownNameError
+from biot_bd.exceptions import PluginError, UnknownNameError
 
 
 @pytest.fixture
@@ -56,6 +56,10 @@ BROKEN = {
     ),
     "empty": ("x = 1\n", "implements no hook"),
     "duplicate": (GOOD.replace("good-set", "demo"), "'demo' of plugin 'bad' is already registered by plugin 'biot_bd'"),
+    "duplicate but for case": (
+        GOOD.replace("good-set", "Demo"),
+        "'Demo' of plugin 'bad' is already registered by plugin 'biot_bd' as 'demo'",
+    ),
     "nameless": (GOOD.replace('"good-set"', "7"), "names are non-empty strings"),
     "none": (GOOD.replace(", load)", ", None)"), "'good-set' as None"),
     "no-path": (GOOD.replace(", load)", ", 'module.attribute')"), "must be an import path"),
@@ -354,3 +358,19 @@ def test_asking_in_a_thread_works():
     thread.start()
     thread.join()
     assert found == [registry.label_rules["overlap"]]
+
+
+@pytest.mark.parametrize("name", ["biot", "BIOT", "Biot"])
+def test_a_lookup_ignores_case(name):
+    from biot_bd import BIOT
+
+    assert name in registry.models
+    assert registry.models[name] is BIOT
+    assert registry.models.owner(name) == "biot_bd"
+    assert registry.models.path(name).endswith(":BIOT")
+
+
+def test_a_classifier_takes_our_biot_whatever_the_case():
+    from biot_bd import BIOT, BIOTClassifier
+
+    assert BIOTClassifier("BIOT")._module_class() is BIOT

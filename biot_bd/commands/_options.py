@@ -15,14 +15,14 @@ Patience = Annotated[
 Sampler = Annotated[
     str | None,
     typer.Option(
-        help="Draw training windows: class-balanced, person-balanced, class-person-balanced or background-subsample."
+        help="Draw training windows: class-balanced, subject-balanced, class-subject-balanced or background-subsample."
     ),
 ]
 Augment = Annotated[
     list[str] | None,
     typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
 ]
-Compute = Annotated[
+Precision = Annotated[
     str | None,
     typer.Option(help="Precision: fp32 (default), tf32, bf16, fp16, or auto for the fastest on this machine."),
 ]

@@ -16,20 +16,6 @@ if TYPE_CHECKING:
     from biot_bd import Windows
     from biot_bd.events import EventDetector
 
-__all__ = [
-    "SMALL_BIOT",
-    "build_pipeline",
-    "check_jobs",
-    "check_output",
-    "describe_model",
-    "event_detector",
-    "montage_of",
-    "number_or_name",
-    "open_windows",
-    "parse_assignments",
-    "print_json",
-]
-
 SMALL_BIOT: dict[str, Any] = {
     "module__embed_dim": 64,
     "module__num_heads": 4,
@@ -122,7 +108,7 @@ def build_pipeline(
     batch_size: int | None = None,
     lr: float | None = None,
     patience: int | None = None,
-    compute: str | None = None,
+    precision: str | None = None,
     micro_batch: str | None = None,
     sampler: str | None = None,
     augment: Sequence[str] | None = None,
@@ -141,7 +127,7 @@ def build_pipeline(
         Registered names; as model also a word of :data:`biot_bd.evaluation.BASELINES`.
     epochs, batch_size, lr, patience : optional
         Settings of the classifier; its defaults where None.
-    compute : str, optional
+    precision : str, optional
         Precision, or ``"auto"``.
     micro_batch : str, optional
         Windows of a micro-batch, ``"whole"`` or ``"auto"``.
@@ -166,7 +152,7 @@ def build_pipeline(
 
     Raises
     ------
-    biot_bd.registry.UnknownNameError
+    biot_bd.exceptions.UnknownNameError
         No such model or loss.
     ValueError
         A parameter that the classifier does not know, one given twice, one that protocol or baseline rule out, or
@@ -186,7 +172,7 @@ def build_pipeline(
         "batch_size": batch_size,
         "lr": lr,
         "patience": patience,
-        "compute": compute,
+        "precision": precision,
         "sampler": _checked_sampler(sampler),
         "augment": _checked_augment(augment),
         "pretrained": pretrained,

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from biot_bd.registry import UnknownNameError
+from biot_bd.exceptions import UnknownNameError
 from biot_bd.training import BIOTClassifier
 from biot_bd.training._validation import class_weights
 from biot_bd.training.input_data import SignalData, encode_labels
@@ -19,8 +19,6 @@ from biot_bd.training.resume import seeded
 
 if TYPE_CHECKING:
     from biot_bd import Windows
-
-__all__ = ["try_classifier"]
 
 PASSED_ON = (ValueError, OSError, ImportError, MemoryError, UnknownNameError)
 """Errors that speak for themselves."""

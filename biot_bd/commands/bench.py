@@ -48,7 +48,7 @@ def _measure(folder: Any, seconds: float, batch_size: int) -> dict[str, Any]:
     from biot_bd import BIOT, PercentileScaler, load_dataset, prepare
     from biot_bd.windows.torch_dataset import WindowsDataset
 
-    recordings = load_dataset("demo", folder / "edf", persons=2, recordings=1)
+    recordings = load_dataset("demo", folder / "edf", n_subjects=2, recordings=1)
     recorded_h = sum(len(d.raw.times) / d.raw.info["sfreq"] for d in recordings.datasets) / 3600
     start = time.perf_counter()
     windows = prepare(recordings, folder / "store", stride_s=1)

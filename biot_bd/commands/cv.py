@@ -1,4 +1,4 @@
-"""``biot-bd cv``: cross-validation by person, with a run folder and a report."""
+"""``biot-bd cv``: cross-validation by subject, with a run folder and a report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import typer
 from biot_bd.commands._options import (
     Augment,
     BatchSize,
-    Compute,
     EventTarget,
     Finetune,
     LearningRate,
@@ -20,6 +19,7 @@ from biot_bd.commands._options import (
     MicroBatch,
     Param,
     Patience,
+    Precision,
     Pretrained,
     Sampler,
     Store,
@@ -34,9 +34,10 @@ def cv(
     split: Annotated[
         str,
         typer.Option(
-            "--cv", help="person-loo, person-kfold-N, stratified-person-kfold-N, biot-paper or biot-code (N a number)."
+            "--cv",
+            help="subject-loo, subject-kfold-N, stratified-subject-kfold-N, biot-paper or biot-code (N a number).",
         ),
-    ] = "person-loo",
+    ] = "subject-loo",
     model: Annotated[
         str,
         typer.Option(
@@ -50,14 +51,14 @@ def cv(
         ),
     ] = None,
     splits_from: Annotated[
-        Path | None, typer.Option(help="Run folder whose stored persons of every fold are used again.")
+        Path | None, typer.Option(help="Run folder whose stored subjects of every fold are used again.")
     ] = None,
     loss: Loss = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs a fold.", min=1)] = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
     patience: Patience = None,
-    compute: Compute = None,
+    precision: Precision = None,
     micro_batch: MicroBatch = None,
     sampler: Sampler = None,
     augment: Augment = None,
@@ -67,7 +68,7 @@ def cv(
         bool,
         typer.Option(
             "--allow-contaminated",
-            help="Go on where the checkpoint saw test persons (or may have); every output then says so.",
+            help="Go on where the checkpoint saw test subjects (or may have); every output then says so.",
         ),
     ] = False,
     scoring: Annotated[
@@ -77,8 +78,8 @@ def cv(
     threshold: ThresholdRule = "balanced-accuracy",
     event_target: EventTarget = None,
     target_fa_per_24h: TargetFalseAlarms = None,
-    valid_fraction: Annotated[
-        float, typer.Option(help="Share of the training persons that validate; 0 for fixed epochs.", min=0, max=0.9)
+    validation_fraction: Annotated[
+        float, typer.Option(help="Share of the training subjects that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.25,
     seed: Annotated[int, typer.Option(help="Seed of the split and of every fold.", min=0)] = 0,
     jobs: Annotated[
@@ -87,7 +88,7 @@ def cv(
     param: Param = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
-    """Train and score a pipeline on persons that it has not seen, and write the report."""
+    """Train and score a pipeline on subjects that it has not seen, and write the report."""
     from rich.console import Console
 
     from biot_bd.commands._pipelines import (
@@ -120,7 +121,7 @@ def cv(
         batch_size=batch_size,
         lr=lr,
         patience=patience,
-        compute=compute,
+        precision=precision,
         micro_batch=micro_batch,
         sampler=sampler,
         augment=augment,
@@ -137,7 +138,7 @@ def cv(
             folder=run,
             cv=split,
             threshold=number_or_name(threshold),
-            valid_fraction=valid_fraction,
+            validation_fraction=validation_fraction,
             n_jobs=jobs,
             random_state=seed,
             protocol=protocol,
@@ -158,7 +159,7 @@ def cv(
 
 
 def _how(split: str, protocol: str | None, splits_from: Path | None) -> str:
-    """Say in the title how persons are split."""
+    """Say in the title how subjects are split."""
     own = split if splits_from is None else f"splits of {splits_from.name}"
     return own if protocol is None else f"protocol {protocol}"
 

@@ -39,7 +39,7 @@ def describe(
     ] = None,
     as_json: JSON = False,
 ) -> None:
-    """Count each person's recordings and seizures.
+    """Count each subject's recordings and seizures.
 
     Every recording that was left out is named, with the reason.
     """
@@ -54,7 +54,7 @@ def describe(
         "name": name,
         "root": str(root),
         "generated": bool(dataset.generated),
-        "persons": describe_dataset(dataset).to_dict("records"),
+        "subjects": describe_dataset(dataset).to_dict("records"),
         "outcomes": {str(what): int(n) for what, n in outcomes["outcome"].value_counts().items()},
         "left_out": outcomes[outcomes["outcome"] != "loaded"].to_dict("records"),
     }
@@ -97,15 +97,15 @@ def fetch(
 
 
 def _show(facts: dict[str, Any]) -> None:
-    persons = facts["persons"]
-    total = {key: sum(row[key] for row in persons) for key in ("recordings", "hours", "seizures", "seizure_s")}
+    subjects = facts["subjects"]
+    total = {key: sum(row[key] for row in subjects) for key in ("recordings", "hours", "seizures", "seizure_s")}
     rows = [
         {**row, "hours": f"{row['hours']:.2f}", "seizure_s": f"{row['seizure_s']:.0f}"}
-        for row in [*persons, {"person": f"all {len(persons)}", **total}]
+        for row in [*subjects, {"subject": f"all {len(subjects)}", **total}]
     ]
     if facts["generated"]:
         typer.echo("GENERATED DATA: these recordings were made by a program, not recorded from people.")
-    columns = {"person": "person", "recordings": "recordings", "hours": "hours"}
+    columns = {"subject": "subject", "recordings": "recordings", "hours": "hours"}
     _print_table(rows, columns | {"seizures": "seizures", "seizure_s": "seconds of seizure"})
     typer.echo("Recordings: " + ", ".join(f"{n} {what}" for what, n in facts["outcomes"].items()))
     if facts["left_out"]:

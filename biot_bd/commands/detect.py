@@ -49,7 +49,7 @@ def detect(
     plot: Annotated[bool, typer.Option("--plot", help="Draw each event over the EEG.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Write a page for each patient.")] = False,
     jobs: Annotated[int, typer.Option(help="Recordings at once; -1 for one a processor.")] = 1,
-    compute: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", "--resume", help="Leave out recordings whose results are there.")
     ] = False,
@@ -74,7 +74,7 @@ def detect(
         "stride_s": stride,
         "on_missing": on_missing,
         "causal": causal,
-        "compute": compute,
+        "precision": precision,
         "threshold": threshold,
         "smoothing_s": smoothing_s,
         "release_fraction": release_fraction,

@@ -21,14 +21,14 @@ def explain(
     recording: Annotated[str | None, typer.Option(help="Explain a window of this recording; needs --start.")] = None,
     start: Annotated[float | None, typer.Option(help="Start of that window, in seconds.", min=0)] = None,
     fold: Annotated[
-        int | None, typer.Option(help="Fold of a run; by default the one that tests the person.", min=0)
+        int | None, typer.Option(help="Fold of a run; by default the one that tests the subject.", min=0)
     ] = None,
     target: Annotated[int | None, typer.Option(help="Class to explain, for probes that take one.", min=0)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Explain a model's decisions on chosen windows: maps as arrays and as one HTML page.
 
-    With a run folder, windows come from the test persons of a fold, and that fold's model explains them.
+    With a run folder, windows come from the test subjects of a fold, and that fold's model explains them.
     """
     from biot_bd import registry
     from biot_bd.commands._pipelines import open_windows, print_json
@@ -39,7 +39,7 @@ def explain(
     make = registry.probes[probe]
     store = open_windows(windows)
     source = choose_fold(model, store, fold=fold, recording=recording)
-    rows = choose_windows(store, source.persons, number=number, recording=recording, start_s=start)
+    rows = choose_windows(store, source.subjects, number=number, recording=recording, start_s=start)
     facts = explain_to_folder(source, store, rows, make(), output, probe_name=probe, target=target)
     if json:
         print_json(facts)

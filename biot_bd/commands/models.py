@@ -122,7 +122,7 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
 def _seen(trained_on: list[dict[str, Any]]) -> str:
     parts = []
     for seen in trained_on:
-        persons = seen["persons"]
-        who = "all persons" if persons is None else f"{len(persons)} persons: {', '.join(persons)}"
+        subjects = seen["subjects"]
+        who = "all subjects" if subjects is None else f"{len(subjects)} subjects: {', '.join(subjects)}"
         parts.append(f"{seen['dataset']} ({seen['how']}; {who})")
     return ", ".join(parts) or "unknown data"

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from biot_bd.cli import DISTRIBUTION, Command, find_commands
-from biot_bd.registry import PluginError, list_plugins
+from biot_bd.exceptions import PluginError
+from biot_bd.registry import list_plugins
 
 
 def plugins(

@@ -94,8 +94,8 @@ def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
     """Gather what ``--json`` prints."""
     from biot_bd.runs import read_json, to_jsonable
 
-    counts = windows.metadata.groupby("person")["label"].agg(["size", "sum"])
-    persons = {str(p): {"n_windows": int(r["size"]), "n_seizure_windows": int(r["sum"])} for p, r in counts.iterrows()}
+    counts = windows.metadata.groupby("subject")["label"].agg(["size", "sum"])
+    subjects = {str(p): {"n_windows": int(r["size"]), "n_seizure_windows": int(r["sum"])} for p, r in counts.iterrows()}
     manifest = read_json(folder / "manifest.json")
     return to_jsonable(
         {
@@ -108,7 +108,7 @@ def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
             "sfreq": windows.sfreq,
             "n_windows": len(windows),
             "n_seizure_windows": int(windows.y.sum()),
-            "persons": persons,
+            "subjects": subjects,
             "not_loaded": [row for row in manifest.get("outcomes", []) if row["outcome"] != "loaded"],
             "failures": manifest.get("failures", []),
             "notes": manifest.get("notes", []),
@@ -121,11 +121,11 @@ def _show(console: Any, facts: dict[str, Any]) -> None:
 
     generated = " (generated data)" if facts["generated"] else ""
     table = Table(title=f"{facts['dataset']}{generated}, label rule {facts['label_rule']}", title_justify="left")
-    for name in ("person", "windows", "seizure", "prevalence"):
-        table.add_column(name, justify="left" if name == "person" else "right")
-    for person, count in facts["persons"].items():
+    for name in ("subject", "windows", "seizure", "prevalence"):
+        table.add_column(name, justify="left" if name == "subject" else "right")
+    for subject, count in facts["subjects"].items():
         n, positive = count["n_windows"], count["n_seizure_windows"]
-        table.add_row(person, f"{n:,}", f"{positive:,}", f"{positive / n:.3f}")
+        table.add_row(subject, f"{n:,}", f"{positive:,}", f"{positive / n:.3f}")
     console.print(table)
     lines = [
         f"{row['recording']}: {row['outcome']}: {row['detail']}" for row in facts["not_loaded"] + facts["failures"]

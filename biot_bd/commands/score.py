@@ -16,7 +16,7 @@ def score(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all scores to this JSON file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
-    """Score predicted events: by person, over persons, with the baselines always-on and always-off beside."""
+    """Score predicted events: by subject, over subjects, with the baselines always-on and always-off beside."""
     from rich.console import Console
 
     from biot_bd.commands._pipelines import print_json
@@ -39,13 +39,13 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
     from biot_bd.events.scoring import scorer_text
 
     table = Table(
-        title="Events by person", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+        title="Events by subject", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    table.add_column("person", no_wrap=True)
+    table.add_column("subject", no_wrap=True)
     for name in ("hours", "sz", "found", "FA", "sens.", "prec.", "F1", "FA/24h", "late s"):
         table.add_column(name, justify="right", no_wrap=True)
-    for person, one in scores["persons"].items():
-        table.add_row(person, *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
+    for subject, one in scores["subjects"].items():
+        table.add_row(subject, *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
     table.add_section()
     table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
     table.add_row("pooled", *_counts(scores["pooled"]), *(_number(scores["pooled"]["events"][name]) for name in _SHOWN))
@@ -56,7 +56,7 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
     lines = [
         f"scorer: {scorer_text(scores['scorer'])}",
         "sz: seizures, FA: false alarms, as the scorer counts them, after merging and splitting; sens., prec.: sensitivity, "
-        "precision; late: median latency; macro, always-on, always-off: means over persons; – : undefined",
+        "precision; late: median latency; macro, always-on, always-off: means over subjects; – : undefined",
     ]
     if scores["unused"]:
         lines.append(f"predictions without annotations, not scored: {', '.join(scores['unused'])}")

@@ -58,7 +58,7 @@ def stream(
     release_fraction: Release = None,
     min_duration_s: MinDuration = None,
     merge_gap_s: MergeGap = None,
-    compute: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
     ] = False,
@@ -86,7 +86,7 @@ def stream(
         "merge_gap_s": merge_gap_s,
     }
     given: dict[str, Any] = {name: value for name, value in fitted.items() if value is not None}
-    detector = Detector.load(model, stride_s=stride, on_missing=on_missing, causal=True, compute=compute, **given)
+    detector = Detector.load(model, stride_s=stride, on_missing=on_missing, causal=True, precision=precision, **given)
     source: LiveSource
     if file is not None:
         source = _replay(file, pace, chunk_s, detector.scorer.window_s)
@@ -141,7 +141,7 @@ def _format(output: Path | None, file: Path | None) -> str:
 def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) -> LiveSource:
     """Open a file; one that is shorter than a window is an error, as ``detect`` has it."""
     from biot_bd.deploy.live.replay import FileSource
-    from biot_bd.io.recordings import DetectionError
+    from biot_bd.exceptions import DetectionError
 
     chunk = chunk_s if chunk_s is not None else 0.25 if math.isfinite(speed) else 10.0
     source = FileSource(file, speed=speed, chunk_s=chunk)

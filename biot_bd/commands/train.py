@@ -1,4 +1,4 @@
-"""``biot-bd train``: fit a pipeline on all persons, or all but a hold-out, and save it."""
+"""``biot-bd train``: fit a pipeline on all subjects, or all but a hold-out, and save it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 from biot_bd.commands._options import (
     Augment,
     BatchSize,
-    Compute,
     EventTarget,
     Finetune,
     LearningRate,
@@ -18,6 +17,7 @@ from biot_bd.commands._options import (
     MicroBatch,
     Param,
     Patience,
+    Precision,
     Pretrained,
     Sampler,
     Store,
@@ -35,7 +35,7 @@ def train(
     batch_size: BatchSize = None,
     lr: LearningRate = None,
     patience: Patience = None,
-    compute: Compute = None,
+    precision: Precision = None,
     micro_batch: MicroBatch = None,
     sampler: Sampler = None,
     augment: Augment = None,
@@ -45,12 +45,12 @@ def train(
         bool,
         typer.Option(
             "--allow-contaminated",
-            help="Go on where the checkpoint saw persons of the hold-out (or may have); every output then says so.",
+            help="Go on where the checkpoint saw subjects of the hold-out (or may have); every output then says so.",
         ),
     ] = False,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(help="Person who is left out of training and scored once at the end; may be repeated."),
+        typer.Option(help="Subject who is left out of training and scored once at the end; may be repeated."),
     ] = None,
     scoring: Annotated[
         list[str] | None,
@@ -58,8 +58,8 @@ def train(
             help="Registered metric for the hold-out; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."
         ),
     ] = None,
-    valid_fraction: Annotated[
-        float, typer.Option(help="Share of the persons that validate; 0 for fixed epochs.", min=0, max=0.9)
+    validation_fraction: Annotated[
+        float, typer.Option(help="Share of the subjects that validate; 0 for fixed epochs.", min=0, max=0.9)
     ] = 0.2,
     threshold: ThresholdRule = "balanced-accuracy",
     event_target: EventTarget = None,
@@ -68,7 +68,7 @@ def train(
     param: Param = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
-    """Fit on all persons but a hold-out (some of them validate), save the pipeline and score the hold-out, if there is one."""
+    """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score the hold-out, if there is one."""
     from rich.console import Console
 
     from biot_bd.commands._pipelines import (
@@ -100,7 +100,7 @@ def train(
         batch_size=batch_size,
         lr=lr,
         patience=patience,
-        compute=compute,
+        precision=precision,
         micro_batch=micro_batch,
         sampler=sampler,
         augment=augment,
@@ -113,7 +113,7 @@ def train(
         pipeline,
         windows,
         output,
-        valid_fraction=valid_fraction,
+        validation_fraction=validation_fraction,
         threshold=number_or_name(threshold),
         random_state=seed,
         title=describe_model(model, params, pretrained, finetune),
@@ -130,9 +130,9 @@ def train(
 
 def _score_lines(facts: dict[str, Any]) -> list[str]:
     """Say what the hold-out scored, or why there is no score."""
-    scores, held = facts.get("scores"), facts["persons"]["test"]
+    scores, held = facts.get("scores"), facts["subjects"]["test"]
     if scores is None:
-        return ["no test persons are left: score this pipeline with `biot-bd cv`, or name some with --hold-out"]
+        return ["no test subjects are left: score this pipeline with `biot-bd cv`, or name some with --hold-out"]
     mark = "CONTAMINATED, " if facts["contamination"] else ""
     mark += f"not a result ({facts['not_a_result']}), " if facts["not_a_result"] else ""
     prevalence = scores["prevalence"]
@@ -142,7 +142,7 @@ def _score_lines(facts: dict[str, Any]) -> list[str]:
         one, other = (
             f"undefined ({s['reason']})" if s["value"] is None else f"{s['value']:.3f}" for s in (pooled, macro)
         )
-        lines.append(f"  {name}: pooled {one}, macro {other} ({macro['n_persons']} persons)")
+        lines.append(f"  {name}: pooled {one}, macro {other} ({macro['n_subjects']} subjects)")
     return lines
 
 
@@ -162,12 +162,12 @@ def _event_lines(events: dict[str, Any] | None) -> list[str]:
 def _show(console: Any, output: Path, facts: dict[str, Any]) -> None:
     from biot_bd.evaluation.model_selection.contamination import contamination_notes
 
-    persons = facts["persons"]
+    subjects = facts["subjects"]
     generated = " on generated data" if facts["data"]["generated"] else ""
     mark = "CONTAMINATED: " if facts["contamination"] else ""
     lines = [
         f"{mark}{facts['title']}{generated}, label rule {facts['data']['label_rule']}",
-        f"trained on {len(persons['train'])} persons, validated on {', '.join(persons['valid']) or 'nobody'}",
+        f"trained on {len(subjects['train'])} subjects, validated on {', '.join(subjects['valid']) or 'nobody'}",
         f"epochs: {facts['n_epochs']}, threshold: {facts['threshold']['value']:.3f}",
         *_event_lines(facts["events"]),
         *contamination_notes(facts),

@@ -1,6 +1,6 @@
 """Recordings: CHB-MIT from PhysioNet or BIDS, Siena, folders of EDF files, generated demo recordings.
 
-Every loader returns a ``braindecode.datasets.BaseConcatDataset`` of lazy recordings in volts, with persons, seizure
+Every loader returns a ``braindecode.datasets.BaseConcatDataset`` of lazy recordings in volts, with subjects, seizure
 annotations and the table ``outcomes``.
 """
 

@@ -11,11 +11,9 @@ from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.recordings import OUTCOME_COLUMNS, SEIZURE, make_dataset, seizures_of
 
-__all__ = ["adapt_dataset", "describe_dataset"]
-
 
 def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
-    """Say how much there is of each person.
+    """Say how much there is of each subject.
 
     Parameters
     ----------
@@ -25,7 +23,7 @@ def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``person``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a person, sorted.
+        ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a subject, sorted.
         Seizures that overlap in time count once in ``seizure_s``.
     """
     rows = []
@@ -33,14 +31,14 @@ def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
         found = seizures_of(part.raw)
         rows.append(
             {
-                "person": part.description["subject"],
+                "subject": part.description["subject"],
                 "recordings": 1,
                 "hours": part.raw.n_times / part.raw.info["sfreq"] / 3600,
                 "seizures": len(found),
                 "seizure_s": _union_s(found),
             }
         )
-    return pd.DataFrame(rows).groupby("person", sort=True).sum().reset_index()
+    return pd.DataFrame(rows).groupby("subject", sort=True).sum().reset_index()
 
 
 def _union_s(intervals: Iterable[tuple[float, float]]) -> float:
@@ -60,21 +58,21 @@ def adapt_dataset(
     namespace: str | None = None,
     generated: bool = False,
 ) -> BaseConcatDataset:
-    """Give another braindecode data set what this package needs: persons, recording names, seizure annotations.
+    """Give another braindecode data set what this package needs: subjects, recording names, seizure annotations.
 
     Parameters
     ----------
     dataset : BaseConcatDataset of RawDataset
         Not changed.
     subject : str or callable
-        Column of the description that holds the person, or a function of the description.
+        Column of the description that holds the subject, or a function of the description.
     seizure : str, collection of str, or callable
         The annotation descriptions that mean a seizure, or a function that says so.  They are renamed to begin with
         ``sz``; other annotations that begin so lose it.
     recording : str or callable, optional
-        Column, or function of the description, for the unique name; numbered by person when omitted.
+        Column, or function of the description, for the unique name; numbered by subject when omitted.
     namespace : str, optional
-        Put before the person, as in ``"tuh/0001"``; needed where the persons have none.
+        Put before the subject, as in ``"tuh/0001"``; needed where the subjects have none.
     generated : bool, default=False
         Whether the signals were made by a program.
 
@@ -88,7 +86,7 @@ def adapt_dataset(
     TypeError
         A part is not a recording (``RawDataset``).
     ValueError
-        A person or a name is missing or not unique.
+        A subject or a name is missing or not unique.
     """
     is_seizure = _seizure_rule(seizure)
     parts, counts = [], dict[str, int]()
@@ -98,14 +96,14 @@ def adapt_dataset(
                 f"part {index} is a {type(old).__name__}; adapt_dataset takes recordings (RawDataset), before windows are cut"
             )
         description = pd.Series(dtype=object) if old.description is None else old.description.copy()
-        person = _field(description, subject, "subject", index)
-        person = f"{namespace}/{person}" if namespace else person
-        if "/" not in person:
-            raise ValueError(f"part {index}: the person {person!r} has no name space; give namespace=, e.g. 'tuh'")
-        counts[person] = counts.get(person, 0) + 1
-        numbered = f"{person.replace('/', '_')}_{counts[person]:03d}"
+        bare = _field(description, subject, "subject", index)
+        whose = f"{namespace}/{bare}" if namespace else bare
+        if "/" not in whose:
+            raise ValueError(f"part {index}: the subject {whose!r} has no name space; give namespace=, e.g. 'tuh'")
+        counts[whose] = counts.get(whose, 0) + 1
+        numbered = f"{whose.replace('/', '_')}_{counts[whose]:03d}"
         name = numbered if recording is None else _field(description, recording, "recording", index)
-        fields = {"session": "", "run": "", **description.to_dict(), "subject": person, "recording": name}
+        fields = {"session": "", "run": "", **description.to_dict(), "subject": whose, "recording": name}
         raw = old.raw.copy()
         raw.annotations.description = [_renamed(str(text), is_seizure) for text in raw.annotations.description]
         parts.append(RawDataset(raw, fields))

@@ -15,18 +15,10 @@ from typing import Any
 import pandas as pd
 from braindecode.datasets import CHBMIT, SIENA, BaseConcatDataset, RawDataset
 
-from biot_bd.datasets.recordings import (
-    Outcomes,
-    RecordingError,
-    check_choice,
-    check_continuous,
-    list_subjects,
-    make_dataset,
-    set_seizures,
-)
+from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_seizures
 from biot_bd.datasets.szcore import set_events
-
-__all__ = ["load_chbmit_bids", "load_siena"]
+from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf import check_continuous
 
 
 def load_chbmit_bids(
@@ -52,7 +44,7 @@ def load_chbmit_bids(
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same person as chb01 and chb21 of the original
+        Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same subject as chb01 and chb21 of the original
         edition), ``session``, ``run``, ``recording`` and ``zero_is_missing`` True: this edition fills missing channels
         with zeros, and :func:`biot_bd.prepare` takes such channels as missing
         (they follow ``on_missing``).
@@ -83,7 +75,7 @@ def load_siena(
     Parameters
     ----------
     root, subjects, unlisted, on_error
-        As in :func:`load_chbmit_bids`; persons are ``siena/00``, ...
+        As in :func:`load_chbmit_bids`; subjects are ``siena/00``, ...
 
     Returns
     -------

@@ -18,17 +18,9 @@ import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.chbmit_summary import SummaryRecord, read_summary
-from biot_bd.datasets.recordings import (
-    Outcomes,
-    RecordingError,
-    check_choice,
-    list_subjects,
-    make_dataset,
-    open_edf,
-    set_seizures,
-)
-
-__all__ = ["CHB_MIT", "Layout", "SummaryRecord", "load_chbmit", "load_layout", "read_summary", "select_cases"]
+from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_seizures
+from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf import open_edf
 
 SUMMARY_SLACK_S = 1.0  # summaries round to whole seconds
 _DUMMY = re.compile(r"[-.](-\d+)?")  # MNE numbers repeated names: "--0", "--1"
@@ -43,24 +35,24 @@ class Layout:
     Parameters
     ----------
     name : str
-        Name space of the persons.
+        Name space of the subjects.
     prefix : str
         What case names begin with; two digits follow.
-    same_person : dict, optional
-        Case number -> (person, session) where a case is a later visit of another one.
+    same_subject : dict, optional
+        Case number -> (subject, session) where a case is a later visit of another one.
     """
 
     name: str
     prefix: str
-    same_person: dict[str, tuple[str, str]] = field(default_factory=dict)
+    same_subject: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    def person(self, case: str) -> str:
-        """Return the person of a case number."""
-        return f"{self.name}/{self.same_person.get(case, (case, ''))[0]}"
+    def subject(self, case: str) -> str:
+        """Return the subject of a case number."""
+        return f"{self.name}/{self.same_subject.get(case, (case, ''))[0]}"
 
     def session(self, case: str) -> str:
         """Return the session of a case number, as in the BIDS edition."""
-        return self.same_person.get(case, ("", "01"))[1]
+        return self.same_subject.get(case, ("", "01"))[1]
 
     def case_of(self, file: str) -> str | None:
         """Return the case number that a file's name begins with."""
@@ -86,7 +78,7 @@ def load_chbmit(
     root : path-like
         Folder with ``chb01``, ``chb02``, ...; or the folder of one case.
     subjects : iterable of str or int, optional
-        Cases (``"chb01"``, ``"01"``, ``1``) or persons (``"chb-mit/01"``: cases 1 and 21); all on the disk by default.
+        Cases (``"chb01"``, ``"01"``, ``1``) or subjects (``"chb-mit/01"``: cases 1 and 21); all on the disk by default.
     unlisted : {"exclude", "background"}, default="exclude"
         What becomes of EDF files that are absent from their summary (ten of case 24): their labels are unknown.
     on_missing : {"warn", "raise", "ignore"}, default="warn"
@@ -97,7 +89,7 @@ def load_chbmit(
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``description``: ``subject`` (the person: case 21 is ``chb-mit/01``), ``case``, ``session``,
+        Lazy, in volts.  ``description``: ``subject`` (case 21 is ``chb-mit/01``), ``case``, ``session``,
         ``run``, ``recording``.  Seizures are annotations ``sz``.  Dummy channels are dropped; channels against CS2 and
         the misspelt ``01`` (case 12) bear the electrode's name.
         ``outcomes``: one row for every file of a summary, of RECORDS (cases on the disk) or of a case folder, with
@@ -156,12 +148,12 @@ def load_layout(
 
 
 def select_cases(subjects: Iterable[str | int] | str | int | None, layout: Layout = CHB_MIT) -> set[str] | None:
-    """Turn cases and persons into case numbers of two digits.
+    """Turn cases and subjects into case numbers of two digits.
 
     Parameters
     ----------
     subjects : iterable of str or int, str, int or None
-        ``"chb21"``, ``"21"``, ``21`` (a case), ``"chb-mit/01"`` (a person: all its cases).
+        ``"chb21"``, ``"21"``, ``21`` (a case), ``"chb-mit/01"`` (a subject: all its cases).
     layout : Layout, default=CHB_MIT
         Whose names.
 
@@ -173,7 +165,7 @@ def select_cases(subjects: Iterable[str | int] | str | int | None, layout: Layou
     Raises
     ------
     ValueError
-        A text is no case and no person, or ``subjects`` is empty or of another type.
+        A text is no case and no subject, or ``subjects`` is empty or of another type.
     """
     listed = list_subjects(subjects)
     if listed is None:
@@ -184,12 +176,12 @@ def select_cases(subjects: Iterable[str | int] | str | int | None, layout: Layou
         match = re.fullmatch(rf"({layout.prefix}|{re.escape(layout.name)}/)?(\d{{1,2}})", text)
         if match is None:
             raise ValueError(
-                f"subject {subject!r}: expected a case ({layout.prefix}01, 01, 1) or a person ({layout.name}/01)"
+                f"subject {subject!r}: expected a case ({layout.prefix}01, 01, 1) or a subject ({layout.name}/01)"
             )
         number = match[2].zfill(2)
         cases.add(number)
         if match[1] == f"{layout.name}/":
-            cases |= {case for case, (person, _) in layout.same_person.items() if person == number}
+            cases |= {case for case, (subject, _) in layout.same_subject.items() if subject == number}
     return cases
 
 
@@ -266,7 +258,7 @@ def _load_recording(path: Path, record: SummaryRecord | None, case: str, layout:
         details.append("absent from its summary, taken as free of seizures")
     set_seizures(raw, record.seizures if record else [], where=str(path), slack_s=SUMMARY_SLACK_S)
     description = {
-        "subject": layout.person(case),
+        "subject": layout.subject(case),
         "case": f"{layout.prefix}{case}",
         "session": layout.session(case),
         "run": path.stem[len(layout.prefix) + 2 :].lstrip("_"),

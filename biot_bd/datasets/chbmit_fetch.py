@@ -31,9 +31,8 @@ from rich.progress import (
 )
 
 from biot_bd.datasets.chbmit import CHB_MIT, select_cases
+from biot_bd.exceptions import ChecksumError, DownloadError
 from biot_bd.runs import read_json, write_json
-
-__all__ = ["BASE_URL", "CHECKSUMS", "ChecksumError", "DownloadError", "fetch_chbmit", "parse_checksums"]
 
 BASE_URL = "https://physionet.org/files/chbmit/1.0.0/"
 CHECKSUMS = "SHA256SUMS.txt"
@@ -43,14 +42,6 @@ TIMEOUT_S = (15, 60)  # to connect, between two packets
 _ENTRY = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(.+)")
 _PART = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*")
 _RETRIED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-
-
-class DownloadError(RuntimeError):
-    """A file could not be downloaded; what is there of it stays, and the next call goes on."""
-
-
-class ChecksumError(DownloadError):
-    """A downloaded file has not the published SHA-256; it was deleted."""
 
 
 def fetch_chbmit(
@@ -69,7 +60,7 @@ def fetch_chbmit(
     dest : path-like
         Folder; gets the layout that :func:`biot_bd.datasets.chbmit.load_chbmit` reads.  About 43 GB for all cases.
     subjects : iterable of str or int, optional
-        Cases (``"chb01"``, ``1``) or persons (``"chb-mit/01"``: cases 1 and 21); all by default.
+        Cases (``"chb01"``, ``1``) or subjects (``"chb-mit/01"``: cases 1 and 21); all by default.
     base_url : str, default=BASE_URL
         Where ``SHA256SUMS.txt`` and the files are, e.g. a mirror.
     progress : bool, default=True

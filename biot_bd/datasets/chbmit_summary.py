@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["SummaryRecord", "read_summary"]
-
 _LINE = re.compile(r"\s*([^:]+?)\s*:\s*(.*?)\s*$")
 _SEIZURE = re.compile(r"Seizure(?:\s+\d+)?\s+(Start|End)\s+Time", re.IGNORECASE)
 _CHANNEL = re.compile(r"Channel\s+\d+", re.IGNORECASE)

@@ -14,15 +14,15 @@ from filelock import FileLock
 
 from biot_bd.datasets import demo_signals as signals
 from biot_bd.datasets.chbmit import Layout, load_layout
-from biot_bd.datasets.recordings import RecordingError, check_text, count_edf_records
+from biot_bd.datasets.recordings import check_text
+from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf import count_edf_records
 from biot_bd.runs import atomic_path, read_json, write_json, write_text
 
-__all__ = ["DEMO", "NOTICE", "generate_demo", "load_demo"]
-
 DEMO = Layout("demo", "demo")
-NOTICE = "generated data: signals made by biot_bd, not recordings of a person"
+NOTICE = "generated data: signals made by biot_bd, not recordings of a human being"
 VERSION = 1  # raise it when the generator changes, so that old files are not mixed with new ones
-DEFAULTS = {"persons": 6, "recordings": 3, "minutes": 6, "seed": 0}
+DEFAULTS = {"n_subjects": 6, "recordings": 3, "minutes": 6, "seed": 0}
 STEP_UV = 0.1
 LARGEST_UV = 32767 * STEP_UV
 
@@ -30,7 +30,7 @@ LARGEST_UV = 32767 * STEP_UV
 def load_demo(
     root: str | os.PathLike[str],
     *,
-    persons: int | None = None,
+    n_subjects: int | None = None,
     recordings: int | None = None,
     minutes: int | None = None,
     seed: int | None = None,
@@ -43,8 +43,8 @@ def load_demo(
     ----------
     root : path-like
         Folder for ``demo01/demo01_01.edf``, ``demo01/demo01-summary.txt``, ..., ``demo.json``.
-    persons, recordings : int, optional
-        Number of persons, and of recordings of each; those of the recordings that are there, else 6 and 3.
+    n_subjects, recordings : int, optional
+        Number of subjects, and of recordings of each; those of the recordings that are there, else 6 and 3.
     minutes : int, optional
         Length of each recording; that of those that are there, else 6.
     seed : int, optional
@@ -52,13 +52,13 @@ def load_demo(
     subjects : list of str, optional
         Load these only (``"demo01"``, ``"demo/01"``); all by default.
     namespace : str, default="demo"
-        First part of the persons' names.  Give those of another seed another one: they are other persons, and a model
+        First part of the subjects' names.  Give those of another seed another one: they are other subjects, and a model
         that learnt from the ones may be tested on the others.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        As :func:`biot_bd.datasets.chbmit.load_chbmit` returns it, with ``generated`` True and persons ``demo/01``, ...
+        As :func:`biot_bd.datasets.chbmit.load_chbmit` returns it, with ``generated`` True and subjects ``demo/01``, ...
 
     Raises
     ------
@@ -71,7 +71,7 @@ def load_demo(
     check_text("namespace", namespace, "demo-b")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace) is None:
         raise ValueError(f"namespace={namespace!r}: expected letters, digits, - _ or . , e.g. 'demo-b'")
-    generate_demo(root, persons=persons, recordings=recordings, minutes=minutes, seed=seed)
+    generate_demo(root, n_subjects=n_subjects, recordings=recordings, minutes=minutes, seed=seed)
     layout = Layout(namespace, DEMO.prefix)
     return load_layout(
         root, layout, subjects=subjects, unlisted="exclude", on_missing="raise", on_error="raise", generated=True
@@ -81,7 +81,7 @@ def load_demo(
 def generate_demo(
     root: str | os.PathLike[str],
     *,
-    persons: int | None = None,
+    n_subjects: int | None = None,
     recordings: int | None = None,
     minutes: int | None = None,
     seed: int | None = None,
@@ -90,7 +90,7 @@ def generate_demo(
 
     Parameters
     ----------
-    root, persons, recordings, minutes, seed
+    root, n_subjects, recordings, minutes, seed
         As in :func:`load_demo`.
 
     Returns
@@ -103,20 +103,20 @@ def generate_demo(
     ValueError, FileExistsError
         As :func:`load_demo`.
     """
-    asked = {"persons": persons, "recordings": recordings, "minutes": minutes, "seed": seed}
+    asked = {"n_subjects": n_subjects, "recordings": recordings, "minutes": minutes, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
     _check_numbers(**{**DEFAULTS, **given})
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".demo.lock"):
         made = _settle(root, given)
-        for number in range(1, made["persons"] + 1):
-            _write_person(root, number, made["recordings"], made["minutes"] * 60, made["seed"])
+        for number in range(1, made["n_subjects"] + 1):
+            _write_subject(root, number, made["recordings"], made["minutes"] * 60, made["seed"])
     return root
 
 
-def _check_numbers(persons: int, recordings: int, minutes: int, seed: int) -> None:
-    numbers = {"persons": (persons, 1, 99), "recordings": (recordings, 1, 99), "minutes": (minutes, 1, 240)}
+def _check_numbers(n_subjects: int, recordings: int, minutes: int, seed: int) -> None:
+    numbers = {"n_subjects": (n_subjects, 1, 99), "recordings": (recordings, 1, 99), "minutes": (minutes, 1, 240)}
     for name, (value, low, high) in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"{name}={value!r}: expected a whole number from {low} to {high}")
@@ -136,6 +136,8 @@ def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
         write_json(note, {"notice": NOTICE, "version": VERSION, **wanted})
         return wanted
     old = read_json(note)
+    if isinstance(old, dict) and "persons" in old:  # the word of version 0.1.0.dev
+        old["n_subjects"] = old.pop("persons")
     if not isinstance(old, dict) or not {"version", *DEFAULTS} <= set(old):
         raise ValueError(f"{note}: expected {', '.join(['version', *DEFAULTS])}, found {old!r}; choose another folder")
     asked = {"version": VERSION, **given}
@@ -151,17 +153,17 @@ def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
     return wanted
 
 
-def _write_person(root: Path, number: int, recordings: int, duration_s: int, seed: int) -> None:
+def _write_subject(root: Path, number: int, recordings: int, duration_s: int, seed: int) -> None:
     case = f"{DEMO.prefix}{number:02d}"
     rng = np.random.default_rng([seed, number])
-    person = signals.draw_person(rng)
+    subject = signals.draw_subject(rng)
     plan = signals.plan_seizures(rng, recordings, duration_s)
     for index, seizures in enumerate(plan, start=1):
         path = root / case / f"{case}_{index:02d}.edf"
         if not _is_complete(path, duration_s):
             # Own source of chance for each file, so that one that is missing can be made alone.
             own = np.random.default_rng([seed, number, index])
-            x_uv = signals.generate_recording(own, person, duration_s, seizures)
+            x_uv = signals.generate_recording(own, subject, duration_s, seizures)
             _write_edf(path, x_uv, start_s=8 * 3600 + (index - 1) * duration_s)
     write_text(root / case / f"{case}-summary.txt", _summary(case, plan, duration_s))
 

@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-__all__ = ["CH_NAMES", "SFREQ", "Person", "draw_person", "generate_recording", "plan_seizures"]
-
 SFREQ = 256
 CH_NAMES = tuple(
     "FP1-F7 F7-T7 T7-P7 P7-O1 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2 FP2-F8 F8-T8 T8-P8 P8-O2 "
@@ -48,8 +46,8 @@ _PAIRS = np.array([[ELECTRODES.index(e) for e in name.split("-")] for name in CH
 
 
 @dataclass(frozen=True)
-class Person:
-    """What stays the same in all recordings of one generated person.
+class Subject:
+    """What stays the same in all recordings of one generated subject.
 
     Attributes
     ----------
@@ -85,9 +83,9 @@ class Person:
     seizure_uv: float
 
 
-def draw_person(rng: np.random.Generator) -> Person:
-    """Draw the traits of one person."""
-    return Person(
+def draw_subject(rng: np.random.Generator) -> Subject:
+    """Draw the traits of one subject."""
+    return Subject(
         slope=rng.uniform(1.3, 2.1),
         background_uv=rng.uniform(18, 30),
         alpha_uv=rng.uniform(8, 25),
@@ -104,7 +102,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def plan_seizures(rng: np.random.Generator, recordings: int, duration_s: int) -> list[list[tuple[int, int]]]:
-    """Say when the seizures of one person are.
+    """Say when the seizures of one subject are.
 
     Parameters
     ----------
@@ -156,7 +154,7 @@ def _place(rng: np.random.Generator, lengths: list[int], duration_s: int) -> lis
 
 
 def generate_recording(
-    rng: np.random.Generator, person: Person, duration_s: int, seizures: list[tuple[int, int]]
+    rng: np.random.Generator, subject: Subject, duration_s: int, seizures: list[tuple[int, int]]
 ) -> Array:
     """Make one recording.
 
@@ -164,7 +162,7 @@ def generate_recording(
     ----------
     rng : numpy.random.Generator
         Source of chance.
-    person : Person
+    subject : Subject
         Traits.
     duration_s : int
         Length in seconds.
@@ -177,13 +175,13 @@ def generate_recording(
         Bipolar channels in the order of ``CH_NAMES``, in uV.
     """
     n = duration_s * SFREQ
-    x = _background(rng, person, n)
+    x = _background(rng, subject, n)
     for _, offset in seizures:  # the background is weaker for a while after a seizure
         x *= 1 - 0.45 * _plateau(n, offset, offset + rng.uniform(6, 15), 2.0)
     for add in (_blinks, _muscle, _chewing, _theta_bursts, _pops, _wobble):
-        add(x, rng, person)
+        add(x, rng, subject)
     for onset, offset in seizures:
-        _seizure(x, rng, person, onset, offset)
+        _seizure(x, rng, subject, onset, offset)
     x += rng.normal(0, 0.8, x.shape) + 1.5 * rng.uniform(0, 1, (len(x), 1)) * np.sin(
         2 * np.pi * 60 * np.arange(n) / SFREQ
     )
@@ -229,35 +227,35 @@ def _events(rng: np.random.Generator, n: int, per_min: float, length_s: tuple[fl
     return found
 
 
-def _background(rng: np.random.Generator, person: Person, n: int) -> Array:
+def _background(rng: np.random.Generator, subject: Subject, n: int) -> Array:
     mixing = np.linalg.cholesky(np.exp(-DISTANCES_CM / 7) + 1e-9 * np.eye(len(ELECTRODES)))
     f = np.maximum(fft.rfftfreq(n, 1 / SFREQ), 0.1)
     # Flat below 2 Hz, as after the amplifier's high-pass.
-    gain = _band(n, 0.5, 70) * (1 + (f / 2) ** 2) ** (-person.slope / 4)
-    x = person.background_uv * (mixing @ _noise(rng, len(ELECTRODES), n, gain))
+    gain = _band(n, 0.5, 70) * (1 + (f / 2) ** 2) ** (-subject.slope / 4)
+    x = subject.background_uv * (mixing @ _noise(rng, len(ELECTRODES), n, gain))
     x *= np.exp(0.25 * _noise(rng, 1, n, _band(n, 0.005, 0.1)))
     waxing = np.clip(_noise(rng, 1, n, _band(n, 0.02, 0.3)), 0, None)
-    alpha = _noise(rng, 3, n, _band(n, person.alpha_hz - 0.5, person.alpha_hz + 0.5)) * waxing
+    alpha = _noise(rng, 3, n, _band(n, subject.alpha_hz - 0.5, subject.alpha_hz + 0.5)) * waxing
     weights = [_near(ELECTRODES.index(name), 6.5) for name in ("O1", "O2", "PZ")]
-    return x + person.alpha_uv * (np.array(weights).T @ alpha)
+    return x + subject.alpha_uv * (np.array(weights).T @ alpha)
 
 
-def _blinks(x: Array, rng: np.random.Generator, person: Person) -> None:
+def _blinks(x: Array, rng: np.random.Generator, subject: Subject) -> None:
     weights = _at({"FP1": 1.0, "FP2": 0.95, "F7": 0.45, "F8": 0.45, "F3": 0.4, "F4": 0.4, "FZ": 0.3, "FT9": 0.2})
-    for start, length in _events(rng, x.shape[1], person.blinks_per_min, (0.25, 0.45)):
+    for start, length in _events(rng, x.shape[1], subject.blinks_per_min, (0.25, 0.45)):
         t = np.linspace(0, 1, length)
         wave = np.sin(np.pi * t) ** 2 - 0.2 * np.sin(2 * np.pi * t) * (t > 0.5)
         x[:, start : start + length] += rng.uniform(60, 160) * np.outer(weights, wave)
 
 
-def _muscle(x: Array, rng: np.random.Generator, person: Person) -> None:
-    for start, length in _events(rng, x.shape[1], person.muscle_per_min, (0.5, 5)):
+def _muscle(x: Array, rng: np.random.Generator, subject: Subject) -> None:
+    for start, length in _events(rng, x.shape[1], subject.muscle_per_min, (0.5, 5)):
         weights = _near(ELECTRODES.index(str(rng.choice(["T7", "T8", "FT9", "FT10", "F7", "F8", "FP1", "FP2"]))), 6)
         noise = _noise(rng, len(ELECTRODES), length, _band(length, 20, 90)) * np.sin(np.linspace(0, np.pi, length))
         x[:, start : start + length] += rng.uniform(10, 50) * weights[:, None] * noise
 
 
-def _chewing(x: Array, rng: np.random.Generator, person: Person) -> None:
+def _chewing(x: Array, rng: np.random.Generator, subject: Subject) -> None:
     weights = _at({"T7": 1, "T8": 1, "FT9": 0.9, "FT10": 0.9, "F7": 0.6, "F8": 0.6, "P7": 0.4, "P8": 0.4})
     for start, length in _events(rng, x.shape[1], 0.35, (5, 15)):
         t = np.arange(length) / SFREQ
@@ -268,24 +266,24 @@ def _chewing(x: Array, rng: np.random.Generator, person: Person) -> None:
         x[:, start : start + length] += weights[:, None] * bursts * (rng.uniform(20, 60) * noise + swing)
 
 
-def _theta_bursts(x: Array, rng: np.random.Generator, person: Person) -> None:
+def _theta_bursts(x: Array, rng: np.random.Generator, subject: Subject) -> None:
     """Rhythmic, frontal and central, of steady frequency: drowsiness."""
     for start, length in _events(rng, x.shape[1], 0.8, (2, 8)):
         t = np.arange(length) / SFREQ
-        wave = np.sin(2 * np.pi * (person.theta_hz + rng.normal(0, 0.3)) * t + rng.uniform(0, 2 * np.pi))
+        wave = np.sin(2 * np.pi * (subject.theta_hz + rng.normal(0, 0.3)) * t + rng.uniform(0, 2 * np.pi))
         weights = _near(ELECTRODES.index(str(rng.choice(["FZ", "CZ", "PZ"]))), 8)
         x[:, start : start + length] += rng.uniform(20, 55) * np.outer(
             weights, wave * np.sin(np.linspace(0, np.pi, length))
         )
 
 
-def _pops(x: Array, rng: np.random.Generator, person: Person) -> None:
+def _pops(x: Array, rng: np.random.Generator, subject: Subject) -> None:
     for start, length in _events(rng, x.shape[1], 0.7, (0.3, 1.5)):
         wave = np.exp(-np.linspace(0, 6, length)) * rng.choice([-1, 1]) * rng.uniform(80, 350)
         x[rng.integers(len(ELECTRODES)), start : start + length] += wave
 
 
-def _wobble(x: Array, rng: np.random.Generator, person: Person) -> None:
+def _wobble(x: Array, rng: np.random.Generator, subject: Subject) -> None:
     """One loose electrode swings, as with pulse or breathing; rhythmic, but on one electrode."""
     for start, length in _events(rng, x.shape[1], 0.3, (5, 14)):
         t = np.arange(length) / SFREQ
@@ -295,18 +293,18 @@ def _wobble(x: Array, rng: np.random.Generator, person: Person) -> None:
         )
 
 
-def _seizure(x: Array, rng: np.random.Generator, person: Person, onset_s: int, offset_s: int) -> None:
+def _seizure(x: Array, rng: np.random.Generator, subject: Subject, onset_s: int, offset_s: int) -> None:
     """Add a rhythm that begins at a focus, slows down, grows and spreads, and slow waves behind it."""
-    focus = person.focus
+    focus = subject.focus
     if rng.uniform() < 0.25:  # sometimes it begins on the other side
         focus = focus.translate(str.maketrans("12345678", "21436587"))
     length_s = offset_s - onset_s
     n = length_s * SFREQ
     t = np.arange(n) / SFREQ
-    frequency = person.end_hz + (person.start_hz - person.end_hz) * np.exp(-2.5 * t / length_s)
+    frequency = subject.end_hz + (subject.start_hz - subject.end_hz) * np.exp(-2.5 * t / length_s)
     frequency *= 1 + 0.05 * _noise(rng, 1, n, _band(n, 0.05, 0.8))[0]
     phase = 2 * np.pi * np.cumsum(frequency) / SFREQ
-    strength = person.seizure_uv * (rng.uniform(0.5, 0.65) if rng.uniform() < 0.25 else rng.uniform(0.75, 1.3))
+    strength = subject.seizure_uv * (rng.uniform(0.5, 0.65) if rng.uniform() < 0.25 else rng.uniform(0.75, 1.3))
     course = np.clip(0.35 + 0.65 * t / (0.4 * length_s), 0, 1) * np.clip(np.minimum(t, length_s - t) / 0.7, 0, 1)
     course *= np.exp(0.15 * _noise(rng, 1, n, _band(n, 0.1, 1))[0])
     distance = DISTANCES_CM[ELECTRODES.index(focus)]
@@ -314,7 +312,7 @@ def _seizure(x: Array, rng: np.random.Generator, person: Person, onset_s: int, o
     first, second, third = rng.uniform(0, 2 * np.pi, 3)
     for i, far in enumerate(distance):
         lag = phase - 0.12 * far + rng.normal(0, 0.2)
-        wave = np.sin(lag + first) + person.sharpness * (np.sin(2 * lag + second) + 0.5 * np.sin(3 * lag + third))
+        wave = np.sin(lag + first) + subject.sharpness * (np.sin(2 * lag + second) + 0.5 * np.sin(3 * lag + third))
         reach = np.exp(-far / 11.0) / (1 + np.exp(-(t - recruited_s[i])))
         x[i, onset_s * SFREQ : offset_s * SFREQ] += strength * course * reach * wave
     tail = min(int(rng.uniform(4, 10) * SFREQ), x.shape[1] - offset_s * SFREQ)

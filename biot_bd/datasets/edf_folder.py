@@ -12,19 +12,16 @@ from braindecode.datasets import BaseConcatDataset, RawDataset
 from biot_bd.datasets.recordings import (
     SEIZURE,
     Outcomes,
-    RecordingError,
     check_choice,
     check_text,
-    count_edf_records,
     make_dataset,
-    open_edf,
     seizure_kind,
     seizures_of,
     set_seizures,
 )
 from biot_bd.datasets.szcore import set_events
-
-__all__ = ["load_edf_folder"]
+from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf import count_edf_records, open_edf
 
 _ENDINGS = (".edf", ".bdf")
 _ENTITY = r"(?:^|[_/]){}-([A-Za-z0-9]+)"
@@ -49,11 +46,11 @@ def load_edf_folder(
     root : path-like
         Searched with its subfolders; hidden files and folders are left alone.
     subject : str, optional
-        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the person.  By default
+        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the subject.  By default
         the ``sub-`` of a BIDS name or of the path, else the folder that holds the file; needed where files without
-        ``sub-`` lie more than one folder below ``root``, as a folder of days would be taken for a person.
+        ``sub-`` lie more than one folder below ``root``, as a folder of days would be taken for a subject.
     namespace : str, optional
-        Stands before the person, as in ``"clinic/01"``; the name of ``root`` by default.
+        Stands before the subject, as in ``"clinic/01"``; the name of ``root`` by default.
     unlisted : {"exclude", "background"}, default="exclude"
         What becomes of recordings without labels.  ``"background"`` takes them as free of seizures: for detection, or
         where that is known.
@@ -73,7 +70,7 @@ def load_edf_folder(
     RecordingError
         A file or a table is damaged, and ``on_error="raise"``.
     ValueError
-        No recording has labels, the person of a file is not found or not certain, or two files have one name.
+        No recording has labels, the subject of a file is not found or not certain, or two files have one name.
     """
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -121,7 +118,7 @@ def _pattern(subject: str | None) -> re.Pattern[str] | None:
     except re.error as error:
         raise ValueError(f"subject={subject!r} is not a regular expression: {error}") from error
     if pattern.groups < 1:
-        raise ValueError(f"subject={subject!r}: put the person in parentheses, e.g. 'P_ID(\\d+)'")
+        raise ValueError(f"subject={subject!r}: put the subject in parentheses, e.g. 'P_ID(\\d+)'")
     return pattern
 
 
@@ -192,14 +189,14 @@ def _spelt(text: str) -> str:
     return seizure_kind(text) or ("bckg" if text.strip().lower() == "bckg" else text)
 
 
-def _person(path: Path, root: Path) -> str:
+def _subject(path: Path, root: Path) -> str:
     """Return the ``sub-`` of name or path, else the folder; raise where it is not certain which folder."""
     relative = path.relative_to(root)
     if label := _entity("sub", path.name) or _entity("sub", relative.as_posix()):
         return label
     if len(relative.parts) > 2:
         raise ValueError(
-            f"{path}: not certain which of the folders {', '.join(relative.parent.parts)} is the person; say it by "
+            f"{path}: not certain which of the folders {', '.join(relative.parent.parts)} is the subject; say it by "
             f"subject=, e.g. subject='^([^/]+)/' for {relative.parts[0]!r} or subject='([^/]+)/[^/]+$' for {path.parent.name!r}"
         )
     return path.parent.name
@@ -210,12 +207,12 @@ def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None
     if pattern is not None:
         match = pattern.search(relative)
         if match is None or not match[1]:
-            raise ValueError(f"{path}: the person is not found by subject={pattern.pattern!r} in {relative!r}")
-        person = match[1]
+            raise ValueError(f"{path}: the subject is not found by subject={pattern.pattern!r} in {relative!r}")
+        subject = match[1]
     else:
-        person = _person(path, root)
+        subject = _subject(path, root)
     return {
-        "subject": f"{space}/{_space(person)}",
+        "subject": f"{space}/{_space(subject)}",
         "session": _entity("ses", relative),
         "run": _entity("run", path.stem),
         "recording": name,

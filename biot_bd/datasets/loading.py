@@ -10,8 +10,6 @@ from braindecode.datasets import BaseConcatDataset
 
 from biot_bd import registry
 
-__all__ = ["load_dataset"]
-
 
 def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> BaseConcatDataset:
     """Load a registered data set.
@@ -29,7 +27,7 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts; ``description`` with ``subject`` (the person), ``session``, ``run``, ``recording``; seizures as
+        Lazy, in volts; ``description`` with ``subject``, ``session``, ``run``, ``recording``; seizures as
         annotations that begin with ``sz``; ``outcomes`` and ``generated``.
 
     Raises

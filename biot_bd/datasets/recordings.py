@@ -11,26 +11,10 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
-from biot_bd.io.edf import RecordingError, check_continuous, count_edf_records, open_edf
+from biot_bd.exceptions import RecordingError
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
-
-__all__ = [
-    "OUTCOME_COLUMNS",
-    "Outcomes",
-    "RecordingError",
-    "check_choice",
-    "check_continuous",
-    "check_text",
-    "count_edf_records",
-    "list_subjects",
-    "make_dataset",
-    "open_edf",
-    "seizure_kind",
-    "seizures_of",
-    "set_seizures",
-]
 
 OUTCOME_COLUMNS = ["recording", "outcome", "detail"]
 SEIZURE = "sz"

@@ -14,9 +14,8 @@ from pathlib import Path
 import mne
 import pandas as pd
 
-from biot_bd.datasets.recordings import SEIZURE, RecordingError, seizure_kind, set_seizures
-
-__all__ = ["Event", "read_events", "set_events"]
+from biot_bd.datasets.recordings import SEIZURE, seizure_kind, set_seizures
+from biot_bd.exceptions import RecordingError
 
 COLUMNS = ("onset", "duration", "eventType")
 OTHER_KINDS = ("bckg", "impd")  # background, impedance check

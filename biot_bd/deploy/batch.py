@@ -14,9 +14,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from biot_bd.deploy.detector import Detector
 from biot_bd.deploy.recording_files import Item
 from biot_bd.deploy.results import Outputs, page_part, write_detection
-from biot_bd.io.recordings import DetectionError
-
-__all__ = ["Outcome", "detect_items", "load_cached"]
+from biot_bd.exceptions import DetectionError
 
 
 @dataclass

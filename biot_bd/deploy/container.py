@@ -6,7 +6,7 @@
 - ``OUTPUT``: the table to write, absolute or below ``RESULTS`` (default ``/output``);
 - ``MODEL``: folder of the saved model (default ``/model``, where the image has it);
 - optional ``STRIDE_S``, ``THRESHOLD``, ``ON_MISSING`` (default ``drop``: a missing channel is masked, as the public board
-  scores a missing table as no detection) and ``COMPUTE``.
+  scores a missing table as no detection) and ``PRECISION``.
 
 Exit status: 0 and a table, or 1, no table and one line on stderr.
 """
@@ -18,8 +18,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-__all__ = ["main", "run"]
 
 
 def run(environment: Mapping[str, str]) -> Path:
@@ -48,7 +46,7 @@ def run(environment: Mapping[str, str]) -> Path:
         raise ValueError(f"OUTPUT={target}: expected a name that ends in .tsv")
     options: dict[str, Any] = {
         "on_missing": environment.get("ON_MISSING", "drop"),
-        "compute": environment.get("COMPUTE", "fp32"),
+        "precision": environment.get("PRECISION", "fp32"),
     }
     for variable, option in (("STRIDE_S", "stride_s"), ("THRESHOLD", "threshold")):
         if environment.get(variable):

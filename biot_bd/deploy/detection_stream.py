@@ -20,8 +20,6 @@ from biot_bd.events.stream import Alarm
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
 
-__all__ = ["DetectionStream", "Scored", "StreamResult"]
-
 # Products of one window and of many round differently; live, windows come one by one.
 CAUSAL_BATCH = 1
 
@@ -115,7 +113,7 @@ class DetectionStream:
 
     Raises
     ------
-    biot_bd.signals.MissingChannelsError
+    biot_bd.exceptions.MissingChannelsError
         Channels cannot be made and ``on_missing`` does not help; names the electrodes.
     ValueError
         A parameter makes no sense.

@@ -17,10 +17,8 @@ from biot_bd.deploy.detection_stream import DetectionStream
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.deploy.notes import bad_notes, channel_facts, channel_notes, gap_notes
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
-from biot_bd.io.recordings import DetectionError, OpenRecording, open_recording, read_blocks
-from biot_bd.signals.montages import MissingChannelsError
-
-__all__ = ["Detection", "Detector"]
+from biot_bd.exceptions import DetectionError, MissingChannelsError
+from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
 
 STRIDE_S = 5.0
 BATCH = 64
@@ -154,7 +152,7 @@ class Detector:
         stride_s: float = STRIDE_S,
         on_missing: str = "raise",
         causal: bool = False,
-        compute: str = "fp32",
+        precision: str = "fp32",
         batch_size: int = BATCH,
         **events: float,
     ) -> Detector:
@@ -171,7 +169,7 @@ class Detector:
             See :class:`Detector`.
         causal : bool
             Decide from the past alone.
-        compute : {"auto", "fp32", "bf16", "fp16"}
+        precision : {"auto", "fp32", "bf16", "fp16"}
             Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01 of a probability.
         **events : float
             Override ``threshold``, ``smoothing_s``, ``release_fraction``, ``min_duration_s``, ``merge_gap_s``.
@@ -189,7 +187,7 @@ class Detector:
         if unknown:
             raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(EVENT_OPTIONS)}")
         scorer = load_model(model)
-        notes = scorer.set_compute(compute, batch_size)
+        notes = scorer.set_precision(precision, batch_size)
         generated = (scorer.record.get("data") or {}).get("generated")
         notes += ["model trained on generated data: not for patients"] if generated else []
         given, told = _event_detector(Path(model), scorer, causal, {k: v for k, v in events.items() if v is not None})
@@ -207,7 +205,7 @@ class Detector:
 
         Raises
         ------
-        biot_bd.signals.MissingChannelsError
+        biot_bd.exceptions.MissingChannelsError
             The channels do not make the montage.
         ValueError
             The rate cannot be used.
@@ -232,7 +230,7 @@ class Detector:
             "stride_s": self.stride_s,
             "on_missing": self.on_missing,
             "causal": self.causal,
-            "compute": getattr(self.scorer, "compute", None),
+            "precision": getattr(self.scorer, "precision", None),
             "events": self.events.setting(),
         }
 

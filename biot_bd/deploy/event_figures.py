@@ -19,8 +19,6 @@ from biot_bd.signals.montages import Montage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["event_figures", "overview_figure", "png_bytes", "write_event_pictures"]
-
 CONTEXT_S = 10.0
 LONGEST_S = 60.0
 DPI = 100

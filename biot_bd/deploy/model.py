@@ -19,10 +19,8 @@ from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, parse_name
 from biot_bd.signals.scaler import PercentileScaler
 
-__all__ = ["ModelScorer", "Scorer", "load_model"]
-
 SEIZURE_CLASS = 1
-COMPUTES = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class Scorer(Protocol):
@@ -91,15 +89,15 @@ class ModelScorer:
         self.window_s = self.n_times / self.sfreq
         self.threshold = float(getattr(self.classifier, "threshold_", None) or 0.5)
         self.record = record or {}
-        self.compute = "fp32"
+        self.precision = "fp32"
         self._info = SignalInfo(self.montage.ch_names, self.sfreq, self.n_times, "uV")
 
-    def set_compute(self, compute: str, n_windows: int) -> list[str]:
+    def set_precision(self, precision: str, n_windows: int) -> list[str]:
         """Choose the precision of the model; returns what a reader should know of the choice.
 
         Parameters
         ----------
-        compute : {"auto", "fp32", "bf16", "fp16"}
+        precision : {"auto", "fp32", "bf16", "fp16"}
             ``"auto"``: the fastest on this machine that moves no probability by 0.01.
         n_windows : int
             Windows of a batch in use.
@@ -109,24 +107,24 @@ class ModelScorer:
         ValueError
             No such precision, or one other than fp32 for a model that has no choice.
         """
-        if compute not in COMPUTES:
-            raise ValueError(f"compute must be one of {', '.join(COMPUTES)}, found {compute!r}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
         # The network of a BIOTClassifier, or of what scores in its place.
         module: Any = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
-        if compute == "fp32" or (compute == "auto" and not hasattr(module, "inference_plan")):
-            self.compute = "fp32"
+        if precision == "fp32" or (precision == "auto" and not hasattr(module, "inference_plan")):
+            self.precision = "fp32"
             return []
         from biot_bd.models.inference_plan import measure_inference_plan
 
         try:
-            plan, report = measure_inference_plan(module, n_windows, compute=compute)
+            plan, report = measure_inference_plan(module, n_windows, precision=precision)
         except TypeError as error:
-            raise ValueError(f"compute={compute!r}: {error}") from error
+            raise ValueError(f"precision={precision!r}: {error}") from error
         module.inference_plan = plan
-        self.compute = plan.compute
-        if compute not in ("auto", plan.compute):
-            return [f"computed in {plan.compute} instead of {compute}: {report['reason']}"]
-        return [] if plan.compute == "fp32" else [f"computed in {plan.compute}"]
+        self.precision = plan.precision
+        if precision not in ("auto", plan.precision):
+            return [f"computed in {plan.precision} instead of {precision}: {report['reason']}"]
+        return [] if plan.precision == "fp32" else [f"computed in {plan.precision}"]
 
     def score(self, batch: WindowBatch) -> NDArray[np.float64]:
         """Return the probability of each window ``(n,)``, NaN where no channel is usable."""

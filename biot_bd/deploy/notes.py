@@ -7,8 +7,6 @@ from typing import Any
 
 from biot_bd.signals.montages import MontagePlan, parse_name
 
-__all__ = ["bad_notes", "channel_facts", "channel_notes", "gap_notes"]
-
 
 def channel_facts(plan: MontagePlan) -> dict[str, str]:
     """Say how each channel of the montage came about."""

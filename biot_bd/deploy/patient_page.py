@@ -13,8 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.runs import write_text
 
-__all__ = ["page_path", "write_page"]
-
 
 def page_path(folder: Path, patient: str) -> Path:
     """Return where a patient's page goes."""

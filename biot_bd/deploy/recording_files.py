@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ENDINGS", "Item", "find_items", "patient_of"]
-
 ENDINGS = (".edf", ".bdf", ".fif", ".fif.gz", ".vhdr", ".set", ".gdf", ".cnt", ".nwx", ".mff")
 """What is taken from folders; a file that is named is read whatever its ending, if MNE knows it."""
 

@@ -16,8 +16,6 @@ from biot_bd.deploy.recording_files import Item
 from biot_bd.runs import write_json, write_text
 from biot_bd.signals.montages import Montage
 
-__all__ = ["FORMATS", "Outputs", "event_paths", "is_done", "page_part", "write_detection", "write_events"]
-
 FORMATS = ("tsv", "csv_bi", "edf", "mne", "json")
 _ENDINGS = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": "_annot.fif", "json": ".json"}
 MOST_PICTURES = 20  # of events in a page; all are in its table

@@ -11,8 +11,6 @@ from biot_bd.deploy.ring_buffer import RollingBuffer
 from biot_bd.deploy.stream_resampling import fir_delay_s, make_stream
 from biot_bd.signals.montages import MontagePlan
 
-__all__ = ["SignalChain", "WindowBatch"]
-
 # Looking at every 32nd sample finds the few channels that may be flat.
 COARSE = 32
 

@@ -17,8 +17,6 @@ from biot_bd.deploy.ring_buffer import RollingBuffer
 from biot_bd.signals.resampling import resample_fft
 from biot_bd.signals.resampling_plans import GUARD_S, SEGMENT_S, resampling_ratio
 
-__all__ = ["FftStream", "FirStream", "ResamplingStream", "fir_delay_s", "make_stream"]
-
 BLOCK_S = 256.0
 # Where the segments of resample_fft do not fit the rates, blocks share this much with their neighbours.
 OVERLAP_S = 16.0

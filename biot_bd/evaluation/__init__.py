@@ -1,4 +1,4 @@
-"""Evaluation: cross-validation by person, metrics that say when they are undefined, thresholds, run folders."""
+"""Evaluation: cross-validation by subject, metrics that say when they are undefined, thresholds, run folders."""
 
 import lazy_loader as _lazy
 

@@ -1,5 +1,5 @@
-from .cross_validation import RunFolderError as RunFolderError
 from .cross_validation import cross_validate as cross_validate
+from .final_model import fit_all as fit_all
 from .metrics.thresholds import THRESHOLD_RULES as THRESHOLD_RULES
 from .metrics.thresholds import Threshold as Threshold
 from .metrics.thresholds import choose_threshold as choose_threshold
@@ -8,12 +8,10 @@ from .metrics.window_metrics import Score as Score
 from .model_selection.folds import FIXED_SPLITS as FIXED_SPLITS
 from .model_selection.folds import SPLITS as SPLITS
 from .model_selection.folds import Fold as Fold
-from .model_selection.folds import SplitError as SplitError
 from .model_selection.folds import make_folds as make_folds
-from .model_selection.subject_split import PersonSplit as PersonSplit
+from .model_selection.subject_split import SubjectSplit as SubjectSplit
 from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import Protocol as Protocol
-from .protocols import ProtocolError as ProtocolError
 from .recalibration import RecalibratedClassifier as RecalibratedClassifier
 from .recalibration import Recalibration as Recalibration
 from .recalibration import load_recalibration as load_recalibration
@@ -27,7 +25,6 @@ from .studies.baselines import baseline as baseline
 from .studies.compare_regimes import StudyResult as StudyResult
 from .studies.compare_regimes import compare_regimes as compare_regimes
 from .studies.event_comparison import compare_events as compare_events
-from .studies.run_protocol import MixedTableError as MixedTableError
 from .studies.run_protocol import compare_table as compare_table
 from .studies.run_protocol import run_protocol as run_protocol
 from .uncertainty import assess as assess

@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["FoldProgress"]
-
 
 class _EpochColumn(ProgressColumn):
     """Reads the epoch from the net being trained whenever the bar is drawn; costs the training nothing."""

@@ -1,4 +1,4 @@
-"""Cross-validation by person: our loop over scikit-learn's splitters, with files that survive a kill."""
+"""Cross-validation by subject: our loop over scikit-learn's splitters, with files that survive a kill."""
 
 from __future__ import annotations
 
@@ -37,16 +37,12 @@ from biot_bd.evaluation.predictions import write_parquet
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
 from biot_bd.evaluation.stored_folds import settled, stored_folds, stored_run
-from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences, fingerprint
+from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences
 from biot_bd.events.detector import EventDetector
+from biot_bd.exceptions import RunFolderError
+from biot_bd.runs import fingerprint
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.pretrained import checkpoint_identity
-
-__all__ = ["RunFolderError", "cross_validate"]
-
-
-class RunFolderError(ValueError):
-    """The run folder holds another study, is no run folder, or is being written by another process."""
 
 
 def cross_validate(
@@ -56,10 +52,10 @@ def cross_validate(
     y: Any = None,
     groups: Any = None,
     folder: str | os.PathLike[str] | None = None,
-    cv: Any = "person-loo",
+    cv: Any = "subject-loo",
     scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
     threshold: str | float = "balanced-accuracy",
-    valid_fraction: float = 0.25,
+    validation_fraction: float = 0.25,
     n_jobs: int = 1,
     random_state: int = 0,
     title: str | None = None,
@@ -70,11 +66,11 @@ def cross_validate(
     allow_contaminated: bool = False,
     events: EventDetector | None = None,
 ) -> Result:
-    """Score a pipeline on persons that it has not seen.
+    """Score a pipeline on subjects that it has not seen.
 
-    In each fold the pipeline is cloned and fitted on the training persons; validation persons stop the
-    training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test persons are
-    scored once, when the fold's model is final.  All sides are whole persons.
+    In each fold the pipeline is cloned and fitted on the training subjects; validation subjects stop the
+    training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test subjects are
+    scored once, when the fold's model is final.  All sides are whole subjects.
 
     Parameters
     ----------
@@ -85,21 +81,21 @@ def cross_validate(
     y : array of shape (n,), optional
         Labels, 0 (background) or 1 (seizure); ``Windows`` know theirs.
     groups : array of shape (n,), optional
-        Person of each window; ``Windows`` know theirs.
+        Subject of each window; ``Windows`` know theirs.
     folder : path, optional
         The run folder, as docs/architecture.md describes it.  A call with a folder that holds a part of the
         same study computes what is missing; another study in it raises, unless that one has neither a finished
         fold nor a restart point (it failed at once): it is replaced.  Without a folder nothing is written.
     cv : str or splitter
-        ``"person-loo"``, ``"person-kfold-N"``, ``"stratified-person-kfold-N"``, ``"biot-paper"``, ``"biot-code"`` or a
-        scikit-learn splitter, which gets the persons as groups.
+        ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``, ``"biot-paper"``, ``"biot-code"`` or a
+        scikit-learn splitter, which gets the subjects as groups.
     scoring : str, Metric, callable or sequence of them
         Names out of ``biot_bd.registry.metrics``.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
         How the threshold is chosen on the validation predictions.
-    valid_fraction : float
-        Share of a fold's training persons that validate, at least one; with fewer than three training
-        persons, or 0, none does: epochs are fixed, the threshold is 0.5.  Fixed splits bring their own.
+    validation_fraction : float
+        Share of a fold's training subjects that validate, at least one; with fewer than three training
+        subjects, or 0, none does: epochs are fixed, the threshold is 0.5.  Fixed splits bring their own.
     n_jobs : int
         Folds computed at once (joblib).  The result does not depend on it: every fold uses as many torch
         threads as the calling process (``torch.set_num_threads``).
@@ -113,17 +109,17 @@ def cross_validate(
         Show a progress bar (on stderr, where that is a terminal) and a line for each finished fold.
     protocol : str or Protocol, optional
         A preset of :data:`~biot_bd.evaluation.PROTOCOLS`, which gives ``cv``, ``scoring``, ``threshold`` and
-        ``valid_fraction`` and against which windows and pipeline are checked.  Without one the result is ``"custom"``.
+        ``validation_fraction`` and against which windows and pipeline are checked.  Without one the result is ``"custom"``.
     splits_from : Result or path, optional
-        Another study (its run folder) whose stored folds are used, training, validation and test persons; in
-        place of ``cv`` and ``valid_fraction``.
+        Another study (its run folder) whose stored folds are used, training, validation and test subjects; in
+        place of ``cv`` and ``validation_fraction``.
     allow_contaminated : bool
-        Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test persons, or may
+        Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test subjects, or may
         have; every output then says so.
     events : EventDetector, optional
         How probabilities become events, and what their operating point is chosen for, e.g.
         ``EventDetector(target="fa_per_24h", target_fa_per_24h=2)``.  It is fitted in each fold on the predictions of the
-        validation persons, for whole recordings and causally, whatever its own ``causal`` and ``window_s``.  Needs
+        validation subjects, for whole recordings and causally, whatever its own ``causal`` and ``window_s``.  Needs
         ``Windows``: arrays name no recordings.
 
     Returns
@@ -133,48 +129,48 @@ def cross_validate(
     Raises
     ------
     ContaminationError
-        A checkpoint saw a test person of any fold, or nobody knows what it saw: before anything is loaded or fitted.
+        A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is loaded or fitted.
     SplitError
-        Fewer than two persons, persons of a fixed split missing, a person on two sides, a fold whose
+        Fewer than two subjects, subjects of a fixed split missing, a subject on two sides, a fold whose
         training part has one class: before anything is fitted.
     RunFolderError
         The folder holds another study (the message says what differs), is no run folder, or is in use.
     ValueError
-        Labels or persons are missing or malformed, or a model gives probabilities that are not finite.
+        Labels or subjects are missing or malformed, or a model gives probabilities that are not finite.
     """
     preset = None if protocol is None else as_protocol(protocol)
     source = None if splits_from is None else stored_run(splits_from)
     if preset is not None:
         preset.check_windows(windows)
         preset.check_pipeline(pipeline)
-    given = {"cv": cv, "scoring": scoring, "threshold": threshold, "valid_fraction": valid_fraction}
-    cv, scoring, threshold, valid_fraction = settled(given, preset, source)
+    given = {"cv": cv, "scoring": scoring, "threshold": threshold, "validation_fraction": validation_fraction}
+    cv, scoring, threshold, validation_fraction = settled(given, preset, source)
     data = as_data(windows, y, groups)
     metrics = as_metrics(scoring)
     rule = check_threshold_rule(threshold)
     if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
         raise ValueError(f"random_state must be an int of at least 0, got {random_state!r}")
     if source is not None:
-        folds = stored_folds(source, data.y, data.persons, data.recordings, random_state)
+        folds = stored_folds(source, data.y, data.subjects, data.recordings, random_state)
     else:
         folds = make_folds(
             cv,
             data.y,
-            data.persons,
+            data.subjects,
             recordings=data.recordings,
-            valid_fraction=valid_fraction,
+            validation_fraction=validation_fraction,
             random_state=random_state,
         )
     parameters = {
         "cv": cv if isinstance(cv, str) or source is not None else describe(cv),
         "scoring": [metric.name for metric in metrics],
         "threshold": rule,
-        "valid_fraction": valid_fraction,
+        "validation_fraction": validation_fraction,
         "random_state": random_state,
         "events": detector_parameters(events),
     }
     origins = find_origins(pipeline)
-    tested = [person for fold in folds for person in fold.test]
+    tested = [subject for fold in folds for subject in fold.test]
     contamination = check_contamination(origins, tested, allow=allow_contaminated)
     identity = _identity(pipeline, data, folds, parameters)
     if preset is not None:
@@ -326,7 +322,7 @@ def _scores(
 ) -> dict[str, Any]:
     """Return the content of ``metrics.json``; degenerate folds go into the notes of ``run``."""
     scores = aggregate(metrics, outcomes)
-    name, averaging = (CUSTOM, "persons") if preset is None else (preset.name, preset.averaging)
+    name, averaging = (CUSTOM, "subjects") if preset is None else (preset.name, preset.averaging)
     scores["protocol"] = {"name": name, "averaging": averaging, "scores": averaged(scores, averaging)}
     scores["contamination"] = run["contamination"]
     run["notes"] = [*run["notes"], *degenerate_notes(outcomes)]

@@ -11,16 +11,14 @@ import pandas as pd
 
 from biot_bd.windows import Windows
 
-__all__ = ["Data", "as_data"]
-
-MIN_PERSONS = 5
+MIN_SUBJECTS = 5
 MIN_HOURS = 1.0
 """Below either, scores say how the way to them works and nothing else."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Windows with labels and persons.
+    """Windows with labels and subjects.
 
     Attributes
     ----------
@@ -28,16 +26,16 @@ class Data:
         Whatever the pipeline takes, indexable by an array of rows.
     y : ndarray of shape (n,), int64
         0 or 1.
-    persons : ndarray of shape (n,), str objects
+    subjects : ndarray of shape (n,), str objects
     table : pandas.DataFrame
-        Columns ``recording`` (None where unknown), ``person``, ``start_s`` and ``stop_s`` (null where unknown).
+        Columns ``recording`` (None where unknown), ``subject``, ``start_s`` and ``stop_s`` (null where unknown).
     facts : dict
         The ``data`` entry of ``run.json``.
     """
 
     X: Any
     y: np.ndarray
-    persons: np.ndarray
+    subjects: np.ndarray
     table: pd.DataFrame
     facts: dict[str, Any]
 
@@ -51,8 +49,8 @@ class Data:
         reasons = []
         if self.facts["generated"]:
             reasons.append("generated data")
-        if len(self.facts["persons"]) < MIN_PERSONS:
-            reasons.append(f"only {len(self.facts['persons'])} persons")
+        if len(self.facts["subjects"]) < MIN_SUBJECTS:
+            reasons.append(f"only {len(self.facts['subjects'])} subjects")
         hours = self.facts["hours"]
         if hours is not None and hours < MIN_HOURS:
             reasons.append(f"only {hours * 60:.1f} min of EEG")
@@ -68,7 +66,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     y : array of shape (n,), optional
         Labels, 0 (background) or 1 (seizure); those of the ``Windows`` by default.
     groups : array of shape (n,), optional
-        Person of each window; those of the ``Windows`` by default.
+        Subject of each window; those of the ``Windows`` by default.
 
     Returns
     -------
@@ -77,7 +75,7 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     Raises
     ------
     ValueError
-        Labels or persons are missing, of another length, or not what is expected.
+        Labels or subjects are missing, of another length, or not what is expected.
     """
     is_windows = isinstance(X, Windows)
     if isinstance(X, (list, tuple)):
@@ -89,17 +87,17 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     for name, value in (("y", y), ("groups", groups)):
         if value is None:
             raise ValueError(
-                f"{type(X).__name__} do not say their {'labels' if name == 'y' else 'persons'}: pass {name}="
+                f"{type(X).__name__} do not say their {'labels' if name == 'y' else 'subjects'}: pass {name}="
             )
         if np.ndim(value) != 1 or len(value) != len(X):
             raise ValueError(
                 f"{name} must have one entry a window: {len(X)} windows, {name} of shape {np.shape(value)}"
             )
-    labels, persons = _labels(y), _persons(groups)
-    if is_windows and not np.array_equal(persons, _persons(X.groups)):
-        raise ValueError("groups differ from the persons that the Windows carry; leave groups out")
-    table = _table(X, persons) if is_windows else _empty_table(persons)
-    return Data(X, labels, persons, table, _facts(X, labels, persons, table))
+    labels, subjects = _labels(y), _subjects(groups)
+    if is_windows and not np.array_equal(subjects, _subjects(X.groups)):
+        raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
+    table = _table(X, subjects) if is_windows else _empty_table(subjects)
+    return Data(X, labels, subjects, table, _facts(X, labels, subjects, table))
 
 
 def _labels(y: Any) -> np.ndarray:
@@ -110,24 +108,24 @@ def _labels(y: Any) -> np.ndarray:
     return y.astype(np.int64)
 
 
-def _persons(groups: Any) -> np.ndarray:
+def _subjects(groups: Any) -> np.ndarray:
     groups = np.asarray(groups)
     nameless = pd.isna(groups) | (groups.astype(str) == "")
     if nameless.any():
         raise ValueError(
-            f"{int(nameless.sum())} windows have no person (first: window {int(np.argmax(nameless))}); name one for each"
+            f"{int(nameless.sum())} windows have no subject (first: window {int(np.argmax(nameless))}); name one for each"
         )
     return groups.astype(str).astype(object)
 
 
-def _table(X: Windows, persons: np.ndarray) -> pd.DataFrame:
+def _table(X: Windows, subjects: np.ndarray) -> pd.DataFrame:
     table = X.metadata[["recording", "start_s", "stop_s"]].reset_index(drop=True)
-    table.insert(1, "person", persons)
-    owners = table.drop_duplicates(["recording", "person"])
+    table.insert(1, "subject", subjects)
+    owners = table.drop_duplicates(["recording", "subject"])
     twice = owners[owners["recording"].duplicated(keep=False)]
     if len(twice):
         name = twice["recording"].iloc[0]
-        both = " and ".join(map(str, twice.loc[twice["recording"] == name, "person"]))
+        both = " and ".join(map(str, twice.loc[twice["recording"] == name, "subject"]))
         raise ValueError(
             f"recording {name!r} is one of {both}: names must tell the recordings of all joined stores apart; "
             "change description['recording'] and prepare one of them again"
@@ -135,28 +133,28 @@ def _table(X: Windows, persons: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def _empty_table(persons: np.ndarray) -> pd.DataFrame:
-    n = len(persons)
+def _empty_table(subjects: np.ndarray) -> pd.DataFrame:
+    n = len(subjects)
     return pd.DataFrame(
         {
             "recording": pd.Series([None] * n, dtype=object),
-            "person": persons,
+            "subject": subjects,
             "start_s": np.full(n, np.nan),
             "stop_s": np.full(n, np.nan),
         }
     )
 
 
-def _facts(X: Any, y: np.ndarray, persons: np.ndarray, table: pd.DataFrame) -> dict[str, Any]:
+def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> dict[str, Any]:
     is_windows = isinstance(X, Windows)
-    by_person = pd.DataFrame({"n_windows": 1, "n_seizure_windows": y}).groupby(persons).sum()
+    by_subject = pd.DataFrame({"n_windows": 1, "n_seizure_windows": y}).groupby(subjects).sum()
     hours = None
     if is_windows:
         spans = table.groupby("recording")[["start_s", "stop_s"]].agg({"start_s": "min", "stop_s": "max"})
         hours = float((spans["stop_s"] - spans["start_s"]).sum() / 3600)
     return {
         "kind": "Windows" if is_windows else type(X).__name__,
-        "fingerprint": _fingerprint(X, y, persons, table),
+        "fingerprint": _fingerprint(X, y, subjects, table),
         "folder": str(X.folder) if is_windows and X.folder is not None else None,
         "label_rule": X.label_rule if is_windows else None,
         "generated": bool(X.generated) if is_windows else False,
@@ -166,15 +164,15 @@ def _facts(X: Any, y: np.ndarray, persons: np.ndarray, table: pd.DataFrame) -> d
         "hours": hours,
         "ch_names": list(X.ch_names) if is_windows and X.ch_names is not None else None,
         "sfreq": float(X.sfreq) if is_windows and X.sfreq is not None else None,
-        "persons": {
+        "subjects": {
             str(p): {"n_windows": int(row.n_windows), "n_seizure_windows": int(row.n_seizure_windows)}
-            for p, row in by_person.sort_index().iterrows()
+            for p, row in by_subject.sort_index().iterrows()
         },
     }
 
 
-def _fingerprint(X: Any, y: np.ndarray, persons: np.ndarray, table: pd.DataFrame) -> str:
-    """Return 16 hexadecimal digits over the signals (or the store's own fingerprint), rows, labels and persons."""
+def _fingerprint(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> str:
+    """Return 16 hexadecimal digits over the signals (or the store's own fingerprint), rows, labels and subjects."""
     digest = hashlib.sha256()
     if isinstance(X, Windows):
         digest.update(f"{X.fingerprint} {X.shape} {X.unit}".encode())
@@ -184,5 +182,5 @@ def _fingerprint(X: Any, y: np.ndarray, persons: np.ndarray, table: pd.DataFrame
         digest.update(f"{signals.shape} {signals.dtype}".encode())
         digest.update(signals.reshape(-1).view(np.uint8).data)
     digest.update(y.tobytes())
-    digest.update("\n".join(persons).encode())
+    digest.update("\n".join(subjects).encode())
     return digest.hexdigest()[:16]

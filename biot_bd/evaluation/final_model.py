@@ -1,4 +1,4 @@
-"""Fit a pipeline on all persons, or all but a hold-out, and save it with a record of what it saw."""
+"""Fit a pipeline on all subjects, or all but a hold-out, and save it with a record of what it saw."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ from biot_bd.evaluation.model_selection.contamination import (
     find_origins,
     full_record,
 )
-from biot_bd.evaluation.model_selection.folds import Fold, SplitError, split_all
+from biot_bd.evaluation.model_selection.folds import Fold, split_all
 from biot_bd.evaluation.predictions import predictions_of
 from biot_bd.evaluation.result import aggregate
 from biot_bd.events.detector import EventDetector, save_event_detector
+from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, save_pipeline
-
-__all__ = ["METRICS", "fit_all"]
 
 METRICS = "metrics.json"
 
@@ -49,7 +48,7 @@ def fit_all(
     *,
     y: Any = None,
     groups: Any = None,
-    valid_fraction: float = 0.2,
+    validation_fraction: float = 0.2,
     threshold: str | float = "balanced-accuracy",
     random_state: int = 0,
     title: str | None = None,
@@ -59,7 +58,7 @@ def fit_all(
     allow_contaminated: bool = False,
     events: EventDetector | None = None,
 ) -> dict[str, Any]:
-    """Fit a pipeline on all persons, but for a hold-out, some of whom validate, and save it.
+    """Fit a pipeline on all subjects, but for a hold-out, some of whom validate, and save it.
 
     Parameters
     ----------
@@ -70,32 +69,32 @@ def fit_all(
     folder : path
         Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out, ``metrics.json``
         (as in a run folder).
-    valid_fraction : float
-        Share of the persons that stop the training and give the threshold; with fewer than three persons,
+    validation_fraction : float
+        Share of the subjects that stop the training and give the threshold; with fewer than three subjects,
         or 0, none does.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
     random_state : int
     title, notes :
         Go into the record.
     hold_out : sequence of str
-        Persons who neither train nor validate, and are scored once, when the model is final.
+        Subjects who neither train nor validate, and are scored once, when the model is final.
     scoring :
         As in :func:`~biot_bd.cross_validate`, for the hold-out.
     allow_contaminated : bool
         Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the scores say so.
     events : EventDetector, optional
-        As in :func:`~biot_bd.cross_validate`; fitted on the validation persons and saved with the model (``events.json``).
+        As in :func:`~biot_bd.cross_validate`; fitted on the validation subjects and saved with the model (``events.json``).
 
     Returns
     -------
     dict
-        The record: persons, data set, label rule, threshold, epochs, environment, ``"trained_on"`` (all that the model
+        The record: subjects, data set, label rule, threshold, epochs, environment, ``"trained_on"`` (all that the model
         has seen, also through its checkpoint) and, with a hold-out, ``"scores"``.
 
     Raises
     ------
     ContaminationError
-        The checkpoint saw a person of the hold-out, or nobody knows what it saw: before anything is loaded or fitted.
+        The checkpoint saw a subject of the hold-out, or nobody knows what it saw: before anything is loaded or fitted.
     TypeError
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
     SplitError, ValueError
@@ -107,7 +106,7 @@ def fit_all(
     metrics = as_metrics(scoring)
     template = EventDetector() if events is None else events
     detector_parameters(template)  # raises before anything is fitted
-    fold = _split(data, hold_out, valid_fraction, random_state)
+    fold = _split(data, hold_out, validation_fraction, random_state)
     origins = find_origins(pipeline)
     contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
     estimator = configure(pipeline, fold, None)
@@ -116,9 +115,9 @@ def fit_all(
     work = folder.with_name(folder.name + ".training")
     log, restart = work / "tensorboard", work / "restart"
     estimator.set_params(**{f"{prefix}log_dir": str(log), f"{prefix}restart_dir": str(restart)})
-    rows = fold.rows(data.persons)
+    rows = fold.rows(data.subjects)
     seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
-    fit(estimator, *((data.X, data.y, data.persons) if not fold.test else _part(data, seen)))
+    fit(estimator, *((data.X, data.y, data.subjects) if not fold.test else _part(data, seen)))
     proba = probabilities(estimator, data.X[rows["valid"]], "validation")
     chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
     detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
@@ -129,12 +128,12 @@ def fit_all(
             "notes": [*notes, *training_notes(estimator), *fold.notes],
             "not_a_result": data.not_a_result()
             if fold.test
-            else "the model saw all persons, so it has no score of its own",
-            "persons": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
+            else "the model saw all subjects, so it has no score of its own",
+            "subjects": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
             "threshold": chosen.as_dict(),
             "events": None if detectors is None else operating_point(detectors.offline),
             "n_epochs": len(last.history_),
-            "compute": last.compute_report_,
+            "precision": last.precision_report_,
             "seed": random_state,
             "data": data.facts,
             "environment": runs.environment(),
@@ -159,24 +158,26 @@ def fit_all(
     return record
 
 
-def _split(data: Data, hold_out: Sequence[str], valid_fraction: float, random_state: int) -> Fold:
+def _split(data: Data, hold_out: Sequence[str], validation_fraction: float, random_state: int) -> Fold:
     """Take the hold-out away and split the others into training and validation."""
     if isinstance(hold_out, str):
-        raise TypeError(f"hold_out is a list of persons, found the text {hold_out!r}")
-    held = tuple(sorted({str(person) for person in hold_out}))
-    present = sorted(set(data.persons))
-    unknown = [person for person in held if person not in present]
+        raise TypeError(f"hold_out is a list of subjects, found the text {hold_out!r}")
+    held = tuple(sorted({str(subject) for subject in hold_out}))
+    present = sorted(set(data.subjects))
+    unknown = [subject for subject in held if subject not in present]
     if unknown:
         raise SplitError(f"hold_out: no windows of {', '.join(unknown)}; the windows are of {', '.join(present)}")
     if len(held) == len(present):
-        raise SplitError(f"hold_out: all {len(present)} persons are held out, so nobody is left to train on")
-    rest = ~np.isin(data.persons, held)
-    fold = split_all(data.y[rest], data.persons[rest], valid_fraction=valid_fraction, random_state=random_state)
+        raise SplitError(f"hold_out: all {len(present)} subjects are held out, so nobody is left to train on")
+    rest = ~np.isin(data.subjects, held)
+    fold = split_all(
+        data.y[rest], data.subjects[rest], validation_fraction=validation_fraction, random_state=random_state
+    )
     return replace(fold, test=held)
 
 
 def _part(data: Data, rows: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
-    return data.X[rows], data.y[rows], data.persons[rows]
+    return data.X[rows], data.y[rows], data.subjects[rows]
 
 
 def _scores(
@@ -188,7 +189,7 @@ def _scores(
     detectors: Detectors | None,
 ) -> dict[str, Any]:
     """Score the hold-out, in the form of a run folder's ``metrics.json``."""
-    rows = fold.rows(data.persons)["test"]
+    rows = fold.rows(data.subjects)["test"]
     proba = probabilities(estimator, data.X[rows], "hold-out")
     table = predictions_of(data, fold, "test", rows, proba).assign(threshold=chosen.value)
     facts = {

@@ -1,4 +1,4 @@
-"""One fold: fit, choose the threshold on validation, save the model, score the test persons once."""
+"""One fold: fit, choose the threshold on validation, save the model, score the test subjects once."""
 
 from __future__ import annotations
 
@@ -23,34 +23,15 @@ from biot_bd.evaluation.fold_events import Detectors, event_facts, fit_detectors
 from biot_bd.evaluation.metrics.thresholds import choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
-from biot_bd.evaluation.model_selection.folds import Fold, SplitError
-from biot_bd.evaluation.predictions import PREDICTION_COLUMNS, predictions_of, read_parquet, typed, write_parquet
+from biot_bd.evaluation.model_selection.folds import Fold
+from biot_bd.evaluation.predictions import predictions_of, read_parquet, typed, write_parquet
 from biot_bd.evaluation.study_identity import describe
 from biot_bd.events.detector import EventDetector, save_event_detector
+from biot_bd.exceptions import SplitError
 from biot_bd.runs import read_json, write_json
-from biot_bd.training import BIOTClassifier, FixedPersons, log_test_metrics, save_pipeline
+from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._sampling import training_note
 from biot_bd.training.pretrained import write_load_report
-
-__all__ = [
-    "PREDICTION_COLUMNS",
-    "FoldOutcome",
-    "FoldTask",
-    "configure",
-    "final_step",
-    "finished_fold",
-    "fit",
-    "fold_folder",
-    "fold_scores",
-    "predictions_of",
-    "probabilities",
-    "read_parquet",
-    "run_fold",
-    "score",
-    "training_notes",
-    "typed",
-    "write_parquet",
-]
 
 
 @dataclass(frozen=True)
@@ -137,7 +118,7 @@ def training_notes(pipeline: Any) -> list[str]:
 
 
 def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
-    """Clone a pipeline and give it the fold's seed and, for a ``BIOTClassifier``, its persons and folders.
+    """Clone a pipeline and give it the fold's seed and, for a ``BIOTClassifier``, its subjects and folders.
 
     Parameters
     ----------
@@ -161,28 +142,28 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
     }
     if isinstance(last, BIOTClassifier):
         settings[f"{prefix}random_state"] = fold.seed
-        settings[f"{prefix}train_split"] = FixedPersons(fold.valid) if fold.valid else None
+        settings[f"{prefix}train_split"] = FixedSubjects(fold.valid) if fold.valid else None
         settings[f"{prefix}log_dir"] = str(run / "tensorboard" / f"fold-{fold.index:02d}") if run else None
         settings[f"{prefix}restart_dir"] = str(fold_folder(run, fold.index) / "restart") if run else None
     return estimator.set_params(**settings)
 
 
-def fit(estimator: Any, X: Any, y: np.ndarray, persons: np.ndarray) -> Any:
-    """Fit, handing persons on to whoever splits inside (a ``BIOTClassifier`` or a search), routing on or off."""
+def fit(estimator: Any, X: Any, y: np.ndarray, subjects: np.ndarray) -> Any:
+    """Fit, handing subjects on to whoever splits inside (a ``BIOTClassifier`` or a search), routing on or off."""
     prefix, last = final_step(estimator)
     if not isinstance(last, (BIOTClassifier, BaseSearchCV)):
         return estimator.fit(X, y)
     if isinstance(last, BaseSearchCV):
-        _check_search(last, y, persons)
+        _check_search(last, y, subjects)
     name = "groups" if sklearn.get_config()["enable_metadata_routing"] else f"{prefix}groups"
-    return estimator.fit(X, y, **{name: persons})
+    return estimator.fit(X, y, **{name: subjects})
 
 
-def _check_search(search: Any, y: np.ndarray, persons: np.ndarray) -> None:
-    """Raise if the search would choose parameters on persons that it trains on."""
+def _check_search(search: Any, y: np.ndarray, subjects: np.ndarray) -> None:
+    """Raise if the search would choose parameters on subjects that it trains on."""
     splitter = check_cv(search.cv, y, classifier=True)
-    for train, test in splitter.split(np.zeros((len(y), 1)), y, persons):
-        both = sorted(set(persons[train]) & set(persons[test]))
+    for train, test in splitter.split(np.zeros((len(y), 1)), y, subjects):
+        both = sorted(set(subjects[train]) & set(subjects[test]))
         if both:
             raise SplitError(
                 f"{type(search).__name__}(cv={search.cv!r}) puts {', '.join(both[:3])} in training and in testing; "
@@ -248,7 +229,7 @@ def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, A
 
 
 def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> FoldOutcome:
-    """Fit one fold and score its test persons; the test data is touched after the model is final.
+    """Fit one fold and score its test subjects; the test data is touched after the model is final.
 
     Parameters
     ----------
@@ -264,7 +245,7 @@ def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> Fold
     Raises
     ------
     ValueError
-        Bad probabilities, a search that mixes persons; errors of the fit pass through.
+        Bad probabilities, a search that mixes subjects; errors of the fit pass through.
     """
     started = time.perf_counter()
     threads = torch.get_num_threads()
@@ -278,16 +259,16 @@ def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> Fold
 
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
-    rows = fold.rows(data.persons, data.recordings)
+    rows = fold.rows(data.subjects, data.recordings)
     estimator = configure(task.pipeline, fold, task.folder)
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)
-    # A BIOTClassifier gets the validation persons to watch; any other estimator never sees them.
+    # A BIOTClassifier gets the validation subjects to watch; any other estimator never sees them.
     seen = (
         np.sort(np.concatenate([rows["train"], rows["valid"]])) if isinstance(last, BIOTClassifier) else rows["train"]
     )
-    fit(estimator, data.X[seen], data.y[seen], data.persons[seen])
+    fit(estimator, data.X[seen], data.y[seen], data.subjects[seen])
     valid = predictions_of(data, fold, "valid", rows["valid"], probabilities(estimator, data.X[rows["valid"]], where))
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)
     if isinstance(last, BIOTClassifier):
@@ -316,10 +297,10 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
 
 
 def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
-    """Score the test part of a fold's predictions, all persons together and each alone."""
+    """Score the test part of a fold's predictions, all subjects together and each alone."""
     test = predictions[predictions["part"] == "test"]
-    persons = {str(person): score(metrics, part) for person, part in test.groupby("person", sort=True)}
-    return {"pooled": score(metrics, test), "persons": persons}
+    subjects = {str(subject): score(metrics, part) for subject, part in test.groupby("subject", sort=True)}
+    return {"pooled": score(metrics, test), "subjects": subjects}
 
 
 def _training_facts(last: Any) -> dict[str, Any]:
@@ -327,7 +308,7 @@ def _training_facts(last: Any) -> dict[str, Any]:
     if getattr(last, "history_", None) is not None:
         facts["n_epochs"] = len(last.history_)
     if isinstance(last, BIOTClassifier):
-        facts["compute"] = last.compute_report_
+        facts["precision"] = last.precision_report_
     if isinstance(last, BaseSearchCV) and hasattr(last, "best_params_"):
         best = getattr(last, "best_score_", None)
         facts["search"] = {
@@ -338,7 +319,7 @@ def _training_facts(last: Any) -> dict[str, Any]:
 
 
 def _contamination(task: FoldTask) -> str | None:
-    """Say whether this fold's own test persons were seen; the study was allowed before."""
+    """Say whether this fold's own test subjects were seen; the study was allowed before."""
     found = check_contamination(task.origins, task.fold.test, allow=True)
     return None if found is None else found.text
 
@@ -350,9 +331,9 @@ def _save_model(
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
     record = {
         "fold": facts["fold"],
-        "persons": {"train": facts["train"], "valid": facts["valid"], "test": facts["test"]},
+        "subjects": {"train": facts["train"], "valid": facts["valid"], "test": facts["test"]},
         "threshold": facts["threshold"],
-        "data": {k: v for k, v in task.data.facts.items() if k != "persons"},
+        "data": {k: v for k, v in task.data.facts.items() if k != "subjects"},
         "study": task.fingerprint,
         "trained_on": full_record(final_step(estimator)[1], task.origins, (*task.fold.train, *task.fold.valid)),
         "contamination": facts["contamination"],

@@ -1,4 +1,4 @@
-"""Events inside a cross-validation: the operating point of a fold, the events of its test persons, their scores."""
+"""Events inside a cross-validation: the operating point of a fold, the events of its test subjects, their scores."""
 
 from __future__ import annotations
 
@@ -16,27 +16,13 @@ from biot_bd.events.detector import EventDetector, RecordingScores
 from biot_bd.events.files import write_event_file
 from biot_bd.events.operating_point import TimeLine
 from biot_bd.events.scoring import RATE_HZ, scorer_text, scores_of
-from biot_bd.events.subject_scores import ScoredRecording, score_persons
+from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 from biot_bd.windows import Windows
 from biot_bd.windows.store import safe_name
 
-__all__ = [
-    "EVENTS_FOLDER",
-    "Detectors",
-    "aggregate_events",
-    "detector_parameters",
-    "event_facts",
-    "event_lines",
-    "event_notes",
-    "fit_detectors",
-    "operating_point",
-    "recording_scores",
-    "write_events",
-]
-
 EVENTS_FOLDER = "events"
 CURVE_THRESHOLDS = np.round(1 / (1 + np.exp(-np.linspace(-7, 7, 57))), 6)
-"""Thresholds of the curve of the test persons; the same in all folds, dense at both ends."""
+"""Thresholds of the curve of the test subjects; the same in all folds, dense at both ends."""
 COVERED = 0.9
 _SHOWN = (("sensitivity", "sensitivity", ".3f"), ("f1", "F1", ".3f"), ("fa_per_24h", "false alarms per 24 h", ".1f"))
 
@@ -90,8 +76,8 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
         recording = known[str(name)]
         duration = recording.source_n_samples / recording.source_sfreq
         reference = [(float(on), min(float(off), duration)) for on, off in recording.events]
-        person = str(rows["person"].iloc[0])
-        out.append(RecordingScores(str(name), person, rows["proba"].to_numpy(), _starts(rows), duration, reference))
+        subject = str(rows["subject"].iloc[0])
+        out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), _starts(rows), duration, reference))
     return out
 
 
@@ -126,14 +112,14 @@ def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> D
 
 
 def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[str, Any]:
-    """Apply a fold's detector to its test persons.
+    """Apply a fold's detector to its test subjects.
 
     Returns
     -------
     dict
         The ``events`` entry of ``fold.json``: ``detector`` and ``causal`` (:meth:`EventDetector.as_dict`),
-        ``recordings`` ``{recording: {"person", "duration_s", "covered_s", "reference", "events"}}`` with events
-        ``[onset_s, offset_s, confidence]``, ``without_windows`` (recordings of these persons that have none), and ``curve``, counts of the test persons at other thresholds.
+        ``recordings`` ``{recording: {"subject", "duration_s", "covered_s", "reference", "events"}}`` with events
+        ``[onset_s, offset_s, confidence]``, ``without_windows`` (recordings of these subjects that have none), and ``curve``, counts of the test subjects at other thresholds.
     """
     recordings = recording_scores(data, test)
     if recordings is None:
@@ -141,7 +127,7 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[st
     detector = detectors.offline
     found = {
         r.recording: {
-            "person": r.person,
+            "subject": r.subject,
             "duration_s": r.duration_s,
             "covered_s": _covered_s(r, detector.window_s),
             "reference": [list(pair) for pair in r.reference],
@@ -153,14 +139,14 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[st
         "detector": detector.as_dict(),
         "causal": detectors.causal.as_dict(),
         "recordings": found,
-        "without_windows": _without_windows(data, found, {r.person for r in recordings}),
+        "without_windows": _without_windows(data, found, {r.subject for r in recordings}),
         "curve": _curve(detector, recordings),
     }
 
 
-def _without_windows(data: Data, found: Mapping[str, Any], persons: set[str]) -> list[str]:
+def _without_windows(data: Data, found: Mapping[str, Any], subjects: set[str]) -> list[str]:
     recordings = [r for table in data.X.tables for r in table.recordings]
-    return sorted(r.recording for r in recordings if r.person in persons and r.recording not in found)
+    return sorted(r.recording for r in recordings if r.subject in subjects and r.recording not in found)
 
 
 def _covered_s(recording: RecordingScores, window_s: float) -> float:
@@ -194,26 +180,26 @@ def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
     Returns
     -------
     dict or None
-        As :func:`~biot_bd.events.subject_scores.score_persons`, and ``coverage`` (share of the recordings' time that
-        windows cover), ``without_windows`` (recordings of the test persons that have none and are not scored), ``detections`` (a row a detected event: ``fold``, ``recording``, ``person``, ``onset_s``, ``offset_s``,
+        As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``coverage`` (share of the recordings' time that
+        windows cover), ``without_windows`` (recordings of the test subjects that have none and are not scored), ``detections`` (a row a detected event: ``fold``, ``recording``, ``subject``, ``onset_s``, ``offset_s``,
         ``confidence``), ``operating_points`` (a row a fold) and ``curve`` (sensitivity and false alarms of the test
-        persons at other thresholds, the folds' counts summed).  None where the data names no recordings.
+        subjects at other thresholds, the folds' counts summed).  None where the data names no recordings.
     """
     tested = [(fact["fold"], fact["events"]) for fact in facts if fact.get("events") is not None]
     if not tested:
         return None
     rows = [(fold, name, one) for fold, events in tested for name, one in events["recordings"].items()]
     scored = [
-        ScoredRecording(name, one["person"], one["reference"], one["events"], one["duration_s"])
+        ScoredRecording(name, one["subject"], one["reference"], one["events"], one["duration_s"])
         for _, name, one in rows
     ]
     hours = sum(one["duration_s"] for _, _, one in rows) / 3600
     return {
-        **score_persons(scored),
+        **score_subjects(scored),
         "coverage": sum(one["covered_s"] for _, _, one in rows) / 3600 / hours,
         "without_windows": sorted({name for _, events in tested for name in events["without_windows"]}),
         "detections": [
-            {"fold": fold, "recording": name, "person": one["person"], **_event(event)}
+            {"fold": fold, "recording": name, "subject": one["subject"], **_event(event)}
             for fold, name, one in rows
             for event in one["events"]
         ],
@@ -263,13 +249,13 @@ def event_lines(metrics: Mapping[str, Any]) -> list[str]:
         for score, label, form in _SHOWN:
             one = macro["events"][score]
             value = f"– ({one['reason']})" if one["value"] is None else format(one["value"], form)
-            cells.append(f"{label} {value} ({one['n_persons']} persons)")
+            cells.append(f"{label} {value} ({one['n_subjects']} subjects)")
         lines.append(f"{name}: {', '.join(cells)}")
     latency = events["pooled"]["events"]["median_latency_s"]
     found = events["pooled"]["events"]
     lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
     lines[0] += "" if latency is None else f", median latency {latency:.1f} s"
-    lines.append(f"  macro over persons, by {scorer_text(events['scorer'])}")
+    lines.append(f"  macro over subjects, by {scorer_text(events['scorer'])}")
     return lines
 
 
@@ -288,7 +274,7 @@ def event_notes(metrics: Mapping[str, Any]) -> list[str]:
     if lost:
         more = ", ..." if len(lost) > 3 else ""
         notes.append(
-            f"events: {len(lost)} recording(s) of test persons have no windows and are not scored: {', '.join(lost[:3])}{more}"
+            f"events: {len(lost)} recording(s) of test subjects have no windows and are not scored: {', '.join(lost[:3])}{more}"
         )
     reasons = [f"fold {p['fold']}: {p['reason']}" for p in events["operating_points"] if p["reason"]]
     if reasons:

@@ -11,14 +11,12 @@ from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.model_selection.folds import Fold
 from biot_bd.runs import atomic_path
 
-__all__ = ["PREDICTION_COLUMNS", "predictions_of", "read_parquet", "typed", "write_parquet"]
-
 PREDICTION_COLUMNS = (
     "fold",
     "part",
     "window",
     "recording",
-    "person",
+    "subject",
     "start_s",
     "stop_s",
     "y_true",
@@ -38,7 +36,7 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return predictions with column types that do not depend on their content."""
     types = {"fold": "int64", "window": "int64", "y_true": "int64"}
     types |= dict.fromkeys(("start_s", "stop_s", "proba", "threshold"), "float64")
-    types |= dict.fromkeys(("part", "recording", "person"), "string")
+    types |= dict.fromkeys(("part", "recording", "subject"), "string")
     return table.astype({name: types[name] for name in PREDICTION_COLUMNS})[list(PREDICTION_COLUMNS)]
 
 

@@ -1,6 +1,6 @@
 """Protocols: presets that name everything a score depends on, from the split to the rule of the threshold.
 
-A preset (:data:`PROTOCOLS`) fixes how recordings are prepared, how persons are split, how a neural model is trained and
+A preset (:data:`PROTOCOLS`) fixes how recordings are prepared, how subjects are split, how a neural model is trained and
 selected, how the threshold is chosen and what is averaged.  A score without one is ``"custom"``; no output leaves the name out.
 """
 
@@ -17,27 +17,22 @@ from skorch.callbacks import LRScheduler
 from biot_bd import registry
 from biot_bd.evaluation.fold import final_step
 from biot_bd.evaluation.study_identity import describe
+from biot_bd.exceptions import ProtocolError
 from biot_bd.training import BIOTClassifier
 from biot_bd.windows import Windows
 from biot_bd.windows.labels import make_label_rule, rule_name
-
-__all__ = ["CUSTOM", "PROTOCOLS", "Protocol", "ProtocolError", "as_protocol", "averaged", "protocol_notes"]
 
 CUSTOM = "custom"
 """Name of the protocol of a result that follows no preset."""
 
 AVERAGING = {
-    "persons": "mean of the test persons",
+    "subjects": "mean of the test subjects",
     "folds": "mean of the folds, each over its test windows at once",
 }
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 SCHEDULES = ("constant", "cosine")
 PREPARED = ("labels", "window_s", "stride_s", "sfreq", "resample", "montage")
 _METRICS = ("average_precision", "roc_auc", "balanced_accuracy")
-
-
-class ProtocolError(ValueError):
-    """Windows, a pipeline or parameters that are not what the protocol says; the message names the difference."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,9 @@ class Protocol:
     sfreq, window_s, stride_s : float
         Rate of the windows in Hz; length and distance of windows in seconds.
     cv : str
-        Split by person, see :func:`biot_bd.cross_validate`.
-    valid_fraction : float
-        Share of the training persons that validate; fixed splits bring their own.
+        Split by subject, see :func:`biot_bd.cross_validate`.
+    validation_fraction : float
+        Share of the training subjects that validate; fixed splits bring their own.
     optimizer : {"adam", "adamw", "sgd"}
     lr, weight_decay : float
     batch_size, max_epochs : int
@@ -78,7 +73,7 @@ class Protocol:
         Epochs without a better one after which training stops; ``max_epochs`` never stops early.
     threshold : str or float
         Rule, see :func:`biot_bd.evaluation.choose_threshold`.
-    averaging : {"persons", "folds"}
+    averaging : {"subjects", "folds"}
         What the protocol's own number is the mean of.
     scoring : tuple of str
         Metrics.
@@ -100,7 +95,7 @@ class Protocol:
     stride_s: float
     resample: str
     cv: str
-    valid_fraction: float
+    validation_fraction: float
     optimizer: str
     lr: float
     weight_decay: float
@@ -164,7 +159,7 @@ class Protocol:
             "cv": self.cv,
             "scoring": self.scoring,
             "threshold": self.threshold,
-            "valid_fraction": self.valid_fraction,
+            "validation_fraction": self.validation_fraction,
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -279,7 +274,7 @@ _PUBLISHED: dict[str, Any] = {
     "window_s": 10.0,
     "stride_s": 10.0,
     "resample": "fft-window",
-    "valid_fraction": 0.25,
+    "validation_fraction": 0.25,
     "monitor": "valid_roc_auc",
     "averaging": "folds",
 }
@@ -307,7 +302,11 @@ PROTOCOLS: dict[str, Protocol] = {
             loss="focal",
             loss_parameters=(("alpha", 0.8), ("gamma", 0.7)),
             patience=100,
-            remarks=(_WRONG_LABELS, _ALL_CASES, "validation and test persons are exchanged once; the two are averaged"),
+            remarks=(
+                _WRONG_LABELS,
+                _ALL_CASES,
+                "validation and test subjects are exchanged once; the two are averaged",
+            ),
             **_BIOT,
         ),
         Protocol(
@@ -347,15 +346,15 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="ours",
-            source="biot_bd: correct labels, by person, selected and reported by AUC-PR",
+            source="biot_bd: correct labels, by subject, selected and reported by AUC-PR",
             labels="overlap",
             montage="biot-16",
             sfreq=200.0,
             window_s=10.0,
             stride_s=5.0,
             resample="fft",
-            cv="person-loo",
-            valid_fraction=0.25,
+            cv="subject-loo",
+            validation_fraction=0.25,
             optimizer="adamw",
             lr=1e-3,
             weight_decay=1e-2,
@@ -370,7 +369,7 @@ PROTOCOLS: dict[str, Protocol] = {
             monitor="valid_average_precision",
             patience=10,
             threshold="balanced-accuracy",
-            averaging="persons",
+            averaging="subjects",
         ),
     )
 }
@@ -410,21 +409,21 @@ def averaged(metrics: Mapping[str, Any], averaging: str) -> dict[str, dict[str, 
     ----------
     metrics : mapping
         Content of ``metrics.json``.
-    averaging : {"persons", "folds"}
+    averaging : {"subjects", "folds"}
 
     Returns
     -------
     dict
-        ``{metric: {"value", "n", "reason"}}``; n counts persons or folds.  A mean of folds is undefined as soon as
-        it is in one fold, with the reason; a mean of persons leaves out persons for whom it is undefined.
+        ``{metric: {"value", "n", "reason"}}``; n counts subjects or folds.  A mean of folds is undefined as soon as
+        it is in one fold, with the reason; a mean of subjects leaves out subjects for whom it is undefined.
     """
     if averaging not in AVERAGING:
         raise ValueError(f"averaging must be one of {', '.join(AVERAGING)}; got {averaging!r}")
     out: dict[str, dict[str, Any]] = {}
     for name in metrics["scoring"]:
-        if averaging == "persons":
+        if averaging == "subjects":
             macro = metrics["macro"][name]
-            out[name] = {"value": macro["value"], "n": macro["n_persons"], "reason": macro.get("reason")}
+            out[name] = {"value": macro["value"], "n": macro["n_subjects"], "reason": macro.get("reason")}
             continue
         folds = metrics["folds"]
         missing = [f"fold {fold['fold']}: {fold[name]['reason']}" for fold in folds if fold[name]["value"] is None]

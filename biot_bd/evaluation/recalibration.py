@@ -1,8 +1,8 @@
-"""Recalibration: a curve from a model's probabilities to better calibrated ones, fitted on validation persons.
+"""Recalibration: a curve from a model's probabilities to better calibrated ones, fitted on validation subjects.
 
 scikit-learn's ``CalibratedClassifierCV`` fits the curve around a frozen model; here it is kept as plain numbers, so that it can
 be stored as JSON beside the model (nothing is pickled) and applied to probabilities of any source: windows, stored predictions,
-a stream.  Test persons have no way in: all fitting takes the validation part only.
+a stream.  Test subjects have no way in: all fitting takes the validation part only.
 
 References
 ----------
@@ -32,17 +32,6 @@ from biot_bd.events.detector import RECALIBRATION_FILE
 from biot_bd.runs import read_json, write_json
 from biot_bd.windows import Windows
 
-__all__ = [
-    "RECALIBRATION_FILE",
-    "RecalibratedClassifier",
-    "Recalibration",
-    "fit_recalibration",
-    "load_recalibration",
-    "recalibrate",
-    "recalibrate_predictions",
-    "save_recalibration",
-]
-
 METHODS = ("sigmoid", "isotonic")
 FEW_ISOTONIC = 1000
 """Below so many windows a step curve follows the noise (scikit-learn's guide)."""
@@ -60,8 +49,8 @@ class Recalibration:
         Of ``"isotonic"``: knots, ascending; beyond them the curve is level.
     a, b : float or None
         Of ``"sigmoid"``.
-    persons : tuple of str
-        Validation persons it was fitted on.
+    subjects : tuple of str
+        Validation subjects it was fitted on.
     n_windows, n_seizure_windows : int
         Their windows.
     """
@@ -71,7 +60,7 @@ class Recalibration:
     b: float | None = None
     x: tuple[float, ...] = ()
     y: tuple[float, ...] = ()
-    persons: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
     n_windows: int = 0
     n_seizure_windows: int = 0
 
@@ -105,7 +94,7 @@ class Recalibration:
         return {
             "method": self.method,
             **shape,
-            "persons": list(self.persons),
+            "subjects": list(self.subjects),
             "n_windows": self.n_windows,
             "n_seizure_windows": self.n_seizure_windows,
         }
@@ -147,9 +136,9 @@ class _Given(ClassifierMixin, BaseEstimator):
 
 
 def fit_recalibration(
-    y_true: ArrayLike, proba: ArrayLike, method: str = "sigmoid", *, persons: Sequence[str] = ()
+    y_true: ArrayLike, proba: ArrayLike, method: str = "sigmoid", *, subjects: Sequence[str] = ()
 ) -> Recalibration:
-    """Fit a curve on the windows of validation persons.
+    """Fit a curve on the windows of validation subjects.
 
     Parameters
     ----------
@@ -158,7 +147,7 @@ def fit_recalibration(
     proba : array of shape (n_windows,)
         The model's probabilities of class 1.
     method : {"sigmoid", "isotonic"}, default="sigmoid"
-    persons : sequence of str
+    subjects : sequence of str
         Who they are, for the record.
 
     Returns
@@ -180,7 +169,7 @@ def fit_recalibration(
     counts = [int((y == label).sum()) for label in (0, 1)]
     if min(counts) < 2:
         raise ValueError(
-            f"recalibration needs two background and two seizure windows of validation persons, found {counts[0]} and {counts[1]}"
+            f"recalibration needs two background and two seizure windows of validation subjects, found {counts[0]} and {counts[1]}"
         )
     # The estimator is frozen, so the folds change nothing: two are the fewest that scikit-learn takes.
     fitted = CalibratedClassifierCV(FrozenEstimator(_Given()), method=method, cv=2, ensemble=False).fit(p[:, None], y)
@@ -189,7 +178,7 @@ def fit_recalibration(
         shape: dict[str, Any] = {"a": float(calibrator.a_), "b": float(calibrator.b_)}
     else:
         shape = {"x": tuple(map(float, calibrator.X_thresholds_)), "y": tuple(map(float, calibrator.y_thresholds_))}
-    return Recalibration(method, **shape, persons=tuple(persons), n_windows=len(y), n_seizure_windows=counts[1])
+    return Recalibration(method, **shape, subjects=tuple(subjects), n_windows=len(y), n_seizure_windows=counts[1])
 
 
 class RecalibratedClassifier(ClassifierMixin, BaseEstimator):
@@ -243,19 +232,19 @@ class RecalibratedClassifier(ClassifierMixin, BaseEstimator):
 def recalibrate(
     estimator: Any, windows_valid: Any, y: Any = None, *, method: str = "sigmoid", groups: Any = None
 ) -> RecalibratedClassifier:
-    """Recalibrate a fitted classifier on validation persons.
+    """Recalibrate a fitted classifier on validation subjects.
 
     Parameters
     ----------
     estimator : fitted classifier
         A pipeline that ends in ``BIOTClassifier``, or any other with ``predict_proba``.
     windows_valid : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
-        Of persons whom the estimator was not fitted on.
+        Of subjects whom the estimator was not fitted on.
     y : array of shape (n,), optional
         Labels; ``Windows`` know theirs.
     method : {"sigmoid", "isotonic"}, default="sigmoid"
     groups : array of shape (n,), optional
-        Persons, for the record; ``Windows`` know theirs.
+        Subjects, for the record; ``Windows`` know theirs.
 
     Returns
     -------
@@ -264,30 +253,30 @@ def recalibrate(
     Raises
     ------
     ValueError
-        Labels are missing, a person trained the model, or as in :func:`fit_recalibration`.
+        Labels are missing, a subject trained the model, or as in :func:`fit_recalibration`.
     """
     if isinstance(windows_valid, Windows):
         y = windows_valid.y if y is None else y
         groups = windows_valid.groups if groups is None else groups
     if y is None:
         raise ValueError(f"{type(windows_valid).__name__} do not say their labels: pass y=")
-    persons = [] if groups is None else sorted({str(person) for person in groups})
+    subjects = [] if groups is None else sorted({str(subject) for subject in groups})
     last = getattr(estimator, "steps", [(None, estimator)])[-1][1]
-    if both := sorted(set(persons) & set(map(str, getattr(last, "train_persons_", ())))):
-        raise ValueError(f"{', '.join(both[:5])} trained the model; recalibrate on persons that it was not fitted on")
+    if both := sorted(set(subjects) & set(map(str, getattr(last, "train_subjects_", ())))):
+        raise ValueError(f"{', '.join(both[:5])} trained the model; recalibrate on subjects that it was not fitted on")
     proba = probabilities(estimator, windows_valid, type(estimator).__name__)
-    return RecalibratedClassifier(estimator, fit_recalibration(y, proba, method, persons=persons))
+    return RecalibratedClassifier(estimator, fit_recalibration(y, proba, method, subjects=subjects))
 
 
 def recalibrate_predictions(
     predictions: pd.DataFrame, method: str = "sigmoid"
 ) -> tuple[pd.DataFrame, dict[int, Recalibration], dict[int, str]]:
-    """Recalibrate a run's stored predictions, each fold by a curve fitted on that fold's validation persons.
+    """Recalibrate a run's stored predictions, each fold by a curve fitted on that fold's validation subjects.
 
     Parameters
     ----------
     predictions : DataFrame
-        ``predictions.parquet`` of a run: ``fold``, ``part``, ``person``, ``y_true``, ``proba``.
+        ``predictions.parquet`` of a run: ``fold``, ``part``, ``subject``, ``y_true``, ``proba``.
     method : {"sigmoid", "isotonic"}, default="sigmoid"
 
     Returns
@@ -314,10 +303,10 @@ def recalibrate_predictions(
         fold, valid = int(str(number)), part[part["part"] == "valid"]
         counts = [int((valid["y_true"] == label).sum()) for label in (0, 1)]
         if min(counts) < 2:
-            left_out[fold] = f"validation persons have {counts[0]} background and {counts[1]} seizure windows"
+            left_out[fold] = f"validation subjects have {counts[0]} background and {counts[1]} seizure windows"
             continue
-        persons = sorted(valid["person"].astype(str).unique())
-        curves[fold] = fit_recalibration(valid["y_true"], valid["proba"], method, persons=persons)
+        subjects = sorted(valid["subject"].astype(str).unique())
+        curves[fold] = fit_recalibration(valid["y_true"], valid["proba"], method, subjects=subjects)
         test = part[part["part"] == "test"]
         parts.append(test.assign(proba=curves[fold](test["proba"])))
     table = pd.concat(parts, ignore_index=True) if parts else predictions.iloc[:0]

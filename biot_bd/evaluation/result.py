@@ -1,4 +1,4 @@
-"""What a cross-validation found: scores by person, their averages, predictions, and what to mind."""
+"""What a cross-validation found: scores by subject, their averages, predictions, and what to mind."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from biot_bd.evaluation.predictions import read_parquet
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.runs import read_json
 
-__all__ = ["Result", "aggregate", "degenerate_notes"]
-
 _LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
 
@@ -32,7 +30,7 @@ _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
 def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dict[str, Any]:
     """Bring the folds' scores together, the content of ``metrics.json``.
 
-    ``macro`` averages the persons for whom a metric is defined and says how many; ``pooled`` scores all
+    ``macro`` averages the subjects for whom a metric is defined and says how many; ``pooled`` scores all
     test windows at once, each at its own fold's threshold, so it mixes the scales of different models and
     stands apart.
 
@@ -45,14 +43,14 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dic
     Returns
     -------
     dict
-        Keys ``scoring``, ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``, ``events`` (None where the data
+        Keys ``scoring``, ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``, ``events`` (None where the data
         names no recordings).
     """
-    by_person: dict[str, list[dict[str, Any]]] = {}
+    by_subject: dict[str, list[dict[str, Any]]] = {}
     for outcome in outcomes:
-        for person, scores in outcome.facts["scores"]["persons"].items():
-            by_person.setdefault(person, []).append(scores)
-    persons = {person: _mean_of_folds(metrics, scores) for person, scores in sorted(by_person.items())}
+        for subject, scores in outcome.facts["scores"]["subjects"].items():
+            by_subject.setdefault(subject, []).append(scores)
+    subjects = {subject: _mean_of_folds(metrics, scores) for subject, scores in sorted(by_subject.items())}
     predictions = pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
     pooled = score(tuple(metrics), predictions[predictions["part"] == "test"])
     return {
@@ -66,8 +64,8 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dic
             }
             for outcome in outcomes
         ],
-        "persons": persons,
-        "macro": {metric.name: _macro(metric.name, persons) for metric in metrics},
+        "subjects": subjects,
+        "macro": {metric.name: _macro(metric.name, subjects) for metric in metrics},
         "pooled": {metric.name: pooled[metric.name] for metric in metrics},
         "prevalence": pooled["prevalence"],
         "events": aggregate_events([outcome.facts for outcome in outcomes]),
@@ -91,7 +89,7 @@ def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
 
 
 def _mean_of_folds(metrics: Sequence[Metric], scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """Average a person's scores over the folds that test the person (one, but for repeated splits)."""
+    """Average a subject's scores over the folds that test the subject (one, but for repeated splits)."""
     first = scores[0]
     if len(scores) == 1:
         return dict(first)
@@ -103,11 +101,11 @@ def _mean_of_folds(metrics: Sequence[Metric], scores: list[dict[str, Any]]) -> d
     return out | {name: first[name] for name in _COUNTS}
 
 
-def _macro(name: str, persons: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    values = [scores[name]["value"] for scores in persons.values() if scores[name]["value"] is not None]
+def _macro(name: str, subjects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    values = [scores[name]["value"] for scores in subjects.values() if scores[name]["value"] is not None]
     if not values:
-        return {"value": None, "n_persons": 0, "reason": "defined for no person"}
-    return {"value": float(np.mean(values)), "n_persons": len(values), "reason": None}
+        return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
+    return {"value": float(np.mean(values)), "n_subjects": len(values), "reason": None}
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Result:
     Attributes
     ----------
     metrics : dict
-        Content of ``metrics.json``: ``folds``, ``persons``, ``macro``, ``pooled``, ``prevalence``, ``scoring``, ``events``.
+        Content of ``metrics.json``: ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``, ``scoring``, ``events``.
     predictions : pandas.DataFrame
         One row a validation or test window; columns as in ``predictions.parquet``.
     run : dict
@@ -165,29 +163,29 @@ class Result:
 
     @property
     def contamination(self) -> str | None:
-        """Which checkpoint saw test persons (or may have), None where none did."""
+        """Which checkpoint saw test subjects (or may have), None where none did."""
         return self.run.get("contamination")
 
     @property
     def table(self) -> pd.DataFrame:
-        """Scores by person.
+        """Scores by subject.
 
         Returns
         -------
         pandas.DataFrame
-            Index ``person``; columns ``n_windows``, ``n_seizure_windows``, ``prevalence``, one column a
+            Index ``subject``; columns ``n_windows``, ``n_seizure_windows``, ``prevalence``, one column a
             metric (``Float64``, ``<NA>`` where undefined), ``undefined`` (the reasons, or empty) and
-            ``contaminated`` (bool: the checkpoint saw this person, or may have).
+            ``contaminated`` (bool: the checkpoint saw this subject, or may have).
         """
         rows = {}
-        for person, scores in self.metrics["persons"].items():
+        for subject, scores in self.metrics["subjects"].items():
             row: dict[str, Any] = {name: scores[name] for name in _COUNTS}
             row |= {name: scores[name]["value"] for name in self.scoring}
             row["undefined"] = "; ".join(dict.fromkeys(r for n in self.scoring if (r := scores[n]["reason"])))
-            row["contaminated"] = person in self.run.get("contaminated_persons", ())
-            rows[person] = row
+            row["contaminated"] = subject in self.run.get("contaminated_subjects", ())
+            rows[subject] = row
         table = pd.DataFrame.from_dict(rows, orient="index")
-        table.index.name = "person"
+        table.index.name = "subject"
         return table.astype(dict.fromkeys(("prevalence", *self.scoring), "Float64"))
 
     @property
@@ -207,23 +205,23 @@ class Result:
         mark = "CONTAMINATED: " if self.contamination else ""
         mark += "NOT A RESULT: " if self.run.get("not_a_result") else ""
         table = Table(
-            title=f"{mark}{self.run.get('title') or 'Scores by person'} (protocol: {self.protocol})",
+            title=f"{mark}{self.run.get('title') or 'Scores by subject'} (protocol: {self.protocol})",
             title_justify="left",
         )
-        table.add_column("person", no_wrap=True)
+        table.add_column("subject", no_wrap=True)
         for name in ("windows", "seizure", "prevalence", *self.scoring):
             table.add_column(_LABELS.get(name, name.replace("_", " ")), justify="right")
-        for person, scores in self.metrics["persons"].items():
+        for subject, scores in self.metrics["subjects"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), _number(scores["prevalence"])]
-            seen = " (contaminated)" if person in self.run.get("contaminated_persons", ()) else ""
-            table.add_row(f"{person}{seen}", *counts, *(_number(scores[name]["value"]) for name in self.scoring))
+            seen = " (contaminated)" if subject in self.run.get("contaminated_subjects", ()) else ""
+            table.add_row(f"{subject}{seen}", *counts, *(_number(scores[name]["value"]) for name in self.scoring))
         table.add_section()
         self._add_averages(table)
         lines = [*event_lines(self.metrics), *(f"- {note}" for note in self.notes)]
-        lines.append("- macro: mean of the persons for whom the metric is defined (their number below it)")
+        lines.append("- macro: mean of the subjects for whom the metric is defined (their number below it)")
         lines.append("- pooled: all test windows at once, each at its own fold's threshold")
         undefined = self.table["undefined"]
-        lines += [f"- {person}: {reason}, so – above" for person, reason in undefined.items() if reason]
+        lines += [f"- {subject}: {reason}, so – above" for subject, reason in undefined.items() if reason]
         if self.folder is not None:
             lines.append(f"run folder: {self.folder}")
         return Group(table, *(Text(line) for line in lines))
@@ -231,7 +229,7 @@ class Result:
     def _add_averages(self, table: Table) -> None:
         macro, pooled = self.metrics["macro"], self.metrics["pooled"]
         table.add_row("macro", "", "", "", *(_number(macro[name]["value"]) for name in self.scoring), style="bold")
-        table.add_row("  persons", "", "", "", *(str(macro[name]["n_persons"]) for name in self.scoring))
+        table.add_row("  subjects", "", "", "", *(str(macro[name]["n_subjects"]) for name in self.scoring))
         test = self.predictions.loc[self.predictions["part"] == "test", "y_true"]
         counts = [str(len(test)), str(int(test.sum())), _number(self.metrics["prevalence"])]
         table.add_row("pooled", *counts, *(_number(pooled[name]["value"]) for name in self.scoring))

@@ -1,4 +1,4 @@
-"""The folds of another study, so that all models of a comparison are fitted and tested on the same persons."""
+"""The folds of another study, so that all models of a comparison are fitted and tested on the same subjects."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from biot_bd.evaluation.model_selection.folds import Fold, SplitError, check_fold, check_persons, fold_seed
-from biot_bd.evaluation.protocols import Protocol, ProtocolError
+from biot_bd.evaluation.model_selection.folds import Fold, check_fold, check_subjects, fold_seed
+from biot_bd.evaluation.protocols import Protocol
 from biot_bd.evaluation.result import Result
+from biot_bd.exceptions import ProtocolError, SplitError
 from biot_bd.runs import read_json
 
-__all__ = ["DEFAULTS", "settled", "stored_folds", "stored_run"]
-
 DEFAULTS: dict[str, Any] = {
-    "cv": "person-loo",
+    "cv": "subject-loo",
     "scoring": ("average_precision", "roc_auc", "balanced_accuracy"),
     "threshold": "balanced-accuracy",
-    "valid_fraction": 0.25,
+    "validation_fraction": 0.25,
 }
 """What ``cross_validate`` does unless a protocol, stored splits or the caller say otherwise."""
 
 
 def settled(given: dict[str, Any], preset: Protocol | None, source: dict[str, Any] | None) -> tuple[Any, ...]:
-    """Return ``cv``, ``scoring``, ``threshold`` and ``valid_fraction`` of a study.
+    """Return ``cv``, ``scoring``, ``threshold`` and ``validation_fraction`` of a study.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ def settled(given: dict[str, Any], preset: Protocol | None, source: dict[str, An
         The caller, the protocol and the stored splits contradict each other.
     """
     fixed = {} if preset is None else {name: (value, f"protocol {preset.name!r}") for name, value in _own(preset)}
-    for name in ("cv", "valid_fraction") if source is not None else ():
+    for name in ("cv", "validation_fraction") if source is not None else ():
         stored = source["parameters"][name]  # type: ignore[index]
         if name in fixed and fixed[name][0] != stored and name == "cv":
             raise ProtocolError(f"{fixed[name][1]} is split by {fixed[name][0]!r}, the stored splits by {stored!r}")
@@ -89,16 +88,16 @@ def stored_run(source: Any) -> dict[str, Any]:
 
 
 def stored_folds(
-    run: dict[str, Any], y: np.ndarray, persons: np.ndarray, recordings: np.ndarray | None, random_state: int
+    run: dict[str, Any], y: np.ndarray, subjects: np.ndarray, recordings: np.ndarray | None, random_state: int
 ) -> list[Fold]:
-    """Rebuild the folds of a stored run for other windows of the same persons.
+    """Rebuild the folds of a stored run for other windows of the same subjects.
 
     Parameters
     ----------
     run : dict
         Content of its ``run.json``.
-    y, persons : array of shape (n,)
-        Labels and person of each window.
+    y, subjects : array of shape (n,)
+        Labels and subject of each window.
     recordings : array of shape (n,) or None
         Recording of each window; needed where the stored folds leave out recordings.
     random_state : int
@@ -107,34 +106,34 @@ def stored_folds(
     Returns
     -------
     list of Fold
-        The stored training, validation and test persons.
+        The stored training, validation and test subjects.
 
     Raises
     ------
     SplitError
-        Persons of the stored folds have no windows here, a person is on two sides, recordings are needed but
-        unknown, or a fold's training persons have one class.
+        Subjects of the stored folds have no windows here, a subject is on two sides, recordings are needed but
+        unknown, or a fold's training subjects have one class.
     """
-    present = set(persons)
+    present = set(subjects)
     folds = []
     for stored in run["splits"]:
         index = int(stored["fold"])
         train, valid, test = (tuple(stored[side]) for side in ("train", "valid", "test"))
-        check_persons(train, valid, test, f"stored fold {index}")
+        check_subjects(train, valid, test, f"stored fold {index}")
         missing = sorted({*train, *valid, *test} - present)
         if missing:
             raise SplitError(
-                f"the stored splits need persons who have no windows here: {', '.join(missing)}; use the data of that run"
+                f"the stored splits need subjects who have no windows here: {', '.join(missing)}; use the data of that run"
             )
         dropped = tuple(stored.get("dropped_recordings") or ())
         if dropped and recordings is None:
             raise SplitError(f"stored fold {index} leaves out recordings ({dropped[0]}, ...), but arrays name none")
-        unused = sorted(present - {*train, *valid, *test} - set(run["data"]["persons"]))
+        unused = sorted(present - {*train, *valid, *test} - set(run["data"]["subjects"]))
         notes = [str(note) for note in stored.get("notes") or ()]
         if unused:
-            notes.append(f"persons that the stored splits do not use: {', '.join(unused)}")
+            notes.append(f"subjects that the stored splits do not use: {', '.join(unused)}")
         said = tuple(dict.fromkeys(notes))
         fold = Fold(index, train, valid, test, fold_seed(random_state, index), dropped, said)
-        check_fold(fold, y, persons, recordings)
+        check_fold(fold, y, subjects, recordings)
         folds.append(fold)
     return folds

@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from biot_bd.runs import fingerprint
 from biot_bd.training.pretrained import checkpoint_identity
-
-__all__ = ["describe", "describe_pipeline", "differences", "fingerprint"]
 
 # Set anew in every fold, or without influence on the scores.
 _NOT_PART = ("verbose", "n_jobs", "log_dir", "restart_dir", "memory", "pre_dispatch")

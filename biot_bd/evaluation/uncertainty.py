@@ -28,8 +28,6 @@ from biot_bd.evaluation.statistics.resampled_scores import (
     event_scores,
 )
 
-__all__ = ["assess", "event_counts_of", "event_intervals", "event_scores_by_person", "window_intervals"]
-
 N_RESAMPLES = 999
 Intervals = dict[str, dict[str, Any]]
 
@@ -94,38 +92,38 @@ def window_intervals(
     Returns
     -------
     dict
-        ``macro`` and ``pooled`` (metric -> interval), ``persons`` (person -> metric -> interval over that person's recordings),
+        ``macro`` and ``pooled`` (metric -> interval), ``subjects`` (subject -> metric -> interval over that subject's recordings),
         ``left_out`` (metrics without intervals, and why).
     """
-    recording, persons = _recordings(test)
-    draws = Draws(persons, n_resamples=n_resamples, random_state=random_state)
-    parts = WindowParts(test, recording, len(persons))
+    recording, subjects = _recordings(test)
+    draws = Draws(subjects, n_resamples=n_resamples, random_state=random_state)
+    parts = WindowParts(test, recording, len(subjects))
     known = [name for name in metrics["scoring"] if name in WINDOW_SCORES]
     out: dict[str, Any] = {
         "macro": {},
         "pooled": {},
-        "persons": {person: {} for person in draws.rows},
+        "subjects": {subject: {} for subject in draws.rows},
         "left_out": {
             name: "a metric of a plugin: its resamples cannot be scored at once"
             for name in metrics["scoring"]
             if name not in known
         },
     }
-    by_person = _PersonScores(test, recording)
+    by_subject = _SubjectScores(test, recording)
     for name in known:
-        scores = {person: by_person(name, rows, draws.within[person]) for person, rows in draws.rows.items()}
+        scores = {subject: by_subject(name, rows, draws.within[subject]) for subject, rows in draws.rows.items()}
         pooled = draws.pooled(partial(parts.score, name))
         out["macro"][name] = draws.interval(_value(metrics["macro"], name), draws.macro(scores), level=level).as_dict()
         out["pooled"][name] = draws.interval(_value(metrics["pooled"], name), pooled, level=level).as_dict()
-        for person in draws.rows:
-            value = _value(metrics["persons"][person], name)
-            found = draws.interval_within(person, value, scores[person], level=level)
-            out["persons"][person][name] = found.as_dict()
+        for subject in draws.rows:
+            value = _value(metrics["subjects"][subject], name)
+            found = draws.interval_within(subject, value, scores[subject], level=level)
+            out["subjects"][subject][name] = found.as_dict()
     return out
 
 
-class _PersonScores:
-    """Score draws of one person's recordings; a person tested in several folds gets the mean of the folds."""
+class _SubjectScores:
+    """Score draws of one subject's recordings; a subject tested in several folds gets the mean of the folds."""
 
     def __init__(self, test: pd.DataFrame, recording: NDArray[np.int64]) -> None:
         self._test, self._recording = test, recording
@@ -144,12 +142,12 @@ class _PersonScores:
 
 
 def _recordings(test: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return the number of each window's recording, and the person of each recording; an unknown recording is the person."""
+    """Return the number of each window's recording, and the subject of each recording; an unknown recording is the subject."""
     if len(test) == 0:
         raise ValueError("there are no test windows, so there is nothing to resample")
-    person = test["person"].astype(str)
+    subject = test["subject"].astype(str)
     recording = test["recording"].astype("string").fillna("")
-    number, keys = pd.factorize(pd.MultiIndex.from_arrays([person, recording]), sort=True)
+    number, keys = pd.factorize(pd.MultiIndex.from_arrays([subject, recording]), sort=True)
     return number.astype(np.int64), np.array([key[0] for key in keys], dtype=object)
 
 
@@ -166,10 +164,10 @@ def event_counts_of(metrics: Mapping[str, Any]) -> pd.DataFrame | None:
     Returns
     -------
     DataFrame or None
-        ``person``, ``recording``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.
+        ``subject``, ``recording``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.
     """
     rows = (metrics.get("events") or {}).get("recordings")
-    return pd.DataFrame(rows)[["person", "recording", *COUNTS]] if rows else None
+    return pd.DataFrame(rows)[["subject", "recording", *COUNTS]] if rows else None
 
 
 def event_intervals(
@@ -180,15 +178,15 @@ def event_intervals(
     Parameters
     ----------
     counts : DataFrame
-        One row a recording: ``person``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.
+        One row a recording: ``subject``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.
     level, n_resamples, random_state
         As in :func:`assess`.
 
     Returns
     -------
     dict
-        ``macro`` (counts summed by person, scored, mean over the persons for whom the score is defined, as SzCORE prescribes),
-        ``pooled`` (counts of all summed) and ``persons``, each score -> interval, for sensitivity, precision, f1, fa_per_24h.
+        ``macro`` (counts summed by subject, scored, mean over the subjects for whom the score is defined, as SzCORE prescribes),
+        ``pooled`` (counts of all summed) and ``subjects``, each score -> interval, for sensitivity, precision, f1, fa_per_24h.
 
     Raises
     ------
@@ -196,13 +194,13 @@ def event_intervals(
         A column is missing, a count is negative or not finite, or a parameter is out of range.
     """
     parts = EventParts(counts)
-    draws = Draws(counts["person"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
-    exact = event_scores_by_person(counts)
+    draws = Draws(counts["subject"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
+    exact = event_scores_by_subject(counts)
     together = event_scores(counts[list(COUNTS)].sum().to_dict())
-    out: dict[str, Any] = {"macro": {}, "pooled": {}, "persons": {person: {} for person in draws.rows}}
+    out: dict[str, Any] = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
     for name in EVENT_SCORES:
-        scores = draws.by_person(partial(parts.score, name))
-        known = [value for person in draws.rows if (value := exact[person][name]) is not None]
+        scores = draws.by_subject(partial(parts.score, name))
+        known = [value for subject in draws.rows if (value := exact[subject][name]) is not None]
         mean = float(np.mean(known)) if known else None
         out["macro"][name] = {
             **draws.interval(mean, draws.macro(scores), level=level).as_dict(),
@@ -211,34 +209,34 @@ def event_intervals(
         out["pooled"][name] = draws.interval(
             together[name], draws.pooled(partial(parts.score, name)), level=level
         ).as_dict()
-        for person in draws.rows:
-            found = draws.interval_within(person, exact[person][name], scores[person], level=level)
-            out["persons"][person][name] = found.as_dict()
+        for subject in draws.rows:
+            found = draws.interval_within(subject, exact[subject][name], scores[subject], level=level)
+            out["subjects"][subject][name] = found.as_dict()
     return out
 
 
-def event_scores_by_person(counts: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Return each person's event scores from the sums of that person's counts."""
-    sums = counts.groupby(counts["person"].astype(str))[list(COUNTS)].sum()
-    return {str(person): event_scores(row) for person, row in sums.to_dict("index").items()}
+def event_scores_by_subject(counts: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Return each subject's event scores from the sums of that subject's counts."""
+    sums = counts.groupby(counts["subject"].astype(str))[list(COUNTS)].sum()
+    return {str(subject): event_scores(row) for subject, row in sums.to_dict("index").items()}
 
 
 # --- calibration ------------------------------------------------------------------------------------------
 
 
 def _calibration(predictions: pd.DataFrame, *, level: float, n_resamples: int, random_state: int) -> dict[str, Any]:
-    """Return the calibration of the test windows, with intervals, and what recalibration on validation persons does."""
+    """Return the calibration of the test windows, with intervals, and what recalibration on validation subjects does."""
     test = predictions[predictions["part"] == "test"]
-    recording, persons = _recordings(test)
-    draws = Draws(persons, n_resamples=n_resamples, random_state=random_state)
+    recording, subjects = _recordings(test)
+    draws = Draws(subjects, n_resamples=n_resamples, random_state=random_state)
     found = calibration(test["y_true"], test["proba"])
-    parts = WindowParts(test, recording, len(persons))
+    parts = WindowParts(test, recording, len(subjects))
     brier = draws.interval(found["brier"], draws.pooled(partial(parts.score, "brier")), level=level)
     found["brier_interval"] = brier.as_dict()
     number = bin_of(test["proba"], bin_edges(test["proba"]))
-    sums = np.zeros((len(persons), BINS, 2))
+    sums = np.zeros((len(subjects), BINS, 2))
     np.add.at(sums, (recording, number, test["y_true"].to_numpy(np.int64)), 1)
-    drawn = (draws.weights @ sums.reshape(len(persons), -1)).reshape(-1, BINS, 2)
+    drawn = (draws.weights @ sums.reshape(len(subjects), -1)).reshape(-1, BINS, 2)
     for index, entry in enumerate(found["bins"]):
         n = drawn[:, index].sum(axis=1)
         shares = np.where(n > 0, drawn[:, index, 1] / np.maximum(n, 1), np.nan)

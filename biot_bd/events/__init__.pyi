@@ -6,7 +6,6 @@ from .detector import save_event_detector as save_event_detector
 from .files import EventFile as EventFile
 from .files import read_event_file as read_event_file
 from .files import write_event_file as write_event_file
-from .folders import MissingPredictionError as MissingPredictionError
 from .folders import score_folders as score_folders
 from .scoring import ScoringParameters as ScoringParameters
 from .scoring import score_events as score_events
@@ -14,4 +13,4 @@ from .scoring import score_samples as score_samples
 from .stream import Alarm as Alarm
 from .stream import EventStream as EventStream
 from .subject_scores import ScoredRecording as ScoredRecording
-from .subject_scores import score_persons as score_persons
+from .subject_scores import score_subjects as score_subjects

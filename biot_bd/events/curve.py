@@ -11,20 +11,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "SMOOTHINGS",
-    "as_windows",
-    "causal_seconds",
-    "centred_seconds",
-    "find_runs",
-    "hold_seconds",
-    "mean_by_second",
-    "merge_runs",
-    "n_seconds",
-    "smooth",
-    "smoothing_width",
-]
-
 SMOOTHINGS = ("mean", "median")
 EPSILON_S = 1e-6  # times closer than this are the same: windows' times are sums of floats
 SLACK_S = 0.5  # a window may end this much after the recording (resampling rounds lengths)

@@ -21,16 +21,6 @@ from biot_bd.runs import read_json, to_jsonable, write_json
 if TYPE_CHECKING:
     from biot_bd.events.stream import EventStream
 
-__all__ = [
-    "EVENTS_JSON",
-    "RECALIBRATION_FILE",
-    "Event",
-    "EventDetector",
-    "RecordingScores",
-    "load_event_detector",
-    "save_event_detector",
-]
-
 EVENTS_JSON = "events.json"
 RECALIBRATION_FILE = "recalibration.json"  # here, so that a detector need not import what fits one
 FORMAT, VERSION = "biot_bd event detector", 1
@@ -81,7 +71,7 @@ class EventDetector(BaseEstimator):
     reason_ : str or None
         What kept the target from choosing (no seizure in validation, a rate that cannot be had), or None.
     validation_ : dict
-        What was fitted on: ``n_recordings``, ``persons``, ``hours``, ``point`` (scores of the choice), ``scorer``.
+        What was fitted on: ``n_recordings``, ``subjects``, ``hours``, ``point`` (scores of the choice), ``scorer``.
     """
 
     def __init__(
@@ -211,7 +201,7 @@ class EventDetector(BaseEstimator):
         settings = list(grid_search.settings_of(own, self.grid if self.target is not None else {}))
         self.validation_: dict[str, Any] = {
             "n_recordings": len(recordings),
-            "persons": sorted({str(r.person) for r in recordings}),
+            "subjects": sorted({str(r.subject) for r in recordings}),
             "hours": float(sum(r.duration_s for r in recordings)) / 3600,
             "point": None,
             "scorer": scorer(),

@@ -13,24 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biot_bd.datasets.recordings import RecordingError, seizure_kind
+from biot_bd.datasets.recordings import seizure_kind
 from biot_bd.datasets.szcore import read_events as read_szcore
 from biot_bd.events.detector import Event
 from biot_bd.events.scoring import as_intervals
+from biot_bd.exceptions import RecordingError
 from biot_bd.runs import atomic_path, write_text
 
 if TYPE_CHECKING:
     import mne
-
-__all__ = [
-    "FORMATS",
-    "EventFile",
-    "event_file_name",
-    "from_annotations",
-    "read_event_file",
-    "to_annotations",
-    "write_event_file",
-]
 
 SEIZURE, BACKGROUND, END = "sz", "bckg", "Recording ends"  # the last is a standard text of EDF+
 TUSZ_SEIZURES = frozenset("seiz fnsz gnsz spsz cpsz absz tnsz cnsz tcsz atsz mysz nesz".split())

@@ -10,26 +10,21 @@ from typing import Any
 
 from biot_bd.events.files import EventFile, read_event_file
 from biot_bd.events.scoring import ROUNDING_S, ScoringParameters
-from biot_bd.events.subject_scores import ScoredRecording, score_persons
-
-__all__ = ["MissingPredictionError", "score_folders"]
+from biot_bd.events.subject_scores import ScoredRecording, score_subjects
+from biot_bd.exceptions import MissingPredictionError
 
 ENDINGS = (".tsv", ".csv_bi")
 LENGTH_SLACK_S = 1.0
-
-
-class MissingPredictionError(FileNotFoundError):
-    """An annotated recording has no file of predictions; it is not taken for one without detections."""
 
 
 def score_folders(
     reference: str | os.PathLike[str],
     hypothesis: str | os.PathLike[str],
     *,
-    persons: Mapping[str, str] | None = None,
+    same_subject: Mapping[str, str] | None = None,
     parameters: ScoringParameters | None = None,
 ) -> dict[str, Any]:
-    """Score files of events by person.
+    """Score files of events by subject.
 
     Parameters
     ----------
@@ -37,15 +32,15 @@ def score_folders(
         Folders, e.g. BIDS trees, of SzCORE TSV or TUSZ ``csv_bi`` files.  Where there are files ``*_events.tsv`` only those
         count.  Two files belong together by their path without ending, ``_events`` and ``_eeg``, or by their name where the
         folders differ and the name is unique.
-    persons : mapping, optional
-        Person of a subject, where several subjects are one (``{"sub-21": "sub-01"}``).  The subject is ``sub-...`` in
+    same_subject : mapping, optional
+        Which names are one child, other name -> name (``{"sub-21": "sub-01"}``).  The name is ``sub-...`` in
         the path, else the first folder, else the file's name.
     parameters : ScoringParameters, optional
 
     Returns
     -------
     dict
-        As :func:`~biot_bd.events.subject_scores.score_persons`, and ``recordings``: ``{name: {"person", "duration_s",
+        As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``recordings``: ``{name: {"subject", "duration_s",
         "reference", "hypothesis"}}`` and ``unused``, predictions without annotations.
 
     Raises
@@ -80,14 +75,14 @@ def score_folders(
     for key, match in pairs.items():
         truth, said = read_event_file(wanted[key]), read_event_file(found[match])
         duration = _duration(truth, said, wanted[key], found[match])
-        subject = _subject(key)
-        person = (persons or {}).get(subject, subject)
-        scored.append(ScoredRecording(key, person, _pairs(truth, duration), _pairs(said, duration), duration))
+        name = _subject(key)
+        subject = (same_subject or {}).get(name, name)
+        scored.append(ScoredRecording(key, subject, _pairs(truth, duration), _pairs(said, duration), duration))
     return {
-        **score_persons(scored, parameters=parameters),
+        **score_subjects(scored, parameters=parameters),
         "recordings": {
             r.recording: {
-                "person": r.person,
+                "subject": r.subject,
                 "duration_s": r.duration_s,
                 "reference": r.reference,
                 "hypothesis": r.hypothesis,

@@ -19,19 +19,6 @@ from numpy.typing import NDArray
 from biot_bd.events.curve import Floats, find_runs, merge_runs, n_seconds
 from biot_bd.events.scoring import RATE_HZ, ScoringParameters, as_intervals, event_counts, scores_of
 
-__all__ = [
-    "CURVE_COLUMNS",
-    "DEFAULT_GRID",
-    "TARGETS",
-    "Choice",
-    "TimeLine",
-    "candidates",
-    "choose",
-    "curve_table",
-    "search",
-    "settings_of",
-]
-
 TARGETS = ("f1", "fa_per_24h", "sensitivity")
 DEFAULT_GRID: dict[str, tuple[float, ...]] = {
     "smoothing_s": (0.0, 10.0, 30.0),

@@ -20,21 +20,6 @@ from numpy.typing import NDArray
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
-__all__ = [
-    "RATE_HZ",
-    "SAMPLE_RATE_HZ",
-    "ScoringParameters",
-    "as_intervals",
-    "counts_of",
-    "event_counts",
-    "sample_counts",
-    "score_events",
-    "score_samples",
-    "scorer",
-    "scorer_text",
-    "scores_of",
-]
-
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
 ROUNDING_S = 0.1  # files round to hundredths, the scorer to tenths of a second

@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike
 from biot_bd.events import curve as curves
 from biot_bd.events.detector import Event, EventDetector
 
-__all__ = ["Alarm", "EventStream"]
-
 
 class Alarm(NamedTuple):
     """An event that has begun: its onset, the time at which that was known, and the highest value so far."""

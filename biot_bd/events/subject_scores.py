@@ -1,6 +1,6 @@
-"""Scores of events over recordings and persons, as SzCORE prescribes.
+"""Scores of events over recordings and subjects, as SzCORE prescribes.
 
-Counts are summed over a person's recordings, each person is scored, and the scores are averaged over the persons for whom
+Counts are summed over a subject's recordings, each subject is scored, and the scores are averaged over the subjects for whom
 they are defined.
 """
 
@@ -26,8 +26,6 @@ from biot_bd.events.scoring import (
     scores_of,
 )
 
-__all__ = ["LENGTH_BINS_S", "SCORES", "ScoredRecording", "baseline_scores", "score_persons"]
-
 LENGTH_BINS_S = (0.0, 10.0, 30.0, 60.0, 120.0, math.inf)
 SCORES = ("sensitivity", "precision", "f1", "fa_per_24h")
 OVERALL = (*SCORES, "false_alarm_h_per_24h", "median_latency_s")
@@ -40,22 +38,22 @@ class ScoredRecording:
 
     Parameters
     ----------
-    recording, person : str
+    recording, subject : str
     reference, hypothesis : sequence of (onset_s, offset_s, ...)
     duration_s : float
     """
 
     recording: str
-    person: str
+    subject: str
     reference: Sequence[Sequence[float]]
     hypothesis: Sequence[Sequence[float]]
     duration_s: float
 
 
-def score_persons(
+def score_subjects(
     recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None
 ) -> dict[str, Any]:
-    """Score events by person and over persons, with the detectors that always and never alarm beside.
+    """Score events by subject and over subjects, with the detectors that always and never alarm beside.
 
     Parameters
     ----------
@@ -67,12 +65,12 @@ def score_persons(
     Returns
     -------
     dict
-        ``scorer``: name, version, parameters.  ``persons``: ``{person: {"events", "samples", "n_recordings", "hours"}}``;
+        ``scorer``: name, version, parameters.  ``subjects``: ``{subject: {"events", "samples", "n_recordings", "hours"}}``;
         ``events`` as :func:`~biot_bd.events.score_events` gives them on the summed counts, with
         ``false_alarm_h_per_24h`` (time in false alarm), ``latency_s``, ``median_latency_s``, ``onset_error_s``;
-        ``samples`` in seconds.  ``macro``: ``{"events": {score: {"value", "n_persons", "reason"}}, "samples": ...}``.
-        ``pooled``: all recordings as if of one person.  ``by_length``: annotated seizures by their length.
-        ``seizures``: a row an annotated seizure.  ``recordings``: the counts of each (``recording``, ``person``, ``tp``, ``fp``,
+        ``samples`` in seconds.  ``macro``: ``{"events": {score: {"value", "n_subjects", "reason"}}, "samples": ...}``.
+        ``pooled``: all recordings as if of one subject.  ``by_length``: annotated seizures by their length.
+        ``seizures``: a row an annotated seizure.  ``recordings``: the counts of each (``recording``, ``subject``, ``tp``, ``fp``,
         ``n_reference``, ``duration_s``), which intervals resample.  ``baselines``: ``{"always-on" | "always-off": {"macro", "pooled"}}``.
 
     Raises
@@ -104,14 +102,14 @@ def baseline_scores(
     Returns
     -------
     dict
-        ``{"always-on": {"macro", "pooled"}, "always-off": ...}`` as in :func:`score_persons`.
+        ``{"always-on": {"macro", "pooled"}, "always-off": ...}`` as in :func:`score_subjects`.
     """
     parameters = parameters or ScoringParameters()
     out = {}
     for name in ("always-on", "always-off"):
         replaced = [
             ScoredRecording(
-                r.recording, r.person, r.reference, [(0.0, r.duration_s)] if name == "always-on" else [], r.duration_s
+                r.recording, r.subject, r.reference, [(0.0, r.duration_s)] if name == "always-on" else [], r.duration_s
             )
             for r in recordings
         ]
@@ -130,27 +128,27 @@ class _Recording:
             scores = score_events(ref, hyp, source.duration_s, parameters=parameters)
         except ValueError as error:
             raise ValueError(f"recording {source.recording}: {error}") from None
-        self.person, self.hours = str(source.person), source.duration_s / 3600
+        self.subject, self.hours = str(source.subject), source.duration_s / 3600
         self.events = event_counts(ref, hyp, source.duration_s, parameters)
         counts = {name: self.events[name] for name in ("tp", "fp", "n_reference")}
         # The length that the scorer counted, so that sums of these rows give the same scores.
         length_s = self.events["n_samples"] / RATE_HZ
-        self.row = {"recording": source.recording, "person": self.person, **counts, "duration_s": length_s}
+        self.row = {"recording": source.recording, "subject": self.subject, **counts, "duration_s": length_s}
         self.samples = sample_counts(ref, hyp, source.duration_s)
         self.false_alarm_s = float(scores["false_alarm_s"])
         self.seizures = [
-            {"recording": source.recording, "person": self.person, **seizure} for seizure in scores["seizures"]
+            {"recording": source.recording, "subject": self.subject, **seizure} for seizure in scores["seizures"]
         ]
 
 
 def _scores(scored: Sequence[_Recording]) -> dict[str, Any]:
-    names = sorted({one.person for one in scored})
-    persons = {name: _summed([one for one in scored if one.person == name]) for name in names}
+    names = sorted({one.subject for one in scored})
+    subjects = {name: _summed([one for one in scored if one.subject == name]) for name in names}
     return {
-        "persons": persons,
+        "subjects": subjects,
         "macro": {
-            "events": {score: _macro(persons, "events", score) for score in OVERALL},
-            "samples": {score: _macro(persons, "samples", score) for score in SCORES[:3]},
+            "events": {score: _macro(subjects, "events", score) for score in OVERALL},
+            "samples": {score: _macro(subjects, "samples", score) for score in SCORES[:3]},
         },
         "pooled": _summed(scored),
     }
@@ -179,11 +177,11 @@ def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return {name: sum(one[name] for one in counts) for name in counts[0]}
 
 
-def _macro(persons: dict[str, dict[str, Any]], kind: str, score: str) -> dict[str, Any]:
-    values = [one[kind][score] for one in persons.values() if one[kind][score] is not None]
+def _macro(subjects: dict[str, dict[str, Any]], kind: str, score: str) -> dict[str, Any]:
+    values = [one[kind][score] for one in subjects.values() if one[kind][score] is not None]
     if not values:
-        return {"value": None, "n_persons": 0, "reason": "defined for no person"}
-    return {"value": float(np.mean(values)), "n_persons": len(values), "reason": None}
+        return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
+    return {"value": float(np.mean(values)), "n_subjects": len(values), "reason": None}
 
 
 def _by_length(seizures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

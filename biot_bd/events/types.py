@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["Event", "RecordingScores"]
-
 
 class Event(NamedTuple):
     """An event: seconds from the recording's start, and how sure.
@@ -26,7 +24,7 @@ class RecordingScores:
 
     Parameters
     ----------
-    recording, person : str
+    recording, subject : str
     probabilities : array of shape (n,)
         Of a seizure, one a window.
     start_s : array of shape (n,)
@@ -37,7 +35,7 @@ class RecordingScores:
     """
 
     recording: str
-    person: str
+    subject: str
     probabilities: Any
     start_s: Any
     duration_s: float

@@ -20,8 +20,6 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChannelReader", "EdfReader", "RawReader", "may_be_plain_edf", "open_reader", "source_file"]
-
 UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
 UV_PER_UNIT = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6}

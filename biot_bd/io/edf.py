@@ -8,26 +8,10 @@ from typing import Any
 
 import mne
 
-__all__ = ["RecordingError", "check_continuous", "count_edf_records", "open_edf"]
+from biot_bd.exceptions import RecordingError
 
 TIMEKEEPING_S = 0.01  # records may start off by this
 _READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
-
-
-class RecordingError(ValueError):
-    """A recording cannot be used as its source describes it.
-
-    Parameters
-    ----------
-    outcome : str
-        The word for it in ``dataset.outcomes``, e.g. ``"unreadable"``.
-    message : str
-        Names the file, what was expected, what was found.
-    """
-
-    def __init__(self, outcome: str, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
 
 
 def count_edf_records(path: str | Path) -> tuple[int, int]:

@@ -12,17 +12,12 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.exceptions import DetectionError, RecordingError
 from biot_bd.io.channel_readers import open_reader
-from biot_bd.io.edf import RecordingError, count_edf_records, open_edf
-
-__all__ = ["DetectionError", "OpenRecording", "open_recording", "read_blocks", "read_excerpt"]
+from biot_bd.io.edf import count_edf_records, open_edf
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
-
-
-class DetectionError(ValueError):
-    """A recording cannot be used; the message names it, what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ from torch import Tensor, nn
 
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
-from biot_bd.models.inference_plan import ComputePlan
-
-__all__ = ["BIOT"]
+from biot_bd.models.inference_plan import PrecisionPlan
 
 
 class BIOT(BraindecodeBIOT):
@@ -79,7 +77,7 @@ class BIOT(BraindecodeBIOT):
         What :meth:`from_checkpoint` loaded.
     token_names : tuple of str or None
         Channels in the order of the token table, where a checkpoint says.
-    inference_plan : ComputePlan
+    inference_plan : PrecisionPlan
         Precision and micro-batch in eval mode without gradients; see
         :func:`biot_bd.models.inference_plan.measure_inference_plan`.  Kept by pickle and deepcopy, not in the state dict.
 
@@ -101,7 +99,7 @@ class BIOT(BraindecodeBIOT):
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
-    inference_plan: ComputePlan = ComputePlan("fp32", 8)
+    inference_plan: PrecisionPlan = PrecisionPlan("fp32", 8)
 
     def __init__(
         self,
@@ -272,7 +270,7 @@ class BIOT(BraindecodeBIOT):
             There is no such source.
         OSError
             It must be downloaded and cannot be.
-        biot_bd.models.checkpoints.loading.CheckpointError
+        biot_bd.exceptions.CheckpointError
             A ``ValueError``: the file is damaged, no BIOT, or does not fit.
         """
         from biot_bd.models.checkpoints.loading import build_model, load_checkpoint  # these need this module

@@ -15,9 +15,7 @@ from linear_attention_transformer import LinearAttentionTransformer
 from torch import Tensor, nn
 
 from biot_bd.models.encoder import BIOTEncoder
-from biot_bd.models.inference_plan import ComputePlan
-
-__all__ = ["ScoringBIOT"]
+from biot_bd.models.inference_plan import PrecisionPlan
 
 MAX_FRAMES = 1000
 """Rows of the position table of every BIOT; a state dict with another number does not load."""
@@ -80,7 +78,7 @@ class ScoringBIOT(nn.Module):
 
     accepts_absent_channels = True
 
-    inference_plan: ComputePlan = ComputePlan("fp32", 8)
+    inference_plan: PrecisionPlan = PrecisionPlan("fp32", 8)
 
     def __init__(
         self,

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from biot_bd.models import fast_attention as lean
 from biot_bd.models.half_precision import HeldWeights, infer
-from biot_bd.models.inference_plan import DTYPES, ComputePlan
-
-__all__ = ["BIOTEncoder", "TokenLayout"]
+from biot_bd.models.inference_plan import DTYPES, PrecisionPlan
 
 
 @dataclass(frozen=True)
@@ -191,14 +189,14 @@ class BIOTEncoder(nn.Module):
         kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
         return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
 
-    def infer(self, x: Tensor, present: Tensor | None, plan: ComputePlan) -> Tensor:
+    def infer(self, x: Tensor, present: Tensor | None, plan: PrecisionPlan) -> Tensor:
         """Encode windows without gradients, in the precision and the micro-batches of a plan.
 
         Parameters
         ----------
         x, present
             As for :meth:`forward`.
-        plan : ComputePlan
+        plan : PrecisionPlan
 
         Returns
         -------
@@ -207,7 +205,7 @@ class BIOTEncoder(nn.Module):
         """
         device = x.device.type
         own = self.patch_embedding.projection.weight.dtype
-        dtype = DTYPES.get(plan.compute)
+        dtype = DTYPES.get(plan.precision)
         dtype = None if dtype == own else dtype
         layers = lean.lean_layers(self.transformer, linear_attn) if self._is_plain() else None
         if layers is None or (dtype is None and torch.is_autocast_enabled(device)):
@@ -216,7 +214,7 @@ class BIOTEncoder(nn.Module):
                 return self(x, present).to(own)
         held = None if dtype is None else self._hold(layers, dtype)
         parts = []
-        with torch.autocast(device, enabled=False), _tf32(plan.compute == "tf32" and device == "cuda"):
+        with torch.autocast(device, enabled=False), _tf32(plan.precision == "tf32" and device == "cuda"):
             for part, kept in _split(x, present, plan.micro_batch or len(x)):
                 tokens = self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2)
                 parts.append(infer(layers, tokens, _token_mask(kept, tokens), held))
@@ -224,7 +222,7 @@ class BIOTEncoder(nn.Module):
         if dtype is not None and not bool(features.sum().isfinite()):
             bad = ~features.isfinite().all(dim=1)
             again = None if present is None else present[bad]
-            features[bad] = self.infer(x[bad], again, ComputePlan("fp32", plan.micro_batch))
+            features[bad] = self.infer(x[bad], again, PrecisionPlan("fp32", plan.micro_batch))
         return features
 
     def _hold(self, layers: list[lean.Layer], dtype: torch.dtype) -> HeldWeights:

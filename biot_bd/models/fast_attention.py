@@ -23,8 +23,6 @@ from linear_attention_transformer.reversible import SequentialSequence
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-__all__ = ["Layer", "dropout", "encode", "is_untouched", "lean_layers", "token_mean"]
-
 _PARTS = (
     nn.Linear,
     nn.LayerNorm,

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from biot_bd.models.fast_attention import Layer, token_mean
 
-__all__ = ["HeldWeights", "infer"]
-
 _ROWS = 2432  # tokens of 8 windows: what the layout of packed weights is tuned for
 
 

@@ -22,19 +22,7 @@ from torch import Tensor, nn
 
 from biot_bd.runs import fingerprint, read_json, write_json
 
-__all__ = [
-    "COMPUTES",
-    "DTYPES",
-    "ComputePlan",
-    "best_of",
-    "cached_choice",
-    "has_fast",
-    "machine_key",
-    "measure_inference_plan",
-    "probability_error",
-]
-
-COMPUTES = ("fp32", "tf32", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _MICRO_BATCHES = (8, 4, 16, 32, 64)  # the first is the one to beat
 _SECONDS = 1.2  # for all timing together
@@ -42,12 +30,12 @@ _SAMPLE = 8  # windows for the check of the error
 
 
 @dataclass(frozen=True)
-class ComputePlan:
+class PrecisionPlan:
     """Precision and micro-batch of a computation.
 
     Parameters
     ----------
-    compute : {"fp32", "tf32", "bf16", "fp16"}
+    precision : {"fp32", "tf32", "bf16", "fp16"}
         ``"fp32"`` is the parameters' own precision; ``"tf32"`` differs from it only on NVIDIA GPUs.
     micro_batch : int or None
         Windows that are computed at a time; None: the whole batch.
@@ -58,12 +46,12 @@ class ComputePlan:
         A value is none of these.
     """
 
-    compute: str = "fp32"
+    precision: str = "fp32"
     micro_batch: int | None = None
 
     def __post_init__(self) -> None:
-        if self.compute not in COMPUTES:
-            raise ValueError(f"compute must be one of {', '.join(COMPUTES)}, got {self.compute!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         micro = self.micro_batch
         if micro is not None and (isinstance(micro, bool) or not isinstance(micro, int) or micro < 1):
             raise ValueError(f"micro_batch must be a positive number of windows or None (whole batch), got {micro!r}")
@@ -73,7 +61,7 @@ class ComputePlan:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ComputePlan:
+    def from_dict(cls, values: Mapping[str, Any]) -> PrecisionPlan:
         """Build a plan from :meth:`as_dict`.
 
         Raises
@@ -81,9 +69,9 @@ class ComputePlan:
         ValueError
             A key is unknown or a value impossible.
         """
-        unknown = sorted(set(values) - {"compute", "micro_batch"})
+        unknown = sorted(set(values) - {"precision", "micro_batch"})
         if unknown:
-            raise ValueError(f"a compute plan has compute and micro_batch, not {', '.join(unknown)}")
+            raise ValueError(f"a precision plan has precision and micro_batch, not {', '.join(unknown)}")
         return cls(**values)
 
 
@@ -112,19 +100,19 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def has_fast(compute: str, device: torch.device | str = "cpu") -> bool:
+def has_fast(precision: str, device: torch.device | str = "cpu") -> bool:
     """Say whether the processor computes matrix products of this precision itself, faster than float32."""
     device = torch.device(device)
-    if compute == "fp32":
+    if precision == "fp32":
         return True
     if device.type == "cuda":
         major = torch.cuda.get_device_capability(device)[0]
-        return major >= (7 if compute == "fp16" else 8)
-    if device.type != "cpu" or compute == "tf32":
+        return major >= (7 if precision == "fp16" else 8)
+    if device.type != "cpu" or precision == "tf32":
         return False
     found = torch.cpu.get_capabilities()
     names = {"bf16": ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16", "arm_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
-    return any(bool(found.get(name)) for name in names[compute])
+    return any(bool(found.get(name)) for name in names[precision])
 
 
 def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
@@ -156,7 +144,7 @@ def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
 def cached_choice(key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the choice kept under ``key``, or measure and keep it.
 
-    The file is ``compute.json`` in ``$BIOT_BD_CACHE`` (default ``~/.cache/biot_bd``).  Processes that ask at
+    The file is ``precision.json`` in ``$BIOT_BD_CACHE`` (default ``~/.cache/biot_bd``).  Processes that ask at
     the same time for the same thing measure once.  Where the folder cannot be written, every process
     measures for itself.
 
@@ -192,7 +180,7 @@ def cached_choice(key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, 
 
 def _cache_file() -> Path:
     folder = os.environ.get("BIOT_BD_CACHE")
-    return (Path(folder) if folder else Path.home() / ".cache" / "biot_bd") / "compute.json"
+    return (Path(folder) if folder else Path.home() / ".cache" / "biot_bd") / "precision.json"
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -211,12 +199,12 @@ def measure_inference_plan(
     model: nn.Module,
     n_windows: int,
     *,
-    compute: str = "auto",
+    precision: str = "auto",
     micro_batch: int | str | None = "auto",
     device: torch.device | str | None = None,
     sample: Tensor | None = None,
     tolerance: float = 1e-2,
-) -> tuple[ComputePlan, dict[str, Any]]:
+) -> tuple[PrecisionPlan, dict[str, Any]]:
     """Choose precision and micro-batch of inference for this model on this machine.
 
     Each precision that the processor has is first compared with float32 on these very weights; one that
@@ -230,7 +218,7 @@ def measure_inference_plan(
         changed; apply the result with ``model.inference_plan = plan``.
     n_windows : int
         Windows of a batch in use.
-    compute : {"auto", "fp32", "tf32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
         A fixed precision is still checked: it gives way to fp32 where it fails.
     micro_batch : int, None or "auto"
     device : torch.device or str, optional
@@ -242,7 +230,7 @@ def measure_inference_plan(
 
     Returns
     -------
-    plan : ComputePlan
+    plan : PrecisionPlan
     report : dict
         ``errors`` (largest difference of a probability by precision), ``times_s`` (by candidate, of the measurement that
         was kept), ``reason`` (text).
@@ -252,14 +240,14 @@ def measure_inference_plan(
     TypeError
         The model has no ``inference_plan``.
     ValueError
-        ``compute``, ``micro_batch`` or ``n_windows`` is impossible.
+        ``precision``, ``micro_batch`` or ``n_windows`` is impossible.
     """
-    if not isinstance(getattr(model, "inference_plan", None), ComputePlan):
+    if not isinstance(getattr(model, "inference_plan", None), PrecisionPlan):
         raise TypeError(f"{type(model).__name__} has no inference_plan: only biot_bd.BIOT can be measured")
-    if compute != "auto":
-        ComputePlan(compute)
+    if precision != "auto":
+        PrecisionPlan(precision)
     if micro_batch != "auto":
-        ComputePlan("fp32", micro_batch)  # type: ignore[arg-type]  # checked there
+        PrecisionPlan("fp32", micro_batch)  # type: ignore[arg-type]  # checked there
     if n_windows < 1:
         raise ValueError(f"n_windows must be at least 1, got {n_windows}")
     here = next(model.parameters()).device
@@ -270,52 +258,52 @@ def measure_inference_plan(
     x = x.to(device)
     fixed_micro: Any = micro_batch
     with _ready(model):
-        allowed, errors, reasons = _allowed(model, x, compute, device, tolerance)
+        allowed, errors, reasons = _allowed(model, x, precision, device, tolerance)
         key = "/".join(
             ["inference", machine_key(device), _shape_key(model), f"n={n_windows}", *allowed, f"micro={micro_batch}"]
         )
         kept = cached_choice(key, lambda: _measure(model, n_windows, allowed, fixed_micro, device))
-    plan = ComputePlan.from_dict(kept["plan"])
+    plan = PrecisionPlan.from_dict(kept["plan"])
     reasons.append(str(kept["reason"]))
     return plan, {"errors": errors, "times_s": kept["times_s"], "reason": "; ".join(reasons)}
 
 
-def probability_error(model: nn.Module, plan: ComputePlan, x: Tensor) -> float:
+def probability_error(model: nn.Module, plan: PrecisionPlan, x: Tensor) -> float:
     """Return the largest difference of a probability between a plan and full precision (inf: not finite).
 
     Parameters
     ----------
     model : BIOT
         In eval mode.
-    plan : ComputePlan
+    plan : PrecisionPlan
     x : Tensor, shape (n, n_chans, n_times)
     """
     with _ready(model):
-        expected = _probabilities(model, replace(plan, compute="fp32"), x)
+        expected = _probabilities(model, replace(plan, precision="fp32"), x)
         found = _probabilities(model, plan, x)
     error = float((found - expected).abs().max())
     return error if math.isfinite(error) else math.inf
 
 
 def _allowed(
-    model: nn.Module, x: Tensor, compute: str, device: torch.device, tolerance: float
+    model: nn.Module, x: Tensor, precision: str, device: torch.device, tolerance: float
 ) -> tuple[list[str], dict[str, float], list[str]]:
     """Return the precisions that may be used, their errors, and why others may not."""
-    asked = COMPUTES if compute == "auto" else (compute,)
+    asked = PRECISIONS if precision == "auto" else (precision,)
     allowed, errors, reasons = [], {"fp32": 0.0}, []
     for name in asked:
         if name == "fp32":
             continue
         if not has_fast(name, device):
-            if compute != "auto":
+            if precision != "auto":
                 reasons.append(f"{name}: the processor has no fast {name}")
             continue
-        errors[name] = probability_error(model, ComputePlan(name), x)
+        errors[name] = probability_error(model, PrecisionPlan(name), x)
         if errors[name] < tolerance:
             allowed.append(name)
         else:
             reasons.append(f"{name}: probabilities differ by {errors[name]:.1e}, tolerance {tolerance:g}")
-    if compute in ("auto", "fp32") or not allowed:
+    if precision in ("auto", "fp32") or not allowed:
         allowed.insert(0, "fp32")
     if reasons and allowed == ["fp32"]:
         reasons.append("fp32 instead")
@@ -326,40 +314,40 @@ def _measure(
     model: nn.Module, n_windows: int, computes: list[str], micro_batch: int | str | None, device: torch.device
 ) -> dict[str, Any]:
     """Time precisions at one micro-batch, then micro-batches at the best precision."""
-    once = _seconds(model, ComputePlan(computes[0]), _noise(model, 1).to(device))
+    once = _seconds(model, PrecisionPlan(computes[0]), _noise(model, 1).to(device))
     n = max(1, min(n_windows, 16, int(_SECONDS / 8 / once)))
     first: Any = _MICRO_BATCHES[0] if micro_batch == "auto" else micro_batch
-    plans = {name: ComputePlan(name, first) for name in computes}
-    by_compute = _times(model, plans, _noise(model, n).to(device))
-    best = plans[best_of(by_compute)]
-    times = {f"{name}, {first or 'whole'}": seconds for name, seconds in by_compute.items()}
+    plans = {name: PrecisionPlan(name, first) for name in computes}
+    by_precision = _times(model, plans, _noise(model, n).to(device))
+    best = plans[best_of(by_precision)]
+    times = {f"{name}, {first or 'whole'}": seconds for name, seconds in by_precision.items()}
     if micro_batch == "auto":
-        n = max(1, min(n_windows, 64, int(_SECONDS / 2 / len(_MICRO_BATCHES) / by_compute[best.compute])))
+        n = max(1, min(n_windows, 64, int(_SECONDS / 2 / len(_MICRO_BATCHES) / by_precision[best.precision])))
         sizes: list[int | None] = [size for size in _MICRO_BATCHES if size < n]
         if n == n_windows or device.type != "cpu":  # else the whole batch is more than was measured
             sizes.append(None)
         if device.type != "cpu":  # one large product is what a GPU wants
             sizes.reverse()
-        plans = {f"{best.compute}, {size or 'whole'}": replace(best, micro_batch=size) for size in sizes or [first]}
+        plans = {f"{best.precision}, {size or 'whole'}": replace(best, micro_batch=size) for size in sizes or [first]}
         by_size = _times(model, plans, _noise(model, n).to(device))
         best, times = plans[best_of(by_size)], times | by_size
-    reason = f"fastest of {', '.join(times)}: {best.compute}, {best.micro_batch or 'whole'}"
+    reason = f"fastest of {', '.join(times)}: {best.precision}, {best.micro_batch or 'whole'}"
     return {"plan": best.as_dict(), "times_s": times, "reason": reason}
 
 
-def _times(model: nn.Module, plans: dict[str, ComputePlan], x: Tensor) -> dict[str, float]:
+def _times(model: nn.Module, plans: dict[str, PrecisionPlan], x: Tensor) -> dict[str, float]:
     """Return the best of two interleaved times of each plan, in seconds a window."""
     rounds = [{name: _seconds(model, plan, x) / len(x) for name, plan in plans.items()} for _ in range(2)]
     return {name: min(times[name] for times in rounds) for name in plans}
 
 
-def _seconds(model: nn.Module, plan: ComputePlan, x: Tensor) -> float:
+def _seconds(model: nn.Module, plan: PrecisionPlan, x: Tensor) -> float:
     start = time.perf_counter()
     _probabilities(model, plan, x)
     return time.perf_counter() - start
 
 
-def _probabilities(model: Any, plan: ComputePlan, x: Tensor) -> Tensor:
+def _probabilities(model: Any, plan: PrecisionPlan, x: Tensor) -> Tensor:
     """Return what ``predict_proba`` makes of the logits, on the CPU (which also waits for a GPU)."""
     before = model.inference_plan
     model.inference_plan = plan

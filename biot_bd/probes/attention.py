@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from biot_bd.models.attention._recorder import AttentionRecord
 from biot_bd.models.attention.maps import attention_received, channel_attention, early_middle_late
-from biot_bd.models.attention.record import AttentionRecord, AttentionTrace, Kind, attention_layers, record_attention
+from biot_bd.models.attention.record import AttentionTrace, Kind, attention_layers, record_attention
 from biot_bd.probes.base import Explanation, Probe
-
-__all__ = ["AttentionProbe", "QKAttentionProbe", "by_channel", "received"]
 
 
 class AttentionProbe(Probe):

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 from biot_bd.runs import atomic_path, to_jsonable
 
-__all__ = ["DIMS", "Explanation", "Probe"]
-
 DIMS = ("window", "layer", "head", "query", "key", "channel", "frame", "time")
 
 

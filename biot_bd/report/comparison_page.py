@@ -20,8 +20,6 @@ from biot_bd.report.text import LABELS, NO_NUMBER
 from biot_bd.report.writer import REPORT, render
 from biot_bd.runs import write_text
 
-__all__ = ["COMPARISON_REPORT", "comparison_picture", "write_comparison"]
-
 COMPARISON_REPORT = "comparison.html"
 CHANCE = {"roc_auc": 0.5, "balanced_accuracy": 0.5}
 WIDTH, ROW, GAP, TOP, LABEL_UNIT = 460.0, 34.0, 62.0, 8.0, 6.2
@@ -52,7 +50,7 @@ def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
 
 
 def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
-    """Draw each person's score in each regime as a dot, and the mean over persons with its interval.
+    """Draw each subject's score in each regime as a dot, and the mean over subjects with its interval.
 
     Parameters
     ----------
@@ -62,7 +60,7 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
     Returns
     -------
     Picture
-        One panel a metric, one row a regime; a pale line joins a person's dots.
+        One panel a metric, one row a regime; a pale line joins a subject's dots.
     """
     regimes, scoring = comparison["regimes"], comparison["scoring"]
     left = min(170.0, 16 + LABEL_UNIT * max(len(name) for name in regimes))
@@ -71,8 +69,8 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
         "regimes",
         WIDTH,
         TOP + len(scoring) * (height + GAP),
-        "Scores of each person in each training regime",
-        f"{len(regimes)} regimes: {', '.join(regimes)}. Small dots are persons; the black mark is the mean over persons, the "
+        "Scores of each subject in each training regime",
+        f"{len(regimes)} regimes: {', '.join(regimes)}. Small dots are subjects; the black mark is the mean over subjects, the "
         f"bar its {comparison['level']:.0%} interval. The numbers stand in the tables.",
     )
     for index, metric in enumerate(scoring):
@@ -89,16 +87,16 @@ def _draw_metric(picture: Picture, panel: Panel, metric: str, comparison: Mappin
         picture.path([at, at], [panel.top, panel.bottom], css="reference", tip=f"chance {CHANCE[metric]:g}")
     middles = panel.top + ROW * (np.arange(len(regimes)) + 0.5)
     names = list(regimes)
-    persons = comparison["persons"]
-    # Persons with equal scores shall not hide each other: each keeps its own height in every row.
-    offsets = np.linspace(-9, 9, len(persons)) if len(persons) > 1 else np.zeros(1)
-    for person, offset in zip(persons, offsets, strict=True):
-        values = [regimes[name]["persons"][metric][person] for name in names]
+    subjects = comparison["subjects"]
+    # Subjects with equal scores shall not hide each other: each keeps its own height in every row.
+    offsets = np.linspace(-9, 9, len(subjects)) if len(subjects) > 1 else np.zeros(1)
+    for subject, offset in zip(subjects, offsets, strict=True):
+        values = [regimes[name]["subjects"][metric][subject] for name in names]
         x = panel.x([np.nan if value is None else value for value in values])
         picture.path(x, middles + offset, css="pair")
         for name, value, a, b in zip(names, values, x, middles + offset, strict=True):
             if value is not None:
-                picture.dot(float(a), float(b), 2.6, css="person", tip=f"{person}, {name}: {value:.3f}")
+                picture.dot(float(a), float(b), 2.6, css="subject", tip=f"{subject}, {name}: {value:.3f}")
     for index, (name, y) in enumerate(zip(names, middles, strict=True)):
         picture.text(panel.left - 7, float(y) + 4, _shortened(name), css="tick", anchor="end")
         _draw_interval(picture, panel, regimes[name]["macro"][metric], float(y), name, line_style(index))
@@ -121,7 +119,7 @@ def _draw_interval(
 
 def _limits(regimes: Mapping[str, Any], metric: str) -> tuple[float, float]:
     """Return 0 to 1 where all values lie there, else the range of the values."""
-    values = [v for regime in regimes.values() for v in regime["persons"][metric].values() if v is not None]
+    values = [v for regime in regimes.values() for v in regime["subjects"][metric].values() if v is not None]
     values += [
         v for r in regimes.values() for key in ("value", "low", "high") if (v := r["macro"][metric][key]) is not None
     ]
@@ -144,7 +142,7 @@ def _page(result: StudyResult) -> dict[str, Any]:
     names = list(comparison["regimes"])
     return {
         "title": study.get("title") or "Training regimes compared",
-        "lead": f"{len(names)} training regimes on the same persons, folds and {_count(len(study['seeds']), 'seed')}: "
+        "lead": f"{len(names)} training regimes on the same subjects, folds and {_count(len(study['seeds']), 'seed')}: "
         f"{', '.join(names)}.",
         "banners": _banners(study, contamination),
         "level": f"{comparison['level']:.0%}",
@@ -152,7 +150,7 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "rows": [_row(name, comparison, name in contamination) for name in names],
         "picture": comparison_picture(comparison),
         "has_chance": any(metric in CHANCE for metric in comparison["scoring"]),
-        "persons": [_persons(comparison, metric) for metric in comparison["scoring"]],
+        "subjects": [_subjects(comparison, metric) for metric in comparison["scoring"]],
         "tests": [_test(test) for test in comparison["tests"]],
         "left_out": _left_out(comparison["tests"]),
         "events": _events(comparison),
@@ -182,8 +180,8 @@ def _banners(study: Mapping[str, Any], contamination: Mapping[str, str]) -> list
         found.append(f"Not a result: {reason}. The numbers show that the way to them works, nothing more.")
     if contamination:
         found.append(
-            f"Contaminated: {', '.join(contamination)} started from a checkpoint that saw test persons (or may have); "
-            "these scores do not say how the model does on new persons."
+            f"Contaminated: {', '.join(contamination)} started from a checkpoint that saw test subjects (or may have); "
+            "these scores do not say how the model does on new subjects."
         )
     return found
 
@@ -217,14 +215,14 @@ def _ends(cell: Mapping[str, Any]) -> str:
     return "" if cell["low"] is None else f"{cell['low']:.3f} to {cell['high']:.3f}"
 
 
-def _persons(comparison: Mapping[str, Any], metric: str) -> dict[str, Any]:
+def _subjects(comparison: Mapping[str, Any], metric: str) -> dict[str, Any]:
     regimes, prevalence = comparison["regimes"], comparison["prevalence"]
     rows = [
         (
-            person,
-            [_number(prevalence[person]), *(_number(regimes[name]["persons"][metric][person]) for name in regimes)],
+            subject,
+            [_number(prevalence[subject]), *(_number(regimes[name]["subjects"][metric][subject]) for name in regimes)],
         )
-        for person in comparison["persons"]
+        for subject in comparison["subjects"]
     ]
     return {"label": LABELS.get(metric, metric), "rows": rows}
 
@@ -234,7 +232,7 @@ def _test(test: Mapping[str, Any]) -> dict[str, Any]:
         "metric": LABELS.get(test["metric"], test["metric"]),
         "pair": f"{test['first']} − {test['second']}",
         "difference": _interval(test["difference"], sign=True),
-        "n": test["difference"]["n_persons"],
+        "n": test["difference"]["n_subjects"],
         "counts": f"{test['n_better']} / {test['n_worse']} / {test['n_equal']}",
         "p_permutation": _p(test["p_permutation"]) + (" (exact)" if test["exact"] else ""),
         "p_holm": _p(test["p_holm"]),
@@ -267,9 +265,9 @@ def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     for test in tests:
         found.setdefault(test["metric"], set()).update(test["left_out"])
     return [
-        f"{LABELS.get(metric, metric)} is undefined for {', '.join(sorted(persons))}, who count in no test of it."
-        for metric, persons in found.items()
-        if persons
+        f"{LABELS.get(metric, metric)} is undefined for {', '.join(sorted(subjects))}, who count in no test of it."
+        for metric, subjects in found.items()
+        if subjects
     ]
 
 
@@ -291,7 +289,7 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
         ("Split", parameters.get("cv")),
         ("Seeds", ", ".join(str(seed) for seed in study["seeds"])),
         ("Threshold rule", parameters.get("threshold")),
-        ("Persons", len(data.get("persons") or {})),
+        ("Subjects", len(data.get("subjects") or {})),
         ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
         ("EEG", None if hours is None else f"{hours:.2f} h"),
         ("Generated", "yes: not a clinical result" if data.get("generated") else "no"),
@@ -328,16 +326,16 @@ def _methods(comparison: Mapping[str, Any], study: Mapping[str, Any]) -> list[st
     )
     several = len(study["seeds"]) > 1
     return [
-        "All regimes got the same outer folds, validation persons and seeds. Each person's windows were scored by models that "
-        "never saw this person in the fold's training.",
-        "Macro: mean over the persons for whom the metric is defined"
-        + (", each person's score being the mean over the seeds." if several else ".")
-        + f" Its interval resamples persons ({comparison['n_resamples']} times, {comparison['method']}; percentile where that is "
-        "not defined). Pooled: all test windows at once; its interval resamples persons with all their windows.",
-        "The person is the unit, never the window: windows of one person resemble each other, and intervals over windows would "
+        "All regimes got the same outer folds, validation subjects and seeds. Each subject's windows were scored by models that "
+        "never saw this subject in the fold's training.",
+        "Macro: mean over the subjects for whom the metric is defined"
+        + (", each subject's score being the mean over the seeds." if several else ".")
+        + f" Its interval resamples subjects ({comparison['n_resamples']} times, {comparison['method']}; percentile where that is "
+        "not defined). Pooled: all test windows at once; its interval resamples subjects with all their windows.",
+        "The subject is the unit, never the window: windows of one subject resemble each other, and intervals over windows would "
         "feign certainty.",
-        "Paired differences: first minus second on the same persons. Sign-flip permutation test of the mean, two-sided, all flips "
-        "counted up to 16 persons; Wilcoxon's signed-rank test beside it. Holm: adjusted for the number of comparisons "
+        "Paired differences: first minus second on the same subjects. Sign-flip permutation test of the mean, two-sided, all flips "
+        "counted up to 16 subjects; Wilcoxon's signed-rank test beside it. Holm: adjusted for the number of comparisons "
         f"{family}.",
         "A difference that is not significant is not equality: look at its interval.",
     ]

@@ -13,8 +13,6 @@ from biot_bd.report.intervals import ends
 from biot_bd.report.run_folder import Run
 from biot_bd.report.text import NO_NUMBER, number
 
-__all__ = ["ROWS", "events_page", "latency_picture", "operating_picture"]
-
 ROWS = (
     ("sensitivity", "Sensitivity", 3, "share of the reference events that an alarm overlaps"),
     ("precision", "Precision", 3, "share of the alarms that overlap a reference event"),
@@ -30,10 +28,10 @@ LEAST_RATE = 0.1
 def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the event section shows; ``message`` says why it shows nothing."""
     scores = run.metrics.get("events")
-    if not scores or not scores.get("persons"):
+    if not scores or not scores.get("subjects"):
         reason = (scores or {}).get("reason") or "this run has none (made from arrays, or by an earlier version)"
         return {"message": reason, "pictures": []}
-    intervals = (sure or {}).get("events") or {"macro": {}, "pooled": {}, "persons": {}}
+    intervals = (sure or {}).get("events") or {"macro": {}, "pooled": {}, "subjects": {}}
     curves = {
         fold.number: fitted.get("operating_curve_") or []
         for fold in run.folds
@@ -47,8 +45,8 @@ def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
         "message": None,
         "scorer": scorer_text(scores["scorer"]),
         "rows": [_row(scores, intervals, *row) for row in ROWS],
-        "persons": [
-            _person(name, entry, intervals["persons"].get(name, {})) for name, entry in scores["persons"].items()
+        "subjects": [
+            _subject(name, entry, intervals["subjects"].get(name, {})) for name, entry in scores["subjects"].items()
         ],
         "lengths": [_length(entry) for entry in scores.get("by_length") or ()],
         "pictures": [*pictures, latency_picture(scores["seizures"])] if scores.get("seizures") else pictures,
@@ -75,7 +73,7 @@ def _row(
         "label": label,
         "meaning": meaning,
         "macro": cell(macro.get("value"), macro.get("reason"), intervals["macro"].get(name)),
-        "n_persons": macro.get("n_persons", NO_NUMBER),
+        "n_subjects": macro.get("n_subjects", NO_NUMBER),
         "pooled": cell(pooled.get(name), (pooled.get("reasons") or {}).get(name), intervals["pooled"].get(name)),
         "baselines": [
             cell(found.get("value"), found.get("reason"))
@@ -85,7 +83,7 @@ def _row(
     }
 
 
-def _person(name: str, entry: Mapping[str, Any], intervals: Mapping[str, Any]) -> dict[str, Any]:
+def _subject(name: str, entry: Mapping[str, Any], intervals: Mapping[str, Any]) -> dict[str, Any]:
     events = entry["events"]
     cells = [
         {
@@ -159,16 +157,16 @@ def operating_picture(
     test: Sequence[Mapping[str, Any]],
     pooled: Mapping[str, Any],
 ) -> Picture:
-    """Draw sensitivity against false alarms per 24 h: validation persons with the points chosen, and the test persons.
+    """Draw sensitivity against false alarms per 24 h: validation subjects with the points chosen, and the test subjects.
 
     Parameters
     ----------
     curves : mapping of int to sequence of mapping
-        By fold, ``sensitivity`` and ``fa_per_24h`` of the validation persons at each threshold.
+        By fold, ``sensitivity`` and ``fa_per_24h`` of the validation subjects at each threshold.
     chosen : sequence of mapping
         Operating points: ``fold`` and ``validation`` with its ``point``.
     test : sequence of mapping
-        The test persons of all folds at each threshold.
+        The test subjects of all folds at each threshold.
     pooled : mapping
         What they got at the operating points.
     """
@@ -181,8 +179,8 @@ def operating_picture(
         440,
         380,
         "Sensitivity against false alarms",
-        "Sensitivity to events against false alarms per 24 hours. A thin line a fold: its validation persons at each threshold; circles: the "
-        "operating points chosen there. The thick line: all test persons at each threshold; the cross: what they got at the operating "
+        "Sensitivity to events against false alarms per 24 hours. A thin line a fold: its validation subjects at each threshold; circles: the "
+        "operating points chosen there. The thick line: all test subjects at each threshold; the cross: what they got at the operating "
         f"points{', ' + _point(pooled) if _defined(pooled) else ''}. "
         + " ".join(f"Fold {fold}, chosen: {_point(point)}." for fold, point in known.items()),
     )
@@ -193,11 +191,11 @@ def operating_picture(
     picture.axes(panel, "False alarms per 24 h", "Sensitivity", xticks=ticks, yticks=yticks, xlabels=labels)
     for index, (fold, rows) in enumerate(curves.items()):
         _staircase(picture, panel, rows, "line thin", line_style(index), f"fold {fold}, validation")
-    _staircase(picture, panel, test, "line pooled", "", "test persons")
+    _staircase(picture, panel, test, "line pooled", "", "test subjects")
     for fold, point in known.items():
         picture.dot(*_place(panel, point), 4.5, css="ring", tip=f"fold {fold}: chosen on validation, {_point(point)}")
     if _defined(pooled):
-        _cross(picture, *_place(panel, pooled), "", f"test persons: {_point(pooled)}", 8)
+        _cross(picture, *_place(panel, pooled), "", f"test subjects: {_point(pooled)}", 8)
     return picture
 
 
@@ -234,22 +232,22 @@ def _point(point: Mapping[str, Any]) -> str:
 
 
 def latency_picture(seizures: Sequence[Mapping[str, Any]]) -> Picture:
-    """Draw the latency of each detected seizure, a row a person; missed seizures stand as crosses at the right.
+    """Draw the latency of each detected seizure, a row a subject; missed seizures stand as crosses at the right.
 
     Parameters
     ----------
     seizures : sequence of mapping
-        ``person``, ``recording``, ``onset_s``, ``detected``, ``latency_s``; at least one.
+        ``subject``, ``recording``, ``onset_s``, ``detected``, ``latency_s``; at least one.
     """
-    persons = sorted({seizure["person"] for seizure in seizures})
+    subjects = sorted({seizure["subject"] for seizure in seizures})
     found = [seizure["latency_s"] for seizure in seizures if seizure["detected"]]
     low, high = min([-10.0, *found]), max([30.0, *found])
     row = 22.0
-    left = min(150.0, 16 + 6.2 * max(len(person) for person in persons))
+    left = min(150.0, 16 + 6.2 * max(len(subject) for subject in subjects))
     picture = Picture(
         "latency",
         440,
-        60 + row * len(persons),
+        60 + row * len(subjects),
         "Detection latency of each seizure",
         f"{len(found)} of {len(seizures)} annotated seizures were detected"
         + (
@@ -257,17 +255,17 @@ def latency_picture(seizures: Sequence[Mapping[str, Any]]) -> Picture:
             if found
             else ". "
         )
-        + "A row a person: a dot a detected seizure, a cross at the right a missed one.",
+        + "A row a subject: a dot a detected seizure, a cross at the right a missed one.",
     )
-    panel = Panel(left, 18, 440 - left - 62, row * len(persons), (low - 2, high + 2))
+    panel = Panel(left, 18, 440 - left - 62, row * len(subjects), (low - 2, high + 2))
     picture.axes(panel, "Latency (s): alarm minus onset", xticks=nice_ticks(*panel.xlim), yticks=[])
     zero = float(panel.x(0))
     picture.path([zero, zero], [panel.top, panel.bottom], css="reference", tip="seizure onset")
     picture.text(panel.right + 31, 12, "missed", anchor="middle")
-    for index, person in enumerate(persons):
+    for index, subject in enumerate(subjects):
         y = panel.top + row * (index + 0.5)
-        picture.text(panel.left - 6, y + 4, person if len(person) < 24 else f"{person[:22]}…", anchor="end")
-        own = [seizure for seizure in seizures if seizure["person"] == person]
+        picture.text(panel.left - 6, y + 4, subject if len(subject) < 24 else f"{subject[:22]}…", anchor="end")
+        own = [seizure for seizure in seizures if seizure["subject"] == subject]
         for seizure in (s for s in own if s["detected"]):
             tip = f"{seizure['recording']}, {seizure['onset_s']:g} s: latency {seizure['latency_s']:.1f} s"
             picture.dot(float(panel.x(seizure["latency_s"])), y, 3.6, css="dot latency", tip=tip)

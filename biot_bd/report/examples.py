@@ -10,30 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biot_bd.exceptions import StoreError
 from biot_bd.report.drawing.curves import EegExcerpt
 from biot_bd.report.run_folder import Run
 from biot_bd.windows import Windows
 from biot_bd.windows.store import read_manifest
 
-__all__ = [
-    "Example",
-    "StoreError",
-    "choose_examples",
-    "described",
-    "excerpt_around",
-    "excerpt_of",
-    "find_rows",
-    "open_store",
-    "seizures_of",
-]
-
 SPAN_S = 60.0
 
 Seizures = Mapping[str, Sequence[tuple[float, float]]]
-
-
-class StoreError(RuntimeError):
-    """The prepared windows of a run cannot be shown; the message says why."""
 
 
 @dataclass(frozen=True)

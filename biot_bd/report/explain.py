@@ -10,18 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biot_bd.exceptions import StoreError
 from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.drawing.heatmaps import maps_of
-from biot_bd.report.examples import Example, StoreError, described, excerpt_around, find_rows, seizures_of
+from biot_bd.report.examples import Example, described, excerpt_around, find_rows, seizures_of
 from biot_bd.report.model import Model, explain_windows, load_model
 from biot_bd.report.run_folder import Fold, read_run
 from biot_bd.report.writer import map_rows, render
 from biot_bd.runs import to_jsonable, write_json, write_text
 from biot_bd.training import read_record
 from biot_bd.windows import Windows
-
-__all__ = ["Source", "choose_fold", "choose_windows", "explain_to_folder", "plain_facts"]
 
 CONTEXT_S = 30.0
 
@@ -36,15 +35,15 @@ class Source:
         Of the saved pipeline.
     text : str
         Where it comes from, in words.
-    persons : tuple of str or None
-        Persons whose windows it may explain (the test persons of its fold); None for all.
+    subjects : tuple of str or None
+        Subjects whose windows it may explain (the test subjects of its fold); None for all.
     threshold : float or None
         Threshold stored with it.
     """
 
     folder: Path
     text: str
-    persons: tuple[str, ...] | None
+    subjects: tuple[str, ...] | None
     threshold: float | None
 
 
@@ -56,9 +55,9 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
     model : Path
         Folder that ``save_pipeline`` wrote, or a run folder.
     windows : Windows
-        To look up the person of ``recording``.
+        To look up the subject of ``recording``.
     fold : int, optional
-        Fold of a run; by default the first that tests the person of ``recording``, or the first of all.
+        Fold of a run; by default the first that tests the subject of ``recording``, or the first of all.
     recording : str, optional
         Recording of the window in question.
 
@@ -67,7 +66,7 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
     FileNotFoundError
         Neither a saved model nor a finished run.
     ValueError
-        No such fold, no fold that tests the person, or the fold holds no saved model.
+        No such fold, no fold that tests the subject, or the fold holds no saved model.
     """
     if (model / "config.json").is_file():
         if fold is not None:
@@ -81,7 +80,7 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
         if found is None:
             raise ValueError(f"{model}: no fold {fold}; there are {', '.join(str(f.number) for f in run.folds)}")
     elif recording is not None:
-        found = _fold_testing(run.folds, _person_of(windows, recording), model)
+        found = _fold_testing(run.folds, _subject_of(windows, recording), model)
     elif run.folds:
         found = run.folds[0]
     else:
@@ -98,26 +97,26 @@ def _threshold_of(model: Path) -> float | None:
     return (record.get("threshold") or {}).get("value")
 
 
-def _person_of(windows: Windows, recording: str) -> str:
+def _subject_of(windows: Windows, recording: str) -> str:
     metadata = windows.metadata
-    persons = metadata.loc[metadata["recording"] == recording, "person"].unique()
-    if not len(persons):
+    subjects = metadata.loc[metadata["recording"] == recording, "subject"].unique()
+    if not len(subjects):
         known = sorted(metadata["recording"].unique())
         more = "..." if len(known) > 8 else ""
         raise ValueError(f"no windows of recording {recording!r}; there are {', '.join(known[:8])}{more}")
-    return str(persons[0])
+    return str(subjects[0])
 
 
-def _fold_testing(folds: list[Fold], person: str, model: Path) -> Fold:
+def _fold_testing(folds: list[Fold], subject: str, model: Path) -> Fold:
     for fold in folds:
-        if person in fold.facts["test"]:
+        if subject in fold.facts["test"]:
             return fold
-    raise ValueError(f"{model}: no fold tests person {person}; choose one with --fold")
+    raise ValueError(f"{model}: no fold tests subject {subject}; choose one with --fold")
 
 
 def choose_windows(
     windows: Windows,
-    persons: tuple[str, ...] | None,
+    subjects: tuple[str, ...] | None,
     *,
     number: int = 1,
     recording: str | None = None,
@@ -128,10 +127,10 @@ def choose_windows(
     Raises
     ------
     ValueError
-        No such window, or no seizure window of these persons.
+        No such window, or no seizure window of these subjects.
     """
     if recording is not None and start_s is not None:
-        _person_of(windows, recording)
+        _subject_of(windows, recording)
         try:
             return find_rows(windows, recording, [start_s])
         except StoreError:
@@ -141,11 +140,11 @@ def choose_windows(
                 f"{recording}: no window starts at {start_s:g} s; the nearest starts at {near:g} s"
             ) from None
     mask = windows.y == 1
-    if persons is not None:
-        mask &= np.isin(windows.groups.astype(str), persons)
+    if subjects is not None:
+        mask &= np.isin(windows.groups.astype(str), subjects)
     rows = np.flatnonzero(mask)
     if not len(rows):
-        whose = f" of the persons {', '.join(persons)}" if persons else ""
+        whose = f" of the subjects {', '.join(subjects)}" if subjects else ""
         raise ValueError(f"there are no seizure windows{whose}; name a window with --recording and --start")
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int))]
 
@@ -227,7 +226,7 @@ def _seizure_probability(model: Model, windows: Windows) -> NDArray[np.float64]:
 
 
 def _table(windows: Windows, proba: NDArray) -> list[dict[str, Any]]:
-    table = windows.metadata[["recording", "person", "start_s", "stop_s", "label"]].assign(proba=proba)
+    table = windows.metadata[["recording", "subject", "start_s", "stop_s", "label"]].assign(proba=proba)
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
@@ -247,7 +246,7 @@ def _page(
         shown.append(
             {
                 "title": f"{window['recording']}, {window['start_s']:g} to {window['stop_s']:g} s",
-                "text": f"Person {window['person']}, annotated as {label}. Probability of a seizure: {window['proba']:.3f}.",
+                "text": f"Subject {window['subject']}, annotated as {label}. Probability of a seizure: {window['proba']:.3f}.",
                 "eeg": _eeg(source, model, windows, int(rows[index]), f"eeg-{index}"),
                 "rows": map_rows(f"map-{index}", maps),
             }

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from biot_bd.exceptions import StoreError
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.drawing.svg import Picture
-from biot_bd.report.examples import Seizures, StoreError, excerpt_of, seizures_of
+from biot_bd.report.examples import Seizures, excerpt_of, seizures_of
 from biot_bd.report.run_folder import Run
 from biot_bd.windows import Windows
-
-__all__ = ["EACH", "Item", "choose_items", "gallery_page"]
 
 EACH = 4
 """Pictures of each kind: a picture of EEG weighs about 150 kB."""
@@ -37,7 +36,7 @@ class Item:
     Attributes
     ----------
     kind : {"hit", "miss", "false alarm"}
-    person, recording : str
+    subject, recording : str
     onset_s, offset_s : float
         Of the seizure, or of the false alarm.
     latency_s : float or None
@@ -47,7 +46,7 @@ class Item:
     """
 
     kind: str
-    person: str
+    subject: str
     recording: str
     onset_s: float
     offset_s: float
@@ -69,7 +68,7 @@ def choose_items(events: Mapping[str, Any], each: int = EACH) -> dict[str, tuple
     Returns
     -------
     dict
-        Kind -> (items, number of all of that kind).  Persons take turns, each with the longest seizure first (false alarms: the most confident).
+        Kind -> (items, number of all of that kind).  Subjects take turns, each with the longest seizure first (false alarms: the most confident).
     """
     before, after = (float(events["scorer"]["parameters"][name]) for name in ("tolerance_start_s", "tolerance_end_s"))
     found: dict[str, list[Item]] = {kind: [] for kind, *_ in KINDS}
@@ -85,7 +84,7 @@ def choose_items(events: Mapping[str, Any], each: int = EACH) -> dict[str, tuple
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, float, float]:
-    return str(row["person"]), str(row["recording"]), float(row["onset_s"]), float(row["offset_s"])
+    return str(row["subject"]), str(row["recording"]), float(row["onset_s"]), float(row["offset_s"])
 
 
 def _in_turns(items: Sequence[Item]) -> list[Item]:
@@ -93,10 +92,10 @@ def _in_turns(items: Sequence[Item]) -> list[Item]:
         confidence = item.confidence if item.confidence is not None else 0.0
         return (-confidence, -(item.offset_s - item.onset_s), item.onset_s)
 
-    of_person: dict[str, list[Item]] = {}
+    of_subject: dict[str, list[Item]] = {}
     for item in sorted(items, key=rank):
-        of_person.setdefault(item.person, []).append(item)
-    turns = zip_longest(*(of_person[person] for person in sorted(of_person)))
+        of_subject.setdefault(item.subject, []).append(item)
+    turns = zip_longest(*(of_subject[subject] for subject in sorted(of_subject)))
     return [item for turn in turns for item in turn if item is not None]
 
 
@@ -112,7 +111,7 @@ def gallery_page(run: Run, windows: Windows | None, no_eeg: str | None) -> dict[
         Why.
     """
     events = run.metrics.get("events") or {}
-    if not events.get("persons"):
+    if not events.get("subjects"):
         return {"message": events.get("reason") or "this run has no event scores", "kinds": []}
     chosen = choose_items(events)
     message = no_eeg
@@ -148,7 +147,7 @@ def _title(item: Item) -> str:
 
 
 def _caption(item: Item) -> str:
-    text = f"Person {item.person}. "
+    text = f"Subject {item.subject}. "
     length = f"{item.offset_s - item.onset_s:.0f} s"
     if item.kind == "hit":
         return f"{text}Seizure of {length}, alarm {_latency(item.latency_s)}."

@@ -13,8 +13,6 @@ from biot_bd.report.drawing.svg import Panel, Picture, line_style
 from biot_bd.report.run_folder import Run
 from biot_bd.report.text import number
 
-__all__ = ["CERTAINTY", "calibration_page", "calibration_picture", "ends", "interval_notes", "sure_of"]
-
 CERTAINTY = "certainty.json"
 METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
 
@@ -39,7 +37,7 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
         return ["No intervals: there are no test windows."]
     notes = [
         f"Small numbers beneath a score: its {sure['level']:.0%} interval ({sure['method']} bootstrap, {sure['n_resamples']} resamples of "
-        f"{sure['resampled']}, seed {sure['random_state']}). A person's own interval resamples that person's recordings."
+        f"{sure['resampled']}, seed {sure['random_state']}). A subject's own interval resamples that subject's recordings."
     ]
     windows, events = sure["windows"], sure.get("events") or {}
     cells = [
@@ -49,19 +47,19 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
         dict.fromkeys(note[:1].upper() + note[1:] + "." for cell in cells for note in cell["notes"] if _common(note))
     )
     without = [
-        person
-        for person, scores in windows["persons"].items()
+        subject
+        for subject, scores in windows["subjects"].items()
         if scores and all("one recording" in " ".join(cell["notes"]) for cell in scores.values())
     ]
     if without:
-        notes.append(f"With one recording only there is no interval of a person's own: {', '.join(without)}.")
+        notes.append(f"With one recording only there is no interval of a subject's own: {', '.join(without)}.")
     few = [
-        person
-        for person, scores in windows["persons"].items()
+        subject
+        for subject, scores in windows["subjects"].items()
         if any("too narrow" in note for cell in scores.values() for note in cell["notes"])
     ]
     if few:
-        notes.append(f"Fewer than five recordings, so that the person's own interval is too narrow: {', '.join(few)}.")
+        notes.append(f"Fewer than five recordings, so that the subject's own interval is too narrow: {', '.join(few)}.")
     dropped = max((cell["n_undefined"] for cell in cells if cell["value"] is not None), default=0)
     if dropped:
         notes.append(
@@ -166,7 +164,7 @@ def calibration_page(sure: Mapping[str, Any] | None) -> dict[str, Any]:
         if after["n_windows"]:
             rows.append(
                 {
-                    "name": f"Recalibrated on validation persons, {METHODS[method]}",
+                    "name": f"Recalibrated on validation subjects, {METHODS[method]}",
                     "brier": number(after["brier"], 4),
                     "ends": "",
                     "skill": number(after["brier_skill"]),

@@ -10,8 +10,6 @@ from biot_bd.events.scoring import scorer_text
 from biot_bd.report.run_folder import Run
 from biot_bd.report.text import data_name, window_and_stride
 
-__all__ = ["methods_paragraph"]
-
 PACKAGES = ("biot-bd", "torch", "braindecode", "scikit-learn", "mne", "timescoring")
 NAMES = {"biot-bd": "biot_bd"}
 
@@ -23,14 +21,14 @@ def methods_paragraph(run: Run, sure: Mapping[str, Any] | None) -> str:
 
 
 def _data(run: Run) -> list[str]:
-    data, persons = run.data, run.metrics["persons"]
+    data, subjects = run.data, run.metrics["subjects"]
     length, stride = window_and_stride(run.predictions)
     hours = f", {data['hours']:.1f} h" if data.get("hours") is not None else ""
     made = " generated (not recorded)" if run.generated else ""
     rule = data.get("label_rule")
     labels = f"labelled by the rule {rule}" if rule else "with labels that were handed over"
     return [
-        f"Windows of {length} every {stride} of{made} EEG ({data_name(run)}, {len(persons)} persons{hours}) were {labels}.",
+        f"Windows of {length} every {stride} of{made} EEG ({data_name(run)}, {len(subjects)} subjects{hours}) were {labels}.",
     ]
 
 
@@ -40,26 +38,26 @@ def _protocol(run: Run) -> list[str]:
     seed = run.run.get("seed", parameters.get("random_state"))
     n = len(run.folds)
     said = [
-        f"Protocol {name}: split {parameters.get('cv', 'not stored')} in {n} fold{'' if n == 1 else 's'} of whole persons, seed "
+        f"Protocol {name}: split {parameters.get('cv', 'not stored')} in {n} fold{'' if n == 1 else 's'} of whole subjects, seed "
         f"{'not stored' if seed is None else seed}."
     ]
     if any(fold.facts.get("valid") for fold in run.folds):
         said.append(
-            "Validation persons, apart from training and test persons, chose the epoch, the threshold "
-            f"(rule {parameters.get('threshold', 'not stored')}) and the parameters of the event detector; test persons were scored once."
+            "Validation subjects, apart from training and test subjects, chose the epoch, the threshold "
+            f"(rule {parameters.get('threshold', 'not stored')}) and the parameters of the event detector; test subjects were scored once."
         )
     else:
-        said.append("There were no validation persons: epochs and thresholds were fixed beforehand.")
+        said.append("There were no validation subjects: epochs and thresholds were fixed beforehand.")
     return said
 
 
 def _events(run: Run) -> list[str]:
     events = run.metrics.get("events") or {}
-    if not events.get("persons"):
+    if not events.get("subjects"):
         return ["Events were not scored."]
     return [
-        f"Seizure events were scored by {scorer_text(events['scorer'])}; counts were summed over each person's recordings and scores averaged "
-        "over the persons for whom they are defined."
+        f"Seizure events were scored by {scorer_text(events['scorer'])}; counts were summed over each subject's recordings and scores averaged "
+        "over the subjects for whom they are defined."
     ]
 
 

@@ -15,8 +15,6 @@ from biot_bd.probes.base import Explanation
 from biot_bd.training import load_pipeline
 from biot_bd.windows import Windows
 
-__all__ = ["FULL_BIOT_PARAMETERS", "Model", "explain_windows", "load_model", "model_input", "module_name"]
-
 # Fewer parameters than this and BIOT is called small on every output (the published one has 3.19 million).
 FULL_BIOT_PARAMETERS = 3_000_000
 

@@ -8,11 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from biot_bd.evaluation.fold import PREDICTION_COLUMNS
+from biot_bd.evaluation.predictions import PREDICTION_COLUMNS
 from biot_bd.evaluation.result import Result
 from biot_bd.runs import read_json
-
-__all__ = ["Fold", "Run", "read_run"]
 
 
 @dataclass(frozen=True)

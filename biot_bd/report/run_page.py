@@ -30,14 +30,12 @@ from biot_bd.report.text import (
     threshold_of,
 )
 
-__all__ = ["banners", "page_of"]
-
 
 def banners(run: Run) -> list[str]:
     """Return the warnings that stand above everything else."""
     found = [
-        f"{text[:1].upper()}{text[1:]}. The scores of {_seen_persons(run)} say what the model remembers, not how it detects "
-        "seizures of unknown persons."
+        f"{text[:1].upper()}{text[1:]}. The scores of {_seen_subjects(run)} say what the model remembers, not how it detects "
+        "seizures of unknown subjects."
         for text in contamination_notes(run.run)
     ]
     if run.generated:
@@ -47,11 +45,11 @@ def banners(run: Run) -> list[str]:
     return found
 
 
-def _seen_persons(run: Run) -> str:
-    persons, everyone = run.run.get("contaminated_persons") or [], run.metrics["persons"]
-    if not persons or len(persons) >= len(everyone):
-        return "all test persons"
-    return ", ".join(persons)
+def _seen_subjects(run: Run) -> str:
+    subjects, everyone = run.run.get("contaminated_subjects") or [], run.metrics["subjects"]
+    if not subjects or len(subjects) >= len(everyone):
+        return "all test subjects"
+    return ", ".join(subjects)
 
 
 def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -65,7 +63,7 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
     sure : mapping, optional
         Content of ``certainty.json``: intervals.
     """
-    intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "persons": {}}
+    intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "subjects": {}}
     names = list(run.metrics["scoring"])
     labels = [(name, LABELS.get(name, name)) for name in names]
     return {
@@ -77,15 +75,15 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
         "metric_labels": labels,
         "has_ap": "average_precision" in names,
         "threshold_note": _threshold_note(run),
-        "persons": [
-            _person_row(
+        "subjects": [
+            _subject_row(
                 name,
                 entry,
                 names,
-                name in (run.run.get("contaminated_persons") or ()),
-                intervals["persons"].get(name, {}),
+                name in (run.run.get("contaminated_subjects") or ()),
+                intervals["subjects"].get(name, {}),
             )
-            for name, entry in run.metrics["persons"].items()
+            for name, entry in run.metrics["subjects"].items()
         ],
         "folds": [_fold_row(fold) for fold in run.folds],
         "contaminated": bool(run.run.get("contamination")),
@@ -114,10 +112,10 @@ def _value(cell: dict[str, Any] | None) -> float | None:
 
 
 def _macro_prevalence(run: Run) -> float | None:
-    """Mean prevalence over the persons who count in the macro AUC-PR."""
+    """Mean prevalence over the subjects who count in the macro AUC-PR."""
     known = [
         entry["prevalence"]
-        for entry in run.metrics["persons"].values()
+        for entry in run.metrics["subjects"].values()
         if _value(entry.get("average_precision")) is not None and entry.get("prevalence") is not None
     ]
     return float(np.mean(known)) if known else None
@@ -134,7 +132,7 @@ def _cards(run: Run) -> list[dict[str, str]]:
         if value is None:
             note = cell.get("reason") or "undefined"
         elif scope == "macro":
-            note += f"; mean of {cell['n_persons']} persons"
+            note += f"; mean of {cell['n_subjects']} subjects"
         cards.append({"label": f"AUC-PR, {scope}", "value": number(value), "note": note})
     for name, chance in (
         ("roc_auc", "chance is 0.5"),
@@ -152,7 +150,7 @@ def _event_cards(run: Run) -> list[dict[str, str]]:
     cards = []
     for name, label, digits in (("sensitivity", "Seizures found", 3), ("fa_per_24h", "False alarms per 24 h", 1)):
         if (cell := macro.get(name)) is not None:
-            note = cell["reason"] or f"events, by timescoring; mean of {cell['n_persons']} persons"
+            note = cell["reason"] or f"events, by timescoring; mean of {cell['n_subjects']} subjects"
             cards.append({"label": label, "value": number(cell["value"], digits), "note": note})
     return cards
 
@@ -165,7 +163,7 @@ def _summary_row(run: Run, name: str, intervals: Mapping[str, Any]) -> dict[str,
         "pooled": run.metrics["pooled"][name],
         "macro": macro,
         "ends": {average: ends(intervals[average].get(name)) for average in ("pooled", "macro")},
-        "n_persons": macro["n_persons"],
+        "n_subjects": macro["n_subjects"],
         "meaning": _meaning(name),
     }
 
@@ -177,7 +175,7 @@ def _meaning(name: str) -> str:
     return str(getattr(registry.metrics[name], "description", ""))
 
 
-def _person_row(
+def _subject_row(
     name: str, entry: dict[str, Any], metrics: list[str], contaminated: bool, intervals: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
@@ -221,16 +219,16 @@ def _threshold_note(run: Run) -> str:
 
 
 def _curves(test: pd.DataFrame) -> dict[str, Any] | None:
-    """Return the two pictures, the legend and the persons for whom no curve exists."""
+    """Return the two pictures, the legend and the subjects for whom no curve exists."""
     if test["y_true"].nunique() < 2:
         return None
-    groups = {str(p): (part["y_true"].to_numpy(), part["proba"].to_numpy()) for p, part in test.groupby("person")}
-    drawn = {person: scored for person, scored in groups.items() if len(np.unique(scored[0])) == 2}
+    groups = {str(p): (part["y_true"].to_numpy(), part["proba"].to_numpy()) for p, part in test.groupby("subject")}
+    drawn = {subject: scored for subject, scored in groups.items() if len(np.unique(scored[0])) == 2}
     pooled = (test["y_true"].to_numpy(), test["proba"].to_numpy())
     return {
         "pictures": [pr_picture(drawn, pooled), roc_picture(drawn, pooled)],
-        "legend": [(person, line_style(index)) for index, person in enumerate(drawn)],
-        "left_out": [person for person in groups if person not in drawn],
+        "legend": [(subject, line_style(index)) for index, subject in enumerate(drawn)],
+        "left_out": [subject for subject in groups if subject not in drawn],
     }
 
 
@@ -280,7 +278,7 @@ def _best_epoch(fold: Fold, monitor: str | None) -> int | None:
 
 def _data_rows(run: Run) -> list[tuple[str, list[str]]]:
     rows = []
-    for person, entry in (run.data.get("persons") or {}).items():
+    for subject, entry in (run.data.get("subjects") or {}).items():
         n, n_seizure = entry.get("n_windows", 0), entry.get("n_seizure_windows", 0)
-        rows.append((person, [str(n), str(n_seizure), number(n_seizure / n if n else None)]))
+        rows.append((subject, [str(n), str(n_seizure), number(n_seizure / n if n else None)]))
     return rows

@@ -12,23 +12,6 @@ import pandas as pd
 from biot_bd.evaluation.protocols import CUSTOM
 from biot_bd.report.run_folder import Fold, Run
 
-__all__ = [
-    "LABELS",
-    "NO_NUMBER",
-    "THRESHOLD_RULES",
-    "commands",
-    "data_name",
-    "files",
-    "methods",
-    "number",
-    "parameters_text",
-    "pipeline_text",
-    "run_facts",
-    "software",
-    "threshold_of",
-    "window_and_stride",
-]
-
 LABELS = {
     "average_precision": "AUC-PR",
     "roc_auc": "AUROC",
@@ -72,7 +55,7 @@ def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
         ("Generated", "yes: not a clinical result" if run.generated else "no"),
         ("Label rule", data.get("label_rule") or "not known (arrays)"),
         ("Protocol", (run.run.get("protocol") or {}).get("name", CUSTOM)),
-        ("Persons", str(len(data.get("persons") or {}))),
+        ("Subjects", str(len(data.get("subjects") or {}))),
         ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
         ("EEG", None if hours is None else f"{hours:.2f} h, from the first to the last window of each recording"),
         ("Window and stride", f"{length} and {stride}"),
@@ -103,10 +86,10 @@ def _origins(run: Run) -> str | None:
 
 
 def data_name(run: Run) -> str:
-    """Return what the data is called: its stored name, else the name space of its persons."""
+    """Return what the data is called: its stored name, else the name space of its subjects."""
     if run.data.get("name"):
         return str(run.data["name"])
-    spaces = sorted({person.partition("/")[0] for person in run.data.get("persons") or {} if "/" in person})
+    spaces = sorted({subject.partition("/")[0] for subject in run.data.get("subjects") or {} if "/" in subject})
     return ", ".join(spaces) or "data without a name"
 
 
@@ -147,15 +130,15 @@ def methods(run: Run, names: list[str]) -> list[str]:
     cv = (run.run.get("parameters") or {}).get("cv")
     notes = [
         _rule_note(rule),
-        f"Split: {cv or 'not stored'}. A person's windows lie on one side only, in training, validation or test; "
-        "recordings of one child under several numbers count as one person. The splits stand in run.json.",
+        f"Split: {cv or 'not stored'}. A subject's windows lie on one side only, in training, validation or test; "
+        "recordings of one child under several numbers count as one subject. The splits stand in run.json.",
         "Test windows were scored once, after the fold's model was final; they chose neither epoch nor threshold nor parameters.",
         f"Threshold: {'; '.join(sorted({threshold_of(fold)[1] for fold in run.folds})) or 'not stored'}. A window is called a seizure "
         "where its probability is at least the threshold of its fold.",
         "AUC-PR is average precision: the sum over thresholds of precision times the gain in recall, without interpolation. "
         "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
-        "Pooled scores mix persons whose probabilities need not be calibrated alike; macro scores give each person the same weight "
-        "and leave out persons for whom the metric is undefined (the table gives the reason).",
+        "Pooled scores mix subjects whose probabilities need not be calibrated alike; macro scores give each subject the same weight "
+        "and leave out subjects for whom the metric is undefined (the table gives the reason).",
         "Scores by window are not scores by seizure event: neighbouring windows overlap, so they are not independent, and no "
         "false-alarm rate per day follows from them. Events are scored apart, where the run has recordings.",
     ]

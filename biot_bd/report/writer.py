@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from biot_bd.exceptions import StoreError
 from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.drawing.heatmaps import ColourScale, Map, heat_map, maps_of
@@ -16,7 +17,6 @@ from biot_bd.report.drawing.svg import Picture
 from biot_bd.report.events_page import events_page
 from biot_bd.report.examples import (
     Example,
-    StoreError,
     choose_examples,
     described,
     excerpt_around,
@@ -32,8 +32,6 @@ from biot_bd.report.run_page import page_of
 from biot_bd.report.text import run_facts
 from biot_bd.runs import write_json, write_text
 from biot_bd.windows import Windows
-
-__all__ = ["REPORT", "map_rows", "render", "write_report"]
 
 REPORT = "report.html"
 TITLES = {"hit": "A detected seizure", "miss": "A missed seizure window", "false alarm": "A false alarm"}
@@ -73,9 +71,9 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     page = page_of(run, model.monitor if model else None, sure)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
     seen = (
-        "partly on persons that its checkpoint saw, or may have"
+        "partly on subjects that its checkpoint saw, or may have"
         if page["contaminated"]
-        else "on persons that it never saw"
+        else "on subjects that it never saw"
     )
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
@@ -181,7 +179,7 @@ def _told(example: Example) -> dict[str, Any]:
     return {
         "title": f"{TITLES[example.kind]}: {example.place}",
         "picture": None,
-        "caption": f"Person {window['person']}, fold {window['fold']}. Probability of a seizure {window['proba']:.3f}, threshold "
+        "caption": f"Subject {window['subject']}, fold {window['fold']}. Probability of a seizure {window['proba']:.3f}, threshold "
         f"{window['threshold']:.3f}. Chosen out of {example.of} {KINDS[example.kind]}: {example.how}.",
     }
 

@@ -3,10 +3,9 @@ from .base import WindowTransformer as WindowTransformer
 from .filters import BandPass as BandPass
 from .filters import Notch as Notch
 from .mapper import MontageMapper as MontageMapper
-from .montages import MissingChannelsError as MissingChannelsError
 from .montages import Montage as Montage
-from .montages import canonical_name as canonical_name
 from .montages import plan_montage as plan_montage
+from .names import canonical_name as canonical_name
 from .resampler import Resampler as Resampler
 from .resampling import resample_fft as resample_fft
 from .resampling import resample_fft_window as resample_fft_window

@@ -18,8 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-__all__ = ["SignalInfo", "WindowTransformer", "check_windows", "describe_channels", "is_epochs", "present_channels"]
-
 UV_PER_V = 1e6
 
 

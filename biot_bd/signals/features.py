@@ -28,8 +28,6 @@ from biot_bd.signals.base import (
     present_channels,
 )
 
-__all__ = ["BANDS", "BandPower", "FillAbsent", "LineLength", "WindowFeatures"]
-
 BANDS = (("delta", 0.5, 4.0), ("theta", 4.0, 8.0), ("alpha", 8.0, 13.0), ("beta", 13.0, 30.0), ("gamma", 30.0, 45.0))
 """Name, lower and upper edge (Hz) of each band; gamma ends below the mains."""
 

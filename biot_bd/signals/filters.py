@@ -18,8 +18,6 @@ from biot_bd.signals.base import SignalInfo, check_windows
 from biot_bd.signals.recordings import RecordingStep
 from biot_bd.signals.resampler import rate_of
 
-__all__ = ["BandPass", "Notch"]
-
 
 class _Filter(RecordingStep):
     """Filter what is present, in double precision."""

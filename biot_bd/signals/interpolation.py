@@ -14,9 +14,8 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.montages import MissingChannelsError, MontagePlan, PlannedChannel
-
-__all__ = ["interpolate_missing", "spline_weights"]
+from biot_bd.exceptions import MissingChannelsError
+from biot_bd.signals.montages import MontagePlan, PlannedChannel
 
 FEWEST_ELECTRODES = 4
 

@@ -16,8 +16,6 @@ from biot_bd.signals.interpolation import interpolate_missing
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.signals.recordings import RecordingStep
 
-__all__ = ["MontageMapper"]
-
 # Stands in for an absent channel's name: it names no electrode, so no plan uses it.
 ABSENT = "-"
 
@@ -64,7 +62,7 @@ class MontageMapper(RecordingStep):
 
         Raises
         ------
-        biot_bd.registry.UnknownNameError
+        biot_bd.exceptions.UnknownNameError
             No montage of that name.
         TypeError
             What is registered, or given, is no :class:`~biot_bd.signals.montages.Montage`.

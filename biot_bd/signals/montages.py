@@ -10,44 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.names import ELECTRODES, ChannelName, canonical_name, parse_name
-
-__all__ = [
-    "BIOT_16",
-    "BIOT_18",
-    "DOUBLE_BANANA_18",
-    "SZCORE_19",
-    "MissingChannelsError",
-    "Montage",
-    "MontagePlan",
-    "PlannedChannel",
-    "canonical_name",
-    "parse_name",
-    "plan_montage",
-]
+from biot_bd.exceptions import MissingChannelsError
+from biot_bd.signals.names import ELECTRODES, ChannelName, parse_name
 
 Pair = tuple[str, str | None]
-
-
-class MissingChannelsError(ValueError):
-    """A recording lacks electrodes that a montage needs.
-
-    Parameters
-    ----------
-    message : str
-        The whole message.
-    channels : tuple of str
-        Channels of the montage that cannot be made.
-    electrodes : tuple of str
-        Electrodes that are missing for them.
-    """
-
-    def __init__(self, message: str, channels: tuple[str, ...] = (), electrodes: tuple[str, ...] = ()) -> None:
-        super().__init__(message, channels, electrodes)
-        self.channels, self.electrodes = channels, electrodes
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["ELECTRODES", "ChannelName", "canonical_name", "parse_name"]
-
 # fmt: off
 ELECTRODES: tuple[str, ...] = (
     "Fp1", "Fpz", "Fp2", "AF9", "AF7", "AF5", "AF3", "AF1", "AFz", "AF2", "AF4", "AF6", "AF8", "AF10",

@@ -14,8 +14,6 @@ from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, mne_in
 if TYPE_CHECKING:
     from braindecode.preprocessing import Preprocessor
 
-__all__ = ["RecordingStep", "apply_step"]
-
 
 class RecordingStep(WindowTransformer):
     """A step that makes sense on whole recordings too."""

@@ -12,8 +12,6 @@ from biot_bd.signals.base import SignalInfo, check_windows
 from biot_bd.signals.recordings import RecordingStep
 from biot_bd.signals.resampling import resample_fft, resampled_length
 
-__all__ = ["Resampler", "rate_of"]
-
 
 class Resampler(RecordingStep):
     """Resample windows by FFT, brick-wall at the lower Nyquist frequency.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from biot_bd.signals.resampling_plans import ResamplingPlan, WholePlan, make_plan, resampling_ratio
 
-__all__ = ["resample_fft", "resample_fft_window", "resample_polyphase", "resampled_length"]
-
 # What is worked on at once should fit in the processor's cache.
 SAMPLES_AT_ONCE = 400_000
 SIGNALS_AT_ONCE = 16

@@ -18,8 +18,6 @@ import scipy.fft
 import scipy.signal
 from numpy.typing import NDArray
 
-__all__ = ["Part", "ResamplingPlan", "WholePlan", "make_plan", "resampling_ratio"]
-
 SEGMENT_S = 40.0
 GUARD_S = 4.0
 # Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from biot_bd.signals.base import SignalInfo, WindowTransformer, check_shapes, describe_channels
 
-__all__ = ["FLAT_UV", "PercentileScaler", "window_percentiles"]
-
 FLAT_UV = 1e-3
 """A channel that moves by less than this in a window is flat; no amplifier's EEG does (and volts do)."""
 

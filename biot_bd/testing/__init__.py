@@ -13,7 +13,7 @@ A check returns nothing; it raises :class:`ConformanceError`, which says what is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from biot_bd.testing._base import ConformanceError
+from biot_bd.exceptions import ConformanceError
 
 if TYPE_CHECKING:
     from biot_bd.testing.datasets import check_dataset

@@ -7,11 +7,9 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["ConformanceError", "attempt", "build", "describe", "pickled", "require"]
+from biot_bd.exceptions import ConformanceError
 
-
-class ConformanceError(AssertionError):
-    """An object breaks a contract of biot_bd; the message says which, what was expected and what was found."""
+__all__ = ["attempt", "build", "describe", "pickled", "require"]
 
 
 def require(kept: Any, message: str) -> None:

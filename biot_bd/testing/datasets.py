@@ -1,4 +1,4 @@
-"""Check a data set: recordings with a person, a unique name, plausible volts and seizures inside them."""
+"""Check a data set: recordings with a subject, a unique name, plausible volts and seizures inside them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_dataset(dataset: BaseConcatDataset) -> None:
     Raises
     ------
     ConformanceError
-        A recording lacks a person (``"name-space/person"``), session, run or a unique ``recording``; its signal is not
+        A recording lacks a subject (``"name-space/subject"``), session, run or a unique ``recording``; its signal is not
         EEG in volts; a seizure (``sz...``) is outside the recording; ``outcomes`` does not account for every
         recording; or recordings cannot be pickled.
     """
@@ -63,16 +63,16 @@ def _check_description(part: Any, index: int) -> str:
     description = dict(part.description)
     missing = [key for key in DESCRIPTION if key not in description or pd.isna(description[key])]
     require(not missing, f"{where}: the description lacks {missing}; it has {sorted(map(str, description))}")
-    name, person = description["recording"], description["subject"]
+    name, subject = description["recording"], description["subject"]
     require(isinstance(name, str) and name, f"{where}: 'recording' is {name!r}; expected a non-empty string")
     require(
         not re.search(r"[\\/:]", name) and name not in (".", ".."),
         f"recording {name!r}: the name becomes a file name, so it may not hold /, \\ or :",
     )
     require(
-        isinstance(person, str) and re.fullmatch(r"[^/\s]+/[^/\s]+", person),
-        f"recording {name!r}: 'subject' is {person!r}; expected a person with a name space, such as 'chb-mit/01', so "
-        "that persons of several data sets are never mixed up",
+        isinstance(subject, str) and re.fullmatch(r"[^/\s]+/[^/\s]+", subject),
+        f"recording {name!r}: 'subject' is {subject!r}; expected a subject with a name space, such as 'chb-mit/01', so "
+        "that subjects of several data sets are never mixed up",
     )
     return name
 

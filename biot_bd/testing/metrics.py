@@ -75,10 +75,10 @@ def _check_direction(metric: Metric, name: str, y: np.ndarray, threshold: float)
 
 
 def _check_undefined(metric: Metric, name: str, proba: np.ndarray, threshold: float) -> None:
-    """A person without seizures, or with nothing else, gets a value or a reason, never an exception or NaN."""
+    """A subject without seizures, or with nothing else, gets a value or a reason, never an exception or NaN."""
     for label, what in ((0, "without seizures"), (1, "with seizures only")):
-        score = _score(metric, name, np.full(len(proba), label), proba, threshold, f"a person {what}")
+        score = _score(metric, name, np.full(len(proba), label), proba, threshold, f"a subject {what}")
         if score.value is None:
-            require(score.reason, f"{name}: undefined for a person {what}, but without a reason")
+            require(score.reason, f"{name}: undefined for a subject {what}, but without a reason")
         else:
-            require(np.isfinite(score.value), f"{name}: {score.value} for a person {what}; expected None and a reason")
+            require(np.isfinite(score.value), f"{name}: {score.value} for a subject {what}; expected None and a reason")

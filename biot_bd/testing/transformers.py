@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from biot_bd.exceptions import ConformanceError
 from biot_bd.signals.base import SignalInfo, WindowTransformer, present_channels
 from biot_bd.signals.names import ELECTRODES
-from biot_bd.testing._base import ConformanceError, attempt, describe, pickled, require
+from biot_bd.testing._base import attempt, describe, pickled, require
 
 __all__ = ["check_transformer"]
 

@@ -1,4 +1,4 @@
-"""Training: the classifier, inner splits by person, restart points, TensorBoard, saving."""
+"""Training: the classifier, inner splits by subject, restart points, TensorBoard, saving."""
 
 import lazy_loader as _lazy
 

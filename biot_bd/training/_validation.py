@@ -15,17 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import Subset
 
-__all__ = [
-    "check_device",
-    "check_names",
-    "check_settings",
-    "check_sides",
-    "class_weights",
-    "persons_of",
-    "resolve_device",
-    "resolve_optimizer",
-]
-
 
 def resolve_device(device: Any) -> Any:
     """Return the device that ``"auto"`` stands for; other devices as they are."""
@@ -124,8 +113,10 @@ def check_settings(values: Mapping[str, Any]) -> None:
         raise ValueError(f"patience must be a positive number of epochs or None, found {patience!r}")
     if clip is not None and not (_is(clip, Real) and clip > 0):
         raise ValueError(f"gradient_clip_norm must be positive or None, found {clip!r}")
-    if not _is(values["valid_fraction"], Real):
-        raise ValueError(f"valid_fraction must be a number between 0 and 1, found {values['valid_fraction']!r}")
+    if not _is(values["validation_fraction"], Real):
+        raise ValueError(
+            f"validation_fraction must be a number between 0 and 1, found {values['validation_fraction']!r}"
+        )
     if not isinstance(values["monitor"], str):
         raise ValueError(f"monitor must be the name of a column of the history, found {values['monitor']!r}")
     if not isinstance(values["verbose"], Integral):
@@ -138,11 +129,11 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def persons_of(side: Subset | None, groups: ArrayLike | None) -> tuple[str, ...]:
-    """Return the persons of one side of a split, sorted; none where they are unknown."""
+def subjects_of(side: Subset | None, groups: ArrayLike | None) -> tuple[str, ...]:
+    """Return the subjects of one side of a split, sorted; none where they are unknown."""
     if side is None or groups is None:
         return ()
-    return tuple(sorted({str(person) for person in np.asarray(groups, dtype=object)[side.indices]}))
+    return tuple(sorted({str(subject) for subject in np.asarray(groups, dtype=object)[side.indices]}))
 
 
 def check_sides(train: Subset, valid: Subset, classes: NDArray[Any], monitor: str | None) -> None:
@@ -172,7 +163,7 @@ def check_sides(train: Subset, valid: Subset, classes: NDArray[Any], monitor: st
             absent = ", ".join(repr(classes.tolist()[i]) for i in missing)
             raise ValueError(
                 f"the {name} side ({len(side)} windows) has no window of class {absent}, {hint}"
-                "choose other validation persons, or train_split=None for a fixed number of epochs"
+                "choose other validation subjects, or train_split=None for a fixed number of epochs"
             )
 
 

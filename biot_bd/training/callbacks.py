@@ -13,8 +13,6 @@ from sklearn.preprocessing import label_binarize
 from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 
-__all__ = ["EarlyStopping", "EpochScores", "epoch_scores", "probabilities"]
-
 
 def probabilities(y_pred: Any) -> torch.Tensor:
     """Return the softmax, in float32, of what a module returned (the first of a tuple).

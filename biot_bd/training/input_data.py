@@ -13,8 +13,6 @@ from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, i
 from biot_bd.windows import Windows
 from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset
 
-__all__ = ["InputInfo", "SignalData", "encode_labels"]
-
 CHECKED_AT_ONCE = 1024
 
 
@@ -90,7 +88,7 @@ class SignalData:
     info : InputInfo
     present : ndarray of bool, shape (n, n_chans)
     groups : ndarray of object or None
-        Persons, where the data carry them.
+        Subjects, where the data carry them.
 
     Raises
     ------

@@ -22,8 +22,6 @@ from torch import Tensor, nn
 
 from biot_bd.training.resume import random_states, set_random_states
 
-__all__ = ["decomposes", "gradients_by_logits", "gradients_by_window", "trained_batch_norm", "why_whole"]
-
 Forward = Callable[[Tensor], Tensor]
 Scale = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-4
@@ -41,7 +39,7 @@ def gradients_by_window(
     terms: Sequence[tuple[float, Tensor]],
     criterion: nn.Module,
     size: int,
-    precision: Callable[[], AbstractContextManager[object]],
+    context: Callable[[], AbstractContextManager[object]],
     scale: Scale = lambda loss: loss,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradients of a loss that decomposes, one forward and backward pass a micro-batch.
@@ -57,7 +55,7 @@ def gradients_by_window(
         Has ``per_window`` and ``normaliser``.
     size : int
         Windows of a micro-batch.
-    precision : callable
+    context : callable
         Makes the context of the forward passes (autocast).  One spans the batch, so that weights are cast once.
     scale : callable
         Factor on what is differentiated (gradient scaler).
@@ -71,7 +69,7 @@ def gradients_by_window(
     """
     factors = [share / criterion.normaliser(targets) for share, targets in terms]  # type: ignore[operator]
     losses, outputs = [], []
-    with precision():
+    with context():
         for start in range(0, len(x), size):
             rows = slice(start, start + size)
             logits = forward(x[rows])
@@ -92,14 +90,14 @@ def gradients_by_logits(
     x: Tensor,
     loss_of: Callable[[Tensor], Tensor],
     size: int,
-    precision: Callable[[], AbstractContextManager[object]],
+    context: Callable[[], AbstractContextManager[object]],
     scale: Scale = lambda loss: loss,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradients of any loss over the logits of the whole batch, with two forward passes.
 
     Parameters
     ----------
-    forward, x, size, precision, scale :
+    forward, x, size, context, scale :
         As in :func:`gradients_by_window`.
     loss_of : callable
         From all logits (float32) to the loss.
@@ -116,7 +114,7 @@ def gradients_by_logits(
     """
     before = random_states()
     pieces = range(0, len(x), size)
-    with precision():
+    with context():
         # With graph, dropped at once: so the same kernels draw the same masks, and cast weights stay usable.
         logits = torch.cat([forward(x[start : start + size]).detach().float() for start in pieces])
         with torch.autocast(x.device.type, enabled=False):

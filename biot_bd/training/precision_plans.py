@@ -13,9 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd.models.biot import BIOT
-from biot_bd.models.inference_plan import COMPUTES, DTYPES, ComputePlan, best_of, cached_choice, has_fast, machine_key
-
-__all__ = ["TOLERANCE", "Plans", "activation_bytes", "check_compute", "precision", "training_plan"]
+from biot_bd.models.inference_plan import (
+    DTYPES,
+    PRECISIONS,
+    PrecisionPlan,
+    best_of,
+    cached_choice,
+    has_fast,
+    machine_key,
+)
 
 TOLERANCE = 1e-2
 """Most that a probability in low precision may differ from the one in fp32."""
@@ -34,12 +40,12 @@ class Plans:
 
     Parameters
     ----------
-    training, inference : ComputePlan
+    training, inference : PrecisionPlan
         Precision and windows of a micro-batch (None: the whole batch).
     """
 
-    training: ComputePlan = field(default_factory=ComputePlan)
-    inference: ComputePlan = field(default_factory=ComputePlan)
+    training: PrecisionPlan = field(default_factory=PrecisionPlan)
+    inference: PrecisionPlan = field(default_factory=PrecisionPlan)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plans as JSON holds them."""
@@ -48,13 +54,13 @@ class Plans:
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Plans:
         """Make them again from :meth:`as_dict`."""
-        return cls(ComputePlan.from_dict(facts["training"]), ComputePlan.from_dict(facts["inference"]))
+        return cls(PrecisionPlan.from_dict(facts["training"]), PrecisionPlan.from_dict(facts["inference"]))
 
 
-def check_compute(compute: Any, micro_batch: Any) -> None:
+def check_precision(precision: Any, micro_batch: Any) -> None:
     """Raise ``ValueError`` unless both are settings that there are."""
-    if compute not in ("auto", *COMPUTES):
-        raise ValueError(f"compute must be one of auto, {', '.join(COMPUTES)}; found {compute!r}")
+    if precision not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; found {precision!r}")
     number = isinstance(micro_batch, int) and not isinstance(micro_batch, bool) and micro_batch >= 1
     if not (micro_batch is None or micro_batch == "auto" or number):
         raise ValueError(
@@ -63,17 +69,17 @@ def check_compute(compute: Any, micro_batch: Any) -> None:
 
 
 @contextmanager
-def precision(compute: str, device: str) -> Iterator[None]:
+def precision_context(precision: str, device: str) -> Iterator[None]:
     """Run what is inside in a precision: autocast for bf16 and fp16, TF32 matrix products for tf32.
 
     Parameters
     ----------
-    compute : str
-        One of :data:`biot_bd.models.inference_plan.COMPUTES`.
+    precision : str
+        One of :data:`biot_bd.models.inference_plan.PRECISIONS`.
     device : str
         Type of the device, ``"cpu"`` or ``"cuda"``.
     """
-    if compute == "tf32" and device == "cuda":
+    if precision == "tf32" and device == "cuda":
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         try:
@@ -81,7 +87,7 @@ def precision(compute: str, device: str) -> Iterator[None]:
         finally:
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
     else:
-        with torch.autocast(device, dtype=DTYPES[compute]) if compute in DTYPES else nullcontext():
+        with torch.autocast(device, dtype=DTYPES[precision]) if precision in DTYPES else nullcontext():
             yield
 
 
@@ -96,8 +102,8 @@ def activation_bytes(module: nn.Module, n_windows: int) -> int:
 
 
 def training_plan(
-    module: nn.Module, x: Tensor, batch_size: int, compute: str, micro_batch: int | str | None
-) -> tuple[ComputePlan, dict[str, Any]]:
+    module: nn.Module, x: Tensor, batch_size: int, precision: str, micro_batch: int | str | None
+) -> tuple[PrecisionPlan, dict[str, Any]]:
     """Choose precision and micro-batch of training; where there is a choice, by timing steps on this machine.
 
     Parameters
@@ -108,12 +114,12 @@ def training_plan(
         Some windows, on the device.
     batch_size : int
         Windows of a batch.
-    compute, micro_batch :
+    precision, micro_batch :
         As the classifier's parameters of these names.
 
     Returns
     -------
-    plan : ComputePlan
+    plan : PrecisionPlan
     report : dict
         The seconds a window of every candidate (empty where nothing was measured), as JSON holds it.
 
@@ -121,9 +127,9 @@ def training_plan(
     -----
     The choice is kept for this machine, model and batch size (see :func:`biot_bd.models.inference_plan.cached_choice`).
     """
-    computes = _computes(compute, x.device)
+    computes = _computes(precision, x.device)
     sizes = _sizes(module, x.device, batch_size, micro_batch)
-    candidates = [ComputePlan(c, s) for c in computes for s in sizes]
+    candidates = [PrecisionPlan(c, s) for c in computes for s in sizes]
     if len(candidates) == 1:
         return candidates[0], {}
     key = " ".join(
@@ -135,16 +141,16 @@ def training_plan(
             sum(p.numel() for p in module.parameters()),
             tuple(x.shape[1:]),
             batch_size,
-            *((c.compute, c.micro_batch) for c in candidates),
+            *((c.precision, c.micro_batch) for c in candidates),
         )
     )
     found = cached_choice(key, lambda: _measure(module, x, batch_size, candidates))
-    return ComputePlan.from_dict(found["plan"]), found["seconds_a_window"]
+    return PrecisionPlan.from_dict(found["plan"]), found["seconds_a_window"]
 
 
-def _computes(compute: str, device: torch.device) -> list[str]:
-    if compute != "auto":
-        return [compute]
+def _computes(precision: str, device: torch.device) -> list[str]:
+    if precision != "auto":
+        return [precision]
     return [name for name in ("fp32", "tf32", "bf16") if has_fast(name, device)]
 
 
@@ -162,31 +168,31 @@ def _sizes(module: nn.Module, device: torch.device, batch_size: int, wanted: int
     return [*smaller, None] if batch_size <= _TIMED_WINDOWS else smaller
 
 
-def _measure(module: nn.Module, x: Tensor, batch_size: int, candidates: list[ComputePlan]) -> dict[str, Any]:
+def _measure(module: nn.Module, x: Tensor, batch_size: int, candidates: list[PrecisionPlan]) -> dict[str, Any]:
     """Time forward and backward passes of every candidate, in turns, and take the fastest."""
     n = min(batch_size, _TIMED_WINDOWS) if x.device.type != "cuda" else batch_size
     x = x[torch.arange(n, device=x.device) % len(x)]
     trial = copy.deepcopy(module).train()
-    times: dict[ComputePlan, list[float]] = {plan: [] for plan in candidates}
+    times: dict[PrecisionPlan, list[float]] = {plan: [] for plan in candidates}
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
         for _ in range(2):
             for plan in candidates:
                 times[plan].append(_seconds(trial, x, plan))
     seconds = {plan: min(found) / n for plan, found in times.items()}
-    fastest: dict[str, ComputePlan] = {}
+    fastest: dict[str, PrecisionPlan] = {}
     for plan in sorted(candidates, key=seconds.__getitem__):
-        fastest.setdefault(plan.compute, plan)
-    by_compute = {plan.compute: seconds[fastest[plan.compute]] for plan in candidates}  # fp32 first
-    best = fastest[best_of(by_compute, _GAIN)]
-    listed = {f"{plan.compute}, {plan.micro_batch or 'whole'}": round(s, 7) for plan, s in seconds.items()}
+        fastest.setdefault(plan.precision, plan)
+    by_precision = {plan.precision: seconds[fastest[plan.precision]] for plan in candidates}  # fp32 first
+    best = fastest[best_of(by_precision, _GAIN)]
+    listed = {f"{plan.precision}, {plan.micro_batch or 'whole'}": round(s, 7) for plan, s in seconds.items()}
     return {"plan": best.as_dict(), "seconds_a_window": listed}
 
 
-def _seconds(module: nn.Module, x: Tensor, plan: ComputePlan) -> float:
+def _seconds(module: nn.Module, x: Tensor, plan: PrecisionPlan) -> float:
     module.zero_grad()
     _wait(x)
     start = time.perf_counter()
-    with precision(plan.compute, x.device.type):
+    with precision_context(plan.precision, x.device.type):
         for part in x.split(plan.micro_batch or len(x)):
             out = module(part)
             loss = (out[0] if isinstance(out, tuple) else out).float().square().mean()

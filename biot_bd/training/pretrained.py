@@ -19,18 +19,6 @@ from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.checkpoints.resolve import find_source
 from biot_bd.runs import to_jsonable, write_json
 
-__all__ = [
-    "build_pretrained",
-    "checkpoint_identity",
-    "forget",
-    "learn_provenance",
-    "restore_facts",
-    "restore_module",
-    "saved_facts",
-    "started_from",
-    "write_load_report",
-]
-
 SCRATCH = "a model trained from scratch"
 
 
@@ -53,7 +41,7 @@ def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.
     Raises
     ------
     ValueError
-        The module is no BIOT, or the checkpoint does not fit (see :class:`biot_bd.models.checkpoints.loading.CheckpointError`).
+        The module is no BIOT, or the checkpoint does not fit (see :class:`biot_bd.exceptions.CheckpointError`).
     OSError
         The checkpoint is not there or cannot be downloaded.
     """
@@ -101,11 +89,11 @@ def started_from(net: Any) -> Provenance | None:
     return Provenance(f"the given instance of {type(net.module).__name__}", (), known=False)
 
 
-def learn_provenance(net: Any, persons: tuple[str, ...], fresh: bool) -> None:
-    """Add the persons of a fit (training and validation) to what the model has seen."""
+def learn_provenance(net: Any, subjects: tuple[str, ...], fresh: bool) -> None:
+    """Add the subjects of a fit (training and validation) to what the model has seen."""
     before = None if fresh else getattr(net, "provenance_", None)
     base = before or started_from(net) or Provenance(SCRATCH)
-    net.provenance_ = base.extended(persons)
+    net.provenance_ = base.extended(subjects)
 
 
 def write_load_report(net: Any, folder: str | os.PathLike[str]) -> Path | None:

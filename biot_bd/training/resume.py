@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from biot_bd.runs import atomic_path, fingerprint
 from biot_bd.training.precision_plans import Plans
 
-__all__ = ["RestartPoint", "array_digest", "describe", "random_states", "seeded", "set_random_states"]
-
 FORMAT = 1
 UNSEEN = ("log_dir", "restart_dir", "verbose")
 """Parameters that do not change what is learnt."""

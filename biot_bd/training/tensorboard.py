@@ -30,8 +30,6 @@ from biot_bd.plots import attention_figure, confusion_figure
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
 from biot_bd.windows.torch_dataset import WindowsDataset
 
-__all__ = ["TensorBoardLogger", "log_test_metrics"]
-
 SCORES = ("loss", "average_precision", "roc_auc", "balanced_accuracy")
 HIDDEN_PARAMETERS = ("log_dir", "restart_dir", "verbose", "callbacks")
 

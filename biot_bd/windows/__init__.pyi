@@ -1,5 +1,4 @@
 from .labels import BiotOfficial as BiotOfficial
 from .labels import Overlap as Overlap
-from .preparation.prepare import PreparationError as PreparationError
 from .preparation.prepare import prepare as prepare
 from .windows import Windows as Windows

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from biot_bd.signals.resampling import resample_fft_window
 from biot_bd.signals.scaler import EPSILON_UV, FLAT_UV, STRIDE, window_percentiles
 
-__all__ = ["BLOCK", "Located", "blocks", "gather", "in_threads"]
-
 T = TypeVar("T")
 
 BLOCK = 8

@@ -22,8 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from biot_bd import registry
 
-__all__ = ["COLUMNS", "BiotOfficial", "Overlap", "make_label_rule", "rule_name", "seizure_samples"]
-
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
 LabelRule = Callable[..., pd.DataFrame]
 
@@ -227,7 +225,7 @@ def make_label_rule(labels: str | LabelRule) -> LabelRule:
     ------
     TypeError
         ``labels`` is neither a name nor a callable instance.
-    biot_bd.registry.UnknownNameError
+    biot_bd.exceptions.UnknownNameError
         No rule has that name.
     """
     if isinstance(labels, str):

@@ -15,8 +15,6 @@ from torch.utils.data import Sampler
 
 from biot_bd.windows.windows import Windows
 
-__all__ = ["PageShuffle", "beyond_memory", "memory_limit"]
-
 BYTES_A_BUFFER = 1 << 30
 """Signals of a buffer, by default; less where a quarter of the memory is less."""
 

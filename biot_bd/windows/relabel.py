@@ -14,8 +14,6 @@ from biot_bd.windows.store import TABLE_JSON, TABLES
 from biot_bd.windows.window_index import StoreTable
 from biot_bd.windows.window_table import TableSettings, build_table, warn_of, write_table
 
-__all__ = ["relabel_table"]
-
 
 def relabel_table(table: StoreTable, rule: Any, window_s: float | None, stride_s: float | None) -> Path:
     """Write the table of another rule, window or stride; return its folder.

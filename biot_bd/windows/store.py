@@ -32,22 +32,6 @@ try:
 except ImportError:  # there is none on Windows
     resource = None
 
-__all__ = [
-    "MANIFEST",
-    "STORE_VERSION",
-    "Recording",
-    "Span",
-    "advise",
-    "map_key",
-    "open_map",
-    "open_signals",
-    "read_manifest",
-    "safe_name",
-    "signals_stem",
-    "store_folder",
-    "write_signals",
-]
-
 STORE_VERSION = 1
 MANIFEST = "manifest.json"
 SIGNALS = "signals"
@@ -67,7 +51,7 @@ class Recording:
 
     Parameters
     ----------
-    recording, person : str
+    recording, subject : str
         Names.
     source : str or None
         File name of the recording.
@@ -102,7 +86,7 @@ class Recording:
     """
 
     recording: str
-    person: str
+    subject: str
     source: str | None
     source_sfreq: float
     source_n_samples: int

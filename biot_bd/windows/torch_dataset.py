@@ -13,8 +13,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset, default_collate
 
-__all__ = ["Batch", "OnDevice", "PackedDataset", "PackedWindows", "WindowsDataset", "collate_windows"]
-
 
 class Batch(tuple[torch.Tensor, torch.Tensor]):
     """A ready batch ``(x, y)``, so that :func:`collate_windows` can tell it from a pair of samples."""

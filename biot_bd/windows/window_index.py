@@ -18,8 +18,6 @@ from biot_bd.windows.gather import Located
 from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
 from biot_bd.windows.window_table import PERCENTILES, TABLE
 
-__all__ = ["Source", "StoreTable", "open_source", "open_table"]
-
 
 class StoreTable:
     """One window table and the recordings it refers to.
@@ -117,7 +115,7 @@ class Source:
         self.start = self.frame["start_sample"].to_numpy(np.int64)
         self.length = self.frame["n_samples"].to_numpy(np.int64)
         self.labels = self.frame["label"].to_numpy(np.int64)
-        self.persons = self.frame["person"].to_numpy(object)
+        self.subjects = self.frame["subject"].to_numpy(object)
         self._files: list[tuple[Any, ...]] = []
         steps: list[list[float]] = []
         self.recording_of = np.empty(len(self.frame), np.int64)
@@ -221,4 +219,4 @@ def open_source(key: tuple[tuple[str, str], ...]) -> Source:
 
 def _plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """Turn stored categories into plain text: a selection must not drag categories along that it lacks."""
-    return frame.astype(dict.fromkeys(("recording", "person", "kind"), object))
+    return frame.astype(dict.fromkeys(("recording", "subject", "kind"), object))

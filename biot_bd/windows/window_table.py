@@ -24,8 +24,6 @@ from biot_bd.windows.gather import gather
 from biot_bd.windows.labels import check_table, rule_name, rule_parameters
 from biot_bd.windows.store import Recording, open_signals
 
-__all__ = ["CACHED_PERCENTILE", "PERCENTILES", "TABLE", "TableSettings", "build_table", "write_table"]
-
 TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
 CACHED_PERCENTILE = 95
@@ -78,7 +76,7 @@ class TableSettings:
 
     def fingerprint(self, recordings: Iterable[Recording]) -> str:
         """Return the fingerprint of the table of these recordings."""
-        inputs = [[r.recording, r.person, r.fingerprint, r.events] for r in recordings]
+        inputs = [[r.recording, r.subject, r.fingerprint, r.events] for r in recordings]
         return fingerprint({"settings": self.as_dict(), "recordings": inputs})
 
 
@@ -164,7 +162,7 @@ def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) ->
     return pd.DataFrame(
         {
             "recording": recording.recording,
-            "person": recording.person,
+            "subject": recording.subject,
             "start_s": start / recording.source_sfreq,
             "stop_s": (start + length) / recording.source_sfreq,
             "seizure_fraction": rows["seizure_fraction"].to_numpy(np.float64),
@@ -369,7 +367,7 @@ def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float
     """Write ``windows.parquet`` and ``percentiles.npy``, each atomically."""
     with atomic_path(folder / PERCENTILES) as temporary, temporary.open("wb") as file:
         np.save(file, percentiles)
-    stored = frame.astype({"recording": "category", "person": "category", "kind": "category"})
+    stored = frame.astype({"recording": "category", "subject": "category", "kind": "category"})
     with atomic_path(folder / TABLE) as temporary:
         stored.to_parquet(temporary, index=False)
 

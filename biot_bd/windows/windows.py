@@ -20,9 +20,7 @@ from biot_bd.windows.relabel import relabel_table
 from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
 from biot_bd.windows.window_table import CACHED_PERCENTILE
 
-__all__ = ["Windows"]
-
-METADATA = ["recording", "person", "start_s", "stop_s", "seizure_fraction", "label"]
+METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "label"]
 
 
 class Windows:
@@ -127,7 +125,7 @@ class Windows:
         Parameters
         ----------
         expr : str
-            E.g. ``"person == 'chb-mit/01' and label == 1"``; beside the columns of :attr:`metadata` there are
+            E.g. ``"subject == 'chb-mit/01' and label == 1"``; beside the columns of :attr:`metadata` there are
             ``kind``, ``start_sample`` and ``n_samples``.
         """
         found = self._source.frame.iloc[self._rows].reset_index(drop=True).query(expr).index
@@ -197,12 +195,12 @@ class Windows:
 
     @property
     def groups(self) -> NDArray[np.object_]:
-        """Person of each window, an object array of text ``(n_windows,)``."""
-        return self._source.persons[self._rows]
+        """Subject of each window, an object array of text ``(n_windows,)``."""
+        return self._source.subjects[self._rows]
 
     @property
     def metadata(self) -> pd.DataFrame:
-        """One row a window: recording, person, start_s, stop_s, seizure_fraction, label."""
+        """One row a window: recording, subject, start_s, stop_s, seizure_fraction, label."""
         return self._source.frame[METADATA].iloc[self._rows].reset_index(drop=True)
 
     @property
@@ -222,16 +220,16 @@ class Windows:
 
     @property
     def seizures(self) -> pd.DataFrame:
-        """Seizures of the recordings these windows are of: recording, person, onset_s, offset_s."""
+        """Seizures of the recordings these windows are of: recording, subject, onset_s, offset_s."""
         chosen = set(self._source.frame["recording"].iloc[self._rows])
         rows = [
-            (r.recording, r.person, onset, offset)
+            (r.recording, r.subject, onset, offset)
             for table in self._source.tables
             for r in table.recordings
             if r.recording in chosen
             for onset, offset in r.events
         ]
-        return pd.DataFrame(rows, columns=["recording", "person", "onset_s", "offset_s"])
+        return pd.DataFrame(rows, columns=["recording", "subject", "onset_s", "offset_s"])
 
     @property
     def folder(self) -> Path | None:
@@ -284,18 +282,18 @@ class Windows:
         self._source.will_need(self._checked(indices))
 
     def summary(self) -> pd.DataFrame:
-        """Count windows by person.
+        """Count windows by subject.
 
         Returns
         -------
         pandas.DataFrame
-            Index ``person``; columns ``n_recordings``, ``n_windows``, ``n_seizure_windows``, ``n_absent_channels``
+            Index ``subject``; columns ``n_recordings``, ``n_windows``, ``n_seizure_windows``, ``n_absent_channels``
             (windows' channels that are absent).
         """
         frame = self._source.frame.iloc[self._rows]
         counts = frame.assign(
             seizure=frame["label"].to_numpy() > 0, absent=(~self._source.present(self._rows)).sum(axis=1)
-        ).groupby("person", sort=True)
+        ).groupby("subject", sort=True)
         return pd.DataFrame(
             {
                 "n_recordings": counts["recording"].nunique(),
@@ -468,7 +466,7 @@ class Windows:
             f"<Windows: {len(self):,} of {info.n_chans} channels x {info.n_times} samples"
             + (f" at {info.sfreq:g} Hz" if info.sfreq else "")
             + f", {'uV' if info.unit else 'scaled'}",
-            f"  {n_seizure:,} with seizure ({n_seizure / max(len(self), 1):.2%}), {len(set(self.groups))} persons, label rule {self.label_rule}",
+            f"  {n_seizure:,} with seizure ({n_seizure / max(len(self), 1):.2%}), {len(set(self.groups))} subjects, label rule {self.label_rule}",
             f"  {', '.join(os.fspath(t.folder) for t in self._source.tables)}"
             + (" (generated data)" if self.generated else ""),
         ]

@@ -10,7 +10,7 @@ from biot_bd.cli import main
 from biot_bd.evaluation import PROTOCOLS, Result
 
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
-QUICK = [*TINY, "--epochs", "1", "--batch-size", "32", "--param", "device=cpu", "--cv", "person-kfold-2"]
+QUICK = [*TINY, "--epochs", "1", "--batch-size", "32", "--param", "device=cpu", "--cv", "subject-kfold-2"]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,4 +1,4 @@
-"""``--compute`` and ``--micro-batch`` of ``biot-bd cv`` and ``biot-bd train``."""
+"""``--precision`` and ``--micro-batch`` of ``biot-bd cv`` and ``biot-bd train``."""
 
 import json
 
@@ -14,30 +14,30 @@ QUICK = [*TINY, "--epochs", "1", "--batch-size", "32", "--param", "device=cpu"]
 
 def test_a_fold_says_how_it_computed(store, tmp_path):
     run = tmp_path / "run"
-    options = ["--compute", "bf16", "--micro-batch", "7"]
+    options = ["--precision", "bf16", "--micro-batch", "7"]
     assert main(["cv", str(store.folder), "-o", str(run), *QUICK, *options]) == 0
-    facts = json.loads((run / "folds" / "00" / "fold.json").read_text())["compute"]
-    assert facts["training"] == {"compute": "bf16", "micro_batch": 7}
-    assert facts["wanted"] == {"compute": "bf16", "micro_batch": 7}
+    facts = json.loads((run / "folds" / "00" / "fold.json").read_text())["precision"]
+    assert facts["training"] == {"precision": "bf16", "micro_batch": 7}
+    assert facts["wanted"] == {"precision": "bf16", "micro_batch": 7}
 
 
 def test_train_saves_it_with_the_model(store, tmp_path, capsys):
     folder = tmp_path / "model"
     assert main(["train", str(store.folder), "-o", str(folder), *QUICK, "--micro-batch", "whole", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["compute"]["inference"] == {"compute": "fp32", "micro_batch": None}
+    assert facts["precision"]["inference"] == {"precision": "fp32", "micro_batch": None}
     assert load_pipeline(folder)[-1].micro_batch is None
 
 
 def test_defaults_are_left_to_the_classifier(store):
     net = build_pipeline(store)[-1]
-    assert (net.compute, net.micro_batch) == ("fp32", "auto")
+    assert (net.precision, net.micro_batch) == ("fp32", "auto")
     assert build_pipeline(store, micro_batch="16")[-1].micro_batch == 16
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [(["--compute", "half"], "compute must be one of auto, fp32"), (["--micro-batch", "0"], "'whole' or 'auto'")],
+    [(["--precision", "half"], "precision must be one of auto, fp32"), (["--micro-batch", "0"], "'whole' or 'auto'")],
 )
 def test_bad_values_end_in_one_line(store, tmp_path, capsys, options, match):
     assert main(["cv", str(store.folder), "-o", str(tmp_path / "run"), *QUICK, *options]) != 0

@@ -1,4 +1,4 @@
-"""``biot-bd cv`` and ``train`` with checkpoints that saw test persons, called in this process."""
+"""``biot-bd cv`` and ``train`` with checkpoints that saw test subjects, called in this process."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from biot_bd.commands._pipelines import build_pipeline, describe_model
 from biot_bd.models.checkpoints.provenance import provenance_of
 
 SIZE = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
-QUICK = ["--epochs", "1", "--batch-size", "32", "--param", "device=cpu", "--valid-fraction", "0"]
+QUICK = ["--epochs", "1", "--batch-size", "32", "--param", "device=cpu", "--validation-fraction", "0"]
 EXCERPTS = {
     "chb01": ["chb01_03", "chb01_18_pre"],
     "chb02": ["chb02_16_ict", "chb02_16_pre"],
@@ -76,14 +76,14 @@ def test_train_refuses_it_for_a_hold_out(excerpts, untouched, tmp_path, capsys):
 
 def test_the_hold_out_is_scored_and_left_out(excerpts, model, tmp_path, capsys):
     scores = json.loads((model / "metrics.json").read_text())
-    assert list(scores["persons"]) == ["chb-mit/02"]
+    assert list(scores["subjects"]) == ["chb-mit/02"]
     assert provenance_of(model).saw(["chb-mit/01", "chb-mit/02", "chb-mit/03"]) == ["chb-mit/01", "chb-mit/03"]
     command = ["train", str(excerpts), "-o", str(tmp_path / "m"), *SIZE, *QUICK]
     assert main([*command, "--hold-out", "chb-mit/02", "--hold-out", "chb-mit/01", "--scoring", "roc_auc"]) == 0
     assert "chb-mit/01, chb-mit/02" in capsys.readouterr().out
     scores = json.loads((tmp_path / "m" / "metrics.json").read_text())
     assert scores["scoring"] == ["roc_auc"]
-    assert list(scores["persons"]) == ["chb-mit/01", "chb-mit/02"]
+    assert list(scores["subjects"]) == ["chb-mit/01", "chb-mit/02"]
     assert provenance_of(tmp_path / "m").saw(["chb-mit/01", "chb-mit/02", "chb-mit/03"]) == ["chb-mit/03"]
 
 
@@ -99,7 +99,7 @@ def test_cv_from_a_model_that_we_trained(excerpts, model, tmp_path, capsys):
     assert "chb-mit/02 (contaminated)" not in out
     stored = json.loads((tmp_path / "run" / "run.json").read_text())
     assert stored["allow_contaminated"] is True
-    assert stored["contaminated_persons"] == ["chb-mit/01", "chb-mit/03"]
+    assert stored["contaminated_subjects"] == ["chb-mit/01", "chb-mit/03"]
     assert 'role="note">Contaminated: ' in (tmp_path / "run" / "report.html").read_text()
     assert main([*command, "--finetune", "linear-probe", "--allow-contaminated", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -59,7 +59,7 @@ def test_prepare_prints_facts_as_json_only(excerpts, store, capsys):
     assert facts["shape"] == [len(windows), 16, 2000]
     assert facts["label_rule"] == "overlap"
     assert facts["generated"] is False
-    assert set(facts["persons"]) == {"chb-mit/01", "chb-mit/02", "chb-mit/03"}
+    assert set(facts["subjects"]) == {"chb-mit/01", "chb-mit/02", "chb-mit/03"}
     assert {row["outcome"] for row in facts["not_loaded"]} == {"missing-file"}
 
 
@@ -88,7 +88,7 @@ def test_prepare_hands_options_on(excerpts, tmp_path, capsys):
     assert main(["prepare", "chb-mit", str(excerpts), "-o", str(tmp_path / "w"), *args, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["shape"][1:] == [18, 1000]
-    assert set(facts["persons"]) == {"chb-mit/03"}
+    assert set(facts["subjects"]) == {"chb-mit/03"}
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_cv_writes_the_run_folder(run, store):
     stored = json.loads((run / "run.json").read_text())
     assert stored["state"] == "finished"
     assert stored["data"]["label_rule"] == "overlap"
-    assert stored["not_a_result"].startswith("only 3 persons")
+    assert stored["not_a_result"].startswith("only 3 subjects")
     assert stored["title"].startswith("small BIOT (embed_dim 16")
     predictions = pd.read_parquet(run / "predictions.parquet").query("part == 'test'").sort_values("window")
     metadata = Windows.open(store).metadata.reset_index(drop=True)
     assert list(predictions["window"]) == list(metadata.index)
-    for column in ("recording", "person", "start_s", "stop_s"):
+    for column in ("recording", "subject", "start_s", "stop_s"):
         assert predictions[column].tolist() == metadata[column].tolist()
     assert predictions["y_true"].tolist() == metadata["label"].tolist()
     for part in ("metrics.json", "report.html", "tensorboard/fold-02", "folds/02/model/config.json"):
@@ -128,7 +128,7 @@ def test_cv_again_computes_nothing_and_prints_json(run, store, capsys):
     before = (run / "folds" / "00" / "fold.json").stat().st_mtime_ns
     assert main(["cv", str(store), "-o", str(run), *QUICK, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["persons"].keys() == {"chb-mit/01", "chb-mit/02", "chb-mit/03"}
+    assert facts["subjects"].keys() == {"chb-mit/01", "chb-mit/02", "chb-mit/03"}
     assert any("not a result" in note for note in facts["notes"])
     assert (run / "folds" / "00" / "fold.json").stat().st_mtime_ns == before
 
@@ -146,7 +146,7 @@ def test_cv_prints_a_table(run, store, capsys, monkeypatch):
     [
         (["{out}", "-o", "{out}/r"], "biot-bd prepare"),
         (["{store}", "-o", "{run}", *QUICK, "--seed", "1"], "random_state: was 0, now is 1"),
-        (["{store}", "-o", "{out}/r", "--cv", "loo"], "person-loo"),
+        (["{store}", "-o", "{out}/r", "--cv", "loo"], "subject-loo"),
         (["{store}", "-o", "{out}/r", "--cv", "biot-paper"], "missing: chb-mit/04"),
         (["{store}", "-o", "{out}/r", "--model", "biott"], "eegnet"),
         (["{store}", "-o", "{out}/r", "--loss", "hinge"], "focal"),
@@ -164,12 +164,12 @@ def test_cv_fails_in_one_line(run, store, tmp_path, capsys, args, message):
     assert stderr.splitlines()[-1].startswith("biot-bd cv: ")
 
 
-def test_train_saves_a_pipeline_of_all_persons(store, tmp_path, capsys):
+def test_train_saves_a_pipeline_of_all_subjects(store, tmp_path, capsys):
     folder = tmp_path / "model"
     assert main(["train", str(store), "-o", str(folder), *QUICK, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert sorted(facts["persons"]["train"] + facts["persons"]["valid"]) == ["chb-mit/01", "chb-mit/02", "chb-mit/03"]
-    assert facts["persons"]["test"] == []
+    assert sorted(facts["subjects"]["train"] + facts["subjects"]["valid"]) == ["chb-mit/01", "chb-mit/02", "chb-mit/03"]
+    assert facts["subjects"]["test"] == []
     assert facts["data"]["label_rule"] == "overlap"
     windows = Windows.open(store)
     proba = load_pipeline(folder).predict_proba(windows)
@@ -182,9 +182,9 @@ def test_train_saves_a_pipeline_of_all_persons(store, tmp_path, capsys):
 
 def test_train_says_what_the_model_saw(store, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    assert main(["train", str(store), "-o", str(tmp_path / "model"), *QUICK, "--valid-fraction", "0"]) == 0
+    assert main(["train", str(store), "-o", str(tmp_path / "model"), *QUICK, "--validation-fraction", "0"]) == 0
     text = capsys.readouterr().out
-    assert "trained on 3 persons, validated on nobody" in text
+    assert "trained on 3 subjects, validated on nobody" in text
     assert "label rule overlap" in text
     assert "score this pipeline with `biot-bd cv`" in text
 
@@ -238,7 +238,7 @@ def test_prepare_skips_what_cannot_be_opened_and_takes_subjects_with_commas(exce
     assert "1 of 16 recordings cannot be read: left out: chb02_16_pre" in said.err
     assert main([*args, "--on-error", "skip", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert set(facts["persons"]) == {"chb-mit/01", "chb-mit/02"}
+    assert set(facts["subjects"]) == {"chb-mit/01", "chb-mit/02"}
     left_out = {row["recording"]: row["outcome"] for row in facts["not_loaded"] if row["outcome"] != "missing-file"}
     assert left_out == {"chb02_16_pre": "unreadable"}
     assert main([*args[:5], "--subjects", ","]) == 2

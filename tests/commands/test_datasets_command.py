@@ -20,7 +20,7 @@ def folder(tmp_path):
             tmp_path / f"{name}.csv", index=False
         )
     (tmp_path / "recordings.csv").write_text(
-        "recording,person,session,run,sfreq\na,1,1,1,100\nb,2,1,1,100\nc,2,1,2,100\n"
+        "recording,subject,session,run,sfreq\na,1,1,1,100\nb,2,1,1,100\nc,2,1,2,100\n"
     )
     (tmp_path / "events.csv").write_text("recording,onset_s,duration_s\na,3,12.5\n")
     return tmp_path
@@ -36,12 +36,12 @@ def test_list_names_data_sets_and_their_plugins(capsys):
     assert "chb-mit-bids" in capsys.readouterr().out
 
 
-def test_describe_counts_persons_and_names_what_was_left_out(folder, capsys):
+def test_describe_counts_subjects_and_names_what_was_left_out(folder, capsys):
     assert main(["datasets", "describe", "csv-folder", str(folder), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["persons"] == [
-        {"person": "csv-folder/1", "recordings": 1, "hours": 0.01, "seizures": 1, "seizure_s": 12.5},
-        {"person": "csv-folder/2", "recordings": 1, "hours": 0.01, "seizures": 0, "seizure_s": 0.0},
+    assert facts["subjects"] == [
+        {"subject": "csv-folder/1", "recordings": 1, "hours": 0.01, "seizures": 1, "seizure_s": 12.5},
+        {"subject": "csv-folder/2", "recordings": 1, "hours": 0.01, "seizures": 0, "seizure_s": 0.0},
     ]
     assert facts["outcomes"] == {"loaded": 2, "missing-file": 1}
     assert [row["recording"] for row in facts["left_out"]] == ["c"]
@@ -120,14 +120,14 @@ def test_fetch_refuses_what_it_does_not_know(tmp_path, capsys):
 
 
 def test_describe_leaves_a_demo_of_other_parameters_as_it_is(tmp_path, capsys):
-    small = ["--option", "persons=1", "--option", "recordings=1", "--option", "minutes=2"]
+    small = ["--option", "n_subjects=1", "--option", "recordings=1", "--option", "minutes=2"]
     assert main(["datasets", "describe", "demo", str(tmp_path), *small]) == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     capsys.readouterr()
     assert main(["datasets", "describe", "demo", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outcomes"] == {"loaded": 1}
-    assert main(["datasets", "describe", "demo", str(tmp_path), "--option", "persons=2"]) == 1
-    assert "persons is 1 there and 2 here" in capsys.readouterr().err
+    assert main(["datasets", "describe", "demo", str(tmp_path), "--option", "n_subjects=2"]) == 1
+    assert "subjects is 1 there and 2 here" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
 
 
@@ -138,7 +138,7 @@ def test_describe_leaves_a_demo_of_other_parameters_as_it_is(tmp_path, capsys):
         (["siena", "--option", "subjects={}"], "subjects={}: expected texts or whole numbers"),
         (["edf-folder", "--option", "subject=1"], "subject=1: expected a text"),
         (["demo", "--option", "namespace=1"], "namespace=1: expected a text"),
-        (["demo", "--option", "persons=two"], "persons='two': expected a whole number"),
+        (["demo", "--option", "n_subjects=two"], "n_subjects='two': expected a whole number"),
         (["demo", "--option", "minuts=1"], "has no option minuts"),
     ],
 )

@@ -197,7 +197,7 @@ def test_annotations_fit_on_the_recording(model, tree, tmp_path):
         (["--jobs", "0"], 2, "how many recordings"),
         (["--stride-s", "0"], 2, "stride"),
         (["--on-missing", "zero"], 1, "on_missing must be"),
-        (["--compute", "int4"], 1, "compute must be one of"),
+        (["--precision", "int4"], 1, "precision must be one of"),
         (["--threshold", "0"], 1, "threshold"),
     ],
 )

@@ -24,7 +24,7 @@ def store(tmp_path_factory):
         "-o",
         str(folder),
         "--option",
-        "persons=4",
+        "n_subjects=4",
         "--option",
         "recordings=1",
     ]
@@ -63,7 +63,7 @@ def test_two_targets_are_refused():
 
 def test_cv_fits_saves_and_prints_events(store, tmp_path, capsys):
     run = tmp_path / "run"
-    split = ["--cv", "person-kfold-2", "--valid-fraction", "0.4"]
+    split = ["--cv", "subject-kfold-2", "--validation-fraction", "0.4"]
     assert main(["cv", str(store), "-o", str(run), *split, *QUICK, "--target-fa-per-24h", "100"]) == 0
     assert "timescoring" in capsys.readouterr().out
     points = json.loads((run / "metrics.json").read_text())["events"]["operating_points"]
@@ -76,7 +76,7 @@ def test_cv_fits_saves_and_prints_events(store, tmp_path, capsys):
 
 def test_train_saves_the_detector_and_says_its_threshold(store, tmp_path, capsys):
     model = tmp_path / "model"
-    arguments = ["train", str(store), "-o", str(model), *QUICK, "--valid-fraction", "0.4"]
+    arguments = ["train", str(store), "-o", str(model), *QUICK, "--validation-fraction", "0.4"]
     assert main([*arguments, "--event-target", "sensitivity=0.5"]) == 0
     saved = load_event_detector(model)
     assert f"events: threshold {saved.threshold_:.3f}" in capsys.readouterr().out

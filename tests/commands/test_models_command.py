@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from biot_bd.cli import SUMMARIES
 from biot_bd.commands.models import app
+from biot_bd.exceptions import CheckpointError, HubError
 from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints.hub import HubError
-from biot_bd.models.checkpoints.loading import KNOWN, CheckpointError
+from biot_bd.models.checkpoints.loading import KNOWN
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_list():
     for one in KNOWN.values():
         assert one.name in text
         assert one.repository in text
-    assert "chb-mit (supervised; 20 persons: chb-mit/01" in text
+    assert "chb-mit (supervised; 20 subjects: chb-mit/01" in text
     rows = json.loads(run("list", "--json").stdout)
     assert [row["name"] for row in rows] == list(KNOWN)
     assert [row["cached"] for row in rows] == [None, None, None]
@@ -50,10 +50,10 @@ def test_verify(checkpoint):
     result = run("verify", str(checkpoint))
     assert result.exit_code == 0
     assert "17 tensors, all in place (encoder layout); not a published file" in result.stdout
-    assert "trained on old (supervised; 1 persons: old/01)" in result.stdout
+    assert "trained on old (supervised; 1 subjects: old/01)" in result.stdout
     facts = json.loads(run("verify", str(checkpoint), "--json").stdout)
     assert facts["config"]["num_heads"] == 2
-    assert facts["provenance"]["trained_on"][0]["persons"] == ["old/01"]
+    assert facts["provenance"]["trained_on"][0]["subjects"] == ["old/01"]
 
 
 def test_verify_without_a_record(checkpoint):

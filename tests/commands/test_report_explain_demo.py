@@ -18,7 +18,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, st
 def test_report_command(real_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "report", real_run)
     assert status == 0
-    assert "not a result: only 3 persons" in out
+    assert "not a result: only 3 subjects" in out
     assert str(real_run / "report.html") in out
     status, out, _ = run(capsys, "report", real_run, "--json")
     facts = json.loads(out)

@@ -10,8 +10,8 @@ from biot_bd.commands._pipelines import build_pipeline
 
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
 QUICK = [*TINY, "--epochs", "1", "--batch-size", "32", "--param", "device=cpu"]
-OPTIONS = ["--sampler", "class-person-balanced", "--augment", "light"]
-NOTE = "training scores are of epochs drawn by sampler='class-person-balanced' and windows changed by augment='light'"
+OPTIONS = ["--sampler", "class-subject-balanced", "--augment", "light"]
+NOTE = "training scores are of epochs drawn by sampler='class-subject-balanced' and windows changed by augment='light'"
 
 
 def test_cv_trains_so_and_the_results_say_so(store, tmp_path, capsys):
@@ -41,7 +41,7 @@ def test_train_saves_it_with_the_model(store, tmp_path, capsys):
         (["--sampler", "balanced"], "did you mean"),
         (["--augment", "Mixup"], "finetune"),
         (["--augment", "light", "--augment", "SignFlip"], "stands alone"),
-        (["--sampler", "class-balanced", "--param", "sampler=person-balanced"], "option of its own"),
+        (["--sampler", "class-balanced", "--param", "sampler=subject-balanced"], "option of its own"),
     ],
 )
 def test_bad_names_end_in_one_line(store, tmp_path, capsys, options, match):

@@ -1,4 +1,4 @@
-"""The BIDS editions: annotations that mne-bids loses, persons, zeros that mean missing."""
+"""The BIDS editions: annotations that mne-bids loses, subjects, zeros that mean missing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from edf_files import write_edf
 from epilepsy2bids.annotations import Annotations
 from epilepsy2bids.eeg import Eeg
 
-from biot_bd.datasets import RecordingError, describe_dataset, load_dataset
+from biot_bd.datasets import describe_dataset, load_dataset
 from biot_bd.datasets.bids import load_chbmit_bids, load_siena
 from biot_bd.datasets.recordings import seizures_of
 from biot_bd.datasets.szcore import read_events
+from biot_bd.exceptions import RecordingError
 from biot_bd.testing import check_dataset
 from biot_bd.windows import prepare
 
@@ -72,7 +73,7 @@ def test_seizures_are_restored(dataset):
     assert describe_dataset(dataset)["seizure_s"].tolist() == [32.0, 0.0]
 
 
-def test_persons_are_those_of_the_original_edition(dataset):
+def test_subjects_are_those_of_the_original_edition(dataset):
     rows = [p.description[["subject", "session", "run"]].tolist() for p in dataset.datasets]
     assert rows == [
         ["chb-mit/01", "01", "00"],
@@ -87,7 +88,7 @@ def test_zero_channels_become_absent(dataset, tmp_path):
     assert all(p.description["zero_is_missing"] is True for p in dataset.datasets)
     windows = prepare(dataset, tmp_path, on_missing="drop")
     index = list(windows.ch_names).index("F7-T7")
-    is_second = np.array([person == "chb-mit/02" for person in windows.groups])
+    is_second = np.array([subject == "chb-mit/02" for subject in windows.groups])
     assert not windows.present[is_second, index].any()
     assert windows.present[~is_second].all()
     assert np.delete(windows.present[is_second], index, axis=1).all()
@@ -95,7 +96,7 @@ def test_zero_channels_become_absent(dataset, tmp_path):
 
 def test_subjects(tree):
     for label in ("02", "sub-02", "chb-mit/02"):
-        assert list(describe_dataset(load_chbmit_bids(tree, subjects=label))["person"]) == ["chb-mit/02"]
+        assert list(describe_dataset(load_chbmit_bids(tree, subjects=label))["subject"]) == ["chb-mit/02"]
     with pytest.raises(FileNotFoundError, match="no sub-07 here"):
         load_chbmit_bids(tree, subjects=["01", "07"])
     with pytest.raises(ValueError, match="subjects is empty"):

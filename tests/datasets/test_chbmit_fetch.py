@@ -11,7 +11,8 @@ import pytest
 from edf_files import HEADER, entry, write_edf
 
 from biot_bd.datasets.chbmit import load_chbmit
-from biot_bd.datasets.chbmit_fetch import CHECKSUMS, ChecksumError, DownloadError, fetch_chbmit, parse_checksums
+from biot_bd.datasets.chbmit_fetch import CHECKSUMS, fetch_chbmit, parse_checksums
+from biot_bd.exceptions import ChecksumError, DownloadError
 
 LARGE = "chb01/chb01_02+.edf"
 
@@ -124,10 +125,10 @@ def test_a_second_call_downloads_only_the_list(server, tmp_path):
     assert set(fetch(server, tmp_path)["outcome"]) == {"present"}
 
 
-def test_subjects_are_cases_or_persons(server, tmp_path):
+def test_subjects_are_cases_or_subjects(server, tmp_path):
     fetch(server, tmp_path / "case", subjects=["chb02"])
     assert set(content(tmp_path / "case")) == {CHECKSUMS, "RECORDS", "chb02/chb02-summary.txt", "chb02/chb02_01.edf"}
-    table = fetch(server, tmp_path / "person", subjects="chb-mit/01")
+    table = fetch(server, tmp_path / "subject", subjects="chb-mit/01")
     assert {name[:5] for name in table["file"]} == {"RECOR", "chb01", "chb21"}
     with pytest.raises(ValueError, match="lists no files of case 09"):
         fetch(server, tmp_path / "none", subjects=[9])

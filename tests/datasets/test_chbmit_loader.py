@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from edf_files import BIPOLAR, HEADER, entry, write_case, write_edf
 
-from biot_bd.datasets import RecordingError, describe_dataset, load_dataset
+from biot_bd.datasets import describe_dataset, load_dataset
 from biot_bd.datasets.chbmit import load_chbmit, select_cases
-from biot_bd.datasets.recordings import count_edf_records, seizures_of
+from biot_bd.datasets.recordings import seizures_of
+from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf import count_edf_records
 from biot_bd.testing import check_dataset
 
 
@@ -34,7 +36,7 @@ def test_excerpts_load_with_all_30_recordings(excerpts):
     assert set(outcomes_of(excerpts).values()) == {"loaded"}
     assert len(excerpts.datasets) == 30
     assert excerpts.generated is False
-    table = describe_dataset(excerpts).set_index("person")
+    table = describe_dataset(excerpts).set_index("subject")
     assert list(table.index) == ["chb-mit/01", "chb-mit/02", "chb-mit/03"]
     assert table["seizure_s"].sum() == 278  # the README of the excerpts
     assert table["hours"].sum() * 3600 == pytest.approx(278 + 180)
@@ -64,7 +66,7 @@ def test_recordings_survive_pickling(excerpts):
     assert seizures_of(part.raw) == [(10.0, 50.0)]
 
 
-def test_case_21_is_the_person_of_case_1(tmp_path):
+def test_case_21_is_the_subject_of_case_1(tmp_path):
     write_case(tmp_path, "chb01", {"chb01_01.edf": []}, ["chb01_01.edf"])
     write_case(tmp_path, "chb21", {"chb21_01.edf": [(5, 15)]}, ["chb21_01.edf"])
     write_case(tmp_path, "chb17", {"chb17a_03.edf": []}, ["chb17a_03.edf"])

@@ -19,7 +19,7 @@ from biot_bd.datasets.demo import NOTICE, generate_demo, load_demo
 from biot_bd.datasets.recordings import seizures_of
 from biot_bd.testing import check_dataset
 
-SMALL = {"persons": 2, "recordings": 2, "minutes": 2}
+SMALL = {"n_subjects": 2, "recordings": 2, "minutes": 2}
 
 
 def digests(root):
@@ -37,11 +37,11 @@ def whole(tmp_path_factory):
     return load_dataset("demo", tmp_path_factory.mktemp("whole"))
 
 
-def test_six_persons_with_at_least_two_seizures_each(whole):
+def test_six_subjects_with_at_least_two_seizures_each(whole):
     check_dataset(whole)
     assert whole.generated is True
     table = describe_dataset(whole)
-    assert table["person"].tolist() == [f"demo/{i:02d}" for i in range(1, 7)]
+    assert table["subject"].tolist() == [f"demo/{i:02d}" for i in range(1, 7)]
     assert table["recordings"].tolist() == [3] * 6
     assert table["hours"].sum() == pytest.approx(1.8)
     assert (table["seizures"] >= 2).all()
@@ -108,9 +108,9 @@ def test_other_parameters_never_delete_what_is_there(tmp_path):
     before = digests(tmp_path) | {"demo.json": (tmp_path / "demo.json").read_text()}
     for load in (load_demo, generate_demo):
         with pytest.raises(
-            ValueError, match=r"persons is 2 there and 1 here; seed is 4 there and 0 here; choose another folder"
+            ValueError, match=r"subjects is 2 there and 1 here; seed is 4 there and 0 here; choose another folder"
         ):
-            load(tmp_path, persons=1, recordings=2, seed=0)
+            load(tmp_path, n_subjects=1, recordings=2, seed=0)
     note = json.loads(before["demo.json"])
     (tmp_path / "demo.json").write_text(json.dumps(note | {"version": 0}))
     with pytest.raises(ValueError, match="version is 0 there and 1 here"):
@@ -128,10 +128,10 @@ def test_without_parameters_those_of_the_folder_hold(tmp_path):
     assert digests(tmp_path) == before
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"persons": 2}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"n_subjects": 2}'])
 def test_a_note_that_is_none(tmp_path, text):
     (tmp_path / "demo.json").write_text(text)
-    with pytest.raises(ValueError, match=r"demo\.json: expected version, persons, .*found"):
+    with pytest.raises(ValueError, match=r"demo\.json: expected version, n_subjects, .*found"):
         load_demo(tmp_path)
 
 
@@ -143,7 +143,8 @@ def test_folders_of_others_are_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"persons": 0}, {"recordings": 0}, {"minutes": 0}, {"minutes": 1.5}, {"seed": -1}, {"persons": True}]
+    "wrong",
+    [{"n_subjects": 0}, {"recordings": 0}, {"minutes": 0}, {"minutes": 1.5}, {"seed": -1}, {"n_subjects": True}],
 )
 def test_wrong_numbers(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.*expected a whole number"):
@@ -199,14 +200,14 @@ def test_seizures_are_stronger_than_what_was_before(whole):
 @pytest.mark.parametrize("seed", range(5))
 def test_seizures_slow_down_grow_and_spread(seed):
     rng = np.random.default_rng(seed)
-    person = demo_signals.draw_person(rng)
+    subject = demo_signals.draw_subject(rng)
     x = np.zeros((len(demo_signals.ELECTRODES), 60 * 256))
-    demo_signals._seizure(x, rng, person, 5, 45)
+    demo_signals._seizure(x, rng, subject, 5, 45)
     assert not x[:, : 5 * 256].any()
     ictal = x[:, 5 * 256 : 45 * 256]
     level = np.sqrt((ictal.reshape(len(x), 40, 256) ** 2).mean(axis=2))  # by second
     focus = level.sum(axis=1).argmax()
-    assert demo_signals.ELECTRODES[focus][:-1] == person.focus[:-1]  # the side may be the other one
+    assert demo_signals.ELECTRODES[focus][:-1] == subject.focus[:-1]  # the side may be the other one
     assert _peak_hz(ictal[focus, : 8 * 256]) > _peak_hz(ictal[focus, -8 * 256 :]) + 0.5
     assert 1.5 < _peak_hz(ictal[focus, -8 * 256 :]) < 4.5
     assert level[focus, 20:38].mean() > 1.5 * level[focus, :3].mean()

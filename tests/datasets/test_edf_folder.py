@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from edf_files import write_edf
 
-from biot_bd.datasets import RecordingError, load_dataset
+from biot_bd.datasets import load_dataset
 from biot_bd.datasets.edf_folder import load_edf_folder
 from biot_bd.datasets.recordings import seizures_of
+from biot_bd.exceptions import RecordingError
 from biot_bd.testing import check_dataset
 
 TABLE = "onset\tduration\teventType\n{}\n"
@@ -62,39 +63,39 @@ def test_bids_names(tmp_path):
     ]
 
 
-def test_persons_from_path_folder_or_expression(tmp_path):
+def test_subjects_from_path_folder_or_expression(tmp_path):
     for name in ("clinic/sub-a1/night/x.edf", "P_ID64/P_ID64_r2.edf", "flat.edf"):
         label(write_edf(tmp_path / name))
-    persons = {
+    subjects = {
         p.description["recording"]: p.description["subject"] for p in load_edf_folder(tmp_path, namespace="n").datasets
     }
-    assert persons == {
+    assert subjects == {
         "clinic__sub-a1__night__x": "n/a1",
         "P_ID64__P_ID64_r2": "n/P_ID64",
         "flat": f"n/{tmp_path.name}",
     }
     one = load_edf_folder(tmp_path / "P_ID64", namespace="n", subject=r"P_ID(\d+)_r")
     assert one.datasets[0].description["subject"] == "n/64"
-    with pytest.raises(ValueError, match=r"flat\.edf: the person is not found by subject="):
+    with pytest.raises(ValueError, match=r"flat\.edf: the subject is not found by subject="):
         load_edf_folder(tmp_path, subject=r"(ID\d+|sub-\w+)")
-    with pytest.raises(ValueError, match="put the person in parentheses"):
+    with pytest.raises(ValueError, match="put the subject in parentheses"):
         load_edf_folder(tmp_path, subject=r"ID\d+")
     with pytest.raises(ValueError, match="not a regular expression"):
         load_edf_folder(tmp_path, subject="(")
 
 
-def test_a_folder_of_days_is_not_taken_for_a_person(tmp_path):
+def test_a_folder_of_days_is_not_taken_for_a_subject(tmp_path):
     for name in ("P01/day1/a.edf", "P01/day2/a.edf", "P02/day1/a.edf"):
         label(write_edf(tmp_path / name))
     with pytest.raises(
-        ValueError, match=r"a\.edf: not certain which of the folders P01, day1 is the person.*subject="
+        ValueError, match=r"a\.edf: not certain which of the folders P01, day1 is the subject.*subject="
     ) as e:
         load_edf_folder(tmp_path, on_error="skip")
     assert "\n" not in str(e.value)
-    for pattern, persons in {"^([^/]+)/": ["P01", "P01", "P02"], "([^/]+)/[^/]+$": ["day1", "day2", "day1"]}.items():
+    for pattern, subjects in {"^([^/]+)/": ["P01", "P01", "P02"], "([^/]+)/[^/]+$": ["day1", "day2", "day1"]}.items():
         assert pattern in str(e.value)
         dataset = load_edf_folder(tmp_path, namespace="n", subject=pattern)
-        assert [p.description["subject"] for p in dataset.datasets] == [f"n/{person}" for person in persons]
+        assert [p.description["subject"] for p in dataset.datasets] == [f"n/{subject}" for subject in subjects]
 
 
 @pytest.mark.parametrize(

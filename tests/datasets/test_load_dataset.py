@@ -34,7 +34,7 @@ def foreign():
 
 def test_options_are_checked_by_name(tmp_path):
     with pytest.raises(
-        TypeError, match=r"'demo' has no option minuts; it has: persons, recordings, minutes, seed, subjects"
+        TypeError, match=r"'demo' has no option minuts; it has: n_subjects, recordings, minutes, seed, subjects"
     ):
         load_dataset("demo", tmp_path, minuts=3)
     with pytest.raises(registry.UnknownNameError, match=r"no datasets named 'chbmit'.*did you mean 'chb-mit'"):
@@ -90,7 +90,7 @@ def test_adapt_with_functions(foreign):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"subject": "person"}, ValueError, "subject='person' is not in the description, which has"),
+        ({"subject": "subject"}, ValueError, "subject='subject' is not in the description, which has"),
         ({"subject": "patient"}, ValueError, "has no name space"),
         ({"subject": lambda d: None}, ValueError, "part 0: subject is None"),
         ({"subject": "patient", "namespace": "n", "recording": "patient"}, ValueError, "share a name: 3"),
@@ -111,7 +111,7 @@ def test_describe_counts_overlaps_once_and_hours():
     part = RawDataset(raw([(1, 4, "sz"), (3, 5, "sz_foc"), (4, 1, "sz")]), {"subject": "n/1", "recording": "a"})
     table = describe_dataset(BaseConcatDataset([part]))
     assert table.to_dict("records") == [
-        {"person": "n/1", "recordings": 1, "hours": 20 / 3600, "seizures": 3, "seizure_s": 7.0}
+        {"subject": "n/1", "recordings": 1, "hours": 20 / 3600, "seizures": 3, "seizure_s": 7.0}
     ]
 
 

@@ -15,7 +15,8 @@ from biot_bd import load_dataset, load_pipeline, prepare, save_pipeline
 from biot_bd.deploy import Detector
 from biot_bd.evaluation.recalibration import Recalibration, save_recalibration
 from biot_bd.events.detector import EventDetector, RecordingScores, save_event_detector
-from biot_bd.io.recordings import DetectionError, open_recording, read_blocks
+from biot_bd.exceptions import DetectionError
+from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.signals.montages import BIOT_16
 
 
@@ -225,7 +226,7 @@ def test_wrong_options(model):
         ({"stride_s": 0}, "stride_s"),
         ({"on_missing": "zero"}, "on_missing"),
         ({"threshold": 2}, "threshold"),
-        ({"compute": "int4"}, "compute"),
+        ({"precision": "int4"}, "precision"),
     ):
         with pytest.raises(ValueError, match=message):
             Detector.load(model, **options)
@@ -248,7 +249,7 @@ def test_detect_many_goes_on_after_a_failure(tmp_path):
 
 
 def test_lower_precision_says_so(model):
-    detector = Detector.load(model, compute="bf16")
+    detector = Detector.load(model, precision="bf16")
     raw = recording(seconds=60)
     exact = Detector.load(model).detect(raw)
     found = detector.detect(raw)

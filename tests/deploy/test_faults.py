@@ -20,7 +20,8 @@ from biot_bd.deploy import Detector
 from biot_bd.deploy.batch import detect_items
 from biot_bd.deploy.recording_files import find_items
 from biot_bd.deploy.results import Outputs, write_events
-from biot_bd.io.recordings import DetectionError, open_recording
+from biot_bd.exceptions import DetectionError
+from biot_bd.io.recordings import open_recording
 
 RUN = "import sys; from biot_bd.cli import main; sys.exit(main(sys.argv[1:]))"
 # Dies at the moment between a whole temporary file and its name, of the second event file.

@@ -11,8 +11,9 @@ from deploy_files import BIPOLAR
 from live_signals import loudness, recording, signal
 
 from biot_bd.deploy.live import Chunk, Notice
-from biot_bd.deploy.live.lsl import LostStreamError, LslSource
+from biot_bd.deploy.live.lsl import LslSource
 from biot_bd.deploy.live.runner import make_live, run
+from biot_bd.exceptions import LostStreamError
 
 lsl = pytest.importorskip("mne_lsl.lsl", reason="needs the extra 'live' (mne-lsl)")
 SFREQ = 256

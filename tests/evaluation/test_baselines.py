@@ -32,8 +32,8 @@ def made(word, data, **options):
 @pytest.mark.parametrize("word", BASELINES)
 def test_each_word_is_scored_and_fitted_again_alike(word, windows):
     pipeline = made(word, windows)
-    first = cross_validate(pipeline, windows, cv="person-kfold-2", progress=False)
-    second = cross_validate(clone(pipeline), windows, cv="person-kfold-2", progress=False)
+    first = cross_validate(pipeline, windows, cv="subject-kfold-2", progress=False)
+    second = cross_validate(clone(pipeline), windows, cv="subject-kfold-2", progress=False)
     assert first.metrics == second.metrics
     assert first.predictions["proba"].between(0, 1).all()
     if word in ("spectral-power", "line-length"):
@@ -108,7 +108,7 @@ def test_absent_channels_do_not_stop_a_baseline(word, windows):
     x[::2, 3] = np.nan
     x[:, 5] = np.nan
     result = cross_validate(
-        made(word, x, sfreq=200.0), x, y=windows.y, groups=windows.groups, cv="person-kfold-2", progress=False
+        made(word, x, sfreq=200.0), x, y=windows.y, groups=windows.groups, cv="subject-kfold-2", progress=False
     )
     assert result.predictions["proba"].notna().all()
 

@@ -1,4 +1,4 @@
-"""Cross-validation of ``BIOTClassifier``: persons, seeds, files, and a kill in the middle of a fold."""
+"""Cross-validation of ``BIOTClassifier``: subjects, seeds, files, and a kill in the middle of a fold."""
 
 import json
 import os
@@ -30,13 +30,13 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def cohort(n_persons=4, n_windows=16, seed=0):
+def cohort(n_subjects=4, n_windows=16, seed=0):
     rng = np.random.default_rng(seed)
-    persons = np.repeat([f"p{i}" for i in range(n_persons)], n_windows)
-    y = np.tile(np.r_[np.ones(4, int), np.zeros(n_windows - 4, int)], n_persons)
+    subjects = np.repeat([f"p{i}" for i in range(n_subjects)], n_windows)
+    y = np.tile(np.r_[np.ones(4, int), np.zeros(n_windows - 4, int)], n_subjects)
     t = np.arange(400) / 200
     X = rng.standard_normal((len(y), 2, 400)) + 3 * y[:, None, None] * np.sin(2 * np.pi * 4 * t)
-    return X.astype("float32"), y, persons
+    return X.astype("float32"), y, subjects
 
 
 def pipeline(**params):
@@ -45,8 +45,8 @@ def pipeline(**params):
 
 
 def run(pipe=None, data=None, **options):
-    X, y, persons = data or cohort()
-    return cross_validate(pipe or pipeline(), X, y=y, groups=persons, progress=False, **options)
+    X, y, subjects = data or cohort()
+    return cross_validate(pipe or pipeline(), X, y=y, groups=subjects, progress=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,12 @@ def finished(tmp_path_factory):
     return run(folder=folder)
 
 
-def test_configure_hands_on_persons_seed_and_folders(tmp_path):
-    _, y, persons = cohort()
-    fold = make_folds("person-loo", y, persons, random_state=3)[1]
+def test_configure_hands_on_subjects_seed_and_folders(tmp_path):
+    _, y, subjects = cohort()
+    fold = make_folds("subject-loo", y, subjects, random_state=3)[1]
     net = configure(pipeline(), fold, tmp_path)[-1]
     assert net.random_state == fold.seed == fold_seed(3, 1)
-    assert tuple(net.train_split.valid_persons) == fold.valid
+    assert tuple(net.train_split.valid_subjects) == fold.valid
     assert net.log_dir == str(tmp_path / "tensorboard" / "fold-01")
     assert net.restart_dir == str(tmp_path / "folds" / "01" / "restart")
     net = configure(pipeline(), fold, None)[-1]
@@ -69,7 +69,7 @@ def test_configure_hands_on_persons_seed_and_folders(tmp_path):
     assert net.restart_dir is None
 
 
-def test_too_few_persons_train_without_validation():
+def test_too_few_subjects_train_without_validation():
     result = run(data=cohort(3))
     assert (result.predictions["part"] == "test").all()
     assert (result.predictions["threshold"] == 0.5).all()
@@ -90,12 +90,12 @@ def test_files_of_a_fold(finished):
 
 
 def test_the_saved_model_gives_the_stored_probabilities(finished):
-    X, _, persons = cohort()
+    X, _, subjects = cohort()
     loaded = load_pipeline(finished.folder / "folds" / "02" / "model")
     test = finished.predictions.query("fold == 2 and part == 'test'")
-    np.testing.assert_allclose(loaded.predict_proba(X[persons == "p2"])[:, 1], test["proba"], atol=1e-6)
+    np.testing.assert_allclose(loaded.predict_proba(X[subjects == "p2"])[:, 1], test["proba"], atol=1e-6)
     called = test["proba"] >= test["threshold"]
-    np.testing.assert_array_equal(loaded.predict(X[persons == "p2"]), called.astype(int))
+    np.testing.assert_array_equal(loaded.predict(X[subjects == "p2"]), called.astype(int))
 
 
 def test_the_test_scores_are_logged_once(finished):
@@ -132,8 +132,8 @@ def test_a_fold_does_not_depend_on_the_others(finished):
     class Backwards:
         def split(self, X, y, groups):
             # The same folds, but the others are made trivially different by leaving p1 and p3 untested.
-            for person in ("p0", "p3", "p2", "p1"):
-                yield np.flatnonzero(groups != person), np.flatnonzero(groups == person)
+            for subject in ("p0", "p3", "p2", "p1"):
+                yield np.flatnonzero(groups != subject), np.flatnonzero(groups == subject)
 
     other = run(cv=Backwards())
     columns = ["window", "y_true", "proba", "threshold"]
@@ -143,19 +143,19 @@ def test_a_fold_does_not_depend_on_the_others(finished):
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
-def test_search_inside_by_person():
+def test_search_inside_by_subject():
     search = GridSearchCV(
         pipeline(max_epochs=2, train_split=None), {"biotclassifier__lr": [1e-3, 3e-3]}, cv=GroupKFold(2)
     )
-    result = run(search, cv="person-kfold-2", valid_fraction=0)
+    result = run(search, cv="subject-kfold-2", validation_fraction=0)
     assert len(result.predictions) == len(cohort()[1])
 
 
 def test_fit_all_saves_a_pipeline_with_its_record(tmp_path):
-    X, y, persons = cohort()
-    record = fit_all(pipeline(), X, tmp_path / "model", y=y, groups=persons, title="tiny")
-    assert sorted(record["persons"]["train"] + record["persons"]["valid"]) == sorted(set(persons))
-    assert len(record["persons"]["valid"]) == 1
+    X, y, subjects = cohort()
+    record = fit_all(pipeline(), X, tmp_path / "model", y=y, groups=subjects, title="tiny")
+    assert sorted(record["subjects"]["train"] + record["subjects"]["valid"]) == sorted(set(subjects))
+    assert len(record["subjects"]["valid"]) == 1
     loaded = load_pipeline(tmp_path / "model")
     assert loaded.predict_proba(X).shape == (len(X), 2)
     assert list((tmp_path / "model" / "tensorboard").rglob("events*"))
@@ -165,9 +165,9 @@ def test_fit_all_saves_a_pipeline_with_its_record(tmp_path):
 def test_fit_all_refuses_what_cannot_be_saved(tmp_path):
     from sklearn.linear_model import LogisticRegression
 
-    X, y, persons = cohort()
+    X, y, subjects = cohort()
     with pytest.raises(TypeError, match="BIOTClassifier"):
-        fit_all(LogisticRegression(), X, tmp_path / "model", y=y, groups=persons)
+        fit_all(LogisticRegression(), X, tmp_path / "model", y=y, groups=subjects)
 
 
 KILLED = """

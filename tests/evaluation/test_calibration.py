@@ -1,4 +1,4 @@
-"""Calibration and recalibration against scikit-learn, by hand, and with a giveaway planted in the test persons."""
+"""Calibration and recalibration against scikit-learn, by hand, and with a giveaway planted in the test subjects."""
 
 import json
 
@@ -15,7 +15,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from biot_bd import BIOTClassifier, PercentileScaler, PersonSplit, cross_validate, load_pipeline
+from biot_bd import BIOTClassifier, PercentileScaler, SubjectSplit, cross_validate, load_pipeline
 from biot_bd.evaluation.metrics.calibration import calibration
 from biot_bd.evaluation.recalibration import (
     Recalibration,
@@ -118,7 +118,9 @@ def test_recalibration_mends_overconfidence_and_keeps_the_order(method):
 
 
 def test_what_cannot_be_recalibrated(tmp_path):
-    with pytest.raises(ValueError, match="two background and two seizure windows of validation persons, found 3 and 1"):
+    with pytest.raises(
+        ValueError, match="two background and two seizure windows of validation subjects, found 3 and 1"
+    ):
         fit_recalibration([0, 0, 0, 1], [0.1, 0.2, 0.3, 0.4])
     with pytest.raises(ValueError, match="there are sigmoid, isotonic"):
         fit_recalibration([0, 1], [0.1, 0.2], "temperature")
@@ -139,15 +141,17 @@ def test_what_cannot_be_recalibrated(tmp_path):
 def predictions(seed=3):
     parts = []
     for fold, (valid, test) in enumerate((("a", "b"), ("b", "c"), ("c", "a"))):
-        for part, person in (("valid", valid), ("test", test)):
+        for part, subject in (("valid", valid), ("test", test)):
             y, p = overconfident(300, seed=seed + 10 * fold + (part == "test"))
             parts.append(
-                pd.DataFrame({"fold": fold, "part": part, "person": person, "y_true": y, "proba": p, "threshold": 0.5})
+                pd.DataFrame(
+                    {"fold": fold, "part": part, "subject": subject, "y_true": y, "proba": p, "threshold": 0.5}
+                )
             )
     return pd.concat(parts, ignore_index=True)
 
 
-def test_a_giveaway_in_the_test_persons_changes_no_curve():
+def test_a_giveaway_in_the_test_subjects_changes_no_curve():
     table = predictions()
     planted = table.copy()
     test = planted["part"] == "test"
@@ -156,7 +160,7 @@ def test_a_giveaway_in_the_test_persons_changes_no_curve():
         _, before, _ = recalibrate_predictions(table, method)
         after_table, after, _ = recalibrate_predictions(planted, method)
         assert before == after
-        assert {fold: curve.persons for fold, curve in after.items()} == {0: ("a",), 1: ("b",), 2: ("c",)}
+        assert {fold: curve.subjects for fold, curve in after.items()} == {0: ("a",), 1: ("b",), 2: ("c",)}
         assert set(after_table["part"]) == {"test"}
     planted.loc[~test, "proba"] = 1 - planted.loc[~test, "proba"]  # the same in validation does change them
     assert recalibrate_predictions(planted, "sigmoid")[1] != before
@@ -167,7 +171,7 @@ def test_folds_that_cannot_be_recalibrated_are_named():
     table.loc[(table["fold"] == 1) & (table["part"] == "valid"), "y_true"] = 0
     test, curves, left_out = recalibrate_predictions(table)
     assert set(curves) == {0, 2}
-    assert left_out == {1: "validation persons have 300 background and 0 seizure windows"}
+    assert left_out == {1: "validation subjects have 300 background and 0 seizure windows"}
     assert set(test["fold"]) == {0, 2}
     nothing, curves, left_out = recalibrate_predictions(table[table["part"] == "test"])
     assert (len(nothing), curves, set(left_out)) == (0, {}, {0, 1, 2})
@@ -177,12 +181,12 @@ def test_a_pipeline_that_ends_in_biot_is_recalibrated_on_windows(real_run, store
     """scikit-learn's own tool agrees on the very same pipeline and ``Windows``."""
     place = real_run / "folds" / "00" / "model"
     pipeline = load_pipeline(place)
-    persons = json.loads((real_run / "folds" / "00" / "fold.json").read_text())
+    subjects = json.loads((real_run / "folds" / "00" / "fold.json").read_text())
     held = store[np.isin(store.groups, ["site/01", "site/02"])]
-    assert pipeline.steps[-1][1].train_persons_ == tuple(persons["train"])
-    with pytest.raises(ValueError, match=f"{', '.join(persons['train'])} trained the model"):
+    assert pipeline.steps[-1][1].train_subjects_ == tuple(subjects["train"])
+    with pytest.raises(ValueError, match=f"{', '.join(subjects['train'])} trained the model"):
         recalibrate(pipeline, store)
-    pipeline.steps[-1][1].train_persons_ = ()
+    pipeline.steps[-1][1].train_subjects_ = ()
     found = recalibrate(pipeline, held, method="sigmoid")
     reference = CalibratedClassifierCV(FrozenEstimator(pipeline), method="sigmoid", cv=2, ensemble=False).fit(
         held, held.y
@@ -190,20 +194,20 @@ def test_a_pipeline_that_ends_in_biot_is_recalibrated_on_windows(real_run, store
     # Both solve the same problem by iteration, scikit-learn in the model's float32, we in float64.
     np.testing.assert_allclose(found.predict_proba(store), reference.predict_proba(store), atol=1e-4)
     np.testing.assert_array_equal(found.predict(store), pipeline.predict(store))
-    assert found.recalibration.persons == ("site/01", "site/02")
+    assert found.recalibration.subjects == ("site/01", "site/02")
     save_recalibration(found.recalibration, tmp_path)
     again = load_recalibration(tmp_path)
     np.testing.assert_array_equal(again(pipeline.predict_proba(store)[:, 1]), found.predict_proba(store)[:, 1])
 
 
-def test_scikit_learns_calibration_with_inner_folds_by_person(store):  # noqa: F811
-    """``CalibratedClassifierCV`` refits the pipeline on other persons and calibrates on those left out."""
+def test_scikit_learns_calibration_with_inner_folds_by_subject(store):  # noqa: F811
+    """``CalibratedClassifierCV`` refits the pipeline on other subjects and calibrates on those left out."""
     net = BIOTClassifier(
         max_epochs=1, batch_size=64, module__embed_dim=8, module__num_heads=1, module__num_layers=1, train_split=None
     )
     seen = []
 
-    class Watched(PersonSplit):
+    class Watched(SubjectSplit):
         def split(self, X, y=None, groups=None):
             for train, test in super().split(X, y, groups):
                 seen.append((set(X.groups[train]), set(X.groups[test])))
@@ -232,21 +236,21 @@ def test_a_curve_is_plain_data():
 
 
 def test_a_giveaway_planted_before_cross_validation_changes_no_curve_of_that_fold():
-    """The test person's signals give the labels away; the curve of the fold that tests this person stays the same."""
+    """The test subject's signals give the labels away; the curve of the fold that tests this subject stays the same."""
     rng = np.random.default_rng(0)
-    persons = np.repeat(list("abcdef"), 60)
-    y = (rng.random(len(persons)) < 0.3).astype(int)
+    subjects = np.repeat(list("abcdef"), 60)
+    y = (rng.random(len(subjects)) < 0.3).astype(int)
     X = rng.normal(0, 1, (len(y), 2, 5)) + 0.4 * y[:, None, None]
     planted = X.copy()
-    planted[persons == "d"] = 50.0 * (2 * y[persons == "d"] - 1)[:, None, None]
+    planted[subjects == "d"] = 50.0 * (2 * y[subjects == "d"] - 1)[:, None, None]
     pipeline = make_pipeline(FunctionTransformer(lambda x: x.reshape(len(x), -1)), GaussianNB())
-    options = {"y": y, "groups": persons, "progress": False}
+    options = {"y": y, "groups": subjects, "progress": False}
     first, second = (cross_validate(pipeline, x, **options).predictions for x in (X, planted))
-    fold = int(first.loc[(first["part"] == "test") & (first["person"] == "d"), "fold"].iloc[0])
+    fold = int(first.loc[(first["part"] == "test") & (first["subject"] == "d"), "fold"].iloc[0])
     for method in ("sigmoid", "isotonic"):
         before, after = (recalibrate_predictions(table, method)[1] for table in (first, second))
         assert before[fold] == after[fold]
-        assert "d" not in after[fold].persons
+        assert "d" not in after[fold].subjects
         assert before != after  # where d trains or validates, d matters
-    test = (first["part"] == "test") & (first["person"] == "d")
+    test = (first["part"] == "test") & (first["subject"] == "d")
     assert (first.loc[test, "proba"].to_numpy() != second.loc[test, "proba"].to_numpy()).any()

@@ -12,12 +12,12 @@ from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.studies.event_comparison import compare_event_runs, compare_events
 from biot_bd.evaluation.uncertainty import assess, event_intervals, window_intervals
 
-PERSONS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
+SUBJECTS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
 
 
 @pytest.fixture
 def run(tmp_path):
-    return Result.open(add_events(write_run(tmp_path / "run", PERSONS, without_seizures="site/03")).folder)
+    return Result.open(add_events(write_run(tmp_path / "run", SUBJECTS, without_seizures="site/03")).folder)
 
 
 def test_values_are_the_runs_own_and_nothing_is_nan(run):
@@ -32,34 +32,34 @@ def test_values_are_the_runs_own_and_nothing_is_nan(run):
     events = run.metrics["events"]
     for name in ("sensitivity", "precision", "f1", "fa_per_24h"):
         assert found["events"]["macro"][name]["value"] == pytest.approx(events["macro"]["events"][name]["value"])
-        assert found["events"]["macro"][name]["n_defined"] == events["macro"]["events"][name]["n_persons"]
+        assert found["events"]["macro"][name]["n_defined"] == events["macro"]["events"][name]["n_subjects"]
         assert found["events"]["pooled"][name]["value"] == pytest.approx(events["pooled"]["events"][name])
-        for person, entry in events["persons"].items():
-            assert found["events"]["persons"][person][name]["value"] == pytest.approx(entry["events"][name])
-    nobody = found["windows"]["persons"]["site/03"]["roc_auc"]
+        for subject, entry in events["subjects"].items():
+            assert found["events"]["subjects"][subject][name]["value"] == pytest.approx(entry["events"][name])
+    nobody = found["windows"]["subjects"]["site/03"]["roc_auc"]
     assert (nobody["value"], nobody["low"]) == (None, None)
     assert assess(run, n_resamples=199, random_state=3) == found
 
 
-def test_a_run_without_events_or_recordings_has_intervals_over_persons(run):
+def test_a_run_without_events_or_recordings_has_intervals_over_subjects(run):
     alone = replace(run, metrics={**run.metrics, "events": None}, predictions=run.predictions.assign(recording=pd.NA))
     found = assess(alone, n_resamples=99)
     assert found["events"] is None
     cell = found["windows"]["macro"]["roc_auc"]
-    assert (cell["n_persons"], cell["n_recordings"]) == (3, 3)
-    assert "one recording a person" in " ".join(cell["notes"])
+    assert (cell["n_subjects"], cell["n_recordings"]) == (3, 3)
+    assert "one recording a subject" in " ".join(cell["notes"])
 
 
-def test_a_person_of_several_recordings_has_an_own_interval(run):
+def test_a_subject_of_several_recordings_has_an_own_interval(run):
     table = run.predictions.copy()
     table["recording"] = table["recording"] + "-" + (np.arange(len(table)) % 2).astype(str)
-    cell = window_intervals(table, run.metrics, n_resamples=199)["persons"]["site/02"]["roc_auc"]
-    assert cell["resampled"] == "recordings of one person"
+    cell = window_intervals(table, run.metrics, n_resamples=199)["subjects"]["site/02"]["roc_auc"]
+    assert cell["resampled"] == "recordings of one subject"
     assert cell["n_recordings"] == 2
     assert cell["low"] <= cell["value"] <= cell["high"]
 
 
-def test_persons_tested_in_several_folds_count_once_with_the_mean_of_their_folds(run):
+def test_subjects_tested_in_several_folds_count_once_with_the_mean_of_their_folds(run):
     again = run.predictions.copy()
     again["fold"] += 3
     both = pd.concat([run.predictions, again], ignore_index=True)
@@ -79,7 +79,7 @@ def test_metrics_of_plugins_are_left_out_by_name(run):
 
 def counts(tp, fp, n_reference=2):
     return [
-        {"person": f"p{i}", "recording": f"r{i}", "tp": a, "fp": b, "n_reference": n_reference, "duration_s": 43_200.0}
+        {"subject": f"p{i}", "recording": f"r{i}", "tp": a, "fp": b, "n_reference": n_reference, "duration_s": 43_200.0}
         for i, (a, b) in enumerate(zip(tp, fp, strict=True))
     ]
 
@@ -93,16 +93,19 @@ def test_event_intervals_by_hand():
     assert found["macro"]["sensitivity"]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert found["macro"]["fa_per_24h"]["value"] == pytest.approx((0 + 4 + 8) / 3)
     assert found["pooled"]["sensitivity"]["value"] == pytest.approx(3 / 6)
-    # 27 resamples of three persons: all of the best, or all of the worst, once each (3.7 %), are the ends of 99 %.
+    # 27 resamples of three subjects: all of the best, or all of the worst, once each (3.7 %), are the ends of 99 %.
     wide = event_intervals(pd.DataFrame(counts([2, 1, 0], [0, 2, 4])), level=0.99)["macro"]["sensitivity"]
     assert (wide["low"], wide["high"]) == (0.0, 1.0)
-    assert (found["persons"]["p1"]["f1"]["value"], found["persons"]["p1"]["f1"]["low"]) == (pytest.approx(2 / 5), None)
+    assert (found["subjects"]["p1"]["f1"]["value"], found["subjects"]["p1"]["f1"]["low"]) == (
+        pytest.approx(2 / 5),
+        None,
+    )
 
 
-def test_runs_are_compared_on_the_same_persons_with_exact_p():
+def test_runs_are_compared_on_the_same_subjects_with_exact_p():
     better, worse = scored(counts([2, 2, 2, 2, 2], [1, 0, 2, 0, 1])), scored(counts([1, 1, 0, 1, 1], [1, 3, 4, 0, 2]))
     found = compare_events(better, worse)
-    # All five persons are better: of 32 flips only two are as extreme.
+    # All five subjects are better: of 32 flips only two are as extreme.
     assert found["sensitivity"].p_permutation == pytest.approx(2 / 32)
     assert found["sensitivity"].exact
     assert found["sensitivity"].difference.value == pytest.approx((0.5 * 4 + 1) / 5)
@@ -134,8 +137,8 @@ def test_regimes_are_compared_with_their_seeds_averaged_and_holm():
     }
     found = compare_event_runs(runs, None, {"n_resamples": 199})
     json.dumps(found, allow_nan=False)
-    assert found["regimes"]["a"]["persons"]["sensitivity"] == {"p0": 0.0, "p1": 0.5, "p2": 0.5}
-    assert found["regimes"]["a"]["persons"]["precision"]["p0"] is None  # undefined in both seeds
+    assert found["regimes"]["a"]["subjects"]["sensitivity"] == {"p0": 0.0, "p1": 0.5, "p2": 0.5}
+    assert found["regimes"]["a"]["subjects"]["precision"]["p0"] is None  # undefined in both seeds
     assert found["regimes"]["b"]["macro"]["sensitivity"]["value"] == 1.0
     tests = [test for test in found["tests"] if test["metric"] == "sensitivity"]
     assert [(test["first"], test["second"]) for test in tests] == [("b", "a"), ("c", "a"), ("c", "b")]

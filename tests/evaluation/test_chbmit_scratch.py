@@ -37,7 +37,7 @@ def test_trains_and_scores_on_the_excerpts_and_says_that_it_is_no_result(script,
     for part in (
         "fixed epochs, no early stopping",
         "NOT A RESULT",
-        "not a result: only 3 persons",
+        "not a result: only 3 subjects",
         "small BIOT",
         "report.html",
     ):

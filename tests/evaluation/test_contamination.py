@@ -1,4 +1,4 @@
-"""Checkpoints that saw test persons: found wherever they are named, refused before anything is fitted, marked if allowed."""
+"""Checkpoints that saw test subjects: found wherever they are named, refused before anything is fitted, marked if allowed."""
 
 import json
 import shutil
@@ -19,9 +19,10 @@ from skorch.callbacks import LoadInitState, TrainEndCheckpoint
 
 import biot_bd
 from biot_bd import BIOTClassifier, ContaminationError, PercentileScaler, cross_validate, load_pipeline
-from biot_bd.evaluation import Result, RunFolderError, SplitError, compare_table
+from biot_bd.evaluation import Result, compare_table
 from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
+from biot_bd.exceptions import RunFolderError, SplitError
 from biot_bd.models.checkpoints import loading as checkpoints
 from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
 from biot_bd.models.checkpoints.published import KNOWN
@@ -41,10 +42,10 @@ TINY = {
 }
 
 
-def data_of(persons, per_person=8, seed=0):
+def data_of(subjects, per_subject=8, seed=0):
     rng = np.random.default_rng(seed)
-    groups = np.repeat(np.array(persons, dtype=object), per_person)
-    y = np.tile(np.arange(per_person) % 3 == 0, len(persons)).astype(int)
+    groups = np.repeat(np.array(subjects, dtype=object), per_subject)
+    y = np.tile(np.arange(per_subject) % 3 == 0, len(subjects)).astype(int)
     x = rng.standard_normal((len(y), 4, 300)).astype("float32") * (1 + y[:, None, None])
     return x, y, groups
 
@@ -53,9 +54,9 @@ def classifier(**params):
     return BIOTClassifier(**{**TINY, **params})
 
 
-def run(pipeline, persons=tuple(SITE), **options):
-    x, y, groups = data_of(persons)
-    return cross_validate(pipeline, x, y=y, groups=groups, **{"progress": False, "cv": "person-kfold-2", **options})
+def run(pipeline, subjects=tuple(SITE), **options):
+    x, y, groups = data_of(subjects)
+    return cross_validate(pipeline, x, y=y, groups=groups, **{"progress": False, "cv": "subject-kfold-2", **options})
 
 
 @pytest.fixture
@@ -179,8 +180,8 @@ def test_a_frozen_estimator_keeps_what_it_has_seen(own):
 
 def test_six_datasets_saw_all_of_chbmit_but_three():
     everyone = [f"chb-mit/{number:02d}" for number in range(1, 25) if number != 21]
-    seen = [person for person in everyone if check_contamination(find_origins(SIX), [person], allow=True)]
-    assert seen == [person for person in everyone if person not in ("chb-mit/22", "chb-mit/23", "chb-mit/24")]
+    seen = [subject for subject in everyone if check_contamination(find_origins(SIX), [subject], allow=True)]
+    assert seen == [subject for subject in everyone if subject not in ("chb-mit/22", "chb-mit/23", "chb-mit/24")]
     assert check_contamination(find_origins("prest-16"), everyone) is None
     assert check_contamination(find_origins("shhs-prest-18"), everyone) is None
 
@@ -192,20 +193,20 @@ def test_other_names_of_the_same_child_are_recognised(name):
     with pytest.raises(ContaminationError, match="chb-mit/0"):
         check_contamination(find_origins(SIX), [name, "chb-mit/22"])
     found = check_contamination(find_origins(SIX), [name, "chb-mit/22"], allow=True)
-    assert found.persons == (name,)
+    assert found.subjects == (name,)
 
 
-def test_persons_without_a_data_set_cannot_be_compared():
-    with pytest.raises(ContaminationError, match="'dataset/person'"):
+def test_subjects_without_a_data_set_cannot_be_compared():
+    with pytest.raises(ContaminationError, match="'dataset/subject'"):
         check_contamination(find_origins(SIX), ["chb05", "p2"])
     assert check_contamination(find_origins("prest-16"), ["p1", "p2"]) is None
 
 
-def test_no_persons_are_refused():
-    for persons in (None, []):
-        with pytest.raises(ContaminationError, match="name no persons"):
-            check_contamination(find_origins("prest-16"), persons)
-        assert check_contamination([], persons) is None
+def test_no_subjects_are_refused():
+    for subjects in (None, []):
+        with pytest.raises(ContaminationError, match="name no subjects"):
+            check_contamination(find_origins("prest-16"), subjects)
+        assert check_contamination([], subjects) is None
 
 
 def test_all_checkpoints_concerned_are_named(tmp_path):
@@ -242,19 +243,19 @@ def test_cross_validate_refuses_before_anything_is_done(pipeline, untouched, tmp
     assert "chb-mit/22" not in str(caught.value)
     assert "allow_contaminated=True" in str(caught.value)
     assert not (tmp_path / "run").exists()
-    assert biot_bd.ContaminationError is ContaminationError
+    assert biot_bd.exceptions.ContaminationError is ContaminationError
 
 
 def test_one_contaminated_fold_of_many_is_enough(untouched):
     with pytest.raises(ContaminationError, match="chb-mit/03"):
-        run(classifier(pretrained=SIX), ["chb-mit/22", "chb-mit/23", "chb-mit/24", "chb-mit/03"], cv="person-loo")
+        run(classifier(pretrained=SIX), ["chb-mit/22", "chb-mit/23", "chb-mit/24", "chb-mit/03"], cv="subject-loo")
 
 
-def test_arrays_without_persons_raise(untouched):
+def test_arrays_without_subjects_raise(untouched):
     x, y, _ = data_of(CHB)
-    with pytest.raises(ValueError, match="persons"):
+    with pytest.raises(ValueError, match="subjects"):
         cross_validate(classifier(pretrained=SIX), x, y=y)
-    with pytest.raises(ValueError, match="persons"):
+    with pytest.raises(ValueError, match="subjects"):
         cross_validate(classifier(pretrained=SIX), x, y=y, allow_contaminated=True)
 
 
@@ -263,7 +264,7 @@ def test_a_missing_checkpoint_is_said_before_the_first_fit(untouched):
         run(classifier(pretrained="prest16"))
 
 
-def test_a_model_that_we_trained_is_refused_on_its_persons(own, untouched):
+def test_a_model_that_we_trained_is_refused_on_its_subjects(own, untouched):
     with pytest.raises(ContaminationError, match=r"site/01, site/02, site/03, site/04"):
         run(classifier(pretrained=str(own)))
     with pytest.raises(ContaminationError, match="site/02"):
@@ -272,9 +273,9 @@ def test_a_model_that_we_trained_is_refused_on_its_persons(own, untouched):
 
 def test_what_is_allowed_is_written_everywhere(own, tmp_path):
     folder = tmp_path / "run"
-    persons = [*SITE[:2], "other/01", "other/02"]
+    subjects = [*SITE[:2], "other/01", "other/02"]
     result = run(
-        make_pipeline(PercentileScaler(), classifier(pretrained=own)), persons, folder=folder, allow_contaminated=True
+        make_pipeline(PercentileScaler(), classifier(pretrained=own)), subjects, folder=folder, allow_contaminated=True
     )
     text = result.contamination
     assert text.startswith("contaminated: ")
@@ -282,8 +283,8 @@ def test_what_is_allowed_is_written_everywhere(own, tmp_path):
     stored = json.loads((folder / "run.json").read_text())
     assert stored["contamination"] == text
     assert stored["allow_contaminated"] is True
-    assert stored["contaminated_persons"] == ["site/01", "site/02"]
-    assert stored["checkpoints"][0]["trained_on"][0]["persons"] == SITE
+    assert stored["contaminated_subjects"] == ["site/01", "site/02"]
+    assert stored["checkpoints"][0]["trained_on"][0]["subjects"] == SITE
     assert json.loads((folder / "metrics.json").read_text())["contamination"] == text
     assert result.notes[0] == text
     assert result.table["contaminated"].to_dict() == {
@@ -303,13 +304,13 @@ def test_what_is_allowed_is_written_everywhere(own, tmp_path):
     html = write_report(folder).read_text()
     assert "<title>CONTAMINATED: " in html
     assert 'class="banner" role="note">Contaminated: ' in html
-    assert "never saw this person" not in html
-    assert "persons that it never saw" not in html
+    assert "never saw this subject" not in html
+    assert "subjects that it never saw" not in html
     assert "Started from" in html
 
 
 def _check_folds(folder, stored):
-    """Each fold says whether its own test persons were seen; its model's record keeps the whole chain."""
+    """Each fold says whether its own test subjects were seen; its model's record keeps the whole chain."""
     for fold in stored["splits"]:
         place = folder / "folds" / f"{fold['fold']:02d}"
         facts = json.loads((place / "fold.json").read_text())
@@ -347,9 +348,9 @@ def test_refusal_holds_through_chains(own, tmp_path):
     record = fit_all(classifier(pretrained=own), x, tmp_path / "second", y=y, groups=groups)
     assert record["contamination"] is None
     assert Provenance.from_dict(record["trained_on"]).saw([*SITE, *groups]) == sorted({*SITE, *groups})
-    for persons, name in ((SITE, "site/01"), (["other/03", "new/01", "new/02"], "other/03")):
+    for subjects, name in ((SITE, "site/01"), (["other/03", "new/01", "new/02"], "other/03")):
         with pytest.raises(ContaminationError, match=name):
-            run(classifier(pretrained=tmp_path / "second"), persons, cv="person-loo")
+            run(classifier(pretrained=tmp_path / "second"), subjects, cv="subject-loo")
     x, y, groups = data_of(["new/01", "new/02", "new/03", "site/01"])
     options = {"y": y, "groups": groups, "hold_out": ["site/01"]}
     with pytest.raises(ContaminationError, match="site/01"):
@@ -363,10 +364,10 @@ def test_refusal_holds_through_chains(own, tmp_path):
     assert third.saw(["site/01", "other/01", "new/02", "new/09"]) == ["new/02", "other/01", "site/01"]
 
 
-def test_validation_persons_count_as_seen(own):
+def test_validation_subjects_count_as_seen(own):
     record = json.loads((own / "config.json").read_text())["record"]
-    assert record["persons"]["valid"]
-    assert sorted(record["persons"]["train"] + record["persons"]["valid"]) == SITE
+    assert record["subjects"]["valid"]
+    assert sorted(record["subjects"]["train"] + record["subjects"]["valid"]) == SITE
     assert provenance_of(own).saw(SITE) == SITE
 
 
@@ -394,17 +395,17 @@ def test_a_hold_out_is_scored_once_by_a_model_that_never_saw_it(tmp_path):
     x, y, groups = data_of(SITE)
     folder = tmp_path / "model"
     record = fit_all(classifier(), x, folder, y=y, groups=groups, hold_out=["site/02"], scoring="roc_auc")
-    assert record["persons"]["test"] == ["site/02"]
-    assert "site/02" not in record["persons"]["train"] + record["persons"]["valid"]
+    assert record["subjects"]["test"] == ["site/02"]
+    assert "site/02" not in record["subjects"]["train"] + record["subjects"]["valid"]
     assert provenance_of(folder).saw(SITE) == ["site/01", "site/03", "site/04"]
     scores = json.loads((folder / "metrics.json").read_text())
     assert scores == record["scores"] == json.loads((folder / "config.json").read_text())["record"]["scores"]
     held = groups == "site/02"
     proba = load_pipeline(folder).predict_proba(x[held])[:, 1]
     assert scores["pooled"]["roc_auc"]["value"] == pytest.approx(roc_auc_score(y[held], proba))
-    assert list(scores["persons"]) == ["site/02"]
+    assert list(scores["subjects"]) == ["site/02"]
     assert scores["contamination"] is None
-    # The same persons alone give the same model: the hold-out changed nothing.
+    # The same subjects alone give the same model: the hold-out changed nothing.
     fit_all(classifier(), x[~held], tmp_path / "alone", y=y[~held], groups=groups[~held])
     np.testing.assert_array_equal(load_pipeline(tmp_path / "alone").predict_proba(x[held])[:, 1], proba)
 
@@ -432,7 +433,7 @@ def test_fit_all_refuses_known_names_without_a_file(untouched, tmp_path):
     [
         (["site/09"], SplitError, "site/09"),
         (SITE, SplitError, "nobody is left"),
-        ("site/01", TypeError, "list of persons"),
+        ("site/01", TypeError, "list of subjects"),
     ],
 )
 def test_an_impossible_hold_out_raises(hold_out, error, message, untouched, tmp_path):
@@ -452,9 +453,9 @@ def test_another_checkpoint_under_the_same_name_is_another_study(own, tmp_path):
     copy, folder = tmp_path / "model", tmp_path / "run"
     shutil.copytree(own, copy)
     grid = GridSearchCV(classifier(train_split=None), {"pretrained": [str(copy)]}, cv=GroupKFold(2))
-    persons = ["other/01", "other/02", "other/03", "other/04"]
-    run(grid, persons, folder=folder, valid_fraction=0)
+    subjects = ["other/01", "other/02", "other/03", "other/04"]
+    run(grid, subjects, folder=folder, validation_fraction=0)
     x, y, groups = data_of(SITE, seed=5)
     fit_all(classifier(), x, copy, y=y, groups=groups)
     with pytest.raises(RunFolderError, match="checkpoints"):
-        run(grid, persons, folder=folder, valid_fraction=0)
+        run(grid, subjects, folder=folder, validation_fraction=0)

@@ -17,8 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from biot_bd.evaluation import Result, RunFolderError, SplitError, cross_validate
+from biot_bd.evaluation import Result, cross_validate
 from biot_bd.evaluation.metrics.thresholds import choose_threshold
+from biot_bd.exceptions import RunFolderError, SplitError
 
 
 def log_power(x):
@@ -29,30 +30,30 @@ def pipeline(**params):
     return make_pipeline(FunctionTransformer(log_power), StandardScaler(), LogisticRegression(**params))
 
 
-def cohort(n_persons=5, n_windows=30, seed=0, without=()):
+def cohort(n_subjects=5, n_windows=30, seed=0, without=()):
     rng = np.random.default_rng(seed)
-    persons = np.repeat([f"p{i}" for i in range(n_persons)], n_windows)
-    y = (rng.random(len(persons)) < 0.3).astype(int)
+    subjects = np.repeat([f"p{i}" for i in range(n_subjects)], n_windows)
+    y = (rng.random(len(subjects)) < 0.3).astype(int)
     y[:: n_windows // 2] = 1
-    y[np.isin(persons, without)] = 0
+    y[np.isin(subjects, without)] = 0
     X = rng.standard_normal((len(y), 2, 40)).astype("float32") * (1 + 0.35 * y[:, None, None])
-    return X, y, persons
+    return X, y, subjects
 
 
 def run(pipe=None, data=None, **options):
-    X, y, persons = data or cohort()
-    return cross_validate(pipe or pipeline(), X, y=y, groups=persons, **{"progress": False, **options})
+    X, y, subjects = data or cohort()
+    return cross_validate(pipe or pipeline(), X, y=y, groups=subjects, **{"progress": False, **options})
 
 
 def test_equals_scikit_learn_where_nobody_validates():
-    X, y, persons = cohort()
-    result = run(valid_fraction=0)
-    expected = cross_val_predict(pipeline(), X, y, groups=persons, cv=LeaveOneGroupOut(), method="predict_proba")[:, 1]
+    X, y, subjects = cohort()
+    result = run(validation_fraction=0)
+    expected = cross_val_predict(pipeline(), X, y, groups=subjects, cv=LeaveOneGroupOut(), method="predict_proba")[:, 1]
     test = result.predictions.query("part == 'test'").sort_values("window")
     np.testing.assert_array_equal(test["window"], np.arange(len(y)))
     np.testing.assert_allclose(test["proba"], expected, rtol=1e-12)
-    for person, part in test.groupby("person"):
-        scores = result.metrics["persons"][person]
+    for subject, part in test.groupby("subject"):
+        scores = result.metrics["subjects"][subject]
         assert scores["average_precision"]["value"] == pytest.approx(
             average_precision_score(part["y_true"], part["proba"])
         )
@@ -61,17 +62,21 @@ def test_equals_scikit_learn_where_nobody_validates():
         assert scores["balanced_accuracy"]["value"] == pytest.approx(balanced)
         assert scores["prevalence"] == pytest.approx(part["y_true"].mean())
     assert result.metrics["pooled"]["roc_auc"]["value"] == pytest.approx(roc_auc_score(y, expected))
-    persons_mean = result.table["roc_auc"].mean()
-    assert result.metrics["macro"]["roc_auc"] == {"value": pytest.approx(persons_mean), "n_persons": 5, "reason": None}
+    subjects_mean = result.table["roc_auc"].mean()
+    assert result.metrics["macro"]["roc_auc"] == {
+        "value": pytest.approx(subjects_mean),
+        "n_subjects": 5,
+        "reason": None,
+    }
 
 
-def test_validation_persons_never_train_and_give_the_threshold():
-    X, y, persons = cohort()
+def test_validation_subjects_never_train_and_give_the_threshold():
+    X, y, subjects = cohort()
     result = run()
     for fold in result.run["splits"]:
-        train = np.isin(persons, fold["train"])
+        train = np.isin(subjects, fold["train"])
         model = pipeline().fit(X[train], y[train])
-        valid = np.isin(persons, fold["valid"])
+        valid = np.isin(subjects, fold["valid"])
         stored = result.predictions.query(f"fold == {fold['fold']} and part == 'valid'")
         np.testing.assert_allclose(stored["proba"], model.predict_proba(X[valid])[:, 1], rtol=1e-12)
         assert stored["threshold"].unique() == choose_threshold(y[valid], stored["proba"]).value
@@ -85,12 +90,12 @@ def test_pooled_balanced_accuracy_uses_each_folds_own_threshold():
     assert result.metrics["pooled"]["balanced_accuracy"]["value"] == pytest.approx(expected)
 
 
-def test_a_person_without_seizures_is_left_out_of_the_mean_by_name():
+def test_a_subject_without_seizures_is_left_out_of_the_mean_by_name():
     result = run(data=cohort(without=("p2",)))
-    scores = result.metrics["persons"]["p2"]
+    scores = result.metrics["subjects"]["p2"]
     assert scores["average_precision"] == {"value": None, "reason": "no seizure windows"}
     assert scores["prevalence"] == 0
-    assert result.metrics["macro"]["average_precision"]["n_persons"] == 4
+    assert result.metrics["macro"]["average_precision"]["n_subjects"] == 4
     values = result.table["average_precision"]
     assert values.isna().sum() == 1
     assert result.metrics["macro"]["average_precision"]["value"] == pytest.approx(values.dropna().mean())
@@ -116,15 +121,15 @@ def test_a_folds_seed_reaches_estimators_without_one():
 
 def test_files_are_as_designed(tmp_path):
     folder = tmp_path / "run"
-    result = run(folder=folder, cv="person-kfold-2", title="a title", notes=["a remark"])
+    result = run(folder=folder, cv="subject-kfold-2", title="a title", notes=["a remark"])
     stored = json.loads((folder / "run.json").read_text())
     assert stored["state"] == "finished"
     assert stored["seed"] == 0
     assert stored["notes"][0] == "a remark"
     assert {"parameters", "environment", "data", "splits", "pipeline", "title", "not_a_result"} <= set(stored)
-    assert stored["data"]["persons"]["p0"]["n_windows"] == 30
-    assert set(json.loads((folder / "metrics.json").read_text())) >= {"folds", "persons", "macro", "pooled"}
-    columns = ["fold", "part", "window", "recording", "person", "start_s", "stop_s", "y_true", "proba", "threshold"]
+    assert stored["data"]["subjects"]["p0"]["n_windows"] == 30
+    assert set(json.loads((folder / "metrics.json").read_text())) >= {"folds", "subjects", "macro", "pooled"}
+    columns = ["fold", "part", "window", "recording", "subject", "start_s", "stop_s", "y_true", "proba", "threshold"]
     assert list(pd.read_parquet(folder / "predictions.parquet").columns) == columns
     fold = json.loads((folder / "folds" / "01" / "fold.json").read_text())
     assert sorted(fold["train"] + fold["valid"] + fold["test"]) == [f"p{i}" for i in range(5)]
@@ -142,7 +147,7 @@ def test_the_text_says_what_must_be_minded():
     for part in (
         "small model",
         "mind this",
-        "not a result: only 3 persons",
+        "not a result: only 3 subjects",
         "macro",
         "pooled",
         "NOT A RESULT",
@@ -173,7 +178,7 @@ def test_finished_folds_are_not_computed_again(tmp_path):
         ({"scoring": "roc_auc"}, r"scoring"),
         ({"threshold": 0.5}, r"threshold: was 'balanced-accuracy', now is 0.5"),
         ({"data": cohort(seed=1)}, r"data: was"),
-        ({"cv": "person-kfold-2"}, r"splits"),
+        ({"cv": "subject-kfold-2"}, r"splits"),
     ],
 )
 def test_another_study_in_the_folder_raises_and_says_what_differs(tmp_path, change, message):
@@ -225,10 +230,10 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
 
 def test_a_failing_fold_leaves_the_finished_ones(tmp_path):
     folder = tmp_path / "run"
-    X, y, persons = cohort()
-    X[persons == "p4", 0, 0] = np.inf
+    X, y, subjects = cohort()
+    X[subjects == "p4", 0, 0] = np.inf
     with pytest.raises(ValueError, match=r"(?i)infinity|NaN"):
-        run(data=(X, y, persons), folder=folder)
+        run(data=(X, y, subjects), folder=folder)
     with pytest.raises(FileNotFoundError, match=r"no metrics\.json"):
         Result.open(folder)
     assert json.loads((folder / "run.json").read_text())["state"] == "running"
@@ -239,14 +244,14 @@ def test_search_by_group_inside(tmp_path):
     result = run(search, folder=tmp_path / "run")
     fold = json.loads((tmp_path / "run" / "folds" / "00" / "fold.json").read_text())
     assert fold["search"]["best_params"]["logisticregression__C"] in (0.01, 1.0)
-    X, y, persons = cohort()
-    train = np.isin(persons, fold["train"])
-    expected = search.fit(X[train], y[train], groups=persons[train])
+    X, y, subjects = cohort()
+    train = np.isin(subjects, fold["train"])
+    expected = search.fit(X[train], y[train], groups=subjects[train])
     test = result.predictions.query("fold == 0 and part == 'test'")
-    np.testing.assert_allclose(test["proba"], expected.predict_proba(X[persons == "p0"])[:, 1], rtol=1e-12)
+    np.testing.assert_allclose(test["proba"], expected.predict_proba(X[subjects == "p0"])[:, 1], rtol=1e-12)
 
 
-def test_a_search_that_mixes_persons_raises():
+def test_a_search_that_mixes_subjects_raises():
     with pytest.raises(SplitError, match="give it a splitter by group"):
         run(GridSearchCV(pipeline(), {"logisticregression__C": [1.0]}, cv=2))
 
@@ -256,18 +261,18 @@ def test_a_search_as_last_step():
     assert run(make_pipeline(FunctionTransformer(log_power), search)).metrics["macro"]["roc_auc"]["value"] > 0.6
 
 
-def test_repeated_tests_of_a_person_are_averaged():
+def test_repeated_tests_of_a_subject_are_averaged():
     from sklearn.model_selection import GroupShuffleSplit
 
     result = run(cv=GroupShuffleSplit(4, test_size=2, random_state=0))
-    tested = pd.Series([person for fold in result.run["splits"] for person in fold["test"]]).value_counts()
-    person = tested.index[0]
+    tested = pd.Series([subject for fold in result.run["splits"] for subject in fold["test"]]).value_counts()
+    subject = tested.index[0]
     per_fold = [
         roc_auc_score(part["y_true"], part["proba"])
-        for _, part in result.predictions.query(f"part == 'test' and person == '{person}'").groupby("fold")
+        for _, part in result.predictions.query(f"part == 'test' and subject == '{subject}'").groupby("fold")
     ]
     assert len(per_fold) == tested.iloc[0] > 1
-    assert result.metrics["persons"][person]["roc_auc"]["value"] == pytest.approx(np.mean(per_fold))
+    assert result.metrics["subjects"][subject]["roc_auc"]["value"] == pytest.approx(np.mean(per_fold))
 
 
 @pytest.mark.parametrize(
@@ -277,8 +282,8 @@ def test_repeated_tests_of_a_person_are_averaged():
         ({"groups": None}, "pass groups="),
         ({"y": np.zeros(3)}, "one entry a window"),
         ({"y": np.full(150, 2)}, r"labels must be 0 \(background\) and 1"),
-        ({"groups": np.full(150, None)}, "150 windows have no person"),
-        ({"groups": np.full(150, "one")}, "at least 2 persons"),
+        ({"groups": np.full(150, None)}, "150 windows have no subject"),
+        ({"groups": np.full(150, "one")}, "at least 2 subjects"),
         ({"random_state": None}, "random_state"),
         ({"random_state": -1}, "random_state"),
         ({"threshold": "best"}, "threshold rule"),
@@ -286,9 +291,9 @@ def test_repeated_tests_of_a_person_are_averaged():
     ],
 )
 def test_bad_input_raises_before_anything_is_fitted(options, message):
-    X, y, persons = cohort()
+    X, y, subjects = cohort()
     with pytest.raises(ValueError, match=message):
-        cross_validate(DummyClassifier(), X, **{"y": y, "groups": persons, "progress": False, **options})
+        cross_validate(DummyClassifier(), X, **{"y": y, "groups": subjects, "progress": False, **options})
 
 
 def test_without_probabilities_an_error_says_what_to_do():

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from biot_bd.events.files import write_event_file
-from biot_bd.events.folders import MissingPredictionError, score_folders
+from biot_bd.events.folders import score_folders
+from biot_bd.exceptions import MissingPredictionError
 
 
 @pytest.fixture
@@ -23,15 +24,15 @@ def trees(tmp_path):
     return truth, said
 
 
-def test_bids_trees_by_person(trees):
+def test_bids_trees_by_subject(trees):
     scores = score_folders(*trees)
-    one, two = scores["persons"]["sub-01"]["events"], scores["persons"]["sub-02"]["events"]
+    one, two = scores["subjects"]["sub-01"]["events"], scores["subjects"]["sub-02"]["events"]
     assert (one["tp"], one["fp"], one["n_reference"], one["fa_per_24h"]) == (1, 1, 2, 12.0)
     assert (two["sensitivity"], two["fa_per_24h"]) == (None, 0.0)
     assert scores["macro"]["events"]["fa_per_24h"]["value"] == 6.0
     assert len(scores["recordings"]) == 3
-    together = score_folders(*trees, persons={"sub-02": "sub-01"})
-    assert list(together["persons"]) == ["sub-01"]
+    together = score_folders(*trees, same_subject={"sub-02": "sub-01"})
+    assert list(together["subjects"]) == ["sub-01"]
 
 
 def test_a_missing_prediction_is_an_error_not_background(trees):

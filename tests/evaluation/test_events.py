@@ -20,7 +20,7 @@ def seconds(values, **parameters):
     return [(e.onset_s, e.offset_s) for e in detector.predict(values, np.arange(len(values)))]
 
 
-def validation(seed=0, n=6, hours=0.5, separation=4.0, persons=3):
+def validation(seed=0, n=6, hours=0.5, separation=4.0, subjects=3):
     rng = np.random.default_rng(seed)
     out = []
     for i in range(n):
@@ -32,7 +32,7 @@ def validation(seed=0, n=6, hours=0.5, separation=4.0, persons=3):
         for on, off in reference:
             ictal |= (start + 10 > on) & (start < off)
         logit = rng.normal(-3, 1.5, len(start)) + separation * ictal
-        out.append(RecordingScores(f"r{i}", f"p{i % persons}", 1 / (1 + np.exp(-logit)), start, duration, reference))
+        out.append(RecordingScores(f"r{i}", f"p{i % subjects}", 1 / (1 + np.exp(-logit)), start, duration, reference))
     return out
 
 

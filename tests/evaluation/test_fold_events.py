@@ -1,4 +1,4 @@
-"""Events in cross-validation: operating points from validation persons alone, files, scores."""
+"""Events in cross-validation: operating points from validation subjects alone, files, scores."""
 
 import json
 
@@ -18,7 +18,7 @@ from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.fold_events import fit_detectors, recording_scores
 from biot_bd.events import EventDetector, load_event_detector, score_events
 
-PERSONS = ["a", "b", "c", "d", "e"]
+SUBJECTS = ["a", "b", "c", "d", "e"]
 SECONDS = 400
 TINY = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1, "device": "cpu"}
 CHANNELS = "FP1-F7 F7-T7 T7-P7 P7-O1 FP2-F8 F8-T8 T8-P8 P8-O2 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2".split()
@@ -35,9 +35,9 @@ def pipeline():
 
 
 def store(folder, planted=()):
-    """Two recordings a person, a seizure in the first; of a planted person signals and seizures are turned around."""
+    """Two recordings a subject, a seizure in the first; of a planted subject signals and seizures are turned around."""
     parts = []
-    for number, person in enumerate(PERSONS):
+    for number, subject in enumerate(SUBJECTS):
         for run in (1, 2):
             rng = np.random.default_rng([number, run])
             x = rng.normal(0, 20e-6, (len(CHANNELS), SECONDS * 64))
@@ -45,12 +45,12 @@ def store(folder, planted=()):
             seizures = [(onset, onset + 60)] if run == 1 else []
             loud = slice(int(onset * 64), int((onset + 60) * 64))
             x[:, loud] *= 3 if run == 1 else 1 + 0.4 * number  # some recordings without seizures are loud too
-            if person in planted:
+            if subject in planted:
                 x = x[:, ::-1] * 5
                 seizures = [(10.0, 300.0)]
             raw = mne.io.RawArray(x, mne.create_info(CHANNELS, 64, "eeg"), verbose="ERROR")
             raw.set_annotations(mne.Annotations([s[0] for s in seizures], [s[1] - s[0] for s in seizures], "sz"))
-            parts.append(RawDataset(raw, {"recording": f"{person}_{run}", "subject": person}))
+            parts.append(RawDataset(raw, {"recording": f"{subject}_{run}", "subject": subject}))
     return prepare(BaseConcatDataset(parts), folder, sfreq=64, stride_s=5.0)
 
 
@@ -69,7 +69,7 @@ def operating(result):
     return {
         fold["test"][0]: (fold["threshold"], fold["events"]["detector"], fold["events"]["causal"])
         for fold in (
-            json.loads((result.folder / "folds" / f"{i:02d}" / "fold.json").read_text()) for i in range(len(PERSONS))
+            json.loads((result.folder / "folds" / f"{i:02d}" / "fold.json").read_text()) for i in range(len(SUBJECTS))
         )
     }
 
@@ -82,17 +82,17 @@ def operating(result):
         EventDetector(target="sensitivity", target_sensitivity=0.9),
     ],
 )
-def test_a_giveaway_in_the_test_persons_changes_no_operating_value(windows, tmp_path, events):
+def test_a_giveaway_in_the_test_subjects_changes_no_operating_value(windows, tmp_path, events):
     honest = cross_validate(pipeline(), windows, folder=tmp_path / "honest", progress=False, events=events)
-    for person in PERSONS[:2]:
-        other = store(tmp_path / person, planted=[person])
-        planted = cross_validate(pipeline(), other, folder=tmp_path / f"run-{person}", progress=False, events=events)
+    for subject in SUBJECTS[:2]:
+        other = store(tmp_path / subject, planted=[subject])
+        planted = cross_validate(pipeline(), other, folder=tmp_path / f"run-{subject}", progress=False, events=events)
         before, after = operating(honest), operating(planted)
-        assert before[person] == after[person]
+        assert before[subject] == after[subject]
         # The plant is no dud: it changes what is scored, and the operating points that it validates.
-        scores = [r.metrics["events"]["persons"][person]["events"] for r in (honest, planted)]
+        scores = [r.metrics["events"]["subjects"][subject]["events"] for r in (honest, planted)]
         assert scores[0]["n_reference"] != scores[1]["n_reference"]
-        assert any(before[other] != after[other] for other in PERSONS if other != person)
+        assert any(before[other] != after[other] for other in SUBJECTS if other != subject)
 
 
 def test_operating_points_are_fitted_on_the_stored_validation_predictions(finished, windows):
@@ -100,7 +100,7 @@ def test_operating_points_are_fitted_on_the_stored_validation_predictions(finish
     durations = dict.fromkeys((r.recording for t in windows.tables for r in t.recordings), float(SECONDS))
     for point in finished.metrics["events"]["operating_points"]:
         fold = finished.run["splits"][point["fold"]]
-        assert point["validation"]["persons"] == sorted(fold["valid"])
+        assert point["validation"]["subjects"] == sorted(fold["valid"])
         detector = EventDetector(**point_parameters(point))
         found = {"tp": 0, "fp": 0, "n_reference": 0}
         for name, rows in table[(table["fold"] == point["fold"]) & (table["part"] == "valid")].groupby("recording"):
@@ -118,12 +118,12 @@ def point_parameters(point):
 
 def test_scores_files_and_predictions_say_the_same(finished):
     events = finished.metrics["events"]
-    assert sorted(events["persons"]) == PERSONS
-    assert sum(one["events"]["n_reference"] for one in events["persons"].values()) == 5
+    assert sorted(events["subjects"]) == SUBJECTS
+    assert sum(one["events"]["n_reference"] for one in events["subjects"].values()) == 5
     assert events["pooled"]["hours"] == pytest.approx(10 * SECONDS / 3600)
     assert events["coverage"] == pytest.approx(1.0)
     files = sorted((finished.folder / "events").glob("*.tsv"))
-    assert [p.stem for p in files] == [f"{person}_{run}" for person in PERSONS for run in (1, 2)]
+    assert [p.stem for p in files] == [f"{subject}_{run}" for subject in SUBJECTS for run in (1, 2)]
     listed = {}
     for row in events["detections"]:
         listed.setdefault(row["recording"], []).append((row["onset_s"], row["offset_s"]))
@@ -138,7 +138,7 @@ def test_scores_files_and_predictions_say_the_same(finished):
         == Result.open(finished.folder).metrics["events"]
     )
     shown = " ".join(str(finished).split())
-    assert "always-off: sensitivity 0.000 (5 persons)" in shown
+    assert "always-off: sensitivity 0.000 (5 subjects)" in shown
     assert "by timescoring 0.0.7" in shown
     curve = events["curve"]
     assert all(point["n_reference"] == 5 for point in curve)
@@ -169,12 +169,12 @@ def test_recordings_without_windows_are_named(windows):
     some = windows[np.flatnonzero(windows.metadata["recording"].to_numpy() != "c_2")]
     result = cross_validate(pipeline(), some, progress=False)
     assert result.metrics["events"]["without_windows"] == ["c_2"]
-    assert result.metrics["events"]["persons"]["c"]["n_recordings"] == 1
+    assert result.metrics["events"]["subjects"]["c"]["n_recordings"] == 1
     assert any("c_2" in note for note in result.notes)
 
 
-def test_no_validation_persons_keep_the_parameters_and_say_so(windows):
-    result = cross_validate(pipeline(), windows, progress=False, valid_fraction=0, cv="person-kfold-2")
+def test_no_validation_subjects_keep_the_parameters_and_say_so(windows):
+    result = cross_validate(pipeline(), windows, progress=False, validation_fraction=0, cv="subject-kfold-2")
     assert all(p["reason"].startswith("no validation recordings") for p in result.metrics["events"]["operating_points"])
     assert any("no validation recordings" in note for note in result.notes)
 
@@ -203,7 +203,13 @@ def test_events_json_lies_with_every_saved_model(windows, tmp_path):
     pipe = make_pipeline(PercentileScaler(), BIOTClassifier("biot", max_epochs=1, batch_size=64, **TINY))
     wanted = EventDetector(target="fa_per_24h", target_fa_per_24h=50.0)
     result = cross_validate(
-        pipe, windows, folder=tmp_path / "run", progress=False, cv="person-kfold-2", valid_fraction=0.4, events=wanted
+        pipe,
+        windows,
+        folder=tmp_path / "run",
+        progress=False,
+        cv="subject-kfold-2",
+        validation_fraction=0.4,
+        events=wanted,
     )
     for i in range(2):
         model = tmp_path / "run" / "folds" / f"{i:02d}" / "model"
@@ -214,8 +220,8 @@ def test_events_json_lies_with_every_saved_model(windows, tmp_path):
     record = fit_all(pipe, windows, tmp_path / "model", hold_out=["a"], events=wanted)
     saved = load_event_detector(tmp_path / "model")
     assert record["events"]["threshold"] == saved.threshold_
-    assert record["persons"]["valid"] == saved.validation_["persons"]
-    assert list(record["scores"]["events"]["persons"]) == ["a"]
+    assert record["subjects"]["valid"] == saved.validation_["subjects"]
+    assert list(record["scores"]["events"]["subjects"]) == ["a"]
 
 
 def test_lengths_and_seizures_come_from_the_store(windows):
@@ -223,8 +229,8 @@ def test_lengths_and_seizures_come_from_the_store(windows):
 
     data = as_data(windows)
     table = data.table.assign(proba=0.5)
-    scores = recording_scores(data, table[table["person"] == "b"])
-    assert [(r.recording, r.person, r.duration_s) for r in scores] == [("b_1", "b", 400.0), ("b_2", "b", 400.0)]
+    scores = recording_scores(data, table[table["subject"] == "b"])
+    assert [(r.recording, r.subject, r.duration_s) for r in scores] == [("b_1", "b", 400.0), ("b_2", "b", 400.0)]
     assert [r.reference for r in scores] == [[(120.0, 180.0)], []]
     detectors = fit_detectors(EventDetector(window_s=3), data, table)
     assert (detectors.offline.window_s, detectors.offline.causal, detectors.causal.causal) == (10.0, False, True)
@@ -234,8 +240,8 @@ def test_scikit_learns_window_threshold_works_with_our_classifier(windows):
     pipe = make_pipeline(
         PercentileScaler(), BIOTClassifier("biot", max_epochs=2, batch_size=64, train_split=None, **TINY)
     )
-    persons = np.isin(windows.groups, ["a", "b", "c"])
-    train, test = windows[np.flatnonzero(persons)], windows[np.flatnonzero(~persons)]
+    subjects = np.isin(windows.groups, ["a", "b", "c"])
+    train, test = windows[np.flatnonzero(subjects)], windows[np.flatnonzero(~subjects)]
     splits = list(GroupKFold(3).split(np.zeros(len(train)), train.y, train.groups))
     tuned = TunedThresholdClassifierCV(pipe, scoring="balanced_accuracy", cv=splits).fit(train, train.y)
     assert 0 < tuned.best_threshold_ < 1
@@ -243,12 +249,12 @@ def test_scikit_learns_window_threshold_works_with_our_classifier(windows):
     np.testing.assert_array_equal(tuned.predict(test), expected.astype(int))
 
 
-def test_recordings_of_one_name_and_two_persons_are_refused(tmp_path):
+def test_recordings_of_one_name_and_two_subjects_are_refused(tmp_path):
     info = mne.create_info(CHANNELS, 64, "eeg")
     stores = []
-    for person in ("a", "b"):
+    for subject in ("a", "b"):
         raw = mne.io.RawArray(np.random.default_rng(0).normal(0, 1e-5, (16, 6400)), info, verbose="ERROR")
-        data = BaseConcatDataset([RawDataset(raw, {"recording": "run-01", "subject": person})])
-        stores.append(prepare(data, tmp_path / person, sfreq=64))
+        data = BaseConcatDataset([RawDataset(raw, {"recording": "run-01", "subject": subject})])
+        stores.append(prepare(data, tmp_path / subject, sfreq=64))
     with pytest.raises(ValueError, match="recording 'run-01' is one of a and b"):
         cross_validate(pipeline(), Windows.concat(stores), folder=tmp_path / "run", progress=False)

@@ -27,68 +27,68 @@ def mean_of(values):
 
 def test_the_spread_of_the_mean_is_the_closed_form():
     rng = np.random.default_rng(0)
-    n_persons, n_recordings = 8, 5
-    values = rng.normal(rng.normal(0, 1, (n_persons, 1)), 2, (n_persons, n_recordings))
-    draws = Draws(np.repeat(np.arange(n_persons), n_recordings), n_resamples=20_000, random_state=1)
-    scores = draws.macro(draws.by_person(mean_of(values.ravel())))
-    # Variance of a mean of persons drawn, each the mean of recordings drawn.
-    expected = (values.mean(axis=1).var() + values.var(axis=1).mean() / n_recordings) / n_persons
+    n_subjects, n_recordings = 8, 5
+    values = rng.normal(rng.normal(0, 1, (n_subjects, 1)), 2, (n_subjects, n_recordings))
+    draws = Draws(np.repeat(np.arange(n_subjects), n_recordings), n_resamples=20_000, random_state=1)
+    scores = draws.macro(draws.by_subject(mean_of(values.ravel())))
+    # Variance of a mean of subjects drawn, each the mean of recordings drawn.
+    expected = (values.mean(axis=1).var() + values.var(axis=1).mean() / n_recordings) / n_subjects
     assert scores.var() == pytest.approx(expected, rel=0.04)
     assert scores.mean() == pytest.approx(values.mean(), abs=4 * np.sqrt(expected / 20_000))
-    # With equally many recordings a person, all recordings pooled are the mean over persons.
+    # With equally many recordings a subject, all recordings pooled are the mean over subjects.
     pooled = draws.pooled(mean_of(values.ravel()))
     assert np.quantile(pooled, [0.025, 0.975]) == pytest.approx(np.quantile(scores, [0.025, 0.975]), abs=0.05)
 
 
-def test_the_interval_of_two_persons_is_that_of_all_resamples():
+def test_the_interval_of_two_subjects_is_that_of_all_resamples():
     values = {"a": [1.0, 4.0], "b": [2.0, 9.0]}
     everything = []
-    for persons in product("ab", repeat=2):
-        for first in product(values[persons[0]], repeat=2):
+    for subjects in product("ab", repeat=2):
+        for first in product(values[subjects[0]], repeat=2):
             everything += [
-                np.mean([np.mean(first), np.mean(second)]) for second in product(values[persons[1]], repeat=2)
+                np.mean([np.mean(first), np.mean(second)]) for second in product(values[subjects[1]], repeat=2)
             ]
     draws = Draws(["a", "a", "b", "b"], n_resamples=40_000)
-    scores = draws.macro(draws.by_person(mean_of(np.array([1.0, 4.0, 2.0, 9.0]))))
+    scores = draws.macro(draws.by_subject(mean_of(np.array([1.0, 4.0, 2.0, 9.0]))))
     for value in np.unique(everything):
         assert np.mean(scores == value) == pytest.approx(np.mean(np.array(everything) == value), abs=0.01)
     found = draws.interval(4.0, scores, level=0.8)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(everything, [0.1, 0.9])), abs=0.26)
-    assert (found.n_persons, found.n_recordings, found.n_resamples, found.n_undefined) == (2, 4, 40_000, 0)
-    assert found.resampled == "persons, then recordings within persons"
+    assert (found.n_subjects, found.n_recordings, found.n_resamples, found.n_undefined) == (2, 4, 40_000, 0)
+    assert found.resampled == "subjects, then recordings within subjects"
 
 
-def test_resamples_hold_whole_draws_of_persons_and_recordings():
-    persons = ["a"] * 3 + ["b"] * 2 + ["c"]
-    draws = Draws(persons, n_resamples=500, random_state=3)
+def test_resamples_hold_whole_draws_of_subjects_and_recordings():
+    subjects = ["a"] * 3 + ["b"] * 2 + ["c"]
+    draws = Draws(subjects, n_resamples=500, random_state=3)
     weights = draws.weights
     drawn = np.stack([weights[:, rows].sum(axis=1) / len(rows) for rows in draws.rows.values()], axis=1)
     assert (drawn == drawn.round()).all()
     assert (drawn.sum(axis=1) == 3).all()
     assert weights[:, 5].max() == 3
-    assert (Draws(persons, n_resamples=500, random_state=3).weights == weights).all()
-    assert (Draws(persons, n_resamples=500, random_state=4).weights != weights).any()
+    assert (Draws(subjects, n_resamples=500, random_state=3).weights == weights).all()
+    assert (Draws(subjects, n_resamples=500, random_state=4).weights != weights).any()
 
 
 def test_the_interval_covers_about_as_often_as_it_says():
     rng, hits = np.random.default_rng(5), 0
-    persons = np.repeat(np.arange(20), 4)
+    subjects = np.repeat(np.arange(20), 4)
     for trial in range(200):
         values = rng.normal(np.repeat(rng.normal(0.6, 0.1, 20), 4), 0.15)
-        draws = Draws(persons, n_resamples=299, random_state=trial)
-        found = draws.interval(values.mean(), draws.macro(draws.by_person(mean_of(values))))
+        draws = Draws(subjects, n_resamples=299, random_state=trial)
+        found = draws.interval(values.mean(), draws.macro(draws.by_subject(mean_of(values))))
         hits += found.low <= 0.6 <= found.high
-    # A percentile interval of 20 persons covers 0.93 or more (the second level widens it): binomial limits around it.
+    # A percentile interval of 20 subjects covers 0.93 or more (the second level widens it): binomial limits around it.
     assert 0.88 <= hits / 200 <= 0.995
 
 
-def test_recordings_taken_for_persons_feign_certainty():
+def test_recordings_taken_for_subjects_feign_certainty():
     rng = np.random.default_rng(6)
     values = np.repeat(rng.normal(0, 1, 10), 20) + rng.normal(0, 0.1, 200)
-    by_person = Draws(np.repeat(np.arange(10), 20))
+    by_subject = Draws(np.repeat(np.arange(10), 20))
     alone = Draws(np.arange(200))
     widths = []
-    for draws in (by_person, alone):
+    for draws in (by_subject, alone):
         found = draws.interval(0.0, draws.pooled(mean_of(values)))
         widths.append(found.high - found.low)
     assert widths[0] > 3 * widths[1]
@@ -100,11 +100,11 @@ def test_undefined_resamples_are_counted_and_left_out():
     parts = EventParts(counts)
     scores = draws.pooled(lambda rows, weights: parts.score("sensitivity", rows, weights))
     found = draws.interval(1.0, scores)
-    # (3/4)^4 of the resamples miss the only person with a seizure.
+    # (3/4)^4 of the resamples miss the only subject with a seizure.
     assert found.n_undefined / 4000 == pytest.approx(0.75**4, abs=0.03)
     assert (found.low, found.high) == (1.0, 1.0)
     assert f"undefined in {found.n_undefined} of 4000 resamples" in " ".join(found.notes)
-    macro = draws.macro(draws.by_person(lambda rows, weights: parts.score("sensitivity", rows, weights)))
+    macro = draws.macro(draws.by_subject(lambda rows, weights: parts.score("sensitivity", rows, weights)))
     assert np.isnan(macro).mean() == pytest.approx(0.75**4, abs=0.03)
 
 
@@ -112,15 +112,15 @@ def test_degenerate_cohorts_have_no_interval_and_say_why():
     one = Draws(["a", "a", "a"])
     found = one.interval(0.5, one.pooled(mean_of(np.array([0.1, 0.5, 0.9]))))
     assert (found.value, found.low, found.high, found.n_undefined) == (0.5, None, None, 0)
-    assert found.notes == ("one person: there is no interval over persons",)
-    inside = one.interval_within("a", 0.5, one.by_person(mean_of(np.array([0.1, 0.5, 0.9])))["a"])
+    assert found.notes == ("one subject: there is no interval over subjects",)
+    inside = one.interval_within("a", 0.5, one.by_subject(mean_of(np.array([0.1, 0.5, 0.9])))["a"])
     assert inside.low < 0.5 < inside.high
-    assert inside.resampled == "recordings of one person"
+    assert inside.resampled == "recordings of one subject"
     assert "only 3 recordings" in inside.notes[0]
     alone = Draws(["a", "b"])
     single = alone.interval_within("a", 0.5, np.full(999, 0.5))
     assert (single.low, single.notes) == (None, ("one recording: there is no interval over recordings",))
-    assert "one recording a person" in " ".join(alone.interval(0.5, np.full(999, 0.5)).notes)
+    assert "one recording a subject" in " ".join(alone.interval(0.5, np.full(999, 0.5)).notes)
     undefined = alone.interval(None, np.full(999, np.nan))
     assert (undefined.value, undefined.low, undefined.n_undefined) == (None, None, 999)
     with pytest.raises(ValueError, match="at least 99"):

@@ -17,20 +17,12 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
 from biot_bd import BIOTClassifier, PercentileScaler, cross_validate, load_dataset, load_pipeline, prepare
-from biot_bd.evaluation import (
-    PROTOCOLS,
-    MixedTableError,
-    ProtocolError,
-    Result,
-    SplitError,
-    baseline,
-    compare_table,
-    run_protocol,
-)
+from biot_bd.evaluation import PROTOCOLS, Result, baseline, compare_table, run_protocol
 from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.protocols import as_protocol, averaged
 from biot_bd.evaluation.stored_folds import DEFAULTS
 from biot_bd.evaluation.studies.run_protocol import model_pipeline
+from biot_bd.exceptions import MixedTableError, ProtocolError, SplitError
 from biot_bd.report import write_report
 from biot_bd.windows.labels import Overlap
 
@@ -88,7 +80,7 @@ def test_values_are_the_published_ones():
     rates = schedule.initialize().simulate(51, 1e-4)
     np.testing.assert_allclose(rates, 1e-6 + (1e-4 - 1e-6) * (1 + np.cos(np.pi * np.arange(51) / 50)) / 2, rtol=1e-9)
     ours = PROTOCOLS["ours"]
-    assert (ours.labels, ours.cv, ours.monitor) == ("overlap", "person-loo", "valid_average_precision")
+    assert (ours.labels, ours.cv, ours.monitor) == ("overlap", "subject-loo", "valid_average_precision")
     published = [p for p in PROTOCOLS.values() if p.name != "ours"]
     assert {(p.labels, p.resample, p.window_s, p.stride_s) for p in published} == {
         ("biot-official", "fft-window", 10.0, 10.0)
@@ -191,7 +183,12 @@ def test_a_pipeline_that_trains_otherwise_is_refused(correct):
 
 def test_what_a_protocol_fixes_cannot_be_given_beside_it(published):
     line = baseline("line-length", published)
-    for options in ({"cv": "person-kfold-3"}, {"threshold": 0.3}, {"scoring": ["roc_auc"]}, {"valid_fraction": 0.5}):
+    for options in (
+        {"cv": "subject-kfold-3"},
+        {"threshold": 0.3},
+        {"scoring": ["roc_auc"]},
+        {"validation_fraction": 0.5},
+    ):
         with pytest.raises(ProtocolError, match=f"'biot-code' fixes {next(iter(options))}"):
             cross_validate(line, published, protocol="biot-code", **options, **QUIET)
     with pytest.raises(ValueError, match=r"'biot-code' fixes lr at 0\.001"):
@@ -236,7 +233,7 @@ def test_a_mean_of_folds_needs_all_folds():
     cell = {"value": None, "reason": "no seizure windows"}
     metrics = {"scoring": ["m"], "folds": [{"fold": 0, "m": {"value": 0.5, "reason": None}}, {"fold": 1, "m": cell}]}
     assert averaged(metrics, "folds")["m"] == {"value": None, "n": 2, "reason": "fold 1: no seizure windows"}
-    with pytest.raises(ValueError, match="persons, folds"):
+    with pytest.raises(ValueError, match="subjects, folds"):
         averaged(metrics, "median")
 
 
@@ -274,7 +271,7 @@ def test_a_folder_of_another_protocol_is_not_continued(correct, tmp_path):
 # --- the same folds for all models ------------------------------------------------------------------------
 
 
-def test_neural_and_other_models_get_the_same_persons(correct):
+def test_neural_and_other_models_get_the_same_subjects(correct):
     protocol = quick("ours")
     biot = run_protocol(protocol, correct, params=TINY, **QUIET)
     power = run_protocol(protocol, correct, model="spectral-power", **QUIET)
@@ -283,8 +280,8 @@ def test_neural_and_other_models_get_the_same_persons(correct):
         for fold in result.run["splits"]:
             for part in ("valid", "test"):
                 rows = result.predictions.query(f"fold == {fold['fold']} and part == @part")
-                assert sorted(rows["person"].unique()) == sorted(fold[part])
-    places = ["fold", "part", "window", "person", "y_true"]
+                assert sorted(rows["subject"].unique()) == sorted(fold[part])
+    places = ["fold", "part", "window", "subject", "y_true"]
     pd.testing.assert_frame_equal(biot.predictions[places], power.predictions[places])
     table = compare_table({"BIOT": biot, "power": power})
     assert table["protocol"].tolist() == ["ours-quick"] * 2
@@ -294,7 +291,7 @@ def test_neural_and_other_models_get_the_same_persons(correct):
 def test_stored_splits_of_another_run_are_used(correct, tmp_path):
     line = baseline("line-length", correct)
     first = cross_validate(
-        line, correct, folder=tmp_path / "first", cv=GroupKFold(2), valid_fraction=0.4, random_state=5, **QUIET
+        line, correct, folder=tmp_path / "first", cv=GroupKFold(2), validation_fraction=0.4, random_state=5, **QUIET
     )
     for source in (first, tmp_path / "first"):
         second = cross_validate(baseline("spectral-power", correct), correct, splits_from=source, **QUIET)
@@ -313,12 +310,12 @@ def test_stored_splits_keep_left_out_recordings(flip, published):
     assert [f["dropped_recordings"] for f in again.run["splits"]] == [
         f["dropped_recordings"] for f in flip.run["splits"]
     ]
-    X, y, persons = np.zeros((len(published), 1, 10)), published.y, published.groups
+    X, y, subjects = np.zeros((len(published), 1, 10)), published.y, published.groups
     run = json.loads(json.dumps(flip.run))
     run["splits"][0]["dropped_recordings"] = ["chb21_01"]
     with pytest.raises(SplitError, match="chb21_01"):
         cross_validate(
-            baseline("always-on", X), X, y=y, groups=persons,
+            baseline("always-on", X), X, y=y, groups=subjects,
             splits_from=dataclasses.replace(flip, run=run), **QUIET,
         )  # fmt: skip
 
@@ -332,7 +329,7 @@ def test_stored_splits_that_do_not_fit_raise(flip, correct, published, tmp_path)
     with pytest.raises(TypeError, match="int"):
         cross_validate(line, correct, splits_from=3, **QUIET)
     with pytest.raises(ProtocolError, match="splits_from fixes cv"):
-        cross_validate(line, published, splits_from=flip, cv="person-kfold-2", **QUIET)
+        cross_validate(line, published, splits_from=flip, cv="subject-kfold-2", **QUIET)
     with pytest.raises(ProtocolError, match="split by 'biot-code', the stored splits by 'biot-paper'"):
         cross_validate(line, published, splits_from=flip, protocol="biot-code", **QUIET)
     run = json.loads(json.dumps(flip.run))
@@ -353,8 +350,8 @@ def test_one_table_of_several_results(flip, published):
     assert (table[["not_comparable", "contaminated"]] == "").all(axis=None)
     assert table["roc_auc"].iloc[1] == 0.5
     assert table["roc_auc"].iloc[0] == pytest.approx(flip.metrics["protocol"]["scores"]["roc_auc"]["value"])
-    by_person = compare_table({"a": flip.folder, "b": always}, averaging="persons")
-    assert by_person["n"].tolist() == [3, 3]
+    by_subject = compare_table({"a": flip.folder, "b": always}, averaging="subjects")
+    assert by_subject["n"].tolist() == [3, 3]
 
 
 def test_a_mixed_table_is_refused_or_marked(flip, correct, published):
@@ -375,10 +372,10 @@ def test_a_mixed_table_is_refused_or_marked(flip, correct, published):
     custom = cross_validate(line, published, cv="biot-paper", threshold="matched-prevalence", **QUIET)
     with pytest.raises(MixedTableError, match="protocol 'custom', not 'biot-paper'"):
         compare_table([flip, custom])
-    part = run_protocol("ours", correct.query("person != 'chb-mit/06'"), model="line-length", **QUIET)
+    part = run_protocol("ours", correct.query("subject != 'chb-mit/06'"), model="line-length", **QUIET)
     with pytest.raises(MixedTableError, match="data "):
         compare_table({"all": ours, "part": part})
-    other = cross_validate(line, published, cv="person-kfold-2", **QUIET)
+    other = cross_validate(line, published, cv="subject-kfold-2", **QUIET)
     with pytest.raises(MixedTableError, match="splits_from"):
         compare_table({"paper": custom, "kfold": other})
     changed = run_protocol(dataclasses.replace(PROTOCOLS["ours"], name="x"), correct, model="line-length", **QUIET)

@@ -10,12 +10,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from biot_bd import BIOTClassifier
-from biot_bd.evaluation import Result, RunFolderError
+from biot_bd.evaluation import Result
 from biot_bd.evaluation.statistics.bootstrap import macro_interval
 from biot_bd.evaluation.statistics.paired_tests import paired_test
 from biot_bd.evaluation.studies.compare_regimes import StudyResult, compare_regimes
-from biot_bd.evaluation.studies.comparison import compare_runs, person_scores
-from biot_bd.models.checkpoints.provenance import ContaminationError, Provenance, Seen
+from biot_bd.evaluation.studies.comparison import compare_runs, subject_scores
+from biot_bd.exceptions import ContaminationError, RunFolderError
+from biot_bd.models.checkpoints.provenance import Provenance, Seen
 
 SCORING = ("average_precision", "roc_auc")
 
@@ -28,12 +29,12 @@ def one_channel(x):
     return np.log(np.var(x[:, :1], axis=2))
 
 
-def cohort(n_persons=6, n_windows=20, seed=0):
+def cohort(n_subjects=6, n_windows=20, seed=0):
     rng = np.random.default_rng(seed)
-    persons = np.repeat([f"set/{i:02d}" for i in range(n_persons)], n_windows)
-    y = np.tile(np.arange(n_windows) % 4 == 0, n_persons).astype(int)
+    subjects = np.repeat([f"set/{i:02d}" for i in range(n_subjects)], n_windows)
+    y = np.tile(np.arange(n_windows) % 4 == 0, n_subjects).astype(int)
     X = rng.standard_normal((len(y), 3, 100)) * (1 + 0.25 * y[:, None, None])
-    return X.astype("float32"), y, persons
+    return X.astype("float32"), y, subjects
 
 
 def regimes():
@@ -45,16 +46,16 @@ def regimes():
 
 
 def study(folder, which=None, **options):
-    X, y, persons = cohort()
+    X, y, subjects = cohort()
     settings = {
-        "cv": "person-kfold-3",
+        "cv": "subject-kfold-3",
         "seeds": (0, 1),
         "n_resamples": 99,
         "scoring": SCORING,
         "progress": False,
         **options,
     }
-    return compare_regimes(X, which or regimes(), folder, y=y, groups=persons, **settings)
+    return compare_regimes(X, which or regimes(), folder, y=y, groups=subjects, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_scores_intervals_and_tests_are_those_of_the_runs(done):
     for name in regimes():
         tables = [done.results(name)[seed].table[metric] for seed in (0, 1)]
         mine[name] = (tables[0] + tables[1]) / 2
-        stored = done.comparison["regimes"][name]["persons"][metric]
+        stored = done.comparison["regimes"][name]["subjects"][metric]
         assert stored == pytest.approx(mine[name].to_dict())
         interval = macro_interval(mine[name].astype(float), n_resamples=99).as_dict()
         assert done.comparison["regimes"][name]["macro"][metric] == interval
@@ -103,9 +104,9 @@ def test_the_table_and_the_text(done):
     assert set(table["average"]) == {"macro", "pooled"}
     assert (table["low"] <= table["value"] + 1e-9).all()
     text = " ".join(str(done).split())
-    for part in ("A test", "power - chance", "made in a test", "only 6 persons", "means over seeds by person"):
+    for part in ("A test", "power - chance", "made in a test", "only 6 subjects", "means over seeds by subject"):
         assert part in text
-    assert "NOT A RESULT" not in text  # six persons, no generated data, hours unknown
+    assert "NOT A RESULT" not in text  # six subjects, no generated data, hours unknown
 
 
 def test_it_opens_again_and_an_unfinished_one_does_not(done, tmp_path):
@@ -152,8 +153,8 @@ def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
 
 def test_another_study_in_the_folder_is_refused(tmp_path):
     study(tmp_path / "s", seeds=(0,))
-    with pytest.raises(RunFolderError, match=r"another study.*valid_fraction"):
-        study(tmp_path / "s", seeds=(0,), valid_fraction=0.5)
+    with pytest.raises(RunFolderError, match=r"another study.*validation_fraction"):
+        study(tmp_path / "s", seeds=(0,), validation_fraction=0.5)
     changed = {**regimes(), "power": make_pipeline(FunctionTransformer(power), LogisticRegression(C=3.0))}
     with pytest.raises(RunFolderError, match=r"another study.*C: was 1\.0, now is 3\.0"):
         study(tmp_path / "s", changed, seeds=(0,))
@@ -173,22 +174,22 @@ def test_another_study_in_the_folder_is_refused(tmp_path):
         (None, {"seeds": ()}, "at least one"),
         (None, {"seeds": (1, 1)}, "given twice"),
         (None, {"against": "nobody"}, "there are chance, one-channel, power"),
-        (None, {"cv": "person-kfold-9"}, "2 to 6 folds"),
+        (None, {"cv": "subject-kfold-9"}, "2 to 6 folds"),
     ],
 )
 def test_bad_calls_leave_nothing_behind(tmp_path, which, options, message):
-    X, y, persons = cohort()
+    X, y, subjects = cohort()
     chosen = regimes() if which is None else which
     with pytest.raises(ValueError, match=message):
-        compare_regimes(X, chosen, tmp_path / "s", y=y, groups=persons, progress=False, **options)
+        compare_regimes(X, chosen, tmp_path / "s", y=y, groups=subjects, progress=False, **options)
     assert not (tmp_path / "s").exists()
 
 
 def test_a_regime_that_cannot_be_trained_is_refused_before_the_first_is(tmp_path):
-    X, y, persons = cohort()
+    X, y, subjects = cohort()
     bad = BIOTClassifier(finetune="label-smoothing", criterion="focal")
     with pytest.raises(ValueError, match=r"regime 'smooth': LabelSmoothing.*cross-entropy"):
-        compare_regimes(X, {**regimes(), "smooth": bad}, tmp_path / "s", y=y, groups=persons, progress=False)
+        compare_regimes(X, {**regimes(), "smooth": bad}, tmp_path / "s", y=y, groups=subjects, progress=False)
     assert not (tmp_path / "s").exists()
 
 
@@ -235,4 +236,4 @@ def test_runs_that_do_not_belong_together_are_not_compared(done, tmp_path):
     with pytest.raises(ValueError, match="differ in their label rule"):
         compare_runs({"a": results["chance"], "b": other})
     with pytest.raises(ValueError, match="no metric 'f1'"):
-        person_scores(list(results["power"].values()), "f1")
+        subject_scores(list(results["power"].values()), "f1")

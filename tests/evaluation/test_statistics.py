@@ -16,27 +16,27 @@ def named(values):
     return pd.Series(values, index=[f"p{i:02d}" for i in range(len(values))], dtype=float)
 
 
-def cohort(n_persons=12, per_person=40, seed=0, without=()):
+def cohort(n_subjects=12, per_subject=40, seed=0, without=()):
     rng = np.random.default_rng(seed)
-    person = np.repeat([f"p{i:02d}" for i in range(n_persons)], per_person)
-    y = np.tile(np.arange(per_person) % 5 == 0, n_persons).astype(int)
-    y[np.isin(person, without)] = 0
-    shift = np.repeat(rng.normal(0, 0.15, n_persons), per_person)
+    subject = np.repeat([f"p{i:02d}" for i in range(n_subjects)], per_subject)
+    y = np.tile(np.arange(per_subject) % 5 == 0, n_subjects).astype(int)
+    y[np.isin(subject, without)] = 0
+    shift = np.repeat(rng.normal(0, 0.15, n_subjects), per_subject)
     proba = np.clip(0.3 + 0.3 * y + shift + rng.normal(0, 0.15, len(y)), 0, 1)
-    return pd.DataFrame({"person": person, "y_true": y, "proba": proba, "threshold": 0.5})
+    return pd.DataFrame({"subject": subject, "y_true": y, "proba": proba, "threshold": 0.5})
 
 
 def all_resamples(values):
     return np.array([np.mean(chosen) for chosen in product(values, repeat=len(values))])
 
 
-def test_the_percentile_interval_of_few_persons_is_that_of_all_resamples():
+def test_the_percentile_interval_of_few_subjects_is_that_of_all_resamples():
     values = [0.1, 0.4, 0.5, 0.9, 0.35, 0.62]
     found = macro_interval(values, method="percentile", level=0.8, n_resamples=50_000)
     low, high = np.quantile(all_resamples(values), [0.1, 0.9])
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
     assert found.value == pytest.approx(np.mean(values))
-    assert (found.method, found.n_persons) == ("percentile", 6)
+    assert (found.method, found.n_subjects) == ("percentile", 6)
 
 
 @pytest.mark.parametrize("method", ["BCa", "percentile"])
@@ -77,11 +77,11 @@ def test_the_interval_covers_about_as_often_as_it_says():
     assert 0.88 <= hits / 300 <= 0.98
 
 
-def test_undefined_persons_are_left_out_and_few_are_said_to_be_few():
+def test_undefined_subjects_are_left_out_and_few_are_said_to_be_few():
     found = macro_interval({"a": 0.5, "b": None, "c": 0.7, "d": float("nan"), "e": 0.6})
-    assert found.n_persons == 3
+    assert found.n_subjects == 3
     assert found.value == pytest.approx(0.6)
-    assert "only 3 persons" in " ".join(found.notes)
+    assert "only 3 subjects" in " ".join(found.notes)
 
 
 def test_no_interval_where_there_can_be_none():
@@ -91,8 +91,8 @@ def test_no_interval_where_there_can_be_none():
         "high": None,
         "level": 0.95,
         "method": None,
-        "n_persons": 0,
-        "notes": ["defined for no person"],
+        "n_subjects": 0,
+        "notes": ["defined for no subject"],
     }
     one = macro_interval([0.4])
     assert (one.value, one.low, one.method) == (0.4, None, None)
@@ -119,24 +119,24 @@ def test_bad_parameters(change, message):
         macro_interval(named([0.1, np.inf]))
 
 
-def test_pooled_interval_resamples_persons_with_all_their_windows():
+def test_pooled_interval_resamples_subjects_with_all_their_windows():
     table = cohort()
     found = pooled_interval(table, "average_precision", n_resamples=499)
     assert found.value == pytest.approx(average_precision_score(table["y_true"], table["proba"]))
-    parts = [part for _, part in table.groupby("person")]
+    parts = [part for _, part in table.groupby("subject")]
     rng, own = np.random.default_rng(9), []
     for _ in range(600):
         drawn = pd.concat([parts[i] for i in rng.integers(0, len(parts), len(parts))])
         own.append(average_precision_score(drawn["y_true"], drawn["proba"]))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(own, [0.025, 0.975])), abs=0.03)
-    windows = table.assign(person=[f"w{i:04d}" for i in range(len(table))])
+    windows = table.assign(subject=[f"w{i:04d}" for i in range(len(table))])
     alone = pooled_interval(windows, "average_precision", n_resamples=199)
-    assert alone.high - alone.low < found.high - found.low  # windows taken for persons feign certainty
+    assert alone.high - alone.low < found.high - found.low  # windows taken for subjects feign certainty
 
 
 def test_pooled_interval_uses_each_windows_threshold():
     table = cohort()
-    table["threshold"] = np.where(table["person"] < "p06", 0.0, 1.1)
+    table["threshold"] = np.where(table["subject"] < "p06", 0.0, 1.1)
     found = pooled_interval(table, "sensitivity", n_resamples=199)
     assert found.value == pytest.approx(0.5)
 
@@ -146,14 +146,14 @@ def test_pooled_interval_of_two_seeds_is_that_of_their_mean():
     found = pooled_interval([a, b], "roc_auc", n_resamples=99)
     alone = [pooled_interval(table, "roc_auc", n_resamples=99).value for table in (a, b)]
     assert found.value == pytest.approx(np.mean(alone))
-    with pytest.raises(ValueError, match="other persons: p11"):
-        pooled_interval([a, a[a["person"] != "p11"]], "roc_auc")
+    with pytest.raises(ValueError, match="other subjects: p11"):
+        pooled_interval([a, a[a["subject"] != "p11"]], "roc_auc")
 
 
 def test_pooled_resamples_without_seizures_are_counted():
-    table = cohort(n_persons=4, without=["p00", "p01", "p02"])
+    table = cohort(n_subjects=4, without=["p00", "p01", "p02"])
     found = pooled_interval(table, "average_precision", n_resamples=999)
-    # (3/4)^4 of the resamples miss the one person with seizures.
+    # (3/4)^4 of the resamples miss the one subject with seizures.
     n = int(next(note for note in found.notes if "undefined in" in note).split("undefined in ")[1].split()[0])
     assert n / 999 == pytest.approx(0.75**4, abs=0.06)
     nobody = pooled_interval(cohort(without=[f"p{i:02d}" for i in range(12)]), "average_precision")
@@ -174,7 +174,7 @@ def test_the_sign_flip_test_counts_all_flips():
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8])
-def test_all_persons_better_gives_the_smallest_p_there_is(n):
+def test_all_subjects_better_gives_the_smallest_p_there_is(n):
     d = np.linspace(0.1, 0.2, n)
     found = paired_test(named(0.5 + d), named(np.full(n, 0.5)))
     assert found.p_permutation == pytest.approx(2 / 2**n)
@@ -183,7 +183,7 @@ def test_all_persons_better_gives_the_smallest_p_there_is(n):
     assert said == (n < 6)
 
 
-def test_wilcoxon_is_scipys_and_many_persons_are_drawn():
+def test_wilcoxon_is_scipys_and_many_subjects_are_drawn():
     rng = np.random.default_rng(4)
     a, b = rng.normal(0.6, 0.1, 24), rng.normal(0.5, 0.1, 24)
     found = paired_test(named(a), named(b))
@@ -203,14 +203,14 @@ def test_the_sign_flip_test_keeps_its_level():
     assert np.mean(np.array(p) <= 0.05) <= 0.09
 
 
-def test_no_difference_and_undefined_persons():
+def test_no_difference_and_undefined_subjects():
     same = paired_test({"a": 0.3, "b": 0.5, "c": None}, {"a": 0.3, "b": 0.1 + 0.4, "c": 0.2})
     assert (same.p_permutation, same.p_wilcoxon, same.n_equal) == (1.0, 1.0, 2)
     assert same.left_out == ("c",)
     single = paired_test({"a": 0.3, "b": None}, {"a": 0.2, "b": 0.1})
     assert single.p_permutation is None
     assert "nothing to test" in single.notes[0]
-    with pytest.raises(ValueError, match=r"same persons.*b, c"):
+    with pytest.raises(ValueError, match=r"same subjects.*b, c"):
         paired_test({"a": 1.0, "b": 0.4}, {"a": 1.0, "c": 0.4})
 
 

@@ -35,13 +35,13 @@ def epochs(windows):
     return mne.EpochsArray(np.asarray(windows, dtype=float) * 1e-6, info, verbose="error")
 
 
-def test_windows_bring_labels_persons_and_places(windows):
+def test_windows_bring_labels_subjects_and_places(windows):
     result = cross_validate(
         make_pipeline(FunctionTransformer(log_power), StandardScaler(), LogisticRegression()), windows, progress=False
     )
     test = result.predictions.query("part == 'test'").sort_values("window").reset_index(drop=True)
     metadata = windows.metadata.reset_index(drop=True)
-    for column in ("recording", "person", "start_s", "stop_s"):
+    for column in ("recording", "subject", "start_s", "stop_s"):
         assert test[column].tolist() == metadata[column].tolist()
     assert test["y_true"].tolist() == windows.y.tolist()
     data = result.run["data"]
@@ -54,7 +54,13 @@ def test_windows_bring_labels_persons_and_places(windows):
 
 def test_the_same_scores_from_windows_epochs_and_array(windows, epochs):
     pipe = make_pipeline(PercentileScaler(), BIOTClassifier("biot", max_epochs=1, batch_size=32, **TINY))
-    known = {"y": windows.y, "groups": windows.groups, "progress": False, "cv": "person-kfold-2", "valid_fraction": 0}
+    known = {
+        "y": windows.y,
+        "groups": windows.groups,
+        "progress": False,
+        "cv": "subject-kfold-2",
+        "validation_fraction": 0,
+    }
     expected = cross_validate(pipe, windows, **{**known, "y": None, "groups": None}).predictions
     for X in (epochs, np.asarray(windows)):
         found = cross_validate(pipe, X, **known).predictions
@@ -69,8 +75,8 @@ def test_a_forest_and_a_search_on_windows(windows):
     pd.testing.assert_frame_equal(one.predictions, two.predictions, check_exact=True)
 
 
-def test_persons_other_than_those_of_the_windows_raise(windows):
-    with pytest.raises(ValueError, match="groups differ from the persons"):
+def test_subjects_other_than_those_of_the_windows_raise(windows):
+    with pytest.raises(ValueError, match="groups differ from the subjects"):
         cross_validate(LogisticRegression(), windows, groups=windows.groups[::-1], progress=False)
 
 

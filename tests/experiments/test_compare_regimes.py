@@ -1,4 +1,4 @@
-"""``experiments/compare_regimes.py`` and ``chbmit_finetune.py`` end to end on generated persons, with a tiny BIOT."""
+"""``experiments/compare_regimes.py`` and ``chbmit_finetune.py`` end to end on generated subjects, with a tiny BIOT."""
 
 import importlib.util
 import json
@@ -28,11 +28,11 @@ def script(name):
     return module
 
 
-def arguments(out, *more, persons=3):
+def arguments(out, *more, subjects=3):
     args = ["--dataset", "demo", "--out", str(out), "--epochs", "2", "--stride", "10", *more]
     for name, value in TINY.items():
         args += ["--param", f"module__{name}={value}"]
-    for text in (f"persons={persons}", "recordings=1", "minutes=2"):
+    for text in (f"n_subjects={subjects}", "recordings=1", "minutes=2"):
         args += ["--data-param", text]
     return args
 
@@ -42,13 +42,13 @@ def done(tmp_path_factory):
     """Three regimes; the checkpoint was made on the way."""
     out = tmp_path_factory.mktemp("regimes")
     args = arguments(
-        out, "--pretrain-epochs", "1", "--strategies", "full,scratch,linear-probe", "--cv", "person-kfold-2"
+        out, "--pretrain-epochs", "1", "--strategies", "full,scratch,linear-probe", "--cv", "subject-kfold-2"
     )
     assert script("compare_regimes").main(args) == 0
     return out
 
 
-def test_the_checkpoint_was_trained_on_other_generated_persons(done):
+def test_the_checkpoint_was_trained_on_other_generated_subjects(done):
     file = done / "checkpoint" / "encoder.ckpt"
     seen = provenance_of(file)
     assert seen.known
@@ -82,7 +82,7 @@ def test_table_plot_and_tests_stand_in_the_report(done):
     page = (done / "study/comparison.html").read_text(encoding="utf-8")
     for part in (
         "<svg",
-        'class="person"',
+        'class="subject"',
         "full − scratch",
         "Generated data",
         "Not a result",
@@ -109,7 +109,7 @@ def test_the_same_command_again_computes_nothing_and_other_settings_are_refused(
     script_ = script("compare_regimes")
     fold = done / "study/full/seed-0/folds/00/fold.json"
     before = fold.stat().st_mtime_ns
-    same = ("--pretrain-epochs", "1", "--strategies", "full,scratch,linear-probe", "--cv", "person-kfold-2")
+    same = ("--pretrain-epochs", "1", "--strategies", "full,scratch,linear-probe", "--cv", "subject-kfold-2")
     assert script_.main(arguments(done, *same)) == 0
     assert fold.stat().st_mtime_ns == before
     assert script_.main(arguments(done, "--pretrain-epochs", "2", "--strategies", "scratch")) == 1
@@ -132,13 +132,13 @@ def test_a_namespace_of_the_demo_is_a_plain_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_that_saw_a_test_person_is_refused_before_the_first_fit(done, tmp_path, capsys):
-    """The model of a fold saw demo persons; it may not start another study on them."""
+def test_a_checkpoint_that_saw_a_test_subject_is_refused_before_the_first_fit(done, tmp_path, capsys):
+    """The model of a fold saw demo subjects; it may not start another study on them."""
     seen = done / "study/full/seed-0/folds/00/model"
     # The windows and recordings that are there already.
     for name in ("recordings", "windows"):
         (tmp_path / name).symlink_to(done / name)
-    args = arguments(tmp_path, "--pretrained", str(seen), "--strategies", "scratch,full", "--cv", "person-kfold-2")
+    args = arguments(tmp_path, "--pretrained", str(seen), "--strategies", "scratch,full", "--cv", "subject-kfold-2")
     assert script("compare_regimes").main(args) == 1
     assert "was trained on" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
@@ -155,7 +155,7 @@ def test_a_checkpoint_that_saw_a_test_person_is_refused_before_the_first_fit(don
     (done / "own").symlink_to(done / "recordings")
     module = script("chbmit_finetune")
     module.make_windows = lambda options: __import__("biot_bd").Windows.open(done / "windows")
-    assert module.main([*finetune, "--cv", "person-kfold-2"]) == 1
+    assert module.main([*finetune, "--cv", "subject-kfold-2"]) == 1
     assert "was trained on" in capsys.readouterr().err
     assert not (tmp_path / "f/run/folds").exists()
 
@@ -173,7 +173,7 @@ def test_chbmit_finetune_runs_from_a_clean_checkpoint(done, tmp_path, capsys):
         "--epochs",
         "1",
         "--cv",
-        "person-kfold-2",
+        "subject-kfold-2",
     ]
     assert (
         module.main([*args, "--pretrained", str(done / "checkpoint/encoder.ckpt"), "--finetune", "full+layer-decay"])
@@ -188,7 +188,7 @@ def test_chbmit_finetune_runs_from_a_clean_checkpoint(done, tmp_path, capsys):
 @pytest.mark.slow
 def test_every_strategy_runs(tmp_path):
     args = arguments(
-        tmp_path, "--strategies", "all", "--loss", "cross-entropy", "--cv", "person-kfold-2", "--seeds", "3"
+        tmp_path, "--strategies", "all", "--loss", "cross-entropy", "--cv", "subject-kfold-2", "--seeds", "3"
     )
     assert script("compare_regimes").main(args) == 0
     result = StudyResult.open(tmp_path / "study")

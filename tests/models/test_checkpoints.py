@@ -10,8 +10,9 @@ import torch
 from checkpoint_files import SIZES, encoder_of, head_of, index_of, prefixed, tiny, write_config
 from safetensors.torch import save_file
 
+from biot_bd.exceptions import CheckpointError
 from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints.loading import KNOWN, CheckpointError, load_checkpoint
+from biot_bd.models.checkpoints.loading import KNOWN, load_checkpoint
 from biot_bd.models.checkpoints.provenance import Provenance, provenance_of
 from biot_bd.models.checkpoints.published import CHANNELS_16
 from biot_bd.models.checkpoints.report import LoadReport
@@ -436,7 +437,7 @@ def test_the_official_code_could_read_what_we_write(golden16, tmp_path):
 def test_only_biot_is_saved(tmp_path):
     with pytest.raises(TypeError, match="only BIOT"):
         save_checkpoint(torch.nn.Linear(1, 1), tmp_path / "x.ckpt", [])
-    with pytest.raises(TypeError, match="a list of persons"):
+    with pytest.raises(TypeError, match="a list of subjects"):
         save_checkpoint(tiny(), tmp_path / "x.ckpt", "set/01")
     with pytest.raises(ValueError, match="2 ch_names for a table of 4"):
         save_checkpoint(tiny(), tmp_path / "x.ckpt", [], ch_names=["a", "b"])

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from biot_bd import BIOT
-from biot_bd.models import inference_plan as compute
-from biot_bd.models.inference_plan import ComputePlan, best_of, cached_choice, machine_key, measure_inference_plan
+from biot_bd.models import inference_plan as precision
+from biot_bd.models.inference_plan import PrecisionPlan, best_of, cached_choice, machine_key, measure_inference_plan
 
 FIRST = "encoder.transformer.layers.layers.0.0.fn"
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.usefixtures("one_thread", "cache")
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BIOT_BD_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "compute.json"
+    return tmp_path / "cache" / "precision.json"
 
 
 @pytest.fixture
 def fast_half(monkeypatch):
     """Measure half precision whatever the processor has: the choice is then the errors' alone."""
-    monkeypatch.setattr(compute, "has_fast", lambda name, device="cpu": name in ("fp32", "bf16", "fp16"))
+    monkeypatch.setattr(precision, "has_fast", lambda name, device="cpu": name in ("fp32", "bf16", "fp16"))
 
 
 def build(seed=0, **changes):
@@ -42,29 +42,29 @@ def sharp(model):
     """Scale the head until the rounding of half precision decides, around windows of even chances."""
     head = model.final_layer.classification_head
     head.weight *= 1e3
-    head.bias -= model(compute._noise(model, 1))[0]
+    head.bias -= model(precision._noise(model, 1))[0]
     return model
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"compute": "int8"}, "one of fp32, tf32, bf16, fp16, got 'int8'"),
+        ({"precision": "int8"}, "one of fp32, tf32, bf16, fp16, got 'int8'"),
         ({"micro_batch": 0}, "positive number of windows or None"),
         ({"micro_batch": 2.0}, "got 2.0"),
         ({"micro_batch": True}, "got True"),
-        ({"precision": "fp32"}, "not precision"),
+        ({"dtype": "fp32"}, "not dtype"),
     ],
 )
 def test_impossible_plans_raise(values, message):
     with pytest.raises(ValueError, match=message):
-        ComputePlan.from_dict(values)
+        PrecisionPlan.from_dict(values)
 
 
 def test_plan_goes_through_json():
-    plan = ComputePlan("bf16", 16)
-    assert ComputePlan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
-    assert ComputePlan() == ComputePlan("fp32", None)
+    plan = PrecisionPlan("bf16", 16)
+    assert PrecisionPlan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
+    assert PrecisionPlan() == PrecisionPlan("fp32", None)
 
 
 def test_best_of_prefers_the_first_unless_another_gains():
@@ -139,9 +139,9 @@ def test_measured_plan_is_reported_kept_and_leaves_the_model_alone(monkeypatch):
     assert set(report) == {"errors", "times_s", "reason"}
     assert 0 < report["errors"]["fp16"] < report["errors"]["bf16"] < 1e-2
     assert any(name.startswith("fp32") for name in report["times_s"])
-    assert plan.compute in report["reason"]
+    assert plan.precision in report["reason"]
     assert (model.training, model.encoder.training, model.inference_plan) == (True, False, before)
-    monkeypatch.setattr(compute, "_measure", lambda *args: pytest.fail("measured again"))
+    monkeypatch.setattr(precision, "_measure", lambda *args: pytest.fail("measured again"))
     assert measure_inference_plan(model, 16)[0] == plan
     assert measure_inference_plan(build(seed=5), 16)[0] == plan  # same shape, other weights
 
@@ -149,11 +149,11 @@ def test_measured_plan_is_reported_kept_and_leaves_the_model_alone(monkeypatch):
 @pytest.mark.usefixtures("fast_half")
 def test_weights_that_half_precision_cannot_hold_get_float32():
     good = build()
-    plan, _ = measure_inference_plan(good, 16, compute="bf16")
-    assert plan.compute == "bf16"
+    plan, _ = measure_inference_plan(good, 16, precision="bf16")
+    assert plan.precision == "bf16"
     for asked in ("bf16", "auto"):
-        plan, report = measure_inference_plan(sharp(build()), 16, compute=asked)
-        assert plan.compute == "fp32"
+        plan, report = measure_inference_plan(sharp(build()), 16, precision=asked)
+        assert plan.precision == "fp32"
         assert report["errors"]["bf16"] > 1e-2
         assert "bf16: probabilities differ by" in report["reason"]
         assert "fp32 instead" in report["reason"]
@@ -161,8 +161,8 @@ def test_weights_that_half_precision_cannot_hold_get_float32():
 
 def test_a_precision_that_the_processor_lacks_gets_float32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
-    plan, report = measure_inference_plan(build(), 4, compute="bf16", micro_batch=3)
-    assert plan == ComputePlan("fp32", 3)
+    plan, report = measure_inference_plan(build(), 4, precision="bf16", micro_batch=3)
+    assert plan == PrecisionPlan("fp32", 3)
     assert "the processor has no fast bf16" in report["reason"]
 
 
@@ -170,10 +170,10 @@ def test_the_callers_sample_decides():
     model = build(n_outputs=1)
     sample = torch.randn(2, 4, 600)
     sample[0, 1] = torch.nan  # absent channels are fine
-    error = compute.probability_error(model, ComputePlan("bf16", 1), sample)
+    error = precision.probability_error(model, PrecisionPlan("bf16", 1), sample)
     with torch.no_grad():
         full = model(sample).sigmoid()
-        model.inference_plan = ComputePlan("bf16", 1)
+        model.inference_plan = PrecisionPlan("bf16", 1)
         half = model(sample).sigmoid()
     assert error == pytest.approx(float((full.double() - half.double()).abs().max()), abs=1e-7)
     assert error > 0
@@ -182,7 +182,7 @@ def test_the_callers_sample_decides():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"compute": "int8"}, ValueError, "int8"),
+        ({"precision": "int8"}, ValueError, "int8"),
         ({"micro_batch": "all"}, ValueError, "micro_batch"),
         ({"n_windows": 0}, ValueError, "at least 1"),
         ({"device": "meta"}, ValueError, "move it to meta"),

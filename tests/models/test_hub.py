@@ -10,16 +10,17 @@ from braindecode.models import BIOT as BraindecodeBIOT
 from checkpoint_files import hub_server
 from huggingface_hub import constants
 
+from biot_bd.exceptions import CheckpointError, HubError
 from biot_bd.models import BIOT
 from biot_bd.models.checkpoints import hub as hub_module
-from biot_bd.models.checkpoints.hub import HubError, cached, fetch
-from biot_bd.models.checkpoints.loading import CheckpointError, load_checkpoint
+from biot_bd.models.checkpoints.hub import cached, fetch
+from biot_bd.models.checkpoints.loading import load_checkpoint
 from biot_bd.models.checkpoints.provenance import provenance_of
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.checkpoints.resolve import find_source, is_repository
 
 REPOSITORY = KNOWN["prest-16"].repository
-PERSONS = {"trained_on": [{"dataset": "set", "persons": ["set/01"], "how": "supervised"}]}
+SUBJECTS = {"trained_on": [{"dataset": "set", "subjects": ["set/01"], "how": "supervised"}]}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def hub(folder, tmp_path, monkeypatch):
     files = {name: (path / name).read_bytes() for name in ("config.json", "model.safetensors")}
     repositories = {
         REPOSITORY: files,
-        "me/mine": {**files, "trained_on.json": json.dumps(PERSONS).encode()},
+        "me/mine": {**files, "trained_on.json": json.dumps(SUBJECTS).encode()},
         "me/nothing": {"README.md": b"empty"},
     }
     with hub_server(repositories) as (endpoint, log):

@@ -18,7 +18,7 @@ from biot_bd import BIOT, record_attention
 from biot_bd.models import fast_attention as lean
 from biot_bd.models.encoder import linear_attn
 from biot_bd.models.half_precision import infer
-from biot_bd.models.inference_plan import ComputePlan
+from biot_bd.models.inference_plan import PrecisionPlan
 
 SMALL = {"n_outputs": 2, "n_chans": 5, "n_times": 600, "embed_dim": 32, "num_heads": 4, "num_layers": 2}
 FIRST = "encoder.transformer.layers.layers.0.0.fn"
@@ -68,7 +68,7 @@ shapes = st.fixed_dictionaries(
 def test_equals_braindecode_on_random_shapes(shape, n, micro_batch, seed):
     ours, theirs = build(seed=seed, **shape), build(BraindecodeBIOT, **shape)
     theirs.load_state_dict(ours.state_dict(), strict=True)
-    ours.inference_plan = ComputePlan("fp32", micro_batch)
+    ours.inference_plan = PrecisionPlan("fp32", micro_batch)
     x = windows(n, shape["n_chans"], shape["n_times"], seed)
     with torch.no_grad():
         expected = theirs(x)
@@ -82,20 +82,20 @@ def test_equals_braindecode_on_random_shapes(shape, n, micro_batch, seed):
     st.sampled_from([None, 1, 3]),
     st.sampled_from(["fp32", "bf16", "fp16"]),
 )
-def test_masked_batches_equal_the_modules(masks, micro_batch, compute):
+def test_masked_batches_equal_the_modules(masks, micro_batch, precision):
     model, present = build(), torch.tensor(masks)
     x = torch.where(present[..., None], windows(len(masks)), torch.nan)
     expected = by_modules(model, x, present)
-    model.inference_plan = ComputePlan(compute, micro_batch)
+    model.inference_plan = PrecisionPlan(precision, micro_batch)
     with torch.no_grad():
-        assert_close(model(x), expected, 1e-5 if compute == "fp32" else 2e-2)
+        assert_close(model(x), expected, 1e-5 if precision == "fp32" else 2e-2)
     assert_close(model(x).detach(), expected)
 
 
 @pytest.mark.parametrize("n", [7, 8, 9, 16, 17])
 def test_micro_batches_leave_no_window_out_at_their_borders(n):
     model, x = build(), windows(n)
-    model.inference_plan = ComputePlan("fp32", 8)
+    model.inference_plan = PrecisionPlan("fp32", 8)
     with torch.no_grad():
         whole = model(x)
         assert_close(whole, torch.cat([model(x[i : i + 1]) for i in range(n)]))
@@ -182,12 +182,12 @@ def test_a_model_converted_to_bfloat16_computes_in_it():
 
 @settings(max_examples=10, deadline=None)
 @given(shapes, st.sampled_from(["bf16", "fp16"]), st.integers(0, 5))
-def test_half_precision_stays_near(shape, compute, seed):
+def test_half_precision_stays_near(shape, precision, seed):
     model = build(seed=seed, **shape)
     x = windows(3, shape["n_chans"], shape["n_times"], seed)
     with torch.no_grad():
         expected = model(x)
-        model.inference_plan = ComputePlan(compute, 2)
+        model.inference_plan = PrecisionPlan(precision, 2)
         found = model(x)
     assert found.dtype == torch.float32
     assert (found.softmax(1) - expected.softmax(1)).abs().max() < 1e-2
@@ -222,22 +222,22 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_no_path_uses_weights_that_have_changed(change, compute):
+def test_no_path_uses_weights_that_have_changed(change, precision):
     model, x = build(), windows()
-    model.inference_plan = ComputePlan(compute, 2)
+    model.inference_plan = PrecisionPlan(precision, 2)
     with torch.no_grad():
         before = model(x)
         CHANGES[change](model)
         after, expected = model(x), by_modules(model, x)
     assert (before - expected).abs().max() > 5e-3
-    assert_close(after, expected, 1e-5 if compute == "fp32" else 5e-3 * max(1.0, float(expected.abs().max())))
+    assert_close(after, expected, 1e-5 if precision == "fp32" else 5e-3 * max(1.0, float(expected.abs().max())))
 
 
 def test_held_weights_follow_conversion_and_are_kept_while_nothing_changes():
     model, x = build(), windows()
-    model.inference_plan = ComputePlan("bf16", 2)
+    model.inference_plan = PrecisionPlan("bf16", 2)
     with torch.no_grad():
         model(x)
         held = model.encoder._held
@@ -251,7 +251,7 @@ def test_held_weights_follow_conversion_and_are_kept_while_nothing_changes():
 def test_copies_keep_the_plan_and_leave_held_weights_behind():
     model, x = build(), windows()
     keys = list(model.state_dict())
-    model.inference_plan = ComputePlan("bf16", 2)
+    model.inference_plan = PrecisionPlan("bf16", 2)
     with torch.no_grad():
         expected = model(x)
         buffer = io.BytesIO()
@@ -263,10 +263,10 @@ def test_copies_keep_the_plan_and_leave_held_weights_behind():
             torch.load(buffer, weights_only=False),
         ):
             assert other.encoder._held is None
-            assert other.inference_plan == ComputePlan("bf16", 2)
+            assert other.inference_plan == PrecisionPlan("bf16", 2)
             assert torch.equal(other(x), expected)
     assert list(model.state_dict()) == keys
-    assert build().inference_plan.compute == "fp32"  # the plan belongs to one model
+    assert build().inference_plan.precision == "fp32"  # the plan belongs to one model
 
 
 def test_overflow_of_half_precision_is_computed_again_in_full():
@@ -275,13 +275,13 @@ def test_overflow_of_half_precision_is_computed_again_in_full():
     with torch.no_grad():
         expected = model(x)
         assert expected.isfinite().all()
-        model.inference_plan = ComputePlan("fp16", 2)
+        model.inference_plan = PrecisionPlan("fp16", 2)
         torch.testing.assert_close(model(x), expected)
 
 
 def test_plan_is_obeyed_only_in_eval_mode_without_gradients():
     model, x = build(drop_prob=0.0, att_layer_drop_prob=0.0), windows()
-    model.inference_plan = ComputePlan("bf16", 2)
+    model.inference_plan = PrecisionPlan("bf16", 2)
     full = by_modules(model, x)
     assert_close(model(x).detach(), full)
     with torch.no_grad():
@@ -331,8 +331,8 @@ def test_a_replaced_forward_and_a_parametrised_weight_are_honoured():
 
 def test_recording_sees_one_map_a_batch_whatever_the_plan():
     model, x = build(), windows(20)
-    for compute in ("fp32", "bf16"):
-        model.inference_plan = ComputePlan(compute, 8)
+    for precision in ("fp32", "bf16"):
+        model.inference_plan = PrecisionPlan(precision, 8)
         with torch.no_grad(), record_attention(model) as trace:
             model(x)
         assert [len(record.weights) for record in trace] == [20, 20]

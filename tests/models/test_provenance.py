@@ -1,4 +1,4 @@
-"""What a model was trained on, and the refusal to test it on those persons."""
+"""What a model was trained on, and the refusal to test it on those subjects."""
 
 import json
 
@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch import save as torch_save
 
 import biot_bd
+from biot_bd.exceptions import ContaminationError
 from biot_bd.models import save_checkpoint
 from biot_bd.models.checkpoints.loading import KNOWN
-from biot_bd.models.checkpoints.provenance import ContaminationError, Provenance, Seen, check_clean, provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance, Seen, check_clean, provenance_of
 from biot_bd.models.checkpoints.published import by_blob_id, by_repository, git_blob_id
 from biot_bd.runs import write_json
 
@@ -23,13 +24,13 @@ def test_what_the_published_checkpoints_saw_of_chb_mit():
     assert provenance_of("shhs-prest-18").saw(CHBMIT) == []
     six = provenance_of("six-datasets-18")
     assert six.saw(CHBMIT) == CHBMIT[:20]
-    assert KNOWN["six-datasets-18"].persons == tuple(CHBMIT[:20])
+    assert KNOWN["six-datasets-18"].subjects == tuple(CHBMIT[:20])
     assert set(CHBMIT) - set(six.saw(CHBMIT)) == {"chb-mit/22", "chb-mit/23", "chb-mit/24"}
     assert [KNOWN[name].n_channels for name in KNOWN] == [16, 18, 18]
 
 
 def test_the_public_error_is_a_value_error():
-    assert biot_bd.ContaminationError is ContaminationError
+    assert biot_bd.exceptions.ContaminationError is ContaminationError
     assert issubclass(ContaminationError, ValueError)
 
 
@@ -45,16 +46,16 @@ def test_refusal_says_who_and_how_to_go_on():
     assert check_clean(None, CHBMIT) is None
 
 
-def test_many_persons_are_counted():
+def test_many_subjects_are_counted():
     with pytest.raises(ContaminationError, match="and 8 more"):
         check_clean(provenance_of("six-datasets-18"), CHBMIT)
 
 
-@pytest.mark.parametrize("persons", [None, []])
-def test_data_without_persons_are_refused(persons):
-    with pytest.raises(ContaminationError, match="no persons"):
-        check_clean(provenance_of("prest-16"), persons)
-    assert "no persons" in check_clean(provenance_of("prest-16"), persons, allow=True)
+@pytest.mark.parametrize("subjects", [None, []])
+def test_data_without_subjects_are_refused(subjects):
+    with pytest.raises(ContaminationError, match="no subjects"):
+        check_clean(provenance_of("prest-16"), subjects)
+    assert "no subjects" in check_clean(provenance_of("prest-16"), subjects, allow=True)
 
 
 def test_whole_data_sets():
@@ -70,7 +71,7 @@ def test_an_unknown_checkpoint_is_refused(tmp_path):
     with pytest.raises(ContaminationError, match=r"nothing tells.*weights\.ckpt\.json"):
         check_clean(found, ["set/01"])
     write_json(
-        tmp_path / "weights.ckpt.json", {"trained_on": [{"dataset": "set", "persons": ["set/02", "03"], "how": "x"}]}
+        tmp_path / "weights.ckpt.json", {"trained_on": [{"dataset": "set", "subjects": ["set/02", "03"], "how": "x"}]}
     )
     found = provenance_of(str(path))
     assert found.known
@@ -91,9 +92,9 @@ def test_a_sidecar_of_other_weights_is_refused(tmp_path):
     [
         {"trained_on": "chb-mit"},
         {"trained_on": [{"dataset": "chb-mit"}]},
-        {"trained_on": [{"dataset": "chb-mit", "persons": "01"}]},
-        {"trained_on": [{"dataset": "chb-mit", "persons": [1]}]},
-        {"trained_on": [{"dataset": 3, "persons": None}]},
+        {"trained_on": [{"dataset": "chb-mit", "subjects": "01"}]},
+        {"trained_on": [{"dataset": "chb-mit", "subjects": [1]}]},
+        {"trained_on": [{"dataset": 3, "subjects": None}]},
         {"trained_on": [], "known": "yes"},
     ],
 )
@@ -101,7 +102,7 @@ def test_a_damaged_record_names_the_file(tmp_path, content):
     path = tmp_path / "weights.ckpt"
     torch_save(encoder_of(tiny()), path)
     (tmp_path / "weights.ckpt.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"weights\.ckpt\.json: .*(trained_on|known|persons)"):
+    with pytest.raises(ValueError, match=r"weights\.ckpt\.json: .*(trained_on|known|subjects)"):
         provenance_of(path)
 
 
@@ -120,8 +121,8 @@ def test_chains():
     assert first.joined(Provenance("x", (Seen("z", None, "?"),), known=False)).saw(["z/1"]) == ["z/1"]
 
 
-persons = st.lists(st.from_regex(r"[a-z]{1,4}/[0-9]{1,2}", fullmatch=True), max_size=5)
-seen = st.builds(Seen, st.sampled_from(["a", "chb-mit"]), st.none() | persons.map(tuple), st.sampled_from(["s", "u"]))
+subjects = st.lists(st.from_regex(r"[a-z]{1,4}/[0-9]{1,2}", fullmatch=True), max_size=5)
+seen = st.builds(Seen, st.sampled_from(["a", "chb-mit"]), st.none() | subjects.map(tuple), st.sampled_from(["s", "u"]))
 provenances = st.builds(Provenance, st.text(min_size=1), st.lists(seen, max_size=3).map(tuple), st.booleans())
 
 
@@ -131,7 +132,7 @@ def test_json_and_back(provenance):
     assert Provenance.from_dict({"trained_on": provenance.to_dict()}) == provenance
 
 
-@given(provenances, persons)
+@given(provenances, subjects)
 def test_training_on_somebody_is_never_forgotten(provenance, names):
     assert provenance.extended(names).saw(names) == sorted(set(names))
     assert set(provenance.saw(names)) <= set(names)
@@ -154,7 +155,7 @@ def test_published_files_are_known_by_id_and_repository():
 
 
 def test_a_folder_with_its_record(tmp_path):
-    (tmp_path / "trained_on.json").write_text(json.dumps({"trained_on": [{"dataset": "d", "persons": None}]}))
+    (tmp_path / "trained_on.json").write_text(json.dumps({"trained_on": [{"dataset": "d", "subjects": None}]}))
     assert provenance_of(tmp_path).saw(["d/1", "e/1"]) == ["d/1"]
     (tmp_path / "trained_on.json").unlink()
     assert not provenance_of(tmp_path).known

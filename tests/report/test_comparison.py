@@ -25,7 +25,7 @@ SCORES = {
 def comparison_of(scores: dict[str, Any], metric: str = "average_precision") -> dict[str, Any]:
     regimes = {
         name: {
-            "persons": {metric: values},
+            "subjects": {metric: values},
             "macro": {metric: macro_interval(values, n_resamples=199).as_dict()},
             "pooled": {metric: macro_interval(values, n_resamples=199, method="percentile").as_dict()},
             "seeds": {"0": {metric: 0.5}},
@@ -43,14 +43,14 @@ def comparison_of(scores: dict[str, Any], metric: str = "average_precision") -> 
         "n_resamples": 199,
         "random_state": 0,
         "against": None,
-        "persons": list(next(iter(scores.values()))),
+        "subjects": list(next(iter(scores.values()))),
         "prevalence": dict.fromkeys(next(iter(scores.values())), 0.125),
         "regimes": regimes,
         "tests": [
             {"metric": metric, "first": a, "second": b, **t.as_dict(), "p_holm": p}
             for (a, b), t, p in zip(found, tests, adjusted, strict=True)
         ],
-        "caveats": ["only 3 persons, says the test"],
+        "caveats": ["only 3 subjects, says the test"],
     }
 
 
@@ -69,11 +69,11 @@ def write_study(folder: Path, scores: dict[str, Any] = SCORES, **changes: Any) -
         "seeds": [0],
         "regimes": {name: {"pipeline": f"Pipeline({name})"} for name in scores},
         "runs": {},
-        "parameters": {"cv": "person-loo", "threshold": "balanced-accuracy"},
+        "parameters": {"cv": "subject-loo", "threshold": "balanced-accuracy"},
         "data": {
             "label_rule": "overlap",
             "generated": False,
-            "persons": {"site/01": {}},
+            "subjects": {"site/01": {}},
             "n_windows": 10,
             "n_seizure_windows": 3,
             "hours": 0.5,
@@ -141,20 +141,20 @@ def test_every_score_and_test_stands_in_the_page(tmp_path: Path) -> None:
         assert f"{test['difference']['value']:+.3f} [" in page.text
     assert "AUC-PR is undefined for site/03, who count in no test of it" in page.text
     for part in (
-        "only 3 persons, says the test",
+        "only 3 subjects, says the test",
         "a remark of the study",
         "overlap",
         "protocol: custom",
-        "person-loo",
+        "subject-loo",
         "0.125",
     ):
         assert part in page.text
 
 
-def test_the_picture_has_a_dot_a_person_and_regime(tmp_path: Path) -> None:
+def test_the_picture_has_a_dot_a_subject_and_regime(tmp_path: Path) -> None:
     comparison = comparison_of(SCORES)
     text = str(comparison_picture(comparison))
-    tips = re.findall(r'class="person"><title>([^<]*)</title>', text)
+    tips = re.findall(r'class="subject"><title>([^<]*)</title>', text)
     wanted = {f"{p}, {n}: {v:.3f}" for n, values in SCORES.items() for p, v in values.items() if v is not None}
     assert set(tips) == wanted
     assert len(tips) == len(wanted)
@@ -189,7 +189,7 @@ def test_links_lead_to_reports_or_folders(tmp_path: Path) -> None:
 def test_generated_data_no_result_and_contamination_stand_on_top(tmp_path: Path) -> None:
     write_study(
         tmp_path,
-        not_a_result="generated data, only 3 persons",
+        not_a_result="generated data, only 3 subjects",
         contamination={"full": "contaminated: weights saw site/01"},
         data={"label_rule": None, "generated": True},
     )
@@ -230,7 +230,7 @@ def test_event_scores_of_regimes_stand_in_the_page(tmp_path: Path) -> None:
     comparison["events"] = {
         "scorer": {"name": "timescoring", "version": "0.0.7", "parameters": {"tolerance_start_s": 30.0}},
         "regimes": {
-            name: {"persons": {"fa_per_24h": values}, "macro": {"fa_per_24h": macro_interval(values).as_dict()}}
+            name: {"subjects": {"fa_per_24h": values}, "macro": {"fa_per_24h": macro_interval(values).as_dict()}}
             for name, values in named.items()
         },
         "tests": [

@@ -35,7 +35,7 @@ def test_thinned_curves_stay_close() -> None:
     assert area(x, precision) == pytest.approx(average_precision_score(y, p), abs=0.02)
 
 
-def test_one_line_a_person_and_a_pooled_one() -> None:
+def test_one_line_a_subject_and_a_pooled_one() -> None:
     y, p = scored()
     text = str(pr_picture({"a/1": (y, p), "a/2": (y, p)}, (y, p)))
     assert text.count('class="line thin"') == 2
@@ -43,7 +43,7 @@ def test_one_line_a_person_and_a_pooled_one() -> None:
     assert f"{y.mean():.3f}" in text
 
 
-def test_lines_of_many_persons_differ() -> None:
+def test_lines_of_many_subjects_differ() -> None:
     assert len({line_style(i) for i in range(24)}) == 24
 
 

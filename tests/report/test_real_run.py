@@ -33,7 +33,7 @@ def test_report_names_the_small_model_and_draws_its_attention(real_run: Path, st
     metrics = json.loads((real_run / "metrics.json").read_text())
     for name in metrics["scoring"]:
         assert f'data-metric="{name}" data-of="pooled" data-value="{metrics["pooled"][name]["value"]!r}"' in text
-    assert "Not a result: only 3 persons" in text
+    assert "Not a result: only 3 subjects" in text
 
 
 def test_report_without_the_models_says_so(real_run: Path, tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_full_size_is_not_called_small() -> None:
     assert module_name(torch.nn.Linear(2, 2)) == ("Linear", 6)
 
 
-def test_explanation_uses_the_fold_that_never_saw_the_person(real_run: Path, store: Any) -> None:
+def test_explanation_uses_the_fold_that_never_saw_the_subject(real_run: Path, store: Any) -> None:
     source = choose_fold(real_run, store, recording="rec02")
-    assert source.persons == ("site/02",)
+    assert source.subjects == ("site/02",)
     fold = json.loads((source.folder.parent / "fold.json").read_text())
     assert "site/02" not in fold["train"] + fold["valid"]
     assert source.threshold == 0.05
@@ -80,12 +80,12 @@ def test_explanation_uses_the_fold_that_never_saw_the_person(real_run: Path, sto
         choose_fold(real_run, store, fold=7)
 
 
-def test_chosen_windows_are_seizure_windows_of_the_persons(store: Any) -> None:
+def test_chosen_windows_are_seizure_windows_of_the_subjects(store: Any) -> None:
     rows = choose_windows(store, ("site/02",), number=3)
     assert len(rows) == 3
     assert (store.y[rows] == 1).all()
     assert set(store.groups[rows]) == {"site/02"}
-    with pytest.raises(ValueError, match=r"no seizure windows of the persons site/03"):
+    with pytest.raises(ValueError, match=r"no seizure windows of the subjects site/03"):
         choose_windows(store, ("site/03",))
     with pytest.raises(ValueError, match="the nearest starts at 15 s"):
         choose_windows(store, None, recording="rec01", start_s=16.0)
@@ -95,7 +95,7 @@ def test_chosen_windows_are_seizure_windows_of_the_persons(store: Any) -> None:
 
 def test_written_explanation_equals_the_probe(real_run: Path, store: Any, tmp_path: Path) -> None:
     source = choose_fold(real_run, store, fold=1)
-    rows = choose_windows(store, source.persons, number=2)
+    rows = choose_windows(store, source.subjects, number=2)
     facts = explain_to_folder(source, store, rows, AttentionProbe(), tmp_path / "out", probe_name="attention")
     assert facts == json.loads((tmp_path / "out" / "explanation.json").read_text())
     stored = Explanation.load(tmp_path / "out" / "explanation.npz")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade_run import HOSTILE, PERSONS, HandMade, write_run
+from handmade_run import HOSTILE, SUBJECTS, HandMade, write_run
 
 from biot_bd.report import write_report
 
@@ -65,14 +65,14 @@ def test_every_score_stands_in_the_page(hand_made: HandMade) -> None:
     cells = page_of(hand_made.folder).cells
     metrics = hand_made.metrics
     wanted = {("pooled", m) for m in metrics["scoring"]} | {("macro", m) for m in metrics["scoring"]}
-    wanted |= {(person, m) for person in metrics["persons"] for m in metrics["scoring"]}
+    wanted |= {(subject, m) for subject in metrics["subjects"] for m in metrics["scoring"]}
     wanted |= {(f"fold-{n}", m) for n in range(3) for m in metrics["scoring"]}
     assert set(cells) == wanted
     for name in metrics["scoring"]:
         check_cell(cells["pooled", name], metrics["pooled"][name])
         check_cell(cells["macro", name], metrics["macro"][name])
-        for person, entry in metrics["persons"].items():
-            check_cell(cells[person, name], entry[name])
+        for subject, entry in metrics["subjects"].items():
+            check_cell(cells[subject, name], entry[name])
         for fold in range(3):
             facts = json.loads((hand_made.folder / "folds" / f"{fold:02d}" / "fold.json").read_text())
             check_cell(cells[f"fold-{fold}", name], facts["scores"]["pooled"][name])
@@ -85,11 +85,11 @@ def test_undefined_scores_show_their_reason_and_never_nan(hand_made: HandMade) -
     assert "Not drawn, for want of one of the two classes: site/03" in page.text
 
 
-def test_prevalence_ratio_and_number_of_persons(hand_made: HandMade) -> None:
+def test_prevalence_ratio_and_number_of_subjects(hand_made: HandMade) -> None:
     text = page_of(hand_made.folder).text
     pooled, prevalence = hand_made.metrics["pooled"]["average_precision"]["value"], hand_made.metrics["prevalence"]
     assert f"{pooled / prevalence:.1f} × the prevalence of {prevalence:.3f}" in text
-    assert "mean of 2 persons" in text
+    assert "mean of 2 subjects" in text
 
 
 def test_nothing_is_loaded_from_elsewhere(hand_made: HandMade, store: Any) -> None:
@@ -156,13 +156,13 @@ def test_eeg_of_a_hit_shows_channels_scale_and_threshold(hand_made: HandMade, st
 
 def test_generated_data_and_no_result_are_said_first(hand_made: HandMade) -> None:
     hand_made.run["data"]["generated"] = True
-    hand_made.run["not_a_result"] = "only 3 persons"
+    hand_made.run["not_a_result"] = "only 3 subjects"
     hand_made.rewrite()
     text = write_report(hand_made.folder).read_text(encoding="utf-8")
     head = text[: text.index("<main")]
     assert head.count('class="banner"') == 2
     assert "not a clinical result" in head
-    assert "Not a result: only 3 persons" in head
+    assert "Not a result: only 3 subjects" in head
 
 
 def test_real_data_has_no_banner(hand_made: HandMade) -> None:
@@ -170,8 +170,8 @@ def test_real_data_has_no_banner(hand_made: HandMade) -> None:
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
-    persons = {f"{HOSTILE}/01": HOSTILE, "site/02": "rec02", "site/03": '"><img src=x onerror=y>'}
-    made = write_run(tmp_path / "run", persons, data={"folder": f"/gone/{HOSTILE}"})
+    subjects = {f"{HOSTILE}/01": HOSTILE, "site/02": "rec02", "site/03": '"><img src=x onerror=y>'}
+    made = write_run(tmp_path / "run", subjects, data={"folder": f"/gone/{HOSTILE}"})
     made.run |= {"title": HOSTILE, "notes": [HOSTILE], "pipeline": HOSTILE}
     made.rewrite()
     text = write_report(made.folder).read_text(encoding="utf-8")
@@ -221,24 +221,24 @@ def test_unknown_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_one_class_only(tmp_path: Path) -> None:
-    made = write_run(tmp_path / "run", PERSONS)
+    made = write_run(tmp_path / "run", SUBJECTS)
     made.table["y_true"] = 0
     none = {"value": None, "reason": "no seizure windows"}
     made.metrics["pooled"] = dict.fromkeys(made.metrics["scoring"], none)
     made.metrics["macro"] = {
-        m: {"value": None, "n_persons": 0, "reason": "defined for no person"} for m in made.metrics["scoring"]
+        m: {"value": None, "n_subjects": 0, "reason": "defined for no subject"} for m in made.metrics["scoring"]
     }
     made.metrics["prevalence"] = 0.0
     made.rewrite()
     page = page_of(made.folder)
     assert "No curves: the test windows hold only one class." in page.text
-    assert page.cells["macro", "roc_auc"]["text"] == "none: defined for no person"
+    assert page.cells["macro", "roc_auc"]["text"] == "none: defined for no subject"
 
 
 def test_arrays_without_times_or_recordings(tmp_path: Path) -> None:
     made = write_run(
         tmp_path / "run",
-        PERSONS,
+        SUBJECTS,
         data={"folder": None, "label_rule": None, "ch_names": None, "sfreq": None, "hours": None},
     )
     made.table[["start_s", "stop_s"]] = float("nan")

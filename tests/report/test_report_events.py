@@ -53,9 +53,9 @@ def test_every_event_score_stands_in_the_page_with_its_interval(with_events: Han
         wanted["pooled", score] = metrics["pooled"]["events"][score]
         for baseline in ("always-on", "always-off"):
             wanted[baseline, score] = metrics["baselines"][baseline]["macro"]["events"][score]["value"]
-    for person, entry in metrics["persons"].items():
+    for subject, entry in metrics["subjects"].items():
         for score in ("sensitivity", "precision", "f1", "fa_per_24h", "median_latency_s"):
-            wanted[person, score] = entry["events"][score]
+            wanted[subject, score] = entry["events"][score]
     assert set(cells) == set(wanted)
     for key, value in wanted.items():
         assert cells[key][0] == ("null" if value is None else repr(value)), key
@@ -74,8 +74,8 @@ def test_window_scores_show_the_intervals_that_are_stored(hand_made: HandMade) -
         for metric, interval in sure["windows"][average].items():
             assert interval["value"] == hand_made.metrics[average][metric]["value"]
             assert f"{interval['low']:.3f} to {interval['high']:.3f}" in page.cells[average, metric]["text"]
-    assert "999 resamples of persons, then recordings within persons, seed 0" in page.text
-    assert "With one recording only there is no interval of a person's own: site/01, site/02, site/03." in page.text
+    assert "999 resamples of subjects, then recordings within subjects, seed 0" in page.text
+    assert "With one recording only there is no interval of a subject's own: site/01, site/02, site/03." in page.text
     assert "to" not in page.cells["site/01", "roc_auc"]["text"]
 
 
@@ -97,12 +97,12 @@ def test_methods_paragraph_names_what_a_reader_needs(with_events: HandMade) -> N
     paragraph = re.sub(r"\s+", " ", re.search(r'<p class="methods">(.*?)</p>', text, re.DOTALL).group(1))  # type: ignore[union-attr]
     for part in (
         "Windows of 10 s every 5 s",
-        "3 persons",
+        "3 subjects",
         "by the rule overlap",
-        "Protocol ours: split person-loo in 3 folds of whole persons, seed 5",
+        "Protocol ours: split subject-loo in 3 folds of whole subjects, seed 5",
         "(rule balanced-accuracy)",
         f"timescoring {version('timescoring')}",
-        "95%, percentile bootstrap of 999 resamples of persons, then recordings within persons, seed 0",
+        "95%, percentile bootstrap of 999 resamples of subjects, then recordings within subjects, seed 0",
         "10 bins of equal width",
         "biot_bd 0.1.0, torch 2.13.0, scikit-learn 1.9.1, Python 3.11",
     ):
@@ -132,17 +132,17 @@ def test_the_gallery_shows_a_hit_a_miss_and_a_false_alarm(with_events: HandMade,
 def test_the_gallery_without_the_store_says_so_and_keeps_its_words(with_events: HandMade) -> None:
     page = Page(write_report(with_events.folder).read_text(encoding="utf-8"))
     assert "The gallery is without EEG: the prepared windows are no longer at" in page.text
-    assert "Person site/02. Seizure of 28 s without an alarm." in page.text
+    assert "Subject site/02. Seizure of 28 s without an alarm." in page.text
     assert not [a for tag, a in page.tags if tag == "svg" and "gallery-" in str(a.get("aria-labelledby"))]
 
 
-def test_persons_take_turns_in_the_gallery() -> None:
-    def seizure(person: str, onset: float, length: float) -> dict[str, Any]:
-        place = {"person": person, "recording": f"{person}-1", "onset_s": onset, "offset_s": onset + length}
+def test_subjects_take_turns_in_the_gallery() -> None:
+    def seizure(subject: str, onset: float, length: float) -> dict[str, Any]:
+        place = {"subject": subject, "recording": f"{subject}-1", "onset_s": onset, "offset_s": onset + length}
         return {**place, "detected": False, "latency_s": None}
 
-    def alarm(person: str, onset: float, confidence: float) -> dict[str, Any]:
-        place = {"person": person, "recording": f"{person}-1", "onset_s": onset, "offset_s": onset + 10}
+    def alarm(subject: str, onset: float, confidence: float) -> dict[str, Any]:
+        place = {"subject": subject, "recording": f"{subject}-1", "onset_s": onset, "offset_s": onset + 10}
         return {**place, "confidence": confidence}
 
     events = {
@@ -152,15 +152,15 @@ def test_persons_take_turns_in_the_gallery() -> None:
         "detections": [alarm("a", 179.9, 0.9), alarm("a", 180.0, 0.6), alarm("b", 500, 0.7), alarm("b", 700, 0.8)],
     }
     chosen = choose_items(events, each=3)
-    assert [(i.person, i.onset_s) for i in chosen["miss"][0]] == [("a", 400), ("b", 50), ("a", 900)]
+    assert [(i.subject, i.onset_s) for i in chosen["miss"][0]] == [("a", 400), ("b", 50), ("a", 900)]
     assert chosen["miss"][1] == 4
-    assert [(i.person, i.onset_s) for i in chosen["false alarm"][0]] == [("a", 180.0), ("b", 700), ("b", 500)]
+    assert [(i.subject, i.onset_s) for i in chosen["false alarm"][0]] == [("a", 180.0), ("b", 700), ("b", 500)]
     assert chosen["hit"] == ([], 0)
 
 
 def test_results_by_length_and_operating_points(with_events: HandMade) -> None:
     text = write_report(with_events.folder).read_text(encoding="utf-8")
-    assert "chosen on its validation persons for the best event F1" in text
+    assert "chosen on its validation subjects for the best event F1" in text
     rows = rows_of(text)
     assert ["10 to 30 s", "2", "1", "0.500", "6.0"] in rows
     point = with_events.metrics["events"]["operating_points"][0]
@@ -185,9 +185,9 @@ def test_the_operating_point_is_drawn_at_its_place() -> None:
 
 def test_latencies_are_drawn_one_a_seizure() -> None:
     rows = [
-        {"person": "a", "recording": "a1", "onset_s": 10.0, "detected": True, "latency_s": -5.0},
-        {"person": "a", "recording": "a1", "onset_s": 90.0, "detected": True, "latency_s": 12.0},
-        {"person": "b", "recording": "b1", "onset_s": 30.0, "detected": False, "latency_s": None},
+        {"subject": "a", "recording": "a1", "onset_s": 10.0, "detected": True, "latency_s": -5.0},
+        {"subject": "a", "recording": "a1", "onset_s": 90.0, "detected": True, "latency_s": 12.0},
+        {"subject": "b", "recording": "b1", "onset_s": 30.0, "detected": False, "latency_s": None},
     ]
     text = str(latency_picture(rows))
     assert text.count('class="dot latency"') == 2
@@ -206,12 +206,12 @@ def test_calibration_is_that_of_the_test_windows(hand_made: HandMade) -> None:
     assert row[4] == str(len(hand_made.table))
     prevalence = hand_made.metrics["prevalence"]
     assert f"giving every window the prevalence would score {prevalence * (1 - prevalence):.4f}" in page.text
-    assert "fold 0: not recalibrated, validation persons have 0 background and 0 seizure windows" in page.text
+    assert "fold 0: not recalibrated, validation subjects have 0 background and 0 seizure windows" in page.text
 
 
 def test_recalibration_is_shown_where_there_are_validation_windows(hand_made: HandMade) -> None:
     valid = hand_made.table.assign(part="valid", fold=(hand_made.table["fold"] + 1) % 3)
-    valid.loc[valid["fold"] == 0, "y_true"] = np.arange(24) % 2  # the third person has no seizures otherwise
+    valid.loc[valid["fold"] == 0, "y_true"] = np.arange(24) % 2  # the third subject has no seizures otherwise
     hand_made.table = type(valid)(np.concatenate([hand_made.table, valid]), columns=valid.columns).astype(
         dict(hand_made.table.dtypes)
     )
@@ -250,7 +250,7 @@ def test_the_page_can_be_walked_by_keyboard_and_read_aloud(with_events: HandMade
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     run = add_events(write_run(tmp_path / "run", {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}))
     events = run.metrics["events"]
-    events["detections"][0]["person"] = events["seizures"][0]["person"] = "<script>alert(1)</script>"
+    events["detections"][0]["subject"] = events["seizures"][0]["subject"] = "<script>alert(1)</script>"
     events["seizures"][1]["recording"] = '"><img src=x>'
     run.rewrite()
     text = write_report(run.folder).read_text(encoding="utf-8")

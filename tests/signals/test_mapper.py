@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from biot_bd.registry import UnknownNameError
+from biot_bd.exceptions import MissingChannelsError, UnknownNameError
 from biot_bd.signals import MontageMapper, SignalInfo
 from biot_bd.signals.interpolation import spline_weights
-from biot_bd.signals.montages import BIOT_16, SZCORE_19, MissingChannelsError, Montage
+from biot_bd.signals.montages import BIOT_16, SZCORE_19, Montage
 from biot_bd.testing import check_transformer
 
 TEN_TWENTY = list(SZCORE_19.ch_names)

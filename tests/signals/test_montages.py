@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from biot_bd.exceptions import MissingChannelsError
 from biot_bd.registry import montages
-from biot_bd.signals.montages import (
-    BIOT_16,
-    BIOT_18,
-    DOUBLE_BANANA_18,
-    SZCORE_19,
-    MissingChannelsError,
-    Montage,
-    plan_montage,
-)
+from biot_bd.signals.montages import BIOT_16, BIOT_18, DOUBLE_BANANA_18, SZCORE_19, Montage, plan_montage
 
 CHBMIT = """FP1-F7 F7-T7 T7-P7 P7-O1 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2 FP2-F8 F8-T8 T8-P8-0 P8-O2
 FZ-CZ CZ-PZ P7-T7 T7-FT9 FT9-FT10 FT10-T8 T8-P8-1""".split()

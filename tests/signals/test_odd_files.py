@@ -6,8 +6,9 @@ import mne
 import numpy as np
 import pytest
 
+from biot_bd.exceptions import MissingChannelsError
 from biot_bd.signals import MontageMapper
-from biot_bd.signals.montages import BIOT_16, SZCORE_19, MissingChannelsError
+from biot_bd.signals.montages import BIOT_16, SZCORE_19
 
 # What must come of each folder's files: (biot-16, szcore-19), True where it maps.
 EXPECTED = {

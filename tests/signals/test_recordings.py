@@ -8,8 +8,9 @@ import pytest
 from braindecode.datasets import BaseConcatDataset, RawDataset
 from braindecode.preprocessing import Preprocessor, preprocess
 
+from biot_bd.exceptions import MissingChannelsError
 from biot_bd.signals import BandPass, MontageMapper, Notch, PercentileScaler, Resampler
-from biot_bd.signals.montages import BIOT_16, MissingChannelsError, Montage
+from biot_bd.signals.montages import BIOT_16, Montage
 from biot_bd.signals.recordings import apply_step
 
 

@@ -34,7 +34,7 @@ def x():
 def epochs(x, names=("F3", "C3", "P3")):
     info = mne.create_info(list(names), 100.0, "eeg")
     events = np.column_stack([np.arange(len(x)) * 60, np.zeros(len(x), int), np.arange(len(x)) % 2 + 1])
-    metadata = pd.DataFrame({"person": [f"p{i}" for i in range(len(x))]})
+    metadata = pd.DataFrame({"subject": [f"p{i}" for i in range(len(x))]})
     return mne.EpochsArray(
         x * 1e-6, info, events=events, event_id={"a": 1, "b": 2}, tmin=-0.2, metadata=metadata, verbose="error"
     )
@@ -61,7 +61,7 @@ def test_epochs_keep_events_metadata_times_and_volts(x):
     np.testing.assert_array_equal(after.events, before.events)
     assert after.event_id == before.event_id
     assert after.tmin == before.tmin
-    assert after.metadata["person"].tolist() == ["p0", "p1", "p2", "p3"]
+    assert after.metadata["subject"].tolist() == ["p0", "p1", "p2", "p3"]
     np.testing.assert_allclose(before.get_data(copy=True), 1e-6 * x)
 
 

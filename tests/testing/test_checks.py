@@ -8,10 +8,10 @@ from torch import nn
 
 import biot_bd.testing
 from biot_bd import registry
+from biot_bd.exceptions import ConformanceError
 from biot_bd.probes.base import Explanation, Probe
 from biot_bd.testing import (
     CHECKS,
-    ConformanceError,
     check_callback,
     check_exporter,
     check_loss,

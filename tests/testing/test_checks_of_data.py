@@ -9,8 +9,9 @@ from sklearn.metrics import brier_score_loss
 
 from biot_bd import load_dataset
 from biot_bd.evaluation.metrics.window_metrics import Metric
+from biot_bd.exceptions import ConformanceError
 from biot_bd.signals.montages import Montage
-from biot_bd.testing import ConformanceError, check_dataset, check_label_rule, check_metric, check_montage
+from biot_bd.testing import check_dataset, check_label_rule, check_metric, check_montage
 from biot_bd.windows.labels import Overlap
 
 
@@ -115,11 +116,11 @@ def test_a_wrong_montage_is_found():
 # Data sets ---------------------------------------------------------------------------------------------------------
 
 
-def recording(name="r1", person="set/1", *, scale=30e-6, onset=2.0, duration=3.0, text="sz", **changes):
+def recording(name="r1", subject="set/1", *, scale=30e-6, onset=2.0, duration=3.0, text="sz", **changes):
     signal = np.random.default_rng(0).standard_normal((2, 2000)) * scale
     raw = mne.io.RawArray(signal, mne.create_info(["Fp1-F7", "F7-T7"], 100.0, "eeg"), verbose="error")
     raw.set_annotations(mne.Annotations([onset], [duration], [text]), verbose="error", emit_warning=False)
-    description = {"subject": person, "session": "1", "run": "1", "recording": name} | changes
+    description = {"subject": subject, "session": "1", "run": "1", "recording": name} | changes
     return RawDataset(raw, pd.Series({key: value for key, value in description.items() if value is not None}))
 
 
@@ -134,7 +135,7 @@ def dataset(*parts, outcomes=None, generated=False):
 
 def test_real_and_generated_recordings_pass(shared, tmp_path):
     check_dataset(load_dataset("chb-mit", shared / "data" / "chbmit-excerpts"))
-    demo = load_dataset("demo", tmp_path, persons=2, recordings=1, minutes=2)
+    demo = load_dataset("demo", tmp_path, n_subjects=2, recordings=1, minutes=2)
     assert demo.generated
     check_dataset(demo)
 
@@ -150,8 +151,8 @@ def test_a_good_data_set_passes():
     [
         (lambda: [recording()], "expected a braindecode.datasets.BaseConcatDataset, got list"),
         (lambda: dataset(recording(), recording()), r"occur more than once: \['r1'\]"),
-        (lambda: dataset(recording(person="1")), "'subject' is '1'; expected a person with a name space"),
-        (lambda: dataset(recording(person=1)), "expected a person with a name space"),
+        (lambda: dataset(recording(subject="1")), "'subject' is '1'; expected a subject with a name space"),
+        (lambda: dataset(recording(subject=1)), "expected a subject with a name space"),
         (lambda: dataset(recording(session=None)), r"the description lacks \['session'\]"),
         (lambda: dataset(recording(name="a/b")), "becomes a file name"),
         (lambda: dataset(recording(scale=30.0)), "Microvolts must be multiplied by 1e-6"),

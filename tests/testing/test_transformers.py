@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from biot_bd.exceptions import ConformanceError
 from biot_bd.signals.base import WindowTransformer, check_windows
-from biot_bd.testing import ConformanceError, check_transformer
+from biot_bd.testing import check_transformer
 
 
 class Gain(WindowTransformer):

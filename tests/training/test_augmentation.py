@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from skorch.callbacks import Callback
 from training_data import small
 
+from biot_bd.exceptions import SavedPipelineError
 from biot_bd.signals.montages import BIOT_16
 from biot_bd.training import load_pipeline, save_pipeline
 from biot_bd.training.input_data import InputInfo
-from biot_bd.training.persistence.pipelines import SavedPipelineError
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.augmentation import (
     NEEDS_REFERENTIAL,
@@ -117,7 +117,7 @@ def test_ears_and_one_common_electrode_are_references():
     ("augment", "match"),
     [
         ("Mixup", "finetune"),
-        ("SegmentationReconstruction", "several persons"),
+        ("SegmentationReconstruction", "several subjects"),
         ("ChannelsDropout", "never zero"),
         ("BandRotation", "wristbands"),
         (augmentation.ChannelsDropout(0.5), "never zero"),
@@ -260,7 +260,7 @@ def test_training_windows_change_and_validation_windows_do_not(data, augment):
     x, y, groups = holes_in(data)
     net = small(augment=augment, callbacks=[Watch()], max_epochs=1).fit(x, y, groups=groups)
     given_to = {training: torch.cat(parts).numpy() for training, parts in inputs_of(net).items()}
-    in_valid = np.isin(groups, net.valid_persons_)
+    in_valid = np.isin(groups, net.valid_subjects_)
     np.testing.assert_array_equal(given_to[False], x[in_valid])
     train = given_to[True]
     assert len(train) == (~in_valid).sum()

@@ -16,8 +16,8 @@ from skorch.dataset import ValidSplit
 from torch import nn
 from training_data import make_data, small
 
-from biot_bd.registry import UnknownNameError
-from biot_bd.training import BIOTClassifier, FixedPersons
+from biot_bd.exceptions import UnknownNameError
+from biot_bd.training import BIOTClassifier, FixedSubjects
 from biot_bd.training.callbacks import EpochScores, epoch_scores
 
 
@@ -112,7 +112,7 @@ def test_wrong_parameter_is_named_at_once():
 
 
 @pytest.mark.parametrize("routing", [False, True])
-def test_grid_search_by_person_inside_a_pipeline(data, routing):
+def test_grid_search_by_subject_inside_a_pipeline(data, routing):
     x, y, groups = data
     pipe = make_pipeline(Passing(), small(max_epochs=1))
     grid = GridSearchCV(
@@ -127,19 +127,19 @@ def test_grid_search_by_person_inside_a_pipeline(data, routing):
         grid.fit(x, y, groups=groups, **extra)
     best = grid.best_estimator_[-1]
     assert best.module_.embed_dim == grid.best_params_["biotclassifier__module__embed_dim"]
-    assert not set(best.train_persons_) & set(best.valid_persons_)
-    assert set(best.train_persons_) | set(best.valid_persons_) == set(groups)
+    assert not set(best.train_subjects_) & set(best.valid_subjects_)
+    assert set(best.train_subjects_) | set(best.valid_subjects_) == set(groups)
     assert np.isfinite(grid.cv_results_["mean_test_score"]).all()
 
 
 @pytest.mark.parametrize("routing", [False, True])
 def test_groups_reach_the_split_through_a_pipeline(data, routing):
     x, y, groups = data
-    pipe = make_pipeline(Passing(), small(max_epochs=1, train_split=FixedPersons([groups[0]])))
+    pipe = make_pipeline(Passing(), small(max_epochs=1, train_split=FixedSubjects([groups[0]])))
     with sklearn.config_context(enable_metadata_routing=routing):
         pipe.fit(x, y, **({"groups": groups} if routing else {"biotclassifier__groups": groups}))
-    assert pipe[-1].valid_persons_ == (groups[0],)
-    assert len(pipe[-1].train_persons_) == 5
+    assert pipe[-1].valid_subjects_ == (groups[0],)
+    assert len(pipe[-1].train_subjects_) == 5
 
 
 def test_cross_val_score(data):
@@ -231,7 +231,7 @@ def test_class_weights_reach_the_loss(data, class_weight, expected):
 
 
 def test_class_weights_that_cannot_be():
-    x, y, groups = make_data(per_person=4)
+    x, y, groups = make_data(per_subject=4)
     with pytest.raises(ValueError, match="takes no argument 'weight'"):
         small(class_weight="balanced", criterion=Brier).fit(x, y, groups=groups)
     with pytest.raises(ValueError, match="not both"):
@@ -246,14 +246,14 @@ def test_prior_correction_is_told_the_training_counts(data):
     np.testing.assert_allclose(net.criterion_.log_prior.exp().numpy(), np.bincount(y) / len(y), rtol=1e-6)
 
 
-# --- persons and validation -------------------------------------------------------------------------------
+# --- subjects and validation -------------------------------------------------------------------------------
 
 
-def test_validation_is_by_person_and_all_of_it_is_scored(data):
+def test_validation_is_by_subject_and_all_of_it_is_scored(data):
     x, y, groups = data
     net = small(max_epochs=2, patience=None).fit(x, y, groups=groups)
-    valid = np.isin(groups, net.valid_persons_)
-    assert not set(net.train_persons_) & set(net.valid_persons_)
+    valid = np.isin(groups, net.valid_subjects_)
+    assert not set(net.train_subjects_) & set(net.valid_subjects_)
     # Independent truth: scikit-learn on predictions of the final weights, which are those of the last epoch.
     proba = net.predict_proba(x[valid])
     last = net.history[-1]
@@ -277,7 +277,7 @@ def test_each_window_goes_through_the_model_once_an_epoch(data):
             return super().forward(x)
 
     net = small_linear(Counting, max_epochs=2, patience=None).fit(x, y, groups=groups)
-    n_valid = np.isin(groups, net.valid_persons_).sum()
+    n_valid = np.isin(groups, net.valid_subjects_).sum()
     assert seen == {True: 2 * (len(x) - n_valid), False: 2 * n_valid}
 
 
@@ -291,7 +291,7 @@ def test_early_stopping_takes_the_best_weights(data):
     curve = np.array(net.history[:, "valid_average_precision"])
     best = int(curve.argmax())
     assert len(curve) == best + 1 + 3
-    valid = np.isin(groups, net.valid_persons_)
+    valid = np.isin(groups, net.valid_subjects_)
     ap = average_precision_score(y[valid], net.predict_proba(x[valid])[:, 1])
     assert math.isclose(ap, curve[best], rel_tol=1e-6)
     by_loss = small(max_epochs=30, patience=2, lr=0.05, monitor="valid_loss").fit(x, y, groups=groups)
@@ -303,21 +303,21 @@ def test_without_validation(data):
     net = small(train_split=None, max_epochs=2).fit(x, y)
     assert len(net.history) == 2
     assert "valid_loss" not in net.history[-1]
-    assert net.valid_persons_ == ()
+    assert net.valid_subjects_ == ()
 
 
-def test_persons_that_are_missing_or_mixed_raise(data):
+def test_subjects_that_are_missing_or_mixed_raise(data):
     x, y, groups = data
-    with pytest.raises(ValueError, match=r"groups=persons.*train_split=None"):
+    with pytest.raises(ValueError, match=r"groups=subjects.*train_split=None"):
         small().fit(x, y)
-    with pytest.raises(ValueError, match="one person"):
+    with pytest.raises(ValueError, match="one subject"):
         small().fit(x, y, groups=np.full(len(y), "a"))
     with pytest.raises(ValueError, match="into training and validation"):
         small(train_split=ValidSplit(5)).fit(x, y, groups=groups)
-    with pytest.raises(ValueError, match="one person a window"):
+    with pytest.raises(ValueError, match="one subject a window"):
         small().fit(x, y, groups=groups[:-1])
     with pytest.raises(ValueError, match="train_split must be"):
-        small(train_split="persons").fit(x, y, groups=groups)
+        small(train_split="subjects").fit(x, y, groups=groups)
 
 
 def test_validation_of_one_class_raises_before_training(data):
@@ -326,8 +326,8 @@ def test_validation_of_one_class_raises_before_training(data):
     with pytest.raises(
         ValueError, match=r"validation side \(10 windows\) has no window of class 1, so valid_average_precision"
     ):
-        small(train_split=FixedPersons([groups[0]])).fit(x, y, groups=groups)
-    net = small(train_split=FixedPersons([groups[0]]), patience=None, max_epochs=1).fit(x, y, groups=groups)
+        small(train_split=FixedSubjects([groups[0]])).fit(x, y, groups=groups)
+    net = small(train_split=FixedSubjects([groups[0]]), patience=None, max_epochs=1).fit(x, y, groups=groups)
     assert net.history[-1, "valid_average_precision"] is None
     with pytest.raises(ValueError, match="all 60 training windows are of class 0"):
         small().fit(x, np.zeros(len(y), int), groups=groups)
@@ -392,19 +392,19 @@ def test_bf16_trains_close_to_float32(data):
     x, y, groups = data
     kwargs = {"max_epochs": 1, "train_split": None, "lr": 1e-3}
     full = small_linear(**kwargs).fit(x, y)
-    mixed = small_linear(**kwargs, compute="bf16").fit(x, y)
+    mixed = small_linear(**kwargs, precision="bf16").fit(x, y)
     assert mixed.predict_proba(x).dtype == np.float32
     assert next(mixed.module_.parameters()).dtype == torch.float32
     np.testing.assert_allclose(mixed.predict_proba(x), full.predict_proba(x), atol=0.05)
     assert not np.array_equal(mixed.predict_proba(x), full.predict_proba(x))
-    with pytest.raises(ValueError, match="compute must be"):
-        small_linear(compute="half").fit(x, y, groups=groups)
+    with pytest.raises(ValueError, match="precision must be"):
+        small_linear(precision="half").fit(x, y, groups=groups)
 
 
 def test_fp16_scales_its_gradients(data):
     x, y, _ = data
     # The scaler leaves out steps until its scale fits, so it takes some epochs more.
-    net = small_linear(max_epochs=20, train_split=None, lr=1e-3, compute="fp16").fit(x, y)
+    net = small_linear(max_epochs=20, train_split=None, lr=1e-3, precision="fp16").fit(x, y)
     assert net.scaler_.get_scale() > 1
     assert roc_auc_score(y, net.predict_proba(x)[:, 1]) > 0.95
     # The noted norms are those of the unscaled gradients.
@@ -414,7 +414,7 @@ def test_fp16_scales_its_gradients(data):
 
 def test_biot_trains_in_bf16(data):
     x, y, groups = data
-    net = small(compute="bf16", max_epochs=1).fit(x, y, groups=groups)
+    net = small(precision="bf16", max_epochs=1).fit(x, y, groups=groups)
     assert np.isfinite(net.predict_proba(x)).all()
 
 

@@ -14,10 +14,10 @@ from torch import nn
 from training_data import make_data, small
 
 from biot_bd import BIOT
-from biot_bd.models.inference_plan import ComputePlan
+from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
 from biot_bd.training import precision_plans as plans
-from biot_bd.training.precision_plans import Plans, activation_bytes, precision
+from biot_bd.training.precision_plans import Plans, activation_bytes, precision_context
 
 
 class Steep(nn.Module):
@@ -49,14 +49,14 @@ def measured(monkeypatch, tmp_path):
     """Have tiny models measured as large ones are; returns the file of kept choices."""
     monkeypatch.setattr(plans, "WORTH_BYTES", 0)
     monkeypatch.setenv("BIOT_BD_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "compute.json"
+    return tmp_path / "cache" / "precision.json"
 
 
-def fast(compute):
-    """Make the timing come out so that ``compute`` in micro-batches of 8 is the fastest."""
+def fast(precision):
+    """Make the timing come out so that ``precision`` in micro-batches of 8 is the fastest."""
 
     def seconds(module, x, plan):
-        return {compute: 1.0}.get(plan.compute, 5.0) * (1 + abs(math.log2((plan.micro_batch or 64) / 8)))
+        return {precision: 1.0}.get(plan.precision, 5.0) * (1 + abs(math.log2((plan.micro_batch or 64) / 8)))
 
     return seconds
 
@@ -66,7 +66,7 @@ def fast(compute):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"compute": "half"}, {"compute": None}, {"micro_batch": 0}, {"micro_batch": "some"}, {"micro_batch": True}],
+    [{"precision": "half"}, {"precision": None}, {"micro_batch": 0}, {"micro_batch": "some"}, {"micro_batch": True}],
 )
 def test_what_there_is_not(data, wrong):
     x, y, groups = data
@@ -77,44 +77,46 @@ def test_what_there_is_not(data, wrong):
 
 def test_parameters_survive(data, tmp_path):
     x, y, groups = data
-    net = small(compute="bf16", micro_batch=4)
+    net = small(precision="bf16", micro_batch=4)
     before = net.get_params()
-    assert (before["compute"], before["micro_batch"]) == ("bf16", 4)
+    assert (before["precision"], before["micro_batch"]) == ("bf16", 4)
     net.fit(x, y, groups=groups)
     assert net.get_params() == before
     assert clone(net).get_params()["micro_batch"] == 4
     again = pickle.loads(pickle.dumps(net))
     np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
     save_pipeline(net, tmp_path)
-    (saved,) = [json.loads((tmp_path / "config.json").read_text())["pipeline"]["fitted"]["compute"]]
-    assert saved["training"] == {"compute": "bf16", "micro_batch": 4}
+    (saved,) = [json.loads((tmp_path / "config.json").read_text())["pipeline"]["fitted"]["precision"]]
+    assert saved["training"] == {"precision": "bf16", "micro_batch": 4}
     loaded = load_pipeline(tmp_path)
-    assert loaded.get_params()["compute"] == "bf16"
-    assert loaded.module_.inference_plan == ComputePlan("bf16", 4)
-    assert loaded.compute_ == "bf16"
+    assert loaded.get_params()["precision"] == "bf16"
+    assert loaded.module_.inference_plan == PrecisionPlan("bf16", 4)
+    assert loaded.precision_ == "bf16"
     np.testing.assert_array_equal(loaded.predict_proba(x), net.predict_proba(x))
-    assert loaded.compute_report_["max_difference"] is not None
+    assert loaded.precision_report_["max_difference"] is not None
 
 
 def test_the_default_changes_nothing(data):
     x, y, groups = data
-    one, other = (small(**kwargs).fit(x, y, groups=groups) for kwargs in ({}, {"compute": "fp32", "micro_batch": None}))
-    assert one.plans_ == Plans(ComputePlan("fp32", None), ComputePlan("fp32", None))
+    one, other = (
+        small(**kwargs).fit(x, y, groups=groups) for kwargs in ({}, {"precision": "fp32", "micro_batch": None})
+    )
+    assert one.plans_ == Plans(PrecisionPlan("fp32", None), PrecisionPlan("fp32", None))
     np.testing.assert_array_equal(one.predict_proba(x), other.predict_proba(x))
 
 
 def test_old_files_say_mixed_precision(data, tmp_path):
     x, y, groups = data
-    net = small(compute="bf16").fit(x, y, groups=groups)
+    net = small(precision="bf16").fit(x, y, groups=groups)
     save_pipeline(net, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     step = config["pipeline"]
-    del step["params"]["compute"], step["params"]["micro_batch"], step["fitted"]["compute"]
+    del step["params"]["precision"], step["params"]["micro_batch"], step["fitted"]["precision"]
     for old, new in ((None, "fp32"), ("bf16", "bf16")):
         step["params"]["mixed_precision"] = old
         (tmp_path / "config.json").write_text(json.dumps(config))
         loaded = load_pipeline(tmp_path)
-        assert loaded.compute == loaded.compute_ == new
+        assert loaded.precision == loaded.precision_ == new
         np.testing.assert_allclose(loaded.predict_proba(x), net.predict_proba(x), atol=1e-2)
 
 
@@ -123,15 +125,15 @@ def test_old_files_say_mixed_precision(data, tmp_path):
 
 def test_auto_is_measured_once_and_told(data, measured, monkeypatch, capfd):
     x, y, groups = data
-    monkeypatch.setattr(plans, "has_fast", lambda compute, device: compute != "tf32")
+    monkeypatch.setattr(plans, "has_fast", lambda precision, device: precision != "tf32")
     monkeypatch.setattr(plans, "_seconds", fast("bf16"))
-    settings = {"compute": "auto", "batch_size": 48, "max_epochs": 1, "verbose": 1, "module__num_layers": 2}
+    settings = {"precision": "auto", "batch_size": 48, "max_epochs": 1, "verbose": 1, "module__num_layers": 2}
     net = small(**settings).fit(x, y, groups=groups)
-    assert net.plans_.training == ComputePlan("bf16", 8)
-    assert set(net.compute_report_["seconds_a_window"]["training"]) == {
+    assert net.plans_.training == PrecisionPlan("bf16", 8)
+    assert set(net.precision_report_["seconds_a_window"]["training"]) == {
         f"{c}, {m}" for c in ("fp32", "bf16") for m in (8, 16, 32, "whole")
     }
-    assert net.compute_report_["wanted"] == {"compute": "auto", "micro_batch": "auto"}
+    assert net.precision_report_["wanted"] == {"precision": "auto", "micro_batch": "auto"}
     assert "training in bf16 in micro-batches of 8" in capfd.readouterr().err
     assert measured.is_file()
 
@@ -157,10 +159,10 @@ def test_a_real_measurement_leaves_the_net_alone(data, measured):
 
 
 def test_a_small_gain_keeps_fp32(measured, monkeypatch):
-    monkeypatch.setattr(plans, "has_fast", lambda compute, device: compute != "tf32")
+    monkeypatch.setattr(plans, "has_fast", lambda precision, device: precision != "tf32")
     model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=300, n_outputs=2)
-    monkeypatch.setattr(plans, "_seconds", lambda module, x, plan: 0.95 if plan.compute == "bf16" else 1.0)
-    assert plans.training_plan(model, torch.zeros(2, 4, 300), 40, "auto", "auto")[0].compute == "fp32"
+    monkeypatch.setattr(plans, "_seconds", lambda module, x, plan: 0.95 if plan.precision == "bf16" else 1.0)
+    assert plans.training_plan(model, torch.zeros(2, 4, 300), 40, "auto", "auto")[0].precision == "fp32"
 
 
 def test_activations_of_full_size():
@@ -196,7 +198,7 @@ def test_a_resumed_fit_keeps_its_micro_batches(data, measured, monkeypatch, tmp_
     again = small(callbacks=[("break", Break(file))], **settings).fit(x, y, groups=groups)
     assert len(again.history) == 5
     assert again.plans_ == whole.plans_
-    assert again.compute_report_["training"]["micro_batch"] == 8
+    assert again.precision_report_["training"]["micro_batch"] == 8
     for name, value in whole.module_.state_dict().items():
         assert torch.equal(again.module_.state_dict()[name], value)
 
@@ -208,20 +210,20 @@ def test_low_precision_that_matters_falls_back(data):
     x, y, _ = data
     settings = {"module": Steep, "max_epochs": 1, "lr": 1e-6, "random_state": 0, "device": "cpu", "train_split": None}
     with pytest.warns(UserWarning, match=r"in bf16 differ by up to 0\.\d+ .*predictions are made in fp32"):
-        net = BIOTClassifier(compute="bf16", **settings).fit(x, y)
-    assert net.compute_ == "fp32"
-    assert net.compute_report_["training"]["compute"] == "bf16"
-    assert net.compute_report_["max_difference"] > 1e-2
-    assert "differ by up to" in net.compute_report_["notes"][-1]
+        net = BIOTClassifier(precision="bf16", **settings).fit(x, y)
+    assert net.precision_ == "fp32"
+    assert net.precision_report_["training"]["precision"] == "bf16"
+    assert net.precision_report_["max_difference"] > 1e-2
+    assert "differ by up to" in net.precision_report_["notes"][-1]
     logits = net.module_(torch.from_numpy(x)).detach()
     np.testing.assert_array_equal(net.predict_proba(x), logits.softmax(1).numpy())
 
 
 def test_a_loaded_model_is_checked_on_the_data_at_hand(data, tmp_path):
     x, y, groups = data
-    net = small(compute="bf16", max_epochs=1, lr=1e-5).fit(x, y, groups=groups)
-    assert net.compute_ == "bf16"
-    assert net.compute_report_["max_difference"] < 1e-2
+    net = small(precision="bf16", max_epochs=1, lr=1e-5).fit(x, y, groups=groups)
+    assert net.precision_ == "bf16"
+    assert net.precision_report_["max_difference"] < 1e-2
     x = x[:20]
     with torch.no_grad():  # logits so large that their rounding decides
         net.module_.final_layer[1].weight.mul_(1e5)
@@ -231,8 +233,8 @@ def test_a_loaded_model_is_checked_on_the_data_at_hand(data, tmp_path):
     loaded = load_pipeline(tmp_path)
     with pytest.warns(UserWarning, match="predictions are made in fp32"):
         proba = loaded.predict_proba(x)
-    assert loaded.compute_ == "fp32"
-    exact = load_pipeline(tmp_path).set_params(compute="fp32")
+    assert loaded.precision_ == "fp32"
+    exact = load_pipeline(tmp_path).set_params(precision="fp32")
     np.testing.assert_array_equal(exact.predict_proba(x), proba)
     with warnings.catch_warnings():  # once is enough
         warnings.simplefilter("error")
@@ -243,10 +245,10 @@ def test_set_params_after_fit_counts(data):
     x, y, groups = data
     net = small(max_epochs=1).fit(x, y, groups=groups)
     exact = net.predict_proba(x)
-    low = net.set_params(compute="bf16").predict_proba(x)
-    assert net.compute_ == "bf16"
+    low = net.set_params(precision="bf16").predict_proba(x)
+    assert net.precision_ == "bf16"
     assert 0 < np.abs(low - exact).max() < 1e-2
-    np.testing.assert_array_equal(net.set_params(compute="fp32").predict_proba(x), exact)
+    np.testing.assert_array_equal(net.set_params(precision="fp32").predict_proba(x), exact)
 
 
 def test_other_modules_predict_in_micro_batches(data):
@@ -269,21 +271,21 @@ def test_other_modules_predict_in_micro_batches(data):
 def test_tf32_is_switched_on_for_gpus_and_back():
     flags = torch.backends.cuda.matmul
     before = flags.allow_tf32
-    with precision("tf32", "cuda"):
+    with precision_context("tf32", "cuda"):
         assert flags.allow_tf32
     assert flags.allow_tf32 == before
-    with precision("tf32", "cpu"):
+    with precision_context("tf32", "cpu"):
         assert flags.allow_tf32 == before
 
 
 def test_scores_of_an_epoch_in_low_precision_are_close(data):
     x, y, groups = data
-    low, exact = (small(compute=c, max_epochs=1).fit(x, y, groups=groups) for c in ("bf16", "fp32"))
+    low, exact = (small(precision=c, max_epochs=1).fit(x, y, groups=groups) for c in ("bf16", "fp32"))
     assert low.history[0, "valid_loss"] == pytest.approx(exact.history[0, "valid_loss"], abs=2e-2)
     assert low.history[0, "valid_loss"] != exact.history[0, "valid_loss"]
 
 
 def test_batches_of_another_size(data):
-    x, y, groups = make_data(per_person=30)
+    x, y, groups = make_data(per_subject=30)
     net = small(max_epochs=1, micro_batch=16, iterator_valid__batch_size=150).fit(x, y, groups=groups)
     np.testing.assert_allclose(net.predict_proba(x), net.set_params(micro_batch=None).predict_proba(x), atol=1e-6)

@@ -16,9 +16,10 @@ from torch import nn
 from training_data import small
 
 from biot_bd import registry
+from biot_bd.exceptions import ParameterGroupError
 from biot_bd.models.biot import BIOT
 from biot_bd.training.finetuning.ema import EMA, Averager
-from biot_bd.training.finetuning.parameter_groups import SplitError, model_parts, undecayed, whole_model
+from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed, whole_model
 from biot_bd.training.finetuning.recipes import (
     STRATEGIES,
     Cosine,
@@ -64,7 +65,7 @@ def test_every_parameter_of_a_registered_model_is_in_one_part(name):
     module = registry.models[name](n_chans=16, n_times=2000, n_outputs=2, sfreq=200)
     try:
         parts = model_parts(module)
-    except SplitError as error:
+    except ParameterGroupError as error:
         pytest.fail(f"{name}: {error}")
     names = [n for part in parts for n in part.parameters]
     assert sorted(names) == sorted(n for n, _ in module.named_parameters())
@@ -99,7 +100,7 @@ def test_a_model_without_a_head_says_so():
             super().__init__()
             self.out = nn.Linear(3, n_outputs)
 
-    with pytest.raises(SplitError, match=r"Bare cannot be split .* no 'final_layer'"):
+    with pytest.raises(ParameterGroupError, match=r"Bare cannot be split .* no 'final_layer'"):
         model_parts(Bare())
     (part,) = whole_model(Bare())
     assert part.parameters == ("out.weight", "out.bias")
@@ -108,7 +109,7 @@ def test_a_model_without_a_head_says_so():
 def test_only_a_head_leaves_nothing_to_freeze():
     module = nn.Sequential()
     module.add_module("final_layer", nn.Linear(3, 2))
-    with pytest.raises(SplitError, match="nothing to freeze"):
+    with pytest.raises(ParameterGroupError, match="nothing to freeze"):
         model_parts(module)
 
 

@@ -109,8 +109,8 @@ def test_a_frozen_forward_pass_is_that_of_eval_mode(data):
     net, _ = tune(data, "linear-probe", max_epochs=1, batch_size=-1, lr=0.0)
     net.module_.eval()
     with torch.no_grad():
-        logits = net.module_(torch.from_numpy(x[np.isin(groups, net.train_persons_)]))
-    expected = net.criterion_(logits, torch.from_numpy(y[np.isin(groups, net.train_persons_)]))
+        logits = net.module_(torch.from_numpy(x[np.isin(groups, net.train_subjects_)]))
+    expected = net.criterion_(logits, torch.from_numpy(y[np.isin(groups, net.train_subjects_)]))
     assert net.history[0, "train_loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -275,7 +275,7 @@ def test_the_best_average_is_taken(data):
     assert not changed(snapshot(net), spy.weights_[best - 1])
     net.module_.eval()
     x, y, groups = data
-    valid = np.isin(groups, net.valid_persons_)
+    valid = np.isin(groups, net.valid_subjects_)
     with torch.no_grad():
         loss = net.criterion_(net.module_(torch.from_numpy(x[valid])), torch.from_numpy(y[valid]))
     assert net.history[best - 1, "valid_loss"] == pytest.approx(float(loss), rel=1e-4)
@@ -287,7 +287,7 @@ def test_the_best_average_is_taken(data):
 @pytest.mark.parametrize("finetune", ["linear-probe", ["gradual", "ema", "cosine", "mixup"]])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision(data, finetune, precision):
-    net, spy = tune(data, finetune, compute=precision)
+    net, spy = tune(data, finetune, precision=precision)
     assert np.isfinite(net.history[:, "train_loss"]).all()
     assert changed(spy.start_, spy.weights_[0]) <= names_of(net)["head"]
 

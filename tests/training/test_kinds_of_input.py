@@ -1,4 +1,4 @@
-"""Windows, arrays and Epochs of the same signals: same units, same predictions, same persons."""
+"""Windows, arrays and Epochs of the same signals: same units, same predictions, same subjects."""
 
 import mne
 import numpy as np
@@ -11,7 +11,7 @@ from training_data import make_data, small
 
 from biot_bd.signals import MontageMapper, PercentileScaler
 from biot_bd.signals.montages import BIOT_16
-from biot_bd.training import BIOTClassifier, FixedPersons, load_pipeline, save_pipeline
+from biot_bd.training import BIOTClassifier, FixedSubjects, load_pipeline, save_pipeline
 from biot_bd.training.input_data import SignalData, encode_labels
 from biot_bd.windows import prepare
 from biot_bd.windows.labels import Overlap
@@ -21,7 +21,7 @@ SFREQ, WINDOW_S = 200, 2.0
 
 
 def recordings():
-    """Eight recordings of four persons, 20 s each; louder from 6 to 14 s, where the seizure is annotated."""
+    """Eight recordings of four subjects, 20 s each; louder from 6 to 14 s, where the seizure is annotated."""
     found = []
     for i in range(8):
         rng = np.random.default_rng(i)
@@ -98,28 +98,28 @@ def test_fitting_on_each_kind_gives_the_same_model(windows):
 
 
 @pytest.mark.parametrize("routing", [False, True])
-def test_persons_come_from_windows_with_routing_on_and_off(windows, routing):
+def test_subjects_come_from_windows_with_routing_on_and_off(windows, routing):
     found = windows["int16"]
     grid = GridSearchCV(
         pipeline(max_epochs=1), {"biotclassifier__lr": [0.01]}, cv=GroupKFold(2), scoring="roc_auc", error_score="raise"
     )
     with sklearn.config_context(enable_metadata_routing=routing):
-        net = pipeline(max_epochs=1, train_split=FixedPersons(["test/2"])).fit(found, found.y)
+        net = pipeline(max_epochs=1, train_split=FixedSubjects(["test/2"])).fit(found, found.y)
         grid.fit(found, found.y, groups=found.groups)
-    assert net[-1].valid_persons_ == ("test/2",)
-    assert net[-1].train_persons_ == ("test/0", "test/1", "test/3")
+    assert net[-1].valid_subjects_ == ("test/2",)
+    assert net[-1].train_subjects_ == ("test/0", "test/1", "test/3")
     best = grid.best_estimator_[-1]
-    assert not set(best.train_persons_) & set(best.valid_persons_)
+    assert not set(best.train_subjects_) & set(best.valid_subjects_)
 
 
-def test_windows_bring_labels_and_their_own_persons(windows):
+def test_windows_bring_labels_and_their_own_subjects(windows):
     found = windows["int16"]
     net = small(max_epochs=1).fit(found)
-    assert set(net.train_persons_) | set(net.valid_persons_) == set(found.groups)
+    assert set(net.train_subjects_) | set(net.valid_subjects_) == set(found.groups)
     net = small(max_epochs=1).fit(found, found.y, groups=found.groups)
     assert net.input_info_.ch_names == tuple(NAMES)
     assert net.module_.sfreq == SFREQ
-    with pytest.raises(ValueError, match="differ from the persons that the Windows carry"):
+    with pytest.raises(ValueError, match="differ from the subjects that the Windows carry"):
         small(max_epochs=1).fit(found, found.y, groups=np.roll(found.groups, 7))
 
 

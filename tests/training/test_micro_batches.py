@@ -228,8 +228,8 @@ def test_they_stay_whole_with_a_note(module):
     x, y, groups = make_data(n_times=400)
     settings = {"module": module, "max_epochs": 2, "batch_size": 16, "random_state": 0, "device": "cpu", "lr": 1e-3}
     split = BIOTClassifier(micro_batch=4, **settings).fit(x, y, groups=groups)
-    assert "batches stay whole" in split.compute_report_["notes"][0]
-    assert split.compute_report_["training"]["micro_batch"] is None
+    assert "batches stay whole" in split.precision_report_["notes"][0]
+    assert split.precision_report_["training"]["micro_batch"] is None
     plain = BIOTClassifier(micro_batch=None, **settings).fit(x, y, groups=groups)
     assert all(torch.equal(v, plain.module_.state_dict()[k]) for k, v in split.module_.state_dict().items())
 
@@ -313,7 +313,7 @@ def test_fits_are_the_same(data, settings):
     else:
         nets = both(data, **settings)
     one, other = nets
-    assert other.compute_report_["training"] == {"compute": "fp32", "micro_batch": 5}
+    assert other.precision_report_["training"] == {"precision": "fp32", "micro_batch": 5}
     for name in ("train_loss", "valid_loss", "gradient_norm", "train_roc_auc"):
         np.testing.assert_allclose(one.history[:, name], other.history[:, name], rtol=2e-4, atol=1e-6, err_msg=name)
     state = other.module_.state_dict()
@@ -332,10 +332,10 @@ def test_absent_channels_in_some_micro_batches_only(data):
 def test_fp16_with_its_scaler(data):
     x, y, _ = data
     found = []
-    for compute, size in (("fp32", None), ("fp16", None), ("fp16", 5)):
-        net = small(compute=compute, micro_batch=size, max_epochs=0, train_split=None, module__drop_prob=0.0)
+    for precision, size in (("fp32", None), ("fp16", None), ("fp16", 5)):
+        net = small(precision=precision, micro_batch=size, max_epochs=0, train_split=None, module__drop_prob=0.0)
         net.set_params(module__att_layer_drop_prob=0.0).fit(x, y)
-        if compute == "fp16":  # the first scales overflow, and then the step is left out
+        if precision == "fp16":  # the first scales overflow, and then the step is left out
             net.scaler_ = torch.amp.GradScaler("cpu", init_scale=2.0**6)
         net.optimizer_ = torch.optim.SGD(net.module_.parameters(), lr=0.0)
         net.history.new_epoch()
@@ -348,7 +348,7 @@ def test_fp16_with_its_scaler(data):
 
 def test_bf16_gradient_in_micro_batches_is_close_to_fp32(data):
     one, _ = both(data, max_epochs=1)
-    _, low = both(data, max_epochs=1, compute="bf16")
+    _, low = both(data, max_epochs=1, precision="bf16")
     assert one.history[0, "gradient_norm"] == pytest.approx(low.history[0, "gradient_norm"], rel=0.05)
     assert one.history[0, "gradient_norm"] != low.history[0, "gradient_norm"]
 

@@ -17,9 +17,10 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 from training_data import small
 
+from biot_bd.exceptions import SavedPipelineError
 from biot_bd.signals import PercentileScaler
-from biot_bd.training import BIOTClassifier, FixedPersons, load_pipeline, read_record, save_pipeline
-from biot_bd.training.persistence.values import SavedPipelineError, from_json, to_json
+from biot_bd.training import BIOTClassifier, FixedSubjects, load_pipeline, read_record, save_pipeline
+from biot_bd.training.persistence.values import from_json, to_json
 
 
 class Mine(nn.Module):
@@ -45,7 +46,7 @@ def fitted(data):
     net = small(
         max_epochs=2,
         class_weight="balanced",
-        train_split=FixedPersons([groups[0]]),
+        train_split=FixedSubjects([groups[0]]),
         callbacks=[("lr", LRScheduler("StepLR", step_size=1))],
         optimizer__betas=(0.8, 0.99),
         log_dir=None,
@@ -55,7 +56,7 @@ def fitted(data):
 
 def test_same_probabilities_and_parameters(fitted, data, tmp_path):
     x, _, _ = data
-    record = {"persons": {"train": ["a"], "test": []}, "label_rule": "overlap", "threshold": np.float64(0.3)}
+    record = {"subjects": {"train": ["a"], "test": []}, "label_rule": "overlap", "threshold": np.float64(0.3)}
     assert save_pipeline(fitted, tmp_path / "model", record=record) == tmp_path / "model"
     again = load_pipeline(tmp_path / "model")
     np.testing.assert_array_equal(again.predict_proba(x), fitted.predict_proba(x))
@@ -66,7 +67,7 @@ def test_same_probabilities_and_parameters(fitted, data, tmp_path):
     different = {k for k in before if before[k] != after[k] and "callbacks" not in k}
     assert not different
     assert after["callbacks"][0][1].get_params() == before["callbacks"][0][1].get_params()
-    assert again[-1].train_persons_ == fitted[-1].train_persons_
+    assert again[-1].train_subjects_ == fitted[-1].train_subjects_
     assert again[-1].input_info_ == fitted[-1].input_info_
     np.testing.assert_array_equal(again[-1].criterion_.weight, fitted[-1].criterion_.weight)
 
@@ -254,7 +255,7 @@ def test_values_come_back_as_they_were():
         "b": float("inf"),
         "c": np.arange(6, dtype=np.float32).reshape(2, 3),
         "d": torch.optim.Adam,
-        "e": FixedPersons(("a", "b")),
+        "e": FixedSubjects(("a", "b")),
         "f": "text",
         "g": np.dtype("float32"),
     }

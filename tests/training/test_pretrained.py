@@ -10,11 +10,11 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
-from training_data import PERSONS, make_data
+from training_data import SUBJECTS, make_data
 
 from biot_bd.evaluation.study_identity import describe_pipeline
+from biot_bd.exceptions import CheckpointError
 from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints.loading import CheckpointError
 from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
@@ -99,24 +99,24 @@ def test_provenance_holds_both(fitted, data):
     assert started_from(fitted).saw(groups) == []
 
 
-def test_without_persons_the_chain_is_unknown(checkpoint, data):
+def test_without_subjects_the_chain_is_unknown(checkpoint, data):
     x, y, _ = data
     net = tuned(checkpoint, train_split=None, max_epochs=1).fit(x, y)
     assert not net.provenance_.known
     assert net.provenance_.saw(["old/01"]) == ["old/01"]
 
 
-def test_going_on_with_other_persons_adds_them(checkpoint):
+def test_going_on_with_other_subjects_adds_them(checkpoint):
     x, y, groups = make_data()
-    first = np.isin(groups, PERSONS[:3])
+    first = np.isin(groups, SUBJECTS[:3])
     net = tuned(checkpoint, max_epochs=1, warm_start=True, patience=None, train_split=None)
     net.fit(x[first], y[first], groups=groups[first])
-    assert net.provenance_.saw(groups) == PERSONS[:3]
+    assert net.provenance_.saw(groups) == SUBJECTS[:3]
     net.fit(x[~first], y[~first], groups=groups[~first])
-    assert net.provenance_.saw(groups) == PERSONS
-    # A fresh fit forgets the persons, never those of the checkpoint.
+    assert net.provenance_.saw(groups) == SUBJECTS
+    # A fresh fit forgets the subjects, never those of the checkpoint.
     net.set_params(warm_start=False).fit(x[first], y[first], groups=groups[first])
-    assert net.provenance_.saw([*groups, "old/01"]) == ["old/01", *PERSONS[:3]]
+    assert net.provenance_.saw([*groups, "old/01"]) == ["old/01", *SUBJECTS[:3]]
 
 
 def test_from_scratch_there_is_a_record_too(data):

@@ -71,7 +71,7 @@ def test_page_shuffle_by_name_takes_every_training_window_once_and_repeats(windo
     values = np.array([v for batch in runs[0] for v in batch]).reshape(2, -1)
     assert (np.sort(values[0]) == np.sort(values[1])).all()
     assert (values[0] != values[1]).any()
-    train = np.isin(windows.groups, net.train_persons_)
+    train = np.isin(windows.groups, net.train_subjects_)
     expected = torch.from_numpy(windows.read(np.flatnonzero(train))).double().sum(dim=(1, 2)).numpy()
     np.testing.assert_array_equal(np.sort(values[0]), np.sort(expected))
 

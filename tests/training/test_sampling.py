@@ -17,10 +17,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import Callback
 from test_kinds_of_input import recordings
 from torch.utils.data import SequentialSampler
-from training_data import PERSONS, make_data, small
+from training_data import SUBJECTS, make_data, small
 
 from biot_bd.signals import PercentileScaler
-from biot_bd.training import BackgroundSubsample, ClassBalanced, PersonBalanced, load_pipeline, save_pipeline
+from biot_bd.training import BackgroundSubsample, ClassBalanced, SubjectBalanced, load_pipeline, save_pipeline
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, SAMPLERS, class_counts, make_epochs, resolve_sampler
 from biot_bd.windows import prepare
 from biot_bd.windows.labels import Overlap
@@ -31,12 +31,12 @@ NAMES = [name for name in SAMPLERS if name != PAGE_SHUFFLE]
 
 @st.composite
 def training_side(draw, n_classes=2):
-    """Targets and persons of some windows; every class occurs."""
+    """Targets and subjects of some windows; every class occurs."""
     n = draw(st.integers(n_classes, 60))
     y = draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n))
     y[:n_classes] = range(n_classes)
-    persons = draw(st.lists(st.sampled_from(["a/1", "a/2", "b/1", "c/9"]), min_size=n, max_size=n))
-    return np.array(y), np.array(persons, dtype=object)
+    subjects = draw(st.lists(st.sampled_from(["a/1", "a/2", "b/1", "c/9"]), min_size=n, max_size=n))
+    return np.array(y), np.array(subjects, dtype=object)
 
 
 def share(p, chosen):
@@ -60,41 +60,41 @@ def test_classes_have_the_shares_of_the_formula(side, strength):
 
 @settings(deadline=None, max_examples=60)
 @given(training_side())
-def test_persons_of_a_class_are_equally_likely_by_person(side):
-    y, persons = side
-    p = ClassBalanced(by_person=True)(y, persons).weights
+def test_subjects_of_a_class_are_equally_likely_by_subject(side):
+    y, subjects = side
+    p = ClassBalanced(by_subject=True)(y, subjects).weights
     for c in (0, 1):
-        of_class = sorted(set(persons[y == c]))
-        for person in of_class:
-            assert share(p, (y == c) & (persons == person)) == pytest.approx(0.5 / len(of_class), rel=1e-12)
+        of_class = sorted(set(subjects[y == c]))
+        for subject in of_class:
+            assert share(p, (y == c) & (subjects == subject)) == pytest.approx(0.5 / len(of_class), rel=1e-12)
 
 
 @settings(deadline=None, max_examples=60)
 @given(training_side(), st.sampled_from([0.0, 0.3, 1.0]))
-def test_persons_have_the_shares_of_the_formula(side, strength):
-    y, persons = side
-    epochs = PersonBalanced(strength=strength)(y, persons)
-    n = {person: float(np.sum(persons == person)) for person in persons}
+def test_subjects_have_the_shares_of_the_formula(side, strength):
+    y, subjects = side
+    epochs = SubjectBalanced(strength=strength)(y, subjects)
+    n = {subject: float(np.sum(subjects == subject)) for subject in subjects}
     total = sum(k ** (1 - strength) for k in n.values())
-    for person, k in n.items():
-        assert share(epochs.weights, persons == person) == pytest.approx(k ** (1 - strength) / total, rel=1e-12)
+    for subject, k in n.items():
+        assert share(epochs.weights, subjects == subject) == pytest.approx(k ** (1 - strength) / total, rel=1e-12)
     expected = [len(y) * share(epochs.weights, y == c) for c in (0, 1)]
     np.testing.assert_allclose(epochs.class_counts, expected)
 
 
 def test_strength_zero_leaves_the_data_as_they_are():
-    y, persons = np.array([0, 0, 0, 1]), np.array(["a", "b", "b", "b"], dtype=object)
-    for sampler in (ClassBalanced(strength=0), PersonBalanced(strength=0)):
-        np.testing.assert_allclose(sampler(y, persons).weights, 0.25)
+    y, subjects = np.array([0, 0, 0, 1]), np.array(["a", "b", "b", "b"], dtype=object)
+    for sampler in (ClassBalanced(strength=0), SubjectBalanced(strength=0)):
+        np.testing.assert_allclose(sampler(y, subjects).weights, 0.25)
 
 
-@pytest.mark.parametrize("name", ["class-balanced", "person-balanced", "class-person-balanced"])
+@pytest.mark.parametrize("name", ["class-balanced", "subject-balanced", "class-subject-balanced"])
 def test_draws_follow_the_probabilities(name):
     rng = np.random.default_rng(4)
     y = (rng.random(80) < 0.1).astype(int)
     y[:2] = 0, 1
-    persons = rng.choice(["a", "b", "c"], 80, p=[0.7, 0.2, 0.1]).astype(object)
-    epochs = replace(SAMPLERS[name], epoch_size=40000)(y, persons)
+    subjects = rng.choice(["a", "b", "c"], 80, p=[0.7, 0.2, 0.1]).astype(object)
+    epochs = replace(SAMPLERS[name], epoch_size=40000)(y, subjects)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         drawn = np.array(list(epochs))
@@ -108,7 +108,7 @@ def test_draws_follow_the_probabilities(name):
 def test_epoch_size(size, wanted):
     y = np.arange(40) % 4 // 3
     assert len(ClassBalanced(epoch_size=size)(y)) == wanted
-    assert len(list(PersonBalanced(epoch_size=size)(y, np.full(40, "a", dtype=object)))) == wanted
+    assert len(list(SubjectBalanced(epoch_size=size)(y, np.full(40, "a", dtype=object)))) == wanted
 
 
 # --- background -------------------------------------------------------------------------------------------
@@ -116,9 +116,9 @@ def test_epoch_size(size, wanted):
 
 @settings(deadline=None, max_examples=80)
 @given(training_side(n_classes=3), st.sampled_from([0.05, 1.0, 1.5, 100.0]), st.booleans(), st.integers(0, 99))
-def test_all_seizure_windows_and_a_subsample_of_background(side, ratio, by_person, seed):
-    y, persons = side
-    epochs = BackgroundSubsample(ratio, by_person=by_person)(y, persons)
+def test_all_seizure_windows_and_a_subsample_of_background(side, ratio, by_subject, seed):
+    y, subjects = side
+    epochs = BackgroundSubsample(ratio, by_subject=by_subject)(y, subjects)
     n_other, n_background = int(np.sum(y > 0)), int(np.sum(y == 0))
     wanted = min(n_background, max(1, round(ratio * n_other)))
     with torch.random.fork_rng():
@@ -127,14 +127,14 @@ def test_all_seizure_windows_and_a_subsample_of_background(side, ratio, by_perso
     assert len(drawn) == len(set(drawn)) == len(epochs) == n_other + wanted
     assert set(np.flatnonzero(y > 0)) <= set(drawn)
     np.testing.assert_array_equal(np.bincount(y[drawn], minlength=3), epochs.class_counts)
-    if by_person:  # dealt out one by one, as long as a person has some
-        sizes = [int(np.sum((y == 0) & (persons == p))) for p in sorted(set(persons[y == 0]))]
+    if by_subject:  # dealt out one by one, as long as a subject has some
+        sizes = [int(np.sum((y == 0) & (subjects == p))) for p in sorted(set(subjects[y == 0]))]
         dealt = [0] * len(sizes)
         while sum(dealt) < wanted:
             for i, size in enumerate(sizes):
                 if dealt[i] < size and sum(dealt) < wanted:
                     dealt[i] += 1
-        found = [sum(y[i] == 0 and persons[i] == p for i in drawn) for p in sorted(set(persons[y == 0]))]
+        found = [sum(y[i] == 0 and subjects[i] == p for i in drawn) for p in sorted(set(subjects[y == 0]))]
         assert sorted(found) == sorted(dealt)
 
 
@@ -166,9 +166,9 @@ def test_the_background_class_may_be_another():
     ("make", "match"),
     [
         (lambda: ClassBalanced(strength=1.1), "strength must lie between"),
-        (lambda: PersonBalanced(strength="much"), "strength must lie between"),
+        (lambda: SubjectBalanced(strength="much"), "strength must lie between"),
         (lambda: ClassBalanced(epoch_size=0), "epoch_size must be"),
-        (lambda: PersonBalanced(epoch_size=float("nan")), "epoch_size must be"),
+        (lambda: SubjectBalanced(epoch_size=float("nan")), "epoch_size must be"),
         (lambda: ClassBalanced(epoch_size=True), "epoch_size must be"),
         (lambda: BackgroundSubsample(ratio=0), "ratio must be positive"),
         (lambda: BackgroundSubsample(ratio=float("inf")), "ratio must be positive"),
@@ -177,11 +177,11 @@ def test_the_background_class_may_be_another():
         (lambda: resolve_sampler("class-ballanced"), "did you mean 'class-balanced'"),
         (lambda: resolve_sampler(3), "must be None, a name"),
         (lambda: resolve_sampler(ClassBalanced), "must be None, a name"),
-        (lambda: make_epochs(lambda y, persons: 3, np.array([0, 1]), None), "must return a torch Sampler"),
-        (lambda: make_epochs(lambda y, persons: [], np.array([0, 1]), None), "would be empty"),
-        (lambda: PersonBalanced()(np.array([0, 1]), np.array(["a", None], dtype=object)), "window 1 has no person"),
-        (lambda: PersonBalanced()(np.array([0, 1]), np.array(["", "a"], dtype=object)), "window 0 has no person"),
-        (lambda: PersonBalanced()(np.array([0, 1]), np.array(["a"], dtype=object)), r"shape \(2,\), found \(1,\)"),
+        (lambda: make_epochs(lambda y, subjects: 3, np.array([0, 1]), None), "must return a torch Sampler"),
+        (lambda: make_epochs(lambda y, subjects: [], np.array([0, 1]), None), "would be empty"),
+        (lambda: SubjectBalanced()(np.array([0, 1]), np.array(["a", None], dtype=object)), "window 1 has no subject"),
+        (lambda: SubjectBalanced()(np.array([0, 1]), np.array(["", "a"], dtype=object)), "window 0 has no subject"),
+        (lambda: SubjectBalanced()(np.array([0, 1]), np.array(["a"], dtype=object)), r"shape \(2,\), found \(1,\)"),
     ],
 )
 def test_bad_values_are_refused(make, match):
@@ -189,10 +189,12 @@ def test_bad_values_are_refused(make, match):
         make()
 
 
-@pytest.mark.parametrize("sampler", ["person-balanced", "class-person-balanced", BackgroundSubsample(by_person=True)])
-def test_missing_persons_are_an_error(data, sampler):
+@pytest.mark.parametrize(
+    "sampler", ["subject-balanced", "class-subject-balanced", BackgroundSubsample(by_subject=True)]
+)
+def test_missing_subjects_are_an_error(data, sampler):
     x, y, _ = data
-    with pytest.raises(ValueError, match="needs the person of each training window"):
+    with pytest.raises(ValueError, match="needs the subject of each training window"):
         small(sampler=sampler, train_split=None).fit(x, y)
 
 
@@ -237,13 +239,13 @@ def seen_by(net):
     return next(callback for _, callback in net.callbacks_ if isinstance(callback, Seen)).seen_
 
 
-@pytest.mark.parametrize("sampler", [*NAMES, BackgroundSubsample(1.0, by_person=True)])
+@pytest.mark.parametrize("sampler", [*NAMES, BackgroundSubsample(1.0, by_subject=True)])
 def test_training_draws_no_validation_window_and_validation_reads_each_once(data, sampler):
     x, y, groups = numbered(data)
     net = small(sampler=sampler, callbacks=[Seen()], patience=None).fit(x, y, groups=groups)
     seen = seen_by(net)
     assert len(seen[True]) == net.max_epochs
-    train = set(np.flatnonzero(np.isin(groups, net.train_persons_)))
+    train = set(np.flatnonzero(np.isin(groups, net.train_subjects_)))
     valid = set(range(len(x))) - train
     assert len(valid) > 0
     for epoch in seen[True]:
@@ -255,7 +257,7 @@ def test_training_draws_no_validation_window_and_validation_reads_each_once(data
 
 def test_epochs_are_as_long_as_the_sampler_says(data):
     x, y, groups = numbered(data)
-    n_train = len(small(callbacks=[Seen()], max_epochs=1).fit(x, y, groups=groups).train_persons_) * 10
+    n_train = len(small(callbacks=[Seen()], max_epochs=1).fit(x, y, groups=groups).train_subjects_) * 10
     n_seizure = n_train * 4 // 10
     for sampler, length in (
         ("class-balanced", n_train),
@@ -274,7 +276,7 @@ def test_epochs_are_as_long_as_the_sampler_says(data):
 def test_without_a_sampler_each_window_is_read_once(data):
     x, y, groups = numbered(data)
     net = small(callbacks=[Seen()]).fit(x, y, groups=groups)
-    train = np.flatnonzero(np.isin(groups, net.train_persons_)).tolist()
+    train = np.flatnonzero(np.isin(groups, net.train_subjects_)).tolist()
     assert all(sorted(epoch) == train for epoch in seen_by(net)[True])
     assert net.training_note_ is None
     assert "train_scores_on" not in net.history[-1]
@@ -318,9 +320,9 @@ class KillAt(Callback):
     ("sampler", "augment"),
     [
         ("class-balanced", None),
-        ("person-balanced", None),
-        ("class-person-balanced", "light"),
-        (BackgroundSubsample(0.5, by_person=True), "strong"),
+        ("subject-balanced", None),
+        ("class-subject-balanced", "light"),
+        (BackgroundSubsample(0.5, by_subject=True), "strong"),
         (None, ["FTSurrogate", "MaskEncoding"]),
     ],
 )
@@ -397,7 +399,7 @@ def test_priors_and_balanced_weights_follow_what_is_drawn(data):
         name: small(sampler=name, class_weight="balanced", max_epochs=1).fit(x, y, groups=groups).class_weight_
         for name in (None, "class-balanced")
     }
-    train_y = y[np.isin(groups, plain.train_persons_)]
+    train_y = y[np.isin(groups, plain.train_subjects_)]
     assert weights[None] == compute_class_weight("balanced", classes=np.array([0, 1]), y=train_y).tolist()
     np.testing.assert_allclose(weights["class-balanced"], [1, 1])
 
@@ -405,12 +407,12 @@ def test_priors_and_balanced_weights_follow_what_is_drawn(data):
 def test_a_sampler_of_ones_own():
     x, y, groups = numbered(make_data())
 
-    def first_half(targets, persons):
-        assert persons.shape == targets.shape
+    def first_half(targets, subjects):
+        assert subjects.shape == targets.shape
         return SequentialSampler(range(len(targets) // 2))
 
     net = small(sampler=first_half, callbacks=[Seen()], max_epochs=1).fit(x, y, groups=groups)
-    train = np.flatnonzero(np.isin(groups, net.train_persons_))
+    train = np.flatnonzero(np.isin(groups, net.train_subjects_))
     assert seen_by(net)[True] == [train[: len(train) // 2].tolist()]
     assert net.class_counts_ == [30, 20]  # it does not say its own
     assert class_counts(None, y, 2) == [36, 24]
@@ -429,7 +431,7 @@ def test_training_scores_say_that_they_are_of_drawn_windows(data):
 
 def test_clone_pickle_grid(data, windows):
     x, y, groups = data
-    net = small(sampler=ClassBalanced(by_person=True), augment=["TimeReverse"], max_epochs=1)
+    net = small(sampler=ClassBalanced(by_subject=True), augment=["TimeReverse"], max_epochs=1)
     copied = clone(net)
     assert copied.sampler == net.sampler
     assert copied.augment == net.augment
@@ -439,7 +441,7 @@ def test_clone_pickle_grid(data, windows):
     search = GridSearchCV(
         make_pipeline(PercentileScaler(), small(max_epochs=1, patience=None)),
         {
-            "biotclassifier__sampler": [None, "person-balanced", BackgroundSubsample(1.0)],
+            "biotclassifier__sampler": [None, "subject-balanced", BackgroundSubsample(1.0)],
             "biotclassifier__augment": [None, "light"],
         },
         cv=GroupKFold(2),
@@ -463,13 +465,13 @@ def test_saved_and_loaded(data, tmp_path, sampler):
     np.testing.assert_array_equal(loaded.predict_proba(x), net.predict_proba(x))
 
 
-def test_a_person_with_few_windows_counts_as_much(data):
+def test_a_subject_with_few_windows_counts_as_much(data):
     x, y, groups = numbered(data)
-    keep = np.r_[np.arange(12), np.arange(20, 60)]  # the second person keeps two windows
+    keep = np.r_[np.arange(12), np.arange(20, 60)]  # the second subject keeps two windows
     x, y, groups = x[keep], y[keep], groups[keep]
-    sampler = PersonBalanced(epoch_size=5000)
+    sampler = SubjectBalanced(epoch_size=5000)
     net = small(sampler=sampler, callbacks=[Seen()], max_epochs=1, batch_size=1000, train_split=None, patience=None)
     (epoch,) = seen_by(net.fit(x, y, groups=groups))[True]
     of = dict(zip(x[:, 0, 0].astype(int).tolist(), groups, strict=True))
-    times = np.array([sum(of[i] == person for i in epoch) for person in PERSONS])
+    times = np.array([sum(of[i] == subject for i in epoch) for subject in SUBJECTS])
     np.testing.assert_allclose(times / 5000, 1 / 6, atol=0.03)

@@ -11,10 +11,10 @@ import pytest
 from sklearn.pipeline import Pipeline, make_pipeline
 from training_data import small
 
+from biot_bd.exceptions import SavedPipelineError
 from biot_bd.signals import MontageMapper, PercentileScaler
 from biot_bd.training import BIOTClassifier, load_pipeline, load_scorer, save_pipeline
 from biot_bd.training.persistence.scorer import _is_plain
-from biot_bd.training.persistence.values import SavedPipelineError
 
 HEAVY = ["braindecode", "skorch", "moabb", "torchaudio", "matplotlib", "tensorboard", "mne.epochs", "torch._dynamo"]
 
@@ -90,9 +90,9 @@ def test_other_modules_are_loaded_whole(data, tmp_path):
     ("part", "change", "plain"),
     [
         ("params", {}, True),
-        ("params", {"compute": "fp32"}, True),
-        ("params", {"compute": "bf16"}, False),
-        ("params", {"compute": "auto"}, False),
+        ("params", {"precision": "fp32"}, True),
+        ("params", {"precision": "bf16"}, False),
+        ("params", {"precision": "auto"}, False),
         ("params", {"mixed_precision": "bf16"}, False),
         ("params", {"compile": True}, False),
         ("params", {"module": {"$class": "torch.nn.modules.linear:Linear"}}, False),

@@ -173,7 +173,7 @@ def test_windows_to_draw_are_seizures(data):
     net.fit(x, y, groups=groups)
     _, valid = net.get_split_datasets(x, y, groups)
     drawn = _windows_to_draw(valid, 3).numpy()
-    seizures = x[np.isin(groups, net.valid_persons_) & (y == 1)]
+    seizures = x[np.isin(groups, net.valid_subjects_) & (y == 1)]
     assert len(drawn) == 3
     assert all(any(np.array_equal(window, seizure) for seizure in seizures) for window in drawn)
 

@@ -4,14 +4,14 @@ import numpy as np
 
 from biot_bd.training import BIOTClassifier
 
-PERSONS = [f"set/{i:02d}" for i in range(6)]
+SUBJECTS = [f"set/{i:02d}" for i in range(6)]
 
 
-def make_data(n_persons=6, per_person=10, n_chans=4, n_times=300, seed=0):
-    """Windows of class 1 are louder; every person has both classes."""
+def make_data(n_subjects=6, per_subject=10, n_chans=4, n_times=300, seed=0):
+    """Windows of class 1 are louder; every subject has both classes."""
     rng = np.random.default_rng(seed)
-    groups = np.repeat(np.array(PERSONS[:n_persons], dtype=object), per_person)
-    y = np.tile(np.arange(per_person) % 3 == 0, n_persons).astype(np.int64)
+    groups = np.repeat(np.array(SUBJECTS[:n_subjects], dtype=object), per_subject)
+    y = np.tile(np.arange(per_subject) % 3 == 0, n_subjects).astype(np.int64)
     x = rng.standard_normal((len(y), n_chans, n_times)).astype(np.float32)
     x[y == 1] *= 3
     return x, y, groups

@@ -34,14 +34,14 @@ def write_edf(path, seconds, seed=0, change=None, ch_names=CHANNELS, top=800.0):
 
 
 def as_dataset(items):
-    """Make a data set of (path or Raw, recording, person, [(onset_s, offset_s)], extra description)."""
+    """Make a data set of (path or Raw, recording, subject, [(onset_s, offset_s)], extra description)."""
     found = []
-    for source, recording, person, seizures, *extra in items:
+    for source, recording, subject, seizures, *extra in items:
         raw = mne.io.read_raw_edf(source, verbose="error") if isinstance(source, (str, os.PathLike)) else source
         onset = [on for on, _ in seizures]
         duration = [off - on for on, off in seizures]
         raw.set_annotations(mne.Annotations(onset, duration, ["sz"] * len(onset)), verbose="error")
-        found.append(RawDataset(raw, {"recording": recording, "subject": person, **(extra[0] if extra else {})}))
+        found.append(RawDataset(raw, {"recording": recording, "subject": subject, **(extra[0] if extra else {})}))
     return BaseConcatDataset(found)
 
 
@@ -67,7 +67,7 @@ def excerpts(shared):
 
 @pytest.fixture
 def small(tmp_path):
-    """Return six generated recordings of three persons, 40 s each, with a seizure from 12 to 27 s."""
+    """Return six generated recordings of three subjects, 40 s each, with a seizure from 12 to 27 s."""
     folder = Path(tmp_path / "edf")
     folder.mkdir()
     return as_dataset(

@@ -11,9 +11,10 @@ import pytest
 from braindecode.preprocessing import Preprocessor
 
 from biot_bd import PercentileScaler, Windows, prepare
+from biot_bd.exceptions import PreparationError
 from biot_bd.registry import montages
 from biot_bd.signals import plan_montage, resample_fft, resample_polyphase
-from biot_bd.windows import Overlap, PreparationError
+from biot_bd.windows import Overlap
 from biot_bd.windows.preparation import prepare as preparation
 
 

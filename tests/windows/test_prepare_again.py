@@ -7,7 +7,8 @@ import warnings
 import pytest
 
 from biot_bd import Windows, load_dataset, prepare
-from biot_bd.windows import PreparationError, relabel
+from biot_bd.exceptions import PreparationError
+from biot_bd.windows import relabel
 
 
 def manifest_of(folder):

@@ -18,7 +18,7 @@ from biot_bd.windows import Overlap
 
 @pytest.fixture(scope="module")
 def windows(make, tmp_path_factory):
-    """Six recordings of three persons; F7-T7 is missing in two, Fp1-F7 flat for a while in one."""
+    """Six recordings of three subjects; F7-T7 is missing in two, Fp1-F7 flat for a while in one."""
     folder = tmp_path_factory.mktemp("windows")
 
     def flatten(digital):
@@ -54,12 +54,12 @@ def test_it_looks_like_an_array(windows, array):
     assert indexable(windows)[0] is windows
 
 
-def test_labels_persons_and_metadata(windows):
+def test_labels_subjects_and_metadata(windows):
     assert windows.y.dtype == np.int64
     assert windows.y[:7].tolist() == [0, 0, 1, 1, 1, 0, 0]
     assert windows.groups.dtype == object
     assert windows.groups.tolist() == [f"test/{i}" for i in range(3) for _ in range(14)]
-    assert list(windows.metadata) == ["recording", "person", "start_s", "stop_s", "seizure_fraction", "label"]
+    assert list(windows.metadata) == ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "label"]
     same(windows.metadata["label"], windows.y)
     same(windows.metadata["start_s"][:7], np.arange(7) * 5.0)
     same(windows.metadata["seizure_fraction"][:7], [0, 0.3, 0.8, 1, 0.7, 0.2, 0])
@@ -210,7 +210,7 @@ def test_seizures_of_the_recordings(windows):
 
 
 def test_query(windows):
-    chosen = windows.query("person == 'test/1' and label == 1")
+    chosen = windows.query("subject == 'test/1' and label == 1")
     assert set(chosen.groups) == {"test/1"}
     assert chosen.y.all()
     assert len(chosen) == 6
@@ -287,7 +287,7 @@ def test_fingerprints_tell_apart(windows):
 def test_it_shows_itself(windows):
     text = repr(windows.map(PercentileScaler()))
     assert "42 of 16 channels x 2000 samples at 200 Hz, scaled" in text
-    assert "18 with seizure (42.86%), 3 persons, label rule overlap" in text
+    assert "18 with seizure (42.86%), 3 subjects, label rule overlap" in text
     assert "PercentileScaler" in text
     summary = windows.summary()
     assert summary.loc["test/1"].to_dict() == {

@@ -10,8 +10,6 @@ from typing import Any
 
 from biot_bd.runs import to_jsonable
 
-__all__ = ["Hub", "Viewer"]
-
 KEEP_EEG_S, BLOCKS_A_SECOND = 60, 4
 KEEP_DECISIONS, KEEP_LINES = 1200, 200
 QUEUE = 64  # messages that a slow viewer may fall behind before it gets everything anew

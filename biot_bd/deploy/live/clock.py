@@ -8,8 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Jump", "StreamClock"]
-
 # Stamps are followed with this time constant: clocks that run at another rate make no jump.
 FOLLOW_S = 30.0
 

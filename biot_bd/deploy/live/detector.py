@@ -21,8 +21,6 @@ from biot_bd.deploy.notes import channel_facts, channel_notes, gap_notes
 from biot_bd.events.detector import Event
 from biot_bd.events.stream import Alarm
 
-__all__ = ["LiveDetector", "LiveResult", "Screen"]
-
 MAX_GAP_S = 5.0
 DRIFT_S = 1.0  # a drift of the source's clock is told in steps of this
 BEHIND_S, CAUGHT_UP_S = 10.0, 1.0
@@ -104,7 +102,7 @@ class LiveDetector:
 
     Raises
     ------
-    biot_bd.signals.MissingChannelsError
+    biot_bd.exceptions.MissingChannelsError
         The channels do not make the montage.
     ValueError
         The detector is not causal, or a parameter makes no sense.

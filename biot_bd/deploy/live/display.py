@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ScreenSignal"]
-
 SCREEN_HZ = 100.0
 BLOCK_S = 0.25
 

@@ -14,8 +14,6 @@ from typing import Any, TextIO
 
 from biot_bd.runs import to_jsonable
 
-__all__ = ["Lines"]
-
 
 class Lines:
     """Write lines; each is flushed at once and carries the wall clock's time as ``at``.

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.live.source import Chunk, Notice
-
-__all__ = ["LostStreamError", "LslSource"]
+from biot_bd.exceptions import LostStreamError
 
 BUFFER_S = 360  # of liblsl; what does not fit is lost there, and shows as a gap
 SILENT_S = 15.0  # a connection from which nothing came for so long is made anew
@@ -26,10 +25,6 @@ MICROVOLTS = {
     **dict.fromkeys(("uv", "µv", "μv", "microvolt", "microvolts", "-6"), 1.0),
     **dict.fromkeys(("nv", "nanovolt", "nanovolts", "-9"), 1e-3),
 }
-
-
-class LostStreamError(RuntimeError):
-    """A live stream ended without being asked to, and did not come back in time."""
 
 
 class LslSource:

@@ -13,8 +13,6 @@ import numpy as np
 from biot_bd.deploy.live.source import Chunk, Notice
 from biot_bd.io.recordings import open_recording, read_blocks
 
-__all__ = ["FileSource"]
-
 
 class FileSource:
     """Replay a recording.
@@ -32,7 +30,7 @@ class FileSource:
 
     Raises
     ------
-    biot_bd.io.recordings.DetectionError
+    biot_bd.exceptions.DetectionError
         The file cannot be read.
     ValueError
         A parameter is not positive.

@@ -12,12 +12,8 @@ from typing import Any
 
 from biot_bd.deploy.detector import Detector
 from biot_bd.deploy.live.detector import LiveDetector, LiveResult
-from biot_bd.deploy.live.lsl import LostStreamError
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
-from biot_bd.io.recordings import DetectionError
-from biot_bd.signals.montages import MissingChannelsError
-
-__all__ = ["Run", "make_live", "run", "stopped_by_signals"]
+from biot_bd.exceptions import DetectionError, LostStreamError, MissingChannelsError
 
 STATUS_S = 10.0
 
@@ -55,7 +51,7 @@ def make_live(detector: Detector, source: LiveSource, **options: Any) -> LiveDet
 
     Raises
     ------
-    biot_bd.io.recordings.DetectionError
+    biot_bd.exceptions.DetectionError
         The channels or the rate cannot be used.
     """
     about = {"where": source.where, "start_time": source.start_time, "notes": source.notes}

@@ -13,8 +13,6 @@ from typing import Any
 
 from biot_bd.deploy.live.broadcast import Hub
 
-__all__ = ["PageServer"]
-
 MOST_VIEWERS = 32
 SLOW_S = 10.0  # a viewer that takes nothing for so long is sent away
 KEEP_ALIVE_S = 5.0

@@ -16,8 +16,6 @@ from biot_bd.deploy.live.server import PageServer
 from biot_bd.deploy.live.source import LiveSource
 from biot_bd.deploy.results import write_events
 
-__all__ = ["PAGE_S", "Session"]
-
 PAGE_S = 1.0  # a page's numbers are not older than this
 
 
@@ -86,7 +84,7 @@ class Session:
 
         Raises
         ------
-        biot_bd.io.recordings.DetectionError
+        biot_bd.exceptions.DetectionError
             The source's channels or rate cannot be used.
         OSError
             The page cannot be served, or the events cannot be written.

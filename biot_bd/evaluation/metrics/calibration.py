@@ -18,8 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-__all__ = ["BINS", "bin_edges", "bin_of", "calibration"]
-
 BINS = 10
 STRATEGIES = {"uniform": "bins of equal width", "quantile": "bins of equal numbers of windows"}
 

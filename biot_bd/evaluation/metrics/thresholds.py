@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
-__all__ = ["FALLBACK", "THRESHOLD_RULES", "Threshold", "check_threshold_rule", "choose_threshold"]
-
 FALLBACK = 0.5
 
 
@@ -119,8 +117,8 @@ def choose_threshold(y_true: Any, proba: Any, rule: str | float = "balanced-accu
     if len(y_true) == 0:
         return Threshold(FALLBACK, rule, "no validation windows")
     if not np.any(y_true == 1):
-        return Threshold(FALLBACK, rule, "no seizure windows in the validation persons")
+        return Threshold(FALLBACK, rule, "no seizure windows in the validation subjects")
     if not np.any(y_true == 0):
-        return Threshold(FALLBACK, rule, "no background windows in the validation persons")
+        return Threshold(FALLBACK, rule, "no background windows in the validation subjects")
     value, reason = THRESHOLD_RULES[rule](y_true, proba)
     return Threshold(value, rule, reason)

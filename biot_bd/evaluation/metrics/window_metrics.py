@@ -1,7 +1,7 @@
 """Metrics over the windows' true labels and probabilities, undefined values told apart from numbers.
 
 The figures are scikit-learn's.  What is added: a metric says which classes it needs, and where one is
-absent (a person without seizures) its value is ``None`` with the reason, never NaN and never a number
+absent (a subject without seizures) its value is ``None`` with the reason, never NaN and never a number
 that a library returns for want of a better one.
 """
 
@@ -16,18 +16,6 @@ import numpy as np
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, recall_score, roc_auc_score
 
 from biot_bd import registry
-
-__all__ = [
-    "AVERAGE_PRECISION",
-    "BALANCED_ACCURACY",
-    "ROC_AUC",
-    "SENSITIVITY",
-    "SPECIFICITY",
-    "Metric",
-    "Score",
-    "as_metric",
-    "as_metrics",
-]
 
 _CLASS_NAMES = {0: "background", 1: "seizure"}
 
@@ -168,7 +156,7 @@ def as_metric(metric: str | Metric | Callable[..., float]) -> Metric:
 
     Raises
     ------
-    biot_bd.registry.UnknownNameError
+    biot_bd.exceptions.UnknownNameError
         No metric of that name; the message lists the names.
     TypeError
         Not a name, a metric or a function.

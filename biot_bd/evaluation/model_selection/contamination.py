@@ -1,6 +1,6 @@
-"""Whether an estimator starts from weights that have seen the persons who shall test it.
+"""Whether an estimator starts from weights that have seen the subjects who shall test it.
 
-Scores on such persons say how well a model remembers, not how well it detects.  The checks here look at an
+Scores on such subjects say how well a model remembers, not how well it detects.  The checks here look at an
 estimator before anything is fitted, downloaded or loaded: at ``pretrained`` in pipelines, in pipelines inside
 pipelines, in meta-estimators and in the grids of searches, at modules that were built from a checkpoint, and at
 frozen estimators.
@@ -19,18 +19,8 @@ from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import LoadInitState
 from torch import nn
 
-from biot_bd.models.checkpoints.provenance import ContaminationError, Provenance, check_clean, provenance_of
-
-__all__ = [
-    "ACCEPT",
-    "Contamination",
-    "Origin",
-    "check_contamination",
-    "contamination_facts",
-    "contamination_notes",
-    "find_origins",
-    "full_record",
-]
+from biot_bd.exceptions import ContaminationError
+from biot_bd.models.checkpoints.provenance import Provenance, check_clean, provenance_of
 
 PARAMETER = "pretrained"
 ACCEPT = "or set allow_contaminated=True, which is then written into every result"
@@ -70,12 +60,12 @@ class Contamination:
     ----------
     text : str
         What every output must say; begins with ``"contaminated: "``.
-    persons : tuple of str
-        Test persons who were seen, or of whom nobody can tell.
+    subjects : tuple of str
+        Test subjects who were seen, or of whom nobody can tell.
     """
 
     text: str
-    persons: tuple[str, ...]
+    subjects: tuple[str, ...]
 
 
 # --- what an estimator starts from ------------------------------------------------------------------------
@@ -135,7 +125,7 @@ def _weights(value: Any, where: str, key: str, above: frozenset[int], fitted: bo
         for step, item in _items(value):
             yield from _weights(item, _join(where, step), key, above, fitted)
     elif isinstance(value, nn.Module):
-        # Losses and augmentations are modules too, without anything learnt of persons.
+        # Losses and augmentations are modules too, without anything learnt of subjects.
         found = _of_module(value, must_tell=name in ("module", PARAMETER) or "module__" in key)
         yield from () if found is None else ((where, found),)
     elif isinstance(value, LoadInitState):
@@ -199,16 +189,16 @@ def _of_module(module: nn.Module, must_tell: bool) -> Provenance | None:
 
 
 def check_contamination(
-    origins: Sequence[Origin], test_persons: Iterable[Any] | None, *, allow: bool = False
+    origins: Sequence[Origin], test_subjects: Iterable[Any] | None, *, allow: bool = False
 ) -> Contamination | None:
-    """Refuse weights that saw persons who shall test them.
+    """Refuse weights that saw subjects who shall test them.
 
     Parameters
     ----------
     origins : sequence of Origin
         From :func:`find_origins`.
-    test_persons : iterable of str or None
-        Persons of all folds' test parts; None where the data name none.
+    test_subjects : iterable of str or None
+        Subjects of all folds' test parts; None where the data name none.
     allow : bool
         Go on all the same.
 
@@ -220,13 +210,13 @@ def check_contamination(
     Raises
     ------
     ContaminationError
-        Not with ``allow``: a test person was seen, nobody recorded what was seen, or the persons cannot be told.
+        Not with ``allow``: a test subject was seen, nobody recorded what was seen, or the subjects cannot be told.
         The message names all checkpoints concerned.
     """
     if not isinstance(allow, (bool, np.bool_)):
         raise TypeError(f"allow_contaminated must be True or False, got {allow!r}")
-    names = sorted({str(person) for person in test_persons}) if test_persons is not None else []
-    errors, texts, persons = [], [], set()
+    names = sorted({str(subject) for subject in test_subjects}) if test_subjects is not None else []
+    errors, texts, subjects = [], [], set()
     for origin in origins:
         provenance = _canonical(origin.provenance)
         try:
@@ -236,31 +226,31 @@ def check_contamination(
             errors.append(str(error))
             texts.append(str(error).partition("; ")[0])
             seen = [name for name in names if provenance.saw([_canonical_name(name)])]
-            persons |= set(seen if provenance.known and seen else names)
+            subjects |= set(seen if provenance.known and seen else names)
     if not errors:
         return None
     if not allow:
         raise ContaminationError("; also: ".join(errors))
-    return Contamination("contaminated: " + "; ".join(texts), tuple(sorted(persons)))
+    return Contamination("contaminated: " + "; ".join(texts), tuple(sorted(subjects)))
 
 
-def _check_names(provenance: Provenance, persons: Sequence[str]) -> None:
-    """Raise where persons without a data set cannot be compared with those who were seen."""
-    bare = [person for person in persons if "/" not in person]
-    if bare and any("/" in person for seen in provenance.trained_on for person in seen.persons or ()):
+def _check_names(provenance: Provenance, subjects: Sequence[str]) -> None:
+    """Raise where subjects without a data set cannot be compared with those who were seen."""
+    bare = [subject for subject in subjects if "/" not in subject]
+    if bare and any("/" in subject for seen in provenance.trained_on for subject in seen.subjects or ()):
         sets = ", ".join(dict.fromkeys(seen.dataset for seen in provenance.trained_on))
         shown = ", ".join(bare[:_SHOWN]) + (" ..." if len(bare) > _SHOWN else "")
         raise ContaminationError(
-            f"{provenance.source}: the persons {shown} name no data set, so nobody can tell whether they are among those it was "
-            f"trained on ({sets}); call persons 'dataset/person', e.g. 'chb-mit/01' or 'clinic/{bare[0]}', {ACCEPT}"
+            f"{provenance.source}: the subjects {shown} name no data set, so nobody can tell whether they are among those it was "
+            f"trained on ({sets}); call subjects 'dataset/subject', e.g. 'chb-mit/01' or 'clinic/{bare[0]}', {ACCEPT}"
         )
 
 
-def _canonical_name(person: str) -> str:
-    """Return a person's name as the data sets here write it: ``chb-mit/chb21`` is ``chb-mit/01``."""
-    match = _CHBMIT_CASE.fullmatch(person)
+def _canonical_name(subject: str) -> str:
+    """Return a subject's name as the data sets here write it: ``chb-mit/chb21`` is ``chb-mit/01``."""
+    match = _CHBMIT_CASE.fullmatch(subject)
     if match is None:
-        return person
+        return subject
     number = int(match[1])
     return f"chb-mit/{_SAME_CHILD.get(number, number):02d}"
 
@@ -268,8 +258,8 @@ def _canonical_name(person: str) -> str:
 def _canonical(provenance: Provenance) -> Provenance:
     trained_on = tuple(
         seen
-        if seen.persons is None
-        else replace(seen, persons=tuple(dict.fromkeys(map(_canonical_name, seen.persons))))
+        if seen.subjects is None
+        else replace(seen, subjects=tuple(dict.fromkeys(map(_canonical_name, seen.subjects))))
         for seen in provenance.trained_on
     )
     return replace(provenance, trained_on=trained_on)
@@ -292,12 +282,12 @@ def contamination_facts(
         "allow_contaminated": bool(allowed),
         "checkpoints": [origin.as_dict() for origin in origins],
         "contamination": None if contamination is None else contamination.text,
-        "contaminated_persons": [] if contamination is None else list(contamination.persons),
+        "contaminated_subjects": [] if contamination is None else list(contamination.subjects),
     }
 
 
-def full_record(last: Any, origins: Sequence[Origin], persons: Iterable[str]) -> dict[str, Any]:
-    """Return the ``"trained_on"`` entry of a trained model's record: own persons and, through chains, all others.
+def full_record(last: Any, origins: Sequence[Origin], subjects: Iterable[str]) -> dict[str, Any]:
+    """Return the ``"trained_on"`` entry of a trained model's record: own subjects and, through chains, all others.
 
     Parameters
     ----------
@@ -305,11 +295,11 @@ def full_record(last: Any, origins: Sequence[Origin], persons: Iterable[str]) ->
         The fitted last step; a ``BIOTClassifier`` kept what it saw.
     origins : sequence of Origin
         What the whole pipeline started from, looked up before it was fitted.
-    persons : iterable of str
-        Its own persons of training and of validation.
+    subjects : iterable of str
+        Its own subjects of training and of validation.
     """
     own = getattr(last, "provenance_", None)
-    whole = own if isinstance(own, Provenance) else Provenance("a model trained from scratch").extended(persons)
+    whole = own if isinstance(own, Provenance) else Provenance("a model trained from scratch").extended(subjects)
     for origin in origins:
         whole = whole.joined(origin.provenance)
     return whole.to_dict()

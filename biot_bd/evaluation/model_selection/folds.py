@@ -1,11 +1,11 @@
-"""Splits by person: which persons train, which choose the threshold and the epoch, which are tested.
+"""Splits by subject: which subjects train, which choose the threshold and the epoch, which are tested.
 
-A split is a list of :class:`Fold` made once, before anything is fitted, and stored by the persons' names.
-Outer splits: ``"person-loo"``, ``"person-kfold-N"``, ``"stratified-person-kfold-N"``, the fixed
+A split is a list of :class:`Fold` made once, before anything is fitted, and stored by the subjects' names.
+Outer splits: ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``, the fixed
 ``"biot-paper"`` and ``"biot-code"``, or any scikit-learn splitter that takes groups.
 
 The published CHB-MIT splits count cases, and chb21 is the same child as chb01, as PhysioNet
-says.  Here the person is the unit: chb21 belongs to ``chb-mit/01``, which both splits train
+says.  Here the subject is the unit: chb21 belongs to ``chb-mit/01``, which both splits train
 on, so the windows of chb21 are left out of validation and test (and of training, to keep the published
 training set), and every result says so.
 """
@@ -21,29 +21,15 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 from torch.utils.data import Dataset
 
-from biot_bd.models.checkpoints.provenance import ContaminationError
-from biot_bd.training import PersonValidSplit
+from biot_bd.exceptions import ContaminationError, SplitError
+from biot_bd.training import SubjectValidSplit
 
-__all__ = [
-    "FIXED_SPLITS",
-    "SPLITS",
-    "Fold",
-    "SplitError",
-    "check_fold",
-    "check_persons",
-    "fixed_folds",
-    "fold_seed",
-    "make_folds",
-    "outer_persons",
-    "split_all",
-]
-
-MIN_TRAIN_PERSONS = 3
-"""With fewer training persons none is spared for validation: epochs are fixed and the threshold is 0.5."""
+MIN_TRAIN_SUBJECTS = 3
+"""With fewer training subjects none is spared for validation: epochs are fixed and the threshold is 0.5."""
 
 _WITHOUT = "fixed epochs, no early stopping, threshold 0.5"
 _CHB21 = re.compile(r"^(chb21(_|$)|sub-01_ses-02(_|$)|sub-chb21(_|$))", re.IGNORECASE)
-_KFOLD = re.compile(r"^(stratified-)?person-kfold-(\d+)$")
+_KFOLD = re.compile(r"^(stratified-)?subject-kfold-(\d+)$")
 
 
 def _cases(*numbers: int) -> tuple[str, ...]:
@@ -51,7 +37,7 @@ def _cases(*numbers: int) -> tuple[str, ...]:
 
 
 FIXED_SPLITS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]] = {
-    # (train, validation, test) by case; chb21 is not a person of its own and is taken out below.
+    # (train, validation, test) by case; chb21 is not a subject of its own and is taken out below.
     "biot-paper": (
         (_cases(*range(1, 20)), _cases(20), _cases(22, 23)),
         (_cases(*range(1, 20)), _cases(22, 23), _cases(20)),
@@ -59,24 +45,20 @@ FIXED_SPLITS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str,
     "biot-code": ((_cases(*range(1, 21)), _cases(22), _cases(23, 24)),),
 }
 
-SPLITS = ("person-loo", "person-kfold-N", "stratified-person-kfold-N", *FIXED_SPLITS)
+SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", *FIXED_SPLITS)
 """Names that :func:`make_folds` takes; N is a number of folds."""
-
-
-class SplitError(ValueError):
-    """A split that cannot be made, or that would put one person on two sides."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold of an outer split, by person.
+    """One fold of an outer split, by subject.
 
     Attributes
     ----------
     index : int
         Number of the fold, from 0.
     train, valid, test : tuple of str
-        Persons, each on one side only; ``valid`` is empty where there are too few persons.
+        Subjects, each on one side only; ``valid`` is empty where there are too few subjects.
     seed : int
         Seed of everything random in the fold; depends on (random_state, index) alone.
     dropped : tuple of str
@@ -105,13 +87,13 @@ class Fold:
             "notes": list(self.notes),
         }
 
-    def rows(self, persons: np.ndarray, recordings: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def rows(self, subjects: np.ndarray, recordings: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Return the rows of the windows on each side.
 
         Parameters
         ----------
-        persons : array of shape (n,)
-            Person of each window.
+        subjects : array of shape (n,)
+            Subject of each window.
         recordings : array of shape (n,), optional
             Recording of each window; needed where recordings are dropped.
 
@@ -120,10 +102,10 @@ class Fold:
         dict
             ``"train"``, ``"valid"`` and ``"test"``, each an int64 array in ascending order.
         """
-        kept = np.ones(len(persons), dtype=bool)
+        kept = np.ones(len(subjects), dtype=bool)
         if self.dropped and recordings is not None:
             kept &= ~np.isin(recordings.astype(str), list(self.dropped))
-        return {side: np.flatnonzero(kept & np.isin(persons, list(getattr(self, side)))) for side in _SIDES}
+        return {side: np.flatnonzero(kept & np.isin(subjects, list(getattr(self, side)))) for side in _SIDES}
 
 
 _SIDES = ("train", "valid", "test")
@@ -134,13 +116,13 @@ def fold_seed(random_state: int, fold: int) -> int:
     return int(np.random.SeedSequence(random_state, spawn_key=(fold,)).generate_state(1)[0] >> 1)
 
 
-def check_persons(train: Iterable[str], valid: Iterable[str], test: Iterable[str], where: str) -> None:
-    """Raise :class:`SplitError` if a person is on two sides.
+def check_subjects(train: Iterable[str], valid: Iterable[str], test: Iterable[str], where: str) -> None:
+    """Raise :class:`SplitError` if a subject is on two sides.
 
     Parameters
     ----------
     train, valid, test : iterable of str
-        Persons of each side.
+        Subjects of each side.
     where : str
         Named in the message, e.g. ``"fold 3"``.
     """
@@ -151,20 +133,20 @@ def check_persons(train: Iterable[str], valid: Iterable[str], test: Iterable[str
             both = sorted(sides[first] & sides[second])
             if both:
                 raise SplitError(
-                    f"{where}: {', '.join(both[:5])} in {first} and in {second}; every person belongs on one side only"
+                    f"{where}: {', '.join(both[:5])} in {first} and in {second}; every subject belongs on one side only"
                 )
 
 
 def make_folds(
     cv: Any,
     y: np.ndarray,
-    persons: np.ndarray,
+    subjects: np.ndarray,
     *,
     recordings: np.ndarray | None = None,
-    valid_fraction: float = 0.25,
+    validation_fraction: float = 0.25,
     random_state: int = 0,
 ) -> list[Fold]:
-    """Make the folds of a split, inner validation persons included.
+    """Make the folds of a split, inner validation subjects included.
 
     Parameters
     ----------
@@ -172,12 +154,12 @@ def make_folds(
         A name out of :data:`SPLITS`, or an object with ``split(X, y, groups)``.
     y : array of shape (n,)
         Labels, 0 or 1.
-    persons : array of shape (n,)
-        Person of each window.
+    subjects : array of shape (n,)
+        Subject of each window.
     recordings : array of shape (n,), optional
         Recording of each window, for the fixed splits.
-    valid_fraction : float
-        Share of the training persons that validate, at least one; 0 for none.  Fixed splits bring their own.
+    validation_fraction : float
+        Share of the training subjects that validate, at least one; 0 for none.  Fixed splits bring their own.
     random_state : int
         Seed of the split and, with the fold's number, of each fold.
 
@@ -188,101 +170,103 @@ def make_folds(
     Raises
     ------
     SplitError
-        Unknown name, fewer than two persons, persons missing, a person on two sides, or a fold whose
+        Unknown name, fewer than two subjects, subjects missing, a subject on two sides, or a fold whose
         training part has one class.
     """
-    y, persons = np.asarray(y), np.asarray(persons).astype(str)
-    if not 0 <= valid_fraction < 1:
-        raise SplitError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction!r}")
-    names = sorted(set(persons))
+    y, subjects = np.asarray(y), np.asarray(subjects).astype(str)
+    if not 0 <= validation_fraction < 1:
+        raise SplitError(f"validation_fraction must be at least 0 and below 1, got {validation_fraction!r}")
+    names = sorted(set(subjects))
     if len(names) < 2:
         raise SplitError(
-            f"a split by person needs at least 2 persons, found {len(names)} ({', '.join(names) or 'no windows'})"
+            f"a split by subject needs at least 2 subjects, found {len(names)} ({', '.join(names) or 'no windows'})"
         )
     if isinstance(cv, str) and cv in FIXED_SPLITS:
-        folds = fixed_folds(cv, persons, recordings, random_state)
+        folds = fixed_folds(cv, subjects, recordings, random_state)
     else:
-        outer = outer_persons(cv, y, persons, random_state)
-        folds = [_with_valid(i, train, test, y, persons, valid_fraction, random_state) for i, (train, test) in outer]
+        outer = outer_subjects(cv, y, subjects, random_state)
+        folds = [
+            _with_valid(i, train, test, y, subjects, validation_fraction, random_state) for i, (train, test) in outer
+        ]
     for fold in folds:
-        check_persons(fold.train, fold.valid, fold.test, f"fold {fold.index}")
-        check_fold(fold, y, persons, recordings)
+        check_subjects(fold.train, fold.valid, fold.test, f"fold {fold.index}")
+        check_fold(fold, y, subjects, recordings)
     return folds
 
 
-def split_all(y: np.ndarray, persons: np.ndarray, *, valid_fraction: float = 0.2, random_state: int = 0) -> Fold:
-    """Split all persons into training and validation, with nobody to test; parameters as in :func:`make_folds`.
+def split_all(y: np.ndarray, subjects: np.ndarray, *, validation_fraction: float = 0.2, random_state: int = 0) -> Fold:
+    """Split all subjects into training and validation, with nobody to test; parameters as in :func:`make_folds`.
 
     Raises
     ------
     SplitError
         No windows, or one class only.
     """
-    y, persons = np.asarray(y), np.asarray(persons).astype(str)
-    if not 0 <= valid_fraction < 1:
-        raise SplitError(f"valid_fraction must be at least 0 and below 1, got {valid_fraction!r}")
-    fold = _with_valid(0, sorted(set(persons)), (), y, persons, valid_fraction, random_state)
-    check_fold(fold, y, persons, None)
+    y, subjects = np.asarray(y), np.asarray(subjects).astype(str)
+    if not 0 <= validation_fraction < 1:
+        raise SplitError(f"validation_fraction must be at least 0 and below 1, got {validation_fraction!r}")
+    fold = _with_valid(0, sorted(set(subjects)), (), y, subjects, validation_fraction, random_state)
+    check_fold(fold, y, subjects, None)
     return fold
 
 
-def check_fold(fold: Fold, y: np.ndarray, persons: np.ndarray, recordings: np.ndarray | None) -> None:
+def check_fold(fold: Fold, y: np.ndarray, subjects: np.ndarray, recordings: np.ndarray | None) -> None:
     """Raise :class:`SplitError` where a fold's training windows are of one class; parameters as in :func:`make_folds`."""
-    labels = y[fold.rows(persons, recordings)["train"]]
+    labels = y[fold.rows(subjects, recordings)["train"]]
     if len(np.unique(labels)) < 2:
         what = "no windows" if len(labels) == 0 else f"only windows of class {int(labels[0])}"
         raise SplitError(
-            f"fold {fold.index} (test {', '.join(fold.test) or 'nobody'}): the training persons {', '.join(fold.train)} have {what}; "
-            "use fewer folds, another split or more persons"
+            f"fold {fold.index} (test {', '.join(fold.test) or 'nobody'}): the training subjects {', '.join(fold.train)} have {what}; "
+            "use fewer folds, another split or more subjects"
         )
 
 
-def outer_persons(
-    cv: Any, y: np.ndarray, persons: np.ndarray, random_state: int
+def outer_subjects(
+    cv: Any, y: np.ndarray, subjects: np.ndarray, random_state: int
 ) -> list[tuple[int, tuple[tuple[str, ...], tuple[str, ...]]]]:
-    """Return (number, (training persons, test persons)) of each fold, not of a fixed split; see :func:`make_folds`."""
-    splitter = _splitter(cv, len(np.unique(persons)), random_state)
+    """Return (number, (training subjects, test subjects)) of each fold, not of a fixed split; see :func:`make_folds`."""
+    splitter = _splitter(cv, len(np.unique(subjects)), random_state)
     try:
-        indices = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros((len(y), 1)), y, persons)]
+        indices = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros((len(y), 1)), y, subjects)]
     except ContaminationError:
         raise
     except ValueError as error:
         raise SplitError(f"{cv if isinstance(cv, str) else splitter}: {error}") from error
     if not indices:
         raise SplitError(f"{splitter} made no folds")
-    return [(i, _by_person(i, train, test, persons, splitter)) for i, (train, test) in enumerate(indices)]
+    return [(i, _by_subject(i, train, test, subjects, splitter)) for i, (train, test) in enumerate(indices)]
 
 
-def _splitter(cv: Any, n_persons: int, random_state: int) -> Any:
+def _splitter(cv: Any, n_subjects: int, random_state: int) -> Any:
     if not isinstance(cv, str):
         if not callable(getattr(cv, "split", None)):
             raise SplitError(f"cv is a name ({', '.join(SPLITS)}) or a splitter with split(X, y, groups), not {cv!r}")
         return cv
-    if cv == "person-loo":
+    if cv == "subject-loo":
         return LeaveOneGroupOut()
     match = _KFOLD.match(cv)
     if match is None:
         raise SplitError(f"no split named {cv!r}; there are {', '.join(SPLITS)} (N a number of folds)")
     n_folds = int(match.group(2))
-    if not 2 <= n_folds <= n_persons:
-        raise SplitError(f"{cv!r} needs 2 to {n_persons} folds for {n_persons} persons")
+    if not 2 <= n_folds <= n_subjects:
+        raise SplitError(f"{cv!r} needs 2 to {n_subjects} folds for {n_subjects} subjects")
     kind = StratifiedGroupKFold if match.group(1) else GroupKFold
     return kind(n_splits=n_folds, shuffle=True, random_state=random_state)
 
 
-def _by_person(
-    index: int, train: np.ndarray, test: np.ndarray, persons: np.ndarray, splitter: Any
+def _by_subject(
+    index: int, train: np.ndarray, test: np.ndarray, subjects: np.ndarray, splitter: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Turn a splitter's rows into persons; a person that is divided, or on both sides, raises."""
-    sides = tuple(sorted(set(persons[train]))), tuple(sorted(set(persons[test])))
-    check_persons(sides[0], (), sides[1], f"fold {index} of {splitter}")
+    """Turn a splitter's rows into subjects; a subject that is divided, or on both sides, raises."""
+    sides = tuple(sorted(set(subjects[train]))), tuple(sorted(set(subjects[test])))
+    check_subjects(sides[0], (), sides[1], f"fold {index} of {splitter}")
     for rows, names in zip((train, test), sides, strict=True):
-        if len(np.unique(rows)) != int(np.isin(persons, names).sum()):
+        if len(np.unique(rows)) != int(np.isin(subjects, names).sum()):
             raise SplitError(
-                f"fold {index} of {splitter} leaves out some windows of a person; folds are made of whole persons"
+                f"fold {index} of {splitter} leaves out some windows of a subject; folds are made of whole subjects"
             )
     if not sides[0] or not sides[1]:
-        raise SplitError(f"fold {index} of {splitter} has no {'test' if sides[0] else 'training'} persons")
+        raise SplitError(f"fold {index} of {splitter} has no {'test' if sides[0] else 'training'} subjects")
     return sides
 
 
@@ -291,32 +275,32 @@ def _with_valid(
     train: Sequence[str],
     test: tuple[str, ...],
     y: np.ndarray,
-    persons: np.ndarray,
+    subjects: np.ndarray,
     fraction: float,
     random_state: int,
 ) -> Fold:
-    """Take the validation persons of a fold out of its training persons."""
-    rows = np.isin(persons, list(train))
-    valid, notes = _choose_valid(index, y[rows], persons[rows], fraction, random_state)
-    rest = tuple(person for person in train if person not in set(valid))
+    """Take the validation subjects of a fold out of its training subjects."""
+    rows = np.isin(subjects, list(train))
+    valid, notes = _choose_valid(index, y[rows], subjects[rows], fraction, random_state)
+    rest = tuple(subject for subject in train if subject not in set(valid))
     return Fold(index, rest, valid, test, fold_seed(random_state, index), notes=notes)
 
 
 def _choose_valid(
-    index: int, y: np.ndarray, persons: np.ndarray, fraction: float, random_state: int
+    index: int, y: np.ndarray, subjects: np.ndarray, fraction: float, random_state: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    n_persons = len(np.unique(persons))
+    n_subjects = len(np.unique(subjects))
     if fraction == 0:
-        return (), (f"no validation persons were asked for: {_WITHOUT}",)
-    if n_persons < MIN_TRAIN_PERSONS:
-        return (), (f"{n_persons} training person(s) are too few to spare one for validation: {_WITHOUT}",)
+        return (), (f"no validation subjects were asked for: {_WITHOUT}",)
+    if n_subjects < MIN_TRAIN_SUBJECTS:
+        return (), (f"{n_subjects} training subject(s) are too few to spare one for validation: {_WITHOUT}",)
     # A stream of its own, so that the choice does not depend on what else the fold's seed is used for.
     seed = int(np.random.SeedSequence(random_state, spawn_key=(index, 1)).generate_state(1)[0])
     try:
-        _, valid = PersonValidSplit(fraction, random_state=seed)(_Rows(len(y)), y, persons)
+        _, valid = SubjectValidSplit(fraction, random_state=seed)(_Rows(len(y)), y, subjects)
     except ValueError:
-        return (), (f"no choice of validation persons leaves both classes on both sides: {_WITHOUT}",)
-    return tuple(sorted(set(persons[valid.indices]))), ()
+        return (), (f"no choice of validation subjects leaves both classes on both sides: {_WITHOUT}",)
+    return tuple(sorted(set(subjects[valid.indices]))), ()
 
 
 class _Rows(Dataset):
@@ -329,19 +313,19 @@ class _Rows(Dataset):
         return self.n
 
 
-def fixed_folds(name: str, persons: np.ndarray, recordings: np.ndarray | None, random_state: int) -> list[Fold]:
+def fixed_folds(name: str, subjects: np.ndarray, recordings: np.ndarray | None, random_state: int) -> list[Fold]:
     """Return the folds of a fixed split by its name; parameters as in :func:`make_folds`."""
-    present = set(persons)
-    wanted = {person for fold in FIXED_SPLITS[name] for side in fold for person in side}
+    present = set(subjects)
+    wanted = {subject for fold in FIXED_SPLITS[name] for side in fold for subject in side}
     missing = sorted(wanted - present)
     if missing:
         raise SplitError(
-            f"split {name!r} needs all its persons; missing: {', '.join(missing)}. "
-            "Prepare the whole of CHB-MIT, or take a split made from the persons there are (person-loo)"
+            f"split {name!r} needs all its subjects; missing: {', '.join(missing)}. "
+            "Prepare the whole of CHB-MIT, or take a split made from the subjects there are (subject-loo)"
         )
     dropped: tuple[str, ...] = ()
     if recordings is not None:
-        of_01 = np.unique(recordings[persons == "chb-mit/01"].astype(str))
+        of_01 = np.unique(recordings[subjects == "chb-mit/01"].astype(str))
         dropped = tuple(recording for recording in of_01 if _CHB21.match(recording))
     taken = (
         f"so its {len(dropped)} recordings are used on no side and the scores are not those of the published split"
@@ -350,7 +334,7 @@ def fixed_folds(name: str, persons: np.ndarray, recordings: np.ndarray | None, r
     )
     note = f"split {name!r} counts chb21 as a case of its own; it is the same child as chb01, who trains, {taken}"
     unused = sorted(present - wanted)
-    notes = (note,) + ((f"persons that {name!r} does not use: {', '.join(unused)}",) if unused else ())
+    notes = (note,) + ((f"subjects that {name!r} does not use: {', '.join(unused)}",) if unused else ())
     return [
         Fold(index, train, valid, test, fold_seed(random_state, index), dropped, notes)
         for index, (train, valid, test) in enumerate(FIXED_SPLITS[name])

@@ -1,7 +1,7 @@
-"""How sure a score is: the person is the unit, never the window.
+"""How sure a score is: the subject is the unit, never the window.
 
-Windows of one person resemble each other, so intervals resample persons.  The arithmetic is scipy's ``bootstrap``; what
-is added is the person, undefined scores and the caveats that few persons need.  Persons and then their recordings are
+Windows of one subject resemble each other, so intervals resample subjects.  The arithmetic is scipy's ``bootstrap``; what
+is added is the subject, undefined scores and the caveats that few subjects need.  Subjects and then their recordings are
 resampled by :mod:`biot_bd.evaluation.statistics.hierarchical_bootstrap`; two runs are compared by :mod:`biot_bd.evaluation.statistics.paired_tests`.
 
 References
@@ -23,25 +23,14 @@ from scipy import stats
 
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metric
 
-__all__ = [
-    "METHODS",
-    "Interval",
-    "check_options",
-    "few_persons",
-    "macro_interval",
-    "pooled_interval",
-    "quiet",
-    "scores_by_person",
-]
-
 METHODS = ("BCa", "percentile")
 FEW = 10
-"""Below this many persons bootstrap intervals are noticeably too narrow, and outputs say so."""
+"""Below this many subjects bootstrap intervals are noticeably too narrow, and outputs say so."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with its confidence interval over persons.
+    """A score with its confidence interval over subjects.
 
     Attributes
     ----------
@@ -53,8 +42,8 @@ class Interval:
         Confidence level asked for, e.g. 0.95.
     method : str or None
         ``"BCa"`` or ``"percentile"``: what was used; None without an interval.
-    n_persons : int
-        Persons that were resampled.
+    n_subjects : int
+        Subjects that were resampled.
     notes : tuple of str
         What a reader must know of this interval.
     """
@@ -64,7 +53,7 @@ class Interval:
     high: float | None
     level: float
     method: str | None
-    n_persons: int
+    n_subjects: int
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,12 +69,12 @@ def macro_interval(
     n_resamples: int = 9999,
     random_state: int = 0,
 ) -> Interval:
-    """Return the mean over persons with a bootstrap interval that resamples persons.
+    """Return the mean over subjects with a bootstrap interval that resamples subjects.
 
     Parameters
     ----------
-    scores : array of shape (n_persons,), mapping or Series
-        One score a person; NaN or None where it is undefined: such persons are left out.
+    scores : array of shape (n_subjects,), mapping or Series
+        One score a subject; NaN or None where it is undefined: such subjects are left out.
     level : float, default=0.95
     method : {"BCa", "percentile"}, default="BCa"
         BCa (bias-corrected and accelerated) falls back to percentile where it is not defined.
@@ -95,17 +84,17 @@ def macro_interval(
     Returns
     -------
     Interval
-        Without ends for fewer than two persons.
+        Without ends for fewer than two subjects.
 
     Raises
     ------
     ValueError
-        A parameter is out of range, or scores are not of shape (n_persons,).
+        A parameter is out of range, or scores are not of shape (n_subjects,).
     """
     check_options(level, method, n_resamples)
-    values = scores_by_person(scores).dropna().to_numpy()
+    values = scores_by_subject(scores).dropna().to_numpy()
     if len(values) == 0:
-        return Interval(None, None, None, level, None, 0, ("defined for no person",))
+        return Interval(None, None, None, level, None, 0, ("defined for no subject",))
 
     def mean(sample: NDArray, axis: int = -1) -> NDArray:
         return np.mean(sample, axis=axis)
@@ -122,13 +111,13 @@ def pooled_interval(
     n_resamples: int = 999,
     random_state: int = 0,
 ) -> Interval:
-    """Return a metric over all windows pooled, with a bootstrap interval that resamples persons with all their windows.
+    """Return a metric over all windows pooled, with a bootstrap interval that resamples subjects with all their windows.
 
     Parameters
     ----------
     predictions : DataFrame or sequence of DataFrame
-        Test windows: columns ``person``, ``y_true``, ``proba`` and ``threshold``.  Of several (one a seed, on the same
-        persons) the mean is taken, each resample drawing the same persons from all.
+        Test windows: columns ``subject``, ``y_true``, ``proba`` and ``threshold``.  Of several (one a seed, on the same
+        subjects) the mean is taken, each resample drawing the same subjects from all.
     metric : str, Metric or callable
         As in :func:`~biot_bd.cross_validate`.
     level : float, default=0.95
@@ -139,36 +128,38 @@ def pooled_interval(
     Returns
     -------
     Interval
-        Resamples in which the metric is undefined (no person with seizures among them) are left out, and ``notes`` say
+        Resamples in which the metric is undefined (no subject with seizures among them) are left out, and ``notes`` say
         how many.
 
     Raises
     ------
     ValueError
-        A parameter is out of range, a column is missing, there are no windows, or the tables differ in persons.
+        A parameter is out of range, a column is missing, there are no windows, or the tables differ in subjects.
     """
     check_options(level, method, n_resamples)
     metric = as_metric(metric)
     tables = [predictions] if isinstance(predictions, pd.DataFrame) else list(predictions)
-    parts = [_by_person(table) for table in tables]
+    parts = [_by_subject(table) for table in tables]
     if not parts:
         raise ValueError("pooled_interval needs at least one table of predictions")
-    persons = sorted(parts[0])
+    subjects = sorted(parts[0])
     for part in parts[1:]:
-        if sorted(part) != persons:
-            raise ValueError(f"tables of predictions with other persons: {', '.join(sorted(set(persons) ^ set(part)))}")
+        if sorted(part) != subjects:
+            raise ValueError(
+                f"tables of predictions with other subjects: {', '.join(sorted(set(subjects) ^ set(part)))}"
+            )
 
     def pooled(chosen: NDArray) -> float:
         values = []
         for part in parts:
-            y_true, proba, threshold = np.concatenate([part[persons[i]] for i in chosen], axis=1)
+            y_true, proba, threshold = np.concatenate([part[subjects[i]] for i in chosen], axis=1)
             score = metric(y_true.astype(np.int64), proba, threshold)
             values.append(np.nan if score.value is None else score.value)
         return float(np.mean(values))
 
-    everyone = np.arange(len(persons))
+    everyone = np.arange(len(subjects))
     if not np.isfinite(pooled(everyone)):
-        return Interval(None, None, None, level, None, len(persons), (f"{metric.name} is undefined on these windows",))
+        return Interval(None, None, None, level, None, len(subjects), (f"{metric.name} is undefined on these windows",))
     return _bootstrap(everyone, pooled, False, level, method, n_resamples, random_state)
 
 
@@ -181,11 +172,11 @@ def _bootstrap(
     n_resamples: int,
     random_state: int,
 ) -> Interval:
-    """Resample the elements of ``sample`` (persons); fall back from BCa to percentile where it is undefined."""
+    """Resample the elements of ``sample`` (subjects); fall back from BCa to percentile where it is undefined."""
     n, value = len(sample), float(statistic(sample))
     if n < 2:
-        return Interval(value, None, None, level, None, n, ("one person: there is no interval over persons",))
-    notes = list(few_persons(n))
+        return Interval(value, None, None, level, None, n, ("one subject: there is no interval over subjects",))
+    notes = list(few_subjects(n))
     done = quiet(
         stats.bootstrap,
         (sample,),
@@ -222,11 +213,11 @@ def quiet(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
 
-def few_persons(n: int) -> tuple[str, ...]:
-    """Return what a reader must know of an interval from so few persons; nothing from ten on."""
+def few_subjects(n: int) -> tuple[str, ...]:
+    """Return what a reader must know of an interval from so few subjects; nothing from ten on."""
     if n >= FEW:
         return ()
-    return (f"only {n} persons: a bootstrap interval from so few is too narrow, and one person can decide it",)
+    return (f"only {n} subjects: a bootstrap interval from so few is too narrow, and one subject can decide it",)
 
 
 def check_options(level: float, method: str, n_resamples: int) -> None:
@@ -239,23 +230,23 @@ def check_options(level: float, method: str, n_resamples: int) -> None:
         raise ValueError(f"n_resamples must be a whole number of at least 99, got {n_resamples!r}")
 
 
-def scores_by_person(scores: Any) -> pd.Series:
-    """Return scores by person, float64, NaN where undefined."""
+def scores_by_subject(scores: Any) -> pd.Series:
+    """Return scores by subject, float64, NaN where undefined."""
     series = scores if isinstance(scores, pd.Series) else pd.Series(scores, dtype=object)
     if series.ndim != 1 or not series.index.is_unique:
-        raise ValueError("scores need one value a person, of shape (n_persons,)")
+        raise ValueError("scores need one value a subject, of shape (n_subjects,)")
     found = pd.Series(pd.to_numeric(series, errors="raise"), dtype="float64")
     if np.isinf(found).any():
         raise ValueError(f"the score of {found.index[np.isinf(found)][0]} is not finite")
     return found
 
 
-def _by_person(table: pd.DataFrame) -> dict[str, NDArray]:
-    """Return labels, probabilities and thresholds of each person, an array of shape (3, n_windows)."""
-    missing = [name for name in ("person", "y_true", "proba", "threshold") if name not in table]
+def _by_subject(table: pd.DataFrame) -> dict[str, NDArray]:
+    """Return labels, probabilities and thresholds of each subject, an array of shape (3, n_windows)."""
+    missing = [name for name in ("subject", "y_true", "proba", "threshold") if name not in table]
     if missing:
         raise ValueError(f"predictions lack the column(s) {', '.join(missing)}; found {', '.join(map(str, table))}")
     if len(table) == 0:
         raise ValueError("there are no predicted windows")
     columns = ["y_true", "proba", "threshold"]
-    return {str(person): part[columns].to_numpy(dtype=np.float64).T for person, part in table.groupby("person")}
+    return {str(subject): part[columns].to_numpy(dtype=np.float64).T for subject, part in table.groupby("subject")}

@@ -1,8 +1,8 @@
-"""Intervals that resample persons, and then the recordings of each: the two-level bootstrap.
+"""Intervals that resample subjects, and then the recordings of each: the two-level bootstrap.
 
-A cohort is a sample of persons, and each person's recordings are a sample of that person's days.  A resample draws as many
-persons as there are, with replacement, and for each person drawn as many recordings as that person has, with replacement;
-a person drawn twice gets two draws of recordings.  Intervals are percentiles of the resampled scores.
+A cohort is a sample of subjects, and each subject's recordings are a sample of that subject's days.  A resample draws as many
+subjects as there are, with replacement, and for each subject drawn as many recordings as that subject has, with replacement;
+a subject drawn twice gets two draws of recordings.  Intervals are percentiles of the resampled scores.
 
 What is scored adds up over recordings (windows by label and probability; events hit, missed and false), so a resample is a
 weighted sum of recordings, and all resamples are computed at once: see :mod:`biot_bd.evaluation.statistics.resampled_scores`.
@@ -24,12 +24,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from biot_bd.evaluation.statistics.bootstrap import check_options, few_persons
+from biot_bd.evaluation.statistics.bootstrap import check_options, few_subjects
 
-__all__ = ["Draws", "NestedInterval", "interval_of"]
-
-RESAMPLED = "persons, then recordings within persons"
-RECORDINGS = "recordings of one person"
+RESAMPLED = "subjects, then recordings within subjects"
+RECORDINGS = "recordings of one subject"
 
 Scores = NDArray[np.float64]
 Weighted = Callable[[NDArray[np.int64], NDArray[np.int64]], Scores]
@@ -38,7 +36,7 @@ Weighted = Callable[[NDArray[np.int64], NDArray[np.int64]], Scores]
 
 @dataclass(frozen=True)
 class NestedInterval:
-    """A score with a percentile interval over resampled persons and recordings.
+    """A score with a percentile interval over resampled subjects and recordings.
 
     Attributes
     ----------
@@ -50,7 +48,7 @@ class NestedInterval:
         Confidence level, e.g. 0.95.
     resampled : str
         What was drawn with replacement.
-    n_persons, n_recordings : int
+    n_subjects, n_recordings : int
         How many there are to draw from.
     n_resamples : int
         Resamples drawn.
@@ -67,7 +65,7 @@ class NestedInterval:
     high: float | None
     level: float
     resampled: str
-    n_persons: int
+    n_subjects: int
     n_recordings: int
     n_resamples: int
     n_undefined: int
@@ -84,8 +82,8 @@ class Draws:
 
     Parameters
     ----------
-    persons : array of shape (n_recordings,)
-        Person of each recording.
+    subjects : array of shape (n_recordings,)
+        Subject of each recording.
     n_resamples : int, default=999
     random_state : int, default=0
 
@@ -96,58 +94,58 @@ class Draws:
 
     Notes
     -----
-    Each person's recordings are resampled ``n_resamples`` times.  A person that a resample draws gets one of these, chosen at
+    Each subject's recordings are resampled ``n_resamples`` times.  A subject that a resample draws gets one of these, chosen at
     random, which is a draw of recordings as good as a fresh one, and spares scoring it anew.
     """
 
-    def __init__(self, persons: ArrayLike, *, n_resamples: int = 999, random_state: int = 0) -> None:
+    def __init__(self, subjects: ArrayLike, *, n_resamples: int = 999, random_state: int = 0) -> None:
         check_options(0.5, "percentile", n_resamples)
-        found = np.asarray(persons).astype(str)
+        found = np.asarray(subjects).astype(str)
         if found.ndim != 1 or len(found) == 0:
-            raise ValueError(f"the bootstrap needs the person of one recording or more, found shape {found.shape}")
+            raise ValueError(f"the bootstrap needs the subject of one recording or more, found shape {found.shape}")
         self.n_resamples, self.random_state, self.n_recordings = n_resamples, random_state, len(found)
-        self.rows = {str(person): np.flatnonzero(found == person) for person in np.unique(found)}
+        self.rows = {str(subject): np.flatnonzero(found == subject) for subject in np.unique(found)}
         rng = np.random.default_rng(random_state)
         self.within = {
-            person: rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n_resamples)
-            for person, rows in self.rows.items()
+            subject: rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n_resamples)
+            for subject, rows in self.rows.items()
         }
         shape = (n_resamples, len(self.rows))
         self._chosen = rng.integers(len(self.rows), size=shape)
         self._pick = rng.integers(n_resamples, size=shape)
 
     @property
-    def n_persons(self) -> int:
-        """Number of persons."""
+    def n_subjects(self) -> int:
+        """Number of subjects."""
         return len(self.rows)
 
     @cached_property
     def weights(self) -> NDArray[np.int64]:
         """How often each resample holds each recording, shape ``(n_resamples, n_recordings)``."""
         out = np.zeros((self.n_resamples, self.n_recordings), dtype=np.int64)
-        for index, (person, rows) in enumerate(self.rows.items()):
+        for index, (subject, rows) in enumerate(self.rows.items()):
             drawn = self._chosen == index
             resample, column = np.nonzero(drawn)
-            np.add.at(out, (resample[:, None], rows), self.within[person][self._pick[resample, column]])
+            np.add.at(out, (resample[:, None], rows), self.within[subject][self._pick[resample, column]])
         return out
 
     def pooled(self, score: Weighted) -> Scores:
         """Return the scores of all recordings of a resample taken together, NaN where undefined."""
         return score(np.arange(self.n_recordings), self.weights)
 
-    def by_person(self, score: Weighted) -> dict[str, Scores]:
-        """Return each person's scores over draws of that person's recordings, NaN where undefined."""
-        return {person: score(rows, self.within[person]) for person, rows in self.rows.items()}
+    def by_subject(self, score: Weighted) -> dict[str, Scores]:
+        """Return each subject's scores over draws of that subject's recordings, NaN where undefined."""
+        return {subject: score(rows, self.within[subject]) for subject, rows in self.rows.items()}
 
     def macro(self, scores: Mapping[str, Scores]) -> Scores:
-        """Return the means over the persons of a resample; persons without a score are left out, as in the mean itself.
+        """Return the means over the subjects of a resample; subjects without a score are left out, as in the mean itself.
 
         Parameters
         ----------
         scores : mapping of str to ndarray, shape (n_resamples,)
-            Of :meth:`by_person`.
+            Of :meth:`by_subject`.
         """
-        table = np.stack([scores[person] for person in self.rows])
+        table = np.stack([scores[subject] for subject in self.rows])
         drawn = table[self._chosen, self._pick]
         known = np.isfinite(drawn)
         n = known.sum(axis=1)
@@ -155,19 +153,19 @@ class Draws:
 
     def interval(self, value: float | None, scores: Scores, *, level: float = 0.95) -> NestedInterval:
         """Return the percentile interval of :meth:`pooled` or :meth:`macro` scores around ``value``."""
-        notes = list(few_persons(self.n_persons))
-        if self.n_persons < 2:
-            notes, scores = ["one person: there is no interval over persons"], np.full(self.n_resamples, np.nan)
-        elif self.n_recordings == self.n_persons:
-            notes.append("one recording a person: only persons vary from resample to resample")
-        facts = (self.n_persons, self.n_recordings, self.random_state)
-        return interval_of(value, scores, level, RESAMPLED, *facts, notes, count=self.n_persons > 1)
+        notes = list(few_subjects(self.n_subjects))
+        if self.n_subjects < 2:
+            notes, scores = ["one subject: there is no interval over subjects"], np.full(self.n_resamples, np.nan)
+        elif self.n_recordings == self.n_subjects:
+            notes.append("one recording a subject: only subjects vary from resample to resample")
+        facts = (self.n_subjects, self.n_recordings, self.random_state)
+        return interval_of(value, scores, level, RESAMPLED, *facts, notes, count=self.n_subjects > 1)
 
     def interval_within(
-        self, person: str, value: float | None, scores: Scores, *, level: float = 0.95
+        self, subject: str, value: float | None, scores: Scores, *, level: float = 0.95
     ) -> NestedInterval:
-        """Return the interval of one person's score over draws of that person's recordings alone."""
-        n, notes = len(self.rows[person]), []
+        """Return the interval of one subject's score over draws of that subject's recordings alone."""
+        n, notes = len(self.rows[subject]), []
         if n < 2:
             notes, scores = ["one recording: there is no interval over recordings"], np.full(len(scores), np.nan)
         elif n < 5:
@@ -180,7 +178,7 @@ def interval_of(
     scores: Scores,
     level: float,
     resampled: str,
-    n_persons: int,
+    n_subjects: int,
     n_recordings: int,
     random_state: int,
     notes: list[str],
@@ -213,7 +211,7 @@ def interval_of(
         high if known is not None else None,
         level,
         resampled,
-        n_persons,
+        n_subjects,
         n_recordings,
         len(scores),
         n_undefined,

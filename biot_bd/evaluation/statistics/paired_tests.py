@@ -1,6 +1,6 @@
-"""Two runs compared on the same persons: sign-flip permutation test, Wilcoxon's test, adjustment for many tests.
+"""Two runs compared on the same subjects: sign-flip permutation test, Wilcoxon's test, adjustment for many tests.
 
-A paired test takes one score a person and run, whatever the score is: AUC-PR of windows, sensitivity to seizures, false
+A paired test takes one score a subject and run, whatever the score is: AUC-PR of windows, sensitivity to seizures, false
 alarms a day.  The arithmetic is scipy's (``permutation_test``, ``wilcoxon``).
 
 References
@@ -23,38 +23,36 @@ from scipy import stats
 from biot_bd.evaluation.statistics.bootstrap import (
     Interval,
     check_options,
-    few_persons,
+    few_subjects,
     macro_interval,
     quiet,
-    scores_by_person,
+    scores_by_subject,
 )
 
-__all__ = ["MOST_EXACT", "PairedTest", "holm", "paired_test"]
-
 MOST_EXACT = 16
-"""All sign flips are counted up to this many persons (65,536); beyond, they are drawn."""
+"""All sign flips are counted up to this many subjects (65,536); beyond, they are drawn."""
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two runs compared on the persons for whom both are defined; the difference is first minus second.
+    """Two runs compared on the subjects for whom both are defined; the difference is first minus second.
 
     Attributes
     ----------
     difference : Interval
-        Mean difference over persons, with its interval.
+        Mean difference over subjects, with its interval.
     n_better, n_worse, n_equal : int
-        Persons for whom the first run's score is higher, lower, the same.
+        Subjects for whom the first run's score is higher, lower, the same.
     p_permutation : float or None
         Two-sided sign-flip permutation test of the mean difference.
     exact : bool
         Whether all sign flips were counted.
     smallest_p : float or None
-        The smallest p that the sign-flip test can give with so many persons, ``2 / 2**n``.
+        The smallest p that the sign-flip test can give with so many subjects, ``2 / 2**n``.
     p_wilcoxon : float or None
         Two-sided Wilcoxon signed-rank test.
     left_out : tuple of str
-        Persons for whom one of the two is undefined.
+        Subjects for whom one of the two is undefined.
     notes : tuple of str
         Caveats in words.
     """
@@ -89,53 +87,55 @@ def paired_test(
     n_resamples: int = 9999,
     random_state: int = 0,
 ) -> PairedTest:
-    """Compare two runs on the same persons.
+    """Compare two runs on the same subjects.
 
-    The sign-flip test asks how often a mean difference as large would arise if, for every person, the two runs could be
-    exchanged; up to 16 persons all flips are counted, so that p is exact.
+    The sign-flip test asks how often a mean difference as large would arise if, for every subject, the two runs could be
+    exchanged; up to 16 subjects all flips are counted, so that p is exact.
 
     Parameters
     ----------
     first, second : mapping or Series
-        Score by person; None or NaN where undefined.
+        Score by subject; None or NaN where undefined.
     level, method, n_resamples, random_state
         Of the interval of the mean difference, as in :func:`macro_interval`; ``n_resamples`` and ``random_state`` also
-        of the drawn flips beyond 16 persons.
+        of the drawn flips beyond 16 subjects.
 
     Returns
     -------
     PairedTest
-        With p-values None where fewer than two persons have both scores.
+        With p-values None where fewer than two subjects have both scores.
 
     Raises
     ------
     ValueError
-        The two do not name the same persons, or a parameter is out of range.
+        The two do not name the same subjects, or a parameter is out of range.
     """
     check_options(level, method, n_resamples)
-    a, b = scores_by_person(first), scores_by_person(second)
+    a, b = scores_by_subject(first), scores_by_subject(second)
     if set(a.index) != set(b.index):
         only = sorted(map(str, set(a.index) ^ set(b.index)))
-        raise ValueError(f"paired tests need the same persons in both runs; in one of them only: {', '.join(only[:8])}")
+        raise ValueError(
+            f"paired tests need the same subjects in both runs; in one of them only: {', '.join(only[:8])}"
+        )
     both = pd.DataFrame({"a": a, "b": b})
-    left_out = tuple(str(person) for person in both.index[both.isna().any(axis=1)])
+    left_out = tuple(str(subject) for subject in both.index[both.isna().any(axis=1)])
     d = (both["a"] - both["b"]).dropna().to_numpy()
     # Differences that are rounding of equal scores are no differences.
     d = np.where(np.abs(d) < 1e-12, 0.0, d)
     difference = macro_interval(d, level=level, method=method, n_resamples=n_resamples, random_state=random_state)
     counts = int((d > 0).sum()), int((d < 0).sum()), int((d == 0).sum())
     if len(d) < 2:
-        note = f"{len(d)} person(s) with both scores: there is nothing to test"
+        note = f"{len(d)} subject(s) with both scores: there is nothing to test"
         return PairedTest(difference, *counts, None, False, None, None, left_out, (note,))
     exact = len(d) <= MOST_EXACT
     p_permutation = _sign_flip(d, exact, n_resamples, random_state)
     # Where nothing differs scipy divides by zero; the p-value is 1 by definition.
     p_wilcoxon = 1.0 if counts[2] == len(d) else float(quiet(stats.wilcoxon, d).pvalue)
     smallest = 2.0 / 2 ** len(d) if exact else max(2.0 / 2 ** len(d), 2.0 / (n_resamples + 1))
-    notes = list(few_persons(len(d)))
+    notes = list(few_subjects(len(d)))
     if smallest > 0.05:
         notes.append(
-            f"with {len(d)} persons the sign-flip test cannot give a p below {smallest:g}: "
+            f"with {len(d)} subjects the sign-flip test cannot give a p below {smallest:g}: "
             "no difference, however large, can be called significant at 0.05"
         )
     return PairedTest(difference, *counts, p_permutation, exact, smallest, p_wilcoxon, left_out, tuple(notes))

@@ -15,8 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["COUNTS", "EVENT_SCORES", "MOST_VALUES", "WINDOW_SCORES", "EventParts", "WindowParts", "event_scores"]
-
 MOST_VALUES = 1000
 """So many probabilities of seizure windows are told apart in resamples: curves are exact up to there, and beyond within 0.002."""
 _BATCH = 128

@@ -1,7 +1,7 @@
 """Baselines by one word, for the same folds as the model they are compared with.
 
 ``baseline("spectral-power", windows)`` is a scikit-learn pipeline like any other: ``cross_validate`` gives it the same
-persons as a BIOT.  None needs all windows in memory.
+subjects as a BIOT.  None needs all windows in memory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from biot_bd import registry
 from biot_bd.signals import MontageMapper, PercentileScaler
 from biot_bd.signals.features import BandPower, FillAbsent, LineLength
 from biot_bd.training import BIOTClassifier
-
-__all__ = ["BASELINES", "baseline", "is_neural", "montage_of", "neural_pipeline"]
 
 MAX_ITER = 2000
 
@@ -51,7 +49,7 @@ def neural_pipeline(module: str, windows: Any, params: Mapping[str, Any] | None 
 
     Raises
     ------
-    biot_bd.registry.UnknownNameError
+    biot_bd.exceptions.UnknownNameError
         No such model.
     """
     montage = montage_of(windows)

@@ -1,4 +1,4 @@
-"""Several training regimes on the same persons, folds and seeds, side by side."""
+"""Several training regimes on the same subjects, folds and seeds, side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.text import Text
 from sklearn.base import clone
 
 from biot_bd import runs
-from biot_bd.evaluation.cross_validation import RunFolderError, cross_validate
+from biot_bd.evaluation.cross_validation import cross_validate
 from biot_bd.evaluation.data import Data, as_data
 from biot_bd.evaluation.fold import final_step
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
@@ -30,9 +30,8 @@ from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.stored_folds import settled
 from biot_bd.evaluation.studies.comparison import compare_runs
 from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences
+from biot_bd.exceptions import RunFolderError
 from biot_bd.training import BIOTClassifier
-
-__all__ = ["COMPARISON", "STUDY", "StudyResult", "compare_regimes"]
 
 STUDY = "study.json"
 COMPARISON = "comparison.json"
@@ -48,7 +47,7 @@ class StudyResult:
     Attributes
     ----------
     comparison : dict
-        Content of ``comparison.json``: scores by person, intervals over persons, paired tests, caveats.
+        Content of ``comparison.json``: scores by subject, intervals over subjects, paired tests, caveats.
     study : dict
         Content of ``study.json``: regimes, seeds, parameters, data, notes.
     folder : Path
@@ -107,11 +106,11 @@ class StudyResult:
         -------
         pandas.DataFrame
             One row a regime, average (``macro``, ``pooled``) and metric: columns ``regime``, ``average``, ``metric``,
-            ``value``, ``low``, ``high``, ``n_persons``.
+            ``value``, ``low``, ``high``, ``n_subjects``.
         """
         rows = [
             {"regime": name, "average": average, "metric": metric}
-            | {key: regime[average][metric][key] for key in ("value", "low", "high", "n_persons")}
+            | {key: regime[average][metric][key] for key in ("value", "low", "high", "n_subjects")}
             for name, regime in self.comparison["regimes"].items()
             for average in ("macro", "pooled")
             for metric in self.comparison["scoring"]
@@ -126,10 +125,10 @@ class StudyResult:
         -------
         pandas.DataFrame
             One row a pair and metric: ``metric``, ``first``, ``second``, ``difference`` (first minus second, mean over
-            persons), ``low``, ``high``, ``n_persons``, ``n_better``, ``n_worse``, ``n_equal``, ``p_permutation``,
+            subjects), ``low``, ``high``, ``n_subjects``, ``n_better``, ``n_worse``, ``n_equal``, ``p_permutation``,
             ``p_holm``, ``p_wilcoxon``.
         """
-        of_pair, of_interval = ("metric", "first", "second"), ("low", "high", "n_persons")
+        of_pair, of_interval = ("metric", "first", "second"), ("low", "high", "n_subjects")
         of_test = ("n_better", "n_worse", "n_equal", "p_permutation", "p_holm", "p_wilcoxon")
         rows = [
             {key: test[key] for key in of_pair}
@@ -155,8 +154,8 @@ class StudyResult:
     def __rich__(self) -> RenderableType:
         """Return the tables with their notes, for ``rich.print``."""
         mark = "NOT A RESULT: " if self.study.get("not_a_result") else ""
-        percent = f"{self.comparison['level']:.0%} interval over persons"
-        title = f"{mark}{self.study.get('title') or 'Training regimes'}, mean over persons ({percent})"
+        percent = f"{self.comparison['level']:.0%} interval over subjects"
+        title = f"{mark}{self.study.get('title') or 'Training regimes'}, mean over subjects ({percent})"
         scores = Table(title=title, title_justify="left")
         scores.add_column("regime", no_wrap=True)
         for metric in self.comparison["scoring"]:
@@ -170,7 +169,7 @@ class StudyResult:
         return Group(scores, self._rich_tests(), *lines, Text(f"study folder: {self.folder}"))
 
     def _rich_tests(self) -> Table:
-        tests = Table(title="Paired differences over persons", title_justify="left")
+        tests = Table(title="Paired differences over subjects", title_justify="left")
         for column in _TEST_COLUMNS:
             tests.add_column(column, justify="left" if column in _TEST_COLUMNS[:2] else "right")
         for test in self.comparison["tests"]:
@@ -194,11 +193,11 @@ def compare_regimes(
     *,
     y: Any = None,
     groups: Any = None,
-    cv: Any = "person-loo",
+    cv: Any = "subject-loo",
     seeds: Sequence[int] = (0,),
     scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
     threshold: str | float = "balanced-accuracy",
-    valid_fraction: float = 0.25,
+    validation_fraction: float = 0.25,
     protocol: str | Protocol | None = None,
     against: str | None = None,
     level: float = 0.95,
@@ -210,7 +209,7 @@ def compare_regimes(
     allow_contaminated: bool = False,
     progress: bool = True,
 ) -> StudyResult:
-    """Cross-validate several pipelines on the same persons, folds and seeds, and compare them person by person.
+    """Cross-validate several pipelines on the same subjects, folds and seeds, and compare them subject by subject.
 
     Parameters
     ----------
@@ -222,7 +221,7 @@ def compare_regimes(
         The study folder: ``study.json``, ``comparison.json`` and one run folder ``<regime>/seed-<n>`` a regime and seed.
         The same call again goes on where it was stopped; regimes and seeds may be added to it.
         ``tensorboard --logdir`` on it shows all runs beside each other.
-    cv, scoring, threshold, valid_fraction, protocol, n_jobs, allow_contaminated, progress :
+    cv, scoring, threshold, validation_fraction, protocol, n_jobs, allow_contaminated, progress :
         As in :func:`~biot_bd.cross_validate`, the same for all regimes.
     seeds : sequence of int
         Each gives one split and one training a fold; all regimes get the same.
@@ -243,7 +242,7 @@ def compare_regimes(
     RunFolderError
         The folder holds another study, or is in use.
     ContaminationError
-        A regime starts from a checkpoint that saw a test person: before anything is fitted in any regime.
+        A regime starts from a checkpoint that saw a test subject: before anything is fitted in any regime.
     SplitError, ProtocolError, ValueError
         As in :func:`~biot_bd.cross_validate`, before anything is fitted in any regime; also names that are no folder
         names.
@@ -252,7 +251,7 @@ def compare_regimes(
     _check_names(regimes, against)
     _check_seeds(seeds)
     preset = None if protocol is None else as_protocol(protocol)
-    given = {"cv": cv, "scoring": scoring, "threshold": threshold, "valid_fraction": valid_fraction}
+    given = {"cv": cv, "scoring": scoring, "threshold": threshold, "validation_fraction": validation_fraction}
     data = as_data(windows, y, groups)
     parameters = _check_before(windows, data, regimes, seeds, given, preset, allow_contaminated)
     study = _describe(data, regimes, seeds, parameters, preset, title, notes)
@@ -317,13 +316,18 @@ def _check_before(
         preset.check_windows(windows)
         for pipeline in regimes.values():
             preset.check_pipeline(pipeline)
-    cv, scoring, threshold, valid_fraction = settled(given, preset, None)
+    cv, scoring, threshold, validation_fraction = settled(given, preset, None)
     tested: set[str] = set()
     for seed in seeds:
         folds = make_folds(
-            cv, data.y, data.persons, recordings=data.recordings, valid_fraction=valid_fraction, random_state=seed
+            cv,
+            data.y,
+            data.subjects,
+            recordings=data.recordings,
+            validation_fraction=validation_fraction,
+            random_state=seed,
         )
-        tested |= {person for fold in folds for person in fold.test}
+        tested |= {subject for fold in folds for subject in fold.test}
     for name, pipeline in regimes.items():
         check_contamination(find_origins(pipeline), tested, allow=allow_contaminated)
         last = final_step(clone(pipeline))[1]
@@ -333,7 +337,7 @@ def _check_before(
         "cv": cv if isinstance(cv, str) else describe(cv),
         "scoring": [metric.name for metric in as_metrics(scoring)],
         "threshold": check_threshold_rule(threshold),
-        "valid_fraction": valid_fraction,
+        "validation_fraction": validation_fraction,
     }
 
 

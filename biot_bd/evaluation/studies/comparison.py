@@ -1,4 +1,4 @@
-"""Bring the runs of several regimes on the same persons together: scores by person, intervals, paired tests."""
+"""Bring the runs of several regimes on the same subjects together: scores by subject, intervals, paired tests."""
 
 from __future__ import annotations
 
@@ -12,39 +12,37 @@ from biot_bd.evaluation.statistics.bootstrap import macro_interval, pooled_inter
 from biot_bd.evaluation.statistics.paired_tests import holm, paired_test
 from biot_bd.evaluation.studies.event_comparison import compare_event_runs, pairs_of
 
-__all__ = ["POOLED_RESAMPLES", "compare_runs", "person_scores"]
-
 POOLED_RESAMPLES = 499
 """Fewer than for macro scores: each resample scores all windows anew."""
 
 
-def person_scores(results: Sequence[Result], metric: str) -> dict[str, float | None]:
-    """Return each person's score, averaged over runs that differ in their seed only.
+def subject_scores(results: Sequence[Result], metric: str) -> dict[str, float | None]:
+    """Return each subject's score, averaged over runs that differ in their seed only.
 
     Parameters
     ----------
     results : sequence of Result
-        On the same persons.
+        On the same subjects.
     metric : str
         One of the runs' metrics.
 
     Returns
     -------
     dict
-        Score by person; None where it is undefined in any run.
+        Score by subject; None where it is undefined in any run.
 
     Raises
     ------
     ValueError
-        No runs, runs on other persons, or a metric that they do not have.
+        No runs, runs on other subjects, or a metric that they do not have.
     """
-    _check_same_persons({"this regime": results})
+    _check_same_subjects({"this regime": results})
     if any(metric not in result.scoring for result in results):
         raise ValueError(f"no metric {metric!r} in these runs; there are {', '.join(results[0].scoring)}")
     out: dict[str, float | None] = {}
-    for person in results[0].metrics["persons"]:
-        values = [result.metrics["persons"][person][metric]["value"] for result in results]
-        out[person] = None if any(value is None for value in values) else float(np.mean(values))
+    for subject in results[0].metrics["subjects"]:
+        values = [result.metrics["subjects"][subject][metric]["value"] for result in results]
+        out[subject] = None if any(value is None for value in values) else float(np.mean(values))
     return out
 
 
@@ -57,7 +55,7 @@ def compare_runs(
     n_resamples: int = 9999,
     random_state: int = 0,
 ) -> dict[str, Any]:
-    """Compare regimes that were run on the same persons, folds and seeds.
+    """Compare regimes that were run on the same subjects, folds and seeds.
 
     Parameters
     ----------
@@ -71,29 +69,29 @@ def compare_runs(
     Returns
     -------
     dict
-        The content of ``comparison.json``: ``scoring``, ``persons``, ``prevalence`` (by person), ``regimes`` (by name: ``persons``, ``macro``,
+        The content of ``comparison.json``: ``scoring``, ``subjects``, ``prevalence`` (by subject), ``regimes`` (by name: ``subjects``, ``macro``,
         ``pooled``, ``seeds``), ``tests`` (one entry a pair and metric), ``events`` (the same of event scores, see
         :func:`~biot_bd.evaluation.studies.event_comparison.compare_event_runs`), ``caveats``.
 
     Raises
     ------
     ValueError
-        No runs; other persons, windows, label rules, folds or metrics; an unknown ``against``.
+        No runs; other subjects, windows, label rules, folds or metrics; an unknown ``against``.
     """
     if not results or not all(results.values()):
         raise ValueError("there are no runs to compare")
     if against is not None and against not in results:
         raise ValueError(f"against={against!r} is no regime; there are {', '.join(results)}")
     runs = {name: list(by_seed.values()) for name, by_seed in results.items()}
-    _check_same_persons(runs)
+    _check_same_subjects(runs)
     _check_same_study(results)
     any_run = next(iter(runs.values()))[0]
     scoring = any_run.scoring
     options: dict[str, Any] = {"level": level, "method": method, "random_state": random_state}
-    scores = {name: {metric: person_scores(runs[name], metric) for metric in scoring} for name in runs}
+    scores = {name: {metric: subject_scores(runs[name], metric) for metric in scoring} for name in runs}
     regimes = {
         name: {
-            "persons": {metric: scores[name][metric] for metric in scoring},
+            "subjects": {metric: scores[name][metric] for metric in scoring},
             "macro": {
                 metric: macro_interval(scores[name][metric], n_resamples=n_resamples, **options).as_dict()
                 for metric in scoring
@@ -114,8 +112,8 @@ def compare_runs(
         "n_resamples": n_resamples,
         "random_state": random_state,
         "against": against,
-        "persons": list(any_run.metrics["persons"]),
-        "prevalence": {person: entry["prevalence"] for person, entry in any_run.metrics["persons"].items()},
+        "subjects": list(any_run.metrics["subjects"]),
+        "prevalence": {subject: entry["prevalence"] for subject, entry in any_run.metrics["subjects"].items()},
         "regimes": regimes,
         "tests": tests,
         "events": events,
@@ -129,7 +127,7 @@ def _macro_of(result: Result) -> dict[str, float | None]:
 
 def _pooled(results: Sequence[Result], metric: str, n_resamples: int, options: dict[str, Any]) -> dict[str, Any]:
     tables = [result.predictions[result.predictions["part"] == "test"] for result in results]
-    # The jackknife of BCa would score all windows once more a person; percentile is enough for what stands apart.
+    # The jackknife of BCa would score all windows once more a subject; percentile is enough for what stands apart.
     return pooled_interval(tables, metric, n_resamples=n_resamples, **{**options, "method": "percentile"}).as_dict()
 
 
@@ -161,26 +159,26 @@ def _caveats(
     out += [note for regime in regimes.values() for cell in regime["pooled"].values() for note in cell["notes"]]
     seeds = {len(by_seed) for by_seed in results.values()}
     if seeds == {1}:
-        out.append("one seed: how much the scores depend on the seed is not known; intervals are over persons only")
+        out.append("one seed: how much the scores depend on the seed is not known; intervals are over subjects only")
     else:
-        out.append("scores are means over seeds by person; intervals are over persons, not over seeds")
+        out.append("scores are means over seeds by subject; intervals are over subjects, not over seeds")
     # Which method an interval got stands beside it; as a caveat of the whole study it would say nothing.
     return [note for note in dict.fromkeys(out) if not note.startswith("percentile interval")]
 
 
-def _check_same_persons(runs: Mapping[str, Sequence[Result]]) -> None:
+def _check_same_subjects(runs: Mapping[str, Sequence[Result]]) -> None:
     first: tuple[str, list[str]] | None = None
     for name, results in runs.items():
         if not results:
             raise ValueError(f"{name}: no runs")
         for result in results:
-            persons = sorted(result.metrics["persons"])
+            subjects = sorted(result.metrics["subjects"])
             if first is None:
-                first = name, persons
-            elif persons != first[1]:
-                only = sorted(set(persons) ^ set(first[1]))
+                first = name, subjects
+            elif subjects != first[1]:
+                only = sorted(set(subjects) ^ set(first[1]))
                 raise ValueError(
-                    f"{name} and {first[0]} were tested on other persons (in one of them only: {', '.join(only[:8])}); "
+                    f"{name} and {first[0]} were tested on other subjects (in one of them only: {', '.join(only[:8])}); "
                     "paired comparisons need the same"
                 )
 

@@ -1,4 +1,4 @@
-"""Event scores of several runs on the same persons: intervals over persons and paired tests."""
+"""Event scores of several runs on the same subjects: intervals over subjects and paired tests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.statistics.bootstrap import macro_interval
 from biot_bd.evaluation.statistics.paired_tests import PairedTest, holm, paired_test
 from biot_bd.evaluation.statistics.resampled_scores import EVENT_SCORES
-from biot_bd.evaluation.uncertainty import event_counts_of, event_scores_by_person
-
-__all__ = ["compare_event_runs", "compare_events", "pairs_of"]
+from biot_bd.evaluation.uncertainty import event_counts_of, event_scores_by_subject
 
 Scores = dict[str, dict[str, float | None]]
 
 
 def compare_events(first: Result, second: Result, **options: Any) -> dict[str, PairedTest]:
-    """Compare the event scores of two runs on the same persons.
+    """Compare the event scores of two runs on the same subjects.
 
     Parameters
     ----------
@@ -32,7 +30,7 @@ def compare_events(first: Result, second: Result, **options: Any) -> dict[str, P
     Returns
     -------
     dict
-        Score (``sensitivity``, ``precision``, ``f1``, ``fa_per_24h``) -> paired test by person; the difference is first minus
+        Score (``sensitivity``, ``precision``, ``f1``, ``fa_per_24h``) -> paired test by subject; the difference is first minus
         second, so for ``fa_per_24h`` a negative one speaks for the first.
 
     Raises
@@ -52,7 +50,7 @@ def compare_event_runs(
     Parameters
     ----------
     runs : mapping of str to sequence of Result
-        By regime, one run a seed; a person's score is the mean over seeds.
+        By regime, one run a seed; a subject's score is the mean over seeds.
     against : str or None
         Test every other regime against this one; all pairs where None.
     options : mapping
@@ -61,7 +59,7 @@ def compare_event_runs(
     Returns
     -------
     dict or None
-        ``scorer``; ``regimes`` (by name: ``persons`` and ``macro``, score -> values); ``tests``, one entry a pair and score, with
+        ``scorer``; ``regimes`` (by name: ``subjects`` and ``macro``, score -> values); ``tests``, one entry a pair and score, with
         ``p_holm`` over the pairs of a score.  None where no run has event scores.
 
     Raises
@@ -85,7 +83,7 @@ def compare_event_runs(
         "scorer": everyone[0].metrics["events"]["scorer"],
         "regimes": {
             regime: {
-                "persons": found,
+                "subjects": found,
                 "macro": {name: macro_interval(found[name], **options).as_dict() for name in EVENT_SCORES},
             }
             for regime, found in scores.items()
@@ -102,7 +100,7 @@ def pairs_of(names: Mapping[str, Any], against: str | None) -> list[tuple[str, s
 
 
 def _scores(runs: Mapping[str, Sequence[Result]]) -> dict[str, Scores]:
-    """Return regime -> score -> person -> mean over the regime's runs; raise where they cannot be compared."""
+    """Return regime -> score -> subject -> mean over the regime's runs; raise where they cannot be compared."""
     found: dict[str, list[dict[str, dict[str, float | None]]]] = {}
     facts: Any = None
     for name, results in runs.items():
@@ -110,7 +108,7 @@ def _scores(runs: Mapping[str, Sequence[Result]]) -> dict[str, Scores]:
             counts = event_counts_of(result.metrics)
             if counts is None:
                 raise ValueError(f"the {name} run has no event scores ({result.folder or 'not stored'})")
-            same = counts.sort_values(["person", "recording"])[["person", "recording", "n_reference", "duration_s"]]
+            same = counts.sort_values(["subject", "recording"])[["subject", "recording", "n_reference", "duration_s"]]
             own = result.metrics["events"]["scorer"], same.to_dict("split")["data"]
             facts = own if facts is None else facts
             if own[0] != facts[0]:
@@ -121,10 +119,10 @@ def _scores(runs: Mapping[str, Sequence[Result]]) -> dict[str, Scores]:
                 raise ValueError(
                     f"the {name} run differs in its recordings, durations or annotated seizures; paired tests need the same"
                 )
-            found.setdefault(name, []).append(event_scores_by_person(counts))
+            found.setdefault(name, []).append(event_scores_by_subject(counts))
     return {
         name: {
-            score: {person: _mean([table[person][score] for table in tables]) for person in tables[0]}
+            score: {subject: _mean([table[subject][score] for table in tables]) for subject in tables[0]}
             for score in EVENT_SCORES
         }
         for name, tables in found.items()

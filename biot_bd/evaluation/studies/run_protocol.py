@@ -13,12 +13,7 @@ from biot_bd.evaluation.cross_validation import cross_validate
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.studies.baselines import BASELINES, baseline, is_neural, neural_pipeline
-
-__all__ = ["MixedTableError", "compare_table", "model_pipeline", "run_protocol"]
-
-
-class MixedTableError(ValueError):
-    """Results that cannot stand in one table: other label rules, data, splits or protocols."""
+from biot_bd.exceptions import MixedTableError
 
 
 def model_pipeline(
@@ -124,22 +119,22 @@ def compare_table(
     ----------
     results : mapping of name to result, or sequence
         Results or run folders; without names their titles are taken.
-    averaging : {"persons", "folds"}, optional
-        What the scores are means of; the protocol's own by default, persons for ``"custom"``.
+    averaging : {"subjects", "folds"}, optional
+        What the scores are means of; the protocol's own by default, subjects for ``"custom"``.
     mark_mixed : bool
         Mark rows that differ from the first in the column ``not_comparable``, instead of raising.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``model``; columns ``protocol``, ``label_rule``, ``data`` (fingerprint), ``averaging``, ``n`` (persons or
+        Index ``model``; columns ``protocol``, ``label_rule``, ``data`` (fingerprint), ``averaging``, ``n`` (subjects or
         folds, of the first metric), ``prevalence`` (of all test windows), one column a metric (``Float64``, ``<NA>``
         where undefined), ``contaminated``, ``not_a_result`` and ``not_comparable`` (why, or empty).
 
     Raises
     ------
     MixedTableError
-        Other label rules, data, splits (test persons), protocols or metrics than in the first result, unless
+        Other label rules, data, splits (test subjects), protocols or metrics than in the first result, unless
         ``mark_mixed``; the message names all.
     ValueError
         No results, or two of one name.
@@ -196,7 +191,7 @@ def _facts(result: Result) -> dict[str, Any]:
         "label rule": data["label_rule"] or "unknown",
         "data": data["fingerprint"],
         "protocol": result.run.get("protocol") or {"name": CUSTOM},
-        "persons of the folds": [[fold.get(side) or [] for side in sides] for fold in result.run["splits"]],
+        "subjects of the folds": [[fold.get(side) or [] for side in sides] for fold in result.run["splits"]],
         "metrics": result.scoring,
     }
 
@@ -215,8 +210,8 @@ def _mixed(first: Result, other: Result) -> list[str]:
                 if same_name
                 else f"protocol {value['name']!r}, not {wanted[name]['name']!r}"
             )
-        elif name == "persons of the folds":
-            lines.append("other persons in the folds (use splits_from=)")
+        elif name == "subjects of the folds":
+            lines.append("other subjects in the folds (use splits_from=)")
         else:
             lines.append(f"{name} {value!r}, not {wanted[name]!r}")
     return lines
@@ -224,7 +219,7 @@ def _mixed(first: Result, other: Result) -> list[str]:
 
 def _row(result: Result, averaging: str | None) -> dict[str, Any]:
     protocol = result.run.get("protocol") or {"name": CUSTOM}
-    kind = averaging or protocol.get("averaging", "persons")
+    kind = averaging or protocol.get("averaging", "subjects")
     cells = averaged(result.metrics, kind)
     row: dict[str, Any] = {
         "protocol": protocol["name"],

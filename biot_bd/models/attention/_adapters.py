@@ -18,8 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from biot_bd.models.attention._recorder import Adapter, AttentionRecord, Kind, Recorder
 
-__all__ = ["installed", "is_linear", "is_mha"]
-
 _SDPA = F.scaled_dot_product_attention
 
 

@@ -9,8 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Adapter", "AttentionRecord", "AttentionTrace", "Kind", "Recorder"]
-
 Kind = Literal["exact", "qk"]
 Adapter = Literal["linear", "mha", "sdpa"]
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}

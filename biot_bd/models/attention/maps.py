@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-__all__ = ["attention_received", "channel_attention", "early_middle_late"]
-
 
 def early_middle_late(n_layers: int) -> dict[str, int]:
     """Choose the layers to show of a model of any depth.

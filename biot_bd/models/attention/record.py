@@ -29,9 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd.models.attention._adapters import installed, is_linear, is_mha
-from biot_bd.models.attention._recorder import AttentionRecord, AttentionTrace, Kind, Recorder
-
-__all__ = ["AttentionRecord", "AttentionTrace", "Kind", "attention_layers", "record_attention"]
+from biot_bd.models.attention._recorder import AttentionTrace, Kind, Recorder
 
 
 def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ...]:

@@ -10,12 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from biot_bd.models.checkpoints.layouts import CheckpointError
+from biot_bd.exceptions import CheckpointError
 from biot_bd.models.checkpoints.provenance import CONFIG, PIPELINE_FORMAT, sidecar_of
 from biot_bd.models.checkpoints.published import CHANNELS_16, CHANNELS_18, ENCODER, Checkpoint
 from biot_bd.runs import read_json
-
-__all__ = ["Facts", "find_files", "resolve_facts"]
 
 ARCHITECTURE = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_channel_tokens")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -13,17 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from biot_bd.exceptions import HubError
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
 from biot_bd.models.checkpoints.published import KNOWN, Checkpoint, by_repository
 
-__all__ = ["HubError", "cached", "fetch"]
-
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-
-
-class HubError(OSError):
-    """A checkpoint cannot be fetched; the message says why, and where to get the file by hand."""
 
 
 def fetch(

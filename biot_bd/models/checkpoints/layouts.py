@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["CheckpointError", "Layout", "map_layout", "read_tensors"]
+from biot_bd.exceptions import CheckpointError
 
 ENCODER_MARK = "patch_embedding.projection.weight"
 HEAD = "final_layer.classification_head."
@@ -38,10 +38,6 @@ _NESTED = ("state_dict", "model_state_dict", "model")
 _HEADS = re.compile(r"(?:classifier\.clshead\.1|final_layer\.classification_head(?:\.1)?)\.(weight|bias)")
 _CORPUS_HEAD = re.compile(r"classifier_(\w+)\.clshead\.1\.(weight|bias)")
 _PROJECTION = re.compile(r"prediction\.[02]\.(weight|bias)")
-
-
-class CheckpointError(ValueError):
-    """A file cannot be read as weights of BIOT, or does not fit; the message names it in one line."""
 
 
 @dataclass(frozen=True)

@@ -17,25 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from biot_bd.exceptions import CheckpointError
 from biot_bd.models.checkpoints.config import ARCHITECTURE, Facts, find_files, resolve_facts
-from biot_bd.models.checkpoints.layouts import HEAD, CheckpointError, map_layout, read_tensors
+from biot_bd.models.checkpoints.layouts import HEAD, map_layout, read_tensors
 from biot_bd.models.checkpoints.provenance import Provenance, provenance_of, sidecar_of
-from biot_bd.models.checkpoints.published import CHANNELS_16, KNOWN, Checkpoint, git_blob_id
+from biot_bd.models.checkpoints.published import CHANNELS_16, KNOWN, git_blob_id
 from biot_bd.models.checkpoints.report import LoadReport
 from biot_bd.models.checkpoints.resolve import check_published_file, find_source, published
-from biot_bd.models.checkpoints.saving import save_checkpoint
 from biot_bd.signals.names import canonical_name
-
-__all__ = [
-    "KNOWN",
-    "Checkpoint",
-    "CheckpointError",
-    "LoadReport",
-    "LoadedCheckpoint",
-    "build_model",
-    "load_checkpoint",
-    "save_checkpoint",
-]
 
 _REMEDY = {
     "sfreq": "resample the windows, e.g. Resampler(200)",
@@ -116,7 +105,7 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     FileNotFoundError
         There is no such source.
     OSError
-        It must be downloaded and cannot be; see :class:`biot_bd.models.checkpoints.hub.HubError`.
+        It must be downloaded and cannot be; see :class:`biot_bd.exceptions.HubError`.
     CheckpointError
         The file is damaged or no BIOT; the message names it in one line.
     ValueError

@@ -1,13 +1,13 @@
-"""What a model was trained on, and the refusal to test it on persons that it saw.
+"""What a model was trained on, and the refusal to test it on subjects that it saw.
 
 Every checkpoint has a :class:`Provenance`.  It comes from the table of known checkpoints (by name, by Hub
 repository, or by the file's git blob id), from the record of a saved pipeline, or from a sidecar: beside
 ``weights.ckpt`` a file ``weights.ckpt.json``, in a folder or Hub repository a file ``trained_on.json``, holding::
 
-    {"trained_on": [{"dataset": "chb-mit", "persons": ["chb-mit/01"], "how": "supervised"}]}
+    {"trained_on": [{"dataset": "chb-mit", "subjects": ["chb-mit/01"], "how": "supervised"}]}
 
-``"persons": null`` means all persons of that data set.  A checkpoint of which nothing is known is refused like
-one that saw a test person: nobody could tell the difference in its scores.
+``"subjects": null`` means all subjects of that data set.  A checkpoint of which nothing is known is refused like
+one that saw a test subject: nobody could tell the difference in its scores.
 """
 
 from __future__ import annotations
@@ -18,27 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biot_bd.exceptions import ContaminationError
 from biot_bd.runs import read_json
-
-__all__ = [
-    "SIDECAR_IN_FOLDER",
-    "ContaminationError",
-    "Provenance",
-    "Seen",
-    "check_clean",
-    "provenance_of",
-    "sidecar_of",
-]
 
 KEY = "trained_on"
 SIDECAR_IN_FOLDER = "trained_on.json"
 CONFIG = "config.json"
 PIPELINE_FORMAT = "biot_bd pipeline"
 _SHOWN = 12
-
-
-class ContaminationError(ValueError):
-    """A checkpoint saw persons that shall test it, or nobody can say that it did not."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +35,27 @@ class Seen:
     Parameters
     ----------
     dataset : str
-        The name space of its persons: ``"chb-mit"`` for persons ``chb-mit/01``, ...
-    persons : tuple of str or None
-        Persons by their full names; None for all persons of the data set.
+        The name space of its subjects: ``"chb-mit"`` for subjects ``chb-mit/01``, ...
+    subjects : tuple of str or None
+        Subjects by their full names; None for all subjects of the data set.
     how : str
         What was learnt from them, e.g. ``"supervised"`` or ``"unsupervised"``.
     """
 
     dataset: str
-    persons: tuple[str, ...] | None
+    subjects: tuple[str, ...] | None
     how: str
 
-    def covers(self, person: str) -> bool:
-        """Return whether ``person`` (its full name) was seen."""
-        if self.persons is None:
-            return _dataset_of(person) == self.dataset
-        return person in self.persons
+    def covers(self, subject: str) -> bool:
+        """Return whether ``subject`` (its full name) was seen."""
+        if self.subjects is None:
+            return _dataset_of(subject) == self.dataset
+        return subject in self.subjects
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
-        persons = None if self.persons is None else list(self.persons)
-        return {"dataset": self.dataset, "persons": persons, "how": self.how}
+        subjects = None if self.subjects is None else list(self.subjects)
+        return {"dataset": self.dataset, "subjects": subjects, "how": self.how}
 
 
 @dataclass(frozen=True)
@@ -80,7 +67,7 @@ class Provenance:
     source : str
         Where it comes from, for messages.
     trained_on : tuple of Seen
-        Data sets and persons.
+        Data sets and subjects.
     known : bool
         Whether ``trained_on`` is complete.  False: nobody recorded it, and the checkpoint is refused.
     """
@@ -89,24 +76,24 @@ class Provenance:
     trained_on: tuple[Seen, ...] = ()
     known: bool = True
 
-    def saw(self, persons: Iterable[Any]) -> list[str]:
-        """Return those of ``persons`` that the checkpoint was trained on, sorted."""
-        names = {str(person) for person in persons}
+    def saw(self, subjects: Iterable[Any]) -> list[str]:
+        """Return those of ``subjects`` that the checkpoint was trained on, sorted."""
+        names = {str(subject) for subject in subjects}
         return sorted(name for name in names if any(seen.covers(name) for seen in self.trained_on))
 
-    def extended(self, persons: Iterable[Any], how: str = "supervised", source: str | None = None) -> Provenance:
-        """Return the provenance after training on further ``persons`` (none: they are unknown, so it is too).
+    def extended(self, subjects: Iterable[Any], how: str = "supervised", source: str | None = None) -> Provenance:
+        """Return the provenance after training on further ``subjects`` (none: they are unknown, so it is too).
 
         Parameters
         ----------
-        persons : iterable of str
-            Persons of training and of validation: the selected epoch depends on both.
+        subjects : iterable of str
+            Subjects of training and of validation: the selected epoch depends on both.
         how : str
             See :class:`Seen`.
         source : str, optional
             Name of the new model; None keeps this one's.
         """
-        own = _group(persons, how)
+        own = _group(subjects, how)
         return Provenance(
             self.source if source is None else source,
             (*self.trained_on, *(seen for seen in own if seen not in self.trained_on)),
@@ -153,18 +140,20 @@ class Provenance:
 
 
 _FORM = (
-    'the record of training must be {"trained_on": [{"dataset": "chb-mit", "persons": ["chb-mit/01"], '
-    '"how": "supervised"}]} ("persons": null for all of the data set)'
+    'the record of training must be {"trained_on": [{"dataset": "chb-mit", "subjects": ["chb-mit/01"], '
+    '"how": "supervised"}]} ("subjects": null for all of the data set)'
 )
 
 
 def _seen_from(entry: Any, name: str) -> Seen:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("dataset"), str) or "persons" not in entry:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("dataset"), str) or "subjects" not in entry:
         raise ValueError(f"{name}: {_FORM}, found the entry {_short(entry)}")
-    persons = entry["persons"]
-    if persons is not None and not (isinstance(persons, list) and all(isinstance(p, str) for p in persons)):
-        raise ValueError(f"{name}: 'persons' of {entry['dataset']} must be a list of names or null, found {persons!r}")
-    full = None if persons is None else tuple(p if "/" in p else f"{entry['dataset']}/{p}" for p in persons)
+    subjects = entry["subjects"]
+    if subjects is not None and not (isinstance(subjects, list) and all(isinstance(p, str) for p in subjects)):
+        raise ValueError(
+            f"{name}: 'subjects' of {entry['dataset']} must be a list of names or null, found {subjects!r}"
+        )
+    full = None if subjects is None else tuple(p if "/" in p else f"{entry['dataset']}/{p}" for p in subjects)
     return Seen(entry["dataset"], full, str(entry.get("how", "unknown")))
 
 
@@ -173,14 +162,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else text[:100] + "..."
 
 
-def _dataset_of(person: str) -> str:
-    return person.rpartition("/")[0] or person
+def _dataset_of(subject: str) -> str:
+    return subject.rpartition("/")[0] or subject
 
 
-def _group(persons: Iterable[Any], how: str) -> tuple[Seen, ...]:
+def _group(subjects: Iterable[Any], how: str) -> tuple[Seen, ...]:
     by_dataset: dict[str, set[str]] = {}
-    for person in persons:
-        by_dataset.setdefault(_dataset_of(str(person)), set()).add(str(person))
+    for subject in subjects:
+        by_dataset.setdefault(_dataset_of(str(subject)), set()).add(str(subject))
     return tuple(Seen(dataset, tuple(sorted(names)), how) for dataset, names in sorted(by_dataset.items()))
 
 
@@ -278,8 +267,8 @@ def _of_pipeline(config: Mapping[str, Any], source: str) -> Provenance:
         found.append(Provenance.from_dict(fitted["provenance"], source))
     if not found:
         # Saved before models kept their provenance: such a model can only have started from scratch.
-        persons = [*fitted.get("train_persons", ()), *fitted.get("valid_persons", ())]
-        return Provenance(source).extended(persons)
+        subjects = [*fitted.get("train_subjects", ()), *fitted.get("valid_subjects", ())]
+        return Provenance(source).extended(subjects)
     whole = found[0]
     for other in found[1:]:
         whole = whole.joined(other)
@@ -296,16 +285,16 @@ def _fitted_facts(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def check_clean(
-    provenance: Provenance | None, test_persons: Sequence[Any] | None, *, allow: bool = False
+    provenance: Provenance | None, test_subjects: Sequence[Any] | None, *, allow: bool = False
 ) -> str | None:
-    """Refuse a checkpoint that saw a person who shall test it.
+    """Refuse a checkpoint that saw a subject who shall test it.
 
     Parameters
     ----------
     provenance : Provenance or None
         Of the checkpoint; None (no checkpoint) is clean.
-    test_persons : sequence of str or None
-        Full names of the test persons; None or empty where the data name no persons.
+    test_subjects : sequence of str or None
+        Full names of the test subjects; None or empty where the data name no subjects.
     allow : bool
         Go on all the same; the text that is returned must then stand in every result.
 
@@ -317,11 +306,11 @@ def check_clean(
     Raises
     ------
     ContaminationError
-        A test person was seen, it is not known what was seen, or the persons are unknown; not with ``allow``.
+        A test subject was seen, it is not known what was seen, or the subjects are unknown; not with ``allow``.
     """
     if provenance is None:
         return None
-    problem = _problem(provenance, test_persons)
+    problem = _problem(provenance, test_subjects)
     if problem is None:
         return None
     text, remedy = problem
@@ -330,21 +319,21 @@ def check_clean(
     return f"contaminated: {text}"
 
 
-def _problem(provenance: Provenance, test_persons: Sequence[Any] | None) -> tuple[str, str] | None:
+def _problem(provenance: Provenance, test_subjects: Sequence[Any] | None) -> tuple[str, str] | None:
     name = provenance.source
     accept = "or set allow_contaminated=True, which is then written into every result"
-    persons = [] if test_persons is None else [str(person) for person in test_persons]
-    if not persons:
+    subjects = [] if test_subjects is None else [str(subject) for subject in test_subjects]
+    if not subjects:
         return (
-            f"{name}: the data name no persons, so nobody can tell whether it was trained on those who test it",
+            f"{name}: the data name no subjects, so nobody can tell whether it was trained on those who test it",
             f"give Windows, or groups=, {accept}",
         )
-    seen = provenance.saw(persons)
+    seen = provenance.saw(subjects)
     if seen:
         sets = ", ".join(f"{s.dataset} ({s.how})" for s in provenance.trained_on if any(map(s.covers, seen)))
         return (
-            f"{name} was trained on {_names(seen)} of {sets}, who are among the {len(set(persons))} test persons",
-            f"take a checkpoint that did not see them, test on other persons, {accept}",
+            f"{name} was trained on {_names(seen)} of {sets}, who are among the {len(set(subjects))} test subjects",
+            f"take a checkpoint that did not see them, test on other subjects, {accept}",
         )
     if not provenance.known:
         return (
@@ -354,9 +343,9 @@ def _problem(provenance: Provenance, test_persons: Sequence[Any] | None) -> tupl
     return None
 
 
-def _names(persons: Sequence[str]) -> str:
-    rest = len(persons) - _SHOWN
-    return ", ".join(persons[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+def _names(subjects: Sequence[str]) -> str:
+    rest = len(subjects) - _SHOWN
+    return ", ".join(subjects[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _where(name: str) -> str:

@@ -15,8 +15,6 @@ from typing import Any
 
 from biot_bd.models.checkpoints.provenance import Provenance, Seen
 
-__all__ = ["CHANNELS_16", "CHANNELS_18", "ENCODER", "KNOWN", "Checkpoint", "by_blob_id", "by_repository", "git_blob_id"]
-
 CHANNELS_16 = tuple(
     "FP1-F7 F7-T7 T7-P7 P7-O1 FP2-F8 F8-T8 T8-P8 P8-O2 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2".split()
 )
@@ -27,7 +25,7 @@ ENCODER: dict[str, Any] = {"embed_dim": 256, "num_heads": 8, "num_layers": 4, "s
 WEB = "https://github.com/ycq091044/BIOT/tree/main/pretrained-models"
 _PREST = Seen("mgh-prest", None, "unsupervised")
 _SHHS = Seen("shhs", None, "unsupervised")
-# Cases 1 to 20; case 21 is person 01, so of CHB-MIT only 22, 23 and 24 were not seen.
+# Cases 1 to 20; case 21 is subject 01, so of CHB-MIT only 22, 23 and 24 were not seen.
 _CHBMIT = Seen("chb-mit", tuple(f"chb-mit/{number:02d}" for number in range(1, 21)), "supervised")
 _OTHERS = tuple(Seen(name, None, "supervised") for name in ("tuab", "tuev", "iiic"))
 
@@ -49,7 +47,7 @@ class Checkpoint:
     ch_names : tuple of str
         Channels in the order of the token table.
     trained_on : tuple of Seen
-        Data sets and persons.
+        Data sets and subjects.
     config : dict
         Constructor arguments of :class:`biot_bd.models.BIOT` that the weights need.
     web : str
@@ -76,9 +74,9 @@ class Checkpoint:
         return Provenance(self.name, self.trained_on, known=True)
 
     @property
-    def persons(self) -> tuple[str, ...]:
-        """Persons seen, by their names in the data sets that biot_bd reads."""
-        return tuple(person for seen in self.trained_on for person in seen.persons or ())
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects seen, by their names in the data sets that biot_bd reads."""
+        return tuple(subject for seen in self.trained_on for subject in seen.subjects or ())
 
 
 KNOWN: dict[str, Checkpoint] = {

@@ -8,8 +8,6 @@ from typing import Any
 
 from biot_bd.models.checkpoints.provenance import Provenance
 
-__all__ = ["LoadReport", "announce"]
-
 _SHOWN = 6
 
 

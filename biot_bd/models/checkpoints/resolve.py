@@ -9,8 +9,6 @@ from pathlib import Path
 
 from biot_bd.models.checkpoints.published import KNOWN, by_blob_id, by_repository, git_blob_id
 
-__all__ = ["FOLDER_VARIABLE", "check_published_file", "find_source", "is_repository"]
-
 FOLDER_VARIABLE = "BIOT_BD_CHECKPOINTS"
 """Folder with published files that were fetched by hand; they are found there under their published names."""
 

@@ -17,8 +17,6 @@ from biot_bd.models.checkpoints.provenance import Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import git_blob_id
 from biot_bd.runs import atomic_path, write_json
 
-__all__ = ["save_checkpoint"]
-
 FORMAT = "biot_bd checkpoint"
 
 
@@ -43,7 +41,7 @@ def save_checkpoint(
         ``.safetensors`` writes that format, anything else a file of ``torch.save``.
     trained_on : Provenance or iterable of str
         What the model saw, also through the checkpoint it started from (``classifier.provenance_``), or the
-        persons of training and validation.
+        subjects of training and validation.
     whole : bool
         True writes the whole classifier (``biot.`` and ``classifier.clshead.1.``), False the encoder alone.
     ch_names : sequence of str, optional
@@ -68,7 +66,7 @@ def save_checkpoint(
     if not isinstance(model, BIOT):
         raise TypeError(f"only BIOT can be saved in the official layout, found {type(model).__name__}")
     if isinstance(trained_on, str):
-        raise TypeError(f"trained_on must be a Provenance or a list of persons, found the text {trained_on!r}")
+        raise TypeError(f"trained_on must be a Provenance or a list of subjects, found the text {trained_on!r}")
     provenance = trained_on if isinstance(trained_on, Provenance) else Provenance(path.name).extended(trained_on)
     names = ch_names if ch_names is not None else getattr(model, "token_names", None)
     if names is not None and len(names) != model.n_channel_tokens:

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from biot_bd.plots import pr_points, roc_points
 from biot_bd.report.drawing.svg import Panel, Picture, envelope, line_style, nice_ticks
 
-__all__ = ["EegExcerpt", "eeg_picture", "pr_picture", "roc_picture", "training_picture"]
-
 MOST_POINTS = 400
 EEG_COLUMNS = 900
 SCALES_UV = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
@@ -42,24 +40,24 @@ def _curves_picture(
     picture: Picture,
     panel: Panel,
     curve: Callable[[NDArray, NDArray], Scored],
-    persons: Mapping[str, Scored],
+    subjects: Mapping[str, Scored],
     pooled: Scored,
 ) -> None:
-    """Draw one thin line a person and the pooled one thick."""
-    for index, (person, scored) in enumerate(persons.items()):
+    """Draw one thin line a subject and the pooled one thick."""
+    for index, (subject, scored) in enumerate(subjects.items()):
         x, y = curve(*scored)
-        picture.path(panel.x(x), panel.y(y), css="line thin", style=line_style(index), tip=person)
+        picture.path(panel.x(x), panel.y(y), css="line thin", style=line_style(index), tip=subject)
     x, y = curve(*pooled)
     picture.path(panel.x(x), panel.y(y), css="line pooled", tip="pooled")
 
 
-def pr_picture(persons: Mapping[str, Scored], pooled: Scored) -> Picture:
-    """Draw precision against recall: a thin line a person, the pooled one thick, prevalence dashed.
+def pr_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:
+    """Draw precision against recall: a thin line a subject, the pooled one thick, prevalence dashed.
 
     Parameters
     ----------
-    persons : mapping of str to (y_true, proba)
-        Windows of each person who has both classes.
+    subjects : mapping of str to (y_true, proba)
+        Windows of each subject who has both classes.
     pooled : (y_true, proba)
         All test windows, both classes among them.
     """
@@ -69,31 +67,31 @@ def pr_picture(persons: Mapping[str, Scored], pooled: Scored) -> Picture:
         440,
         380,
         "Precision-recall curves",
-        f"One thin line for each of {len(persons)} persons, a thick line for all test windows pooled; "
+        f"One thin line for each of {len(subjects)} subjects, a thick line for all test windows pooled; "
         f"the dashed line is the prevalence, {prevalence:.3f}.",
     )
     panel = Panel(52, 12, 372, 318, (0, 1), (0, 1))
     picture.axes(panel, "Recall (sensitivity)", "Precision")
     at = float(panel.y(prevalence))
     picture.path([panel.left, panel.right], [at, at], css="reference", tip=f"prevalence {prevalence:.3f}")
-    _curves_picture(picture, panel, _pr_curve, persons, pooled)
+    _curves_picture(picture, panel, _pr_curve, subjects, pooled)
     return picture
 
 
-def roc_picture(persons: Mapping[str, Scored], pooled: Scored) -> Picture:
+def roc_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:
     """Draw sensitivity against 1 - specificity; parameters as in :func:`pr_picture`."""
     picture = Picture(
         "roc",
         440,
         380,
         "ROC curves",
-        f"One thin line for each of {len(persons)} persons, a thick line for all test windows pooled; "
+        f"One thin line for each of {len(subjects)} subjects, a thick line for all test windows pooled; "
         "the dashed diagonal is chance.",
     )
     panel = Panel(52, 12, 372, 318, (0, 1), (0, 1))
     picture.axes(panel, "1 - specificity", "Sensitivity")
     picture.path([panel.left, panel.right], [panel.bottom, panel.top], css="reference", tip="chance")
-    _curves_picture(picture, panel, _roc_curve, persons, pooled)
+    _curves_picture(picture, panel, _roc_curve, subjects, pooled)
     return picture
 
 

@@ -16,8 +16,6 @@ from biot_bd.models.attention.maps import attention_received, channel_attention,
 from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.svg import Picture
 
-__all__ = ["ColourScale", "Map", "heat_map", "maps_of"]
-
 MOST_COLUMNS = 40
 
 

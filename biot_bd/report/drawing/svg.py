@@ -1,7 +1,7 @@
 """Small inline SVG pictures: panels with scales, axes, lines, bars of colour.
 
 Kept apart from :mod:`biot_bd.plots` (matplotlib, for TensorBoard and PNG): text in a report stays text,
-so it can be searched, read aloud and enlarged, and a report of 24 persons stays small.
+so it can be searched, read aloud and enlarged, and a report of 24 subjects stays small.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from itertools import pairwise
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike, NDArray
-
-__all__ = ["PALETTE", "Panel", "Picture", "envelope", "line_style", "nice_ticks"]
 
 # Okabe and Ito's colours that keep a contrast of 3:1 on white; told apart further by dashes.
 PALETTE = ("#0072b2", "#c44e00", "#007a58", "#a8508a", "#5b5b5b", "#8a6d00")

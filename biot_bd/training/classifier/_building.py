@@ -21,8 +21,6 @@ from biot_bd.training.input_data import InputInfo
 from biot_bd.training.pretrained import build_pretrained
 from biot_bd.training.tensorboard import TensorBoardLogger
 
-__all__ = ["Building"]
-
 
 class _EpochTable(PrintLog):
     """Prints the table of epochs on stderr, where ``verbose`` asks for it; stdout belongs to results."""

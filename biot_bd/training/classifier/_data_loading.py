@@ -12,8 +12,6 @@ from torch.utils.data import Subset
 from biot_bd.training.input_data import SignalData, encode_labels
 from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset, collate_windows
 
-__all__ = ["Fed"]
-
 
 class Fed(EEGClassifier):
     """Data sets and loaders of a classifier; see :class:`biot_bd.training.BIOTClassifier`."""

@@ -15,11 +15,10 @@ from skorch.callbacks import Callback, LRScheduler
 from torch import Tensor, nn
 
 from biot_bd.training._validation import resolve_optimizer
+from biot_bd.training.finetuning.base import Rate
 from biot_bd.training.finetuning.ema import EMA, Averager
 from biot_bd.training.finetuning.parameter_groups import Part, model_parts, undecayed, whole_model
-from biot_bd.training.finetuning.recipes import LabelSmoothing, Mixup, NoDecay, Rate, Rule, Schedule, Strategy, resolve
-
-__all__ = ["FineTuning", "Tuned"]
+from biot_bd.training.finetuning.recipes import LabelSmoothing, Mixup, NoDecay, Rule, Schedule, Strategy, resolve
 
 PREFIX = "finetune__"
 

@@ -1,4 +1,4 @@
-"""What a classifier does for its parameters ``compute`` and ``micro_batch``."""
+"""What a classifier does for its parameters ``precision`` and ``micro_batch``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from biot_bd.models.biot import BIOT
-from biot_bd.models.inference_plan import ComputePlan, machine_key, measure_inference_plan
+from biot_bd.models.inference_plan import PrecisionPlan, machine_key, measure_inference_plan
 from biot_bd.training.callbacks import probabilities
 from biot_bd.training.micro_batches import why_whole
-from biot_bd.training.precision_plans import TOLERANCE, Plans, precision, training_plan
+from biot_bd.training.precision_plans import TOLERANCE, Plans, precision_context, training_plan
 from biot_bd.training.resume import random_states, set_random_states
 from biot_bd.windows.torch_dataset import PackedWindows, collate_windows
-
-__all__ = ["Computed"]
 
 CHECKED_WINDOWS = 32
 ENOUGH_TO_MEASURE = 64
@@ -33,16 +31,16 @@ ENOUGH_TO_MEASURE = 64
 class Computed(EEGClassifier):
     """Plans of training and inference; see :class:`biot_bd.training.BIOTClassifier`."""
 
-    compute: str
+    precision: str
     micro_batch: Any
     plans_: Plans
-    compute_report_: dict[str, Any]
+    precision_report_: dict[str, Any]
     _unchecked = False
 
     @property
-    def compute_(self) -> str:
+    def precision_(self) -> str:
         """The precision of predictions (and, unless it fell back, of training)."""
-        return self.plans_.inference.compute
+        return self.plans_.inference.precision
 
     def _plain_module(self) -> Any:
         return getattr(self.module_, "_orig_mod", self.module_)
@@ -50,21 +48,21 @@ class Computed(EEGClassifier):
     # --- plans --------------------------------------------------------------------------------------------
 
     def _choose_plans(self, dataset: Dataset[Any]) -> None:
-        """Choose both plans with some windows of the training set; told by ``compute_report_``."""
+        """Choose both plans with some windows of the training set; told by ``precision_report_``."""
         module = self._plain_module()
         x = self._some_windows(dataset)
         batch = self._largest_batch(dataset)
         notes = []
         # Of other modules nothing is known: "auto" leaves their batches whole.
         wanted = None if self.micro_batch == "auto" and not isinstance(module, BIOT) else self.micro_batch
-        training, seconds = training_plan(module, x, batch, self.compute, wanted)
+        training, seconds = training_plan(module, x, batch, self.precision, wanted)
         if training.micro_batch is not None and type(module) is not BIOT:
             reason = why_whole(module, x)
             if reason is not None:
                 notes.append(f"batches stay whole: {reason}")
-                training = ComputePlan(training.compute)
+                training = PrecisionPlan(training.precision)
         inference, measured = self._inference_plan(x, batch, training)
-        self.compute_report_ = {
+        self.precision_report_ = {
             "wanted": self._wanted(),
             "machine": machine_key(x.device),
             "seconds_a_window": {"training": seconds, **measured},
@@ -74,23 +72,23 @@ class Computed(EEGClassifier):
         }
         self._take_plans(Plans(training, inference))
 
-    def _inference_plan(self, x: Tensor, batch: int, training: ComputePlan) -> tuple[ComputePlan, dict[str, Any]]:
+    def _inference_plan(self, x: Tensor, batch: int, training: PrecisionPlan) -> tuple[PrecisionPlan, dict[str, Any]]:
         module = self._plain_module()
         if not hasattr(module, "inference_plan") or training.micro_batch is None or self.micro_batch != "auto":
             return training, {}
         plan, facts = measure_inference_plan(
-            module, batch, compute=self.compute, micro_batch="auto", device=x.device, sample=x, tolerance=TOLERANCE
+            module, batch, precision=self.precision, micro_batch="auto", device=x.device, sample=x, tolerance=TOLERANCE
         )
         return plan, {"inference": facts["times_s"]}
 
     def _wanted(self) -> dict[str, Any]:
-        return {"compute": self.compute, "micro_batch": self.micro_batch}
+        return {"precision": self.precision, "micro_batch": self.micro_batch}
 
     def _take_plans(self, plans: Plans) -> None:
         """Compute by these plans from now on."""
         self.plans_ = plans
-        if not hasattr(self, "compute_report_"):  # a resumed fit: nothing was chosen anew
-            self.compute_report_ = {
+        if not hasattr(self, "precision_report_"):  # a resumed fit: nothing was chosen anew
+            self.precision_report_ = {
                 "wanted": self._wanted(),
                 "machine": machine_key(self.device),
                 "seconds_a_window": {},
@@ -98,13 +96,13 @@ class Computed(EEGClassifier):
                 "max_difference": None,
                 "notes": [],
             }
-        self.compute_report_ |= plans.as_dict()
+        self.precision_report_ |= plans.as_dict()
         module = self._plain_module()
         if hasattr(module, "inference_plan"):
             module.inference_plan = plans.inference
 
     def _forget_plans(self) -> None:
-        for name in ("plans_", "compute_report_", "_unchecked"):
+        for name in ("plans_", "precision_report_", "_unchecked"):
             self.__dict__.pop(name, None)
 
     def _largest_batch(self, dataset: Any) -> int:
@@ -123,14 +121,14 @@ class Computed(EEGClassifier):
 
     # --- precision ----------------------------------------------------------------------------------------
 
-    def _precision(self) -> AbstractContextManager[None]:
+    def _precision_context(self) -> AbstractContextManager[None]:
         """Return a context in which a module computes in the precision of training, or of inference."""
         plans = self._plans()
         if torch.is_grad_enabled():
             plan = plans.training
         else:  # BIOT follows its inference plan by itself
-            plan = ComputePlan() if hasattr(self._plain_module(), "inference_plan") else plans.inference
-        return precision(plan.compute, torch.device(self.device).type)
+            plan = PrecisionPlan() if hasattr(self._plain_module(), "inference_plan") else plans.inference
+        return precision_context(plan.precision, torch.device(self.device).type)
 
     def _classifier_splits_by(self) -> int | None:
         """Return the micro-batch of an inference that the module does not split by itself."""
@@ -142,21 +140,21 @@ class Computed(EEGClassifier):
         """Compare probabilities in low precision with those in fp32; fall back, and say so, where they differ."""
         self._unchecked = False
         plans = self.plans_
-        if plans.inference.compute == "fp32":
+        if plans.inference.precision == "fp32":
             return
         x = self._some_windows(dataset)
         low = self._probabilities_by(plans, x)
-        exact = Plans(plans.training, ComputePlan("fp32", plans.inference.micro_batch))
+        exact = Plans(plans.training, PrecisionPlan("fp32", plans.inference.micro_batch))
         difference = float((low - self._probabilities_by(exact, x)).abs().max())
-        self.compute_report_["max_difference"] = difference if np.isfinite(difference) else None
+        self.precision_report_["max_difference"] = difference if np.isfinite(difference) else None
         if difference <= TOLERANCE:
             self._take_plans(plans)
             return
         text = (
-            f"probabilities in {plans.inference.compute} differ by up to {difference:.2g} from those in fp32 (allowed: "
+            f"probabilities in {plans.inference.precision} differ by up to {difference:.2g} from those in fp32 (allowed: "
             f"{TOLERANCE:g}, on {len(x)} windows); predictions are made in fp32"
         )
-        self.compute_report_["notes"].append(text)
+        self.precision_report_["notes"].append(text)
         warnings.warn(text, stacklevel=3)
 
     def _probabilities_by(self, plans: Plans, x: Tensor) -> Tensor:
@@ -172,10 +170,12 @@ class Computed(EEGClassifier):
         if not self.verbose:
             return
         training, inference = self.plans_.training, self.plans_.inference
-        words = [f"training in {_words(training)}, prediction in {_words(inference)}", *self.compute_report_["notes"]]
-        if self.compute_report_["max_difference"] is not None:
-            words.append(f"largest difference of a probability from fp32: {self.compute_report_['max_difference']:.1e}")
-        print(f"compute: {'; '.join(words)}", file=sys.stderr)
+        words = [f"training in {_words(training)}, prediction in {_words(inference)}", *self.precision_report_["notes"]]
+        if self.precision_report_["max_difference"] is not None:
+            words.append(
+                f"largest difference of a probability from fp32: {self.precision_report_['max_difference']:.1e}"
+            )
+        print(f"precision: {'; '.join(words)}", file=sys.stderr)
 
     # --- prediction ---------------------------------------------------------------------------------------
 
@@ -183,9 +183,11 @@ class Computed(EEGClassifier):
         """Choose anew where the parameters or the machine are others, and check a plan that was not checked here."""
         if not hasattr(self, "plans_"):
             return
-        changed = self.compute_report_["wanted"] != self._wanted()
-        if not changed and self._unchecked and "auto" in (self.compute, self.micro_batch):
-            changed = len(dataset) >= ENOUGH_TO_MEASURE and self.compute_report_["machine"] != machine_key(self.device)
+        changed = self.precision_report_["wanted"] != self._wanted()
+        if not changed and self._unchecked and "auto" in (self.precision, self.micro_batch):
+            changed = len(dataset) >= ENOUGH_TO_MEASURE and self.precision_report_["machine"] != machine_key(
+                self.device
+            )
         if changed:
             trained = self.plans_.training
             self._choose_plans(dataset)
@@ -195,15 +197,15 @@ class Computed(EEGClassifier):
             self._check_precision(dataset)
 
     def _restore_plans(self, facts: dict[str, Any] | None) -> None:
-        """Take up a saved ``compute_report_``, if there is one; the precision is checked on the first windows to predict."""
+        """Take up a saved ``precision_report_``, if there is one; the precision is checked on the first windows to predict."""
         if facts is None:  # saved before there were plans
-            plan = ComputePlan("fp32" if self.compute == "auto" else self.compute)
+            plan = PrecisionPlan("fp32" if self.precision == "auto" else self.precision)
             self._take_plans(Plans(plan, plan))
         else:
-            self.compute_report_ = dict(facts)
+            self.precision_report_ = dict(facts)
             self._take_plans(Plans.from_dict(facts))
         self._unchecked = True
 
 
-def _words(plan: ComputePlan) -> str:
-    return plan.compute if plan.micro_batch is None else f"{plan.compute} in micro-batches of {plan.micro_batch}"
+def _words(plan: PrecisionPlan) -> str:
+    return plan.precision if plan.micro_batch is None else f"{plan.precision} in micro-batches of {plan.micro_batch}"

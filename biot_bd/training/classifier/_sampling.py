@@ -16,8 +16,6 @@ from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, reso
 from biot_bd.windows import Windows
 from biot_bd.windows.page_shuffle import PageShuffle, beyond_memory
 
-__all__ = ["Drawn", "training_note"]
-
 
 def training_note(sampler: Any, augment: Any) -> str | None:
     """Return what a reader of training scores must know, or None where they are of all training windows as they are."""
@@ -69,8 +67,8 @@ class Drawn(EEGClassifier):
         windows = getattr(getattr(train.dataset, "windows", None), "windows", None)
         if isinstance(windows, Windows) and self._by_pages(windows):
             return PageShuffle(windows, positions=train.indices)
-        persons = None if groups is None else np.asarray(groups, dtype=object)[train.indices]
-        return make_epochs(self.sampler, training_targets(train), persons)
+        subjects = None if groups is None else np.asarray(groups, dtype=object)[train.indices]
+        return make_epochs(self.sampler, training_targets(train), subjects)
 
     def _by_pages(self, windows: Any) -> bool:
         """Return whether windows are shuffled by where they lie; unasked only those that no memory can hold."""

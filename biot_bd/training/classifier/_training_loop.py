@@ -16,10 +16,8 @@ from torch.utils.data import Subset
 from biot_bd.training.classifier._precision import Computed
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.micro_batches import decomposes, gradients_by_logits, gradients_by_window
-from biot_bd.training.precision_plans import Plans, precision
+from biot_bd.training.precision_plans import Plans, precision_context
 from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe
-
-__all__ = ["TrainingLoop"]
 
 
 class TrainingLoop(Computed):
@@ -55,7 +53,7 @@ class TrainingLoop(Computed):
     def _resume_plans(self, plans: Plans) -> None:
         """Train by these plans, those of fp16 with a gradient scaler."""
         self._take_plans(plans)
-        half = plans.training.compute == "fp16"
+        half = plans.training.precision == "fp16"
         self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if half else None
 
     def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
@@ -94,7 +92,7 @@ class TrainingLoop(Computed):
             "input": data.info.as_dict(),
             "data": data.digest(),
             "labels": array_digest(train.dataset.y),  # type: ignore[attr-defined]
-            "persons": None if groups is None else array_digest(np.asarray(groups, dtype=object)),
+            "subjects": None if groups is None else array_digest(np.asarray(groups, dtype=object)),
             "train": array_digest(np.asarray(train.indices)),
             "valid": None if valid is None else array_digest(np.asarray(valid.indices)),
         }
@@ -105,7 +103,7 @@ class TrainingLoop(Computed):
         """Run the module on a batch of signals, and on nothing else."""
         x = to_tensor(x, device=self.device)
         size = self._classifier_splits_by()
-        with self._precision():
+        with self._precision_context():
             if size is None or size >= len(x):
                 return self.module_(x)
             parts = [self.module_(part) for part in x.split(size)]
@@ -130,7 +128,7 @@ class TrainingLoop(Computed):
         x, y = unpack_data(batch)
         x, plan = to_tensor(x, device=self.device), self._plans().training
         # Autocast is for forward passes, TF32 for both.
-        with precision("tf32" if plan.compute == "tf32" else "fp32", x.device.type):
+        with precision_context("tf32" if plan.precision == "tf32" else "fp32", x.device.type):
             if plan.micro_batch is None or plan.micro_batch >= len(x):
                 return self._whole_batch(x, y)
             return self._micro_batches(x, to_tensor(y, device=self.device), plan.micro_batch)
@@ -145,11 +143,11 @@ class TrainingLoop(Computed):
         criterion: Any = getattr(self.criterion_, "_orig_mod", self.criterion_)
         if decomposes(criterion) and type(self).get_loss is TrainingLoop.get_loss:
             loss, logits = gradients_by_window(
-                self._logits, x, self._loss_terms(y), criterion, size, self._precision, self._scaled
+                self._logits, x, self._loss_terms(y), criterion, size, self._precision_context, self._scaled
             )
         else:
             loss_of = partial(self.get_loss, y_true=y, X=x, training=True)
-            loss, logits = gradients_by_logits(self._logits, x, loss_of, size, self._precision, self._scaled)
+            loss, logits = gradients_by_logits(self._logits, x, loss_of, size, self._precision_context, self._scaled)
         return {"loss": self._finite(loss), "y_pred": logits}
 
     def _logits(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""``BIOTClassifier``: braindecode's ``EEGClassifier`` for persons, probabilities and repeatable training."""
+"""``BIOTClassifier``: braindecode's ``EEGClassifier`` for subjects, probabilities and repeatable training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from biot_bd.training._validation import (
     check_settings,
     check_sides,
     class_weights,
-    persons_of,
     resolve_device,
     resolve_optimizer,
+    subjects_of,
 )
 from biot_bd.training.callbacks import probabilities
 from biot_bd.training.classifier._building import Building
@@ -31,13 +31,11 @@ from biot_bd.training.classifier._finetuning import Tuned
 from biot_bd.training.classifier._sampling import Drawn, training_targets
 from biot_bd.training.classifier._training_loop import TrainingLoop
 from biot_bd.training.input_data import SignalData, encode_labels
-from biot_bd.training.precision_plans import check_compute
+from biot_bd.training.precision_plans import check_precision
 from biot_bd.training.pretrained import forget, learn_provenance
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
-from biot_bd.training.valid_splits import PersonValidSplit, check_persons_apart
-
-__all__ = ["BIOTClassifier"]
+from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
@@ -46,8 +44,8 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
-    model shall see (microvolts, or scaled) or ``mne.Epochs`` (volts, turned into microvolts).  Persons come
-    from ``Windows``, or from ``fit(X, y, groups=persons)``; validation is split off by person.
+    model shall see (microvolts, or scaled) or ``mne.Epochs`` (volts, turned into microvolts).  Subjects come
+    from ``Windows``, or from ``fit(X, y, groups=subjects)``; validation is split off by subject.
 
     Parameters
     ----------
@@ -70,22 +68,22 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     class_weight : None, "balanced", mapping or sequence
         Weights of the classes in the loss: by label, one a class in order, or inversely proportional to the
         numbers of training windows.  The loss must have an argument ``weight``.
-    train_split : "person", None or callable
-        How validation windows are split off: by person, not at all (then there is no early stopping), or
-        ``split(dataset, y, groups) -> (train, valid)`` such as :class:`FixedPersons`.
-    valid_fraction : float
-        Wanted share of validation windows with ``train_split="person"``.
+    train_split : "subject", None or callable
+        How validation windows are split off: by subject, not at all (then there is no early stopping), or
+        ``split(dataset, y, groups) -> (train, valid)`` such as :class:`FixedSubjects`.
+    validation_fraction : float
+        Wanted share of validation windows with ``train_split="subject"``.
     monitor : str
         Column of the history that early stopping watches; less is better where it ends in ``_loss``.
     patience : int or None
         Epochs without a better ``monitor`` after which training stops and the best weights are taken.  None
         trains ``max_epochs`` and keeps the last weights.
     random_state : int, RandomState or None
-        Seeds initial weights, order of the windows, dropout and the split by person, inside ``fit`` only: the
+        Seeds initial weights, order of the windows, dropout and the split by subject, inside ``fit`` only: the
         global generators are put back afterwards.  None draws from the global generators as they are.
     device : str
         ``"auto"`` (a GPU where there is one), or as torch names devices.
-    compute : {"fp32", "tf32", "bf16", "fp16", "auto"}
+    precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
         Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler; ``"tf32"`` differs from
         ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay float32.  ``"auto"`` takes what a short
         measurement on this machine finds fastest.  After ``fit``, and on the first prediction after loading,
@@ -113,8 +111,8 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         ``"two-stage"``, ``"lora"``, ...) and rules of :mod:`biot_bd.training.finetuning.recipes`, one or a list.  None trains
         everything at one rate.  ``finetune__*`` are parameters of a single name.
     sampler : None, str or callable
-        Which training windows an epoch holds: ``"class-balanced"``, ``"person-balanced"``,
-        ``"class-person-balanced"``, ``"background-subsample"``, ``"page-shuffle"`` or an object of :mod:`biot_bd.training.sampling.strategies`.
+        Which training windows an epoch holds: ``"class-balanced"``, ``"subject-balanced"``,
+        ``"class-subject-balanced"``, ``"background-subsample"``, ``"page-shuffle"`` or an object of :mod:`biot_bd.training.sampling.strategies`.
         None takes each once.  Balanced ``class_weight`` and prior correction follow what is drawn.
     augment : None, str, Transform, pair or list
         Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode that fit the
@@ -139,8 +137,8 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     classes_ : ndarray, shape (n_classes,)
     input_info_ : InputInfo
         Shape, channels, rate and unit of the signals seen in ``fit``.
-    train_persons_, valid_persons_ : tuple of str
-        Empty where persons are unknown or nobody validates.
+    train_subjects_, valid_subjects_ : tuple of str
+        Empty where subjects are unknown or nobody validates.
     class_counts_ : list
         Training windows of each class in an epoch (expected ones with a ``sampler`` that draws by chance).
     training_note_ : str or None
@@ -148,10 +146,10 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     pretrained_report_ : LoadReport
         What was loaded (with ``pretrained``).
     provenance_ : Provenance
-        All that the model has seen: the persons of training and validation, and those of the checkpoint.
-    compute_ : str
+        All that the model has seen: the subjects of training and validation, and those of the checkpoint.
+    precision_ : str
         The precision that predictions are made in.
-    compute_report_ : dict
+    precision_report_ : dict
         What was wanted, the plans (precision, micro-batch) of training and inference, measured seconds a window, the
         largest difference of a probability from fp32, notes.
     threshold_ : float or None
@@ -163,7 +161,7 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     ``predict_proba`` is the softmax of the logits, whatever the loss.
     """
 
-    # With metadata routing on, the persons are asked for without set_fit_request.
+    # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
 
     def __init__(
@@ -177,13 +175,13 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         batch_size: int = 128,
         classes: Sequence[Any] | None = (0, 1),
         class_weight: Any = None,
-        train_split: Any = "person",
-        valid_fraction: float = 0.2,
+        train_split: Any = "subject",
+        validation_fraction: float = 0.2,
         monitor: str = "valid_average_precision",
         patience: int | None = 10,
         random_state: Any = None,
         device: str = "auto",
-        compute: str = "fp32",
+        precision: str = "fp32",
         micro_batch: int | str | None = "auto",
         gradient_clip_norm: float | None = None,
         log_dir: Any = None,
@@ -227,11 +225,11 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
             **kwargs,
         )
         self.class_weight = class_weight
-        self.valid_fraction = valid_fraction
+        self.validation_fraction = validation_fraction
         self.monitor = monitor
         self.patience = patience
         self.random_state = random_state
-        self.compute = compute
+        self.precision = precision
         self.micro_batch = micro_batch
         self.gradient_clip_norm = gradient_clip_norm
         self.log_dir = log_dir
@@ -314,30 +312,30 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         given = np.asarray(groups, dtype=object)
         if given.shape != (len(data),):
             raise ValueError(
-                f"groups must name one person a window: expected shape ({len(data)},), found {given.shape}"
+                f"groups must name one subject a window: expected shape ({len(data)},), found {given.shape}"
             )
         if data.groups is not None and not np.array_equal(given.astype(str), data.groups.astype(str)):
-            raise ValueError("groups differ from the persons that the Windows carry; leave groups out")
+            raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
         return given
 
     def get_split_datasets(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> tuple[Any, Any]:
-        """Return the training and the validation windows (None without validation), no person in both."""
+        """Return the training and the validation windows (None without validation), no subject in both."""
         dataset = self.get_dataset(X, y)
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
         train, valid = self._splitter()(dataset, dataset.y, groups)
-        check_persons_apart(train, valid, dataset, groups)
+        check_subjects_apart(train, valid, dataset, groups)
         needs_both = self.patience is not None and not self.monitor.endswith("_loss")
         check_sides(train, valid, self.classes_, self.monitor if needs_both else None)
         return train, valid
 
     def _splitter(self) -> Any:
-        if self.train_split == "person":
+        if self.train_split == "subject":
             seed = self.random_state if isinstance(self.random_state, Integral) else 0
-            return PersonValidSplit(self.valid_fraction, int(seed))
+            return SubjectValidSplit(self.validation_fraction, int(seed))
         if not callable(self.train_split):
             raise ValueError(
-                f"train_split must be 'person', None or callable(dataset, y, groups), found {self.train_split!r}"
+                f"train_split must be 'subject', None or callable(dataset, y, groups), found {self.train_split!r}"
             )
         return self.train_split
 
@@ -353,12 +351,12 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         y : array-like, shape (n,), optional
             Labels; those of the ``Windows`` by default.
         groups : array-like, shape (n,), optional
-            Persons; those of the ``Windows`` by default.
+            Subjects; those of the ``Windows`` by default.
 
         Raises
         ------
         ValueError
-            Bad data, unknown labels, persons that are missing or on two sides, a class missing on a side.
+            Bad data, unknown labels, subjects that are missing or on two sides, a class missing on a side.
         FloatingPointError
             The loss is no longer finite.
         """
@@ -384,7 +382,7 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
             if fresh:
                 self._learn_facts(data, train, valid, groups)
                 self.initialize()
-            learn_provenance(self, persons_of(train, groups) + persons_of(valid, groups), fresh)
+            learn_provenance(self, subjects_of(train, groups) + subjects_of(valid, groups), fresh)
             self._train(data, train, valid, groups, seed if fresh else None)
         return self
 
@@ -403,14 +401,14 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         self._check_finetune()
         self._check_drawing()
         check_names("criterion", self._loss_class(), self.get_params_for("criterion"))
-        check_compute(self.compute, self.micro_batch)
+        check_precision(self.precision, self.micro_batch)
 
     def _learn_facts(self, data: SignalData, train: Subset, valid: Subset | None, groups: Any) -> None:
         """Keep what the data say, apart from the parameters."""
         self.input_info_ = data.info
         self.threshold_: float | None = None
-        self.train_persons_ = persons_of(train, groups)
-        self.valid_persons_ = persons_of(valid, groups)
+        self.train_subjects_ = subjects_of(train, groups)
+        self.valid_subjects_ = subjects_of(valid, groups)
         labels = training_targets(train)
         self.class_counts_ = class_counts(self._make_epochs(train, groups), labels, len(self.classes_))
         self.class_weight_ = class_weights(self.class_weight, self.classes_, labels, self.class_counts_)

@@ -12,8 +12,6 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from torch import nn
 
-__all__ = ["Rate", "Rule", "Schedule", "Strategy", "check_number"]
-
 
 def check_number(owner: Any, name: str, low: float, high: float = float("inf"), whole: bool = False) -> None:
     """Raise unless a parameter of a rule is a number from ``low`` to ``high``.

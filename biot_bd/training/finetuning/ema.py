@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from biot_bd.training.finetuning.base import Rule, check_number
 
-__all__ = ["EMA", "Averager"]
-
 
 class EMA(Rule):
     r"""Exponential moving average of weights [1]_ [2]_.

@@ -15,13 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from biot_bd.exceptions import MissingExtraError
 from biot_bd.training.finetuning.base import Strategy, check_number
-
-__all__ = ["LoRA", "MissingExtraError"]
-
-
-class MissingExtraError(ImportError):
-    """A package of an extra is not installed; the message names the extra."""
 
 
 class LoRA(Strategy):

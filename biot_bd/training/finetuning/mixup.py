@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from biot_bd import registry
 from biot_bd.training.finetuning.base import Rule, check_number
 
-__all__ = ["LabelSmoothing", "Mixup"]
-
 
 class Mixup(Rule):
     r"""Train on mixtures of two windows [1]_.

@@ -10,15 +10,11 @@ from typing import Any
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import nn
 
-__all__ = ["Part", "SplitError", "model_parts", "undecayed", "whole_model"]
+from biot_bd.exceptions import ParameterGroupError
 
 HEAD = "final_layer"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _TOKENS = re.compile(r"(^|_)(pos|position|positional|cls|token|tokens|pe)(_|$)")
-
-
-class SplitError(ValueError):
-    """A model cannot be split into a head and blocks."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ def model_parts(module: nn.Module) -> list[Part]:
 
     Raises
     ------
-    SplitError
+    ParameterGroupError
         There is no ``final_layer`` with parameters, or nothing but it.
     """
     head = _head(module)
@@ -71,7 +67,7 @@ def model_parts(module: nn.Module) -> list[Part]:
     names = [name for name, _ in module.named_parameters()]
     owners = {name: _owner(name, blocks) for name in names if not _inside(name, (head,))}
     if not owners:
-        raise SplitError(
+        raise ParameterGroupError(
             f"{type(module).__name__} has no parameters outside {head!r}: there is nothing to freeze; use finetune='full'"
         )
     parts = [Part("head", 0, (head,), tuple(name for name in names if name not in owners))]
@@ -97,7 +93,7 @@ def _head(module: nn.Module) -> str:
     """Return the path of the outermost ``final_layer`` that has parameters."""
     found = [path for path, child in module.named_modules() if path.rpartition(".")[2] == HEAD and _has_weights(child)]
     if not found:
-        raise SplitError(
+        raise ParameterGroupError(
             f"{type(module).__name__} cannot be split into a head and blocks: it has no {HEAD!r} with parameters; "
             "use finetune='full' without rules by layer, or a model whose last layer is called final_layer"
         )

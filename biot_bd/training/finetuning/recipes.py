@@ -20,34 +20,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from biot_bd.training.finetuning.base import Rate, Rule, Schedule, Strategy, check_number
+from biot_bd.training.finetuning.base import Rule, Schedule, Strategy, check_number
 from biot_bd.training.finetuning.ema import EMA
-from biot_bd.training.finetuning.lora import LoRA, MissingExtraError
+from biot_bd.training.finetuning.lora import LoRA
 from biot_bd.training.finetuning.mixup import LabelSmoothing, Mixup
 from biot_bd.training.finetuning.schedules import Cosine, Discriminative, LayerDecay, NoDecay, WarmUp
-
-__all__ = [
-    "EMA",
-    "STRATEGIES",
-    "Cosine",
-    "Discriminative",
-    "Full",
-    "Gradual",
-    "LabelSmoothing",
-    "LayerDecay",
-    "LinearProbe",
-    "LoRA",
-    "MissingExtraError",
-    "Mixup",
-    "NoDecay",
-    "Rate",
-    "Rule",
-    "Schedule",
-    "Strategy",
-    "TwoStage",
-    "WarmUp",
-    "resolve",
-]
 
 
 class Full(Strategy):

@@ -17,8 +17,6 @@ from typing import Any
 
 from biot_bd.training.finetuning.base import Rate, Rule, Schedule, check_number
 
-__all__ = ["Cosine", "Discriminative", "LayerDecay", "NoDecay", "WarmUp"]
-
 
 class LayerDecay(Rate):
     r"""Layer-wise learning-rate decay: a part at depth :math:`d` learns with :math:`\lambda^d` times the rate [2]_.

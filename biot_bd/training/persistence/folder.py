@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from biot_bd.exceptions import SavedPipelineError
 from biot_bd.runs import read_json
-from biot_bd.training.persistence.values import SavedPipelineError, class_from_json, from_json
-
-__all__ = ["CONFIG", "FORMAT", "VERSION", "checked_weights", "load_transformer", "read_config", "read_record", "sha256"]
+from biot_bd.training.persistence.values import class_from_json, from_json
 
 FORMAT = "biot_bd pipeline"
 VERSION = 1

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
 from biot_bd import registry
+from biot_bd.exceptions import SavedPipelineError
 from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
 from biot_bd.training.input_data import InputInfo
@@ -28,14 +29,11 @@ from biot_bd.training.persistence.folder import (
     checked_weights,
     load_transformer,
     read_config,
-    read_record,
     sha256,
 )
-from biot_bd.training.persistence.values import SavedPipelineError, class_from_json, class_to_json, from_json, to_json
+from biot_bd.training.persistence.values import class_from_json, class_to_json, from_json, to_json
 from biot_bd.training.pretrained import restore_facts, restore_module, saved_facts
 from biot_bd.training.resume import seeded
-
-__all__ = ["SavedPipelineError", "load_pipeline", "read_record", "save_pipeline"]
 
 NOT_SAVED = ("log_dir", "restart_dir")
 """Parameters of the classifier that belong to one run, not to the model; loaded as None."""
@@ -87,10 +85,10 @@ def _save_classifier(name: str, net: BIOTClassifier, folder: Path) -> dict[str, 
         "class_weight": net.class_weight_,
         "class_counts": net.class_counts_,
         "threshold": net.threshold_,
-        "train_persons": list(net.train_persons_),
-        "valid_persons": list(net.valid_persons_),
+        "train_subjects": list(net.train_subjects_),
+        "valid_subjects": list(net.valid_subjects_),
         "n_epochs": len(net.history),
-        "compute": net.compute_report_,
+        "precision": net.precision_report_,
         **saved_facts(net),
     }
     encoded = {}
@@ -130,7 +128,7 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     folder : path
         Made where needed.  A pipeline saved there before is replaced; other files stay.
     record : dict, optional
-        Facts about the model as JSON holds them (training persons, data set, label rule, threshold); see
+        Facts about the model as JSON holds them (training subjects, data set, label rule, threshold); see
         :func:`read_record`.
 
     Returns
@@ -208,7 +206,7 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
         There is no saved pipeline.
     SavedPipelineError
         A file is damaged or missing, or names a class that may not be loaded.
-    biot_bd.registry.UnknownNameError
+    biot_bd.exceptions.UnknownNameError
         A plugin that the pipeline needs is not installed.
     """
     folder = Path(folder)
@@ -236,8 +234,8 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
     if kind == "transformer":
         return load_transformer(spec)
     params = {k: from_json(v) for k, v in spec["params"].items()}
-    if "mixed_precision" in params:  # the parameter's name until compute took its place
-        params["compute"] = params.pop("mixed_precision") or "fp32"
+    if "mixed_precision" in params:  # the parameter's name until precision took its place
+        params["precision"] = params.pop("mixed_precision") or "fp32"
     net = class_from_json(spec["class"])(**params)
     _restore_classifier(net, spec, folder)
     return net
@@ -250,11 +248,11 @@ def _restore_classifier(net: BIOTClassifier, spec: dict[str, Any], folder: Path)
     net.classes_inferred_ = from_json(fitted["classes"])
     net.class_weight_, net.class_counts_ = fitted["class_weight"], fitted["class_counts"]
     net.threshold_ = fitted["threshold"]
-    net.train_persons_, net.valid_persons_ = tuple(fitted["train_persons"]), tuple(fitted["valid_persons"])
+    net.train_subjects_, net.valid_subjects_ = tuple(fitted["train_subjects"]), tuple(fitted["valid_subjects"])
     restore_facts(net, fitted)
     net.initialize()
     restore_module(net, fitted)
-    net._restore_plans(fitted.get("compute"))
+    net._restore_plans(fitted.get("precision"))
     module = getattr(net.module_, "_orig_mod", net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))

@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
+from biot_bd.exceptions import SavedPipelineError
 from biot_bd.models.biot_scoring import ScoringBIOT
 from biot_bd.training._validation import resolve_device
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.persistence.folder import checked_weights, load_transformer, read_config
-from biot_bd.training.persistence.values import SavedPipelineError, from_json
-
-__all__ = ["Scorer", "load_scorer"]
+from biot_bd.training.persistence.values import from_json
 
 _CLASSIFIER = {"$class": "biot_bd.training.classifier.biot_classifier:BIOTClassifier"}
 _BIOT = ("biot", {"$registered": ["models", "biot"]}, {"$class": "biot_bd.models.biot:BIOT"})
 _SIZES = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_times", "channel_ids", "n_channel_tokens")
 # What a classifier must say (or not mention) for its network to be a plain forward pass in float32.
-_PLAIN = {"compute": "fp32", "mixed_precision": None, "compile": False}
+_PLAIN = {"precision": "fp32", "mixed_precision": None, "compile": False}
 
 
 class Scorer:
@@ -142,7 +141,7 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
         There is no saved pipeline.
     SavedPipelineError
         A file is damaged or missing, or names a class that may not be loaded.
-    biot_bd.registry.UnknownNameError
+    biot_bd.exceptions.UnknownNameError
         A plugin that the pipeline needs is not installed.
     """
     folder = Path(folder)
@@ -198,7 +197,7 @@ def _load_network(spec: dict[str, Any], folder: Path) -> _Network:
 
 def _windows_at_once(spec: dict[str, Any]) -> int:
     """Return the micro-batch that the classifier found to be fastest, where it has measured one; else its batch size."""
-    plan = (spec["fitted"].get("compute") or {}).get("inference") or {}
+    plan = (spec["fitted"].get("precision") or {}).get("inference") or {}
     return int(plan.get("micro_batch") or spec["params"]["batch_size"])
 
 

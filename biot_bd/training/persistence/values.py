@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from biot_bd import registry
-
-__all__ = ["SavedPipelineError", "class_from_json", "class_to_json", "from_json", "to_json"]
+from biot_bd.exceptions import SavedPipelineError
 
 _SAFE_PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("biot_bd.", ("builtins:object",)),
@@ -33,7 +32,7 @@ _SAFE_PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """Packages whose classes may be named, and what such a class must derive from."""
 
-_SPLITS = ("biot_bd.training.valid_splits:FixedPersons", "biot_bd.training.valid_splits:PersonValidSplit")
+_SPLITS = ("biot_bd.training.valid_splits:FixedSubjects", "biot_bd.training.valid_splits:SubjectValidSplit")
 _ESTIMATORS = ("sklearn.base:BaseEstimator", "skorch.callbacks:Callback")
 _SAFE_KINDS = (
     *_ESTIMATORS,
@@ -43,10 +42,6 @@ _SAFE_KINDS = (
     "torch.optim.lr_scheduler:LRScheduler",
 )
 _KINDS = ("models", "losses", "callbacks", "montages")
-
-
-class SavedPipelineError(ValueError):
-    """A pipeline cannot be saved as plain data, or a saved one is damaged; the message says which step or file."""
 
 
 def _derives(cls: type, paths: tuple[str, ...]) -> bool:
@@ -109,7 +104,7 @@ def class_from_json(spec: dict[str, Any]) -> Any:
     ------
     SavedPipelineError
         It may not be loaded, or is not installed.
-    biot_bd.registry.UnknownNameError
+    biot_bd.exceptions.UnknownNameError
         No plugin registers it.
     """
     if "$registered" in spec:

@@ -28,8 +28,6 @@ from torch import Tensor
 from biot_bd.signals.names import parse_name
 from biot_bd.training.input_data import InputInfo
 
-__all__ = ["PRESETS", "Augmenter", "build_augmenter", "describe_augment", "resolve_augment", "transform_parameters"]
-
 Step: TypeAlias = tuple[str, dict[str, Any]] | Transform
 
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -58,7 +56,7 @@ _DROPOUT = (
 )
 REFUSED: dict[str, str] = {
     "Mixup": "it mixes targets too; use finetune=['mixup'] (biot_bd.training.finetuning.recipes)",
-    "SegmentationReconstruction": "it makes windows of pieces of several persons and changes the order of the targets",
+    "SegmentationReconstruction": "it makes windows of pieces of several subjects and changes the order of the targets",
     "BandRotation": "it rolls electrodes of wristbands for EMG; EEG channels have no such order",
     "ChannelsDropout": _DROPOUT,
 }

@@ -9,8 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler, WeightedRandomSampler
 
-__all__ = ["BackgroundEpochs", "WeightedEpochs"]
-
 MOST_WEIGHTS = 2**24
 """``torch.multinomial`` takes no more categories."""
 
@@ -59,7 +57,7 @@ class BackgroundEpochs(Sampler[int]):
     kept : ndarray of int
         Positions that every epoch holds.
     background : list of ndarray of int
-        Positions of background windows, one array a stratum (a person, or all).
+        Positions of background windows, one array a stratum (a subject, or all).
     n_background : int
         Background windows an epoch, at most as many as there are; shared equally among the strata, and what one
         stratum lacks goes to the others.  None is drawn twice in an epoch.

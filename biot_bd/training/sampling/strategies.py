@@ -1,6 +1,6 @@
 """Which training windows an epoch holds: ``BIOTClassifier(sampler=...)``.
 
-A sampler is called once a fit as ``sampler(y, persons)`` with the targets and the persons of the *training*
+A sampler is called once a fit as ``sampler(y, subjects)`` with the targets and the subjects of the *training*
 windows, and returns a ``torch.utils.data.Sampler`` of positions among them, so that a validation or test window
 cannot be drawn.  The classifier iterates it once an epoch.  Random numbers come from torch's global generator,
 which ``fit`` seeds and restart points store: epochs repeat under ``random_state``, and a fit that was killed goes on
@@ -10,8 +10,8 @@ with the very epoch it would have had.
 name                       stands for
 =========================  ================================
 ``class-balanced``         ``ClassBalanced()``
-``person-balanced``        ``PersonBalanced()``
-``class-person-balanced``  ``ClassBalanced(by_person=True)``
+``subject-balanced``        ``SubjectBalanced()``
+``class-subject-balanced``  ``ClassBalanced(by_subject=True)``
 ``background-subsample``   ``BackgroundSubsample()``
 ``page-shuffle``           all windows, each once, in the order of :class:`biot_bd.windows.page_shuffle.PageShuffle`
 =========================  ================================
@@ -34,17 +34,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 from biot_bd.training.sampling.samplers import BackgroundEpochs, WeightedEpochs
-
-__all__ = [
-    "PAGE_SHUFFLE",
-    "SAMPLERS",
-    "BackgroundSubsample",
-    "ClassBalanced",
-    "PersonBalanced",
-    "class_counts",
-    "make_epochs",
-    "resolve_sampler",
-]
 
 # --- samplers ---------------------------------------------------------------------------------------------
 
@@ -81,8 +70,8 @@ class ClassBalanced:
 
     Parameters
     ----------
-    by_person : bool
-        Whether, within each class, all persons who have windows of it are equally likely (so a person with one short
+    by_subject : bool
+        Whether, within each class, all subjects who have windows of it are equally likely (so a subject with one short
         seizure counts as much as one with many).  Otherwise all windows of a class are.
     strength : float
         1 balances, 0 leaves the frequencies as they are: a class of n windows is drawn with a probability
@@ -97,12 +86,12 @@ class ClassBalanced:
 
     Notes
     -----
-    With :math:`n_c` windows of class c, :math:`n_{cp}` of them of person p and :math:`m_c` persons who have some, a
-    window is drawn with probability :math:`P_c / n_c`, or :math:`P_c / (m_c n_{cp})` with ``by_person``, where
+    With :math:`n_c` windows of class c, :math:`n_{cp}` of them of subject p and :math:`m_c` subjects who have some, a
+    window is drawn with probability :math:`P_c / n_c`, or :math:`P_c / (m_c n_{cp})` with ``by_subject``, where
     :math:`P_c = n_c^{1-s} / \sum_k n_k^{1-s}`.  With rare seizures an epoch repeats each of them many times.
     """
 
-    by_person: bool = False
+    by_subject: bool = False
     strength: float = 1.0
     epoch_size: int | float | None = None
 
@@ -110,16 +99,16 @@ class ClassBalanced:
         _check_weighted("ClassBalanced", self.strength, self.epoch_size)
 
     @property
-    def needs_persons(self) -> bool:
-        """Whether persons must be known."""
-        return self.by_person
+    def needs_subjects(self) -> bool:
+        """Whether subjects must be known."""
+        return self.by_subject
 
-    def __call__(self, y: NDArray[np.int64], persons: NDArray[Any] | None = None) -> WeightedEpochs:
-        """Return epochs over windows with targets ``y`` and ``persons``, both of shape ``(n,)``."""
+    def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> WeightedEpochs:
+        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
         labels = np.asarray(y, dtype=np.int64)
         p = _probabilities(labels, self.strength)
-        if self.by_person:
-            who = _person_codes(persons, len(labels), "ClassBalanced(by_person=True)")
+        if self.by_subject:
+            who = _subject_codes(subjects, len(labels), "ClassBalanced(by_subject=True)")
             of_class = np.bincount(labels, weights=p)
             table = np.zeros((len(of_class), int(who.max()) + 1))
             np.add.at(table, (labels, who), 1)
@@ -128,13 +117,13 @@ class ClassBalanced:
 
 
 @dataclass(frozen=True)
-class PersonBalanced:
-    """Every person equally often, drawn with replacement.
+class SubjectBalanced:
+    """Every subject equally often, drawn with replacement.
 
     Parameters
     ----------
     strength : float
-        1 balances, 0 leaves the frequencies as they are: a person with n windows is drawn with a probability
+        1 balances, 0 leaves the frequencies as they are: a subject with n windows is drawn with a probability
         proportional to ``n ** (1 - strength)``.
     epoch_size : int, float or None
         As in :class:`ClassBalanced`.
@@ -146,24 +135,24 @@ class PersonBalanced:
 
     Notes
     -----
-    The classes of a person stay as frequent among the person's windows as they are.
+    The classes of a subject stay as frequent among the subject's windows as they are.
     """
 
     strength: float = 1.0
     epoch_size: int | float | None = None
 
     def __post_init__(self) -> None:
-        _check_weighted("PersonBalanced", self.strength, self.epoch_size)
+        _check_weighted("SubjectBalanced", self.strength, self.epoch_size)
 
     @property
-    def needs_persons(self) -> bool:
-        """Persons must be known."""
+    def needs_subjects(self) -> bool:
+        """Subjects must be known."""
         return True
 
-    def __call__(self, y: NDArray[np.int64], persons: NDArray[Any] | None = None) -> WeightedEpochs:
-        """Return epochs over windows with targets ``y`` and ``persons``, both of shape ``(n,)``."""
+    def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> WeightedEpochs:
+        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
         labels = np.asarray(y, dtype=np.int64)
-        p = _probabilities(_person_codes(persons, len(labels), "PersonBalanced"), self.strength)
+        p = _probabilities(_subject_codes(subjects, len(labels), "SubjectBalanced"), self.strength)
         return WeightedEpochs(p, _draws(self.epoch_size, len(labels)), labels, int(labels.max()) + 1)
 
 
@@ -178,8 +167,8 @@ class BackgroundSubsample:
     ----------
     ratio : float
         Background windows an epoch for each window of another class.
-    by_person : bool
-        Whether persons give equally many background windows (as far as they have them); otherwise all background
+    by_subject : bool
+        Whether subjects give equally many background windows (as far as they have them); otherwise all background
         windows are equally likely.
     background : int
         Position of the background among the classes.
@@ -191,7 +180,7 @@ class BackgroundSubsample:
     """
 
     ratio: float = 10.0
-    by_person: bool = False
+    by_subject: bool = False
     background: int = 0
 
     def __post_init__(self) -> None:
@@ -205,12 +194,12 @@ class BackgroundSubsample:
             )
 
     @property
-    def needs_persons(self) -> bool:
-        """Whether persons must be known."""
-        return self.by_person
+    def needs_subjects(self) -> bool:
+        """Whether subjects must be known."""
+        return self.by_subject
 
-    def __call__(self, y: NDArray[np.int64], persons: NDArray[Any] | None = None) -> BackgroundEpochs:
-        """Return epochs over windows with targets ``y`` and ``persons``, both of shape ``(n,)``."""
+    def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> BackgroundEpochs:
+        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
         labels = np.asarray(y, dtype=np.int64)
         is_background = labels == self.background
         kept, rest = np.flatnonzero(~is_background), np.flatnonzero(is_background)
@@ -220,14 +209,14 @@ class BackgroundSubsample:
                 f"found {len(rest)} and {len(kept)}"
             )
         strata = [rest]
-        if self.by_person:
-            who = _person_codes(persons, len(labels), "BackgroundSubsample(by_person=True)")[rest]
-            strata = [rest[who == person] for person in np.unique(who)]
+        if self.by_subject:
+            who = _subject_codes(subjects, len(labels), "BackgroundSubsample(by_subject=True)")[rest]
+            strata = [rest[who == subject] for subject in np.unique(who)]
         wanted = min(len(rest), max(1, round(self.ratio * len(kept))))
         return BackgroundEpochs(kept, strata, wanted, labels, int(labels.max()) + 1)
 
 
-def _page_shuffle(y: NDArray[np.int64], persons: NDArray[Any] | None = None) -> Any:
+def _page_shuffle(y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> Any:
     """Say what is missing: the classifier makes these epochs itself, from the windows."""
     raise ValueError(f"sampler={PAGE_SHUFFLE!r} is for Windows, which lie in files; leave it out for arrays and Epochs")
 
@@ -235,8 +224,8 @@ def _page_shuffle(y: NDArray[np.int64], persons: NDArray[Any] | None = None) -> 
 PAGE_SHUFFLE = "page-shuffle"
 SAMPLERS: dict[str, Callable[..., Sampler[int]]] = {
     "class-balanced": ClassBalanced(),
-    "person-balanced": PersonBalanced(),
-    "class-person-balanced": ClassBalanced(by_person=True),
+    "subject-balanced": SubjectBalanced(),
+    "class-subject-balanced": ClassBalanced(by_subject=True),
     "background-subsample": BackgroundSubsample(),
     PAGE_SHUFFLE: _page_shuffle,
 }
@@ -246,29 +235,29 @@ SAMPLERS: dict[str, Callable[..., Sampler[int]]] = {
 # --- for the classifier -----------------------------------------------------------------------------------
 
 
-def _person_codes(persons: ArrayLike | None, n: int, sampler: str) -> NDArray[np.int64]:
-    """Return a number for the person of each window.
+def _subject_codes(subjects: ArrayLike | None, n: int, sampler: str) -> NDArray[np.int64]:
+    """Return a number for the subject of each window.
 
     Raises
     ------
     ValueError
-        Persons are unknown.
+        Subjects are unknown.
     """
-    if persons is None:
+    if subjects is None:
         raise ValueError(
-            f"{sampler} needs the person of each training window, and the data carry none: use Windows, or pass "
-            "fit(X, y, groups=persons)"
+            f"{sampler} needs the subject of each training window, and the data carry none: use Windows, or pass "
+            "fit(X, y, groups=subjects)"
         )
-    names = np.asarray(persons, dtype=object)
+    names = np.asarray(subjects, dtype=object)
     if names.shape != (n,):
-        raise ValueError(f"{sampler}: persons must be one a window, expected shape ({n},), found {names.shape}")
-    codes, found = pd.factorize(names)  # a look a person, not a window: there may be millions
+        raise ValueError(f"{sampler}: subjects must be one a window, expected shape ({n},), found {names.shape}")
+    codes, found = pd.factorize(names)  # a look a subject, not a window: there may be millions
     missing = codes < 0
     if "" in found:
         missing |= codes == list(found).index("")
     if missing.any():
-        raise ValueError(f"{sampler}: training window {int(np.argmax(missing))} has no person ({names[missing][0]!r})")
-    return np.unique([str(person) for person in found], return_inverse=True)[1].reshape(-1)[codes]
+        raise ValueError(f"{sampler}: training window {int(np.argmax(missing))} has no subject ({names[missing][0]!r})")
+    return np.unique([str(subject) for subject in found], return_inverse=True)[1].reshape(-1)[codes]
 
 
 def resolve_sampler(sampler: Any) -> Callable[..., Any] | None:
@@ -277,7 +266,7 @@ def resolve_sampler(sampler: Any) -> Callable[..., Any] | None:
     Parameters
     ----------
     sampler : None, str or callable
-        A name in :data:`SAMPLERS`, or an object called as ``sampler(y, persons)``.
+        A name in :data:`SAMPLERS`, or an object called as ``sampler(y, subjects)``.
 
     Raises
     ------
@@ -295,12 +284,12 @@ def resolve_sampler(sampler: Any) -> Callable[..., Any] | None:
     if isinstance(sampler, type) or not callable(sampler):
         raise ValueError(
             f"sampler must be None, a name ({', '.join(SAMPLERS)}) or an object such as ClassBalanced() that is called "
-            f"as sampler(y, persons), found {sampler!r}"
+            f"as sampler(y, subjects), found {sampler!r}"
         )
     return sampler
 
 
-def make_epochs(sampler: Any, y: NDArray[np.int64], persons: NDArray[Any] | None) -> Any:
+def make_epochs(sampler: Any, y: NDArray[np.int64], subjects: NDArray[Any] | None) -> Any:
     """Return the torch sampler of a fit, or None where ``sampler`` is None.
 
     Parameters
@@ -309,8 +298,8 @@ def make_epochs(sampler: Any, y: NDArray[np.int64], persons: NDArray[Any] | None
         See :func:`resolve_sampler`.
     y : ndarray of int, shape (n,)
         Targets of the training windows, positions in the classes.
-    persons : ndarray of object, shape (n,), or None
-        Their persons.
+    subjects : ndarray of object, shape (n,), or None
+        Their subjects.
 
     Returns
     -------
@@ -320,12 +309,12 @@ def make_epochs(sampler: Any, y: NDArray[np.int64], persons: NDArray[Any] | None
     Raises
     ------
     ValueError
-        Persons are needed and unknown; or the sampler returns something that has no length or cannot be iterated.
+        Subjects are needed and unknown; or the sampler returns something that has no length or cannot be iterated.
     """
     chosen = resolve_sampler(sampler)
     if chosen is None:
         return None
-    epochs = chosen(y, persons)
+    epochs = chosen(y, subjects)
     if not hasattr(epochs, "__iter__") or not hasattr(epochs, "__len__"):
         raise ValueError(
             f"sampler {sampler!r} must return a torch Sampler with a length, found {type(epochs).__name__}"

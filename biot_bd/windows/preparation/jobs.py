@@ -13,8 +13,6 @@ import pandas as pd
 
 from biot_bd.io.channel_readers import CHUNK_SAMPLES, source_file
 
-__all__ = ["Job", "make_jobs", "raw_identity", "read_outcomes", "seizure_events"]
-
 
 @dataclass
 class Job:
@@ -22,7 +20,7 @@ class Job:
 
     Parameters
     ----------
-    recording, person : str
+    recording, subject : str
         Names.
     raw : mne.io.BaseRaw
         The recording, in volts.
@@ -33,7 +31,7 @@ class Job:
     """
 
     recording: str
-    person: str
+    subject: str
     raw: mne.io.BaseRaw
     zero_is_missing: bool
     fingerprint: str
@@ -84,10 +82,10 @@ def make_jobs(dataset: Any) -> list[Job]:
     """
     jobs: dict[str, Job] = {}
     for position, item in enumerate(_recordings(dataset)):
-        recording, person = _names(position, item)
+        recording, subject = _names(position, item)
         if recording in jobs:
             raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
-        jobs[recording] = Job(recording, person, item.raw, _is_true(item.description.get("zero_is_missing")), "")
+        jobs[recording] = Job(recording, subject, item.raw, _is_true(item.description.get("zero_is_missing")), "")
     return list(jobs.values())
 
 

@@ -16,8 +16,6 @@ from biot_bd.signals.montages import Montage, plan_montage
 from biot_bd.signals.resampling_plans import Part, ResamplingPlan
 from biot_bd.windows.store import Span
 
-__all__ = ["Harmonised", "constant_spans"]
-
 SHORTEST_FLAT_S = 0.5
 # A zero in an EDF is half a digital step off where the digital range is not symmetric.
 ZERO_UV = 1.0

@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biot_bd import registry
+from biot_bd.exceptions import MissingChannelsError, PreparationError, TooShortError
 from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import fingerprint, write_json
-from biot_bd.signals.montages import MissingChannelsError, Montage
+from biot_bd.signals.montages import Montage
 from biot_bd.windows.labels import make_label_rule, rule_name
 from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
-from biot_bd.windows.preparation.recording import SignalSettings, TooShortError, finished_recording, make_recording
+from biot_bd.windows.preparation.recording import SignalSettings, finished_recording, make_recording
 from biot_bd.windows.store import (
     FORMAT,
     MANIFEST,
@@ -39,8 +40,6 @@ from biot_bd.windows.store import (
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
 from biot_bd.windows.windows import Windows
 
-__all__ = ["PreparationError", "prepare"]
-
 WINDOW_S, STRIDE_S = 10, 5
 # From here on two processes, with their start of two seconds, are faster than two threads.
 MANY_HOURS = 130
@@ -54,23 +53,19 @@ CHOICES = {
 }
 
 
-class PreparationError(ValueError):
-    """A recording cannot be prepared; the message names it and says what to do."""
-
-
 @dataclass
 class _Failure:
     """A recording that could not be prepared, as the manifest lists it."""
 
     recording: str
-    person: str
+    subject: str
     outcome: str
     detail: str
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "recording": self.recording,
-            "person": self.person,
+            "subject": self.subject,
             "outcome": self.outcome,
             "detail": self.detail,
         }
@@ -202,7 +197,7 @@ class _Preparation:
         self.prefer = _prefer(self.jobs, signals)
         self.fingerprint = fingerprint(
             {
-                "jobs": [[job.recording, job.person, job.fingerprint] for job in self.jobs],
+                "jobs": [[job.recording, job.subject, job.fingerprint] for job in self.jobs],
                 "failures": [failure.as_dict() for failure in self.failures],
                 "signals": signals.fingerprint(),
                 "table": table.as_dict(),
@@ -232,7 +227,7 @@ class _Preparation:
                 self._failed(job, "unreadable", str(error))
                 continue
             job.fingerprint = fingerprint(
-                [self.signals.fingerprint(), identity, job.person, job.zero_is_missing, seizure_events(job.raw)]
+                [self.signals.fingerprint(), identity, job.subject, job.zero_is_missing, seizure_events(job.raw)]
             )
             jobs.append(job)
         return jobs
@@ -240,7 +235,7 @@ class _Preparation:
     def _failed(self, job: Job, outcome: str, detail: str) -> None:
         if self.on_error == "raise":
             raise PreparationError(f"{job.where}: {detail}; on_error='skip' leaves such recordings out")
-        self.failures.append(_Failure(job.recording, job.person, outcome, detail))
+        self.failures.append(_Failure(job.recording, job.subject, outcome, detail))
 
     def _complete(self) -> bool:
         """Return whether the folder holds exactly what this call would make."""
@@ -372,7 +367,7 @@ class _Preparation:
         for recording in recordings:
             if failed and recording.recording in failed:
                 self.failures.append(
-                    _Failure(recording.recording, recording.person, "failed", failed[recording.recording])
+                    _Failure(recording.recording, recording.subject, "failed", failed[recording.recording])
                 )
         if self.table.on_bad == "warn":
             warn_of(notes, str(self.folder / MANIFEST))
@@ -408,15 +403,15 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     try:
         return make_recording(job, folder, settings, shortest_s)
     except TooShortError as error:
-        return _Failure(job.recording, job.person, "too-short", str(error))
+        return _Failure(job.recording, job.subject, "too-short", str(error))
     except MissingChannelsError as error:
-        return _Failure(job.recording, job.person, "missing-channels", str(error))
+        return _Failure(job.recording, job.subject, "missing-channels", str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
             raise  # not this recording's fault
-        return _Failure(job.recording, job.person, "unreadable", f"{type(error).__name__}: {error}")
+        return _Failure(job.recording, job.subject, "unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
-        return _Failure(job.recording, job.person, "failed", f"{type(error).__name__}: {error}")
+        return _Failure(job.recording, job.subject, "failed", f"{type(error).__name__}: {error}")
 
 
 def _short(value: Any) -> Any:

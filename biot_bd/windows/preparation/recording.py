@@ -11,6 +11,7 @@ from typing import Any, Literal
 import mne
 import numpy as np
 
+from biot_bd.exceptions import TooShortError
 from biot_bd.io.channel_readers import source_file
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage
@@ -27,14 +28,8 @@ from biot_bd.windows.store import (
     write_signals,
 )
 
-__all__ = ["SignalSettings", "TooShortError", "finished_recording", "make_recording"]
-
 # Windows of the last are resampled when they are read.
 STORED_BY = {"fft": "fft", "polyphase": "polyphase", "fft-window": "none"}
-
-
-class TooShortError(ValueError):
-    """A recording is shorter than a window."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     file = source_file(job.raw)
     recording = Recording(
         recording=job.recording,
-        person=job.person,
+        subject=job.subject,
         source=file.name if file else None,
         source_sfreq=source.sfreq,
         source_n_samples=source.n_samples,

@@ -19,7 +19,7 @@ SFREQ = 100.0
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three recordings of two persons, 60 s, two channels; b1 is all seizure from 10 s to 25 s."""
+    """Three recordings of two subjects, 60 s, two channels; b1 is all seizure from 10 s to 25 s."""
     rng = np.random.default_rng(0)
     for name in ("a1", "a2", "b1"):
         table = pd.DataFrame(rng.standard_normal((6000, 2)) * 30.0, columns=["Fp1-F7", "F7-T7"])
@@ -27,7 +27,7 @@ def folder(tmp_path):
     pd.DataFrame(
         {
             "recording": ["a1", "a2", "b1"],
-            "person": ["01", "01", "02"],
+            "subject": ["01", "01", "02"],
             "session": ["1", "2", "1"],
             "run": ["1", "1", "1"],
             "sfreq": [SFREQ] * 3,
@@ -70,7 +70,7 @@ def test_the_data_set_keeps_the_contract(folder):
     check_dataset(biot_bd.load_dataset("csv-folder", folder))
 
 
-def test_persons_volts_and_seizures(folder):
+def test_subjects_volts_and_seizures(folder):
     dataset = load_csv_folder(folder, namespace="ward")
     assert [part.description["subject"] for part in dataset.datasets] == ["ward/01", "ward/01", "ward/02"]
     raw = dataset.datasets[2].raw
@@ -102,7 +102,7 @@ def test_every_recording_has_an_outcome(folder):
             "recording,onset_s,duration_s\nb1,55,10\n",
             r"b1\.csv: seizures .*not inside the recording of 60 s",
         ),
-        ("recordings.csv", "recording,person,session,run,sfreq\nb1,1,1,1,100\nb1,1,1,1,100\n", r"\['b1'\] occur more"),
+        ("recordings.csv", "recording,subject,session,run,sfreq\nb1,1,1,1,100\nb1,1,1,1,100\n", r"\['b1'\] occur more"),
         ("b1.csv", "Fp1-F7\n1\n\n2\nnan\n", None),
     ],
 )

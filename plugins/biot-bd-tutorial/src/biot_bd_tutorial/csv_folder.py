@@ -1,6 +1,6 @@
 """The data set ``csv-folder``: recordings as CSV files beside a table of recordings and a table of seizures.
 
-    root/recordings.csv     recording, person, session, run, sfreq      one row a recording
+    root/recordings.csv     recording, subject, session, run, sfreq      one row a recording
     root/events.csv         recording, onset_s, duration_s              one row a seizure
     root/<recording>.csv    one column a channel, one row a sample, microvolts
 
@@ -20,7 +20,7 @@ import pandas as pd
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
 TABLES = {
-    "recordings": ("recording", "person", "session", "run", "sfreq"),
+    "recordings": ("recording", "subject", "session", "run", "sfreq"),
     "events": ("recording", "onset_s", "duration_s"),
 }
 MICROVOLT = 1e-6
@@ -34,7 +34,7 @@ def load_csv_folder(root: str | os.PathLike[str], *, namespace: str = "csv-folde
     root : path
         The folder.
     namespace : str
-        Put before every person, so that persons of two folders are never taken for one.
+        Put before every subject, so that subjects of two folders are never taken for one.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def load_csv_folder(root: str | os.PathLike[str], *, namespace: str = "csv-folde
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; it needs the columns {', '.join(columns)}")
-    names = dict.fromkeys(("recording", "person", "session", "run"), str)
+    names = dict.fromkeys(("recording", "subject", "session", "run"), str)
     table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values={"sfreq": [""], "onset_s": [""]})
     missing = [column for column in columns if column not in table.columns]
     if missing:
@@ -122,7 +122,7 @@ def _seizures(events: pd.DataFrame, raw: mne.io.RawArray, path: Path) -> mne.Ann
 def _description(row: dict[str, Any], namespace: str) -> pd.Series:
     return pd.Series(
         {
-            "subject": f"{namespace}/{row['person']}",
+            "subject": f"{namespace}/{row['subject']}",
             "session": row["session"],
             "run": row["run"],
             "recording": row["recording"],

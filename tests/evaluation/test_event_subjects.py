@@ -1,13 +1,13 @@
-"""Scores over recordings and persons against numbers worked out by hand."""
+"""Scores over recordings and subjects against numbers worked out by hand."""
 
 import json
 
 import pytest
 
-from biot_bd.events.subject_scores import ScoredRecording, score_persons
+from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 
-# Person a: 2 h, 2 seizures, 1 found, 1 false alarm.  Person b: 12 h, 1 seizure, found, no false alarm.
-# Person c: 12 h, no seizure, 3 false alarms.
+# Subject a: 2 h, 2 seizures, 1 found, 1 false alarm.  Subject b: 12 h, 1 seizure, found, no false alarm.
+# Subject c: 12 h, no seizure, 3 false alarms.
 RECORDINGS = [
     ScoredRecording("a1", "a", [(1000, 1040)], [(1010, 1050, 0.9)], 3600),
     ScoredRecording("a2", "a", [(1000, 1005)], [(2000, 2100)], 3600),
@@ -18,28 +18,28 @@ RECORDINGS = [
 
 @pytest.fixture(scope="module")
 def scores():
-    return score_persons(RECORDINGS)
+    return score_subjects(RECORDINGS)
 
 
-def test_counts_are_summed_by_person(scores):
-    a, b, c = (scores["persons"][name]["events"] for name in "abc")
+def test_counts_are_summed_by_subject(scores):
+    a, b, c = (scores["subjects"][name]["events"] for name in "abc")
     assert (a["tp"], a["fp"], a["n_reference"]) == (1, 1, 2)
     assert (a["sensitivity"], a["precision"], a["f1"], a["fa_per_24h"]) == (0.5, 0.5, 0.5, 12.0)
     assert (b["sensitivity"], b["precision"], b["f1"], b["fa_per_24h"]) == (1.0, 1.0, 1.0, 0.0)
     assert (c["sensitivity"], c["precision"], c["f1"], c["fa_per_24h"]) == (None, 0.0, 0.0, 6.0)
-    assert scores["persons"]["a"]["hours"] == 2.0
-    assert scores["persons"]["a"]["n_recordings"] == 2
+    assert scores["subjects"]["a"]["hours"] == 2.0
+    assert scores["subjects"]["a"]["n_recordings"] == 2
 
 
-def test_macro_is_the_mean_of_the_persons_for_whom_a_score_is_defined(scores):
+def test_macro_is_the_mean_of_the_subjects_for_whom_a_score_is_defined(scores):
     macro = scores["macro"]["events"]
-    assert macro["sensitivity"] == {"value": 0.75, "n_persons": 2, "reason": None}
-    assert macro["f1"] == {"value": 0.5, "n_persons": 3, "reason": None}
-    assert macro["fa_per_24h"] == {"value": 6.0, "n_persons": 3, "reason": None}
+    assert macro["sensitivity"] == {"value": 0.75, "n_subjects": 2, "reason": None}
+    assert macro["f1"] == {"value": 0.5, "n_subjects": 3, "reason": None}
+    assert macro["fa_per_24h"] == {"value": 6.0, "n_subjects": 3, "reason": None}
     # Time in false alarm: a 100 s in 2 h, b none, c 300 s in 12 h.
     by_hand = [100 / 3600 * 12, 0, 300 / 3600 * 2]
     assert macro["false_alarm_h_per_24h"]["value"] == pytest.approx(sum(by_hand) / 3)
-    assert macro["median_latency_s"] == {"value": 2.5, "n_persons": 2, "reason": None}
+    assert macro["median_latency_s"] == {"value": 2.5, "n_subjects": 2, "reason": None}
 
 
 def test_pooled_is_one_sum(scores):
@@ -70,24 +70,24 @@ def test_baselines_stand_beside(scores):
     assert on["pooled"]["events"]["fp"] > 144
     assert off["macro"]["events"]["sensitivity"]["value"] == 0.0
     assert off["macro"]["events"]["fa_per_24h"]["value"] == 0.0
-    assert off["macro"]["events"]["precision"] == {"value": None, "n_persons": 0, "reason": "defined for no person"}
+    assert off["macro"]["events"]["precision"] == {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
 
 
 def test_it_is_json_without_nan_and_names_its_scorer(scores):
     json.dumps(scores, allow_nan=False)
     assert scores["scorer"]["name"] == "timescoring"
-    assert scores["persons"]["c"]["events"]["reasons"]["sensitivity"]
-    assert scores["persons"]["c"]["events"]["reasons"]["median_latency_s"]
+    assert scores["subjects"]["c"]["events"]["reasons"]["sensitivity"]
+    assert scores["subjects"]["c"]["events"]["reasons"]["median_latency_s"]
 
 
 def test_a_bad_recording_is_named():
     with pytest.raises(ValueError, match="recording x: hypothesis"):
-        score_persons([ScoredRecording("x", "p", [], [(10, 70)], 60)])
+        score_subjects([ScoredRecording("x", "p", [], [(10, 70)], 60)])
     with pytest.raises(ValueError, match="no recordings"):
-        score_persons([])
+        score_subjects([])
 
 
 def test_a_recording_of_a_moment_is_scored():
-    scores = score_persons([ScoredRecording("x", "p", [], [], 0.3)])
+    scores = score_subjects([ScoredRecording("x", "p", [], [], 0.3)])
     assert scores["pooled"]["events"]["fa_per_24h"] == 0.0
     assert scores["pooled"]["samples"]["sensitivity"] is None

@@ -1,4 +1,4 @@
-"""``PersonSplit`` against scikit-learn's own splitters, and what it refuses inside scikit-learn's tools."""
+"""``SubjectSplit`` against scikit-learn's own splitters, and what it refuses inside scikit-learn's tools."""
 
 import numpy as np
 import pytest
@@ -22,10 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import biot_bd
-from biot_bd import BIOTClassifier, ContaminationError, PersonSplit, cross_validate
-from biot_bd.evaluation import SplitError, make_folds
+from biot_bd import BIOTClassifier, ContaminationError, SubjectSplit, cross_validate
+from biot_bd.evaluation import make_folds
 from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.study_identity import describe
+from biot_bd.exceptions import SplitError
 from biot_bd.training import load_pipeline
 
 SIX = "six-datasets-18"
@@ -41,9 +42,9 @@ def plain():
     return make_pipeline(FunctionTransformer(log_power), LogisticRegression())
 
 
-def data_of(persons, per_person=9, seed=0):
+def data_of(subjects, per_subject=9, seed=0):
     rng = np.random.default_rng(seed)
-    groups = rng.permutation(np.repeat(np.array(persons, dtype=object), per_person))
+    groups = rng.permutation(np.repeat(np.array(subjects, dtype=object), per_subject))
     y = (np.arange(len(groups)) % 3 == 0).astype(int)
     x = rng.standard_normal((len(y), 4, 300)).astype("float32") * (1 + 0.3 * y[:, None, None])
     return x, y, groups
@@ -80,7 +81,7 @@ def handed_on(groups, routing):
 )
 def test_gives_the_rows_of_the_splitter_that_it_wraps(splitter):
     x, y, groups = data_of(SITE)
-    wrapped = PersonSplit(splitter, checkpoint="prest-16")
+    wrapped = SubjectSplit(splitter, checkpoint="prest-16")
     expected = list(splitter.split(x, y, groups))
     found = list(wrapped.split(x, y, groups))
     assert wrapped.get_n_splits(x, y, groups) == splitter.get_n_splits(x, y, groups) == len(found)
@@ -89,37 +90,37 @@ def test_gives_the_rows_of_the_splitter_that_it_wraps(splitter):
         np.testing.assert_array_equal(test, np.sort(test_wanted))
 
 
-@pytest.mark.parametrize("name", ["person-loo", "person-kfold-3", "stratified-person-kfold-2"])
+@pytest.mark.parametrize("name", ["subject-loo", "subject-kfold-3", "stratified-subject-kfold-2"])
 def test_names_mean_what_they_mean_in_cross_validate(name):
     x, y, groups = data_of(SITE)
-    folds = make_folds(name, y, groups, valid_fraction=0, random_state=7)
-    found = list(PersonSplit(name, random_state=7).split(x, y, groups))
+    folds = make_folds(name, y, groups, validation_fraction=0, random_state=7)
+    found = list(SubjectSplit(name, random_state=7).split(x, y, groups))
     assert [sorted(set(groups[test])) for _, test in found] == [list(fold.test) for fold in folds]
     assert [sorted(set(groups[train])) for train, _ in found] == [list(fold.train) for fold in folds]
 
 
-def test_a_fixed_split_trains_on_its_validation_persons_too():
-    persons = [f"chb-mit/{number:02d}" for number in range(1, 25) if number != 21]
-    x, y, groups = np.zeros((69, 1)), None, np.repeat(persons, 3)
-    found = list(PersonSplit("biot-code").split(x, y, groups))
-    assert PersonSplit("biot-code").get_n_splits() == len(found) == 1
+def test_a_fixed_split_trains_on_its_validation_subjects_too():
+    subjects = [f"chb-mit/{number:02d}" for number in range(1, 25) if number != 21]
+    x, y, groups = np.zeros((69, 1)), None, np.repeat(subjects, 3)
+    found = list(SubjectSplit("biot-code").split(x, y, groups))
+    assert SubjectSplit("biot-code").get_n_splits() == len(found) == 1
     assert set(groups[found[0][1]]) == {"chb-mit/23", "chb-mit/24"}
     assert "chb-mit/22" in groups[found[0][0]]
     with pytest.raises(SplitError, match="chb-mit/24"):
-        PersonSplit("biot-code").split(x[:-3], y, groups[:-3])
+        SubjectSplit("biot-code").split(x[:-3], y, groups[:-3])
     with pytest.raises(SplitError, match="chb-mit/24"):
-        PersonSplit("biot-code", checkpoint=SIX).split(x[:-3], y, groups[:-3])
-    assert list(PersonSplit("biot-code", checkpoint=SIX).split(x, y, groups))
+        SubjectSplit("biot-code", checkpoint=SIX).split(x[:-3], y, groups[:-3])
+    assert list(SubjectSplit("biot-code", checkpoint=SIX).split(x, y, groups))
     with pytest.raises(ContaminationError, match="chb-mit/20"):
-        PersonSplit("biot-paper", checkpoint=SIX).split(x, y, groups)
+        SubjectSplit("biot-paper", checkpoint=SIX).split(x, y, groups)
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=40).filter(lambda ids: len(set(ids)) > 1))
 @settings(max_examples=40, deadline=None)
-def test_no_person_is_ever_on_two_sides(ids):
+def test_no_subject_is_ever_on_two_sides(ids):
     groups = np.array([f"site/{i}" for i in ids])
     tested = []
-    for train, test in PersonSplit("person-loo").split(np.zeros((len(ids), 1)), groups=groups):
+    for train, test in SubjectSplit("subject-loo").split(np.zeros((len(ids), 1)), groups=groups):
         assert not set(groups[train]) & set(groups[test])
         assert len(train) + len(test) == len(ids)
         tested.extend(test)
@@ -127,56 +128,56 @@ def test_no_person_is_ever_on_two_sides(ids):
 
 
 def test_number_of_splits_without_data():
-    assert PersonSplit(GroupKFold(4)).get_n_splits() == 4
-    with pytest.raises(ValueError, match="persons"):
-        PersonSplit("person-loo").get_n_splits()
-    assert PersonSplit("person-loo").get_n_splits(groups=["site/1", "site/2", "site/2"]) == 2
+    assert SubjectSplit(GroupKFold(4)).get_n_splits() == 4
+    with pytest.raises(ValueError, match="subjects"):
+        SubjectSplit("subject-loo").get_n_splits()
+    assert SubjectSplit("subject-loo").get_n_splits(groups=["site/1", "site/2", "site/2"]) == 2
 
 
 # --- what it refuses --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("splitter", [KFold(3), KFold(3, shuffle=True, random_state=0)])
-def test_a_person_on_two_sides_raises_from_split(splitter):
+def test_a_subject_on_two_sides_raises_from_split(splitter):
     x, y, groups = data_of(SITE)
     with pytest.raises(SplitError, match="in training and in test"):
-        PersonSplit(splitter).split(x, y, groups)
+        SubjectSplit(splitter).split(x, y, groups)
     with pytest.raises(SplitError, match="in training and in test"):
-        GridSearchCV(plain(), {"logisticregression__C": [1]}, cv=PersonSplit(splitter)).fit(x, y, groups=groups)
+        GridSearchCV(plain(), {"logisticregression__C": [1]}, cv=SubjectSplit(splitter)).fit(x, y, groups=groups)
 
 
-def test_arrays_without_persons_raise():
+def test_arrays_without_subjects_raise():
     x, y, _ = data_of(SITE)
-    with pytest.raises(ContaminationError, match=r"(?s)no persons.*groups="):
-        PersonSplit(GroupKFold(2), checkpoint=SIX).split(x, y)
-    with pytest.raises(ContaminationError, match="no persons"):
-        PersonSplit(GroupKFold(2), checkpoint=SIX, allow_contaminated=True).split(x, y)
-    with pytest.raises(SplitError, match="no persons"):
-        PersonSplit(GroupKFold(2)).split(x, y)
-    with pytest.raises(ContaminationError, match="no persons"):
-        cross_val_score(plain(), x, y, cv=PersonSplit(checkpoint="prest-16"))
+    with pytest.raises(ContaminationError, match=r"(?s)no subjects.*groups="):
+        SubjectSplit(GroupKFold(2), checkpoint=SIX).split(x, y)
+    with pytest.raises(ContaminationError, match="no subjects"):
+        SubjectSplit(GroupKFold(2), checkpoint=SIX, allow_contaminated=True).split(x, y)
+    with pytest.raises(SplitError, match="no subjects"):
+        SubjectSplit(GroupKFold(2)).split(x, y)
+    with pytest.raises(ContaminationError, match="no subjects"):
+        cross_val_score(plain(), x, y, cv=SubjectSplit(checkpoint="prest-16"))
 
 
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
         (["site/1"] * 44, "expected shape"),
-        (["site/1"] * 45, "at least 2 persons"),
-        (["site/1", None] + ["site/2"] * 43, "window 1 has no person"),
-        (["site/1", ""] + ["site/2"] * 43, "window 1 has no person"),
+        (["site/1"] * 45, "at least 2 subjects"),
+        (["site/1", None] + ["site/2"] * 43, "window 1 has no subject"),
+        (["site/1", ""] + ["site/2"] * 43, "window 1 has no subject"),
     ],
 )
-def test_malformed_persons_raise(groups, message):
+def test_malformed_subjects_raise(groups, message):
     x, y, _ = data_of(SITE)
     with pytest.raises(SplitError, match=message):
-        PersonSplit().split(x, y, np.array(groups, dtype=object))
+        SubjectSplit().split(x, y, np.array(groups, dtype=object))
 
 
-@pytest.mark.parametrize("cv", ["person-lo", 3, None])
+@pytest.mark.parametrize("cv", ["subject-lo", 3, None])
 def test_what_is_no_split_raises(cv):
     x, y, groups = data_of(SITE)
-    with pytest.raises(SplitError, match="person-loo"):
-        PersonSplit(cv).split(x, y, groups)
+    with pytest.raises(SplitError, match="subject-loo"):
+        SubjectSplit(cv).split(x, y, groups)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +194,13 @@ def test_what_is_no_split_raises(cv):
 def test_a_contaminated_checkpoint_raises_from_split(checkpoint):
     x, y, groups = data_of(CHB)
     with pytest.raises(ContaminationError, match="chb-mit/01, chb-mit/02, chb-mit/03 of"):
-        PersonSplit(GroupKFold(2), checkpoint=checkpoint).split(x, y, groups)
-    assert len(list(PersonSplit(GroupKFold(2), checkpoint="prest-16").split(x, y, groups))) == 2
+        SubjectSplit(GroupKFold(2), checkpoint=checkpoint).split(x, y, groups)
+    assert len(list(SubjectSplit(GroupKFold(2), checkpoint="prest-16").split(x, y, groups))) == 2
 
 
 def test_allowed_contamination_warns():
     x, y, groups = data_of(CHB)
-    split = PersonSplit(GroupKFold(2), checkpoint=SIX, allow_contaminated=True)
+    split = SubjectSplit(GroupKFold(2), checkpoint=SIX, allow_contaminated=True)
     with pytest.warns(UserWarning, match="contaminated: six-datasets-18 was trained on chb-mit/01"):
         folds = split.split(x, y, groups)
     assert len(list(folds)) == 2
@@ -216,7 +217,7 @@ def test_a_grid_search_is_stopped_before_the_first_fit(routing, monkeypatch):
     monkeypatch.setattr("biot_bd.models.checkpoints.hub.fetch", fail)
     x, y, groups = data_of(CHB)
     grid = {"biotclassifier__pretrained": [None, "prest-16", SIX]}
-    search = GridSearchCV(make_pipeline(BIOTClassifier()), grid, cv=PersonSplit(GroupKFold(2), checkpoint=grid))
+    search = GridSearchCV(make_pipeline(BIOTClassifier()), grid, cv=SubjectSplit(GroupKFold(2), checkpoint=grid))
     with pytest.raises(ContaminationError, match=SIX):
         search.fit(x, y, groups=groups)
     with pytest.raises(ContaminationError, match=SIX):
@@ -224,7 +225,7 @@ def test_a_grid_search_is_stopped_before_the_first_fit(routing, monkeypatch):
             make_pipeline(BIOTClassifier()),
             x,
             y,
-            cv=PersonSplit("person-loo", checkpoint=SIX),
+            cv=SubjectSplit("subject-loo", checkpoint=SIX),
             **handed_on(groups, routing),
         )
 
@@ -236,13 +237,13 @@ def test_scores_are_those_of_the_wrapped_splitter(routing):
         plain(),
         x,
         y,
-        cv=PersonSplit("person-loo", checkpoint="prest-16"),
+        cv=SubjectSplit("subject-loo", checkpoint="prest-16"),
         scoring="roc_auc",
         **handed_on(groups, routing),
     )
     np.testing.assert_array_equal(found["test_score"], expected)
     grid = {"logisticregression__C": [0.01, 1.0]}
-    ours = GridSearchCV(plain(), grid, cv=PersonSplit(GroupKFold(3))).fit(x, y, groups=groups)
+    ours = GridSearchCV(plain(), grid, cv=SubjectSplit(GroupKFold(3))).fit(x, y, groups=groups)
     theirs = GridSearchCV(plain(), grid, cv=GroupKFold(3)).fit(x, y, groups=groups)
     np.testing.assert_array_equal(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
 
@@ -250,20 +251,20 @@ def test_scores_are_those_of_the_wrapped_splitter(routing):
 def test_groups_are_asked_for_by_default_and_the_request_can_be_changed():
     with sklearn.config_context(enable_metadata_routing=True):
         default = GroupKFold(2).get_metadata_routing().split.requests
-        assert PersonSplit(GroupKFold(2)).get_metadata_routing().split.requests == default == {"groups": True}
-        renamed = PersonSplit().set_split_request(groups="persons")
-        assert renamed.get_metadata_routing().split.requests == {"groups": "persons"}
+        assert SubjectSplit(GroupKFold(2)).get_metadata_routing().split.requests == default == {"groups": True}
+        renamed = SubjectSplit().set_split_request(groups="subjects")
+        assert renamed.get_metadata_routing().split.requests == {"groups": "subjects"}
         assert clone(GridSearchCV(plain(), {}, cv=renamed)).cv.get_metadata_routing().split.requests == {
-            "groups": "persons"
+            "groups": "subjects"
         }
         x, y, groups = data_of(SITE)
-        scores = cross_val_score(plain(), x, y, cv=renamed, params={"persons": groups})
+        scores = cross_val_score(plain(), x, y, cv=renamed, params={"subjects": groups})
         assert len(scores) == len(SITE)
 
 
 def test_params_repr_and_clone():
-    split = PersonSplit(GroupKFold(3), checkpoint=SIX)
-    assert repr(split).startswith("PersonSplit(checkpoint='six-datasets-18'")
+    split = SubjectSplit(GroupKFold(3), checkpoint=SIX)
+    assert repr(split).startswith("SubjectSplit(checkpoint='six-datasets-18'")
     assert "GroupKFold(n_splits=3" in repr(split)
     assert split.get_params() == {"allow_contaminated": False, "checkpoint": SIX, "cv": split.cv, "random_state": 0}
     copy = clone(split)
@@ -273,50 +274,52 @@ def test_params_repr_and_clone():
     assert search.cv.checkpoint == "prest-16"
     assert split.checkpoint == SIX
     assert describe(split) == describe(copy)
-    assert biot_bd.PersonSplit is PersonSplit
+    assert biot_bd.SubjectSplit is SubjectSplit
 
 
 def test_in_our_own_cross_validate():
     x, y, groups = data_of(SITE)
-    ours = cross_validate(plain(), x, y=y, groups=groups, cv=PersonSplit("person-loo"), progress=False)
-    theirs = cross_validate(plain(), x, y=y, groups=groups, cv="person-loo", progress=False)
-    assert ours.metrics["persons"] == theirs.metrics["persons"]
+    ours = cross_validate(plain(), x, y=y, groups=groups, cv=SubjectSplit("subject-loo"), progress=False)
+    theirs = cross_validate(plain(), x, y=y, groups=groups, cv="subject-loo", progress=False)
+    assert ours.metrics["subjects"] == theirs.metrics["subjects"]
     x, y, groups = data_of(CHB)
     with pytest.raises(ContaminationError, match=SIX):
-        cross_validate(plain(), x, y=y, groups=groups, cv=PersonSplit(checkpoint=SIX), progress=False)
+        cross_validate(plain(), x, y=y, groups=groups, cv=SubjectSplit(checkpoint=SIX), progress=False)
 
 
-def test_a_model_that_we_trained_is_refused_on_its_persons(tmp_path):
+def test_a_model_that_we_trained_is_refused_on_its_subjects(tmp_path):
     x, y, groups = data_of(SITE[:4])
     fit_all(tiny(), x, tmp_path / "model", y=y, groups=groups)
     new, y_new, groups_new = data_of([*SITE[3:], "new/01"])
     grid = {"pretrained": [None, str(tmp_path / "model")]}
     for checkpoint in (tmp_path / "model", grid, load_pipeline(tmp_path / "model")):
-        search = GridSearchCV(tiny(), grid, cv=PersonSplit("person-loo", checkpoint=checkpoint))
+        search = GridSearchCV(tiny(), grid, cv=SubjectSplit("subject-loo", checkpoint=checkpoint))
         with pytest.raises(ContaminationError, match="site/04 of site"):
             search.fit(new, y_new, groups=groups_new)
         # A clone of the search must know as much.
         with pytest.raises(ContaminationError, match="site/04 of site"):
             clone(search).fit(new, y_new, groups=groups_new)
     others, y_others, groups_others = data_of(["new/01", "new/02", "new/03"])
-    search = GridSearchCV(tiny(train_split=None), grid, cv=PersonSplit("person-kfold-2", checkpoint=grid), refit=False)
+    search = GridSearchCV(
+        tiny(train_split=None), grid, cv=SubjectSplit("subject-kfold-2", checkpoint=grid), refit=False
+    )
     search.fit(others, y_others, groups=groups_others)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-def test_windows_bring_their_persons(tmp_path, shared, routing):
+def test_windows_bring_their_subjects(tmp_path, shared, routing):
     windows = prepared(tmp_path, shared)
-    split = PersonSplit(GroupKFold(2))
+    split = SubjectSplit(GroupKFold(2))
     folds = list(split.split(windows))
     assert split.get_n_splits(windows) == len(folds) == 2
     for train, test in folds:
         assert not set(windows.groups[train]) & set(windows.groups[test])
     with pytest.raises(ContaminationError, match="chb-mit/01, chb-mit/02"):
-        PersonSplit(GroupKFold(2), checkpoint=SIX).split(windows)
+        SubjectSplit(GroupKFold(2), checkpoint=SIX).split(windows)
     with pytest.raises(SplitError, match="leave groups out"):
         split.split(windows, groups=windows.groups[::-1])
     search = GridSearchCV(
-        tiny(train_split=None), {"lr": [1e-3]}, cv=PersonSplit("person-loo", checkpoint="prest-16"), refit=False
+        tiny(train_split=None), {"lr": [1e-3]}, cv=SubjectSplit("subject-loo", checkpoint="prest-16"), refit=False
     )
     search.fit(windows, windows.y)  # no groups= needed
     assert search.n_splits_ == 2

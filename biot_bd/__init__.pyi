@@ -1,0 +1,31 @@
+from .datasets import adapt_dataset as adapt_dataset
+from .datasets import load_dataset as load_dataset
+from .deploy import Detection as Detection
+from .deploy import Detector as Detector
+from .evaluation import Result as Result
+from .evaluation import SubjectSplit as SubjectSplit
+from .evaluation import cross_validate as cross_validate
+from .evaluation import fit_all as fit_all
+from .events import Event as Event
+from .events import EventDetector as EventDetector
+from .exceptions import BiotBdError as BiotBdError
+from .exceptions import ContaminationError as ContaminationError
+from .losses import FocalLoss as FocalLoss
+from .models import BIOT as BIOT
+from .models import record_attention as record_attention
+from .probes import AttentionProbe as AttentionProbe
+from .report import write_report as write_report
+from .signals import BandPass as BandPass
+from .signals import MontageMapper as MontageMapper
+from .signals import Notch as Notch
+from .signals import PercentileScaler as PercentileScaler
+from .signals import Resampler as Resampler
+from .training import BIOTClassifier as BIOTClassifier
+from .training import load_pipeline as load_pipeline
+from .training import load_scorer as load_scorer
+from .training import save_pipeline as save_pipeline
+from .windows import Overlap as Overlap
+from .windows import Windows as Windows
+from .windows import prepare as prepare
+
+__version__: str
