@@ -1,0 +1,8 @@
+"""
+Label rules
+===========
+
+TODO
+"""
+
+print(1)
