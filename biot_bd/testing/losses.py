@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from biot_bd.testing._base import attempt, build, describe, pickled, require
 
-__all__ = ["check_loss"]
-
 LARGEST_LOGIT = 1e4
 
 
@@ -41,6 +39,28 @@ def check_loss(
         The loss is no scalar, is not finite or has no finite gradient (at logits up to 1e4 and in batches of one
         class), does not fall when the scores get better, depends on the order of the batch, changes its input, cannot
         be pickled, or does not train in skorch.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_losses : The hook for such classes.
+    biot_bd.losses.FocalLoss, biot_bd.losses.CrossEntropyLoss : The losses that are there.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from biot_bd import FocalLoss
+    >>> from biot_bd.testing import check_loss
+    >>> check_loss(FocalLoss, {"gamma": 0.5})
+
+    A loss over probabilities breaks down where the model is sure:
+
+    >>> class Naive(nn.Module):
+    ...     def forward(self, logits, targets):
+    ...         return -logits.softmax(dim=1).gather(1, targets[:, None]).log().mean()
+    >>> check_loss(Naive)
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: Naive: ...
     """
     name = describe(loss)
     require(
