@@ -15,7 +15,10 @@ def _example_surroundings(request, monkeypatch, tmp_path_factory):
     import numpy as np
     import torch
 
+    from biot_bd import registry
+
     monkeypatch.chdir(tmp_path_factory.mktemp("example"))
+    plugins = {plugin["name"] for plugin in registry.list_plugins()}
     threads = torch.get_num_threads()
     random.seed(0)
     torch.manual_seed(0)
@@ -23,3 +26,4 @@ def _example_surroundings(request, monkeypatch, tmp_path_factory):
     with mne.utils.use_log_level("ERROR"), np.printoptions(precision=4, suppress=True):
         yield
     torch.set_num_threads(threads)
+    registry._forget_plugins({plugin["name"] for plugin in registry.list_plugins()} - plugins)

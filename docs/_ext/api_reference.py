@@ -52,7 +52,7 @@ class PublicName:
 
     @property
     def doc(self) -> str:
-        """Its docstring; of a constant the ``#:`` comment where it is defined."""
+        """Its docstring; of a constant the text where it is defined."""
         return comment_of(self.defined_in, self.name) if self.kind == "data" else inspect.getdoc(self.obj) or ""
 
 
@@ -93,21 +93,27 @@ def pages() -> dict[str, PublicName]:
 
 
 def comment_of(module: str, name: str) -> str:
-    """Return the ``#:`` comment above ``name = ...``, followed through re-imports; empty where there is none."""
+    """Return the text on a constant, through re-imports: the string below it, else the ``#:`` comment above."""
     path = Path(import_module(module).__file__ or "")
     source = path.read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            above = source.splitlines()[: node.lineno - 1]
-            lines: list[str] = []
-            while above and above[-1].startswith("#:"):
-                lines.insert(0, above.pop().removeprefix("#:").strip())
-            return "\n".join(lines)
+    body = ast.parse(source).body
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if not (isinstance(node, (ast.Assign, ast.AnnAssign)) and name in _assigned(node)):
+            continue
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+            return inspect.cleandoc(after.value.value)
+        above = source.splitlines()[: node.lineno - 1]
+        lines: list[str] = []
+        while above and above[-1].startswith("#:"):
+            lines.insert(0, above.pop().removeprefix("#:").strip())
+        return "\n".join(lines)
     origin = _imports(path, module).get(name)
     return comment_of(origin, name) if origin else ""
+
+
+def _assigned(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def members_of(cls: type) -> list[str]:
