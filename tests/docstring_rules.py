@@ -20,6 +20,7 @@ CODES = {
     "GL06": "known sections only",
     "GL07": "sections in numpydoc's order",
     "GL08": "a docstring",
+    "GL10": "directives with two colons",
     "SS01": "a summary",
     "SS02": "that begins with a capital",
     "SS03": "and ends with a period",
