@@ -1,8 +1,0 @@
-"""
-Label rules
-===========
-
-TODO
-"""
-
-print(1)
