@@ -53,7 +53,7 @@ class RandomWindows:
     """Windows in memory, as far as a classifier reads them."""
 
     def __init__(self, n: int) -> None:
-        from biot_bd.signals.base import SignalInfo
+        from biot_bd.signals import SignalInfo
         from biot_bd.signals.montages import BIOT_16
 
         self.x = np.random.default_rng(0).standard_normal((n, 16, 2000)).astype(np.float32)

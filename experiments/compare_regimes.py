@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from biot_bd import Windows
-    from biot_bd.evaluation.studies.compare_regimes import StudyResult
+    from biot_bd.evaluation import StudyResult
 
 OTHER_SUBJECTS = "demo-other"
 OTHER_SEED = 1000
@@ -149,8 +149,7 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
     """Return the parameters that give a model from scratch the checkpoint's architecture."""
     import inspect
 
-    from biot_bd.models import BIOT
-    from biot_bd.models.checkpoints.loading import load_checkpoint
+    from biot_bd.models import BIOT, load_checkpoint
 
     config, usual = load_checkpoint(source).config, inspect.signature(BIOT).parameters
     names = ("embed_dim", "num_heads", "num_layers", "hop_length")
@@ -159,10 +158,9 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
 
 def make_checkpoint(options: argparse.Namespace) -> str:
     """Train on other generated subjects, save the encoder in the official layout, return the file."""
-    from biot_bd import load_pipeline
+    from biot_bd import fit_all, load_pipeline
     from biot_bd.commands._pipelines import parse_assignments
-    from biot_bd.evaluation.final_model import fit_all
-    from biot_bd.models.checkpoints.saving import save_checkpoint
+    from biot_bd.models import save_checkpoint
     from biot_bd.runs import read_json, to_jsonable, write_json
 
     folder = options.out / "checkpoint"
@@ -204,8 +202,8 @@ def regimes_of(options: argparse.Namespace, source: str) -> dict[str, Pipeline]:
 def study(windows: Windows, options: argparse.Namespace, source: str, own: bool) -> StudyResult:
     """Run all regimes on the same folds and seeds."""
     from biot_bd.commands._pipelines import describe_model
-    from biot_bd.evaluation.studies.compare_regimes import compare_regimes
-    from biot_bd.models.checkpoints.provenance import provenance_of
+    from biot_bd.evaluation import compare_regimes
+    from biot_bd.models import provenance_of
 
     regimes = regimes_of(options, source)
     seen = provenance_of(source).trained_on
@@ -235,8 +233,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse(args)
     from rich.console import Console
 
-    from biot_bd.report import write_report
-    from biot_bd.report.comparison_page import write_comparison
+    from biot_bd.report import write_comparison, write_report
 
     try:
         names_of(options)  # before anything is prepared or trained

@@ -41,7 +41,7 @@ for name, labelled in {"overlap": windows, "biot-official": official}.items():
 seizure = windows.seizures.iloc[0]
 figure, axis = plt.subplots(figsize=(8, 2.6), layout="constrained")
 axis.axvspan(seizure["onset_s"], seizure["offset_s"], color="#D55E00", alpha=0.25, label="seizure")
-for row, (name, labelled) in enumerate({"overlap": windows, "biot-official": official}.items()):
+for row, labelled in enumerate((windows, official)):
     table = labelled.metadata.query("recording == @seizure.recording")
     near = table[table["start_s"].between(seizure["onset_s"] - 40, seizure["offset_s"] + 30)]
     for positive, face in ((1, "#0072B2"), (0, "none")):

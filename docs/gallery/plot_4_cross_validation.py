@@ -1,5 +1,5 @@
 """
-Cross-validation by subject, and how sure its scores are
+Cross-validation by subject, and intervals of its scores
 ========================================================
 
 Every fold tests subjects that took no part in training, early stopping or the choice of a threshold. Intervals are
@@ -30,8 +30,8 @@ line_length.table
 line_length.table[["prevalence", "average_precision", "roc_auc"]]
 
 # %%
-# How sure
-# --------
+# Intervals
+# ---------
 # Subjects are drawn with replacement, and within each of them recordings. From few subjects an interval is too narrow,
 # which outputs say.
 found = assess(line_length, n_resamples=499)["windows"]["macro"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from biot_bd.probes.base import Explanation, Probe
+from biot_bd.probes import Explanation, Probe
 
 FILLS = {"absent": float("nan"), "zeros": 0.0}
 
