@@ -1,4 +1,7 @@
-"""What every example in a docstring finds: an empty folder of its own, the same random numbers, a quiet MNE."""
+"""What every example in a docstring finds.
+
+An empty folder of its own, the same random numbers, a quiet MNE.
+"""
 
 import random
 
@@ -7,7 +10,10 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _example_surroundings(request, monkeypatch, tmp_path_factory):
-    """Set an example's surroundings; tests are left alone.  Progress goes to stderr, which doctest does not read."""
+    """Set an example's surroundings; tests are left alone.
+
+    Progress goes to stderr, which doctest does not read.
+    """
     if not isinstance(request.node, pytest.DoctestItem):
         yield
         return

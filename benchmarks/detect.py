@@ -1,4 +1,7 @@
-"""From an EDF of one hour to its event table with full-size BIOT: seconds by share, and memory over a day."""
+"""From an EDF of one hour to its event table with full-size BIOT.
+
+Seconds by share, and memory over a day.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What biot_bd raises: its own errors, each of the built-in kind that callers already catch.
 
-``except biot_bd.BiotBdError`` catches them all; messages name the file, subject or channel, what was
-expected, what was found, and what to do.
+``except biot_bd.BiotBdError`` catches them all; messages name the file, subject or channel, what
+was expected, what was found, and what to do.
 """
 
 
@@ -185,7 +185,9 @@ class SplitError(BiotBdError, ValueError):
 
 
 class ProtocolError(BiotBdError, ValueError):
-    """Windows, pipeline or parameters are not what the protocol says; the message names the difference.
+    """Windows, pipeline or parameters are not what the protocol says.
+
+    The message names the difference.
 
     See Also
     --------

@@ -1,13 +1,14 @@
 """Losses over logits: focal loss and cross-entropy with prior correction.
 
 Both take logits ``(n, n_classes)`` and integer targets ``(n,)``, and plain numbers or sequences as
-parameters, so they are skorch criteria (``criterion__gamma=2``).  Both have the optional ``weight`` of
-one number a class that a classifier with class weights passes.  Neither changes what a model predicts:
-probabilities are the softmax of its logits.
+parameters, so they are skorch criteria (``criterion__gamma=2``).  Both have the optional ``weight``
+of one number a class that a classifier with class weights passes.  Neither changes what a model
+predicts: probabilities are the softmax of its logits.
 
-A loss class with ``decomposes = True`` is a sum over windows over a number that the targets alone give:
-``loss(z, y) == loss.per_window(z, y).sum() / loss.normaliser(y)``.  Training in micro-batches then needs one
-forward pass instead of two.  The attribute counts only on the class that sets it, not on its subclasses.
+A loss class with ``decomposes = True`` is a sum over windows over a number that the targets alone
+give: ``loss(z, y) == loss.per_window(z, y).sum() / loss.normaliser(y)``.  Training in micro-batches
+then needs one forward pass instead of two.  The attribute counts only on the class that sets it,
+not on its subclasses.
 """
 
 from __future__ import annotations
@@ -137,8 +138,8 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     r"""Cross-entropy with class weights, label smoothing and prior correction.
 
     Prior correction (logit adjustment, [1]_) adds :math:`\tau \log \pi_c` to the logits inside the
-    loss.  The model then learns what is left when the class frequencies :math:`\pi` are known, so the
-    softmax of its *unadjusted* logits treats all classes alike.
+    loss.  The model then learns what is left when the class frequencies :math:`\pi` are known, so
+    the softmax of its *unadjusted* logits treats all classes alike.
 
     Parameters
     ----------
@@ -147,8 +148,8 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     label_smoothing : float
         Share of each target spread evenly over all classes, 0 to 1.
     prior_correction : sequence of float, True, or None
-        Class frequencies or counts (each above 0), in class order.  True: those of the training labels,
-        told by ``set_class_counts`` before the first batch.  None: no correction.
+        Class frequencies or counts (each above 0), in class order.  True: those of the training
+        labels, told by ``set_class_counts`` before the first batch.  None: no correction.
     tau : float
         Strength of the correction; 1 is the consistent choice.
     reduction : {"mean", "sum", "none"}
@@ -209,7 +210,9 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
             self._set_prior(prior_correction, "prior_correction")
 
     def set_class_counts(self, counts: Sequence[float] | Tensor) -> None:
-        """Tell how often each class occurs in the training labels; used by ``prior_correction=True``.
+        """Tell how often each class occurs in the training labels.
+
+        Used by ``prior_correction=True``.
 
         Parameters
         ----------
@@ -228,7 +231,10 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         return self._cross_entropy(input, target, "none")
 
     def normaliser(self, target: Tensor) -> Tensor:
-        """Return what the sum over windows is divided by: the sum of their classes' weights, or 1 without a mean."""
+        """Return what the sum over windows is divided by.
+
+        The sum of their classes' weights, or 1 without a mean.
+        """
         if self.weight is None or self.reduction != "mean":
             return _number_of_windows(target, self.reduction)
         return self.weight[target].sum()

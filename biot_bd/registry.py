@@ -207,7 +207,8 @@ def _resolve(path: str, what: str) -> Any:
         found: Any = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    # The module is foreign code: whatever it raises, a syntax error included, is the plugin's fault.
+    # The module is foreign code: whatever it raises, a syntax error included, is the plugin's
+    # fault.
     except Exception as error:
         raise PluginError(f"{what}: cannot import {path!r}: {type(error).__name__}: {error}") from error
     return found
@@ -371,8 +372,8 @@ def _load_plugins() -> None:
     if _loaded:
         return
     with _lock:
-        # The lock is re-entrant: a plugin that asks a registry while it is imported sees what is there so far,
-        # while other threads wait until all is there.
+        # The lock is re-entrant: a plugin that asks a registry while it is imported sees what is
+        # there so far, while other threads wait until all is there.
         if _loaded or _loading:
             return
         _loading = True

@@ -1,15 +1,16 @@
-"""Training regimes side by side: from scratch, linear probe, fine-tuning, on the same subjects, folds and seeds.
+"""Training regimes side by side: scratch, linear probe, fine-tuning, on the same subjects and folds.
 
-With the demo and no checkpoint the script first makes one, by supervised training on other generated subjects:
+With the demo and no checkpoint the script first makes one, by supervised training on other
+generated subjects:
 
     python experiments/compare_regimes.py --dataset demo --out runs/regimes --small --epochs 8
-    python experiments/compare_regimes.py --dataset chb-mit --root path/to/chbmit --out runs/regimes --pretrained prest-16 \
-        --strategies scratch,linear-probe,full,gradual,two-stage --seeds 0,1
+    python experiments/compare_regimes.py --dataset chb-mit --root path/to/chbmit --out runs/regimes \
+        --pretrained prest-16 --strategies scratch,linear-probe,full,gradual,two-stage --seeds 0,1
 
-A strategy is ``scratch`` or what ``BIOTClassifier(finetune=...)`` takes by name; ``+`` joins several (``gradual+ema``).
-The table with intervals over subjects and the paired tests is printed and stored (``study.json``, ``comparison.json``,
-``comparison.html``) in ``OUT/study``; each regime and seed is a run folder with its own report.  The same command again
-goes on where it was stopped.
+A strategy is ``scratch`` or what ``BIOTClassifier(finetune=...)`` takes by name; ``+`` joins several
+(``gradual+ema``).  The table with intervals over subjects and the paired tests is printed and stored
+(``study.json``, ``comparison.json``, ``comparison.html``) in ``OUT/study``; each regime and seed is a
+run folder with its own report.  The same command again goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def names_of(options: argparse.Namespace) -> list[str]:
-    """Return the regimes asked for, scratch first; ``all`` is scratch and all that ``finetune`` knows by name."""
+    """Return the regimes asked for, scratch first.
+
+    ``all`` is scratch and all that ``finetune`` knows by name.
+    """
     from biot_bd.training.finetuning.recipes import STRATEGIES
 
     # The other losses have no label smoothing.
@@ -157,7 +161,9 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
 
 
 def make_checkpoint(options: argparse.Namespace) -> str:
-    """Train on other generated subjects, save the encoder in the official layout, return the file."""
+    """Train on other generated subjects, save the encoder in the official layout, return the
+    file.
+    """
     from biot_bd import fit_all, load_pipeline
     from biot_bd.commands._pipelines import parse_assignments
     from biot_bd.models import save_checkpoint

@@ -36,7 +36,10 @@ def describe(obj: Any) -> str:
 
 
 def attempt(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call ``function``; turn any exception into a :class:`ConformanceError` that says what was being done."""
+    """Call ``function``.
+
+    Turn any exception into a :class:`ConformanceError` that says what was being done.
+    """
     try:
         return function(*args, **kwargs)
     except ConformanceError:
@@ -47,7 +50,8 @@ def attempt(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) 
 
 def parameters_of(cls: Any, name: str) -> dict[str, inspect.Parameter]:
     """Return the parameters of a constructor by name; each of them must have one."""
-    # A class without a constructor of its own shows that of its base: (*args, **kwargs) for torch's modules.
+    # A class without a constructor of its own shows that of its base: (*args, **kwargs) for torch's
+    # modules.
     if cls.__init__ is object.__init__ or getattr(cls.__init__, "__module__", "") == "torch.nn.modules.module":
         return {}
     found = dict(inspect.signature(cls).parameters)

@@ -1,4 +1,6 @@
-"""Check a data set: recordings with a subject, a unique name, plausible volts and seizures inside them."""
+"""Check a data set: recordings with a subject, a unique name, plausible volts and seizures
+inside them.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,10 @@ def check_dataset(dataset: BaseConcatDataset) -> None:
     Raises
     ------
     ConformanceError
-        A recording lacks a subject (``"name-space/subject"``), session, run or a unique ``recording``; its signal is not
-        EEG in volts; a seizure (``sz...``) is outside the recording; ``outcomes`` does not account for every
-        recording; or recordings cannot be pickled.
+        A recording lacks a subject (``"name-space/subject"``), session, run or a unique
+        ``recording``; its signal is not EEG in volts; a seizure (``sz...``) is outside the
+        recording; ``outcomes`` does not account for every recording; or recordings cannot be
+        pickled.
 
     See Also
     --------

@@ -26,17 +26,19 @@ def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) ->
     Parameters
     ----------
     rule : type
-        A class; an instance is called as ``rule(n_samples, sfreq, events, window_s=..., stride_s=...)`` with events of
-        shape (n_events, 2), each (onset_s, offset_s), and returns one row a window.
+        A class; an instance is called as ``rule(n_samples, sfreq, events, window_s=...,
+        stride_s=...)`` with events of shape (n_events, 2), each (onset_s, offset_s), and returns
+        one row a window.
     parameters : mapping, optional
         Constructor parameters to test with.
 
     Raises
     ------
     ConformanceError
-        A column is missing, a window lies outside the recording, a label is no integer >= 0, ``seizure_fraction`` is not
-        the share of the window inside seizures, a seizure gets no positive window, a recording without seizures gets
-        one, a short recording raises, or two calls differ.
+        A column is missing, a window lies outside the recording, a label is no integer >= 0,
+        ``seizure_fraction`` is not the share of the window inside seizures, a seizure gets no
+        positive window, a recording without seizures gets one, a short recording raises, or two
+        calls differ.
 
     See Also
     --------

@@ -24,9 +24,9 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
     Raises
     ------
     ConformanceError
-        It is no metric, gives something else than a finite value or None with a reason, is undefined on ordinary
-        data, prefers wrong to right probabilities, depends on the order of windows, changes its input, or cannot be
-        pickled.
+        It is no metric, gives something else than a finite value or None with a reason, is
+        undefined on ordinary data, prefers wrong to right probabilities, depends on the order of
+        windows, changes its input, or cannot be pickled.
 
     See Also
     --------
@@ -93,7 +93,9 @@ def _check_direction(metric: Metric, name: str, y: np.ndarray, threshold: float)
 
 
 def _check_undefined(metric: Metric, name: str, proba: np.ndarray, threshold: float) -> None:
-    """A subject without seizures, or with nothing else, gets a value or a reason, never an exception or NaN."""
+    """A subject without seizures, or with nothing else, gets a value or a reason, never an
+    exception or NaN.
+    """
     for label, what in ((0, "without seizures"), (1, "with seizures only")):
         score = _score(metric, name, np.full(len(proba), label), proba, threshold, f"a subject {what}")
         if score.value is None:

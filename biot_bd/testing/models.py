@@ -29,8 +29,8 @@ def check_model(
     Parameters
     ----------
     model : type
-        An ``nn.Module`` class whose constructor names ``n_outputs``, ``n_chans`` and ``n_times`` (``sfreq`` where it
-        wants it); the classifier fills them in from the data.
+        An ``nn.Module`` class whose constructor names ``n_outputs``, ``n_chans`` and ``n_times``
+        (``sfreq`` where it wants it); the classifier fills them in from the data.
     parameters : mapping, optional
         Further constructor parameters to test with.
     n_chans, n_times : int
@@ -43,9 +43,10 @@ def check_model(
     Raises
     ------
     ConformanceError
-        The model cannot be built by these names, gives no finite logits of shape (n, n_outputs), is not repeatable in
-        eval mode, mixes windows of a batch, changes its input, gets no gradient, or does not survive ``state_dict`` or
-        ``copy.deepcopy``.  A model with ``accepts_absent_channels = True`` is also given an all-NaN channel.
+        The model cannot be built by these names, gives no finite logits of shape (n, n_outputs), is
+        not repeatable in eval mode, mixes windows of a batch, changes its input, gets no gradient,
+        or does not survive ``state_dict`` or ``copy.deepcopy``.  A model with
+        ``accepts_absent_channels = True`` is also given an all-NaN channel.
 
     See Also
     --------
@@ -151,7 +152,10 @@ def _check_copies(net: nn.Module, fresh: nn.Module, name: str, x: Tensor) -> Non
 
 
 def _check_absent(net: nn.Module, name: str, x: Tensor, before: Tensor) -> None:
-    """An absent channel is NaN throughout: it must not reach the output, and windows without one must not change."""
+    """An absent channel is NaN throughout.
+
+    It must not reach the output, and windows without one must not change.
+    """
     mixed = x.clone()
     mixed[0, 0] = torch.nan
     y = _logits(net.eval(), name, mixed, "one absent channel")

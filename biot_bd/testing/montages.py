@@ -19,9 +19,10 @@ def check_montage(montage: Montage) -> None:
     Raises
     ------
     ConformanceError
-        It is no ``Montage``; its channels are not found in a recording that has them by name, or do not become
-        electrode differences (bipolar) or electrodes (referential) in a referential recording; a reversed channel keeps
-        its sign; a missing electrode goes unnoticed; or it cannot be pickled.
+        It is no ``Montage``; its channels are not found in a recording that has them by name, or do
+        not become electrode differences (bipolar) or electrodes (referential) in a referential
+        recording; a reversed channel keeps its sign; a missing electrode goes unnoticed; or it
+        cannot be pickled.
 
     See Also
     --------

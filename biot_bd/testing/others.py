@@ -52,7 +52,8 @@ def check_callback(
     Raises
     ------
     ConformanceError
-        It cannot be cloned or pickled (before and after training), changes its own parameters, or stops a short training.
+        It cannot be cloned or pickled (before and after training), changes its own parameters, or
+        stops a short training.
 
     See Also
     --------
@@ -123,7 +124,7 @@ def check_objective(objective: type, parameters: Mapping[str, Any] | None = None
     >>> check_objective(Denoise())
     Traceback (most recent call last):
     ...
-    biot_bd.exceptions.ConformanceError: Denoise: expected a subclass of torch.nn.Module, got Denoise()
+    biot_bd.exceptions.ConformanceError: Denoise: expected a subclass of torch.nn.Module, ...
     """
     name = describe(objective)
     require(
@@ -154,8 +155,8 @@ def check_exporter(exporter: Callable[[Any, Path], Any], pipeline: Any, path: Pa
     Raises
     ------
     ConformanceError
-        It does not take ``(pipeline, path)``, returns no path, or nothing is there afterwards, or a temporary file is
-        left beside it.
+        It does not take ``(pipeline, path)``, returns no path, or nothing is there afterwards, or a
+        temporary file is left beside it.
 
     See Also
     --------

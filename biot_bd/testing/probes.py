@@ -44,16 +44,17 @@ def check_probe(
     parameters : mapping, optional
         Constructor parameters to test with.
     model : torch.nn.Module, optional
-        What to explain, for probes that need a certain model; a small convolutional one by default.  It is put into eval
-        mode.
+        What to explain, for probes that need a certain model; a small convolutional one by default.
+         It is put into eval mode.
     n_chans, n_times : int
         Shape of the test windows ``(3, n_chans, n_times)``.
 
     Raises
     ------
     ConformanceError
-        It returns no Explanation with finite values by window, is not repeatable with the same seed, cannot be pickled,
-        takes no class for each window as ``target``, or changes its input, the model's outputs, weights, gradients, modes or hooks.
+        It returns no Explanation with finite values by window, is not repeatable with the same
+        seed, cannot be pickled, takes no class for each window as ``target``, or changes its input,
+        the model's outputs, weights, gradients, modes or hooks.
 
     See Also
     --------

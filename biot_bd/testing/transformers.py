@@ -26,17 +26,19 @@ def check_transformer(transformer: WindowTransformer, X: NDArray[Any] | None = N
     Parameters
     ----------
     transformer : WindowTransformer
-        An instance whose parameters let it work on arrays (``ch_names``, ``sfreq_in``, ... given where it needs them).
+        An instance whose parameters let it work on arrays (``ch_names``, ``sfreq_in``, ... given
+        where it needs them).
     X : ndarray, shape (n, n_chans, n_times), optional
-        Windows in uV to test with, at least 3; by default 6 windows of 2,000 samples of random signals for as many channels
-        as the parameter ``ch_names`` names, else 16.
+        Windows in uV to test with, at least 3; by default 6 windows of 2,000 samples of random
+        signals for as many channels as the parameter ``ch_names`` names, else 16.
 
     Raises
     ------
     ConformanceError
-        It cannot be cloned, pickled or parametrised; ``fit`` changes parameters or results; the input is modified or shared
-        with the output; dtype, shape or ``present`` are not what the contract says; results depend on the order or selection
-        of windows; 2-D input or some values that are not finite go unnoticed; arrays, Epochs and ``map`` disagree.
+        It cannot be cloned, pickled or parametrised; ``fit`` changes parameters or results; the
+        input is modified or shared with the output; dtype, shape or ``present`` are not what the
+        contract says; results depend on the order or selection of windows; 2-D input or some values
+        that are not finite go unnoticed; arrays, Epochs and ``map`` disagree.
 
     See Also
     --------

@@ -1,9 +1,10 @@
-"""The API reference: one page for each public name, made from the rooms' stubs, so that none can be forgotten.
+"""The API reference: one page for each public name, made from the rooms' stubs, so that none can
+be forgotten.
 
-A room's public names are those of its ``__init__.pyi``, else of ``__all__`` in its ``__init__.py``.  Modules
-that plugins and callers import by themselves (:data:`MODULES`) are added: their ``__all__``, else every
-public class and function they define.  An object that several rooms show has its page under the shortest
-address; the others link to it.
+A room's public names are those of its ``__init__.pyi``, else of ``__all__`` in its ``__init__.py``.
+Modules that plugins and callers import by themselves (:data:`MODULES`) are added: their
+``__all__``, else every public class and function they define.  An object that several rooms show
+has its page under the shortest address; the others link to it.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ def public_names() -> list[PublicName]:
 
 
 def pages() -> dict[str, PublicName]:
-    """Return the names that have a page of their own, by the address of each name that leads to it."""
+    """Return the names that have a page of their own, by the address of each name that leads to
+    it.
+    """
     first: dict[int, PublicName] = {}
     everything = public_names()
     for name in sorted(everything, key=lambda name: name.address.count(".")):
@@ -93,7 +96,10 @@ def pages() -> dict[str, PublicName]:
 
 
 def comment_of(module: str, name: str) -> str:
-    """Return the text on a constant, through re-imports: the string below it, else the ``#:`` comment above."""
+    """Return the text on a constant, through re-imports.
+
+    The string below it, else the ``#:`` comment above.
+    """
     path = Path(import_module(module).__file__ or "")
     source = path.read_text(encoding="utf-8")
     body = ast.parse(source).body
@@ -117,7 +123,9 @@ def _assigned(node: ast.Assign | ast.AnnAssign) -> list[str]:
 
 
 def members_of(cls: type) -> list[str]:
-    """Return the public methods and properties that this package gives a class, those of its bases included."""
+    """Return the public methods and properties that this package gives a class, those of its
+    bases included.
+    """
     found = []
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] != "biot_bd":
@@ -193,7 +201,10 @@ def _room_page(room: str, where: dict[str, PublicName]) -> str:
 
 
 def write_reference(folder: Path) -> list[Path]:
-    """Write all pages of the reference into ``folder``; pages that are right stay untouched, others go."""
+    """Write all pages of the reference into ``folder``.
+
+    Pages that are right stay untouched, others go.
+    """
     where = pages()
     texts = {name.address: _page(name) for name in where.values()}
     # A room's page has the name of no object, even where a function is called as its module.
@@ -216,7 +227,10 @@ def write_reference(folder: Path) -> list[Path]:
 
 
 def drop_foreign_text(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Drop what braindecode adds to the docstring of each model: its examples are about its own classes."""
+    """Drop what braindecode adds to the docstring of each model.
+
+    Its examples are about its own classes.
+    """
     begin, end = ".. rubric:: Hugging Face Hub integration", ":ref:`load-pretrained-models`"
     starts = [i for i, line in enumerate(lines) if line.strip() == begin]
     ends = [i for i, line in enumerate(lines) if end in line]

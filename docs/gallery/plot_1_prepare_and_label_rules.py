@@ -2,14 +2,16 @@
 From recordings to labelled windows
 ===================================
 
-``prepare`` reads recordings once and writes a memory-mapped store. Which window counts as a seizure is decided by a
-label rule: an object that can be exchanged without touching the signals. The recordings are generated.
+``prepare`` reads recordings once and writes a memory-mapped store. Which window counts as a seizure
+is decided by a label rule: an object that can be exchanged without touching the signals. The
+recordings are generated.
 """
 
 # %%
 # Two recordings of two subjects
 # ------------------------------
-# Any data set gives the same: lazy recordings, and an outcome for each one that the source mentions.
+# Any data set gives the same: lazy recordings, and an outcome for each one that the source
+# mentions.
 import tempfile
 from pathlib import Path
 
@@ -29,15 +31,18 @@ windows.summary()
 # %%
 # Two label rules
 # ---------------
-# ``overlap``, the default: positive from 5 s of seizure on. ``biot-official`` is the published rule, errors included:
-# it repeats windows around a seizure, and calls windows wholly inside one background. It is here for comparison only,
-# and fixes window, stride and resampling. (Rules that do not are exchanged by ``windows.relabel(rule)``.)
+# ``overlap``, the default: positive from 5 s of seizure on. ``biot-official`` is the published
+# rule, errors included: it repeats windows around a seizure, and calls windows wholly inside one
+# background. It is here for comparison only, and fixes window, stride and resampling. (Rules that
+# do not are exchanged by
+# ``windows.relabel(rule)``.)
 official = prepare(recordings, folder / "official", labels="biot-official", resample="fft-window")
 for name, labelled in {"overlap": windows, "biot-official": official}.items():
     print(f"{name:14} {len(labelled)} windows, {labelled.y.sum()} of them positive")
 
 # %%
-# The windows of one recording with a seizure, by their start: filled where the rule calls them a seizure.
+# The windows of one recording with a seizure, by their start: filled where the rule calls them a
+# seizure.
 seizure = windows.seizures.iloc[0]
 figure, axis = plt.subplots(figsize=(8, 2.6), layout="constrained")
 axis.axvspan(seizure["onset_s"], seizure["offset_s"], color="#D55E00", alpha=0.25, label="seizure")

@@ -2,14 +2,16 @@
 Montages and scaling
 ====================
 
-The steps of a pipeline work on arrays, on ``mne.Epochs`` and on ``Windows``, and give the same numbers. Here: from
-electrodes to the bipolar channels of BIOT, and from microvolts to its scale. The signals are generated.
+The steps of a pipeline work on arrays, on ``mne.Epochs`` and on ``Windows``, and give the same
+numbers. Here: from electrodes to the bipolar channels of BIOT, and from microvolts to its scale.
+The signals are generated.
 """
 
 # %%
 # Windows of 19 electrodes
 # ------------------------
-# Each has an offset that all electrodes share, as a poor reference gives; bipolar channels do not see it.
+# Each has an offset that all electrodes share, as a poor reference gives; bipolar channels do not
+# see it.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -34,8 +36,8 @@ for channel in plan.channels[:4]:
 # %%
 # Mapping and scaling
 # -------------------
-# ``PercentileScaler`` divides each channel of each window by the 95th percentile of its absolute value, so a window
-# needs nothing of other windows, and no subject anything of another.
+# ``PercentileScaler`` divides each channel of each window by the 95th percentile of its absolute
+# value, so a window needs nothing of other windows, and no subject anything of another.
 mapper = MontageMapper("biot-16", ch_names=electrodes)
 mapped = mapper.fit_transform(x)
 scaled = PercentileScaler(95).fit_transform(mapped)
@@ -55,8 +57,8 @@ plt.show()
 # %%
 # An electrode that is missing
 # ----------------------------
-# By default that is an error which names it. ``on_missing="drop"`` makes the channels that need it absent: NaN
-# throughout, never zeros. BIOT masks them exactly.
+# By default that is an error which names it. ``on_missing="drop"`` makes the channels that need it
+# absent: NaN throughout, never zeros. BIOT masks them exactly.
 kept = [i for i, name in enumerate(electrodes) if name != "T4"]
 without = [electrodes[i] for i in kept]
 try:

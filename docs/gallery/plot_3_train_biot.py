@@ -2,8 +2,9 @@
 Train BIOT with a split by subject
 ==================================
 
-``BIOTClassifier`` is a classifier of scikit-learn. ``Windows`` know their subjects, so what stops the training is
-measured on subjects that do not train. The data are generated, the model is tiny: nothing here is a result.
+``BIOTClassifier`` is a classifier of scikit-learn. ``Windows`` know their subjects, so what stops
+the training is measured on subjects that do not train. The data are generated, the model is tiny:
+nothing here is a result.
 """
 
 # %%
@@ -50,7 +51,8 @@ plt.show()
 # %%
 # Save, and load
 # --------------
-# A folder of ``config.json`` and safetensors: no pickle. The loaded pipeline gives the same probabilities.
+# A folder of ``config.json`` and safetensors: no pickle. The loaded pipeline gives the same
+# probabilities.
 save_pipeline(pipeline, folder / "model")
 loaded = load_pipeline(folder / "model")
 probabilities = loaded.predict_proba(held_out)[:, 1]

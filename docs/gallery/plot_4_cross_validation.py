@@ -2,14 +2,16 @@
 Cross-validation by subject, and intervals of its scores
 ========================================================
 
-Every fold tests subjects that took no part in training, early stopping or the choice of a threshold. Intervals are
-over subjects, because windows of one subject resemble each other. The data are generated: these are no clinical results.
+Every fold tests subjects that took no part in training, early stopping or the choice of a
+threshold. Intervals are over subjects, because windows of one subject resemble each other. The data
+are generated: these are no clinical results.
 """
 
 # %%
 # Line length with logistic regression
 # ------------------------------------
-# A baseline by one word; any classifier of scikit-learn and any ``BIOTClassifier`` goes the same way.
+# A baseline by one word; any classifier of scikit-learn and any ``BIOTClassifier`` goes the same
+# way.
 import tempfile
 from pathlib import Path
 
@@ -32,8 +34,8 @@ line_length.table[["prevalence", "average_precision", "roc_auc"]]
 # %%
 # Intervals
 # ---------
-# Subjects are drawn with replacement, and within each of them recordings. From few subjects an interval is too narrow,
-# which outputs say.
+# Subjects are drawn with replacement, and within each of them recordings. From few subjects an
+# interval is too narrow, which outputs say.
 found = assess(line_length, n_resamples=499)["windows"]["macro"]
 for name in ("average_precision", "roc_auc"):
     print(f"{name}: {found[name]['value']:.3f} ({found[name]['low']:.3f} to {found[name]['high']:.3f})")
@@ -52,8 +54,8 @@ plt.show()
 # %%
 # Two models on the same subjects
 # -------------------------------
-# The folds of the first study are used again. With four subjects no small p-value exists, and the test says which is
-# the smallest.
+# The folds of the first study are used again. With four subjects no small p-value exists, and the
+# test says which is the smallest.
 band_power = cross_validate(baseline("spectral-power", windows), windows, splits_from=line_length, progress=False)
 scores = [result.table["roc_auc"].astype(float) for result in (line_length, band_power)]
 paired_test(*scores)

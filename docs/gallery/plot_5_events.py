@@ -2,14 +2,15 @@
 From probabilities to events, and how a clinic scores them
 ==========================================================
 
-Windows are not what a clinic counts. It asks which seizures were found, how late, and how often the alarm rang for
-nothing. The curve below is made up, so that each step can be seen.
+Windows are not what a clinic counts. It asks which seizures were found, how late, and how often the
+alarm rang for nothing. The curve below is made up, so that each step can be seen.
 """
 
 # %%
 # A curve of probabilities
 # ------------------------
-# An hour with windows of 10 s every 5 s, two seizures, of which the model sees one well and one late, and a false alarm.
+# An hour with windows of 10 s every 5 s, two seizures, of which the model sees one well and one
+# late, and a false alarm.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -28,8 +29,8 @@ for onset_s, offset_s in [(605, 690), (2425, 2470), (3005, 3030)]:
 # %%
 # Events
 # ------
-# The curve is smoothed over 10 s; an event begins at the threshold and ends where the curve falls below a part of it;
-# short events are dropped, near ones merged.
+# The curve is smoothed over 10 s; an event begins at the threshold and ends where the curve falls
+# below a part of it; short events are dropped, near ones merged.
 detector = EventDetector(threshold=0.5, release_fraction=0.6, smoothing_s=10, min_duration_s=10, merge_gap_s=30)
 events = detector.predict(probabilities, start_s, duration_s)
 for event in events:
@@ -53,12 +54,12 @@ plt.show()
 # %%
 # Scores
 # ------
-# By ``timescoring``, with SzCORE's parameters: any overlap is a hit, with 30 s of tolerance before a seizure and 60 s
-# behind it.
+# By ``timescoring``, with SzCORE's parameters: any overlap is a hit, with 30 s of tolerance before
+# a seizure and 60 s behind it.
 scores = score_events(reference, [(event.onset_s, event.offset_s) for event in events], duration_s=duration_s)
 for name in ("sensitivity", "precision", "f1", "fa_per_24h", "latency_s"):
     print(f"{name}: {scores[name]}")
 
 # %%
-# A threshold for a wanted number of false alarms is chosen on validation recordings, never on those that are scored:
-# see ``EventDetector.fit`` and the page on events.
+# A threshold for a wanted number of false alarms is chosen on validation recordings, never on those
+# that are scored: see ``EventDetector.fit`` and the page on events.

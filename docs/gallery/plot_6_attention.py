@@ -2,8 +2,9 @@
 Attention of early, middle and late layers
 ==========================================
 
-BIOT's transformer uses linear attention, which never forms a map. ``record_attention`` rebuilds the exact map that each
-layer applied, and checks it by the layer's own output. The model below is untrained: the pictures show how, not what.
+BIOT's transformer uses linear attention, which never forms a map. ``record_attention`` rebuilds the
+exact map that each layer applied, and checks it by the layer's own output. The model below is
+untrained: the pictures show how, not what.
 """
 
 # %%
@@ -31,8 +32,8 @@ trace[0].weights.sum(dim=-1).mean()
 # %%
 # Early, middle, late
 # -------------------
-# The probe takes the first, a middle and the last layer of a model of any depth. Tokens lie channel by channel, so maps
-# can be brought to channel by channel.
+# The probe takes the first, a middle and the last layer of a model of any depth. Tokens lie channel
+# by channel, so maps can be brought to channel by channel.
 explanation = AttentionProbe(layers="early-middle-late")(model, x)
 print(explanation.sizes, explanation.info["roles"])
 maps = by_channel(explanation)[0]

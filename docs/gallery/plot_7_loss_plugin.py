@@ -2,15 +2,16 @@
 Write a loss as a plugin
 ========================
 
-Everything that has a name can come from a plugin: data sets, montages, label rules, models, losses, metrics, probes,
-callbacks. A plugin is a module with functions that are marked as hooks. Here: the Brier score as a loss.
+Everything that has a name can come from a plugin: data sets, montages, label rules, models, losses,
+metrics, probes, callbacks. A plugin is a module with functions that are marked as hooks. Here: the
+Brier score as a loss.
 """
 
 # %%
 # The loss
 # --------
-# A module over logits ``(n, n_outputs)`` and integer targets ``(n,)``. All settings are named parameters, so that a
-# misspelt one raises.
+# A module over logits ``(n, n_outputs)`` and integer targets ``(n,)``. All settings are named
+# parameters, so that a misspelt one raises.
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,8 +40,8 @@ class BrierLoss(nn.Module):
 # %%
 # Does it keep the contract?
 # --------------------------
-# The check trains two epochs with it, tries logits of 10,000 and batches of one class, pickles it, and more. It says
-# nothing where all is well.
+# The check trains two epochs with it, tries logits of 10,000 and batches of one class, pickles it,
+# and more. It says nothing where all is well.
 check_loss(BrierLoss)
 
 # %%
@@ -58,14 +59,16 @@ except AssertionError as error:
     print(error)
 
 # %%
-# What it computes is tested against something independent, here a case that can be worked out by hand.
+# What it computes is tested against something independent, here a case that can be worked out by
+# hand.
 print(BrierLoss()(torch.zeros(1, 2), torch.tensor([1])), "is", 0.5**2 + 0.5**2)
 
 
 # %%
 # Register it
 # -----------
-# An installed package declares the entry point ``biot_bd``; in a notebook, ``add_plugin`` does for this process.
+# An installed package declares the entry point ``biot_bd``; in a notebook, ``add_plugin`` does for
+# this process.
 @hookimpl
 def register_losses(register):
     register("brier", BrierLoss)
