@@ -1,16 +1,17 @@
-"""Training regimes side by side: scratch, linear probe, fine-tuning, on the same subjects and folds.
+"""Training regimes side by side, from scratch to fine-tuning, on the same subjects and folds.
 
 With the demo and no checkpoint the script first makes one, by supervised training on other
 generated subjects:
 
     python experiments/compare_regimes.py --dataset demo --out runs/regimes --small --epochs 8
-    python experiments/compare_regimes.py --dataset chb-mit --root path/to/chbmit --out runs/regimes \
-        --pretrained prest-16 --strategies scratch,linear-probe,full,gradual,two-stage --seeds 0,1
+    python experiments/compare_regimes.py --dataset chb-mit --root path/to/chbmit \
+        --out runs/regimes --pretrained prest-16 --seeds 0,1 \
+        --strategies scratch,linear-probe,full,gradual,two-stage
 
-A strategy is ``scratch`` or what ``BIOTClassifier(finetune=...)`` takes by name; ``+`` joins several
-(``gradual+ema``).  The table with intervals over subjects and the paired tests is printed and stored
-(``study.json``, ``comparison.json``, ``comparison.html``) in ``OUT/study``; each regime and seed is a
-run folder with its own report.  The same command again goes on where it was stopped.
+A strategy is ``scratch`` or what ``BIOTClassifier(finetune=...)`` takes by name; ``+`` joins some
+(``gradual+ema``).  The table with intervals over subjects and the paired tests is printed and
+stored (``study.json``, ``comparison.json``, ``comparison.html``) in ``OUT/study``; each regime and
+seed is a run folder with its own report.  The same command again goes on where it was stopped.
 """
 
 from __future__ import annotations
