@@ -57,6 +57,7 @@ def _matched_prevalence(y_true: np.ndarray, proba: np.ndarray) -> tuple[float, s
     return float(np.sort(proba)[-int(y_true.sum())]), None
 
 
+#: Rules by name: ``(y_true, proba) -> (threshold, reason or None)``.
 THRESHOLD_RULES: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, str | None]]] = {
     "balanced-accuracy": _best_balanced_accuracy,
     "matched-prevalence": _matched_prevalence,

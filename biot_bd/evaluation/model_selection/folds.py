@@ -36,6 +36,7 @@ def _cases(*numbers: int) -> tuple[str, ...]:
     return tuple(f"chb-mit/{number:02d}" for number in numbers)
 
 
+#: Published splits by name: folds of (training, validation, test) subjects.
 FIXED_SPLITS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]] = {
     # (train, validation, test) by case; chb21 is not a subject of its own and is taken out below.
     "biot-paper": (
