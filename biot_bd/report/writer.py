@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.exceptions import StoreError
+from biot_bd.plots import css_colours
 from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.drawing.heatmaps import ColourScale, Map, heat_map, maps_of
@@ -96,7 +97,9 @@ def render(template: str, page: dict[str, Any]) -> str:
     )
     environment.filters["exact"] = repr  # the shortest text that gives the same float back
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(version=version("biot-bd"), written=written, **page)
+    return environment.get_template(template).render(
+        colours=css_colours(), version=version("biot-bd"), written=written, **page
+    )
 
 
 def map_rows(name: str, maps: list[Map], unit: str = "s") -> list[dict[str, Any]]:
