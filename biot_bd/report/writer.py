@@ -26,11 +26,11 @@ from biot_bd.report.examples import (
     seizures_of,
 )
 from biot_bd.report.gallery import gallery_page
-from biot_bd.report.intervals import CERTAINTY, calibration_page, sure_of
+from biot_bd.report.intervals import CERTAINTY, calibration_page, ends, sure_of
 from biot_bd.report.model import Model, explain_windows, load_model
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
-from biot_bd.report.text import run_facts
+from biot_bd.report.text import number, run_facts
 from biot_bd.runs import write_json, write_text
 from biot_bd.windows import Windows
 
@@ -95,7 +95,8 @@ def render(template: str, page: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["exact"] = repr  # the shortest text that gives the same float back
+    # exact: the shortest text that gives the same float back
+    environment.filters |= {"exact": repr, "number": number, "ends": ends}
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template(template).render(
         colours=css_colours(), version=version("biot-bd"), written=written, **page
