@@ -212,7 +212,11 @@ def test_events_come_from_the_model_folder(model, tmp_path):
     assert any("no events.json" in note for note in plain.notes)
     save_event_detector(EventDetector(window_s=10, threshold=0.25, smoothing_s=3, target=None), folder)
     own = Detector.load(folder)
-    assert (own.notes, own.event_detector.setting()["threshold"], own.event_detector.setting()["smoothing_s"]) == ([], 0.25, 3)
+    assert (own.notes, own.event_detector.setting()["threshold"], own.event_detector.setting()["smoothing_s"]) == (
+        [],
+        0.25,
+        3,
+    )
     assert not own.causal
     changed = Detector.load(folder, threshold=0.75, causal=True)
     assert changed.event_detector.setting() == {**own.event_detector.setting(), "threshold": 0.75}
