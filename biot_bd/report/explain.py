@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from biot_bd.exceptions import StoreError
 from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.curves import eeg_picture
-from biot_bd.report.drawing.heatmaps import maps_of
+from biot_bd.report.drawing.heatmaps import map_rows, maps_of
 from biot_bd.report.examples import Example, described, excerpt_around, find_rows, seizures_of
 from biot_bd.report.model import Model, explain_windows, load_model
 from biot_bd.report.run_folder import Fold, read_run
-from biot_bd.report.writer import map_rows, render
+from biot_bd.report.writer import render
 from biot_bd.runs import to_jsonable, write_json, write_text
 from biot_bd.training import read_record
 from biot_bd.windows import Windows
