@@ -239,24 +239,19 @@ def _page(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     duration_s = described(windows).duration_s
-    shown = []
-    for index, window in enumerate(facts["windows"]):
-        maps = maps_of(explanation, facts["ch_names"], duration_s, index)
-        label = "seizure" if window["label"] else "background"
-        shown.append(
-            {
-                "title": f"{window['recording']}, {window['start_s']:g} to {window['stop_s']:g} s",
-                "text": f"Subject {window['subject']}, annotated as {label}. Probability of a seizure: {window['proba']:.3f}.",
-                "eeg": _eeg(source, model, windows, int(rows[index]), f"eeg-{index}"),
-                "rows": map_rows(f"map-{index}", maps),
-            }
+    shown = [
+        (
+            window,
+            _eeg(source, model, windows, int(rows[index]), f"eeg-{index}"),
+            map_rows(f"map-{index}", maps_of(explanation, facts["ch_names"], duration_s, index)),
         )
-    generated = ["Generated data: not a clinical result."] if facts["generated"] else []
+        for index, window in enumerate(facts["windows"])
+    ]
     info = [(name.replace("_", " ").capitalize(), text) for name, text in plain_facts(facts["info"]).items()]
     return {
         "title": f"Explanation: {facts['probe']}",
         "lead": f"{facts['model']}; {facts['source']}",
-        "banners": generated,
+        "banners": ["Generated data: not a clinical result."] if facts["generated"] else [],
         "explained": [
             ("Model", facts["model"]),
             ("From", facts["source"]),
@@ -264,10 +259,6 @@ def _page(
             ("Class", "the probe's default" if facts["target"] is None else str(facts["target"])),
             ("Values", f"{' x '.join(facts['dims'])}: {' x '.join(map(str, facts['shape']))}"),
             *info,
-        ],
-        "notes": [
-            "Attention is drawn as a ratio to uniform attention (1 = uniform, mean over heads); other values around 0. All values, "
-            "unreduced, are in explanation.npz. A map shows what the model used, not that it was right to use it."
         ],
         "windows": shown,
     }
