@@ -42,9 +42,9 @@ class Scored:
         Events that are final now (causal only).
     """
 
-    start_s: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
-    present: NDArray[np.bool_]
+    start_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    present: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), bool))
     alarms: list[Alarm] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ class StreamResult:
     duration_s: float
     n_absent: dict[str, int]
     seconds: dict[str, float]
-    last: Scored
+    last: Scored = field(default_factory=Scored)
 
 
 class DetectionStream:

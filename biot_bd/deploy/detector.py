@@ -14,7 +14,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detection_stream import DetectionStream
+from biot_bd.deploy.detection_stream import DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError
@@ -310,27 +310,44 @@ class Detector:
                 break
             stream.push(block)
         result = stream.finish()
-        detection = Detection(
-            source=recording.where,
+        return self.detection(
+            recording.where,
+            result,
+            stream.plan,
+            recording.sfreq,
+            notes=[*recording.notes, *bad_notes(recording.raw.info["bads"], stream.needed)],
+            start_time=recording.raw.info["meas_date"],
+            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
+        )
+
+    def detection(
+        self,
+        source: str,
+        result: StreamResult,
+        plan: MontagePlan,
+        sfreq: float,
+        *,
+        notes: Sequence[str],
+        start_time: datetime | None,
+        seconds: dict[str, float],
+    ) -> Detection:
+        """Put together what a stream found in a source, with what a reader should know of its channels and gaps."""
+        found = Detection(
+            source=source,
             events=result.events,
             start_s=result.start_s,
             probabilities=result.probabilities,
             window_s=self.scorer.window_s,
             stride_s=self.stride_s,
             duration_s=result.duration_s,
-            sfreq=recording.sfreq,
-            channels=channel_facts(stream.plan),
-            notes=[
-                *self.notes,
-                *recording.notes,
-                *bad_notes(recording.raw.info["bads"], stream.needed),
-                *channel_notes(stream.plan, result.n_absent),
-            ],
+            sfreq=sfreq,
+            channels=channel_facts(plan),
+            notes=[*self.notes, *notes, *channel_notes(plan, result.n_absent)],
             setting=self.setting(),
-            start_time=recording.raw.info["meas_date"],
-            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
+            start_time=start_time,
+            seconds=seconds,
         )
-        return replace(detection, notes=[*detection.notes, *gap_notes(detection.gaps)])
+        return replace(found, notes=[*found.notes, *gap_notes(found.gaps)])
 
     def detect_many(
         self, sources: Iterable[str | os.PathLike[str] | mne.io.BaseRaw]

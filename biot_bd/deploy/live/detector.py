@@ -12,13 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detection_stream import Scored
+from biot_bd.deploy.detection_stream import Scored, StreamResult
 from biot_bd.deploy.detector import (
     Detection,
     Detector,
     channel_facts,
     channel_notes,
-    gap_notes,
 )
 from biot_bd.deploy.live.clock import Jump, StreamClock
 from biot_bd.deploy.live.display import ScreenSignal
@@ -140,7 +139,7 @@ class LiveDetector:
         self._notes, self._start_s, self._probabilities = list(notes), array("d"), array("d")
         self._events: list[Event] = []
         self._n_absent: Counter[str] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
         self._n_segments = self._n_alarms = 0
         self._told_drift = 0.0
         self._received_s: float | None = None
@@ -238,24 +237,17 @@ class LiveDetector:
     def finish(self) -> LiveResult:
         """End the signal: close what is open and return everything."""
         self._close()
-        detection = Detection(
-            source=self.where,
-            events=self._events,
-            start_s=np.array(self._start_s),
-            probabilities=np.array(self._probabilities),
-            window_s=self.detector.scorer.window_s,
-            stride_s=self.detector.stride_s,
-            duration_s=self.time_s,
-            sfreq=self.sfreq,
-            channels=channel_facts(self._stream.plan),
-            notes=[],
-            setting=self.detector.setting(),
+        start_s, probabilities = np.array(self._start_s), np.array(self._probabilities)
+        seconds, n_absent = self._seconds, dict(self._n_absent)
+        detection = self.detector.detection(
+            self.where,
+            StreamResult(self._events, start_s, probabilities, self.time_s, n_absent, seconds),
+            self._stream.plan,
+            self.sfreq,
+            notes=self._notes,
             start_time=self.start_time,
-            seconds=dict(self._seconds),
+            seconds=seconds,
         )
-        detection.notes.extend([*self.detector.notes, *self._notes])
-        detection.notes.extend(channel_notes(self._stream.plan, dict(self._n_absent)))
-        detection.notes.extend(gap_notes(detection.gaps))
         return LiveResult(detection, self._n_segments, self._n_alarms, self._max_lag_s)
 
     def _open(self, offset_s: float) -> None:
@@ -274,7 +266,8 @@ class LiveDetector:
         self._start_s.extend((result.start_s + self._offset_s).tolist())
         self._probabilities.extend(result.probabilities.tolist())
         self._n_absent.update(result.n_absent)
-        self._seconds.update(result.seconds)
+        for name, spent_s in result.seconds.items():
+            self._seconds[name] = self._seconds.get(name, 0.0) + spent_s
 
     def _begin_segment(self, start_s: float) -> None:
         self._close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +43,7 @@ class Notice:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-class LiveSource(Protocol):
+class LiveSource(ABC):
     """Where a live signal comes from.
 
     Attributes
@@ -55,32 +58,53 @@ class LiveSource(Protocol):
         Of the first sample.
     notes : list of str
         What a reader of the results should know.
+
+    See Also
+    --------
+    biot_bd.deploy.live.LiveDetector : Takes its chunks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Silence(LiveSource):
+    ...     where, ch_names, sfreq, lag_s = "nothing", ["Fz", "Cz"], 100.0, None
+    ...     def chunks(self, needed):
+    ...         while not self.stopped:
+    ...             yield Chunk(np.zeros((len(needed), 50), np.float32), self.sfreq)
+    ...     def close(self):
+    ...         pass
+    >>> source = Silence()
+    >>> next(iter(source.chunks(["Cz"]))).x.shape
+    (1, 50)
     """
 
     where: str
     ch_names: list[str]
     sfreq: float
-    start_time: Any
-    notes: list[str]
+    start_time: datetime | None = None
+    notes: Sequence[str] = ()
 
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    @abstractmethod
     def chunks(self, needed: Sequence[str]) -> Iterator[Chunk | Notice]:
         """Yield what comes of these channels until the signal ends or :meth:`stop` was called."""
-        ...
 
     @property
+    @abstractmethod
     def lag_s(self) -> float | None:
         """Seconds of signal that have come and were not yet yielded; None where that says nothing."""
-        ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
 
     @property
     def stopped(self) -> bool:
         """Whether :meth:`stop` was called."""
-        ...
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """End :meth:`chunks` soon; may be called from a signal handler."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files and connections."""
-        ...
+        self._stop.set()
