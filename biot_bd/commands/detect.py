@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biot_bd.commands._options import (
-    Engine,
-    Json,
-    MergeGap,
-    MinDuration,
-    ModelPrecision,
-    ModelThreshold,
-    OnMissing,
-    Release,
-    SavedModel,
-    Smoothing,
-    StrideS,
-)
+from biot_bd.commands import _options as shared
 
 if TYPE_CHECKING:
     from biot_bd.deploy.recording_files import Item
@@ -28,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def detect(
-    model: SavedModel,
+    model: shared.SavedModel,
     inputs: Annotated[
         list[Path],
         typer.Argument(metavar="INPUT...", help="Recordings (EDF, BDF, FIF, BrainVision, ...), folders, BIDS trees."),
@@ -40,13 +28,13 @@ def detect(
         list[str] | None,
         typer.Option(help="tsv (SzCORE), csv_bi (TUSZ), edf, mne or json; may be repeated. Default: tsv."),
     ] = None,
-    stride_s: StrideS = 5.0,
-    on_missing: OnMissing = "raise",
-    threshold: ModelThreshold = None,
-    smoothing_s: Smoothing = None,
-    release_fraction: Release = None,
-    min_duration_s: MinDuration = None,
-    merge_gap_s: MergeGap = None,
+    stride_s: shared.StrideS = 5.0,
+    on_missing: shared.OnMissing = "raise",
+    threshold: shared.ModelThreshold = None,
+    smoothing_s: shared.Smoothing = None,
+    release_fraction: shared.Release = None,
+    min_duration_s: shared.MinDuration = None,
+    merge_gap_s: shared.MergeGap = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Decide from the past alone, as `biot-bd stream` does.")
     ] = False,
@@ -56,12 +44,12 @@ def detect(
     plot: Annotated[bool, typer.Option("--plot", help="Draw each event over the EEG.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Write a page for each patient.")] = False,
     jobs: Annotated[int, typer.Option(help="Recordings at once; -1 for one a processor.")] = 1,
-    precision: ModelPrecision = "fp32",
-    engine: Engine = "torch",
+    precision: shared.ModelPrecision = "fp32",
+    engine: shared.Engine = "torch",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", "--resume", help="Leave out recordings whose results are there.")
     ] = False,
-    json: Json = False,
+    json: shared.Json = False,
 ) -> None:
     """Find seizures in recordings and write an event file for each; the tree of a folder is kept.
 

@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biot_bd.commands._options import (
-    Engine,
-    MergeGap,
-    MinDuration,
-    ModelPrecision,
-    ModelThreshold,
-    OnMissing,
-    Release,
-    SavedModel,
-    Smoothing,
-    StrideS,
-)
+from biot_bd.commands import _options as shared
 
 if TYPE_CHECKING:
     from biot_bd.deploy.live.runner import Run
@@ -27,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def stream(
-    model: SavedModel,
+    model: shared.SavedModel,
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Recording to replay: EDF, BDF, FIF, BrainVision, ...")
     ] = None,
@@ -40,7 +29,7 @@ def stream(
     chunk_s: Annotated[
         float | None, typer.Option(help="Seconds a replay gives at once; 0.25, 10 at full speed.")
     ] = None,
-    stride_s: StrideS = 1.0,
+    stride_s: shared.StrideS = 1.0,
     max_gap_s: Annotated[float, typer.Option(help="Longest gap within a segment, in seconds.", min=0)] = 5.0,
     jitter_s: Annotated[float, typer.Option(help="What time stamps may be off, in seconds.", min=0.001)] = 0.2,
     duration_s: Annotated[float | None, typer.Option(help="Stop after so many seconds of signal.", min=0.01)] = None,
@@ -57,14 +46,14 @@ def stream(
     stay: Annotated[bool, typer.Option("--stay", help="Keep the page after the end, until Ctrl-C.")] = False,
     status_s: Annotated[float, typer.Option(help="Seconds between status lines; 0 for none.", min=0)] = 10.0,
     decisions: Annotated[bool, typer.Option("--decisions", help="Print a line for every decision, too.")] = False,
-    on_missing: OnMissing = "raise",
-    threshold: ModelThreshold = None,
-    smoothing_s: Smoothing = None,
-    release_fraction: Release = None,
-    min_duration_s: MinDuration = None,
-    merge_gap_s: MergeGap = None,
-    precision: ModelPrecision = "fp32",
-    engine: Engine = "torch",
+    on_missing: shared.OnMissing = "raise",
+    threshold: shared.ModelThreshold = None,
+    smoothing_s: shared.Smoothing = None,
+    release_fraction: shared.Release = None,
+    min_duration_s: shared.MinDuration = None,
+    merge_gap_s: shared.MergeGap = None,
+    precision: shared.ModelPrecision = "fp32",
+    engine: shared.Engine = "torch",
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
     ] = False,

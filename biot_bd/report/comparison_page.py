@@ -167,7 +167,6 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "seeds": study["seeds"],
         "link": partial(_link, result),
         "pipelines": [(name, entry["pipeline"]) for name, entry in study["regimes"].items()],
-        "methods": _methods(comparison, study),
         "commands": [
             (
                 "Curves and attention maps of all regimes beside each other:",
@@ -244,27 +243,6 @@ def _link(result: StudyResult, name: str, seed: int) -> tuple[str, str]:
     report = folder / REPORT
     where = (report if report.is_file() else folder).relative_to(result.folder).as_posix()
     return quote(where), "report" if report.is_file() else "folder"
-
-
-def _methods(comparison: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
-    family = (
-        "of one metric" if comparison.get("against") is None else f"of one metric, each against {comparison['against']}"
-    )
-    several = len(study["seeds"]) > 1
-    return [
-        "All regimes got the same outer folds, validation subjects and seeds. Each subject's windows were scored by models that "
-        "never saw this subject in the fold's training.",
-        "Macro: mean over the subjects for whom the metric is defined"
-        + (", each subject's score being the mean over the seeds." if several else ".")
-        + f" Its interval resamples subjects ({comparison['n_resamples']} times, {comparison['method']}; percentile where that is "
-        "not defined). Pooled: all test windows at once; its interval resamples subjects with all their windows.",
-        "The subject is the unit, never the window: windows of one subject resemble each other, and intervals over windows would "
-        "feign certainty.",
-        "Paired differences: first minus second on the same subjects. Sign-flip permutation test of the mean, two-sided, all flips "
-        "counted up to 16 subjects; Wilcoxon's signed-rank test beside it. Holm: adjusted for the number of comparisons "
-        f"{family}.",
-        "A difference that is not significant is not equality: look at its interval.",
-    ]
 
 
 def _count(n: int, what: str) -> str:

@@ -110,44 +110,6 @@ def software(run: Run) -> list[tuple[str, str]]:
     return rows + [(name, str(version)) for name, version in (environment.get("packages") or {}).items()]
 
 
-def methods(run: Run, names: list[str]) -> list[str]:
-    """Return how the scores came about, one note a thing; ``names`` are the metrics."""
-    rule = run.data.get("label_rule")
-    cv = (run.run.get("parameters") or {}).get("cv")
-    notes = [
-        _rule_note(rule),
-        f"Split: {cv or 'not stored'}. A subject's windows lie on one side only, in training, validation or test; "
-        "recordings of one child under several numbers count as one subject. The splits stand in run.json.",
-        "Test windows were scored once, after the fold's model was final; they chose neither epoch nor threshold nor parameters.",
-        f"Threshold: {'; '.join(sorted({fold.threshold[1] for fold in run.folds})) or 'not stored'}. A window is called a seizure "
-        "where its probability is at least the threshold of its fold.",
-        "AUC-PR is average precision: the sum over thresholds of precision times the gain in recall, without interpolation. "
-        "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
-        "Pooled scores mix subjects whose probabilities need not be calibrated alike; macro scores give each subject the same weight "
-        "and leave out subjects for whom the metric is undefined (the table gives the reason).",
-        "Scores by window are not scores by seizure event: neighbouring windows overlap, so they are not independent, and no "
-        "false-alarm rate per day follows from them. Events are scored apart, where the run has recordings.",
-    ]
-    others = [name for name in names if name not in LABELS]
-    if others:
-        notes.append(f"Further metrics: {', '.join(others)}.")
-    return notes
-
-
-def _rule_note(rule: str | None) -> str:
-    if rule is None:
-        return "Label rule: not known, the run was made from arrays."
-    text = f"Label rule: {rule}."
-    if rule == "biot-official":
-        return text + " This is the published rule, its errors included, for comparison only."
-    if rule == "overlap":
-        return (
-            text
-            + " A window is a seizure window where annotated seizures cover enough of it (parameters in the manifest of the windows)."
-        )
-    return text
-
-
 FILES = {
     "run.json": "parameters, seed, software, data and splits",
     "metrics.json": "all scores, undefined ones as null with the reason",
