@@ -46,6 +46,18 @@ def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
         The folder is no finished study.
     ValueError
         A file of the study is damaged.
+
+    See Also
+    --------
+    biot_bd.report.write_report : The page of one run.
+
+    Examples
+    --------
+    The folder of a study, ``compare_regimes(..., folder="study")``, gets its page beside its numbers:
+
+    >>> write_comparison("study")
+    Traceback (most recent call last):
+    FileNotFoundError: study: ...
     """
     result = folder if isinstance(folder, StudyResult) else StudyResult.open(folder)
     return write_text(result.folder / COMPARISON_REPORT, render("comparison.html.j2", _page(result)))

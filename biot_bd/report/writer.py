@@ -56,6 +56,23 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
         The folder is no finished run.
     ValueError
         A file of the run is damaged.
+
+    See Also
+    --------
+    biot_bd.cross_validate : Writes the run folder.
+    biot_bd.report.write_comparison : The page of a study of several regimes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from biot_bd import cross_validate, write_report
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(60, 2, 100)).astype(np.float32), np.arange(60) % 2
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03"], 20)
+    >>> _ = cross_validate(DummyClassifier(), X, y=y, groups=subjects, folder="run")
+    >>> write_report("run").name
+    'report.html'
     """
     run = read_run(folder)
     model, no_model = _first_model(run)

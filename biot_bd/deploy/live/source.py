@@ -27,6 +27,16 @@ class Chunk:
         When each sample was taken, in seconds on the source's clock.  Without them no sample is missing.
     received_s : float, optional
         When the chunk came, on a clock of this machine that never jumps.
+
+    See Also
+    --------
+    LiveSource : Yields them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Chunk(np.zeros((16, 64), np.float32), sfreq=256.0).times_s is None
+    True
     """
 
     x: NDArray[np.float32]
@@ -37,7 +47,24 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a reader of the log should know; becomes a line of this type with these fields."""
+    """Something that a reader of the log should know; becomes a line of this type with these fields.
+
+    Parameters
+    ----------
+    type : str
+        Of the line, e.g. ``"connection"``.
+    fields : dict
+        Its fields.
+
+    See Also
+    --------
+    LiveSource : Yields them among its chunks.
+
+    Examples
+    --------
+    >>> Notice("connection", {"state": "lost"}).type
+    'connection'
+    """
 
     type: str
     fields: dict[str, Any] = field(default_factory=dict)
