@@ -264,3 +264,26 @@ def register_exporters(register: Register) -> None:
     ... def register_exporters(register):
     ...     register("card", "my_package.export:export_card")
     """
+
+
+@hookspec(historic=True)
+def register_engines(register: Register) -> None:
+    """Add engines: ``(folder) -> model`` functions that load a saved model for the detector.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.engines : Where they are found by name.
+    biot_bd.testing.check_engine : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_engines(register):
+    ...     register("my-runtime", "my_package.engine:load_model")
+    """

@@ -1,6 +1,6 @@
 """The registries: name -> object, filled by plugins.
 
-``biot_bd.registry.losses["focal"]`` and its nine siblings are read-only mappings.  Plugins are
+``biot_bd.registry.losses["focal"]`` and its siblings are read-only mappings.  Plugins are
 found when a registry is first asked for something, never on import.  A plugin that fails is undone,
 noted and warned of; the others go on (``BIOT_BD_STRICT_PLUGINS=1`` raises instead).
 """
@@ -30,6 +30,7 @@ __all__ = [
     "add_plugin",
     "callbacks",
     "datasets",
+    "engines",
     "exporters",
     "label_rules",
     "list_plugins",
@@ -241,11 +242,25 @@ callbacks = Registry("callbacks")
 objectives = Registry("objectives")
 #: Exporters: functions that write a fitted pipeline for use elsewhere.
 exporters = Registry("exporters")
+#: Engines: functions that load a saved model for the detector.
+engines = Registry("engines")
 
 #: All registries by kind: ``registries["losses"] is losses``.
 registries: dict[str, Registry] = {
     r.kind: r
-    for r in (datasets, montages, label_rules, models, losses, metrics, probes, callbacks, objectives, exporters)
+    for r in (
+        datasets,
+        montages,
+        label_rules,
+        models,
+        losses,
+        metrics,
+        probes,
+        callbacks,
+        objectives,
+        exporters,
+        engines,
+    )
 }
 
 _manager = pluggy.PluginManager(hookspecs.PROJECT)

@@ -21,6 +21,7 @@ CHECKS = {
     "callbacks": "check_callback",
     "objectives": "check_objective",
     "exporters": "check_exporter",
+    "engines": "check_engine",
 }
 
 
