@@ -11,7 +11,6 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import mne
 import numpy as np
@@ -31,51 +30,6 @@ LARGEST_RECORD = 2**22
 AGREEMENT = 1e-6
 
 
-class Block(Protocol):
-    """A stretch of a recording."""
-
-    def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
-        ...
-
-    def digital(self, index: int) -> NDArray[np.int16]:
-        """Return what the file holds of channel ``index``, for channels that have a ``calibration``; not to be changed."""
-        ...
-
-
-class ChannelReader(Protocol):
-    """What :func:`open_reader` returns.
-
-    Attributes
-    ----------
-    ch_names : tuple of str
-        The channels that can be read.
-    sfreq : float
-        Rate in Hz.
-    n_samples : int
-        Length.
-    always_finite : bool
-        The format has no NaN.
-    """
-
-    ch_names: tuple[str, ...]
-    sfreq: float
-    n_samples: int
-    always_finite: bool
-
-    def block(self, start: int, stop: int) -> Block:
-        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
-        ...
-
-    def calibration(self, index: int) -> tuple[float, float] | None:
-        """Return (uV a digital step, uV at digital zero), or None where a channel has no digital samples."""
-        ...
-
-    def range_uv(self, index: int) -> float | None:
-        """Return the largest absolute value that the header allows, in uV, or None where nothing is known."""
-        ...
-
-
 class NotPlainEdfError(Exception):
     """The fast reader cannot be trusted with this recording; MNE reads it."""
 
@@ -91,6 +45,17 @@ class EdfReader:
         The file.
     ch_names : sequence of str
         The channels, named as MNE names them (``-0``, ``-1`` behind labels that occur twice).
+
+    Attributes
+    ----------
+    ch_names : tuple of str
+        The channels that can be read.
+    sfreq : float
+        Rate in Hz.
+    n_samples : int
+        Length.
+    always_finite : bool
+        The format has no NaN.
 
     Raises
     ------
@@ -126,8 +91,8 @@ class EdfReader:
         self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
         self._samples = np.empty((len(chosen), 0), "<i2")
 
-    def block(self, start: int, stop: int) -> Block:
-        """Return samples ``start`` to ``stop`` of all channels."""
+    def block(self, start: int, stop: int) -> EdfBlock:
+        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
         if self._samples.shape[1] < stop - start:
             self._samples = np.empty((len(self.ch_names), stop - start), "<i2")
         samples = self._samples[:, : stop - start]
@@ -139,7 +104,7 @@ class EdfReader:
                 a, b = max(start, begin * length), min(stop, (begin + len(records)) * length)
                 for row, (left, right) in zip(samples, self._columns, strict=True):
                     _copy(records, left, right, a - begin * length, row[a - start : b - start])
-        return _EdfBlock(samples, self._scales)
+        return EdfBlock(samples, self._scales)
 
     def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
         """Return records ``begin`` to ``end``; a single one as long as the file may be is mapped."""
@@ -167,21 +132,21 @@ class EdfReader:
         return self._ranges[index]
 
 
-class _EdfBlock:
+class EdfBlock:
     """Digital samples ``(n_channels, n)`` of an EDF file and their calibration."""
 
     def __init__(self, samples: NDArray[np.int16], scales: Sequence[tuple[float, float]]) -> None:
         self._samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV."""
+        """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
         out[:] = self._samples[index]
         scale, offset = self._scales[index]
         out *= np.float32(scale)
         out += np.float32(offset)
 
     def digital(self, index: int) -> NDArray[np.int16]:
-        """Return what the file holds of channel ``index`` in this stretch."""
+        """Return what the file holds of channel ``index`` in this stretch; not to be changed."""
         return self._samples[index]
 
 
@@ -220,9 +185,9 @@ class RawReader:
         if not raw.preload and len(self._picks) * self.n_samples <= LARGEST_HELD:
             self._x = self._read(0, self.n_samples)
 
-    def block(self, start: int, stop: int) -> Block:
+    def block(self, start: int, stop: int) -> RawBlock:
         """Return samples ``start`` to ``stop`` of all channels."""
-        return _RawBlock(self._read(start, stop) if self._x is None else self._x[:, start:stop])
+        return RawBlock(self._read(start, stop) if self._x is None else self._x[:, start:stop])
 
     def _read(self, begin: int, end: int) -> NDArray[np.float32]:
         x = np.empty((len(self._picks), end - begin), np.float32)
@@ -242,7 +207,9 @@ class RawReader:
         return None
 
 
-class _RawBlock:
+class RawBlock:
+    """A stretch of a recording, in uV."""
+
     def __init__(self, x: NDArray[np.float32]) -> None:
         self._x = x
 
@@ -253,6 +220,10 @@ class _RawBlock:
     def digital(self, index: int) -> NDArray[np.int16]:
         """Raise TypeError: MNE gives volts."""
         raise TypeError("a recording that MNE reads has no digital samples")
+
+
+Block = EdfBlock | RawBlock
+ChannelReader = EdfReader | RawReader
 
 
 def source_file(raw: mne.io.BaseRaw) -> Path | None:

@@ -15,7 +15,7 @@ from biot_bd.exceptions import TooShortError
 from biot_bd.io.channel_readers import source_file
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage
-from biot_bd.signals.resampling_plans import make_plan
+from biot_bd.signals.resampling import make_plan
 from biot_bd.windows.preparation.jobs import Job, seizure_events
 from biot_bd.windows.preparation.montage_signals import Harmonised
 from biot_bd.windows.store import (
