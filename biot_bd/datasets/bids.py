@@ -127,15 +127,13 @@ def _load(
             continue
         parts.append(RawDataset(old.raw, _describe(old.description, name, recording, zero_is_missing)))
         outcomes.add(recording, "loaded", known)
-    seen = {path_subject for part in found for path_subject in [str(part.description["subject"])]}
+    seen = {str(part.description["subject"]) for part in found}
     for label in participants:
         if label not in seen and (wanted is None or label in wanted):
             outcomes.add(f"sub-{label}", "missing-file", "participants.tsv names it, no recording is there")
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn("unlisted", "have no event table, so their labels are unknown: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
-    outcomes.warn("missing-file", "are not on the disk")
+    unlisted = "have no event table, so their labels are unknown: left out"
+    outcomes.warn({"unlisted": unlisted, "missing-file": "are not on the disk"})
     return dataset
 
 

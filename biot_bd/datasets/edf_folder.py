@@ -104,9 +104,7 @@ def load_edf_folder(
             "unlisted='background' loads them as free of seizures"
         )
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn("unlisted", "have no labels: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
+    outcomes.warn({"unlisted": "have no labels: left out"})
     return dataset
 
 

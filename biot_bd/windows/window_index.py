@@ -190,18 +190,6 @@ class Source:
             q,
         )
 
-    def read(
-        self, rows: NDArray[np.int64], scaled: bool, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """Return windows, float32 ``(n, n_chans, n_times)``, absent channels NaN; ``out`` is where to write, if given.
-
-        For ``rows`` and ``scaled`` see :meth:`locate`.
-        """
-        if out is None:
-            out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
-        self.locate(rows, scaled).read(out)
-        return out
-
 
 @lru_cache(maxsize=8)
 def open_source(key: tuple[tuple[str, str], ...]) -> Source:

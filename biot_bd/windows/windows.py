@@ -529,7 +529,8 @@ class Windows:
         if out is None:
             out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
         if not steps:
-            return self._source.read(rows, cached, out)
+            self._source.locate(rows, cached).read(out)
+            return out
         if q is not None:
             located = self._source.locate(rows, False, q)
             if located.packed == np.int16 and located.read(out) is not None:
@@ -540,7 +541,8 @@ class Windows:
         for first, stop in blocks(0, len(rows)):
             places = order[first:stop]
             chosen = rows[places]
-            x = self._source.read(chosen, cached, scratch[: len(chosen)])
+            x = scratch[: len(chosen)]
+            self._source.locate(chosen, cached).read(x)
             present = self._source.present(chosen)
             for step, info in zip(steps, self._infos[cached:], strict=False):
                 x, present = step.apply(x, present, info)
