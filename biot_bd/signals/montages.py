@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd import registry
 from biot_bd.exceptions import MissingChannelsError
 from biot_bd.signals.names import ELECTRODES, ChannelName, parse_name
 
@@ -217,6 +218,35 @@ class MontagePlan:
             self.missing,
             self.missing_electrodes,
         )
+
+
+def montage_of(ch_names: Sequence[str] | None) -> Montage | None:
+    """Return the registered montage of exactly these channels.
+
+    Parameters
+    ----------
+    ch_names : sequence of str or None
+        Channels in order, as :attr:`biot_bd.Windows.ch_names` has them.
+
+    Returns
+    -------
+    Montage or None
+        None where no registered montage has them, or nothing is known of them.
+
+    See Also
+    --------
+    plan_montage : How other channels become a montage's.
+
+    Examples
+    --------
+    >>> from biot_bd import registry
+    >>> montage_of(registry.montages["szcore-19"].ch_names).name
+    'szcore-19'
+    >>> montage_of(["Cz"]) is None
+    True
+    """
+    found = (registry.montages[name] for name in registry.montages)
+    return next((m for m in found if isinstance(m, Montage) and m.ch_names == tuple(ch_names or ())), None)
 
 
 def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:

@@ -385,10 +385,9 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     """Make one recording, or say what went wrong; whatever a reader raises is that recording's outcome."""
     try:
         return make_recording(job, folder, settings, shortest_s)
-    except TooShortError as error:
-        return _Failure(job.recording, job.subject, "too-short", str(error))
-    except MissingChannelsError as error:
-        return _Failure(job.recording, job.subject, "missing-channels", str(error))
+    except (TooShortError, MissingChannelsError) as error:
+        outcome = "too-short" if isinstance(error, TooShortError) else "missing-channels"
+        return _Failure(job.recording, job.subject, outcome, str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
             raise  # not this recording's fault
