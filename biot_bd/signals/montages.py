@@ -38,6 +38,18 @@ class Montage:
     ------
     ValueError
         Channels twice, an unknown electrode, or pairs that do not fit names and kind.
+
+    See Also
+    --------
+    plan_montage : How the channels of a recording become a montage's.
+    MontageMapper : The step that brings windows to it.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import Montage
+    >>> chain = Montage("left chain", ("Fp1-F7", "F7-T7", "T7-P7"), "bipolar")
+    >>> chain.n_chans, chain.electrodes
+    (3, ('Fp1', 'F7', 'T7', 'P7'))
     """
 
     name: str
@@ -267,6 +279,18 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     -------
     MontagePlan
         With ``missing`` naming what cannot be made; nothing is raised.
+
+    See Also
+    --------
+    MontageMapper : The same on windows and recordings.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import Montage, plan_montage
+    >>> chain = Montage("left chain", ("Fp1-F7", "F7-T7", "T7-P7"), "bipolar")
+    >>> plan = plan_montage(chain, ["EEG Fp1-REF", "EEG F7-REF", "T7-F7"])
+    >>> [channel.how for channel in plan.channels], plan.missing
+    (['difference', 'reversed', 'missing'], ('T7-P7',))
     """
     where: dict[tuple[str, str | None], int] = {}
     for position, parsed in enumerate(_parse_all(ch_names)):
