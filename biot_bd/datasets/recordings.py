@@ -1,4 +1,4 @@
-"""What all loaders share: opening EDF lazily, seizures as annotations, outcomes, the finished data set."""
+"""What all loaders share: seizures as annotations, outcomes, the finished data set."""
 
 from __future__ import annotations
 
@@ -116,9 +116,12 @@ def list_subjects(subjects: Any) -> list[str | int] | None:
 
 
 def seizure_kind(text: str) -> str | None:
-    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
+    """Return the description of a seizure so that it begins with ``sz``.
 
-    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
+    None where the text is no seizure.
+
+    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text
+    says ``free``.
 
     Parameters
     ----------
@@ -157,7 +160,8 @@ def set_seizures(
     kinds : sequence of str, optional
         Description of each seizure, beginning with ``sz``; all ``"sz"`` by default.
     slack_s : float, default=0
-        An offset may pass the end by less than this (annotations rounded to seconds); it is set to the end.
+        An offset may pass the end by less than this (annotations rounded to seconds); it is set to
+        the end.
 
     Raises
     ------
@@ -223,10 +227,13 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     >>> from biot_bd.datasets import make_dataset
     >>> import mne, numpy as np
     >>> from braindecode.datasets import BaseConcatDataset, RawDataset
-    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), mne.create_info(["Cz"], 2.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
     >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
-    >>> outcomes = pd.DataFrame({"recording": ["a", "b"], "outcome": ["loaded", "unreadable"], "detail": ["", "cut"]})
-    >>> dataset = make_dataset([RawDataset(raw, {"subject": "clinic/01", "recording": "a"})], outcomes)
+    >>> rows = [("a", "loaded", ""), ("b", "unreadable", "cut short")]
+    >>> outcomes = pd.DataFrame(rows, columns=["recording", "outcome", "detail"])
+    >>> part = RawDataset(raw, {"subject": "clinic/01", "recording": "a"})
+    >>> dataset = make_dataset([part], outcomes)
     >>> len(dataset.datasets), dataset.outcomes["outcome"].tolist(), dataset.generated
     (1, ['loaded', 'unreadable'], False)
     """
@@ -247,7 +254,7 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
 
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s) of the annotations that begin with ``sz``, from the recording's start."""
+    """Return (onset_s, offset_s), from the recording's start, of the annotations ``sz...``."""
     start = raw.first_time if raw.annotations.orig_time is not None else 0.0
     return [
         (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))

@@ -39,7 +39,8 @@ class EdfHeader:
     path : Path
         The file.
     kind : str
-        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has there.
+        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has
+        there.
     sample_bytes : int
         2 (EDF) or 3 (BDF).
     declared, present : int
@@ -67,7 +68,7 @@ class EdfHeader:
     _signals: bytes
 
     def field(self, name: str) -> list[str]:
-        """Return ``"unit"``, ``"physical_min"``, ``"digital_max"``, ... of all signals, as the header writes them."""
+        """Return ``"unit"``, ``"physical_min"``, ... of all signals, as the header writes them."""
         return _field(self._signals, name)
 
     @property
@@ -113,7 +114,8 @@ def read_edf_header(path: str | Path) -> EdfHeader:
     Examples
     --------
     >>> import tempfile, edfio, numpy as np
-    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> x = np.sin(np.arange(512))
+    >>> signal = edfio.EdfSignal(x, 256, label="EEG Cz-REF", physical_dimension="uV")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
     ...     header = read_edf_header(f"{folder}/x.edf")
@@ -150,7 +152,7 @@ def read_edf_header(path: str | Path) -> EdfHeader:
 
 
 def check_continuous(header: EdfHeader) -> None:
-    """Refuse EDF+D and BDF+D files with gaps: MNE joins their records, so everything after a gap would shift.
+    """Refuse files with gaps: MNE joins their records, so all after a gap would shift.
 
     Parameters
     ----------
@@ -160,7 +162,8 @@ def check_continuous(header: EdfHeader) -> None:
     Raises
     ------
     RecordingError
-        ``unreadable``: a record does not begin where the one before it ends, or does not say when it begins.
+        ``unreadable``: a record does not begin where the one before it ends, or does not say when
+        it begins.
     """
     if header.kind not in ("EDF+D", "BDF+D"):
         return
@@ -196,14 +199,15 @@ def _record_onsets(header: EdfHeader) -> list[float]:
 
 
 def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
-    """Open an EDF or BDF file without reading its samples, and without MNE's warnings of repeated names.
+    """Open an EDF or BDF file without reading its samples.
 
     Parameters
     ----------
     path : str or Path
         The file; the ending may be in capitals.
     allow_truncated : bool, default=False
-        Accept a file that holds fewer records than its header declares (:attr:`EdfHeader.cut_short`).
+        Accept a file that holds fewer records than its header declares
+        (:attr:`EdfHeader.cut_short`).
 
     Returns
     -------
@@ -213,7 +217,8 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     Raises
     ------
     RecordingError
-        The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter than its header says.
+        The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter
+        than its header says.
 
     See Also
     --------
@@ -222,7 +227,8 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     Examples
     --------
     >>> import tempfile, edfio, numpy as np
-    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> x = np.sin(np.arange(512))
+    >>> signal = edfio.EdfSignal(x, 256, label="EEG Cz-REF", physical_dimension="uV")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
     ...     raw = open_edf(f"{folder}/x.edf")

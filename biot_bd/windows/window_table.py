@@ -1,7 +1,8 @@
-"""The window table of a store: what the label rule says of each recording, and the windows' percentiles.
+"""The window table of a store: labels of each recording, and the windows' percentiles.
 
-The table has its own fingerprint, so that another rule, window or stride rewrites it without touching a signal.  The
-table that ``prepare`` made lies in the store's folder; those of ``Windows.relabel`` in ``tables/<fingerprint>/``.
+The table has its own fingerprint, so that another rule, window or stride rewrites it without
+touching a signal.  The table that ``prepare`` made lies in the store's folder; those of
+``Windows.relabel`` in ``tables/<fingerprint>/``.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], sett
 
 
 def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
-    """Turn the rule's rows, in samples of the source, into rows of the table, in samples of the store."""
+    """Turn the rule's rows, in samples of the source, into the table's, in the store's."""
     start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
     stored_start, stored_length = start, length
     if settings.resample != "fft-window":
@@ -174,7 +175,7 @@ def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) ->
 
 
 def _bad_channels(recording: Recording, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return where a channel is flat throughout a window or not finite somewhere in it, ``(n_windows, n_chans)``."""
+    """Return where a channel is flat or not finite in a window, ``(n_windows, n_chans)``."""
     bad = np.zeros((len(start), len(recording.present)), bool)
     stop = start + length
     for c, spans in enumerate(recording.flat):
@@ -240,7 +241,7 @@ def _measure(
 def _measure_digital(
     signals: NDArray[np.int16], steps: NDArray[np.float32], start: NDArray[np.int64], n_times: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Measure windows in digital steps: the same numbers as :func:`_measure` within rounding, from half the bytes."""
+    """Measure windows in digital steps: :func:`_measure` within rounding, half the bytes."""
     windows = _overlapping(signals, start, n_times)
     percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
     few = windows[..., :: max(1, n_times // LOOKS)]
@@ -253,7 +254,7 @@ def _measure_digital(
 
 
 def _overlapping(signals: NDArray[np.int16], start: NDArray[np.int64], n_times: int) -> NDArray[np.int16]:
-    """Return windows ``(n, n_chans, n_times)``: a view where their starts are evenly spaced, else a copy."""
+    """Return windows ``(n, n_chans, n_times)``; a view where starts are evenly spaced."""
     every = sliding_window_view(signals, n_times, axis=-1).swapaxes(0, 1)
     hop = int(start[1] - start[0]) if len(start) > 1 else 1
     if hop > 0 and (np.diff(start) == hop).all():

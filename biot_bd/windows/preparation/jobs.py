@@ -44,7 +44,7 @@ class Job:
 
 
 def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
-    """Describe the input, cheaply: name, size and time of the file, or a digest of data in memory."""
+    """Describe the input: name, size and time of the file, or a digest of data in memory."""
     known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": int(raw.n_times)}
     known["first_samp"] = int(raw.first_samp)
     if raw.preload:
@@ -61,7 +61,7 @@ def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
 
 
 def seizure_events(raw: mne.io.BaseRaw) -> list[list[float]]:
-    """Return (onset_s, offset_s) of the annotations that start with ``sz``, seconds from the first sample."""
+    """Return (onset_s, offset_s), from the first sample, of the annotations ``sz...``."""
     found = [
         [float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time]
         for a in raw.annotations
