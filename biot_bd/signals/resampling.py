@@ -202,33 +202,17 @@ def _resample(how: str, x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArra
     plan = make_plan(how, shape[-1], sfreq_in, sfreq_out)
     out = np.empty((len(rows), plan.n_out), rows.dtype)
     out[absent] = np.nan
-    if isinstance(plan, WholePlan):
-        _resample_short(plan, rows, np.flatnonzero(~absent), out)
-    else:
-        there = np.flatnonzero(~absent)
-        for start in range(0, len(there), SIGNALS_AT_ONCE):
-            _resample_long(plan, rows, there[start : start + SIGNALS_AT_ONCE], out)
+    there = np.flatnonzero(~absent)
+    at_once = max(1, SHORT_SAMPLES_AT_ONCE // shape[-1]) if isinstance(plan, WholePlan) else SIGNALS_AT_ONCE
+    for start in range(0, len(there), at_once):
+        # A slice spares copies.
+        some = there[start : start + at_once] if absent.any() else slice(start, start + at_once)
+        for part in plan.parts:
+            made = out[some, part.out_start : part.out_stop]
+            plan.apply(part, rows[some, part.start : part.stop], made)
+            if absent.any():
+                out[some, part.out_start : part.out_stop] = made
     return out.reshape(*shape[:-1], plan.n_out)
-
-
-def _resample_long(plan: ResamplingPlan, rows: NDArray, some: NDArray, out: NDArray) -> None:
-    for part in plan.parts:
-        made = np.empty((len(some), part.out_stop - part.out_start), out.dtype)
-        plan.apply(part, rows[some, part.start : part.stop], made)
-        out[some, part.out_start : part.out_stop] = made
-
-
-def _resample_short(plan: WholePlan, rows: NDArray, there: NDArray, out: NDArray) -> None:
-    """Resample many short signals, several at once."""
-    n_rows = max(1, SHORT_SAMPLES_AT_ONCE // rows.shape[-1])
-    for start in range(0, len(there), n_rows):
-        some = there[start : start + n_rows]
-        if len(there) == len(rows):  # a slice spares copies
-            plan.apply(plan.parts[0], rows[start : start + n_rows], out[start : start + n_rows])
-        else:
-            made = np.empty((len(some), plan.n_out), out.dtype)
-            plan.apply(plan.parts[0], rows[some], made)
-            out[some] = made
 
 
 def _rows(x: NDArray) -> tuple[NDArray, NDArray[np.bool_], tuple[int, ...]]:

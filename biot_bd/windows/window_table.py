@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,33 +80,19 @@ class TableSettings:
         return fingerprint({"settings": self.as_dict(), "recordings": inputs})
 
 
-@dataclass
-class TablePart:
-    """The windows of one recording.
+def table_part(
+    folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings
+) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
+    """Make the rows of the table, their percentiles and notes of one recording from its stored signal.
 
-    Attributes
-    ----------
+    Returns
+    -------
     frame : pandas.DataFrame
-        Its rows of the table.
+        Rows of the table.
     percentiles : ndarray of float32, shape (n_windows, n_chans)
         95th percentile of the absolute value in uV, NaN where a channel is absent.
-    bad : dict of str to int
-        Windows in which a channel was flat or not finite, by channel.
-    n_empty : int
-        Windows left out because no channel was usable.
-    lost_seizures : list of float
-        Onsets in seconds of seizures that no positive window holds.
-    """
-
-    frame: pd.DataFrame
-    percentiles: NDArray[np.float32]
-    bad: dict[str, int] = field(default_factory=dict)
-    n_empty: int = 0
-    lost_seizures: list[float] = field(default_factory=list)
-
-
-def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart:
-    """Make the rows and percentiles of one recording from its stored signal.
+    notes : list of str
+        Channels that were bad, windows left out, seizures that no positive window holds.
 
     Raises
     ------
@@ -136,13 +122,16 @@ def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], sett
     percentiles[~present] = np.nan
     usable = present.any(axis=1)
     frame = frame[usable].reset_index(drop=True)
-    return TablePart(
-        frame=frame,
-        percentiles=percentiles[usable],
-        bad={ch_names[c]: int(n) for c, n in enumerate(bad.sum(axis=0)) if n},
-        n_empty=int((~usable).sum()),
-        lost_seizures=_lost_seizures(recording, frame),
-    )
+    named = ", ".join(f"{ch_names[c]} ({n} windows)" for c, n in enumerate(bad.sum(axis=0)) if n)
+    n_empty = int((~usable).sum())
+    lost = ", ".join(f"{onset:g}" for onset in _lost_seizures(recording, frame))
+    notes = {
+        f"flat or not finite, marked as absent: {named}": named,
+        f"{n_empty} windows left out, no channel is usable in them": n_empty,
+        f"no positive window for the seizure(s) at {lost} s": lost,
+    }
+    told = [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
+    return frame, percentiles[usable], told
 
 
 def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
@@ -320,9 +309,9 @@ def build_table(
                 raise ValueError(part)
             failures[recording.recording] = part
         else:
-            frames.append(part.frame)
-            percentiles.append(part.percentiles)
-            notes += _notes(recording, part)
+            frames.append(part[0])
+            percentiles.append(part[1])
+            notes += part[2]
         if advance is not None:
             advance()
     if not sum(map(len, frames)):
@@ -333,23 +322,12 @@ def build_table(
     return pd.concat(frames, ignore_index=True), np.concatenate(percentiles), notes
 
 
-def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart | str:
+def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> Any:
     """Return the part, or what went wrong; an error that crosses processes loses its notes."""
     try:
         return table_part(folder, recording, ch_names, settings)
     except ValueError as error:
         return str(error)
-
-
-def _notes(recording: Recording, part: TablePart) -> list[str]:
-    bad = ", ".join(f"{name} ({n} windows)" for name, n in part.bad.items())
-    lost = ", ".join(f"{onset:g}" for onset in part.lost_seizures)
-    notes = {
-        f"flat or not finite, marked as absent: {bad}": part.bad,
-        f"{part.n_empty} windows left out, no channel is usable in them": part.n_empty,
-        f"no positive window for the seizure(s) at {lost} s": part.lost_seizures,
-    }
-    return [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
 
 
 def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float32]) -> None:
