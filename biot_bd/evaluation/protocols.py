@@ -15,8 +15,7 @@ import torch
 from skorch.callbacks import LRScheduler
 
 from biot_bd import registry
-from biot_bd.evaluation.fold import final_step
-from biot_bd.evaluation.study_identity import describe
+from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.exceptions import ProtocolError
 from biot_bd.training import BIOTClassifier
 from biot_bd.windows import Windows

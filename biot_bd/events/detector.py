@@ -22,7 +22,8 @@ from biot_bd.runs import read_json, to_jsonable, write_json
 
 EVENTS_JSON = "events.json"
 RECALIBRATION_FILE = "recalibration.json"  # here, so that a detector need not import what fits one
-FORMAT, VERSION = "biot_bd event detector", 1
+FORMAT, VERSION = "biot_bd event detector", 2
+_FORMER = {"persons": "subjects"}  # version 1: what it was fitted on
 FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", "merge_gap_s_")
 
 
@@ -259,9 +260,9 @@ class EventDetector(BaseEstimator):
         """
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise ValueError(f"{where}: not a {FORMAT}")
-        if data.get("version") != VERSION:
+        if data.get("version") not in (1, VERSION):
             raise ValueError(
-                f"{where}: version {data.get('version')!r}; this biot_bd reads version {VERSION}: update it"
+                f"{where}: version {data.get('version')!r}; this biot_bd reads versions 1 and {VERSION}: update it"
             )
         if not isinstance(data.get("parameters"), Mapping):
             raise ValueError(f"{where}: has no parameters")
@@ -275,7 +276,7 @@ class EventDetector(BaseEstimator):
             if missing:
                 raise ValueError(f"{where}: the fitted values lack {missing[0]!r}")
             detector._keep({name[:-1]: fitted[name] for name in FITTED}, fitted["reason_"])
-            detector.validation_ = dict(fitted["validation_"])
+            detector.validation_ = {_FORMER.get(name, name): value for name, value in fitted["validation_"].items()}
             detector.operating_curve_ = grid_search.curve_table(fitted["operating_curve_"])
         detector.setting()
         return detector
@@ -380,8 +381,8 @@ def load_event_detector(folder: str | os.PathLike[str], causal: bool = False) ->
         raise FileNotFoundError(f"{path}: this model has no event detector; train it again, or fit an EventDetector")
     data = read_json(path)
     detectors = data.get("detectors") if isinstance(data, dict) else None
-    if not isinstance(detectors, dict) or data.get("version") != VERSION:
-        raise ValueError(f"{path}: not a {FORMAT} of version {VERSION}")
+    if not isinstance(detectors, dict) or data.get("version") not in (1, VERSION):
+        raise ValueError(f"{path}: not a {FORMAT} of version 1 or {VERSION}")
     if causal and detectors.get("causal") is not None:
         return EventDetector.from_dict(detectors["causal"], str(path))
     detector = EventDetector.from_dict(detectors["offline"], str(path))

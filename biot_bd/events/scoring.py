@@ -91,7 +91,7 @@ def scorer_text(scorer: Mapping[str, Any]) -> str:
     return f"{scorer['name']} {scorer['version']} ({', '.join(said)})"
 
 
-def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
+def as_intervals(events: Iterable[Sequence[Any]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
     """Return events sorted, overlapping ones joined.
 
     Parameters
@@ -185,8 +185,8 @@ def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
 
 
 def score_events(
-    reference: Iterable[Sequence[float]],
-    hypothesis: Iterable[Sequence[float]],
+    reference: Iterable[Sequence[Any]],
+    hypothesis: Iterable[Sequence[Any]],
     duration_s: float,
     *,
     parameters: ScoringParameters | None = None,
@@ -243,7 +243,7 @@ def score_events(
 
 
 def score_samples(
-    reference: Iterable[Sequence[float]], hypothesis: Iterable[Sequence[float]], duration_s: float
+    reference: Iterable[Sequence[Any]], hypothesis: Iterable[Sequence[Any]], duration_s: float
 ) -> dict[str, Any]:
     """Score the seconds of one recording (1 Hz); arguments and errors as in :func:`score_events`.
 

@@ -45,8 +45,8 @@ class ScoredRecording:
 
     recording: str
     subject: str
-    reference: Sequence[Sequence[float]]
-    hypothesis: Sequence[Sequence[float]]
+    reference: Sequence[Sequence[float | None]]
+    hypothesis: Sequence[Sequence[float | None]]
     duration_s: float
 
 

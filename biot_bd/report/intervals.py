@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.run_facts import RunMetrics
 from biot_bd.evaluation.uncertainty import assess
 from biot_bd.report.drawing.svg import Panel, Picture, line_style
 from biot_bd.report.run_folder import Run
@@ -21,7 +22,7 @@ def sure_of(run: Run) -> dict[str, Any] | None:
     """Return :func:`~biot_bd.evaluation.uncertainty.assess` of a run; None where it has no test windows."""
     if len(run.test) == 0:
         return None
-    return assess(Result(run.metrics, run.predictions, run.run, run.folder))
+    return assess(Result(cast(RunMetrics, run.metrics), run.predictions, run.run, run.folder))
 
 
 def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:

@@ -80,7 +80,7 @@ def compare_event_runs(
             for (a, b, test), p in zip(found, adjusted, strict=True)
         ]
     return {
-        "scorer": everyone[0].metrics["events"]["scorer"],
+        "scorer": (everyone[0].metrics["events"] or {})["scorer"],
         "regimes": {
             regime: {
                 "subjects": found,
@@ -109,7 +109,7 @@ def _scores(runs: Mapping[str, Sequence[Result]]) -> dict[str, Scores]:
             if counts is None:
                 raise ValueError(f"the {name} run has no event scores ({result.folder or 'not stored'})")
             same = counts.sort_values(["subject", "recording"])[["subject", "recording", "n_reference", "duration_s"]]
-            own = result.metrics["events"]["scorer"], same.to_dict("split")["data"]
+            own = (result.metrics["events"] or {})["scorer"], same.to_dict("split")["data"]
             facts = own if facts is None else facts
             if own[0] != facts[0]:
                 raise ValueError(
