@@ -25,22 +25,22 @@ _KEYS = {
     "compute": "precision",
 }
 _NAMED = ("persons", "recordings", "regimes", "runs", "reasons")  # their keys are names of yours
-_VALUES = ("cv", "sampler", "averaging", "resampled", "train_split")  # what they say is a word of ours
+_VALUES = ("cv", "sampler", "averaging", "resampled", "train_split", "reason")  # they say words of ours
 _ADDRESS = re.compile(r"\bbiot_bd(?:\.\w+)*:(?=\w)")
 
 
 def read_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     """Return facts that commit fb8defb wrote, in the words and the form of today; texts for readers stay as they are."""
     out = _renamed(facts)
-    if "kind" not in out:  # neither run.json nor study.json
+    if "identity" not in out:  # neither run.json nor study.json
         return out
-    parameters, identity = out["parameters"], _public(out["identity"])
+    identity = out["identity"] = _public(out["identity"])
     if identity.get("protocol"):
         identity["protocol"] = {k: v for k, v in identity["protocol"].items() if k not in ("source", "remarks")}
-    for stored in (parameters, identity["parameters"]):
+    for stored in (out["parameters"], identity["parameters"]):
         if "events" in stored:
             stored["event_detector"] = stored.pop("events")
-    return {**out, "identity": identity}
+    return out
 
 
 READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: read_version_1, VERSION: dict}

@@ -330,8 +330,8 @@ def _methods(comparison: Mapping[str, Any], study: Mapping[str, Any]) -> list[st
         "never saw this subject in the fold's training.",
         "Macro: mean over the subjects for whom the metric is defined"
         + (", each subject's score being the mean over the seeds." if several else ".")
-        + f" Its interval resamples subjects ({comparison['n_resamples']} times, {comparison['method']}; percentile where that is "
-        "not defined). Pooled: all test windows at once; its interval resamples subjects with all their windows.",
+        + f" Pooled: all test windows at once. Intervals: {comparison['method']}, {comparison['n_resamples']} resamples of subjects and "
+        "then of their recordings.",
         "The subject is the unit, never the window: windows of one subject resemble each other, and intervals over windows would "
         "feign certainty.",
         "Paired differences: first minus second on the same subjects. Sign-flip permutation test of the mean, two-sided, all flips "

@@ -8,17 +8,16 @@ from typing import Any, cast
 import numpy as np
 
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.run_facts import RunMetrics
+from biot_bd.evaluation.run_facts import INTERVALS, RunMetrics
 from biot_bd.evaluation.uncertainty import assess
 from biot_bd.report.drawing.svg import Panel, Picture, line_style
 from biot_bd.report.run_folder import Run
 from biot_bd.report.text import number
 
-CERTAINTY = "certainty.json"
 METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
 
 
-def sure_of(run: Run) -> dict[str, Any] | None:
+def intervals_of(run: Run) -> dict[str, Any] | None:
     """Return :func:`~biot_bd.evaluation.uncertainty.assess` of a run; None where it has no test windows."""
     if len(run.test) == 0:
         return None
@@ -37,7 +36,7 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     if sure is None:
         return ["No intervals: there are no test windows."]
     notes = [
-        f"Small numbers beneath a score: its {sure['level']:.0%} interval ({sure['method']} bootstrap, {sure['n_resamples']} resamples of "
+        f"Small numbers beneath a score: its {sure['level']:.0%} interval ({sure['method']}, {sure['n_resamples']} resamples of "
         f"{sure['resampled']}, seed {sure['random_state']}). A subject's own interval resamples that subject's recordings."
     ]
     windows, events = sure["windows"], sure.get("events") or {}
@@ -65,9 +64,8 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     if dropped:
         notes.append(
             f"A score is undefined in up to {dropped} of {sure['n_resamples']} resamples (nobody with a seizure among them, say), which "
-            f"are left out; {CERTAINTY} has the numbers."
+            f"are left out; {INTERVALS} has the numbers."
         )
-    notes += [f"No interval of {name}: {reason}." for name, reason in windows["left_out"].items()]
     return notes
 
 
@@ -84,7 +82,7 @@ def calibration_picture(found: Mapping[str, Any]) -> Picture:
     Parameters
     ----------
     found : mapping
-        ``calibration`` of ``certainty.json``.
+        ``calibration`` of ``intervals.json``.
     """
     filled = [entry for entry in found["bins"] if entry["n_windows"]]
     picture = Picture(

@@ -66,7 +66,7 @@ def _intervals(sure: Mapping[str, Any] | None) -> list[str]:
         return []
     calibration = sure["calibration"]
     return [
-        f"Intervals: {sure['level']:.0%}, percentile bootstrap of {sure['n_resamples']} resamples of {sure['resampled']}, seed "
+        f"Intervals: {sure['level']:.0%}, {sure['method']} of {sure['n_resamples']} resamples of {sure['resampled']}, seed "
         f"{sure['random_state']}; undefined resamples were left out and counted.",
         f"Calibration: Brier score, and expected calibration error in {calibration['binning']}, on all test windows.",
     ]

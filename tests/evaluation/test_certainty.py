@@ -9,7 +9,7 @@ import pytest
 from handmade_run import add_events, write_run
 
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.studies.event_comparison import compare_event_runs, compare_events
+from biot_bd.evaluation.studies.comparison import compare_event_runs, compare_events
 from biot_bd.evaluation.uncertainty import assess, event_intervals, window_intervals
 
 SUBJECTS = {"site/01": "rec01", "site/02": "rec02", "site/03": "rec03"}
@@ -68,11 +68,24 @@ def test_subjects_tested_in_several_folds_count_once_with_the_mean_of_their_fold
     assert twice["macro"] == once["macro"]
 
 
-def test_metrics_of_plugins_are_left_out_by_name(run):
-    metrics = {**run.metrics, "scoring": [*run.scoring, "of-a-plugin"]}
-    found = window_intervals(run.predictions, metrics, n_resamples=99)
-    assert list(found["left_out"]) == ["of-a-plugin"]
-    assert set(found["macro"]) == set(run.scoring)
+def test_of_a_plugins_metric_subjects_alone_are_resampled(run):
+    own = {"value": 0.5, "reason": None}
+    metrics = {
+        **run.metrics,
+        "scoring": [*run.scoring, "of-a-plugin"],
+        "macro": {**run.metrics["macro"], "of-a-plugin": own},
+        "pooled": {**run.metrics["pooled"], "of-a-plugin": own},
+        "subjects": {
+            subject: {**scores, "of-a-plugin": {"value": value, "reason": None}}
+            for (subject, scores), value in zip(run.metrics["subjects"].items(), (0.2, 0.5, 0.8), strict=True)
+        },
+    }
+    found = window_intervals(run.predictions, metrics, n_resamples=199)
+    macro, pooled = found["macro"]["of-a-plugin"], found["pooled"]["of-a-plugin"]
+    assert (macro["value"], macro["resampled"], macro["n_defined"]) == (0.5, "subjects", 3)
+    assert (macro["low"], macro["high"]) == pytest.approx((0.2, 0.8))
+    assert (pooled["value"], pooled["low"]) == (0.5, None)
+    assert "a metric of a plugin" in pooled["notes"][-1]
     with pytest.raises(ValueError, match="no test windows"):
         window_intervals(run.predictions.iloc[:0], run.metrics)
 

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 from timescoring.scoring import EventScoring
 
-from biot_bd.evaluation.statistics.hierarchical_bootstrap import Draws
+from biot_bd.evaluation.statistics.intervals import Draws
 from biot_bd.evaluation.statistics.resampled_scores import EVENT_SCORES, EventParts, WindowParts, event_scores
 
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from biot_bd import BIOTClassifier
 from biot_bd.evaluation import Result
-from biot_bd.evaluation.statistics.bootstrap import macro_interval
+from biot_bd.evaluation.statistics.intervals import macro_interval
 from biot_bd.evaluation.statistics.paired_tests import paired_test
 from biot_bd.evaluation.studies.compare_regimes import StudyResult, compare_regimes
 from biot_bd.evaluation.studies.comparison import compare_runs, subject_scores
@@ -87,8 +87,12 @@ def test_scores_intervals_and_tests_are_those_of_the_runs(done):
         mine[name] = (tables[0] + tables[1]) / 2
         stored = done.comparison["regimes"][name]["subjects"][metric]
         assert stored == pytest.approx(mine[name].to_dict())
-        interval = macro_interval(mine[name].astype(float), n_resamples=99).as_dict()
-        assert done.comparison["regimes"][name]["macro"][metric] == interval
+        interval = macro_interval(mine[name].astype(float), n_resamples=99)
+        found = done.comparison["regimes"][name]["macro"][metric]
+        assert (found["value"], found["low"], found["high"]) == pytest.approx(
+            (interval.value, interval.low, interval.high)
+        )
+        assert (found["method"], found["n_defined"]) == (interval.method, interval.n_subjects)
     test = paired_test(mine["power"].astype(float), mine["chance"].astype(float), n_resamples=99)
     row = done.tests.query("metric == 'roc_auc' and first == 'power' and second == 'chance'").iloc[0]
     assert row["difference"] == pytest.approx(test.difference.value)
@@ -128,7 +132,7 @@ def test_a_finished_study_is_not_computed_again_and_grows(tmp_path, monkeypatch)
     assert grown.study["started"] == first.study["started"]
     assert grown.regimes == list(regimes())
     fresh = study(tmp_path / "t", seeds=(0, 1))
-    assert json.loads((tmp_path / "s/comparison.json").read_text()) == fresh.comparison
+    assert json.loads((tmp_path / "s/comparison.json").read_text()) == {"version": 2, **fresh.comparison}
 
 
 def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
@@ -227,7 +231,7 @@ def test_runs_that_do_not_belong_together_are_not_compared(done, tmp_path):
     results = {name: done.results(name) for name in ("chance", "power")}
     with pytest.raises(ValueError, match="has the seeds"):
         compare_runs({"chance": results["chance"], "power": {0: results["power"][0]}})
-    with pytest.raises(ValueError, match="differ in their folds"):
+    with pytest.raises(ValueError, match="differ in their subjects of the folds"):
         compare_runs({"a": results["chance"], "b": {0: results["power"][1], 1: results["power"][0]}})
     other = {
         seed: Result(r.metrics, r.predictions, {**r.run, "data": {**r.run["data"], "label_rule": "x"}})

@@ -8,8 +8,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from biot_bd.evaluation.statistics.bootstrap import macro_interval, pooled_interval
+from biot_bd.evaluation.metrics.window_metrics import as_metric
+from biot_bd.evaluation.statistics.intervals import macro_interval
 from biot_bd.evaluation.statistics.paired_tests import holm, paired_test
+from biot_bd.evaluation.uncertainty import window_intervals
 
 
 def named(values):
@@ -32,39 +34,21 @@ def all_resamples(values):
 
 def test_the_percentile_interval_of_few_subjects_is_that_of_all_resamples():
     values = [0.1, 0.4, 0.5, 0.9, 0.35, 0.62]
-    found = macro_interval(values, method="percentile", level=0.8, n_resamples=50_000)
+    found = macro_interval(values, level=0.8, n_resamples=50_000)
     low, high = np.quantile(all_resamples(values), [0.1, 0.9])
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
     assert found.value == pytest.approx(np.mean(values))
-    assert (found.method, found.n_subjects) == ("percentile", 6)
+    assert (found.method, found.resampled, found.n_subjects) == ("percentile bootstrap", "subjects", 6)
 
 
-@pytest.mark.parametrize("method", ["BCa", "percentile"])
-def test_the_interval_is_scipys(method):
+def test_the_interval_is_scipys():
     values = np.random.default_rng(1).beta(2, 4, 20)
-    found = macro_interval(values, method=method, n_resamples=999, random_state=5)
+    found = macro_interval(values, n_resamples=9999, random_state=5)
     low, high = stats.bootstrap(
-        (values,), np.mean, n_resamples=999, method=method, rng=np.random.default_rng(5)
+        (values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(5)
     ).confidence_interval
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-3)
     assert found.notes == ()
-
-
-def test_bca_of_the_mean_has_its_known_acceleration():
-    """Skewed data: BCa's ends are the quantiles that Efron's formula gives, computed here from its parts."""
-    values = np.random.default_rng(3).exponential(1, 15)
-    n, level = len(values), 0.9
-    found = macro_interval(values, method="BCa", level=level, n_resamples=60_000, random_state=1)
-    draws = np.random.default_rng(2).choice(values, (200_000, n)).mean(axis=1)
-    z0 = stats.norm.ppf(np.mean(draws < values.mean()))
-    jack = (values.sum() - values) / (n - 1)
-    u = jack.mean() - jack
-    a = (u**3).sum() / (6 * (u**2).sum() ** 1.5)
-    ends = []
-    for alpha in ((1 - level) / 2, (1 + level) / 2):
-        z = z0 + stats.norm.ppf(alpha)
-        ends.append(np.quantile(draws, stats.norm.cdf(z0 + z / (1 - a * z))))
-    assert (found.low, found.high) == pytest.approx(ends, abs=0.02)
 
 
 def test_the_interval_covers_about_as_often_as_it_says():
@@ -85,30 +69,23 @@ def test_undefined_subjects_are_left_out_and_few_are_said_to_be_few():
 
 
 def test_no_interval_where_there_can_be_none():
-    assert macro_interval({"a": None}).as_dict() == {
-        "value": None,
-        "low": None,
-        "high": None,
-        "level": 0.95,
-        "method": None,
-        "n_subjects": 0,
-        "notes": ["defined for no subject"],
-    }
+    nobody = macro_interval({"a": None}).as_dict()
+    assert (nobody["value"], nobody["low"], nobody["high"], nobody["n_subjects"]) == (None, None, None, 0)
+    assert nobody["notes"][0] == "defined for no subject"
     one = macro_interval([0.4])
-    assert (one.value, one.low, one.method) == (0.4, None, None)
+    assert (one.value, one.low) == (0.4, None)
+    assert one.notes == ("one subject: there is no interval over subjects",)
 
 
 def test_equal_scores_give_an_interval_of_no_width():
     found = macro_interval([0.5] * 12)
-    assert (found.low, found.high, found.method) == (0.5, 0.5, "percentile")
-    assert "BCa is not defined" in found.notes[-1]
+    assert (found.low, found.high) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"level": 95}, "level must lie between"),
-        ({"method": "normal"}, "BCa, percentile"),
         ({"n_resamples": 3}, "at least 99"),
     ],
 )
@@ -119,47 +96,63 @@ def test_bad_parameters(change, message):
         macro_interval(named([0.1, np.inf]))
 
 
-def test_pooled_interval_resamples_subjects_with_all_their_windows():
+def pooled(tables, metric, **options):
+    """Return the interval of the pooled score of one run or of several; the scores themselves are scikit-learn's."""
+    tables = [tables] if isinstance(tables, pd.DataFrame) else tables
+    metrics = []
+    for table in tables:
+        named_metric = as_metric(metric)
+        scores = {
+            subject: {metric: named_metric(part["y_true"], part["proba"], part["threshold"]).as_dict()}
+            for subject, part in table.groupby("subject")
+        }
+        value = named_metric(table["y_true"], table["proba"], table["threshold"]).as_dict()
+        metrics.append({"scoring": [metric], "subjects": scores, "macro": {metric: value}, "pooled": {metric: value}})
+    tables = [table.assign(recording=pd.NA) for table in tables]
+    return window_intervals(tables, metrics, **options)["pooled"][metric]
+
+
+def test_pooled_intervals_resample_subjects_with_all_their_windows():
     table = cohort()
-    found = pooled_interval(table, "average_precision", n_resamples=499)
-    assert found.value == pytest.approx(average_precision_score(table["y_true"], table["proba"]))
+    found = pooled(table, "average_precision", n_resamples=499)
+    assert found["value"] == pytest.approx(average_precision_score(table["y_true"], table["proba"]))
     parts = [part for _, part in table.groupby("subject")]
     rng, own = np.random.default_rng(9), []
     for _ in range(600):
         drawn = pd.concat([parts[i] for i in rng.integers(0, len(parts), len(parts))])
         own.append(average_precision_score(drawn["y_true"], drawn["proba"]))
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(own, [0.025, 0.975])), abs=0.03)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(own, [0.025, 0.975])), abs=0.03)
     windows = table.assign(subject=[f"w{i:04d}" for i in range(len(table))])
-    alone = pooled_interval(windows, "average_precision", n_resamples=199)
-    assert alone.high - alone.low < found.high - found.low  # windows taken for subjects feign certainty
+    alone = pooled(windows, "average_precision", n_resamples=199)
+    assert alone["high"] - alone["low"] < found["high"] - found["low"]  # windows taken for subjects feign certainty
 
 
-def test_pooled_interval_uses_each_windows_threshold():
+def test_pooled_intervals_use_each_windows_threshold():
     table = cohort()
     table["threshold"] = np.where(table["subject"] < "p06", 0.0, 1.1)
-    found = pooled_interval(table, "sensitivity", n_resamples=199)
-    assert found.value == pytest.approx(0.5)
+    found = pooled(table, "sensitivity", n_resamples=199)
+    assert found["value"] == pytest.approx(0.5)
+    assert found["low"] < 0.5 < found["high"]
 
 
-def test_pooled_interval_of_two_seeds_is_that_of_their_mean():
+def test_the_pooled_interval_of_two_seeds_is_that_of_their_mean():
     a, b = cohort(seed=1), cohort(seed=2)
-    found = pooled_interval([a, b], "roc_auc", n_resamples=99)
-    alone = [pooled_interval(table, "roc_auc", n_resamples=99).value for table in (a, b)]
-    assert found.value == pytest.approx(np.mean(alone))
-    with pytest.raises(ValueError, match="other subjects: p11"):
-        pooled_interval([a, a[a["subject"] != "p11"]], "roc_auc")
+    found = pooled([a, b], "roc_auc", n_resamples=99)
+    alone = [pooled(table, "roc_auc", n_resamples=99) for table in (a, b)]
+    assert found["value"] == pytest.approx(np.mean([cell["value"] for cell in alone]))
+    assert min(c["low"] for c in alone) <= found["low"] <= found["high"] <= max(c["high"] for c in alone)
+    with pytest.raises(ValueError, match="recordings differ"):
+        pooled([a, a[a["subject"] != "p11"]], "roc_auc")
 
 
 def test_pooled_resamples_without_seizures_are_counted():
     table = cohort(n_subjects=4, without=["p00", "p01", "p02"])
-    found = pooled_interval(table, "average_precision", n_resamples=999)
+    found = pooled(table, "average_precision", n_resamples=999)
     # (3/4)^4 of the resamples miss the one subject with seizures.
-    n = int(next(note for note in found.notes if "undefined in" in note).split("undefined in ")[1].split()[0])
-    assert n / 999 == pytest.approx(0.75**4, abs=0.06)
-    nobody = pooled_interval(cohort(without=[f"p{i:02d}" for i in range(12)]), "average_precision")
-    assert nobody.value is None
-    with pytest.raises(ValueError, match="lack the column"):
-        pooled_interval(table.drop(columns="proba"), "roc_auc")
+    assert found["n_undefined"] / 999 == pytest.approx(0.75**4, abs=0.06)
+    assert any(f"undefined in {found['n_undefined']} of 999" in note for note in found["notes"])
+    nobody = pooled(cohort(without=[f"p{i:02d}" for i in range(12)]), "average_precision")
+    assert (nobody["value"], nobody["low"]) == (None, None)
 
 
 def test_the_sign_flip_test_counts_all_flips():

@@ -26,6 +26,7 @@ from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import Cells, read_facts, write_facts
+from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
 from biot_bd.evaluation.stored_folds import settled
 from biot_bd.evaluation.studies.comparison import compare_runs
 from biot_bd.evaluation.study_identity import (
@@ -116,7 +117,8 @@ class StudyResult:
         """
         rows = [
             {"regime": name, "average": average, "metric": metric}
-            | {key: regime[average][metric][key] for key in ("value", "low", "high", "n_subjects")}
+            | {key: (cell := regime[average][metric])[key] for key in ("value", "low", "high")}
+            | {"n_subjects": cell.get("n_defined", cell["n_subjects"])}
             for name, regime in self.comparison["regimes"].items()
             for average in ("macro", "pooled")
             for metric in self.comparison["scoring"]
@@ -160,7 +162,7 @@ class StudyResult:
     def __rich__(self) -> RenderableType:
         """Return the tables with their notes, for ``rich.print``."""
         mark = "NOT A RESULT: " if self.study.get("not_a_result") else ""
-        percent = f"{self.comparison['level']:.0%} interval over subjects"
+        percent = f"{self.comparison['level']:.0%} interval, {self.comparison['method']}"
         title = f"{mark}{self.study.get('title') or 'Training regimes'}, mean over subjects ({percent})"
         scores = Table(title=title, title_justify="left")
         scores.add_column("regime", no_wrap=True)
@@ -207,8 +209,7 @@ def compare_regimes(
     protocol: str | Protocol | None = None,
     against: str | None = None,
     level: float = 0.95,
-    method: str = "BCa",
-    n_resamples: int = 9999,
+    n_resamples: int = N_RESAMPLES,
     n_jobs: int = 1,
     title: str | None = None,
     notes: Sequence[str] = (),
@@ -233,8 +234,8 @@ def compare_regimes(
         Each gives one split and one training a fold; all regimes get the same.
     against : str, optional
         Test every other regime against this one; all pairs by default.
-    level, method, n_resamples :
-        Of the intervals, see :mod:`biot_bd.evaluation.statistics.bootstrap`.
+    level, n_resamples :
+        Of the intervals, see :mod:`biot_bd.evaluation.statistics.intervals`.
     title : str, optional
     notes : sequence of str
         Remarks that go into every output.
@@ -280,7 +281,7 @@ def compare_regimes(
                 progress=progress,
                 **given,
             )
-    comparison = compare_runs(found, against=against, level=level, method=method, n_resamples=n_resamples)
+    comparison = compare_runs(found, against=against, level=level, n_resamples=n_resamples)
     write_facts(folder / COMPARISON, comparison)
     write_facts(folder / STUDY, study | _learnt(found) | {"state": "finished", "finished": now()})
     return StudyResult.open(folder)

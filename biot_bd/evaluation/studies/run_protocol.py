@@ -13,6 +13,7 @@ from biot_bd.evaluation.cross_validation import cross_validate
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.studies.baselines import BASELINES, baseline, is_neural, neural_pipeline
+from biot_bd.evaluation.study_identity import comparable_facts
 from biot_bd.exceptions import MixedTableError
 
 
@@ -184,21 +185,9 @@ def _opened(result: Any) -> Result:
     raise TypeError(f"compare_table takes Results and run folders, not {type(result).__name__}")
 
 
-def _facts(result: Result) -> dict[str, Any]:
-    data = result.run["data"]
-    sides = ("train", "valid", "test", "dropped_recordings")
-    return {
-        "label rule": data["label_rule"] or "unknown",
-        "data": data["fingerprint"],
-        "protocol": result.run.get("protocol") or {"name": CUSTOM},
-        "subjects of the folds": [[fold.get(side) or [] for side in sides] for fold in result.run["splits"]],
-        "metrics": result.scoring,
-    }
-
-
 def _mixed(first: Result, other: Result) -> list[str]:
     """Name what of two results differs."""
-    wanted, found = _facts(first), _facts(other)
+    wanted, found = (comparable_facts(result.run, result.scoring) for result in (first, other))
     lines = []
     for name, value in found.items():
         if value == wanted[name]:

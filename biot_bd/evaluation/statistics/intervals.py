@@ -1,8 +1,9 @@
-"""Intervals that resample subjects, and then the recordings of each: the two-level bootstrap.
+"""Intervals that resample subjects, and then the recordings of each: the two-level percentile bootstrap.
 
-A cohort is a sample of subjects, and each subject's recordings are a sample of that subject's days.  A resample draws as many
-subjects as there are, with replacement, and for each subject drawn as many recordings as that subject has, with replacement;
-a subject drawn twice gets two draws of recordings.  Intervals are percentiles of the resampled scores.
+Windows of one subject resemble each other, so the subject is the unit, never the window.  A cohort is a sample of subjects, and
+each subject's recordings are a sample of that subject's days.  A resample draws as many subjects as there are, with
+replacement, and for each subject drawn as many recordings as that subject has, with replacement; a subject drawn twice gets two
+draws of recordings.  Intervals are percentiles of the resampled scores.  It is the one method behind all tables.
 
 What is scored adds up over recordings (windows by label and probability; events hit, missed and false), so a resample is a
 weighted sum of recordings, and all resamples are computed at once: see :mod:`biot_bd.evaluation.statistics.resampled_scores`.
@@ -24,10 +25,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from biot_bd.evaluation.statistics.bootstrap import check_options, few_subjects
-
+METHOD = "percentile bootstrap"
+SUBJECTS = "subjects"
 RESAMPLED = "subjects, then recordings within subjects"
 RECORDINGS = "recordings of one subject"
+N_RESAMPLES = 999
+FEW = 10
+"""Below this many subjects bootstrap intervals are noticeably too narrow, and outputs say so."""
 
 Scores = NDArray[np.float64]
 Weighted = Callable[[NDArray[np.int64], NDArray[np.int64]], Scores]
@@ -35,8 +39,8 @@ Weighted = Callable[[NDArray[np.int64], NDArray[np.int64]], Scores]
 
 
 @dataclass(frozen=True)
-class NestedInterval:
-    """A score with a percentile interval over resampled subjects and recordings.
+class Interval:
+    """A score with a percentile interval over resampled subjects and recordings, and how it was made.
 
     Attributes
     ----------
@@ -46,6 +50,8 @@ class NestedInterval:
         Ends of the interval; None where there is none (``notes`` say why).
     level : float
         Confidence level, e.g. 0.95.
+    method : str
+        What it is, for the tables: :data:`METHOD`.
     resampled : str
         What was drawn with replacement.
     n_subjects, n_recordings : int
@@ -64,6 +70,7 @@ class NestedInterval:
     low: float | None
     high: float | None
     level: float
+    method: str
     resampled: str
     n_subjects: int
     n_recordings: int
@@ -98,8 +105,8 @@ class Draws:
     random, which is a draw of recordings as good as a fresh one, and spares scoring it anew.
     """
 
-    def __init__(self, subjects: ArrayLike, *, n_resamples: int = 999, random_state: int = 0) -> None:
-        check_options(0.5, "percentile", n_resamples)
+    def __init__(self, subjects: ArrayLike, *, n_resamples: int = N_RESAMPLES, random_state: int = 0) -> None:
+        check_options(0.5, n_resamples)
         found = np.asarray(subjects).astype(str)
         if found.ndim != 1 or len(found) == 0:
             raise ValueError(f"the bootstrap needs the subject of one recording or more, found shape {found.shape}")
@@ -151,19 +158,19 @@ class Draws:
         n = known.sum(axis=1)
         return np.where(n > 0, np.where(known, drawn, 0).sum(axis=1) / np.maximum(n, 1), np.nan)
 
-    def interval(self, value: float | None, scores: Scores, *, level: float = 0.95) -> NestedInterval:
-        """Return the percentile interval of :meth:`pooled` or :meth:`macro` scores around ``value``."""
+    def interval(
+        self, value: float | None, scores: Scores, *, level: float = 0.95, resampled: str = RESAMPLED
+    ) -> Interval:
+        """Return the interval of :meth:`pooled` or :meth:`macro` scores around ``value``."""
         notes = list(few_subjects(self.n_subjects))
         if self.n_subjects < 2:
             notes, scores = ["one subject: there is no interval over subjects"], np.full(self.n_resamples, np.nan)
-        elif self.n_recordings == self.n_subjects:
+        elif self.n_recordings == self.n_subjects and resampled == RESAMPLED:
             notes.append("one recording a subject: only subjects vary from resample to resample")
         facts = (self.n_subjects, self.n_recordings, self.random_state)
-        return interval_of(value, scores, level, RESAMPLED, *facts, notes, count=self.n_subjects > 1)
+        return interval_of(value, scores, level, resampled, *facts, notes, count=self.n_subjects > 1)
 
-    def interval_within(
-        self, subject: str, value: float | None, scores: Scores, *, level: float = 0.95
-    ) -> NestedInterval:
+    def interval_within(self, subject: str, value: float | None, scores: Scores, *, level: float = 0.95) -> Interval:
         """Return the interval of one subject's score over draws of that subject's recordings alone."""
         n, notes = len(self.rows[subject]), []
         if n < 2:
@@ -184,7 +191,7 @@ def interval_of(
     notes: list[str],
     *,
     count: bool = True,
-) -> NestedInterval:
+) -> Interval:
     """Return the percentile interval of resampled scores; undefined ones are counted (unless ``count`` is False), never NaN.
 
     Raises
@@ -192,7 +199,7 @@ def interval_of(
     ValueError
         ``level`` is out of range.
     """
-    check_options(level, "percentile", max(len(scores), 99))
+    check_options(level, max(len(scores), 99))
     finite = scores[np.isfinite(scores)]
     n_undefined = len(scores) - len(finite) if count else 0
     notes = list(notes)
@@ -205,11 +212,12 @@ def interval_of(
         notes.append(f"undefined in {n_undefined} of {len(scores)} resamples, which are left out")
     # A value that pandas or numpy hands over may be NaN in place of None.
     known = None if value is None or pd.isna(value) else float(value)
-    return NestedInterval(
+    return Interval(
         known,
         low if known is not None else None,
         high if known is not None else None,
         level,
+        METHOD,
         resampled,
         n_subjects,
         n_recordings,
@@ -218,3 +226,74 @@ def interval_of(
         random_state,
         tuple(notes),
     )
+
+
+def macro_interval(
+    scores: ArrayLike | Mapping[str, float | None] | pd.Series,
+    *,
+    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    random_state: int = 0,
+) -> Interval:
+    """Return the mean over subjects with an interval that resamples subjects: where each has one score and no recordings.
+
+    Parameters
+    ----------
+    scores : array of shape (n_subjects,), mapping or Series
+        One score a subject; NaN or None where it is undefined: such subjects are left out.
+    level : float, default=0.95
+    n_resamples : int, default=999
+    random_state : int, default=0
+
+    Returns
+    -------
+    Interval
+        Without ends for fewer than two subjects.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range, or scores are not of shape (n_subjects,).
+
+    Examples
+    --------
+    >>> interval = macro_interval({"site/01": 0.7, "site/02": 0.9, "site/03": 0.8})
+    >>> interval.method, interval.resampled, round(interval.value, 3)
+    ('percentile bootstrap', 'subjects', 0.8)
+    """
+    check_options(level, n_resamples)
+    known = scores_by_subject(scores).dropna()
+    if len(known) == 0:
+        undefined = np.full(n_resamples, np.nan)
+        return interval_of(
+            None, undefined, level, SUBJECTS, 0, 0, random_state, ["defined for no subject"], count=False
+        )
+    draws = Draws(known.index.to_numpy(), n_resamples=n_resamples, random_state=random_state)
+    table = {str(subject): np.full(n_resamples, value) for subject, value in known.items()}
+    return draws.interval(float(known.mean()), draws.macro(table), level=level, resampled=SUBJECTS)
+
+
+def few_subjects(n: int) -> tuple[str, ...]:
+    """Return what a reader must know of an interval from so few subjects; nothing from ten on."""
+    if n >= FEW:
+        return ()
+    return (f"only {n} subjects: a bootstrap interval from so few is too narrow, and one subject can decide it",)
+
+
+def check_options(level: float, n_resamples: int) -> None:
+    """Raise ValueError where a parameter of an interval is out of range."""
+    if isinstance(level, bool) or not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+    if isinstance(n_resamples, bool) or not isinstance(n_resamples, int) or n_resamples < 99:
+        raise ValueError(f"n_resamples must be a whole number of at least 99, got {n_resamples!r}")
+
+
+def scores_by_subject(scores: Any) -> pd.Series:
+    """Return scores by subject, float64, NaN where undefined."""
+    series = scores if isinstance(scores, pd.Series) else pd.Series(scores, dtype=object)
+    if series.ndim != 1 or not series.index.is_unique:
+        raise ValueError("scores need one value a subject, of shape (n_subjects,)")
+    found = pd.Series(pd.to_numeric(series, errors="raise"), dtype="float64")
+    if np.isinf(found).any():
+        raise ValueError(f"the score of {found.index[np.isinf(found)][0]} is not finite")
+    return found
