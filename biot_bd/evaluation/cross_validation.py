@@ -151,6 +151,26 @@ def cross_validate(
         The folder holds another study (the message says what differs), is no run folder, or is in use.
     ValueError
         Labels or subjects are missing or malformed, or a model gives probabilities that are not finite.
+
+    See Also
+    --------
+    fit_all : The final model, fitted on all subjects.
+    run_protocol : The same with the values of a protocol.
+    compare_regimes : Several pipelines on the same folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, cross_validate
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
+    >>> result.table["n_windows"].to_dict()
+    {'site/01': 20, 'site/02': 20, 'site/03': 20, 'site/04': 20}
+    >>> result.metrics["macro"]["roc_auc"]["n_subjects"]
+    4
     """
     preset = None if protocol is None else as_protocol(protocol)
     source = None if splits_from is None else stored_run(splits_from)

@@ -98,6 +98,26 @@ def fit_all(
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
     SplitError, ValueError
         As in :func:`~biot_bd.cross_validate`.
+
+    See Also
+    --------
+    cross_validate : Scores of the pipeline on subjects that it has not seen.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier
+    >>> from biot_bd.evaluation import fit_all
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 8)
+    >>> y = np.tile(np.arange(8) % 2, 4)
+    >>> X = np.random.default_rng(0).normal(0, 20, (32, 2, 400)).astype("float32")
+    >>> small = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1}
+    >>> net = BIOTClassifier(max_epochs=1, device="cpu", verbose=0, **small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     record = fit_all(net, X, folder + "/model", y=y, groups=subjects, hold_out=["site/04"])
+    >>> record["subjects"]["test"], record["n_epochs"]
+    (['site/04'], 1)
     """
     if not isinstance(final_step(pipeline)[1], BIOTClassifier):
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")

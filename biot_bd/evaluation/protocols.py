@@ -83,6 +83,19 @@ class Protocol:
     ------
     ValueError
         A value that is not among the choices.
+
+    See Also
+    --------
+    run_protocol : A study under a protocol.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from biot_bd.evaluation import PROTOCOLS
+    >>> PROTOCOLS["ours"].prepare_parameters()["stride_s"]
+    5.0
+    >>> replace(PROTOCOLS["ours"], name="ours-18", montage="biot-18").montage
+    'biot-18'
     """
 
     name: str

@@ -130,6 +130,25 @@ class Result:
         Content of ``run.json``: parameters, data, splits, environment, notes.
     folder : Path or None
         The run folder, if there is one.
+
+    See Also
+    --------
+    cross_validate : Makes one.
+    assess : Its intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, cross_validate
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
+    >>> result.protocol, result.scoring
+    ('custom', ['average_precision', 'roc_auc', 'balanced_accuracy'])
+    >>> sorted(result.predictions["part"].unique())
+    ['test', 'valid']
     """
 
     metrics: RunMetrics

@@ -54,6 +54,28 @@ def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLE
     ------
     ValueError
         A parameter is out of range, or the run has no test windows.
+
+    See Also
+    --------
+    cross_validate : Makes the run.
+    paired_test : Two runs compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, cross_validate
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
+    >>> from biot_bd.evaluation import assess
+    >>> found = assess(result, n_resamples=199)
+    >>> found["method"], found["resampled"]
+    ('percentile bootstrap', 'subjects, then recordings within subjects')
+    >>> interval = found["windows"]["macro"]["roc_auc"]
+    >>> interval["low"] <= interval["value"] <= interval["high"]
+    True
     """
     test = result.predictions[result.predictions["part"] == "test"]
     options: Cells = {"level": level, "n_resamples": n_resamples, "random_state": random_state}

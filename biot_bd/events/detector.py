@@ -72,6 +72,18 @@ class EventDetector(BaseEstimator):
         What kept the target from choosing (no seizure in validation, a rate that cannot be had), or None.
     validation_ : dict
         What was fitted on: ``n_recordings``, ``subjects``, ``hours``, ``point`` (scores of the choice), ``scorer``.
+
+    See Also
+    --------
+    EventStream : The same for windows that come one after another.
+    score_events : Scores of what is found.
+
+    Examples
+    --------
+    >>> from biot_bd.events import EventDetector
+    >>> detector = EventDetector(window_s=10, smoothing_s=0, min_duration_s=10)
+    >>> detector.predict([0.1, 0.9, 0.8, 0.1], [0, 10, 20, 30])
+    [Event(onset_s=10.0, offset_s=30.0, confidence=0.9)]
     """
 
     def __init__(
@@ -351,6 +363,19 @@ def save_event_detector(
     -------
     Path
         The file.
+
+    See Also
+    --------
+    load_event_detector : Reads it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import EventDetector, load_event_detector, save_event_detector
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_event_detector(EventDetector(threshold=0.3), folder)
+    ...     load_event_detector(folder).threshold
+    0.3
     """
     detectors = {"offline": detector.as_dict(), "causal": None if causal is None else causal.as_dict()}
     return write_json(Path(folder) / EVENTS_JSON, {"format": FORMAT, "version": VERSION, "detectors": detectors})
@@ -375,6 +400,19 @@ def load_event_detector(folder: str | os.PathLike[str], causal: bool = False) ->
         The model has none.
     ValueError
         The file is damaged or of another version.
+
+    See Also
+    --------
+    save_event_detector : Writes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import EventDetector, load_event_detector, save_event_detector
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_event_detector(EventDetector(), folder)
+    ...     load_event_detector(folder, causal=True).causal
+    True
     """
     path = Path(folder) / EVENTS_JSON
     if not path.is_file():

@@ -40,6 +40,16 @@ class EventFile:
         Length of the recording, where the file says it.
     start : datetime or None
         When the recording began, without a time zone.
+
+    See Also
+    --------
+    read_event_file : Makes one.
+
+    Examples
+    --------
+    >>> from biot_bd.events import Event, EventFile
+    >>> EventFile([Event(10.0, 25.0)], duration_s=60.0).events[0].onset_s
+    10.0
     """
 
     events: list[Event]
@@ -78,9 +88,22 @@ def write_event_file(
     ValueError
         Unknown format, or an event that is not inside the recording or overlaps another.
 
+    See Also
+    --------
+    read_event_file : Reads it.
+
     Notes
     -----
     A TSV holds times to a hundredth of a second.  EDF+ and MNE annotations have no place for the confidence.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import read_event_file, write_event_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_event_file(folder + "/rec01.tsv", [(10.0, 25.0, 0.9)], 60.0)
+    ...     read_event_file(path).events
+    [Event(onset_s=10.0, offset_s=25.0, confidence=0.9)]
     """
     path, found = Path(path), [Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events]
     found = _sorted(found)
@@ -111,6 +134,19 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
         There is no such file.
     ValueError
         The file is not what its format says; the message names it.
+
+    See Also
+    --------
+    write_event_file : Writes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import read_event_file, write_event_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_event_file(folder + "/rec01.csv_bi", [], 60.0)
+    ...     read_event_file(path).duration_s
+    60.0
     """
     path = Path(path)
     if not path.is_file():

@@ -42,6 +42,16 @@ class ScoringParameters:
         Longer events are split.
     min_between_s : float
         Events closer than this are merged.
+
+    See Also
+    --------
+    score_events : Takes them.
+
+    Examples
+    --------
+    >>> from biot_bd.events import ScoringParameters
+    >>> ScoringParameters().tolerance_start_s
+    30.0
     """
 
     tolerance_start_s: float = 30.0
@@ -218,12 +228,24 @@ def score_events(
     ValueError
         An event ends before it begins, is not finite, or lies outside the recording.
 
+    See Also
+    --------
+    score_samples : Seconds in place of events.
+    score_subjects : Many recordings.
+
     Notes
     -----
     A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the scorer counts (with a
     ``min_overlap``: where alarms cover more than this share of it).  Its
     latency is the onset of the first such alarm minus its own, negative where the alarm came first; its onset error is
     the distance to the nearest onset of such an alarm.
+
+    Examples
+    --------
+    >>> from biot_bd.events import score_events
+    >>> scores = score_events([(100, 130)], [(105, 140), (400, 420)], duration_s=600)
+    >>> scores["sensitivity"], scores["fp"], scores["latency_s"]
+    (1.0, 1, [5.0])
     """
     parameters = parameters or ScoringParameters()
     ref = as_intervals(reference, duration_s, "reference")
@@ -252,6 +274,17 @@ def score_samples(
     dict
         ``tp``, ``fp``, ``n_reference`` in seconds, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` (seconds a
         day), ``reasons``, ``duration_s``, ``scorer``.
+
+    See Also
+    --------
+    score_events : Events in place of seconds.
+
+    Examples
+    --------
+    >>> from biot_bd.events import score_samples
+    >>> scores = score_samples([(100, 130)], [(105, 140)], duration_s=600)
+    >>> scores["tp"], scores["fp"]
+    (25, 10)
     """
     ref = as_intervals(reference, duration_s, "reference")
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")

@@ -41,6 +41,16 @@ class ScoredRecording:
     recording, subject : str
     reference, hypothesis : sequence of (onset_s, offset_s, ...)
     duration_s : float
+
+    See Also
+    --------
+    score_subjects : Takes them.
+
+    Examples
+    --------
+    >>> from biot_bd.events import ScoredRecording
+    >>> ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0).subject
+    'site/01'
     """
 
     recording: str
@@ -77,6 +87,21 @@ def score_subjects(
     ------
     ValueError
         No recordings, or an event that :func:`~biot_bd.events.score_events` refuses; the recording is named.
+
+    See Also
+    --------
+    score_events : One recording.
+    score_folders : Files.
+
+    Examples
+    --------
+    >>> from biot_bd.events import ScoredRecording, score_subjects
+    >>> scores = score_subjects([
+    ...     ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0),
+    ...     ScoredRecording("rec02", "site/02", [(100, 130)], [], 600.0),
+    ... ])
+    >>> scores["macro"]["events"]["sensitivity"]
+    {'value': 0.5, 'n_subjects': 2, 'reason': None}
     """
     parameters = parameters or ScoringParameters()
     if not recordings:

@@ -11,6 +11,16 @@ class Event(NamedTuple):
     """An event: seconds from the recording's start, and how sure.
 
     Of a detected event the confidence is the highest value of the smoothed curve in it; None where a file says nothing.
+
+    See Also
+    --------
+    EventDetector.predict : Finds events.
+
+    Examples
+    --------
+    >>> from biot_bd.events import Event
+    >>> Event(10.0, 25.0, 0.9).offset_s
+    25.0
     """
 
     onset_s: float
@@ -50,6 +60,17 @@ class RecordingScores:
     duration_s : float
     reference : sequence of (onset_s, offset_s)
         Annotated seizures.
+
+    See Also
+    --------
+    EventDetector.fit : What it is for.
+
+    Examples
+    --------
+    >>> from biot_bd.events import RecordingScores
+    >>> seen = RecordingScores("rec01", "site/01", [0.1, 0.9], [0, 10], 20.0, [(10, 20)])
+    >>> seen.subject
+    'site/01'
     """
 
     recording: str

@@ -57,6 +57,17 @@ class PairedTest:
         Subjects for whom one of the two is undefined.
     notes : tuple of str
         Caveats in words.
+
+    See Also
+    --------
+    paired_test : Makes one.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import paired_test
+    >>> test = paired_test({"a": 0.9, "b": 0.8}, {"a": 0.7, "b": 0.7})
+    >>> test.n_better, test.p_permutation, test.smallest_p
+    (2, 0.5, 0.5)
     """
 
     difference: Interval
@@ -110,6 +121,21 @@ def paired_test(
     ------
     ValueError
         The two do not name the same subjects, or a parameter is out of range.
+
+    See Also
+    --------
+    compare_events : The same of all event scores of two runs.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import paired_test
+    >>> first = {"a": 0.9, "b": 0.8, "c": 0.7, "d": None}
+    >>> second = {"a": 0.7, "b": 0.7, "c": 0.6, "d": 0.5}
+    >>> test = paired_test(first, second)
+    >>> test.p_permutation, test.left_out
+    (0.25, ('d',))
+    >>> test.difference.method
+    'percentile bootstrap'
     """
     a, b = scores_by_subject(first), scores_by_subject(second)
     if set(a.index) != set(b.index):

@@ -59,6 +59,24 @@ class StudyResult:
         Content of ``study.json``: regimes, seeds, parameters, data, notes.
     folder : Path
         The study folder.
+
+    See Also
+    --------
+    compare_regimes : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, compare_regimes
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> import tempfile
+    >>> regimes = {"length": baseline("line-length", X), "never": baseline("always-off", X)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     study = compare_regimes(X, regimes, folder, y=y, groups=subjects, progress=False)
+    >>> study.regimes, study.table["n_subjects"].unique().tolist()
+    (['length', 'never'], [4])
     """
 
     comparison: Cells
@@ -253,6 +271,25 @@ def compare_regimes(
     SplitError, ProtocolError, ValueError
         As in :func:`~biot_bd.cross_validate`, before anything is fitted in any regime; also names that are no folder
         names.
+
+    See Also
+    --------
+    cross_validate : One pipeline.
+    compare_table : Runs that exist, side by side.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, compare_regimes
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> import tempfile
+    >>> regimes = {"length": baseline("line-length", X), "never": baseline("always-off", X)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     study = compare_regimes(X, regimes, folder, y=y, groups=subjects, progress=False)
+    >>> study.tests[["metric", "first", "second"]].iloc[0].tolist()
+    ['average_precision', 'never', 'length']
     """
     folder, seeds = Path(folder), list(seeds)
     _check_names(regimes, against)

@@ -218,6 +218,23 @@ def compare_events(first: Result, second: Result, **options: Any) -> dict[str, P
     ------
     ValueError
         A run has no event scores, they were scored with other parameters, or on other recordings or seizures.
+
+    See Also
+    --------
+    paired_test : Of any score.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from biot_bd.evaluation import Result, compare_events
+    >>> def run(hits):
+    ...     counts = {"fp": 0, "n_reference": 2, "duration_s": 3600.0}
+    ...     rows = [{"subject": s, "recording": s, "tp": n, **counts} for s, n in hits.items()]
+    ...     scores = {"events": {"recordings": rows, "scorer": {"name": "timescoring"}}}
+    ...     return Result(scores, pd.DataFrame(), {})
+    >>> tests = compare_events(run({"a": 2, "b": 1}), run({"a": 1, "b": 0}))
+    >>> tests["sensitivity"].difference.value
+    0.5
     """
     a, b = map(mean_event_scores, _event_counts({"first": [first], "second": [second]}).values())
     return {name: paired_test(a[name], b[name], **options) for name in EVENT_SCORES}
