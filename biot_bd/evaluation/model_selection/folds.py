@@ -273,7 +273,8 @@ def _splitter(cv: Any, n_subjects: int, random_state: int) -> Any:
         return LeaveOneGroupOut()
     match = _KFOLD.match(cv)
     if match is None:
-        raise SplitError(f"no split named {cv!r}; there are {', '.join(SPLITS)} (N a number of folds)")
+        now = f"it is now {cv.replace('person', 'subject')!r}; " if "person" in cv else ""
+        raise SplitError(f"no split named {cv!r}; {now}there are {', '.join(SPLITS)} (N a number of folds)")
     n_folds = int(match.group(2))
     if not 2 <= n_folds <= n_subjects:
         raise SplitError(f"{cv!r} needs 2 to {n_subjects} folds for {n_subjects} subjects")

@@ -8,7 +8,7 @@ import torch
 
 from biot_bd.evaluation import Result
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "chbmit_scratch.py"
+SCRIPT = Path(__file__).parents[3] / "experiments" / "chbmit_scratch.py"
 
 
 @pytest.fixture(scope="module")

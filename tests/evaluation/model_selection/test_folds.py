@@ -220,3 +220,8 @@ def test_fold_as_dict_is_json():
     fold = make_folds("subject-loo", *cohort(4))[1]
     assert json.loads(json.dumps(fold.as_dict()))["test"] == ["p/01"]
     assert all(a.index + 1 == b.index for a, b in pairwise(make_folds("subject-loo", *cohort(4))))
+
+
+def test_a_former_name_of_a_split_is_told_the_new_one():
+    with pytest.raises(SplitError, match=r"no split named 'person-loo'; it is now 'subject-loo'"):
+        make_folds("person-loo", np.tile([0, 1], 4), np.repeat(["a", "b"], 4))
