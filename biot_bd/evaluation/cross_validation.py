@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from sklearn.utils.parallel import Parallel, delayed
 
 from biot_bd import runs
+from biot_bd.evaluation import run_facts
 from biot_bd.evaluation._progress import FoldProgress
 from biot_bd.evaluation.data import Data, as_data
 from biot_bd.evaluation.fold import (
@@ -33,18 +34,7 @@ from biot_bd.evaluation.model_selection.contamination import check_contamination
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
-from biot_bd.evaluation.run_facts import (
-    METRICS,
-    PREDICTIONS,
-    RUN,
-    Cells,
-    Parameters,
-    RunFacts,
-    RunMetrics,
-    read_facts,
-    write_facts,
-    write_predictions,
-)
+from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 from biot_bd.evaluation.stored_folds import settled, stored_folds, stored_run
 from biot_bd.evaluation.study_identity import (
     describe,
@@ -86,7 +76,7 @@ def cross_validate(
     training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test subjects are
     scored once, when the fold's model is final.  All sides are whole subjects.
 
-    Parameters
+    run_facts.Parameters
     ----------
     pipeline : estimator
         A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in ``BIOTClassifier``, but any
@@ -195,7 +185,7 @@ def cross_validate(
             validation_fraction=validation_fraction,
             random_state=random_state,
         )
-    parameters: Parameters = {
+    parameters: run_facts.Parameters = {
         "cv": cv if isinstance(cv, str) or source is not None else describe(cv),
         "scoring": [metric.name for metric in metrics],
         "threshold": rule,
@@ -234,9 +224,11 @@ def cross_validate(
         if path is None:
             return Result(scores, predictions, {**run, "state": "finished"})
         write_events(path, [outcome.facts for outcome in outcomes])
-        write_predictions(path / PREDICTIONS, predictions)
-        write_facts(path / METRICS, scores)
-        write_facts(path / RUN, {**run, "state": "finished", "finished": now()})  # the last: it says that all is there
+        run_facts.write_predictions(path / run_facts.PREDICTIONS, predictions)
+        run_facts.write_facts(path / run_facts.METRICS, scores)
+        run_facts.write_facts(
+            path / run_facts.RUN, {**run, "state": "finished", "finished": now()}
+        )  # the last: it says that all is there
         return Result.open(path)
 
 
@@ -244,7 +236,7 @@ def _describe_run(
     pipeline: Any,
     data: Data,
     folds: Sequence[Fold],
-    parameters: Parameters,
+    parameters: run_facts.Parameters,
     identity: Cells,
     title: str | None,
     notes: Sequence[str],
@@ -286,7 +278,7 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
         raise RunFolderError(f"{folder} is being written by another process; wait for it or name another") from None
     try:
         _check_folder(folder, run)
-        write_facts(folder / RUN, run)
+        run_facts.write_facts(folder / run_facts.RUN, run)
         yield
     finally:
         lock.release()
@@ -294,12 +286,12 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
 
 def _check_folder(folder: Path, run: RunFacts) -> None:
     """Check what a folder holds; of the same study ``run`` takes over when it began, and what its folds are marked with."""
-    if not (folder / RUN).is_file():
+    if not (folder / run_facts.RUN).is_file():
         others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         if others:
             raise RunFolderError(f"{folder} is no run folder and not empty ({', '.join(others[:5])}); name a new one")
         return
-    old = read_facts(folder / RUN)
+    old = run_facts.read_facts(folder / run_facts.RUN)
     lines = differences(old.get("identity", {}), run["identity"])
     if lines and _nothing_done(folder, old):
         for part in ("folds", "tensorboard"):
@@ -315,7 +307,7 @@ def _nothing_done(folder: Path, old: RunFacts) -> bool:
     if old.get("kind") != "cross-validation" or old.get("state") != "running":
         return False
     left = any(folder.glob("folds/*/fold.json")) or any(folder.glob("folds/*/restart/*.pt"))
-    return not left and not any((folder / name).exists() for name in (PREDICTIONS, METRICS))
+    return not left and not any((folder / name).exists() for name in (run_facts.PREDICTIONS, run_facts.METRICS))
 
 
 def _compute(

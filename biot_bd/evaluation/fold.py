@@ -17,25 +17,14 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
+from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.fold_events import Detectors, event_facts, fit_detectors
 from biot_bd.evaluation.metrics.thresholds import choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
 from biot_bd.evaluation.model_selection.folds import Fold
-from biot_bd.evaluation.run_facts import (
-    FOLD,
-    PREDICTION_COLUMNS,
-    PREDICTIONS,
-    Cells,
-    FoldFacts,
-    FoldScores,
-    read_facts,
-    read_predictions,
-    typed,
-    write_facts,
-    write_predictions,
-)
+from biot_bd.evaluation.run_facts import Cells, FoldFacts
 from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
@@ -104,12 +93,12 @@ def finished_fold(run: Path, index: int, fingerprint: str) -> FoldOutcome | None
         ``fold.json`` is damaged, or belongs to another study.
     """
     folder = fold_folder(run, index)
-    if not (folder / FOLD).is_file() or not (folder / PREDICTIONS).is_file():
+    if not (folder / run_facts.FOLD).is_file() or not (folder / run_facts.PREDICTIONS).is_file():
         return None
-    facts = read_facts(folder / FOLD)
+    facts = run_facts.read_facts(folder / run_facts.FOLD)
     if facts.get("fingerprint") != fingerprint:
         raise ValueError(f"{folder}: belongs to another study ({facts.get('fingerprint')}); delete the run folder")
-    return FoldOutcome(facts, read_predictions(folder / PREDICTIONS))
+    return FoldOutcome(facts, run_facts.read_predictions(folder / run_facts.PREDICTIONS))
 
 
 def training_notes(pipeline: Any) -> list[str]:
@@ -213,7 +202,7 @@ def predictions_of(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: n
     """Return the table of predictions of one part of a fold, without the threshold."""
     table = data.table.iloc[rows].reset_index(drop=True)
     table = table.assign(fold=fold.index, part=part, window=rows, y_true=data.y[rows], proba=proba, threshold=np.nan)
-    return table[list(PREDICTION_COLUMNS)]
+    return table[list(run_facts.PREDICTION_COLUMNS)]
 
 
 def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> Cells:
@@ -297,7 +286,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         known |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, known, detectors)
     test = predictions_of(data, fold, "test", rows["test"], probabilities(estimator, data.X[rows["test"]], where))
     predictions = pd.concat([valid, test], ignore_index=True)
-    predictions = typed(predictions.assign(threshold=threshold.value))
+    predictions = run_facts.typed(predictions.assign(threshold=threshold.value))
     facts: FoldFacts = {
         **known,  # type: ignore[typeddict-item]  # mypy follows no ** of plain facts
         "scores": fold_scores(task.metrics, predictions),
@@ -309,7 +298,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     return FoldOutcome(facts, predictions)
 
 
-def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> FoldScores:
+def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> run_facts.FoldScores:
     """Score the test part of a fold's predictions, all subjects together and each alone."""
     test = predictions[predictions["part"] == "test"]
     subjects = {str(subject): score(metrics, part) for subject, part in test.groupby("subject", sort=True)}
@@ -363,6 +352,6 @@ def _write(task: FoldTask, facts: FoldFacts, predictions: pd.DataFrame, history:
         log_test_metrics(last, {name: value for name, value in values.items() if value is not None}, *curve)
     write_json(folder / "history.json", history)
     write_load_report(last, folder)
-    write_predictions(folder / PREDICTIONS, predictions)
-    write_facts(folder / FOLD, facts)
+    run_facts.write_predictions(folder / run_facts.PREDICTIONS, predictions)
+    run_facts.write_facts(folder / run_facts.FOLD, facts)
     shutil.rmtree(folder / "restart", ignore_errors=True)

@@ -14,24 +14,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.fold import FoldOutcome, score
 from biot_bd.evaluation.fold_events import aggregate_events, event_lines, event_notes
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
-from biot_bd.evaluation.run_facts import (
-    METRICS,
-    PREDICTIONS,
-    RUN,
-    Cells,
-    MacroFacts,
-    RunFacts,
-    RunMetrics,
-    read_facts,
-    read_predictions,
-)
+from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 
-_LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
+LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
 
 
@@ -109,7 +100,7 @@ def _mean_of_folds(metrics: Sequence[Metric], scores: list[Cells]) -> Cells:
     return out | {name: first[name] for name in _COUNTS}
 
 
-def _macro(name: str, subjects: dict[str, Cells]) -> MacroFacts:
+def _macro(name: str, subjects: dict[str, Cells]) -> run_facts.MacroFacts:
     values = [scores[name]["value"] for scores in subjects.values() if scores[name]["value"] is not None]
     if not values:
         return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
@@ -166,15 +157,15 @@ class Result:
             No run folder, or the run was interrupted; running the same command again finishes it.
         """
         folder = Path(folder)
-        for name in (RUN, METRICS, PREDICTIONS):
+        for name in (run_facts.RUN, run_facts.METRICS, run_facts.PREDICTIONS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(
                     f"{folder}: no {name}, so this is no finished run; run the same cross-validation again to finish it"
                 )
         return cls(
-            read_facts(folder / METRICS),
-            read_predictions(folder / PREDICTIONS),
-            read_facts(folder / RUN),
+            run_facts.read_facts(folder / run_facts.METRICS),
+            run_facts.read_predictions(folder / run_facts.PREDICTIONS),
+            run_facts.read_facts(folder / run_facts.RUN),
             folder,
         )
 
@@ -237,7 +228,7 @@ class Result:
         )
         table.add_column("subject", no_wrap=True)
         for name in ("windows", "seizure", "prevalence", *self.scoring):
-            table.add_column(_LABELS.get(name, name.replace("_", " ")), justify="right")
+            table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right")
         for subject, scores in self.metrics["subjects"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), _number(scores["prevalence"])]
             seen = " (contaminated)" if subject in self.run.get("contaminated_subjects", ()) else ""

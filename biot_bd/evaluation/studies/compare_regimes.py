@@ -24,7 +24,7 @@ from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
 from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
-from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.result import LABELS, Result
 from biot_bd.evaluation.run_facts import Cells, read_facts, write_facts
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
 from biot_bd.evaluation.stored_folds import settled
@@ -43,7 +43,6 @@ from biot_bd.training import BIOTClassifier
 STUDY = "study.json"
 COMPARISON = "comparison.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _TEST_COLUMNS = ("comparison", "metric", "difference", "better/worse/equal", "p sign flip", "p Holm", "p Wilcoxon")
 
 
@@ -185,7 +184,7 @@ class StudyResult:
         scores = Table(title=title, title_justify="left")
         scores.add_column("regime", no_wrap=True)
         for metric in self.comparison["scoring"]:
-            scores.add_column(_LABELS.get(metric, metric.replace("_", " ")), justify="right")
+            scores.add_column(LABELS.get(metric, metric.replace("_", " ")), justify="right")
         contamination = self.study.get("contamination") or {}
         for name in self.regimes:
             macro = self.comparison["regimes"][name]["macro"]
@@ -201,7 +200,7 @@ class StudyResult:
         for test in self.comparison["tests"]:
             counts = "/".join(str(test[key]) for key in ("n_better", "n_worse", "n_equal"))
             p = [_p(test[key]) for key in ("p_permutation", "p_holm", "p_wilcoxon")]
-            metric = _LABELS.get(test["metric"], test["metric"].replace("_", " "))
+            metric = LABELS.get(test["metric"], test["metric"].replace("_", " "))
             pair = f"{test['first']} - {test['second']}"
             tests.add_row(pair, metric, _cell(test["difference"], sign=True), counts, *p)
         return tests
