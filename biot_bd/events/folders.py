@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from biot_bd.events.files import EventFile, read_event_file
 from biot_bd.events.scoring import ROUNDING_S, ScoringParameters
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
+from biot_bd.events.types import Scores
 from biot_bd.exceptions import MissingPredictionError
 
 ENDINGS = (".tsv", ".csv_bi")
@@ -23,7 +23,7 @@ def score_folders(
     *,
     same_subject: Mapping[str, str] | None = None,
     parameters: ScoringParameters | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score files of events by subject.
 
     Parameters

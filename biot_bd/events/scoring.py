@@ -21,6 +21,7 @@ from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
 from biot_bd.events.intervals import OVERLAPPING, merge, overlap, total
+from biot_bd.events.types import Scorer, Scores, SeizureScore
 
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
@@ -71,7 +72,7 @@ class ScoringParameters:
         )
 
 
-def scorer(parameters: ScoringParameters | None = None) -> dict[str, Any]:
+def scorer(parameters: ScoringParameters | None = None) -> Scorer:
     """Return what stands beside every score: the scorer's name, version and parameters."""
     return {
         "name": "timescoring",
@@ -166,7 +167,7 @@ def counts_of(scoring: EventScoring | SampleScoring) -> dict[str, int]:
     }
 
 
-def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
+def scores_of(counts: dict[str, int], rate_hz: int) -> Scores:
     """Return timescoring's scores of counts, which may be sums over recordings.
 
     Returns
@@ -200,7 +201,7 @@ def score_events(
     duration_s: float,
     *,
     parameters: ScoringParameters | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score the events of one recording.
 
     Parameters
@@ -264,9 +265,7 @@ def score_events(
     }
 
 
-def score_samples(
-    reference: Iterable[Sequence[Any]], hypothesis: Iterable[Sequence[Any]], duration_s: float
-) -> dict[str, Any]:
+def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Sequence[Any]], duration_s: float) -> Scores:
     """Score the seconds of one recording (1 Hz); arguments and errors as in :func:`score_events`.
 
     Returns
@@ -296,7 +295,7 @@ def score_samples(
 
 def _seizure(
     onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters, duration_s: float
-) -> dict[str, Any]:
+) -> SeizureScore:
     start, stop = max(0.0, onset - parameters.tolerance_start_s), min(duration_s, offset + parameters.tolerance_end_s)
     near = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start)]
     covered_s = float(overlap(near, [[start, stop]]).sum())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypedDict
+
+Scores: TypeAlias = dict[str, Any]
+"""Scores by their names, as JSON holds them: numbers, None where undefined, lists, and scores inside scores."""
 
 
 class Event(NamedTuple):
@@ -44,6 +47,24 @@ class Alarm(NamedTuple):
     onset_s: float
     time_s: float
     confidence: float
+
+
+class Scorer(TypedDict):
+    """What stands beside every score: who counted, and how."""
+
+    name: str
+    version: str
+    parameters: dict[str, float]
+
+
+class SeizureScore(TypedDict):
+    """An annotated seizure: whether an alarm met it, how late, and how far from its onset."""
+
+    onset_s: float
+    offset_s: float
+    detected: bool
+    latency_s: float | None
+    onset_error_s: float | None
 
 
 @dataclass(frozen=True)
