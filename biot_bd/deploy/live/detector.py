@@ -23,7 +23,7 @@ from biot_bd.deploy.live.clock import Jump, StreamClock
 from biot_bd.deploy.live.display import Decision, ScreenSignal, SignalBlock
 from biot_bd.deploy.live.source import Chunk, Notice
 from biot_bd.events.detector import Event
-from biot_bd.events.stream import Alarm
+from biot_bd.events.types import Alarm
 
 MAX_GAP_S = 5.0
 DRIFT_S = 1.0  # a drift of the source's clock is told in steps of this
