@@ -6,7 +6,7 @@ DEMO ?= demo-run
 SEED ?= 0
 INSTALLED := $(VENV)/.installed
 # Two processes with one thread each: tiny models gain nothing from threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests plugins -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 SITE ?= docs/_build/html
 
 .PHONY: demo test test-slow docs browser lint bench install clean
@@ -16,10 +16,11 @@ demo: $(INSTALLED)
 
 # The examples in docstrings are tests, too; the site is built without its gallery, which test-slow runs.
 test: $(INSTALLED) lint
-	$(PYTEST) biot_bd --doctest-modules
+	$(PYTEST) tests plugins
+	$(PYTEST) --doctest-modules biot_bd plugins/*/src
 
 test-slow: $(INSTALLED) browser
-	$(PYTEST) -m slow
+	$(PYTEST) tests plugins -m slow
 
 # Runs the gallery; a warning is an error. Needs no network.
 docs: $(INSTALLED)
