@@ -21,7 +21,7 @@ from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
-from biot_bd.training.input_data import InputInfo
+from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.persistence.folder import (
     CONFIG,
     FORMAT,
@@ -32,7 +32,6 @@ from biot_bd.training.persistence.folder import (
     sha256,
 )
 from biot_bd.training.persistence.values import class_from_json, class_to_json, from_json, to_json
-from biot_bd.training.pretrained import restore_facts, restore_module, saved_facts
 from biot_bd.training.resume import seeded
 
 NOT_SAVED = ("log_dir", "restart_dir")
@@ -71,26 +70,17 @@ def _save_step(name: str, step: Any, folder: Path) -> dict[str, Any]:
 
 
 def _save_classifier(name: str, net: BIOTClassifier, folder: Path) -> dict[str, Any]:
-    if not net.__sklearn_is_fitted__() or not hasattr(net, "input_info_"):
+    if not hasattr(net, "facts_"):
         raise SavedPipelineError("is not fitted")
+    try:
+        fitted = net.facts_.as_dict()
+    except ValueError as error:
+        raise SavedPipelineError(str(error)) from error
     params = {k: None if k in NOT_SAVED else v for k, v in net.get_params(deep=False).items()}
     if isinstance(params["module"], torch.nn.Module):
         raise SavedPipelineError(
             "has a module that is an instance; give its class or registered name and module__ parameters"
         )
-    classes = net.classes_
-    fitted = {
-        "input_info": net.input_info_.as_dict(),
-        "classes": to_json(classes),
-        "class_weight": net.class_weight_,
-        "class_counts": net.class_counts_,
-        "threshold": net.threshold_,
-        "train_subjects": list(net.train_subjects_),
-        "valid_subjects": list(net.valid_subjects_),
-        "n_epochs": len(net.history),
-        "precision": net.precision_report_,
-        **saved_facts(net),
-    }
     encoded = {}
     for key, value in params.items():
         try:
@@ -101,7 +91,7 @@ def _save_classifier(name: str, net: BIOTClassifier, folder: Path) -> dict[str, 
     return {
         "class": class_to_json(type(net)),
         "params": encoded,
-        "fitted": to_jsonable(fitted),
+        "fitted": fitted,
         "weights": {"file": file, "sha256": digest},
     }
 
@@ -243,16 +233,7 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
 
 def _restore_classifier(net: BIOTClassifier, spec: dict[str, Any], folder: Path) -> None:
     path = checked_weights(spec, folder)
-    fitted = spec["fitted"]
-    net.input_info_ = InputInfo.from_dict(fitted["input_info"])
-    net.classes_inferred_ = from_json(fitted["classes"])
-    net.class_weight_, net.class_counts_ = fitted["class_weight"], fitted["class_counts"]
-    net.threshold_ = fitted["threshold"]
-    net.train_subjects_, net.valid_subjects_ = tuple(fitted["train_subjects"]), tuple(fitted["valid_subjects"])
-    restore_facts(net, fitted)
-    net.initialize()
-    restore_module(net, fitted)
-    net._restore_plans(fitted.get("precision"))
+    net._restore(FittedFacts.from_dict(spec["fitted"]))
     module = getattr(net.module_, "_orig_mod", net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))

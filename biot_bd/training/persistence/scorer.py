@@ -19,6 +19,7 @@ from safetensors.torch import load_model
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.models.biot_scoring import ScoringBIOT
 from biot_bd.training._validation import resolve_device
+from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.persistence.folder import checked_weights, load_transformer, read_config
 from biot_bd.training.persistence.values import from_json
@@ -177,19 +178,19 @@ def _is_plain(spec: dict[str, Any]) -> bool:
 
 def _load_network(spec: dict[str, Any], folder: Path) -> _Network:
     path = checked_weights(spec, folder)
-    params, fitted = spec["params"], spec["fitted"]
-    classes = np.asarray(from_json(fitted["classes"]))
+    params, facts = spec["params"], FittedFacts.from_dict(spec["fitted"])
     options = {"activation": from_json(params["module__activation"])} if "module__activation" in params else {}
-    module = ScoringBIOT(**{key: fitted["module_config"][key] for key in _SIZES}, n_outputs=len(classes), **options)
+    config = facts.module_config or {}
+    module = ScoringBIOT(**{key: config[key] for key in _SIZES}, n_outputs=len(facts.classes), **options)
     try:
         load_model(module, path, strict=True)
     except (RuntimeError, SafetensorError) as error:
         raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
     return _Network(
         module,
-        classes,
-        fitted["threshold"],
-        InputInfo.from_dict(fitted["input_info"]),
+        facts.classes,
+        facts.threshold,
+        facts.input_info,
         _windows_at_once(spec),
         str(resolve_device(params["device"])),
     )
@@ -197,7 +198,7 @@ def _load_network(spec: dict[str, Any], folder: Path) -> _Network:
 
 def _windows_at_once(spec: dict[str, Any]) -> int:
     """Return the micro-batch that the classifier found to be fastest, where it has measured one; else its batch size."""
-    plan = (spec["fitted"].get("precision") or {}).get("inference") or {}
+    plan = spec["fitted"].get("inference_plan") or {}
     return int(plan.get("micro_batch") or spec["params"]["batch_size"])
 
 
