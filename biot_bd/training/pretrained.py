@@ -115,8 +115,9 @@ def module_facts(net: Any) -> dict[str, Any]:
     straight = tuple(module.channel_ids) == tuple(range(module.n_channel_tokens))
     names = module.token_names or (net.facts_.input_info.ch_names if straight else None)
     kept = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times")
+    own = all(key in config for key in kept)  # a subclass may have other arguments
     return {
-        "module_config": to_jsonable({key: config[key] for key in kept}),
+        "module_config": to_jsonable({key: config[key] for key in kept}) if own else None,
         "token_names": None if names is None else tuple(names),
     }
 
