@@ -198,7 +198,7 @@ def test_a_resumed_fit_keeps_its_micro_batches(data, measured, monkeypatch, tmp_
     again = small(callbacks=[("break", Break(file))], **settings).fit(x, y, groups=groups)
     assert len(again.history) == 5
     assert again.plans_ == whole.plans_
-    assert again.precision_report_["training"]["micro_batch"] == 8
+    assert again.precision_report_["training_plan"]["micro_batch"] == 8
     for name, value in whole.module_.state_dict().items():
         assert torch.equal(again.module_.state_dict()[name], value)
 
@@ -212,7 +212,7 @@ def test_low_precision_that_matters_falls_back(data):
     with pytest.warns(UserWarning, match=r"in bf16 differ by up to 0\.\d+ .*predictions are made in fp32"):
         net = BIOTClassifier(precision="bf16", **settings).fit(x, y)
     assert net.precision_ == "fp32"
-    assert net.precision_report_["training"]["precision"] == "bf16"
+    assert net.precision_report_["training_plan"]["precision"] == "bf16"
     assert net.precision_report_["max_difference"] > 1e-2
     assert "differ by up to" in net.precision_report_["notes"][-1]
     logits = net.module_(torch.from_numpy(x)).detach()

@@ -74,10 +74,13 @@ class FactKeeping(EEGClassifier):
 
     def initialize(self) -> Any:
         """Build module, loss, optimizer and callbacks anew; outside of ``fit`` the classifier is not fitted afterwards."""
-        if hasattr(self, "facts_") and self.facts_.stale != RUNNING:
-            self._drop_facts()
+        in_fit = hasattr(self, "facts_") and self.facts_.stale == RUNNING
         self._loaded = False
-        return super().initialize()
+        try:
+            return super().initialize()  # with the shapes of the last data
+        finally:
+            if not in_fit:
+                self._drop_facts()
 
     def load_params(self, f_params: Any = None, *args: Any, checkpoint: Any = None, **kwargs: Any) -> None:
         """Load weights, optimizer or history as in skorch; what new weights have seen is unknown.
@@ -93,18 +96,26 @@ class FactKeeping(EEGClassifier):
             self._mark_facts("load_params replaced the weights", threshold=None, provenance=LOADED)
 
     def set_params(self, **kwargs: Any) -> Any:
-        """Set parameters; ``finetune__*`` belong to the option if ``finetune`` is one, else to the named one.
+        """Set parameters; ``finetune__*`` and ``schedule__*`` belong to these options, or to the one that ``finetune`` names.
 
         Those that ``facts_`` tells of make it stale, and those of the module (new weights) drop it.
         """
         module = getattr(self, "module_", None)
         before = self._described(kwargs)
-        own = {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("finetune__")}
+        owners = ("finetune", "schedule")
+        nested = {key: kwargs.pop(key) for key in list(kwargs) if "__" in key and key.partition("__")[0] in owners}
         super().set_params(**kwargs)
-        if own and isinstance(self.finetune, FinetuneOption):
-            self.finetune.set_params(**{key.removeprefix("finetune__"): value for key, value in own.items()})
-        elif own:
-            self.__dict__.update(own)
+        for key, value in nested.items():
+            owner, _, name = key.partition("__")
+            if isinstance(getattr(self, owner), FinetuneOption):
+                getattr(self, owner).set_params(**{name: value})
+            elif owner == "schedule":
+                raise ValueError(
+                    f"{key}: give an object, e.g. schedule=Cosine({name}={value!r}); found schedule={self.schedule!r}"
+                )
+            else:
+                self.__dict__[key] = value
+        if nested:
             self._recipe()
         if getattr(self, "module_", None) is not module:
             self._drop_facts()
