@@ -78,12 +78,14 @@ def verify(
 
 
 def _facts(place: str | Path, source: str) -> dict[str, Any]:
+    from biot_bd.models import BIOT
     from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 
     checkpoint = load_checkpoint(place)
     # Heads and hop that nobody recorded do not change which tensors there are.
     stand_in: dict[str, Any] = {"num_heads": 1, "hop_length": int(checkpoint.config["sfreq"]) // 2}
-    report = build_model(checkpoint, **{k: v for k, v in stand_in.items() if checkpoint.config[k] is None}).load_report
+    unknown = {key: value for key, value in stand_in.items() if checkpoint.config[key] is None}
+    report = build_model(checkpoint, model_class=BIOT, **unknown).load_report
     return {
         "source": str(source),
         "file": str(checkpoint.file),

@@ -23,8 +23,9 @@ from biot_bd.evaluation import Result, compare_table
 from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
 from biot_bd.exceptions import RunFolderError, SplitError
+from biot_bd.models import provenance_of
 from biot_bd.models.checkpoints import loading as checkpoints
-from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance, Seen
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.report import write_report
 

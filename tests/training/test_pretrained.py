@@ -14,8 +14,8 @@ from training_data import SUBJECTS, make_data
 
 from biot_bd.evaluation.study_identity import describe_pipeline
 from biot_bd.exceptions import CheckpointError
-from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
+from biot_bd.models import BIOT, provenance_of, save_checkpoint
+from biot_bd.models.checkpoints.provenance import Provenance, Seen
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
 from biot_bd.training.pretrained import started_from, write_load_report
