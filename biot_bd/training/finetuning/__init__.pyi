@@ -1,0 +1,13 @@
+from .ema import EMA as EMA
+from .lora import LoRA as LoRA
+from .mixup import LabelSmoothing as LabelSmoothing
+from .mixup import Mixup as Mixup
+from .recipes import Full as Full
+from .recipes import Gradual as Gradual
+from .recipes import LinearProbe as LinearProbe
+from .recipes import TwoStage as TwoStage
+from .schedules import Cosine as Cosine
+from .schedules import Discriminative as Discriminative
+from .schedules import LayerDecay as LayerDecay
+from .schedules import NoDecay as NoDecay
+from .schedules import WarmUp as WarmUp
