@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -194,6 +195,23 @@ def _transform_parameters(transform: Any) -> dict[str, Any]:
         raise SavedPipelineError(str(error)) from error
 
 
+def _array(content: Any) -> np.ndarray:
+    dtype, shape, numbers = content
+    return np.array([from_json(v) for v in numbers], dtype=np.dtype(dtype)).reshape(shape)
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "$value_of": lambda content: class_from_json({"$registered": content}),
+    "$float": float,
+    "$tuple": lambda content: tuple(from_json(v) for v in content),
+    "$dict": lambda content: {from_json(k): from_json(v) for k, v in content},
+    "$scalar": lambda content: np.dtype(content[0]).type(from_json(content[1])),
+    "$array": _array,
+    "$dtype": np.dtype,
+}
+"""How the content of a tagged entry is read; entries of classes and objects aside."""
+
+
 def from_json(value: Any) -> Any:
     """Return the value that :func:`to_json` wrote; raises as :func:`class_from_json` does."""
     if isinstance(value, list):
@@ -205,22 +223,11 @@ def from_json(value: Any) -> Any:
     if "$class" in value or "$registered" in value:
         return class_from_json(value)
     (tag, content), *_ = value.items()
-    if tag == "$value_of":
-        return class_from_json({"$registered": content})
-    if tag == "$float":
-        return float(content)
-    if tag == "$tuple":
-        return tuple(from_json(v) for v in content)
-    if tag == "$dict":
-        return {from_json(k): from_json(v) for k, v in content}
-    if tag == "$scalar":
-        return np.dtype(content[0]).type(from_json(content[1]))
-    if tag == "$array":
-        dtype, shape, numbers = content
-        return np.array([from_json(v) for v in numbers], dtype=np.dtype(dtype)).reshape(shape)
-    if tag == "$dtype":
-        return np.dtype(content)
-    raise SavedPipelineError(f"the saved pipeline holds an unknown entry {tag!r}; it was written by another version")
+    if tag not in READERS:
+        raise SavedPipelineError(
+            f"the saved pipeline holds an unknown entry {tag!r}; it was written by another version"
+        )
+    return READERS[tag](content)
 
 
 def load_transformer(spec: dict[str, Any]) -> Any:
