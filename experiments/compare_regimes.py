@@ -205,7 +205,7 @@ def study(windows: Windows, options: argparse.Namespace, source: str, own: bool)
     """Run all regimes on the same folds and seeds."""
     from biot_bd.commands._pipelines import describe_model
     from biot_bd.evaluation.studies.compare_regimes import compare_regimes
-    from biot_bd.models.checkpoints.provenance import provenance_of
+    from biot_bd.models import provenance_of
 
     regimes = regimes_of(options, source)
     seen = provenance_of(source).trained_on

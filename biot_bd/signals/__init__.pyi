@@ -1,5 +1,8 @@
 from .base import SignalInfo as SignalInfo
 from .base import WindowTransformer as WindowTransformer
+from .features import BandPower as BandPower
+from .features import FillAbsent as FillAbsent
+from .features import LineLength as LineLength
 from .filters import BandPass as BandPass
 from .filters import Notch as Notch
 from .mapper import MontageMapper as MontageMapper

@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from biot_bd.models import provenance_of
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.config import ARCHITECTURE, find_files
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
-from biot_bd.models.checkpoints.provenance import Provenance, provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.published import KNOWN, git_blob_id
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.checkpoints.resolve import find_source

@@ -10,8 +10,7 @@ import torch
 from biot_bd import load_pipeline
 from biot_bd.datasets.demo import load_demo
 from biot_bd.evaluation.studies.compare_regimes import StudyResult
-from biot_bd.models import BIOT
-from biot_bd.models.checkpoints.provenance import provenance_of
+from biot_bd.models import BIOT, provenance_of
 from biot_bd.training.finetuning.recipes import STRATEGIES
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

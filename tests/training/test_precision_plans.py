@@ -86,8 +86,8 @@ def test_parameters_survive(data, tmp_path):
     again = pickle.loads(pickle.dumps(net))
     np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
     save_pipeline(net, tmp_path)
-    (saved,) = [json.loads((tmp_path / "config.json").read_text())["pipeline"]["fitted"]["precision"]]
-    assert saved["training"] == {"precision": "bf16", "micro_batch": 4}
+    saved = json.loads((tmp_path / "pipeline.json").read_text())["pipeline"]["fitted"]
+    assert saved["training_plan"] == {"precision": "bf16", "micro_batch": 4}
     loaded = load_pipeline(tmp_path)
     assert loaded.get_params()["precision"] == "bf16"
     assert loaded.module_.inference_plan == PrecisionPlan("bf16", 4)
@@ -103,21 +103,6 @@ def test_the_default_changes_nothing(data):
     )
     assert one.plans_ == Plans(PrecisionPlan("fp32", None), PrecisionPlan("fp32", None))
     np.testing.assert_array_equal(one.predict_proba(x), other.predict_proba(x))
-
-
-def test_old_files_say_mixed_precision(data, tmp_path):
-    x, y, groups = data
-    net = small(precision="bf16").fit(x, y, groups=groups)
-    save_pipeline(net, tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    step = config["pipeline"]
-    del step["params"]["precision"], step["params"]["micro_batch"], step["fitted"]["precision"]
-    for old, new in ((None, "fp32"), ("bf16", "bf16")):
-        step["params"]["mixed_precision"] = old
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        loaded = load_pipeline(tmp_path)
-        assert loaded.precision == loaded.precision_ == new
-        np.testing.assert_allclose(loaded.predict_proba(x), net.predict_proba(x), atol=1e-2)
 
 
 # --- a choice ---------------------------------------------------------------------------------------------
