@@ -59,6 +59,20 @@ class SubjectValidSplit:
     ------
     ValueError
         When called: no subjects are known, there is one subject only, or no choice leaves every class on both sides.
+
+    See Also
+    --------
+    FixedSubjects : Subjects that were chosen beforehand.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch.utils.data import TensorDataset
+    >>> from biot_bd.training import SubjectValidSplit
+    >>> y, subjects = np.array([0, 1] * 6), np.repeat(["a", "b", "c"], 4)
+    >>> train, valid = SubjectValidSplit(0.3, random_state=0)(TensorDataset(), y, subjects)
+    >>> len(train), len(valid), len(set(subjects[valid.indices]))
+    (8, 4, 1)
     """
 
     def __init__(self, validation_fraction: float = 0.2, random_state: int = 0) -> None:
@@ -144,6 +158,19 @@ class FixedSubjects:
     ------
     ValueError
         When called: no subjects are known, a named subject has no windows, or nobody is left to train on.
+
+    See Also
+    --------
+    SubjectValidSplit : Chooses the subjects.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch.utils.data import TensorDataset
+    >>> from biot_bd.training import FixedSubjects
+    >>> train, valid = FixedSubjects(["b"])(TensorDataset(), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"])
+    >>> train.indices, valid.indices
+    ([0, 1], [2, 3])
     """
 
     def __init__(self, valid_subjects: Sequence[str]) -> None:

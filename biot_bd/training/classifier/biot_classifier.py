@@ -167,6 +167,26 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     -----
     ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is kept apart.
     ``predict_proba`` is the softmax of the logits, whatever the loss.
+
+    See Also
+    --------
+    biot_bd.save_pipeline : Saves it, fitted, without pickle.
+    biot_bd.cross_validate : Trains and scores it by subject.
+    biot_bd.training.finetuning : What ``finetune`` and ``schedule`` take.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier
+    >>> x = np.random.default_rng(0).normal(size=(12, 4, 200)).astype("float32")
+    >>> y, subjects = np.array([0, 1] * 6), np.repeat(["a", "b", "c"], 4)
+    >>> net = BIOTClassifier(
+    ...     module__embed_dim=16, module__num_heads=2, module__num_layers=1, max_epochs=1, device="cpu", random_state=0
+    ... )
+    >>> net.fit(x, y, groups=subjects).predict_proba(x).shape
+    (12, 2)
+    >>> len(net.train_subjects_), len(net.valid_subjects_), net.facts_.stale
+    (2, 1, None)
     """
 
     # With metadata routing on, the subjects are asked for without set_fit_request.

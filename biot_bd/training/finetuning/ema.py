@@ -29,6 +29,12 @@ class EMA(FinetuneOption):
     warm_up : bool
         Whether :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that short trainings forget the first weights; else
         :math:`d_t = d`.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import EMA
+    >>> round(EMA(0.99).decay_at(1), 3), EMA(0.99).decay_at(10_000)
+    (0.182, 0.99)
     """
 
     def __init__(self, decay: float = 0.99, warm_up: bool = True) -> None:

@@ -35,6 +35,14 @@ class Mixup(FinetuneOption):
     -----
     A channel that one of the two lacks is absent in the mixture; a window that would be left without channels
     stays as it is.  Training scores (not the loss) compare the mixtures with the labels of the first window.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.training.finetuning import Mixup
+    >>> x = torch.tensor([[[0.0]], [[1.0]]])
+    >>> Mixup.mix(x, 0.75, torch.tensor([1, 0])).flatten().tolist()
+    [0.25, 0.75]
     """
 
     def __init__(self, alpha: float = 0.2) -> None:
@@ -80,6 +88,12 @@ class LabelSmoothing(FinetuneOption):
     ----------
     amount : float
         The part that is spread, 0 to 1.  0.1 is what LaBraM and EEGPT use.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> BIOTClassifier(criterion="cross-entropy", finetune=["label-smoothing"]).finetune
+    ['label-smoothing']
     """
 
     def __init__(self, amount: float = 0.1) -> None:

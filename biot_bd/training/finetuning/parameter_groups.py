@@ -180,6 +180,12 @@ class LayerDecay(Rate):
     decay : float
         :math:`\lambda`, above 0, at most 1.  The head (depth 0) keeps the full rate, BIOT's embedding has depth
         ``num_layers + 1``.  0.65 is what LaBraM and EEGPT use.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import LayerDecay
+    >>> [LayerDecay(0.5).factor(depth, n_blocks=2) for depth in range(3)]
+    [1.0, 0.5, 0.25]
     """
 
     def __init__(self, decay: float = 0.65) -> None:
@@ -201,6 +207,12 @@ class Discriminative(Rate):
     ----------
     encoder : float
         Factor on the rate of all blocks.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Discriminative
+    >>> [Discriminative(0.1).factor(depth, n_blocks=2) for depth in range(3)]
+    [1.0, 0.1, 0.1]
     """
 
     def __init__(self, encoder: float = 0.1) -> None:
@@ -216,4 +228,11 @@ class Discriminative(Rate):
 
 
 class NoDecay(FinetuneOption):
-    """Weight decay on matrices only: not on biases, norms, channel tokens and positions."""
+    """Weight decay on matrices only: not on biases, norms, channel tokens and positions.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> BIOTClassifier(finetune=["full", "no-decay"], optimizer__weight_decay=0.01).finetune
+    ['full', 'no-decay']
+    """

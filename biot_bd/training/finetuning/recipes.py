@@ -30,11 +30,25 @@ from biot_bd.training.finetuning.schedules import SCHEDULES, Schedule, resolve_s
 
 
 class Full(Strategy):
-    """Train everything from the first step."""
+    """Train everything from the first step.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> BIOTClassifier(finetune=["full", "layer-decay"]).finetune
+    ['full', 'layer-decay']
+    """
 
 
 class LinearProbe(Strategy):
-    """Train the head; everything else stays frozen, in eval mode."""
+    """Train the head; everything else stays frozen, in eval mode.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import LinearProbe
+    >>> LinearProbe().n_thawed(epoch=100, n_blocks=4)
+    0
+    """
 
     needs_parts = True
     thaws_all = False
@@ -53,6 +67,12 @@ class Gradual(Strategy):
         Epochs from one block to the next.
     head_epochs : int
         Epochs in which only the head trains.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Gradual
+    >>> [Gradual(epochs_per_block=2).n_thawed(epoch, n_blocks=2) for epoch in range(1, 7)]
+    [0, 1, 1, 2, 2, 2]
     """
 
     needs_parts = True
@@ -83,6 +103,12 @@ class TwoStage(Strategy):
         Epochs of the first stage.
     factor : float
         Factor on all learning rates in the second stage.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import TwoStage
+    >>> [TwoStage(head_epochs=2, factor=0.1).rate(epoch) for epoch in (1, 2, 3)]
+    [1.0, 1.0, 0.1]
     """
 
     needs_parts = True
