@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from biot_bd.runs import atomic_path, fingerprint
 from biot_bd.training.precision_plans import Plans
 
-FORMAT = 1
+FORMAT = 2
 UNSEEN = ("log_dir", "restart_dir", "verbose")
 """Parameters that do not change what is learnt."""
 
@@ -38,17 +38,14 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
+    before = random_states()
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        set_random_states(before)
 
 
 def random_states() -> dict[str, Any]:
@@ -139,10 +136,8 @@ def _encode(value: Any) -> Any:
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"$array": torch.from_numpy(value.copy())}
-    if isinstance(value, tuple):
-        return {"$tuple": [_encode(v) for v in value]}
-    if isinstance(value, list):
-        return [_encode(v) for v in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_encode(v) for v in value)
     if isinstance(value, dict):
         return {k: _encode(v) for k, v in value.items()}
     raise _NotPlain(type(value).__name__)
@@ -151,11 +146,9 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any) -> Any:
     if isinstance(value, dict) and "$array" in value:
         return value["$array"].cpu().numpy()
-    if isinstance(value, dict) and "$tuple" in value:
-        return tuple(_decode(v) for v in value["$tuple"])
     if isinstance(value, dict):
         return {k: _decode(v) for k, v in value.items()}
-    return [_decode(v) for v in value] if isinstance(value, list) else value
+    return type(value)(_decode(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 def _plain_items(values: Mapping[str, Any]) -> dict[str, Any]:

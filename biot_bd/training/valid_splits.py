@@ -7,6 +7,7 @@ A split is an object called as ``split(dataset, y, groups)`` that returns two ``
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations, islice
 from math import comb
 from typing import Any
@@ -41,6 +42,7 @@ def _subsets(dataset: Dataset, valid: NDArray[np.bool_]) -> tuple[Subset, Subset
     return Subset(dataset, np.flatnonzero(~valid).tolist()), Subset(dataset, np.flatnonzero(valid).tolist())
 
 
+@dataclass(frozen=True)
 class SubjectValidSplit:
     """Choose the subjects who validate so that both sides hold every class.
 
@@ -75,9 +77,8 @@ class SubjectValidSplit:
     (8, 4, 1)
     """
 
-    def __init__(self, validation_fraction: float = 0.2, random_state: int = 0) -> None:
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
+    validation_fraction: float = 0.2
+    random_state: int = 0
 
     def __call__(self, dataset: Dataset, y: ArrayLike, groups: ArrayLike | None = None) -> tuple[Subset, Subset]:
         """Split; ``y`` are the labels and ``groups`` the subjects, both of shape ``(n_windows,)``."""
@@ -130,15 +131,6 @@ class SubjectValidSplit:
                 yield (tuple(int(order[i]) for i in c) for c in combinations(range(n), size))
             else:
                 yield islice(_draws(rng, n, size), MOST_CHOICES)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.validation_fraction, self.random_state))
-
-    def __repr__(self) -> str:
-        return f"SubjectValidSplit(validation_fraction={self.validation_fraction}, random_state={self.random_state})"
 
 
 def _draws(rng: np.random.Generator, n: int, size: int) -> Iterator[tuple[int, ...]]:

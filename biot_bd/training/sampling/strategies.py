@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -33,6 +32,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
+from biot_bd.training._validation import did_you_mean
 from biot_bd.training.sampling.samplers import BackgroundEpochs, WeightedEpochs
 
 # --- samplers ---------------------------------------------------------------------------------------------
@@ -315,8 +315,7 @@ def resolve_sampler(sampler: Any) -> Callable[..., Any] | None:
     if isinstance(sampler, str):
         if sampler in SAMPLERS:
             return SAMPLERS[sampler]
-        near = get_close_matches(sampler, SAMPLERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(sampler, SAMPLERS)
         raise ValueError(f"sampler={sampler!r} is not known; there are {', '.join(SAMPLERS)}{hint}")
     if isinstance(sampler, type) or not callable(sampler):
         raise ValueError(
