@@ -133,7 +133,7 @@ class Protocol:
 
         Training windows are those of the data, each once an epoch and unchanged: ``sampler`` and ``augment`` are None.
         """
-        cosine = Cosine(final=self.lr_min / self.lr, by_epoch=True) if self.schedule == "cosine" else None
+        cosine = Cosine(final=round(self.lr_min / self.lr, 12), by_epoch=True) if self.schedule == "cosine" else None
         return {
             "optimizer": OPTIMIZERS[self.optimizer],
             "lr": self.lr,

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.runs import atomic_path, fingerprint
-from biot_bd.training.precision_plans import Plans
 
 FORMAT = 2
 UNSEEN = ("log_dir", "restart_dir", "verbose")
@@ -215,7 +215,8 @@ class RestartPoint:
             "module": net.module_.state_dict(),
             "criterion": net.criterion_.state_dict(),
             "optimizer": _encode(net.optimizer_.state_dict()),
-            "plans": net.plans_.as_dict(),
+            "training_plan": net.facts_.training_plan.as_dict(),
+            "inference_plan": net.facts_.inference_plan.as_dict(),
             "scaler": None if scaler is None else _encode(scaler.state_dict()),
             "history": json.dumps(net.history.to_list(), default=_number),
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
@@ -242,13 +243,14 @@ class RestartPoint:
             if state["format"] != FORMAT or state["fingerprint"] != self.fingerprint:
                 raise ValueError(f"format {state['format']} of fit {state['fingerprint']}")
             history = json.loads(state["history"])
-            plans = Plans.from_dict(state["plans"])
+            plans = [PrecisionPlan.from_dict(state[name]) for name in ("inference_plan", "training_plan")]
         except Exception as error:  # a damaged file fails in many ways, and the fit can always start afresh
             warnings.warn(
                 f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2
             )
             return False
-        net._resume_plans(plans)  # the same micro-batches, so the same numbers
+        net._take_plans(*plans)  # the same micro-batches, so the same numbers
+        net._set_scaler()
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])
         finetuning = net._finetuning()

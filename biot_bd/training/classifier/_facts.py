@@ -12,7 +12,6 @@ from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.finetuning.base import FinetuneOption
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
-from biot_bd.training.precision_plans import Plans
 from biot_bd.training.pretrained import LOADED, restore_module
 from biot_bd.training.resume import describe
 
@@ -163,10 +162,9 @@ class FactKeeping(EEGClassifier):
         finally:
             self._module_config = None
         restore_module(self, facts)
-        plans = Plans(facts.training_plan, facts.inference_plan)
+        plans = facts.inference_plan, facts.training_plan
         if not facts.precision_report:  # saved before there were plans
-            plan = PrecisionPlan("fp32" if self.precision == "auto" else self.precision)
-            plans = Plans(plan, plan)
-        self._take_plans(plans)
+            plans = (PrecisionPlan("fp32" if self.precision == "auto" else self.precision),) * 2
+        self._take_plans(*plans)
         self._learn(stale=None)
         self._unchecked = True

@@ -20,7 +20,7 @@ from biot_bd.training._validation import uncompiled
 from biot_bd.training.callbacks import probabilities
 from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.micro_batches import why_whole
-from biot_bd.training.precision_plans import TOLERANCE, Plans, precision_context, training_plan
+from biot_bd.training.precision_plans import TOLERANCE, precision_context, training_plan
 from biot_bd.training.resume import random_states, set_random_states
 from biot_bd.windows.torch_dataset import PackedWindows, collate_windows
 
@@ -35,11 +35,6 @@ class PrecisionPlanning(FactKeeping):
     precision: str
     micro_batch: Any
     _unchecked = False  # whether the precision is to be checked on the first windows to predict
-
-    @property
-    def plans_(self) -> Plans:
-        """The plans of training and of prediction."""
-        return Plans(self.facts_.training_plan, self.facts_.inference_plan)
 
     @property
     def precision_report_(self) -> dict[str, Any]:
@@ -71,7 +66,7 @@ class PrecisionPlanning(FactKeeping):
         inference, measured = self._inference_plan(x, batch, training)
         report = {**self._new_report(), "seconds_a_window": {"training": seconds, **measured}, "notes": notes}
         self._learn(precision_report=report)
-        self._take_plans(Plans(training, inference))
+        self._take_plans(inference, training)
 
     def _inference_plan(self, x: Tensor, batch: int, training: PrecisionPlan) -> tuple[PrecisionPlan, dict[str, Any]]:
         module = uncompiled(self.module_)
@@ -95,13 +90,14 @@ class PrecisionPlanning(FactKeeping):
             "notes": [],
         }
 
-    def _take_plans(self, plans: Plans) -> None:
+    def _take_plans(self, inference: PrecisionPlan, training: PrecisionPlan | None = None) -> None:
         """Compute by these plans from now on; where nothing was chosen anew (a resumed fit) the report says so."""
         report = self.facts_.precision_report or self._new_report()
-        self._learn(training_plan=plans.training, inference_plan=plans.inference, precision_report=report)
+        training = training or self.facts_.training_plan
+        self._learn(training_plan=training, inference_plan=inference, precision_report=report)
         module = uncompiled(self.module_)
         if hasattr(module, "inference_plan"):
-            module.inference_plan = plans.inference
+            module.inference_plan = inference
 
     def _largest_batch(self, dataset: Any) -> int:
         size = int(self.get_params_for("iterator_train").get("batch_size", self.batch_size))
@@ -114,50 +110,51 @@ class PrecisionPlanning(FactKeeping):
             return x.to(self.device).unpack()
         return to_tensor(x, device=self.device)
 
-    def _plans(self) -> Plans:
-        return self.plans_ if hasattr(self, "facts_") else Plans()
+    def _plan(self, training: bool) -> PrecisionPlan:
+        facts = getattr(self, "facts_", None)
+        if facts is None:
+            return PrecisionPlan()
+        return facts.training_plan if training else facts.inference_plan
 
     # --- precision ----------------------------------------------------------------------------------------
 
     def _precision_context(self) -> AbstractContextManager[None]:
         """Return a context in which a module computes in the precision of training, or of inference."""
-        plans = self._plans()
-        if torch.is_grad_enabled():
-            plan = plans.training
-        else:  # BIOT follows its inference plan by itself
-            plan = PrecisionPlan() if hasattr(uncompiled(self.module_), "inference_plan") else plans.inference
+        training = torch.is_grad_enabled()
+        own = not training and hasattr(uncompiled(self.module_), "inference_plan")  # BIOT follows its plan by itself
+        plan = PrecisionPlan() if own else self._plan(training)
         return precision_context(plan.precision, torch.device(self.device).type)
 
     def _classifier_splits_by(self) -> int | None:
         """Return the micro-batch of an inference that the module does not split by itself."""
         if torch.is_grad_enabled() or hasattr(uncompiled(self.module_), "inference_plan"):
             return None
-        return self._plans().inference.micro_batch
+        return self._plan(training=False).micro_batch
 
     def _check_precision(self, dataset: Any) -> None:
         """Compare probabilities in low precision with those in fp32; fall back, and say so, where they differ."""
         self._unchecked = False
-        plans = self.plans_
-        if plans.inference.precision == "fp32":
+        plan = self.facts_.inference_plan
+        if plan.precision == "fp32":
             return
         x = self._some_windows(dataset)
-        low = self._probabilities_by(plans, x)
-        exact = Plans(plans.training, PrecisionPlan("fp32", plans.inference.micro_batch))
+        low = self._probabilities_by(plan, x)
+        exact = PrecisionPlan("fp32", plan.micro_batch)
         difference = float((low - self._probabilities_by(exact, x)).abs().max())
         report = self.facts_.precision_report | {"max_difference": difference if np.isfinite(difference) else None}
         self._learn(precision_report=report)
         if difference <= TOLERANCE:
-            self._take_plans(plans)
+            self._take_plans(plan)
             return
         text = (
-            f"probabilities in {plans.inference.precision} differ by up to {difference:.2g} from those in fp32 (allowed: "
+            f"probabilities in {plan.precision} differ by up to {difference:.2g} from those in fp32 (allowed: "
             f"{TOLERANCE:g}, on {len(x)} windows); predictions are made in fp32"
         )
         self._learn(precision_report=report | {"notes": [*report["notes"], text]})
         warnings.warn(text, stacklevel=3)
 
-    def _probabilities_by(self, plans: Plans, x: Tensor) -> Tensor:
-        self._take_plans(plans)
+    def _probabilities_by(self, plan: PrecisionPlan, x: Tensor) -> Tensor:
+        self._take_plans(plan)
         state = random_states()
         self._set_training(False)
         with torch.no_grad():
@@ -168,8 +165,9 @@ class PrecisionPlanning(FactKeeping):
     def _tell_plans(self) -> None:
         if not self.verbose:
             return
-        plans, report = self.plans_, self.facts_.precision_report
-        words = [f"training in {_words(plans.training)}, prediction in {_words(plans.inference)}", *report["notes"]]
+        facts, report = self.facts_, self.facts_.precision_report
+        plans = f"training in {_words(facts.training_plan)}, prediction in {_words(facts.inference_plan)}"
+        words = [plans, *report["notes"]]
         if report["max_difference"] is not None:
             words.append(f"largest difference of a probability from fp32: {report['max_difference']:.1e}")
         print(f"precision: {'; '.join(words)}", file=sys.stderr)
@@ -185,9 +183,9 @@ class PrecisionPlanning(FactKeeping):
         if not changed and self._unchecked and "auto" in (self.precision, self.micro_batch):
             changed = len(dataset) >= ENOUGH_TO_MEASURE and report["machine"] != machine_key(self.device)
         if changed:
-            trained = self.plans_.training
+            trained = self.facts_.training_plan
             self._choose_plans(dataset)
-            self._take_plans(Plans(trained, self.plans_.inference))
+            self._take_plans(self.facts_.inference_plan, trained)
             self._unchecked = True
         if self._unchecked:
             self._check_precision(dataset)

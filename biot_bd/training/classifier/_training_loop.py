@@ -19,7 +19,7 @@ from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.classifier._precision import PrecisionPlanning
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.micro_batches import decomposes, gradients_by_logits, gradients_by_window
-from biot_bd.training.precision_plans import Plans, precision_context
+from biot_bd.training.precision_plans import precision_context
 from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe
 from biot_bd.training.sampling.augmentation import build_augmenter, describe_augment
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE
@@ -67,7 +67,7 @@ class TrainingLoop(PrecisionPlanning):
         before = len(self.history)
         if not (point is not None and before == 0 and point.load(self)):
             self._choose_plans(train)
-            self._resume_plans(self.plans_)
+            self._set_scaler()
         sides = {"dataset_train": train, "dataset_valid": valid}
         iterator = self.get_iterator(train, training=True)
         iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
@@ -79,10 +79,9 @@ class TrainingLoop(PrecisionPlanning):
         self._check_precision(train if valid is None else valid)
         self._tell_plans()
 
-    def _resume_plans(self, plans: Plans) -> None:
-        """Train by these plans, those of fp16 with a gradient scaler."""
-        self._take_plans(plans)
-        half = plans.training.precision == "fp16"
+    def _set_scaler(self) -> None:
+        """Make the gradient scaler that training in fp16 needs."""
+        half = self.facts_.training_plan.precision == "fp16"
         self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if half else None
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -188,7 +187,7 @@ class TrainingLoop(PrecisionPlanning):
 
     def _gradients(self, x: Tensor, y: Any) -> dict[str, Any]:
         """Compute loss and gradients, in micro-batches where the plan says so."""
-        plan = self._plans().training
+        plan = self._plan(training=True)
         # Autocast is for forward passes, TF32 for both.
         with precision_context("tf32" if plan.precision == "tf32" else "fp32", x.device.type):
             if plan.micro_batch is None or plan.micro_batch >= len(x):
