@@ -22,6 +22,7 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
+from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
 from biot_bd.models.inference_plan import PrecisionPlan
@@ -273,8 +274,6 @@ class BIOT(BraindecodeBIOT):
         biot_bd.exceptions.CheckpointError
             A ``ValueError``: the file is damaged, no BIOT, or does not fit.
         """
-        from biot_bd.models.checkpoints.loading import build_model, load_checkpoint  # these need this module
-
         model = build_model(
             load_checkpoint(source),
             n_outputs,

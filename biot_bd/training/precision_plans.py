@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,29 +31,6 @@ WORTH_BYTES = 2**29
 _TIMED_WINDOWS = 64
 _GAIN = 0.1
 """A lower precision is chosen if it saves more than this part of the time in fp32."""
-
-
-@dataclass(frozen=True)
-class Plans:
-    """The plans of a fit.
-
-    Parameters
-    ----------
-    training, inference : PrecisionPlan
-        Precision and windows of a micro-batch (None: the whole batch).
-    """
-
-    training: PrecisionPlan = field(default_factory=PrecisionPlan)
-    inference: PrecisionPlan = field(default_factory=PrecisionPlan)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the plans as JSON holds them."""
-        return {"training": self.training.as_dict(), "inference": self.inference.as_dict()}
-
-    @classmethod
-    def from_dict(cls, facts: dict[str, Any]) -> Plans:
-        """Make them again from :meth:`as_dict`."""
-        return cls(PrecisionPlan.from_dict(facts["training"]), PrecisionPlan.from_dict(facts["inference"]))
 
 
 def check_precision(precision: Any, micro_batch: Any) -> None:

@@ -7,6 +7,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from biot_bd.models.checkpoints import hub
 from biot_bd.models.checkpoints.published import KNOWN, by_blob_id, by_repository, git_blob_id
 
 FOLDER_VARIABLE = "BIOT_BD_CHECKPOINTS"
@@ -48,17 +49,15 @@ def find_source(source: str | os.PathLike[str]) -> Path:
     OSError
         The Hub cannot be reached, or offline mode is on and nothing is cached.
     """
-    from biot_bd.models.checkpoints.hub import fetch  # it needs this module, and huggingface_hub is an extra
-
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise TypeError(f"a checkpoint is a name, a path or a Hub repository, found {source!r}")
     if isinstance(source, str) and source in KNOWN:
-        return _by_hand(source) or fetch(source)
+        return _by_hand(source) or hub.fetch(source)
     path = Path(source).expanduser()
     if path.exists() and not str(source).startswith("hf://"):
         return path
     if is_repository(source):
-        return fetch(str(source))
+        return hub.fetch(str(source))
     raise FileNotFoundError(_not_found(str(source)))
 
 

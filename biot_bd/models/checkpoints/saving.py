@@ -59,11 +59,10 @@ def save_checkpoint(
     ValueError
         ``ch_names`` does not fit the token table.
     """
-    from biot_bd.models.biot import BIOT  # BIOT.from_checkpoint needs the sister module
-
     path = Path(path)
     model = getattr(model, "_orig_mod", model)
-    if not isinstance(model, BIOT):
+    config = model.get_config() if hasattr(model, "get_config") else {}
+    if any(key not in config for key in ARCHITECTURE):
         raise TypeError(f"only BIOT can be saved in the official layout, found {type(model).__name__}")
     if isinstance(trained_on, str):
         raise TypeError(f"trained_on must be a Provenance or a list of subjects, found the text {trained_on!r}")
@@ -77,7 +76,6 @@ def save_checkpoint(
             save_file(tensors, temporary)
         else:
             torch.save(tensors, temporary)
-    config = model.get_config()
     sidecar = {
         "format": FORMAT,
         "blob_id": git_blob_id(path),

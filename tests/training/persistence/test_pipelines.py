@@ -75,7 +75,7 @@ def test_same_probabilities_and_parameters(fitted, data, tmp_path):
 def test_only_json_and_safetensors(fitted, tmp_path):
     save_pipeline(fitted, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "pipeline.json").read_text())
     step = config["pipeline"]["steps"][-1]
     assert step["params"]["module"] == "biot"
     assert step["params"]["log_dir"] is None
@@ -185,7 +185,7 @@ def small_with(module):
 
 
 def edit(folder, change):
-    path = folder / "config.json"
+    path = folder / "pipeline.json"
     config = json.loads(path.read_text())
     change(config)
     path.write_text(json.dumps(config))
@@ -194,9 +194,9 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
-        (lambda f: (f / "config.json").unlink(), FileNotFoundError, "no saved pipeline here"),
-        (lambda f: (f / "config.json").write_text("{"), ValueError, "config.json: not valid JSON"),
-        (lambda f: (f / "config.json").write_text("{}"), SavedPipelineError, "not written by save_pipeline"),
+        (lambda f: (f / "pipeline.json").unlink(), FileNotFoundError, "no saved pipeline here"),
+        (lambda f: (f / "pipeline.json").write_text("{"), ValueError, "pipeline.json: not valid JSON"),
+        (lambda f: (f / "pipeline.json").write_text("{}"), SavedPipelineError, "not written by save_pipeline"),
         (lambda f: edit(f, lambda c: c.update(version=9)), SavedPipelineError, "format version 9"),
         (lambda f: edit(f, lambda c: c.pop("pipeline")), SavedPipelineError, "damaged"),
         (lambda f: next(f.glob("*.safetensors")).unlink(), SavedPipelineError, "weights are missing"),
@@ -232,7 +232,7 @@ def cut(path: Path):
         "biot_bd.training.persistence.values:import_module",
         "biot_bd.training.persistence.values:os.system",
         "biot_bd.training.resume:random.Random",
-        "sklearn.preprocessing:FunctionTransformer",
+        "sklearn.preprocessing._data:StandardScaler",
         "torch.optim.optimizer:torch.nn.Linear",
         "torch.hub:load",
         "sklearnx.evil:Step",
