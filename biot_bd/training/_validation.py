@@ -23,6 +23,11 @@ def resolve_device(device: Any) -> Any:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def uncompiled(module: Any) -> Any:
+    """Return the module itself where it is compiled."""
+    return getattr(module, "_orig_mod", module)
+
+
 def check_device(device: Any) -> None:
     """Raise ``ValueError`` if torch cannot use a device on this machine."""
     try:

@@ -258,8 +258,9 @@ class RestartPoint:
         net._resume_plans(plans)  # the same micro-batches, so the same numbers
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])
-        if hasattr(net, "_before_restart"):  # parts may have thawed since the first epoch
-            net._before_restart(len(history))
+        finetuning = net._finetuning()
+        if finetuning is not None:  # parts may have thawed since the first epoch
+            finetuning.resume(net, len(history))
         net.optimizer_.load_state_dict(_decode(state["optimizer"]))
         if state["scaler"] is not None:
             net.scaler_.load_state_dict(_decode(state["scaler"]))

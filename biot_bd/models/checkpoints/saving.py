@@ -21,7 +21,7 @@ FORMAT = "biot_bd checkpoint"
 
 
 def save_checkpoint(
-    model: nn.Module,
+    model: Any,
     path: str | os.PathLike[str],
     trained_on: Provenance | Iterable[str],
     *,

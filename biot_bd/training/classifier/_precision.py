@@ -1,4 +1,4 @@
-"""What a classifier does for its parameters ``precision`` and ``micro_batch``."""
+"""How a classifier chooses and checks the precision and the micro-batches of training and of prediction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from braindecode import EEGClassifier
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 from torch import Tensor
@@ -17,7 +16,9 @@ from torch.utils.data import Dataset
 
 from biot_bd.models.biot import BIOT
 from biot_bd.models.inference_plan import PrecisionPlan, machine_key, measure_inference_plan
+from biot_bd.training._validation import uncompiled
 from biot_bd.training.callbacks import probabilities
+from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.micro_batches import why_whole
 from biot_bd.training.precision_plans import TOLERANCE, Plans, precision_context, training_plan
 from biot_bd.training.resume import random_states, set_random_states
@@ -28,28 +29,34 @@ ENOUGH_TO_MEASURE = 64
 """Fewer windows are predicted with a plan as it was saved, rather than measured for on another machine."""
 
 
-class Computed(EEGClassifier):
+class PrecisionPlanning(FactKeeping):
     """Plans of training and inference; see :class:`biot_bd.training.BIOTClassifier`."""
 
     precision: str
     micro_batch: Any
-    plans_: Plans
-    precision_report_: dict[str, Any]
-    _unchecked = False
+    _unchecked = False  # whether the precision is to be checked on the first windows to predict
+
+    @property
+    def plans_(self) -> Plans:
+        """The plans of training and of prediction."""
+        return Plans(self.facts_.training_plan, self.facts_.inference_plan)
+
+    @property
+    def precision_report_(self) -> dict[str, Any]:
+        """How precision and micro-batches were chosen, with both plans, as JSON holds it."""
+        plans = {"training_plan": self.facts_.training_plan, "inference_plan": self.facts_.inference_plan}
+        return {**self.facts_.precision_report, **{name: plan.as_dict() for name, plan in plans.items()}}
 
     @property
     def precision_(self) -> str:
         """The precision of predictions (and, unless it fell back, of training)."""
-        return self.plans_.inference.precision
-
-    def _plain_module(self) -> Any:
-        return getattr(self.module_, "_orig_mod", self.module_)
+        return self.facts_.inference_plan.precision
 
     # --- plans --------------------------------------------------------------------------------------------
 
     def _choose_plans(self, dataset: Dataset[Any]) -> None:
         """Choose both plans with some windows of the training set; told by ``precision_report_``."""
-        module = self._plain_module()
+        module = uncompiled(self.module_)
         x = self._some_windows(dataset)
         batch = self._largest_batch(dataset)
         notes = []
@@ -62,18 +69,12 @@ class Computed(EEGClassifier):
                 notes.append(f"batches stay whole: {reason}")
                 training = PrecisionPlan(training.precision)
         inference, measured = self._inference_plan(x, batch, training)
-        self.precision_report_ = {
-            "wanted": self._wanted(),
-            "machine": machine_key(x.device),
-            "seconds_a_window": {"training": seconds, **measured},
-            "tolerance": TOLERANCE,
-            "max_difference": None,
-            "notes": notes,
-        }
+        report = {**self._new_report(), "seconds_a_window": {"training": seconds, **measured}, "notes": notes}
+        self._learn(precision_report=report)
         self._take_plans(Plans(training, inference))
 
     def _inference_plan(self, x: Tensor, batch: int, training: PrecisionPlan) -> tuple[PrecisionPlan, dict[str, Any]]:
-        module = self._plain_module()
+        module = uncompiled(self.module_)
         if not hasattr(module, "inference_plan") or training.micro_batch is None or self.micro_batch != "auto":
             return training, {}
         plan, facts = measure_inference_plan(
@@ -84,26 +85,23 @@ class Computed(EEGClassifier):
     def _wanted(self) -> dict[str, Any]:
         return {"precision": self.precision, "micro_batch": self.micro_batch}
 
+    def _new_report(self) -> dict[str, Any]:
+        return {
+            "wanted": self._wanted(),
+            "machine": machine_key(self.device),
+            "seconds_a_window": {},
+            "tolerance": TOLERANCE,
+            "max_difference": None,
+            "notes": [],
+        }
+
     def _take_plans(self, plans: Plans) -> None:
-        """Compute by these plans from now on."""
-        self.plans_ = plans
-        if not hasattr(self, "precision_report_"):  # a resumed fit: nothing was chosen anew
-            self.precision_report_ = {
-                "wanted": self._wanted(),
-                "machine": machine_key(self.device),
-                "seconds_a_window": {},
-                "tolerance": TOLERANCE,
-                "max_difference": None,
-                "notes": [],
-            }
-        self.precision_report_ |= plans.as_dict()
-        module = self._plain_module()
+        """Compute by these plans from now on; where nothing was chosen anew (a resumed fit) the report says so."""
+        report = self.facts_.precision_report or self._new_report()
+        self._learn(training_plan=plans.training, inference_plan=plans.inference, precision_report=report)
+        module = uncompiled(self.module_)
         if hasattr(module, "inference_plan"):
             module.inference_plan = plans.inference
-
-    def _forget_plans(self) -> None:
-        for name in ("plans_", "precision_report_", "_unchecked"):
-            self.__dict__.pop(name, None)
 
     def _largest_batch(self, dataset: Any) -> int:
         size = int(self.get_params_for("iterator_train").get("batch_size", self.batch_size))
@@ -117,7 +115,7 @@ class Computed(EEGClassifier):
         return to_tensor(x, device=self.device)
 
     def _plans(self) -> Plans:
-        return self.__dict__.get("plans_") or Plans()
+        return self.plans_ if hasattr(self, "facts_") else Plans()
 
     # --- precision ----------------------------------------------------------------------------------------
 
@@ -127,12 +125,12 @@ class Computed(EEGClassifier):
         if torch.is_grad_enabled():
             plan = plans.training
         else:  # BIOT follows its inference plan by itself
-            plan = PrecisionPlan() if hasattr(self._plain_module(), "inference_plan") else plans.inference
+            plan = PrecisionPlan() if hasattr(uncompiled(self.module_), "inference_plan") else plans.inference
         return precision_context(plan.precision, torch.device(self.device).type)
 
     def _classifier_splits_by(self) -> int | None:
         """Return the micro-batch of an inference that the module does not split by itself."""
-        if torch.is_grad_enabled() or hasattr(self._plain_module(), "inference_plan"):
+        if torch.is_grad_enabled() or hasattr(uncompiled(self.module_), "inference_plan"):
             return None
         return self._plans().inference.micro_batch
 
@@ -146,7 +144,8 @@ class Computed(EEGClassifier):
         low = self._probabilities_by(plans, x)
         exact = Plans(plans.training, PrecisionPlan("fp32", plans.inference.micro_batch))
         difference = float((low - self._probabilities_by(exact, x)).abs().max())
-        self.precision_report_["max_difference"] = difference if np.isfinite(difference) else None
+        report = self.facts_.precision_report | {"max_difference": difference if np.isfinite(difference) else None}
+        self._learn(precision_report=report)
         if difference <= TOLERANCE:
             self._take_plans(plans)
             return
@@ -154,7 +153,7 @@ class Computed(EEGClassifier):
             f"probabilities in {plans.inference.precision} differ by up to {difference:.2g} from those in fp32 (allowed: "
             f"{TOLERANCE:g}, on {len(x)} windows); predictions are made in fp32"
         )
-        self.precision_report_["notes"].append(text)
+        self._learn(precision_report=report | {"notes": [*report["notes"], text]})
         warnings.warn(text, stacklevel=3)
 
     def _probabilities_by(self, plans: Plans, x: Tensor) -> Tensor:
@@ -169,25 +168,22 @@ class Computed(EEGClassifier):
     def _tell_plans(self) -> None:
         if not self.verbose:
             return
-        training, inference = self.plans_.training, self.plans_.inference
-        words = [f"training in {_words(training)}, prediction in {_words(inference)}", *self.precision_report_["notes"]]
-        if self.precision_report_["max_difference"] is not None:
-            words.append(
-                f"largest difference of a probability from fp32: {self.precision_report_['max_difference']:.1e}"
-            )
+        plans, report = self.plans_, self.facts_.precision_report
+        words = [f"training in {_words(plans.training)}, prediction in {_words(plans.inference)}", *report["notes"]]
+        if report["max_difference"] is not None:
+            words.append(f"largest difference of a probability from fp32: {report['max_difference']:.1e}")
         print(f"precision: {'; '.join(words)}", file=sys.stderr)
 
     # --- prediction ---------------------------------------------------------------------------------------
 
     def _before_predicting(self, dataset: Any) -> None:
         """Choose anew where the parameters or the machine are others, and check a plan that was not checked here."""
-        if not hasattr(self, "plans_"):
+        report = self.facts_.precision_report if hasattr(self, "facts_") else None
+        if not report:
             return
-        changed = self.precision_report_["wanted"] != self._wanted()
+        changed = report["wanted"] != self._wanted()
         if not changed and self._unchecked and "auto" in (self.precision, self.micro_batch):
-            changed = len(dataset) >= ENOUGH_TO_MEASURE and self.precision_report_["machine"] != machine_key(
-                self.device
-            )
+            changed = len(dataset) >= ENOUGH_TO_MEASURE and report["machine"] != machine_key(self.device)
         if changed:
             trained = self.plans_.training
             self._choose_plans(dataset)
@@ -195,16 +191,6 @@ class Computed(EEGClassifier):
             self._unchecked = True
         if self._unchecked:
             self._check_precision(dataset)
-
-    def _restore_plans(self, facts: dict[str, Any] | None) -> None:
-        """Take up a saved ``precision_report_``, if there is one; the precision is checked on the first windows to predict."""
-        if facts is None:  # saved before there were plans
-            plan = PrecisionPlan("fp32" if self.precision == "auto" else self.precision)
-            self._take_plans(Plans(plan, plan))
-        else:
-            self.precision_report_ = dict(facts)
-            self._take_plans(Plans.from_dict(facts))
-        self._unchecked = True
 
 
 def _words(plan: PrecisionPlan) -> str:

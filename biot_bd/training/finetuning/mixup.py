@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd import registry
-from biot_bd.training.finetuning.base import Rule, check_number
+from biot_bd.training.finetuning.base import FinetuneOption, check_number
 
 
-class Mixup(Rule):
+class Mixup(FinetuneOption):
     r"""Train on mixtures of two windows [1]_.
 
     Each batch draws :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` and a partner for every window:
@@ -71,10 +71,10 @@ class Mixup(Rule):
         return torch.where(own.view(-1, *[1] * (x.ndim - 1)), x, mixed)
 
 
-class LabelSmoothing(Rule):
+class LabelSmoothing(FinetuneOption):
     """Cross-entropy against targets of which a part is spread evenly over all classes [2]_.
 
-    It is the parameter ``label_smoothing`` of :class:`biot_bd.losses.CrossEntropyLoss`, as a rule beside others.
+    It is the parameter ``label_smoothing`` of :class:`biot_bd.losses.CrossEntropyLoss`, as an option beside others.
 
     Parameters
     ----------
@@ -94,4 +94,4 @@ class LabelSmoothing(Rule):
                 f"LabelSmoothing: the loss {net.criterion!r} has no parameter label_smoothing; use criterion='cross-entropy'"
             )
         if hasattr(net, "criterion__label_smoothing"):
-            raise ValueError("give either the rule LabelSmoothing or criterion__label_smoothing, not both")
+            raise ValueError("give either the option LabelSmoothing or criterion__label_smoothing, not both")

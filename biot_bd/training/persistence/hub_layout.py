@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import braindecode.models
 from torch import nn
@@ -29,7 +29,8 @@ def hub_layout(module: nn.Module) -> tuple[str | None, dict[str, Any] | None]:
         What ``from_config`` of that class takes.
     """
     name = type(module).__name__
-    cls = getattr(braindecode.models, name, None)
+    cls: Any = getattr(braindecode.models, name, None)
+    module = cast(Any, module)
     if type(module) not in (cls, BIOT) or not hasattr(module, "get_config"):
         return None, None
     try:

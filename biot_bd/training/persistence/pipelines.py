@@ -180,7 +180,7 @@ def _step_to_json(name: str, step: Any) -> dict[str, Any]:
 
 
 def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
-    if not net.__sklearn_is_fitted__() or not hasattr(net, "input_info_"):
+    if not net.__sklearn_is_fitted__() or not hasattr(net, "facts_"):
         raise SavedPipelineError("is not fitted")
     params = {k: None if k in NOT_SAVED else v for k, v in net.get_params(deep=False).items()}
     if isinstance(params["module"], torch.nn.Module):
@@ -194,7 +194,7 @@ def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
         except SavedPipelineError as error:
             raise SavedPipelineError(f"parameter {key}: {error}") from error
     try:
-        fitted = _facts_of(net).as_dict()
+        fitted = net.facts_.as_dict()
     except ValueError as error:
         raise SavedPipelineError(str(error)) from error
     return {"class": class_to_json(type(net)), "params": encoded, "fitted": fitted}
@@ -268,7 +268,7 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
         raise SavedPipelineError(f"{folder}: the saved pipeline has an unknown kind of step {kind!r}")
     path = weights_file(folder, spec)
     net = class_from_json(spec["class"])(**{k: from_json(v) for k, v in spec["params"].items()})
-    _restore(net, FittedFacts.from_dict(spec["fitted"]))
+    net._restore(FittedFacts.from_dict(spec["fitted"]))
     module = getattr(net.module_, "_orig_mod", net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))
@@ -276,50 +276,3 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
         raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
     net.module_.eval()
     return net
-
-
-# --- until the classifier keeps its facts itself ----------------------------------------------------------
-
-
-def _facts_of(net):
-    from biot_bd.models.checkpoints.provenance import Provenance
-    from biot_bd.models.checkpoints.report import LoadReport
-    from biot_bd.training.pretrained import saved_facts
-
-    more = saved_facts(net)
-    report = {k: v for k, v in net.precision_report_.items() if k not in ("training", "inference")}
-    return FittedFacts(
-        net.input_info_,
-        net.classes_,
-        net.class_weight_,
-        net.class_counts_,
-        tuple(net.train_subjects_),
-        tuple(net.valid_subjects_),
-        net.threshold_,
-        len(net.history),
-        None,
-        net.plans_.training,
-        net.plans_.inference,
-        report,
-        Provenance.from_dict(more["provenance"]) if "provenance" in more else None,
-        LoadReport.from_dict(more["pretrained_report"]) if "pretrained_report" in more else None,
-        more.get("module_config"),
-        more.get("token_names"),
-        None,
-    )
-
-
-def _restore(net, facts):
-    from biot_bd.training.pretrained import restore_facts, restore_module
-
-    fitted = facts.as_dict()
-    net.input_info_ = facts.input_info
-    net.classes_inferred_ = facts.classes
-    net.class_weight_, net.class_counts_ = facts.class_weight, facts.class_counts
-    net.threshold_ = facts.threshold
-    net.train_subjects_, net.valid_subjects_ = facts.train_subjects, facts.valid_subjects
-    restore_facts(net, fitted)
-    net.initialize()
-    restore_module(net, fitted)
-    plans = {"training": facts.training_plan.as_dict(), "inference": facts.inference_plan.as_dict()}
-    net._restore_plans({**facts.precision_report, **plans} if facts.precision_report else None)

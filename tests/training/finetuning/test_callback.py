@@ -13,8 +13,7 @@ from training_data import small
 
 from biot_bd.models.biot import BIOT
 from biot_bd.training import BIOTClassifier
-from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed
-from biot_bd.training.finetuning.recipes import (
+from biot_bd.training.finetuning import (
     EMA,
     Cosine,
     Discriminative,
@@ -25,6 +24,7 @@ from biot_bd.training.finetuning.recipes import (
     TwoStage,
     WarmUp,
 )
+from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed
 
 MOMENTUM = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9, "optimizer__weight_decay": 0.1, "lr": 1e-3}
 ADAMW = {"optimizer": torch.optim.AdamW, "optimizer__weight_decay": 0.5}
