@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from biot_bd.models.checkpoints.config import ARCHITECTURE
 from biot_bd.models.checkpoints.layouts import HEAD

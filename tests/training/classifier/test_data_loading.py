@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from biot_bd.training.classifier._data_loading import PageShuffle
 
 from biot_bd import PercentileScaler, prepare
 from biot_bd.training import BIOTClassifier
+from biot_bd.training.classifier._data_loading import PageShuffle
 from biot_bd.windows import page_shuffle
 from biot_bd.windows.torch_dataset import PackedDataset
 
