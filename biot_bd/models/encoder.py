@@ -30,6 +30,18 @@ class TokenLayout:
         The stretch of signal that the frame covers, in seconds from the window's start.
     n_chans, n_frames : int
         ``n_tokens = n_chans * n_frames``.
+
+    See Also
+    --------
+    biot_bd.models.BIOT.token_layout : Gives that of a model.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2)
+    >>> layout = model.token_layout()
+    >>> layout.n_tokens, layout.channel.tolist(), layout.start_s.tolist()
+    (6, [0, 0, 0, 1, 1, 1], [0.0, 0.5, 1.0, 0.0, 0.5, 1.0])
     """
 
     channel: np.ndarray
@@ -79,6 +91,19 @@ class BIOTEncoder(nn.Module):
         Row of the token table for each input channel.
     n_channel_tokens : int
         Size of the token table.
+
+    See Also
+    --------
+    biot_bd.models.BIOT : The encoder with a head.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.models import BIOT
+    >>> encoder = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2).encoder.eval()
+    >>> x = torch.zeros(1, 2, 400)
+    >>> encoder.spectrum(x).shape, encoder.tokens(x).shape, encoder(x).shape
+    (torch.Size([1, 2, 3, 101]), torch.Size([1, 6, 16]), torch.Size([1, 16]))
     """
 
     index: Tensor

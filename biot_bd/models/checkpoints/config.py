@@ -172,6 +172,18 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
         A sidecar or record is damaged.
     OSError
         An unlisted Hub repository cannot be reached.
+
+    See Also
+    --------
+    check_clean : Refuse a model that saw the test subjects.
+
+    Examples
+    --------
+    >>> from biot_bd.models import provenance_of
+    >>> [seen.dataset for seen in provenance_of("prest-16").trained_on]
+    ['mgh-prest']
+    >>> provenance_of("six-datasets-18").saw(["chb-mit/03", "chb-mit/23"])
+    ['chb-mit/03']
     """
     if isinstance(source, str) and source in KNOWN:
         return KNOWN[source].provenance
