@@ -10,7 +10,19 @@ import sys
 import time
 from pathlib import Path
 
-SCRIPTS = ("preparation", "reading", "inference", "training", "memory", "search", "start_up", "detect", "gpu", "table")
+SCRIPTS = (
+    "preparation",
+    "reading",
+    "inference",
+    "training",
+    "memory",
+    "search",
+    "start_up",
+    "detect",
+    "baseline",
+    "gpu",
+    "table",
+)
 FOLDER = Path(__file__).parent
 
 
