@@ -268,7 +268,7 @@ def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoi
     config: dict[str, Any] = {key: shown.get(key) for key in ARCHITECTURE}
     sources = [(written.config, written.known_from)]
     if known is not None:
-        sources.insert(0, ({**known.config, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
+        sources.insert(0, ({**ENCODER, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
     elif not written.config and _has_published_sizes(shown):
         sources.append((dict(ENCODER, num_layers=shown["num_layers"]), "the official code, for these sizes"))
     known_from = "shapes"

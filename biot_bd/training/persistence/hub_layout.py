@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import braindecode.models
-from torch import nn
 
 from biot_bd.models.biot import BIOT
 from biot_bd.training.resume import seeded
 
 
-def hub_layout(module: nn.Module) -> tuple[str | None, dict[str, Any] | None]:
+def hub_layout(module: Any) -> tuple[str | None, dict[str, Any] | None]:
     """Return the class of braindecode that loads a module, and its ``config.json``.
 
     Parameters
@@ -30,7 +29,6 @@ def hub_layout(module: nn.Module) -> tuple[str | None, dict[str, Any] | None]:
     """
     name = type(module).__name__
     cls: Any = getattr(braindecode.models, name, None)
-    module = cast(Any, module)
     if type(module) not in (cls, BIOT) or not hasattr(module, "get_config"):
         return None, None
     try:
