@@ -1,8 +1,10 @@
-"""BIOT on a GPU: windows a second of inference and training by batch size and precision, memory, and the floor.
+"""BIOT on a GPU: windows a second of inference and training by batch size and precision, memory,
+and the floor.
 
-The floor is the time of the matrix products alone, of the same shapes in the same precision.  The share of the data
-path is the time to read and transfer a batch over the time of its step.  Without a GPU the script says so and ends
-well; ``--device cpu`` runs the same code on a tiny model, to test it.
+The floor is the time of the matrix products alone, of the same shapes in the same precision.  The
+share of the data path is the time to read and transfer a batch over the time of its step.  Without
+a GPU the script says so and ends well; ``--device cpu`` runs the same code on a tiny model, to test
+it.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ QUICK = Sizes(inference=(64, 512), training=(64,), compiled=64, seconds=45.0)
 TINY = Sizes(32, 1, (2, 8), (2, 4), 4, 60.0)
 
 
-# --- models and steps -------------------------------------------------------------------------------------
+# --- models and steps -----------------------------------------------------------------------------
 
 
 def models(sizes: Sizes, device: torch.device) -> tuple[nn.Module, nn.Module]:
@@ -81,7 +83,10 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y
 
 
 def products(sizes: Sizes, batch: int, name: str, device: torch.device, training: bool) -> Callable[[], None]:
-    """Return the matrix products of a forward pass; of training those of both gradients too (three times as many)."""
+    """Return the matrix products of a forward pass.
+
+    Of training those of both gradients too (three times as many).
+    """
     width, tokens, heads = sizes.embed_dim, N_CHANS * FRAMES, 8
     dtype = DTYPES[name]
 
@@ -111,7 +116,7 @@ def products(sizes: Sizes, batch: int, name: str, device: torch.device, training
     return run
 
 
-# --- measuring --------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 def synchronize(device: torch.device) -> None:
@@ -120,7 +125,9 @@ def synchronize(device: torch.device) -> None:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> tuple[Callable[[], None], int]:
-    """Return a call that repeats ``call`` for at least ``LEAST_S`` and waits for the device, and how often it does."""
+    """Return a call that repeats ``call`` for at least ``LEAST_S`` and waits for the device, and
+    how often it does.
+    """
     call()
     synchronize(device)
     start = time.perf_counter()
@@ -137,7 +144,10 @@ def timed(call: Callable[[], object], device: torch.device) -> tuple[Callable[[]
 
 
 def peak_mb(call: Callable[[], object], device: torch.device) -> float | None:
-    """Return the memory on the device at the peak of a call above what lay there before; None on a CPU."""
+    """Return the memory on the device at the peak of a call above what lay there before.
+
+    None on a CPU.
+    """
     if device.type != "cuda":
         return None
     torch.cuda.empty_cache()
@@ -151,7 +161,9 @@ def peak_mb(call: Callable[[], object], device: torch.device) -> float | None:
 def measure(
     kind: str, batch: int, ways: dict[str, tuple[str, Callable[[], object]]], floors: dict, device: torch.device, n: int
 ) -> list[dict[str, object]]:
-    """Time ways (name: precision and call) of one batch size in turns with the floors of their precisions."""
+    """Time ways (name: precision and call) of one batch size in turns with the floors of their
+    precisions.
+    """
     calls, often, peaks, rows = {}, {}, {}, []
     for name, (_, call) in ways.items():
         try:
@@ -257,7 +269,10 @@ def data_rows(rows: list[dict[str, object]], sizes: Sizes, device: torch.device,
 
 
 def check_agreement(sizes: Sizes, device: torch.device) -> list[str]:
-    """Compare with braindecode in float32, and with ourselves in lower precision; stop where they disagree."""
+    """Compare with braindecode in float32, and with ourselves in lower precision.
+
+    Stop where they disagree.
+    """
     ours, peer = (model.eval() for model in models(sizes, device))
     x = torch.randn(16, N_CHANS, N_TIMES, device=device)
     wanted = infer(peer, x, "fp32")

@@ -90,7 +90,7 @@ def train(
     if output.is_dir() and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
         shown = ", ".join(others[:5])
         raise FileExistsError(f"{output} is no model's folder and not empty ({shown}); name a new folder for the model")
-    events = event_detector(event_target, target_fa_per_24h)
+    detector = event_detector(event_target, target_fa_per_24h)
     windows = open_windows(folder)
     params = parse_assignments(param)
     pipeline = build_pipeline(
@@ -120,7 +120,7 @@ def train(
         title=describe_model(model, params, pretrained, finetune),
         hold_out=hold_out or (),
         allow_contaminated=allow_contaminated,
-        events=events,
+        event_detector=detector,
         **options,
     )
     if json:

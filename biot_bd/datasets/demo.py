@@ -16,7 +16,7 @@ from biot_bd.datasets import demo_signals as signals
 from biot_bd.datasets.chbmit import Layout, load_layout
 from biot_bd.datasets.recordings import check_text
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import count_edf_records
+from biot_bd.io.edf import read_edf_header
 from biot_bd.runs import atomic_path, read_json, write_json, write_text
 
 DEMO = Layout("demo", "demo")
@@ -44,27 +44,30 @@ def load_demo(
     root : path-like
         Folder for ``demo01/demo01_01.edf``, ``demo01/demo01-summary.txt``, ..., ``demo.json``.
     n_subjects, recordings : int, optional
-        Number of subjects, and of recordings of each; those of the recordings that are there, else 6 and 3.
+        Number of subjects, and of recordings of each; those of the recordings that are there, else
+        6 and 3.
     minutes : int, optional
         Length of each recording; that of those that are there, else 6.
     seed : int, optional
-        The same seed gives the same files, byte for byte; that of the recordings that are there, else 0.
+        The same seed gives the same files, byte for byte; that of the recordings that are there,
+        else 0.
     subjects : list of str, optional
         Load these only (``"demo01"``, ``"demo/01"``); all by default.
     namespace : str, default="demo"
-        First part of the subjects' names.  Give those of another seed another one: they are other subjects, and a model
-        that learnt from the ones may be tested on the others.
+        First part of the subjects' names.  Give those of another seed another one: they are other
+        subjects, and a model that learnt from the ones may be tested on the others.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        As :func:`biot_bd.datasets.chbmit.load_chbmit` returns it, with ``generated`` True and subjects ``demo/01``, ...
+        As :func:`biot_bd.datasets.chbmit.load_chbmit` returns it, with ``generated`` True and
+        subjects ``demo/01``, ...
 
     Raises
     ------
     ValueError
-        A number is too small, the folder holds recordings of other parameters than those given, or ``namespace`` is none
-        (letters, digits, ``-``, ``_``, ``.``).
+        A number is too small, the folder holds recordings of other parameters than those given, or
+        ``namespace`` is none (letters, digits, ``-``, ``_``, ``.``).
     FileExistsError
         The folder holds ``demoNN`` folders that this function did not make.
     """
@@ -125,7 +128,10 @@ def _check_numbers(n_subjects: int, recordings: int, minutes: int, seed: int) ->
 
 
 def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
-    """Return the parameters: those of the recordings that are there, else those given; raise where they differ."""
+    """Return the parameters: those of the recordings that are there, else those given.
+
+    Raise where they differ.
+    """
     note = root / "demo.json"
     if not note.is_file():
         if found := sorted(root.glob("demo[0-9][0-9]")):
@@ -170,9 +176,10 @@ def _write_subject(root: Path, number: int, recordings: int, duration_s: int, se
 
 def _is_complete(path: Path, duration_s: int) -> bool:
     try:
-        return path.is_file() and count_edf_records(path) == (duration_s, duration_s)
+        header = read_edf_header(path)
     except RecordingError:
         return False
+    return header.declared == header.present == duration_s
 
 
 def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:

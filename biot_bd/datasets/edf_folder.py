@@ -10,18 +10,17 @@ import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.recordings import (
-    SEIZURE,
     Outcomes,
     check_choice,
     check_text,
     make_dataset,
-    seizure_kind,
     seizures_of,
+    set_events,
     set_seizures,
 )
-from biot_bd.datasets.szcore import set_events
+from biot_bd.events.szcore import SEIZURE, seizure_kind
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import count_edf_records, open_edf
+from biot_bd.io.edf import open_edf, read_edf_header
 
 _ENDINGS = (".edf", ".bdf")
 _ENTITY = r"(?:^|[_/]){}-([A-Za-z0-9]+)"
@@ -37,31 +36,32 @@ def load_edf_folder(
 ) -> BaseConcatDataset:
     """Load every EDF and BDF file below a folder.
 
-    Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``; for
-    ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin with ``sz``
-    or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
+    Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``;
+    for ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin
+    with ``sz`` or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
 
     Parameters
     ----------
     root : path-like
         Searched with its subfolders; hidden files and folders are left alone.
     subject : str, optional
-        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the subject.  By default
-        the ``sub-`` of a BIDS name or of the path, else the folder that holds the file; needed where files without
-        ``sub-`` lie more than one folder below ``root``, as a folder of days would be taken for a subject.
+        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the
+        subject.  By default the ``sub-`` of a BIDS name or of the path, else the folder that holds
+        the file; needed where files without ``sub-`` lie more than one folder below ``root``, as a
+        folder of days would be taken for a subject.
     namespace : str, optional
         Stands before the subject, as in ``"clinic/01"``; the name of ``root`` by default.
     unlisted : {"exclude", "background"}, default="exclude"
-        What becomes of recordings without labels.  ``"background"`` takes them as free of seizures: for detection, or
-        where that is known.
+        What becomes of recordings without labels.  ``"background"`` takes them as free of seizures:
+        for detection, or where that is known.
     on_error : {"raise", "skip"}, default="raise"
         When a file or table is damaged; ``"skip"`` notes it in ``outcomes``.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined with ``__``.
-        ``outcomes``: ``loaded``, ``unlisted``, ``unreadable`` or ``bad-annotation``.
+        Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined
+        with ``__``. ``outcomes``: ``loaded``, ``unlisted``, ``unreadable`` or ``bad-annotation``.
 
     Raises
     ------
@@ -70,7 +70,8 @@ def load_edf_folder(
     RecordingError
         A file or a table is damaged, and ``on_error="raise"``.
     ValueError
-        No recording has labels, the subject of a file is not found or not certain, or two files have one name.
+        No recording has labels, the subject of a file is not found or not certain, or two files
+        have one name.
     """
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -84,7 +85,7 @@ def load_edf_folder(
     for path, name in files.items():
         relative = path.relative_to(root).as_posix()
         try:
-            raw, detail = _open(path)
+            raw, short = open_edf(path, allow_truncated=True), read_edf_header(path).cut_short
             labelled = _annotate(raw, path)
         except RecordingError as error:
             outcomes.add_error(name, error, on_error)
@@ -94,19 +95,17 @@ def load_edf_folder(
                 name, "unlisted", f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
             )
             continue
-        if not labelled:
-            detail.append("no labels, taken as free of seizures")
+        details = [f"cut short: {short}"] if short else []
+        details += [] if labelled else ["no labels, taken as free of seizures"]
         parts.append(RawDataset(raw, _describe(path, root, name, pattern, space)))
-        outcomes.add(name, "loaded", "; ".join(detail))
+        outcomes.add(name, "loaded", "; ".join(details))
     if not parts and outcomes.of("unlisted"):
         raise ValueError(
             f"{root}: none of {len(files)} recordings has labels (e.g. {next(iter(files)).stem}_events.tsv); "
             "unlisted='background' loads them as free of seizures"
         )
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn("unlisted", "have no labels: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
+    outcomes.warn({"unlisted": "have no labels: left out"})
     return dataset
 
 
@@ -152,14 +151,6 @@ def _find(root: Path) -> dict[Path, str]:
     return names
 
 
-def _open(path: Path) -> tuple[mne.io.BaseRaw, list[str]]:
-    raw = open_edf(path, allow_truncated=True)
-    declared, present = count_edf_records(path)
-    if declared > present:
-        return raw, [f"cut short: the header declares {declared} records, the file holds {present}"]
-    return raw, []
-
-
 def _table(path: Path) -> Path | None:
     stems = {f"{path.stem}_events.tsv", f"{path.stem}.tsv", f"{path.stem.removesuffix('_eeg')}_events.tsv"}
     found = sorted(table for stem in stems if (table := path.with_name(stem)).is_file())
@@ -190,7 +181,10 @@ def _spelt(text: str) -> str:
 
 
 def _subject(path: Path, root: Path) -> str:
-    """Return the ``sub-`` of name or path, else the folder; raise where it is not certain which folder."""
+    """Return the ``sub-`` of name or path, else the folder.
+
+    Raise where it is not certain which folder.
+    """
     relative = path.relative_to(root)
     if label := _entity("sub", path.name) or _entity("sub", relative.as_posix()):
         return label

@@ -1,8 +1,9 @@
-"""What all loaders share: opening EDF lazily, seizures as annotations, outcomes, the finished data set."""
+"""What all loaders share: seizures as annotations, outcomes, the finished data set."""
 
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
+from biot_bd.events.szcore import SEIZURE, read_events
 from biot_bd.exceptions import RecordingError
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
 
 OUTCOME_COLUMNS = ["recording", "outcome", "detail"]
-SEIZURE = "sz"
+LEFT_OUT = {
+    "unreadable": "cannot be read: left out",
+    "bad-annotation": "have impossible annotations: left out",
+}
+"""What is said of recordings that a loader left out, whatever the data set."""
 
 
 @dataclass
@@ -51,15 +57,23 @@ class Outcomes:
         """Return the table ``recording``, ``outcome``, ``detail``."""
         return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
 
-    def warn(self, outcome: str, what: str, stacklevel: int = 4) -> None:
-        """Warn once, with the number and the first names, where an outcome occurred."""
-        names = self.of(outcome)
-        if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            warnings.warn(
-                f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
-                stacklevel=stacklevel,
-            )
+    def warn(self, said: Mapping[str, str], stacklevel: int = 4) -> None:
+        """Warn of each outcome that occurred, with the number and the first names.
+
+        Parameters
+        ----------
+        said : mapping of str to str
+            Outcome -> what to say of such recordings, beside those of :data:`LEFT_OUT`.
+        stacklevel : int
+            As in :func:`warnings.warn`.
+        """
+        for outcome, what in {**said, **LEFT_OUT}.items():
+            if names := self.of(outcome):
+                shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                warnings.warn(
+                    f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
+                    stacklevel=stacklevel,
+                )
 
 
 def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
@@ -102,27 +116,6 @@ def list_subjects(subjects: Any) -> list[str | int] | None:
     return found
 
 
-def seizure_kind(text: str) -> str | None:
-    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
-
-    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
-
-    Parameters
-    ----------
-    text : str
-        An event type or annotation.
-
-    Returns
-    -------
-    str or None
-    """
-    text = text.strip()
-    low = text.lower()
-    if low.startswith(SEIZURE):
-        return SEIZURE + text[len(SEIZURE) :]
-    return SEIZURE if low.startswith("seiz") and "free" not in low else None
-
-
 def set_seizures(
     raw: mne.io.BaseRaw,
     seizures: Iterable[tuple[float, float]],
@@ -144,7 +137,8 @@ def set_seizures(
     kinds : sequence of str, optional
         Description of each seizure, beginning with ``sz``; all ``"sz"`` by default.
     slack_s : float, default=0
-        An offset may pass the end by less than this (annotations rounded to seconds); it is set to the end.
+        An offset may pass the end by less than this (annotations rounded to seconds); it is set to
+        the end.
 
     Raises
     ------
@@ -179,6 +173,41 @@ def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: floa
     return onset, min(offset, duration_s)
 
 
+def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
+    """Replace the annotations of ``raw`` by an event table, the type as description.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Changed in place.
+    path : path-like
+        The table.
+
+    Raises
+    ------
+    RecordingError
+        The table is not understood, or a seizure is not inside the recording.
+    """
+    events = read_events(path)
+    others = [e for e in events if not e.kind.startswith(SEIZURE)]
+    raw.set_annotations(
+        mne.Annotations(
+            [e.onset_s for e in others],
+            [max(0.0, e.duration_s) for e in others],
+            [e.kind for e in others],
+            orig_time=raw.annotations.orig_time,
+        ),
+        verbose="ERROR",
+    )
+    seizures = [e for e in events if e.kind.startswith(SEIZURE)]
+    set_seizures(
+        raw,
+        [(e.onset_s, e.onset_s + e.duration_s) for e in seizures],
+        where=str(path),
+        kinds=[e.kind for e in seizures],
+    )
+
+
 def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:
     """Join recordings into a data set with ``outcomes`` and ``generated``.
 
@@ -199,6 +228,26 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     ------
     ValueError
         There is no recording at all, or two have one name.
+
+    See Also
+    --------
+    biot_bd.testing.check_dataset : Whether a loader keeps to what this package needs.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from biot_bd.datasets import make_dataset
+    >>> import mne, numpy as np
+    >>> from braindecode.datasets import BaseConcatDataset, RawDataset
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
+    >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
+    >>> rows = [("a", "loaded", ""), ("b", "unreadable", "cut short")]
+    >>> outcomes = pd.DataFrame(rows, columns=["recording", "outcome", "detail"])
+    >>> part = RawDataset(raw, {"subject": "clinic/01", "recording": "a"})
+    >>> dataset = make_dataset([part], outcomes)
+    >>> len(dataset.datasets), dataset.outcomes["outcome"].tolist(), dataset.generated
+    (1, ['loaded', 'unreadable'], False)
     """
     # Importing braindecode takes seconds; reading and checking recordings does without.
     from braindecode.datasets import BaseConcatDataset
@@ -217,7 +266,7 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
 
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s) of the annotations that begin with ``sz``, from the recording's start."""
+    """Return (onset_s, offset_s), from the recording's start, of the annotations ``sz...``."""
     start = raw.first_time if raw.annotations.orig_time is not None else 0.0
     return [
         (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ from biot_bd import registry
 from biot_bd.deploy.signal_chain import WindowBatch
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.mapper import MontageMapper
-from biot_bd.signals.montages import Montage, parse_name
+from biot_bd.signals.montages import Montage, montage_of, parse_name
 from biot_bd.signals.scaler import PercentileScaler
 
 SEIZURE_CLASS = 1
@@ -141,8 +140,15 @@ class ModelScorer:
         return out
 
 
-def load_model(folder: str | os.PathLike[str]) -> ModelScorer:
+def load_model(folder: str | os.PathLike[str], engine: str = "torch") -> ModelScorer:
     """Load a folder of :func:`biot_bd.save_pipeline` as the model of a detector.
+
+    Parameters
+    ----------
+    folder : path
+        The saved model.
+    engine : str
+        Registered name of what computes it.
 
     Raises
     ------
@@ -150,11 +156,12 @@ def load_model(folder: str | os.PathLike[str]) -> ModelScorer:
         No saved model is there.
     ValueError
         It is damaged, or cannot be a detector.
+    biot_bd.exceptions.UnknownNameError
+        No engine has this name.
     """
-    from biot_bd.training.persistence.scorer import load_scorer
-
+    load = registry.engines[engine]
     try:
-        found = load_scorer(Path(folder))
+        found = load(Path(folder))
         return ModelScorer(found.steps, found.classifier, found.record_)
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
@@ -173,9 +180,7 @@ def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) 
         raise ValueError(
             "the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows"
         )
-    for name in registry.montages:
-        found = registry.montages[name]
-        if isinstance(found, Montage) and found.ch_names == tuple(ch_names):
-            return replace(found)
+    if (found := montage_of(ch_names)) is not None:
+        return found
     bipolar = all(parsed is not None and parsed.bipolar for parsed in map(parse_name, ch_names))
     return Montage("of the model", tuple(ch_names), "bipolar" if bipolar else "referential")

@@ -15,8 +15,7 @@ import torch
 from skorch.callbacks import LRScheduler
 
 from biot_bd import registry
-from biot_bd.evaluation.fold import final_step
-from biot_bd.evaluation.study_identity import describe
+from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.exceptions import ProtocolError
 from biot_bd.training import BIOTClassifier
 from biot_bd.windows import Windows
@@ -84,6 +83,19 @@ class Protocol:
     ------
     ValueError
         A value that is not among the choices.
+
+    See Also
+    --------
+    run_protocol : A study under a protocol.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from biot_bd.evaluation import PROTOCOLS
+    >>> PROTOCOLS["ours"].prepare_parameters()["stride_s"]
+    5.0
+    >>> replace(PROTOCOLS["ours"], name="ours-18", montage="biot-18").montage
+    'biot-18'
     """
 
     name: str

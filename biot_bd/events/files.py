@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biot_bd.datasets.recordings import seizure_kind
-from biot_bd.datasets.szcore import read_events as read_szcore
-from biot_bd.events.detector import Event
 from biot_bd.events.scoring import as_intervals
+from biot_bd.events.szcore import SEIZURE, read_table, rows_of, seizure_kind
+from biot_bd.events.types import Event
 from biot_bd.exceptions import RecordingError
 from biot_bd.runs import atomic_path, write_text
 
 if TYPE_CHECKING:
     import mne
 
-SEIZURE, BACKGROUND, END = "sz", "bckg", "Recording ends"  # the last is a standard text of EDF+
+BACKGROUND, END = "bckg", "Recording ends"  # the last is a standard text of EDF+
 TUSZ_SEIZURES = frozenset("seiz fnsz gnsz spsz cpsz absz tnsz cnsz tcsz atsz mysz nesz".split())
 TUSZ_COLUMNS = ("channel", "start_time", "stop_time", "label", "confidence")
 SHORTEST_S = 0.01  # what a TSV resolves
@@ -41,6 +40,16 @@ class EventFile:
         Length of the recording, where the file says it.
     start : datetime or None
         When the recording began, without a time zone.
+
+    See Also
+    --------
+    read_event_file : Makes one.
+
+    Examples
+    --------
+    >>> from biot_bd.events import Event, EventFile
+    >>> EventFile([Event(10.0, 25.0)], duration_s=60.0).events[0].onset_s
+    10.0
     """
 
     events: list[Event]
@@ -79,9 +88,22 @@ def write_event_file(
     ValueError
         Unknown format, or an event that is not inside the recording or overlaps another.
 
+    See Also
+    --------
+    read_event_file : Reads it.
+
     Notes
     -----
     A TSV holds times to a hundredth of a second.  EDF+ and MNE annotations have no place for the confidence.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import read_event_file, write_event_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_event_file(folder + "/rec01.tsv", [(10.0, 25.0, 0.9)], 60.0)
+    ...     read_event_file(path).events
+    [Event(onset_s=10.0, offset_s=25.0, confidence=0.9)]
     """
     path, found = Path(path), [Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events]
     found = _sorted(found)
@@ -112,6 +134,19 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
         There is no such file.
     ValueError
         The file is not what its format says; the message names it.
+
+    See Also
+    --------
+    write_event_file : Writes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import read_event_file, write_event_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_event_file(folder + "/rec01.csv_bi", [], 60.0)
+    ...     read_event_file(path).duration_s
+    60.0
     """
     path = Path(path)
     if not path.is_file():
@@ -207,9 +242,8 @@ def _write_tsv(path: Path, events: list[Event], duration_s: float, start: dateti
 
 
 def _read_tsv(path: Path) -> EventFile:
-    rows = read_szcore(path)  # checks columns, numbers and types
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    table.columns = table.columns.str.strip()
+    table = read_table(path)
+    rows = rows_of(table, path)
     told = [_number(text) for text in table.get("confidence", pd.Series(["n/a"] * len(rows)))]
     events = [
         Event(row.onset_s, row.onset_s + row.duration_s, confidence)

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
+from biot_bd.events.intervals import OVERLAPPING, merge, overlap, total
+from biot_bd.events.types import Scorer, Scores, SeizureScore
+
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
 ROUNDING_S = 0.1  # files round to hundredths, the scorer to tenths of a second
@@ -40,6 +43,16 @@ class ScoringParameters:
         Longer events are split.
     min_between_s : float
         Events closer than this are merged.
+
+    See Also
+    --------
+    score_events : Takes them.
+
+    Examples
+    --------
+    >>> from biot_bd.events import ScoringParameters
+    >>> ScoringParameters().tolerance_start_s
+    30.0
     """
 
     tolerance_start_s: float = 30.0
@@ -59,7 +72,7 @@ class ScoringParameters:
         )
 
 
-def scorer(parameters: ScoringParameters | None = None) -> dict[str, Any]:
+def scorer(parameters: ScoringParameters | None = None) -> Scorer:
     """Return what stands beside every score: the scorer's name, version and parameters."""
     return {
         "name": "timescoring",
@@ -89,7 +102,7 @@ def scorer_text(scorer: Mapping[str, Any]) -> str:
     return f"{scorer['name']} {scorer['version']} ({', '.join(said)})"
 
 
-def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
+def as_intervals(events: Iterable[Sequence[Any]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
     """Return events sorted, overlapping ones joined.
 
     Parameters
@@ -120,14 +133,7 @@ def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str
             raise ValueError(f"{what}: event ({onset}, {offset}) does not end after its onset")
         if onset < -ROUNDING_S or offset > duration_s + ROUNDING_S or onset >= duration_s:
             raise ValueError(f"{what}: event ({onset}, {offset}) is not inside the recording of {duration_s} s")
-    pairs = np.clip(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], 0.0, duration_s)
-    joined: list[list[float]] = []
-    for onset, offset in pairs.tolist():
-        if joined and onset < joined[-1][1]:
-            joined[-1][1] = max(joined[-1][1], offset)
-        else:
-            joined.append([onset, offset])
-    return np.array(joined, dtype=np.float64).reshape(-1, 2)
+    return merge(np.clip(pairs, 0.0, duration_s), OVERLAPPING)[0]
 
 
 def event_counts(
@@ -161,7 +167,7 @@ def counts_of(scoring: EventScoring | SampleScoring) -> dict[str, int]:
     }
 
 
-def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
+def scores_of(counts: dict[str, int], rate_hz: int) -> Scores:
     """Return timescoring's scores of counts, which may be sums over recordings.
 
     Returns
@@ -190,12 +196,12 @@ def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
 
 
 def score_events(
-    reference: Iterable[Sequence[float]],
-    hypothesis: Iterable[Sequence[float]],
+    reference: Iterable[Sequence[Any]],
+    hypothesis: Iterable[Sequence[Any]],
     duration_s: float,
     *,
     parameters: ScoringParameters | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score the events of one recording.
 
     Parameters
@@ -223,12 +229,24 @@ def score_events(
     ValueError
         An event ends before it begins, is not finite, or lies outside the recording.
 
+    See Also
+    --------
+    score_samples : Seconds in place of events.
+    score_subjects : Many recordings.
+
     Notes
     -----
     A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the scorer counts (with a
     ``min_overlap``: where alarms cover more than this share of it).  Its
     latency is the onset of the first such alarm minus its own, negative where the alarm came first; its onset error is
     the distance to the nearest onset of such an alarm.
+
+    Examples
+    --------
+    >>> from biot_bd.events import score_events
+    >>> scores = score_events([(100, 130)], [(105, 140), (400, 420)], duration_s=600)
+    >>> scores["sensitivity"], scores["fp"], scores["latency_s"]
+    (1.0, 1, [5.0])
     """
     parameters = parameters or ScoringParameters()
     ref = as_intervals(reference, duration_s, "reference")
@@ -247,9 +265,7 @@ def score_events(
     }
 
 
-def score_samples(
-    reference: Iterable[Sequence[float]], hypothesis: Iterable[Sequence[float]], duration_s: float
-) -> dict[str, Any]:
+def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Sequence[Any]], duration_s: float) -> Scores:
     """Score the seconds of one recording (1 Hz); arguments and errors as in :func:`score_events`.
 
     Returns
@@ -257,6 +273,17 @@ def score_samples(
     dict
         ``tp``, ``fp``, ``n_reference`` in seconds, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` (seconds a
         day), ``reasons``, ``duration_s``, ``scorer``.
+
+    See Also
+    --------
+    score_events : Events in place of seconds.
+
+    Examples
+    --------
+    >>> from biot_bd.events import score_samples
+    >>> scores = score_samples([(100, 130)], [(105, 140)], duration_s=600)
+    >>> scores["tp"], scores["fp"]
+    (25, 10)
     """
     ref = as_intervals(reference, duration_s, "reference")
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
@@ -268,10 +295,10 @@ def score_samples(
 
 def _seizure(
     onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters, duration_s: float
-) -> dict[str, Any]:
+) -> SeizureScore:
     start, stop = max(0.0, onset - parameters.tolerance_start_s), min(duration_s, offset + parameters.tolerance_end_s)
     near = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start)]
-    covered_s = float((np.minimum(near[:, 1], stop) - np.maximum(near[:, 0], start)).sum())
+    covered_s = float(overlap(near, [[start, stop]]).sum())
     detected = covered_s > parameters.min_overlap * (stop - start)
     alarms = near[:, 0] - onset
     return {
@@ -290,8 +317,4 @@ def _widened(ref: NDArray[np.float64], duration_s: float, parameters: ScoringPar
 
 def _outside(events: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     """Return the seconds of ``events`` that none of ``others`` covers; each is sorted and does not overlap itself."""
-    total = float((events[:, 1] - events[:, 0]).sum())
-    for onset, offset in others:
-        overlap = np.minimum(events[:, 1], offset) - np.maximum(events[:, 0], onset)
-        total -= float(np.clip(overlap, 0.0, None).sum())
-    return max(0.0, total)
+    return max(0.0, total(events) - float(overlap(events, others).sum()))

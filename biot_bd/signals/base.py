@@ -1,9 +1,9 @@
 """What every signal step has in common: the description of its input, and what it may be given.
 
-A step works on windows ``(n, n_chans, n_times)``.  It implements :meth:`WindowTransformer.output_info`
-and :meth:`WindowTransformer.apply`; the base class brings arrays, ``mne.Epochs`` and objects with a
-``map`` method to it.  An absent channel is NaN throughout and ``False`` in ``present``; a channel with
-some values that are not finite is a fault.
+A step works on windows ``(n, n_chans, n_times)``.  It implements
+:meth:`WindowTransformer.output_info` and :meth:`WindowTransformer.apply`; the base class brings
+arrays, ``mne.Epochs`` and objects with a ``map`` method to it.  An absent channel is NaN throughout
+and ``False`` in ``present``; a channel with some values that are not finite is a fault.
 """
 
 from __future__ import annotations
@@ -42,6 +42,17 @@ class SignalInfo:
     ------
     ValueError
         Names and number of channels disagree, or the unit is neither ``"uV"`` nor None.
+
+    See Also
+    --------
+    WindowTransformer : Steps are told of their input by it.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import SignalInfo
+    >>> info = SignalInfo(("Fp1-F7", "F7-T7"), 200.0, 2000, "uV")
+    >>> info.n_chans, info.unit
+    (2, 'uV')
     """
 
     ch_names: tuple[str, ...] | None
@@ -63,10 +74,40 @@ class SignalInfo:
             object.__setattr__(self, "sfreq", float(self.sfreq))
 
 
-class WindowTransformer(TransformerMixin, BaseEstimator):
+class TakesWindows(TransformerMixin, BaseEstimator):
+    """Base of what scikit-learn may give windows, also with absent channels."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # an all-NaN channel is an absent one
+        return tags
+
+
+class WindowTransformer(TakesWindows):
     """Base of all signal steps; a subclass implements :meth:`output_info` and :meth:`apply`.
 
-    Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used unfitted.
+    Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used
+    unfitted.
+
+    See Also
+    --------
+    MontageMapper, PercentileScaler, Resampler, BandPass, Notch : Steps that there are.
+    biot_bd.testing.check_transformer : Whether a step of one's own keeps to the contract.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import WindowTransformer
+    >>> class Negative(WindowTransformer):
+    ...     def output_info(self, info):
+    ...         return info
+    ...
+    ...     def apply(self, x, present, info):
+    ...         return -x, present
+    >>> Negative().fit_transform(np.ones((1, 2, 3))).tolist()
+    [[[-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]]]
     """
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
@@ -118,7 +159,7 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         raise NotImplementedError(f"{type(self).__name__} must implement apply(x, present, info)")
 
     def is_identity(self, info: SignalInfo) -> bool:
-        """Return True where :meth:`apply` would change nothing, so that the step can be left out."""
+        """Return True where :meth:`apply` would change nothing: the step can be left out."""
         return False
 
     def fit(self, X: Any, y: Any = None) -> WindowTransformer:
@@ -141,14 +182,9 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         ValueError
             Wrong shape, or :meth:`output_info` refuses the input.
         """
-        if is_epochs(X):
-            self.output_info(_epochs_info(X))
-        elif _maps(X):
-            if getattr(X, "info", None) is not None:
-                self.output_info(X.info)
-        else:
-            x = _as_windows(X, self)
-            self.output_info(_array_info(x))
+        info = getattr(X, "info", None) if _maps(X) and not is_epochs(X) else described(X, self)
+        if info is not None:
+            self.output_info(info)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -162,26 +198,28 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray, mne.EpochsArray or what ``X.map(self)`` returns
-            Arrays stay arrays (uV).  Epochs stay Epochs (volts) while the output has a unit and become an
-            array where it has none.
+            Arrays stay arrays (uV).  Epochs stay Epochs (volts) while the output has a unit and
+            become an array where it has none.
 
         Raises
         ------
         ValueError
-            Wrong shape, a channel with some values that are not finite, or input that the step refuses.
+            Wrong shape, a channel with some values that are not finite, or input that the step
+            refuses.
         """
         if is_epochs(X):
             return self._transform_epochs(X)
         if _maps(X):
             return X.map(self)
         x = _as_windows(X, self)
-        info = _array_info(x)
+        info = described(x, self)
         self.output_info(info)
         out, _ = self.apply(x, present_channels(x), info)
-        return _never_the_input(out, x)
+        # Writing to an output must not change the input.
+        return out.copy() if np.may_share_memory(out, x) else out
 
     def _transform_epochs(self, epochs: mne.BaseEpochs) -> Any:
-        info = _epochs_info(epochs)
+        info = described(epochs, self)
         info_out = self.output_info(info)
         x = epochs.get_data(copy=True)
         x *= UV_PER_V
@@ -190,9 +228,6 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True  # an all-NaN channel is an absent one
         tags.requires_fit = False
         tags.no_validation = False
         tags.transformer_tags.preserves_dtype = ["float32", "float64"]
@@ -202,9 +237,33 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
 def is_epochs(X: Any) -> TypeGuard[mne.BaseEpochs]:
     """Return whether ``X`` is ``mne.Epochs`` of any kind.
 
-    MNE loads its epochs on first use, which takes a second; where nothing has loaded them, ``X`` cannot be any.
+    MNE loads its epochs on first use, which takes a second; where nothing has loaded them, ``X``
+    cannot be any.
     """
     return isinstance(X, getattr(sys.modules.get("mne.epochs"), "BaseEpochs", ()))
+
+
+def described(X: Any, step: object) -> SignalInfo:
+    """Return what is known of windows without reading them; ``step`` is named in messages.
+
+    Parameters
+    ----------
+    X : ndarray (n, n_chans, n_times) in uV, mne.Epochs, or an object with ``info``
+        The windows.
+    step : object
+        What was given them.
+
+    Raises
+    ------
+    ValueError
+        They are an array of another shape, or not of real numbers.
+    """
+    if is_epochs(X):
+        return SignalInfo(tuple(X.ch_names), X.info["sfreq"], len(X.times), "uV")
+    if isinstance(info := getattr(X, "info", None), SignalInfo):
+        return info
+    x = _as_windows(X, step)
+    return SignalInfo(None, None, x.shape[2], "uV", x.shape[1])
 
 
 def present_channels(x: NDArray[Any]) -> NDArray[np.bool_]:
@@ -292,11 +351,11 @@ def describe_channels(mask: NDArray[np.bool_], ch_names: Sequence[str] | None, l
 
 
 def _maps(X: Any) -> bool:
-    """Return whether ``X`` is a lazy container of windows (a DataFrame also has ``map``, but is 2-D)."""
+    """Return whether ``X`` is a lazy container of windows; a DataFrame has ``map``, but is 2-D."""
     return callable(getattr(X, "map", None)) and len(getattr(X, "shape", (0, 0, 0))) == 3
 
 
-def _as_windows(X: Any, step: WindowTransformer) -> NDArray[Any]:
+def _as_windows(X: Any, step: object) -> NDArray[Any]:
     x = np.asarray(X)
     name = type(step).__name__
     if x.ndim != 3:
@@ -312,21 +371,8 @@ def _as_windows(X: Any, step: WindowTransformer) -> NDArray[Any]:
     return x
 
 
-def _array_info(x: NDArray[Any]) -> SignalInfo:
-    return SignalInfo(None, None, x.shape[2], "uV", x.shape[1])
-
-
-def _epochs_info(epochs: mne.BaseEpochs) -> SignalInfo:
-    return SignalInfo(tuple(epochs.ch_names), epochs.info["sfreq"], len(epochs.times), "uV", len(epochs.ch_names))
-
-
-def _never_the_input(out: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
-    """Copy an output that shares memory with the input, so that writing to it cannot change the input."""
-    return out.copy() if np.may_share_memory(out, x) else out
-
-
 def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo) -> mne.EpochsArray:
-    """Put transformed windows back into Epochs with the events, metadata and start of the originals."""
+    """Put transformed windows into Epochs with events, metadata and start of the old ones."""
     return mne.EpochsArray(
         x_uv / UV_PER_V,
         mne_info_like(epochs.info, info),
@@ -342,7 +388,7 @@ def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo
 
 
 def mne_info_like(old: mne.Info, info: SignalInfo) -> mne.Info:
-    """Return MNE's info of an output: that of the input where the channels stay, else a new one of EEG channels."""
+    """Return MNE's info of an output: the input's where the channels stay, else a new one."""
     if info.ch_names is None or info.sfreq is None:
         raise ValueError("a step on Epochs or recordings must say channel names and sampling rate of its output")
     if info.ch_names == tuple(old["ch_names"]):

@@ -1,8 +1,9 @@
 """Missing electrodes from their neighbours, by the spherical splines of MNE.
 
-Positions are those of the 10-20 system by name (MNE's template of 10-05 positions), so only referential channels can
-take part.  Reference: Perrin et al. (1989), Spherical splines for scalp potential and current density
-mapping, Electroencephalography and Clinical Neurophysiology 72, 184-187.
+Positions are those of the 10-20 system by name (MNE's template of 10-05 positions), so only
+referential channels can take part.  Reference: Perrin et al. (1989), Spherical splines for scalp
+potential and current density mapping, Electroencephalography and Clinical Neurophysiology 72,
+184-187.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FEWEST_ELECTRODES = 4
 
 
 def interpolate_missing(plan: MontagePlan, where: str = "") -> MontagePlan:
-    """Fill what is missing in a plan with channels interpolated from the electrodes that were recorded.
+    """Fill what is missing in a plan with channels interpolated from recorded electrodes.
 
     Parameters
     ----------
@@ -38,12 +39,13 @@ def interpolate_missing(plan: MontagePlan, where: str = "") -> MontagePlan:
     Raises
     ------
     MissingChannelsError
-        The recording is not referential, or holds fewer than half of the montage's electrodes (at least 4).
+        The recording is not referential, or holds fewer than half of the montage's electrodes (at
+        least 4).
     """
     if not plan.missing:
         return plan
     prefix = f"{where}: " if where else ""
-    placed = _placed_electrodes()
+    placed = frozenset(_positions().ch_names)
     good = tuple(e for e in plan.electrodes if e in placed)
     wanted = plan.montage.electrodes
     enough = max(FEWEST_ELECTRODES, -(-len(wanted) // 2))
@@ -109,7 +111,3 @@ def _positions() -> mne.channels.DigMontage:
     # MNE 1.13 renames its template montages.
     name = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
     return mne.channels.make_standard_montage(name)
-
-
-def _placed_electrodes() -> frozenset[str]:
-    return frozenset(_positions().ch_names)

@@ -4,10 +4,11 @@ A rule is a class with plain keyword parameters; an instance is called as
 
     rule(n_samples, sfreq, events, window_s=10.0, stride_s=5.0) -> pandas.DataFrame
 
-with the recording's own length and rate, and returns one row a window: ``start_sample`` and ``n_samples`` (at that rate),
-``label`` (0 background, 1 seizure), ``kind`` (``"grid"``, or what else the rule makes) and ``seizure_fraction``.
-A rule that needs a certain window, stride or way of resampling says so in the attributes ``window_s``, ``stride_s`` and
-``resample``; the names of rules are in :data:`biot_bd.registry.label_rules`.
+with the recording's own length and rate, and returns one row a window: ``start_sample`` and
+``n_samples`` (at that rate), ``label`` (0 background, 1 seizure), ``kind`` (``"grid"``, or what
+else the rule makes) and ``seizure_fraction``. A rule that needs a certain window, stride or way of
+resampling says so in the attributes ``window_s``, ``stride_s`` and ``resample``; the names of rules
+are in :data:`biot_bd.registry.label_rules`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd import registry
+from biot_bd.events.intervals import merge, overlap
 
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
 LabelRule = Callable[..., pd.DataFrame]
@@ -45,29 +47,21 @@ def check_events(events: ArrayLike) -> NDArray[np.float64]:
 
 
 def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[np.int64]:
-    """Return the seizures as half-open sample ranges ``(n, 2)``, clipped to the recording, sorted and merged.
+    """Return seizures as half-open sample ranges ``(n, 2)``, clipped, sorted and merged.
 
-    Times are rounded to the nearest sample; an event without duration counts as one sample; events that
-    overlap or touch are one seizure; an event wholly outside the recording is left out.
+    Times are rounded to the nearest sample; an event without duration counts as one sample; events
+    that overlap or touch are one seizure; an event wholly outside the recording is left out.
     """
     times = check_events(events)
     ranges = np.rint(times * sfreq).astype(np.int64)
     ranges[:, 1] = np.maximum(ranges[:, 1], ranges[:, 0] + 1)
     ranges = ranges.clip(0, n_samples)
-    merged: list[list[int]] = []
-    for start, stop in sorted((int(a), int(b)) for a, b in ranges if a < b):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], stop)
-        else:
-            merged.append([start, stop])
-    return np.array(merged, dtype=np.int64).reshape(-1, 2)
+    return merge(ranges[ranges[:, 0] < ranges[:, 1]])[0]
 
 
 def _overlaps(start: NDArray[np.int64], stop: NDArray[np.int64], seizures: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the common samples of each window and each seizure, ``(n_windows, n_seizures)``."""
-    first = np.maximum(start[:, None], seizures[None, :, 0])
-    last = np.minimum(stop[:, None], seizures[None, :, 1])
-    return (last - first).clip(0)
+    return overlap(np.stack([start, stop], axis=1), seizures)
 
 
 def _table(
@@ -96,9 +90,10 @@ def _positive_samples(name: str, seconds: float, sfreq: float) -> int:
 class Overlap:
     """Windows on a regular grid, positive where they hold enough of a seizure.
 
-    A window is positive when it holds at least ``min_overlap_s`` of seizure, or less where less exists: the whole
-    of a seizure shorter than that, or a whole window shorter than that.  Hence no window inside a seizure is ever
-    background.  Windows that would run past the end of the recording are not made.
+    A window is positive when it holds at least ``min_overlap_s`` of seizure, or less where less
+    exists: the whole of a seizure shorter than that, or a whole window shorter than that.  Hence no
+    window inside a seizure is ever background.  Windows that would run past the end of the
+    recording are not made.
 
     Parameters
     ----------
@@ -107,8 +102,30 @@ class Overlap:
     exclude_partial : bool
         Leave out windows that hold some seizure, but too little to be positive.
     guard_s : float
-        Leave out background windows that are nearer than this to a seizure, in seconds; with a guard, windows
-        that hold some seizure but too little are left out as well.
+        Leave out background windows that are nearer than this to a seizure, in seconds; with a
+        guard, windows that hold some seizure but too little are left out as well.
+
+    See Also
+    --------
+    BiotOfficial : The rule of published numbers.
+    biot_bd.Windows.relabel : Another rule over signals that are prepared already.
+
+    Examples
+    --------
+    A recording of 40 s at 100 Hz with a seizure from 12 s to 21 s:
+
+    >>> from biot_bd.windows import Overlap
+    >>> Overlap()(4000, 100.0, [(12, 21)])[["start_sample", "label", "seizure_fraction"]]
+       start_sample  label  seizure_fraction
+    0             0      0               0.0
+    1           500      0               0.3
+    2          1000      1               0.8
+    3          1500      1               0.6
+    4          2000      0               0.1
+    5          2500      0               0.0
+    6          3000      0               0.0
+    >>> Overlap(exclude_partial=True)(4000, 100.0, [(12, 21)])["start_sample"].tolist()
+    [0, 1000, 1500, 2500, 3000]
     """
 
     min_overlap_s: float = 5.0
@@ -136,7 +153,8 @@ class Overlap:
         Returns
         -------
         pandas.DataFrame
-            Columns ``start_sample``, ``n_samples``, ``label``, ``kind`` (``"grid"``), ``seizure_fraction``.
+            Columns ``start_sample``, ``n_samples``, ``label``, ``kind`` (``"grid"``),
+            ``seizure_fraction``.
 
         Raises
         ------
@@ -153,13 +171,13 @@ class Overlap:
         start: NDArray[np.int64] = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
         start = start[start + window <= n_samples]
         seizures = seizure_samples(n_samples, sfreq, events)
-        overlap = _overlaps(start, start + window, seizures)
+        inside = _overlaps(start, start + window, seizures)
         enough = min(max(round(self.min_overlap_s * sfreq), 1), window)
         length = seizures[:, 1] - seizures[:, 0]
-        positive = (overlap.sum(axis=1) >= enough) | (overlap >= np.minimum(enough, length)).any(axis=1)
+        positive = (inside.sum(axis=1) >= enough) | (inside >= np.minimum(enough, length)).any(axis=1)
         keep = np.ones(len(start), dtype=bool)
         if self.exclude_partial:
-            keep &= positive | (overlap.sum(axis=1) == 0)
+            keep &= positive | (inside.sum(axis=1) == 0)
         guard = round(self.guard_s * sfreq)
         if guard > 0:
             wide = seizures + np.array([-guard, guard])
@@ -171,12 +189,31 @@ class Overlap:
 class BiotOfficial:
     """The rule behind published CHB-MIT numbers with BIOT, errors included: for comparison only.
 
-    Windows of 10 s without overlap; one is positive only if a seizure starts or ends strictly inside it, so a window
-    wholly inside a seizure is **background**.  Then, for every seizure, windows every 5 s from one second before the
-    onset to one second after the offset are added as positive (kind ``"added"``), cut where the recording ends.
-    Seizure times in samples are ``int(seconds * sfreq) - 1``.  Public preprocessing: BIOT repository,
-    ``datasets/CHB-MIT/process2.py``.  It needs ``prepare(resample="fft-window")``, which resamples each window, cut ones
-    included, to 2,000 samples.
+    Windows of 10 s without overlap; one is positive only if a seizure starts or ends strictly
+    inside it, so a window wholly inside a seizure is **background**.  Then, for every seizure,
+    windows every 5 s from one second before the onset to one second after the offset are added as
+    positive (kind ``"added"``), cut where the recording ends. Seizure times in samples are
+    ``int(seconds * sfreq) - 1``.  Public preprocessing: BIOT repository,
+    ``datasets/CHB-MIT/process2.py``.  It needs ``prepare(resample="fft-window")``, which resamples
+    each window, cut ones included, to 2,000 samples.
+
+    See Also
+    --------
+    Overlap : The rule to use otherwise.
+
+    Examples
+    --------
+    The window from 10 s to 20 s lies wholly inside the seizure and is background:
+
+    >>> from biot_bd.windows import BiotOfficial
+    >>> table = BiotOfficial()(4000, 100.0, [(5, 25)])
+    >>> table[["start_sample", "n_samples", "label", "kind"]].head(5)
+       start_sample  n_samples  label   kind
+    0             0       1000      1   grid
+    1          1000       1000      0   grid
+    2          2000       1000      1   grid
+    3          3000       1000      0   grid
+    4           399       1000      1  added
     """
 
     name: ClassVar[str] = "biot-official"
@@ -257,6 +294,35 @@ def rule_name(rule: LabelRule) -> str:
         defaults = {}
     changed = [f"{k}={v!r}" for k, v in rule_parameters(rule).items() if k not in defaults or defaults[k] != v]
     return name + (f"({', '.join(changed)})" if changed else "")
+
+
+def rule_times(
+    rule: LabelRule, window_s: float | None, stride_s: float | None, defaults: tuple[float, float]
+) -> tuple[float, float]:
+    """Return window and stride: those the rule fixes, else those given, else ``defaults``.
+
+    Raises
+    ------
+    ValueError
+        What is given is not what the rule fixes.
+    """
+    found = []
+    for name, given, default in zip(("window_s", "stride_s"), (window_s, stride_s), defaults, strict=True):
+        fixed = getattr(rule, name, None)
+        if fixed is not None and given not in (None, fixed):
+            raise ValueError(f"label rule {rule_name(rule)} fixes {name} at {fixed:g} s; got {given:g}")
+        found.append(float(fixed if fixed is not None else default if given is None else given))
+    return found[0], found[1]
+
+
+def check_resample(rule: LabelRule, resample: str, found: str) -> None:
+    """Raise ValueError where a rule needs another way of resampling.
+
+    ``found`` says whose ``resample`` is.
+    """
+    needed = getattr(rule, "resample", None)
+    if needed not in (None, resample):
+        raise ValueError(f"label rule {rule_name(rule)} needs resample={needed!r} of prepare; {found} {resample!r}")
 
 
 def check_table(table: pd.DataFrame, rule: LabelRule, n_samples: int) -> pd.DataFrame:

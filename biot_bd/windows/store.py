@@ -1,9 +1,10 @@
 """The files of a store: signals of one recording each, their description, the manifest.
 
-A signal file is a plain ``.npy`` of ``(n_chans, n_samples)``: int16 with one step a channel, or float32.  A sample is
-``value * step`` uV, at most half a step from what was measured; nothing is ever clipped.  Rows of absent channels hold
-zeros that nobody is shown.  Beside each lies a ``.json`` with what is known of it, written last: a recording
-whose ``.json`` carries the right fingerprint is finished.
+A signal file is a plain ``.npy`` of ``(n_chans, n_samples)``: int16 with one step a channel, or
+float32.  A sample is ``value * step`` uV, at most half a step from what was measured; nothing is
+ever clipped.  Rows of absent channels hold zeros that nobody is shown.  Beside each lies a
+``.json`` with what is known of it, written last: a recording whose ``.json`` carries the right
+fingerprint is finished.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from biot_bd.runs import atomic_path, read_json, write_json
+from biot_bd.runs import atomic_path, write_json
+from biot_bd.windows.store_versions import STORE_VERSION, read_description
 
 resource: ModuleType | None
 try:
@@ -32,7 +34,6 @@ try:
 except ImportError:  # there is none on Windows
     resource = None
 
-STORE_VERSION = 1
 MANIFEST = "manifest.json"
 SIGNALS = "signals"
 TABLES = "tables"
@@ -103,10 +104,6 @@ class Recording:
     not_finite: list[list[Span]] = field(default_factory=list)
     outcome: str = "prepared"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the entry of the manifest."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Recording:
         """Return the recording that a manifest's entry describes."""
@@ -162,8 +159,9 @@ def write_signals(
     ranges_uv : sequence of float or None
         The largest absolute value that the source allows, by channel; None where it is not known.
     blocks : callable
-        ``blocks(channels, units_uv)`` goes through these channels once and yields (first sample, channel, values of
-        float32 in the channel's unit), the values to be changed; it may be called again for channels whose values exceed their range, or whose range is not known.
+        ``blocks(channels, units_uv)`` goes through these channels once and yields (first sample,
+        channel, values of float32 in the channel's unit), the values to be changed; it may be
+        called again for channels whose values exceed their range, or whose range is not known.
     present : sequence of bool
         Which channels exist; the rows of others hold zeros.
     dtype : str
@@ -194,7 +192,9 @@ def write_signals(
 
 
 class _Rows:
-    """A ``.npy`` file whose rows are written piece by piece; it appears under its name when all went well.
+    """A ``.npy`` file whose rows are written piece by piece.
+
+    It appears under its name when all went well.
 
     A mapped file would cost a fault a page, and a full disk would end the process.
     """
@@ -226,7 +226,7 @@ class _Rows:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Give a file its size; with its blocks reserved at once the writes take a quarter of the time."""
+    """Give a file its size; writes to reserved blocks take a quarter of the time."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
@@ -236,7 +236,10 @@ def _reserve(descriptor: int, size: int) -> None:
 def _write_int16(
     rows: _Rows, ch_names: Sequence[str], ranges_uv: Sequence[float | None], blocks: Blocks, channels: Sequence[int]
 ) -> list[float]:
-    """Write channels by the steps of their ranges; those that leave them, or have none, once more by their peak."""
+    """Write channels by the steps of their ranges.
+
+    Those that leave them, or have none, once more by their peak.
+    """
     steps, peaks = [1.0] * len(ch_names), [0.0] * len(ch_names)
     for channel in channels:
         steps[channel] = _step(ranges_uv[channel] or 0.0, ch_names[channel])
@@ -280,7 +283,8 @@ def open_signals(folder: Path, recording: Recording, keep: bool = True) -> NDArr
     recording : Recording
         What is read; a recording that was prepared anew is opened anew.
     keep : bool
-        Keep the map open for the next call (the last used of them); pages of an open map count as memory.
+        Keep the map open for the next call (the last used of them); pages of an open map count as
+        memory.
 
     Raises
     ------
@@ -295,13 +299,16 @@ def open_signals(folder: Path, recording: Recording, keep: bool = True) -> NDArr
 
 
 def map_key(folder: Path, recording: Recording) -> tuple[str, str, str, tuple[int, int]]:
-    """Return what :func:`open_map` takes: path, fingerprint, dtype and shape of a recording's signal."""
+    """Return what :func:`open_map` takes: path, fingerprint, dtype and shape."""
     shape = (len(recording.present), recording.n_samples)
     return os.fspath(folder / recording.file), recording.fingerprint, recording.dtype, shape
 
 
 def advise(signals: NDArray[Any], start: int, stop: int) -> None:
-    """Ask the system to read samples ``start`` to ``stop`` of an open map ahead; nothing where it cannot be asked."""
+    """Ask the system to read samples ``start`` to ``stop`` of an open map ahead.
+
+    Nothing where it cannot be asked.
+    """
     memory = getattr(signals.base, "base", None)
     if not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
         return
@@ -313,7 +320,7 @@ def advise(signals: NDArray[Any], start: int, stop: int) -> None:
 
 
 def _open_files() -> int:
-    """Return how many maps may stay open: each holds a file handle, of which a process has often 1024."""
+    """Return how many maps may stay open; each holds a file handle."""
     if resource is None:
         return 256
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -338,7 +345,7 @@ def open_map(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) ->
 
 
 def store_folder(folder: Path) -> Path:
-    """Return the store of a folder that ``Windows.open`` takes: itself, or two up from a relabelled table."""
+    """Return the store of a folder: itself, or two up from a relabelled table."""
     relabelled = folder.parent.name == TABLES and (folder / TABLE_JSON).is_file()
     return folder.parent.parent if relabelled else folder
 
@@ -356,7 +363,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         There is none: not a store, or its preparation did not finish.
     ValueError
-        Another format or a newer version.
+        Another format or an unknown version.
     """
     path = store_folder(folder) / MANIFEST
     if not path.is_file():
@@ -366,19 +373,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             if unfinished
             else f"{folder}: no prepared windows here ({MANIFEST} is missing); make them with prepare(dataset, folder)"
         )
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a manifest of prepared windows")
-    if manifest.get("version") != STORE_VERSION:
-        raise ValueError(
-            f"{path}: version {manifest.get('version')!r}, this biot_bd reads version {STORE_VERSION}; delete that folder and prepare the recordings again"
-        )
-    return manifest
+    return read_description(path, FORMAT)
 
 
 def write_recording(stem: Path, recording: Recording) -> None:
     """Write the description of a signal file, which declares it finished."""
-    write_json(stem.with_name(stem.name + ".json"), recording.as_dict())
+    write_json(stem.with_name(stem.name + ".json"), {"version": STORE_VERSION, **asdict(recording)})
 
 
 def read_recording(stem: Path, fingerprint: str) -> Recording | None:
@@ -387,7 +387,7 @@ def read_recording(stem: Path, fingerprint: str) -> Recording | None:
     if not description.is_file() or not signals.is_file():
         return None
     try:
-        recording = Recording.from_dict(read_json(description))
+        recording = Recording.from_dict(read_description(description))
     except (ValueError, TypeError):
         return None  # not ours, or damaged: it is written anew
     return recording if recording.fingerprint == fingerprint else None
@@ -408,7 +408,10 @@ def remove_unlisted(folder: Path, recordings: Iterable[str]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed process left behind; the caller holds the store's lock."""
+    """Remove temporary files that a killed process left behind.
+
+    The caller holds the store's lock.
+    """
     for place in (folder, folder / SIGNALS):
         if place.is_dir():
             for path in place.glob(".*.tmp*"):

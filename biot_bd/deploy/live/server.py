@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from biot_bd.deploy.live.broadcast import Hub
+from biot_bd.plots import css_colours
 
 MOST_VIEWERS = 32
 SLOW_S = 10.0  # a viewer that takes nothing for so long is sent away
@@ -80,17 +81,13 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self, hub: Hub, host: str, port: int) -> None:
-        self.hub, self.names = hub, _names_of(host)
+        # Names by which a browser may call this server; others are another site's (DNS rebinding).
+        self.hub, self.names = hub, {"localhost", host.lower(), socket.gethostname().lower()}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent: a viewer that went away is no fault."""
-
-
-def _names_of(host: str) -> set[str]:
-    """Return the names by which a browser may call this server; others are another site's (DNS rebinding)."""
-    return {"localhost", host.lower(), socket.gethostname().lower()}
 
 
 def _host_name(header: str) -> str:
@@ -130,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, kind: str) -> None:
         body = files("biot_bd.deploy.live").joinpath("static", name).read_bytes()
+        if name == "live.css":  # which replaces some of them where the screen is dark
+            body = f":root {{ {css_colours()} }}\n".encode() + body
         self._head(HTTPStatus.OK, kind, {"Content-Length": str(len(body))})
         self.wfile.write(body)
 

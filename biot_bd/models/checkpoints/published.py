@@ -73,6 +73,7 @@ class Checkpoint:
         return tuple(subject for seen in self.trained_on for subject in seen.subjects or ())
 
 
+#: Published checkpoints by name: where they are, their sizes, what they saw.
 KNOWN: dict[str, Checkpoint] = {
     one.name: one
     for one in (

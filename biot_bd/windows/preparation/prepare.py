@@ -6,14 +6,13 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import mne
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,13 +22,12 @@ from biot_bd.exceptions import MissingChannelsError, PreparationError, TooShortE
 from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
-from biot_bd.windows.labels import make_label_rule, rule_name
+from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
 from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
 from biot_bd.windows.preparation.recording import SignalSettings, finished_recording, make_recording
 from biot_bd.windows.store import (
     FORMAT,
     MANIFEST,
-    STORE_VERSION,
     Recording,
     read_manifest,
     remove_leftovers,
@@ -37,6 +35,7 @@ from biot_bd.windows.store import (
     signals_stem,
     stored_stems,
 )
+from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
 from biot_bd.windows.windows import Windows
 
@@ -62,14 +61,6 @@ class _Failure:
     outcome: str
     detail: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "recording": self.recording,
-            "subject": self.subject,
-            "outcome": self.outcome,
-            "detail": self.detail,
-        }
-
 
 def prepare(
     dataset: Any,
@@ -78,7 +69,7 @@ def prepare(
     sfreq: float = 200,
     window_s: float = WINDOW_S,
     stride_s: float = STRIDE_S,
-    labels: Any = "overlap",
+    labels: str | LabelRule = "overlap",
     preprocessors: Sequence[Any] = (),
     on_missing: str = "raise",
     on_bad: str = "drop",
@@ -89,17 +80,18 @@ def prepare(
 ) -> Windows:
     """Harmonise, resample, label and store recordings as windows that can be read at once.
 
-    A second call does only what is missing: a recording is done again where its file or a parameter that changes
-    its signal changed, the window table where the label rule, window or stride did.  The folder may be shared: of two
-    processes one works and the other waits for it.  A killed call leaves finished recordings behind, and the same call
-    again finishes the work with the same result.  A data set may grow or shrink from call to call; signal files of
-    recordings that it has no longer are removed.
+    A second call does only what is missing: a recording is done again where its file or a parameter
+    that changes its signal changed, the window table where the label rule, window or stride did.
+    The folder may be shared: of two processes one works and the other waits for it.  A killed call
+    leaves finished recordings behind, and the same call again finishes the work with the same
+    result.  A data set may grow or shrink from call to call; signal files of recordings that it has
+    no longer are removed.
 
     Parameters
     ----------
     dataset : braindecode.datasets.BaseConcatDataset
-        Recordings as :func:`biot_bd.load_dataset` gives them: volts, seizures as annotations that start with ``sz``,
-        ``recording`` and ``subject`` in each description.
+        Recordings as :func:`biot_bd.load_dataset` gives them: volts, seizures as annotations that
+        start with ``sz``, ``recording`` and ``subject`` in each description.
     folder : path
         Where the store lies; made where it does not exist.
     montage : str or Montage
@@ -107,31 +99,33 @@ def prepare(
     sfreq : float
         Rate of the windows in Hz.
     window_s, stride_s : float
-        Length of a window and distance of their starts in seconds.  A label rule that fixes them (``"biot-official"``:
-        10 s and 10 s) overrides the defaults here and refuses other values.
+        Length of a window and distance of their starts in seconds.  A label rule that fixes them
+        (``"biot-official"``: 10 s and 10 s) overrides the defaults here and refuses other values.
     labels : str or label rule
         Name in ``registry.label_rules``, or an instance such as ``Overlap(guard_s=60)``.
     preprocessors : sequence of braindecode.preprocessing.Preprocessor
         Applied to each recording first, through MNE.
     on_missing : {"raise", "drop", "interpolate"}
-        A channel of the montage that a recording cannot give: an error, absent (NaN) in all its windows, or
-        interpolated (referential recordings only).
+        A channel of the montage that a recording cannot give: an error, absent (NaN) in all its
+        windows, or interpolated (referential recordings only).
     on_bad : {"raise", "warn", "drop"}
-        A channel that is flat throughout a window, or not finite in it: an error, or absent in that window, with or
-        without a warning.  Windows in which no channel is usable are left out; the manifest says how many.
+        A channel that is flat throughout a window, or not finite in it: an error, or absent in that
+        window, with or without a warning.  Windows in which no channel is usable are left out; the
+        manifest says how many.
     resample : {"fft", "polyphase", "fft-window"}
-        Whole recordings by FFT in guarded segments or by a polyphase filter; or each window by FFT when it is read, as
-        published pipelines do (the store then keeps the recording's own rate).
+        Whole recordings by FFT in guarded segments or by a polyphase filter; or each window by FFT
+        when it is read, as published pipelines do (the store then keeps the recording's own rate).
     dtype : {"int16", "float32"}
-        Of the stored signal.  int16 has one step a channel, at most 0.5 uV (else that recording is float32), and is
-        within half a step of the measured value.
+        Of the stored signal.  int16 has one step a channel, at most 0.5 uV (else that recording is
+        float32), and is within half a step of the measured value.
     n_jobs : int
-        Recordings at a time, -1 for one a processor: in threads where all are plain EDF, without preprocessors and
-        of less than 130 hours together, else in processes.
+        Recordings at a time, -1 for one a processor: in threads where all are plain EDF, without
+        preprocessors and of less than 130 hours together, else in processes.
     on_error : {"raise", "skip"}
-        A recording that cannot be read, or is shorter than a window: an error that names it, or a warning and an entry
-        in the manifest.  The warning counts those that the data set's own loader left out as unreadable or with an
-        impossible annotation, too; the manifest lists them in ``outcomes``.
+        A recording that cannot be read, or is shorter than a window: an error that names it, or a
+        warning and an entry in the manifest.  The warning counts those that the data set's own
+        loader left out as unreadable or with an impossible annotation, too; the manifest lists them
+        in ``outcomes``.
 
     Returns
     -------
@@ -143,8 +137,28 @@ def prepare(
     PreparationError
         A recording cannot be prepared (``on_error="raise"``), or none can.
     ValueError
-        A parameter makes no sense, descriptions lack names or name a recording twice, or the folder holds a store of
-        other signals, or of none of these recordings.
+        A parameter makes no sense, descriptions lack names or name a recording twice, or the folder
+        holds a store of other signals, or of none of these recordings.
+
+    See Also
+    --------
+    biot_bd.Windows : What is returned.
+    biot_bd.load_dataset : Recordings by the name of their data set.
+    biot_bd.windows.Overlap : The default label rule.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd import load_dataset, prepare
+    >>> from biot_bd.windows import Overlap
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> edf = folder.name + "/edf"
+    >>> recordings = load_dataset("demo", edf, n_subjects=2, recordings=1, minutes=1)
+    >>> rule = Overlap(min_overlap_s=2)
+    >>> windows = prepare(recordings, folder.name + "/windows", labels=rule, stride_s=10)
+    >>> windows.shape, windows.label_rule, windows.metadata.columns.tolist()[:4]
+    ((12, 16, 2000), 'overlap(min_overlap_s=2)', ['recording', 'subject', 'start_s', 'stop_s'])
+    >>> folder.cleanup()
     """
     given = {"on_missing": on_missing, "on_bad": on_bad, "resample": resample, "dtype": dtype, "on_error": on_error}
     for name, value in given.items():
@@ -154,7 +168,10 @@ def prepare(
         if not isinstance(number, (int, float)) or not math.isfinite(number) or number <= 0:
             raise ValueError(f"{name} must be a positive number; got {number!r}")
     rule = make_label_rule(labels)
-    window_s, stride_s = _fixed_by(rule, window_s, stride_s, resample)
+    check_resample(rule, resample, "got")
+    # The defaults here give way to what a rule fixes, so they count as not given.
+    given_s = (None if window_s == WINDOW_S else window_s, None if stride_s == STRIDE_S else stride_s)
+    times = rule_times(rule, *given_s, (WINDOW_S, STRIDE_S))
     signals = SignalSettings(
         montage=registry.montages[montage] if isinstance(montage, str) else montage,
         sfreq=float(sfreq),
@@ -163,22 +180,8 @@ def prepare(
         resample=resample,
         dtype=dtype,
     )
-    table = TableSettings(rule, float(window_s), float(stride_s), float(sfreq), resample, on_bad)
+    table = TableSettings(rule, *times, float(sfreq), resample, on_bad)
     return _Preparation(dataset, Path(folder).resolve(), signals, table, n_jobs, on_error).run()
-
-
-def _fixed_by(rule: Any, window_s: float, stride_s: float, resample: str) -> tuple[float, float]:
-    """Return window and stride, as the label rule fixes them where it does."""
-    found = []
-    for name, value, default in (("window_s", window_s, WINDOW_S), ("stride_s", stride_s, STRIDE_S)):
-        fixed = getattr(rule, name, None)
-        if fixed is not None and value not in (fixed, default):
-            raise ValueError(f"label rule {rule_name(rule)} fixes {name} at {fixed:g} s; got {value:g}")
-        found.append(value if fixed is None else fixed)
-    needed = getattr(rule, "resample", None)
-    if needed is not None and resample != needed:
-        raise ValueError(f"label rule {rule_name(rule)} needs resample={needed!r}; got {resample!r}")
-    return found[0], found[1]
 
 
 class _Preparation:
@@ -198,7 +201,7 @@ class _Preparation:
         self.fingerprint = fingerprint(
             {
                 "jobs": [[job.recording, job.subject, job.fingerprint] for job in self.jobs],
-                "failures": [failure.as_dict() for failure in self.failures],
+                "failures": [asdict(failure) for failure in self.failures],
                 "signals": signals.fingerprint(),
                 "table": table.as_dict(),
                 "generated": self.generated,
@@ -296,10 +299,11 @@ class _Preparation:
             if not recordings:
                 raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {self._reasons()}")
             wanted = self.table.fingerprint(recordings)
-            if made is not None and made[0] == wanted:
-                notes = made[1]
+            if made["fingerprint"] == wanted:
+                version, notes = made["version"], made["notes"]
             else:
                 recordings, notes = self._write_table(recordings, progress)
+                version = STORE_VERSION
         manifest = {
             "format": FORMAT,
             "version": STORE_VERSION,
@@ -310,24 +314,26 @@ class _Preparation:
             "resample": self.signals.resample,
             "signals_fingerprint": self.signals.fingerprint(),
             "signals": self.signals.as_dict(),
-            "table": {**self.table.as_dict(), "fingerprint": self.table.fingerprint(recordings)},
-            "recordings": [recording.as_dict() for recording in recordings],
-            "failures": [failure.as_dict() for failure in self.failures],
+            "table": {
+                "version": version,
+                **self.table.as_dict(),
+                "fingerprint": self.table.fingerprint(recordings),
+            },
+            "recordings": [asdict(recording) for recording in recordings],
+            "failures": [asdict(failure) for failure in self.failures],
             "notes": notes,
             "outcomes": self.outcomes,
         }
         write_json(self.folder / MANIFEST, manifest)
         remove_unlisted(self.folder, self.names)
 
-    def _table_in_place(self) -> tuple[str, list[str]] | None:
-        """Return fingerprint and notes of the finished table that lies there."""
-        try:
-            manifest = read_manifest(self.folder)
-        except FileNotFoundError:
-            return None
-        if not all((self.folder / file).is_file() for file in (TABLE, PERCENTILES)):
-            return None
-        return manifest["table"]["fingerprint"], manifest["notes"]
+    def _table_in_place(self) -> dict[str, Any]:
+        """Return fingerprint, version and notes of the finished table there; None for no table."""
+        none = dict.fromkeys(("fingerprint", "version", "notes"))
+        if not all((self.folder / file).is_file() for file in (MANIFEST, TABLE, PERCENTILES)):
+            return none
+        manifest = read_manifest(self.folder)
+        return none | {"version": 1, "notes": manifest["notes"], **manifest["table"]}
 
     def _signals(self, progress: Progress) -> list[Recording]:
         task = progress.add_task("signals", total=len(self.jobs))
@@ -392,20 +398,22 @@ class _Preparation:
 
 
 def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
-    """Return what several recordings are shared among: processes take seconds to start, threads wait for each other."""
+    """Return what recordings are shared among: processes start slowly, threads wait."""
     plain = not settings.preprocessors and all(may_be_plain_edf(job.raw) for job in jobs)
     hours = sum(job.raw.n_times / job.raw.info["sfreq"] for job in jobs) / 3600
     return "threads" if plain and hours < MANY_HOURS else "processes"
 
 
 def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording | _Failure:
-    """Make one recording, or say what went wrong; whatever a reader raises is that recording's outcome."""
+    """Make one recording, or say what went wrong.
+
+    Whatever a reader raises is that recording's outcome.
+    """
     try:
         return make_recording(job, folder, settings, shortest_s)
-    except TooShortError as error:
-        return _Failure(job.recording, job.subject, "too-short", str(error))
-    except MissingChannelsError as error:
-        return _Failure(job.recording, job.subject, "missing-channels", str(error))
+    except (TooShortError, MissingChannelsError) as error:
+        outcome = "too-short" if isinstance(error, TooShortError) else "missing-channels"
+        return _Failure(job.recording, job.subject, outcome, str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
             raise  # not this recording's fault
@@ -418,19 +426,17 @@ def _short(value: Any) -> Any:
     return repr(value["name"]) if isinstance(value, dict) and "name" in value else repr(value)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the store's lock; say so where another process has it.  The system frees the lock of a killed process."""
+def _locked(folder: Path) -> AcquireReturnProxy:
+    """Hold the store's lock.
+
+    Say so where another process has it.  The system frees the lock of a killed process.
+    """
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         Console(stderr=True).print(f"another process prepares {folder}; waiting for it", highlight=False)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _progress() -> Progress:
