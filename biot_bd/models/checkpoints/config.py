@@ -172,6 +172,18 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
         A sidecar or record is damaged.
     OSError
         An unlisted Hub repository cannot be reached.
+
+    See Also
+    --------
+    check_clean : Refuse a model that saw the test subjects.
+
+    Examples
+    --------
+    >>> from biot_bd.models import provenance_of
+    >>> [seen.dataset for seen in provenance_of("prest-16").trained_on]
+    ['mgh-prest']
+    >>> provenance_of("six-datasets-18").saw(["chb-mit/03", "chb-mit/23"])
+    ['chb-mit/03']
     """
     if isinstance(source, str) and source in KNOWN:
         return KNOWN[source].provenance
@@ -256,7 +268,7 @@ def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoi
     config: dict[str, Any] = {key: shown.get(key) for key in ARCHITECTURE}
     sources = [(written.config, written.known_from)]
     if known is not None:
-        sources.insert(0, ({**known.config, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
+        sources.insert(0, ({**ENCODER, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
     elif not written.config and _has_published_sizes(shown):
         sources.append((dict(ENCODER, num_layers=shown["num_layers"]), "the official code, for these sizes"))
     known_from = "shapes"

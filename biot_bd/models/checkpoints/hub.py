@@ -16,7 +16,7 @@ from typing import Any
 from biot_bd.exceptions import HubError
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, PIPELINE
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
-from biot_bd.models.checkpoints.published import KNOWN, Checkpoint, by_repository
+from biot_bd.models.checkpoints.published import KNOWN, WEB, Checkpoint, by_repository
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -131,7 +131,7 @@ def _by_hand(known: Checkpoint | None) -> str:
     if known is None:
         return "or download its folder by hand and give its path"
     return (
-        f"or get {known.file} by hand from {known.web} and give its path "
+        f"or get {known.file} by hand from {WEB} and give its path "
         "(or its folder in BIOT_BD_CHECKPOINTS, to use it by name)"
     )
 

@@ -110,6 +110,19 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
         The file is damaged or no BIOT; the message names it in one line.
     ValueError
         A file under a published name has other content.
+
+    See Also
+    --------
+    biot_bd.models.BIOT.from_checkpoint : Reads and builds in one step.
+    save_checkpoint : Writes one.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT, load_checkpoint, save_checkpoint
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> checkpoint = load_checkpoint(save_checkpoint(model, "mine.ckpt", ["my-set/01"]))
+    >>> checkpoint.layout, checkpoint.config["num_heads"], checkpoint.provenance.saw(["my-set/01"])
+    ('encoder', 2, ['my-set/01'])
     """
     path = find_source(source)
     file, facts = find_files(path)

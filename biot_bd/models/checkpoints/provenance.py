@@ -37,6 +37,18 @@ class Seen:
         Subjects by their full names; None for all subjects of the data set.
     how : str
         What was learnt from them, e.g. ``"supervised"`` or ``"unsupervised"``.
+
+    See Also
+    --------
+    Provenance : All that a model has seen.
+
+    Examples
+    --------
+    >>> from biot_bd.models import Seen
+    >>> Seen("chb-mit", None, "supervised").covers("chb-mit/07")
+    True
+    >>> Seen("chb-mit", ("chb-mit/01",), "supervised").covers("chb-mit/07")
+    False
     """
 
     dataset: str
@@ -67,6 +79,20 @@ class Provenance:
         Data sets and subjects.
     known : bool
         Whether ``trained_on`` is complete.  False: nobody recorded it, and the checkpoint is refused.
+
+    See Also
+    --------
+    provenance_of : That of a checkpoint.
+    check_clean : Refuse a model that saw the test subjects.
+
+    Examples
+    --------
+    >>> from biot_bd.models import Provenance
+    >>> found = Provenance("mine").extended(["chb-mit/01", "siena/PN00"])
+    >>> found.saw(["chb-mit/01", "chb-mit/02"])
+    ['chb-mit/01']
+    >>> Provenance.from_dict(found.to_dict()) == found
+    True
     """
 
     source: str
@@ -208,6 +234,20 @@ def check_clean(
     ------
     ContaminationError
         A test subject was seen, it is not known what was seen, or the subjects are unknown; not with ``allow``.
+
+    See Also
+    --------
+    provenance_of : What a checkpoint was trained on.
+
+    Examples
+    --------
+    >>> from biot_bd.models import Provenance, check_clean
+    >>> mine = Provenance("mine").extended(["chb-mit/01"])
+    >>> print(check_clean(mine, ["chb-mit/02"]))
+    None
+    >>> check_clean(mine, ["chb-mit/01", "chb-mit/02"])  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit (supervised), ...
     """
     if provenance is None:
         return None

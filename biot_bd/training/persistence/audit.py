@@ -110,7 +110,7 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
     >>> found = audit(save_pipeline(net.fit(x, [0, 1] * 4), "model"))
     >>> [one.name for one in found.named], found.problems
-    (['biot_bd:BIOTClassifier', 'models:shallow', 'losses:cross-entropy', 'torch.optim:AdamW'], [])
+    (['biot_bd:BIOTClassifier', 'models:shallow', 'losses:focal', 'torch.optim:AdamW'], [])
     """
     folder = Path(folder)
     file = description_file(folder)

@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 import braindecode.models
-from torch import nn
 
 from biot_bd.models.biot import BIOT
 from biot_bd.training.resume import seeded
 
 
-def hub_layout(module: nn.Module) -> tuple[str | None, dict[str, Any] | None]:
+def hub_layout(module: Any) -> tuple[str | None, dict[str, Any] | None]:
     """Return the class of braindecode that loads a module, and its ``config.json``.
 
     Parameters
@@ -29,7 +28,7 @@ def hub_layout(module: nn.Module) -> tuple[str | None, dict[str, Any] | None]:
         What ``from_config`` of that class takes.
     """
     name = type(module).__name__
-    cls = getattr(braindecode.models, name, None)
+    cls: Any = getattr(braindecode.models, name, None)
     if type(module) not in (cls, BIOT) or not hasattr(module, "get_config"):
         return None, None
     try:

@@ -30,6 +30,7 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     weights_file,
 )
 from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
+from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.persistence.hub_layout import hub_layout
@@ -113,7 +114,7 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
         )
     spec = _step_to_json("biotclassifier", pipeline)
     description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
-    module = getattr(last.module_, "_orig_mod", last.module_)
+    module = uncompiled(last.module_)
     hub_class, hub_config = hub_layout(module)
     folder.mkdir(parents=True, exist_ok=True)
     draft, digest = _write_draft(module, folder)
@@ -269,7 +270,7 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
     path = weights_file(folder, spec)
     net = class_from_json(spec["class"])(**{k: from_json(v) for k, v in spec["params"].items()})
     net._restore(FittedFacts.from_dict(spec["fitted"]))
-    module = getattr(net.module_, "_orig_mod", net.module_)
+    module = uncompiled(net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))
     except (RuntimeError, SafetensorError) as error:

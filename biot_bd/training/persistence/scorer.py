@@ -51,6 +51,22 @@ class Scorer:
         The record that ``save_pipeline`` was given.
     without_braindecode : bool
         Whether the network is a plain one, for which neither braindecode nor skorch was imported.
+
+    See Also
+    --------
+    load_scorer : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
+    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"}))
+    >>> scorer.classes_.tolist(), scorer.threshold_, scorer.input_info_.n_times, scorer.record_
+    ([0, 1], None, 200, {'data': 'noise'})
+    >>> bool((scorer.predict(x) == net.predict(x)).all())
+    True
     """
 
     def __init__(self, steps: list[Any], classifier: Any, record: dict[str, Any]) -> None:
@@ -135,6 +151,22 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
         A file is damaged or missing, or names a class that may not be loaded.
     biot_bd.exceptions.UnknownNameError
         A plugin that the pipeline needs is not installed.
+
+    See Also
+    --------
+    load_pipeline : An estimator that can be fitted on.
+    save_pipeline : Writes the folder.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 400)).astype("float32")
+    >>> size = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
+    >>> net = BIOTClassifier("biot", max_epochs=1, train_split=None, device="cpu", random_state=0, **size)
+    >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model"))
+    >>> scorer.predict_proba(x).shape, scorer.without_braindecode
+    ((8, 2), True)
     """
     folder = Path(folder)
     description = read_description(folder)

@@ -85,10 +85,10 @@ def safe_bases(path: str) -> tuple[str, ...]:
     module, _, name = path.partition(":")
     if not re.fullmatch(r"[\w.]+", module) or not re.fullmatch(r"\w+(\.\w+)*", name):
         return ()
-    if _is_of_plugin(module):
-        return ("builtins:object",)
     bases = next((bases for prefix, bases in _SAFE_PACKAGES if f"{module}.".startswith(prefix)), ())
-    return bases if shows(module, name) else ()
+    if bases and shows(module, name):
+        return bases
+    return ("builtins:object",) if _is_of_plugin(module) else ()
 
 
 def _is_safe(path: str, cls: Any) -> bool:
@@ -96,10 +96,11 @@ def _is_safe(path: str, cls: Any) -> bool:
     bases = safe_bases(path)
     if not bases or not isinstance(cls, type) or not _derives(cls, bases):
         return False
-    addresses = [public_address(cls)]
-    if _is_of_plugin(cls.__module__):  # which need not show its classes anywhere else than where it defines them
-        addresses.append(f"{cls.__module__}:{cls.__qualname__}")
-    return path in addresses and (is_dataclass(cls) or _derives(cls, _SAFE_KINDS))
+    own = f"{cls.__module__}:{cls.__qualname__}"
+    # A plugin need not show its classes anywhere else than where it defines them.
+    if path != public_address(cls) and not (path == own and _is_of_plugin(cls.__module__)):
+        return False
+    return is_dataclass(cls) or _derives(cls, _SAFE_KINDS)
 
 
 def class_from_json(spec: dict[str, Any]) -> Any:

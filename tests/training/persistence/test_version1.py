@@ -166,7 +166,7 @@ def test_every_address_that_could_be_written_is_known_or_no_part_of_a_pipeline()
 def is_part(address):
     name = address.partition(":")[2]
     inner = {"Building", "Computed", "Drawn", "Fed", "TrainingLoop", "Tuned", "FineTuning"}  # of the classifier itself
-    bases = {"WindowFeatures", "Rate", "Rule", "Schedule", "Strategy"}
+    bases = {"WindowFeatures"}
     records = {"InputInfo", "Part", "Plans"}
     return name[0] != "_" and name not in inner | bases | records
 

@@ -59,7 +59,7 @@ def _step(spec: dict[str, Any]) -> dict[str, Any]:
     for key, names in _SETTINGS.items():
         if isinstance(params.get(key), str):
             params[key] = names.get(params[key], params[key])
-    return {**step, "params": params, "fitted": _facts(in_todays_words(spec["fitted"]), params)}
+    return {**step, "params": params, "fitted": _facts(in_todays_words(spec["fitted"]))}
 
 
 def _value(value: Any) -> Any:
@@ -76,12 +76,9 @@ def _value(value: Any) -> Any:
     return {key: _value(v) for key, v in value.items()}
 
 
-def _facts(old: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+def _facts(old: dict[str, Any]) -> dict[str, Any]:
     """Turn what a classifier kept, in today's words, into :class:`FittedFacts` as JSON."""
     dtype, _, labels = old["classes"]["$array"]
-    report = dict(old.pop("precision", None) or {})
-    # Saved before there were plans: both are what the parameter says.
-    wanted = params.get("precision", "fp32")
-    plan = {"precision": "fp32" if wanted == "auto" else wanted, "micro_batch": None}
-    plans = {f"{part}_plan": report.pop(part, plan) for part in ("training", "inference")}
+    report = dict(old.pop("precision", None) or {})  # none: saved before there were plans
+    plans = {f"{part}_plan": report.pop(part) for part in ("training", "inference") if part in report}
     return {**old, **plans, "precision_report": report, "classes": {"dtype": dtype, "labels": labels}}
