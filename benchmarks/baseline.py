@@ -1,4 +1,4 @@
-"""What this checkout does beside the commit ``baseline-0``: is anything slower, are the numbers the same?
+"""Beside the commit ``baseline-0``: is anything slower now, and are the numbers the same?
 
 The baseline is installed in an environment of its own.  Both run the same short programs in fresh
 processes, in turning order; what a program times itself leaves out imports.  Numbers are compared
@@ -103,7 +103,7 @@ tell(time.perf_counter() - start, total)
 
 
 def environment(folder: Path) -> Path:
-    """Install the baseline in an environment that has our other packages; return its Python."""
+    """Install the baseline in an environment with our other packages; return its Python."""
     python = folder / "bin" / "python"
     if not (folder / ".done").is_file():
         shutil.rmtree(folder, ignore_errors=True)
