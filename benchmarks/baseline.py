@@ -1,4 +1,4 @@
-"""Beside the commit ``baseline-0``: is anything slower now, and are the numbers the same?
+"""Beside the commit ``baseline-0``: what is slower now, and whether the numbers are the same.
 
 The baseline is installed in an environment of its own.  Both run the same short programs in fresh
 processes, in turning order; what a program times itself leaves out imports.  Numbers are compared
