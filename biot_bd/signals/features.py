@@ -28,6 +28,7 @@ from biot_bd.signals.base import (
     is_epochs,
     present_channels,
 )
+from biot_bd.signals.resampler import rate_of
 
 BANDS = (("delta", 0.5, 4.0), ("theta", 4.0, 8.0), ("alpha", 8.0, 13.0), ("beta", 13.0, 30.0), ("gamma", 30.0, 45.0))
 """Name, lower and upper edge (Hz) of each band; gamma ends below the mains."""
@@ -221,26 +222,18 @@ class BandPower(WindowFeatures):
         self.summary = summary
         self.sfreq = sfreq
 
-    def _rate(self, info: SignalInfo) -> float:
-        if info.sfreq is not None and self.sfreq is not None and info.sfreq != self.sfreq:
-            raise ValueError(f"BandPower(sfreq={self.sfreq:g}), but the windows say {info.sfreq:g} Hz; leave sfreq out")
-        rate = self.sfreq if info.sfreq is None else info.sfreq
-        if rate is None:
-            raise ValueError("arrays carry no sampling rate: give BandPower(sfreq=...) in Hz")
-        if not rate > 0:
-            raise ValueError(f"sfreq must be positive, got {rate!r}")
-        return float(rate)
-
-    def _segment(self, info: SignalInfo) -> int:
-        n = round(self.segment_s * self._rate(info))
+    def _segment(self, info: SignalInfo) -> tuple[float, int]:
+        """Return the rate in Hz, and the samples of a segment."""
+        rate = rate_of(info, self.sfreq, self, "sfreq")
+        n = round(self.segment_s * rate)
         if n < 2:
             raise ValueError(f"segment_s must hold at least two samples, got {self.segment_s!r} s")
-        return min(n, info.n_times)
+        return rate, min(n, info.n_times)
 
     def _bins(self, info: SignalInfo) -> list[NDArray[np.bool_]]:
         """Return which bins of the spectrum lie in each band."""
-        rate = self._rate(info)
-        frequencies = np.fft.rfftfreq(self._segment(info), 1 / rate)
+        rate, n = self._segment(info)
+        frequencies = np.fft.rfftfreq(n, 1 / rate)
         bins = []
         for name, low, high in self.bands:
             if not 0 <= low < high:
@@ -260,8 +253,7 @@ class BandPower(WindowFeatures):
         return [str(name) for name, _, _ in self.bands]
 
     def _values(self, x: NDArray[np.float64], info: SignalInfo) -> NDArray[np.float64]:
-        n = self._segment(info)
-        rate = self._rate(info)
+        rate, n = self._segment(info)
         _, density = welch(x, rate, window=self.window, nperseg=n, noverlap=n // 2, detrend="constant", axis=-1)
         power = np.stack([density[..., inside].sum(axis=-1) * rate / n for inside in self._bins(info)], axis=-1)
         return np.log10(np.maximum(power, FLOOR)) if self.log else power

@@ -68,7 +68,7 @@ class Resampler(RecordingStep):
         return rate_of(info, self.sfreq_in, self) == self.sfreq
 
 
-def rate_of(info: SignalInfo, sfreq_in: float | None, step: object) -> float:
+def rate_of(info: SignalInfo, sfreq_in: float | None, step: object, option: str = "sfreq_in") -> float:
     """Return the sampling rate of the input in Hz: what it carries, else the parameter.
 
     Parameters
@@ -79,16 +79,20 @@ def rate_of(info: SignalInfo, sfreq_in: float | None, step: object) -> float:
         The step's parameter.
     step : object
         For messages.
+    option : str
+        The parameter's name.
 
     Raises
     ------
     ValueError
-        Neither is known, or they disagree.
+        Neither is known, they disagree, or the rate is not positive.
     """
     name = type(step).__name__
     if sfreq_in is not None and info.sfreq is not None and not np.isclose(sfreq_in, info.sfreq, rtol=1e-9, atol=0):
-        raise ValueError(f"{name}: sfreq_in={sfreq_in} Hz, but the data carry {info.sfreq} Hz; leave sfreq_in out")
+        raise ValueError(f"{name}: {option}={sfreq_in} Hz, but the data carry {info.sfreq} Hz; leave {option} out")
     rate = info.sfreq if info.sfreq is not None else sfreq_in
     if rate is None:
-        raise ValueError(f"{name}: the input carries no sampling rate; give sfreq_in= in Hz")
+        raise ValueError(f"{name}: the input carries no sampling rate; give {option}= in Hz")
+    if not rate > 0:
+        raise ValueError(f"{name}: {option} must be positive, found {rate!r} Hz")
     return float(rate)
