@@ -11,7 +11,9 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -92,7 +94,7 @@ class EdfReader:
         self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
         self._samples = np.empty((len(chosen), 0), "<i2")
 
-    def block(self, start: int, stop: int) -> EdfBlock:
+    def block(self, start: int, stop: int) -> Block:
         """Return samples ``start`` to ``stop`` of all channels.
 
         It may be read until the next call.
@@ -108,7 +110,7 @@ class EdfReader:
                 a, b = max(start, begin * length), min(stop, (begin + len(records)) * length)
                 for row, (left, right) in zip(samples, self._columns, strict=True):
                     _copy(records, left, right, a - begin * length, row[a - start : b - start])
-        return EdfBlock(samples, self._scales)
+        return Block(samples, self._scales)
 
     def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
         """Return records ``begin`` to ``end``.
@@ -139,10 +141,10 @@ class EdfReader:
         return self._ranges[index]
 
 
-class EdfBlock:
-    """Digital samples ``(n_channels, n)`` of an EDF file and their calibration."""
+class Block:
+    """Samples ``(n_channels, n)`` of a stretch: digital ones and their calibration, or uV."""
 
-    def __init__(self, samples: NDArray[np.int16], scales: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, samples: NDArray[Any], scales: Sequence[tuple[float, float]] | None = None) -> None:
         self._samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
@@ -151,12 +153,20 @@ class EdfBlock:
         ``out`` is as long as the stretch.
         """
         out[:] = self._samples[index]
-        scale, offset = self._scales[index]
-        out *= np.float32(scale)
-        out += np.float32(offset)
+        if self._scales is not None:
+            scale, offset = self._scales[index]
+            out *= np.float32(scale)
+            out += np.float32(offset)
 
-    def digital(self, index: int) -> NDArray[np.int16]:
-        """Return what the file holds of channel ``index`` in this stretch; not to be changed."""
+    def read_all(self) -> NDArray[np.float32]:
+        """Return all channels in uV, ``(n_channels, n)``, to be changed at will."""
+        out = np.empty(self._samples.shape, np.float32)
+        for index, row in enumerate(out):
+            self.read(index, row)
+        return out
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """Return channel ``index`` in this stretch as it is held; not to be changed."""
         return self._samples[index]
 
 
@@ -197,9 +207,9 @@ class RawReader:
         if not raw.preload and len(self._picks) * self.n_samples <= LARGEST_HELD:
             self._x = self._read(0, self.n_samples)
 
-    def block(self, start: int, stop: int) -> RawBlock:
+    def block(self, start: int, stop: int) -> Block:
         """Return samples ``start`` to ``stop`` of all channels."""
-        return RawBlock(self._read(start, stop) if self._x is None else self._x[:, start:stop])
+        return Block(self._read(start, stop) if self._x is None else self._x[:, start:stop])
 
     def _read(self, begin: int, end: int) -> NDArray[np.float32]:
         x = np.empty((len(self._picks), end - begin), np.float32)
@@ -219,22 +229,6 @@ class RawReader:
         return None
 
 
-class RawBlock:
-    """A stretch of a recording, in uV."""
-
-    def __init__(self, x: NDArray[np.float32]) -> None:
-        self._x = x
-
-    def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV."""
-        out[:] = self._x[index]
-
-    def digital(self, index: int) -> NDArray[np.int16]:
-        """Raise TypeError: MNE gives volts."""
-        raise TypeError("a recording that MNE reads has no digital samples")
-
-
-Block = EdfBlock | RawBlock
 ChannelReader = EdfReader | RawReader
 
 
@@ -284,14 +278,11 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
     >>> [round(float(value)) for value in out]
     [1000, 1001, 1002]
     """
-    path = source_file(raw)
-    if ch_names and path is not None and may_be_plain_edf(raw):
-        try:
-            reader = EdfReader(path, ch_names)
+    if ch_names and may_be_plain_edf(raw):
+        with suppress(NotPlainEdfError):
+            reader = EdfReader(raw.filenames[0], ch_names)
             if _agrees(reader, raw):
                 return reader
-        except NotPlainEdfError:
-            pass
     return RawReader(raw, ch_names)
 
 
@@ -304,18 +295,13 @@ def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
     tolerance = AGREEMENT * np.array([[reader.range_uv(i)] for i in range(len(picks))])
     for start in {0, (reader.n_samples - length) // 2, reader.n_samples - length}:
         expected = raw.get_data(picks, start, start + length, verbose="error") * UV_PER_V
-        block = reader.block(start, start + length)
-        found = np.empty((len(picks), length), np.float32)
-        for i, row in enumerate(found):
-            block.read(i, row)
-        if not (np.abs(found - expected) <= tolerance).all():
+        if not (np.abs(reader.block(start, start + length).read_all() - expected) <= tolerance).all():
             return False
     return True
 
 
 def _mne_names(labels: Sequence[str]) -> list[str]:
     """Return labels as MNE makes them unique: ``-0``, ``-1``, ... behind repeated ones."""
-    labels = [label.strip() for label in labels]
     counts, seen = Counter(labels), Counter[str]()
     names = []
     for label in labels:

@@ -100,7 +100,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     'recording of 2 channels in memory'
     """
     if isinstance(source, mne.io.BaseRaw):
-        return OpenRecording(source, _name_of(source))
+        names = [os.fspath(name) for name in source.filenames if name is not None]
+        return OpenRecording(source, names[0] if names else f"recording of {len(source.ch_names)} channels in memory")
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
     path = Path(source)
@@ -183,10 +184,7 @@ def read_blocks(
         reader = open_reader(recording.raw, ch_names)
         while begin < stop:
             end = min(begin + BLOCK_SAMPLES, stop)
-            block, x = reader.block(begin, end), np.empty((len(ch_names), end - begin), np.float32)
-            for index, row in enumerate(x):
-                block.read(index, row)
-            yield x
+            yield reader.block(begin, end).read_all()
             begin = end
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
@@ -219,11 +217,6 @@ def read_excerpt(
     parts = list(read_blocks(recording, ch_names, start, int(np.ceil(stop_s * recording.sfreq))))
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(ch_names), 0), np.float32)
     return x, start / recording.sfreq
-
-
-def _name_of(raw: mne.io.BaseRaw) -> str:
-    names = [os.fspath(name) for name in raw.filenames if name is not None]
-    return names[0] if names else f"recording of {len(raw.ch_names)} channels in memory"
 
 
 def _first_line(error: Exception) -> str:
