@@ -175,14 +175,12 @@ class Overlap:
         enough = min(max(round(self.min_overlap_s * sfreq), 1), window)
         length = seizures[:, 1] - seizures[:, 0]
         positive = (inside.sum(axis=1) >= enough) | (inside >= np.minimum(enough, length)).any(axis=1)
-        keep = np.ones(len(start), dtype=bool)
-        if self.exclude_partial:
-            keep &= positive | (inside.sum(axis=1) == 0)
+        table = _table(start, np.full(len(start), window), positive, "grid", seizures)
         guard = round(self.guard_s * sfreq)
-        if guard > 0:
-            wide = seizures + np.array([-guard, guard])
-            keep &= positive | (_overlaps(start, start + window, wide).sum(axis=1) == 0)
-        return _table(start, np.full(len(start), window), positive, "grid", seizures)[keep].reset_index(drop=True)
+        if self.exclude_partial or guard > 0:
+            near = _overlaps(start, start + window, seizures + np.array([-guard, guard])).any(axis=1)
+            table = table[positive | ~near].reset_index(drop=True)
+        return table
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from biot_bd.runs import atomic_path, fingerprint
 from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
 from biot_bd.windows.gather import BLOCK, Located, blocks
 from biot_bd.windows.labels import check_table, rule_name, rule_parameters
-from biot_bd.windows.store import Recording, open_signals
+from biot_bd.windows.store import Recording, map_key, open_signals
 
 TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
@@ -203,7 +203,7 @@ def _percentiles(
     for i in range(0, len(frame), WINDOWS_A_MAP):
         some = slice(i, i + WINDOWS_A_MAP)
         # Opened anew, as the pages of a map that was read count as memory.
-        signals = open_signals(folder, recording, keep=False)
+        signals = open_signals(*map_key(folder, recording))
         if digital:
             percentiles[some], accepted[some] = _measure_digital(signals, steps, start[some], settings.n_times)
         else:
@@ -296,12 +296,9 @@ def build_table(
     ValueError
         A recording failed and there is no ``failures`` to note it, or there are no windows at all.
     """
-    if n_jobs == 1:
-        parts: Iterable[Any] = (_try_part(folder, r, ch_names, settings) for r in recordings)
-    else:
-        parts = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
-            delayed(_try_part)(folder, r, ch_names, settings) for r in recordings
-        )
+    parts = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
+        delayed(_try_part)(folder, r, ch_names, settings) for r in recordings
+    )
     frames, percentiles, notes = [], [], []
     for recording, part in zip(recordings, parts, strict=True):
         if isinstance(part, str):
@@ -339,8 +336,8 @@ def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float
         stored.to_parquet(temporary, index=False)
 
 
-def warn_of(notes: Sequence[str], where: str, limit: int = 5) -> None:
-    """Warn once of what :func:`build_table` noted."""
-    if notes:
+def warn_of(notes: Sequence[str], where: Path, also_bad: bool = False, limit: int = 5) -> None:
+    """Warn once of the seizures that :func:`build_table` noted; of bad channels too if wanted."""
+    if notes := [note for note in notes if also_bad or "no positive window" in note]:
         more = f"; and {len(notes) - limit} more ({where})" if len(notes) > limit else ""
         warnings.warn("; ".join(notes[:limit]) + more, stacklevel=3)

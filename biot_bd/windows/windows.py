@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,8 @@ class Windows:
         self._source = source
         self._rows = np.arange(len(source)) if rows is None else rows
         self._steps = steps
-        self._infos = _infos(source.info, steps)
+        # The description before the first step and after each.
+        self._infos = list(accumulate(steps, lambda info, step: step.output_info(info), initial=source.info))
 
     # ---- making ----
 
@@ -587,14 +589,6 @@ class Windows:
         return "\n".join(lines) + ">"
 
 
-def _infos(info: SignalInfo, steps: Sequence[WindowTransformer]) -> list[SignalInfo]:
-    """Return the description before the first step and after each."""
-    infos = [info]
-    for step in steps:
-        infos.append(step.output_info(infos[-1]))
-    return infos
-
-
 def _uses_cache(step: WindowTransformer) -> bool:
     # A subclass may do more than divide.
     return type(step) is PercentileScaler and step.q == CACHED_PERCENTILE
@@ -644,5 +638,5 @@ def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stri
         except BaseException:  # a half-written table is of no use to anyone
             shutil.rmtree(folder, ignore_errors=True)
             raise
-    warn_of([note for note in notes if "no positive window" in note], str(folder / TABLE_JSON))
+    warn_of(notes, folder / TABLE_JSON)
     return folder

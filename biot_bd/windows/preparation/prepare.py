@@ -6,7 +6,7 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -337,14 +337,9 @@ class _Preparation:
 
     def _signals(self, progress: Progress) -> list[Recording]:
         task = progress.add_task("signals", total=len(self.jobs))
-        arguments = (self.folder, self.signals, self.table.window_s)
-        results: Iterable[Any]
-        if self.n_jobs == 1:
-            results = (_try_recording(job, *arguments) for job in self.jobs)
-        else:
-            results = Parallel(n_jobs=self.n_jobs, prefer=self.prefer, return_as="generator")(
-                delayed(_try_recording)(job, *arguments) for job in self.jobs
-            )
+        results = Parallel(n_jobs=self.n_jobs, prefer=self.prefer, return_as="generator")(
+            delayed(_try_recording)(job, self.folder, self.signals, self.table.window_s) for job in self.jobs
+        )
         recordings = []
         for job, result in zip(self.jobs, results, strict=True):
             if isinstance(result, _Failure):
@@ -375,10 +370,7 @@ class _Preparation:
                 self.failures.append(
                     _Failure(recording.recording, recording.subject, "failed", failed[recording.recording])
                 )
-        if self.table.on_bad == "warn":
-            warn_of(notes, str(self.folder / MANIFEST))
-        else:
-            warn_of([note for note in notes if "no positive window" in note], str(self.folder / MANIFEST))
+        warn_of(notes, self.folder / MANIFEST, also_bad=self.table.on_bad == "warn")
         write_table(self.folder, frame, percentiles)
         return [r for r in recordings if not failed or r.recording not in failed], notes
 
