@@ -38,6 +38,7 @@ def prepare(
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
+    from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows
 
     options = parse_assignments(option, "--option")
@@ -45,7 +46,7 @@ def prepare(
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")
         options["subjects"] = names_between_commas(subjects, "subject")
-    if _takes(dataset, "on_error"):
+    if "on_error" in (options_of(dataset) or ()):
         options.setdefault("on_error", on_error)
     recordings = load_recordings(dataset, root, options)
     windows = prepare_windows(
@@ -68,18 +69,6 @@ def prepare(
         print_json(facts)
     else:
         _show(facts)
-
-
-def _takes(dataset: str, option: str) -> bool:
-    """Return whether the data set's reader has an option of that name."""
-    import inspect
-
-    from biot_bd import registry
-
-    try:
-        return option in inspect.signature(registry.datasets[dataset]).parameters
-    except (TypeError, ValueError):  # a callable without a signature
-        return False
 
 
 def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
