@@ -57,22 +57,20 @@ class Outcomes:
         """Return the table ``recording``, ``outcome``, ``detail``."""
         return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
 
-    def warn(self, said: Mapping[str, str], stacklevel: int = 4) -> None:
+    def warn(self, said: Mapping[str, str]) -> None:
         """Warn of each outcome that occurred, with the number and the first names.
 
         Parameters
         ----------
         said : mapping of str to str
             Outcome -> what to say of such recordings, beside those of :data:`LEFT_OUT`.
-        stacklevel : int
-            As in :func:`warnings.warn`.
         """
         for outcome, what in {**said, **LEFT_OUT}.items():
             if names := self.of(outcome):
                 shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
                 warnings.warn(
                     f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
-                    stacklevel=stacklevel,
+                    stacklevel=4,
                 )
 
 
@@ -145,15 +143,13 @@ def set_seizures(
     RecordingError
         ``bad-annotation``: a seizure has no length, or is not inside the recording.
     """
-    seizures = list(seizures)
-    kinds = [SEIZURE] * len(seizures) if kinds is None else list(kinds)
     duration_s = raw.n_times / raw.info["sfreq"]
     checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
     others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
     added = mne.Annotations(
         [onset for onset, _ in checked],
         [offset - onset for onset, offset in checked],
-        kinds,
+        [SEIZURE] * len(checked) if kinds is None else list(kinds),
         orig_time=raw.annotations.orig_time,
     )
     raw.set_annotations(raw.annotations[others] + added, verbose="ERROR")
