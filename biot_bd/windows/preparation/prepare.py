@@ -23,8 +23,14 @@ from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
-from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
-from biot_bd.windows.preparation.recording import SignalSettings, finished_recording, make_recording
+from biot_bd.windows.preparation.recording import (
+    Job,
+    SignalSettings,
+    finished_recording,
+    make_jobs,
+    make_recording,
+    read_outcomes,
+)
 from biot_bd.windows.store import (
     FORMAT,
     MANIFEST,
@@ -217,7 +223,12 @@ class _Preparation:
                     self._prepare()
         manifest = read_manifest(self.folder)
         not_loaded = [row for row in manifest["outcomes"] if row.get("outcome") in NOT_LOADED]
-        self._warn_of_skipped([*not_loaded, *manifest["failures"]], len(self.names) + len(not_loaded))
+        if skipped := [*not_loaded, *manifest["failures"]]:
+            warnings.warn(
+                f"{len(skipped)} of {len(self.names) + len(not_loaded)} recordings were skipped: {_told(skipped)}; "
+                f"all are listed in {self.folder / MANIFEST}",
+                stacklevel=3,
+            )
         return Windows.open(self.folder)
 
     def _make_jobs(self, dataset: Any) -> list[Job]:
@@ -225,14 +236,10 @@ class _Preparation:
         for job in make_jobs(dataset):
             self.names.append(job.recording)
             try:
-                identity = raw_identity(job.raw)
+                job.identify(self.signals)
+                jobs.append(job)
             except OSError as error:
                 self._failed(job, "unreadable", str(error))
-                continue
-            job.fingerprint = fingerprint(
-                [self.signals.fingerprint(), identity, job.subject, job.zero_is_missing, seizure_events(job.raw)]
-            )
-            jobs.append(job)
         return jobs
 
     def _failed(self, job: Job, outcome: str, detail: str) -> None:
@@ -297,13 +304,14 @@ class _Preparation:
         with _progress() as progress, mne.use_log_level("error" if self.prefer == "threads" else None):
             recordings = self._signals(progress)
             if not recordings:
-                raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {self._reasons()}")
+                told = _told([asdict(failure) for failure in self.failures])
+                raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {told}")
             wanted = self.table.fingerprint(recordings)
             if made["fingerprint"] == wanted:
-                version, notes = made["version"], made["notes"]
+                notes = made["notes"]
             else:
                 recordings, notes = self._write_table(recordings, progress)
-                version = STORE_VERSION
+                made["version"] = STORE_VERSION
         manifest = {
             "format": FORMAT,
             "version": STORE_VERSION,
@@ -315,7 +323,7 @@ class _Preparation:
             "signals_fingerprint": self.signals.fingerprint(),
             "signals": self.signals.as_dict(),
             "table": {
-                "version": version,
+                "version": made["version"],
                 **self.table.as_dict(),
                 "fingerprint": self.table.fingerprint(recordings),
             },
@@ -329,11 +337,10 @@ class _Preparation:
 
     def _table_in_place(self) -> dict[str, Any]:
         """Return fingerprint, version and notes of the finished table there; None for no table."""
-        none = dict.fromkeys(("fingerprint", "version", "notes"))
         if not all((self.folder / file).is_file() for file in (MANIFEST, TABLE, PERCENTILES)):
-            return none
+            return {"fingerprint": None}
         manifest = read_manifest(self.folder)
-        return none | {"version": 1, "notes": manifest["notes"], **manifest["table"]}
+        return {"version": 1, "notes": manifest["notes"], **manifest["table"]}
 
     def _signals(self, progress: Progress) -> list[Recording]:
         task = progress.add_task("signals", total=len(self.jobs))
@@ -351,7 +358,7 @@ class _Preparation:
 
     def _write_table(self, recordings: list[Recording], progress: Progress) -> tuple[list[Recording], list[str]]:
         task = progress.add_task("windows", total=len(recordings))
-        failed: dict[str, str] | None = {} if self.on_error == "skip" else None
+        failed: dict[str, str] = {}
         try:
             frame, percentiles, notes = build_table(
                 self.folder,
@@ -361,32 +368,15 @@ class _Preparation:
                 self.n_jobs,
                 self.prefer,
                 lambda: progress.advance(task),
-                failed,
+                failed if self.on_error == "skip" else None,
             )
         except ValueError as error:
             raise PreparationError(str(error)) from error
-        for recording in recordings:
-            if failed and recording.recording in failed:
-                self.failures.append(
-                    _Failure(recording.recording, recording.subject, "failed", failed[recording.recording])
-                )
+        subjects = {r.recording: r.subject for r in recordings}
+        self.failures += [_Failure(name, subjects[name], "failed", why) for name, why in failed.items()]
         warn_of(notes, self.folder / MANIFEST, also_bad=self.table.on_bad == "warn")
         write_table(self.folder, frame, percentiles)
-        return [r for r in recordings if not failed or r.recording not in failed], notes
-
-    def _reasons(self, limit: int = 5) -> str:
-        named = "; ".join(f"{f.recording}: {f.detail}" for f in self.failures[:limit])
-        return named + (f"; and {len(self.failures) - limit} more" if len(self.failures) > limit else "")
-
-    def _warn_of_skipped(self, skipped: Sequence[dict[str, Any]], total: int) -> None:
-        if not skipped:
-            return
-        named = "; ".join(f"{s['recording']} ({s['outcome']}: {s['detail']})" for s in skipped[:5])
-        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        warnings.warn(
-            f"{len(skipped)} of {total} recordings were skipped: {named}{more}; all are listed in {self.folder / MANIFEST}",
-            stacklevel=4,
-        )
+        return [r for r in recordings if r.recording not in failed], notes
 
 
 def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
@@ -414,6 +404,12 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return _Failure(job.recording, job.subject, "failed", f"{type(error).__name__}: {error}")
 
 
+def _told(skipped: Sequence[dict[str, Any]], limit: int = 5) -> str:
+    """Name the first recordings of a manifest's list, with the reasons."""
+    named = "; ".join(f"{s['recording']} ({s['outcome']}: {s['detail']})" for s in skipped[:limit])
+    return named + (f"; and {len(skipped) - limit} more" if len(skipped) > limit else "")
+
+
 def _short(value: Any) -> Any:
     return repr(value["name"]) if isinstance(value, dict) and "name" in value else repr(value)
 
@@ -433,11 +429,5 @@ def _locked(folder: Path) -> AcquireReturnProxy:
 
 def _progress() -> Progress:
     console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)

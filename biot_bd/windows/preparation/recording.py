@@ -1,7 +1,8 @@
-"""From one recording to its stored signal and the description beside it."""
+"""From the recordings of a data set to their stored signals and the descriptions beside them."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,13 +11,13 @@ from typing import Any, Literal
 
 import mne
 import numpy as np
+import pandas as pd
 
 from biot_bd.exceptions import TooShortError
-from biot_bd.io.channel_readers import source_file
+from biot_bd.io.channel_readers import CHUNK_SAMPLES, source_file
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage
 from biot_bd.signals.resampling import make_plan
-from biot_bd.windows.preparation.jobs import Job, seizure_events
 from biot_bd.windows.preparation.montage_signals import Harmonised
 from biot_bd.windows.store import (
     SIGNALS,
@@ -31,6 +32,120 @@ SIGNALS_VERSION = 1
 """Raised where the same input gives other samples, so that stores are written anew."""
 # Windows of the last are resampled when they are read.
 STORED_BY = {"fft": "fft", "polyphase": "polyphase", "fft-window": "none"}
+
+
+@dataclass
+class Job:
+    """One recording to prepare, light enough to travel to a worker process.
+
+    Parameters
+    ----------
+    recording, subject : str
+        Names.
+    raw : mne.io.BaseRaw
+        The recording, in volts.
+    zero_is_missing : bool
+        An exactly-zero channel was never recorded.
+    fingerprint : str
+        Of the input and the settings.
+    """
+
+    recording: str
+    subject: str
+    raw: mne.io.BaseRaw
+    zero_is_missing: bool
+    fingerprint: str
+
+    @property
+    def where(self) -> str:
+        """Name of the recording and its file, for messages."""
+        path = source_file(self.raw)
+        return f"recording {self.recording}" + (f" ({path})" if path else "")
+
+    def identify(self, settings: SignalSettings) -> None:
+        """Set the fingerprint; OSError where the file is not there."""
+        events = seizure_events(self.raw)
+        self.fingerprint = fingerprint(
+            [settings.fingerprint(), _identity(self.raw), self.subject, self.zero_is_missing, events]
+        )
+
+
+def _identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
+    """Describe the input: name, size and time of the file, or a digest of data in memory."""
+    known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": int(raw.n_times)}
+    known["first_samp"] = int(raw.first_samp)
+    if raw.preload:
+        digest = hashlib.blake2b(digest_size=16)
+        for start in range(0, raw.n_times, CHUNK_SAMPLES):
+            part = raw.get_data(start=start, stop=min(start + CHUNK_SAMPLES, raw.n_times), verbose="error")
+            digest.update(np.ascontiguousarray(part).data)
+        return known | {"data": digest.hexdigest()}
+    for name in raw.filenames:
+        if name is not None:
+            stat = Path(name).stat()
+            known.setdefault("files", []).append([Path(name).name, stat.st_size, stat.st_mtime_ns])
+    return known
+
+
+def seizure_events(raw: mne.io.BaseRaw) -> list[list[float]]:
+    """Return (onset_s, offset_s), from the first sample, of the annotations ``sz...``."""
+    found = [
+        [float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time]
+        for a in raw.annotations
+        if str(a["description"]).startswith("sz")
+    ]
+    return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
+
+
+def make_jobs(dataset: Any) -> list[Job]:
+    """Return the recordings of a data set, their fingerprints still empty.
+
+    Raises
+    ------
+    TypeError
+        Not a data set of recordings.
+    ValueError
+        It is empty, a description lacks a name, or two recordings have one name.
+    """
+    jobs: dict[str, Job] = {}
+    found = getattr(dataset, "datasets", None)
+    if found is None:
+        raise TypeError(f"dataset must be a braindecode BaseConcatDataset of recordings; got {type(dataset).__name__}")
+    if not found:
+        raise ValueError("the data set holds no recording")
+    for position, item in enumerate(found):
+        recording, subject = _names(position, item)
+        if recording in jobs:
+            raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
+        # A description made from a table may hold NaN, which is true to bool().
+        zero = item.description.get("zero_is_missing")
+        jobs[recording] = Job(recording, subject, item.raw, isinstance(zero, (bool, np.bool_)) and bool(zero), "")
+    return list(jobs.values())
+
+
+def _names(position: int, item: Any) -> tuple[str, str]:
+    description = getattr(item, "description", None)
+    if not hasattr(item, "raw") or description is None:
+        raise TypeError(
+            f"recording {position} of the data set is a {type(item).__name__}; expected a RawDataset with a description"
+        )
+    for key in ("recording", "subject"):
+        value = description.get(key)
+        if not isinstance(value, str) or not value:
+            raise ValueError(
+                f"recording {position} of the data set has description[{key!r}] = {value!r}; a text is needed "
+                "(biot_bd.adapt_dataset adds what a braindecode data set lacks)"
+            )
+    return description["recording"], description["subject"]
+
+
+def read_outcomes(dataset: Any) -> list[dict[str, Any]]:
+    """Return what the data set says of every recording that its source mentions, as rows."""
+    outcomes = getattr(dataset, "outcomes", None)
+    if outcomes is None:
+        return []
+    frame = pd.DataFrame(outcomes)
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 @dataclass(frozen=True)
