@@ -57,16 +57,16 @@ class EdfReader:
         Rate in Hz.
     n_samples : int
         Length.
-    always_finite : bool
-        The format has no NaN.
+    scales : list of (float, float)
+        uV a digital step, and uV at digital zero, by channel.
+    ranges_uv : list of float
+        The largest absolute value that the header allows, by channel.
 
     Raises
     ------
     NotPlainEdfError
         The file or one of the channels needs MNE; the message says why.
     """
-
-    always_finite = True
 
     def __init__(self, path: str | Path, ch_names: Sequence[str]) -> None:
         try:
@@ -78,7 +78,7 @@ class EdfReader:
             if len(found) < len(ordinary) or header.kind == "EDF+D" or header.sample_bytes != 2 or header.cut_short:
                 raise NotPlainEdfError("names that occur twice, 24-bit samples, or records that are not continuous")
             chosen = [found[name] for name in ch_names]
-            self._scales, self._ranges = _calibrations(header, chosen)
+            self.scales, self.ranges_uv = _calibrations(header, chosen)
             lengths = {header.samples[i] for i in chosen}
             if len(lengths) != 1:
                 raise NotPlainEdfError(f"channels of several rates: {sorted(lengths)} samples in a record")
@@ -110,7 +110,7 @@ class EdfReader:
                 a, b = max(start, begin * length), min(stop, (begin + len(records)) * length)
                 for row, (left, right) in zip(samples, self._columns, strict=True):
                     _copy(records, left, right, a - begin * length, row[a - start : b - start])
-        return Block(samples, self._scales)
+        return Block(samples, self.scales)
 
     def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
         """Return records ``begin`` to ``end``.
@@ -131,14 +131,6 @@ class EdfReader:
                 raise OSError(f"{self._path}: the file ends {len(left)} bytes before its header says")
             left = left[n:]
         return records
-
-    def calibration(self, index: int) -> tuple[float, float]:
-        """Return (uV a digital step, uV at digital zero) of a channel."""
-        return self._scales[index]
-
-    def range_uv(self, index: int) -> float:
-        """Return the largest absolute value that the header allows, in uV."""
-        return self._ranges[index]
 
 
 class Block:
@@ -185,7 +177,7 @@ def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDA
 
 
 class RawReader:
-    """Some channels of any MNE recording.
+    """Some channels of any MNE recording; what the header says of them, MNE does not tell.
 
     Held in memory as float32 where they are short, else read block by block.
 
@@ -197,7 +189,7 @@ class RawReader:
         The channels.
     """
 
-    always_finite = False
+    scales = ranges_uv = None
 
     def __init__(self, raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> None:
         self.ch_names = tuple(ch_names)
@@ -219,14 +211,6 @@ class RawReader:
             chunk *= UV_PER_V
             x[:, start - begin : stop - begin] = chunk
         return x
-
-    def calibration(self, index: int) -> None:
-        """Return None: MNE gives volts."""
-        return None
-
-    def range_uv(self, index: int) -> None:
-        """Return None: MNE does not tell the header's range."""
-        return None
 
 
 ChannelReader = EdfReader | RawReader
@@ -292,7 +276,7 @@ def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
         return False
     length = min(reader.n_samples, 64)
     picks = [raw.ch_names.index(name) for name in reader.ch_names]
-    tolerance = AGREEMENT * np.array([[reader.range_uv(i)] for i in range(len(picks))])
+    tolerance = AGREEMENT * np.array(reader.ranges_uv)[:, None]
     for start in {0, (reader.n_samples - length) // 2, reader.n_samples - length}:
         expected = raw.get_data(picks, start, start + length, verbose="error") * UV_PER_V
         if not (np.abs(reader.block(start, start + length).read_all() - expected) <= tolerance).all():

@@ -118,11 +118,11 @@ class Harmonised:
 
     def _digital(self, channel: int) -> tuple[int, float, float] | None:
         """Return (place in the reader, uV a step, offset in steps) of a digital channel."""
-        if len(self._sources[channel]) != 1:
+        if self._reader.scales is None or len(self._sources[channel]) != 1:
             return None
         ((place, weight),) = self._sources[channel]
-        calibration = self._reader.calibration(place)
-        return None if calibration is None else (place, weight * calibration[0], calibration[1] / calibration[0])
+        scale, offset = self._reader.scales[place]
+        return place, weight * scale, offset / scale
 
     def _inputs(
         self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]
@@ -136,7 +136,7 @@ class Harmonised:
             x = list(buffer[: len(group), :n])
             for i, channel in enumerate(group):
                 self._derive(block, channel, buffer[i : i + 2, :n])
-                if not self._reader.always_finite:
+                if self._reader.scales is None:  # digital values are always finite
                     self._bridge(x[i], channel, part.start)
         for row, channel in zip(x, group, strict=True):
             for a, b in constant_spans(row, self.shortest_flat_samples):
@@ -161,12 +161,11 @@ class Harmonised:
         return x
 
     def _range_uv(self, channel: int) -> float | None:
+        if self._reader.ranges_uv is None:
+            return None
         total = 0.0
         for place, weight in self._sources[channel]:
-            value = self._reader.range_uv(place)
-            if value is None:
-                return None
-            total += abs(weight) * value
+            total += abs(weight) * self._reader.ranges_uv[place]
         return total
 
     def _bridge(self, x: NDArray[np.float32], channel: int, start: int) -> None:
