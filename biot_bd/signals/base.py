@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 UV_PER_V = 1e6
+Marked = tuple[NDArray[Any], NDArray[np.bool_]]
+"""Windows ``(n, n_chans, n_times)``, and which of their channels are present, ``(n, n_chans)``."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,7 @@ class WindowTransformer(TakesWindows):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement output_info(info)")
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Transform windows; neither argument is modified.
 
         Parameters

@@ -10,6 +10,7 @@ summary over the channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from biot_bd.signals.base import (
     UV_PER_V,
+    Marked,
     SignalInfo,
     TakesWindows,
     WindowTransformer,
@@ -166,6 +168,7 @@ class WindowFeatures(TakesWindows):
                 )
 
 
+@dataclass(eq=False, repr=False)
 class BandPower(WindowFeatures):
     """Power in frequency bands, by default its decimal logarithm.
 
@@ -206,21 +209,12 @@ class BandPower(WindowFeatures):
     ('channel 0 alpha', 200)
     """
 
-    def __init__(
-        self,
-        bands: Sequence[tuple[str, float, float]] = BANDS,
-        segment_s: float = 2.0,
-        window: str = "hann",
-        log: bool = True,
-        summary: tuple[str, ...] | None = None,
-        sfreq: float | None = None,
-    ) -> None:
-        self.bands = bands
-        self.segment_s = segment_s
-        self.window = window
-        self.log = log
-        self.summary = summary
-        self.sfreq = sfreq
+    bands: Sequence[tuple[str, float, float]] = BANDS
+    segment_s: float = 2.0
+    window: str = "hann"
+    log: bool = True
+    summary: tuple[str, ...] | None = None
+    sfreq: float | None = None
 
     def _segment(self, info: SignalInfo) -> tuple[float, int]:
         """Return the rate in Hz, and the samples of a segment."""
@@ -259,6 +253,7 @@ class BandPower(WindowFeatures):
         return np.log10(np.maximum(power, FLOOR)) if self.log else power
 
 
+@dataclass(eq=False, repr=False)
 class LineLength(WindowFeatures):
     """Line length: the mean absolute difference of neighbours, by default its log10.
 
@@ -291,9 +286,8 @@ class LineLength(WindowFeatures):
     [[3.0]]
     """
 
-    def __init__(self, log: bool = True, summary: tuple[str, ...] | None = None) -> None:
-        self.log = log
-        self.summary = summary
+    log: bool = True
+    summary: tuple[str, ...] | None = None
 
     def _names(self, info: SignalInfo) -> list[str]:
         if info.n_times < 2:
@@ -305,6 +299,7 @@ class LineLength(WindowFeatures):
         return np.log10(np.maximum(length, FLOOR)) if self.log else length
 
 
+@dataclass(eq=False, repr=False)
 class FillAbsent(WindowTransformer):
     """Put a constant in the place of absent channels, for models that cannot leave a channel out.
 
@@ -329,8 +324,7 @@ class FillAbsent(WindowTransformer):
     [[[1.0, 2.0], [0.0, 0.0]]]
     """
 
-    def __init__(self, value: float = 0.0) -> None:
-        self.value = value
+    value: float = 0.0
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the same."""
@@ -338,9 +332,7 @@ class FillAbsent(WindowTransformer):
             raise ValueError(f"value must be a finite number, got {self.value!r}")
         return info
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Fill absent channels; afterwards all are present."""
         check_shapes(x, present, info)
         return np.where(present[..., None], x, x.dtype.type(self.value)), np.ones_like(present)

@@ -9,13 +9,14 @@ longer than the window: filter recordings instead (``prepare(..., preprocessors=
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, check_windows
+from biot_bd.signals.base import Marked, SignalInfo, check_windows
 from biot_bd.signals.recordings import RecordingStep
 from biot_bd.signals.resampler import rate_of
 
@@ -33,9 +34,7 @@ class _Filter(RecordingStep):
         self._check_params(rate_of(info, self.sfreq_in, self))
         return info
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Filter windows; absent channels stay absent."""
         sfreq = rate_of(info, self.sfreq_in, self)
         self._check_params(sfreq)
@@ -52,6 +51,7 @@ class _Filter(RecordingStep):
         raise NotImplementedError
 
 
+@dataclass(eq=False, repr=False)
 class BandPass(_Filter):
     """Band-pass, high-pass or low-pass filter (:func:`mne.filter.filter_data`).
 
@@ -90,23 +90,13 @@ class BandPass(_Filter):
     True
     """
 
-    def __init__(
-        self,
-        l_freq: float | None = 0.5,
-        h_freq: float | None = 70.0,
-        sfreq_in: float | None = None,
-        method: Literal["fir", "iir"] = "fir",
-        l_trans_bandwidth: float | Literal["auto"] = "auto",
-        h_trans_bandwidth: float | Literal["auto"] = "auto",
-        phase: str = "zero",
-    ) -> None:
-        self.l_freq = l_freq
-        self.h_freq = h_freq
-        self.sfreq_in = sfreq_in
-        self.method = method
-        self.l_trans_bandwidth = l_trans_bandwidth
-        self.h_trans_bandwidth = h_trans_bandwidth
-        self.phase = phase
+    l_freq: float | None = 0.5
+    h_freq: float | None = 70.0
+    sfreq_in: float | None = None
+    method: Literal["fir", "iir"] = "fir"
+    l_trans_bandwidth: float | Literal["auto"] = "auto"
+    h_trans_bandwidth: float | Literal["auto"] = "auto"
+    phase: str = "zero"
 
     def _check_params(self, sfreq: float) -> None:
         if self.l_freq is None and self.h_freq is None:
@@ -132,6 +122,7 @@ class BandPass(_Filter):
         )
 
 
+@dataclass(eq=False, repr=False)
 class Notch(_Filter):
     """Notch filter (:func:`mne.filter.notch_filter`, zero-phase FIR).
 
@@ -164,17 +155,10 @@ class Notch(_Filter):
     True
     """
 
-    def __init__(
-        self,
-        freqs: float | Sequence[float] = 50.0,
-        sfreq_in: float | None = None,
-        notch_widths: float | None = None,
-        trans_bandwidth: float = 1.0,
-    ) -> None:
-        self.freqs = freqs
-        self.sfreq_in = sfreq_in
-        self.notch_widths = notch_widths
-        self.trans_bandwidth = trans_bandwidth
+    freqs: float | Sequence[float] = 50.0
+    sfreq_in: float | None = None
+    notch_widths: float | None = None
+    trans_bandwidth: float = 1.0
 
     def _frequencies(self) -> NDArray[np.float64]:
         return np.atleast_1d(np.asarray(self.freqs, dtype=np.float64))

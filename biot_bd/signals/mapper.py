@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import mne
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.registry import montages
-from biot_bd.signals.base import SignalInfo, check_windows
+from biot_bd.signals.base import Marked, SignalInfo, check_windows
 from biot_bd.signals.interpolation import interpolate_missing
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.signals.recordings import RecordingStep
@@ -20,6 +20,7 @@ from biot_bd.signals.recordings import RecordingStep
 ABSENT = "-"
 
 
+@dataclass(eq=False, repr=False)
 class MontageMapper(RecordingStep):
     """Bring windows to the channels of a montage.
 
@@ -50,15 +51,9 @@ class MontageMapper(RecordingStep):
     (1, 16, 2000)
     """
 
-    def __init__(
-        self,
-        montage: str | Montage = "biot-16",
-        ch_names: Sequence[str] | None = None,
-        on_missing: Literal["raise", "drop", "interpolate"] = "raise",
-    ) -> None:
-        self.montage = montage
-        self.ch_names = ch_names
-        self.on_missing = on_missing
+    montage: str | Montage = "biot-16"
+    ch_names: Sequence[str] | None = None
+    on_missing: Literal["raise", "drop", "interpolate"] = "raise"
 
     def resolve(self) -> Montage:
         """Return the montage itself.
@@ -123,9 +118,7 @@ class MontageMapper(RecordingStep):
             )
         return replace(info, ch_names=plan.montage.ch_names, n_chans=plan.montage.n_chans)
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Make the montage's channels.
 
         One that needs an absent channel is absent, or interpolated.

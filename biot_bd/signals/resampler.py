@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, check_windows
+from biot_bd.signals.base import Marked, SignalInfo, check_windows
 from biot_bd.signals.recordings import RecordingStep
 from biot_bd.signals.resampling import resample_fft, resampled_length
 
 
+@dataclass(eq=False, repr=False)
 class Resampler(RecordingStep):
     """Resample windows by FFT, brick-wall at the lower Nyquist frequency.
 
@@ -44,9 +45,8 @@ class Resampler(RecordingStep):
     (3, 16, 2000)
     """
 
-    def __init__(self, sfreq: float = 200.0, sfreq_in: float | None = None) -> None:
-        self.sfreq = sfreq
-        self.sfreq_in = sfreq_in
+    sfreq: float = 200.0
+    sfreq_in: float | None = None
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the new rate and length.
@@ -56,9 +56,7 @@ class Resampler(RecordingStep):
         n_times = resampled_length(info.n_times, rate_of(info, self.sfreq_in, self), self.sfreq)
         return replace(info, sfreq=float(self.sfreq), n_times=n_times)
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Resample windows; absent channels stay absent."""
         check_windows(x, present, info)
         return resample_fft(x, rate_of(info, self.sfreq_in, self), self.sfreq), present.copy()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, WindowTransformer, check_shapes, describe_channels
+from biot_bd.signals.base import Marked, SignalInfo, WindowTransformer, check_shapes, describe_channels
 
 FLAT_UV = 1e-3
 """A channel that moves by less than this in a window is flat.
@@ -25,6 +25,7 @@ STRIDE = 64
 VALUES_AT_ONCE = 2**17
 
 
+@dataclass(eq=False, repr=False)
 class PercentileScaler(WindowTransformer):
     """Divide each channel of each window by a percentile of its absolute values.
 
@@ -59,9 +60,8 @@ class PercentileScaler(WindowTransformer):
     (1.053, 1.0)
     """
 
-    def __init__(self, q: float = 95, on_bad: Literal["raise", "warn", "drop"] = "raise") -> None:
-        self.q = q
-        self.on_bad = on_bad
+    q: float = 95
+    on_bad: Literal["raise", "warn", "drop"] = "raise"
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the same without a unit.
@@ -73,9 +73,7 @@ class PercentileScaler(WindowTransformer):
             raise ValueError("the signals are scaled already (unit None); use one PercentileScaler only")
         return replace(info, unit=None)
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Scale windows in microvolts."""
         self._check_params()
         check_shapes(x, present, info)
