@@ -26,6 +26,7 @@ from biot_bd.events.intervals import merge, overlap
 
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
 LabelRule = Callable[..., pd.DataFrame]
+Ints = NDArray[np.int64]
 
 
 def check_events(events: ArrayLike) -> NDArray[np.float64]:
@@ -46,7 +47,7 @@ def check_events(events: ArrayLike) -> NDArray[np.float64]:
     return times
 
 
-def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[np.int64]:
+def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> Ints:
     """Return seizures as half-open sample ranges ``(n, 2)``, clipped, sorted and merged.
 
     Times are rounded to the nearest sample; an event without duration counts as one sample; events
@@ -59,15 +60,8 @@ def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[
     return merge(ranges[ranges[:, 0] < ranges[:, 1]])[0]
 
 
-def _overlaps(start: NDArray[np.int64], stop: NDArray[np.int64], seizures: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the common samples of each window and each seizure, ``(n_windows, n_seizures)``."""
-    return overlap(np.stack([start, stop], axis=1), seizures)
-
-
-def _table(
-    start: NDArray[np.int64], length: NDArray[np.int64], label: Any, kind: Any, seizures: NDArray[np.int64]
-) -> pd.DataFrame:
-    ictal = _overlaps(start, start + length, seizures).sum(axis=1)
+def _table(start: Ints, length: Ints, label: Any, kind: Any, seizures: Ints) -> pd.DataFrame:
+    ictal = overlap(np.stack([start, start + length], axis=1), seizures).sum(axis=1)
     return pd.DataFrame(
         {
             "start_sample": start.astype(np.int64),
@@ -168,17 +162,18 @@ class Overlap:
         _positive_samples("stride_s", stride_s, sfreq)
         # The k-th start is rounded by itself, so a stride that is no whole number of samples does not drift.
         n_windows = int((n_samples - window) / (stride_s * sfreq)) + 2 if n_samples >= window else 0
-        start: NDArray[np.int64] = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
+        start: Ints = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
         start = start[start + window <= n_samples]
         seizures = seizure_samples(n_samples, sfreq, events)
-        inside = _overlaps(start, start + window, seizures)
+        windows = np.stack([start, start + window], axis=1)
+        inside = overlap(windows, seizures)
         enough = min(max(round(self.min_overlap_s * sfreq), 1), window)
         length = seizures[:, 1] - seizures[:, 0]
         positive = (inside.sum(axis=1) >= enough) | (inside >= np.minimum(enough, length)).any(axis=1)
         table = _table(start, np.full(len(start), window), positive, "grid", seizures)
         guard = round(self.guard_s * sfreq)
         if self.exclude_partial or guard > 0:
-            near = _overlaps(start, start + window, seizures + np.array([-guard, guard])).any(axis=1)
+            near = overlap(windows, seizures + np.array([-guard, guard])).any(axis=1)
             table = table[positive | ~near].reset_index(drop=True)
         return table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -125,15 +126,11 @@ def memory_limit() -> int | None:
     None where nobody says.
     """
     found = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    with suppress(AttributeError, ValueError):  # os.sysconf is not everywhere
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        limit = ""
-    if limit.isdecimal():
-        found.append(int(limit))
-    return min(found) if found else None
+    with suppress(OSError, ValueError):  # no such file, or it says "max"
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=None)
 
 
 def beyond_memory(windows: Any) -> bool:

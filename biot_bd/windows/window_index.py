@@ -15,7 +15,7 @@ from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
 from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
-from biot_bd.windows.store_versions import read_description, read_frame
+from biot_bd.windows.store_versions import present_version, read_description
 from biot_bd.windows.window_table import PERCENTILES, TABLE
 
 
@@ -49,7 +49,7 @@ class StoreTable:
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
         self.generated = bool(manifest["generated"])
-        self.frame = read_frame(folder / TABLE, table.get("version", 1))
+        self.frame = present_version(pd.read_parquet(folder / TABLE), table.get("version", 1), folder / TABLE)
         self.percentiles: NDArray[np.float32] = np.load(folder / PERCENTILES, allow_pickle=False)
         if self.percentiles.shape != (len(self.frame), len(self.ch_names)):
             raise ValueError(

@@ -402,16 +402,16 @@ class Windows:
             ``n_absent_channels`` (windows' channels that are absent).
         """
         frame = self._source.frame.iloc[self._rows]
-        counts = frame.assign(
-            seizure=frame["label"].to_numpy() > 0, absent=(~self._source.present(self._rows)).sum(axis=1)
-        ).groupby("subject", sort=True)
-        return pd.DataFrame(
-            {
-                "n_recordings": counts["recording"].nunique(),
-                "n_windows": counts.size(),
-                "n_seizure_windows": counts["seizure"].sum().astype(int),
-                "n_absent_channels": counts["absent"].sum().astype(int),
-            }
+        absent = (~self._source.present(self._rows)).sum(axis=1)
+        return (
+            frame.assign(seizure=(frame["label"] > 0).astype(int), absent=absent)
+            .groupby("subject")
+            .agg(
+                n_recordings=("recording", "nunique"),
+                n_windows=("label", "size"),
+                n_seizure_windows=("seizure", "sum"),
+                n_absent_channels=("absent", "sum"),
+            )
         )
 
     # ---- reading ----
