@@ -73,27 +73,24 @@ def prepare(
 
 def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
     """Gather what ``--json`` prints."""
-    from biot_bd.runs import to_jsonable
     from biot_bd.windows.store import read_manifest
 
     manifest = read_manifest(folder)
-    return to_jsonable(
-        {
-            "dataset": dataset,
-            "folder": folder,
-            "generated": windows.generated,
-            "label_rule": windows.label_rule,
-            "shape": list(windows.shape),
-            "ch_names": list(windows.ch_names),
-            "sfreq": windows.sfreq,
-            "n_windows": len(windows),
-            "n_seizure_windows": int(windows.y.sum()),
-            "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
-            "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
-            "failures": manifest["failures"],
-            "notes": manifest["notes"],
-        }
-    )
+    return {
+        "dataset": dataset,
+        "folder": folder,
+        "generated": windows.generated,
+        "label_rule": windows.label_rule,
+        "shape": list(windows.shape),
+        "ch_names": list(windows.ch_names),
+        "sfreq": windows.sfreq,
+        "n_windows": len(windows),
+        "n_seizure_windows": int(windows.y.sum()),
+        "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
+        "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
+        "failures": manifest["failures"],
+        "notes": manifest["notes"],
+    }
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -286,9 +286,7 @@ def _tidy_channels(raw: mne.io.BaseRaw) -> list[str]:
     if "01" in raw.ch_names and "O1" not in raw.ch_names:
         renamed["01"] = "O1"
         details.append("channel 01 read as O1")
-    if renamed:
-        raw.rename_channels(renamed, verbose="ERROR")
+    raw.rename_channels(renamed, verbose="ERROR")
     types = {name: _TYPES[name.upper()] for name in raw.ch_names if name.upper() in _TYPES}
-    if types:
-        raw.set_channel_types(types, on_unit_change="ignore", verbose="ERROR")
+    raw.set_channel_types(types, on_unit_change="ignore", verbose="ERROR")
     return details

@@ -146,12 +146,9 @@ def set_seizures(
     duration_s = raw.n_times / raw.info["sfreq"]
     checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
     others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
-    added = mne.Annotations(
-        [onset for onset, _ in checked],
-        [offset - onset for onset, offset in checked],
-        [SEIZURE] * len(checked) if kinds is None else list(kinds),
-        orig_time=raw.annotations.orig_time,
-    )
+    kinds = [SEIZURE] * len(checked) if kinds is None else list(kinds)
+    columns = [onset for onset, _ in checked], [offset - onset for onset, offset in checked], kinds
+    added = mne.Annotations(*columns, orig_time=raw.annotations.orig_time)
     raw.set_annotations(raw.annotations[others] + added, verbose="ERROR")
 
 
@@ -186,22 +183,11 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
     """
     events = read_events(path)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
-    raw.set_annotations(
-        mne.Annotations(
-            [e.onset_s for e in others],
-            [max(0.0, e.duration_s) for e in others],
-            [e.kind for e in others],
-            orig_time=raw.annotations.orig_time,
-        ),
-        verbose="ERROR",
-    )
+    columns = [e.onset_s for e in others], [max(0.0, e.duration_s) for e in others], [e.kind for e in others]
+    raw.set_annotations(mne.Annotations(*columns, orig_time=raw.annotations.orig_time), verbose="ERROR")
     seizures = [e for e in events if e.kind.startswith(SEIZURE)]
-    set_seizures(
-        raw,
-        [(e.onset_s, e.onset_s + e.duration_s) for e in seizures],
-        where=str(path),
-        kinds=[e.kind for e in seizures],
-    )
+    spans = [(e.onset_s, e.onset_s + e.duration_s) for e in seizures]
+    set_seizures(raw, spans, where=str(path), kinds=[e.kind for e in seizures])
 
 
 def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:

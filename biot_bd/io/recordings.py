@@ -182,10 +182,8 @@ def read_blocks(
     begin = start
     try:
         reader = open_reader(recording.raw, ch_names)
-        while begin < stop:
-            end = min(begin + BLOCK_SAMPLES, stop)
-            yield reader.block(begin, end).read_all()
-            begin = end
+        for begin in range(start, stop, BLOCK_SAMPLES):
+            yield reader.block(begin, min(begin + BLOCK_SAMPLES, stop)).read_all()
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
             f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "

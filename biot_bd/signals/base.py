@@ -391,18 +391,12 @@ def mne_info_like(old: mne.Info, info: SignalInfo) -> mne.Info:
     """Return MNE's info of an output: the input's where the channels stay, else a new one."""
     if info.ch_names is None or info.sfreq is None:
         raise ValueError("a step on Epochs or recordings must say channel names and sampling rate of its output")
-    if info.ch_names == tuple(old["ch_names"]):
-        new = old.copy()
-        if new["sfreq"] != info.sfreq:
-            with new._unlock():
-                new["sfreq"] = info.sfreq
-                new["lowpass"] = min(new["lowpass"], info.sfreq / 2)
-        return new
-    new = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
-    new.set_meas_date(old["meas_date"])
+    new = old.copy()
+    if info.ch_names != tuple(old["ch_names"]):
+        new = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
+        new.set_meas_date(old["meas_date"])
     with new._unlock():
-        new["subject_info"] = old["subject_info"]
-        new["line_freq"] = old["line_freq"]
-        new["highpass"] = old["highpass"]
-        new["lowpass"] = min(old["lowpass"], info.sfreq / 2)
+        for key in ("subject_info", "line_freq", "highpass"):
+            new[key] = old[key]
+        new["sfreq"], new["lowpass"] = info.sfreq, min(old["lowpass"], info.sfreq / 2)
     return new

@@ -9,7 +9,7 @@ summary over the channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,19 +47,13 @@ FLOOR = 1e-12
 SUMMARIES: dict[str, Callable[..., Any]] = {"mean": np.nanmean, "median": np.nanmedian, "max": np.nanmax}
 
 
-def _batches(X: Any, info: SignalInfo) -> Iterator[NDArray[np.float64]]:
-    """Read windows of any kind a batch at a time, in uV (or as they are scaled)."""
-    for start in range(0, len(X), BATCH):
-        stop = min(start + BATCH, len(X))
-        if is_epochs(X):
-            x = X[start:stop].get_data(copy=True) * UV_PER_V
-        elif callable(getattr(X, "read", None)):
-            x = X.read(np.arange(start, stop))
-        else:
-            x = np.asarray(X[start:stop])
-        x = x.astype(np.float64)
-        check_windows(x, present_channels(x), info)
-        yield x
+def _read(X: Any, start: int, stop: int) -> NDArray[np.float64]:
+    """Read windows of any kind, in uV (or as they are scaled)."""
+    if is_epochs(X):
+        x = X[start:stop].get_data(copy=True) * UV_PER_V
+    else:
+        x = X.read(np.arange(start, stop)) if callable(getattr(X, "read", None)) else np.asarray(X[start:stop])
+    return x.astype(np.float64)
 
 
 class WindowFeatures(TakesWindows):
@@ -125,10 +119,10 @@ class WindowFeatures(TakesWindows):
         info = described(X, self)
         self._check_same(info)
         out = np.empty((len(X), len(self.get_feature_names_out())), np.float32)
-        start = 0
-        for x in _batches(X, info):
-            out[start : start + len(x)] = self._features(x)
-            start += len(x)
+        for start in range(0, len(X), BATCH):
+            x = _read(X, start, min(start + BATCH, len(X)))
+            check_windows(x, present_channels(x), info)
+            out[start : start + BATCH] = self._features(x)
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -242,8 +241,7 @@ Signals = NDArray | Sequence[NDArray]
 Each = NDArray | None  # one number a signal
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A stretch ``[start, stop)`` of the input, and that of the output which it gives."""
 
     start: int

@@ -198,5 +198,4 @@ def _exact_scales(values: NDArray[np.int16], steps: NDArray[np.float32], q: floa
     ranges = (few.max(axis=-1).astype(np.int32) - few.min(axis=-1)) * steps
     if ((percentiles < FLAT_UV) | (ranges < FLAT_UV)).any():
         return None
-    scales: NDArray[np.float32] = (steps / (percentiles + EPSILON_UV)).astype(np.float32)
-    return scales
+    return (steps / (percentiles + EPSILON_UV)).astype(np.float32)

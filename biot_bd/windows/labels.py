@@ -13,7 +13,7 @@ are in :data:`biot_bd.registry.label_rules`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -162,7 +162,7 @@ class Overlap:
         _positive_samples("stride_s", stride_s, sfreq)
         # The k-th start is rounded by itself, so a stride that is no whole number of samples does not drift.
         n_windows = int((n_samples - window) / (stride_s * sfreq)) + 2 if n_samples >= window else 0
-        start: Ints = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
+        start = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
         start = start[start + window <= n_samples]
         seizures = seizure_samples(n_samples, sfreq, events)
         windows = np.stack([start, start + window], axis=1)
@@ -232,10 +232,8 @@ class BiotOfficial:
         window = round(self.window_s * sfreq)
         times = [(int(a * sfreq) - 1, int(b * sfreq) - 1) for a, b in check_events(events)]
         grid = np.arange(0, n_samples - window + 1, window, dtype=np.int64)
-        label = np.zeros(len(grid), dtype=np.int64)
-        for onset, offset in times:
-            for edge in (onset, offset):
-                label |= (grid < edge) & (edge < grid + window)
+        edges = np.array(times, dtype=np.int64).reshape(-1, 1)
+        label = ((grid < edges) & (edges < grid + window)).any(axis=0)
         added = [
             np.arange(max(0, onset - second), min(offset + second, n_samples), 5 * second, dtype=np.int64)
             for onset, offset in times
@@ -244,7 +242,7 @@ class BiotOfficial:
         start = np.concatenate([grid, extra])
         length = np.minimum(window, n_samples - start)
         kind = np.array(["grid"] * len(grid) + ["added"] * len(extra), dtype=object)
-        labels = np.concatenate([label, np.ones(len(extra), dtype=np.int64)])
+        labels = np.concatenate([label, np.ones(len(extra), dtype=bool)])
         return _table(start, length, labels, kind, seizure_samples(n_samples, sfreq, events))
 
 
@@ -259,9 +257,7 @@ def make_label_rule(labels: str | LabelRule) -> LabelRule:
         No rule has that name.
     """
     if isinstance(labels, str):
-        found: Any = registry.label_rules[labels]
-        rule: LabelRule = found()
-        return rule
+        return registry.label_rules[labels]()
     if isinstance(labels, type) or not callable(labels):
         raise TypeError(
             f"labels must be the name of a label rule or an instance of one, e.g. Overlap(); got {labels!r}"
@@ -326,7 +322,7 @@ def check_table(table: pd.DataFrame, rule: LabelRule, n_samples: int) -> pd.Data
     ValueError
         A column is missing, a label is negative, or a window lies outside the recording.
     """
-    missing: Sequence[str] = [c for c in COLUMNS if c not in table.columns]
+    missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
         raise ValueError(f"label rule {rule_name(rule)} returned a table without the columns {missing}")
     start, length = table["start_sample"].to_numpy(), table["n_samples"].to_numpy()

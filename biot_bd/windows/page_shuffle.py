@@ -116,8 +116,7 @@ class PageShuffle(Sampler[int]):
 
 
 def _permutation(n: int, generator: torch.Generator | None) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = torch.randperm(n, generator=generator).numpy()
-    return found
+    return torch.randperm(n, generator=generator).numpy()
 
 
 def memory_limit() -> int | None:

@@ -178,8 +178,7 @@ class OnDevice:
         return getattr(self.__dict__["loader"], name)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self.loader:
-            x, y = batch
+        for x, y in self.loader:
             if isinstance(x, PackedWindows):
                 x = x.to(self.device, non_blocking=True).unpack()
             yield Batch((x, y))

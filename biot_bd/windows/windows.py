@@ -138,15 +138,11 @@ class Windows:
     ) -> Windows:
         """Return rows of a source (all by default), with the steps applied when they are read."""
         windows = cls.__new__(cls)
-        windows._set(source, rows, steps)
-        return windows
-
-    def _set(self, source: Source, rows: NDArray[np.int64] | None, steps: tuple[WindowTransformer, ...]) -> None:
-        self._source = source
-        self._rows = np.arange(len(source)) if rows is None else rows
-        self._steps = steps
+        windows._source, windows._steps = source, steps
+        windows._rows = np.arange(len(source)) if rows is None else rows
         # The description before the first step and after each.
-        self._infos = list(accumulate(steps, lambda info, step: step.output_info(info), initial=source.info))
+        windows._infos = list(accumulate(steps, lambda info, step: step.output_info(info), initial=source.info))
+        return windows
 
     # ---- making ----
 
@@ -438,12 +434,9 @@ class Windows:
             if len(found) != len(self):
                 raise IndexError(f"a mask of length {len(found)} for {len(self)} windows")
             return self._select(found)
-        if found.size == 0:
-            found = found.astype(np.int64)
-        if found.dtype.kind not in "iu":
+        if found.size and found.dtype.kind not in "iu":
             raise IndexError(f"row numbers must be integers; got {found.dtype}")
-        self._checked(found)
-        return self._select(found)
+        return self._of(self._source, self._checked(found), self._steps)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for i in range(len(self)):
@@ -524,8 +517,7 @@ class Windows:
         if indices.size and (indices.min() < -len(self) or indices.max() >= len(self)):
             wrong = indices[(indices < -len(self)) | (indices >= len(self))][0]
             raise IndexError(f"no window {wrong}: there are {len(self)}")
-        rows: NDArray[np.int64] = self._rows[indices]
-        return rows
+        return self._rows[indices]
 
     def _scaling(self) -> tuple[bool, float | None, tuple[WindowTransformer, ...]]:
         """Return whether the cache scales, a percentile for the gather, and the steps after."""
@@ -567,11 +559,8 @@ class Windows:
 
     # ---- pickling and showing ----
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"key": self._source.key, "rows": None if self._is_all() else self._rows, "steps": self._steps}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._set(open_source(state["key"]), state["rows"], state["steps"])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._source.key, None if self._is_all() else self._rows, self._steps)
 
     def __repr__(self) -> str:
         n_seizure = int((self.y > 0).sum())
@@ -587,6 +576,10 @@ class Windows:
         if self._steps:
             lines.append(f"  then {', '.join(map(repr, self._steps))}")
         return "\n".join(lines) + ">"
+
+
+def _reopened(key: tuple[tuple[str, str], ...], rows: Any, steps: tuple[WindowTransformer, ...]) -> Windows:
+    return Windows._of(open_source(key), rows, steps)
 
 
 def _uses_cache(step: WindowTransformer) -> bool:

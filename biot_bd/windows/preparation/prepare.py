@@ -22,6 +22,7 @@ from biot_bd.exceptions import MissingChannelsError, PreparationError, TooShortE
 from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
+from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
 from biot_bd.windows.preparation.recording import (
     Job,
@@ -30,16 +31,6 @@ from biot_bd.windows.preparation.recording import (
     make_jobs,
     make_recording,
     read_outcomes,
-)
-from biot_bd.windows.store import (
-    FORMAT,
-    MANIFEST,
-    Recording,
-    read_manifest,
-    remove_leftovers,
-    remove_unlisted,
-    signals_stem,
-    stored_stems,
 )
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
@@ -221,12 +212,12 @@ class _Preparation:
             with _locked(self.folder):
                 if not self._complete():  # another process may just have done it
                     self._prepare()
-        manifest = read_manifest(self.folder)
+        manifest = store.read_manifest(self.folder)
         not_loaded = [row for row in manifest["outcomes"] if row.get("outcome") in NOT_LOADED]
         if skipped := [*not_loaded, *manifest["failures"]]:
             warnings.warn(
                 f"{len(skipped)} of {len(self.names) + len(not_loaded)} recordings were skipped: {_told(skipped)}; "
-                f"all are listed in {self.folder / MANIFEST}",
+                f"all are listed in {self.folder / store.MANIFEST}",
                 stacklevel=3,
             )
         return Windows.open(self.folder)
@@ -250,7 +241,7 @@ class _Preparation:
     def _complete(self) -> bool:
         """Return whether the folder holds exactly what this call would make."""
         try:
-            manifest = read_manifest(self.folder)
+            manifest = store.read_manifest(self.folder)
         except FileNotFoundError:
             return False
         self._check_same_signals(manifest)
@@ -277,8 +268,8 @@ class _Preparation:
 
     def _check_same_data(self) -> None:
         """Refuse to replace the recordings of another data set."""
-        there = stored_stems(self.folder)
-        if there and there.isdisjoint(signals_stem(self.folder, name).name for name in self.names):
+        there = store.stored_stems(self.folder)
+        if there and there.isdisjoint(store.signals_stem(self.folder, name).name for name in self.names):
             raise ValueError(
                 f"{self.folder} holds windows of other recordings: {len(there)} such as {min(there)} there, none of the "
                 f"{len(self.names)} such as {self.names[0]} here; choose another folder, or delete that one"
@@ -297,9 +288,9 @@ class _Preparation:
     def _prepare(self) -> None:
         self._check_same_data()
         self._check_lengths()
-        remove_leftovers(self.folder)
+        store.remove_leftovers(self.folder)
         made = self._table_in_place()
-        (self.folder / MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
+        (self.folder / store.MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
         # MNE's level is one for all threads; set here it is surely restored.
         with _progress() as progress, mne.use_log_level("error" if self.prefer == "threads" else None):
             recordings = self._signals(progress)
@@ -313,7 +304,7 @@ class _Preparation:
                 recordings, notes = self._write_table(recordings, progress)
                 made["version"] = STORE_VERSION
         manifest = {
-            "format": FORMAT,
+            "format": store.FORMAT,
             "version": STORE_VERSION,
             "fingerprint": self.fingerprint,
             "generated": self.generated,
@@ -332,17 +323,17 @@ class _Preparation:
             "notes": notes,
             "outcomes": self.outcomes,
         }
-        write_json(self.folder / MANIFEST, manifest)
-        remove_unlisted(self.folder, self.names)
+        write_json(self.folder / store.MANIFEST, manifest)
+        store.remove_unlisted(self.folder, self.names)
 
     def _table_in_place(self) -> dict[str, Any]:
         """Return fingerprint, version and notes of the finished table there; None for no table."""
-        if not all((self.folder / file).is_file() for file in (MANIFEST, TABLE, PERCENTILES)):
+        if not all((self.folder / file).is_file() for file in (store.MANIFEST, TABLE, PERCENTILES)):
             return {"fingerprint": None}
-        manifest = read_manifest(self.folder)
+        manifest = store.read_manifest(self.folder)
         return {"version": 1, "notes": manifest["notes"], **manifest["table"]}
 
-    def _signals(self, progress: Progress) -> list[Recording]:
+    def _signals(self, progress: Progress) -> list[store.Recording]:
         task = progress.add_task("signals", total=len(self.jobs))
         results = Parallel(n_jobs=self.n_jobs, prefer=self.prefer, return_as="generator")(
             delayed(_try_recording)(job, self.folder, self.signals, self.table.window_s) for job in self.jobs
@@ -356,7 +347,9 @@ class _Preparation:
             progress.advance(task)
         return recordings
 
-    def _write_table(self, recordings: list[Recording], progress: Progress) -> tuple[list[Recording], list[str]]:
+    def _write_table(
+        self, recordings: list[store.Recording], progress: Progress
+    ) -> tuple[list[store.Recording], list[str]]:
         task = progress.add_task("windows", total=len(recordings))
         failed: dict[str, str] = {}
         try:
@@ -374,7 +367,7 @@ class _Preparation:
             raise PreparationError(str(error)) from error
         subjects = {r.recording: r.subject for r in recordings}
         self.failures += [_Failure(name, subjects[name], "failed", why) for name, why in failed.items()]
-        warn_of(notes, self.folder / MANIFEST, also_bad=self.table.on_bad == "warn")
+        warn_of(notes, self.folder / store.MANIFEST, also_bad=self.table.on_bad == "warn")
         write_table(self.folder, frame, percentiles)
         return [r for r in recordings if r.recording not in failed], notes
 
@@ -386,7 +379,7 @@ def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
     return "threads" if plain and hours < MANY_HOURS else "processes"
 
 
-def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording | _Failure:
+def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> store.Recording | _Failure:
     """Make one recording, or say what went wrong.
 
     Whatever a reader raises is that recording's outcome.

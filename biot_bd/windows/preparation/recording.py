@@ -18,15 +18,8 @@ from biot_bd.io.channel_readers import CHUNK_SAMPLES, source_file
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage
 from biot_bd.signals.resampling import make_plan
+from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
-from biot_bd.windows.store import (
-    SIGNALS,
-    Recording,
-    read_recording,
-    signals_stem,
-    write_recording,
-    write_signals,
-)
 
 SIGNALS_VERSION = 1
 """Raised where the same input gives other samples, so that stores are written anew."""
@@ -191,7 +184,7 @@ class SignalSettings:
         return fingerprint({"version": SIGNALS_VERSION, **self.as_dict()})
 
 
-def finished_recording(job: Job, folder: Path, shortest_s: float) -> Recording | None:
+def finished_recording(job: Job, folder: Path, shortest_s: float) -> store.Recording | None:
     """Return a recording that an earlier call finished, or None where it has to be made.
 
     Parameters
@@ -208,7 +201,7 @@ def finished_recording(job: Job, folder: Path, shortest_s: float) -> Recording |
     TooShortError
         It is shorter than ``shortest_s``, though an earlier call had shorter windows.
     """
-    finished = read_recording(signals_stem(folder, job.recording), job.fingerprint)
+    finished = store.read_recording(store.signals_stem(folder, job.recording), job.fingerprint)
     if finished is not None:
         _check_length(finished.source_n_samples, finished.source_sfreq, shortest_s)
     return finished
@@ -220,7 +213,7 @@ def _check_length(n_samples: int, sfreq: float, shortest_s: float) -> None:
         raise TooShortError(f"lasts {duration_s:g} s ({n_samples} samples), shorter than a window of {shortest_s:g} s")
 
 
-def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording:
+def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> store.Recording:
     """Write the signal file of one recording, unless it is there already.
 
     Parameters
@@ -236,7 +229,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
 
     Returns
     -------
-    Recording
+    store.Recording
         What was written, or found.
 
     Raises
@@ -249,7 +242,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     finished = finished_recording(job, folder, shortest_s)
     if finished is not None:
         return finished
-    stem = signals_stem(folder, job.recording)
+    stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
     _check_length(int(raw.n_times), float(raw.info["sfreq"]), shortest_s)
     source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing)
@@ -260,7 +253,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         STORED_BY[settings.resample], source.n_samples, source.sfreq, sfreq, context=source.shortest_flat_samples
     )
     path = stem.with_name(stem.name + ".npy")
-    dtype, reason, steps = write_signals(
+    dtype, reason, steps = store.write_signals(
         path,
         settings.montage.ch_names,
         plan.n_out,
@@ -270,13 +263,13 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         settings.dtype,
     )
     file = source_file(job.raw)
-    recording = Recording(
+    recording = store.Recording(
         recording=job.recording,
         subject=job.subject,
         source=file.name if file else None,
         source_sfreq=source.sfreq,
         source_n_samples=source.n_samples,
-        file=f"{SIGNALS}/{path.name}",
+        file=f"{store.SIGNALS}/{path.name}",
         dtype=dtype,
         dtype_reason=reason,
         steps_uv=steps,
@@ -288,7 +281,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         flat=source.flat,
         not_finite=source.not_finite,
     )
-    write_recording(stem, recording)
+    store.write_recording(stem, recording)
     return recording
 
 
