@@ -8,7 +8,7 @@ longer than the window: filter recordings instead (``prepare(..., preprocessors=
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,10 @@ from biot_bd.signals.resampler import rate_of
 
 
 class _Filter(RecordingStep):
-    """Filter what is present, in double precision."""
+    """Filter what is present, in double precision.
+
+    Parameters beside ``sfreq_in`` are those of MNE's function.
+    """
 
     sfreq_in: float | None
 
@@ -41,13 +44,14 @@ class _Filter(RecordingStep):
         check_windows(x, present, info)
         out = np.full(x.shape, np.nan, x.dtype)
         if present.any():
-            out[present] = self._filter(x[present].astype(np.float64), sfreq)
+            params = {name: value for name, value in self.get_params().items() if name != "sfreq_in"}
+            out[present] = self._function()(x[present].astype(np.float64), sfreq, **params, verbose="warning")
         return out, present.copy()
 
     def _check_params(self, sfreq: float) -> None:
         raise NotImplementedError
 
-    def _filter(self, rows: NDArray[np.float64], sfreq: float) -> NDArray[np.float64]:
+    def _function(self) -> Callable[..., NDArray[np.float64]]:
         raise NotImplementedError
 
 
@@ -108,18 +112,8 @@ class BandPass(_Filter):
         if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
             raise ValueError(f"BandPass: l_freq={self.l_freq} Hz must be below h_freq={self.h_freq} Hz")
 
-    def _filter(self, rows: NDArray[np.float64], sfreq: float) -> NDArray[np.float64]:
-        return mne.filter.filter_data(
-            rows,
-            sfreq,
-            self.l_freq,
-            self.h_freq,
-            method=self.method,
-            l_trans_bandwidth=self.l_trans_bandwidth,
-            h_trans_bandwidth=self.h_trans_bandwidth,
-            phase=self.phase,
-            verbose="warning",
-        )
+    def _function(self) -> Callable[..., NDArray[np.float64]]:
+        return mne.filter.filter_data
 
 
 @dataclass(eq=False, repr=False)
@@ -160,20 +154,10 @@ class Notch(_Filter):
     notch_widths: float | None = None
     trans_bandwidth: float = 1.0
 
-    def _frequencies(self) -> NDArray[np.float64]:
-        return np.atleast_1d(np.asarray(self.freqs, dtype=np.float64))
-
     def _check_params(self, sfreq: float) -> None:
-        freqs = self._frequencies()
+        freqs = np.asarray(self.freqs, dtype=np.float64)
         if freqs.size == 0 or not ((freqs > 0) & (freqs < sfreq / 2)).all():
             raise ValueError(f"Notch: freqs={self.freqs} must lie between 0 and {sfreq / 2:g} Hz (half the rate)")
 
-    def _filter(self, rows: NDArray[np.float64], sfreq: float) -> NDArray[np.float64]:
-        return mne.filter.notch_filter(
-            rows,
-            sfreq,
-            self._frequencies(),
-            notch_widths=self.notch_widths,
-            trans_bandwidth=self.trans_bandwidth,
-            verbose="warning",
-        )
+    def _function(self) -> Callable[..., NDArray[np.float64]]:
+        return mne.filter.notch_filter

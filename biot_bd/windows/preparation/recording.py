@@ -170,13 +170,9 @@ class SignalSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as the manifest holds them."""
-        return {
+        return vars(self) | {
             "montage": asdict(self.montage) | {"description": ""},
-            "sfreq": self.sfreq,
             "preprocessors": [_serialise(p) for p in self.preprocessors],
-            "on_missing": self.on_missing,
-            "resample": self.resample,
-            "dtype": self.dtype,
         }
 
     def fingerprint(self) -> str:
