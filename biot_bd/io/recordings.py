@@ -106,15 +106,21 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
     path = Path(source)
     _check_readable(path)
-    if path.suffix.lower() in (".edf", ".bdf"):
-        return _open_edf(path)
+    notes = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+        if path.suffix.lower() in (".edf", ".bdf"):
+            raw = open_edf(path, allow_truncated=True)
+            if short := read_edf_header(path).cut_short:
+                notes.append(f"cut short: {short}; what is there was used")
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+    except RecordingError as error:
+        raise DetectionError(str(error)) from error
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(f"{path}: cannot be read as EEG ({type(error).__name__}: {_first_line(error)})") from error
-    return OpenRecording(raw, str(path))
+    return OpenRecording(raw, str(path), notes)
 
 
 def _check_readable(path: Path) -> None:
@@ -128,16 +134,6 @@ def _check_readable(path: Path) -> None:
         raise DetectionError(f"{path}: is a folder; expected a recording")
     if path.is_file() and size == 0:
         raise DetectionError(f"{path}: the file is empty (0 bytes)")
-
-
-def _open_edf(path: Path) -> OpenRecording:
-    try:
-        raw, short = open_edf(path, allow_truncated=True), read_edf_header(path).cut_short
-    except RecordingError as error:
-        raise DetectionError(str(error)) from error
-    except OSError as error:
-        raise DetectionError(f"{path}: cannot be read ({error.strerror})") from error
-    return OpenRecording(raw, str(path), [f"cut short: {short}; what is there was used"] if short else [])
 
 
 def read_blocks(

@@ -396,13 +396,9 @@ class SegmentPlan:
             start, stop = self._range(first, last)
             if stop > n:  # the end is continued by reflecting what lies before it
                 start = min(start, 2 * n - 1 - stop)
-            part = Part(
-                max(0, min(start, first * self._core * down - context)),
-                min(n, max(stop, last * self._core * down + context)),
-                first * self._core * up,
-                min(last * self._core * up, self.n_out),
-            )
-            parts.append(part)
+            start = max(0, min(start, first * self._core * down - context))
+            stop = min(n, max(stop, last * self._core * down + context))
+            parts.append(Part(start, stop, first * self._core * up, min(last * self._core * up, self.n_out)))
         self.parts = tuple(parts)
 
     def _range(self, first: int, last: int) -> tuple[int, int]:

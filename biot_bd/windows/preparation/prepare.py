@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mne
+import pandas as pd
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from joblib import Parallel, delayed
 from rich.console import Console
@@ -24,14 +25,7 @@ from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
-from biot_bd.windows.preparation.recording import (
-    Job,
-    SignalSettings,
-    finished_recording,
-    make_jobs,
-    make_recording,
-    read_outcomes,
-)
+from biot_bd.windows.preparation.recording import Job, SignalSettings, finished_recording, make_jobs, make_recording
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
 from biot_bd.windows.windows import Windows
@@ -190,7 +184,7 @@ class _Preparation:
         self.folder, self.signals, self.table = folder, signals, table
         self.n_jobs, self.on_error = n_jobs, on_error
         self.generated = bool(getattr(dataset, "generated", False))
-        self.outcomes = read_outcomes(dataset)
+        self.outcomes = _outcomes(dataset)
         self.failures: list[_Failure] = []
         self.names: list[str] = []
         self.jobs = self._make_jobs(dataset)
@@ -297,8 +291,7 @@ class _Preparation:
             if not recordings:
                 told = _told([asdict(failure) for failure in self.failures])
                 raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {told}")
-            wanted = self.table.fingerprint(recordings)
-            if made["fingerprint"] == wanted:
+            if made["fingerprint"] == self.table.fingerprint(recordings):
                 notes = made["notes"]
             else:
                 recordings, notes = self._write_table(recordings, progress)
@@ -370,6 +363,15 @@ class _Preparation:
         warn_of(notes, self.folder / store.MANIFEST, also_bad=self.table.on_bad == "warn")
         write_table(self.folder, frame, percentiles)
         return [r for r in recordings if r.recording not in failed], notes
+
+
+def _outcomes(dataset: Any) -> list[dict[str, Any]]:
+    """Return what the data set says of every recording that its source mentions, as rows."""
+    outcomes = getattr(dataset, "outcomes", None)
+    if outcomes is None:
+        return []
+    frame = pd.DataFrame(outcomes)
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:

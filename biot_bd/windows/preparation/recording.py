@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import mne
 import numpy as np
-import pandas as pd
 
 from biot_bd.exceptions import TooShortError
 from biot_bd.io.channel_readers import CHUNK_SAMPLES, source_file
@@ -130,15 +129,6 @@ def _names(position: int, item: Any) -> tuple[str, str]:
                 "(biot_bd.adapt_dataset adds what a braindecode data set lacks)"
             )
     return description["recording"], description["subject"]
-
-
-def read_outcomes(dataset: Any) -> list[dict[str, Any]]:
-    """Return what the data set says of every recording that its source mentions, as rows."""
-    outcomes = getattr(dataset, "outcomes", None)
-    if outcomes is None:
-        return []
-    frame = pd.DataFrame(outcomes)
-    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 @dataclass(frozen=True)
