@@ -60,7 +60,7 @@ def load_chbmit_bids(
     ----------
     https://zenodo.org/records/10259996
     """
-    return _load(CHBMIT, "chb-mit", root, subjects, unlisted, on_error, zero_is_missing=True)
+    return _load(CHBMIT, "chb-mit", root, subjects, unlisted, on_error)
 
 
 def load_siena(
@@ -92,7 +92,7 @@ def load_siena(
     ----------
     https://zenodo.org/records/10640762
     """
-    return _load(SIENA, "siena", root, subjects, unlisted, on_error, zero_is_missing=True)
+    return _load(SIENA, "siena", root, subjects, unlisted, on_error)
 
 
 def _load(
@@ -102,8 +102,6 @@ def _load(
     subjects: Iterable[str] | str | None,
     unlisted: str,
     on_error: str,
-    *,
-    zero_is_missing: bool,
 ) -> BaseConcatDataset:
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -117,17 +115,21 @@ def _load(
     for old in sorted(found, key=lambda part: str(part.description["path"])):
         path = Path(old.description["path"])
         recording = path.stem.removesuffix("_eeg")
+        table = path.with_name(f"{recording}_events.tsv")
         try:
             check_continuous(read_edf_header(path))
-            known = _annotate(old, path, unlisted)
+            if table.is_file():
+                set_events(old.raw, table)
+            elif unlisted == "background":
+                set_seizures(old.raw, [], where=str(path))
         except RecordingError as error:
             outcomes.add_error(recording, error, on_error)
             continue
-        if known is None:
-            outcomes.add(recording, "unlisted", f"no event table {_table(path).name}, so its labels are unknown")
+        if not table.is_file() and unlisted == "exclude":
+            outcomes.add(recording, "unlisted", f"no event table {table.name}, so its labels are unknown")
             continue
-        parts.append(RawDataset(old.raw, _describe(old.description, name, recording, zero_is_missing)))
-        outcomes.add(recording, "loaded", known)
+        parts.append(RawDataset(old.raw, _describe(old.description, name, recording)))
+        outcomes.add(recording, "loaded", "" if table.is_file() else "no event table, taken as free of seizures")
     seen = {str(part.description["subject"]) for part in found}
     for label in participants:
         if label not in seen and (wanted is None or label in wanted):
@@ -170,34 +172,7 @@ def _read(reader: Any, root: Path, wanted: set[str] | None) -> list[RawDataset]:
             ) from error
 
 
-def _table(path: Path) -> Path:
-    return path.with_name(path.stem.removesuffix("_eeg") + "_events.tsv")
-
-
-def _annotate(part: RawDataset, path: Path, unlisted: str) -> str | None:
-    """Set the annotations from the event table.
-
-    None where there is none and the recording is left out.
-    """
-    if _table(path).is_file():
-        set_events(part.raw, _table(path))
-        return ""
-    if unlisted == "exclude":
-        return None
-    set_seizures(part.raw, [], where=str(path))
-    return "no event table, taken as free of seizures"
-
-
-def _describe(description: pd.Series, name: str, recording: str, zero_is_missing: bool) -> dict[str, Any]:
-    def entity(key: str) -> str:
-        value = description.get(key)
-        return "" if value is None or pd.isna(value) else str(value)
-
-    return {
-        "subject": f"{name}/{entity('subject')}",
-        "session": entity("session"),
-        "run": entity("run"),
-        "recording": recording,
-        "path": str(description["path"]),
-        "zero_is_missing": zero_is_missing,
-    }
+def _describe(description: pd.Series, name: str, recording: str) -> dict[str, Any]:
+    found = {key: description.get(key) for key in ("subject", "session", "run", "path")}
+    texts = {key: "" if pd.isna(value) else str(value) for key, value in found.items()}
+    return texts | {"subject": f"{name}/{texts['subject']}", "recording": recording, "zero_is_missing": True}

@@ -23,7 +23,6 @@ from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf import open_edf, read_edf_header
 
 _ENDINGS = (".edf", ".bdf")
-_ENTITY = r"(?:^|[_/]){}-([A-Za-z0-9]+)"
 
 
 def load_edf_folder(
@@ -167,17 +166,13 @@ def _annotate(raw: mne.io.BaseRaw, path: Path) -> bool:
     if table is not None:
         set_events(raw, table)
         return True
-    spellings = {text: _spelt(text) for text in map(str, raw.annotations.description)}
-    raw.annotations.rename({text: known for text, known in spellings.items() if text != known})
+    texts = set(map(str, raw.annotations.description))
+    background = {text: "bckg" for text in texts if text.strip().lower() == "bckg"}
+    raw.annotations.rename({text: seizure_kind(text) or background.get(text, text) for text in texts})
     kinds = [str(text) for text in raw.annotations.description]
     seizures = [text for text in kinds if text.startswith(SEIZURE)]
     set_seizures(raw, seizures_of(raw), where=str(path), kinds=seizures)
     return bool(seizures) or "bckg" in kinds
-
-
-def _spelt(text: str) -> str:
-    """Return a seizure as ``sz...``, background as ``bckg``; other texts as they are."""
-    return seizure_kind(text) or ("bckg" if text.strip().lower() == "bckg" else text)
 
 
 def _subject(path: Path, root: Path) -> str:
@@ -215,5 +210,5 @@ def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None
 
 
 def _entity(key: str, text: str) -> str:
-    match = re.search(_ENTITY.format(key), text)
+    match = re.search(rf"(?:^|[_/]){key}-([A-Za-z0-9]+)", text)
     return match[1] if match else ""

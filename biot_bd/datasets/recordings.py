@@ -57,22 +57,20 @@ class Outcomes:
         """Return the table ``recording``, ``outcome``, ``detail``."""
         return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
 
-    def warn(self, said: Mapping[str, str], stacklevel: int = 4) -> None:
+    def warn(self, said: Mapping[str, str]) -> None:
         """Warn of each outcome that occurred, with the number and the first names.
 
         Parameters
         ----------
         said : mapping of str to str
             Outcome -> what to say of such recordings, beside those of :data:`LEFT_OUT`.
-        stacklevel : int
-            As in :func:`warnings.warn`.
         """
         for outcome, what in {**said, **LEFT_OUT}.items():
             if names := self.of(outcome):
                 shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
                 warnings.warn(
                     f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
-                    stacklevel=stacklevel,
+                    stacklevel=4,
                 )
 
 
@@ -145,17 +143,12 @@ def set_seizures(
     RecordingError
         ``bad-annotation``: a seizure has no length, or is not inside the recording.
     """
-    seizures = list(seizures)
-    kinds = [SEIZURE] * len(seizures) if kinds is None else list(kinds)
     duration_s = raw.n_times / raw.info["sfreq"]
     checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
     others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
-    added = mne.Annotations(
-        [onset for onset, _ in checked],
-        [offset - onset for onset, offset in checked],
-        kinds,
-        orig_time=raw.annotations.orig_time,
-    )
+    kinds = [SEIZURE] * len(checked) if kinds is None else list(kinds)
+    columns = [onset for onset, _ in checked], [offset - onset for onset, offset in checked], kinds
+    added = mne.Annotations(*columns, orig_time=raw.annotations.orig_time)
     raw.set_annotations(raw.annotations[others] + added, verbose="ERROR")
 
 
@@ -190,22 +183,11 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
     """
     events = read_events(path)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
-    raw.set_annotations(
-        mne.Annotations(
-            [e.onset_s for e in others],
-            [max(0.0, e.duration_s) for e in others],
-            [e.kind for e in others],
-            orig_time=raw.annotations.orig_time,
-        ),
-        verbose="ERROR",
-    )
+    columns = [e.onset_s for e in others], [max(0.0, e.duration_s) for e in others], [e.kind for e in others]
+    raw.set_annotations(mne.Annotations(*columns, orig_time=raw.annotations.orig_time), verbose="ERROR")
     seizures = [e for e in events if e.kind.startswith(SEIZURE)]
-    set_seizures(
-        raw,
-        [(e.onset_s, e.onset_s + e.duration_s) for e in seizures],
-        where=str(path),
-        kinds=[e.kind for e in seizures],
-    )
+    spans = [(e.onset_s, e.onset_s + e.duration_s) for e in seizures]
+    set_seizures(raw, spans, where=str(path), kinds=[e.kind for e in seizures])
 
 
 def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:

@@ -100,20 +100,27 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     'recording of 2 channels in memory'
     """
     if isinstance(source, mne.io.BaseRaw):
-        return OpenRecording(source, _name_of(source))
+        names = [os.fspath(name) for name in source.filenames if name is not None]
+        return OpenRecording(source, names[0] if names else f"recording of {len(source.ch_names)} channels in memory")
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
     path = Path(source)
     _check_readable(path)
-    if path.suffix.lower() in (".edf", ".bdf"):
-        return _open_edf(path)
+    notes = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+        if path.suffix.lower() in (".edf", ".bdf"):
+            raw = open_edf(path, allow_truncated=True)
+            if short := read_edf_header(path).cut_short:
+                notes.append(f"cut short: {short}; what is there was used")
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+    except RecordingError as error:
+        raise DetectionError(str(error)) from error
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(f"{path}: cannot be read as EEG ({type(error).__name__}: {_first_line(error)})") from error
-    return OpenRecording(raw, str(path))
+    return OpenRecording(raw, str(path), notes)
 
 
 def _check_readable(path: Path) -> None:
@@ -127,16 +134,6 @@ def _check_readable(path: Path) -> None:
         raise DetectionError(f"{path}: is a folder; expected a recording")
     if path.is_file() and size == 0:
         raise DetectionError(f"{path}: the file is empty (0 bytes)")
-
-
-def _open_edf(path: Path) -> OpenRecording:
-    try:
-        raw, short = open_edf(path, allow_truncated=True), read_edf_header(path).cut_short
-    except RecordingError as error:
-        raise DetectionError(str(error)) from error
-    except OSError as error:
-        raise DetectionError(f"{path}: cannot be read ({error.strerror})") from error
-    return OpenRecording(raw, str(path), [f"cut short: {short}; what is there was used"] if short else [])
 
 
 def read_blocks(
@@ -181,13 +178,8 @@ def read_blocks(
     begin = start
     try:
         reader = open_reader(recording.raw, ch_names)
-        while begin < stop:
-            end = min(begin + BLOCK_SAMPLES, stop)
-            block, x = reader.block(begin, end), np.empty((len(ch_names), end - begin), np.float32)
-            for index, row in enumerate(x):
-                block.read(index, row)
-            yield x
-            begin = end
+        for begin in range(start, stop, BLOCK_SAMPLES):
+            yield reader.block(begin, min(begin + BLOCK_SAMPLES, stop)).read_all()
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
             f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "
@@ -219,11 +211,6 @@ def read_excerpt(
     parts = list(read_blocks(recording, ch_names, start, int(np.ceil(stop_s * recording.sfreq))))
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(ch_names), 0), np.float32)
     return x, start / recording.sfreq
-
-
-def _name_of(raw: mne.io.BaseRaw) -> str:
-    names = [os.fspath(name) for name in raw.filenames if name is not None]
-    return names[0] if names else f"recording of {len(raw.ch_names)} channels in memory"
 
 
 def _first_line(error: Exception) -> str:
