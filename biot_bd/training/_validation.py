@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.class_weight import compute_class_weight
@@ -137,6 +138,47 @@ def check_settings(values: Mapping[str, Any]) -> None:
 
 def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def subject_codes(
+    groups: ArrayLike | None, n: int, taker: str, or_else: str = ""
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the names of all subjects, sorted, and the position of each window's subject among them.
+
+    Parameters
+    ----------
+    groups : array-like, shape (n,), or None
+        Subject of each window.
+    n : int
+        Windows.
+    taker : str
+        What needs the subjects.
+    or_else : str
+        What one may do where there are none, beside naming them.
+
+    Raises
+    ------
+    ValueError
+        Subjects are unknown, not one a window, or missing for a window.
+    """
+    if groups is None:
+        raise ValueError(
+            f"{taker} needs the subject of each training window, and the data carry none: use Windows, or pass "
+            f"fit(X, y, groups=subjects){or_else}"
+        )
+    subjects = np.asarray(groups, dtype=object)
+    if subjects.shape != (n,):
+        raise ValueError(
+            f"{taker}: groups must name one subject a window: expected shape ({n},), found {subjects.shape}"
+        )
+    codes, found = pd.factorize(subjects)  # a look a subject, not a window: there may be millions
+    empty = [i for i, subject in enumerate(found) if subject == ""]
+    missing = np.isin(codes, [-1, *empty])
+    if missing.any():
+        window = int(np.argmax(missing))
+        raise ValueError(f"{taker}: training window {window} has no subject in groups ({subjects[window]!r})")
+    names, positions = np.unique([str(subject) for subject in found], return_inverse=True)
+    return names, positions.reshape(-1)[codes]
 
 
 def subjects_of(side: Subset | None, groups: ArrayLike | None) -> tuple[str, ...]:
