@@ -50,17 +50,11 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 def random_states() -> dict[str, Any]:
     """Return the states of the random numbers of torch, numpy and random, as plain data and tensors."""
-    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]  # noqa: NPY002
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": [
-            name,
-            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
         "python": [version, list(words), gauss],
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
