@@ -250,15 +250,12 @@ def _attention_maps(module: torch.nn.Module, x: torch.Tensor) -> dict[str, NDArr
             if not layers:
                 return {}
             shown = early_middle_late(len(layers))
-            with record_attention(module, layers=[layers[i] for i in shown.values()], reduce=_over_heads) as trace:
+            chosen = [layers[i] for i in shown.values()]
+            with record_attention(module, layers=chosen, reduce=lambda weights: weights.mean(dim=1)) as trace:
                 module(x)
         return {name: _map(module, trace.of(layers[i])[0]) for name, i in shown.items()}
     finally:
         module.train(was_training)
-
-
-def _over_heads(weights: torch.Tensor) -> torch.Tensor:
-    return weights.mean(dim=1)
 
 
 def _map(module: Any, record: Any) -> NDArray[Any]:
@@ -270,10 +267,7 @@ def _map(module: Any, record: Any) -> NDArray[Any]:
     if hasattr(module, "token_layout"):
         layout = module.token_layout()
         weights = channel_attention(weights, layout.n_chans, layout.n_frames)
-    present = np.isfinite(weights)
-    total = np.where(present, weights, 0.0).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return total / np.where(present.any(axis=0), present.sum(axis=0), np.nan)
+    return np.ma.masked_invalid(weights).mean(axis=0).filled(np.nan)
 
 
 def _labels(maps: Mapping[str, NDArray[Any]], info: Any) -> tuple[str, ...] | None:
