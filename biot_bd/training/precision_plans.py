@@ -73,18 +73,9 @@ def training_plan(
     candidates = [PrecisionPlan(c, s) for c in computes for s in sizes]
     if len(candidates) == 1:
         return candidates[0], {}
-    key = " ".join(
-        str(part)
-        for part in (
-            "training",
-            machine_key(x.device),
-            f"{type(module).__module__}.{type(module).__qualname__}",
-            sum(p.numel() for p in module.parameters()),
-            tuple(x.shape[1:]),
-            batch_size,
-            *((c.precision, c.micro_batch) for c in candidates),
-        )
-    )
+    kind = f"{type(module).__module__}.{type(module).__qualname__} {sum(p.numel() for p in module.parameters())}"
+    named = " ".join(str((plan.precision, plan.micro_batch)) for plan in candidates)
+    key = f"training {machine_key(x.device)} {kind} {tuple(x.shape[1:])} {batch_size} {named}"
     found = cached_choice(key, lambda: _measure(module, x, batch_size, candidates))
     return PrecisionPlan.from_dict(found["plan"]), found["seconds_a_window"]
 
@@ -114,9 +105,7 @@ def _measure(module: nn.Module, x: Tensor, batch_size: int, candidates: list[Pre
             for plan in candidates:
                 times[plan].append(_seconds(trial, x, plan))
     seconds = {plan: min(found) / n for plan, found in times.items()}
-    fastest: dict[str, PrecisionPlan] = {}
-    for plan in sorted(candidates, key=seconds.__getitem__):
-        fastest.setdefault(plan.precision, plan)
+    fastest = {plan.precision: plan for plan in sorted(candidates, key=seconds.__getitem__, reverse=True)}
     by_precision = {plan.precision: seconds[fastest[plan.precision]] for plan in candidates}  # fp32 first
     best = fastest[best_of(by_precision, _GAIN)]
     listed = {f"{plan.precision}, {plan.micro_batch or 'whole'}": round(s, 7) for plan, s in seconds.items()}

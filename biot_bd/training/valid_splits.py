@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations
 from math import comb
 from typing import Any
 
@@ -114,12 +114,7 @@ class SubjectValidSplit:
             if comb(n, size) <= MOST_CHOICES:
                 yield (tuple(int(order[i]) for i in c) for c in combinations(range(n), size))
             else:
-                yield islice(_draws(rng, n, size), MOST_CHOICES)
-
-
-def _draws(rng: np.random.Generator, n: int, size: int) -> Iterator[tuple[int, ...]]:
-    while True:
-        yield tuple(int(i) for i in rng.choice(n, size, replace=False))
+                yield (tuple(rng.choice(n, size, replace=False).tolist()) for _ in range(MOST_CHOICES))
 
 
 class FixedSubjects:

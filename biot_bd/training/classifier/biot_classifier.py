@@ -330,21 +330,17 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         dataset = self.get_dataset(X, y)
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
-        train, valid = self._splitter()(dataset, dataset.y, groups)
+        split = self.train_split
+        if split == "subject":
+            seed = self.random_state if isinstance(self.random_state, Integral) else 0
+            split = SubjectValidSplit(self.validation_fraction, int(seed))
+        elif not callable(split):
+            raise ValueError(f"train_split must be 'subject', None or callable(dataset, y, groups), found {split!r}")
+        train, valid = split(dataset, dataset.y, groups)
         check_subjects_apart(train, valid, dataset, groups)
         needs_both = self.patience is not None and not self.monitor.endswith("_loss")
         check_sides(train, valid, self.classes_, self.monitor if needs_both else None)
         return train, valid
-
-    def _splitter(self) -> Any:
-        if self.train_split == "subject":
-            seed = self.random_state if isinstance(self.random_state, Integral) else 0
-            return SubjectValidSplit(self.validation_fraction, int(seed))
-        if not callable(self.train_split):
-            raise ValueError(
-                f"train_split must be 'subject', None or callable(dataset, y, groups), found {self.train_split!r}"
-            )
-        return self.train_split
 
     # --- training -----------------------------------------------------------------------------------------
 

@@ -107,13 +107,8 @@ class LoRA(Strategy):
         from peft import LoraConfig, inject_adapter_in_model
 
         trainable = {name for name, p in module.named_parameters() if p.requires_grad}
-        config = LoraConfig(
-            r=int(self.r),
-            lora_alpha=float(self.alpha),  # type: ignore[arg-type]
-            lora_dropout=float(self.dropout),
-            target_modules=found,
-            bias="none",
-        )
+        scale: Any = float(self.alpha)  # peft says int, and takes any number
+        config = LoraConfig(r=int(self.r), lora_alpha=scale, lora_dropout=float(self.dropout), target_modules=found)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             inject_adapter_in_model(config, module)
