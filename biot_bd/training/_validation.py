@@ -60,15 +60,12 @@ def resolve_optimizer(optimizer: Any) -> Any:
             return optimizer
         raise ValueError(f"optimizer must be a class of torch.optim or its name, found {optimizer!r}")
     base = torch.optim.Optimizer
-    known = {
-        name: value
-        for name, value in vars(torch.optim).items()
-        if isinstance(value, type) and issubclass(value, base) and value is not base
-    }
+    classes = inspect.getmembers(torch.optim, inspect.isclass)
+    known = {name: cls for name, cls in classes if issubclass(cls, base) and cls is not base}
     if optimizer in known:
         return known[optimizer]
     raise ValueError(
-        f"optimizer={optimizer!r} is not known; there are {', '.join(sorted(known))}{did_you_mean(optimizer, known)}"
+        f"optimizer={optimizer!r} is not known; there are {', '.join(known)}{did_you_mean(optimizer, known)}"
     )
 
 

@@ -223,10 +223,8 @@ def _epoch_predictions(net: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
 
 def _taken_epoch(net: Any) -> int:
     """Return the epoch whose weights the net has in the end."""
-    for _, callback in net.callbacks_:
-        if isinstance(callback, EarlyStopping) and callback.load_best and callback.best_epoch_:
-            return int(callback.best_epoch_)
-    return len(net.history)
+    best = [cb.best_epoch_ for _, cb in net.callbacks_ if isinstance(cb, EarlyStopping) and cb.load_best]
+    return int(next(filter(None, best), len(net.history)))
 
 
 def _windows_to_draw(dataset: Any, n: int) -> torch.Tensor | None:
@@ -277,14 +275,9 @@ def _labels(maps: Mapping[str, NDArray[Any]], info: Any) -> tuple[str, ...] | No
 
 def _hyper_parameters(net: Any) -> dict[str, Any]:
     """Return the parameters as TensorBoard holds them: numbers and texts."""
-    found = {}
-    for name, value in net.get_params(deep=False).items():
-        if name in HIDDEN_PARAMETERS or value is None:
-            continue
-        if isinstance(value, type):
-            value = value.__name__
-        found[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return found
+    params = {k: v.__name__ if isinstance(v, type) else v for k, v in net.get_params(deep=False).items()}
+    shown = {k: v for k, v in params.items() if k not in HIDDEN_PARAMETERS and v is not None}
+    return {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in shown.items()}
 
 
 def log_test_metrics(

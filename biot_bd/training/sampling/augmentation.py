@@ -82,12 +82,8 @@ _KEPT_AS = {"interval": "scale", "max_mask_ratio": "mask_ratio"}
 
 
 def _known() -> dict[str, type[Transform]]:
-    found = {name: getattr(augmentation, name) for name in augmentation.__all__}
-    return {
-        name: cls
-        for name, cls in found.items()
-        if isinstance(cls, type) and issubclass(cls, Transform) and cls not in (Transform, Compose)
-    }
+    classes = inspect.getmembers(augmentation, inspect.isclass)
+    return {name: cls for name, cls in classes if issubclass(cls, Transform) and cls not in (Transform, Compose)}
 
 
 def _kind(cls: type, among: Mapping[str, str] | Sequence[str]) -> str | None:

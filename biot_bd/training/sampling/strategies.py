@@ -146,10 +146,8 @@ def _probabilities(strata: NDArray[np.int64], strength: float) -> NDArray[np.flo
 def _check_weighted(name: str, strength: Any, epoch_size: Any) -> None:
     if not isinstance(strength, Real) or not 0 <= float(strength) <= 1:
         raise ValueError(f"{name}: strength must lie between 0 (as the data are) and 1 (balanced), found {strength!r}")
-    if epoch_size is None:
-        return
     is_number = isinstance(epoch_size, Real) and not isinstance(epoch_size, bool)
-    if not is_number or not math.isfinite(epoch_size) or epoch_size <= 0:
+    if epoch_size is not None and not (is_number and 0 < epoch_size < math.inf):
         raise ValueError(
             f"{name}: epoch_size must be a number of windows (int), a share of the training windows (float), or None, "
             f"found {epoch_size!r}"
@@ -303,7 +301,7 @@ class BackgroundSubsample:
     background: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ratio, Real) or not math.isfinite(self.ratio) or self.ratio <= 0:
+        if not isinstance(self.ratio, Real) or not 0 < self.ratio < math.inf:
             raise ValueError(
                 f"BackgroundSubsample: ratio must be positive (background windows for each other window), found {self.ratio!r}"
             )
