@@ -21,9 +21,10 @@ from biot_bd.exceptions import CheckpointError
 from biot_bd.models.checkpoints.config import ARCHITECTURE, Facts, find_files, provenance_of, resolve_facts
 from biot_bd.models.checkpoints.layouts import HEAD, map_layout, read_tensors
 from biot_bd.models.checkpoints.provenance import Provenance, sidecar_of
-from biot_bd.models.checkpoints.published import CHANNELS_16, KNOWN, git_blob_id
+from biot_bd.models.checkpoints.published import CHANNELS_16, by_blob_id, git_blob_id, listed
+from biot_bd.models.checkpoints.published import KNOWN as KNOWN
 from biot_bd.models.checkpoints.report import LoadReport
-from biot_bd.models.checkpoints.resolve import check_published_file, find_source, published
+from biot_bd.models.checkpoints.resolve import check_published_file, find_source
 from biot_bd.signals.names import canonical_name
 
 _REMEDY = {
@@ -77,12 +78,6 @@ class LoadedCheckpoint:
     notes: tuple[str, ...] = ()
     prefix: str = ""
 
-    @property
-    def biot_order(self) -> bool:
-        """Whether the token table begins with BIOT's 16 channels in their order."""
-        first = (self.ch_names or ())[: len(CHANNELS_16)]
-        return [_canonical(name) for name in first] == [_canonical(name) for name in CHANNELS_16]
-
 
 # --- reading ----------------------------------------------------------------------------------------------
 
@@ -126,12 +121,12 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     """
     path = find_source(source)
     file, facts = find_files(path)
-    name = published(source, path)
-    if name is not None and file.name == KNOWN[name].file:
-        check_published_file(name, file)
+    known = listed(source) or (by_blob_id(git_blob_id(path)) if path.is_file() else None)
+    if known is not None and file.name == known.file:
+        check_published_file(known, file)
     layout = map_layout(read_tensors(file), str(file))
-    facts = resolve_facts(layout.encoder, facts, KNOWN[name] if name else None, str(file))
-    head, ignored = _head_of(layout.head, dict(layout.ignored), facts, name, file)
+    facts = resolve_facts(layout.encoder, facts, known, str(file))
+    head, ignored = _head_of(layout.head, dict(layout.ignored), facts, known is not None, file)
     state_dict, notes = _as_float32(layout.encoder)
     return LoadedCheckpoint(
         source=str(source),
@@ -144,7 +139,7 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
         provenance=provenance_of(source),
         layout=layout.name,
         blob_id=git_blob_id(file),
-        published=name,
+        published=known.name if known else None,
         ignored=ignored,
         unexpected=layout.unexpected,
         notes=notes,
@@ -153,11 +148,11 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
 
 
 def _head_of(
-    head: dict[str, Tensor], ignored: dict[str, str], facts: Facts, name: str | None, file: Path
+    head: dict[str, Tensor], ignored: dict[str, str], facts: Facts, is_published: bool, file: Path
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not head:
         return {}, ignored
-    if name is not None:  # the published encoders come without; a copy in a full model has a random one
+    if is_published:  # the published encoders come without; a copy in a full model has a random one
         return {}, ignored | {f"{HEAD}{key}": "head of a published encoder, never trained" for key in head}
     weight, bias = head.get("weight"), head.get("bias")
     fits = weight is not None and bias is not None and weight.ndim == 2 and bias.shape == weight.shape[:1]
@@ -266,29 +261,28 @@ def _channel_tokens(
     if ch_names is not None and n_chans is not None and len(ch_names) != n_chans:
         raise CheckpointError(f"{checkpoint.source}: {len(ch_names)} channel names for n_chans={n_chans}")
     given = parameters.get("channel_ids")
+    n = n_chans if n_chans is not None or ch_names is None else len(ch_names)
     if given is not None:
         ids = [int(i) for i in given]
-        expected = n_chans if n_chans is not None else len(ids if ch_names is None else ch_names)
-        if len(ids) != expected:
-            raise CheckpointError(f"{checkpoint.source}: {len(ids)} channel_ids for {expected} channels")
-        names = list(ch_names) if ch_names is not None else [_token_name(known, i) for i in ids]
-        return ids, names, ("channel tokens as given by channel_ids",)
-    if ch_names is not None and known is not None:
-        return _tokens_by_name(checkpoint.source, list(ch_names), known), list(ch_names), ()
-    n = n_chans if n_chans is not None else len(ch_names) if ch_names is not None else size
-    names = list(ch_names) if ch_names is not None else [_token_name(known, i) for i in range(n)]
-    if n == size:
-        return (
-            list(range(n)),
-            names,
-            () if n_chans is None else ("channels without names: taken in the token table's order",),
-        )
-    if ch_names is None and n == 16 and checkpoint.biot_order:
-        return list(range(n)), names, ("16 channels without names: taken in the order of BIOT's 16",)
-    raise CheckpointError(
-        f"{checkpoint.source}: has tokens for {size} channels, and the data have {n} {'' if known else 'that cannot be matched '}"
-        "without names; say which token each channel takes with channel_ids="
-    )
+        if n is not None and len(ids) != n:
+            raise CheckpointError(f"{checkpoint.source}: {len(ids)} channel_ids for {n} channels")
+        notes: tuple[str, ...] = ("channel tokens as given by channel_ids",)
+    elif ch_names is not None and known is not None:
+        ids, notes = _tokens_by_name(checkpoint.source, list(ch_names), known), ()
+    else:
+        ids = list(range(size if n is None else n))
+        biot_order = [*map(_canonical, (known or ())[:16])] == [*map(_canonical, CHANNELS_16)]
+        if len(ids) == size:
+            notes = () if n_chans is None else ("channels without names: taken in the token table's order",)
+        elif ch_names is None and len(ids) == 16 and biot_order:
+            notes = ("16 channels without names: taken in the order of BIOT's 16",)
+        else:
+            raise CheckpointError(
+                f"{checkpoint.source}: has tokens for {size} channels, and the data have {len(ids)} "
+                f"{'' if known else 'that cannot be matched '}without names; "
+                "say which token each channel takes with channel_ids="
+            )
+    return ids, list(ch_names) if ch_names is not None else [_token_name(known, i) for i in ids], notes
 
 
 def _token_name(known: tuple[str, ...] | None, token: int) -> str:

@@ -119,15 +119,14 @@ def by_blob_id(blob_id: str) -> Checkpoint | None:
     return next((one for one in KNOWN.values() if one.blob_id == blob_id), None)
 
 
-def by_repository(source: str | os.PathLike[str]) -> Checkpoint | None:
-    """Return the published checkpoint of a Hub repository, named, or as a folder of the Hub's cache."""
+def listed(source: str | os.PathLike[str]) -> Checkpoint | None:
+    """Return the published checkpoint that is named: by its name, its Hub repository, or that one's folder in the Hub's cache."""
+    repositories = {one.repository.lower(): one for one in KNOWN.values()}
     text = str(source)
-    if isinstance(source, str):
-        for one in KNOWN.values():
-            if text.lower().removeprefix("hf://") == one.repository.lower():
-                return one
+    named = KNOWN.get(text) or repositories.get(text.lower().removeprefix("hf://"))
+    if named is not None and isinstance(source, str):
+        return named
     cached = re.search(r"models--([\w.-]+?)--([\w.-]+)", Path(text).as_posix())
     if cached is None or not os.path.exists(text):
         return None
-    name = f"{cached[1]}/{cached[2]}".lower()
-    return next((one for one in KNOWN.values() if one.repository.lower() == name), None)
+    return repositories.get(f"{cached[1]}/{cached[2]}".lower())

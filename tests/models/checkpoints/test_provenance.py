@@ -13,7 +13,7 @@ from biot_bd.exceptions import ContaminationError
 from biot_bd.models import provenance_of, save_checkpoint
 from biot_bd.models.checkpoints.loading import KNOWN
 from biot_bd.models.checkpoints.provenance import Provenance, Seen, check_clean
-from biot_bd.models.checkpoints.published import by_blob_id, by_repository, git_blob_id
+from biot_bd.models.checkpoints.published import by_blob_id, git_blob_id, listed
 from biot_bd.runs import write_json
 
 CHBMIT = [f"chb-mit/{i:02d}" for i in (*range(1, 21), 22, 23, 24)]
@@ -148,10 +148,10 @@ def test_blob_ids_are_those_of_git(tmp_path):
 def test_published_files_are_known_by_id_and_repository():
     for one in KNOWN.values():
         assert by_blob_id(one.blob_id) is one
-        assert by_repository(one.repository) is one
+        assert listed(one.repository) is listed(one.name) is one
         assert provenance_of(one.repository).trained_on == one.trained_on
     assert by_blob_id("0" * 40) is None
-    assert by_repository("me/mine") is None
+    assert listed("me/mine") is None
 
 
 def test_a_folder_with_its_record(tmp_path):
