@@ -155,7 +155,7 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
     Parameters
     ----------
     source : str or path
-        A name of :data:`biot_bd.models.checkpoints.loading.KNOWN`, a file of weights, a folder written by
+        A name of :data:`biot_bd.models.KNOWN`, a file of weights, a folder written by
         ``save_pipeline`` or in Hub layout, or a Hub repository.
 
     Returns

@@ -22,7 +22,6 @@ from biot_bd.models.checkpoints.config import ARCHITECTURE, Facts, find_files, p
 from biot_bd.models.checkpoints.layouts import HEAD, map_layout, read_tensors
 from biot_bd.models.checkpoints.provenance import Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import CHANNELS_16, by_blob_id, git_blob_id, listed
-from biot_bd.models.checkpoints.published import KNOWN as KNOWN
 from biot_bd.models.checkpoints.report import LoadReport
 from biot_bd.models.checkpoints.resolve import check_published_file, find_source
 from biot_bd.signals.names import canonical_name
@@ -88,7 +87,7 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     Parameters
     ----------
     source : str or path
-        A name in :data:`KNOWN`, a file in a published layout, a folder in Hub layout or written by
+        A name in :data:`biot_bd.models.KNOWN`, a file in a published layout, a folder in Hub layout or written by
         ``save_pipeline``, or a Hub repository ``owner/name``.
 
     Returns

@@ -11,9 +11,8 @@ from torch import save as torch_save
 import biot_bd
 from biot_bd.exceptions import ContaminationError
 from biot_bd.models import provenance_of, save_checkpoint
-from biot_bd.models.checkpoints.loading import KNOWN
 from biot_bd.models.checkpoints.provenance import Provenance, Seen, check_clean
-from biot_bd.models.checkpoints.published import by_blob_id, git_blob_id, listed
+from biot_bd.models.checkpoints.published import KNOWN, by_blob_id, git_blob_id, listed
 from biot_bd.runs import write_json
 
 CHBMIT = [f"chb-mit/{i:02d}" for i in (*range(1, 21), 22, 23, 24)]
