@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from biot_bd.models.attention._recorder import Adapter, AttentionRecord, Kind, Recorder
+from biot_bd.models.attention._recorder import Adapter, AttentionRecord, Kind, Recorder, at_least_float32
 
 _SDPA = F.scaled_dot_product_attention
 
@@ -65,7 +65,7 @@ def _linear_twin(recorder: Recorder, name: str, original: Callable[..., Tensor])
         recorder.check_size(name, q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2])
         scale = q.shape[-1] ** -0.5
         with recorder.context(), torch.autocast(q.device.type, enabled=False):
-            queries, keys, values = (_at_least_float32(t) for t in (q, k, v))
+            queries, keys, values = (at_least_float32(t) for t in (q, k, v))
             absent = None if kv_mask is None else ~kv_mask[:, None, :, None]
             if absent is not None:  # the original writes its mask into v: work on a copy
                 values = values.masked_fill(absent, 0.0)
@@ -179,7 +179,7 @@ def _record_sdpa(
     """Compute the softmax weights beside the fused call, and check them against it."""
     recorder.check_size(name, math.prod(query.shape[:-1]) * key.shape[-2])
     with recorder.context(), torch.autocast(query.device.type, enabled=False):
-        q, k, v = (_at_least_float32(t) for t in (query, key, value))
+        q, k, v = (at_least_float32(t) for t in (query, key, value))
         if enable_gqa:
             k, v = (t.repeat_interleave(q.shape[-3] // t.shape[-3], dim=-3) for t in (k, v))
         scores = (q @ k.transpose(-1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
@@ -227,7 +227,3 @@ def _four_dims(weights: Tensor) -> Tensor:
     if weights.ndim == 2:
         return weights[None, None]
     return weights[:, None] if weights.ndim == 3 else weights
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -13,7 +13,7 @@ from training_data import small
 
 from biot_bd.models import load_checkpoint, provenance_of
 from biot_bd.training import BIOTClassifier, load_pipeline, load_scorer, save_pipeline
-from biot_bd.training.persistence.hub_layout import hub_layout
+from biot_bd.training.persistence.pipelines import hub_layout
 
 
 @pytest.fixture(scope="module")
