@@ -71,11 +71,9 @@ def _linear_twin(recorder: Recorder, name: str, original: Callable[..., Tensor])
                 values = values.masked_fill(absent, 0.0)
             weights = _linear_map(queries, keys, absent, recorder.kind)
             rebuilt = scale * (weights.detach() @ values.detach())
-        if recorder.rebuilds:  # this result is only compared
-            with torch.no_grad():
-                output = original(q, k.clone(), v.clone(), kv_mask=kv_mask)
-        else:
-            output = original(q, k, v, kv_mask=kv_mask)
+        # Where the map takes its place, this result is only compared.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not recorder.rebuilds):
+            output = original(q, k.clone(), v.clone(), kv_mask=kv_mask)
         record = AttentionRecord(name, "linear", recorder.kind, weights, scale, None, kv_mask)
         if recorder.kind == "exact":
             record.error = recorder.compare(name, rebuilt, output)
@@ -192,7 +190,9 @@ def _record_sdpa(
         # A query that may attend to nothing gets zeros, as from the fused call.
         empty = (scores == -math.inf).all(dim=-1, keepdim=True)
         weights = scores.masked_fill(empty, 0.0).softmax(dim=-1).masked_fill(empty, 0.0)
-    record = AttentionRecord(name, adapter, "exact", _four_dims(weights))
+    # A map without batch or heads gets those dimensions.
+    recorded = weights if weights.ndim > 3 else weights.reshape(-1, 1, *weights.shape[-2:])
+    record = AttentionRecord(name, adapter, "exact", recorded)
     options: dict[str, Any] = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
     if not recorder.rebuilds or not dropout_p:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not recorder.rebuilds):
@@ -220,10 +220,3 @@ def _check_linear(name: str, module: Any) -> None:
         raise NotImplementedError(
             f"layer {name}: causal linear attention and local heads have no row-stochastic map that could be recorded"
         )
-
-
-def _four_dims(weights: Tensor) -> Tensor:
-    """Give a map without batch or heads those dimensions."""
-    if weights.ndim == 2:
-        return weights[None, None]
-    return weights[:, None] if weights.ndim == 3 else weights

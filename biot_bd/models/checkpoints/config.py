@@ -77,12 +77,12 @@ def find_files(path: Path) -> tuple[Path, Facts]:
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path / CONFIG}: expected a JSON object, found {type(config).__name__}")
+    facts = _from_hub_config(config, path / CONFIG)
     for name in hub.WEIGHTS:
         if (path / name).is_file():
-            return path / name, _from_hub_config(config, path / CONFIG)
+            return path / name, facts
     files = [f for f in sorted(path.iterdir()) if f.suffix in WEIGHTS]
     if len(files) == 1:
-        facts = _from_hub_config(config, path / CONFIG)
         return files[0], facts if facts.config else _from_sidecar(files[0])
     found = f"{len(files)} files of weights" if files else "no weights"
     raise CheckpointError(f"{path}: {found}; expected {' or '.join(hub.WEIGHTS)}, or what save_pipeline writes")
@@ -101,14 +101,11 @@ def _from_hub_config(config: Mapping[str, Any], where: Path) -> Facts:
     if not found:
         return Facts()
     infos = config.get("chs_info")
-    names = None
-    if isinstance(infos, list) and all(isinstance(info, Mapping) and info.get("ch_name") for info in infos):
-        names = _names([info["ch_name"] for info in infos])
+    names = [isinstance(info, Mapping) and info.get("ch_name") for info in infos] if isinstance(infos, list) else None
     tokens = found.get("n_channel_tokens", config.get("n_chans"))
     if tokens is not None:
         found["n_channel_tokens"] = int(tokens)
-    names = names if names is not None and len(names) == tokens else None
-    return Facts(found, names, str(where))
+    return Facts(found, _names(names), str(where))
 
 
 def _from_pipeline(folder: Path, description: Path) -> tuple[Path, Facts]:

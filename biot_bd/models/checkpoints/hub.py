@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ def fetch(
     *,
     revision: str | None = None,
     endpoint: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
     offline: bool = False,
 ) -> Path:
     """Return the folder of a Hub repository in the cache, downloaded where it is not there yet.
@@ -39,8 +37,6 @@ def fetch(
         Branch, tag or commit; the main branch by default.
     endpoint : str, optional
         Address of the Hub; that of ``huggingface_hub`` by default.
-    cache_dir : path, optional
-        The cache; that of ``huggingface_hub`` by default.
     offline : bool
         True asks the cache only, as ``HF_HUB_OFFLINE=1`` does.
 
@@ -57,8 +53,7 @@ def fetch(
     """
     known = listed(source)
     repository = known.repository if known else source.removeprefix("hf://")
-    options = {"revision": revision, "endpoint": endpoint, "cache_dir": cache_dir}
-    files = _Files(_hub(repository, known), repository, known, options, offline)
+    files = _Files(_hub(repository, known), repository, known, {"revision": revision, "endpoint": endpoint}, offline)
     if known is not None and revision is None and not offline:
         # Published weights do not change: a copy in the cache needs no network.
         with contextlib.suppress(HubError):
@@ -66,10 +61,10 @@ def fetch(
     return files.folder()
 
 
-def cached(source: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path | None:
+def cached(source: str) -> Path | None:
     """Return the folder of a known name or repository in the cache, or None; never uses the network."""
     try:
-        return fetch(source, cache_dir=cache_dir, offline=True)
+        return fetch(source, offline=True)
     except HubError:
         return None
 

@@ -25,14 +25,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, load_model
 from torch import Tensor
 
-from biot_bd.exceptions import CheckpointError
+from biot_bd.exceptions import CheckpointError, SavedPipelineError
 
 ENCODER_MARK = "patch_embedding.projection.weight"
 HEAD = "final_layer.classification_head."
-_WRAPPERS = ("model.", "module.", "_orig_mod.")
+_PREFIX = re.compile(r"((?:(?:model|module|_orig_mod)\.)*)(biot\.|encoder\.|)")
 _NESTED = ("state_dict", "model_state_dict", "model")
 _HEADS = re.compile(r"(?:classifier\.clshead\.1|final_layer\.classification_head(?:\.1)?)\.(weight|bias)")
 _CORPUS_HEAD = re.compile(r"classifier_(\w+)\.clshead\.1\.(weight|bias)")
@@ -141,11 +141,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
-    for key in _NESTED:
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-            content = inner
-            break
+    nested = (content.get(key) for key in _NESTED)
+    mappings = (inner for inner in nested if isinstance(inner, Mapping))
+    content = next((m for m in mappings if any(isinstance(value, Tensor) for value in m.values())), content)
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor) or not isinstance(key, str)]
     if others or not content:
         found = f"entries that are no tensors: {', '.join(others[:5])}" if others else "nothing"
@@ -155,6 +153,14 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:160]
+
+
+def fill_module(module: torch.nn.Module, path: Path, device: str = "cpu") -> None:
+    """Load the weights of a saved pipeline into the module that they are of; raise SavedPipelineError if they are not."""
+    try:
+        load_model(module, path, strict=True, device=device)
+    except (RuntimeError, SafetensorError) as error:
+        raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
 
 
 # --- names ------------------------------------------------------------------------------------------------
@@ -179,9 +185,8 @@ def map_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:
     CheckpointError
         No encoder of BIOT, or several, is in it.
     """
-    prefix = _encoder_prefix(tensors, where)
-    inner = next((name for name in ("biot.", "encoder.") if prefix.endswith(name)), "")
-    outer = prefix.removesuffix(inner)
+    outer, inner = _encoder_prefix(tensors, where)
+    prefix = outer + inner
     encoder: dict[str, Tensor] = {}
     head: dict[str, Tensor] = {}
     ignored: dict[str, str] = {}
@@ -205,7 +210,8 @@ def map_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:
     return Layout(_name(inner, outer, head, ignored), prefix, encoder, head, ignored, tuple(unexpected))
 
 
-def _encoder_prefix(tensors: Mapping[str, Tensor], where: str) -> str:
+def _encoder_prefix(tensors: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
+    """Return what wraps the model, and the encoder's own prefix in it."""
     found = [key.removesuffix(ENCODER_MARK) for key in tensors if key.endswith(ENCODER_MARK)]
     if len(found) > 1:
         raise CheckpointError(f"{where}: holds {len(found)} encoders ({', '.join(found)}); keep one of them")
@@ -214,15 +220,13 @@ def _encoder_prefix(tensors: Mapping[str, Tensor], where: str) -> str:
         raise CheckpointError(
             f"{where}: 0 of its {len(tensors)} tensors are of a BIOT encoder (no ...{ENCODER_MARK}; found {some}, ...)"
         )
-    rest = found[0]
-    while rest and (wrapper := next((w for w in _WRAPPERS if rest.startswith(w)), None)):
-        rest = rest.removeprefix(wrapper)
-    if rest not in ("", "biot.", "encoder."):
+    known = _PREFIX.fullmatch(found[0])
+    if known is None:
         raise CheckpointError(
             f"{where}: the encoder lies under {found[0]!r}, which no published layout has; "
             "save it under 'biot.', 'encoder.' or no prefix"
         )
-    return found[0]
+    return known.groups()
 
 
 def _name(inner: str, outer: str, head: Mapping[str, Tensor], ignored: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +116,8 @@ class Provenance:
             Name of the new model; None keeps this one's.
         """
         own = _group(subjects, how)
-        return Provenance(
-            self.source if source is None else source,
-            (*self.trained_on, *(seen for seen in own if seen not in self.trained_on)),
-            self.known and bool(own),
-        )
+        joined = self.joined(Provenance("", own, known=bool(own)))
+        return joined if source is None else replace(joined, source=source)
 
     def joined(self, other: Provenance) -> Provenance:
         """Return what this and ``other`` saw together; known only where both are."""
@@ -274,9 +271,12 @@ def _problem(provenance: Provenance, test_subjects: Sequence[Any] | None) -> tup
             f"take a checkpoint that did not see them, test on other subjects, {accept}",
         )
     if not provenance.known:
+        where = f"its sidecar (<file>.json, or {SIDECAR_IN_FOLDER} in a folder)"
+        if os.path.exists(name):
+            where = str(sidecar_of(name))
         return (
             f"{name}: nothing tells what it was trained on",
-            f'write that into {_where(name)} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
+            f'write that into {where} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
         )
     return None
 
@@ -285,11 +285,3 @@ def some(names: Sequence[str], most: int) -> str:
     """Join names for a message, at most so many of them."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _where(name: str) -> str:
-    return (
-        str(sidecar_of(name))
-        if os.path.exists(name)
-        else f"its sidecar (<file>.json, or {SIDECAR_IN_FOLDER} in a folder)"
-    )

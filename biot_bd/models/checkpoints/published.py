@@ -67,11 +67,6 @@ class Checkpoint:
         """What it was trained on."""
         return Provenance(self.name, self.trained_on, known=True)
 
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects seen, by their names in the data sets that biot_bd reads."""
-        return tuple(subject for seen in self.trained_on for subject in seen.subjects or ())
-
 
 #: Published checkpoints by name: where they are, their sizes, what they saw.
 KNOWN: dict[str, Checkpoint] = {
@@ -109,9 +104,7 @@ def git_blob_id(path: str | os.PathLike[str]) -> str:
     """Return the id that git gives a file: SHA-1 of the word ``blob``, its size, a zero byte and its bytes."""
     digest = hashlib.sha1(f"blob {os.path.getsize(path)}\0".encode(), usedforsecurity=False)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def by_blob_id(blob_id: str) -> Checkpoint | None:

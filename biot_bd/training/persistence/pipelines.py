@@ -15,14 +15,14 @@ from typing import Any
 
 import braindecode.models
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.models.biot import BIOT
+from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import (
     CONFIG,
     FORMAT,
@@ -104,17 +104,12 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     True
     """
     folder = Path(folder)
-    last = pipeline
+    where, last = type(pipeline).__name__, pipeline
     while isinstance(last, Pipeline):
         name, last = last.steps[-1]
-        if not isinstance(last, (Pipeline, BIOTClassifier)):
-            raise SavedPipelineError(
-                f"step {name!r} ({type(last).__name__}): the last step must be a BIOTClassifier to be saved"
-            )
+        where = f"step {name!r} ({type(last).__name__}): the last step cannot be saved"
     if not isinstance(last, BIOTClassifier):
-        raise SavedPipelineError(
-            f"{type(pipeline).__name__}: only BIOTClassifier, and pipelines that end in it, can be saved"
-        )
+        raise SavedPipelineError(f"{where}: only BIOTClassifier, and pipelines that end in it, can be saved")
     spec = _step_to_json("biotclassifier", pipeline)
     description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
     module = uncompiled(last.module_)
@@ -300,10 +295,6 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
     path = weights_file(folder, spec)
     net = build(spec["class"], spec["params"])
     net._restore(FittedFacts.from_dict(spec["fitted"]))
-    module = uncompiled(net.module_)
-    try:
-        load_model(module, path, strict=True, device=str(net.device))
-    except (RuntimeError, SafetensorError) as error:
-        raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
+    fill_module(uncompiled(net.module_), path, str(net.device))
     net.module_.eval()
     return net

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -220,7 +220,7 @@ def build(cls: dict[str, Any], params: dict[str, Any]) -> Any:
     return class_from_json(cls)(**{k: from_json(v) for k, v in params.items()})
 
 
-def load_transformer(spec: dict[str, Any]) -> Any:
+def load_transformer(spec: Mapping[str, Any]) -> Any:
     """Build a fitted transformer of its saved step."""
     step = build(spec["class"], spec["params"])
     for key, value in spec["fitted"].items():
