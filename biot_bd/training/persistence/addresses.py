@@ -90,6 +90,5 @@ def today(former: str) -> str:
         return f"{found}:{name}"
     if parts[0] == "sklearn":
         return f"{'.'.join(parts[: next((n for n, part in enumerate(parts) if part[0] == '_'), None)])}:{name}"
-    if module in _PUBLIC_BELOW:
-        return former
-    return next((f"{root}:{name}" for root in _PACKAGES if f"{module}.".startswith(f"{root}.")), former)
+    roots = (*_PUBLIC_BELOW, *_PACKAGES)
+    return next((f"{root}:{name}" for root in roots if f"{module}.".startswith(f"{root}.")), former)

@@ -202,9 +202,8 @@ def _registered(kind: str, name: str, where: str) -> Named:
 
 
 def _release(package: str) -> str:
-    for distribution in packages_distributions().get(package, [package]):
-        try:
-            return f"{package} ({distribution} {version(distribution)})"
-        except PackageNotFoundError:
-            continue
-    return package
+    distribution = packages_distributions().get(package, [package])[0]
+    try:
+        return f"{package} ({distribution} {version(distribution)})"
+    except PackageNotFoundError:
+        return package

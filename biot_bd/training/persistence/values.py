@@ -50,10 +50,8 @@ KINDS = ("models", "losses", "callbacks", "montages", "label_rules")
 
 def _derives(cls: type, paths: tuple[str, ...]) -> bool:
     """Return whether a class derives from one of those at ``module:name``; a base that nobody imported has no subclasses."""
-    bases = []
-    for path in paths:
-        module, _, name = path.partition(":")
-        bases += [getattr(sys.modules[module], name)] if hasattr(sys.modules.get(module), name) else []
+    places = (path.split(":") for path in paths)
+    bases = [getattr(sys.modules[module], name) for module, name in places if hasattr(sys.modules.get(module), name)]
     return issubclass(cls, tuple(bases))
 
 
