@@ -67,11 +67,12 @@ class PrecisionPlan:
 
         Raises
         ------
-        TypeError
-            A key is unknown.
         ValueError
-            A value is impossible.
+            A key is unknown or a value impossible.
         """
+        unknown = sorted(set(values) - {"precision", "micro_batch"})
+        if unknown:
+            raise ValueError(f"a precision plan has precision and micro_batch, not {', '.join(unknown)}")
         return cls(**values)
 
 
@@ -104,7 +105,7 @@ def precision_context(precision: str, device: str) -> Iterator[None]:
 def machine_key(device: torch.device | str | None = None) -> str:
     """Name what a measurement depends on: processor, system, torch, threads, device."""
     device = torch.device(device or "cpu")
-    parts = {
+    parts: dict[str, Any] = {
         "processor": _processor(),
         "capabilities": sorted(k for k, v in torch.cpu.get_capabilities().items() if v is True),
         "processors": os.cpu_count(),

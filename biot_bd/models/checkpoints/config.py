@@ -194,9 +194,7 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
 
 
 def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenance:
-    if not path.is_file():
-        return Provenance(source, (), known=False)
-    data = read_json(path)
+    data = read_json(path) if path.is_file() else None
     if not isinstance(data, Mapping) or KEY not in data:  # e.g. a sidecar of another program
         return Provenance(source, (), known=False)
     if blob_id is not None and data.get("blob_id", blob_id) != blob_id:

@@ -35,8 +35,8 @@ _ROOMS = {
 }
 """Rooms whose classes format 1 could name, and the packages that show them today where biot_bd itself does not."""
 
-_PACKAGES = ("torch.optim", "torch.nn", "braindecode.models", "braindecode.augmentation", "skorch.callbacks")
-_PUBLIC_BELOW = ("torch.optim.lr_scheduler", "torch.optim.swa_utils")
+_BELOW = ("torch.optim.lr_scheduler", "torch.optim.swa_utils")
+_PACKAGES = (*_BELOW, "torch.optim", "torch.nn", "braindecode.models", "braindecode.augmentation", "skorch.callbacks")
 
 
 def public_address(cls: type) -> str | None:
@@ -90,5 +90,4 @@ def today(former: str) -> str:
         return f"{found}:{name}"
     if parts[0] == "sklearn":
         return f"{'.'.join(parts[: next((n for n, part in enumerate(parts) if part[0] == '_'), None)])}:{name}"
-    roots = (*_PUBLIC_BELOW, *_PACKAGES)
-    return next((f"{root}:{name}" for root in roots if f"{module}.".startswith(f"{root}.")), former)
+    return next((f"{root}:{name}" for root in _PACKAGES if f"{module}.".startswith(f"{root}.")), former)
