@@ -107,8 +107,8 @@ def _facts(place: str | Path, source: str) -> dict[str, Any]:
 
     checkpoint = load_checkpoint(place)
     # Heads and hop that nobody recorded do not change which tensors there are.
-    stand_in: dict[str, Any] = {"num_heads": 1, "hop_length": int(checkpoint.config["sfreq"]) // 2}
-    unknown = {key: value for key, value in stand_in.items() if checkpoint.config[key] is None}
+    stand_in: dict[str, Any] = {"num_heads": 1, "hop_length": int(checkpoint.facts.config["sfreq"]) // 2}
+    unknown = {key: value for key, value in stand_in.items() if checkpoint.facts.config[key] is None}
     report = build_model(checkpoint, model_class=BIOT, **unknown).load_report
     return {
         "source": str(source),
@@ -118,9 +118,9 @@ def _facts(place: str | Path, source: str) -> dict[str, Any]:
         "layout": report.layout,
         "matched": len(report.matched),
         "ignored": report.ignored,
-        "config": checkpoint.config,
-        "config_from": checkpoint.config_from,
-        "ch_names": None if checkpoint.ch_names is None else list(checkpoint.ch_names),
+        "config": checkpoint.facts.config,
+        "config_from": checkpoint.facts.known_from,
+        "ch_names": None if checkpoint.facts.ch_names is None else list(checkpoint.facts.ch_names),
         "head": report.head,
         "provenance": report.provenance.to_dict(),
         "notes": list(report.notes),
