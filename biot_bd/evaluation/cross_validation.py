@@ -76,7 +76,7 @@ def cross_validate(
     training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test subjects are
     scored once, when the fold's model is final.  All sides are whole subjects.
 
-    run_facts.Parameters
+    Parameters
     ----------
     pipeline : estimator
         A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in ``BIOTClassifier``, but any

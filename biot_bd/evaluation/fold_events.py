@@ -19,7 +19,7 @@ from biot_bd.events.intervals import merge, total
 from biot_bd.events.operating_point import TimeLine
 from biot_bd.events.scoring import RATE_HZ, scorer_text, scores_of
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
-from biot_bd.events.types import RecordingScores
+from biot_bd.events.types import Event, RecordingScores
 from biot_bd.windows import Windows
 from biot_bd.windows.store import safe_name
 
@@ -79,13 +79,9 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
         recording = known[str(name)]
         duration = recording.source_n_samples / recording.source_sfreq
         reference = [(float(on), min(float(off), duration)) for on, off in recording.events]
-        subject = str(rows["subject"].iloc[0])
-        out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), _starts(rows), duration, reference))
+        subject, starts = str(rows["subject"].iloc[0]), rows["start_s"].to_numpy(dtype=np.float64)
+        out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), starts, duration, reference))
     return out
-
-
-def _starts(rows: pd.DataFrame) -> np.ndarray:
-    return rows["start_s"].to_numpy(dtype=np.float64)
 
 
 def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> Detectors | None:
@@ -124,9 +120,7 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> FoldEve
         ``recordings`` ``{recording: {"subject", "duration_s", "covered_s", "reference", "events"}}`` with events
         ``[onset_s, offset_s, confidence]``, ``without_windows`` (recordings of these subjects that have none), and ``curve``, counts of the test subjects at other thresholds.
     """
-    recordings = recording_scores(data, test)
-    if recordings is None:
-        raise ValueError("events need recordings")
+    recordings = recording_scores(data, test) or []
     detector = detectors.offline
     found: dict[str, RecordingEvents] = {
         r.recording: {
@@ -160,12 +154,7 @@ def _covered_s(recording: RecordingScores, window_s: float) -> float:
 
 def _curve(detector: EventDetector, recordings: Sequence[RecordingScores]) -> list[dict[str, float]]:
     setting = detector.setting()
-    line = TimeLine(
-        [r.duration_s for r in recordings],
-        [r.reference for r in recordings],
-        [r.recording for r in recordings],
-        setting["merge_gap_s"],
-    )
+    line = TimeLine(recordings, setting["merge_gap_s"])
     values = line.place([detector.curve(r.probabilities, r.start_s, r.duration_s)[1] for r in recordings])
     points = line.points(values, CURVE_THRESHOLDS, setting)
     return [{name: point[name] for name in ("threshold", "tp", "fp", "n_reference")} for point in points]
@@ -201,7 +190,7 @@ def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
         "coverage": sum(one["covered_s"] for _, _, one in rows) / 3600 / hours,
         "without_windows": sorted({name for _, events in tested for name in events["without_windows"]}),
         "detections": [
-            {"fold": fold, "recording": name, "subject": one["subject"], **_event(event)}
+            {"fold": fold, "recording": name, "subject": one["subject"], **dict(zip(Event._fields, event, strict=True))}
             for fold, name, one in rows
             for event in one["events"]
         ],
@@ -210,10 +199,6 @@ def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
         ],
         "curve": _summed_curve([events["curve"] for _, events in tested], hours),
     }
-
-
-def _event(event: Sequence[float | None]) -> dict[str, float | None]:
-    return dict(zip(("onset_s", "offset_s", "confidence"), event, strict=True))
 
 
 def operating_point(detector: EventDetector) -> Cells:

@@ -96,13 +96,7 @@ def score_folders(
     return {
         **score_subjects(scored, parameters=parameters),
         "recordings": {
-            r.recording: {
-                "subject": r.subject,
-                "duration_s": r.duration_s,
-                "reference": r.reference,
-                "hypothesis": r.hypothesis,
-            }
-            for r in scored
+            r.recording: {name: value for name, value in vars(r).items() if name != "recording"} for r in scored
         },
         "unused": sorted(set(found) - set(pairs.values())),
     }
