@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -42,10 +40,13 @@ def cv(
     json: Json = False,
 ) -> None:
     """Train and score a pipeline on subjects that it has not seen, and write the report."""
+    import joblib
+    import torch
     from rich.console import Console
 
     from biot_bd.commands import _pipelines
     from biot_bd.evaluation import cross_validate
+    from biot_bd.evaluation.fold import torch_threads
     from biot_bd.evaluation.protocols import as_protocol
     from biot_bd.report import write_report
 
@@ -59,7 +60,8 @@ def cv(
         as_protocol(protocol).check_windows(windows)
     pipeline = _pipelines.build_pipeline(windows, options, params=params, protocol=protocol)
     name = _pipelines.describe_model(options.model, params, options.pretrained, options.finetune)
-    with _shared_threads(jobs):
+    # The folds share the processors: each uses as many threads as the calling process.
+    with torch_threads(max(1, torch.get_num_threads() // joblib.effective_n_jobs(jobs))):
         result = cross_validate(
             pipeline,
             windows,
@@ -84,17 +86,3 @@ def _how(split: str, protocol: str | None, splits_from: Path | None) -> str:
     """Say in the title how subjects are split."""
     own = split if splits_from is None else f"splits of {splits_from.name}"
     return own if protocol is None else f"protocol {protocol}"
-
-
-@contextmanager
-def _shared_threads(jobs: int) -> Iterator[None]:
-    """Share torch's threads out among the folds: each uses as many as the calling process."""
-    import joblib
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // joblib.effective_n_jobs(jobs)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

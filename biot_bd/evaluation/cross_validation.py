@@ -268,8 +268,7 @@ def _describe_run(
 @contextmanager
 def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
     """Hold the run folder for this process; check that it is new or holds a part of the same study."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file; name a folder for the run")
+    run_facts.stored_facts(folder, run_facts.RUN)  # refuses what is no run folder before a lock is laid in it
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -286,12 +285,9 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
 
 def _check_folder(folder: Path, run: RunFacts) -> None:
     """Check what a folder holds; of the same study ``run`` takes over when it began, and what its folds are marked with."""
-    if not (folder / run_facts.RUN).is_file():
-        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        if others:
-            raise RunFolderError(f"{folder} is no run folder and not empty ({', '.join(others[:5])}); name a new one")
+    old = run_facts.stored_facts(folder, run_facts.RUN)
+    if old is None:
         return
-    old = run_facts.read_facts(folder / run_facts.RUN)
     lines = differences(old.get("identity", {}), run["identity"])
     if lines and _nothing_done(folder, old):
         for part in ("folds", "tensorboard"):
@@ -319,7 +315,7 @@ def _compute(
     with FoldProgress(len(tasks), already=len(outcomes), show=progress) as bar:
         for outcome in _outcomes(missing, n_jobs, bar):
             outcomes[outcome.facts["fold"]] = outcome
-            bar.finished(outcome.facts)
+            bar.fold_finished(outcome.facts)
     return [outcomes[task.fold.index] for task in tasks]
 
 

@@ -167,12 +167,7 @@ class Protocol:
 
     def cross_validate_parameters(self) -> dict[str, Any]:
         """Return the parameters for :func:`biot_bd.cross_validate`, which takes them from ``protocol=`` by itself."""
-        return {
-            "cv": self.cv,
-            "scoring": self.scoring,
-            "threshold": self.threshold,
-            "validation_fraction": self.validation_fraction,
-        }
+        return {name: getattr(self, name) for name in ("cv", "scoring", "threshold", "validation_fraction")}
 
     def as_dict(self) -> dict[str, Any]:
         """Return all values as JSON holds them, the form of ``run.json``."""
@@ -200,14 +195,8 @@ class Protocol:
         wanted = {**self.prepare_parameters(), "labels": rule_name(make_label_rule(self.labels))}
         lines = []
         for table in windows.tables:
-            found = {
-                "labels": table.label_rule,
-                "window_s": table.window_s,
-                "stride_s": table.stride_s,
-                "sfreq": table.sfreq,
-                "resample": table.resample,
-                "montage": self._montage(table.ch_names),
-            }
+            found = {name: getattr(table, name) for name in PREPARED[1:-1]}
+            found |= {"labels": table.label_rule, "montage": self._montage(table.ch_names)}
             lines += [_difference(name, wanted[name], found[name]) for name in PREPARED if wanted[name] != found[name]]
         if lines:
             options = ", ".join(f"{name}={value!r}" for name, value in self.prepare_parameters().items())

@@ -249,9 +249,14 @@ class Result:
         table.add_row("pooled", *counts, *(_number(pooled[name]["value"]) for name in self.scoring))
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=110, color_system=None, force_terminal=False)
-        console.print(self)
-        return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+        return as_text(self, width=110)
+
+
+def as_text(shown: RenderableType, width: int) -> str:
+    """Return what ``rich.print`` shows, without colours."""
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, force_terminal=False).print(shown)
+    return text.getvalue().rstrip("\n")
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NotRequired, TypeAlias, TypedDict
 import pandas as pd
 
 from biot_bd.evaluation.run_versions import COLUMNS, READERS, VERSION
+from biot_bd.exceptions import RunFolderError
 from biot_bd.runs import atomic_path, read_json, write_json
 
 RUN, METRICS, FOLD, PREDICTIONS = "run.json", "metrics.json", "fold.json", "predictions.parquet"
@@ -204,6 +205,24 @@ def read_facts(path: str | os.PathLike[str]) -> Any:
         known = ", ".join(map(str, READERS))
         raise ValueError(f"{path}: format version {version!r}; this biot_bd reads version {known}: update it")
     return READERS[version](facts)
+
+
+def stored_facts(folder: Path, name: str) -> Any:
+    """Return the facts that a run (``run.json``) or study folder holds, None where it is new or empty.
+
+    Raises
+    ------
+    RunFolderError
+        It is a file, or holds other things.
+    """
+    kind = Path(name).stem
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; name a folder for the {kind}")
+    if (folder / name).is_file():
+        return read_facts(folder / name)
+    if folder.is_dir() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
+        raise RunFolderError(f"{folder} is no {kind} folder and not empty ({', '.join(others[:5])}); name a new one")
+    return None
 
 
 def read_intervals(folder: str | os.PathLike[str]) -> Any:
