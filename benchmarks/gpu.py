@@ -10,11 +10,10 @@ it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import torch
 from torch import nn
 
 from _bench import interleave, publish, summarise, write_recording
+from biot_bd.models.inference_plan import precision_context
 
 N_CHANS, N_TIMES, FRAMES, FREQS = 16, 2000, 19, 101
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -49,18 +49,6 @@ TINY = Sizes(32, 1, (2, 8), (2, 4), 4, 60.0)
 # --- models and steps -----------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def precision(name: str, device: torch.device) -> Iterator[None]:
-    """Compute float32 matrix products as they are, as TF32, or everything in bf16 autocast."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def models(sizes: Sizes, device: torch.device) -> tuple[nn.Module, nn.Module]:
     """Return our BIOT and braindecode's with the same weights."""
     from braindecode.models import BIOT as BraindecodeBIOT
@@ -82,13 +70,13 @@ def follow(model: nn.Module, name: str) -> None:
 
 
 def infer(model: nn.Module, x: torch.Tensor, name: str) -> torch.Tensor:
-    with torch.no_grad(), precision(name, x.device):
+    with torch.no_grad(), precision_context(name, x.device.type):
         return model(x)
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor, name: str) -> None:
     optimizer.zero_grad(set_to_none=True)
-    with precision(name, x.device):
+    with precision_context(name, x.device.type):
         loss = nn.functional.cross_entropy(model(x).float(), y)
     loss.backward()
     optimizer.step()
@@ -119,7 +107,7 @@ def products(sizes: Sizes, batch: int, name: str, device: torch.device, training
     pairs = [*once, *layer * sizes.num_layers]
 
     def run() -> None:
-        with precision("tf32" if name == "tf32" else "fp32", device), torch.no_grad():
+        with precision_context("tf32" if name == "tf32" else "fp32", device.type), torch.no_grad():
             for a, b in pairs:
                 out = a @ b
                 if training:

@@ -187,7 +187,7 @@ def rows_of(n: int, rounds: int, quick: bool, notes: list[str]) -> list[dict[str
     for way, net in nets.items():
         notes.append(
             f"batch {n}, {way}: gradient off braindecode's by {errors[way]:.1e} of its norm (no dropout), "
-            f"micro-batches of {net.plans_.training.micro_batch or 'the whole batch'}"
+            f"micro-batches of {net.facts_.training_plan.micro_batch or 'the whole batch'}"
         )
     steps: dict[str, Callable[[], object]] = {PEER: peer_step(x, y)}
     if n <= 64 and not quick:

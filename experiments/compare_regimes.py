@@ -96,14 +96,14 @@ def names_of(options: argparse.Namespace) -> list[str]:
 
     ``all`` is scratch and all that ``finetune`` knows by name.
     """
-    from biot_bd.training.finetuning.recipes import STRATEGIES
+    from biot_bd.training.finetuning import OPTIONS
 
     # The other losses have no label smoothing.
-    fitting = [name for name in STRATEGIES if name != "label-smoothing" or options.loss == "cross-entropy"]
+    fitting = [name for name in OPTIONS if name != "label-smoothing" or options.loss == "cross-entropy"]
     names = ["scratch", *fitting] if options.strategies == "all" else options.strategies.replace(" ", "").split(",")
-    unknown = [part for name in names for part in name.split("+") if part not in STRATEGIES and name != "scratch"]
+    unknown = [part for name in names for part in name.split("+") if part not in OPTIONS and name != "scratch"]
     if unknown:
-        raise ValueError(f"--strategies: no strategy {unknown[0]!r}; there are scratch, {', '.join(STRATEGIES)}")
+        raise ValueError(f"--strategies: no strategy {unknown[0]!r}; there are scratch, {', '.join(OPTIONS)}")
     return sorted(dict.fromkeys(names), key=lambda name: name != "scratch")
 
 

@@ -27,9 +27,10 @@ def train(
     """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score the hold-out, if there is one."""
     from biot_bd.commands import _pipelines
     from biot_bd.evaluation.final_model import fit_all
+    from biot_bd.models.checkpoints.pipeline_folder import description_file
 
     _pipelines.check_output(output)
-    if (output / "config.json").exists():
+    if description_file(output) is not None:
         raise FileExistsError(f"{output} holds a model already; name a new folder or delete it")
     if output.is_dir() and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
         shown = ", ".join(others[:5])

@@ -31,7 +31,7 @@ from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.runs import write_json
 from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
-from biot_bd.training.classifier._sampling import training_note
+from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.pretrained import write_load_report
 
 

@@ -329,7 +329,7 @@ class EventDetector(BaseEstimator):
 def save_event_detector(
     detector: EventDetector, folder: str | os.PathLike[str], causal: EventDetector | None = None
 ) -> Path:
-    """Write ``events.json`` beside a model's ``config.json``.
+    """Write ``events.json`` beside a model's ``pipeline.json``.
 
     Parameters
     ----------

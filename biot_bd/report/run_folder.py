@@ -11,6 +11,7 @@ import pandas as pd
 
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import RunFacts, read_facts
+from biot_bd.models.checkpoints.pipeline_folder import description_file
 from biot_bd.runs import read_json
 
 THRESHOLD_RULES = {
@@ -103,4 +104,4 @@ def _read_fold(path: Path) -> Fold:
     history_file, model = path.parent / "history.json", path.parent / "model"
     history = read_json(history_file) if history_file.is_file() else []
     number = int(facts.get("fold", path.parent.name))
-    return Fold(number, facts, history, model if (model / "config.json").is_file() else None)
+    return Fold(number, facts, history, model if description_file(model) is not None else None)

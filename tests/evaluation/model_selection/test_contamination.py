@@ -23,8 +23,9 @@ from biot_bd.evaluation import Result, compare_table
 from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
 from biot_bd.exceptions import RunFolderError, SplitError
+from biot_bd.models import provenance_of
 from biot_bd.models.checkpoints import loading as checkpoints
-from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance, Seen
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.report import write_report
 
@@ -318,7 +319,7 @@ def _check_folds(folder, stored):
         provenance = provenance_of(place / "model")
         assert provenance.known
         assert provenance.saw([*SITE, "other/01", "other/02"]) == sorted({*SITE, *fold["train"], *fold["valid"]})
-        record = json.loads((place / "model" / "config.json").read_text())["record"]
+        record = json.loads((place / "model" / "pipeline.json").read_text())["record"]
         assert record["contamination"] == facts["contamination"]
 
 
@@ -365,7 +366,7 @@ def test_refusal_holds_through_chains(own, tmp_path):
 
 
 def test_validation_subjects_count_as_seen(own):
-    record = json.loads((own / "config.json").read_text())["record"]
+    record = json.loads((own / "pipeline.json").read_text())["record"]
     assert record["subjects"]["valid"]
     assert sorted(record["subjects"]["train"] + record["subjects"]["valid"]) == SITE
     assert provenance_of(own).saw(SITE) == SITE
@@ -377,10 +378,10 @@ def test_a_chain_from_an_unknown_checkpoint_stays_unknown(own, tmp_path):
     for path in own.iterdir():
         if path.is_file():
             (copy / path.name).write_bytes(path.read_bytes())
-    config = json.loads((copy / "config.json").read_text())
+    config = json.loads((copy / "pipeline.json").read_text())
     for part in (config["record"]["trained_on"], config["pipeline"]["fitted"]["provenance"]):
         part["known"] = False
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "pipeline.json").write_text(json.dumps(config))
     x, y, groups = data_of(["other/01", "other/02", "other/03"])
     fit_all(classifier(pretrained=copy), x, tmp_path / "next", y=y, groups=groups)
     assert not provenance_of(tmp_path / "next").known
@@ -399,7 +400,7 @@ def test_a_hold_out_is_scored_once_by_a_model_that_never_saw_it(tmp_path):
     assert "site/02" not in record["subjects"]["train"] + record["subjects"]["valid"]
     assert provenance_of(folder).saw(SITE) == ["site/01", "site/03", "site/04"]
     scores = json.loads((folder / "metrics.json").read_text())
-    assert scores == record["scores"] == json.loads((folder / "config.json").read_text())["record"]["scores"]
+    assert scores == record["scores"] == json.loads((folder / "pipeline.json").read_text())["record"]["scores"]
     held = groups == "site/02"
     proba = load_pipeline(folder).predict_proba(x[held])[:, 1]
     assert scores["pooled"]["roc_auc"]["value"] == pytest.approx(roc_auc_score(y[held], proba))

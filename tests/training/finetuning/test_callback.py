@@ -13,8 +13,7 @@ from training_data import small
 
 from biot_bd.models.biot import BIOT
 from biot_bd.training import BIOTClassifier
-from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed
-from biot_bd.training.finetuning.recipes import (
+from biot_bd.training.finetuning import (
     EMA,
     Cosine,
     Discriminative,
@@ -25,6 +24,7 @@ from biot_bd.training.finetuning.recipes import (
     TwoStage,
     WarmUp,
 )
+from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed
 
 MOMENTUM = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9, "optimizer__weight_decay": 0.1, "lr": 1e-3}
 ADAMW = {"optimizer": torch.optim.AdamW, "optimizer__weight_decay": 0.5}
@@ -347,3 +347,39 @@ def test_what_excludes_a_recipe(data):
     spy = Spy()
     tune(data, LayerDecay(0.5), callbacks=[spy, LRScheduler("StepLR", step_size=1, gamma=0.5)])
     assert [spy.rates_[i]["block-2"] / 5e-3 for i in range(3)] == [1, 0.5, 0.25]
+
+
+# --- the parameter schedule -------------------------------------------------------------------------------
+
+
+def test_a_cosine_by_epoch_is_torchs(data):
+    x, y, groups = data
+    settings = {"max_epochs": 4, "patience": None, "lr": 1e-2}
+    ours, theirs = Spy(), Spy()
+    one = small(schedule=Cosine(final=0.01, by_epoch=True), callbacks=[ours], **settings).fit(x, y, groups=groups)
+    torchs = LRScheduler("CosineAnnealingLR", T_max=4, eta_min=1e-4)
+    other = small(callbacks=[theirs, ("rates", torchs)], **settings).fit(x, y, groups=groups)
+    expected = [1e-4 + (1e-2 - 1e-4) * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
+    np.testing.assert_allclose([row["model"] for row in ours.rates_], expected, rtol=1e-12)
+    for name, value in other.module_.state_dict().items():
+        torch.testing.assert_close(one.module_.state_dict()[name], value, rtol=1e-6, atol=1e-7)
+
+
+def test_a_schedule_goes_with_a_recipe(data):
+    together, spy = tune(data, [TwoStage(2, 0.5)], max_epochs=4, schedule="cosine")
+    inside, other = tune(data, [TwoStage(2, 0.5), "cosine"], max_epochs=4)
+    assert spy.rates_ == other.rates_
+    for name, value in inside.module_.state_dict().items():
+        assert torch.equal(together.module_.state_dict()[name], value)
+    with pytest.raises(ValueError, match="takes one schedule, found WarmUp and Cosine"):
+        tune(data, ["warm-up"], schedule="cosine")
+    with pytest.raises(ValueError, match="schedule must be None, a name"):
+        tune(data, None, schedule="gradual")
+
+
+def test_a_schedules_parameters_can_be_searched(data):
+    net = small(schedule=Cosine(final=0.1))
+    assert net.get_params()["schedule__final"] == 0.1
+    assert net.set_params(schedule__final=0.5).schedule.final == 0.5
+    with pytest.raises(ValueError, match=r"give an object, e.g. schedule=Cosine\(final=0.1\)"):
+        small(schedule="cosine").set_params(schedule__final=0.1)

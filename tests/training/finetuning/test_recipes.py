@@ -18,10 +18,9 @@ from training_data import small
 from biot_bd import registry
 from biot_bd.exceptions import ParameterGroupError
 from biot_bd.models.biot import BIOT
-from biot_bd.training.finetuning.ema import EMA, Averager
-from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed, whole_model
-from biot_bd.training.finetuning.recipes import (
-    STRATEGIES,
+from biot_bd.training.finetuning import (
+    EMA,
+    OPTIONS,
     Cosine,
     Discriminative,
     Full,
@@ -34,8 +33,10 @@ from biot_bd.training.finetuning.recipes import (
     NoDecay,
     TwoStage,
     WarmUp,
-    resolve,
 )
+from biot_bd.training.finetuning.ema import Averager
+from biot_bd.training.finetuning.parameter_groups import model_parts, undecayed, whole_model
+from biot_bd.training.finetuning.recipes import resolve
 
 TINY = {"embed_dim": 16, "num_heads": 2, "num_layers": 3, "n_chans": 4, "n_times": 300, "n_outputs": 2}
 
@@ -250,7 +251,7 @@ def test_mixup_shares_are_beta():
 
 
 def test_every_name_resolves_and_the_strategy_comes_first():
-    for name, cls in STRATEGIES.items():
+    for name, cls in OPTIONS.items():
         rules = resolve(name)
         assert isinstance(rules[0], cls) or (isinstance(rules[0], Full) and isinstance(rules[1], cls))
     assert resolve(None) == ()
@@ -279,11 +280,11 @@ def test_parameters_of_a_name():
     assert resolve("gradual", {"epochs_per_block": 3})[0].epochs_per_block == 3
     again = clone(net)
     assert again.finetune__epochs_per_block == 3
-    assert again._rules()[0].epochs_per_block == 3
+    assert again._recipe()[0].epochs_per_block == 3
     with pytest.raises(TypeError, match="finetune__rate: 'gradual' takes finetune__epochs_per_block"):
-        small(finetune="gradual", finetune__rate=3)._rules()
+        small(finetune="gradual", finetune__rate=3)._recipe()
     with pytest.raises(ValueError, match="give objects"):
-        small(finetune=["gradual"], finetune__epochs_per_block=3)._rules()
+        small(finetune=["gradual"], finetune__epochs_per_block=3)._recipe()
 
 
 def test_parameters_of_an_object():
@@ -327,17 +328,17 @@ def test_numbers_of_numpy_are_numbers():
 
 # --- the page ---------------------------------------------------------------------------------------------
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "finetuning-strategies.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "finetuning-strategies.md"
 
 
 def test_the_page_names_every_rule_with_its_defaults():
     rows = re.findall(r"^\| `([\w-]+)`, `(\w+)` \|(.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert {name: cls for name, cls, _ in rows} == {name: cls.__name__ for name, cls in STRATEGIES.items()}
+    assert {name: cls for name, cls, _ in rows} == {name: cls.__name__ for name, cls in OPTIONS.items()}
     for name, _, text in rows:
         written = {match.replace('"', "'") for match in re.findall(r"`(\w+=[^`]+)`", text)} - {
             "criterion='cross-entropy'"
         }
-        assert written == {f"{key}={value!r}" for key, value in STRATEGIES[name]().get_params().items()}, name
+        assert written == {f"{key}={value!r}" for key, value in OPTIONS[name]().get_params().items()}, name
 
 
 def test_the_code_of_the_page_runs():

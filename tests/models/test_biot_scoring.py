@@ -34,34 +34,34 @@ def pair(options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # braindecode warns of other rates than 200 Hz
         full = BIOT(**options, n_chans=len(options["channel_ids"])).eval()
-    lean = ScoringBIOT(**options)
-    lean.load_state_dict(full.state_dict())
-    return full, lean
+    scoring = ScoringBIOT(**options)
+    scoring.load_state_dict(full.state_dict())
+    return full, scoring
 
 
 @given(options=sizes(), seed=st.integers(0, 99), n=st.integers(1, 4), data=st.data())
 @settings(deadline=None, max_examples=40)
 def test_equals_the_full_model_on_random_shapes(options, seed, n, data):
     torch.manual_seed(seed)
-    full, lean = pair(options)
-    assert list(lean.state_dict()) == list(full.state_dict())
+    full, scoring = pair(options)
+    assert list(scoring.state_dict()) == list(full.state_dict())
     x = torch.randn(n, len(options["channel_ids"]), options["n_times"])
     for i in range(n):
         absent = data.draw(st.sets(st.integers(0, x.shape[1] - 1), max_size=x.shape[1] - 1))
         x[i, list(absent)] = torch.nan
     with torch.no_grad():
         wanted = full(x)
-        torch.testing.assert_close(lean(x), wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(scoring(x), wanted, atol=1e-5, rtol=1e-5)
     assert wanted.isfinite().all()
 
 
 def test_finite_windows_whose_sum_overflows_are_complete_ones():
     options = sizes_of_one()
-    full, lean = pair(options)
+    full, scoring = pair(options)
     x = torch.full((1, 2, 40), 3e37)
     assert x.sum().isinf()
     with torch.no_grad():
-        torch.testing.assert_close(lean(x), full(x), equal_nan=True)
+        torch.testing.assert_close(scoring(x), full(x), equal_nan=True)
 
 
 def sizes_of_one(**changes):

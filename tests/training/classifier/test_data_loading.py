@@ -6,7 +6,7 @@ import torch
 
 from biot_bd import PercentileScaler, prepare
 from biot_bd.training import BIOTClassifier
-from biot_bd.training.classifier._sampling import PageShuffle
+from biot_bd.training.classifier._data_loading import PageShuffle
 from biot_bd.windows import page_shuffle
 from biot_bd.windows.torch_dataset import PackedDataset
 
@@ -30,7 +30,7 @@ def test_windows_scaled_on_the_device_train_the_same_model(windows, monkeypatch)
     read = PackedDataset.__getitems__
     monkeypatch.setattr(PackedDataset, "__getitems__", lambda self, rows: used.append(len(rows)) or read(self, rows))
     # The same code as on a GPU, with the processor as the device; page-locked memory needs a GPU.
-    monkeypatch.setattr(BIOTClassifier, "_unpacks", lambda self: True)
+    monkeypatch.setattr(BIOTClassifier, "_scales_on_device", lambda self: True)
     packed = classifier(iterator_train__pin_memory=False, iterator_valid__pin_memory=False).fit(windows)
     assert sum(used) >= 2 * len(windows)
     for key in ("train_loss", "valid_loss"):

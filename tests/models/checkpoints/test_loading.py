@@ -11,9 +11,9 @@ from checkpoint_files import SIZES, encoder_of, head_of, index_of, prefixed, tin
 from safetensors.torch import save_file
 
 from biot_bd.exceptions import CheckpointError
-from biot_bd.models import BIOT, save_checkpoint
+from biot_bd.models import BIOT, provenance_of, save_checkpoint
 from biot_bd.models.checkpoints.loading import KNOWN, load_checkpoint
-from biot_bd.models.checkpoints.provenance import Provenance, provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.published import CHANNELS_16
 from biot_bd.models.checkpoints.report import LoadReport
 

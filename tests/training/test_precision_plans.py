@@ -17,7 +17,7 @@ from biot_bd import BIOT
 from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
 from biot_bd.training import precision_plans as plans
-from biot_bd.training.precision_plans import Plans, activation_bytes, precision_context
+from biot_bd.training.precision_plans import activation_bytes, precision_context
 
 
 class Steep(nn.Module):
@@ -86,8 +86,8 @@ def test_parameters_survive(data, tmp_path):
     again = pickle.loads(pickle.dumps(net))
     np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
     save_pipeline(net, tmp_path)
-    (saved,) = [json.loads((tmp_path / "config.json").read_text())["pipeline"]["fitted"]["precision"]]
-    assert saved["training"] == {"precision": "bf16", "micro_batch": 4}
+    saved = json.loads((tmp_path / "pipeline.json").read_text())["pipeline"]["fitted"]
+    assert saved["training_plan"] == {"precision": "bf16", "micro_batch": 4}
     loaded = load_pipeline(tmp_path)
     assert loaded.get_params()["precision"] == "bf16"
     assert loaded.module_.inference_plan == PrecisionPlan("bf16", 4)
@@ -101,23 +101,8 @@ def test_the_default_changes_nothing(data):
     one, other = (
         small(**kwargs).fit(x, y, groups=groups) for kwargs in ({}, {"precision": "fp32", "micro_batch": None})
     )
-    assert one.plans_ == Plans(PrecisionPlan("fp32", None), PrecisionPlan("fp32", None))
+    assert one.facts_.training_plan == one.facts_.inference_plan == PrecisionPlan("fp32", None)
     np.testing.assert_array_equal(one.predict_proba(x), other.predict_proba(x))
-
-
-def test_old_files_say_mixed_precision(data, tmp_path):
-    x, y, groups = data
-    net = small(precision="bf16").fit(x, y, groups=groups)
-    save_pipeline(net, tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    step = config["pipeline"]
-    del step["params"]["precision"], step["params"]["micro_batch"], step["fitted"]["precision"]
-    for old, new in ((None, "fp32"), ("bf16", "bf16")):
-        step["params"]["mixed_precision"] = old
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        loaded = load_pipeline(tmp_path)
-        assert loaded.precision == loaded.precision_ == new
-        np.testing.assert_allclose(loaded.predict_proba(x), net.predict_proba(x), atol=1e-2)
 
 
 # --- a choice ---------------------------------------------------------------------------------------------
@@ -129,7 +114,7 @@ def test_auto_is_measured_once_and_told(data, measured, monkeypatch, capfd):
     monkeypatch.setattr(plans, "_seconds", fast("bf16"))
     settings = {"precision": "auto", "batch_size": 48, "max_epochs": 1, "verbose": 1, "module__num_layers": 2}
     net = small(**settings).fit(x, y, groups=groups)
-    assert net.plans_.training == PrecisionPlan("bf16", 8)
+    assert net.facts_.training_plan == PrecisionPlan("bf16", 8)
     assert set(net.precision_report_["seconds_a_window"]["training"]) == {
         f"{c}, {m}" for c in ("fp32", "bf16") for m in (8, 16, 32, "whole")
     }
@@ -142,7 +127,8 @@ def test_auto_is_measured_once_and_told(data, measured, monkeypatch, capfd):
 
     monkeypatch.setattr(plans, "_measure", never)
     again = small(**settings).fit(x, y, groups=groups)
-    assert again.plans_ == net.plans_
+    assert again.facts_.training_plan == net.facts_.training_plan
+    assert again.facts_.inference_plan == net.facts_.inference_plan
     np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
 
 
@@ -152,7 +138,7 @@ def test_a_real_measurement_leaves_the_net_alone(data, measured):
     net = small(max_epochs=0, train_split=None, batch_size=40, random_state=None, warm_start=True).fit(x, y)
     before, state = {k: v.clone() for k, v in net.module_.state_dict().items()}, torch.get_rng_state()
     net.partial_fit(x, y)
-    assert net.plans_.training.micro_batch in (8, 16, 32, None)
+    assert net.facts_.training_plan.micro_batch in (8, 16, 32, None)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[k], v) for k, v in net.module_.state_dict().items())
     assert all(p.grad is None for p in net.module_.parameters())
@@ -187,7 +173,7 @@ def test_a_resumed_fit_keeps_its_micro_batches(data, measured, monkeypatch, tmp_
     settings = {"restart_dir": tmp_path / "r", "max_epochs": 5, "patience": None, "batch_size": 40}
     monkeypatch.setattr(plans, "_seconds", fast("fp32"))
     whole = small(**{**settings, "restart_dir": None}).fit(x, y, groups=groups)
-    assert whole.plans_.training.micro_batch == 8
+    assert whole.facts_.training_plan.micro_batch == 8
     file.touch()
     with pytest.raises(Broken):
         small(callbacks=[("break", Break(file))], **settings).fit(x, y, groups=groups)
@@ -197,8 +183,9 @@ def test_a_resumed_fit_keeps_its_micro_batches(data, measured, monkeypatch, tmp_
     monkeypatch.setattr(plans, "_seconds", lambda module, x, plan: 1.0 / (plan.micro_batch or 1))
     again = small(callbacks=[("break", Break(file))], **settings).fit(x, y, groups=groups)
     assert len(again.history) == 5
-    assert again.plans_ == whole.plans_
-    assert again.precision_report_["training"]["micro_batch"] == 8
+    assert again.facts_.training_plan == whole.facts_.training_plan
+    assert again.facts_.inference_plan == whole.facts_.inference_plan
+    assert again.precision_report_["training_plan"]["micro_batch"] == 8
     for name, value in whole.module_.state_dict().items():
         assert torch.equal(again.module_.state_dict()[name], value)
 
@@ -212,7 +199,7 @@ def test_low_precision_that_matters_falls_back(data):
     with pytest.warns(UserWarning, match=r"in bf16 differ by up to 0\.\d+ .*predictions are made in fp32"):
         net = BIOTClassifier(precision="bf16", **settings).fit(x, y)
     assert net.precision_ == "fp32"
-    assert net.precision_report_["training"]["precision"] == "bf16"
+    assert net.precision_report_["training_plan"]["precision"] == "bf16"
     assert net.precision_report_["max_difference"] > 1e-2
     assert "differ by up to" in net.precision_report_["notes"][-1]
     logits = net.module_(torch.from_numpy(x)).detach()

@@ -139,7 +139,7 @@ KILLED_RUN = """
     sys.path.insert(0, {tests!r})
     import torch
     from training_data import make_data, small
-    from test_restart import Slow
+    from test_resume import Slow
     torch.set_num_threads(1)
     x, y, groups = make_data()
     small(max_epochs=8, patience=None, restart_dir=sys.argv[1], callbacks=[Slow()]).fit(x, y, groups=groups)

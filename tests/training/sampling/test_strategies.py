@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import Callback
-from test_kinds_of_input import recordings
+from test_input_data import recordings
 from torch.utils.data import SequentialSampler
 from training_data import SUBJECTS, make_data, small
 
@@ -25,7 +25,7 @@ from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, SAMPLERS, class_c
 from biot_bd.windows import prepare
 from biot_bd.windows.labels import Overlap
 
-# Shuffling by pages is for Windows alone: see test_reading_paths.py.
+# Shuffling by pages is for Windows alone: see test_data_loading.py.
 NAMES = [name for name in SAMPLERS if name != PAGE_SHUFFLE]
 
 

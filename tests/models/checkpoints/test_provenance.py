@@ -10,9 +10,9 @@ from torch import save as torch_save
 
 import biot_bd
 from biot_bd.exceptions import ContaminationError
-from biot_bd.models import save_checkpoint
+from biot_bd.models import provenance_of, save_checkpoint
 from biot_bd.models.checkpoints.loading import KNOWN
-from biot_bd.models.checkpoints.provenance import Provenance, Seen, check_clean, provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance, Seen, check_clean
 from biot_bd.models.checkpoints.published import by_blob_id, by_repository, git_blob_id
 from biot_bd.runs import write_json
 

@@ -20,7 +20,7 @@ from biot_bd.exceptions import MissingExtraError
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.saving import save_checkpoint
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
-from biot_bd.training.finetuning.recipes import EMA, Cosine, Gradual, LayerDecay, LinearProbe, LoRA, Mixup, TwoStage
+from biot_bd.training.finetuning import EMA, Cosine, Gradual, LayerDecay, LinearProbe, LoRA, Mixup, TwoStage
 
 SETTINGS = {"max_epochs": 6, "patience": 4, "module__num_layers": 2, "lr": 0.02}
 RECIPES = {

@@ -11,11 +11,10 @@ from checkpoint_files import hub_server
 from huggingface_hub import constants
 
 from biot_bd.exceptions import CheckpointError, HubError
-from biot_bd.models import BIOT
+from biot_bd.models import BIOT, provenance_of
 from biot_bd.models.checkpoints import hub as hub_module
 from biot_bd.models.checkpoints.hub import cached, fetch
 from biot_bd.models.checkpoints.loading import load_checkpoint
-from biot_bd.models.checkpoints.provenance import provenance_of
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.checkpoints.resolve import find_source, is_repository
 

@@ -1,10 +1,12 @@
 """Saved pipelines: same probabilities, no code, clear errors."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from training_data import small
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BIOTClassifier, FixedSubjects, load_pipeline, read_record, save_pipeline
-from biot_bd.training.persistence.values import from_json, to_json
+from biot_bd.training.persistence import values
+from biot_bd.training.persistence.values import class_from_json, class_to_json, from_json, to_json
 
 
 class Mine(nn.Module):
@@ -75,7 +78,7 @@ def test_same_probabilities_and_parameters(fitted, data, tmp_path):
 def test_only_json_and_safetensors(fitted, tmp_path):
     save_pipeline(fitted, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "pipeline.json").read_text())
     step = config["pipeline"]["steps"][-1]
     assert step["params"]["module"] == "biot"
     assert step["params"]["log_dir"] is None
@@ -185,7 +188,7 @@ def small_with(module):
 
 
 def edit(folder, change):
-    path = folder / "config.json"
+    path = folder / "pipeline.json"
     config = json.loads(path.read_text())
     change(config)
     path.write_text(json.dumps(config))
@@ -194,9 +197,9 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
-        (lambda f: (f / "config.json").unlink(), FileNotFoundError, "no saved pipeline here"),
-        (lambda f: (f / "config.json").write_text("{"), ValueError, "config.json: not valid JSON"),
-        (lambda f: (f / "config.json").write_text("{}"), SavedPipelineError, "not written by save_pipeline"),
+        (lambda f: (f / "pipeline.json").unlink(), FileNotFoundError, "no saved pipeline here"),
+        (lambda f: (f / "pipeline.json").write_text("{"), ValueError, "pipeline.json: not valid JSON"),
+        (lambda f: (f / "pipeline.json").write_text("{}"), SavedPipelineError, "not written by save_pipeline"),
         (lambda f: edit(f, lambda c: c.update(version=9)), SavedPipelineError, "format version 9"),
         (lambda f: edit(f, lambda c: c.pop("pipeline")), SavedPipelineError, "damaged"),
         (lambda f: next(f.glob("*.safetensors")).unlink(), SavedPipelineError, "weights are missing"),
@@ -232,7 +235,7 @@ def cut(path: Path):
         "biot_bd.training.persistence.values:import_module",
         "biot_bd.training.persistence.values:os.system",
         "biot_bd.training.resume:random.Random",
-        "sklearn.preprocessing:FunctionTransformer",
+        "sklearn.preprocessing._data:StandardScaler",
         "torch.optim.optimizer:torch.nn.Linear",
         "torch.hub:load",
         "sklearnx.evil:Step",
@@ -264,3 +267,26 @@ def test_values_come_back_as_they_were():
     assert again == values
     assert type(again["a"]) is tuple
     assert type(again["a"][2]["x"]) is np.float32
+
+
+def test_classes_of_plugins(tmp_path, monkeypatch):
+    package = tmp_path / "plugin_of_the_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("from plugin_of_the_test._steps import Shown")
+    base = "from sklearn.base import BaseEstimator, TransformerMixin\n"
+    classes = "class {}(TransformerMixin, BaseEstimator):\n    pass\n"
+    (package / "_steps.py").write_text(base + classes.format("Shown") + classes.format("Inner"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    steps = importlib.import_module("plugin_of_the_test._steps")
+    with pytest.raises(SavedPipelineError, match="neither registered nor public"):
+        class_to_json(steps.Inner)
+    monkeypatch.setattr(values, "entry_points", lambda group: [SimpleNamespace(module="plugin_of_the_test")])
+    addresses = {"Shown": "plugin_of_the_test:Shown", "Inner": "plugin_of_the_test._steps:Inner"}
+    for name, address in addresses.items():
+        cls = getattr(steps, name)
+        assert class_to_json(cls) == {"$class": address}
+        # Format 1 named the module that defines a class, shown elsewhere or not.
+        for path in (address, f"plugin_of_the_test._steps:{name}"):
+            assert class_from_json({"$class": path}) is cls
+    with pytest.raises(SavedPipelineError, match="may not be loaded"):
+        class_from_json({"$class": "plugin_of_the_test._steps:BaseEstimator"})

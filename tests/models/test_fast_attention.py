@@ -1,4 +1,4 @@
-"""The lean transformer against the modules it stands in for and against braindecode, on random shapes."""
+"""The fast transformer against the modules it stands in for and against braindecode, on random shapes."""
 
 import copy
 import io
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch.nn.utils import parametrizations
 
 from biot_bd import BIOT, record_attention
-from biot_bd.models import fast_attention as lean
+from biot_bd.models import fast_attention
 from biot_bd.models.encoder import linear_attn
 from biot_bd.models.half_precision import infer
 from biot_bd.models.inference_plan import PrecisionPlan
@@ -116,18 +116,18 @@ def test_inference_in_place_equals_the_differentiable_way_to_double_rounding(n, 
     with torch.no_grad():
         for parameter in model.parameters():  # biases as large as weights
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=drawn, dtype=torch.float64))
-    layers = lean.lean_layers(model.encoder.transformer, linear_attn)
+    layers = fast_attention.fast_layers(model.encoder.transformer, linear_attn)
     x = torch.randn(n, tokens, 32, generator=drawn, dtype=torch.float64)
     mask = torch.rand(n, tokens, generator=drawn) < 0.7 if masked else None
     if mask is not None:
         mask[:, 0] = True
     with torch.no_grad():
-        expected = lean.encode(layers, x, mask)
+        expected = fast_attention.encode(layers, x, mask)
         assert_close(infer(layers, x.clone(), mask), expected, bound=1e-11)
 
 
 def test_inference_in_place_refuses_a_layout_that_it_cannot_overwrite():
-    layers = lean.lean_layers(build().encoder.transformer, linear_attn)
+    layers = fast_attention.fast_layers(build().encoder.transformer, linear_attn)
     with torch.no_grad(), pytest.raises(RuntimeError, match="view"):
         infer(layers, torch.randn(7, 3, 32).transpose(0, 1))
 
@@ -138,7 +138,7 @@ def test_gradients_equal_those_of_the_modules():
         model = build(att_layer_drop_prob=0.0, drop_prob=0.0).train()
         if plain:
             model.encoder.transformer.register_forward_hook(lambda *args: None)
-        assert (lean.lean_layers(model.encoder.transformer, linear_attn) is None) == plain
+        assert (fast_attention.fast_layers(model.encoder.transformer, linear_attn) is None) == plain
         model(x).square().sum().backward()
         found.append([p.grad for p in model.parameters()])
     for a, b in zip(*found, strict=True):
@@ -177,7 +177,7 @@ def test_a_model_converted_to_bfloat16_computes_in_it():
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.05)
 
 
-# Half precision, and what it is held in
+# Half precision, and its copies
 
 
 @settings(max_examples=10, deadline=None)
@@ -235,20 +235,20 @@ def test_no_path_uses_weights_that_have_changed(change, precision):
     assert_close(after, expected, 1e-5 if precision == "fp32" else 5e-3 * max(1.0, float(expected.abs().max())))
 
 
-def test_held_weights_follow_conversion_and_are_kept_while_nothing_changes():
+def test_half_precision_weights_follow_conversion_and_are_kept_while_nothing_changes():
     model, x = build(), windows()
     model.inference_plan = PrecisionPlan("bf16", 2)
     with torch.no_grad():
         model(x)
-        held = model.encoder._held
+        copies = model.encoder._half_precision
         model(x)
-        assert model.encoder._held is held
+        assert model.encoder._half_precision is copies
         model.double()
         assert model(x.double()).dtype == torch.float64
-        assert model.encoder._held is not held
+        assert model.encoder._half_precision is not copies
 
 
-def test_copies_keep_the_plan_and_leave_held_weights_behind():
+def test_copies_keep_the_plan_and_leave_half_precision_weights_behind():
     model, x = build(), windows()
     keys = list(model.state_dict())
     model.inference_plan = PrecisionPlan("bf16", 2)
@@ -262,7 +262,7 @@ def test_copies_keep_the_plan_and_leave_held_weights_behind():
             copy.deepcopy(model),
             torch.load(buffer, weights_only=False),
         ):
-            assert other.encoder._held is None
+            assert other.encoder._half_precision is None
             assert other.inference_plan == PrecisionPlan("bf16", 2)
             assert torch.equal(other(x), expected)
     assert list(model.state_dict()) == keys
@@ -292,8 +292,8 @@ def test_plan_is_obeyed_only_in_eval_mode_without_gradients():
 # Who observes or replaces modules gets the modules
 
 
-def is_lean(model):
-    return lean.lean_layers(model.encoder.transformer, linear_attn) is not None
+def is_fast(model):
+    return fast_attention.fast_layers(model.encoder.transformer, linear_attn) is not None
 
 
 @pytest.mark.parametrize("part", ["", ".to_q", ".to_out", ".dropout"])
@@ -301,12 +301,12 @@ def test_hooks_are_called_once_a_batch(part):
     model, x, calls = build(), windows(20), []
     expected = by_modules(model, x)
     hook = model.get_submodule(FIRST + part).register_forward_hook(lambda module, args, out: calls.append(len(out)))
-    assert not is_lean(model)
+    assert not is_fast(model)
     with torch.no_grad():
         assert_close(model(x), expected)
     assert calls == [20]
     hook.remove()
-    assert is_lean(model)
+    assert is_fast(model)
 
 
 def test_a_hook_changes_what_it_changes():
@@ -321,11 +321,11 @@ def test_a_replaced_forward_and_a_parametrised_weight_are_honoured():
     model, x = build(), windows()
     layer = model.get_submodule(FIRST)
     parametrizations.weight_norm(layer.to_q)
-    assert not is_lean(model)
+    assert not is_fast(model)
     assert_close(model(x).detach(), by_modules(model, x))
     other = build()
     other.get_submodule(FIRST).to_v.forward = lambda x: x * 0
-    assert not is_lean(other)
+    assert not is_fast(other)
     assert_close(other(x).detach(), by_modules(other, x))
 
 
@@ -336,7 +336,7 @@ def test_recording_sees_one_map_a_batch_whatever_the_plan():
         with torch.no_grad(), record_attention(model) as trace:
             model(x)
         assert [len(record.weights) for record in trace] == [20, 20]
-        assert is_lean(model)
+        assert is_fast(model)
 
 
 def test_low_rank_adapters_take_part():
@@ -344,13 +344,13 @@ def test_low_rank_adapters_take_part():
     with torch.no_grad():
         before = model(x)
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
-    assert not is_lean(model)
+    assert not is_fast(model)
     with torch.no_grad():
         found = adapted.eval()(x)
         assert (found - before).abs().max() > 1e-3
         assert_close(found, by_modules(model, x))
         merged = adapted.merge_and_unload()
-        assert is_lean(merged)
+        assert is_fast(merged)
         assert_close(merged(x), found)
 
 
@@ -369,7 +369,7 @@ def test_functional_call_uses_the_parameters_it_is_given():
 def test_dropout_has_the_distribution_of_torch(p, dtype):
     torch.manual_seed(0)
     x = torch.full((101, 1001), 3.0, dtype=dtype, requires_grad=True)
-    y = lean.dropout(x, p, True)
+    y = fast_attention.dropout(x, p, True)
     dropped = (y == 0).float()
     n = x.numel()
     assert abs(float(dropped.mean()) - p) < 4 * (p * (1 - p) / n) ** 0.5
@@ -386,11 +386,11 @@ def test_dropout_has_the_distribution_of_torch(p, dtype):
 def test_dropout_obeys_the_seed_and_does_nothing_where_it_should_not():
     x = torch.randn(7, 5)
     torch.manual_seed(1)
-    a = lean.dropout(x, 0.3, True)
-    b = lean.dropout(x, 0.3, True)
+    a = fast_attention.dropout(x, 0.3, True)
+    b = fast_attention.dropout(x, 0.3, True)
     torch.manual_seed(1)
-    assert torch.equal(lean.dropout(x, 0.3, True), a)
+    assert torch.equal(fast_attention.dropout(x, 0.3, True), a)
     assert not torch.equal(a, b)
-    assert lean.dropout(x, 0.3, False) is x
-    assert lean.dropout(x, 0.0, True) is x
-    assert (lean.dropout(x, 1.0, True) == 0).all()
+    assert fast_attention.dropout(x, 0.3, False) is x
+    assert fast_attention.dropout(x, 0.0, True) is x
+    assert (fast_attention.dropout(x, 1.0, True) == 0).all()
