@@ -60,6 +60,8 @@ def cv(
         as_protocol(protocol).check_windows(windows)
     pipeline = _pipelines.build_pipeline(windows, options, params=params, protocol=protocol)
     name = _pipelines.describe_model(options.model, params, options.pretrained, options.finetune)
+    own = split if splits_from is None else f"splits of {splits_from.name}"
+    how = own if protocol is None else f"protocol {protocol}"
     # The folds share the processors: each uses as many threads as the calling process.
     with torch_threads(max(1, torch.get_num_threads() // joblib.effective_n_jobs(jobs))):
         result = cross_validate(
@@ -71,7 +73,7 @@ def cv(
             n_jobs=jobs,
             protocol=protocol,
             splits_from=splits_from,
-            title=f"{name} on {folder.name}, {_how(split, protocol, splits_from)}",
+            title=f"{name} on {folder.name}, {how}",
             **parameters,
         )
     report = write_report(run, windows=windows)
@@ -80,9 +82,3 @@ def cv(
         return
     Console().print(result)
     typer.echo(f"report: {report}\ncurves: tensorboard --logdir {run / 'tensorboard'}")
-
-
-def _how(split: str, protocol: str | None, splits_from: Path | None) -> str:
-    """Say in the title how subjects are split."""
-    own = split if splits_from is None else f"splits of {splits_from.name}"
-    return own if protocol is None else f"protocol {protocol}"

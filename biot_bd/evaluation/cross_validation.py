@@ -200,13 +200,14 @@ def cross_validate(
         "pipeline": identity_of(pipeline),
         "data": data.facts["fingerprint"],
         "parameters": parameters,
-        "splits": {str(f.index): {side: list(getattr(f, side)) for side in ("train", "valid", "test")} for f in folds},
+        "splits": {str(fold.index): fold.sides() for fold in folds},
     }
     if preset is not None:
         identity["protocol"] = protocol_values(preset.as_dict())
     if origins:  # their content: another file under the same name is another study
         identity["checkpoints"] = sorted({checkpoint_identity(o.source) for o in origins if o.source is not None})
-    run = _describe_run(pipeline, data, folds, parameters, identity, title, notes)
+    run = _describe_run(pipeline, data, folds, identity, notes)
+    run["title"] = title
     run["protocol"] = runs.to_jsonable({"name": CUSTOM} if preset is None else preset.as_dict())
     run["splits_from"] = None if source is None else source["fingerprint"]
     run |= contamination_facts(origins, contamination, allow_contaminated)  # type: ignore[typeddict-item]
@@ -232,15 +233,7 @@ def cross_validate(
         return Result.open(path)
 
 
-def _describe_run(
-    pipeline: Any,
-    data: Data,
-    folds: Sequence[Fold],
-    parameters: run_facts.Parameters,
-    identity: Cells,
-    title: str | None,
-    notes: Sequence[str],
-) -> RunFacts:
+def _describe_run(pipeline: Any, data: Data, folds: Sequence[Fold], identity: Cells, notes: Sequence[str]) -> RunFacts:
     """Return the content of ``run.json``."""
     fold_notes = [note for fold in folds for note in fold.notes]
     common = [note for note in dict.fromkeys(fold_notes) if fold_notes.count(note) == len(folds)]
@@ -249,13 +242,12 @@ def _describe_run(
         {
             "kind": "cross-validation",
             "state": "running",
-            "title": title,
             "notes": [*notes, *training_notes(pipeline), *common, *single],
             "not_a_result": data.not_a_result(),
             "fingerprint": fingerprint(identity),
             "started": now(),
-            "parameters": parameters,
-            "seed": parameters["random_state"],
+            "parameters": identity["parameters"],
+            "seed": identity["parameters"]["random_state"],
             "data": data.facts,
             "splits": [fold.as_dict() for fold in folds],
             "pipeline": repr(pipeline),

@@ -149,7 +149,7 @@ def fit_all(
             "not_a_result": data.not_a_result()
             if fold.test
             else "the model saw all subjects, so it has no score of its own",
-            "subjects": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
+            "subjects": fold.sides(),
             "threshold": chosen.as_dict(),
             "events": None if detectors is None else operating_point(detectors.offline),
             "n_epochs": len(last.history_),

@@ -331,7 +331,7 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, dete
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
     record = {
         "fold": facts["fold"],
-        "subjects": {"train": facts["train"], "valid": facts["valid"], "test": facts["test"]},
+        "subjects": task.fold.sides(),
         "threshold": facts["threshold"],
         "data": {k: v for k, v in task.data.facts.items() if k != "subjects"},
         "study": task.fingerprint,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,8 +29,7 @@ COVERED = 0.9
 _SHOWN = (("sensitivity", "sensitivity", ".3f"), ("f1", "F1", ".3f"), ("fa_per_24h", "false alarms per 24 h", ".1f"))
 
 
-@dataclass(frozen=True)
-class Detectors:
+class Detectors(NamedTuple):
     """The two detectors of a fold: for whole recordings and for live use."""
 
     offline: EventDetector
@@ -204,9 +202,7 @@ def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
 def operating_point(detector: EventDetector) -> Cells:
     """Return what a fitted detector was asked for, what it chose, and what that does on validation."""
     return {
-        "target": detector.target,
-        "target_fa_per_24h": detector.target_fa_per_24h,
-        "target_sensitivity": detector.target_sensitivity,
+        **{name: getattr(detector, name) for name in ("target", "target_fa_per_24h", "target_sensitivity")},
         **detector.setting(),
         "reason": detector.reason_,
         "validation": detector.validation_,
@@ -238,8 +234,8 @@ def event_lines(metrics: Mapping[str, Any]) -> list[str]:
             value = f"– ({one['reason']})" if one["value"] is None else format(one["value"], form)
             cells.append(f"{label} {value} ({one['n_subjects']} subjects)")
         lines.append(f"{name}: {', '.join(cells)}")
-    latency = events["pooled"]["events"]["median_latency_s"]
     found = events["pooled"]["events"]
+    latency = found["median_latency_s"]
     lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
     lines[0] += "" if latency is None else f", median latency {latency:.1f} s"
     lines.append(f"  macro over subjects, by {scorer_text(events['scorer'])}")

@@ -15,7 +15,7 @@ import torch
 from skorch.callbacks import LRScheduler
 
 from biot_bd import registry
-from biot_bd.evaluation.study_identity import describe, final_step
+from biot_bd.evaluation.study_identity import describe, final_step, short
 from biot_bd.exceptions import ProtocolError
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.finetuning import Cosine
@@ -35,7 +35,7 @@ PREPARED = ("labels", "window_s", "stride_s", "sfreq", "resample", "montage")
 _METRICS = ("average_precision", "roc_auc", "balanced_accuracy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """All that a score depends on, apart from the model and the recordings.
 
@@ -115,11 +115,11 @@ class Protocol:
     batch_size: int
     max_epochs: int
     drop_last: bool
-    schedule: str
-    lr_min: float
-    clip_norm: float | None
+    schedule: str = "constant"
+    lr_min: float = 0.0
+    clip_norm: float | None = None
     loss: str
-    loss_parameters: tuple[tuple[str, Any], ...]
+    loss_parameters: tuple[tuple[str, Any], ...] = ()
     monitor: str
     patience: int
     threshold: str | float
@@ -241,12 +241,8 @@ class Protocol:
 
 
 def _difference(name: str, wanted: Any, found: Any) -> str:
-    return f"{name} is {_short(found)}, not {_short(wanted)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(getattr(value, "__name__", value))
-    return text if len(text) <= 120 else text[:117] + "..."
+    said, meant = (short(getattr(value, "__name__", value), 120) for value in (found, wanted))
+    return f"{name} is {said}, not {meant}"
 
 
 _WRONG_LABELS = (
@@ -273,9 +269,6 @@ _BIOT: dict[str, Any] = {
     "batch_size": 512,
     "max_epochs": 100,
     "drop_last": True,
-    "schedule": "constant",
-    "lr_min": 0.0,
-    "clip_norm": None,
     "threshold": "matched-prevalence",
 }
 
@@ -301,7 +294,6 @@ PROTOCOLS: dict[str, Protocol] = {
             source="BIOT repository, run_binary_supervised.py",
             cv="biot-code",
             loss="cross-entropy",
-            loss_parameters=(),
             patience=5,
             remarks=(_WRONG_LABELS, _ALL_CASES),
             **_BIOT,
@@ -320,7 +312,6 @@ PROTOCOLS: dict[str, Protocol] = {
             lr_min=1e-6,
             clip_norm=1.0,
             loss="cross-entropy",
-            loss_parameters=(),
             patience=50,
             threshold=0.5,
             remarks=(
@@ -348,8 +339,6 @@ PROTOCOLS: dict[str, Protocol] = {
             batch_size=128,
             max_epochs=50,
             drop_last=False,
-            schedule="constant",
-            lr_min=0.0,
             clip_norm=1.0,
             loss="focal",
             loss_parameters=(("gamma", 2.0),),

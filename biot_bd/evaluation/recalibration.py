@@ -117,7 +117,7 @@ class Recalibration:
         try:
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"no stored recalibration: {error}") from error
 
 
@@ -388,8 +388,6 @@ def load_recalibration(folder: str | os.PathLike[str]) -> Recalibration | None:
     if not path.is_file():
         return None
     stored = read_json(path)
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path}: no stored recalibration (not an object)")
     try:
         return Recalibration.from_dict(stored)
     except ValueError as error:

@@ -153,11 +153,7 @@ class Result:
             No run folder, or the run was interrupted; running the same command again finishes it.
         """
         folder = Path(folder)
-        for name in (run_facts.RUN, run_facts.METRICS, run_facts.PREDICTIONS):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"{folder}: no {name}, so this is no finished run; run the same cross-validation again to finish it"
-                )
+        run_facts.check_finished(folder, (run_facts.RUN, run_facts.METRICS, run_facts.PREDICTIONS), "run")
         return cls(
             run_facts.read_facts(folder / run_facts.METRICS),
             run_facts.read_predictions(folder / run_facts.PREDICTIONS),

@@ -8,7 +8,7 @@ study and of intervals are written and read here too.  Each says the version of 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
@@ -223,6 +223,16 @@ def stored_facts(folder: Path, name: str) -> Any:
     if folder.is_dir() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
         raise RunFolderError(f"{folder} is no {kind} folder and not empty ({', '.join(others[:5])}); name a new one")
     return None
+
+
+def check_finished(folder: Path, names: Iterable[str], kind: str) -> None:
+    """Raise ``FileNotFoundError`` where a file of a finished run or study is missing."""
+    again = "cross-validation" if kind == "run" else kind
+    for name in names:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder}: no {name}, so this is no finished {kind}; run the same {again} again to finish it"
+            )
 
 
 def read_intervals(folder: str | os.PathLike[str]) -> Any:

@@ -105,8 +105,8 @@ def write_event_file(
     ...     read_event_file(path).events
     [Event(onset_s=10.0, offset_s=25.0, confidence=0.9)]
     """
-    path, found = Path(path), [Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events]
-    found = _sorted(found)
+    path = Path(path)
+    found = _sorted([Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events])
     as_intervals([(e.onset_s, e.offset_s) for e in found], duration_s, str(path))  # raises for what cannot be written
     overlapping = [(a, b) for a, b in pairwise(found) if b.onset_s < a.offset_s]
     if overlapping:

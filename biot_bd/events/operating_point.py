@@ -9,8 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,8 +32,7 @@ CURVE_COLUMNS = ("threshold", "tp", "fp", "n_reference", "sensitivity", "precisi
 N_THRESHOLDS = 40
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The setting that was chosen, its row of the curve, and why if not by the target alone."""
 
     setting: dict[str, float]

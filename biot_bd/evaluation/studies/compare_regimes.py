@@ -24,7 +24,7 @@ from biot_bd.evaluation.model_selection.contamination import check_contamination
 from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
 from biot_bd.evaluation.result import LABELS, Result, as_text
-from biot_bd.evaluation.run_facts import Cells, read_facts, stored_facts, write_facts
+from biot_bd.evaluation.run_facts import Cells, check_finished, read_facts, stored_facts, write_facts
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
 from biot_bd.evaluation.stored_folds import settled
 from biot_bd.evaluation.studies.comparison import compare_runs
@@ -92,11 +92,7 @@ class StudyResult:
             A file is damaged.
         """
         folder = Path(folder)
-        for name in (STUDY, COMPARISON):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"{folder}: no {name}, so this is no finished study; run the same study again to finish it"
-                )
+        check_finished(folder, (STUDY, COMPARISON), "study")
         return cls(read_facts(folder / COMPARISON), read_facts(folder / STUDY), folder)
 
     @property
