@@ -89,19 +89,14 @@ def _cross_validated(windows: Any, run: Path, settings: dict[str, Any], jobs: in
     import joblib
     import torch
 
+    from biot_bd.commands._options import TrainingOptions
     from biot_bd.commands._pipelines import SMALL_BIOT, build_pipeline, describe_model
     from biot_bd.evaluation import cross_validate
 
     params: dict[str, Any] = {} if settings["full"] else dict(SMALL_BIOT)
-    pipeline = build_pipeline(
-        windows,
-        loss=LOSS,
-        epochs=settings["epochs"],
-        batch_size=BATCH_SIZE,
-        lr=LEARNING_RATE,
-        patience=PATIENCE,
-        params=params,
-    )
+    epochs = settings["epochs"]
+    options = TrainingOptions(loss=LOSS, epochs=epochs, batch_size=BATCH_SIZE, lr=LEARNING_RATE, patience=PATIENCE)
+    pipeline = build_pipeline(windows, options, params=params)
     before, said = torch.get_num_threads(), os.environ.get("PYTHONWARNINGS")
     # One thread a fold and several folds at once is the fastest on few processors, and the same on many.
     torch.set_num_threads(1)

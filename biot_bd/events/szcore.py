@@ -9,8 +9,8 @@ Epilepsia, 66, 14-24.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -52,8 +52,7 @@ def seizure_kind(text: str) -> str | None:
     return SEIZURE if low.startswith("seiz") and "free" not in low else None
 
 
-@dataclass(frozen=True)
-class TableRow:
+class TableRow(NamedTuple):
     """One row of an event table: seconds from the recording's start, and the SzCORE type."""
 
     onset_s: float
