@@ -326,10 +326,10 @@ def event_detector(target: str | None, target_fa_per_24h: float | None) -> Event
     raise ValueError(f"--event-target {target}: expected f1, fa_per_24h=2, sensitivity=0.9 (numbers of yours) or none")
 
 
-def print_json(facts: Mapping[str, Any]) -> None:
+def print_json(facts: Mapping[str, Any] | list[dict[str, Any]]) -> None:
     """Print facts as JSON on stdout, nothing else."""
     import typer
 
     from biot_bd.runs import to_jsonable
 
-    typer.echo(json.dumps(to_jsonable(dict(facts)), indent=1, ensure_ascii=False, allow_nan=False))
+    typer.echo(json.dumps(to_jsonable(facts), indent=1, ensure_ascii=False, allow_nan=False))
