@@ -39,28 +39,19 @@ class Model:
         As :func:`biot_bd.training.load_pipeline` gives it.
     module : torch.nn.Module
         The network, in eval mode.
-    name : str
-        What it is called on outputs, e.g. ``"small BIOT"``.
-    n_parameters : int
-        Number of its parameters.
     monitor : str or None
         What early stopping watched in training; None where nothing stopped early.
     """
 
     pipeline: Any
     module: torch.nn.Module
-    name: str
-    n_parameters: int
     monitor: str | None = None
 
     @property
     def size(self) -> str:
         """Name and number of parameters in words."""
-        return f"{self.name}, {_count(self.n_parameters)} parameters"
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e6:.2f} million" if number >= 1e6 else f"{number:,}"
+        name, number = module_name(self.module)
+        return f"{name}, {f'{number / 1e6:.2f} million' if number >= 1e6 else f'{number:,}'} parameters"
 
 
 def module_name(module: torch.nn.Module) -> tuple[str, int]:
@@ -85,7 +76,7 @@ def load_model(folder: Path) -> Model:
         raise ValueError(f"{folder}: the last step is a {type(last).__name__} without a network; nothing to look into")
     module = module.eval()
     monitor = getattr(last, "monitor", None) if getattr(last, "patience", None) is not None else None
-    return Model(pipeline, module, *module_name(module), monitor)
+    return Model(pipeline, module, monitor)
 
 
 def model_input(model: Model, windows: Windows) -> tuple[NDArray[np.float32], list[str]]:
