@@ -17,7 +17,7 @@ from biot_bd.events.scoring import scorer_text
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
 from biot_bd.report.run_folder import NO_NUMBER
-from biot_bd.report.text import LABELS, data_facts, generated_banners, render
+from biot_bd.report.text import LABELS, generated_banners, render
 from biot_bd.report.writer import REPORT
 from biot_bd.runs import write_text
 
@@ -172,14 +172,7 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "notes": study.get("notes") or [],
         "contamination": contamination,
         "protocol": protocol_notes(study),
-        "study_facts": [
-            ("Split", study["parameters"].get("cv")),
-            ("Seeds", ", ".join(map(str, study["seeds"]))),
-            ("Threshold rule", study["parameters"].get("threshold")),
-            *data_facts(study["data"]),
-            ("Started", study.get("started")),
-            ("Finished", study.get("finished")),
-        ],
+        "study": study,
         "seeds": study["seeds"],
         "link": partial(_link, result),
         "pipelines": [(name, entry["pipeline"]) for name, entry in study["regimes"].items()],

@@ -59,15 +59,6 @@ class Example:
         """What it is, and where."""
         return f"{EXAMPLES[self.kind][0]}: {self.place}"
 
-    @property
-    def caption(self) -> str:
-        """Its numbers, and how it was chosen."""
-        window, (_, among, how) = self.window, EXAMPLES[self.kind]
-        return (
-            f"Subject {window['subject']}, fold {window['fold']}. Probability of a seizure {window['proba']:.3f}, threshold "
-            f"{window['threshold']:.3f}. Chosen out of {self.of} {among}: {how}."
-        )
-
 
 def choose_examples(test: pd.DataFrame) -> list[Example]:
     """Choose one hit, and a miss and a false alarm if there are any, by a fixed rule.
@@ -322,17 +313,6 @@ class Item:
         """Where it lies, in words."""
         return f"{self.recording}, {self.onset_s:.0f} to {self.offset_s:.0f} s"
 
-    @property
-    def caption(self) -> str:
-        """Whose it is, and what became of it."""
-        text, length = f"Subject {self.subject}. ", f"{self.offset_s - self.onset_s:.0f} s"
-        if self.kind == "hit":
-            return f"{text}Seizure of {length}, alarm {_latency(self.latency_s)}."
-        if self.kind == "miss":
-            return f"{text}Seizure of {length} without an alarm."
-        confidence = "" if self.confidence is None else f", confidence {self.confidence:.2f}"
-        return f"{text}Alarm of {length}{confidence}, with no annotated seizure near."
-
 
 def choose_items(events: Mapping[str, Any], each: int = EACH) -> dict[str, tuple[list[Item], int]]:
     """Choose events of each kind by a fixed rule.
@@ -408,12 +388,6 @@ def gallery_page(run: Run, windows: Windows | None, no_eeg: str | None) -> dict[
             shown.append((item, picture))
         kinds.append((name, *KINDS[kind][:2], shown, total))
     return {"message": message, "kinds": kinds}
-
-
-def _latency(latency_s: float | None) -> str:
-    if latency_s is None:
-        return "at an unknown time"
-    return f"{abs(latency_s):.1f} s {'after' if latency_s >= 0 else 'before'} its onset"
 
 
 def _item_picture(name: str, item: Item, windows: Windows, run: Run, annotated: Seizures) -> Picture:

@@ -331,19 +331,12 @@ def _page(
         )
         for index, window in enumerate(facts["windows"])
     ]
-    info = [(name.replace("_", " ").capitalize(), text) for name, text in plain_facts(facts["info"]).items()]
     return {
         "title": f"Explanation: {facts['probe']}",
         "lead": f"{facts['model']}; {facts['source']}",
         "banners": ["Generated data: not a clinical result."] if facts["generated"] else [],
-        "explained": [
-            ("Model", facts["model"]),
-            ("From", facts["source"]),
-            ("Probe", facts["probe"]),
-            ("Class", "the probe's default" if facts["target"] is None else str(facts["target"])),
-            ("Values", f"{' x '.join(facts['dims'])}: {' x '.join(map(str, facts['shape']))}"),
-            *info,
-        ],
+        "explained": facts,
+        "info": plain_facts(facts["info"]),
         "windows": shown,
     }
 

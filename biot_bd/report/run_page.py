@@ -16,7 +16,7 @@ from biot_bd.report.drawing.curves import pr_picture, roc_picture, training_pict
 from biot_bd.report.drawing.svg import line_style
 from biot_bd.report.intervals import interval_notes
 from biot_bd.report.run_folder import NO_NUMBER, Fold, Run
-from biot_bd.report.text import FILES, LABELS, data_name, generated_banners, window_and_stride
+from biot_bd.report.text import FILES, LABELS, data_name, generated_banners, origins, window_and_stride
 
 
 def banners(run: Run) -> list[str]:
@@ -57,6 +57,7 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
         "intervals": intervals,
         "meanings": {name: _meaning(name) for name in names},
         "ratio": _ratio,
+        "origins": origins(run),
         "macro_prevalence": _macro_prevalence(run),
         "labels": LABELS,
         "uncertainty": sure,

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from biot_bd.evaluation.protocols import CUSTOM
 from biot_bd.plots import css_colours
 from biot_bd.report.run_folder import NO_NUMBER, Run
 
@@ -25,8 +24,6 @@ LABELS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
 }
-
-Facts = list[tuple[str, Any]]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -69,45 +66,7 @@ def generated_banners(generated: bool, not_a_result: str | None, what: str) -> l
     return found
 
 
-def run_facts(run: Run, model: str | None) -> Facts:
-    """Return what was run as pairs of a term and a value, None where it is not stored; ``model`` is its name and size."""
-    data, parameters = run.data, run.run.get("parameters") or {}
-    length, stride = window_and_stride(run.predictions)
-    channels = data.get("ch_names")
-    return [
-        ("Data", data_name(run)),
-        *data_facts(data),
-        ("Protocol", (run.run.get("protocol") or {}).get("name", CUSTOM)),
-        ("Window and stride", f"{length} and {stride}"),
-        ("Channels", f"{len(channels)}: {', '.join(channels)}" if channels else None),
-        ("Sampling rate", None if data.get("sfreq") is None else f"{data['sfreq']:g} Hz"),
-        ("Model", model or "not stored"),
-        ("Started from", _origins(run)),
-        ("Contamination", run.run.get("contamination")),
-        ("Split", parameters.get("cv")),
-        ("Threshold rule", parameters.get("threshold")),
-        ("Seed", run.run.get("seed", parameters.get("random_state"))),
-        ("Started", run.run.get("started")),
-        ("Finished", run.run.get("finished")),
-        ("biot_bd", ((run.run.get("environment") or {}).get("packages") or {}).get("biot-bd")),
-    ]
-
-
-def data_facts(data: Mapping[str, Any]) -> Facts:
-    """Return what the ``data`` entry of a run or a study says."""
-    hours = data.get("hours")
-    return [
-        ("Prepared windows", data.get("folder") or "none (arrays)"),
-        ("Fingerprint of the data", data.get("fingerprint")),
-        ("Generated", "yes: not a clinical result" if data.get("generated") else "no"),
-        ("Label rule", data.get("label_rule") or "not known (arrays)"),
-        ("Subjects", len(data.get("subjects") or {})),
-        ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
-        ("EEG", None if hours is None else f"{hours:.2f} h, from the first to the last window of each recording"),
-    ]
-
-
-def _origins(run: Run) -> str | None:
+def origins(run: Run) -> str | None:
     """Name the checkpoints and the data sets that they saw; None where weights were random (or nothing is stored)."""
     lines = []
     for origin in run.run.get("checkpoints") or ():

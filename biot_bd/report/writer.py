@@ -15,7 +15,7 @@ from biot_bd.report.explain import Model, explain_windows, load_model
 from biot_bd.report.intervals import calibration_page, intervals_of
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
-from biot_bd.report.text import render, run_facts
+from biot_bd.report.text import render
 from biot_bd.runs import write_text
 from biot_bd.windows import Windows
 
@@ -74,7 +74,7 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     )
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
-    page |= {"title": title, "lead": lead, "run_facts": run_facts(run, model.size if model else None)}
+    page |= {"title": title, "lead": lead, "model_size": model.size if model else None}
     page |= {"events": events_page(run, sure), "calibration": calibration_page(sure)}
     page |= _looked_into(run, windows, no_model)
     if sure is not None:
@@ -98,7 +98,7 @@ def _first_model(run: Run) -> tuple[Model | None, str | None]:
 def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dict[str, Any]:
     """Return the examples with their EEG, and attention on the detected seizure."""
     chosen = examples.choose_examples(run.test)
-    page: dict[str, Any] = {"examples_message": None, "attention": {"rows": {}}}
+    page: dict[str, Any] = {"example_kinds": examples.EXAMPLES, "examples_message": None, "attention": {"rows": {}}}
     try:
         windows = windows if windows is not None else examples.open_store(run)
         page["examples"] = [(example, examples.example_picture(example, run, windows)) for example in chosen]
