@@ -24,6 +24,11 @@ Release = Annotated[float | None, typer.Option(help="Instead of the model's own.
 MinDuration = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
 MergeGap = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
 
+DETECTOR = (
+    "stride_s on_missing precision engine threshold smoothing_s release_fraction min_duration_s merge_gap_s".split()
+)
+"""What `detect` and `stream` hand to :meth:`biot_bd.Detector.load`."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")]
 
 

@@ -267,7 +267,7 @@ def event_detector(target: str | None, target_fa_per_24h: float | None) -> Event
     raise ValueError(f"--event-target {target}: expected f1, fa_per_24h=2, sensitivity=0.9 (numbers of yours) or none")
 
 
-def print_json(facts: Any) -> None:
+def print_json(facts: Mapping[str, Any] | list[dict[str, Any]]) -> None:
     """Print facts as JSON on stdout, nothing else."""
     import typer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,11 +31,11 @@ def list_models(as_json: JSON = False) -> None:
                 "repository": one.repository,
                 "file": one.file,
                 "blob_id": one.blob_id,
-                "cached": None if folder is None else str(folder),
+                "cached": folder,
             }
         )
     if as_json:
-        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
     for row in rows:
         typer.echo(f"{row['name']}: {row['channels']} channels, {'here' if row['cached'] else 'not fetched'}")
@@ -111,8 +110,8 @@ def _facts(place: str | Path, source: str) -> dict[str, Any]:
     unknown = {key: value for key, value in stand_in.items() if checkpoint.facts.config[key] is None}
     report = build_model(checkpoint, model_class=BIOT, **unknown).load_report
     return {
-        "source": str(source),
-        "file": str(checkpoint.file),
+        "source": source,
+        "file": checkpoint.file,
         "published": report.published,
         "blob_id": report.blob_id,
         "layout": report.layout,
@@ -120,10 +119,10 @@ def _facts(place: str | Path, source: str) -> dict[str, Any]:
         "ignored": report.ignored,
         "config": checkpoint.facts.config,
         "config_from": checkpoint.facts.known_from,
-        "ch_names": None if checkpoint.facts.ch_names is None else list(checkpoint.facts.ch_names),
+        "ch_names": checkpoint.facts.ch_names,
         "head": report.head,
         "provenance": report.provenance.to_dict(),
-        "notes": list(report.notes),
+        "notes": report.notes,
     }
 
 

@@ -288,21 +288,16 @@ class Detector:
 
         Raises
         ------
-        biot_bd.exceptions.MissingChannelsError
-            The channels do not make the montage.
-        ValueError
-            The rate cannot be used.
+        DetectionError
+            The channels do not make the montage, or the rate cannot be used.
         """
-        return DetectionStream(
-            self.scorer,
-            self.event_detector,
-            ch_names,
-            sfreq,
-            stride_s=self.stride_s,
-            on_missing=self.on_missing,
-            batch_size=self.batch_size,
-            where=where,
-        )
+        options: dict[str, Any] = {name: getattr(self, name) for name in ("stride_s", "on_missing", "batch_size")}
+        try:
+            return DetectionStream(self.scorer, self.event_detector, ch_names, sfreq, where=where, **options)
+        except MissingChannelsError as error:  # names the place itself
+            raise DetectionError(str(error)) from error
+        except ValueError as error:
+            raise DetectionError(f"{where or 'signal'}: {error}") from error
 
     def setting(self) -> Setting:
         """Return what decides the result beside the model: montage, rate, stride, events."""
@@ -337,12 +332,7 @@ class Detector:
         begin = time.perf_counter()
         recording = open_recording(source)
         self._check_length(recording)
-        try:
-            stream = self.stream(recording.raw.ch_names, recording.sfreq, recording.where)
-        except MissingChannelsError as error:
-            raise DetectionError(str(error)) from error
-        except ValueError as error:
-            raise DetectionError(f"{recording.where}: {error}") from error
+        stream = self.stream(recording.raw.ch_names, recording.sfreq, recording.where)
         read_s = time.perf_counter() - begin
         blocks = read_blocks(recording, stream.needed)
         while True:
@@ -352,16 +342,14 @@ class Detector:
             if block is None:
                 break
             stream.push(block)
-        result = stream.finish()
-        return self.detection(
-            recording.where,
-            result,
-            stream.plan,
-            recording.sfreq,
-            notes=[*recording.notes, *bad_notes(recording.raw.info["bads"], stream.needed)],
-            start_time=recording.raw.info["meas_date"],
-            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
-        )
+        result, info = stream.finish(), recording.raw.info
+        seconds = {"read": read_s, **result.seconds, "total": time.perf_counter() - begin}
+        result = replace(result, seconds=seconds)
+        bad = [name for name in stream.needed if name in info["bads"]]
+        notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
+        notes = [*recording.notes, *notes]
+        start_time = info["meas_date"]
+        return self.detection(recording.where, result, stream.plan, recording.sfreq, notes=notes, start_time=start_time)
 
     def detection(
         self,
@@ -372,14 +360,13 @@ class Detector:
         *,
         notes: Sequence[str],
         start_time: datetime | None,
-        seconds: dict[str, float],
     ) -> Detection:
         """Put together what a stream found in a source, with what a reader should know of its channels and gaps."""
         found = Detection(
-            source=source,
-            events=result.events,
-            start_s=result.start_s,
-            probabilities=result.probabilities,
+            source,
+            result.events,
+            result.start_s,
+            result.probabilities,
             window_s=self.scorer.window_s,
             stride_s=self.stride_s,
             duration_s=result.duration_s,
@@ -388,7 +375,7 @@ class Detector:
             notes=[*self.notes, *notes, *channel_notes(plan, result.n_absent)],
             setting=self.setting(),
             start_time=start_time,
-            seconds=seconds,
+            seconds=result.seconds,
         )
         return replace(found, notes=[*found.notes, *gap_notes(found.gaps)])
 
@@ -454,29 +441,24 @@ def _event_detector(
 
 def channel_facts(plan: MontagePlan) -> dict[str, str]:
     """Say how each channel of the montage came about."""
-    facts = {}
-    for channel in plan.channels:
-        names = [plan.ch_names[source] for source in channel.sources]
-        if channel.how == "direct":
-            facts[channel.name] = names[0]
-        elif channel.how == "reversed":
-            facts[channel.name] = f"{names[0]}, sign changed"
-        elif channel.how == "difference":
-            facts[channel.name] = f"{names[0]} minus {names[1]}"
-        else:
-            facts[channel.name] = channel.how
-    return facts
-
-
-def bad_notes(bads: Sequence[str], needed: Sequence[str]) -> list[str]:
-    """Say which needed channels the recording marks as bad."""
-    used = [name for name in needed if name in bads]
-    return [f"marked as bad in the recording, used all the same: {', '.join(used)}"] if used else []
+    texts = {"direct": "{}", "reversed": "{}, sign changed", "difference": "{} minus {}"}
+    return {
+        channel.name: texts.get(channel.how, channel.how).format(*(plan.ch_names[source] for source in channel.sources))
+        for channel in plan.channels
+    }
 
 
 def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
     """Say which channels were doubled, missing, interpolated, or left out in ``n_absent`` windows."""
-    notes = _duplicates(plan)
+    same: dict[Any, list[int]] = {}
+    for position, name in enumerate(plan.ch_names):
+        same.setdefault(parse_name(name), []).append(position)
+    used = {source for channel in plan.channels for source in channel.sources}
+    notes = [
+        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
+        for parsed, places in same.items()
+        if parsed is not None and len(places) > 1 and used & set(places)
+    ]
     if plan.missing:
         notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
     filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]
@@ -488,24 +470,10 @@ def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
     return notes
 
 
-def _duplicates(plan: MontagePlan) -> list[str]:
-    """Name the channels that stand several times and are used."""
-    same: dict[Any, list[int]] = {}
-    for position, name in enumerate(plan.ch_names):
-        same.setdefault(parse_name(name), []).append(position)
-    used = {source for channel in plan.channels for source in channel.sources}
-    return [
-        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
-        for parsed, places in same.items()
-        if parsed is not None and len(places) > 1 and used & set(places)
-    ]
-
-
 def gap_notes(gaps: list[tuple[float, float]]) -> list[str]:
     """Say in which stretches ``(start_s, stop_s)`` no channel was usable."""
     if not gaps:
         return []
-    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5]) + (
-        f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-    )
-    return [f"no probability, because no channel was usable: {named}"]
+    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5])
+    more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+    return [f"no probability, because no channel was usable: {named}{more}"]
