@@ -12,7 +12,8 @@ from pathlib import Path
 ENDINGS = (".edf", ".bdf", ".fif", ".fif.gz", ".vhdr", ".set", ".gdf", ".cnt", ".nwx", ".mff")
 """What is taken from folders; a file that is named is read whatever its ending, if MNE knows it."""
 
-# Results of ours and FIF files that hold no recording, and folders that hold no recordings of their own.
+# Results of ours and FIF files that hold no recording, and folders that hold no recordings of their
+# own.
 _RESULT = re.compile(r"_events\.edf$|_annot\.fif$|[-_](eve|ave|epo|cov|proj|fwd|trans|src)\.fif(\.gz)?$")
 # Names that MNE gives to the later parts of a recording that it writes in several files.
 _LATER_PART = re.compile(r"-\d+(?=\.fif(\.gz)?$)|(?<=_split-)\d+(?=(_[a-z]+)?\.fif(\.gz)?$)", re.IGNORECASE)
@@ -28,9 +29,11 @@ class Item:
     path : Path
         The recording.
     stem : Path
-        Where its results go, relative to the output folder and without an ending: ``sub-01/eeg/sub-01_run-01``.
+        Where its results go, relative to the output folder and without an ending:
+        ``sub-01/eeg/sub-01_run-01``.
     patient : str
-        Whose it is: the BIDS subject, else the folder that holds the file; of a file that was named, the file itself.
+        Whose it is: the BIDS subject, else the folder that holds the file; of a file that was
+        named, the file itself.
     target : Path, optional
         The event file to write, where it was named; else the stem says it.
     """
@@ -41,7 +44,10 @@ class Item:
     target: Path | None = None
 
     def output(self, folder: Path, ending: str) -> Path:
-        """Return the path of a result in the output folder: the stem and an ending, e.g. ``_events.tsv``."""
+        """Return the path of a result in the output folder.
+
+        The stem and an ending, e.g. ``_events.tsv``.
+        """
         return folder / self.stem.with_name(f"{self.stem.name}{ending}")
 
 
@@ -98,7 +104,9 @@ def _items_of(given: Path, skipped: set[Path]) -> Iterator[Item]:
 
 
 def _walk(folder: Path, skipped: set[Path]) -> Iterator[Path]:
-    """Yield the recordings below a folder, sorted, and folders that cannot be read, so that opening them fails."""
+    """Yield the recordings below a folder, sorted, and folders that cannot be read, so that
+    opening them fails.
+    """
     try:
         with os.scandir(folder) as entries:
             children = sorted(entries, key=lambda entry: entry.name)
@@ -117,7 +125,10 @@ def _walk(folder: Path, skipped: set[Path]) -> Iterator[Path]:
 
 
 def _is_later_part(path: Path) -> bool:
-    """Return whether MNE reads a file as part of a recording that begins in another one; a name alone does not tell."""
+    """Return whether MNE reads a file as part of a recording that begins in another one.
+
+    A name alone does not tell.
+    """
     match = _LATER_PART.search(path.name)
     if match is None:
         return False
@@ -143,7 +154,10 @@ def _stem(name: str) -> str:
 
 
 def patient_of(relative: Path) -> str:
-    """Return whose recording a path below the input is: ``sub-...`` of its name or folders, else its folder, else its name."""
+    """Return whose recording a path below the input is.
+
+    ``sub-...`` of its name or folders, else its folder, else its name.
+    """
     match = re.search(r"(?:^|[_/])(sub-[A-Za-z0-9]+)", relative.name) or re.search(
         r"(?:^|[_/])(sub-[A-Za-z0-9]+)", relative.as_posix()
     )

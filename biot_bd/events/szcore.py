@@ -1,4 +1,6 @@
-"""Event tables of SzCORE and BIDS: ``..._events.tsv`` with ``onset``, ``duration`` and ``eventType``.
+"""Event tables of SzCORE and BIDS.
+
+``..._events.tsv`` with ``onset``, ``duration`` and ``eventType``.
 
 References
 ----------
@@ -23,9 +25,12 @@ OTHER_KINDS = ("bckg", "impd")  # background, impedance check
 
 
 def seizure_kind(text: str) -> str | None:
-    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
+    """Return the description of a seizure so that it begins with ``sz``.
 
-    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
+    None where the text is no seizure.
+
+    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text
+    says ``free``.
 
     Parameters
     ----------
@@ -85,7 +90,10 @@ def read_events(path: str | os.PathLike[str]) -> list[TableRow]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a SzCORE table as texts, with at least its three columns; errors as in :func:`read_events`."""
+    """Return a SzCORE table as texts, with at least its three columns.
+
+    Errors as in :func:`read_events`.
+    """
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -18,7 +18,8 @@ from biot_bd.exceptions import RecordingError
 TIMEKEEPING_S = 0.01  # records may start off by this
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
-# What a header says of each signal: first byte a signal (all labels come first, then all of the next), and width.
+# What a header says of each signal: first byte a signal (all labels come first, then all of the
+# next), and width.
 _FIELDS = {
     "label": (0, 16),
     "unit": (96, 8),

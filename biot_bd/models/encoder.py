@@ -267,7 +267,10 @@ def _token_mask(present: Tensor | None, tokens: Tensor) -> Tensor | None:
 
 
 def _magnitude(frames: Tensor) -> Tensor:
-    """Return the magnitude spectrum; as ``abs`` of the complex one, faster, without a gradient at 0."""
+    """Return the magnitude spectrum.
+
+    As ``abs`` of the complex one, faster, without a gradient at 0.
+    """
     spectrum = torch.fft.rfft(frames)
     return torch.hypot(spectrum.real, spectrum.imag)
 

@@ -1,7 +1,8 @@
 """What ``fit`` learns beside the weights, in one object that a saved model keeps.
 
-The classifier writes it when ``fit`` ends, reads it everywhere, and drops or marks it as soon as weights or parameters
-are others than those that it tells of.  It is plain data: a scorer reads it without skorch and braindecode.
+The classifier writes it when ``fit`` ends, reads it everywhere, and drops or marks it as soon as
+weights or parameters are others than those that it tells of.  It is plain data: a scorer reads it
+without skorch and braindecode.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class FittedFacts:
     training_plan, inference_plan : PrecisionPlan
         Precision and micro-batches of training and of prediction.
     precision_report : dict
-        What was wanted, on which machine, measured seconds a window, the largest difference of a probability from
-        fp32, notes; JSON.
+        What was wanted, on which machine, measured seconds a window, the largest difference of a
+        probability from fp32, notes; JSON.
     provenance : Provenance or None
         All that the weights have seen.
     pretrained_report : LoadReport or None
@@ -101,7 +102,8 @@ class FittedFacts:
         Raises
         ------
         ValueError
-            The facts are stale, or the labels are neither numbers nor texts: there is nothing true to save.
+            The facts are stale, or the labels are neither numbers nor texts: there is nothing true
+            to save.
         """
         if self.stale is not None:
             raise ValueError(f"what fit learnt is no longer known: {self.stale}; fit again")

@@ -1,4 +1,7 @@
-"""The detector on chunks of a live signal: segments on the recording's clock, alarms, events, what went wrong."""
+"""The detector on chunks of a live signal.
+
+Segments on the recording's clock, alarms, events, what went wrong.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,11 @@ class LiveResult:
 class LiveDetector:
     """Detect seizures in chunks as they come, and tell what happens in lines.
 
-    The recording's clock begins with the first sample.  A gap of at most ``max_gap_s`` is filled with NaN, so windows that
-    touch it have no probability; a longer one, a clock that was set and another rate close the segment: its events are
-    final, and the detector begins anew at the later time.  Without gaps the final events are those of
-    :meth:`Detector.detect <biot_bd.deploy.Detector.detect>`.
+    The recording's clock begins with the first sample.  A gap of at most ``max_gap_s`` is filled
+    with NaN, so windows that touch it have no probability; a longer one, a clock that was set and
+    another rate close the segment: its events are final, and the detector begins anew at the later
+    time.  Without gaps the final events are those of :meth:`Detector.detect
+    <biot_bd.deploy.Detector.detect>`.
 
     Parameters
     ----------
@@ -178,7 +182,9 @@ class LiveDetector:
 
     @property
     def alarm_delay_s(self) -> float:
-        """Seconds of signal from the second that crosses the threshold, its start, to the alarm (whole strides)."""
+        """Seconds of signal from the second that crosses the threshold, its start, to the alarm
+        (whole strides).
+        """
         return max(1, math.ceil(self.detector.event_detector.setting()["min_duration_s"])) + self._stream.delay_s
 
     def facts(self) -> dict[str, Any]:
@@ -320,7 +326,8 @@ class LiveDetector:
     def _feed(self, x: NDArray[np.float32]) -> None:
         if self._screen is not None and (blocks := self._thinned.push(self._drawn.apply(x), self.time_s)):
             self._screen.signal(blocks)
-        # Half a stride at most, cut at fixed places: one window a piece, so that no line depends on the chunks.
+        # Half a stride at most, cut at fixed places: one window a piece, so that no line depends on
+        # the chunks.
         done, n = 0, x.shape[1]
         while done < n:
             at = self._stream.chain.n_samples

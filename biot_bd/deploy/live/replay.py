@@ -16,7 +16,8 @@ from biot_bd.io.recordings import open_recording, read_blocks
 class FileSource(LiveSource):
     """Replay a recording.
 
-    A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is read before its turn.
+    A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is
+    read before its turn.
 
     Parameters
     ----------
@@ -79,7 +80,10 @@ class FileSource(LiveSource):
 
     @property
     def lag_s(self) -> float | None:
-        """Seconds of signal that should have been replayed by now and were not; None at full speed."""
+        """Seconds of signal that should have been replayed by now and were not.
+
+        None at full speed.
+        """
         if not np.isfinite(self.speed) or self._begin is None:
             return None
         due = min((time.monotonic() - self._begin) * self.speed, self.duration_s)

@@ -24,7 +24,8 @@ class Chunk:
     sfreq : float
         Rate in Hz.
     times_s : ndarray, shape (n,), optional
-        When each sample was taken, in seconds on the source's clock.  Without them no sample is missing.
+        When each sample was taken, in seconds on the source's clock.  Without them no sample is
+        missing.
     received_s : float, optional
         When the chunk came, on a clock of this machine that never jumps.
 
@@ -47,7 +48,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a reader of the log should know; becomes a line of this type with these fields.
+    """Something that a reader of the log should know.
+
+    Becomes a line of this type with these fields.
 
     Parameters
     ----------
@@ -121,7 +124,10 @@ class LiveSource(ABC):
     @property
     @abstractmethod
     def lag_s(self) -> float | None:
-        """Seconds of signal that have come and were not yet yielded; None where that says nothing."""
+        """Seconds of signal that have come and were not yet yielded.
+
+        None where that says nothing.
+        """
 
     @abstractmethod
     def close(self) -> None:

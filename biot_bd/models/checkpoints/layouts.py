@@ -10,8 +10,8 @@ layout                          encoder                                     head
 ``braindecode``                 ``encoder.``                                ``final_layer.classification_head.``
 ==============================  ==========================================  =======================================
 
-Lightning nests them under ``state_dict`` and puts ``model.`` in front, ``DistributedDataParallel`` puts
-``module.`` in front, ``torch.compile`` ``_orig_mod.``; any of these may be combined.
+Lightning nests them under ``state_dict`` and puts ``model.`` in front, ``DistributedDataParallel``
+puts ``module.`` in front, ``torch.compile`` ``_orig_mod.``; any of these may be combined.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Layout:
     unexpected: tuple[str, ...] = ()
 
 
-# --- reading ----------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -156,14 +156,17 @@ def _line(error: BaseException) -> str:
 
 
 def fill_module(module: torch.nn.Module, path: Path, device: str = "cpu") -> None:
-    """Load the weights of a saved pipeline into the module that they are of; raise SavedPipelineError if they are not."""
+    """Load the weights of a saved pipeline into the module that they are of.
+
+    Raise SavedPipelineError if they are not.
+    """
     try:
         load_model(module, path, strict=True, device=device)
     except (RuntimeError, SafetensorError) as error:
         raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
 
 
-# --- names ------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def map_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:

@@ -1,4 +1,7 @@
-"""What happened when a checkpoint was loaded: which tensors met, which head there is, which channels are used."""
+"""What happened when a checkpoint was loaded.
+
+Which tensors met, which head there is, which channels are used.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ class LoadReport:
     channels : dict of str to int
         Channel token of each input channel.
     config : dict
-        What the model was built with and shapes do not show: heads, rate, hop; and where that is known from.
+        What the model was built with and shapes do not show: heads, rate, hop; and where that is
+        known from.
     provenance : Provenance
         What the checkpoint was trained on.
     notes : tuple of str

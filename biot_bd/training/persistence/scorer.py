@@ -1,7 +1,7 @@
 """Score windows with a saved pipeline, without what only training needs.
 
-:func:`biot_bd.load_pipeline` gives back an estimator that can be fitted on, which takes skorch and braindecode:
-four seconds of imports.  A scorer has the same probabilities in half the time.
+:func:`biot_bd.load_pipeline` gives back an estimator that can be fitted on, which takes skorch and
+braindecode: four seconds of imports.  A scorer has the same probabilities in half the time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Scorer:
     classes_ : ndarray, shape (n_classes,)
         Labels in the order of the columns of :meth:`predict_proba`.
     threshold_ : float or None
-        Probability of class 1 from which :meth:`predict` says class 1; None: the most probable class.
+        Probability of class 1 from which :meth:`predict` says class 1; None: the most probable
+        class.
     input_info_ : InputInfo
         What the classifier was fitted on, behind the transformers.
     record_ : dict
@@ -129,8 +130,9 @@ class _Network:
 def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
     """Load what :func:`biot_bd.save_pipeline` saved, to score windows and nothing else.
 
-    Transformers and BIOT in a plain :class:`BIOTClassifier` load without braindecode and skorch; everything else
-    (another module, a subclass, a compiled one, a precision other than fp32) goes through :func:`biot_bd.load_pipeline`.
+    Transformers and BIOT in a plain :class:`BIOTClassifier` load without braindecode and skorch;
+    everything else (another module, a subclass, a compiled one, a precision other than fp32) goes
+    through :func:`biot_bd.load_pipeline`.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Readers of saved pipelines: one a format version, each giving the description as the newest format has it."""
+"""Readers of saved pipelines.
+
+One a format version, each giving the description as the newest format has it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ READERS = {1: version1.read, 2: version2.read}
 
 
 def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what the description of a saved pipeline says, in the words and addresses of the newest format.
+    """Return what the description of a saved pipeline says, in the words and addresses of the
+    newest format.
 
     Nothing that it names is imported.
 
