@@ -152,7 +152,9 @@ def attention_figure(
 
     Examples
     --------
-    >>> figure = attention_figure({"early": [[0.6, 0.4], [0.5, 0.5]]}, labels=["FP1-F7", "F7-T7"])
+    >>> figure = attention_figure(
+    ...     {"early": [[0.6, 0.4], [0.5, 0.5]]}, labels=["FP1-F7", "F7-T7"]
+    ... )
     >>> figure.axes[0].get_title()
     'early'
     """
@@ -293,7 +295,9 @@ def eeg_figure(
     Examples
     --------
     >>> import numpy as np
-    >>> figure = eeg_figure(np.zeros((2, 500)), 100.0, ["FP1-F7", "F7-T7"], start_s=60, events=[(61, 63)])
+    >>> figure = eeg_figure(
+    ...     np.zeros((2, 500)), 100.0, ["FP1-F7", "F7-T7"], start_s=60, events=[(61, 63)]
+    ... )
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['FP1-F7', 'F7-T7']
     """
@@ -371,7 +375,9 @@ def timeline_figure(
 
     Examples
     --------
-    >>> figure = timeline_figure([5.0, 15.0, 25.0], [0.1, 0.9, 0.2], 30.0, events=[(10, 20)], threshold=0.5)
+    >>> figure = timeline_figure(
+    ...     [5.0, 15.0, 25.0], [0.1, 0.9, 0.2], 30.0, events=[(10, 20)], threshold=0.5
+    ... )
     >>> figure.axes[0].get_xlabel()
     'time (s)'
     """

@@ -131,6 +131,7 @@ class DetectionStream:
     >>> from biot_bd.signals.montages import BIOT_16
     >>> class Loudness:
     ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)

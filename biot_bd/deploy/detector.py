@@ -93,9 +93,17 @@ class Detection:
     >>> import numpy as np
     >>> from biot_bd import Event
     >>> found = Detection(
-    ...     source="night.edf", events=[Event(12.0, 20.0, 0.9)], start_s=np.array([0.0, 10.0, 20.0]),
-    ...     probabilities=np.array([0.1, 0.9, np.nan]), window_s=10.0, stride_s=10.0, duration_s=30.0, sfreq=256.0,
-    ...     channels={"FP1-F7": "FP1-F7"}, notes=[], setting={},
+    ...     source="night.edf",
+    ...     events=[Event(12.0, 20.0, 0.9)],
+    ...     start_s=np.array([0.0, 10.0, 20.0]),
+    ...     probabilities=np.array([0.1, 0.9, np.nan]),
+    ...     window_s=10.0,
+    ...     stride_s=10.0,
+    ...     duration_s=30.0,
+    ...     sfreq=256.0,
+    ...     channels={"FP1-F7": "FP1-F7"},
+    ...     notes=[],
+    ...     setting={},
     ... )
     >>> found.gaps
     [(20.0, 30.0)]
@@ -189,12 +197,17 @@ class Detector:
     >>> from biot_bd.signals.montages import BIOT_16
     >>> class Loudness:
     ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> volts = np.random.default_rng(0).normal(0, 30e-6, (16, 60 * 200))
     >>> volts[:, 20 * 200 : 40 * 200] *= 10
-    >>> raw = mne.io.RawArray(volts, mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg"), verbose="error")
-    >>> detector = Detector(Loudness(), EventDetector(window_s=10, smoothing_s=0, target=None), stride_s=5)
+    >>> raw = mne.io.RawArray(
+    ...     volts, mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg"), verbose="error"
+    ... )
+    >>> detector = Detector(
+    ...     Loudness(), EventDetector(window_s=10, smoothing_s=0, target=None), stride_s=5
+    ... )
     >>> [(event.onset_s, event.offset_s) for event in detector.detect(raw).events]
     [(20.0, 40.0)]
     """

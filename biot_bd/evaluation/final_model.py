@@ -121,7 +121,9 @@ def fit_all(
     >>> small = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1}
     >>> net = BIOTClassifier(max_epochs=1, device="cpu", verbose=0, **small)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     record = fit_all(net, X, folder + "/model", y=y, groups=subjects, hold_out=["site/04"])
+    ...     record = fit_all(
+    ...         net, X, folder + "/model", y=y, groups=subjects, hold_out=["site/04"]
+    ...     )
     >>> record["subjects"]["test"], record["n_epochs"]
     (['site/04'], 1)
     """

@@ -98,10 +98,12 @@ def score_subjects(recordings: Sequence[ScoredRecording], *, parameters: Scoring
     Examples
     --------
     >>> from biot_bd.events import ScoredRecording, score_subjects
-    >>> scores = score_subjects([
-    ...     ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0),
-    ...     ScoredRecording("rec02", "site/02", [(100, 130)], [], 600.0),
-    ... ])
+    >>> scores = score_subjects(
+    ...     [
+    ...         ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0),
+    ...         ScoredRecording("rec02", "site/02", [(100, 130)], [], 600.0),
+    ...     ]
+    ... )
     >>> scores["macro"]["events"]["sensitivity"]
     {'value': 0.5, 'n_subjects': 2, 'reason': None}
     """

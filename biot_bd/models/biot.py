@@ -107,7 +107,9 @@ class BIOT(BraindecodeBIOT):
     --------
     >>> import torch
     >>> from biot_bd.models import BIOT
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2).eval()
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2
+    ... ).eval()
     >>> x = torch.randn(3, 4, 400, generator=torch.Generator().manual_seed(0))
     >>> model(x).shape
     torch.Size([3, 2])

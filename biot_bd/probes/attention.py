@@ -45,7 +45,15 @@ class AttentionProbe(Probe):
     --------
     >>> import torch
     >>> from biot_bd import BIOT, AttentionProbe
-    >>> model = BIOT(n_outputs=2, n_chans=2, n_times=600, sfreq=200, embed_dim=16, num_heads=2, num_layers=3).eval()
+    >>> model = BIOT(
+    ...     n_outputs=2,
+    ...     n_chans=2,
+    ...     n_times=600,
+    ...     sfreq=200,
+    ...     embed_dim=16,
+    ...     num_heads=2,
+    ...     num_layers=3,
+    ... ).eval()
     >>> explanation = AttentionProbe(layers="all")(model, torch.randn(1, 2, 600))
     >>> explanation.dims
     ('window', 'layer', 'query', 'key')
@@ -179,7 +187,15 @@ class QKAttentionProbe(AttentionProbe):
     --------
     >>> import torch
     >>> from biot_bd import BIOT
-    >>> model = BIOT(n_outputs=2, n_chans=2, n_times=600, sfreq=200, embed_dim=16, num_heads=2, num_layers=3).eval()
+    >>> model = BIOT(
+    ...     n_outputs=2,
+    ...     n_chans=2,
+    ...     n_times=600,
+    ...     sfreq=200,
+    ...     embed_dim=16,
+    ...     num_heads=2,
+    ...     num_layers=3,
+    ... ).eval()
     >>> QKAttentionProbe()(model, torch.randn(1, 2, 600)).info["kind"]
     'qk'
     """
@@ -215,7 +231,9 @@ def by_channel(explanation: Explanation) -> np.ndarray:
     >>> import numpy as np
     >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
     >>> layout = {"n_chans": 2, "n_frames": 3}
-    >>> by_channel(Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout))[0, 0]
+    >>> by_channel(
+    ...     Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout)
+    ... )[0, 0]
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
@@ -250,7 +268,9 @@ def received(explanation: Explanation) -> Explanation:
     >>> import numpy as np
     >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
     >>> layout = {"n_chans": 2, "n_frames": 3}
-    >>> found = received(Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout))
+    >>> found = received(
+    ...     Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout)
+    ... )
     >>> found.dims, float(found.values.mean().round(6))
     (('window', 'layer', 'channel', 'frame'), 1.0)
     """

@@ -37,7 +37,7 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
     --------
     >>> check_engine(str, "model")
     Traceback (most recent call last):
-    biot_bd.exceptions.ConformanceError: str(folder): expected steps, classifier and record_; str has no steps
+    biot_bd.exceptions.ConformanceError: str(folder): expected steps, ...; str has no steps
     """
     name, folder = describe(engine), Path(folder)
     require(callable(engine), f"{name}: expected a function (folder) -> model, got {engine!r}")

@@ -83,9 +83,17 @@ class EpochScores(Callback):
     >>> import numpy as np
     >>> from biot_bd.training import BIOTClassifier
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
-    >>> row = net.fit(x, [0, 1] * 4).history[-1]  # BIOTClassifier has the callback without being told
-    >>> [name for name in row if name.startswith("train_") and "loss" not in name and "batch" not in name]
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
+    >>> row = net.fit(x, [0, 1] * 4).history[
+    ...     -1
+    ... ]  # BIOTClassifier has the callback without being told
+    >>> [
+    ...     name
+    ...     for name in row
+    ...     if name.startswith("train_") and "loss" not in name and "batch" not in name
+    ... ]
     ['train_average_precision', 'train_roc_auc', 'train_balanced_accuracy']
     """
 

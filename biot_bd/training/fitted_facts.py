@@ -72,7 +72,9 @@ class FittedFacts:
     >>> import numpy as np
     >>> from biot_bd.training.fitted_facts import FittedFacts
     >>> from biot_bd.training.input_data import InputInfo
-    >>> facts = FittedFacts(InputInfo(2, 400, ("Fp1", "Fp2"), 200.0, "uV"), np.array([0, 1]), stale=None)
+    >>> facts = FittedFacts(
+    ...     InputInfo(2, 400, ("Fp1", "Fp2"), 200.0, "uV"), np.array([0, 1]), stale=None
+    ... )
     >>> again = FittedFacts.from_dict(facts.as_dict())
     >>> again.input_info.ch_names, again.classes.tolist(), again.inference_plan.precision
     (('Fp1', 'Fp2'), [0, 1], 'fp32')

@@ -72,8 +72,12 @@ class TensorBoardLogger(Callback):
     >>> from biot_bd.training import BIOTClassifier, TensorBoardLogger
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     logger = TensorBoardLogger(folder, attention=False)  # or BIOTClassifier(log_dir=folder)
-    ...     net = BIOTClassifier("shallow", max_epochs=1, train_split=None, callbacks=[logger], device="cpu")
+    ...     logger = TensorBoardLogger(
+    ...         folder, attention=False
+    ...     )  # or BIOTClassifier(log_dir=folder)
+    ...     net = BIOTClassifier(
+    ...         "shallow", max_epochs=1, train_split=None, callbacks=[logger], device="cpu"
+    ...     )
     ...     _ = net.fit(x, [0, 1] * 4)
     ...     any("tfevents" in path.name for path in Path(folder).iterdir())
     True
@@ -324,8 +328,12 @@ def log_test_metrics(
     >>> from biot_bd.training import BIOTClassifier, log_test_metrics
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     net = BIOTClassifier("shallow", max_epochs=1, train_split=None, log_dir=folder, device="cpu")
-    ...     log_test_metrics(net.fit(x, [0, 1] * 4), {"roc_auc": 0.8}, y_true=[0, 1], proba=[0.2, 0.9])
+    ...     net = BIOTClassifier(
+    ...         "shallow", max_epochs=1, train_split=None, log_dir=folder, device="cpu"
+    ...     )
+    ...     log_test_metrics(
+    ...         net.fit(x, [0, 1] * 4), {"roc_auc": 0.8}, y_true=[0, 1], proba=[0.2, 0.9]
+    ...     )
     """
     if (y_true is None) != (proba is None):
         raise ValueError("give both y_true and proba, or neither")

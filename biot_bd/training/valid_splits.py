@@ -148,7 +148,9 @@ class FixedSubjects:
     >>> import numpy as np
     >>> from torch.utils.data import TensorDataset
     >>> from biot_bd.training import FixedSubjects
-    >>> train, valid = FixedSubjects(["b"])(TensorDataset(), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"])
+    >>> train, valid = FixedSubjects(["b"])(
+    ...     TensorDataset(), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"]
+    ... )
     >>> train.indices, valid.indices
     ([0, 1], [2, 3])
     """

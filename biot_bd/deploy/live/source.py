@@ -98,9 +98,11 @@ class LiveSource(ABC):
     >>> import numpy as np
     >>> class Silence(LiveSource):
     ...     where, ch_names, sfreq, lag_s = "nothing", ["Fz", "Cz"], 100.0, None
+    ...
     ...     def chunks(self, needed):
     ...         while not self.stopped:
     ...             yield Chunk(np.zeros((len(needed), 50), np.float32), self.sfreq)
+    ...
     ...     def close(self):
     ...         pass
     >>> source = Silence()

@@ -81,7 +81,10 @@ class Fold:
     >>> import numpy as np
     >>> from biot_bd.evaluation import Fold
     >>> fold = Fold(0, train=("a", "b"), valid=("c",), test=("d",), seed=7)
-    >>> {side: rows.tolist() for side, rows in fold.rows(np.array(["d", "a", "b", "c"])).items()}
+    >>> {
+    ...     side: rows.tolist()
+    ...     for side, rows in fold.rows(np.array(["d", "a", "b", "c"])).items()
+    ... }
     {'train': [1, 2], 'valid': [3], 'test': [0]}
     """
 

@@ -174,7 +174,9 @@ def compare_table(
     >>> pipeline = baseline("line-length", X)
     >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
     >>> from biot_bd.evaluation import compare_table
-    >>> never = cross_validate(baseline("always-off", X), X, y=y, groups=subjects, progress=False)
+    >>> never = cross_validate(
+    ...     baseline("always-off", X), X, y=y, groups=subjects, progress=False
+    ... )
     >>> table = compare_table({"line length": result, "never": never})
     >>> table["n"].tolist(), table["protocol"].tolist()
     ([4, 4], ['custom', 'custom'])

@@ -116,7 +116,9 @@ def channel_attention(weights: ArrayLike | torch.Tensor, n_chans: int, n_frames:
     --------
     >>> import numpy as np
     >>> from biot_bd.models import channel_attention
-    >>> own = np.kron(np.eye(2), np.full((2, 2), 0.5))  # each channel attends to its own 2 frames
+    >>> own = np.kron(
+    ...     np.eye(2), np.full((2, 2), 0.5)
+    ... )  # each channel attends to its own 2 frames
     >>> channel_attention(own, n_chans=2, n_frames=2)
     array([[1., 0.],
            [0., 1.]])

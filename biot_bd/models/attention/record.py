@@ -61,7 +61,9 @@ def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ..
     Examples
     --------
     >>> from biot_bd.models import BIOT, attention_layers
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2)
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2
+    ... )
     >>> attention_layers(model)
     ('encoder.transformer.layers.layers.0.0.fn', 'encoder.transformer.layers.layers.1.0.fn')
     """
@@ -141,7 +143,9 @@ def record_attention(
     --------
     >>> import torch
     >>> from biot_bd.models import BIOT, record_attention
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2).eval()
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2
+    ... ).eval()
     >>> with torch.no_grad(), record_attention(model, layers=[0, -1]) as trace:
     ...     logits = model(torch.randn(3, 4, 400))
     >>> len(trace), trace[0].weights.shape

@@ -1,14 +1,14 @@
 """Files of weights and the names they use: every published layout of BIOT becomes braindecode's.
 
-==============================  ==========================================  =======================================
-layout                          encoder                                     heads
-==============================  ==========================================  =======================================
-``encoder``                     no prefix                                   none
-``official``                    ``biot.``                                   ``classifier.clshead.1.``
-``supervised pretraining``      ``biot.``                                   ``classifier_<corpus>.clshead.1.``
-``unsupervised pretraining``    ``biot.``                                   ``prediction.0.``, ``prediction.2.``
-``braindecode``                 ``encoder.``                                ``final_layer.classification_head.``
-==============================  ==========================================  =======================================
+============================  ==============  ========================================
+layout                        encoder         heads
+============================  ==============  ========================================
+``encoder``                   no prefix       none
+``official``                  ``biot.``       ``classifier.clshead.1.``
+``supervised pretraining``    ``biot.``       ``classifier_<corpus>.clshead.1.``
+``unsupervised pretraining``  ``biot.``       ``prediction.0.``, ``prediction.2.``
+``braindecode``               ``encoder.``    ``final_layer.classification_head.``
+============================  ==============  ========================================
 
 Lightning nests them under ``state_dict`` and puts ``model.`` in front, ``DistributedDataParallel``
 puts ``module.`` in front, ``torch.compile`` ``_orig_mod.``; any of these may be combined.

@@ -105,9 +105,15 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     Examples
     --------
     >>> from biot_bd.models import BIOT, load_checkpoint, save_checkpoint
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2
+    ... )
     >>> checkpoint = load_checkpoint(save_checkpoint(model, "mine.ckpt", ["my-set/01"]))
-    >>> checkpoint.layout.name, checkpoint.facts.config["num_heads"], checkpoint.provenance.saw(["my-set/01"])
+    >>> (
+    ...     checkpoint.layout.name,
+    ...     checkpoint.facts.config["num_heads"],
+    ...     checkpoint.provenance.saw(["my-set/01"]),
+    ... )
     ('encoder', 2, ['my-set/01'])
     """
     path = find_source(source)

@@ -5,7 +5,11 @@ by Hub repository, or by the file's git blob id), from the record of a saved pip
 sidecar: beside ``weights.ckpt`` a file ``weights.ckpt.json``, in a folder or Hub repository a file
 ``trained_on.json``, holding::
 
-    {"trained_on": [{"dataset": "chb-mit", "subjects": ["chb-mit/01"], "how": "supervised"}]}
+    {
+        "trained_on": [
+            {"dataset": "chb-mit", "subjects": ["chb-mit/01"], "how": "supervised"}
+        ]
+    }
 
 ``"subjects": null`` means all subjects of that data set.  A checkpoint of which nothing is known is
 refused like one that saw a test subject: nobody could tell the difference in its scores.
@@ -247,7 +251,7 @@ def check_clean(
     None
     >>> check_clean(mine, ["chb-mit/01", "chb-mit/02"])  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
-    biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit (supervised), ...
+    biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit ...
     """
     problem = None if provenance is None else _problem(provenance, test_subjects)
     if problem is None:

@@ -69,7 +69,9 @@ def save_checkpoint(
     Examples
     --------
     >>> from biot_bd.models import BIOT, save_checkpoint
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2
+    ... )
     >>> path = save_checkpoint(model, "encoder.safetensors", ["my-set/01", "my-set/02"])
     >>> BIOT.from_checkpoint(path, n_outputs=3, n_times=400).load_report.head
     'fresh: the checkpoint has none'

@@ -195,7 +195,12 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     >>> x = np.random.default_rng(0).normal(size=(12, 4, 200)).astype("float32")
     >>> y, subjects = np.array([0, 1] * 6), np.repeat(["a", "b", "c"], 4)
     >>> net = BIOTClassifier(
-    ...     module__embed_dim=16, module__num_heads=2, module__num_layers=1, max_epochs=1, device="cpu", random_state=0
+    ...     module__embed_dim=16,
+    ...     module__num_heads=2,
+    ...     module__num_layers=1,
+    ...     max_epochs=1,
+    ...     device="cpu",
+    ...     random_state=0,
     ... )
     >>> net.fit(x, y, groups=subjects).predict_proba(x).shape
     (12, 2)

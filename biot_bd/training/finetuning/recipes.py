@@ -7,7 +7,9 @@ averaged weights)::
     BIOTClassifier(finetune="linear-probe")
     BIOTClassifier(finetune=Gradual(epochs_per_block=2))
     BIOTClassifier(finetune="gradual", finetune__epochs_per_block=2)
-    BIOTClassifier(finetune=["two-stage", LayerDecay(0.65), "no-decay", Cosine(warmup_epochs=2), "ema"])
+    BIOTClassifier(
+        finetune=["two-stage", LayerDecay(0.65), "no-decay", Cosine(warmup_epochs=2), "ema"]
+    )
 
 References
 ----------

@@ -98,7 +98,9 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     >>> from sklearn.pipeline import make_pipeline
     >>> from biot_bd import BIOTClassifier, PercentileScaler, load_pipeline, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
     >>> pipeline = make_pipeline(PercentileScaler(), net).fit(x, [0, 1] * 4)
     >>> folder = save_pipeline(pipeline, "model", record={"data": "noise"})
     >>> sorted(path.name for path in folder.iterdir())
@@ -266,8 +268,12 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
     >>> import numpy as np
     >>> from biot_bd import BIOTClassifier, load_pipeline, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
-    >>> again = load_pipeline(save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"}))
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
+    >>> again = load_pipeline(
+    ...     save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"})
+    ... )
     >>> again.record_, again.classes_.tolist()
     ({'data': 'noise'}, [0, 1])
     """

@@ -61,8 +61,12 @@ class Scorer:
     >>> import numpy as np
     >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
-    >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"}))
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
+    >>> scorer = load_scorer(
+    ...     save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"})
+    ... )
     >>> scorer.classes_.tolist(), scorer.threshold_, scorer.input_info_.n_times, scorer.record_
     ([0, 1], None, 200, {'data': 'noise'})
     >>> bool((scorer.predict(x) == net.predict(x)).all())
@@ -164,7 +168,9 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
     >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 400)).astype("float32")
     >>> size = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
-    >>> net = BIOTClassifier("biot", max_epochs=1, train_split=None, device="cpu", random_state=0, **size)
+    >>> net = BIOTClassifier(
+    ...     "biot", max_epochs=1, train_split=None, device="cpu", random_state=0, **size
+    ... )
     >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model"))
     >>> scorer.predict_proba(x).shape, scorer.without_braindecode
     ((8, 2), True)

@@ -7,15 +7,16 @@ numbers come from torch's global generator, which ``fit`` seeds and restart poin
 repeat under ``random_state``, and a fit that was killed goes on with the very epoch it would have
 had.
 
-=========================  ================================
-name                       stands for
-=========================  ================================
-``class-balanced``         ``ClassBalanced()``
+==========================  =================================================
+name                        stands for
+==========================  =================================================
+``class-balanced``          ``ClassBalanced()``
 ``subject-balanced``        ``SubjectBalanced()``
 ``class-subject-balanced``  ``ClassBalanced(by_subject=True)``
-``background-subsample``   ``BackgroundSubsample()``
-``page-shuffle``           all windows, each once, in the order of :class:`biot_bd.windows.page_shuffle.PageShuffle`
-=========================  ================================
+``background-subsample``    ``BackgroundSubsample()``
+``page-shuffle``            all windows, each once, in the order of
+                            ``biot_bd.windows.page_shuffle.PageShuffle``
+==========================  =================================================
 
 ``page-shuffle`` is taken without being asked for where the windows lie in files that are larger
 than the memory.
@@ -254,7 +255,9 @@ class SubjectBalanced:
     --------
     >>> import numpy as np
     >>> from biot_bd.training import SubjectBalanced
-    >>> epochs = SubjectBalanced()(np.array([0, 0, 0, 1]), np.array(["a", "a", "a", "b"], dtype=object))
+    >>> epochs = SubjectBalanced()(
+    ...     np.array([0, 0, 0, 1]), np.array(["a", "a", "a", "b"], dtype=object)
+    ... )
     >>> epochs.class_counts.tolist()
     [2.0, 2.0]
     """

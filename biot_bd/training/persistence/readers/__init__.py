@@ -81,7 +81,9 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
     >>> import numpy as np
     >>> from biot_bd.training import BIOTClassifier, read_record, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
     >>> net = net.fit(x, [0, 1] * 4, groups=["a"] * 4 + ["b"] * 4)
     >>> read_record(save_pipeline(net, "model", record={"made_for": "an example"}))
     {'made_for': 'an example'}
