@@ -87,6 +87,7 @@ def cross_validate(
         ``BIOTClassifier``, but any classifier or ``GridSearchCV`` (whose own ``cv`` must split by
         group).  It is not changed.
     windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
+        What is scored; arrays in the unit that the pipeline shall see.
     y : array of shape (n,), optional
         Labels, 0 (background) or 1 (seizure); ``Windows`` know theirs.
     groups : array of shape (n,), optional

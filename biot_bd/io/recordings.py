@@ -72,17 +72,17 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
         EDF, BDF, or any format that :func:`mne.io.read_raw` knows.  EDF and BDF files that were cut
         short are read as far as they go, with a note.
 
+    Returns
+    -------
+    OpenRecording
+        Its ``raw`` is lazy where it is of a file.
+
     Raises
     ------
     DetectionError
         The file is missing, damaged, of no known format, or discontinuous; the message names it.
     TypeError
         It is neither a path nor a recording.
-
-    Returns
-    -------
-    OpenRecording
-        Its ``raw`` is lazy where it is of a file.
 
     See Also
     --------
@@ -190,7 +190,23 @@ def read_blocks(
 def read_excerpt(
     recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
 ) -> tuple[NDArray[np.float32], float]:
-    """Return seconds of channels ``(n_chans, n)`` in microvolts, and their first sample's time.
+    """Read some seconds of some channels.
+
+    Parameters
+    ----------
+    recording : OpenRecording
+        What to read.
+    ch_names : sequence of str
+        Its channels, as the recording names them.
+    start_s, stop_s : float
+        Seconds from the recording's first sample; what lies outside the recording is left out.
+
+    Returns
+    -------
+    x : ndarray of float32, shape (len(ch_names), n)
+        In microvolts.
+    start_s : float
+        Time of its first sample, which is the last one at or before the wanted start.
 
     See Also
     --------

@@ -32,6 +32,11 @@ class EMA(FinetuneOption):
         Whether :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that short trainings forget the first
         weights; else :math:`d_t = d`.
 
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Takes it as an option of ``finetune``.
+    biot_bd.training.EarlyStopping : Watches the averaged weights' scores.
+
     Examples
     --------
     >>> from biot_bd.training.finetuning import EMA

@@ -41,6 +41,11 @@ class LoRA(Strategy):
         Ends of the names of the linear maps; BIOT's queries and values by default, which makes
         ``4 * 512 * r * num_layers`` trainable numbers at ``embed_dim=256``, beside the head.
 
+    See Also
+    --------
+    LinearProbe : The head alone.
+    Full : All weights.
+
     Notes
     -----
     Blocks with updates keep their dropout; blocks without are in eval mode, and norms with running

@@ -33,6 +33,11 @@ class Mixup(FinetuneOption):
     alpha : float
         Above 0; 0.2 leaves most mixtures close to one of the two windows.
 
+    See Also
+    --------
+    LabelSmoothing : Softens targets alone.
+    biot_bd.BIOTClassifier : Takes other changes of windows as ``augment``.
+
     Notes
     -----
     A channel that one of the two lacks is absent in the mixture; a window that would be left
@@ -93,6 +98,11 @@ class LabelSmoothing(FinetuneOption):
     ----------
     amount : float
         The part that is spread, 0 to 1.  0.1 is what LaBraM and EEGPT use.
+
+    See Also
+    --------
+    Mixup : Softens targets with the window's partner.
+    biot_bd.losses.CrossEntropyLoss : Smooths by a parameter of its own.
 
     Examples
     --------

@@ -192,6 +192,11 @@ class LayerDecay(Rate):
         :math:`\lambda`, above 0, at most 1.  The head (depth 0) keeps the full rate, BIOT's
         embedding has depth ``num_layers + 1``.  0.65 is what LaBraM and EEGPT use.
 
+    See Also
+    --------
+    Discriminative : Two rates only.
+    Rate : What it is a kind of.
+
     Examples
     --------
     >>> from biot_bd.training.finetuning import LayerDecay
@@ -217,6 +222,11 @@ class Discriminative(Rate):
     encoder : float
         Factor on the rate of all blocks.
 
+    See Also
+    --------
+    LayerDecay : A rate for each block.
+    TwoStage : Two rates, one after the other.
+
     Examples
     --------
     >>> from biot_bd.training.finetuning import Discriminative
@@ -236,6 +246,11 @@ class Discriminative(Rate):
 
 class NoDecay(FinetuneOption):
     """Weight decay on matrices only: not on biases, norms, channel tokens and positions.
+
+    See Also
+    --------
+    LayerDecay : Lower rates, where this is less decay.
+    biot_bd.BIOTClassifier : Takes it as an option of ``finetune``.
 
     Examples
     --------

@@ -36,6 +36,11 @@ from biot_bd.training.finetuning.schedules import SCHEDULES, Schedule, resolve_s
 class Full(Strategy):
     """Train everything from the first step.
 
+    See Also
+    --------
+    LinearProbe : The head only.
+    Gradual, TwoStage : Everything in the end.
+
     Examples
     --------
     >>> from biot_bd import BIOTClassifier
@@ -46,6 +51,11 @@ class Full(Strategy):
 
 class LinearProbe(Strategy):
     """Train the head; everything else stays frozen, in eval mode.
+
+    See Also
+    --------
+    Full : Everything.
+    LoRA : The head, and little of everything else.
 
     Examples
     --------
@@ -71,6 +81,11 @@ class Gradual(Strategy):
         Epochs from one block to the next.
     head_epochs : int
         Epochs in which only the head trains.
+
+    See Also
+    --------
+    TwoStage : Thaws everything at once.
+    Discriminative, LayerDecay : Lower rates in place of frozen blocks.
 
     Examples
     --------
@@ -103,6 +118,11 @@ class TwoStage(Strategy):
         Epochs of the first stage.
     factor : float
         Factor on all learning rates in the second stage.
+
+    See Also
+    --------
+    Gradual : Thaws block by block.
+    LinearProbe : Its first stage alone.
 
     Examples
     --------

@@ -19,7 +19,22 @@ from biot_bd.training.finetuning.base import FinetuneOption
 
 
 class Schedule(FinetuneOption):
-    """A factor on all learning rates that changes with every step, or with every epoch."""
+    """A factor on all learning rates that changes with every step, or with every epoch.
+
+    See Also
+    --------
+    WarmUp, Cosine : Those that have names.
+    Rate : Factors that stay, by part.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Schedule
+    >>> class Linear(Schedule):
+    ...     def factor(self, progress, total):
+    ...         return 1.0 - progress / total
+    >>> [Linear().factor(epoch, total=4) for epoch in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
 
     by_epoch = False
     """Whether the factor stays what it is throughout an epoch."""
@@ -42,6 +57,11 @@ class WarmUp(Schedule):
         Length of the rise; parts of epochs count.
     start : float
         Factor that the rise starts from, 0 to 1.
+
+    See Also
+    --------
+    Cosine : Falls again after the rise.
+    biot_bd.BIOTClassifier : Takes it as ``schedule``.
 
     Examples
     --------
@@ -76,6 +96,11 @@ class Cosine(Schedule):
     by_epoch : bool
         Whether the rate changes from epoch to epoch (as torch's ``CosineAnnealingLR`` does where it
         is stepped so), rather than with every step.
+
+    See Also
+    --------
+    WarmUp : The rise alone.
+    biot_bd.BIOTClassifier : Takes it as ``schedule``.
 
     Examples
     --------
