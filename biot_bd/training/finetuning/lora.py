@@ -1,9 +1,4 @@
-"""Low-rank adaptation through ``peft`` (the extra ``lora``).
-
-References
-----------
-.. [1] Hu, E. J. et al. (2022). LoRA: Low-Rank Adaptation of Large Language Models. ICLR.
-"""
+"""Low-rank adaptation through ``peft`` (the extra ``lora``)."""
 
 from __future__ import annotations
 
@@ -50,6 +45,10 @@ class LoRA(Strategy):
     -----
     Blocks with updates keep their dropout; blocks without are in eval mode, and norms with running
     statistics are so everywhere.
+
+    References
+    ----------
+    .. [1] Hu, E. J. et al. (2022). LoRA: Low-Rank Adaptation of Large Language Models. ICLR.
 
     Examples
     --------

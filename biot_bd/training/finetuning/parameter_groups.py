@@ -1,12 +1,4 @@
-"""Split a model into head and blocks, and say at which rates they learn and which weights decay.
-
-References
-----------
-.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification.
-   ACL. (discriminative rates)
-.. [2] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR. (layer-wise
-   decay)
-"""
+"""Split a model into head and blocks, and say at which rates they learn and which weights decay."""
 
 from __future__ import annotations
 
@@ -184,7 +176,7 @@ def undecayed(module: nn.Module) -> set[str]:
 class LayerDecay(Rate):
     r"""Layer-wise learning-rate decay.
 
-    A part at depth :math:`d` learns with :math:`\lambda^d` times the rate [2]_.
+    A part at depth :math:`d` learns with :math:`\lambda^d` times the rate [1]_.
 
     Parameters
     ----------
@@ -196,6 +188,10 @@ class LayerDecay(Rate):
     --------
     Discriminative : Two rates only.
     Rate : What it is a kind of.
+
+    References
+    ----------
+    .. [1] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR.
 
     Examples
     --------
@@ -215,7 +211,7 @@ class LayerDecay(Rate):
 
 
 class Discriminative(Rate):
-    """Two learning rates: the head at ``lr``, everything else at a part of it [1]_.
+    """Two learning rates: the head at ``lr``, everything else at a part of it.
 
     Parameters
     ----------
@@ -226,6 +222,11 @@ class Discriminative(Rate):
     --------
     LayerDecay : A rate for each block.
     TwoStage : Two rates, one after the other.
+
+    References
+    ----------
+    .. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text
+           Classification. ACL.
 
     Examples
     --------

@@ -10,13 +10,6 @@ averaged weights)::
     BIOTClassifier(
         finetune=["two-stage", LayerDecay(0.65), "no-decay", Cosine(warmup_epochs=2), "ema"]
     )
-
-References
-----------
-.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification.
-   ACL.
-.. [2] Kumar, A. et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform
-   Out-of-Distribution. ICLR. (head first, then everything)
 """
 
 from __future__ import annotations
@@ -73,7 +66,7 @@ class LinearProbe(Strategy):
 
 
 class Gradual(Strategy):
-    """Train the head, then thaw the blocks from the last to the first [1]_.
+    """Train the head, then thaw the blocks from the last to the first.
 
     Parameters
     ----------
@@ -86,6 +79,11 @@ class Gradual(Strategy):
     --------
     TwoStage : Thaws everything at once.
     Discriminative, LayerDecay : Lower rates in place of frozen blocks.
+
+    References
+    ----------
+    .. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text
+           Classification. ACL.
 
     Examples
     --------
@@ -110,7 +108,7 @@ class Gradual(Strategy):
 
 
 class TwoStage(Strategy):
-    """Train the head, then everything at a lower rate [2]_.
+    """Train the head, then everything at a lower rate.
 
     Parameters
     ----------
@@ -123,6 +121,11 @@ class TwoStage(Strategy):
     --------
     Gradual : Thaws block by block.
     LinearProbe : Its first stage alone.
+
+    References
+    ----------
+    .. [1] Kumar, A. et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform
+           Out-of-Distribution. ICLR.
 
     Examples
     --------

@@ -3,11 +3,6 @@
 ``BIOTClassifier(schedule=...)`` takes one, a fine-tuning recipe may hold one, and protocols say
 theirs so.  They multiply with the rates by part and by stage of a recipe, so the ratios between
 parts stay what they are on any schedule.
-
-References
-----------
-.. [1] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm Restarts.
-   ICLR.  (cosine)
 """
 
 from __future__ import annotations
@@ -82,8 +77,7 @@ class WarmUp(Schedule):
 
 
 class Cosine(Schedule):
-    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs``
-    [1]_.
+    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs``.
 
     Parameters
     ----------
@@ -101,6 +95,11 @@ class Cosine(Schedule):
     --------
     WarmUp : The rise alone.
     biot_bd.BIOTClassifier : Takes it as ``schedule``.
+
+    References
+    ----------
+    .. [1] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm
+           Restarts. ICLR.
 
     Examples
     --------
