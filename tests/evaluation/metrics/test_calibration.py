@@ -1,6 +1,7 @@
 """Calibration and recalibration against scikit-learn, by hand, and with a giveaway planted in the test subjects."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -186,7 +187,8 @@ def test_a_pipeline_that_ends_in_biot_is_recalibrated_on_windows(real_run, store
     assert pipeline.steps[-1][1].train_subjects_ == tuple(subjects["train"])
     with pytest.raises(ValueError, match=f"{', '.join(subjects['train'])} trained the model"):
         recalibrate(pipeline, store)
-    pipeline.steps[-1][1].train_subjects_ = ()
+    net = pipeline.steps[-1][1]
+    net.facts_ = replace(net.facts_, train_subjects=())
     found = recalibrate(pipeline, held, method="sigmoid")
     reference = CalibratedClassifierCV(FrozenEstimator(pipeline), method="sigmoid", cv=2, ensemble=False).fit(
         held, held.y
