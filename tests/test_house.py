@@ -16,7 +16,17 @@ import biot_bd
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("biot_bd", "tests", "plugins", "docs", "experiments", "benchmarks", ".ci")
 CODE = {".py", ".toml", ".cfg", ".sh", ".md", ".html", ".jinja", ".j2", ".css", ".js", ".yml", ".yaml", ""}
-SKIPPED = {".git", "__pycache__", "build", "dist", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+SKIPPED = {
+    ".git",
+    "baseline-environment",
+    "__pycache__",
+    "build",
+    "dist",
+    ".hypothesis",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".mypy_cache",
+}
 MADE_BY_MAKE_DOCS = {Path("docs") / name for name in ("_build", "examples", "outside", "reference")}
 # Taken apart, so that this file passes its own test.
 MACHINE_PATHS = re.compile(

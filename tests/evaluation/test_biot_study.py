@@ -224,4 +224,4 @@ def test_killed_in_the_middle_of_a_fold_and_resumed_equals_the_uninterrupted_run
     assert int(again.stdout.split()[-1]) == total - first - 2
     found = pd.read_parquet(folder / "predictions.parquet")
     pd.testing.assert_frame_equal(found, pd.read_parquet(finished.folder / "predictions.parquet"), check_exact=True)
-    assert json.loads((folder / "metrics.json").read_text()) == finished.metrics
+    assert json.loads((folder / "metrics.json").read_text()) == finished.metrics | {"version": 2}

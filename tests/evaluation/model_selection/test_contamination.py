@@ -400,6 +400,7 @@ def test_a_hold_out_is_scored_once_by_a_model_that_never_saw_it(tmp_path):
     assert "site/02" not in record["subjects"]["train"] + record["subjects"]["valid"]
     assert provenance_of(folder).saw(SITE) == ["site/01", "site/03", "site/04"]
     scores = json.loads((folder / "metrics.json").read_text())
+    assert scores.pop("version") == 2
     assert scores == record["scores"] == json.loads((folder / "pipeline.json").read_text())["record"]["scores"]
     held = groups == "site/02"
     proba = load_pipeline(folder).predict_proba(x[held])[:, 1]
