@@ -25,6 +25,7 @@ __all__ = [
     "hookimpl",
     "register_callbacks",
     "register_datasets",
+    "register_engines",
     "register_exporters",
     "register_label_rules",
     "register_losses",

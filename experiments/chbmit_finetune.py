@@ -1,9 +1,10 @@
-"""CHB-MIT fine-tuned from a checkpoint, scored on subjects that neither the checkpoint nor the
+r"""CHB-MIT fine-tuned from a checkpoint, scored on subjects that neither the checkpoint nor the
 fine-tuning saw.
 
-    python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 --out
-    runs/finetune python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16
-    --finetune gradual --out runs/gradual
+    python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 \
+        --out runs/finetune
+    python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 \
+        --finetune gradual --out runs/gradual
 
 A checkpoint that saw a test subject, or of which nobody knows what it saw, is refused before the
 first fit (``six-datasets-18`` on CHB-MIT: it saw all but chb22 to chb24).  The same command again
@@ -31,11 +32,11 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--out", type=Path, required=True, help="folder for windows, run and report")
     parser.add_argument("--pretrained", required=True, help="known name, file, folder or Hub repository")
-    parser.add_argument("--finetune", default="full", help="strategy and rules, joined by + (default: %(default)s)")
+    parser.add_argument("--finetune", default="full", help="strategy and options, joined by + (default: %(default)s)")
     parser.add_argument("--cv", default="subject-loo", help="outer split (default: %(default)s)")
     parser.add_argument("--montage", default="biot-16", help="registered montage (default: %(default)s)")
     parser.add_argument("--labels", default="overlap", help="registered label rule (default: %(default)s)")
-    parser.add_argument("--stride", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
+    parser.add_argument("--stride-s", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
     parser.add_argument("--on-missing", default="raise", help="channels a recording lacks (default: %(default)s)")
     parser.add_argument(
         "--on-error", default="raise", help="recordings that fail: raise or skip (default: %(default)s)"
@@ -58,7 +59,7 @@ def make_windows(options: argparse.Namespace) -> Windows:
         load_dataset(options.dataset, options.root),
         options.out / "windows",
         montage=options.montage,
-        stride_s=options.stride,
+        stride_s=options.stride_s,
         labels=options.labels,
         on_missing=options.on_missing,
         on_error=options.on_error,
@@ -72,11 +73,11 @@ def study(windows: Windows, options: argparse.Namespace) -> Result:
 
     from biot_bd import BIOTClassifier, MontageMapper, PercentileScaler, cross_validate
 
-    rules = options.finetune.split("+")
+    names = options.finetune.split("+")
     classifier = BIOTClassifier(
         "biot",
         pretrained=options.pretrained,
-        finetune=rules[0] if len(rules) == 1 else rules,
+        finetune=names[0] if len(names) == 1 else names,
         criterion=options.loss,
         max_epochs=options.epochs,
         batch_size=options.batch_size,

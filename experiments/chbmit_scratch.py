@@ -35,7 +35,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cv", default="subject-loo", help="outer split (default: %(default)s)")
     parser.add_argument("--montage", default="biot-16", help="registered montage (default: %(default)s)")
     parser.add_argument("--labels", default="overlap", help="registered label rule (default: %(default)s)")
-    parser.add_argument("--stride", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
+    parser.add_argument("--stride-s", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
     parser.add_argument("--on-missing", default="raise", help="channels a recording lacks (default: %(default)s)")
     parser.add_argument(
         "--on-error", default="raise", help="recordings that fail: raise or skip (default: %(default)s)"
@@ -68,7 +68,7 @@ def make_windows(options: argparse.Namespace) -> Windows:
         load_dataset(options.dataset, options.root),
         options.out / "windows",
         montage=options.montage,
-        stride_s=options.stride,
+        stride_s=options.stride_s,
         labels=options.labels,
         on_missing=options.on_missing,
         on_error=options.on_error,

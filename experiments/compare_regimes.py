@@ -1,4 +1,4 @@
-"""Training regimes side by side, from scratch to fine-tuning, on the same subjects and folds.
+r"""Training regimes side by side, from scratch to fine-tuning, on the same subjects and folds.
 
 With the demo and no checkpoint the script first makes one, by supervised training on other
 generated subjects:
@@ -67,7 +67,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--montage", default="biot-16", help="registered montage (default: %(default)s)")
     parser.add_argument("--labels", default="overlap", help="registered label rule (default: %(default)s)")
-    parser.add_argument("--stride", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
+    parser.add_argument("--stride-s", type=float, default=5.0, help="stride of the windows in s (default: %(default)s)")
     parser.add_argument("--on-missing", default="raise", help="channels a recording lacks (default: %(default)s)")
     parser.add_argument(
         "--jobs", type=int, default=1, help="recordings and folds computed at once (default: %(default)s)"
@@ -116,7 +116,7 @@ def make_windows(options: argparse.Namespace, root: Path, folder: Path, **other:
         load_dataset(options.dataset, root, **parse_assignments(options.data_param, "--data-param"), **other),
         folder,
         montage=options.montage,
-        stride_s=options.stride,
+        stride_s=options.stride_s,
         labels=options.labels,
         on_missing=options.on_missing,
         n_jobs=options.jobs,

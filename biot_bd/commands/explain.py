@@ -20,8 +20,8 @@ def explain(
     number: Annotated[
         int, typer.Option("--windows", "-n", help="How many seizure windows, evenly spread.", min=1, max=64)
     ] = 1,
-    recording: Annotated[str | None, typer.Option(help="Explain a window of this recording; needs --start.")] = None,
-    start: Annotated[float | None, typer.Option(help="Start of that window, in seconds.", min=0)] = None,
+    recording: Annotated[str | None, typer.Option(help="Explain a window of this recording; needs --start-s.")] = None,
+    start_s: Annotated[float | None, typer.Option(help="Start of that window, in seconds.", min=0)] = None,
     fold: Annotated[
         int | None, typer.Option(help="Fold of a run; by default the one that tests the subject.", min=0)
     ] = None,
@@ -37,12 +37,12 @@ def explain(
     from biot_bd.commands._pipelines import open_windows, print_json
     from biot_bd.report.explain import choose_fold, choose_windows, explain_to_folder
 
-    if (recording is None) != (start is None):
-        raise typer.BadParameter("--recording and --start name one window together")
+    if (recording is None) != (start_s is None):
+        raise typer.BadParameter("--recording and --start-s name one window together")
     make = registry.probes[probe]
     store = open_windows(windows)
     source = choose_fold(model, store, fold=fold, recording=recording)
-    rows = choose_windows(store, source.subjects, number=number, recording=recording, start_s=start)
+    rows = choose_windows(store, source.subjects, number=number, recording=recording, start_s=start_s)
     facts = explain_to_folder(source, store, rows, make(), output, probe_name=probe, target=target)
     if json:
         print_json(facts)

@@ -143,7 +143,7 @@ def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
         write_json(note, {"notice": NOTICE, "version": VERSION, **wanted})
         return wanted
     old = read_json(note)
-    if isinstance(old, dict) and "persons" in old:  # the word of version 0.1.0.dev
+    if isinstance(old, dict) and "persons" in old:  # the word of commit fb8defb
         old["n_subjects"] = old.pop("persons")
     if not isinstance(old, dict) or not {"version", *DEFAULTS} <= set(old):
         raise ValueError(f"{note}: expected {', '.join(['version', *DEFAULTS])}, found {old!r}; choose another folder")

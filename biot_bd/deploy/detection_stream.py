@@ -128,14 +128,16 @@ class DetectionStream:
     --------
     >>> import numpy as np
     >>> from biot_bd import EventDetector
-    >>> from biot_bd.signals.montages import BIOT_16
+    >>> from biot_bd.registry import montages
     >>> class Loudness:
-    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     montage, sfreq, window_s, threshold = montages["biot-16"], 200.0, 10.0, 0.5
     ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
-    >>> stream = DetectionStream(Loudness(), events, BIOT_16.ch_names, 200.0, stride_s=5)
+    >>> stream = DetectionStream(
+    ...     Loudness(), events, montages["biot-16"].ch_names, 200.0, stride_s=5
+    ... )
     >>> microvolts = np.random.default_rng(0).normal(0, 30, (16, 60 * 200)).astype(np.float32)
     >>> [len(stream.push(piece).start_s) for piece in np.split(microvolts, 4, axis=1)]
     [2, 3, 3, 3]

@@ -194,16 +194,18 @@ class Detector:
     >>> import mne
     >>> import numpy as np
     >>> from biot_bd import Detector, EventDetector
-    >>> from biot_bd.signals.montages import BIOT_16
+    >>> from biot_bd.registry import montages
     >>> class Loudness:
-    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     montage, sfreq, window_s, threshold = montages["biot-16"], 200.0, 10.0, 0.5
     ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> volts = np.random.default_rng(0).normal(0, 30e-6, (16, 60 * 200))
     >>> volts[:, 20 * 200 : 40 * 200] *= 10
     >>> raw = mne.io.RawArray(
-    ...     volts, mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg"), verbose="error"
+    ...     volts,
+    ...     mne.create_info(list(montages["biot-16"].ch_names), 200.0, "eeg"),
+    ...     verbose="error",
     ... )
     >>> detector = Detector(
     ...     Loudness(), EventDetector(window_s=10, smoothing_s=0, target=None), stride_s=5

@@ -1,5 +1,6 @@
 from .cross_validation import cross_validate as cross_validate
 from .final_model import fit_all as fit_all
+from .metrics.calibration import calibration as calibration
 from .metrics.thresholds import THRESHOLD_RULES as THRESHOLD_RULES
 from .metrics.thresholds import Threshold as Threshold
 from .metrics.thresholds import choose_threshold as choose_threshold

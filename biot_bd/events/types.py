@@ -14,7 +14,7 @@ Numbers, None where undefined, lists, and scores inside scores.
 
 
 class Event(NamedTuple):
-    """An event: seconds from the recording's start, and how sure.
+    """An event: seconds from the recording's start, and its confidence.
 
     Of a detected event the confidence is the highest value of the smoothed curve in it; None where
     a file says nothing.

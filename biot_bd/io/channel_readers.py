@@ -33,7 +33,7 @@ LARGEST_RECORD = 2**22
 AGREEMENT = 1e-6
 
 
-class NotPlainEdfError(Exception):
+class _NotPlainEdfError(Exception):
     """The fast reader cannot be trusted with this recording; MNE reads it."""
 
 
@@ -64,7 +64,7 @@ class EdfReader:
 
     Raises
     ------
-    NotPlainEdfError
+    _NotPlainEdfError
         The file or one of the channels needs MNE; the message says why.
     """
 
@@ -74,18 +74,18 @@ class EdfReader:
             ordinary = [i for i, label in enumerate(header.labels) if label not in ANNOTATIONS]
             found = dict(zip(_mne_names([header.labels[i] for i in ordinary]), ordinary, strict=True))
             if missing := [name for name in ch_names if name not in found]:
-                raise NotPlainEdfError(f"channels {missing} are not in the header")
+                raise _NotPlainEdfError(f"channels {missing} are not in the header")
             if len(found) < len(ordinary) or header.kind == "EDF+D" or header.sample_bytes != 2 or header.cut_short:
-                raise NotPlainEdfError("names that occur twice, 24-bit samples, or records that are not continuous")
+                raise _NotPlainEdfError("names that occur twice, 24-bit samples, or records that are not continuous")
             chosen = [found[name] for name in ch_names]
             self.scales, self.ranges_uv = _calibrations(header, chosen)
             lengths = {header.samples[i] for i in chosen}
             if len(lengths) != 1:
-                raise NotPlainEdfError(f"channels of several rates: {sorted(lengths)} samples in a record")
+                raise _NotPlainEdfError(f"channels of several rates: {sorted(lengths)} samples in a record")
             self._length = lengths.pop()
             self.sfreq = self._length / header.record_s
         except (ValueError, ZeroDivisionError) as error:  # a damaged file: MNE has the last word
-            raise NotPlainEdfError(f"{type(error).__name__}: {error}") from error
+            raise _NotPlainEdfError(f"{type(error).__name__}: {error}") from error
         ends = np.cumsum(header.samples).tolist()
         self._columns = [(ends[i] - self._length, ends[i]) for i in chosen]
         self._record_samples, self._record_bytes = ends[-1], 2 * ends[-1]
@@ -263,7 +263,7 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
     [1000, 1001, 1002]
     """
     if ch_names and may_be_plain_edf(raw):
-        with suppress(NotPlainEdfError):
+        with suppress(_NotPlainEdfError):
             reader = EdfReader(raw.filenames[0], ch_names)
             if _agrees(reader, raw):
                 return reader
@@ -303,11 +303,11 @@ def _calibrations(header: EdfHeader, chosen: Sequence[int]) -> tuple[list[tuple[
         low, high, digital_low, digital_high = (float(of_all[i]) for of_all in bounds)
         unit = UV_PER_UNIT.get(units[i])
         if unit is None or high <= low or digital_high <= digital_low:
-            raise NotPlainEdfError(f"channel {header.labels[i]}: unit {units[i]!r} or an empty range")
+            raise _NotPlainEdfError(f"channel {header.labels[i]}: unit {units[i]!r} or an empty range")
         scale = (high - low) / (digital_high - digital_low)
         offset, top = low - scale * digital_low, max(abs(low), abs(high))
         if abs(offset) > 4 * top:
-            raise NotPlainEdfError(
+            raise _NotPlainEdfError(
                 f"channel {header.labels[i]}: a digital range so far from zero that float32 loses digits"
             )
         scales.append((scale * unit, offset * unit))

@@ -16,3 +16,5 @@ from .checkpoints.report import LoadReport as LoadReport
 from .checkpoints.saving import save_checkpoint as save_checkpoint
 from .encoder import BIOTEncoder as BIOTEncoder
 from .encoder import TokenLayout as TokenLayout
+from .inference_plan import PrecisionPlan as PrecisionPlan
+from .inference_plan import measure_inference_plan as measure_inference_plan

@@ -45,6 +45,16 @@ class PrecisionPlan:
     ------
     ValueError
         A value is none of these.
+
+    See Also
+    --------
+    measure_inference_plan : Chooses one by measurement.
+
+    Examples
+    --------
+    >>> from biot_bd.models import PrecisionPlan
+    >>> PrecisionPlan("bf16", micro_batch=16).as_dict()
+    {'precision': 'bf16', 'micro_batch': 16}
     """
 
     precision: str = "fp32"
@@ -238,6 +248,7 @@ def measure_inference_plan(
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
         A fixed precision is still checked: it gives way to fp32 where it fails.
     micro_batch : int, None or "auto"
+        Windows at a time, None for the whole batch; ``"auto"`` measures.
     sample : Tensor, shape (n, n_chans, n_times), optional
         Scaled windows for the check of the error; None: noise whose 95th percentile is 1.
     tolerance : float
@@ -246,6 +257,7 @@ def measure_inference_plan(
     Returns
     -------
     plan : PrecisionPlan
+        What to set as ``model.inference_plan``.
     report : dict
         ``errors`` (largest difference of a probability by precision), ``times_s`` (by candidate, of
         the measurement that was kept), ``reason`` (text).
@@ -256,6 +268,22 @@ def measure_inference_plan(
         The model has no ``inference_plan``.
     ValueError
         ``precision``, ``micro_batch`` or ``n_windows`` is impossible.
+
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Does so with ``precision="auto"``.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOT
+    >>> from biot_bd.models import measure_inference_plan
+    >>> sizes = {"embed_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> model = BIOT(n_outputs=2, n_chans=2, n_times=600, sfreq=200, **sizes).eval()
+    >>> model.inference_plan, _ = measure_inference_plan(
+    ...     model, 4, precision="fp32", micro_batch=2
+    ... )
+    >>> model.inference_plan
+    PrecisionPlan(precision='fp32', micro_batch=2)
     """
     if not isinstance(getattr(model, "inference_plan", None), PrecisionPlan):
         raise TypeError(f"{type(model).__name__} has no inference_plan: only biot_bd.BIOT can be measured")

@@ -238,7 +238,7 @@ def choose_windows(
     rows = np.flatnonzero(mask)
     if not len(rows):
         whose = f" of the subjects {', '.join(subjects)}" if subjects else ""
-        raise ValueError(f"there are no seizure windows{whose}; name a window with --recording and --start")
+        raise ValueError(f"there are no seizure windows{whose}; name a window with --recording and --start-s")
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int))]
 
 

@@ -38,6 +38,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     Empty where nothing is.
     """
+    if (now := name.replace("person", "subject")) != name and now in known:
+        return f"; it is now {now!r}"
     return "".join(f"; did you mean {near!r}?" for near in get_close_matches(name, known, n=1))
 
 

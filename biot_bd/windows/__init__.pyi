@@ -1,4 +1,5 @@
 from .labels import BiotOfficial as BiotOfficial
 from .labels import Overlap as Overlap
+from .page_shuffle import PageShuffle as PageShuffle
 from .preparation.prepare import prepare as prepare
 from .windows import Windows as Windows

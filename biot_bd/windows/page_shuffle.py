@@ -55,12 +55,26 @@ class PageShuffle(Sampler[int]):
     ValueError
         Sizes below 1.
 
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Takes it as ``sampler="page-shuffle"``.
+
     Notes
     -----
     The place of a window in an epoch is uniform.  What is not: two windows of one block fall into
     one buffer, so a batch of b windows holds on average ``b (b - 1) / 2 * (k - 1) / (m - 1)`` pairs
     of one block, with k windows a block and m a buffer, where a perfect shuffle of n windows has m
     replaced by n.
+
+    Examples
+    --------
+    >>> from biot_bd import load_dataset, prepare
+    >>> from biot_bd.windows import PageShuffle
+    >>> recordings = load_dataset("demo", "demo", n_subjects=1, recordings=1, minutes=2)
+    >>> windows = prepare(recordings, "store")
+    >>> order = list(PageShuffle(windows, block_windows=4, seed=0))
+    >>> sorted(order) == list(range(len(windows)))
+    True
     """
 
     def __init__(

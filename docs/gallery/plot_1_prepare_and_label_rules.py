@@ -33,9 +33,8 @@ windows.summary()
 # ---------------
 # ``overlap``, the default: positive from 5 s of seizure on. ``biot-official`` is the published
 # rule, errors included: it repeats windows around a seizure, and calls windows wholly inside one
-# background. It is here for comparison only, and fixes window, stride and resampling. (Rules that
-# do not are exchanged by
-# ``windows.relabel(rule)``.)
+# background. It is here for comparison only, and fixes window, stride and resampling. Rules that
+# fix none are exchanged by ``windows.relabel(rule)``.
 official = prepare(recordings, folder / "official", labels="biot-official", resample="fft-window")
 for name, labelled in {"overlap": windows, "biot-official": official}.items():
     print(f"{name:14} {len(labelled)} windows, {labelled.y.sum()} of them positive")

@@ -51,7 +51,7 @@ plt.show()
 # %%
 # Save, and load
 # --------------
-# A folder of ``config.json`` and safetensors: no pickle. The loaded pipeline gives the same
+# A folder of ``pipeline.json`` and safetensors: no pickle. The loaded pipeline gives the same
 # probabilities.
 save_pipeline(pipeline, folder / "model")
 loaded = load_pipeline(folder / "model")

@@ -75,7 +75,7 @@ def test_explain_one_window_of_a_saved_model(
     real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = real_run / "folds" / "01" / "model"
-    args = ["explain", model, store.folder, "--recording", "rec03", "--start", 20, "-o", tmp_path / "out"]
+    args = ["explain", model, store.folder, "--recording", "rec03", "--start-s", 20, "-o", tmp_path / "out"]
     status, out, err = run(capsys, *args)
     assert status == 0, err
     assert "rec03, 20 to 30 s (background): probability" in out
@@ -86,7 +86,7 @@ def test_explain_bad_arguments(real_run: Path, store: Any, tmp_path: Path, capsy
     common = ["explain", real_run, store.folder, "-o", tmp_path / "out"]
     status, _, err = run(capsys, *common, "--recording", "rec01")
     assert status == 2
-    assert "--start" in err
+    assert "--start-s" in err
     status, _, err = run(capsys, *common, "--probe", "crystal-ball")
     assert status == 1
     assert "attention-qk" in err

@@ -28,7 +28,7 @@ def script(name):
 
 
 def arguments(out, *more, subjects=3):
-    args = ["--dataset", "demo", "--out", str(out), "--epochs", "2", "--stride", "10", *more]
+    args = ["--dataset", "demo", "--out", str(out), "--epochs", "2", "--stride-s", "10", *more]
     for name, value in TINY.items():
         args += ["--param", f"module__{name}={value}"]
     for text in (f"n_subjects={subjects}", "recordings=1", "minutes=2"):

@@ -110,16 +110,19 @@ class LiveDetector:
     >>> import numpy as np
     >>> from biot_bd import Detector, EventDetector
     >>> from biot_bd.deploy.live import Chunk, LiveDetector
-    >>> from biot_bd.signals.montages import BIOT_16
+    >>> from biot_bd.registry import montages
     >>> class Loudness:
-    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     montage, sfreq, window_s, threshold = montages["biot-16"], 200.0, 10.0, 0.5
     ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
     >>> lines = []
     >>> live = LiveDetector(
-    ...     Detector(Loudness(), events, stride_s=1), BIOT_16.ch_names, 200.0, emit=lines.append
+    ...     Detector(Loudness(), events, stride_s=1),
+    ...     montages["biot-16"].ch_names,
+    ...     200.0,
+    ...     emit=lines.append,
     ... )
     >>> microvolts = np.random.default_rng(0).normal(0, 30, (16, 60 * 200)).astype(np.float32)
     >>> microvolts[:, 20 * 200 : 40 * 200] *= 10

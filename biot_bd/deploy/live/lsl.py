@@ -166,7 +166,7 @@ class LslSource(LiveSource):
             factor = self._factors.get(name, 1.0)
             if factor is None:
                 raise ValueError(
-                    f"{self.where}: does not say the unit of channel {name!r}; expected V, mV, uV or nV; give it by --unit"
+                    f"{self.where}: does not say the unit of channel {name!r}; expected V, mV, uV or nV; give it by unit= (--lsl-unit)"
                 )
             factors.append(factor)
         return places, factors

@@ -60,7 +60,9 @@ def calibration(
     proba : array of shape (n_windows,)
         Probability of class 1, between 0 and 1.
     n_bins : int, default=10
+        Bins of the curve.
     strategy : {"uniform", "quantile"}, default="uniform"
+        Bins of one width, or of one number of windows.
 
     Returns
     -------
@@ -77,6 +79,18 @@ def calibration(
     ValueError
         Shapes differ, labels are not 0 and 1, or a probability lies outside [0, 1] or is not
         finite.
+
+    See Also
+    --------
+    biot_bd.evaluation.recalibrate : Mends what this shows, on validation subjects.
+    biot_bd.evaluation.assess : Has it for a run.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import calibration
+    >>> found = calibration([0, 0, 0, 1], [0.1, 0.2, 0.1, 0.9], n_bins=2)
+    >>> found["prevalence"], round(found["brier"], 4), found["binning"]
+    (0.25, 0.0175, '2 bins of equal width')
     """
     y, p = checked(y_true, proba)
     binning = f"{n_bins} {STRATEGIES.get(strategy, strategy)}"

@@ -94,7 +94,7 @@ def find_origins(estimator: Any, *, fitted: bool = False) -> list[Origin]:
     ------
     FileNotFoundError, ValueError, OSError
         A checkpoint is not there, or its record is damaged; see
-        :func:`biot_bd.models.checkpoints.provenance.provenance_of`.
+        :func:`biot_bd.models.provenance_of`.
     """
     found: dict[Any, Origin] = {}
     known: dict[str, Provenance] = {}

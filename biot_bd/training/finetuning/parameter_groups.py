@@ -98,7 +98,7 @@ def _head(module: nn.Module) -> str:
     if not found:
         raise ParameterGroupError(
             f"{type(module).__name__} cannot be split into a head and blocks: it has no {HEAD!r} with parameters; "
-            "use finetune='full' without rules by layer, or a model whose last layer is called final_layer"
+            "use finetune='full' without options by layer, or a model whose last layer is called final_layer"
         )
     return min(found, key=lambda path: path.count("."))
 
