@@ -26,7 +26,7 @@ LEAST_RATE = 0.1
 """Rates below (0 among them) are drawn here, at the left edge of a scale of powers of ten."""
 
 
-def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
+def events_page(run: Run, assessed: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the event section shows: scores, intervals, operating points.
 
     ``message`` says why it shows nothing.
@@ -35,7 +35,7 @@ def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
     if not scores or not scores.get("subjects"):
         reason = (scores or {}).get("reason") or "this run has none (made from arrays, or by an earlier version)"
         return {"message": reason}
-    intervals = (sure or {}).get("events") or {"macro": {}, "pooled": {}, "subjects": {}}
+    intervals = (assessed or {}).get("events") or {"macro": {}, "pooled": {}, "subjects": {}}
     curves = {
         fold.number: fitted.get("operating_curve_") or []
         for fold in run.folds

@@ -27,15 +27,15 @@ def intervals_of(run: Run) -> dict[str, Any] | None:
     return assess(Result(cast(RunMetrics, run.metrics), run.predictions, run.run, run.folder))
 
 
-def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
+def interval_notes(assessed: Mapping[str, Any] | None) -> list[str]:
     """Say what the intervals are, and what to mind, once for all tables."""
-    if sure is None:
+    if assessed is None:
         return ["No intervals: there are no test windows."]
     notes = [
-        f"Small numbers beneath a score: its {sure['level']:.0%} interval ({sure['method']}, {sure['n_resamples']} resamples of "
-        f"{sure['resampled']}, seed {sure['random_state']}). A subject's own interval resamples that subject's recordings."
+        f"Small numbers beneath a score: its {assessed['level']:.0%} interval ({assessed['method']}, {assessed['n_resamples']} resamples of "
+        f"{assessed['resampled']}, seed {assessed['random_state']}). A subject's own interval resamples that subject's recordings."
     ]
-    windows, events = sure["windows"], sure.get("events") or {}
+    windows, events = assessed["windows"], assessed.get("events") or {}
     cells = [
         cell for part in (windows, events) for average in ("macro", "pooled") for cell in part.get(average, {}).values()
     ]
@@ -54,7 +54,7 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     dropped = max((cell["n_undefined"] for cell in cells if cell["value"] is not None), default=0)
     if dropped:
         notes.append(
-            f"A score is undefined in up to {dropped} of {sure['n_resamples']} resamples (nobody with a seizure among them, say), which "
+            f"A score is undefined in up to {dropped} of {assessed['n_resamples']} resamples (nobody with a seizure among them, say), which "
             f"are left out; {INTERVALS} has the numbers."
         )
     return notes
@@ -129,11 +129,11 @@ def _histogram(picture: Picture, bins: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
-def calibration_page(sure: Mapping[str, Any] | None) -> dict[str, Any]:
+def calibration_page(assessed: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the calibration section shows."""
-    if sure is None:
+    if assessed is None:
         return {"message": "there are no test windows"}
-    found = sure["calibration"]
+    found = assessed["calibration"]
     rows, notes = [("As the models give them", found)], []
     for method, entry in found["recalibrated"].items():
         notes += [f"Recalibration, {METHODS[method]}: {note}." for note in entry["notes"]]

@@ -36,7 +36,7 @@ def _seen_subjects(run: Run) -> str:
     return ", ".join(subjects)
 
 
-def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def page_of(run: Run, monitor: str | None = None, assessed: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what the template needs of the scores, curves, training, facts, methods and files.
 
     Parameters
@@ -44,10 +44,10 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
     run : Run
     monitor : str, optional
         What early stopping watched; None where nothing stopped early.
-    sure : mapping, optional
+    assessed : mapping, optional
         Content of ``intervals.json``: intervals.
     """
-    intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "subjects": {}}
+    intervals = (assessed or {}).get("windows") or {"macro": {}, "pooled": {}, "subjects": {}}
     names = list(run.metrics["scoring"])
     called, seizure = run.test["proba"] >= run.test["threshold"], run.test["y_true"] == 1
     return {
@@ -60,10 +60,10 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
         "origins": origins(run),
         "macro_prevalence": _macro_prevalence(run),
         "labels": LABELS,
-        "uncertainty": sure,
+        "uncertainty": assessed,
         "spacing": window_and_stride(run.predictions),
         "protocol_name": (run.run.get("protocol") or {}).get("name", CUSTOM),
-        "interval_notes": interval_notes(sure),
+        "interval_notes": interval_notes(assessed),
         "metric_labels": [(name, LABELS.get(name, name)) for name in names],
         "has_ap": "average_precision" in names,
         "contaminated": bool(run.run.get("contamination")),

@@ -65,8 +65,8 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     """
     run = read_run(folder)
     model, no_model = _first_model(run)
-    sure = intervals_of(run)
-    page = page_of(run, model.monitor if model else None, sure)
+    assessed = intervals_of(run)
+    page = page_of(run, model.monitor if model else None, assessed)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
     seen = (
         "partly on subjects that its checkpoint saw, or may have"
@@ -76,10 +76,10 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
     page |= {"title": title, "lead": lead, "model_size": model.size if model else None}
-    page |= {"events": events_page(run, sure), "calibration": calibration_page(sure)}
+    page |= {"events": events_page(run, assessed), "calibration": calibration_page(assessed)}
     page |= _looked_into(run, windows, no_model)
-    if sure is not None:
-        write_facts(run.folder / INTERVALS, sure)
+    if assessed is not None:
+        write_facts(run.folder / INTERVALS, assessed)
         (run.folder / FORMER_INTERVALS).unlink(missing_ok=True)
     return write_text(run.folder / REPORT, render("report.html.j2", page))
 
