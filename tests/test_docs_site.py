@@ -82,4 +82,4 @@ def test_the_gallery_runs(tmp_path):
     assert len(scripts) >= 5
     for script in scripts:
         text = (site / "examples" / f"{script.stem}.html").read_text(encoding="utf-8")
-        assert "Out:" in text or "sphx-glr-single-img" in text, f"{script.name} shows nothing"
+        assert "sphx-glr-script-out" in text or "sphx-glr-single-img" in text, f"{script.name} shows nothing"

@@ -119,6 +119,8 @@ class Recalibration:
         """
         try:
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+            if "persons" in values:  # the word of commit fb8defb
+                values["subjects"] = values.pop("persons")
             return cls(**values)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no stored recalibration: {error}") from error

@@ -23,11 +23,13 @@ _KEYS = {
     "contaminated_persons": "contaminated_subjects",
     "train_persons": "train_subjects",
     "valid_persons": "valid_subjects",
+    "by_person": "by_subject",
     "valid_fraction": "validation_fraction",
     "compute": "precision",
 }
 _NAMED = ("persons", "recordings", "regimes", "runs", "reasons")  # their keys are names of yours
 _VALUES = ("cv", "sampler", "averaging", "resampled", "train_split", "reason")  # they say words of ours
+COSINE = "biot_bd:Cosine"
 _ADDRESS = re.compile(r"\bbiot_bd(?:\.\w+)*:(?=\w)")
 
 
@@ -40,6 +42,8 @@ def read_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     if "identity" not in out:  # neither run.json nor study.json
         return out
     identity = out["identity"] = _public(out["identity"])
+    if isinstance(identity.get("pipeline"), dict):
+        identity["pipeline"] = _with_schedules(identity["pipeline"])
     if identity.get("protocol"):
         identity["protocol"] = {k: v for k, v in identity["protocol"].items() if k not in ("source", "remarks")}
     for stored in (out["parameters"], identity["parameters"]):
@@ -70,13 +74,35 @@ def _key(key: str) -> str:
     return f"{before}{step}{_KEYS.get(name, name)}"
 
 
+def _with_schedules(described: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of an estimator with the schedules of today: the same learning rates.
+
+    ``Cosine`` had no ``by_epoch``, and protocols gave skorch's ``LRScheduler`` as a callback.
+    """
+    out = dict(described)
+    for key, value in described.items():
+        before, found, _ = key.partition("callbacks__lr_schedule__policy")
+        if found and value == "CosineAnnealingLR":
+            final = round(out[f"{before}callbacks__lr_schedule__eta_min"] / out[f"{before}lr"], 12)
+            out = {k: v for k, v in out.items() if not k.startswith(f"{before}callbacks__lr_schedule")}
+            told = {"by_epoch": True, "final": final, "start": 0.0, "warmup_epochs": 0.0}
+            out |= {f"{before}callbacks": None, f"{before}schedule": COSINE}
+            out |= {f"{before}schedule__{name}": setting for name, setting in told.items()}
+        elif value == COSINE:
+            out.setdefault(f"{key}__by_epoch", False)
+        elif key.rpartition("__")[2] == "module" and value == "BIOT":  # braindecode's, then
+            out[key] = "braindecode.models.biot:BIOT"
+    return out
+
+
 def _public(value: Any) -> Any:
     """Return a description with the addresses of today.
 
     Our package and the name of the class, wherever its file lies.
     """
     if isinstance(value, Mapping):
-        return {key: _public(item) for key, item in value.items()}
+        found = {key: _public(item) for key, item in value.items()}
+        return {**found, "by_epoch": False} if found.get("class") == COSINE else found
     if isinstance(value, list):
         return [_public(item) for item in value]
     if not isinstance(value, str) or not _ADDRESS.search(value):

@@ -15,6 +15,7 @@ from biot_bd import BIOTClassifier, PercentileScaler, cross_validate, prepare
 from biot_bd.evaluation import StudyResult, assess, baseline, compare_regimes
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import read_facts, read_intervals, write_facts
+from biot_bd.evaluation.run_versions import read_version_1
 from biot_bd.evaluation.studies.run_protocol import compare_table
 from biot_bd.events import EventDetector
 from biot_bd.exceptions import RunFolderError
@@ -210,3 +211,41 @@ def test_a_later_version_and_damaged_facts_are_refused(tmp_path):
     path.write_text("[]")
     with pytest.raises(ValueError, match=r"run\.json: expected an object"):
         read_facts(path)
+
+
+def former(described):
+    return {"identity": {"pipeline": described, "protocol": None, "parameters": {}}, "parameters": {}}
+
+
+def test_schedules_and_models_of_former_studies_are_those_of_today():
+    cosine = "biot_bd.training.schedules:Cosine"
+    found = read_version_1(
+        former(
+            {
+                "net__lr": 1e-4,
+                "net__module": "BIOT",
+                "net__callbacks": [["lr_schedule", {"class": "skorch.callbacks.lr_scheduler:LRScheduler"}]],
+                "net__callbacks__lr_schedule__policy": "CosineAnnealingLR",
+                "net__callbacks__lr_schedule__eta_min": 1e-6,
+                "net__sampler__by_person": True,
+                "other__finetune": cosine,
+                "other__finetune__final": 0.0,
+                "third__finetune": [{"class": cosine, "final": 0.0}],
+            }
+        )
+    )["identity"]["pipeline"]
+    assert found == {
+        "net__lr": 1e-4,
+        "net__module": "braindecode.models.biot:BIOT",  # what the name meant then
+        "net__callbacks": None,
+        "net__schedule": "biot_bd:Cosine",
+        "net__schedule__by_epoch": True,
+        "net__schedule__final": 0.01,
+        "net__schedule__start": 0.0,
+        "net__schedule__warmup_epochs": 0.0,
+        "net__sampler__by_subject": True,
+        "other__finetune": "biot_bd:Cosine",
+        "other__finetune__by_epoch": False,
+        "other__finetune__final": 0.0,
+        "third__finetune": [{"class": "biot_bd:Cosine", "by_epoch": False, "final": 0.0}],
+    }

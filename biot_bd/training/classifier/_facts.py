@@ -115,7 +115,23 @@ class FactKeeping(EEGClassifier):
         before = self._described(kwargs)
         owners = ("finetune", "schedule")
         nested = {key: kwargs.pop(key) for key in list(kwargs) if "__" in key and key.partition("__")[0] in owners}
-        super().set_params(**kwargs)
+        try:
+            self._set(kwargs, nested)
+        except BaseException:
+            # Half of the parameters may be set: neither weights nor facts are surely theirs.
+            if any(name.partition("__")[0] == "module" for name in kwargs):
+                self._drop_facts()
+            raise
+        finally:
+            if getattr(self, "module_", None) is not module:
+                self._drop_facts()
+            changed = [name for name, value in self._described(before).items() if value != before[name]]
+            if changed:
+                self._mark_facts(f"set_params changed {', '.join(changed)}")
+        return self
+
+    def _set(self, own: dict[str, Any], nested: dict[str, Any]) -> None:
+        super().set_params(**own)
         for key, value in nested.items():
             owner, _, name = key.partition("__")
             if isinstance(getattr(self, owner), FinetuneOption):
@@ -128,12 +144,6 @@ class FactKeeping(EEGClassifier):
                 self.__dict__[key] = value
         if nested:
             self._recipe()
-        if getattr(self, "module_", None) is not module:
-            self._drop_facts()
-        changed = [name for name, value in self._described(before).items() if value != before[name]]
-        if changed:
-            self._mark_facts(f"set_params changed {', '.join(changed)}")
-        return self
 
     def _described(self, names: Any) -> dict[str, Any]:
         """Describe those of some parameters that the facts tell of.

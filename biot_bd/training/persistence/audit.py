@@ -123,7 +123,8 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     """
     folder = Path(folder)
     file = description_file(folder)
-    found = Audit(str(folder), read_json(file).get("version") if file is not None else None)
+    stored = read_json(file) if file is not None else None
+    found = Audit(str(folder), stored.get("version") if isinstance(stored, dict) else None)
     try:
         description = read_description(folder)
         found.named = [one for step in steps_of(description["pipeline"]) for one in _of_step(step)]
@@ -131,6 +132,9 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
         weights: Path | None = weights_file(folder, classifier_spec(description))
     except SavedPipelineError as error:
         found.problems.append(str(error))
+        weights = None
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        found.problems.append(f"{file}: damaged ({type(error).__name__}: {error})")
         weights = None
     roles = {
         file: "description",
@@ -152,11 +156,16 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[Named]:
     for key, value in step["params"].items():
         kind, place = _NAMED_BY_TEXT.get(key), f"{where}, parameter {key}"
         for text in value if isinstance(value, list) else [value]:
-            if kind is not None and isinstance(text, str):
+            if kind is not None and isinstance(text, str) and (key, text) != ("callbacks", "disable"):
                 yield _registered(kind, text, place)
         if key == "optimizer" and isinstance(value, str):
             yield _class(f"torch.optim:{value}", place)
         yield from _of_value(value, place)
+    pretrained = step["params"].get("pretrained")
+    if isinstance(pretrained, str):
+        told = step["fitted"].get("module_config")
+        problem = None if told else f"would be read from {pretrained!r}: the model does not say its own sizes"
+        yield Named("checkpoint", pretrained, f"{where}, parameter pretrained", None, problem)
     if step["kind"] == "transformer":
         for key, value in step["fitted"].items():
             yield from _of_value(value, f"{where}, attribute {key}")
@@ -167,6 +176,9 @@ def _of_value(value: Any, where: str) -> Iterator[Named]:
     if isinstance(value, list):
         for one in value:
             yield from _of_value(one, where)
+    elif isinstance(value, dict) and len(value) > 1 and set(value) != {"$object", "params"}:
+        tags = ", ".join(map(repr, value))
+        yield Named("entry", tags, where, None, f"an entry of {tags}, expected one tag: not written by save_pipeline")
     elif isinstance(value, dict) and "$object" in value:
         yield from _of_value(value["$object"], where)
         yield from _of_value(list(value.get("params", {}).values()), where)

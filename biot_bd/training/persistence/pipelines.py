@@ -20,8 +20,7 @@ from safetensors.torch import save_model
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
-from biot_bd import registry
-from biot_bd.exceptions import SavedPipelineError
+from biot_bd.exceptions import SavedPipelineError, UnknownNameError
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import (
@@ -283,8 +282,8 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
         # Building a module draws random weights that are replaced at once.
         with seeded(0):
             pipeline = _load_step(description["pipeline"], folder)
-    except (KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, registry.UnknownNameError):
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, (UnknownNameError, SavedPipelineError)):
             raise
         raise SavedPipelineError(
             f"{folder}: the saved pipeline is damaged ({type(error).__name__}: {error})"

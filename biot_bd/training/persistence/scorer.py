@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biot_bd.exceptions import SavedPipelineError
 from biot_bd.models.biot_scoring import ScoringBIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import steps_of, weights_file
@@ -188,7 +189,9 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
             return _whole(folder)
         steps = [load_transformer(spec) for spec in specs[:-1]]
         return Scorer(steps, _load_network(specs[-1], folder), description.get("record") or {})
-    except (KeyError, TypeError, AttributeError, IndexError):
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        if isinstance(error, SavedPipelineError):
+            raise
         return _whole(folder)  # it reads more, or says what is damaged
 
 

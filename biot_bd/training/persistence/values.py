@@ -115,6 +115,15 @@ def _is_safe(path: str, cls: Any) -> bool:
     return is_dataclass(cls) or _derives(cls, _SAFE_KINDS)
 
 
+def _check_alone(value: Mapping[str, Any]) -> None:
+    """Raise where an entry says two things, so that who looks at one of them cannot be misled."""
+    if set(value) != ({"$object", "params"} if "$object" in value else set(list(value)[:1])) or not value:
+        raise SavedPipelineError(
+            f"the saved pipeline holds an entry of {', '.join(map(repr, value)) or 'nothing'}, expected one tag; "
+            "it was not written by save_pipeline"
+        )
+
+
 def class_from_json(spec: dict[str, Any]) -> Any:
     """Return the class, or the registered object, that a saved pipeline names.
 
@@ -125,6 +134,7 @@ def class_from_json(spec: dict[str, Any]) -> Any:
     biot_bd.exceptions.UnknownNameError
         No plugin registers it.
     """
+    _check_alone(spec)
     if "$registered" in spec:
         kind, name = spec["$registered"]
         if kind not in KINDS:
@@ -214,6 +224,7 @@ def from_json(value: Any) -> Any:
         return [from_json(v) for v in value]
     if not isinstance(value, dict):
         return value
+    _check_alone(value)
     if "$object" in value:
         return build(value["$object"], value["params"])
     if "$class" in value or "$registered" in value:

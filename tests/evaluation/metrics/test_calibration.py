@@ -256,3 +256,9 @@ def test_a_giveaway_planted_before_cross_validation_changes_no_curve_of_that_fol
         assert before != after  # where d trains or validates, d matters
     test = (first["part"] == "test") & (first["subject"] == "d")
     assert (first.loc[test, "proba"].to_numpy() != second.loc[test, "proba"].to_numpy()).any()
+
+
+def test_a_former_curve_is_read(tmp_path):
+    former = {"method": "sigmoid", "a": -4.0, "b": 2.0, "persons": ["a/1"], "n_windows": 3, "n_seizure_windows": 1}
+    (tmp_path / "recalibration.json").write_text(json.dumps(former))
+    assert load_recalibration(tmp_path).subjects == ("a/1",)

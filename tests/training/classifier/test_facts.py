@@ -199,3 +199,11 @@ def test_callbacks_may_predict_while_training(data):
     small(max_epochs=1, callbacks=[spy]).fit(x, y, groups=groups)
     assert spy.found_.shape == (3, 2)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_parameters_that_are_refused_halfway_leave_no_facts(fitted, tmp_path):
+    with pytest.raises(TypeError, match="embed_dim"):
+        fitted.set_params(module="shallow")
+    assert not hasattr(fitted, "facts_")
+    with pytest.raises(SavedPipelineError, match="not fitted"):
+        save_pipeline(fitted, tmp_path)

@@ -100,6 +100,18 @@ def test_former_formats_too():
         (lambda steps: steps[2]["params"].update(criterion={"$registered": ["datasets", "demo"]}), "no registry"),
         (lambda steps: steps[2]["weights"].update(sha256="0" * 64), "checksum differs"),
         (lambda steps: steps[2]["fitted"].pop("threshold"), "damaged"),
+        (lambda steps: steps[0].pop("class"), "damaged"),
+        (lambda steps: steps[0].update(kind="evil"), "unknown kind"),
+        (
+            lambda steps: steps[1]["params"].update(
+                kw_args={"$tuple": [{"$class": "torch.nn:Linear"}], "$value_of": ["losses", "focal"]}
+            ),
+            "expected one tag",
+        ),
+        (
+            lambda steps: steps[1]["params"].update(func={"$object": {"$registered": ["losses"]}, "params": []}),
+            "damaged",
+        ),
     ],
 )
 def test_what_is_refused(copy, change, problem):
@@ -111,6 +123,27 @@ def test_what_is_refused(copy, change, problem):
     if "module" not in problem:
         with pytest.raises((ValueError, KeyError)):
             load_pipeline(copy)
+
+
+def test_a_description_that_is_none(copy):
+    (copy / "pipeline.json").write_text("[]")
+    assert "not written by save_pipeline" in audit(copy).problems[0]
+    edited = {"format": "biot_bd pipeline", "version": [2]}
+    (copy / "pipeline.json").write_text(json.dumps(edited))
+    assert "version [2]" in audit(copy).problems[0]
+
+
+def test_weights_from_elsewhere_are_named(copy):
+    edit(copy, lambda steps: steps[2]["params"].update(pretrained="somewhere.ckpt"))
+    assert audit(copy).problems == []
+    assert "somewhere.ckpt" in [one.name for one in audit(copy).named]
+    edit(copy, lambda steps: steps[2]["fitted"].update(module_config=None))
+    assert "would be read from 'somewhere.ckpt'" in audit(copy).problems[0]
+
+
+def test_no_callbacks_are_no_name_of_one(copy):
+    edit(copy, lambda steps: steps[2]["params"].update(callbacks="disable"))
+    assert audit(copy).problems == []
 
 
 def test_nothing_is_imported(copy, tmp_path):

@@ -197,3 +197,12 @@ def test_addresses_of_others(former, address):
 def test_addresses_of_plugins_and_strangers_stay():
     assert today("my_plugin._nets:Net") == "my_plugin._nets:Net"
     assert today("os:system") == "os:system"
+
+
+@pytest.mark.parametrize(("then", "now"), [("BIOT", {"$class": "braindecode.models:BIOT"}), ("biot", "biot")])
+def test_names_of_models_mean_what_they_meant(tmp_path, then, now):
+    folder = shutil.copytree(MODEL, tmp_path / "model")
+    stored = json.loads((folder / "config.json").read_text())
+    stored["pipeline"]["steps"][-1]["params"]["module"] = then
+    (folder / "config.json").write_text(json.dumps(stored))
+    assert read_description(folder)["pipeline"]["steps"][-1]["params"]["module"] == now

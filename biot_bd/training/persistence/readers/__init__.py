@@ -37,7 +37,8 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     description = read_json(file)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise SavedPipelineError(f"{file}: not written by save_pipeline")
-    reader = READERS.get(description.get("version"))  # type: ignore[arg-type]
+    version = description.get("version")
+    reader = READERS.get(version) if isinstance(version, int) else None
     if reader is None:
         known = " and ".join(map(str, READERS))
         raise SavedPipelineError(

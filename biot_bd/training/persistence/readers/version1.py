@@ -20,6 +20,8 @@ _WORDS = {
     "valid_fraction": "validation_fraction",
     "compute": "precision",
 }
+_BRAINDECODE = ("BIOT", "EEGNet", "BDTCN", "EEGConformer", "SPARCNet", "ContraWR")
+"""Names of models that meant braindecode's; in today's registry some of them mean others."""
 _SETTINGS = {"train_split": {"person": "subject"}, "sampler": {"person-balanced": "subject-balanced"}}
 
 
@@ -59,6 +61,8 @@ def _step(spec: dict[str, Any]) -> dict[str, Any]:
     params = {_WORDS.get(key, key): value for key, value in params.items()}
     if "mixed_precision" in params:  # the parameter's name until precision took its place
         params["precision"] = params.pop("mixed_precision") or "fp32"
+    if params.get("module") in _BRAINDECODE:  # registered names had their case then
+        params["module"] = {"$class": f"braindecode.models:{params['module']}"}
     for key, names in _SETTINGS.items():
         if isinstance(params.get(key), str):
             params[key] = names.get(params[key], params[key])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from biot_bd.models.checkpoints.pipeline_folder import classifier_spec
+from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, steps_of
 
 NEEDED = {"input_info", "classes", "class_counts", "threshold", "train_subjects", "valid_subjects", "n_epochs"}
 """Facts without which a model is not what was saved."""
@@ -15,6 +15,10 @@ NEEDED = {"input_info", "classes", "class_counts", "threshold", "train_subjects"
 def read(description: dict[str, Any]) -> dict[str, Any]:
     """Return the description as it is; raises KeyError where a part is missing."""
     spec = classifier_spec({"pipeline": description["pipeline"]})
+    for step in steps_of(description["pipeline"]):
+        parts = {key: step[key] for key in ("name", "class", "params", "fitted")}
+        if step["kind"] not in ("classifier", "transformer") or not isinstance(parts["params"], dict):
+            raise ValueError(f"step {step['name']!r} is of an unknown kind, {step['kind']!r}")
     missing = NEEDED - set(spec["fitted"] if spec["kind"] == "classifier" else NEEDED)
     if missing:
         raise KeyError(", ".join(sorted(missing)))
