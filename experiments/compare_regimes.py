@@ -174,7 +174,10 @@ def make_checkpoint(options: argparse.Namespace) -> str:
     file, note = folder / "encoder.ckpt", folder / "settings.json"
     epochs = options.pretrain_epochs or options.epochs
     settings = to_jsonable(
-        {name: getattr(options, name) for name in ("small", "batch_size", "lr", "loss", "montage", "labels", "stride")}
+        {
+            name: getattr(options, name)
+            for name in ("small", "batch_size", "lr", "loss", "montage", "labels", "stride_s")
+        }
         | {"epochs": epochs, "param": options.param, "data_param": options.data_param, "seed": OTHER_SEED}
     )
     if note.is_file() and read_json(note) != settings:
