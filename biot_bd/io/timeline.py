@@ -1,0 +1,882 @@
+"""The time line of a recording: stretches without a gap, each with its true start.
+
+Formats tell of pauses in their own ways: EDF+ and BDF+ by the time stamp of each record (also where the header says
+"continuous"), BioSemi by a bit of the status channel, BrainVision by ``New Segment`` markers, Persyst by
+``[SampleTimes]``, Nihon Kohden by the clock of each block, EEGLAB by ``boundary`` events; MNE marks splices with
+``BAD boundary`` and ``EDGE boundary``, and samples that stand for a pause with ``BAD_ACQ_SKIP``.
+:func:`timeline_of` reads them all.  Every other room asks the :class:`TimeLine` that it returns.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import mne
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from biot_bd.exceptions import RecordingError
+
+# A record's stamp may be this late or early and there is no gap.  Recorders stamp records when they come in, up to 20 ms
+# off either way (40 ms from one to the next), and an event shall be within 0.1 s of its true time.
+TOLERANCE_S = 0.05
+# A late stamp that the next records take back is jitter; a clock that goes back by more is out of order.
+MOST_JITTER_S = 0.25
+JITTER_RECORDS = 8
+# A crystal is 100 ppm off; a header's record duration of few digits, 500 ppm.
+MOST_DRIFT = 1e-3
+STAMP_BYTES = 32
+MOST_RECORDS = 2**25
+AT_ONCE_BYTES = 2**24
+# Where the bit is set more often than once in ten seconds it is not BioSemi's.
+SHORTEST_EPOCH_S = 10.0
+DAY_S = 86_400.0
+_BOUNDARIES = ("bad boundary", "edge boundary", "boundary")
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a recording without a gap.
+
+    Parameters
+    ----------
+    first_sample : int
+        Its first sample, counted from the recording's first.
+    n_samples : int
+        Its length.
+    start_s : float
+        When it begins, in seconds since the recording's start, pauses included.
+    duration_s : float
+        How long it lasts: ``n_samples`` over the rate, unless the recorder's clock ran off by more than 50 ms.
+    spliced : bool, default=False
+        Something is missing before it, and the recording does not say how much: ``start_s`` counts nothing for it.
+    """
+
+    first_sample: int
+    n_samples: int
+    start_s: float
+    duration_s: float
+    spliced: bool = False
+
+    @property
+    def stop_sample(self) -> int:
+        """The sample behind its last."""
+        return self.first_sample + self.n_samples
+
+    @property
+    def stop_s(self) -> float:
+        """When it ends, in seconds since the recording's start."""
+        return self.start_s + self.duration_s
+
+
+@dataclass(frozen=True)
+class TimeLine:
+    """When each sample of a recording was measured.
+
+    Parameters
+    ----------
+    segments : tuple of Segment
+        Stretches without a gap, in order.  Samples that belong to none stand for a pause (zeros that MNE reads there).
+    sfreq : float
+        Rate of the samples that are counted, in Hz.
+    n_samples : int
+        Samples of the recording.
+    start_time : datetime.datetime or None
+        Clock time of the first sample, to the microsecond where the file tells it; None where it does not.
+    first_sample : int, default=0
+        Number of the first sample since the measurement date, as ``raw.first_samp``; ``start_time`` has it in already.
+    notes : tuple of str
+        What a reader should know: gaps, splices of unknown length, a clock that ran off, a date that is none.
+
+    Examples
+    --------
+    Twenty seconds at 100 Hz with a pause of a minute in the middle:
+
+    >>> from biot_bd.io.timeline import Segment, TimeLine
+    >>> line = TimeLine((Segment(0, 1000, 0.0, 10.0), Segment(1000, 1000, 70.0, 10.0)), 100.0, 2000)
+    >>> line.gaps
+    [(10.0, 70.0)]
+    >>> line.time_of([0, 999, 1000]).tolist()
+    [0.0, 9.99, 70.0]
+    >>> line.sample_of([5.0, 30.0, 71.0]).tolist()
+    [500, 1000, 1100]
+    """
+
+    segments: tuple[Segment, ...]
+    sfreq: float
+    n_samples: int
+    start_time: dt.datetime | None = None
+    first_sample: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def continuous(cls, n_samples: int, sfreq: float, start_time: dt.datetime | None = None) -> Self:
+        """Return the time line of a recording without a gap."""
+        return cls((Segment(0, n_samples, 0.0, n_samples / sfreq),), sfreq, n_samples, start_time)
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether sample ``k`` was measured ``k / sfreq`` seconds after the first one, for all of them."""
+        return self.segments == (Segment(0, self.n_samples, 0.0, self.n_samples / self.sfreq),)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first sample to the end of the last segment, pauses included."""
+        return self.segments[-1].stop_s if self.segments else 0.0
+
+    @property
+    def gaps(self) -> list[tuple[float, float]]:
+        """Pauses (start_s, stop_s) of known length."""
+        ends = [0.0, *(segment.stop_s for segment in self.segments[:-1])]
+        return [
+            (end, segment.start_s)
+            for end, segment in zip(ends, self.segments, strict=True)
+            if segment.start_s > end + 0.5 / self.sfreq
+        ]
+
+    def time_of(self, sample: ArrayLike) -> NDArray[np.float64]:
+        """Return when samples were measured, in seconds since the recording's start; fractions of a sample are taken.
+
+        Samples that stand for a pause count on from the segment before them.
+        """
+        sample = np.asarray(sample, np.float64)
+        if self.is_continuous:  # to the last digit what callers without gaps compute
+            return sample / self.sfreq
+        first, length, start, duration = self._columns()
+        at = np.clip(np.searchsorted(first, sample, "right") - 1, 0, None)
+        return start[at] + (sample - first[at]) * (duration[at] / length[at])
+
+    def sample_of(self, time_s: ArrayLike) -> NDArray[np.int64]:
+        """Return the samples that were measured at these times, to the nearest; times in a pause give what follows it.
+
+        Times before the recording give numbers below 0, times behind it such from ``n_samples`` on.
+        """
+        position = self.position_of(time_s)
+        return np.rint(position).astype(np.int64)
+
+    def position_of(self, time_s: ArrayLike) -> NDArray[np.float64]:
+        """Return :meth:`sample_of` with fractions of a sample."""
+        time_s = np.asarray(time_s, np.float64)
+        if self.is_continuous:
+            return time_s * self.sfreq
+        first, length, start, duration = self._columns()
+        at = np.clip(np.searchsorted(start, time_s, "right") - 1, 0, None)
+        inside = (time_s - start[at]) / duration[at] * length[at]
+        last = at == len(first) - 1
+        # In a pause: the first sample behind it.
+        following = np.append(first[1:], np.inf)[at]
+        return np.where(last | (inside < length[at]), first[at] + inside, following)
+
+    def clock_time(self, time_s: float) -> dt.datetime | None:
+        """Return the clock time of some seconds after the recording's start, or None where its date is not known."""
+        return None if self.start_time is None else self.start_time + dt.timedelta(seconds=time_s)
+
+    def crop(self, start: int, stop: int) -> TimeLine:
+        """Return the time line of samples ``start`` to ``stop``, its seconds counted from the first of them."""
+        if (start, stop) == (0, self.n_samples):
+            return self
+        begin_s = float(self.time_of(start))
+        kept = []
+        for segment in self.segments:
+            a, b = max(segment.first_sample, start), min(segment.stop_sample, stop)
+            if a < b:
+                share = (b - a) / segment.n_samples
+                at_s = segment.start_s + (a - segment.first_sample) / segment.n_samples * segment.duration_s
+                kept.append(
+                    replace(
+                        segment,
+                        first_sample=a - start,
+                        n_samples=b - a,
+                        start_s=at_s - begin_s,
+                        duration_s=segment.duration_s * share,
+                        spliced=segment.spliced and a == segment.first_sample and a > start,
+                    )
+                )
+        clock = self.clock_time(begin_s)
+        return replace(
+            self,
+            segments=_exact(kept, self.sfreq),
+            n_samples=stop - start,
+            start_time=clock,
+            first_sample=self.first_sample + start,
+        )
+
+    def at_rate(self, sfreq: float, n_samples: int | None = None) -> TimeLine:
+        """Return the same times for samples at another rate, ``n_samples`` of them (as many as last equally long)."""
+        total = round(self.n_samples * sfreq / self.sfreq) if n_samples is None else n_samples
+        if sfreq == self.sfreq and total == self.n_samples:
+            return self
+        kept = []
+        for segment in self.segments:
+            a = min(round(segment.first_sample * sfreq / self.sfreq), total)
+            b = min(round(segment.stop_sample * sfreq / self.sfreq), total)
+            b = total if segment.stop_sample == self.n_samples else b
+            if a < b:
+                whole = abs(segment.duration_s - segment.n_samples / self.sfreq) < 1e-9
+                duration_s = (b - a) / sfreq if whole else segment.duration_s
+                kept.append(replace(segment, first_sample=a, n_samples=b - a, duration_s=duration_s))
+        first = round(self.first_sample * sfreq / self.sfreq)
+        return replace(self, segments=_exact(kept, sfreq), sfreq=sfreq, n_samples=total, first_sample=first)
+
+    def as_list(self) -> list[list[float]]:
+        """Return (start_s, duration_s) of each segment, as results hold them."""
+        return [[round(s.start_s, 6), round(s.duration_s, 6)] for s in self.segments]
+
+    def _columns(self) -> tuple[NDArray[np.float64], ...]:
+        rows = [(s.first_sample, s.n_samples, s.start_s, s.duration_s) for s in self.segments]
+        return tuple(np.array(rows, np.float64).T)
+
+
+def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: bool = True) -> TimeLine:
+    """Return the time line of a recording.
+
+    Parameters
+    ----------
+    source : path or mne.io.BaseRaw
+        A file in a format that MNE reads, or an MNE recording; where that is read from one file, what the file says of time
+        is read again, as MNE joins what a pause divides.
+    samples : bool, default=True
+        Read the status channel of BioSemi files, which tells of pauses; False reads no more than header and time stamps.
+
+    Returns
+    -------
+    TimeLine
+        One segment where there is no gap.
+
+    Raises
+    ------
+    biot_bd.exceptions.RecordingError
+        The file cannot be read, or its records are out of order, or those of an EDF+D file do not say when they begin;
+        the message names the file.
+
+    See Also
+    --------
+    biot_bd.io.recordings.open_recording : Opens a recording with its time line.
+
+    References
+    ----------
+    https://www.edfplus.info/specs/edfplus.html
+
+    Examples
+    --------
+    >>> import mne, numpy as np
+    >>> from biot_bd.io.timeline import timeline_of
+    >>> info = mne.create_info(["Fp1"], 100.0, "eeg")
+    >>> raws = [mne.io.RawArray(np.zeros((1, n)), info, verbose="error") for n in (500, 300)]
+    >>> line = timeline_of(mne.concatenate_raws(raws, verbose="error"))
+    >>> [(segment.first_sample, segment.n_samples) for segment in line.segments]
+    [(0, 500), (500, 300)]
+    >>> line.segments[1].spliced
+    True
+    """
+    if isinstance(source, mne.io.BaseRaw):
+        return _of_raw(source, samples)
+    path = Path(source)
+    if path.is_file() and _is_edf(path):
+        return edf_timeline(path, samples=samples)
+    try:
+        raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+    except Exception as error:  # MNE fails in many ways on damaged files
+        text = " ".join(str(error).split())[:300]
+        raise RecordingError("unreadable", f"{path}: cannot be read as EEG ({type(error).__name__}: {text})") from error
+    return _of_raw(raw, samples, path)
+
+
+# What MNE holds
+
+
+def _of_raw(raw: mne.io.BaseRaw, samples: bool, path: Path | None = None) -> TimeLine:
+    sfreq, n_samples, first = float(raw.info["sfreq"]), int(raw.n_times), int(raw.first_samp)
+    files = [Path(name) for name in raw.filenames if name is not None]
+    if path is None and len(files) == 1:
+        path = files[0]
+    told = None
+    reader = _FILE_READERS.get(type(raw).__name__)
+    if path is not None and path.is_file() and reader is not None:
+        whole = reader(path, raw, samples)
+        told = None if whole is None else _fitted(whole, sfreq, first, n_samples)
+    if told is None:
+        start = raw.info["meas_date"]
+        clock = None if start is None else start + dt.timedelta(seconds=first / sfreq)
+        told = replace(TimeLine.continuous(n_samples, sfreq, clock), first_sample=first)
+    return _with_annotations(told, raw)
+
+
+def _fitted(whole: TimeLine, sfreq: float, first: int, n_samples: int) -> TimeLine | None:
+    """Return a file's time line for a recording made from it (cropped, resampled), or None where it is something else."""
+    line = whole.at_rate(sfreq)
+    if first == 0 and abs(line.n_samples - n_samples) <= 1:
+        return whole.at_rate(sfreq, n_samples)
+    if first < 0 or first + n_samples > line.n_samples + 1:
+        return None
+    return line.crop(first, first + n_samples)
+
+
+def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
+    """Cut a time line where annotations tell of a splice, and leave samples out that stand for a pause."""
+    named = [(i, str(text)) for i, text in enumerate(raw.annotations.description)]
+    marks = [i for i, text in named if text.lower() in _BOUNDARIES or text.startswith("New Segment/")]
+    skips = [i for i, text in named if text.upper().startswith("BAD_ACQ_SKIP")]
+    if not marks and not skips:
+        return line
+    onset = (raw.annotations.onset - raw.first_time) * line.sfreq
+    missing_s = np.nan_to_num(raw.annotations.duration)
+    eeglab = {i for i in marks if named[i][1] == "boundary" and missing_s[i] > 0}
+    # MNE sets a mark on the first sample behind the splice, or half a sample before it.
+    cuts: dict[int, float] = {}
+    for i in marks:
+        at = int(np.ceil(onset[i] - 1e-3))
+        cuts[at] = max(cuts.get(at, 0.0), missing_s[i] if i in eeglab else 0.0)
+    # MNE's reader of Neuralynx ends each of them a sample early.
+    early = int(type(raw).__name__ == "RawNeuralynx")
+    spans = [
+        (int(np.ceil(onset[i] - 1e-3)), int(np.ceil(onset[i] + missing_s[i] * line.sfreq - 1e-3)) + early)
+        for i in skips
+    ]
+    return _cut(_without(line, spans), cuts)
+
+
+def _cut(line: TimeLine, cuts: dict[int, float]) -> TimeLine:
+    """Divide segments before samples; the seconds that each lost there, 0 where nobody knows, move all that follows."""
+    kept: list[Segment] = []
+    moved_s, unknown = 0.0, []
+    for segment in line.segments:
+        inside = sorted(at for at in cuts if segment.first_sample < at < segment.stop_sample)
+        edges = [segment.first_sample, *inside, segment.stop_sample]
+        for a, b in zip(edges[:-1], edges[1:], strict=True):
+            at_s = float(line.time_of(a)) if a in cuts and a > segment.first_sample else segment.start_s
+            spliced = segment.spliced
+            if a in inside:
+                moved_s += cuts[a]
+                spliced = not cuts[a]
+                if spliced:
+                    unknown.append(at_s + moved_s)
+            share = (b - a) / segment.n_samples
+            kept.append(Segment(a, b - a, at_s + moved_s, segment.duration_s * share, spliced))
+    notes = [*line.notes]
+    if unknown:
+        notes.append(_splice_note(unknown))
+    lost = [(at, cuts[at]) for at in sorted(cuts) if cuts[at] > 0]
+    if lost:
+        notes.append(_gap_note([(float(line.time_of(at)), seconds) for at, seconds in lost]))
+    return replace(line, segments=_exact(kept, line.sfreq), notes=tuple(notes))
+
+
+def _without(line: TimeLine, spans: Iterable[tuple[int, int]]) -> TimeLine:
+    """Take samples that stand for a pause out of the segments."""
+    kept, spans = list(line.segments), sorted(spans)
+    for a, b in spans:
+        parts = []
+        for s in kept:
+            for first, last in ((s.first_sample, min(a, s.stop_sample)), (max(b, s.first_sample), s.stop_sample)):
+                if first < last:
+                    at_s = s.start_s + (first - s.first_sample) / s.n_samples * s.duration_s
+                    share = (last - first) / s.n_samples
+                    parts.append(replace(s, first_sample=first, n_samples=last - first, start_s=at_s))
+                    parts[-1] = replace(parts[-1], duration_s=s.duration_s * share)
+        kept = parts
+    if len(kept) == len(line.segments):
+        return replace(line, segments=tuple(kept))
+    gaps = [(float(line.time_of(a)), (b - a) / line.sfreq) for a, b in spans]
+    return replace(line, segments=_exact(kept, line.sfreq), notes=(*line.notes, _gap_note(gaps)))
+
+
+def _exact(segments: Sequence[Segment], sfreq: float) -> tuple[Segment, ...]:
+    """Let durations be samples over the rate to the last digit where they differ by rounding alone."""
+    exact = []
+    for s in segments:
+        plain = s.n_samples / sfreq
+        exact.append(replace(s, duration_s=plain) if abs(s.duration_s - plain) < 1e-9 * max(1.0, plain) else s)
+    return tuple(exact)
+
+
+def _gap_note(gaps: Sequence[tuple[float, float]]) -> str:
+    """Describe gaps (start_s, length_s)."""
+    first, length = gaps[0]
+    if len(gaps) == 1:
+        return f"has a gap of {length:.6g} s at {first:.6g} s"
+    total = sum(length for _, length in gaps)
+    return f"has {len(gaps)} gaps, together {total:.6g} s, the first of {length:.6g} s at {first:.6g} s"
+
+
+def _splice_note(at_s: Sequence[float]) -> str:
+    more = f" and {len(at_s) - 1} more" if len(at_s) > 1 else ""
+    return (
+        f"is spliced at {at_s[0]:.6g} s{more}; how much is missing there is not told, so times behind count "
+        "recorded time alone"
+    )
+
+
+# Stamped samples: EDF+, Persyst
+
+
+def _from_stamps(
+    where: object, stamps_s: NDArray[np.float64], at: NDArray[np.int64], n_samples: int, sfreq: float
+) -> TimeLine:
+    """Make a time line of the times at which samples ``at`` (the first of them 0) were measured.
+
+    Raises
+    ------
+    ValueError
+        The clock goes back.
+    """
+    due_s = at / sfreq
+    late_s = stamps_s - stamps_s[0] - due_s
+    spacing_s = np.diff(due_s)
+    back = np.flatnonzero(np.diff(late_s) < -(MOST_JITTER_S + MOST_DRIFT * spacing_s))
+    if len(back):
+        k = int(back[0])
+        raise ValueError(
+            f"stamp {k + 2} says {stamps_s[k + 1]:.6g} s, expected {stamps_s[k] + spacing_s[k]:.6g} s or later"
+        )
+    settled = _settled(late_s)
+    gaps = np.flatnonzero(np.diff(settled) > TOLERANCE_S + MOST_DRIFT * spacing_s) + 1
+    edges = [0, *gaps.tolist(), len(at)]
+    segments, notes, off_s = [], [], 0.0
+    for a, b in zip(edges[:-1], edges[1:], strict=True):
+        first, last = int(at[a]), int(at[b]) if b < len(at) else n_samples
+        slope = _drift(due_s[a:b], settled[a:b])
+        length = (last - first) / sfreq
+        if abs(slope * length) <= TOLERANCE_S:
+            slope = 0.0
+        off_s = max(off_s, abs(slope * length), key=abs)
+        segments.append(Segment(first, last - first, float(stamps_s[a] - stamps_s[0]), length * (1 + slope)))
+    line = TimeLine(tuple(segments), sfreq, n_samples)
+    if line.gaps:
+        notes.append(_gap_note([(begin, end - begin) for begin, end in line.gaps]))
+    if off_s > 0:
+        notes.append(
+            f"the recorder's clock and its samples differ by up to {off_s:.3g} s; times follow the clock, windows the rate"
+        )
+    return replace(line, notes=tuple(notes))
+
+
+def _settled(late_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take jitter away: a stamp is as late as the earliest of it and the next few, so that gaps stay where they are."""
+    n = min(JITTER_RECORDS, len(late_s))
+    if n < 2:
+        return late_s
+    padded = np.concatenate([late_s, np.full(n - 1, late_s[-1])])
+    return np.lib.stride_tricks.sliding_window_view(padded, n).min(axis=1)
+
+
+def _drift(due_s: NDArray[np.float64], late_s: NDArray[np.float64]) -> float:
+    """Return by how much a clock runs off, in seconds a second, by the least squares."""
+    if len(due_s) < 2:
+        return 0.0
+    x = due_s - due_s.mean()
+    return float((x @ (late_s - late_s.mean())) / (x @ x))
+
+
+# EDF and BDF
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the header of an EDF or BDF file says, as far as time is concerned; sizes in bytes."""
+
+    path: Path
+    plus: str
+    head: bytes
+    n_records: int
+    record_s: float
+    header_bytes: int
+    record_bytes: int
+    sample_bytes: int
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return where a signal's bytes begin and end within a record."""
+        before = self.sample_bytes * sum(self.counts[:index])
+        return before, before + self.sample_bytes * self.counts[index]
+
+    def records(self) -> NDArray[np.uint8]:
+        """Map the records ``(n_records, record_bytes)``; nothing is read yet."""
+        shape = (self.n_records, self.record_bytes)
+        return np.memmap(self.path, np.uint8, "r", self.header_bytes, shape)  # type: ignore[call-overload]
+
+
+def _is_edf(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head == b"0       " or head == b"\xffBIOSEMI"
+
+
+def _layout(path: Path) -> _Layout:
+    with path.open("rb") as file:
+        head = file.read(256)
+        n_signals = int(head[252:256])
+        size = file.seek(0, 2)
+        header_bytes = 256 * (n_signals + 1)
+        if n_signals < 1 or size < header_bytes:
+            raise ValueError(f"{n_signals} signals in a file of {size} bytes")
+        file.seek(256)
+        fields = file.read(256 * n_signals)
+    labels = tuple(fields[16 * i : 16 * (i + 1)].decode("latin-1").strip() for i in range(n_signals))
+    texts = fields[216 * n_signals : 224 * n_signals]
+    counts = tuple(int(texts[8 * i : 8 * (i + 1)]) for i in range(n_signals))
+    sample_bytes = 3 if head[0] == 0xFF else 2
+    record_bytes = sample_bytes * sum(counts)
+    record_s = float(head[244:252])
+    if min(counts) < 0 or record_bytes < 1:
+        raise ValueError("records without samples")
+    if not (np.isfinite(record_s) and record_s > 0):
+        raise ValueError(f"records last {record_s:g} s")
+    declared, present = int(head[236:244]), (size - header_bytes) // record_bytes
+    # More bytes than records were declared are not of this recording; -1 means that nobody counted.
+    n_records = min(declared, present) if declared >= 0 else present
+    plus = head[192:197].decode("latin-1")
+    plus = plus if plus in ("EDF+C", "EDF+D", "BDF+C", "BDF+D") else ""
+    return _Layout(
+        path, plus, head, n_records, record_s, header_bytes, record_bytes, sample_bytes, labels, counts
+    )
+
+
+def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeLine:
+    """Return the time line of an EDF or BDF file, by the time stamps of its records and BioSemi's status channel.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    samples : bool, default=True
+        Read BioSemi's status channel.
+
+    Returns
+    -------
+    TimeLine
+        Samples are counted at the rate of the fastest signal, as MNE does.
+
+    Raises
+    ------
+    RecordingError
+        The header is not that of an EDF or BDF file, records of an EDF+D file are out of order or without a stamp.
+    """
+    path = Path(path)
+    try:
+        layout = _layout(path)
+        names = ("EDF Annotations", "BDF Annotations")
+        ordinary = [n for label, n in zip(layout.labels, layout.counts, strict=True) if label not in names]
+        if not ordinary or max(ordinary) < 1 or layout.n_records < 1:
+            raise ValueError("it holds no samples")
+        if layout.n_records > MOST_RECORDS:
+            raise ValueError(f"{layout.n_records} records; at most {MOST_RECORDS} are read")
+    except (ValueError, IndexError, OverflowError, OSError) as error:
+        raise RecordingError(
+            "unreadable", f"{path}: the header is not that of an EDF or BDF file ({type(error).__name__}: {error})"
+        ) from error
+    each = max(ordinary)
+    sfreq, n_samples = each / layout.record_s, each * layout.n_records
+    start, notes = _edf_start(layout.head)
+    line = TimeLine.continuous(n_samples, sfreq)
+    first_s = 0.0
+    stamped = next((i for i, label in enumerate(layout.labels) if label in names), None)
+    if layout.plus and stamped is not None:
+        line, first_s, told = _edf_stamped(layout, stamped, line)
+        notes += told
+    elif layout.plus.endswith("D"):
+        raise RecordingError("unreadable", f"{path}: is {layout.plus} without a signal of annotations: {_ADVICE}")
+    clock = None if start is None else start + dt.timedelta(seconds=first_s)
+    line = replace(line, start_time=clock, notes=(*notes, *line.notes))
+    if samples and layout.sample_bytes == 3 and "Status" in layout.labels:
+        line = _with_status(layout, line)
+    return line
+
+
+_ADVICE = "its times cannot be told; export it as a continuous file, or one file for each stretch"
+
+
+def _edf_stamped(layout: _Layout, index: int, plain: TimeLine) -> tuple[TimeLine, float, list[str]]:
+    """Return the time line by the records' stamps, when the first record begins after the header's second, and notes."""
+    stamps_s = _stamps(layout, index)
+    known = np.flatnonzero(np.isfinite(stamps_s))
+    strict = layout.plus.endswith("D")
+    if strict and len(known) < layout.n_records:
+        number = int(np.flatnonzero(~np.isfinite(stamps_s))[0]) + 1
+        raise RecordingError(
+            "unreadable", f"{layout.path}: is {layout.plus}, and record {number} does not say when it begins: {_ADVICE}"
+        )
+    if not len(known):
+        return plain, 0.0, []
+    if known[0]:  # records before the first stamp are counted back from it
+        known = np.insert(known, 0, 0)
+        stamps_s[0] = stamps_s[known[1]] - known[1] * layout.record_s
+    each = plain.n_samples // layout.n_records
+    try:
+        line = _from_stamps(layout.path, stamps_s[known], known * each, plain.n_samples, plain.sfreq)
+    except ValueError as error:
+        if strict:
+            raise RecordingError(
+                "unreadable", f"{layout.path}: is {layout.plus}, and its records are out of order: {error}"
+            ) from error
+        return plain, 0.0, [f"is {layout.plus}, and the time stamps of its records are not used: {error}"]
+    return line, float(stamps_s[0]), []
+
+
+def _stamps(layout: _Layout, index: int) -> NDArray[np.float64]:
+    """Return when each record begins by the first annotation in it, in seconds; NaN where that is no time stamp."""
+    begin, end = layout.place(index)
+    width = min(end - begin, STAMP_BYTES)
+    stamps = np.full(layout.n_records, np.nan)
+    if width < 4:
+        return stamps
+    records = layout.records()
+    rows = max(1, AT_ONCE_BYTES // STAMP_BYTES)
+    for i in range(0, layout.n_records, rows):
+        text = np.array(records[i : i + rows, begin : begin + width])
+        # A time stamp is a signed number and an empty text: "+12.5", two bytes 20.
+        ends = text == 0x14
+        stop = np.where(ends.any(axis=1), ends.argmax(axis=1), 0)
+        digits = ((text >= 0x30) & (text <= 0x39)) | (text == 0x2E)
+        inside = np.arange(width) < stop[:, None]
+        signed = (text[:, 0] == 0x2B) | (text[:, 0] == 0x2D)
+        good = signed & (stop > 1) & (digits[:, 1:] | ~inside[:, 1:]).all(axis=1)
+        good &= ((text == 0x2E) & inside).sum(axis=1) <= 1
+        text[~inside] = 0
+        rows_of = np.flatnonzero(good)
+        written = np.ascontiguousarray(text[rows_of]).view(f"S{width}").ravel()
+        with np.errstate(over="ignore"):
+            try:
+                stamps[i + rows_of] = written.astype(np.float64)
+            except ValueError:  # a sign and a point alone
+                stamps[i + rows_of] = [_number(value) for value in written.tolist()]
+    return stamps
+
+
+def _number(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _with_status(layout: _Layout, line: TimeLine) -> TimeLine:
+    """Cut where BioSemi's status channel says that a new epoch begins: saving went on after a pause.
+
+    Bit 16 is set in the first sample of a file and in the first one after each pause.  Bits 17 to 23 (speed, whether CMS
+    is in range, battery) tell nothing of time.
+
+    References
+    ----------
+    https://www.biosemi.com/faq/trigger_signals.htm
+    """
+    index = layout.labels.index("Status")
+    begin, end = layout.place(index)
+    n = layout.counts[index]
+    records = layout.records()
+    rows = max(1, AT_ONCE_BYTES // max(1, n))
+    found, before = [], np.ones(1, np.uint8)  # the file's first sample begins no second stretch
+    for i in range(0, layout.n_records, rows):
+        bits = (records[i : i + rows, begin + 2 : end : 3] & 1).ravel()
+        rising = np.flatnonzero(bits > np.concatenate([before, bits[:-1]]))
+        found += (rising + i * n).tolist()
+        before = bits[-1:]
+    if not found:
+        return line
+    if len(found) > line.n_samples / line.sfreq / SHORTEST_EPOCH_S:
+        told = f"bit 16 of the status channel is set {len(found)} times: not taken for pauses"
+        return replace(line, notes=(*line.notes, told))
+    at = [round(sample * line.n_samples / (n * layout.n_records)) for sample in found]
+    return _cut(line, dict.fromkeys(at, 0.0))
+
+
+def _edf_start(head: bytes) -> tuple[dt.datetime | None, list[str]]:
+    """Return date and time of an EDF header, or None and a note."""
+    date, clock = (head[a:b].decode("latin-1").strip() for a, b in ((168, 176), (176, 184)))
+    told = f"the header's start {date!r}, {clock!r} is no date and time"
+    day = re.fullmatch(r"(\d{1,2})[.:/-](\d{1,2})[.:/-](\d{2}|yy)", date)
+    time = re.fullmatch(r"(\d{1,2})[.:/-](\d{1,2})[.:/-](\d{1,2})", clock)
+    if day is None or time is None:
+        return None, [told]
+    named = re.match(r"Startdate (\d{1,2})-([A-Z]{3})-(\d{4})\b", head[88:168].decode("latin-1"), re.IGNORECASE)
+    year = None if day[3] == "yy" else int(day[3]) + (1900 if int(day[3]) >= 85 else 2000)
+    if named and named[2].upper() in _MONTHS:
+        same = (int(named[1]), _MONTHS.index(named[2].upper()) + 1) == (int(day[1]), int(day[2]))
+        # Two digits of a year end in 2084; EDF+ tells it whole.
+        if same and (year is None or int(named[3]) % 100 == year % 100):
+            year = int(named[3])
+    try:
+        if year is None:
+            raise ValueError(told)
+        return dt.datetime(year, int(day[2]), int(day[1]), *map(int, time.groups()), tzinfo=dt.UTC), []
+    except ValueError:
+        return None, [told]
+
+
+# Other formats that MNE joins
+
+
+def _brainvision(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
+    """Read the dates of ``New Segment`` markers, of which MNE keeps the first alone."""
+    header = _brainvision_header(path)
+    if header is None:
+        return None
+    named = re.search(r"^MarkerFile\s*=\s*(.+?)\s*$", _text(header), re.MULTILINE)
+    if named is None:
+        return None
+    markers = header.with_name(named[1].replace("$b", header.stem))
+    if not markers.is_file():
+        markers = header.with_suffix(".vmrk")
+        if not markers.is_file():
+            return None
+    sfreq, n_samples = float(raw.info["sfreq"]), _whole_length(raw)
+    found = re.findall(r"^Mk\d+=New Segment,[^,\n]*,(\d+),[^,\n]*,[^,\n]*(?:,(\d*))?", _text(markers), re.MULTILINE)
+    stamps = sorted((int(position) - 1, _brainvision_date(date)) for position, date in found)
+    stamps = [(at, date) for at, date in stamps if 0 <= at < n_samples]
+    if not stamps or stamps[0][0] != 0:
+        stamps.insert(0, (0, None))
+    return _from_clock_times(stamps, n_samples, sfreq)
+
+
+def _brainvision_header(path: Path) -> Path | None:
+    if path.suffix.lower() in (".vhdr", ".ahdr"):
+        return path
+    own = path.with_suffix(".vhdr")
+    candidates = [own] if own.is_file() else []
+    candidates += [p for p in path.parent.glob("*.vhdr") if p != own]
+    for header in candidates:
+        named = re.search(r"^DataFile\s*=\s*(.+?)\s*$", _text(header), re.MULTILINE)
+        if named and named[1].replace("$b", header.stem) == path.name:
+            return header
+    return own if own.is_file() else None
+
+
+def _brainvision_date(text: str) -> dt.datetime | None:
+    if not re.fullmatch(r"\d{20}", text) or not text.strip("0"):
+        return None
+    try:
+        return dt.datetime.strptime(text, "%Y%m%d%H%M%S%f").replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
+
+
+def _nihon(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
+    """Read the clock of each block of a Nihon Kohden file, which MNE does not."""
+    blocks = raw._raw_extras[0]["header"]["controlblocks"][0]["datablocks"]
+    stamps, at = [], 0
+    with path.open("rb") as file:
+        for block in blocks:
+            file.seek(int(block["address"]) + 0x14)
+            stamps.append((at, _decimal_date(file.read(6))))
+            at += int(block["n_samples"])
+    return _from_clock_times(stamps, at, float(raw.info["sfreq"]))
+
+
+def _decimal_date(text: bytes) -> dt.datetime | None:
+    """Return a date of six bytes of two decimal digits each: year, month, day, hour, minute, second."""
+    try:
+        year, *rest = (int(f"{byte:02x}") for byte in text)
+        return dt.datetime(year + (1900 if year >= 70 else 2000), *rest, tzinfo=dt.UTC)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return None
+
+
+def _from_clock_times(
+    stamps: Sequence[tuple[int, dt.datetime | None]], n_samples: int, sfreq: float
+) -> TimeLine:
+    """Make a time line of samples at which recording went on, and the clock at each of them, as far as it is known."""
+    start = stamps[0][1]
+    kept: list[Segment] = []
+    notes: list[str] = []
+    unknown = []
+    edges = [at for at, _ in stamps] + [n_samples]
+    known_at, known_time = 0, start
+    for (at, clock), stop in zip(stamps, edges[1:], strict=True):
+        if stop <= at:
+            continue
+        last_s = kept[-1].stop_s if kept else 0.0
+        if not kept:
+            at_s, spliced = 0.0, False
+        elif clock is None or known_time is None or start is None:
+            at_s, spliced = last_s, True
+        else:
+            at_s, spliced = (clock - start).total_seconds(), False
+            # Clocks of whole seconds say less than the samples where there is no pause.
+            coarse_s = TOLERANCE_S if clock.microsecond or known_time.microsecond else 1.0
+            if at_s < last_s - max(coarse_s, MOST_DRIFT * last_s):
+                notes.append(f"the clock goes back by {last_s - at_s:.6g} s at {last_s:.6g} s; times count on there")
+                at_s, spliced = last_s, True
+            elif at_s < last_s + coarse_s:
+                at_s = last_s
+        if spliced:
+            unknown.append(at_s)
+        kept.append(Segment(at, stop - at, at_s, (stop - at) / sfreq, spliced))
+        known_at, known_time = at, clock
+    line = TimeLine(tuple(kept), sfreq, n_samples, start)
+    if line.gaps:
+        notes.append(_gap_note([(begin, end - begin) for begin, end in line.gaps]))
+    if unknown:
+        notes.append(_splice_note(unknown))
+    return replace(line, notes=tuple(notes))
+
+
+def _persyst(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
+    """Read ``[SampleTimes]`` of a layout file: sample = seconds since midnight, which MNE does not use."""
+    layout = path if path.suffix.lower() == ".lay" else _persyst_layout(path)
+    if layout is None:
+        return None
+    rows = re.search(r"^\[SampleTimes\]\s*$(.*?)(?=^\[|\Z)", _text(layout), re.MULTILINE | re.DOTALL | re.IGNORECASE)
+    found = [] if rows is None else re.findall(r"^\s*(\d+)\s*=\s*([\d.]+)\s*$", rows[1], re.MULTILINE)
+    sfreq, n_samples = float(raw.info["sfreq"]), _whole_length(raw)
+    date = raw.info["meas_date"]
+    plain = TimeLine.continuous(n_samples, sfreq, date)
+    if not found:
+        return plain
+    at, times_s = np.array([int(a) for a, _ in found]), np.array([_number(t.encode()) for _, t in found])
+    order = np.argsort(at, kind="stable")
+    at, times_s = at[order], times_s[order]
+    if at[0] != 0 or at[-1] >= n_samples or not np.isfinite(times_s).all():
+        told = f"[SampleTimes] begins at sample {at[0]} and ends at {at[-1]} of {n_samples}: not used"
+        return replace(plain, notes=(told,))
+    # Seconds of the day begin anew at midnight.
+    times_s = times_s + DAY_S * np.concatenate([[0], np.cumsum(np.diff(times_s) < -DAY_S / 2)])
+    try:
+        line = _from_stamps(layout, times_s, at, n_samples, sfreq)
+    except ValueError as error:
+        return replace(plain, notes=(f"[SampleTimes] is out of order and not used: {error}",))
+    if date is not None:
+        midnight = date.replace(hour=0, minute=0, second=0, microsecond=0)
+        line = replace(line, start_time=midnight + dt.timedelta(seconds=float(times_s[0])))
+    return line
+
+
+def _persyst_layout(path: Path) -> Path | None:
+    own = path.with_suffix(".lay")
+    for layout in [own, *path.parent.glob("*.lay")]:
+        if layout.is_file():
+            named = re.search(r"^File\s*=\s*(.+?)\s*$", _text(layout), re.MULTILINE | re.IGNORECASE)
+            if named and re.split(r"[\\/]", named[1])[-1] == path.name:
+                return layout
+    return None
+
+
+def _edf(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
+    return edf_timeline(path, samples=samples) if _is_edf(path) else None
+
+
+def _whole_length(raw: mne.io.BaseRaw) -> int:
+    """Return how many samples the file has, of which a cropped recording knows."""
+    bounds: Any = raw._raw_extras[0] if raw._raw_extras else None
+    n = bounds.get("n_samples") if isinstance(bounds, dict) else None
+    return int(n) if isinstance(n, (int, np.integer)) else int(raw.first_samp + raw.n_times)
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+_FILE_READERS = {
+    "RawEDF": _edf,
+    "RawBDF": _edf,
+    "RawBrainVision": _brainvision,
+    "RawPersyst": _persyst,
+    "RawNihon": _nihon,
+}
