@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ AT_ONCE_BYTES = 2**24
 # Where the bit is set more often than once in ten seconds it is not BioSemi's.
 SHORTEST_EPOCH_S = 10.0
 DAY_S = 86_400.0
+SLOWEST_HZ = 1e-6
 _BOUNDARIES = ("bad boundary", "edge boundary", "boundary")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
@@ -92,8 +94,8 @@ class TimeLine:
         Clock time of the first sample, to the microsecond where the file tells it; None where it does not.
     first_sample : int, default=0
         Number of the first sample since the measurement date, as ``raw.first_samp``; ``start_time`` has it in already.
-    notes : tuple of str
-        What a reader should know: gaps, splices of unknown length, a clock that ran off, a date that is none.
+    remarks : tuple of str
+        What a reader should know beside the segments, e.g. a date that is none.
 
     Examples
     --------
@@ -114,7 +116,7 @@ class TimeLine:
     n_samples: int
     start_time: dt.datetime | None = None
     first_sample: int = 0
-    notes: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())
 
     @classmethod
     def continuous(cls, n_samples: int, sfreq: float, start_time: dt.datetime | None = None) -> Self:
@@ -141,16 +143,41 @@ class TimeLine:
             if segment.start_s > end + 0.5 / self.sfreq
         ]
 
-    def time_of(self, sample: ArrayLike) -> NDArray[np.float64]:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The remarks; gaps, splices of unknown length, a clock that ran off."""
+        notes = list(self.remarks)
+        gaps = self.gaps
+        if len(gaps) == 1:
+            notes.append(f"has a gap of {gaps[0][1] - gaps[0][0]:.6g} s at {gaps[0][0]:.6g} s")
+        elif gaps:
+            total_s = sum(stop - start for start, stop in gaps)
+            notes.append(f"has {len(gaps)} gaps, together {total_s:.6g} s, the first at {gaps[0][0]:.6g} s")
+        splices = [segment.start_s for segment in self.segments if segment.spliced]
+        if splices:
+            times = f" {len(splices)} times, first" if len(splices) > 1 else ""
+            notes.append(
+                f"is spliced{times} at {splices[0]:.6g} s; how much is missing there is not told, "
+                "so times behind it count what was recorded"
+            )
+        off_s = max((abs(s.duration_s - s.n_samples / self.sfreq) for s in self.segments), default=0.0)
+        if off_s > TOLERANCE_S:
+            notes.append(
+                f"the recorder's clock and its samples differ by up to {off_s:.3g} s; times follow the clock, windows the rate"
+            )
+        return tuple(notes)
+
+    def time_of(self, sample: ArrayLike, *, stop: bool = False) -> NDArray[np.float64]:
         """Return when samples were measured, in seconds since the recording's start; fractions of a sample are taken.
 
-        Samples that stand for a pause count on from the segment before them.
+        Samples that stand for a pause count on from the segment before them.  With ``stop=True`` the sample behind a
+        segment's last is its end, not the start of the next.
         """
         sample = np.asarray(sample, np.float64)
         if self.is_continuous:  # to the last digit what callers without gaps compute
             return sample / self.sfreq
         first, length, start, duration = self._columns()
-        at = np.clip(np.searchsorted(first, sample, "right") - 1, 0, None)
+        at = np.clip(np.searchsorted(first, sample, "left" if stop else "right") - 1, 0, None)
         return start[at] + (sample - first[at]) * (duration[at] / length[at])
 
     def sample_of(self, time_s: ArrayLike) -> NDArray[np.int64]:
@@ -187,24 +214,14 @@ class TimeLine:
         for segment in self.segments:
             a, b = max(segment.first_sample, start), min(segment.stop_sample, stop)
             if a < b:
-                share = (b - a) / segment.n_samples
-                at_s = segment.start_s + (a - segment.first_sample) / segment.n_samples * segment.duration_s
-                kept.append(
-                    replace(
-                        segment,
-                        first_sample=a - start,
-                        n_samples=b - a,
-                        start_s=at_s - begin_s,
-                        duration_s=segment.duration_s * share,
-                        spliced=segment.spliced and a == segment.first_sample and a > start,
-                    )
-                )
-        clock = self.clock_time(begin_s)
+                part = _part(segment, a, b)
+                spliced = segment.spliced and a == segment.first_sample > start
+                kept.append(replace(part, first_sample=a - start, start_s=part.start_s - begin_s, spliced=spliced))
         return replace(
             self,
             segments=_exact(kept, self.sfreq),
             n_samples=stop - start,
-            start_time=clock,
+            start_time=self.clock_time(begin_s),
             first_sample=self.first_sample + start,
         )
 
@@ -346,46 +363,37 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
 def _cut(line: TimeLine, cuts: dict[int, float]) -> TimeLine:
     """Divide segments before samples; the seconds that each lost there, 0 where nobody knows, move all that follows."""
     kept: list[Segment] = []
-    moved_s, unknown = 0.0, []
+    moved_s = 0.0
     for segment in line.segments:
         inside = sorted(at for at in cuts if segment.first_sample < at < segment.stop_sample)
-        edges = [segment.first_sample, *inside, segment.stop_sample]
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
-            at_s = float(line.time_of(a)) if a in cuts and a > segment.first_sample else segment.start_s
-            spliced = segment.spliced
-            if a in inside:
-                moved_s += cuts[a]
-                spliced = not cuts[a]
-                if spliced:
-                    unknown.append(at_s + moved_s)
-            share = (b - a) / segment.n_samples
-            kept.append(Segment(a, b - a, at_s + moved_s, segment.duration_s * share, spliced))
-    notes = [*line.notes]
-    if unknown:
-        notes.append(_splice_note(unknown))
-    lost = [(at, cuts[at]) for at in sorted(cuts) if cuts[at] > 0]
-    if lost:
-        notes.append(_gap_note([(float(line.time_of(at)), seconds) for at, seconds in lost]))
-    return replace(line, segments=_exact(kept, line.sfreq), notes=tuple(notes))
+        for a, b in pairwise([segment.first_sample, *inside, segment.stop_sample]):
+            moved_s += cuts[a] if a in inside else 0.0
+            part = _part(segment, a, b)
+            spliced = not cuts[a] if a in inside else segment.spliced
+            kept.append(replace(part, start_s=part.start_s + moved_s, spliced=spliced))
+    return replace(line, segments=_exact(kept, line.sfreq))
+
+
+def _part(segment: Segment, start: int, stop: int) -> Segment:
+    """Return samples ``start`` to ``stop`` of a segment."""
+    a_sample_s = segment.duration_s / segment.n_samples
+    start_s = segment.start_s + (start - segment.first_sample) * a_sample_s
+    return replace(
+        segment, first_sample=start, n_samples=stop - start, start_s=start_s, duration_s=(stop - start) * a_sample_s
+    )
 
 
 def _without(line: TimeLine, spans: Iterable[tuple[int, int]]) -> TimeLine:
     """Take samples that stand for a pause out of the segments."""
-    kept, spans = list(line.segments), sorted(spans)
+    kept = list(line.segments)
     for a, b in spans:
-        parts = []
-        for s in kept:
-            for first, last in ((s.first_sample, min(a, s.stop_sample)), (max(b, s.first_sample), s.stop_sample)):
-                if first < last:
-                    at_s = s.start_s + (first - s.first_sample) / s.n_samples * s.duration_s
-                    share = (last - first) / s.n_samples
-                    parts.append(replace(s, first_sample=first, n_samples=last - first, start_s=at_s))
-                    parts[-1] = replace(parts[-1], duration_s=s.duration_s * share)
-        kept = parts
-    if len(kept) == len(line.segments):
-        return replace(line, segments=tuple(kept))
-    gaps = [(float(line.time_of(a)), (b - a) / line.sfreq) for a, b in spans]
-    return replace(line, segments=_exact(kept, line.sfreq), notes=(*line.notes, _gap_note(gaps)))
+        kept = [
+            _part(s, first, last)
+            for s in kept
+            for first, last in ((s.first_sample, min(a, s.stop_sample)), (max(b, s.first_sample), s.stop_sample))
+            if first < last
+        ]
+    return replace(line, segments=_exact(kept, line.sfreq))
 
 
 def _exact(segments: Sequence[Segment], sfreq: float) -> tuple[Segment, ...]:
@@ -397,29 +405,10 @@ def _exact(segments: Sequence[Segment], sfreq: float) -> tuple[Segment, ...]:
     return tuple(exact)
 
 
-def _gap_note(gaps: Sequence[tuple[float, float]]) -> str:
-    """Describe gaps (start_s, length_s)."""
-    first, length = gaps[0]
-    if len(gaps) == 1:
-        return f"has a gap of {length:.6g} s at {first:.6g} s"
-    total = sum(length for _, length in gaps)
-    return f"has {len(gaps)} gaps, together {total:.6g} s, the first of {length:.6g} s at {first:.6g} s"
-
-
-def _splice_note(at_s: Sequence[float]) -> str:
-    more = f" and {len(at_s) - 1} more" if len(at_s) > 1 else ""
-    return (
-        f"is spliced at {at_s[0]:.6g} s{more}; how much is missing there is not told, so times behind count "
-        "recorded time alone"
-    )
-
-
 # Stamped samples: EDF+, Persyst
 
 
-def _from_stamps(
-    where: object, stamps_s: NDArray[np.float64], at: NDArray[np.int64], n_samples: int, sfreq: float
-) -> TimeLine:
+def _from_stamps(stamps_s: NDArray[np.float64], at: NDArray[np.int64], n_samples: int, sfreq: float) -> TimeLine:
     """Make a time line of the times at which samples ``at`` (the first of them 0) were measured.
 
     Raises
@@ -439,23 +428,14 @@ def _from_stamps(
     settled = _settled(late_s)
     gaps = np.flatnonzero(np.diff(settled) > TOLERANCE_S + MOST_DRIFT * spacing_s) + 1
     edges = [0, *gaps.tolist(), len(at)]
-    segments, notes, off_s = [], [], 0.0
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    segments = []
+    for a, b in pairwise(edges):
         first, last = int(at[a]), int(at[b]) if b < len(at) else n_samples
-        slope = _drift(due_s[a:b], settled[a:b])
-        length = (last - first) / sfreq
-        if abs(slope * length) <= TOLERANCE_S:
-            slope = 0.0
-        off_s = max(off_s, abs(slope * length), key=abs)
-        segments.append(Segment(first, last - first, float(stamps_s[a] - stamps_s[0]), length * (1 + slope)))
-    line = TimeLine(tuple(segments), sfreq, n_samples)
-    if line.gaps:
-        notes.append(_gap_note([(begin, end - begin) for begin, end in line.gaps]))
-    if off_s > 0:
-        notes.append(
-            f"the recorder's clock and its samples differ by up to {off_s:.3g} s; times follow the clock, windows the rate"
-        )
-    return replace(line, notes=tuple(notes))
+        length_s = (last - first) / sfreq
+        off_s = _drift(due_s[a:b], settled[a:b]) * length_s
+        start_s = float(stamps_s[a] - stamps_s[0])
+        segments.append(Segment(first, last - first, start_s, length_s + (off_s if abs(off_s) > TOLERANCE_S else 0.0)))
+    return TimeLine(tuple(segments), sfreq, n_samples)
 
 
 def _settled(late_s: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -535,9 +515,7 @@ def _layout(path: Path) -> _Layout:
     n_records = min(declared, present) if declared >= 0 else present
     plus = head[192:197].decode("latin-1")
     plus = plus if plus in ("EDF+C", "EDF+D", "BDF+C", "BDF+D") else ""
-    return _Layout(
-        path, plus, head, n_records, record_s, header_bytes, record_bytes, sample_bytes, labels, counts
-    )
+    return _Layout(path, plus, head, n_records, record_s, header_bytes, record_bytes, sample_bytes, labels, counts)
 
 
 def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeLine:
@@ -575,6 +553,10 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
         ) from error
     each = max(ordinary)
     sfreq, n_samples = each / layout.record_s, each * layout.n_records
+    if not SLOWEST_HZ < sfreq < 1 / SLOWEST_HZ:
+        raise RecordingError(
+            "unreadable", f"{path}: {each} samples in records of {layout.record_s:g} s: no rate of EEG"
+        )
     start, notes = _edf_start(layout.head)
     line = TimeLine.continuous(n_samples, sfreq)
     first_s = 0.0
@@ -585,7 +567,7 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
     elif layout.plus.endswith("D"):
         raise RecordingError("unreadable", f"{path}: is {layout.plus} without a signal of annotations: {_ADVICE}")
     clock = None if start is None else start + dt.timedelta(seconds=first_s)
-    line = replace(line, start_time=clock, notes=(*notes, *line.notes))
+    line = replace(line, start_time=clock, remarks=(*notes, *line.remarks))
     if samples and layout.sample_bytes == 3 and "Status" in layout.labels:
         line = _with_status(layout, line)
     return line
@@ -611,7 +593,7 @@ def _edf_stamped(layout: _Layout, index: int, plain: TimeLine) -> tuple[TimeLine
         stamps_s[0] = stamps_s[known[1]] - known[1] * layout.record_s
     each = plain.n_samples // layout.n_records
     try:
-        line = _from_stamps(layout.path, stamps_s[known], known * each, plain.n_samples, plain.sfreq)
+        line = _from_stamps(stamps_s[known], known * each, plain.n_samples, plain.sfreq)
     except ValueError as error:
         if strict:
             raise RecordingError(
@@ -673,9 +655,10 @@ def _with_status(layout: _Layout, line: TimeLine) -> TimeLine:
     n = layout.counts[index]
     records = layout.records()
     rows = max(1, AT_ONCE_BYTES // max(1, n))
-    found, before = [], np.ones(1, np.uint8)  # the file's first sample begins no second stretch
+    found: list[int] = []
+    before: NDArray[np.uint8] = np.ones(1, np.uint8)  # the file's first sample begins no second stretch
     for i in range(0, layout.n_records, rows):
-        bits = (records[i : i + rows, begin + 2 : end : 3] & 1).ravel()
+        bits: NDArray[np.uint8] = (records[i : i + rows, begin + 2 : end : 3] & np.uint8(1)).ravel()
         rising = np.flatnonzero(bits > np.concatenate([before, bits[:-1]]))
         found += (rising + i * n).tolist()
         before = bits[-1:]
@@ -683,7 +666,7 @@ def _with_status(layout: _Layout, line: TimeLine) -> TimeLine:
         return line
     if len(found) > line.n_samples / line.sfreq / SHORTEST_EPOCH_S:
         told = f"bit 16 of the status channel is set {len(found)} times: not taken for pauses"
-        return replace(line, notes=(*line.notes, told))
+        return replace(line, remarks=(*line.remarks, told))
     at = [round(sample * line.n_samples / (n * layout.n_records)) for sample in found]
     return _cut(line, dict.fromkeys(at, 0.0))
 
@@ -706,7 +689,7 @@ def _edf_start(head: bytes) -> tuple[dt.datetime | None, list[str]]:
     try:
         if year is None:
             raise ValueError(told)
-        return dt.datetime(year, int(day[2]), int(day[1]), *map(int, time.groups()), tzinfo=dt.UTC), []
+        return dt.datetime(year, int(day[2]), int(day[1]), int(time[1]), int(time[2]), int(time[3]), tzinfo=dt.UTC), []
     except ValueError:
         return None, [told]
 
@@ -733,7 +716,7 @@ def _brainvision(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | N
     stamps = [(at, date) for at, date in stamps if 0 <= at < n_samples]
     if not stamps or stamps[0][0] != 0:
         stamps.insert(0, (0, None))
-    return _from_clock_times(stamps, n_samples, sfreq)
+    return _from_clock_times(stamps, n_samples, sfreq, TOLERANCE_S)
 
 
 def _brainvision_header(path: Path) -> Path | None:
@@ -767,55 +750,42 @@ def _nihon(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
             file.seek(int(block["address"]) + 0x14)
             stamps.append((at, _decimal_date(file.read(6))))
             at += int(block["n_samples"])
-    return _from_clock_times(stamps, at, float(raw.info["sfreq"]))
+    # Their clock shows whole seconds, and so tells less than the samples where there is no pause.
+    return _from_clock_times(stamps, at, float(raw.info["sfreq"]), coarse_s=1.0)
 
 
 def _decimal_date(text: bytes) -> dt.datetime | None:
     """Return a date of six bytes of two decimal digits each: year, month, day, hour, minute, second."""
     try:
-        year, *rest = (int(f"{byte:02x}") for byte in text)
-        return dt.datetime(year + (1900 if year >= 70 else 2000), *rest, tzinfo=dt.UTC)  # type: ignore[arg-type]
+        year, month, day, hour, minute, second = (int(f"{byte:02x}") for byte in text)
+        year += 1900 if year >= 70 else 2000
+        return dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
     except (ValueError, TypeError):
         return None
 
 
 def _from_clock_times(
-    stamps: Sequence[tuple[int, dt.datetime | None]], n_samples: int, sfreq: float
+    stamps: Sequence[tuple[int, dt.datetime | None]], n_samples: int, sfreq: float, coarse_s: float
 ) -> TimeLine:
-    """Make a time line of samples at which recording went on, and the clock at each of them, as far as it is known."""
+    """Make a time line of samples at which recording went on, and the clock there where it is known, so exactly."""
     start = stamps[0][1]
     kept: list[Segment] = []
-    notes: list[str] = []
-    unknown = []
-    edges = [at for at, _ in stamps] + [n_samples]
-    known_at, known_time = 0, start
-    for (at, clock), stop in zip(stamps, edges[1:], strict=True):
-        if stop <= at:
-            continue
+    remarks: list[str] = []
+    for (at, clock), (stop, _) in pairwise([*stamps, (n_samples, None)]):
         last_s = kept[-1].stop_s if kept else 0.0
-        if not kept:
-            at_s, spliced = 0.0, False
-        elif clock is None or known_time is None or start is None:
-            at_s, spliced = last_s, True
-        else:
-            at_s, spliced = (clock - start).total_seconds(), False
-            # Clocks of whole seconds say less than the samples where there is no pause.
-            coarse_s = TOLERANCE_S if clock.microsecond or known_time.microsecond else 1.0
-            if at_s < last_s - max(coarse_s, MOST_DRIFT * last_s):
-                notes.append(f"the clock goes back by {last_s - at_s:.6g} s at {last_s:.6g} s; times count on there")
-                at_s, spliced = last_s, True
-            elif at_s < last_s + coarse_s:
-                at_s = last_s
-        if spliced:
-            unknown.append(at_s)
-        kept.append(Segment(at, stop - at, at_s, (stop - at) / sfreq, spliced))
-        known_at, known_time = at, clock
-    line = TimeLine(tuple(kept), sfreq, n_samples, start)
-    if line.gaps:
-        notes.append(_gap_note([(begin, end - begin) for begin, end in line.gaps]))
-    if unknown:
-        notes.append(_splice_note(unknown))
-    return replace(line, notes=tuple(notes))
+        at_s, spliced = last_s, bool(kept)
+        if clock is not None and start is not None:
+            told_s, spliced = (clock - start).total_seconds(), False
+            if told_s < last_s - max(coarse_s, MOST_DRIFT * last_s):
+                remarks.append(
+                    f"the clock goes back by {last_s - told_s:.6g} s at {last_s:.6g} s; times count on there"
+                )
+                spliced = True
+            elif told_s >= last_s + coarse_s:
+                at_s = told_s
+        if stop > at:
+            kept.append(Segment(at, stop - at, at_s, (stop - at) / sfreq, spliced))
+    return TimeLine(tuple(kept), sfreq, n_samples, start, remarks=tuple(remarks))
 
 
 def _persyst(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
@@ -835,13 +805,13 @@ def _persyst(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
     at, times_s = at[order], times_s[order]
     if at[0] != 0 or at[-1] >= n_samples or not np.isfinite(times_s).all():
         told = f"[SampleTimes] begins at sample {at[0]} and ends at {at[-1]} of {n_samples}: not used"
-        return replace(plain, notes=(told,))
+        return replace(plain, remarks=(told,))
     # Seconds of the day begin anew at midnight.
     times_s = times_s + DAY_S * np.concatenate([[0], np.cumsum(np.diff(times_s) < -DAY_S / 2)])
     try:
-        line = _from_stamps(layout, times_s, at, n_samples, sfreq)
+        line = _from_stamps(times_s, at, n_samples, sfreq)
     except ValueError as error:
-        return replace(plain, notes=(f"[SampleTimes] is out of order and not used: {error}",))
+        return replace(plain, remarks=(f"[SampleTimes] is out of order and not used: {error}",))
     if date is not None:
         midnight = date.replace(hour=0, minute=0, second=0, microsecond=0)
         line = replace(line, start_time=midnight + dt.timedelta(seconds=float(times_s[0])))
