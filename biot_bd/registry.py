@@ -1,6 +1,6 @@
 """The registries: name -> object, filled by plugins.
 
-``biot_bd.registry.losses["focal"]`` and its nine siblings are read-only mappings.  Plugins are found
+``biot_bd.registry.losses["focal"]`` and its siblings are read-only mappings.  Plugins are found
 when a registry is first asked for something, never on import.  A plugin that fails is undone, noted
 and warned of; the others go on (``BIOT_BD_STRICT_PLUGINS=1`` raises instead).
 """
@@ -30,6 +30,7 @@ __all__ = [
     "add_plugin",
     "callbacks",
     "datasets",
+    "engines",
     "exporters",
     "label_rules",
     "list_plugins",
@@ -210,10 +211,23 @@ probes = Registry("probes")
 callbacks = Registry("callbacks")
 objectives = Registry("objectives")
 exporters = Registry("exporters")
+engines = Registry("engines")
 
 registries: dict[str, Registry] = {
     r.kind: r
-    for r in (datasets, montages, label_rules, models, losses, metrics, probes, callbacks, objectives, exporters)
+    for r in (
+        datasets,
+        montages,
+        label_rules,
+        models,
+        losses,
+        metrics,
+        probes,
+        callbacks,
+        objectives,
+        exporters,
+        engines,
+    )
 }
 
 _manager = pluggy.PluginManager(hookspecs.PROJECT)

@@ -11,9 +11,8 @@ import typer
 from biot_bd.commands._options import MergeGap, MinDuration, ModelThreshold, Release, Smoothing
 
 if TYPE_CHECKING:
-    from biot_bd.deploy.batch import Outcome
     from biot_bd.deploy.recording_files import Item
-    from biot_bd.deploy.results import Outputs
+    from biot_bd.deploy.results import Outcome, Outputs
 
 
 def detect(
@@ -140,7 +139,7 @@ def _run(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from biot_bd.deploy.batch import detect_items
+    from biot_bd.deploy.results import detect_items
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -69,8 +69,7 @@ def stream(
     """
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines
-    from biot_bd.deploy.live.runner import stopped_by_signals
-    from biot_bd.deploy.live.session import Session
+    from biot_bd.deploy.live.runner import Session, stopped_by_signals
 
     if (file is None) == (lsl is None):
         raise typer.BadParameter("name one source: a FILE to replay, or --lsl NAME", param_hint="FILE")

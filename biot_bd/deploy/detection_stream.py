@@ -87,7 +87,7 @@ class DetectionStream:
     ----------
     scorer : Scorer
         The model.
-    events : EventDetector
+    event_detector : EventDetector
         From probabilities to events; its ``causal`` decides how the signal is resampled, too.
     ch_names : sequence of str
         Channels of the source, as it names them.
@@ -122,7 +122,7 @@ class DetectionStream:
     def __init__(
         self,
         scorer: Scorer,
-        events: EventDetector,
+        event_detector: EventDetector,
         ch_names: Sequence[str],
         sfreq: float,
         *,
@@ -131,13 +131,13 @@ class DetectionStream:
         batch_size: int = 64,
         where: str = "",
     ) -> None:
-        self.scorer, self.events, self.causal = scorer, events, bool(events.causal)
+        self.scorer, self.event_detector, self.causal = scorer, event_detector, bool(event_detector.causal)
         self.plan: MontagePlan = MontageMapper(scorer.montage, on_missing=on_missing).plan(ch_names, where)  # type: ignore[arg-type]
         self.needed = self.plan.needed
         self.sfreq, self.stride_s = float(sfreq), stride_s
         self.chain = SignalChain(self.plan, sfreq, scorer.sfreq, scorer.window_s, stride_s, self.causal)
         self._batch = CAUSAL_BATCH if self.causal else batch_size
-        self.live = events.stream() if self.causal else None
+        self.live = event_detector.stream() if self.causal else None
         # 16 bytes a window, so that a live stream may run for weeks.
         self._start_s, self._probabilities = array("d"), array("d")
         self._made = np.array([channel.how != "missing" for channel in self.plan.channels])
@@ -182,7 +182,7 @@ class DetectionStream:
         known = ~np.isnan(probabilities)
         events = []
         if known.any():
-            events = self.events.predict(probabilities[known], start_s[known], self.duration_s)
+            events = self.event_detector.predict(probabilities[known], start_s[known], self.duration_s)
         n_absent = {
             name: int(n)
             for name, n, made in zip(self.chain.ch_names, self._absent, self._made, strict=True)

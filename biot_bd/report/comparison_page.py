@@ -16,7 +16,8 @@ from biot_bd.evaluation.studies.compare_regimes import StudyResult
 from biot_bd.events.scoring import scorer_text
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
-from biot_bd.report.text import LABELS, NO_NUMBER
+from biot_bd.report.run_folder import NO_NUMBER
+from biot_bd.report.text import LABELS
 from biot_bd.report.writer import REPORT, render
 from biot_bd.runs import write_text
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.exceptions import StoreError
+from biot_bd.plots import css_colours
 from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.drawing.heatmaps import ColourScale, Map, heat_map, maps_of
@@ -25,11 +26,11 @@ from biot_bd.report.examples import (
     seizures_of,
 )
 from biot_bd.report.gallery import gallery_page
-from biot_bd.report.intervals import CERTAINTY, calibration_page, sure_of
+from biot_bd.report.intervals import CERTAINTY, calibration_page, ends, sure_of
 from biot_bd.report.model import Model, explain_windows, load_model
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
-from biot_bd.report.text import run_facts
+from biot_bd.report.text import number, run_facts
 from biot_bd.runs import write_json, write_text
 from biot_bd.windows import Windows
 
@@ -94,9 +95,12 @@ def render(template: str, page: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["exact"] = repr  # the shortest text that gives the same float back
+    # exact: the shortest text that gives the same float back
+    environment.filters |= {"exact": repr, "number": number, "ends": ends}
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(version=version("biot-bd"), written=written, **page)
+    return environment.get_template(template).render(
+        colours=css_colours(), version=version("biot-bd"), written=written, **page
+    )
 
 
 def map_rows(name: str, maps: list[Map], unit: str = "s") -> list[dict[str, Any]]:

@@ -13,11 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import Scored
-from biot_bd.deploy.detector import Detection, Detector
+from biot_bd.deploy.detector import (
+    Detection,
+    Detector,
+    channel_facts,
+    channel_notes,
+    gap_notes,
+)
 from biot_bd.deploy.live.clock import Jump, StreamClock
 from biot_bd.deploy.live.display import ScreenSignal
 from biot_bd.deploy.live.source import Chunk, Notice
-from biot_bd.deploy.notes import channel_facts, channel_notes, gap_notes
 from biot_bd.events.detector import Event
 from biot_bd.events.stream import Alarm
 
@@ -162,7 +167,7 @@ class LiveDetector:
     @property
     def alarm_delay_s(self) -> float:
         """Seconds of signal from the second that crosses the threshold, its start, to the alarm (whole strides)."""
-        return max(1, math.ceil(self.detector.events.setting()["min_duration_s"])) + self._stream.delay_s
+        return max(1, math.ceil(self.detector.event_detector.setting()["min_duration_s"])) + self._stream.delay_s
 
     def facts(self) -> dict[str, Any]:
         """Return what a reader should know before the first line."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.models.attention.maps import attention_received, channel_attention, early_middle_late
+from biot_bd.plots import UNKNOWN
 from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.svg import Picture
 
@@ -177,7 +178,7 @@ class ColourScale:
         from matplotlib.colors import to_hex
 
         if not np.isfinite(value):
-            return "#bbbbbb"
+            return UNKNOWN
         share = np.log2(max(value, 1e-12)) / np.log2(self.limit) if self.ratio else value / self.limit
         return str(to_hex(colormaps["RdBu_r"](0.5 + 0.5 * float(np.clip(share, -1, 1)))))
 
