@@ -8,6 +8,7 @@ volts, channels that were renamed.  The fast reader is used only after it gave w
 from __future__ import annotations
 
 import io
+import math
 import threading
 import warnings
 from collections import Counter
@@ -30,6 +31,8 @@ CHUNK_BYTES = 2**20
 LARGEST_RECORD = 2**22
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
+# The filter of resample_poly reaches ten samples of the slower signal to each side.
+FILTER_SAMPLES = 16
 OPENING = threading.Lock()
 
 
@@ -294,18 +297,178 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
 
     Returns
     -------
-    EdfReader or RawReader
-        A reader of those channels, in their order.
+    EdfReader, RawReader or OwnRatesReader
+        A reader of those channels, in their order, at the rate of the fastest of them (:func:`rate_of`).
     """
+    if _has_slower(raw, ch_names):
+        return _at_own_rates(raw, ch_names)
     path = source_file(raw)
     if ch_names and path is not None and may_be_plain_edf(raw):
-        try:
-            reader = EdfReader(path, ch_names)
-            if _agrees(reader, raw):
-                return reader
-        except NotPlainEdfError:
-            pass
+        reader = _edf_reader(path, ch_names, raw)
+        if reader is not None:
+            return reader
     return RawReader(raw, ch_names)
+
+
+def _edf_reader(path: Path, ch_names: Sequence[str], raw: mne.io.BaseRaw) -> EdfReader | None:
+    """Return the fast reader where it gives what MNE gives, else None."""
+    try:
+        reader = EdfReader(path, ch_names)
+        return reader if _agrees(reader, raw) else None
+    except NotPlainEdfError:
+        return None
+
+
+def rate_of(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> float:
+    """Return the rate at which :func:`open_reader` reads channels: that of the fastest of them, in Hz.
+
+    It is less than the recording's where MNE would stretch all of them for the sake of a faster one (ECG at 500 Hz).
+    """
+    if not _has_slower(raw, ch_names):
+        return float(raw.info["sfreq"])
+    return max(_counts(raw, ch_names)) * _records_a_second(raw)
+
+
+def _is_lazy_edf(raw: mne.io.BaseRaw) -> bool:
+    return type(raw).__name__ in ("RawEDF", "RawBDF") and not raw.preload and len(raw.filenames) == 1
+
+
+def _has_slower(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> bool:
+    """Return whether channels are slower than the fastest of their EDF or BDF file, so that MNE would stretch them.
+
+    It stretches each block that is read, by itself, and displaces the channel where a block begins within a record.
+    """
+    return bool(ch_names) and _is_lazy_edf(raw) and min(_counts(raw, ch_names)) < raw._raw_extras[0]["max_samp"]
+
+
+def _counts(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> list[int]:
+    """Return the samples a record of channels of a lazy EDF or BDF recording."""
+    extras, picks = raw._raw_extras[0], raw._read_picks[0]
+    return [int(extras["n_samps"][extras["sel"][picks[raw.ch_names.index(name)]]]) for name in ch_names]
+
+
+def _records_a_second(raw: mne.io.BaseRaw) -> float:
+    return float(raw.info["sfreq"]) / int(raw._raw_extras[0]["max_samp"])
+
+
+def _at_own_rates(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
+    """Return a reader of channels some of which are slower than the fastest of their file."""
+    path = source_file(raw)
+    if path is None or raw.proj:  # a projection mixes channels
+        return RawReader(raw.copy().load_data(verbose="error"), ch_names)
+    counts = _counts(raw, ch_names)
+    picks = raw._read_picks[0]
+    # What MNE called them before anybody renamed them.
+    names = [raw._raw_extras[0]["ch_names"][picks[raw.ch_names.index(name)]] for name in ch_names]
+    readers: dict[int, ChannelReader] = {}
+    for count in sorted(set(counts), reverse=True):
+        some = [name for name, n in zip(names, counts, strict=True) if n == count]
+        alone = _opened_alone(raw, path, some)
+        readers[count] = _edf_reader(path, some, alone) or RawReader(alone, some)
+    fastest = readers[max(counts)]
+    start = round(raw.first_samp * fastest.sfreq / raw.info["sfreq"])
+    length = min(round(raw.n_times * fastest.sfreq / raw.info["sfreq"]), fastest.n_samples - start)
+    if len(readers) == 1 and (start, length) == (0, fastest.n_samples):
+        fastest.ch_names = tuple(ch_names)
+        return fastest
+    return OwnRatesReader(ch_names, counts, readers, start, length)
+
+
+def _opened_alone(raw: mne.io.BaseRaw, path: Path, names: Sequence[str]) -> mne.io.BaseRaw:
+    """Open a file once more for channels of one rate, so that MNE stretches none."""
+    read = mne.io.read_raw_bdf if type(raw).__name__ == "RawBDF" else mne.io.read_raw_edf
+    # Repeated labels are "T8-P8" in the header and "T8-P8-0", "T8-P8-1" to MNE.
+    labels = [*names, *(name.rpartition("-")[0] for name in names if name.rpartition("-")[2].isdigit())]
+    with OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        alone = read(path, include=labels, preload=False, verbose="ERROR", encoding="latin1")
+    if _has_slower(alone, names):  # repeated labels of different rates
+        alone.load_data(verbose="error")
+    return alone
+
+
+class OwnRatesReader:
+    """Channels of one file that have different rates, or a stretch of it; slower ones are resampled to the fastest.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+        The channels.
+    counts : sequence of int
+        The samples a record of each.
+    readers : dict of int to ChannelReader
+        By samples a record, a reader of all channels that have so many, in order.
+    start, n_samples : int
+        The stretch, in samples of the fastest.
+    """
+
+    def __init__(
+        self,
+        ch_names: Sequence[str],
+        counts: Sequence[int],
+        readers: dict[int, ChannelReader],
+        start: int,
+        n_samples: int,
+    ) -> None:
+        self.ch_names, self.n_samples = tuple(ch_names), n_samples
+        self._counts, self._readers, self._start = list(counts), readers, start
+        self._most = max(counts)
+        self.sfreq = readers[self._most].sfreq
+        self.always_finite = all(reader.always_finite for reader in readers.values())
+        seen = Counter[int]()
+        self._places = []
+        for count in counts:
+            self._places.append(seen[count])
+            seen[count] += 1
+
+    def block(self, start: int, stop: int) -> Block:
+        """Return samples ``start`` to ``stop`` of all channels."""
+        start, stop = start + self._start, stop + self._start
+        return _OwnRatesBlock(self, start, stop, self._readers[self._most].block(start, stop))
+
+    def calibration(self, index: int) -> tuple[float, float] | None:
+        """Return (uV a digital step, uV at digital zero), or None for a channel that is resampled."""
+        if self._counts[index] < self._most:
+            return None
+        return self._readers[self._most].calibration(self._places[index])
+
+    def range_uv(self, index: int) -> float | None:
+        """Return None for a channel that is resampled, which may exceed its range by a little."""
+        if self._counts[index] < self._most:
+            return None
+        return self._readers[self._most].range_uv(self._places[index])
+
+    def resampled(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
+        """Return samples ``start`` to ``stop`` of a slower channel at the fastest rate; they do not depend on the cut."""
+        from scipy.signal import resample_poly  # a third of a second, for few recordings
+
+        count = self._counts[index]
+        common = math.gcd(count, self._most)
+        up, down = self._most // common, count // common
+        reader = self._readers[count]
+        # Input samples whose number is a multiple of ``down`` fall on output samples.
+        begin = max(0, start * down // up - FILTER_SAMPLES) // down * down
+        end = min(reader.n_samples, -(-stop * down // up) + FILTER_SAMPLES)
+        x = np.empty(end - begin, np.float32)
+        reader.block(begin, end).read(self._places[index], x)
+        first = begin // down * up
+        return np.asarray(resample_poly(x, up, down)[start - first : stop - first], np.float32)
+
+
+class _OwnRatesBlock:
+    def __init__(self, reader: OwnRatesReader, start: int, stop: int, fastest: Block) -> None:
+        self._reader, self._start, self._stop, self._fastest = reader, start, stop, fastest
+
+    def read(self, index: int, out: NDArray[np.float32]) -> None:
+        """Write channel ``index`` in this stretch to ``out``, in uV."""
+        if self._reader._counts[index] == self._reader._most:
+            self._fastest.read(self._reader._places[index], out)
+        else:
+            out[:] = self._reader.resampled(index, self._start, self._stop)
+
+    def digital(self, index: int) -> NDArray[np.int16]:
+        """Return what the file holds of a channel that is not resampled."""
+        return self._fastest.digital(self._reader._places[index])
 
 
 def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:

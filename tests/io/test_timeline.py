@@ -347,7 +347,8 @@ def test_a_new_segment_without_a_date_is_a_splice(tmp_path):
     line = timeline_of(brainvision(tmp_path, [(15360, ""), (20480, "20200302113000000000")]))
     assert [(s.first_sample, s.spliced) for s in line.segments] == [(0, False), (15360, True), (20480, False)]
     assert line.segments[2].start_s == 78 * 60 + 48  # its own date tells it
-    assert "is spliced at 60 s; how" in line.notes[0]
+    assert line.notes[0] == "has a gap of 4648 s at 80 s"
+    assert "is spliced at 60 s; how" in line.notes[1]
 
 
 def test_a_brainvision_recording_without_pauses_has_one_segment(tmp_path):
