@@ -14,8 +14,8 @@ def prepare(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the windows.")],
     montage: Annotated[str, typer.Option(help="Registered montage to map every recording to.")] = "biot-16",
     sfreq: Annotated[float, typer.Option(help="Sampling rate of the windows, in Hz.", min=1)] = 200.0,
-    window: Annotated[float, typer.Option(help="Length of a window, in seconds.", min=0.1)] = 10.0,
-    stride: Annotated[float, typer.Option(help="Start-to-start distance of windows, in seconds.", min=0.01)] = 5.0,
+    window_s: Annotated[float, typer.Option(help="Length of a window, in seconds.", min=0.1)] = 10.0,
+    stride_s: Annotated[float, typer.Option(help="From one window's start to the next, in seconds.", min=0.01)] = 5.0,
     labels: Annotated[str, typer.Option(help="Registered label rule.")] = "overlap",
     on_missing: Annotated[
         str, typer.Option(help="Channels that a recording lacks: raise, drop, interpolate.")
@@ -61,8 +61,8 @@ def prepare(
         folder,
         montage=montage,
         sfreq=sfreq,
-        window_s=window,
-        stride_s=stride,
+        window_s=window_s,
+        stride_s=stride_s,
         labels=labels,
         on_missing=on_missing,
         on_bad=on_bad,
@@ -92,26 +92,25 @@ def _takes(dataset: str, option: str) -> bool:
 
 def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
     """Gather what ``--json`` prints."""
-    from biot_bd.runs import read_json, to_jsonable
+    from biot_bd.runs import to_jsonable
+    from biot_bd.windows.store import read_manifest
 
-    counts = windows.metadata.groupby("subject")["label"].agg(["size", "sum"])
-    subjects = {str(p): {"n_windows": int(r["size"]), "n_seizure_windows": int(r["sum"])} for p, r in counts.iterrows()}
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_manifest(folder)
     return to_jsonable(
         {
             "dataset": dataset,
             "folder": folder,
-            "generated": bool(windows.generated),
+            "generated": windows.generated,
             "label_rule": windows.label_rule,
             "shape": list(windows.shape),
             "ch_names": list(windows.ch_names),
             "sfreq": windows.sfreq,
             "n_windows": len(windows),
             "n_seizure_windows": int(windows.y.sum()),
-            "subjects": subjects,
-            "not_loaded": [row for row in manifest.get("outcomes", []) if row["outcome"] != "loaded"],
-            "failures": manifest.get("failures", []),
-            "notes": manifest.get("notes", []),
+            "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
+            "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
+            "failures": manifest["failures"],
+            "notes": manifest["notes"],
         }
     )
 

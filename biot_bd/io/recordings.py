@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import DetectionError, RecordingError
 from biot_bd.io.channel_readers import open_reader
-from biot_bd.io.edf import count_edf_records, open_edf
+from biot_bd.io.edf import open_edf, read_edf_header
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
@@ -97,18 +97,12 @@ def _check_readable(path: Path) -> None:
 
 def _open_edf(path: Path) -> OpenRecording:
     try:
-        raw = open_edf(path, allow_truncated=True)
-        declared, there = count_edf_records(path)
+        raw, short = open_edf(path, allow_truncated=True), read_edf_header(path).cut_short
     except RecordingError as error:
         raise DetectionError(str(error)) from error
     except OSError as error:
         raise DetectionError(f"{path}: cannot be read ({error.strerror})") from error
-    notes = []
-    if declared > there:
-        notes.append(
-            f"cut short: the header declares {declared} records, the file holds {there}; what is there was used"
-        )
-    return OpenRecording(raw, str(path), notes)
+    return OpenRecording(raw, str(path), [f"cut short: {short}; what is there was used"] if short else [])
 
 
 def read_blocks(
