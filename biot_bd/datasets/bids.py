@@ -18,7 +18,7 @@ from braindecode.datasets import CHBMIT, SIENA, BaseConcatDataset, RawDataset
 from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_seizures
 from biot_bd.datasets.szcore import set_events
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import check_continuous, read_edf_header
+from biot_bd.io.timeline import edf_timeline
 
 
 def load_chbmit_bids(
@@ -117,7 +117,7 @@ def _load(
         path = Path(old.description["path"])
         recording = path.stem.removesuffix("_eeg")
         try:
-            check_continuous(read_edf_header(path))
+            edf_timeline(path, samples=False)  # refuses what has no times
             known = _annotate(old, path, unlisted)
         except RecordingError as error:
             outcomes.add_error(recording, error, on_error)

@@ -12,6 +12,7 @@ import mne
 import pandas as pd
 
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.timeline import TimeLine, annotations_of, set_annotations, timeline_of
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
@@ -138,7 +139,7 @@ def set_seizures(
     raw : mne.io.BaseRaw
         Changed in place.
     seizures : iterable of (float, float)
-        Onset and offset in seconds from the recording's start.
+        Onset and offset in seconds since the recording's start, pauses included.
     where : str
         Names the recording and the source of the annotations, for messages.
     kinds : sequence of str, optional
@@ -153,16 +154,22 @@ def set_seizures(
     """
     seizures = list(seizures)
     kinds = [SEIZURE] * len(seizures) if kinds is None else list(kinds)
-    duration_s = raw.n_times / raw.info["sfreq"]
-    checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
-    others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
-    added = mne.Annotations(
-        [onset for onset, _ in checked],
-        [offset - onset for onset, offset in checked],
-        kinds,
-        orig_time=raw.annotations.orig_time,
-    )
-    raw.set_annotations(raw.annotations[others] + added, verbose="ERROR")
+    line = timeline_of(raw, samples=False)
+    checked = [_check_seizure(onset, offset, line.duration_s, slack_s, where) for onset, offset in seizures]
+    rows = [row for row in annotations_of(raw) if not row[2].startswith(SEIZURE)]
+    set_annotations(raw, rows + recorded(line, [(*times, kind) for times, kind in zip(checked, kinds, strict=True)]))
+
+
+def recorded(line: TimeLine, rows: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Turn (onset_s, offset_s, text) of the clock into (onset, duration, text) of what was recorded, pauses left out."""
+    found = []
+    for onset_s, offset_s, text in rows:
+        if line.is_continuous:
+            found.append((onset_s, offset_s - onset_s, text))
+        else:
+            onset, offset = line.position_of([onset_s, offset_s]) / line.sfreq
+            found.append((float(onset), float(offset - onset), text))
+    return found
 
 
 def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: float, where: str) -> tuple[float, float]:
@@ -217,10 +224,6 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
 
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s) of the annotations that begin with ``sz``, from the recording's start."""
-    start = raw.first_time if raw.annotations.orig_time is not None else 0.0
-    return [
-        (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))
-        for a in raw.annotations
-        if a["description"].startswith(SEIZURE)
-    ]
+    """Return (onset_s, offset_s) of the annotations that begin with ``sz``, since the recording's start, pauses included."""
+    found = [(onset, onset + duration) for onset, duration, text in annotations_of(raw) if text.startswith(SEIZURE)]
+    return timeline_of(raw, samples=False).clock_times(found)

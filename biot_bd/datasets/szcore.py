@@ -14,8 +14,9 @@ from pathlib import Path
 import mne
 import pandas as pd
 
-from biot_bd.datasets.recordings import SEIZURE, seizure_kind, set_seizures
+from biot_bd.datasets.recordings import SEIZURE, recorded, seizure_kind, set_seizures
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.timeline import set_annotations, timeline_of
 
 COLUMNS = ("onset", "duration", "eventType")
 OTHER_KINDS = ("bckg", "impd")  # background, impedance check
@@ -100,15 +101,9 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
     """
     events = read_events(path)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
-    raw.set_annotations(
-        mne.Annotations(
-            [e.onset_s for e in others],
-            [max(0.0, e.duration_s) for e in others],
-            [e.kind for e in others],
-            orig_time=raw.annotations.orig_time,
-        ),
-        verbose="ERROR",
-    )
+    line = timeline_of(raw, samples=False)
+    rows = [(e.onset_s, e.onset_s + max(0.0, e.duration_s), e.kind) for e in others]
+    set_annotations(raw, recorded(line, rows))
     seizures = [e for e in events if e.kind.startswith(SEIZURE)]
     set_seizures(
         raw,

@@ -1,4 +1,4 @@
-"""Opening EDF and BDF files: their header, what the file holds, gaps, and MNE's lazy reader.
+"""Opening EDF and BDF files: their header, what the file holds, and MNE's lazy reader.
 
 References
 ----------
@@ -15,7 +15,6 @@ import mne
 
 from biot_bd.exceptions import RecordingError
 
-TIMEKEEPING_S = 0.01  # records may start off by this
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
 # What a header says of each signal: first byte a signal (all labels come first, then all of the next), and width.
@@ -145,52 +144,6 @@ def read_edf_header(path: str | Path) -> EdfHeader:
         ) from error
 
 
-def check_continuous(header: EdfHeader) -> None:
-    """Refuse EDF+D and BDF+D files with gaps: MNE joins their records, so everything after a gap would shift.
-
-    Parameters
-    ----------
-    header : EdfHeader
-        Of the file; only those whose header says that they are discontinuous are read further.
-
-    Raises
-    ------
-    RecordingError
-        ``unreadable``: a record does not begin where the one before it ends, or does not say when it begins.
-    """
-    if header.kind not in ("EDF+D", "BDF+D"):
-        return
-    where = f"{header.path}: is {header.kind}"
-    advice = "export it as a continuous file, or one file for each stretch"
-    try:
-        onsets = _record_onsets(header)
-    except (ValueError, IndexError) as error:
-        raise RecordingError(
-            "unreadable", f"{where}, and its records do not say when they begin ({error}); {advice}"
-        ) from error
-    for number, onset in enumerate(onsets):
-        expected = onsets[0] + number * header.record_s
-        if abs(onset - expected) > TIMEKEEPING_S:
-            raise RecordingError(
-                "unreadable",
-                f"{where} with a gap: record {number + 1} begins at {onset:g} s, expected {expected:g} s; {advice}",
-            )
-
-
-def _record_onsets(header: EdfHeader) -> list[float]:
-    """Return when each record begins, in seconds, by the first annotation in it."""
-    index = next((i for i, label in enumerate(header.labels) if label in ANNOTATIONS), None)
-    if index is None:
-        raise ValueError("no signal of annotations")
-    before, record = (header.sample_bytes * sum(header.samples[:end]) for end in (index, None))
-    onsets = []
-    with header.path.open("rb") as file:
-        for number in range(header.present):
-            file.seek(header.n_bytes + number * record + before)
-            onsets.append(float(file.read(header.sample_bytes * header.samples[index]).split(b"\x14", 1)[0]))
-    return onsets
-
-
 def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
     """Open an EDF or BDF file without reading its samples, and without MNE's warnings of repeated names.
 
@@ -204,12 +157,13 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     Returns
     -------
     mne.io.BaseRaw
-        Lazy, in volts.
+        Lazy, in volts.  Pauses are left out, in annotations too; :func:`biot_bd.io.timeline.timeline_of` has them.
 
     Raises
     ------
     RecordingError
-        The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter than its header says.
+        The file is not EDF or BDF, is damaged, empty, shorter than its header says, or EDF+D whose records are out of
+        order or do not say when they begin.
 
     See Also
     --------
@@ -233,14 +187,19 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
         raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
     if header.cut_short and not allow_truncated:
         raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
-    check_continuous(header)
+    from biot_bd.io.timeline import edf_annotations, edf_timeline, set_annotations  # it reads headers by this module
+
+    line = edf_timeline(path, samples=False)
     read = _READERS[path.suffix.lower()]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # repeated labels (T8-P8) are expected
             try:
-                return read(path, preload=False, verbose="ERROR")
+                raw = read(path, preload=False, verbose="ERROR")
             except UnicodeDecodeError:
-                return read(path, preload=False, verbose="ERROR", encoding="latin1")
+                raw = read(path, preload=False, verbose="ERROR", encoding="latin1")
+        if not line.is_continuous:  # MNE sets them as if there were no pauses, and drops what it finds outside
+            set_annotations(raw, edf_annotations(path, line))
+        return raw
     except Exception as error:  # MNE fails in many ways on damaged files
         raise RecordingError("unreadable", f"{path}: MNE cannot read it ({type(error).__name__}: {error})") from error

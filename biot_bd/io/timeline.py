@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf import ANNOTATIONS, EdfHeader, read_edf_header
 
 # A record's stamp may be this late or early and there is no gap.  Recorders stamp records when they come in, up to 20 ms
 # off either way (40 ms from one to the next), and an event shall be within 0.1 s of its true time.
@@ -33,11 +34,13 @@ JITTER_RECORDS = 8
 # A crystal is 100 ppm off; a header's record duration of few digits, 500 ppm.
 MOST_DRIFT = 1e-3
 STAMP_BYTES = 32
+PLUS = ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
 MOST_RECORDS = 2**25
 AT_ONCE_BYTES = 2**24
 # Where the bit is set more often than once in ten seconds it is not BioSemi's.
 SHORTEST_EPOCH_S = 10.0
 DAY_S = 86_400.0
+_ANNOTATION = re.compile(rb"([+-]\d+\.?\d*)(?:\x15(\d*\.?\d*))?\x14([^\x00]*?)\x14?\x00")
 SLOWEST_HZ = 1e-6
 _BOUNDARIES = ("bad boundary", "edge boundary", "boundary")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -201,6 +204,15 @@ class TimeLine:
         following = np.append(first[1:], np.inf)[at]
         return np.where(last | (inside < length[at]), first[at] + inside, following)
 
+    def clock_times(self, spans_s: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Turn (onset, offset) in seconds of what was recorded into seconds since the recording's start."""
+        if self.is_continuous:
+            return list(spans_s)
+        return [
+            (float(self.time_of(onset * self.sfreq)), float(self.time_of(offset * self.sfreq, stop=True)))
+            for onset, offset in spans_s
+        ]
+
     def clock_time(self, time_s: float) -> dt.datetime | None:
         """Return the clock time of some seconds after the recording's start, or None where its date is not known."""
         return None if self.start_time is None else self.start_time + dt.timedelta(seconds=time_s)
@@ -329,6 +341,10 @@ def _of_raw(raw: mne.io.BaseRaw, samples: bool, path: Path | None = None) -> Tim
 def _fitted(whole: TimeLine, sfreq: float, first: int, n_samples: int) -> TimeLine | None:
     """Return a file's time line for a recording made from it (cropped, resampled), or None where it is something else."""
     line = whole.at_rate(sfreq)
+    if first == 0 and n_samples > line.n_samples:  # more than the header declares: they count on
+        last = line.segments[-1]
+        last = _part(last, last.first_sample, last.stop_sample + n_samples - line.n_samples)
+        return replace(line, segments=_exact([*line.segments[:-1], last], sfreq), n_samples=n_samples)
     if first == 0 and abs(line.n_samples - n_samples) <= 1:
         return whole.at_rate(sfreq, n_samples)
     if first < 0 or first + n_samples > line.n_samples + 1:
@@ -405,6 +421,23 @@ def _exact(segments: Sequence[Segment], sfreq: float) -> tuple[Segment, ...]:
     return tuple(exact)
 
 
+def annotations_of(raw: mne.io.BaseRaw) -> list[tuple[float, float, str]]:
+    """Return the annotations of a recording as (onset, duration, text), in seconds since its first sample."""
+    return [(float(a["onset"]) - raw.first_time, float(a["duration"]), str(a["description"])) for a in raw.annotations]
+
+
+def set_annotations(raw: mne.io.BaseRaw, rows: Sequence[tuple[float, float, str]]) -> None:
+    """Replace the annotations of a recording by (onset, duration, text), in seconds since its first sample.
+
+    MNE counts them from the measurement date, where there is one, and a recording may begin later (a crop).
+    """
+    shift_s = raw.first_time if raw.annotations.orig_time is not None else 0.0
+    onsets = [onset_s + shift_s for onset_s, _, _ in rows]
+    durations, texts = [row[1] for row in rows], [row[2] for row in rows]
+    added = mne.Annotations(onsets, durations, texts, orig_time=raw.annotations.orig_time)
+    raw.set_annotations(added, verbose="ERROR")
+
+
 # Stamped samples: EDF+, Persyst
 
 
@@ -458,64 +491,27 @@ def _drift(due_s: NDArray[np.float64], late_s: NDArray[np.float64]) -> float:
 # EDF and BDF
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """What the header of an EDF or BDF file says, as far as time is concerned; sizes in bytes."""
-
-    path: Path
-    plus: str
-    head: bytes
-    n_records: int
-    record_s: float
-    header_bytes: int
-    record_bytes: int
-    sample_bytes: int
-    labels: tuple[str, ...]
-    counts: tuple[int, ...]
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Return where a signal's bytes begin and end within a record."""
-        before = self.sample_bytes * sum(self.counts[:index])
-        return before, before + self.sample_bytes * self.counts[index]
-
-    def records(self) -> NDArray[np.uint8]:
-        """Map the records ``(n_records, record_bytes)``; nothing is read yet."""
-        shape = (self.n_records, self.record_bytes)
-        return np.memmap(self.path, np.uint8, "r", self.header_bytes, shape)  # type: ignore[call-overload]
-
-
 def _is_edf(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(8)
     return head == b"0       " or head == b"\xffBIOSEMI"
 
 
-def _layout(path: Path) -> _Layout:
-    with path.open("rb") as file:
-        head = file.read(256)
-        n_signals = int(head[252:256])
-        size = file.seek(0, 2)
-        header_bytes = 256 * (n_signals + 1)
-        if n_signals < 1 or size < header_bytes:
-            raise ValueError(f"{n_signals} signals in a file of {size} bytes")
-        file.seek(256)
-        fields = file.read(256 * n_signals)
-    labels = tuple(fields[16 * i : 16 * (i + 1)].decode("latin-1").strip() for i in range(n_signals))
-    texts = fields[216 * n_signals : 224 * n_signals]
-    counts = tuple(int(texts[8 * i : 8 * (i + 1)]) for i in range(n_signals))
-    sample_bytes = 3 if head[0] == 0xFF else 2
-    record_bytes = sample_bytes * sum(counts)
-    record_s = float(head[244:252])
-    if min(counts) < 0 or record_bytes < 1:
-        raise ValueError("records without samples")
-    if not (np.isfinite(record_s) and record_s > 0):
-        raise ValueError(f"records last {record_s:g} s")
-    declared, present = int(head[236:244]), (size - header_bytes) // record_bytes
-    # More bytes than records were declared are not of this recording; -1 means that nobody counted.
-    n_records = min(declared, present) if declared >= 0 else present
-    plus = head[192:197].decode("latin-1")
-    plus = plus if plus in ("EDF+C", "EDF+D", "BDF+C", "BDF+D") else ""
-    return _Layout(path, plus, head, n_records, record_s, header_bytes, record_bytes, sample_bytes, labels, counts)
+def _place(header: EdfHeader, index: int) -> tuple[int, int]:
+    """Return where a signal's bytes begin and end within a record."""
+    before = header.sample_bytes * sum(header.samples[:index])
+    return before, before + header.sample_bytes * header.samples[index]
+
+
+def _records(header: EdfHeader) -> NDArray[np.uint8]:
+    """Map the records ``(n_records, bytes)``; nothing is read yet."""
+    shape = (_n_records(header), header.sample_bytes * sum(header.samples))
+    return np.memmap(header.path, np.uint8, "r", header.n_bytes, shape)
+
+
+def _n_records(header: EdfHeader) -> int:
+    """Return how many records belong to the recording: bytes behind those that were declared do not."""
+    return header.present if header.declared < 0 else min(header.declared, header.present)
 
 
 def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeLine:
@@ -539,80 +535,107 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
         The header is not that of an EDF or BDF file, records of an EDF+D file are out of order or without a stamp.
     """
     path = Path(path)
-    try:
-        layout = _layout(path)
-        names = ("EDF Annotations", "BDF Annotations")
-        ordinary = [n for label, n in zip(layout.labels, layout.counts, strict=True) if label not in names]
-        if not ordinary or max(ordinary) < 1 or layout.n_records < 1:
-            raise ValueError("it holds no samples")
-        if layout.n_records > MOST_RECORDS:
-            raise ValueError(f"{layout.n_records} records; at most {MOST_RECORDS} are read")
-    except (ValueError, IndexError, OverflowError, OSError) as error:
-        raise RecordingError(
-            "unreadable", f"{path}: the header is not that of an EDF or BDF file ({type(error).__name__}: {error})"
-        ) from error
+    header = read_edf_header(path)
+    ordinary = [n for label, n in zip(header.labels, header.samples, strict=True) if label not in ANNOTATIONS]
+    n_records = _n_records(header)
+    wrong = None
+    if min(header.samples) < 0 or not ordinary or max(ordinary) < 1 or n_records < 1:
+        wrong = "it holds no samples"
+    elif not (np.isfinite(header.record_s) and header.record_s > 0):
+        wrong = f"records last {header.record_s:g} s"
+    elif n_records > MOST_RECORDS:
+        wrong = f"{n_records} records; at most {MOST_RECORDS} are read"
+    elif not SLOWEST_HZ < max(ordinary) / header.record_s < 1 / SLOWEST_HZ:
+        wrong = f"{max(ordinary)} samples in records of {header.record_s:g} s are no rate of EEG"
+    if wrong:
+        raise RecordingError("unreadable", f"{path}: the header is not that of an EDF or BDF file ({wrong})")
     each = max(ordinary)
-    sfreq, n_samples = each / layout.record_s, each * layout.n_records
-    if not SLOWEST_HZ < sfreq < 1 / SLOWEST_HZ:
-        raise RecordingError(
-            "unreadable", f"{path}: {each} samples in records of {layout.record_s:g} s: no rate of EEG"
-        )
-    start, notes = _edf_start(layout.head)
+    sfreq, n_samples = each / header.record_s, each * n_records
+    start, notes = _edf_start(path)
     line = TimeLine.continuous(n_samples, sfreq)
     first_s = 0.0
-    stamped = next((i for i, label in enumerate(layout.labels) if label in names), None)
-    if layout.plus and stamped is not None:
-        line, first_s, told = _edf_stamped(layout, stamped, line)
+    stamped = next((i for i, label in enumerate(header.labels) if label in ANNOTATIONS), None)
+    if header.kind in PLUS and stamped is not None:
+        line, first_s, told = _edf_stamped(header, stamped, line)
         notes += told
-    elif layout.plus.endswith("D"):
-        raise RecordingError("unreadable", f"{path}: is {layout.plus} without a signal of annotations: {_ADVICE}")
+    elif header.kind in PLUS and header.kind.endswith("D"):
+        raise RecordingError("unreadable", f"{path}: is {header.kind} without a signal of annotations: {_ADVICE}")
     clock = None if start is None else start + dt.timedelta(seconds=first_s)
     line = replace(line, start_time=clock, remarks=(*notes, *line.remarks))
-    if samples and layout.sample_bytes == 3 and "Status" in layout.labels:
-        line = _with_status(layout, line)
+    if samples and header.sample_bytes == 3 and "Status" in header.labels:
+        line = _with_status(header, line)
     return line
 
 
 _ADVICE = "its times cannot be told; export it as a continuous file, or one file for each stretch"
 
 
-def _edf_stamped(layout: _Layout, index: int, plain: TimeLine) -> tuple[TimeLine, float, list[str]]:
+def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLine, float, list[str]]:
     """Return the time line by the records' stamps, when the first record begins after the header's second, and notes."""
-    stamps_s = _stamps(layout, index)
+    stamps_s = _stamps(header, index)
     known = np.flatnonzero(np.isfinite(stamps_s))
-    strict = layout.plus.endswith("D")
-    if strict and len(known) < layout.n_records:
+    strict = header.kind.endswith("D")
+    if strict and len(known) < _n_records(header):
         number = int(np.flatnonzero(~np.isfinite(stamps_s))[0]) + 1
         raise RecordingError(
-            "unreadable", f"{layout.path}: is {layout.plus}, and record {number} does not say when it begins: {_ADVICE}"
+            "unreadable", f"{header.path}: is {header.kind}, and record {number} does not say when it begins: {_ADVICE}"
         )
     if not len(known):
         return plain, 0.0, []
     if known[0]:  # records before the first stamp are counted back from it
         known = np.insert(known, 0, 0)
-        stamps_s[0] = stamps_s[known[1]] - known[1] * layout.record_s
-    each = plain.n_samples // layout.n_records
+        stamps_s[0] = stamps_s[known[1]] - known[1] * header.record_s
+    each = plain.n_samples // _n_records(header)
     try:
         line = _from_stamps(stamps_s[known], known * each, plain.n_samples, plain.sfreq)
     except ValueError as error:
         if strict:
             raise RecordingError(
-                "unreadable", f"{layout.path}: is {layout.plus}, and its records are out of order: {error}"
+                "unreadable", f"{header.path}: is {header.kind}, and its records are out of order: {error}"
             ) from error
-        return plain, 0.0, [f"is {layout.plus}, and the time stamps of its records are not used: {error}"]
+        return plain, 0.0, [f"is {header.kind}, and the time stamps of its records are not used: {error}"]
     return line, float(stamps_s[0]), []
 
 
-def _stamps(layout: _Layout, index: int) -> NDArray[np.float64]:
+def edf_annotations(path: str | Path, line: TimeLine) -> list[tuple[float, float, str]]:
+    """Return the annotations of an EDF+ or BDF+ file as (onset, duration, text), in seconds of what was recorded.
+
+    The file gives times by the clock; these leave the pauses out, as MNE counts.  An annotation within a pause has no
+    length and stands where recording went on.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    line : TimeLine
+        Of the file, by :func:`edf_timeline`.
+    """
+    header = read_edf_header(path)
+    records, found = _records(header), []
+    first_s = None
+    for index, label in enumerate(header.labels):
+        if label not in ANNOTATIONS:
+            continue
+        begin, end = _place(header, index)
+        for onset, duration, texts in _ANNOTATION.findall(np.ascontiguousarray(records[:, begin:end]).tobytes()):
+            first_s = float(onset) if first_s is None else first_s
+            for text in filter(None, texts.split(b"\x14")):
+                at = line.position_of(float(onset) - first_s)
+                stop = line.position_of(float(onset) - first_s + float(duration or 0))
+                found.append((float(at), float(stop - at), text.decode("utf-8", "replace")))
+    return [(at / line.sfreq, length / line.sfreq, text) for at, length, text in sorted(found)]
+
+
+def _stamps(header: EdfHeader, index: int) -> NDArray[np.float64]:
     """Return when each record begins by the first annotation in it, in seconds; NaN where that is no time stamp."""
-    begin, end = layout.place(index)
+    begin, end = _place(header, index)
     width = min(end - begin, STAMP_BYTES)
-    stamps = np.full(layout.n_records, np.nan)
+    stamps = np.full(_n_records(header), np.nan)
     if width < 4:
         return stamps
-    records = layout.records()
+    records = _records(header)
     rows = max(1, AT_ONCE_BYTES // STAMP_BYTES)
-    for i in range(0, layout.n_records, rows):
+    for i in range(0, _n_records(header), rows):
         text = np.array(records[i : i + rows, begin : begin + width])
         # A time stamp is a signed number and an empty text: "+12.5", two bytes 20.
         ends = text == 0x14
@@ -640,7 +663,7 @@ def _number(text: bytes) -> float:
         return float("nan")
 
 
-def _with_status(layout: _Layout, line: TimeLine) -> TimeLine:
+def _with_status(header: EdfHeader, line: TimeLine) -> TimeLine:
     """Cut where BioSemi's status channel says that a new epoch begins: saving went on after a pause.
 
     Bit 16 is set in the first sample of a file and in the first one after each pause.  Bits 17 to 23 (speed, whether CMS
@@ -650,14 +673,14 @@ def _with_status(layout: _Layout, line: TimeLine) -> TimeLine:
     ----------
     https://www.biosemi.com/faq/trigger_signals.htm
     """
-    index = layout.labels.index("Status")
-    begin, end = layout.place(index)
-    n = layout.counts[index]
-    records = layout.records()
+    index = header.labels.index("Status")
+    begin, end = _place(header, index)
+    n = header.samples[index]
+    records = _records(header)
     rows = max(1, AT_ONCE_BYTES // max(1, n))
     found: list[int] = []
     before: NDArray[np.uint8] = np.ones(1, np.uint8)  # the file's first sample begins no second stretch
-    for i in range(0, layout.n_records, rows):
+    for i in range(0, _n_records(header), rows):
         bits: NDArray[np.uint8] = (records[i : i + rows, begin + 2 : end : 3] & np.uint8(1)).ravel()
         rising = np.flatnonzero(bits > np.concatenate([before, bits[:-1]]))
         found += (rising + i * n).tolist()
@@ -667,12 +690,14 @@ def _with_status(layout: _Layout, line: TimeLine) -> TimeLine:
     if len(found) > line.n_samples / line.sfreq / SHORTEST_EPOCH_S:
         told = f"bit 16 of the status channel is set {len(found)} times: not taken for pauses"
         return replace(line, remarks=(*line.remarks, told))
-    at = [round(sample * line.n_samples / (n * layout.n_records)) for sample in found]
+    at = [round(sample * line.n_samples / (n * _n_records(header))) for sample in found]
     return _cut(line, dict.fromkeys(at, 0.0))
 
 
-def _edf_start(head: bytes) -> tuple[dt.datetime | None, list[str]]:
+def _edf_start(path: Path) -> tuple[dt.datetime | None, list[str]]:
     """Return date and time of an EDF header, or None and a note."""
+    with path.open("rb") as file:
+        head = file.read(256)
     date, clock = (head[a:b].decode("latin-1").strip() for a, b in ((168, 176), (176, 184)))
     told = f"the header's start {date!r}, {clock!r} is no date and time"
     day = re.fullmatch(r"(\d{1,2})[.:/-](\d{1,2})[.:/-](\d{2}|yy)", date)
