@@ -142,6 +142,16 @@ def attention_figure(
     ------
     ValueError
         There is no map, a map is not two-dimensional, or ``labels`` does not fit.
+
+    See Also
+    --------
+    biot_bd.AttentionProbe : Exact attention of a model.
+
+    Examples
+    --------
+    >>> figure = attention_figure({"early": [[0.6, 0.4], [0.5, 0.5]]}, labels=["FP1-F7", "F7-T7"])
+    >>> figure.axes[0].get_title()
+    'early'
     """
     if not maps:
         raise ValueError("attention_figure needs one map or more, found none")
@@ -178,7 +188,7 @@ def _name_ticks(axis: Axes, labels: Sequence[str] | None) -> None:
 
 
 def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str | None = None) -> Figure:
-    """Draw a confusion matrix: counts as text, share of the true class as colour.
+    r"""Draw a confusion matrix: counts as text, share of the true class as colour.
 
     Parameters
     ----------
@@ -197,6 +207,16 @@ def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str
     ------
     ValueError
         The matrix is not square or does not fit ``classes``.
+
+    See Also
+    --------
+    sklearn.metrics.confusion_matrix : Makes the counts.
+
+    Examples
+    --------
+    >>> figure = confusion_figure([[90, 10], [1, 3]], ["background", "seizure"])
+    >>> figure.axes[0].texts[0].get_text()
+    '90\n90.0 %'
     """
     counts = np.asarray(counts)
     n = len(classes)
@@ -267,6 +287,17 @@ def eeg_figure(
     ------
     ValueError
         Shapes do not fit, or only one of ``proba`` and ``proba_times_s`` is given.
+
+    See Also
+    --------
+    timeline_figure : The curve of a whole recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> figure = eeg_figure(np.zeros((2, 500)), 100.0, ["FP1-F7", "F7-T7"], start_s=60, events=[(61, 63)])
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['FP1-F7', 'F7-T7']
     """
     signal = np.asarray(x, dtype=float)
     if signal.ndim != 2 or len(signal) != len(ch_names):
@@ -334,6 +365,16 @@ def timeline_figure(
     ------
     ValueError
         Shapes do not fit.
+
+    See Also
+    --------
+    eeg_figure : The EEG of an event.
+
+    Examples
+    --------
+    >>> figure = timeline_figure([5.0, 15.0, 25.0], [0.1, 0.9, 0.2], 30.0, events=[(10, 20)], threshold=0.5)
+    >>> figure.axes[0].get_xlabel()
+    'time (s)'
     """
     unit_s, unit = next(((s, u) for s, u in ((3600.0, "h"), (60.0, "min")) if duration_s >= 2 * s), (1.0, "s"))
     figure = _figure(11, 2.0, title)

@@ -42,9 +42,9 @@ class Scored:
         Events that are final now (causal only).
     """
 
-    start_s: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
-    present: NDArray[np.bool_]
+    start_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    present: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), bool))
     alarms: list[Alarm] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ class StreamResult:
     duration_s: float
     n_absent: dict[str, int]
     seconds: dict[str, float]
-    last: Scored
+    last: Scored = field(default_factory=Scored)
 
 
 class DetectionStream:
@@ -117,6 +117,27 @@ class DetectionStream:
         Channels cannot be made and ``on_missing`` does not help; names the electrodes.
     ValueError
         A parameter makes no sense.
+
+    See Also
+    --------
+    Detector.stream : Makes one with the detector's own options.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import EventDetector
+    >>> from biot_bd.signals.montages import BIOT_16
+    >>> class Loudness:
+    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     def score(self, batch):
+    ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
+    >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
+    >>> stream = DetectionStream(Loudness(), events, BIOT_16.ch_names, 200.0, stride_s=5)
+    >>> microvolts = np.random.default_rng(0).normal(0, 30, (16, 60 * 200)).astype(np.float32)
+    >>> [len(stream.push(piece).start_s) for piece in np.split(microvolts, 4, axis=1)]
+    [2, 3, 3, 3]
+    >>> stream.finish().events
+    []
     """
 
     def __init__(

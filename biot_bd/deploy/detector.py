@@ -14,7 +14,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detection_stream import DetectionStream
+from biot_bd.deploy.detection_stream import DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError
@@ -80,6 +80,24 @@ class Detection:
         When the recording began, as it says.
     seconds : dict of str to float
         Where the time went: ``read``, ``prepare``, ``model``, ``total``.
+
+    See Also
+    --------
+    Detector.detect : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import Event
+    >>> found = Detection(
+    ...     source="night.edf", events=[Event(12.0, 20.0, 0.9)], start_s=np.array([0.0, 10.0, 20.0]),
+    ...     probabilities=np.array([0.1, 0.9, np.nan]), window_s=10.0, stride_s=10.0, duration_s=30.0, sfreq=256.0,
+    ...     channels={"FP1-F7": "FP1-F7"}, notes=[], setting={},
+    ... )
+    >>> found.gaps
+    [(20.0, 30.0)]
+    >>> found.as_dict()["events"]
+    [{'onset_s': 12.0, 'offset_s': 20.0, 'confidence': 0.9}]
     """
 
     source: str
@@ -149,6 +167,31 @@ class Detector:
     ------
     ValueError
         A parameter makes no sense.
+
+    See Also
+    --------
+    Detector.load : A detector of a saved model.
+    biot_bd.EventDetector : From probabilities to events.
+    biot_bd.deploy.live.LiveDetector : The same for a live signal.
+
+    Examples
+    --------
+    Any object with a montage, a rate and a length of windows is a model; this one calls loud windows seizures.
+
+    >>> import mne
+    >>> import numpy as np
+    >>> from biot_bd import Detector, EventDetector
+    >>> from biot_bd.signals.montages import BIOT_16
+    >>> class Loudness:
+    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     def score(self, batch):
+    ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
+    >>> volts = np.random.default_rng(0).normal(0, 30e-6, (16, 60 * 200))
+    >>> volts[:, 20 * 200 : 40 * 200] *= 10
+    >>> raw = mne.io.RawArray(volts, mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg"), verbose="error")
+    >>> detector = Detector(Loudness(), EventDetector(window_s=10, smoothing_s=0, target=None), stride_s=5)
+    >>> [(event.onset_s, event.offset_s) for event in detector.detect(raw).events]
+    [(20.0, 40.0)]
     """
 
     def __init__(
@@ -310,27 +353,44 @@ class Detector:
                 break
             stream.push(block)
         result = stream.finish()
-        detection = Detection(
-            source=recording.where,
+        return self.detection(
+            recording.where,
+            result,
+            stream.plan,
+            recording.sfreq,
+            notes=[*recording.notes, *bad_notes(recording.raw.info["bads"], stream.needed)],
+            start_time=recording.raw.info["meas_date"],
+            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
+        )
+
+    def detection(
+        self,
+        source: str,
+        result: StreamResult,
+        plan: MontagePlan,
+        sfreq: float,
+        *,
+        notes: Sequence[str],
+        start_time: datetime | None,
+        seconds: dict[str, float],
+    ) -> Detection:
+        """Put together what a stream found in a source, with what a reader should know of its channels and gaps."""
+        found = Detection(
+            source=source,
             events=result.events,
             start_s=result.start_s,
             probabilities=result.probabilities,
             window_s=self.scorer.window_s,
             stride_s=self.stride_s,
             duration_s=result.duration_s,
-            sfreq=recording.sfreq,
-            channels=channel_facts(stream.plan),
-            notes=[
-                *self.notes,
-                *recording.notes,
-                *bad_notes(recording.raw.info["bads"], stream.needed),
-                *channel_notes(stream.plan, result.n_absent),
-            ],
+            sfreq=sfreq,
+            channels=channel_facts(plan),
+            notes=[*self.notes, *notes, *channel_notes(plan, result.n_absent)],
             setting=self.setting(),
-            start_time=recording.raw.info["meas_date"],
-            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
+            start_time=start_time,
+            seconds=seconds,
         )
-        return replace(detection, notes=[*detection.notes, *gap_notes(detection.gaps)])
+        return replace(found, notes=[*found.notes, *gap_notes(found.gaps)])
 
     def detect_many(
         self, sources: Iterable[str | os.PathLike[str] | mne.io.BaseRaw]

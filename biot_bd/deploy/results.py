@@ -23,8 +23,8 @@ from biot_bd.signals.montages import Montage
 if TYPE_CHECKING:
     from biot_bd.deploy.patient_page import PagePart
 
-FORMATS = ("tsv", "csv_bi", "edf", "mne", "json")
-_ENDINGS = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": "_annot.fif", "json": ".json"}
+FORMATS = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": ".fif", "json": ".json"}
+"""Formats of event files, and how their names end."""
 # A temporary file as old as this was left by a process that was killed.
 LEFTOVER_S = 3600
 
@@ -61,7 +61,8 @@ def event_paths(item: Item, outputs: Outputs) -> dict[str, Path]:
     """Return the path of each event file, by its format."""
     if item.target is not None:
         return {outputs.formats[0]: item.target}
-    return {name: item.output(outputs.folder, _ENDINGS[name]) for name in outputs.formats}
+    endings = FORMATS | {"mne": "_annot.fif"}  # by which MNE knows annotations
+    return {name: item.output(outputs.folder, endings[name]) for name in outputs.formats}
 
 
 def is_done(item: Item, outputs: Outputs) -> bool:

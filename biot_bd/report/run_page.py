@@ -20,7 +20,7 @@ from biot_bd.report.text import (
     commands,
     data_name,
     files,
-    methods,
+    generated_banners,
     methods_paragraph,
     number,
     parameters_text,
@@ -36,11 +36,7 @@ def banners(run: Run) -> list[str]:
         "seizures of unknown subjects."
         for text in contamination_notes(run.run)
     ]
-    if run.generated:
-        found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
-    if run.not_a_result and not (run.generated and run.not_a_result == "generated data"):
-        found.append(f"Not a result: {run.not_a_result}. The scores show that the way to them works, nothing more.")
-    return found
+    return found + generated_banners(run.generated, run.not_a_result, "scores")
 
 
 def _seen_subjects(run: Run) -> str:
@@ -84,7 +80,8 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
         "parameters": parameters_text(run),
         "pipeline": pipeline_text(run),
         "software": software(run),
-        "methods": methods(run, names),
+        "threshold_rules": sorted({fold.threshold[1] for fold in run.folds}),
+        "other_metrics": [name for name in names if name not in LABELS],
         "methods_paragraph": methods_paragraph(run, sure),
         "files": files(run),
         "commands": commands(run),

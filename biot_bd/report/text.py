@@ -6,12 +6,16 @@ import json
 import math
 import shlex
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.evaluation.protocols import CUSTOM
 from biot_bd.events.scoring import scorer_text
+from biot_bd.plots import css_colours
 from biot_bd.report.run_folder import NO_NUMBER, Run
 
 LABELS = {
@@ -26,6 +30,40 @@ LABELS = {
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number in words, a dash where there is none."""
     return NO_NUMBER if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Return the ends of an interval in words, empty where there is none."""
+    if not interval or interval.get("low") is None:
+        return ""
+    return f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}"
+
+
+def render(template: str, page: dict[str, Any]) -> str:
+    """Fill one of the package's templates; every value is escaped unless it is markup of ours."""
+    environment = Environment(
+        loader=PackageLoader("biot_bd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # exact: the shortest text that gives the same float back
+    environment.filters |= {"exact": repr, "number": number, "ends": ends}
+    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return environment.get_template(template).render(
+        colours=css_colours(), version=version("biot-bd"), written=written, **page
+    )
+
+
+def generated_banners(generated: bool, not_a_result: str | None, what: str) -> list[str]:
+    """Return the warnings about generated data and about ``what`` (scores, numbers) that are no result."""
+    found = []
+    if generated:
+        found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
+    if not_a_result and not (generated and not_a_result == "generated data"):
+        found.append(f"Not a result: {not_a_result}. The {what} show that the way to them works, nothing more.")
+    return found
 
 
 def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
@@ -108,44 +146,6 @@ def software(run: Run) -> list[tuple[str, str]]:
     environment = run.run.get("environment") or {}
     rows = [(name, str(environment[name])) for name in ("python", "system", "processors") if name in environment]
     return rows + [(name, str(version)) for name, version in (environment.get("packages") or {}).items()]
-
-
-def methods(run: Run, names: list[str]) -> list[str]:
-    """Return how the scores came about, one note a thing; ``names`` are the metrics."""
-    rule = run.data.get("label_rule")
-    cv = (run.run.get("parameters") or {}).get("cv")
-    notes = [
-        _rule_note(rule),
-        f"Split: {cv or 'not stored'}. A subject's windows lie on one side only, in training, validation or test; "
-        "recordings of one child under several numbers count as one subject. The splits stand in run.json.",
-        "Test windows were scored once, after the fold's model was final; they chose neither epoch nor threshold nor parameters.",
-        f"Threshold: {'; '.join(sorted({fold.threshold[1] for fold in run.folds})) or 'not stored'}. A window is called a seizure "
-        "where its probability is at least the threshold of its fold.",
-        "AUC-PR is average precision: the sum over thresholds of precision times the gain in recall, without interpolation. "
-        "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
-        "Pooled scores mix subjects whose probabilities need not be calibrated alike; macro scores give each subject the same weight "
-        "and leave out subjects for whom the metric is undefined (the table gives the reason).",
-        "Scores by window are not scores by seizure event: neighbouring windows overlap, so they are not independent, and no "
-        "false-alarm rate per day follows from them. Events are scored apart, where the run has recordings.",
-    ]
-    others = [name for name in names if name not in LABELS]
-    if others:
-        notes.append(f"Further metrics: {', '.join(others)}.")
-    return notes
-
-
-def _rule_note(rule: str | None) -> str:
-    if rule is None:
-        return "Label rule: not known, the run was made from arrays."
-    text = f"Label rule: {rule}."
-    if rule == "biot-official":
-        return text + " This is the published rule, its errors included, for comparison only."
-    if rule == "overlap":
-        return (
-            text
-            + " A window is a seizure window where annotated seizures cover enough of it (parameters in the manifest of the windows)."
-        )
-    return text
 
 
 FILES = {

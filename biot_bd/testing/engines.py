@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,13 +37,12 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
 
     Examples
     --------
-    >>> check_engine(len, "model")
+    >>> check_engine(str, "model")
     Traceback (most recent call last):
-    biot_bd.exceptions.ConformanceError: len(folder): expected steps, classifier and record_; int has no steps
+    biot_bd.exceptions.ConformanceError: str(folder): expected steps, classifier and record_; str has no steps
     """
     name, folder = describe(engine), Path(folder)
     require(callable(engine), f"{name}: expected a function (folder) -> model, got {engine!r}")
-    attempt(f"{name}: its parameter (folder)", inspect.signature(engine).bind, folder)
     pickled(engine, name)
     model = attempt(f"{name}(folder)", engine, folder)
     for attribute in ("steps", "classifier", "record_"):

@@ -60,9 +60,9 @@ def make_live(detector: Detector, source: LiveSource, **options: Any) -> LiveDet
     biot_bd.exceptions.DetectionError
         The channels or the rate cannot be used.
     """
-    about = {"where": source.where, "start_time": source.start_time, "notes": source.notes}
+    options |= {"where": source.where, "start_time": source.start_time, "notes": source.notes}
     try:
-        return LiveDetector(detector, source.ch_names, source.sfreq, **about, **options)
+        return LiveDetector(detector, source.ch_names, source.sfreq, **options)
     except MissingChannelsError as error:
         raise DetectionError(str(error)) from error
     except ValueError as error:

@@ -253,3 +253,32 @@ def _key(picture: Picture, x: float, top: float, height: float, scale: ColourSca
     picture.rect(x, top, 10, height, css="frame")
     for share in (1, 0, -1):
         picture.text(x + 14, top + height * (1 - share) / 2 + 4, f"{scale.at(share):.2g}", css="tick")
+
+
+def map_rows(name: str, maps: Sequence[Map]) -> dict[str, list[Picture]]:
+    """Draw maps, those of one layer side by side, all in one scale of colours.
+
+    Parameters
+    ----------
+    name : str
+        Identifier, unique in the page.
+    maps : sequence of Map
+        At least one.
+
+    Returns
+    -------
+    dict of str to list of Picture
+        By the title of the layer.
+    """
+    scale = ColourScale.of(maps)
+    rows: dict[str, list[Picture]] = {}
+    for index, shown in enumerate(maps):
+        time = "Received, by channel and time" if shown.ratio else "By channel and time"
+        title, xlabel, ylabel, every = {
+            "channels": ("Channel to channel", "attends to", "channel", 1),
+            "time": (time, "time (s)", "", max(1, len(shown.columns) // 9)),
+            "channel": ("By channel", "", "", 1),
+        }[shown.kind]
+        picture = heat_map(f"{name}-{index}", title, shown, scale, xlabel=xlabel, ylabel=ylabel, every=every)
+        rows.setdefault(shown.layer.capitalize() or "Whole model", []).append(picture)
+    return rows
