@@ -573,7 +573,7 @@ class PiecewisePlan:
                 )
                 self._own[moved] = plan, part
             self.n_out += plan.n_out
-        self.parts = tuple(self._own)
+        self.parts: tuple[Part, ...] = tuple(self._own)
 
     def apply(
         self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
