@@ -23,8 +23,27 @@ def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a subject, sorted.
-        Seizures that overlap in time count once in ``seizure_s``.
+        ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a
+        subject, sorted. Seizures that overlap in time count once in ``seizure_s``.
+
+    See Also
+    --------
+    load_dataset : Where data sets come from.
+
+    Examples
+    --------
+    >>> from biot_bd.datasets import describe_dataset, make_dataset
+    >>> import mne, numpy as np
+    >>> from braindecode.datasets import BaseConcatDataset, RawDataset
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
+    >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
+    >>> import pandas as pd
+    >>> outcomes = pd.DataFrame({"recording": ["a"], "outcome": ["loaded"], "detail": [""]})
+    >>> part = RawDataset(raw, {"subject": "clinic/01", "recording": "a"})
+    >>> describe_dataset(make_dataset([part], outcomes))
+         subject  recordings  hours  seizures  seizure_s
+    0  clinic/01           1    1.0         1       30.0
     """
     rows = []
     for part in dataset.datasets:
@@ -58,7 +77,7 @@ def adapt_dataset(
     namespace: str | None = None,
     generated: bool = False,
 ) -> BaseConcatDataset:
-    """Give another braindecode data set what this package needs: subjects, recording names, seizure annotations.
+    """Give another braindecode data set subjects, recording names and seizure annotations.
 
     Parameters
     ----------
@@ -67,10 +86,11 @@ def adapt_dataset(
     subject : str or callable
         Column of the description that holds the subject, or a function of the description.
     seizure : str, collection of str, or callable
-        The annotation descriptions that mean a seizure, or a function that says so.  They are renamed to begin with
-        ``sz``; other annotations that begin so lose it.
+        The annotation descriptions that mean a seizure, or a function that says so.  They are
+        renamed to begin with ``sz``; other annotations that begin so lose it.
     recording : str or callable, optional
-        Column, or function of the description, for the unique name; numbered by subject when omitted.
+        Column, or function of the description, for the unique name; numbered by subject when
+        omitted.
     namespace : str, optional
         Put before the subject, as in ``"tuh/0001"``; needed where the subjects have none.
     generated : bool, default=False
@@ -87,6 +107,25 @@ def adapt_dataset(
         A part is not a recording (``RawDataset``).
     ValueError
         A subject or a name is missing or not unique.
+
+    See Also
+    --------
+    load_dataset : Data sets that this package reads itself.
+
+    Examples
+    --------
+    >>> from biot_bd.datasets import adapt_dataset
+    >>> import mne, numpy as np
+    >>> from braindecode.datasets import BaseConcatDataset, RawDataset
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
+    >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["event 3"]))
+    >>> old = BaseConcatDataset([RawDataset(raw, {"patient": "0007"})])
+    >>> new = adapt_dataset(old, subject="patient", seizure="event 3", namespace="clinic")
+    >>> new.datasets[0].description[["subject", "recording"]].tolist()
+    ['clinic/0007', 'clinic_0007_001']
+    >>> new.datasets[0].raw.annotations.description.tolist()
+    ['sz']
     """
     is_seizure = _seizure_rule(seizure)
     parts, counts = [], dict[str, int]()

@@ -1,7 +1,7 @@
-"""CHB-MIT and Siena in their BIDS editions, read by braindecode, with the seizure annotations that mne-bids loses.
+"""CHB-MIT and Siena in their BIDS editions, with the seizures that mne-bids loses.
 
-mne-bids gives every event the description ``n/a``, because SzCORE names the column ``eventType``; the event table is
-therefore read here.
+mne-bids gives every event the description ``n/a``, because SzCORE names the column ``eventType``;
+the event table is therefore read here.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ def load_chbmit_bids(
     unlisted : {"exclude", "background"}, default="exclude"
         What becomes of recordings without an event table: their labels are unknown.
     on_error : {"raise", "skip"}, default="raise"
-        When an event table is wrong or a recording has gaps (EDF+D); ``"skip"`` notes it in ``outcomes``.
+        When an event table is wrong or a recording has no times (EDF+D); ``"skip"`` notes it in
+        ``outcomes``.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same subject as chb01 and chb21 of the original
-        edition), ``session``, ``run``, ``recording`` and ``zero_is_missing`` True: this edition fills missing channels
-        with zeros, and :func:`biot_bd.prepare` takes such channels as missing
-        (they follow ``on_missing``).
+        Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same subject as chb01 and
+        chb21 of the original edition), ``session``, ``run``, ``recording`` and ``zero_is_missing``
+        True: this edition fills missing channels with zeros, and :func:`biot_bd.prepare` takes such
+        channels as missing (they follow ``on_missing``).
 
     Raises
     ------
@@ -70,7 +71,7 @@ def load_siena(
     unlisted: str = "exclude",
     on_error: str = "raise",
 ) -> BaseConcatDataset:
-    """Load the BIDS edition of the Siena Scalp EEG Database (19 referential channels, 256 or 512 Hz).
+    """Load the BIDS edition of the Siena database (19 referential channels, 256 or 512 Hz).
 
     Parameters
     ----------
@@ -80,7 +81,8 @@ def load_siena(
     Returns
     -------
     BaseConcatDataset of RawDataset
-        As :func:`load_chbmit_bids` returns it; the same converter made this edition, so ``zero_is_missing`` is True too.
+        As :func:`load_chbmit_bids` returns it; the same converter made this edition, so
+        ``zero_is_missing`` is True too.
 
     Raises
     ------
@@ -127,15 +129,13 @@ def _load(
             continue
         parts.append(RawDataset(old.raw, _describe(old.description, name, recording, zero_is_missing)))
         outcomes.add(recording, "loaded", known)
-    seen = {path_subject for part in found for path_subject in [str(part.description["subject"])]}
+    seen = {str(part.description["subject"]) for part in found}
     for label in participants:
         if label not in seen and (wanted is None or label in wanted):
             outcomes.add(f"sub-{label}", "missing-file", "participants.tsv names it, no recording is there")
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn("unlisted", "have no event table, so their labels are unknown: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
-    outcomes.warn("missing-file", "are not on the disk")
+    unlisted = "have no event table, so their labels are unknown: left out"
+    outcomes.warn({"unlisted": unlisted, "missing-file": "are not on the disk"})
     return dataset
 
 
@@ -176,7 +176,10 @@ def _table(path: Path) -> Path:
 
 
 def _annotate(part: RawDataset, path: Path, unlisted: str) -> str | None:
-    """Set the annotations from the event table; None where there is none and the recording is left out."""
+    """Set the annotations from the event table.
+
+    None where there is none and the recording is left out.
+    """
     if _table(path).is_file():
         set_events(part.raw, _table(path))
         return ""

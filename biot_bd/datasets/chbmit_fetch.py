@@ -1,7 +1,7 @@
-"""Download CHB-MIT from PhysioNet: resumable, every file checked against the published SHA-256 list.
+"""Download CHB-MIT from PhysioNet: resumable, every file checked by its SHA-256 sum.
 
-Partial files end in ``.part`` and are continued by HTTP range requests.  A file that was checked once is noted with its
-size and time in ``.biot-bd-fetch.json`` and not read again.
+Partial files end in ``.part`` and are continued by HTTP range requests.  A file that was checked
+once is noted with its size and time in ``.biot-bd-fetch.json`` and not read again.
 """
 
 from __future__ import annotations
@@ -11,24 +11,16 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 import requests
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from biot_bd.datasets.chbmit import CHB_MIT, select_cases
 from biot_bd.exceptions import ChecksumError, DownloadError
@@ -58,7 +50,8 @@ def fetch_chbmit(
     Parameters
     ----------
     dest : path-like
-        Folder; gets the layout that :func:`biot_bd.datasets.chbmit.load_chbmit` reads.  About 43 GB for all cases.
+        Folder; gets the layout that :func:`biot_bd.datasets.chbmit.load_chbmit` reads.  About 43 GB
+        for all cases.
     subjects : iterable of str or int, optional
         Cases (``"chb01"``, ``1``) or subjects (``"chb-mit/01"``: cases 1 and 21); all by default.
     base_url : str, default=BASE_URL
@@ -73,12 +66,14 @@ def fetch_chbmit(
     Returns
     -------
     pandas.DataFrame
-        ``file``, ``outcome`` (``"downloaded"``, ``"resumed"``, ``"present"``), ``bytes``: one row a file.
+        ``file``, ``outcome`` (``"downloaded"``, ``"resumed"``, ``"present"``), ``bytes``: one row a
+        file.
 
     Raises
     ------
     DownloadError
-        The server refuses, does not answer, or the disk is full; names the file.  The same call goes on where it stopped.
+        The server refuses, does not answer, or the disk is full; names the file.  The same call
+        goes on where it stopped.
     ChecksumError
         A file has not the published checksum.
     ValueError
@@ -87,7 +82,7 @@ def fetch_chbmit(
     cases = select_cases(subjects)
     dest = Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
-    with _locked(dest), requests.Session() as session, _Bar(progress) as bar:
+    with _locked(dest), requests.Session() as session, _progress(progress) as bar:
         fetcher = _Fetcher(session, dest, base_url.rstrip("/") + "/", retries, wait_s, bar)
         listed = fetcher.list_of_checksums()
         wanted = {name: digest for name, digest in listed.items() if _is_wanted(name, cases)}
@@ -95,8 +90,10 @@ def fetch_chbmit(
             found = {_case_of(name) for name in wanted}
             if absent := sorted(cases - found):
                 raise ValueError(f"{base_url}{CHECKSUMS} lists no files of case {', '.join(absent)}")
-        bar.of = len(wanted)
-        rows = [(name, *fetcher.fetch(name, digest)) for name, digest in wanted.items()]
+        rows = []
+        for number, (name, digest) in enumerate(wanted.items(), start=1):
+            bar.reset(fetcher.task, description=f"[{number}/{len(wanted)}] {name}", total=None)
+            rows.append((name, *fetcher.fetch(name, digest)))
     return pd.DataFrame(rows, columns=["file", "outcome", "bytes"])
 
 
@@ -118,7 +115,8 @@ def parse_checksums(text: str, *, source: str = CHECKSUMS) -> dict[str, str]:
     Raises
     ------
     ValueError
-        A line is not understood, a path is listed with two sums, or a path leads outside the folder.
+        A line is not understood, a path is listed with two sums, or a path leads outside the
+        folder.
     """
     found = dict[str, str]()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -147,48 +145,17 @@ def _is_wanted(name: str, cases: set[str] | None) -> bool:
     return cases is None or case is None or case in cases
 
 
-@contextmanager
-def _locked(dest: Path) -> Iterator[None]:
-    lock = FileLock(dest / ".biot-bd-fetch.lock", timeout=0)
+def _locked(dest: Path) -> AcquireReturnProxy:
     try:
-        lock.acquire()
+        return FileLock(dest / ".biot-bd-fetch.lock").acquire(timeout=0)
     except Timeout:
         raise DownloadError(f"{dest}: another download into this folder is running; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
-class _Bar:
-    """One progress bar: which file of how many, and its bytes."""
-
-    def __init__(self, show: bool) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not show,
-        )
-        self.task = self.progress.add_task("", total=None)
-        self.number = self.of = 0
-
-    def __enter__(self) -> _Bar:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.progress.stop()
-
-    def next_file(self, name: str) -> None:
-        self.number += 1
-        self.progress.reset(self.task, description=f"[{self.number}/{self.of}] {name}", total=None)
-
-    def at(self, done: int, total: int | None) -> None:
-        self.progress.update(self.task, completed=done, total=total)
+def _progress(show: bool) -> Progress:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(TextColumn("{task.description}", markup=False), *columns, console=console, disable=not show)
 
 
 class _BusyError(Exception):
@@ -199,12 +166,13 @@ class _Fetcher:
     """Downloads single files into a folder."""
 
     def __init__(
-        self, session: requests.Session, dest: Path, base_url: str, retries: int, wait_s: float, bar: _Bar
+        self, session: requests.Session, dest: Path, base_url: str, retries: int, wait_s: float, bar: Progress
     ) -> None:
         # Ranges count bytes as they are sent, so nothing may be compressed on the way.
         session.headers["Accept-Encoding"] = "identity"
         self.session, self.dest, self.base_url = session, dest, base_url
-        self.retries, self.wait_s, self.bar = retries, wait_s, bar
+        self.retries, self.wait_s = retries, wait_s
+        self.bar, self.task = bar, bar.add_task("", total=None)
         self.notes_path = dest / NOTES
         self.notes: dict[str, Any] = read_json(self.notes_path) if self.notes_path.is_file() else {}
 
@@ -221,7 +189,6 @@ class _Fetcher:
         """Bring one file; return what was done and its size."""
         target = self.dest / name
         part = target.with_name(target.name + ".part")
-        self.bar.next_file(name)
         if target.is_file():
             if self._is_checked(name, target, digest):
                 return "present", target.stat().st_size
@@ -302,7 +269,7 @@ class _Fetcher:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 done += len(chunk)
-                self.bar.at(done, total)
+                self.bar.update(self.task, completed=done, total=total)
         if total is not None and done < total:
             raise requests.ConnectionError(f"{done} of {total} bytes came")
 

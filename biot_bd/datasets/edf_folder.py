@@ -37,31 +37,32 @@ def load_edf_folder(
 ) -> BaseConcatDataset:
     """Load every EDF and BDF file below a folder.
 
-    Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``; for
-    ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin with ``sz``
-    or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
+    Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``;
+    for ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin
+    with ``sz`` or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
 
     Parameters
     ----------
     root : path-like
         Searched with its subfolders; hidden files and folders are left alone.
     subject : str, optional
-        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the subject.  By default
-        the ``sub-`` of a BIDS name or of the path, else the folder that holds the file; needed where files without
-        ``sub-`` lie more than one folder below ``root``, as a folder of days would be taken for a subject.
+        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the
+        subject.  By default the ``sub-`` of a BIDS name or of the path, else the folder that holds
+        the file; needed where files without ``sub-`` lie more than one folder below ``root``, as a
+        folder of days would be taken for a subject.
     namespace : str, optional
         Stands before the subject, as in ``"clinic/01"``; the name of ``root`` by default.
     unlisted : {"exclude", "background"}, default="exclude"
-        What becomes of recordings without labels.  ``"background"`` takes them as free of seizures: for detection, or
-        where that is known.
+        What becomes of recordings without labels.  ``"background"`` takes them as free of seizures:
+        for detection, or where that is known.
     on_error : {"raise", "skip"}, default="raise"
         When a file or table is damaged; ``"skip"`` notes it in ``outcomes``.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined with ``__``.
-        ``outcomes``: ``loaded``, ``unlisted``, ``unreadable`` or ``bad-annotation``.
+        Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined
+        with ``__``. ``outcomes``: ``loaded``, ``unlisted``, ``unreadable`` or ``bad-annotation``.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def load_edf_folder(
     RecordingError
         A file or a table is damaged, and ``on_error="raise"``.
     ValueError
-        No recording has labels, the subject of a file is not found or not certain, or two files have one name.
+        No recording has labels, the subject of a file is not found or not certain, or two files
+        have one name.
     """
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -104,9 +106,7 @@ def load_edf_folder(
             "unlisted='background' loads them as free of seizures"
         )
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn("unlisted", "have no labels: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
+    outcomes.warn({"unlisted": "have no labels: left out"})
     return dataset
 
 
@@ -182,7 +182,10 @@ def _spelt(text: str) -> str:
 
 
 def _subject(path: Path, root: Path) -> str:
-    """Return the ``sub-`` of name or path, else the folder; raise where it is not certain which folder."""
+    """Return the ``sub-`` of name or path, else the folder.
+
+    Raise where it is not certain which folder.
+    """
     relative = path.relative_to(root)
     if label := _entity("sub", path.name) or _entity("sub", relative.as_posix()):
         return label

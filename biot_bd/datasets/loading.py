@@ -17,8 +17,8 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
     Parameters
     ----------
     name : str
-        A name of ``biot_bd.registry.datasets``: ``chb-mit``, ``chb-mit-bids``, ``siena``, ``edf-folder``, ``demo``, or
-        one that a plugin brings.
+        A name of ``biot_bd.registry.datasets``: ``chb-mit``, ``chb-mit-bids``, ``siena``,
+        ``edf-folder``, ``demo``, or one that a plugin brings.
     root : path-like
         Where the recordings are (``demo``: where they are generated).
     **options
@@ -27,8 +27,8 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts; ``description`` with ``subject``, ``session``, ``run``, ``recording``; seizures as
-        annotations that begin with ``sz``; ``outcomes`` and ``generated``.
+        Lazy, in volts; ``description`` with ``subject``, ``session``, ``run``, ``recording``;
+        seizures as annotations that begin with ``sz``; ``outcomes`` and ``generated``.
 
     Raises
     ------
@@ -36,6 +36,23 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
         No data set of that name is registered.
     TypeError
         The loader has no such option, or returned something else.
+
+    See Also
+    --------
+    describe_dataset : How much there is of each subject.
+    adapt_dataset : For data sets that braindecode loads.
+    biot_bd.prepare : What to do with the recordings.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd import load_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     dataset = load_dataset("demo", folder, n_subjects=2, recordings=1, minutes=1)
+    >>> [part.description["subject"] for part in dataset.datasets], dataset.generated
+    (['demo/01', 'demo/02'], True)
+    >>> dataset.outcomes["outcome"].tolist()
+    ['loaded', 'loaded']
     """
     loader = registry.datasets[name]
     _check_options(name, loader, options)

@@ -1,4 +1,4 @@
-"""What all loaders share: opening EDF lazily, seizures as annotations, outcomes, the finished data set."""
+"""What all loaders share: seizures as annotations, outcomes, the finished data set."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 OUTCOME_COLUMNS = ["recording", "outcome", "detail"]
 SEIZURE = "sz"
+LEFT_OUT = {
+    "unreadable": "cannot be read: left out",
+    "bad-annotation": "have impossible annotations: left out",
+}
+"""What is said of recordings that a loader left out, whatever the data set."""
 
 
 @dataclass
@@ -52,15 +57,23 @@ class Outcomes:
         """Return the table ``recording``, ``outcome``, ``detail``."""
         return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
 
-    def warn(self, outcome: str, what: str, stacklevel: int = 4) -> None:
-        """Warn once, with the number and the first names, where an outcome occurred."""
-        names = self.of(outcome)
-        if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            warnings.warn(
-                f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
-                stacklevel=stacklevel,
-            )
+    def warn(self, said: Mapping[str, str], stacklevel: int = 4) -> None:
+        """Warn of each outcome that occurred, with the number and the first names.
+
+        Parameters
+        ----------
+        said : mapping of str to str
+            Outcome -> what to say of such recordings, beside those of :data:`LEFT_OUT`.
+        stacklevel : int
+            As in :func:`warnings.warn`.
+        """
+        for outcome, what in {**said, **LEFT_OUT}.items():
+            if names := self.of(outcome):
+                shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                warnings.warn(
+                    f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
+                    stacklevel=stacklevel,
+                )
 
 
 def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
@@ -104,9 +117,12 @@ def list_subjects(subjects: Any) -> list[str | int] | None:
 
 
 def seizure_kind(text: str) -> str | None:
-    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
+    """Return the description of a seizure so that it begins with ``sz``.
 
-    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
+    None where the text is no seizure.
+
+    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text
+    says ``free``.
 
     Parameters
     ----------
@@ -145,7 +161,8 @@ def set_seizures(
     kinds : sequence of str, optional
         Description of each seizure, beginning with ``sz``; all ``"sz"`` by default.
     slack_s : float, default=0
-        An offset may pass the end by less than this (annotations rounded to seconds); it is set to the end.
+        An offset may pass the end by less than this (annotations rounded to seconds); it is set to
+        the end.
 
     Raises
     ------
@@ -206,6 +223,26 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     ------
     ValueError
         There is no recording at all, or two have one name.
+
+    See Also
+    --------
+    biot_bd.testing.check_dataset : Whether a loader keeps to what this package needs.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from biot_bd.datasets import make_dataset
+    >>> import mne, numpy as np
+    >>> from braindecode.datasets import BaseConcatDataset, RawDataset
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
+    >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
+    >>> rows = [("a", "loaded", ""), ("b", "unreadable", "cut short")]
+    >>> outcomes = pd.DataFrame(rows, columns=["recording", "outcome", "detail"])
+    >>> part = RawDataset(raw, {"subject": "clinic/01", "recording": "a"})
+    >>> dataset = make_dataset([part], outcomes)
+    >>> len(dataset.datasets), dataset.outcomes["outcome"].tolist(), dataset.generated
+    (1, ['loaded', 'unreadable'], False)
     """
     # Importing braindecode takes seconds; reading and checking recordings does without.
     from braindecode.datasets import BaseConcatDataset

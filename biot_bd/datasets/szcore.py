@@ -2,7 +2,8 @@
 
 References
 ----------
-Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation framework. Epilepsia, 66, 14-24.
+Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation framework.
+Epilepsia, 66, 14-24.
 """
 
 from __future__ import annotations
@@ -42,13 +43,14 @@ def read_events(path: str | os.PathLike[str]) -> list[Event]:
     Returns
     -------
     list of Event
-        Every row: types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an impedance check.  Case
-        does not matter, and ``seizure`` is read as ``sz``.
+        Every row: types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an
+        impedance check.  Case does not matter, and ``seizure`` is read as ``sz``.
 
     Raises
     ------
     RecordingError
-        ``bad-annotation``: a column is missing, a number is none, or a type is empty or unknown; names file and row.
+        ``bad-annotation``: a column is missing, a number is none, or a type is empty or unknown;
+        names file and row.
     """
     path = Path(path)
     try:

@@ -38,7 +38,8 @@ class EdfHeader:
     path : Path
         The file.
     kind : str
-        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has there.
+        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has
+        there.
     sample_bytes : int
         2 (EDF) or 3 (BDF).
     declared, present : int
@@ -49,6 +50,10 @@ class EdfHeader:
         Of all signals, those of annotations included.
     samples : tuple of int
         Samples of each signal in a record.
+
+    See Also
+    --------
+    read_edf_header : Reads it, with an example.
     """
 
     path: Path
@@ -62,7 +67,7 @@ class EdfHeader:
     _signals: bytes
 
     def field(self, name: str) -> list[str]:
-        """Return ``"unit"``, ``"physical_min"``, ``"digital_max"``, ... of all signals, as the header writes them."""
+        """Return ``"unit"``, ``"physical_min"``, ... of all signals, as the header writes them."""
         return _field(self._signals, name)
 
     @property
@@ -108,7 +113,8 @@ def read_edf_header(path: str | Path) -> EdfHeader:
     Examples
     --------
     >>> import tempfile, edfio, numpy as np
-    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> x = np.sin(np.arange(512))
+    >>> signal = edfio.EdfSignal(x, 256, label="EEG Cz-REF", physical_dimension="uV")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
     ...     header = read_edf_header(f"{folder}/x.edf")
@@ -145,14 +151,15 @@ def read_edf_header(path: str | Path) -> EdfHeader:
 
 
 def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
-    """Open an EDF or BDF file without reading its samples, and without MNE's warnings of repeated names.
+    """Open an EDF or BDF file without reading its samples.
 
     Parameters
     ----------
     path : str or Path
         The file; the ending may be in capitals.
     allow_truncated : bool, default=False
-        Accept a file that holds fewer records than its header declares (:attr:`EdfHeader.cut_short`).
+        Accept a file that holds fewer records than its header declares
+        (:attr:`EdfHeader.cut_short`).
 
     Returns
     -------
@@ -172,11 +179,12 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     Examples
     --------
     >>> import tempfile, edfio, numpy as np
-    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> x = np.sin(np.arange(512))
+    >>> signal = edfio.EdfSignal(x, 256, label="EEG Cz-REF", physical_dimension="uV")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
     ...     raw = open_edf(f"{folder}/x.edf")
-    >>> raw.ch_names, raw.n_times, raw.preload
+    >>> raw.ch_names, len(raw.times), raw.preload
     (['EEG Cz-REF'], 512, False)
     """
     path = Path(path)

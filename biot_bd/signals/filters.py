@@ -1,8 +1,9 @@
 """Filters of MNE as steps.
 
-A filter needs signal before and after what it filters.  On a window of 10 s the ends (about the filter's length,
-``3.3 / transition width`` seconds) are wrong, and MNE warns where the filter is longer than the window: filter
-recordings instead (``prepare(..., preprocessors=[BandPass(0.5, 70).as_preprocessor()])``) where you can.
+A filter needs signal before and after what it filters.  On a window of 10 s the ends (about the
+filter's length, ``3.3 / transition width`` seconds) are wrong, and MNE warns where the filter is
+longer than the window: filter recordings instead (``prepare(..., preprocessors=[BandPass(0.5,
+70).as_preprocessor()])``) where you can.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ class _Filter(RecordingStep):
     sfreq_in: float | None
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
-        """Say what comes out: the same; raises where the rate is unknown or does not fit the frequencies."""
+        """Say what comes out: the same.
+
+        Raises where the rate is unknown or does not fit the frequencies.
+        """
         self._check_params(rate_of(info, self.sfreq_in, self))
         return info
 
@@ -60,7 +64,8 @@ class BandPass(_Filter):
     sfreq_in : float, optional
         Sampling rate in Hz, needed for arrays; a disagreement with what the data carry raises.
     method : {"fir", "iir"}
-        As in MNE: a zero-phase FIR filter (Hamming), or a Butterworth filter of order 4 run both ways.
+        As in MNE: a zero-phase FIR filter (Hamming), or a Butterworth filter of order 4 run both
+        ways.
     l_trans_bandwidth, h_trans_bandwidth : float or "auto"
         Width of the transitions of the FIR filter in Hz.
     phase : str
@@ -69,6 +74,20 @@ class BandPass(_Filter):
     Notes
     -----
     On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
+
+    See Also
+    --------
+    Notch : Single frequencies, such as those of the mains.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import BandPass
+    >>> t = np.arange(4000) / 200
+    >>> x = (np.sin(2 * np.pi * 10 * t) + np.sin(2 * np.pi * 60 * t))[None, None]
+    >>> out = BandPass(1, 40, sfreq_in=200).transform(x)
+    >>> bool(np.allclose(out[0, 0, 1000:3000], np.sin(2 * np.pi * 10 * t)[1000:3000], atol=0.01))
+    True
     """
 
     def __init__(
@@ -130,6 +149,19 @@ class Notch(_Filter):
     Notes
     -----
     On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
+
+    See Also
+    --------
+    BandPass : Whole bands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import Notch
+    >>> t = np.arange(4000) / 200
+    >>> out = Notch(50, sfreq_in=200).transform(np.sin(2 * np.pi * 50 * t)[None, None])
+    >>> bool(abs(out[0, 0, 1500:2500]).max() < 0.01)
+    True
     """
 
     def __init__(

@@ -1,14 +1,15 @@
-"""The window table of a store: what the label rule says of each recording, and the windows' percentiles.
+"""The window table of a store: labels of each recording, and the windows' percentiles.
 
-The table has its own fingerprint, so that another rule, window or stride rewrites it without touching a signal.  The
-table that ``prepare`` made lies in the store's folder; those of ``Windows.relabel`` in ``tables/<fingerprint>/``.
+The table has its own fingerprint, so that another rule, window or stride rewrites it without
+touching a signal.  The table that ``prepare`` made lies in the store's folder; those of
+``Windows.relabel`` in ``tables/<fingerprint>/``.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
-from biot_bd.signals.scaler import FLAT_UV, PercentileScaler, window_percentiles
-from biot_bd.windows.gather import gather
+from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
+from biot_bd.windows.gather import BLOCK, Located, blocks
 from biot_bd.windows.labels import check_table, rule_name, rule_parameters
 from biot_bd.windows.store import Recording, Stretch, open_signals
 
 TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
 CACHED_PERCENTILE = 95
-BLOCK = 8
 WINDOWS_A_MAP = 128
 LOOKS = 8
 ON_BAD = ("raise", "warn", "drop")
@@ -80,33 +80,19 @@ class TableSettings:
         return fingerprint({"settings": self.as_dict(), "recordings": inputs})
 
 
-@dataclass
-class TablePart:
-    """The windows of one recording.
+def table_part(
+    folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings
+) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
+    """Make the rows of the table, their percentiles and notes of one recording from its stored signal.
 
-    Attributes
-    ----------
+    Returns
+    -------
     frame : pandas.DataFrame
-        Its rows of the table.
+        Rows of the table.
     percentiles : ndarray of float32, shape (n_windows, n_chans)
         95th percentile of the absolute value in uV, NaN where a channel is absent.
-    bad : dict of str to int
-        Windows in which a channel was flat or not finite, by channel.
-    n_empty : int
-        Windows left out because no channel was usable.
-    lost_seizures : list of float
-        Onsets in seconds of seizures that no positive window holds.
-    """
-
-    frame: pd.DataFrame
-    percentiles: NDArray[np.float32]
-    bad: dict[str, int] = field(default_factory=dict)
-    n_empty: int = 0
-    lost_seizures: list[float] = field(default_factory=list)
-
-
-def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart:
-    """Make the rows and percentiles of one recording from its stored signal.
+    notes : list of str
+        Channels that were bad, windows left out, seizures that no positive window holds.
 
     Raises
     ------
@@ -131,13 +117,16 @@ def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], sett
     percentiles[~present] = np.nan
     usable = present.any(axis=1)
     frame = frame[usable].reset_index(drop=True)
-    return TablePart(
-        frame=frame,
-        percentiles=percentiles[usable],
-        bad={ch_names[c]: int(n) for c, n in enumerate(bad.sum(axis=0)) if n},
-        n_empty=int((~usable).sum()),
-        lost_seizures=_lost_seizures(recording, frame),
-    )
+    named = ", ".join(f"{ch_names[c]} ({n} windows)" for c, n in enumerate(bad.sum(axis=0)) if n)
+    n_empty = int((~usable).sum())
+    lost = ", ".join(f"{onset:g}" for onset in _lost_seizures(recording, frame))
+    notes = {
+        f"flat or not finite, marked as absent: {named}": named,
+        f"{n_empty} windows left out, no channel is usable in them": n_empty,
+        f"no positive window for the seizure(s) at {lost} s": lost,
+    }
+    told = [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
+    return frame, percentiles[usable], told
 
 
 def _labelled(recording: Recording, stretch: Stretch, settings: TableSettings) -> pd.DataFrame:
@@ -197,7 +186,7 @@ def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings:
 
 
 def _bad_channels(recording: Recording, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return where a channel is flat throughout a window or not finite somewhere in it, ``(n_windows, n_chans)``."""
+    """Return where a channel is flat or not finite in a window, ``(n_windows, n_chans)``."""
     bad = np.zeros((len(start), len(recording.present)), bool)
     stop = start + length
     for c, spans in enumerate(recording.flat):
@@ -232,60 +221,51 @@ def _percentiles(
     start, length = frame["start_sample"].to_numpy(), frame["n_samples"].to_numpy()
     percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
     digital = recording.dtype == "int16" and bool((length == settings.n_times).all())
-    measure = _measure_digital if digital else _measure
+    steps = np.array(recording.steps_uv, np.float32)
     for i in range(0, len(frame), WINDOWS_A_MAP):
         some = slice(i, i + WINDOWS_A_MAP)
         # Opened anew, as the pages of a map that was read count as memory.
         signals = open_signals(folder, recording, keep=False)
-        percentiles[some], accepted[some] = measure(
-            signals, np.array(recording.steps_uv, np.float32), start[some], length[some], recorded[some], settings
-        )
-    return percentiles, accepted
+        if digital:
+            percentiles[some], accepted[some] = _measure_digital(signals, steps, start[some], settings.n_times)
+        else:
+            percentiles[some], accepted[some] = _measure(signals, steps, start[some], length[some], settings.n_times)
+    return percentiles, accepted & recorded
 
 
 def _measure(
-    signals: NDArray[Any],
-    steps: NDArray[np.float32],
-    start: NDArray[np.int64],
-    length: NDArray[np.int64],
-    recorded: NDArray[np.bool_],
-    settings: TableSettings,
+    signals: NDArray[Any], steps: NDArray[np.float32], start: NDArray[np.int64], length: NDArray[np.int64], n_times: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Measure windows as they will be read."""
-    scaler = PercentileScaler(CACHED_PERCENTILE, on_bad="drop")
-    percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
-    buffer = np.empty((BLOCK, len(steps), settings.n_times), np.float32)
-    for i in range(0, len(start), BLOCK):
-        block = slice(i, min(i + BLOCK, len(start)))
-        scales = np.broadcast_to(steps, recorded[block].shape)
-        x = gather(signals, scales, start[block], length[block], buffer[: block.stop - i])
-        percentiles[block] = scaler.percentiles(x)
-        _, accepted[block] = scaler.apply_with_percentiles(x, recorded[block], percentiles[block])
+    shape = (len(start), len(steps))
+    percentiles, accepted = np.empty(shape, np.float32), np.empty(shape, bool)
+    buffer = np.empty((BLOCK, len(steps), n_times), np.float32)
+    for i, stop in blocks(0, len(start)):
+        scales = np.broadcast_to(steps, (stop - i, len(steps)))
+        x = buffer[: stop - i]
+        Located([signals] * len(x), start[i:stop].tolist(), length[i:stop].tolist(), scales, n_times).read(x)
+        percentiles[i:stop] = window_percentiles(x, CACHED_PERCENTILE)
+        accepted[i:stop] = np.isfinite(percentiles[i:stop]) & ~flat_channels(x, percentiles[i:stop])
     return percentiles, accepted
 
 
 def _measure_digital(
-    signals: NDArray[np.int16],
-    steps: NDArray[np.float32],
-    start: NDArray[np.int64],
-    _length: NDArray[np.int64],
-    recorded: NDArray[np.bool_],
-    settings: TableSettings,
+    signals: NDArray[np.int16], steps: NDArray[np.float32], start: NDArray[np.int64], n_times: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Measure windows in digital steps: the same numbers as :func:`_measure` within rounding, from half the bytes."""
-    windows = _overlapping(signals, start, settings.n_times)
+    """Measure windows in digital steps: :func:`_measure` within rounding, half the bytes."""
+    windows = _overlapping(signals, start, n_times)
     percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
-    few = windows[..., :: max(1, settings.n_times // LOOKS)]
+    few = windows[..., :: max(1, n_times // LOOKS)]
     # Unlike all of the samples, a few of them tell only that a channel does move.
     moving = (few.max(axis=-1).astype(np.float32) - few.min(axis=-1)) * steps >= FLAT_UV
     for window, channel in np.argwhere(~moving):
         row = windows[window, channel]
         moving[window, channel] = (float(row.max()) - float(row.min())) * steps[channel] >= FLAT_UV
-    return percentiles, recorded & moving & (percentiles >= FLAT_UV)
+    return percentiles, moving & (percentiles >= FLAT_UV)
 
 
 def _overlapping(signals: NDArray[np.int16], start: NDArray[np.int64], n_times: int) -> NDArray[np.int16]:
-    """Return windows ``(n, n_chans, n_times)``: a view where their starts are evenly spaced, else a copy."""
+    """Return windows ``(n, n_chans, n_times)``; a view where starts are evenly spaced."""
     every = sliding_window_view(signals, n_times, axis=-1).swapaxes(0, 1)
     hop = int(start[1] - start[0]) if len(start) > 1 else 1
     if hop > 0 and (np.diff(start) == hop).all():
@@ -351,9 +331,9 @@ def build_table(
                 raise ValueError(part)
             failures[recording.recording] = part
         else:
-            frames.append(part.frame)
-            percentiles.append(part.percentiles)
-            notes += _notes(recording, part)
+            frames.append(part[0])
+            percentiles.append(part[1])
+            notes += part[2]
         if advance is not None:
             advance()
     if not sum(map(len, frames)):
@@ -364,25 +344,12 @@ def build_table(
     return pd.concat(frames, ignore_index=True), np.concatenate(percentiles), notes
 
 
-def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart | str:
+def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> Any:
     """Return the part, or what went wrong; an error that crosses processes loses its notes."""
     try:
         return table_part(folder, recording, ch_names, settings)
     except ValueError as error:
         return str(error)
-
-
-def _notes(recording: Recording, part: TablePart) -> list[str]:
-    notes = []
-    if part.bad:
-        named = ", ".join(f"{name} ({n} windows)" for name, n in part.bad.items())
-        notes.append(f"{recording.recording}: flat or not finite, marked as absent: {named}")
-    if part.n_empty:
-        notes.append(f"{recording.recording}: {part.n_empty} windows left out, no channel is usable in them")
-    if part.lost_seizures:
-        onsets = ", ".join(f"{onset:g}" for onset in part.lost_seizures)
-        notes.append(f"{recording.recording}: no positive window for the seizure(s) at {onsets} s")
-    return notes
 
 
 def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float32]) -> None:
