@@ -208,10 +208,11 @@ class TimeLine:
         """Turn (onset, offset) in seconds of what was recorded into seconds since the recording's start."""
         if self.is_continuous:
             return list(spans_s)
-        return [
-            (float(self.time_of(onset * self.sfreq)), float(self.time_of(offset * self.sfreq, stop=True)))
-            for onset, offset in spans_s
-        ]
+        found = []
+        for onset, offset in spans_s:
+            onset_s = float(self.time_of(onset * self.sfreq))
+            found.append((onset_s, max(onset_s, float(self.time_of(offset * self.sfreq, stop=True)))))
+        return found
 
     def clock_time(self, time_s: float) -> dt.datetime | None:
         """Return the clock time of some seconds after the recording's start, or None where its date is not known."""

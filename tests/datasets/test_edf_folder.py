@@ -160,16 +160,13 @@ def test_gaps_in_edf_plus_d_are_read_and_such_without_times_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", [b"EDF+D", b"EDF+C"])
 def test_seizures_behind_a_gap_keep_their_time_and_their_samples(tmp_path, kind):
-    inside = write_edf(tmp_path / "p" / "inside.edf", annotations=[(115, 4, "sz"), (2, 3, "bckg")])
-    table = write_edf(tmp_path / "p" / "table.edf")
-    for path in (inside, table):
-        discontinuous(path, 10)
-        path.write_bytes(path.read_bytes().replace(b"EDF+D", kind))
-    label(table, "115\t4\tsz")
-    for part in load_edf_folder(tmp_path).datasets:
-        assert seizures_of(part.raw) == [(115.0, 119.0)]
-        seizure = part.raw.annotations[[str(text) == "sz" for text in part.raw.annotations.description]]
-        assert (seizure.onset[0], seizure.duration[0]) == (15.0, 4.0)
+    path = write_edf(tmp_path / "p" / "table.edf", annotations=[(0, 20, "bckg")])
+    discontinuous(path, 10)
+    path.write_bytes(path.read_bytes().replace(b"EDF+D", kind))
+    label(path, "115\t4\tsz")
+    (part,) = load_edf_folder(tmp_path).datasets
+    assert seizures_of(part.raw) == [(115.0, 119.0)]
+    assert (part.raw.annotations.onset[0], part.raw.annotations.duration[0]) == (15.0, 4.0)
 
 
 @pytest.mark.parametrize("options", [{"subject": 1}, {"namespace": 1.5}])

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.timeline import Segment, TimeLine, edf_timeline, timeline_of
+from biot_bd.io.edf import open_edf
+from biot_bd.io.timeline import Segment, TimeLine, annotations_of, edf_timeline, timeline_of
 
 START = dt.datetime(2020, 3, 2, 10, 11, 12, tzinfo=dt.UTC)
 MIB = 2**20
@@ -271,6 +272,24 @@ def test_a_day_of_records_takes_less_than_a_second(tmp_path):
     begin = time.perf_counter()
     assert timeline_of(path).is_continuous
     assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize("kind", ["EDF+C", "EDF+D"])
+def test_annotations_of_the_clock_are_set_where_they_were_recorded(tmp_path, kind):
+    stamps = tals([i + 0.5 if i < 60 else i + 3600.5 for i in range(120)])
+    stamps[10] += b"+10.5\x153\x14bckg\x14\0"
+    stamps[85] += "+3685.5\x1520\x14sz für\x14\0+55.5\x153610\x14across\x14\0".encode()
+    stamps[90] += b"+100.5\x1510\x14nothing there\x14\0"
+    raw = open_edf(write_edf(tmp_path / "gap.edf", stamps, kind=kind))
+    assert annotations_of(raw) == [
+        (10.0, 3.0, "bckg"),
+        (55.0, 10.0, "across"),
+        (60.0, 0.0, "nothing there"),
+        (85.0, 20.0, "sz für"),
+    ]
+    spans = [(onset, onset + duration) for onset, duration, _ in annotations_of(raw)]
+    times = timeline_of(raw).clock_times(spans)
+    assert times == [(10.0, 13.0), (55.0, 3665.0), (3660.0, 3660.0), (3685.0, 3705.0)]
 
 
 # BioSemi
