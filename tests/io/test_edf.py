@@ -73,5 +73,7 @@ def test_records_out_of_order_are_told_with_their_number(path):
     assert data[place : place + 3] == b"+2\x14"
     data[place : place + 3] = b"+7\x14"
     path.write_bytes(bytes(data))
-    with pytest.raises(RecordingError, match=r"is EDF\+D, and its records are out of order: stamp 4 says 3 s, expected 8 s"):
+    with pytest.raises(
+        RecordingError, match=r"is EDF\+D, and its records are out of order: stamp 4 says 3 s, expected 8 s"
+    ):
         open_edf(path)
