@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.channel_readers import source_file
 from biot_bd.io.edf import ANNOTATIONS, EdfHeader, read_edf_header
 
 # A record's stamp may be this late or early and there is no gap.  Recorders stamp records when they come in, up to 20 ms
@@ -324,9 +325,7 @@ def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: boo
 
 def _of_raw(raw: mne.io.BaseRaw, samples: bool, path: Path | None = None) -> TimeLine:
     sfreq, n_samples, first = float(raw.info["sfreq"]), int(raw.n_times), int(raw.first_samp)
-    files = [Path(name) for name in raw.filenames if name is not None]
-    if path is None and len(files) == 1:
-        path = files[0]
+    path = path or source_file(raw)
     told = None
     reader = _FILE_READERS.get(type(raw).__name__)
     if path is not None and path.is_file() and reader is not None:
@@ -362,12 +361,14 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
         return line
     onset = (raw.annotations.onset - raw.first_time) * line.sfreq
     missing_s = np.nan_to_num(raw.annotations.duration)
+    if type(raw).__name__ == "RawEEGLAB" and marks:
+        missing_s = _eeglab_durations(raw, missing_s)
     eeglab = {i for i in marks if named[i][1] == "boundary" and missing_s[i] > 0}
     # MNE sets a mark on the first sample behind the splice, or half a sample before it.
     cuts: dict[int, float] = {}
     for i in marks:
         at = int(np.ceil(onset[i] - 1e-3))
-        cuts[at] = max(cuts.get(at, 0.0), missing_s[i] if i in eeglab else 0.0)
+        cuts[at] = max(cuts.get(at, 0.0), float(missing_s[i]) if i in eeglab else 0.0)
     # MNE's reader of Neuralynx ends each of them a sample early.
     early = int(type(raw).__name__ == "RawNeuralynx")
     spans = [
@@ -375,6 +376,19 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
         for i in skips
     ]
     return _cut(_without(line, spans), cuts)
+
+
+def _eeglab_durations(raw: mne.io.BaseRaw, durations_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what a file says; MNE cuts annotations at the recording's end, also those of what was cut out."""
+    path = source_file(raw)
+    ends = raw.annotations.onset - raw.first_time + durations_s
+    clipped = (durations_s > 0) & (ends >= (raw.n_times - 1) / raw.info["sfreq"])
+    if path is None or not clipped.any() or not path.with_suffix(".set").is_file():
+        return durations_s
+    told = mne.read_annotations(path.with_suffix(".set"))
+    found = {(round(float(a["onset"]), 6), str(a["description"])): float(a["duration"]) for a in told}
+    keys = [(round(float(a["onset"]), 6), str(a["description"])) for a in raw.annotations]
+    return np.nan_to_num([found.get(key, own) for key, own in zip(keys, durations_s, strict=True)])
 
 
 def _cut(line: TimeLine, cuts: dict[int, float]) -> TimeLine:
