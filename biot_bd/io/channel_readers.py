@@ -17,7 +17,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.io.edf import ANNOTATIONS, EdfHeader, read_edf_header
+from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
 
 UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import DetectionError, RecordingError
 from biot_bd.io.channel_readers import ChannelReader, open_reader
-from biot_bd.io.edf import open_edf, read_edf_header
+from biot_bd.io.edf import open_edf
+from biot_bd.io.edf_header import read_edf_header
 from biot_bd.io.timeline import TimeLine, timeline_of
 
 # A block is some megabytes, whatever the rate.

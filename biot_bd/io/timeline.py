@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.channel_readers import source_file
-from biot_bd.io.edf import ANNOTATIONS, EdfHeader, read_edf_header
+from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
 
 # A record's stamp may be this late or early and there is no gap.  Recorders stamp records when they come in, up to 20 ms
 # off either way (40 ms from one to the next), and an event shall be within 0.1 s of its true time.
