@@ -178,7 +178,7 @@ def set_seizures(
 
 
 def recorded(line: TimeLine, rows: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-    """Turn (onset_s, offset_s, text) of the clock into (onset, duration, text) of what was recorded, pauses left out."""
+    """Turn (onset_s, offset_s, text) into (onset, duration, text), pauses left out."""
     found = []
     for onset_s, offset_s, text in rows:
         if line.is_continuous:
@@ -261,6 +261,6 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
 
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s) of the annotations that begin with ``sz``, since the recording's start, pauses included."""
+    """Return (onset_s, offset_s) of annotations ``sz...`` since the start, pauses included."""
     found = [(onset, onset + duration) for onset, duration, text in annotations_of(raw) if text.startswith(SEIZURE)]
     return timeline_of(raw, samples=False).clock_times(found)

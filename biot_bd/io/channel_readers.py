@@ -260,7 +260,8 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
     Returns
     -------
     EdfReader, RawReader or OwnRatesReader
-        A reader of those channels, in their order, at the rate of the fastest of them (:func:`rate_of`).
+        A reader of those channels, in their order, at the rate of the fastest of them
+        (:func:`rate_of`).
 
     See Also
     --------
@@ -300,9 +301,10 @@ def _edf_reader(path: Path, ch_names: Sequence[str], raw: mne.io.BaseRaw) -> Edf
 
 
 def rate_of(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> float:
-    """Return the rate at which :func:`open_reader` reads channels: that of the fastest of them, in Hz.
+    """Return the rate at which :func:`open_reader` reads channels, that of the fastest.
 
-    It is less than the recording's where MNE would stretch all of them for the sake of a faster one (ECG at 500 Hz).
+    It is less than the recording's where MNE would stretch all of them for the sake of a faster one
+    (ECG at 500 Hz).
     """
     if not _has_slower(raw, ch_names):
         return float(raw.info["sfreq"])
@@ -314,9 +316,10 @@ def _is_lazy_edf(raw: mne.io.BaseRaw) -> bool:
 
 
 def _has_slower(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> bool:
-    """Return whether channels are slower than the fastest of their EDF or BDF file, so that MNE would stretch them.
+    """Return whether channels are slower than the fastest of their EDF or BDF file.
 
-    It stretches each block that is read, by itself, and displaces the channel where a block begins within a record.
+    It stretches each block that is read, by itself, and displaces the channel where a block begins
+    within a record.
     """
     return bool(ch_names) and _is_lazy_edf(raw) and min(_counts(raw, ch_names)) < raw._raw_extras[0]["max_samp"]
 
@@ -366,7 +369,7 @@ def _opened_alone(raw: mne.io.BaseRaw, path: Path, names: Sequence[str]) -> mne.
 
 
 class OwnRatesReader:
-    """Channels of one file that have different rates, or a stretch of it; slower ones are resampled to the fastest.
+    """Channels of different rates, or a stretch of them; slower ones are resampled.
 
     They are resampled whole, as MNE does with a recording that is loaded, and held as float32.
 
@@ -411,7 +414,7 @@ class OwnRatesReader:
         return OwnRatesBlock(self._fastest.block(start, stop), self._places, held)
 
     def calibration(self, index: int) -> tuple[float, float] | None:
-        """Return (uV a digital step, uV at digital zero), or None for a channel that is resampled."""
+        """Return (uV a digital step, uV at zero), or None for a channel that is resampled."""
         place = self._places[index]
         return None if place is None else self._fastest.calibration(place)
 

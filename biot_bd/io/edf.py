@@ -28,13 +28,14 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     Returns
     -------
     mne.io.BaseRaw
-        Lazy, in volts.  Pauses are left out, in annotations too; :func:`biot_bd.io.timeline.timeline_of` has them.
+        Lazy, in volts.  Pauses are left out, in annotations too;
+        :func:`biot_bd.io.timeline.timeline_of` has them.
 
     Raises
     ------
     RecordingError
-        The file is not EDF or BDF, is damaged, empty, shorter than its header says, or EDF+D whose records are out of
-        order or do not say when they begin.
+        The file is not EDF or BDF, is damaged, empty, shorter than its header says, or EDF+D whose
+        records are out of order or do not say when they begin.
 
     See Also
     --------

@@ -236,9 +236,10 @@ def read_blocks(
 def read_excerpt(
     recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
 ) -> tuple[NDArray[np.float32], float, float]:
-    """Return seconds of channels ``(n_chans, n)`` in microvolts, their first sample's time, their rate.
+    """Return seconds of channels ``(n_chans, n)`` in uV, the first sample's time, the rate.
 
-    Times are those since the recording's start, pauses included; what reaches into a pause is cut there.
+    Times are those since the recording's start, pauses included; what reaches into a pause is cut
+    there.
 
     See Also
     --------

@@ -1,10 +1,11 @@
 """The time line of a recording: stretches without a gap, each with its true start.
 
-Formats tell of pauses in their own ways: EDF+ and BDF+ by the time stamp of each record (also where the header says
-"continuous"), BioSemi by a bit of the status channel, BrainVision by ``New Segment`` markers, Persyst by
-``[SampleTimes]``, Nihon Kohden by the clock of each block, EEGLAB by ``boundary`` events; MNE marks splices with
-``BAD boundary`` and ``EDGE boundary``, and samples that stand for a pause with ``BAD_ACQ_SKIP``.
-:func:`timeline_of` reads them all.  Every other room asks the :class:`TimeLine` that it returns.
+Formats tell of pauses in their own ways: EDF+ and BDF+ by the time stamp of each record (also where
+the header says "continuous"), BioSemi by a bit of the status channel, BrainVision by ``New
+Segment`` markers, Persyst by ``[SampleTimes]``, Nihon Kohden by the clock of each block, EEGLAB by
+``boundary`` events; MNE marks splices with ``BAD boundary`` and ``EDGE boundary``, and samples that
+stand for a pause with ``BAD_ACQ_SKIP``. :func:`timeline_of` reads them all.  Every other room asks
+the :class:`TimeLine` that it returns.
 """
 
 from __future__ import annotations
@@ -60,9 +61,11 @@ class Segment:
     start_s : float
         When it begins, in seconds since the recording's start, pauses included.
     duration_s : float
-        How long it lasts: ``n_samples`` over the rate, unless the recorder's clock ran off by more than 50 ms.
+        How long it lasts: ``n_samples`` over the rate, unless the recorder's clock ran off by more
+        than 50 ms.
     spliced : bool, default=False
-        Something is missing before it, and the recording does not say how much: ``start_s`` counts nothing for it.
+        Something is missing before it, and the recording does not say how much: ``start_s`` counts
+        nothing for it.
     """
 
     first_sample: int
@@ -89,15 +92,18 @@ class TimeLine:
     Parameters
     ----------
     segments : tuple of Segment
-        Stretches without a gap, in order.  Samples that belong to none stand for a pause (zeros that MNE reads there).
+        Stretches without a gap, in order.  Samples that belong to none stand for a pause (zeros
+        that MNE reads there).
     sfreq : float
         Rate of the samples that are counted, in Hz.
     n_samples : int
         Samples of the recording.
     start_time : datetime.datetime or None
-        Clock time of the first sample, to the microsecond where the file tells it; None where it does not.
+        Clock time of the first sample, to the microsecond where the file tells it; None where it
+        does not.
     first_sample : int, default=0
-        Number of the first sample since the measurement date, as ``raw.first_samp``; ``start_time`` has it in already.
+        Number of the first sample since the measurement date, as ``raw.first_samp``; ``start_time``
+        has it in already.
     remarks : tuple of str
         What a reader should know beside the segments, e.g. a date that is none.
 
@@ -129,7 +135,7 @@ class TimeLine:
 
     @property
     def is_continuous(self) -> bool:
-        """Whether sample ``k`` was measured ``k / sfreq`` seconds after the first one, for all of them."""
+        """Whether every sample ``k`` was measured ``k / sfreq`` seconds after the first."""
         return self.segments == (Segment(0, self.n_samples, 0.0, self.n_samples / self.sfreq),)
 
     @property
@@ -172,10 +178,10 @@ class TimeLine:
         return tuple(notes)
 
     def time_of(self, sample: ArrayLike, *, stop: bool = False) -> NDArray[np.float64]:
-        """Return when samples were measured, in seconds since the recording's start; fractions of a sample are taken.
+        """Return when samples (or fractions) were measured, in seconds since the start.
 
-        Samples that stand for a pause count on from the segment before them.  With ``stop=True`` the sample behind a
-        segment's last is its end, not the start of the next.
+        Samples that stand for a pause count on from the segment before them.  With ``stop=True``
+        the sample behind a segment's last is its end, not the start of the next.
         """
         sample = np.asarray(sample, np.float64)
         if self.is_continuous:  # to the last digit what callers without gaps compute
@@ -185,7 +191,7 @@ class TimeLine:
         return start[at] + (sample - first[at]) * (duration[at] / length[at])
 
     def sample_of(self, time_s: ArrayLike) -> NDArray[np.int64]:
-        """Return the samples that were measured at these times, to the nearest; times in a pause give what follows it.
+        """Return the samples nearest to these times; times in a pause give what follows it.
 
         Times before the recording give numbers below 0, times behind it such from ``n_samples`` on.
         """
@@ -206,7 +212,7 @@ class TimeLine:
         return np.where(last | (inside < length[at]), first[at] + inside, following)
 
     def clock_times(self, spans_s: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Turn (onset, offset) in seconds of what was recorded into seconds since the recording's start."""
+        """Turn (onset, offset) in seconds of what was recorded into seconds since the start."""
         if self.is_continuous:
             return list(spans_s)
         found = []
@@ -216,11 +222,11 @@ class TimeLine:
         return found
 
     def clock_time(self, time_s: float) -> dt.datetime | None:
-        """Return the clock time of some seconds after the recording's start, or None where its date is not known."""
+        """Return the clock time so long after the start, None where its date is not known."""
         return None if self.start_time is None else self.start_time + dt.timedelta(seconds=time_s)
 
     def crop(self, start: int, stop: int) -> TimeLine:
-        """Return the time line of samples ``start`` to ``stop``, its seconds counted from the first of them."""
+        """Return the time line of samples ``start`` to ``stop``, counted from the first of them."""
         if (start, stop) == (0, self.n_samples):
             return self
         begin_s = float(self.time_of(start))
@@ -240,7 +246,7 @@ class TimeLine:
         )
 
     def at_rate(self, sfreq: float, n_samples: int | None = None) -> TimeLine:
-        """Return the same times for samples at another rate, ``n_samples`` of them (as many as last equally long)."""
+        """Return the same times for ``n_samples`` at another rate (as many as last equally long)."""
         total = round(self.n_samples * sfreq / self.sfreq) if n_samples is None else n_samples
         if sfreq == self.sfreq and total == self.n_samples:
             return self
@@ -271,10 +277,11 @@ def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: boo
     Parameters
     ----------
     source : path or mne.io.BaseRaw
-        A file in a format that MNE reads, or an MNE recording; where that is read from one file, what the file says of time
-        is read again, as MNE joins what a pause divides.
+        A file in a format that MNE reads, or an MNE recording; where that is read from one file,
+        what the file says of time is read again, as MNE joins what a pause divides.
     samples : bool, default=True
-        Read the status channel of BioSemi files, which tells of pauses; False reads no more than header and time stamps.
+        Read the status channel of BioSemi files, which tells of pauses; False reads no more than
+        header and time stamps.
 
     Returns
     -------
@@ -284,8 +291,8 @@ def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: boo
     Raises
     ------
     biot_bd.exceptions.RecordingError
-        The file cannot be read, or its records are out of order, or those of an EDF+D file do not say when they begin;
-        the message names the file.
+        The file cannot be read, or its records are out of order, or those of an EDF+D file do not
+        say when they begin; the message names the file.
 
     See Also
     --------
@@ -339,7 +346,7 @@ def _of_raw(raw: mne.io.BaseRaw, samples: bool, path: Path | None = None) -> Tim
 
 
 def _fitted(whole: TimeLine, sfreq: float, first: int, n_samples: int) -> TimeLine | None:
-    """Return a file's time line for a recording made from it (cropped, resampled), or None where it is something else."""
+    """Return a file's time line for what was cropped or resampled from it, None for others."""
     line = whole.at_rate(sfreq)
     if first == 0 and n_samples > line.n_samples:  # more than the header declares: they count on
         last = line.segments[-1]
@@ -353,7 +360,7 @@ def _fitted(whole: TimeLine, sfreq: float, first: int, n_samples: int) -> TimeLi
 
 
 def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
-    """Cut a time line where annotations tell of a splice, and leave samples out that stand for a pause."""
+    """Cut where annotations tell of a splice; leave samples out that stand for a pause."""
     named = [(i, str(text)) for i, text in enumerate(raw.annotations.description)]
     marks = [i for i, text in named if text.lower() in _BOUNDARIES or text.startswith("New Segment/")]
     skips = [i for i, text in named if text.upper().startswith("BAD_ACQ_SKIP")]
@@ -379,7 +386,7 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
 
 
 def _eeglab_durations(raw: mne.io.BaseRaw, durations_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what a file says; MNE cuts annotations at the recording's end, also those of what was cut out."""
+    """Return what the file says; MNE cuts annotations at the recording's end."""
     path = source_file(raw)
     ends = raw.annotations.onset - raw.first_time + durations_s
     clipped = (durations_s > 0) & (ends >= (raw.n_times - 1) / raw.info["sfreq"])
@@ -392,7 +399,7 @@ def _eeglab_durations(raw: mne.io.BaseRaw, durations_s: NDArray[np.float64]) -> 
 
 
 def _cut(line: TimeLine, cuts: dict[int, float]) -> TimeLine:
-    """Divide segments before samples; the seconds that each lost there, 0 where nobody knows, move all that follows."""
+    """Divide segments before samples; the seconds lost there (0: unknown) move what follows."""
     kept: list[Segment] = []
     moved_s = 0.0
     for segment in line.segments:
@@ -428,7 +435,7 @@ def _without(line: TimeLine, spans: Iterable[tuple[int, int]]) -> TimeLine:
 
 
 def _exact(segments: Sequence[Segment], sfreq: float) -> tuple[Segment, ...]:
-    """Let durations be samples over the rate to the last digit where they differ by rounding alone."""
+    """Let durations be samples over the rate where they differ by rounding alone."""
     exact = []
     for s in segments:
         plain = s.n_samples / sfreq
@@ -437,14 +444,15 @@ def _exact(segments: Sequence[Segment], sfreq: float) -> tuple[Segment, ...]:
 
 
 def annotations_of(raw: mne.io.BaseRaw) -> list[tuple[float, float, str]]:
-    """Return the annotations of a recording as (onset, duration, text), in seconds since its first sample."""
+    """Return annotations as (onset, duration, text), in seconds since the first sample."""
     return [(float(a["onset"]) - raw.first_time, float(a["duration"]), str(a["description"])) for a in raw.annotations]
 
 
 def set_annotations(raw: mne.io.BaseRaw, rows: Sequence[tuple[float, float, str]]) -> None:
-    """Replace the annotations of a recording by (onset, duration, text), in seconds since its first sample.
+    """Replace annotations by (onset, duration, text), in seconds since the first sample.
 
-    MNE counts them from the measurement date, where there is one, and a recording may begin later (a crop).
+    MNE counts them from the measurement date, where there is one, and a recording may begin later
+    (a crop).
     """
     shift_s = raw.first_time if raw.annotations.orig_time is not None else 0.0
     onsets = [onset_s + shift_s for onset_s, _, _ in rows]
@@ -487,7 +495,7 @@ def _from_stamps(stamps_s: NDArray[np.float64], at: NDArray[np.int64], n_samples
 
 
 def _settled(late_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take jitter away: a stamp is as late as the earliest of it and the next few, so that gaps stay where they are."""
+    """Take jitter away: a stamp is as late as the earliest of it and the next few."""
     n = min(JITTER_RECORDS, len(late_s))
     if n < 2:
         return late_s
@@ -525,12 +533,12 @@ def _records(header: EdfHeader) -> NDArray[np.uint8]:
 
 
 def _n_records(header: EdfHeader) -> int:
-    """Return how many records belong to the recording: bytes behind those that were declared do not."""
+    """Return how many records count: bytes behind those that were declared do not."""
     return header.present if header.declared < 0 else min(header.declared, header.present)
 
 
 def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeLine:
-    """Return the time line of an EDF or BDF file, by the time stamps of its records and BioSemi's status channel.
+    """Return the time line of an EDF or BDF file, by stamps of records and the status channel.
 
     Parameters
     ----------
@@ -547,7 +555,8 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
     Raises
     ------
     RecordingError
-        The header is not that of an EDF or BDF file, records of an EDF+D file are out of order or without a stamp.
+        The header is not that of an EDF or BDF file, records of an EDF+D file are out of order or
+        without a stamp.
     """
     path = Path(path)
     header = read_edf_header(path)
@@ -586,7 +595,7 @@ _ADVICE = "its times cannot be told; export it as a continuous file, or one file
 
 
 def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLine, float, list[str]]:
-    """Return the time line by the records' stamps, when the first record begins after the header's second, and notes."""
+    """Return the time line by the records' stamps, the first of them, and notes."""
     stamps_s = _stamps(header, index)
     known = np.flatnonzero(np.isfinite(stamps_s))
     strict = header.kind.endswith("D")
@@ -613,10 +622,10 @@ def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLi
 
 
 def edf_annotations(path: str | Path, line: TimeLine) -> list[tuple[float, float, str]]:
-    """Return the annotations of an EDF+ or BDF+ file as (onset, duration, text), in seconds of what was recorded.
+    """Return the annotations of an EDF+ or BDF+ file in seconds of what was recorded.
 
-    The file gives times by the clock; these leave the pauses out, as MNE counts.  An annotation within a pause has no
-    length and stands where recording went on.
+    The file gives times by the clock; these leave the pauses out, as MNE counts.  An annotation
+    within a pause has no length and stands where recording went on.
 
     Parameters
     ----------
@@ -642,7 +651,7 @@ def edf_annotations(path: str | Path, line: TimeLine) -> list[tuple[float, float
 
 
 def _stamps(header: EdfHeader, index: int) -> NDArray[np.float64]:
-    """Return when each record begins by the first annotation in it, in seconds; NaN where that is no time stamp."""
+    """Return when each record begins, in seconds; NaN where it has no time stamp."""
     begin, end = _place(header, index)
     width = min(end - begin, STAMP_BYTES)
     stamps = np.full(_n_records(header), np.nan)
@@ -679,10 +688,10 @@ def _number(text: bytes) -> float:
 
 
 def _with_status(header: EdfHeader, line: TimeLine) -> TimeLine:
-    """Cut where BioSemi's status channel says that a new epoch begins: saving went on after a pause.
+    """Cut where BioSemi's status channel says that saving went on after a pause.
 
-    Bit 16 is set in the first sample of a file and in the first one after each pause.  Bits 17 to 23 (speed, whether CMS
-    is in range, battery) tell nothing of time.
+    Bit 16 is set in the first sample of a file and in the first one after each pause.  Bits 17 to
+    23 (speed, whether CMS is in range, battery) tell nothing of time.
 
     References
     ----------
@@ -795,7 +804,7 @@ def _nihon(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
 
 
 def _decimal_date(text: bytes) -> dt.datetime | None:
-    """Return a date of six bytes of two decimal digits each: year, month, day, hour, minute, second."""
+    """Return a date of six bytes of two decimal digits each, from year to second."""
     try:
         year, month, day, hour, minute, second = (int(f"{byte:02x}") for byte in text)
         year += 1900 if year >= 70 else 2000
@@ -807,7 +816,7 @@ def _decimal_date(text: bytes) -> dt.datetime | None:
 def _from_clock_times(
     stamps: Sequence[tuple[int, dt.datetime | None]], n_samples: int, sfreq: float, coarse_s: float
 ) -> TimeLine:
-    """Make a time line of samples at which recording went on, and the clock there where it is known, so exactly."""
+    """Make a time line of samples at which recording went on and the clock there, if known."""
     start = stamps[0][1]
     kept: list[Segment] = []
     remarks: list[str] = []
@@ -829,7 +838,7 @@ def _from_clock_times(
 
 
 def _persyst(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
-    """Read ``[SampleTimes]`` of a layout file: sample = seconds since midnight, which MNE does not use."""
+    """Read ``[SampleTimes]`` (sample = seconds since midnight), which MNE does not use."""
     layout = path if path.suffix.lower() == ".lay" else _persyst_layout(path)
     if layout is None:
         return None

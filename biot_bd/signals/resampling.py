@@ -591,7 +591,7 @@ def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...]
 
 
 class PiecewisePlan:
-    """Resample pieces of a signal, each by its own plan, as if there were nothing beside it; the outputs follow one another.
+    """Resample pieces of a signal, each by its own plan, as if nothing were beside it.
 
     Parameters
     ----------

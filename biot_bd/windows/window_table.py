@@ -151,7 +151,7 @@ def _labelled(recording: Recording, stretch: Stretch, settings: TableSettings) -
 
 
 def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
-    """Turn the rule's rows, in samples of the stretch, into rows of the table, in samples of the store."""
+    """Turn the rule's rows, in samples of the stretch, into the table's, in the store's."""
     start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
     stored_start, stored_length = start, length
     if settings.resample != "fft-window":

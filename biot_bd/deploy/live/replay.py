@@ -17,8 +17,9 @@ from biot_bd.io.recordings import open_recording, read_blocks
 class FileSource(LiveSource):
     """Replay a recording.
 
-    A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is read before its turn.
-    Where the recording has a pause, time stamps go on behind it; the replay does not wait for the pause to pass.
+    A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is
+    read before its turn. Where the recording has a pause, time stamps go on behind it; the replay
+    does not wait for the pause to pass.
 
     Parameters
     ----------

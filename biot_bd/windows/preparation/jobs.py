@@ -63,14 +63,14 @@ def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
 
 
 def time_identity(raw: mne.io.BaseRaw, line: TimeLine, montage: Montage) -> dict[str, Any]:
-    """Describe pauses and rates of the needed channels; nothing where there are none and all have the recording's."""
+    """Describe pauses and another rate of the needed channels; nothing without them."""
     known: dict[str, Any] = {} if line.is_continuous else {"segments": line.as_list()}
     rate = rate_of(raw, plan_montage(montage, raw.ch_names).needed)
     return known if rate == raw.info["sfreq"] else known | {"sfreq_read": rate}
 
 
 def seizure_events(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[float]]:
-    """Return (onset_s, offset_s) of the annotations that start with ``sz``, since the first sample, pauses included."""
+    """Return (onset_s, offset_s) of annotations ``sz...``, pauses included."""
     found = line.clock_times(
         (float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time)
         for a in raw.annotations
