@@ -17,7 +17,7 @@ from braindecode.datasets import CHBMIT, SIENA, BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_events, set_seizures
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import check_continuous, read_edf_header
+from biot_bd.io.timeline import edf_timeline
 
 
 def load_chbmit_bids(
@@ -38,7 +38,7 @@ def load_chbmit_bids(
     unlisted : {"exclude", "background"}, default="exclude"
         What becomes of recordings without an event table: their labels are unknown.
     on_error : {"raise", "skip"}, default="raise"
-        When an event table is wrong or a recording has gaps (EDF+D); ``"skip"`` notes it in
+        When an event table is wrong or a recording has no times (EDF+D); ``"skip"`` notes it in
         ``outcomes``.
 
     Returns
@@ -118,7 +118,7 @@ def _load(
         path = Path(old.description["path"])
         recording = path.stem.removesuffix("_eeg")
         try:
-            check_continuous(read_edf_header(path))
+            edf_timeline(path, samples=False)  # refuses what has no times
             known = _annotate(old, path, unlisted)
         except RecordingError as error:
             outcomes.add_error(recording, error, on_error)

@@ -20,7 +20,8 @@ from biot_bd.datasets.recordings import (
 )
 from biot_bd.events.szcore import SEIZURE, seizure_kind
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import open_edf, read_edf_header
+from biot_bd.io.edf import open_edf
+from biot_bd.io.edf_header import read_edf_header
 
 _ENDINGS = (".edf", ".bdf")
 _ENTITY = r"(?:^|[_/]){}-([A-Za-z0-9]+)"

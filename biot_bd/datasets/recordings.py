@@ -14,6 +14,7 @@ import pandas as pd
 
 from biot_bd.events.szcore import SEIZURE, read_events
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.timeline import TimeLine, annotations_of, set_annotations, timeline_of
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
@@ -131,7 +132,7 @@ def set_seizures(
     raw : mne.io.BaseRaw
         Changed in place.
     seizures : iterable of (float, float)
-        Onset and offset in seconds from the recording's start.
+        Onset and offset in seconds since the recording's start, pauses included.
     where : str
         Names the recording and the source of the annotations, for messages.
     kinds : sequence of str, optional
@@ -147,16 +148,22 @@ def set_seizures(
     """
     seizures = list(seizures)
     kinds = [SEIZURE] * len(seizures) if kinds is None else list(kinds)
-    duration_s = raw.n_times / raw.info["sfreq"]
-    checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
-    others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
-    added = mne.Annotations(
-        [onset for onset, _ in checked],
-        [offset - onset for onset, offset in checked],
-        kinds,
-        orig_time=raw.annotations.orig_time,
-    )
-    raw.set_annotations(raw.annotations[others] + added, verbose="ERROR")
+    line = timeline_of(raw, samples=False)
+    checked = [_check_seizure(onset, offset, line.duration_s, slack_s, where) for onset, offset in seizures]
+    rows = [row for row in annotations_of(raw) if not row[2].startswith(SEIZURE)]
+    set_annotations(raw, rows + recorded(line, [(*times, kind) for times, kind in zip(checked, kinds, strict=True)]))
+
+
+def recorded(line: TimeLine, rows: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Turn (onset_s, offset_s, text) into (onset, duration, text), pauses left out."""
+    found = []
+    for onset_s, offset_s, text in rows:
+        if line.is_continuous:
+            found.append((onset_s, offset_s - onset_s, text))
+        else:
+            onset, offset = line.position_of([onset_s, offset_s]) / line.sfreq
+            found.append((float(onset), float(offset - onset), text))
+    return found
 
 
 def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: float, where: str) -> tuple[float, float]:
@@ -190,15 +197,9 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
     """
     events = read_events(path)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
-    raw.set_annotations(
-        mne.Annotations(
-            [e.onset_s for e in others],
-            [max(0.0, e.duration_s) for e in others],
-            [e.kind for e in others],
-            orig_time=raw.annotations.orig_time,
-        ),
-        verbose="ERROR",
-    )
+    line = timeline_of(raw, samples=False)
+    rows = [(e.onset_s, e.onset_s + max(0.0, e.duration_s), e.kind) for e in others]
+    set_annotations(raw, recorded(line, rows))
     seizures = [e for e in events if e.kind.startswith(SEIZURE)]
     set_seizures(
         raw,
@@ -266,10 +267,6 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
 
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s), from the recording's start, of the annotations ``sz...``."""
-    start = raw.first_time if raw.annotations.orig_time is not None else 0.0
-    return [
-        (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))
-        for a in raw.annotations
-        if a["description"].startswith(SEIZURE)
-    ]
+    """Return (onset_s, offset_s) of annotations ``sz...`` since the start, pauses included."""
+    found = [(onset, onset + duration) for onset, duration, text in annotations_of(raw) if text.startswith(SEIZURE)]
+    return timeline_of(raw, samples=False).clock_times(found)

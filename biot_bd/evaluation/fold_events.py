@@ -77,7 +77,7 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
     out = []
     for name, rows in predictions.groupby("recording", sort=True):
         recording = known[str(name)]
-        duration = recording.source_n_samples / recording.source_sfreq
+        duration = recording.duration_s
         reference = [(float(on), min(float(off), duration)) for on, off in recording.events]
         subject = str(rows["subject"].iloc[0])
         out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), _starts(rows), duration, reference))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import mne
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import DetectionError, RecordingError
-from biot_bd.io.channel_readers import open_reader
-from biot_bd.io.edf import open_edf, read_edf_header
+from biot_bd.io.channel_readers import ChannelReader, open_reader
+from biot_bd.io.edf import open_edf
+from biot_bd.io.edf_header import read_edf_header
+from biot_bd.io.timeline import TimeLine, timeline_of
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
@@ -59,8 +62,29 @@ class OpenRecording:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
-        return int(self.raw.n_times) / self.sfreq
+        """Length in seconds, pauses included."""
+        return self.timeline.duration_s
+
+    @cached_property
+    def timeline(self) -> TimeLine:
+        """When its samples were measured."""
+        return timeline_of(self.raw)
+
+    def reader(self, ch_names: Sequence[str]) -> tuple[ChannelReader, TimeLine]:
+        """Return a reader of some channels and the time line at its rate.
+
+        Raises
+        ------
+        DetectionError
+            They cannot be read.
+        """
+        try:
+            reader = open_reader(self.raw, ch_names)
+        except Exception as error:  # MNE fails in many ways on damaged files
+            raise DetectionError(
+                f"{self.where}: cannot be read ({type(error).__name__}: {_first_line(error)})"
+            ) from error
+        return reader, self.timeline.at_rate(reader.sfreq, reader.n_samples)
 
 
 def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
@@ -99,6 +123,14 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     >>> open_recording(raw).where
     'recording of 2 channels in memory'
     """
+    recording = _opened(source)
+    try:
+        return replace(recording, notes=[*recording.notes, *recording.timeline.notes])
+    except RecordingError as error:
+        raise DetectionError(str(error)) from error
+
+
+def _opened(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
     if isinstance(source, mne.io.BaseRaw):
         return OpenRecording(source, _name_of(source))
     if not isinstance(source, (str, os.PathLike)):
@@ -140,7 +172,11 @@ def _open_edf(path: Path) -> OpenRecording:
 
 
 def read_blocks(
-    recording: OpenRecording, ch_names: Sequence[str], start: int = 0, stop: int | None = None
+    recording: OpenRecording,
+    ch_names: Sequence[str],
+    start: int = 0,
+    stop: int | None = None,
+    reader: ChannelReader | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Read some channels block by block.
 
@@ -151,7 +187,9 @@ def read_blocks(
     ch_names : sequence of str
         Its channels, as the recording names them.
     start, stop : int
-        Samples; all of them by default.
+        Samples at the rate of the fastest of them; all by default.
+    reader : ChannelReader, optional
+        Of these channels, where it was opened by :meth:`OpenRecording.reader`.
 
     Yields
     ------
@@ -177,10 +215,10 @@ def read_blocks(
     >>> [x.shape for x in read_blocks(open_recording(raw), ["Fp2"])]
     [(1, 1000)]
     """
-    stop = recording.raw.n_times if stop is None else min(stop, recording.raw.n_times)
+    reader = reader or recording.reader(ch_names)[0]
+    stop = reader.n_samples if stop is None else min(stop, reader.n_samples)
     begin = start
     try:
-        reader = open_reader(recording.raw, ch_names)
         while begin < stop:
             end = min(begin + BLOCK_SAMPLES, stop)
             block, x = reader.block(begin, end), np.empty((len(ch_names), end - begin), np.float32)
@@ -190,15 +228,18 @@ def read_blocks(
             begin = end
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
-            f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "
+            f"{recording.where}: cannot be read from {begin / reader.sfreq:g} s on "
             f"({type(error).__name__}: {_first_line(error)})"
         ) from error
 
 
 def read_excerpt(
     recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
-) -> tuple[NDArray[np.float32], float]:
-    """Return seconds of channels ``(n_chans, n)`` in microvolts, and their first sample's time.
+) -> tuple[NDArray[np.float32], float, float]:
+    """Return seconds of channels ``(n_chans, n)`` in uV, the first sample's time, the rate.
+
+    Times are those since the recording's start, pauses included; what reaches into a pause is cut
+    there.
 
     See Also
     --------
@@ -211,14 +252,20 @@ def read_excerpt(
     >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
     >>> info = mne.create_info(["Fp1", "Fp2"], 100.0, "eeg")
     >>> raw = mne.io.RawArray(signals, info, verbose="error")
-    >>> x, start_s = read_excerpt(open_recording(raw), ["Fp1"], 2.0, 2.03)
+    >>> x, start_s, sfreq = read_excerpt(open_recording(raw), ["Fp1"], 2.0, 2.03)
     >>> [round(float(value)) for value in x[0]], start_s
     ([200, 201, 202], 2.0)
     """
-    start = max(0, int(start_s * recording.sfreq))
-    parts = list(read_blocks(recording, ch_names, start, int(np.ceil(stop_s * recording.sfreq))))
+    reader, line = recording.reader(ch_names)
+    start = max(0, int(line.position_of(start_s)))
+    stop = int(np.ceil(line.position_of(stop_s)))
+    if not line.is_continuous:
+        middle = float(line.position_of((start_s + stop_s) / 2))
+        whole = next((s for s in line.segments if middle < s.stop_sample), line.segments[-1])
+        start, stop = max(start, whole.first_sample), min(stop, whole.stop_sample)
+    parts = list(read_blocks(recording, ch_names, start, stop, reader))
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(ch_names), 0), np.float32)
-    return x, start / recording.sfreq
+    return x, float(line.time_of(start)), reader.sfreq
 
 
 def _name_of(raw: mne.io.BaseRaw) -> str:

@@ -590,4 +590,35 @@ def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...]
     return matrices, block_in, block_out, lead
 
 
-ResamplingPlan = CopyPlan | WholePlan | SegmentPlan | FirPlan
+class PiecewisePlan:
+    """Resample pieces of a signal, each by its own plan, as if nothing were beside it.
+
+    Parameters
+    ----------
+    starts : sequence of int
+        Where each piece begins in the input.
+    plans : sequence of ResamplingPlan
+        Of each piece.
+    """
+
+    def __init__(self, starts: Sequence[int], plans: Sequence[ResamplingPlan]) -> None:
+        self.n_out = 0
+        self._own: dict[Part, tuple[ResamplingPlan, Part]] = {}
+        for start, plan in zip(starts, plans, strict=True):
+            for part in plan.parts:
+                moved = Part(
+                    part.start + start, part.stop + start, part.out_start + self.n_out, part.out_stop + self.n_out
+                )
+                self._own[moved] = plan, part
+            self.n_out += plan.n_out
+        self.parts: tuple[Part, ...] = tuple(self._own)
+
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
+        """Resample one part, as :meth:`CopyPlan.apply`."""
+        plan, own = self._own[part]
+        plan.apply(own, x, out, gain, offset)
+
+
+ResamplingPlan = CopyPlan | WholePlan | SegmentPlan | FirPlan | PiecewisePlan

@@ -13,6 +13,7 @@ from biot_bd.datasets import load_dataset
 from biot_bd.datasets.edf_folder import load_edf_folder
 from biot_bd.datasets.recordings import seizures_of
 from biot_bd.exceptions import RecordingError
+from biot_bd.io import timeline_of
 from biot_bd.testing import check_dataset
 
 TABLE = "onset\tduration\teventType\n{}\n"
@@ -140,20 +141,32 @@ def discontinuous(path, from_record=None, gap_s=100):
     path.write_bytes(data)
 
 
-def test_gaps_in_edf_plus_d_are_refused(tmp_path):
+def test_gaps_in_edf_plus_d_are_read_and_such_without_times_refused(tmp_path):
     for name in ("whole", "gap", "silent"):
         path = write_edf(tmp_path / "p" / f"{name}.edf", annotations=[(0, 20, "bckg")])
         discontinuous(path, {"gap": 10}.get(name))
     silent = path.read_bytes().replace(b"EDF Annotations ", b"EKG             ")
     path.write_bytes(silent)
-    with pytest.raises(
-        RecordingError, match=r"gap\.edf: is EDF\+D with a gap: record 11 begins at 110 s, expected 10 s"
-    ):
+    with pytest.raises(RecordingError, match=r"silent\.edf: is EDF\+D without a signal of annotations"):
         load_edf_folder(tmp_path)
-    with pytest.warns(UserWarning, match="2 of 3 recordings cannot be read"):
-        rows = load_edf_folder(tmp_path, on_error="skip").outcomes.set_index("recording")
-    assert rows["outcome"].to_dict() == {"p__gap": "unreadable", "p__silent": "unreadable", "p__whole": "loaded"}
-    assert "do not say when they begin (no signal of annotations)" in rows["detail"]["p__silent"]
+    with pytest.warns(UserWarning, match="1 of 3 recordings cannot be read"):
+        dataset = load_edf_folder(tmp_path, on_error="skip")
+    rows = dataset.outcomes.set_index("recording")
+    assert rows["outcome"].to_dict() == {"p__gap": "loaded", "p__silent": "unreadable", "p__whole": "loaded"}
+    lines = {part.description["recording"]: timeline_of(part.raw) for part in dataset.datasets}
+    assert lines["p__gap"].gaps == [(10.0, 110.0)]
+    assert lines["p__whole"].is_continuous
+
+
+@pytest.mark.parametrize("kind", [b"EDF+D", b"EDF+C"])
+def test_seizures_behind_a_gap_keep_their_time_and_their_samples(tmp_path, kind):
+    path = write_edf(tmp_path / "p" / "table.edf", annotations=[(0, 20, "bckg")])
+    discontinuous(path, 10)
+    path.write_bytes(path.read_bytes().replace(b"EDF+D", kind))
+    label(path, "115\t4\tsz")
+    (part,) = load_edf_folder(tmp_path).datasets
+    assert seizures_of(part.raw) == [(115.0, 119.0)]
+    assert (part.raw.annotations.onset[0], part.raw.annotations.duration[0]) == (15.0, 4.0)
 
 
 @pytest.mark.parametrize("options", [{"subject": 1}, {"namespace": 1.5}])

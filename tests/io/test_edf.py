@@ -62,7 +62,7 @@ def test_a_header_that_is_none_is_told_by_the_files_name(path, damage):
     assert caught.value.outcome == "unreadable"
 
 
-def test_a_gap_is_told_with_its_record(path):
+def test_records_out_of_order_are_told_with_their_number(path):
     data = bytearray(path.read_bytes())
     data[192:197] = b"EDF+D"
     header = read_edf_header(path)
@@ -73,5 +73,7 @@ def test_a_gap_is_told_with_its_record(path):
     assert data[place : place + 3] == b"+2\x14"
     data[place : place + 3] = b"+7\x14"
     path.write_bytes(bytes(data))
-    with pytest.raises(RecordingError, match=r"is EDF\+D with a gap: record 3 begins at 7 s, expected 2 s"):
+    with pytest.raises(
+        RecordingError, match=r"is EDF\+D, and its records are out of order: stamp 4 says 3 s, expected 8 s"
+    ):
         open_edf(path)

@@ -24,9 +24,13 @@ class Chunk:
     sfreq : float
         Rate in Hz.
     times_s : ndarray, shape (n,), optional
-        When each sample was taken, in seconds on the source's clock.  Without them no sample is missing.
+        When each sample was taken, in seconds on the source's clock.  Without them no sample is
+        missing.
     received_s : float, optional
         When the chunk came, on a clock of this machine that never jumps.
+    follows : bool
+        Whether its first sample follows the last one before it; False where a recording is spliced
+        and nobody knows what is missing.
 
     See Also
     --------
@@ -43,6 +47,7 @@ class Chunk:
     sfreq: float
     times_s: NDArray[np.float64] | None = None
     received_s: float | None = None
+    follows: bool = True
 
 
 @dataclass(frozen=True)

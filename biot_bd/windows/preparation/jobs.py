@@ -11,7 +11,9 @@ import mne
 import numpy as np
 import pandas as pd
 
-from biot_bd.io.channel_readers import CHUNK_SAMPLES, source_file
+from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
+from biot_bd.io.timeline import TimeLine
+from biot_bd.signals.montages import Montage, plan_montage
 
 
 @dataclass
@@ -60,13 +62,20 @@ def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
     return known
 
 
-def seizure_events(raw: mne.io.BaseRaw) -> list[list[float]]:
-    """Return (onset_s, offset_s), from the first sample, of the annotations ``sz...``."""
-    found = [
-        [float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time]
+def time_identity(raw: mne.io.BaseRaw, line: TimeLine, montage: Montage) -> dict[str, Any]:
+    """Describe pauses and another rate of the needed channels; nothing without them."""
+    known: dict[str, Any] = {} if line.is_continuous else {"segments": line.as_list()}
+    rate = rate_of(raw, plan_montage(montage, raw.ch_names).needed)
+    return known if rate == raw.info["sfreq"] else known | {"sfreq_read": rate}
+
+
+def seizure_events(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[float]]:
+    """Return (onset_s, offset_s) of annotations ``sz...``, pauses included."""
+    found = line.clock_times(
+        (float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time)
         for a in raw.annotations
         if str(a["description"]).startswith("sz")
-    ]
+    )
     return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
 
 

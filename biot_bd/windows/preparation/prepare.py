@@ -18,12 +18,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biot_bd import registry
-from biot_bd.exceptions import MissingChannelsError, PreparationError, TooShortError
+from biot_bd.exceptions import MissingChannelsError, PreparationError, RecordingError, TooShortError
 from biot_bd.io.channel_readers import may_be_plain_edf
+from biot_bd.io.timeline import timeline_of
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
-from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
+from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events, time_identity
 from biot_bd.windows.preparation.recording import SignalSettings, finished_recording, make_recording
 from biot_bd.windows.store import (
     FORMAT,
@@ -226,11 +227,14 @@ class _Preparation:
             self.names.append(job.recording)
             try:
                 identity = raw_identity(job.raw)
-            except OSError as error:
+                line = timeline_of(job.raw)
+            except (OSError, RecordingError) as error:
                 self._failed(job, "unreadable", str(error))
                 continue
+            identity |= time_identity(job.raw, line, self.signals.montage)
+            events = seizure_events(job.raw, line)
             job.fingerprint = fingerprint(
-                [self.signals.fingerprint(), identity, job.subject, job.zero_is_missing, seizure_events(job.raw)]
+                [self.signals.fingerprint(), identity, job.subject, job.zero_is_missing, events]
             )
             jobs.append(job)
         return jobs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +14,16 @@ import numpy as np
 
 from biot_bd.exceptions import TooShortError
 from biot_bd.io.channel_readers import source_file
+from biot_bd.io.timeline import TimeLine, timeline_of
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage
-from biot_bd.signals.resampling import make_plan
+from biot_bd.signals.resampling import PiecewisePlan, make_plan
 from biot_bd.windows.preparation.jobs import Job, seizure_events
 from biot_bd.windows.preparation.montage_signals import Harmonised
 from biot_bd.windows.store import (
     SIGNALS,
     Recording,
+    Stretch,
     read_recording,
     signals_stem,
     write_recording,
@@ -95,7 +98,7 @@ def finished_recording(job: Job, folder: Path, shortest_s: float) -> Recording |
     """
     finished = read_recording(signals_stem(folder, job.recording), job.fingerprint)
     if finished is not None:
-        _check_length(finished.source_n_samples, finished.source_sfreq, shortest_s)
+        _check_length(max(s.n_samples for s in finished.stretches), finished.source_sfreq, shortest_s)
     return finished
 
 
@@ -136,14 +139,19 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return finished
     stem = signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
-    _check_length(int(raw.n_times), float(raw.info["sfreq"]), shortest_s)
+    line = timeline_of(raw)
+    _check_length(max((s.n_samples for s in line.segments), default=0), line.sfreq, shortest_s)
     source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing)
     if not any(source.present):
         raise ValueError("none of the montage's channels holds a signal")
     sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
-    plan = make_plan(
-        STORED_BY[settings.resample], source.n_samples, source.sfreq, sfreq, context=source.shortest_flat_samples
-    )
+    line = line.at_rate(source.sfreq, source.n_samples)
+    plans = [
+        make_plan(STORED_BY[settings.resample], s.n_samples, source.sfreq, sfreq, context=source.shortest_flat_samples)
+        for s in line.segments
+    ]
+    # Nothing is resampled across a pause.
+    plan = plans[0] if line.is_continuous else PiecewisePlan([s.first_sample for s in line.segments], plans)
     path = stem.with_name(stem.name + ".npy")
     dtype, reason, steps = write_signals(
         path,
@@ -168,13 +176,23 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         sfreq=sfreq,
         n_samples=plan.n_out,
         present=source.present,
-        events=seizure_events(raw),
+        events=seizure_events(raw, line),
         fingerprint=job.fingerprint,
         flat=source.flat,
         not_finite=source.not_finite,
+        segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
     )
     write_recording(stem, recording)
     return recording
+
+
+def _stretches(line: TimeLine, lengths: Sequence[int]) -> list[dict[str, Any]]:
+    """Describe the segments of a recording and where each lies in the signal file."""
+    starts = [0, *accumulate(lengths)][:-1]
+    return [
+        asdict(Stretch(s.first_sample, s.n_samples, s.start_s, s.duration_s, start, length))
+        for s, start, length in zip(line.segments, starts, lengths, strict=True)
+    ]
 
 
 def _preprocessed(raw: mne.io.BaseRaw, preprocessors: Sequence[Any]) -> mne.io.BaseRaw:
