@@ -16,6 +16,20 @@ def register_datasets(register: Register) -> None:
     register("demo", "biot_bd.datasets.demo:load_demo")
 
 
+# Each is a constant of biot_bd.io.readers, in capitals and with _ for -.
+_READERS = (
+    "edf bdf gdf brainvision eeglab fif neuroscan ant egi persyst nihon-kohden epilepsiae nedf mef curry curry-parts bci2000 "
+    "eximia blackrock ctf other"
+).split()
+
+
+@hookimpl
+def register_readers(register: Register) -> None:
+    """Register the formats that MNE opens."""
+    for name in _READERS:
+        register(name, f"biot_bd.io.readers:{name.upper().replace('-', '_')}")
+
+
 @hookimpl
 def register_montages(register: Register) -> None:
     """Register the built-in montages."""

@@ -25,6 +25,11 @@ def register_datasets(register: Register) -> None:
 
 
 @hookspec(historic=True)
+def register_readers(register: Register) -> None:
+    """Readers: a :class:`biot_bd.io.readers.Reader` (endings, probe of the first bytes, how to open a recording)."""
+
+
+@hookspec(historic=True)
 def register_montages(register: Register) -> None:
     """Montages: a :class:`biot_bd.signals.montages.Montage` (named channels, referential or bipolar)."""
 

@@ -1,6 +1,6 @@
 """The registries: name -> object, filled by plugins.
 
-``biot_bd.registry.losses["focal"]`` and its nine siblings are read-only mappings.  Plugins are found
+``biot_bd.registry.losses["focal"]`` and its siblings are read-only mappings.  Plugins are found
 when a registry is first asked for something, never on import.  A plugin that fails is undone, noted
 and warned of; the others go on (``BIOT_BD_STRICT_PLUGINS=1`` raises instead).
 """
@@ -39,6 +39,7 @@ __all__ = [
     "montages",
     "objectives",
     "probes",
+    "readers",
     "registries",
 ]
 
@@ -201,6 +202,7 @@ def _path_of(obj: Any) -> str:
 
 
 datasets = Registry("datasets")
+readers = Registry("readers")
 montages = Registry("montages")
 label_rules = Registry("label_rules")
 models = Registry("models")
@@ -213,7 +215,19 @@ exporters = Registry("exporters")
 
 registries: dict[str, Registry] = {
     r.kind: r
-    for r in (datasets, montages, label_rules, models, losses, metrics, probes, callbacks, objectives, exporters)
+    for r in (
+        datasets,
+        readers,
+        montages,
+        label_rules,
+        models,
+        losses,
+        metrics,
+        probes,
+        callbacks,
+        objectives,
+        exporters,
+    )
 }
 
 _manager = pluggy.PluginManager(hookspecs.PROJECT)

@@ -8,7 +8,6 @@ volts, channels that were renamed.  The fast reader is used only after it gave w
 from __future__ import annotations
 
 import io
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +19,8 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.io.notes import COLLECTING
+
 UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
 UV_PER_UNIT = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6}
@@ -30,7 +31,6 @@ CHUNK_BYTES = 2**20
 LARGEST_RECORD = 2**22
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
-OPENING = threading.Lock()
 
 
 class Block(Protocol):
@@ -106,7 +106,7 @@ class EdfReader:
         try:
             # edfio warns of what it had to guess.  Filters of warnings are those of all threads: one opens at a time, and
             # what another one warns of meanwhile only sends this file to MNE.
-            with OPENING, warnings.catch_warnings(record=True) as told:
+            with COLLECTING, warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
                 edf = edfio.read_edf(Path(path), lazy_load_data=True, header_encoding="latin-1")
                 names = _mne_names([signal.label for signal in edf.signals])

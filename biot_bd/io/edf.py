@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import mne
+from mne.io.edf.edf import RawBDF, RawEDF
 
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.notes import collecting
 
 TIMEKEEPING_S = 0.01  # records may start off by this
-_READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
 
 
 def count_edf_records(path: str | Path) -> tuple[int, int]:
@@ -116,15 +116,17 @@ def _record_onsets(file: Any, head: bytes) -> tuple[list[float], float]:
     return onsets, float(head[244:252])
 
 
-def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
-    """Open an EDF or BDF file without reading its samples, and without MNE's warnings of repeated names.
+def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str] | None = None) -> mne.io.BaseRaw:
+    """Open an EDF or BDF file without reading its samples.
 
     Parameters
     ----------
     path : str or Path
-        The file; the ending may be in capitals.
+        The file.  Its first byte says whether it is EDF or BDF, whatever its ending.
     allow_truncated : bool, default=False
         Accept a file that holds fewer records than its header declares.
+    notes : list of str, optional
+        Grows by what MNE warns of, in our words.
 
     Returns
     -------
@@ -137,8 +139,6 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
         The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter than its header says.
     """
     path = Path(path)
-    if path.suffix.lower() not in _READERS:
-        raise RecordingError("unreadable", f"{path}: expected a file ending in .edf or .bdf")
     declared, present = count_edf_records(path)
     if present < 1:
         raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {declared} records)")
@@ -148,13 +148,14 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
             f"{path}: incomplete: the header declares {declared} records, the file holds {present}; copy or download it again",
         )
     check_continuous(path)
-    read = _READERS[path.suffix.lower()]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # repeated labels (T8-P8) are expected
+        # The classes, for MNE's functions go by the ending; read as EDF, 24 bits of a BDF become noise.
+        with path.open("rb") as file:
+            read = RawBDF if file.read(1) == b"\xff" else RawEDF
+        with collecting([] if notes is None else notes):
             try:
-                return read(path, preload=False, verbose="ERROR")
+                return read(path, verbose="WARNING")
             except UnicodeDecodeError:
-                return read(path, preload=False, verbose="ERROR", encoding="latin1")
+                return read(path, verbose="WARNING", encoding="latin1")
     except Exception as error:  # MNE fails in many ways on damaged files
         raise RecordingError("unreadable", f"{path}: MNE cannot read it ({type(error).__name__}: {error})") from error

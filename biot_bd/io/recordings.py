@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import DetectionError, RecordingError
 from biot_bd.io.channel_readers import open_reader
-from biot_bd.io.edf import count_edf_records, open_edf
+from biot_bd.io.notes import one_line
+from biot_bd.io.readers import open_raw
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
@@ -55,8 +55,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     Parameters
     ----------
     source : path or mne.io.BaseRaw
-        EDF, BDF, or any format that :func:`mne.io.read_raw` knows.  EDF and BDF files that were cut short are read as
-        far as they go, with a note.
+        Of any format that is registered (see :mod:`biot_bd.io.readers`).  EDF and BDF files that were cut short are read
+        as far as they go, with a note.
 
     Raises
     ------
@@ -69,46 +69,11 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
         return OpenRecording(source, _name_of(source))
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
-    path = Path(source)
-    _check_readable(path)
-    if path.suffix.lower() in (".edf", ".bdf"):
-        return _open_edf(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
-    except Exception as error:  # MNE fails in many ways on damaged files
-        raise DetectionError(f"{path}: cannot be read as EEG ({type(error).__name__}: {_first_line(error)})") from error
-    return OpenRecording(raw, str(path))
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-        if path.is_dir():
-            os.scandir(path).close()
-    except OSError as error:
-        raise DetectionError(f"{path}: cannot be opened ({error.strerror})") from error
-    if path.is_dir() and path.suffix.lower() not in (".mff", ".ds"):
-        raise DetectionError(f"{path}: is a folder; expected a recording")
-    if path.is_file() and size == 0:
-        raise DetectionError(f"{path}: the file is empty (0 bytes)")
-
-
-def _open_edf(path: Path) -> OpenRecording:
-    try:
-        raw = open_edf(path, allow_truncated=True)
-        declared, there = count_edf_records(path)
+        raw, notes = open_raw(source)
     except RecordingError as error:
         raise DetectionError(str(error)) from error
-    except OSError as error:
-        raise DetectionError(f"{path}: cannot be read ({error.strerror})") from error
-    notes = []
-    if declared > there:
-        notes.append(
-            f"cut short: the header declares {declared} records, the file holds {there}; what is there was used"
-        )
-    return OpenRecording(raw, str(path), notes)
+    return OpenRecording(raw, str(Path(source)), notes)
 
 
 def read_blocks(
@@ -149,7 +114,7 @@ def read_blocks(
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
             f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"({type(error).__name__}: {one_line(error)})"
         ) from error
 
 
@@ -166,7 +131,3 @@ def read_excerpt(
 def _name_of(raw: mne.io.BaseRaw) -> str:
     names = [os.fspath(name) for name in raw.filenames if name is not None]
     return names[0] if names else f"recording of {len(raw.ch_names)} channels in memory"
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from biot_bd.testing.montages import check_montage
     from biot_bd.testing.others import check_callback, check_exporter, check_objective
     from biot_bd.testing.probes import check_probe
+    from biot_bd.testing.readers import check_reader
     from biot_bd.testing.transformers import check_transformer
 
 # Imported on first use, so that checking a loss does not import what only models need.
@@ -38,12 +39,14 @@ _WHERE = {
     "check_montage": "montages",
     "check_objective": "others",
     "check_probe": "probes",
+    "check_reader": "readers",
     "check_transformer": "transformers",
 }
 
 #: Registry -> name of its check.
 CHECKS = {
     "datasets": "check_dataset",
+    "readers": "check_reader",
     "montages": "check_montage",
     "label_rules": "check_label_rule",
     "models": "check_model",
@@ -68,6 +71,7 @@ __all__ = [
     "check_montage",
     "check_objective",
     "check_probe",
+    "check_reader",
     "check_transformer",
 ]
 
