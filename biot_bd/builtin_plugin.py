@@ -19,7 +19,7 @@ def register_datasets(register: Register) -> None:
 # Each is a constant of biot_bd.io.readers, in capitals and with _ for -.
 _READERS = (
     "edf bdf gdf brainvision eeglab fif neuroscan ant egi persyst nihon-kohden epilepsiae nedf mef curry curry-parts bci2000 "
-    "eximia blackrock ctf other"
+    "eximia blackrock ctf mne-other"
 ).split()
 
 

@@ -188,15 +188,8 @@ def open_raw(path: str | os.PathLike[str]) -> tuple[mne.io.BaseRaw, list[str]]:
     path = Path(path)
     if fault := fault_of(path):
         raise RecordingError("unreadable" if path.exists() else "missing-file", f"{path}: {fault}")
-    notes = list[str]()
+    reader, notes = _checked_reader(path), list[str]()
     try:
-        if path.is_file() and path.stat().st_size == 0:
-            raise RecordingError("unreadable", f"{path}: the file is empty (0 bytes)")
-        reader = find_reader(path)
-        if path.is_dir() != reader.folder:
-            raise RecordingError("unreadable", f"{path}: is {_is(path)}; expected {_expected(reader)}")
-        if reader.beside and not path.with_suffix(reader.beside).is_file():
-            raise RecordingError("unreadable", f"{path}: {path.stem}{reader.beside} does not lie beside it; copy both")
         with collecting(notes):
             raw = reader.read(path)
     except RecordingError:
@@ -207,6 +200,22 @@ def open_raw(path: str | os.PathLike[str]) -> tuple[mne.io.BaseRaw, list[str]]:
         raise RecordingError("unreadable", f"{path}: cannot be read as EEG ({reason})") from error
     _check(raw, path)
     return raw, notes
+
+
+def _checked_reader(path: Path) -> Reader:
+    """Return the reader of a path whose kind and company are those of the format."""
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise RecordingError("unreadable", f"{path}: the file is empty (0 bytes)")
+        reader = find_reader(path)
+    except OSError as error:
+        raise RecordingError("unreadable", f"{path}: cannot be opened ({error.strerror or error})") from error
+    if path.is_dir() != reader.folder:
+        is_, expected = ("a file", "a folder") if reader.folder else ("a folder", "a file")
+        raise RecordingError("unreadable", f"{path}: is {is_}; a recording ending in {path.suffix} is {expected}")
+    if reader.beside and not path.with_suffix(reader.beside).is_file():
+        raise RecordingError("unreadable", f"{path}: {path.stem}{reader.beside} does not lie beside it; copy both")
+    return reader
 
 
 def _registered() -> Iterator[tuple[str, Reader]]:
@@ -240,14 +249,6 @@ def _unclaimed(path: Path, fitting: dict[str, Reader]) -> str:
     if path.suffix.lower() == ".eeg":
         return "holds samples of a BrainVision recording or is no recording of Nihon Kohden; give the .vhdr file"
     return f"its first bytes are not those of {' or '.join(fitting)}"
-
-
-def _is(path: Path) -> str:
-    return "a folder" if path.is_dir() else "a file"
-
-
-def _expected(reader: Reader) -> str:
-    return f"a folder ending in {' or '.join(reader.endings)}" if reader.folder else "a recording"
 
 
 def _check(raw: Any, path: Path) -> None:
@@ -338,7 +339,7 @@ BCI2000 = Reader((".dat",), _is_bci2000, _by_mne("read_raw_bci2k"), search="prob
 EXIMIA = Reader((".nxe",), None, _by_mne("read_raw_eximia"))
 BLACKROCK = Reader((".ns3",), None, _by_mne("read_raw_nsx"))
 # Magnetic, optical and ocular recordings: read where they are named, and never looked for.
-OTHER = Reader(
+MNE_OTHER = Reader(
     (".hdr", ".snirf", ".mat", ".bin", ".sqd", ".con", ".txt", ".asc"), None, _by_mne("read_raw"), search="never"
 )
 CTF = Reader((".ds",), None, _by_mne("read_raw_ctf"), search="never", folder=True)
