@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pandas as pd
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
-from biot_bd.datasets.recordings import OUTCOME_COLUMNS, SEIZURE, make_dataset, seizures_of
+from biot_bd.datasets.recordings import OUTCOME_COLUMNS, make_dataset, seizures_of
+from biot_bd.events.intervals import merge, total
+from biot_bd.events.szcore import SEIZURE
 
 
 def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
@@ -35,18 +36,10 @@ def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
                 "recordings": 1,
                 "hours": part.raw.n_times / part.raw.info["sfreq"] / 3600,
                 "seizures": len(found),
-                "seizure_s": _union_s(found),
+                "seizure_s": total(merge(found)[0]),
             }
         )
     return pd.DataFrame(rows).groupby("subject", sort=True).sum().reset_index()
-
-
-def _union_s(intervals: Iterable[tuple[float, float]]) -> float:
-    total, end = 0.0, -math.inf
-    for onset, offset in sorted(intervals):
-        total += max(0.0, offset - max(onset, end))
-        end = max(end, offset)
-    return total
 
 
 def adapt_dataset(

@@ -15,8 +15,7 @@ from typing import Any
 import pandas as pd
 from braindecode.datasets import CHBMIT, SIENA, BaseConcatDataset, RawDataset
 
-from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_seizures
-from biot_bd.datasets.szcore import set_events
+from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_events, set_seizures
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf import check_continuous
 

@@ -10,16 +10,15 @@ import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.recordings import (
-    SEIZURE,
     Outcomes,
     check_choice,
     check_text,
     make_dataset,
-    seizure_kind,
     seizures_of,
+    set_events,
     set_seizures,
 )
-from biot_bd.datasets.szcore import set_events
+from biot_bd.events.szcore import SEIZURE, seizure_kind
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf import count_edf_records, open_edf
 

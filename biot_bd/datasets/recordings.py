@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
+from biot_bd.events.szcore import SEIZURE, read_events
 from biot_bd.exceptions import RecordingError
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
 
 OUTCOME_COLUMNS = ["recording", "outcome", "detail"]
-SEIZURE = "sz"
 
 
 @dataclass
@@ -102,27 +103,6 @@ def list_subjects(subjects: Any) -> list[str | int] | None:
     return found
 
 
-def seizure_kind(text: str) -> str | None:
-    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
-
-    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
-
-    Parameters
-    ----------
-    text : str
-        An event type or annotation.
-
-    Returns
-    -------
-    str or None
-    """
-    text = text.strip()
-    low = text.lower()
-    if low.startswith(SEIZURE):
-        return SEIZURE + text[len(SEIZURE) :]
-    return SEIZURE if low.startswith("seiz") and "free" not in low else None
-
-
 def set_seizures(
     raw: mne.io.BaseRaw,
     seizures: Iterable[tuple[float, float]],
@@ -177,6 +157,41 @@ def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: floa
             f"{event} is not inside the recording of {duration_s:g} s; the file is cut short or the annotation belongs to another file",
         )
     return onset, min(offset, duration_s)
+
+
+def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
+    """Replace the annotations of ``raw`` by an event table, the type as description.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Changed in place.
+    path : path-like
+        The table.
+
+    Raises
+    ------
+    RecordingError
+        The table is not understood, or a seizure is not inside the recording.
+    """
+    events = read_events(path)
+    others = [e for e in events if not e.kind.startswith(SEIZURE)]
+    raw.set_annotations(
+        mne.Annotations(
+            [e.onset_s for e in others],
+            [max(0.0, e.duration_s) for e in others],
+            [e.kind for e in others],
+            orig_time=raw.annotations.orig_time,
+        ),
+        verbose="ERROR",
+    )
+    seizures = [e for e in events if e.kind.startswith(SEIZURE)]
+    set_seizures(
+        raw,
+        [(e.onset_s, e.onset_s + e.duration_s) for e in seizures],
+        where=str(path),
+        kinds=[e.kind for e in seizures],
+    )
 
 
 def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from biot_bd.deploy.model import Scorer
 from biot_bd.deploy.signal_chain import SignalChain, WindowBatch
 from biot_bd.events.detector import Event, EventDetector
-from biot_bd.events.stream import Alarm
+from biot_bd.events.types import Alarm
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
 

@@ -1,6 +1,4 @@
-from .detector import Event as Event
 from .detector import EventDetector as EventDetector
-from .detector import RecordingScores as RecordingScores
 from .detector import load_event_detector as load_event_detector
 from .detector import save_event_detector as save_event_detector
 from .files import EventFile as EventFile
@@ -10,7 +8,10 @@ from .folders import score_folders as score_folders
 from .scoring import ScoringParameters as ScoringParameters
 from .scoring import score_events as score_events
 from .scoring import score_samples as score_samples
-from .stream import Alarm as Alarm
 from .stream import EventStream as EventStream
 from .subject_scores import ScoredRecording as ScoredRecording
 from .subject_scores import score_subjects as score_subjects
+from .szcore import seizure_kind as seizure_kind
+from .types import Alarm as Alarm
+from .types import Event as Event
+from .types import RecordingScores as RecordingScores

@@ -198,21 +198,5 @@ def find_runs(values: Floats, threshold: float, release: float, min_seconds: int
     return edges[edges[:, 1] - edges[:, 0] >= min_seconds]
 
 
-def merge_runs(runs: NDArray[np.int64], gap_s: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Join runs that are at most ``gap_s`` apart.
-
-    Returns
-    -------
-    merged : ndarray of shape (n_events, 2), int64
-    event : ndarray of shape (n_runs,), int64
-        To which event each run went.
-    """
-    if not len(runs):
-        return runs, np.zeros(0, dtype=np.int64)
-    new = np.concatenate([[True], runs[1:, 0] - runs[:-1, 1] > gap_s])
-    last = np.append(new[1:], True)
-    return np.stack([runs[new, 0], runs[last, 1]], axis=1), np.cumsum(new) - 1
-
-
 def _divide(total: Floats, count: NDArray[np.int64]) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

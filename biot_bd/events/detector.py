@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,12 +14,11 @@ from sklearn.base import BaseEstimator
 
 from biot_bd.events import curve as curves
 from biot_bd.events import operating_point as grid_search
+from biot_bd.events.intervals import merge
 from biot_bd.events.scoring import scorer
+from biot_bd.events.stream import EventStream
 from biot_bd.events.types import Event, RecordingScores
 from biot_bd.runs import read_json, to_jsonable, write_json
-
-if TYPE_CHECKING:
-    from biot_bd.events.stream import EventStream
 
 EVENTS_JSON = "events.json"
 RECALIBRATION_FILE = "recalibration.json"  # here, so that a detector need not import what fits one
@@ -152,7 +151,7 @@ class EventDetector(BaseEstimator):
         runs = curves.find_runs(
             values, setting["threshold"], setting["release_fraction"] * setting["threshold"], shortest
         )
-        events, event = curves.merge_runs(runs, setting["merge_gap_s"])
+        events, event = merge(runs, setting["merge_gap_s"])
         confidence = np.zeros(len(events))
         for (start, stop), index in zip(runs, event, strict=True):
             confidence[index] = max(confidence[index], values[start:stop].max())
@@ -169,9 +168,9 @@ class EventDetector(BaseEstimator):
         ValueError
             The detector is not causal.
         """
-        from biot_bd.events.stream import EventStream
-
-        return EventStream(self)
+        if not self.causal:
+            raise ValueError("a stream needs a causal detector: EventDetector(causal=True)")
+        return EventStream(self.window_s, self.smoothing, self.setting())
 
     def fit(self, recordings: Sequence[RecordingScores], y: Any = None) -> EventDetector:
         """Choose the operating point on validation recordings.

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biot_bd.datasets.recordings import seizure_kind
-from biot_bd.datasets.szcore import read_events as read_szcore
-from biot_bd.events.detector import Event
 from biot_bd.events.scoring import as_intervals
+from biot_bd.events.szcore import SEIZURE, read_table, rows_of, seizure_kind
+from biot_bd.events.types import Event
 from biot_bd.exceptions import RecordingError
 from biot_bd.runs import atomic_path, write_text
 
 if TYPE_CHECKING:
     import mne
 
-SEIZURE, BACKGROUND, END = "sz", "bckg", "Recording ends"  # the last is a standard text of EDF+
+BACKGROUND, END = "bckg", "Recording ends"  # the last is a standard text of EDF+
 TUSZ_SEIZURES = frozenset("seiz fnsz gnsz spsz cpsz absz tnsz cnsz tcsz atsz mysz nesz".split())
 TUSZ_COLUMNS = ("channel", "start_time", "stop_time", "label", "confidence")
 SHORTEST_S = 0.01  # what a TSV resolves
@@ -207,9 +206,8 @@ def _write_tsv(path: Path, events: list[Event], duration_s: float, start: dateti
 
 
 def _read_tsv(path: Path) -> EventFile:
-    rows = read_szcore(path)  # checks columns, numbers and types
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    table.columns = table.columns.str.strip()
+    table = read_table(path)
+    rows = rows_of(table, path)
     told = [_number(text) for text in table.get("confidence", pd.Series(["n/a"] * len(rows)))]
     events = [
         Event(row.onset_s, row.onset_s + row.duration_s, confidence)

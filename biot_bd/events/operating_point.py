@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from biot_bd.events.curve import Floats, find_runs, merge_runs, n_seconds
+from biot_bd.events.curve import Floats, find_runs, n_seconds
+from biot_bd.events.intervals import merge
 from biot_bd.events.scoring import RATE_HZ, ScoringParameters, as_intervals, event_counts, scores_of
 
 TARGETS = ("f1", "fa_per_24h", "sensitivity")
@@ -98,7 +99,7 @@ class TimeLine:
         rows = []
         for threshold in thresholds.tolist():
             runs = find_runs(line, threshold, threshold * setting["release_fraction"], shortest)
-            events, _ = merge_runs(runs, setting["merge_gap_s"])
+            events, _ = merge(runs, setting["merge_gap_s"])
             scores = self.score(events)
             rows.append({"threshold": threshold, **{name: scores[name] for name in CURVE_COLUMNS[1:]}})
         return rows

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
+from biot_bd.events.intervals import OVERLAPPING, merge, overlap, total
+
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
 ROUNDING_S = 0.1  # files round to hundredths, the scorer to tenths of a second
@@ -120,14 +122,7 @@ def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str
             raise ValueError(f"{what}: event ({onset}, {offset}) does not end after its onset")
         if onset < -ROUNDING_S or offset > duration_s + ROUNDING_S or onset >= duration_s:
             raise ValueError(f"{what}: event ({onset}, {offset}) is not inside the recording of {duration_s} s")
-    pairs = np.clip(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], 0.0, duration_s)
-    joined: list[list[float]] = []
-    for onset, offset in pairs.tolist():
-        if joined and onset < joined[-1][1]:
-            joined[-1][1] = max(joined[-1][1], offset)
-        else:
-            joined.append([onset, offset])
-    return np.array(joined, dtype=np.float64).reshape(-1, 2)
+    return merge(np.clip(pairs, 0.0, duration_s), OVERLAPPING)[0]
 
 
 def event_counts(
@@ -271,7 +266,7 @@ def _seizure(
 ) -> dict[str, Any]:
     start, stop = max(0.0, onset - parameters.tolerance_start_s), min(duration_s, offset + parameters.tolerance_end_s)
     near = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start)]
-    covered_s = float((np.minimum(near[:, 1], stop) - np.maximum(near[:, 0], start)).sum())
+    covered_s = float(overlap(near, [[start, stop]]).sum())
     detected = covered_s > parameters.min_overlap * (stop - start)
     alarms = near[:, 0] - onset
     return {
@@ -290,8 +285,4 @@ def _widened(ref: NDArray[np.float64], duration_s: float, parameters: ScoringPar
 
 def _outside(events: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     """Return the seconds of ``events`` that none of ``others`` covers; each is sorted and does not overlap itself."""
-    total = float((events[:, 1] - events[:, 0]).sum())
-    for onset, offset in others:
-        overlap = np.minimum(events[:, 1], offset) - np.maximum(events[:, 0], onset)
-        total -= float(np.clip(overlap, 0.0, None).sum())
-    return max(0.0, total)
+    return max(0.0, total(events) - float(overlap(events, others).sum()))

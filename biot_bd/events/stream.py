@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from biot_bd.events import curve as curves
-from biot_bd.events.detector import Event, EventDetector
-
-
-class Alarm(NamedTuple):
-    """An event that has begun: its onset, the time at which that was known, and the highest value so far."""
-
-    onset_s: float
-    time_s: float
-    confidence: float
+from biot_bd.events.types import Alarm, Event
 
 
 @dataclass
@@ -29,7 +21,7 @@ class _Run:
 
 
 class EventStream:
-    """Events of windows that come one after another.
+    """Events of windows that come one after another; made by ``EventDetector(causal=True).stream()``.
 
     The events that :meth:`push` and :meth:`finish` return are those that ``detector.predict`` finds in the whole, whatever
     the size of the chunks.  An event is returned when nothing can change it any more, so ``merge_gap_s`` and up to
@@ -39,25 +31,35 @@ class EventStream:
 
     Parameters
     ----------
-    detector : EventDetector
-        With ``causal=True``; later changes of it do not count.
+    window_s : float
+        Length of the window that a probability speaks of.
+    smoothing : {"mean", "median"}
+    setting : mapping
+        The detector's values in use, as :meth:`EventDetector.setting` gives them; later changes of it do not count.
 
     Attributes
     ----------
     value : float
         The last known value of the curve.
 
-    Raises
-    ------
-    ValueError
-        The detector is not causal.
+    See Also
+    --------
+    EventDetector.predict : The same events from the whole curve.
+
+    Examples
+    --------
+    >>> from biot_bd.events import EventDetector
+    >>> stream = EventDetector(causal=True, window_s=10, smoothing_s=0, merge_gap_s=0).stream()
+    >>> for start_s, probability in enumerate([0.1, *[0.9] * 15, *[0.1] * 20]):
+    ...     for event in stream.push(probability, start_s):
+    ...         print(event)
+    Event(onset_s=10.0, offset_s=25.0, confidence=0.9)
+    >>> stream.take_alarms()
+    [Alarm(onset_s=10.0, time_s=20.0, confidence=0.9)]
     """
 
-    def __init__(self, detector: EventDetector) -> None:
-        if not detector.causal:
-            raise ValueError("a stream needs a causal detector: EventDetector(causal=True)")
-        setting = detector.setting()
-        self._window_s, self._kind = float(detector.window_s), detector.smoothing
+    def __init__(self, window_s: float, smoothing: str, setting: Mapping[str, float]) -> None:
+        self._window_s, self._kind = float(window_s), smoothing
         self._width = curves.smoothing_width(setting["smoothing_s"], causal=True)
         self._threshold = setting["threshold"]
         self._release = setting["release_fraction"] * setting["threshold"]

@@ -18,6 +18,24 @@ class Event(NamedTuple):
     confidence: float | None = None
 
 
+class Alarm(NamedTuple):
+    """An event that has begun: its onset, the time at which that was known, and the highest value so far.
+
+    See Also
+    --------
+    EventStream.take_alarms : Where alarms come from.
+
+    Examples
+    --------
+    >>> Alarm(onset_s=10.0, time_s=20.0, confidence=0.9).time_s
+    20.0
+    """
+
+    onset_s: float
+    time_s: float
+    confidence: float
+
+
 @dataclass(frozen=True)
 class RecordingScores:
     """What a model said of one recording, and what is true: the food of :meth:`EventDetector.fit`.

@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd import registry
+from biot_bd.events.intervals import merge, overlap
 
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
 LabelRule = Callable[..., pd.DataFrame]
@@ -54,20 +55,12 @@ def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[
     ranges = np.rint(times * sfreq).astype(np.int64)
     ranges[:, 1] = np.maximum(ranges[:, 1], ranges[:, 0] + 1)
     ranges = ranges.clip(0, n_samples)
-    merged: list[list[int]] = []
-    for start, stop in sorted((int(a), int(b)) for a, b in ranges if a < b):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], stop)
-        else:
-            merged.append([start, stop])
-    return np.array(merged, dtype=np.int64).reshape(-1, 2)
+    return merge(ranges[ranges[:, 0] < ranges[:, 1]])[0]
 
 
 def _overlaps(start: NDArray[np.int64], stop: NDArray[np.int64], seizures: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the common samples of each window and each seizure, ``(n_windows, n_seizures)``."""
-    first = np.maximum(start[:, None], seizures[None, :, 0])
-    last = np.minimum(stop[:, None], seizures[None, :, 1])
-    return (last - first).clip(0)
+    return overlap(np.stack([start, stop], axis=1), seizures)
 
 
 def _table(
@@ -153,13 +146,13 @@ class Overlap:
         start: NDArray[np.int64] = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
         start = start[start + window <= n_samples]
         seizures = seizure_samples(n_samples, sfreq, events)
-        overlap = _overlaps(start, start + window, seizures)
+        inside = _overlaps(start, start + window, seizures)
         enough = min(max(round(self.min_overlap_s * sfreq), 1), window)
         length = seizures[:, 1] - seizures[:, 0]
-        positive = (overlap.sum(axis=1) >= enough) | (overlap >= np.minimum(enough, length)).any(axis=1)
+        positive = (inside.sum(axis=1) >= enough) | (inside >= np.minimum(enough, length)).any(axis=1)
         keep = np.ones(len(start), dtype=bool)
         if self.exclude_partial:
-            keep &= positive | (overlap.sum(axis=1) == 0)
+            keep &= positive | (inside.sum(axis=1) == 0)
         guard = round(self.guard_s * sfreq)
         if guard > 0:
             wide = seizures + np.array([-guard, guard])

@@ -13,7 +13,7 @@ from epilepsy2bids.eeg import Eeg
 from biot_bd.datasets import describe_dataset, load_dataset
 from biot_bd.datasets.bids import load_chbmit_bids, load_siena
 from biot_bd.datasets.recordings import seizures_of
-from biot_bd.datasets.szcore import read_events
+from biot_bd.events.szcore import read_events
 from biot_bd.exceptions import RecordingError
 from biot_bd.testing import check_dataset
 from biot_bd.windows import prepare

@@ -19,7 +19,7 @@ from biot_bd.deploy.live.display import ScreenSignal
 from biot_bd.deploy.live.source import Chunk, Notice
 from biot_bd.deploy.notes import channel_facts, channel_notes, gap_notes
 from biot_bd.events.detector import Event
-from biot_bd.events.stream import Alarm
+from biot_bd.events.types import Alarm
 
 MAX_GAP_S = 5.0
 DRIFT_S = 1.0  # a drift of the source's clock is told in steps of this

@@ -11,18 +11,39 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import mne
 import pandas as pd
 
-from biot_bd.datasets.recordings import SEIZURE, seizure_kind, set_seizures
 from biot_bd.exceptions import RecordingError
 
+SEIZURE = "sz"
+"""How the description of a seizure begins."""
 COLUMNS = ("onset", "duration", "eventType")
 OTHER_KINDS = ("bckg", "impd")  # background, impedance check
 
 
+def seizure_kind(text: str) -> str | None:
+    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
+
+    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
+
+    Parameters
+    ----------
+    text : str
+        An event type or annotation.
+
+    Returns
+    -------
+    str or None
+    """
+    text = text.strip()
+    low = text.lower()
+    if low.startswith(SEIZURE):
+        return SEIZURE + text[len(SEIZURE) :]
+    return SEIZURE if low.startswith("seiz") and "free" not in low else None
+
+
 @dataclass(frozen=True)
-class Event:
+class TableRow:
     """One row of an event table: seconds from the recording's start, and the SzCORE type."""
 
     onset_s: float
@@ -30,7 +51,7 @@ class Event:
     kind: str
 
 
-def read_events(path: str | os.PathLike[str]) -> list[Event]:
+def read_events(path: str | os.PathLike[str]) -> list[TableRow]:
     """Read a SzCORE event table.
 
     Parameters
@@ -40,7 +61,7 @@ def read_events(path: str | os.PathLike[str]) -> list[Event]:
 
     Returns
     -------
-    list of Event
+    list of TableRow
         Every row: types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an impedance check.  Case
         does not matter, and ``seizure`` is read as ``sz``.
 
@@ -50,6 +71,11 @@ def read_events(path: str | os.PathLike[str]) -> list[Event]:
         ``bad-annotation``: a column is missing, a number is none, or a type is empty or unknown; names file and row.
     """
     path = Path(path)
+    return rows_of(read_table(path), path)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a SzCORE table as texts, with at least its three columns; errors as in :func:`read_events`."""
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -60,13 +86,18 @@ def read_events(path: str | os.PathLike[str]) -> list[Event]:
         raise RecordingError(
             "bad-annotation", f"{path}: has no column {missing}; expected {list(COLUMNS)}, found {list(table.columns)}"
         )
+    return table
+
+
+def rows_of(table: pd.DataFrame, path: Path) -> list[TableRow]:
+    """Return the rows of a table of :func:`read_table`; errors as in :func:`read_events`."""
     rows = zip(table["onset"], table["duration"], table["eventType"], strict=True)
     return [_event(path, line, *row) for line, row in enumerate(rows, start=2)]
 
 
-def _event(path: Path, line: int, onset: str, duration: str, kind: str) -> Event:
+def _event(path: Path, line: int, onset: str, duration: str, kind: str) -> TableRow:
     try:
-        event = Event(float(onset), float(duration), kind.strip())
+        event = TableRow(float(onset), float(duration), kind.strip())
     except ValueError:
         raise RecordingError(
             "bad-annotation", f"{path}, line {line}: onset {onset!r} and duration {duration!r} are not both numbers"
@@ -80,39 +111,4 @@ def _event(path: Path, line: int, onset: str, duration: str, kind: str) -> Event
             f"{path}, line {line}: unknown eventType {event.kind!r}; expected sz (or sz_..., seizure), "
             f"{', '.join(OTHER_KINDS)}; rename it, or remove the row",
         )
-    return Event(event.onset_s, event.duration_s, known)
-
-
-def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
-    """Replace the annotations of ``raw`` by an event table, the type as description.
-
-    Parameters
-    ----------
-    raw : mne.io.BaseRaw
-        Changed in place.
-    path : path-like
-        The table.
-
-    Raises
-    ------
-    RecordingError
-        The table is not understood, or a seizure is not inside the recording.
-    """
-    events = read_events(path)
-    others = [e for e in events if not e.kind.startswith(SEIZURE)]
-    raw.set_annotations(
-        mne.Annotations(
-            [e.onset_s for e in others],
-            [max(0.0, e.duration_s) for e in others],
-            [e.kind for e in others],
-            orig_time=raw.annotations.orig_time,
-        ),
-        verbose="ERROR",
-    )
-    seizures = [e for e in events if e.kind.startswith(SEIZURE)]
-    set_seizures(
-        raw,
-        [(e.onset_s, e.onset_s + e.duration_s) for e in seizures],
-        where=str(path),
-        kinds=[e.kind for e in seizures],
-    )
+    return TableRow(event.onset_s, event.duration_s, known)

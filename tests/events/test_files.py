@@ -10,7 +10,6 @@ from epilepsy2bids.load_annotations import tuh
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from biot_bd.datasets.szcore import read_events
 from biot_bd.events import Event
 from biot_bd.events.files import (
     FORMATS,
@@ -20,6 +19,7 @@ from biot_bd.events.files import (
     to_annotations,
     write_event_file,
 )
+from biot_bd.events.szcore import read_events
 
 EVENTS = [Event(3.0, 13.25, 0.75), Event(60.0, 100.0, 0.5)]
 START = datetime(2026, 3, 4, 5, 6, 7)
