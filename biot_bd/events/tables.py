@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 
 from biot_bd.exceptions import RecordingError
@@ -92,7 +93,7 @@ class Table:
     rows : tuple of Row
         In the order of the file; empty where there is only a first line.
     comments : tuple of str
-        Lines that begin with ``#``.
+        Lines before the columns that begin with ``#``.
     """
 
     path: Path
@@ -143,8 +144,9 @@ def read_table(path: str | os.PathLike[str], required: Sequence[str] = (), *, se
     """
     path = Path(path)
     lines = [(number, line) for number, line in enumerate(_lines(path), start=1) if line.strip()]
-    comments = tuple(line for _, line in lines if line.startswith("#"))
-    lines = [(number, line) for number, line in lines if not line.startswith("#")]
+    # Only before the columns: a row may begin with any note.
+    comments = tuple(line for _, line in takewhile(lambda numbered: numbered[1].startswith("#"), lines))
+    lines = lines[len(comments) :]
     if not lines:
         raise RecordingError("bad-annotation", f"{path}: the table is empty; expected a line of columns")
     columns = _columns(path, _cells(lines[0][1], separator), required)

@@ -71,7 +71,7 @@ def find_recordings(folder: str | os.PathLike[str], skip: Iterable[Path] = ()) -
     -------
     list of Found
         In the order of names, folder by folder; also files that were not fetched and folders that cannot be searched, with
-        their fault.
+        their fault.  Links to folders that are searched already are warned of.
 
     See Also
     --------
@@ -164,9 +164,9 @@ def _walk(
             return
         # A folder inside the tree is searched where it lies; through a link its files would count twice.
         if folder.is_symlink() and real.is_relative_to(root.resolve()):
-            yield Found(folder, f"is a link to {real}, which is searched where it lies")
+            warnings.warn(f"{folder}: is a link to {real}, which is searched where it lies", stacklevel=2)
         elif real in seen or root.resolve().is_relative_to(real):
-            yield Found(folder, f"is a link that leads back to {seen.get(real, real)}")
+            warnings.warn(f"{folder}: is a link that leads back to {seen.get(real, real)}; not searched", stacklevel=2)
         else:
             seen[real] = folder
             yield from visit(folder)
