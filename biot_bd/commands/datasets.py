@@ -17,6 +17,11 @@ app = typer.Typer(help="List, describe and download data sets.", no_args_is_help
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
+ReaderOptions = Annotated[
+    list[str] | None, typer.Option(help="KEY=VALUE for the data set's reader (values as JSON); may be repeated.")
+]
+
+
 @app.command("list")
 def list_datasets(as_json: JSON = False) -> None:
     """List the data sets by name, with the plugin that brings each."""
@@ -27,28 +32,23 @@ def list_datasets(as_json: JSON = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
-        _print_table(rows, {"name": "name", "plugin": "plugin", "loader": "loader"})
+        print_table(rows, {"name": "name", "plugin": "plugin", "loader": "loader"})
 
 
 @app.command()
 def describe(
     name: Annotated[str, typer.Argument(help="Name of the data set, as `biot-bd datasets list` shows it.")],
     root: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
-    option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the data set's reader (values as JSON); may be repeated.")
-    ] = None,
+    option: ReaderOptions = None,
     as_json: JSON = False,
 ) -> None:
     """Count each subject's recordings and seizures.
 
     Every recording that was left out is named, with the reason.
     """
-    from biot_bd.datasets import describe_dataset, load_dataset
+    from biot_bd.datasets import describe_dataset
 
-    try:
-        dataset = load_dataset(name, root, **parse_assignments(option, "--option"))
-    except TypeError as error:  # an option that the reader does not have
-        raise ValueError(str(error)) from error
+    dataset = load_recordings(name, root, parse_assignments(option, "--option"))
     outcomes = dataset.outcomes
     facts = {
         "name": name,
@@ -83,10 +83,7 @@ def fetch(
         raise typer.BadParameter(f"{name!r} cannot be downloaded; only 'chb-mit' can", param_hint="NAME")
     from biot_bd.datasets.chbmit_fetch import BASE_URL, fetch_chbmit
 
-    wanted = [part.strip() for text in subjects or [] for part in text.split(",") if part.strip()]
-    if subjects and not wanted:
-        raise typer.BadParameter("no case is named; leave it out for all of them", param_hint="--subjects")
-    files = fetch_chbmit(dest, subjects=wanted or None, base_url=base_url or BASE_URL)
+    files = fetch_chbmit(dest, subjects=names_between_commas(subjects, "case"), base_url=base_url or BASE_URL)
     outcomes = {str(what): int(n) for what, n in files["outcome"].value_counts().items()}
     facts: dict[str, Any] = {"name": name, "folder": str(dest), "bytes": int(files["bytes"].sum()), "files": outcomes}
     if as_json:
@@ -106,18 +103,41 @@ def _show(facts: dict[str, Any]) -> None:
     if facts["generated"]:
         typer.echo("GENERATED DATA: these recordings were made by a program, not recorded from people.")
     columns = {"subject": "subject", "recordings": "recordings", "hours": "hours"}
-    _print_table(rows, columns | {"seizures": "seizures", "seizure_s": "seconds of seizure"})
+    print_table(rows, columns | {"seizures": "seizures", "seizure_s": "seconds of seizure"})
     typer.echo("Recordings: " + ", ".join(f"{n} {what}" for what, n in facts["outcomes"].items()))
     if facts["left_out"]:
-        _print_table(facts["left_out"], {"recording": "left out", "outcome": "why", "detail": "detail"})
+        print_table(facts["left_out"], {"recording": "left out", "outcome": "why", "detail": "detail"})
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+def load_recordings(name: str, root: Path, options: Mapping[str, Any]) -> Any:
+    """Load a data set with the options of a command line; a wrong one is a ValueError."""
+    from biot_bd.datasets import load_dataset
+
+    try:
+        return load_dataset(name, root, **options)
+    except TypeError as error:  # an option that the reader does not have
+        raise ValueError(str(error)) from error
+
+
+def names_between_commas(texts: Sequence[str] | None, what: str) -> list[str] | None:
+    """Return the names that ``--subjects`` gives, None where it is left out."""
+    names = [part.strip() for text in texts or [] for part in text.split(",") if part.strip()]
+    if texts and not names:
+        raise typer.BadParameter(f"no {what} is named; leave it out for all of them", param_hint="--subjects")
+    return names or None
+
+
+def print_table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], right: Sequence[str] = (), title: str | None = None
+) -> None:
+    """Print rows as a table: ``columns`` are keys and headings; those in ``right`` are aligned to the right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns.values())
+    table = Table(title=title, title_justify="left")
+    for key, heading in columns.items():
+        table.add_column(heading, justify="right" if key in right else "left")
     for row in rows:
         table.add_row(*(Text("" if row[key] is None else str(row[key])) for key in columns))
     Console().print(table)

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from biot_bd.commands._pipelines import parse_assignments, print_json
+from biot_bd.commands.datasets import ReaderOptions, load_recordings, names_between_commas, print_table
+
 
 def prepare(
     dataset: Annotated[str, typer.Argument(help="Data set by name, e.g. chb-mit (see `biot-bd datasets`).")],
@@ -14,8 +17,8 @@ def prepare(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the windows.")],
     montage: Annotated[str, typer.Option(help="Registered montage to map every recording to.")] = "biot-16",
     sfreq: Annotated[float, typer.Option(help="Sampling rate of the windows, in Hz.", min=1)] = 200.0,
-    window: Annotated[float, typer.Option(help="Length of a window, in seconds.", min=0.1)] = 10.0,
-    stride: Annotated[float, typer.Option(help="Start-to-start distance of windows, in seconds.", min=0.01)] = 5.0,
+    window_s: Annotated[float, typer.Option(help="Length of a window, in seconds.", min=0.1)] = 10.0,
+    stride_s: Annotated[float, typer.Option(help="From one window's start to the next, in seconds.", min=0.01)] = 5.0,
     labels: Annotated[str, typer.Option(help="Registered label rule.")] = "overlap",
     on_missing: Annotated[
         str, typer.Option(help="Channels that a recording lacks: raise, drop, interpolate.")
@@ -31,38 +34,27 @@ def prepare(
             help="Only these subjects, as the data set names them; separated by commas, or repeat the option."
         ),
     ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the data set's reader (values as JSON); may be repeated.")
-    ] = None,
+    option: ReaderOptions = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
-    from rich.console import Console
-
-    from biot_bd.commands._pipelines import parse_assignments, print_json
-    from biot_bd.datasets import load_dataset
     from biot_bd.windows import prepare as prepare_windows
 
     options = parse_assignments(option, "--option")
     if subjects:
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")
-        options["subjects"] = [part.strip() for text in subjects for part in text.split(",") if part.strip()]
-        if not options["subjects"]:
-            raise typer.BadParameter("no subject is named; leave it out for all of them", param_hint="--subjects")
-    if "on_error" not in options and _takes(dataset, "on_error"):
-        options["on_error"] = on_error
-    try:
-        recordings = load_dataset(dataset, root, **options)
-    except TypeError as error:  # an option that the reader does not have
-        raise ValueError(str(error)) from error
+        options["subjects"] = names_between_commas(subjects, "subject")
+    if _takes(dataset, "on_error"):
+        options.setdefault("on_error", on_error)
+    recordings = load_recordings(dataset, root, options)
     windows = prepare_windows(
         recordings,
         folder,
         montage=montage,
         sfreq=sfreq,
-        window_s=window,
-        stride_s=stride,
+        window_s=window_s,
+        stride_s=stride_s,
         labels=labels,
         on_missing=on_missing,
         on_bad=on_bad,
@@ -74,8 +66,8 @@ def prepare(
     facts = _facts(dataset, folder, windows)
     if json:
         print_json(facts)
-        return
-    _show(Console(), facts)
+    else:
+        _show(facts)
 
 
 def _takes(dataset: str, option: str) -> bool:
@@ -92,44 +84,40 @@ def _takes(dataset: str, option: str) -> bool:
 
 def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
     """Gather what ``--json`` prints."""
-    from biot_bd.runs import read_json, to_jsonable
+    from biot_bd.runs import to_jsonable
+    from biot_bd.windows.store import read_manifest
 
-    counts = windows.metadata.groupby("subject")["label"].agg(["size", "sum"])
-    subjects = {str(p): {"n_windows": int(r["size"]), "n_seizure_windows": int(r["sum"])} for p, r in counts.iterrows()}
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_manifest(folder)
     return to_jsonable(
         {
             "dataset": dataset,
             "folder": folder,
-            "generated": bool(windows.generated),
+            "generated": windows.generated,
             "label_rule": windows.label_rule,
             "shape": list(windows.shape),
             "ch_names": list(windows.ch_names),
             "sfreq": windows.sfreq,
             "n_windows": len(windows),
             "n_seizure_windows": int(windows.y.sum()),
-            "subjects": subjects,
-            "not_loaded": [row for row in manifest.get("outcomes", []) if row["outcome"] != "loaded"],
-            "failures": manifest.get("failures", []),
-            "notes": manifest.get("notes", []),
+            "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
+            "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
+            "failures": manifest["failures"],
+            "notes": manifest["notes"],
         }
     )
 
 
-def _show(console: Any, facts: dict[str, Any]) -> None:
-    from rich.table import Table
-
+def _show(facts: dict[str, Any]) -> None:
     generated = " (generated data)" if facts["generated"] else ""
-    table = Table(title=f"{facts['dataset']}{generated}, label rule {facts['label_rule']}", title_justify="left")
-    for name in ("subject", "windows", "seizure", "prevalence"):
-        table.add_column(name, justify="left" if name == "subject" else "right")
-    for subject, count in facts["subjects"].items():
-        n, positive = count["n_windows"], count["n_seizure_windows"]
-        table.add_row(subject, f"{n:,}", f"{positive:,}", f"{positive / n:.3f}")
-    console.print(table)
-    lines = [
-        f"{row['recording']}: {row['outcome']}: {row['detail']}" for row in facts["not_loaded"] + facts["failures"]
+    rows = [
+        {"subject": subject, "windows": f"{n:,}", "seizure": f"{positive:,}", "prevalence": f"{positive / n:.3f}"}
+        for subject, (n, positive) in ((name, count.values()) for name, count in facts["subjects"].items())
     ]
-    for line in [*lines, *facts["notes"]]:
-        console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"windows: {facts['folder']}", markup=False, highlight=False, soft_wrap=True)
+    title = f"{facts['dataset']}{generated}, label rule {facts['label_rule']}"
+    numbers = ("windows", "seizure", "prevalence")
+    print_table(rows, {name: name for name in ("subject", *numbers)}, right=numbers, title=title)
+    for row in facts["not_loaded"] + facts["failures"]:
+        typer.echo(f"- {row['recording']}: {row['outcome']}: {row['detail']}")
+    for note in facts["notes"]:
+        typer.echo(f"- {note}")
+    typer.echo(f"windows: {facts['folder']}")

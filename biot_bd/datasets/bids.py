@@ -17,7 +17,7 @@ from braindecode.datasets import CHBMIT, SIENA, BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_events, set_seizures
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import check_continuous
+from biot_bd.io.edf import check_continuous, read_edf_header
 
 
 def load_chbmit_bids(
@@ -116,7 +116,7 @@ def _load(
         path = Path(old.description["path"])
         recording = path.stem.removesuffix("_eeg")
         try:
-            check_continuous(path)
+            check_continuous(read_edf_header(path))
             known = _annotate(old, path, unlisted)
         except RecordingError as error:
             outcomes.add_error(recording, error, on_error)
@@ -126,15 +126,13 @@ def _load(
             continue
         parts.append(RawDataset(old.raw, _describe(old.description, name, recording, zero_is_missing)))
         outcomes.add(recording, "loaded", known)
-    seen = {path_subject for part in found for path_subject in [str(part.description["subject"])]}
+    seen = {str(part.description["subject"]) for part in found}
     for label in participants:
         if label not in seen and (wanted is None or label in wanted):
             outcomes.add(f"sub-{label}", "missing-file", "participants.tsv names it, no recording is there")
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn("unlisted", "have no event table, so their labels are unknown: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
-    outcomes.warn("missing-file", "are not on the disk")
+    unlisted = "have no event table, so their labels are unknown: left out"
+    outcomes.warn({"unlisted": unlisted, "missing-file": "are not on the disk"})
     return dataset
 
 

@@ -138,12 +138,11 @@ def load_layout(
     if on_missing == "raise" and (missing := outcomes.of("missing-file")):
         raise FileNotFoundError(f"{root}: {len(missing)} recordings are not on the disk: {', '.join(missing[:5])}")
     dataset = make_dataset(parts, outcomes.frame(), generated=generated)
-    if on_missing == "warn":
-        outcomes.warn("missing-file", "are not on the disk")
-    outcomes.warn("unlisted", "are absent from their summary, so their labels are unknown: left out")
-    outcomes.warn("no-summary", "have no summary beside them: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
+    said = {
+        "unlisted": "are absent from their summary, so their labels are unknown: left out",
+        "no-summary": "have no summary beside them: left out",
+    }
+    outcomes.warn({"missing-file": "are not on the disk", **said} if on_missing == "warn" else said)
     return dataset
 
 

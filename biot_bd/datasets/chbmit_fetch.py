@@ -11,24 +11,16 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 import requests
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from biot_bd.datasets.chbmit import CHB_MIT, select_cases
 from biot_bd.exceptions import ChecksumError, DownloadError
@@ -147,17 +139,11 @@ def _is_wanted(name: str, cases: set[str] | None) -> bool:
     return cases is None or case is None or case in cases
 
 
-@contextmanager
-def _locked(dest: Path) -> Iterator[None]:
-    lock = FileLock(dest / ".biot-bd-fetch.lock", timeout=0)
+def _locked(dest: Path) -> AcquireReturnProxy:
     try:
-        lock.acquire()
+        return FileLock(dest / ".biot-bd-fetch.lock").acquire(timeout=0)
     except Timeout:
         raise DownloadError(f"{dest}: another download into this folder is running; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Bar:

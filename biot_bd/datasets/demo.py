@@ -16,7 +16,7 @@ from biot_bd.datasets import demo_signals as signals
 from biot_bd.datasets.chbmit import Layout, load_layout
 from biot_bd.datasets.recordings import check_text
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import count_edf_records
+from biot_bd.io.edf import read_edf_header
 from biot_bd.runs import atomic_path, read_json, write_json, write_text
 
 DEMO = Layout("demo", "demo")
@@ -170,9 +170,10 @@ def _write_subject(root: Path, number: int, recordings: int, duration_s: int, se
 
 def _is_complete(path: Path, duration_s: int) -> bool:
     try:
-        return path.is_file() and count_edf_records(path) == (duration_s, duration_s)
+        header = read_edf_header(path)
     except RecordingError:
         return False
+    return header.declared == header.present == duration_s
 
 
 def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:

@@ -20,7 +20,7 @@ from biot_bd.datasets.recordings import (
 )
 from biot_bd.events.szcore import SEIZURE, seizure_kind
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import count_edf_records, open_edf
+from biot_bd.io.edf import open_edf, read_edf_header
 
 _ENDINGS = (".edf", ".bdf")
 _ENTITY = r"(?:^|[_/]){}-([A-Za-z0-9]+)"
@@ -83,7 +83,7 @@ def load_edf_folder(
     for path, name in files.items():
         relative = path.relative_to(root).as_posix()
         try:
-            raw, detail = _open(path)
+            raw, short = open_edf(path, allow_truncated=True), read_edf_header(path).cut_short
             labelled = _annotate(raw, path)
         except RecordingError as error:
             outcomes.add_error(name, error, on_error)
@@ -93,19 +93,17 @@ def load_edf_folder(
                 name, "unlisted", f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
             )
             continue
-        if not labelled:
-            detail.append("no labels, taken as free of seizures")
+        details = [f"cut short: {short}"] if short else []
+        details += [] if labelled else ["no labels, taken as free of seizures"]
         parts.append(RawDataset(raw, _describe(path, root, name, pattern, space)))
-        outcomes.add(name, "loaded", "; ".join(detail))
+        outcomes.add(name, "loaded", "; ".join(details))
     if not parts and outcomes.of("unlisted"):
         raise ValueError(
             f"{root}: none of {len(files)} recordings has labels (e.g. {next(iter(files)).stem}_events.tsv); "
             "unlisted='background' loads them as free of seizures"
         )
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn("unlisted", "have no labels: left out")
-    outcomes.warn("unreadable", "cannot be read: left out")
-    outcomes.warn("bad-annotation", "have impossible annotations: left out")
+    outcomes.warn({"unlisted": "have no labels: left out"})
     return dataset
 
 
@@ -149,14 +147,6 @@ def _find(root: Path) -> dict[Path, str]:
             raise ValueError(f"{other} and {path} are both called {name!r}; rename one of them")
         names[path] = name
     return names
-
-
-def _open(path: Path) -> tuple[mne.io.BaseRaw, list[str]]:
-    raw = open_edf(path, allow_truncated=True)
-    declared, present = count_edf_records(path)
-    if declared > present:
-        return raw, [f"cut short: the header declares {declared} records, the file holds {present}"]
-    return raw, []
 
 
 def _table(path: Path) -> Path | None:

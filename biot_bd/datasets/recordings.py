@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
 
 OUTCOME_COLUMNS = ["recording", "outcome", "detail"]
+LEFT_OUT = {
+    "unreadable": "cannot be read: left out",
+    "bad-annotation": "have impossible annotations: left out",
+}
+"""What is said of recordings that a loader left out, whatever the data set."""
 
 
 @dataclass
@@ -52,15 +57,23 @@ class Outcomes:
         """Return the table ``recording``, ``outcome``, ``detail``."""
         return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
 
-    def warn(self, outcome: str, what: str, stacklevel: int = 4) -> None:
-        """Warn once, with the number and the first names, where an outcome occurred."""
-        names = self.of(outcome)
-        if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            warnings.warn(
-                f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
-                stacklevel=stacklevel,
-            )
+    def warn(self, said: Mapping[str, str], stacklevel: int = 4) -> None:
+        """Warn of each outcome that occurred, with the number and the first names.
+
+        Parameters
+        ----------
+        said : mapping of str to str
+            Outcome -> what to say of such recordings, beside those of :data:`LEFT_OUT`.
+        stacklevel : int
+            As in :func:`warnings.warn`.
+        """
+        for outcome, what in {**said, **LEFT_OUT}.items():
+            if names := self.of(outcome):
+                shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                warnings.warn(
+                    f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
+                    stacklevel=stacklevel,
+                )
 
 
 def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:

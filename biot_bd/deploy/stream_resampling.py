@@ -14,8 +14,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from biot_bd.deploy.ring_buffer import RollingBuffer
-from biot_bd.signals.resampling import resample_fft
-from biot_bd.signals.resampling_plans import GUARD_S, SEGMENT_S, resampling_ratio
+from biot_bd.signals.resampling import GUARD_S, SEGMENT_S, resample_fft, resampling_ratio
 
 BLOCK_S = 256.0
 # Where the segments of resample_fft do not fit the rates, blocks share this much with their neighbours.

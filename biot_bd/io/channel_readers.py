@@ -8,18 +8,15 @@ volts, channels that were renamed.  The fast reader is used only after it gave w
 from __future__ import annotations
 
 import io
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
-import edfio
 import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.io.notes import COLLECTING
+from biot_bd.io.edf import ANNOTATIONS, EdfHeader, read_edf_header
 
 UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
@@ -31,51 +28,6 @@ CHUNK_BYTES = 2**20
 LARGEST_RECORD = 2**22
 # Relative to a channel's physical range; float32 has 24 bits.
 AGREEMENT = 1e-6
-
-
-class Block(Protocol):
-    """A stretch of a recording."""
-
-    def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
-        ...
-
-    def digital(self, index: int) -> NDArray[np.int16]:
-        """Return what the file holds of channel ``index``, for channels that have a ``calibration``; not to be changed."""
-        ...
-
-
-class ChannelReader(Protocol):
-    """What :func:`open_reader` returns.
-
-    Attributes
-    ----------
-    ch_names : tuple of str
-        The channels that can be read.
-    sfreq : float
-        Rate in Hz.
-    n_samples : int
-        Length.
-    always_finite : bool
-        The format has no NaN.
-    """
-
-    ch_names: tuple[str, ...]
-    sfreq: float
-    n_samples: int
-    always_finite: bool
-
-    def block(self, start: int, stop: int) -> Block:
-        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
-        ...
-
-    def calibration(self, index: int) -> tuple[float, float] | None:
-        """Return (uV a digital step, uV at digital zero), or None where a channel has no digital samples."""
-        ...
-
-    def range_uv(self, index: int) -> float | None:
-        """Return the largest absolute value that the header allows, in uV, or None where nothing is known."""
-        ...
 
 
 class NotPlainEdfError(Exception):
@@ -94,6 +46,17 @@ class EdfReader:
     ch_names : sequence of str
         The channels, named as MNE names them (``-0``, ``-1`` behind labels that occur twice).
 
+    Attributes
+    ----------
+    ch_names : tuple of str
+        The channels that can be read.
+    sfreq : float
+        Rate in Hz.
+    n_samples : int
+        Length.
+    always_finite : bool
+        The format has no NaN.
+
     Raises
     ------
     NotPlainEdfError
@@ -104,48 +67,36 @@ class EdfReader:
 
     def __init__(self, path: str | Path, ch_names: Sequence[str]) -> None:
         try:
-            # edfio warns of what it had to guess.  Filters of warnings are those of all threads: one opens at a time, and
-            # what another one warns of meanwhile only sends this file to MNE.
-            with COLLECTING, warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                edf = edfio.read_edf(Path(path), lazy_load_data=True, header_encoding="latin-1")
-                names = _mne_names([signal.label for signal in edf.signals])
-                found = dict(zip(names, edf.signals, strict=True))
-                missing = [name for name in ch_names if name not in found]
-                if missing or not edf.is_continuous or len(found) != len(names):
-                    raise NotPlainEdfError(f"channels {missing} are not in the header, or the file is discontinuous")
-                signals = [found[name] for name in ch_names]
-                self._scales = [_scale_and_offset(signal) for signal in signals]
-                self._ranges = [
-                    max(abs(s.physical_min), abs(s.physical_max)) * UV_PER_UNIT[s.physical_dimension] for s in signals
-                ]
-                columns = dict(zip(names, _columns(Path(path), len(names)), strict=True))
-                self._columns = [columns[name][:2] for name in ch_names]
-                lengths = {s.samples_per_data_record * edf.num_data_records for s in signals}
-                rates = {s.sampling_frequency for s in signals}
-                self._record_samples = columns[names[0]][2]
-                self._offset, self._path = edf.bytes_in_header_record, Path(path)
-                self._record_bytes = 2 * self._record_samples
-                self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
-                self._samples = np.empty((len(signals), 0), "<i2")
-            if told:
-                raise NotPlainEdfError(str(told[0].message))
-        except NotPlainEdfError:
-            raise
-        except Exception as error:  # edfio may fail in any way on a damaged file; MNE then has the last word
+            header = read_edf_header(path)
+            ordinary = [i for i, label in enumerate(header.labels) if label not in ANNOTATIONS]
+            found = dict(zip(_mne_names([header.labels[i] for i in ordinary]), ordinary, strict=True))
+            if missing := [name for name in ch_names if name not in found]:
+                raise NotPlainEdfError(f"channels {missing} are not in the header")
+            if len(found) < len(ordinary) or header.kind == "EDF+D" or header.sample_bytes != 2 or header.cut_short:
+                raise NotPlainEdfError("names that occur twice, 24-bit samples, or records that are not continuous")
+            chosen = [found[name] for name in ch_names]
+            self._scales, self._ranges = _calibrations(header, chosen)
+            lengths = {header.samples[i] for i in chosen}
+            if len(lengths) != 1:
+                raise NotPlainEdfError(f"channels of several rates: {sorted(lengths)} samples in a record")
+            self._length = lengths.pop()
+            self.sfreq = self._length / header.record_s
+        except (ValueError, ZeroDivisionError) as error:  # a damaged file: MNE has the last word
             raise NotPlainEdfError(f"{type(error).__name__}: {error}") from error
-        if len(lengths) != 1 or len(rates) != 1:
-            raise NotPlainEdfError(f"channels of several rates {sorted(rates)} or lengths {sorted(lengths)}")
-        self.ch_names = tuple(ch_names)
-        self.sfreq, self.n_samples = float(rates.pop()), int(lengths.pop())
+        ends = np.cumsum(header.samples).tolist()
+        self._columns = [(ends[i] - self._length, ends[i]) for i in chosen]
+        self._record_samples, self._record_bytes = ends[-1], 2 * ends[-1]
+        self._offset, self._path, self.ch_names = header.n_bytes, Path(path), tuple(ch_names)
+        self.n_samples = self._length * (header.present if header.declared < 0 else header.declared)
+        self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
+        self._samples = np.empty((len(chosen), 0), "<i2")
 
-    def block(self, start: int, stop: int) -> Block:
-        """Return samples ``start`` to ``stop`` of all channels."""
+    def block(self, start: int, stop: int) -> EdfBlock:
+        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
         if self._samples.shape[1] < stop - start:
             self._samples = np.empty((len(self.ch_names), stop - start), "<i2")
         samples = self._samples[:, : stop - start]
-        first, last = self._columns[0]
-        length = last - first
+        length = self._length
         with self._path.open("rb", buffering=0) as file:
             # Pieces of a few records are still in the cache when the channels are taken from them.
             for begin in range(start // length, -(-stop // length), len(self._records)):
@@ -153,7 +104,7 @@ class EdfReader:
                 a, b = max(start, begin * length), min(stop, (begin + len(records)) * length)
                 for row, (left, right) in zip(samples, self._columns, strict=True):
                     _copy(records, left, right, a - begin * length, row[a - start : b - start])
-        return _EdfBlock(samples, self._scales)
+        return EdfBlock(samples, self._scales)
 
     def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
         """Return records ``begin`` to ``end``; a single one as long as the file may be is mapped."""
@@ -181,21 +132,21 @@ class EdfReader:
         return self._ranges[index]
 
 
-class _EdfBlock:
+class EdfBlock:
     """Digital samples ``(n_channels, n)`` of an EDF file and their calibration."""
 
     def __init__(self, samples: NDArray[np.int16], scales: Sequence[tuple[float, float]]) -> None:
         self._samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV."""
+        """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
         out[:] = self._samples[index]
         scale, offset = self._scales[index]
         out *= np.float32(scale)
         out += np.float32(offset)
 
     def digital(self, index: int) -> NDArray[np.int16]:
-        """Return what the file holds of channel ``index`` in this stretch."""
+        """Return what the file holds of channel ``index`` in this stretch; not to be changed."""
         return self._samples[index]
 
 
@@ -234,9 +185,9 @@ class RawReader:
         if not raw.preload and len(self._picks) * self.n_samples <= LARGEST_HELD:
             self._x = self._read(0, self.n_samples)
 
-    def block(self, start: int, stop: int) -> Block:
+    def block(self, start: int, stop: int) -> RawBlock:
         """Return samples ``start`` to ``stop`` of all channels."""
-        return _RawBlock(self._read(start, stop) if self._x is None else self._x[:, start:stop])
+        return RawBlock(self._read(start, stop) if self._x is None else self._x[:, start:stop])
 
     def _read(self, begin: int, end: int) -> NDArray[np.float32]:
         x = np.empty((len(self._picks), end - begin), np.float32)
@@ -256,7 +207,9 @@ class RawReader:
         return None
 
 
-class _RawBlock:
+class RawBlock:
+    """A stretch of a recording, in uV."""
+
     def __init__(self, x: NDArray[np.float32]) -> None:
         self._x = x
 
@@ -267,6 +220,10 @@ class _RawBlock:
     def digital(self, index: int) -> NDArray[np.int16]:
         """Raise TypeError: MNE gives volts."""
         raise TypeError("a recording that MNE reads has no digital samples")
+
+
+Block = EdfBlock | RawBlock
+ChannelReader = EdfReader | RawReader
 
 
 def source_file(raw: mne.io.BaseRaw) -> Path | None:
@@ -326,29 +283,6 @@ def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
     return True
 
 
-def _columns(path: Path, n_ordinary: int) -> list[tuple[int, int, int]]:
-    """Return (first, last, all) samples of each ordinary signal within a record, from the header.
-
-    References
-    ----------
-    https://www.edfplus.info/specs/edf.html
-    """
-    with path.open("rb") as file:
-        n_signals = int(file.read(256)[252:])
-        header = file.read(256 * n_signals)
-    labels = [header[16 * i : 16 * i + 16].strip() for i in range(n_signals)]
-    samples = [int(header[216 * n_signals + 8 * i : 216 * n_signals + 8 * i + 8]) for i in range(n_signals)]
-    ends = np.cumsum(samples).tolist()
-    found = [
-        (end - n, end, ends[-1])
-        for label, n, end in zip(labels, samples, ends, strict=True)
-        if label != b"EDF Annotations"
-    ]
-    if len(found) != n_ordinary:
-        raise NotPlainEdfError(f"{len(found)} signals in the header, {n_ordinary} of them ordinary")
-    return found
-
-
 def _mne_names(labels: Sequence[str]) -> list[str]:
     """Return labels as MNE makes them unique: ``-0``, ``-1``, ... behind those that occur more than once."""
     labels = [label.strip() for label in labels]
@@ -360,14 +294,22 @@ def _mne_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def _scale_and_offset(signal: Any) -> tuple[float, float]:
-    """Return (uV a digital step, uV at digital zero) of an EDF signal."""
-    unit = UV_PER_UNIT.get(signal.physical_dimension)
-    physical, digital = signal.physical_max - signal.physical_min, signal.digital_max - signal.digital_min
-    if unit is None or physical <= 0 or digital <= 0:
-        raise NotPlainEdfError(f"channel {signal.label}: unit {signal.physical_dimension!r} or an empty range")
-    scale = physical / digital
-    offset = signal.physical_min - scale * signal.digital_min
-    if abs(offset) > 4 * max(abs(signal.physical_min), abs(signal.physical_max)):
-        raise NotPlainEdfError(f"channel {signal.label}: a digital range so far from zero that float32 loses digits")
-    return scale * unit, offset * unit
+def _calibrations(header: EdfHeader, chosen: Sequence[int]) -> tuple[list[tuple[float, float]], list[float]]:
+    """Return (uV a digital step, uV at digital zero) and the largest absolute value in uV of some signals."""
+    units = header.field("unit")
+    bounds = [header.field(name) for name in ("physical_min", "physical_max", "digital_min", "digital_max")]
+    scales, largest = [], []
+    for i in chosen:
+        low, high, digital_low, digital_high = (float(of_all[i]) for of_all in bounds)
+        unit = UV_PER_UNIT.get(units[i])
+        if unit is None or high <= low or digital_high <= digital_low:
+            raise NotPlainEdfError(f"channel {header.labels[i]}: unit {units[i]!r} or an empty range")
+        scale = (high - low) / (digital_high - digital_low)
+        offset, top = low - scale * digital_low, max(abs(low), abs(high))
+        if abs(offset) > 4 * top:
+            raise NotPlainEdfError(
+                f"channel {header.labels[i]}: a digital range so far from zero that float32 loses digits"
+            )
+        scales.append((scale * unit, offset * unit))
+        largest.append(top * unit)
+    return scales, largest

@@ -1,9 +1,14 @@
-"""Opening EDF and BDF files: what their header promises, what the file holds, gaps, and MNE's lazy reader."""
+"""Opening EDF and BDF files: their header, what the file holds, gaps, and MNE's lazy reader.
+
+References
+----------
+https://www.edfplus.info/specs/edf.html and https://www.edfplus.info/specs/edfplus.html
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mne
 from mne.io.edf.edf import RawBDF, RawEDF
@@ -12,10 +17,76 @@ from biot_bd.exceptions import RecordingError
 from biot_bd.io.notes import collecting
 
 TIMEKEEPING_S = 0.01  # records may start off by this
+ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+# What a header says of each signal: first byte a signal (all labels come first, then all of the next), and width.
+_FIELDS = {
+    "label": (0, 16),
+    "unit": (96, 8),
+    "physical_min": (104, 8),
+    "physical_max": (112, 8),
+    "digital_min": (120, 8),
+    "digital_max": (128, 8),
+    "samples": (216, 8),
+}
 
 
-def count_edf_records(path: str | Path) -> tuple[int, int]:
-    """Count the data records of an EDF or BDF file.
+@dataclass(frozen=True)
+class EdfHeader:
+    """What the header of an EDF or BDF file says, and how much the file holds.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    kind : str
+        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has there.
+    sample_bytes : int
+        2 (EDF) or 3 (BDF).
+    declared, present : int
+        Records by the header (-1 where the recorder never wrote it), and whole records in the file.
+    record_s : float
+        Length of a record in seconds.
+    labels : tuple of str
+        Of all signals, those of annotations included.
+    samples : tuple of int
+        Samples of each signal in a record.
+    """
+
+    path: Path
+    kind: str
+    sample_bytes: int
+    declared: int
+    present: int
+    record_s: float
+    labels: tuple[str, ...]
+    samples: tuple[int, ...]
+    _signals: bytes
+
+    def field(self, name: str) -> list[str]:
+        """Return ``"unit"``, ``"physical_min"``, ``"digital_max"``, ... of all signals, as the header writes them."""
+        return _field(self._signals, name)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the header; the first record lies behind them."""
+        return 256 * (len(self.labels) + 1)
+
+    @property
+    def cut_short(self) -> str | None:
+        """How many records are missing, None where all that the header declares are there."""
+        if self.present >= self.declared:
+            return None
+        return f"the header declares {self.declared} records, the file holds {self.present}"
+
+
+def _field(signals: bytes, name: str) -> list[str]:
+    n, (begin, width) = len(signals) // 256, _FIELDS[name]
+    text = signals[begin * n : (begin + width) * n].decode("latin-1")
+    return [text[width * i : width * (i + 1)].strip() for i in range(n)]
+
+
+def read_edf_header(path: str | Path) -> EdfHeader:
+    """Read the header of an EDF or BDF file.
 
     Parameters
     ----------
@@ -24,19 +95,26 @@ def count_edf_records(path: str | Path) -> tuple[int, int]:
 
     Returns
     -------
-    declared : int
-        What the header says, -1 where the recorder never wrote it.
-    present : int
-        Whole records that the file's size holds.
+    EdfHeader
 
     Raises
     ------
     RecordingError
-        The header is not that of an EDF or BDF file.
+        ``unreadable``: the header is not that of an EDF or BDF file.
 
-    References
-    ----------
-    https://www.edfplus.info/specs/edf.html
+    See Also
+    --------
+    open_edf : Open the recording itself.
+
+    Examples
+    --------
+    >>> import tempfile, edfio, numpy as np
+    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
+    ...     header = read_edf_header(f"{folder}/x.edf")
+    >>> header.labels, header.samples, header.declared, header.field("unit")
+    (('EEG Cz-REF',), (256,), 2, ['uV'])
     """
     path = Path(path)
     try:
@@ -44,76 +122,73 @@ def count_edf_records(path: str | Path) -> tuple[int, int]:
             head = file.read(256)
             n_signals = int(head[252:256])
             signals = file.read(256 * n_signals)
-        samples = signals[216 * n_signals : 224 * n_signals]
-        per_record = sum(int(samples[i : i + 8]) for i in range(0, 8 * n_signals, 8))
-        sample_bytes = 3 if head[0] == 0xFF else 2
-        header = 256 * (n_signals + 1)
-        if int(head[184:192]) != header:
+        samples = tuple(int(text) for text in _field(signals, "samples"))
+        sample_bytes, length = 3 if head[0] == 0xFF else 2, 256 * (n_signals + 1)
+        if int(head[184:192]) != length or len(signals) < length - 256:
             raise ValueError(
-                f"it says that it is {int(head[184:192])} bytes long; with {n_signals} signals it has {header}"
+                f"it says that it is {int(head[184:192])} bytes long; with {n_signals} signals it has {length}"
             )
-        return int(head[236:244]), (path.stat().st_size - header) // (sample_bytes * per_record)
+        return EdfHeader(
+            path=path,
+            kind=head[192:197].decode("latin-1"),
+            sample_bytes=sample_bytes,
+            declared=int(head[236:244]),
+            present=(path.stat().st_size - length) // (sample_bytes * sum(samples)),
+            record_s=float(head[244:252]),
+            labels=tuple(_field(signals, "label")),
+            samples=samples,
+            _signals=signals,
+        )
     except (ValueError, IndexError, ZeroDivisionError, OSError) as error:
         raise RecordingError(
             "unreadable", f"{path}: the header is not that of an EDF or BDF file ({type(error).__name__}: {error})"
         ) from error
 
 
-def check_continuous(path: str | Path) -> None:
+def check_continuous(header: EdfHeader) -> None:
     """Refuse EDF+D and BDF+D files with gaps: MNE joins their records, so everything after a gap would shift.
 
     Parameters
     ----------
-    path : str or Path
-        Of an EDF or BDF file; only those whose header says that they are discontinuous are read further.
+    header : EdfHeader
+        Of the file; only those whose header says that they are discontinuous are read further.
 
     Raises
     ------
     RecordingError
         ``unreadable``: a record does not begin where the one before it ends, or does not say when it begins.
-
-    References
-    ----------
-    https://www.edfplus.info/specs/edfplus.html
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        head = file.read(256)
-        kind = head[192:197].decode("latin1")
-        if kind not in ("EDF+D", "BDF+D"):
-            return
-        advice = "export it as a continuous file, or one file for each stretch"
-        try:
-            onsets, record_s = _record_onsets(file, head)
-        except (ValueError, IndexError) as error:
-            raise RecordingError(
-                "unreadable", f"{path}: is {kind}, and its records do not say when they begin ({error}); {advice}"
-            ) from error
+    if header.kind not in ("EDF+D", "BDF+D"):
+        return
+    where = f"{header.path}: is {header.kind}"
+    advice = "export it as a continuous file, or one file for each stretch"
+    try:
+        onsets = _record_onsets(header)
+    except (ValueError, IndexError) as error:
+        raise RecordingError(
+            "unreadable", f"{where}, and its records do not say when they begin ({error}); {advice}"
+        ) from error
     for number, onset in enumerate(onsets):
-        expected = onsets[0] + number * record_s
+        expected = onsets[0] + number * header.record_s
         if abs(onset - expected) > TIMEKEEPING_S:
             raise RecordingError(
                 "unreadable",
-                f"{path}: is {kind} with a gap: record {number + 1} begins at {onset:g} s, expected {expected:g} s; {advice}",
+                f"{where} with a gap: record {number + 1} begins at {onset:g} s, expected {expected:g} s; {advice}",
             )
 
 
-def _record_onsets(file: Any, head: bytes) -> tuple[list[float], float]:
-    """Return when each record begins, by the first annotation in it, and the length of a record in seconds."""
-    n_signals, n_bytes = int(head[252:256]), 3 if head[0] == 0xFF else 2
-    fields = file.read(256 * n_signals)
-    labels = [fields[16 * i : 16 * (i + 1)].strip() for i in range(n_signals)]
-    counts = fields[216 * n_signals : 224 * n_signals]
-    sizes = [n_bytes * int(counts[8 * i : 8 * (i + 1)]) for i in range(n_signals)]
-    index = next((i for i, label in enumerate(labels) if label in (b"EDF Annotations", b"BDF Annotations")), None)
+def _record_onsets(header: EdfHeader) -> list[float]:
+    """Return when each record begins, in seconds, by the first annotation in it."""
+    index = next((i for i, label in enumerate(header.labels) if label in ANNOTATIONS), None)
     if index is None:
         raise ValueError("no signal of annotations")
-    header, record, before = int(head[184:192]), sum(sizes), sum(sizes[:index])
+    before, record = (header.sample_bytes * sum(header.samples[:end]) for end in (index, None))
     onsets = []
-    for start in range(header, file.seek(0, 2) - record + 1, record):
-        file.seek(start + before)
-        onsets.append(float(file.read(sizes[index]).split(b"\x14", 1)[0]))
-    return onsets, float(head[244:252])
+    with header.path.open("rb") as file:
+        for number in range(header.present):
+            file.seek(header.n_bytes + number * record + before)
+            onsets.append(float(file.read(header.sample_bytes * header.samples[index]).split(b"\x14", 1)[0]))
+    return onsets
 
 
 def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str] | None = None) -> mne.io.BaseRaw:
@@ -124,9 +199,9 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     path : str or Path
         The file.  Its first byte says whether it is EDF or BDF, whatever its ending.
     allow_truncated : bool, default=False
-        Accept a file that holds fewer records than its header declares.
+        Accept a file that holds fewer records than its header declares (:attr:`EdfHeader.cut_short`).
     notes : list of str, optional
-        Grows by what MNE warns of, in our words.
+        Grows by what MNE warns of, in our words, and by what is missing of a file that was cut short.
 
     Returns
     -------
@@ -137,22 +212,35 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     ------
     RecordingError
         The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter than its header says.
+
+    See Also
+    --------
+    biot_bd.io.open_recording : Any registered format.
+
+    Examples
+    --------
+    >>> import tempfile, edfio, numpy as np
+    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
+    ...     raw = open_edf(f"{folder}/x.edf")
+    >>> raw.ch_names, raw.n_times, raw.preload
+    (['EEG Cz-REF'], 512, False)
     """
     path = Path(path)
-    declared, present = count_edf_records(path)
-    if present < 1:
-        raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {declared} records)")
-    if present < declared and not allow_truncated:
-        raise RecordingError(
-            "unreadable",
-            f"{path}: incomplete: the header declares {declared} records, the file holds {present}; copy or download it again",
-        )
-    check_continuous(path)
+    header = read_edf_header(path)
+    if header.present < 1:
+        raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
+    if header.cut_short and not allow_truncated:
+        raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
+    check_continuous(header)
+    notes = [] if notes is None else notes
+    if header.cut_short:
+        notes.append(f"cut short: {header.cut_short}; what is there was used")
+    # The classes, for MNE's functions go by the ending; 24 bits of a BDF read as 16 become noise.
+    read = RawEDF if header.sample_bytes == 2 else RawBDF
     try:
-        # The classes, for MNE's functions go by the ending; read as EDF, 24 bits of a BDF become noise.
-        with path.open("rb") as file:
-            read = RawBDF if file.read(1) == b"\xff" else RawEDF
-        with collecting([] if notes is None else notes):
+        with collecting(notes):
             try:
                 return read(path, verbose="WARNING")
             except UnicodeDecodeError:

@@ -19,7 +19,7 @@ import mne
 
 from biot_bd import registry
 from biot_bd.exceptions import PluginError, RecordingError
-from biot_bd.io.edf import count_edf_records, open_edf
+from biot_bd.io.edf import open_edf
 from biot_bd.io.files import fault_of, first_bytes, pointer_fault
 from biot_bd.io.notes import collecting, one_line
 
@@ -268,12 +268,7 @@ def _read_edf(path: Path) -> mne.io.BaseRaw:
     notes = list[str]()
     raw = open_edf(path, allow_truncated=True, notes=notes)
     for note in notes:
-        warnings.warn(note)
-    declared, there = count_edf_records(path)
-    if declared > there:
-        warnings.warn(
-            f"cut short: the header declares {declared} records, the file holds {there}; what is there was used"
-        )
+        warnings.warn(note, stacklevel=2)
     return raw
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf import ANNOTATIONS, read_edf_header
 from biot_bd.io.files import fault_of, first_bytes
 from biot_bd.io.readers import Reader, readers_of
 
@@ -211,12 +213,10 @@ def _is_looked_for(reader: Reader, path: Path) -> bool:
 def _holds_only_annotations(path: Path) -> bool:
     """Return whether an EDF+ or BDF+ has no signal: hypnograms, lists of events."""
     try:
-        n_signals = int(first_bytes(path, 256)[252:256])
-        labels = first_bytes(path, 256 + 16 * n_signals)[256:]
-    except (OSError, ValueError):
+        labels = read_edf_header(path).labels
+    except (OSError, RecordingError):
         return False  # what is wrong is said when the file is opened
-    names = {labels[16 * i : 16 * (i + 1)].strip() for i in range(n_signals)}
-    return bool(names) and names <= {b"EDF Annotations", b"BDF Annotations"}
+    return bool(labels) and set(labels) <= set(ANNOTATIONS)
 
 
 def _is_later_part(path: Path) -> bool:

@@ -63,7 +63,18 @@ class SignalInfo:
             object.__setattr__(self, "sfreq", float(self.sfreq))
 
 
-class WindowTransformer(TransformerMixin, BaseEstimator):
+class TakesWindows(TransformerMixin, BaseEstimator):
+    """Base of what scikit-learn may give windows ``(n, n_chans, n_times)``, absent channels in them."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # an all-NaN channel is an absent one
+        return tags
+
+
+class WindowTransformer(TakesWindows):
     """Base of all signal steps; a subclass implements :meth:`output_info` and :meth:`apply`.
 
     Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used unfitted.
@@ -141,14 +152,9 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         ValueError
             Wrong shape, or :meth:`output_info` refuses the input.
         """
-        if is_epochs(X):
-            self.output_info(_epochs_info(X))
-        elif _maps(X):
-            if getattr(X, "info", None) is not None:
-                self.output_info(X.info)
-        else:
-            x = _as_windows(X, self)
-            self.output_info(_array_info(x))
+        info = getattr(X, "info", None) if _maps(X) and not is_epochs(X) else described(X, self)
+        if info is not None:
+            self.output_info(info)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -175,13 +181,14 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
         if _maps(X):
             return X.map(self)
         x = _as_windows(X, self)
-        info = _array_info(x)
+        info = described(x, self)
         self.output_info(info)
         out, _ = self.apply(x, present_channels(x), info)
-        return _never_the_input(out, x)
+        # Writing to an output must not change the input.
+        return out.copy() if np.may_share_memory(out, x) else out
 
     def _transform_epochs(self, epochs: mne.BaseEpochs) -> Any:
-        info = _epochs_info(epochs)
+        info = described(epochs, self)
         info_out = self.output_info(info)
         x = epochs.get_data(copy=True)
         x *= UV_PER_V
@@ -190,9 +197,6 @@ class WindowTransformer(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True  # an all-NaN channel is an absent one
         tags.requires_fit = False
         tags.no_validation = False
         tags.transformer_tags.preserves_dtype = ["float32", "float64"]
@@ -205,6 +209,29 @@ def is_epochs(X: Any) -> TypeGuard[mne.BaseEpochs]:
     MNE loads its epochs on first use, which takes a second; where nothing has loaded them, ``X`` cannot be any.
     """
     return isinstance(X, getattr(sys.modules.get("mne.epochs"), "BaseEpochs", ()))
+
+
+def described(X: Any, step: object) -> SignalInfo:
+    """Return what is known of windows without reading them; ``step`` is named in messages.
+
+    Parameters
+    ----------
+    X : ndarray (n, n_chans, n_times) in uV, mne.Epochs, or an object with ``info``
+        The windows.
+    step : object
+        What was given them.
+
+    Raises
+    ------
+    ValueError
+        They are an array of another shape, or not of real numbers.
+    """
+    if is_epochs(X):
+        return SignalInfo(tuple(X.ch_names), X.info["sfreq"], len(X.times), "uV")
+    if isinstance(info := getattr(X, "info", None), SignalInfo):
+        return info
+    x = _as_windows(X, step)
+    return SignalInfo(None, None, x.shape[2], "uV", x.shape[1])
 
 
 def present_channels(x: NDArray[Any]) -> NDArray[np.bool_]:
@@ -296,7 +323,7 @@ def _maps(X: Any) -> bool:
     return callable(getattr(X, "map", None)) and len(getattr(X, "shape", (0, 0, 0))) == 3
 
 
-def _as_windows(X: Any, step: WindowTransformer) -> NDArray[Any]:
+def _as_windows(X: Any, step: object) -> NDArray[Any]:
     x = np.asarray(X)
     name = type(step).__name__
     if x.ndim != 3:
@@ -310,19 +337,6 @@ def _as_windows(X: Any, step: WindowTransformer) -> NDArray[Any]:
     if x.dtype not in (np.float32, np.float64):
         raise ValueError(f"{name} expected real numbers (float32 or float64), found dtype {x.dtype}")
     return x
-
-
-def _array_info(x: NDArray[Any]) -> SignalInfo:
-    return SignalInfo(None, None, x.shape[2], "uV", x.shape[1])
-
-
-def _epochs_info(epochs: mne.BaseEpochs) -> SignalInfo:
-    return SignalInfo(tuple(epochs.ch_names), epochs.info["sfreq"], len(epochs.times), "uV", len(epochs.ch_names))
-
-
-def _never_the_input(out: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
-    """Copy an output that shares memory with the input, so that writing to it cannot change the input."""
-    return out.copy() if np.may_share_memory(out, x) else out
 
 
 def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo) -> mne.EpochsArray:

@@ -9,21 +9,21 @@ absent (NaN throughout) has NaN as its features; leave it to an imputer, or to a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import welch
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from biot_bd.signals.base import (
     UV_PER_V,
     SignalInfo,
+    TakesWindows,
     WindowTransformer,
     check_shapes,
     check_windows,
+    described,
     is_epochs,
     present_channels,
 )
@@ -40,46 +40,22 @@ FLOOR = 1e-12
 SUMMARIES: dict[str, Callable[..., Any]] = {"mean": np.nanmean, "median": np.nanmedian, "max": np.nanmax}
 
 
-@dataclass(frozen=True)
-class _Batches:
-    """Windows of any kind, read a batch at a time in uV (or as they are scaled)."""
-
-    X: Any
-    info: SignalInfo
-
-    def __iter__(self) -> Iterator[NDArray[np.float64]]:
-        for start in range(0, len(self.X), BATCH):
-            stop = min(start + BATCH, len(self.X))
-            x = self._read(start, stop).astype(np.float64)
-            check_windows(x, present_channels(x), self.info)
-            yield x
-
-    def _read(self, start: int, stop: int) -> NDArray[Any]:
-        if is_epochs(self.X):
-            return self.X[start:stop].get_data(copy=True) * UV_PER_V
-        if callable(getattr(self.X, "read", None)):
-            read: NDArray[Any] = self.X.read(np.arange(start, stop))
-            return read
-        return np.asarray(self.X[start:stop])
+def _batches(X: Any, info: SignalInfo) -> Iterator[NDArray[np.float64]]:
+    """Read windows of any kind a batch at a time, in uV (or as they are scaled)."""
+    for start in range(0, len(X), BATCH):
+        stop = min(start + BATCH, len(X))
+        if is_epochs(X):
+            x = X[start:stop].get_data(copy=True) * UV_PER_V
+        elif callable(getattr(X, "read", None)):
+            x = X.read(np.arange(start, stop))
+        else:
+            x = np.asarray(X[start:stop])
+        x = x.astype(np.float64)
+        check_windows(x, present_channels(x), info)
+        yield x
 
 
-def _batches(X: Any, name: str) -> _Batches:
-    """Describe windows without reading them."""
-    if is_epochs(X):
-        n_times = len(X.times)
-        return _Batches(X, SignalInfo(tuple(X.ch_names), X.info["sfreq"], n_times, "uV"))
-    info = getattr(X, "info", None)
-    if isinstance(info, SignalInfo):
-        return _Batches(X, info)
-    x = np.asarray(X)
-    if x.ndim != 3 or 0 in x.shape[1:] or x.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{name} expected windows of shape (n, n_chans, n_times) of real numbers, found shape {x.shape} of {x.dtype}"
-        )
-    return _Batches(x, SignalInfo(None, None, x.shape[2], "uV", x.shape[1]))
-
-
-class WindowFeatures(TransformerMixin, BaseEstimator):
+class WindowFeatures(TakesWindows):
     """Base of feature steps: a subclass computes values of each channel, here they become columns.
 
     Subclasses have a parameter ``summary`` and implement ``_names(info)`` (names of a channel's values) and
@@ -112,7 +88,7 @@ class WindowFeatures(TransformerMixin, BaseEstimator):
         ValueError
             Another shape, or a parameter that does not suit the sampling rate.
         """
-        info = _batches(X, type(self).__name__).info
+        info = described(X, self)
         self._names(info)
         self._check_summary()
         self.info_ = info
@@ -137,11 +113,11 @@ class WindowFeatures(TransformerMixin, BaseEstimator):
             Other channels, length or rate than in ``fit``, or a channel with some values that are not finite.
         """
         check_is_fitted(self, "info_")
-        batches = _batches(X, type(self).__name__)
-        self._check_same(batches.info)
+        info = described(X, self)
+        self._check_same(info)
         out = np.empty((len(X), len(self.get_feature_names_out())), np.float32)
         start = 0
-        for x in batches:
+        for x in _batches(X, info):
             out[start : start + len(x)] = self._features(x)
             start += len(x)
         return out
@@ -178,13 +154,6 @@ class WindowFeatures(TransformerMixin, BaseEstimator):
                 raise ValueError(
                     f"{type(self).__name__} was fitted on windows with {name} {expected!r}, found {found!r}"
                 )
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True  # an all-NaN channel is an absent one
-        return tags
 
 
 class BandPower(WindowFeatures):

@@ -43,7 +43,7 @@ def interpolate_missing(plan: MontagePlan, where: str = "") -> MontagePlan:
     if not plan.missing:
         return plan
     prefix = f"{where}: " if where else ""
-    placed = _placed_electrodes()
+    placed = frozenset(_positions().ch_names)
     good = tuple(e for e in plan.electrodes if e in placed)
     wanted = plan.montage.electrodes
     enough = max(FEWEST_ELECTRODES, -(-len(wanted) // 2))
@@ -109,7 +109,3 @@ def _positions() -> mne.channels.DigMontage:
     # MNE 1.13 renames its template montages.
     name = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
     return mne.channels.make_standard_montage(name)
-
-
-def _placed_electrodes() -> frozenset[str]:
-    return frozenset(_positions().ch_names)

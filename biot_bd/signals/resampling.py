@@ -2,19 +2,39 @@
 
 All functions put output sample ``k`` at the time ``k / sfreq_out``, keep float32 or float64, and pass
 channels that are NaN throughout as they are; a channel with some values that are not finite raises.
+
+Long signals are resampled part by part, so that memory does not grow with their length.  A plan says which stretch of the
+input (:class:`Part`) gives which stretch of the output; ``apply`` does one of them.  Parts hold some 65,000 samples of
+input, so that what is worked on at once stays in the processor's cache.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
+import scipy.fft
 import scipy.signal
 from numpy.typing import NDArray
 
-from biot_bd.signals.resampling_plans import ResamplingPlan, WholePlan, make_plan, resampling_ratio
-
-# What is worked on at once should fit in the processor's cache.
-SAMPLES_AT_ONCE = 400_000
+# Of many short signals, what is worked on at once should fit in the processor's cache.
+SHORT_SAMPLES_AT_ONCE = 400_000
 SIGNALS_AT_ONCE = 16
+SEGMENT_S = 40.0
+GUARD_S = 4.0
+# Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.
+LARGEST_BLOCK = 256
+# OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only cost.
+LARGEST_PRODUCT = 250_000
+# A block this long keeps the zeros in its matrices few and its rows long enough for vector registers.
+FIR_BLOCK = 32
+SEGMENTS_AT_ONCE = 8
+SAMPLES_AT_ONCE = 65_536
 
 
 def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
@@ -152,7 +172,7 @@ def _resample_long(plan: ResamplingPlan, rows: NDArray, some: NDArray, out: NDAr
 
 def _resample_short(plan: WholePlan, rows: NDArray, there: NDArray, out: NDArray) -> None:
     """Resample many short signals, several at once."""
-    n_rows = max(1, SAMPLES_AT_ONCE // rows.shape[-1])
+    n_rows = max(1, SHORT_SAMPLES_AT_ONCE // rows.shape[-1])
     for start in range(0, len(there), n_rows):
         some = there[start : start + n_rows]
         if len(there) == len(rows):  # a slice spares copies
@@ -184,3 +204,352 @@ def _rows(x: NDArray) -> tuple[NDArray, NDArray[np.bool_], tuple[int, ...]]:
                 f"channel {place} has values that are not finite; a channel is either finite or, where it is absent, NaN throughout"
             )
     return rows, absent, x.shape
+
+
+Signals = NDArray | Sequence[NDArray]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch ``[start, stop)`` of the input and the stretch ``[out_start, out_stop)`` of the output that it gives."""
+
+    start: int
+    stop: int
+    out_start: int
+    out_stop: int
+
+
+def make_plan(how: str, n: int, sfreq_in: float, sfreq_out: float, context: int = 0) -> ResamplingPlan:
+    """Plan the resampling of a signal of ``n`` samples.
+
+    Parameters
+    ----------
+    how : {"fft", "polyphase", "none"}
+        As :func:`resample_fft`, as
+        :func:`resample_polyphase`, or not at all (the rates then do not matter).
+    n : int
+        Samples of the input.
+    sfreq_in, sfreq_out : float
+        Sampling rates in Hz.
+    context : int
+        Neighbouring parts of the input overlap by at least twice this many samples.
+
+    Returns
+    -------
+    ResamplingPlan
+        One part where the rates have no common grid to cut at, or the signal is short.
+
+    Raises
+    ------
+    ValueError
+        The rates cannot be, see :func:`resampled_length`; or ``how`` is unknown.
+    """
+    if how == "none":
+        return CopyPlan(n, context)
+    up, down = resampling_ratio(sfreq_in, sfreq_out)
+    if how not in ("fft", "polyphase"):
+        raise ValueError(f"how must be 'fft', 'polyphase' or 'none', found {how!r}")
+    if up == down:
+        return CopyPlan(n, context)
+    if how == "polyphase":
+        return FirPlan(n, up, down, context) if max(up, down) <= LARGEST_BLOCK else WholePlan(n, up, down, _scipy_fir)
+    # A segment is a whole number of periods of the two grids, and even in both.
+    blocks = max(2, 2 * round(SEGMENT_S * sfreq_in / down / 2))
+    guard = max(1, round(GUARD_S * sfreq_in / down))
+    if n <= SEGMENT_S * sfreq_in or 4 * guard >= blocks or n <= blocks * down:
+        return WholePlan(n, up, down, _scipy_fft)
+    return SegmentPlan(n, up, down, blocks, guard, context)
+
+
+def resampling_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:
+    """Return the reduced fraction ``sfreq_out / sfreq_in`` as (up, down); an error of 1e-7 is 0.4 ms an hour.
+
+    Raises
+    ------
+    ValueError
+        A rate is not a positive number, or no fraction with a denominator below 100,000 is as near as that.
+    """
+    for name, value in (("sfreq_in", sfreq_in), ("sfreq_out", sfreq_out)):
+        if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a positive number of Hz, found {value!r}")
+    ratio = Fraction(float(sfreq_out)) / Fraction(float(sfreq_in))
+    fraction = ratio.limit_denominator(100_000)
+    if fraction == 0 or abs(float(fraction / ratio) - 1) > 1e-7:
+        raise ValueError(
+            f"cannot resample from {sfreq_in} to {sfreq_out} Hz: no fraction with a denominator below 100,000 is near enough"
+        )
+    return fraction.numerator, fraction.denominator
+
+
+class CopyPlan:
+    """Hand the signal on as it is.
+
+    Every plan has ``n_out``, the samples of the output, and ``parts``, a tuple of :class:`Part` in order whose outputs
+    follow one another without a gap; its ``apply`` takes what this one takes.
+    """
+
+    def __init__(self, n: int, context: int) -> None:
+        self.n_out = n
+        starts = range(0, n, SAMPLES_AT_ONCE)
+        ends = [min(start + SAMPLES_AT_ONCE, n) for start in starts]
+        self.parts = tuple(
+            Part(max(0, a - context), min(n, b + context), a, b) for a, b in zip(starts, ends, strict=True)
+        )
+
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
+        """Resample one part of several signals: ``out = gain * resampled(x + offset)``.
+
+        Parameters
+        ----------
+        part : Part
+            One of the plan's.
+        x : ndarray or sequence of ndarray, shape (n_signals, part.stop - part.start)
+            The input there, in the dtype of ``out`` or int16; it is not changed.
+        out : ndarray of float32 or float64, shape (n_signals, part.out_stop - part.out_start)
+            Written, each row contiguous.
+        gain, offset : ndarray, shape (n_signals,), optional
+            1 and 0 where they are not given.
+        """
+        for signal, target in zip(x, out, strict=True):
+            target[:] = signal[part.out_start - part.start : part.out_stop - part.start]
+        if offset is not None:
+            out += offset[:, None].astype(out.dtype)
+        if gain is not None:
+            out *= gain[:, None].astype(out.dtype)
+
+
+class WholePlan:
+    """Resample at once with a function of scipy."""
+
+    def __init__(self, n: int, up: int, down: int, function: Callable[[NDArray, int, int], NDArray]) -> None:
+        self.n_out = -(-n * up // down)
+        self.parts: tuple[Part, ...] = (Part(0, n, 0, self.n_out),)
+        self._up, self._down, self._function = up, down, function
+
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
+        """Resample ``x`` along its last axis."""
+        signals = np.asarray(x, out.dtype)
+        if offset is not None:
+            signals = signals + offset[:, None].astype(out.dtype)
+        out[...] = self._function(signals, self._up, self._down)[..., : self.n_out]
+        if gain is not None:
+            out *= gain[:, None].astype(out.dtype)
+
+
+def _scipy_fir(x: NDArray, up: int, down: int) -> NDArray:
+    return np.asarray(scipy.signal.resample_poly(x, up, down, axis=-1))
+
+
+def _scipy_fft(x: NDArray, up: int, down: int) -> NDArray:
+    """Resample at once; where the grids do not meet at the end the signal is lengthened first."""
+    rest = -x.shape[-1] % down
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, rest)], mode="edge") if rest else x
+    return np.asarray(scipy.signal.resample(padded, padded.shape[-1] * up // down, axis=-1))
+
+
+class SegmentPlan:
+    """FFT in overlapping segments; what lies between the guards of each is kept."""
+
+    def __init__(self, n: int, up: int, down: int, blocks: int, guard: int, context: int) -> None:
+        self.n_out = -(-n * up // down)
+        self._n, self._core, self._guard, self._up, self._down = n, blocks - 2 * guard, guard, up, down
+        self._buffer: NDArray | None = None
+        n_segments = -(-n // (self._core * down))
+        at_once = min(SEGMENTS_AT_ONCE, max(1, SAMPLES_AT_ONCE // (self._core * down)))
+        parts = []
+        for first in range(0, n_segments, at_once):
+            last = min(first + at_once, n_segments)
+            start, stop = self._range(first, last)
+            if stop > n:  # the end is continued by reflecting what lies before it
+                start = min(start, 2 * n - 1 - stop)
+            part = Part(
+                max(0, min(start, first * self._core * down - context)),
+                min(n, max(stop, last * self._core * down + context)),
+                first * self._core * up,
+                min(last * self._core * up, self.n_out),
+            )
+            parts.append(part)
+        self.parts = tuple(parts)
+
+    def _range(self, first: int, last: int) -> tuple[int, int]:
+        """Return the stretch that segments ``first`` to ``last`` see; it may go beyond the signal."""
+        core, guard = self._core * self._down, self._guard * self._down
+        return first * core - guard, last * core + guard
+
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
+        """Resample the segments of one part."""
+        core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
+        first, n_segments = part.out_start // kept_size, -(-out.shape[1] // kept_size)
+        segments = self._scratch(len(x), n_segments, core + 2 * guard, out.dtype)
+        # Fading the outer half of both guards to the mean lets the segment join its own start without a step.
+        ramp = _ramp(guard // 2 or 1, out.dtype.str)
+        for signal, rows in zip(x, segments, strict=True):
+            seen = np.ascontiguousarray(self._continued(part, signal, *self._range(first, first + n_segments)))
+            item = seen.dtype.itemsize
+            # The segments overlap in memory; numpy's own helpers for that take longer than the work.
+            rows[...] = np.ndarray(rows.shape, seen.dtype, seen, 0, (core * item, item))
+            level = np.einsum("ij->i", rows)[:, None] / out.dtype.type(rows.shape[1])
+            for outer, weights in ((rows[:, : ramp.size], ramp), (rows[:, -ramp.size :], ramp[::-1])):
+                outer -= level
+                outer *= weights
+                outer += level
+        shift = None if offset is None else np.repeat(offset, n_segments).astype(out.dtype)
+        n_out = (self._core + 2 * self._guard) * self._up
+        y = _fft_rows(segments.reshape(-1, segments.shape[2]), n_out, shift).reshape(*segments.shape[:2], n_out)
+        y = y[..., self._guard * self._up : (self._guard + self._core) * self._up]
+        gains = np.ones(len(x)) if gain is None else gain
+        for made, target, g in zip(y, out, gains.astype(out.dtype), strict=True):
+            if target.size == made.size:
+                np.multiply(made, g, out=target.reshape(made.shape))
+            else:
+                target[:] = (made * g).reshape(-1)[: target.size]
+
+    def _scratch(self, n_signals: int, n_segments: int, size: int, dtype: np.dtype[Any]) -> NDArray:
+        n = n_signals * n_segments
+        if self._buffer is None or self._buffer.dtype != dtype or len(self._buffer) < n:
+            self._buffer = np.empty((n, size), dtype)
+        return self._buffer[:n].reshape(n_signals, n_segments, size)
+
+    def _continued(self, part: Part, x: NDArray, start: int, stop: int) -> NDArray:
+        """Return the signal from ``start`` to ``stop``, beyond its ends by point reflection (value and slope go on)."""
+        inside = x[max(start, 0) - part.start : min(stop, self._n) - part.start]
+        lead, tail = max(0, -start), max(0, stop - self._n)
+        if not lead and not tail:
+            return inside
+        x = x.astype(np.float32) if x.dtype == np.int16 else x  # a reflection may leave the range of int16
+        seen = np.empty(stop - start, x.dtype)
+        seen[lead : seen.size - tail] = inside
+        if lead:
+            seen[:lead] = 2 * x[0] - x[lead:0:-1]
+        if tail:
+            seen[seen.size - tail :] = 2 * x[-1] - x[-2 : -2 - tail : -1]
+        return seen
+
+
+@lru_cache(maxsize=16)
+def _ramp(size: int, dtype: str) -> NDArray:
+    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(size) + 0.5) / size)).astype(dtype)
+
+
+def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
+    """Resample rows of an even number of samples to an even number as ``scipy.signal.resample`` does, and add ``shift``."""
+    n = x.shape[-1]
+    shorter = min(n, n_out)
+    there, back = _transforms(x.dtype.str)
+    # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
+    spectrum = there(x)[..., : shorter // 2 + 1]
+    if n_out != n:
+        # The bin at the lower Nyquist frequency stands for two in one grid and for one in the other.
+        spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
+    if shift is not None:
+        spectrum[..., 0] += shift
+    return back(spectrum, n_out)
+
+
+@lru_cache(maxsize=4)
+def _transforms(dtype: str) -> tuple[Callable[[NDArray], NDArray], Callable[[NDArray, int], NDArray]]:
+    """Return the real FFT of rows, divided by their length, and its inverse: in float32 torch's where it has MKL."""
+    if dtype == np.dtype(np.float32).str:
+        import torch  # heavy, and there already where a data set of braindecode is
+
+        if torch.backends.mkl.is_available():
+            # Into new arrays: with out= they take longer.
+            return (
+                lambda x: torch.fft.rfft(torch.from_numpy(x), norm="forward").numpy(),
+                lambda spectrum, n: torch.fft.irfft(torch.from_numpy(spectrum), n, norm="forward").numpy(),
+            )
+    return (
+        lambda x: np.asarray(scipy.fft.rfft(x, norm="forward", workers=1)),
+        lambda spectrum, n: np.asarray(scipy.fft.irfft(spectrum, n, norm="forward", workers=1)),
+    )
+
+
+class FirPlan:
+    """A polyphase FIR filter as products of blocks of the signal with matrices."""
+
+    def __init__(self, n: int, up: int, down: int, context: int) -> None:
+        self.n_out = -(-n * up // down)
+        self._n, self._up, self._down = n, up, down
+        _, block_in, block_out, lead = _block_matrices(up, down, "<f4")
+        n_blocks, at_once = -(-n // block_in), max(1, SAMPLES_AT_ONCE // block_in)
+        reach = max(context, lead, _width(up, down) - lead)
+        self.parts = tuple(
+            Part(
+                max(0, first * block_in - reach),
+                min(n, (first + at_once) * block_in + reach),
+                first * block_out,
+                min((first + at_once) * block_out, self.n_out),
+            )
+            for first in range(0, n_blocks, at_once)
+            if first * block_out < self.n_out
+        )
+
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
+        """Filter the blocks of one part; the signal is zero beyond its ends."""
+        matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, out.dtype.str)
+        n_blocks = -(-out.shape[1] // block_out)
+        tile = min(n_blocks, max(1, LARGEST_PRODUCT // (block_in * block_out)))
+        n_tiles = -(-n_blocks // tile)
+        buffer = np.zeros((n_tiles * tile + len(matrices)) * block_in, out.dtype)
+        y, term = np.empty((2, n_tiles, tile, block_out), out.dtype)
+        begin = part.out_start // block_out * block_in - lead - part.start
+        used = slice(max(begin, 0), max(begin, 0) + buffer.size - max(-begin, 0))
+        for i, (signal, target) in enumerate(zip(x, out, strict=True)):
+            taken = signal[used]
+            inside = buffer[max(-begin, 0) : max(-begin, 0) + taken.size]
+            inside[...] = taken
+            if offset is not None:
+                inside += out.dtype.type(offset[i])
+            for k, matrix in enumerate(matrices):
+                blocks = buffer[k * block_in :][: n_tiles * tile * block_in].reshape(n_tiles, tile, block_in)
+                np.matmul(blocks[..., : len(matrix)], matrix, out=term if k else y)
+                if k:
+                    y += term
+            np.multiply(y.reshape(-1)[: target.size], 1 if gain is None else gain[i].astype(out.dtype), out=target)
+
+
+def _times(down: int) -> int:
+    return max(1, round(FIR_BLOCK / down))
+
+
+def _width(up: int, down: int) -> int:
+    """Return how many samples of input a block of output depends on."""
+    half = 10 * max(up, down)
+    return ((up * _times(down) - 1) * down + half) // up + half // up + 1
+
+
+@lru_cache(maxsize=16)
+def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...], int, int, int]:
+    """Write the FIR filter of :func:`scipy.signal.resample_poly` as matrices from blocks of input to blocks of output.
+
+    Returns
+    -------
+    matrices : tuple of ndarray, shape (block_in, block_out), the last shorter
+        Output block ``r`` is the sum over ``k`` of input block ``r + k`` times ``matrices[k]``.
+    block_in, block_out : int
+        Samples a block.
+    lead : int
+        Zeros in front of the signal before it is cut into blocks.
+    """
+    half = 10 * max(up, down)
+    taps = scipy.signal.firwin(2 * half + 1, 1.0 / max(up, down), window=("kaiser", 5.0)) * up
+    block_in, block_out = down * _times(down), up * _times(down)
+    lead = half // up
+    # Output sample p of a block needs input samples j with |p * down - j * up| <= half.
+    j = np.arange(_width(up, down))[:, None] - lead
+    tap = np.arange(block_out)[None] * down - j * up + half
+    inside = (tap >= 0) & (tap < taps.size)
+    dense = np.where(inside, taps[np.where(inside, tap, 0)], 0.0).astype(dtype)
+    matrices = tuple(np.ascontiguousarray(dense[i : i + block_in]) for i in range(0, len(dense), block_in))
+    return matrices, block_in, block_out, lead
+
+
+ResamplingPlan = CopyPlan | WholePlan | SegmentPlan | FirPlan

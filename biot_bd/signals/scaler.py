@@ -116,7 +116,7 @@ class PercentileScaler(WindowTransformer):
         self, x: NDArray[Any], present: NDArray[np.bool_], percentiles: NDArray[Any], names: tuple[str, ...] | None
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         faulty = present & ~np.isfinite(percentiles)
-        flat = present & ~faulty & _flat(x, percentiles)
+        flat = present & ~faulty & flat_channels(x, percentiles)
         bad = faulty | flat
         if bad.any():
             self._tell(faulty, flat, names)
@@ -199,8 +199,8 @@ def window_percentiles(x: NDArray[Any], q: float) -> NDArray[Any]:
     return out
 
 
-def _flat(x: NDArray[Any], percentiles: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which channels are flat; only those that look so at every 64th sample are read in full."""
+def flat_channels(x: NDArray[Any], percentiles: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which channels are flat, ``(n, n_chans)``; only those that look so at every 64th sample are read in full."""
     with np.errstate(invalid="ignore"):
         flat = percentiles < FLAT_UV
         few = x[..., ::STRIDE]

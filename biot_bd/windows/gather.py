@@ -135,37 +135,6 @@ class Located:
         return out
 
 
-def gather(
-    signals: NDArray[Any],
-    scales: NDArray[np.float32],
-    start: NDArray[np.int64],
-    length: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Read windows of one recording into ``out``.
-
-    Parameters
-    ----------
-    signals : ndarray, shape (n_chans, n_samples)
-        The stored signal, int16 or float32.
-    scales : ndarray of float32, shape (n, n_chans)
-        What the stored values of each window and channel are multiplied with: the channel's step for uV.  NaN makes
-        the channel absent.
-    start, length : ndarray of int, shape (n,)
-        First sample and number of samples of each window.
-    out : ndarray of float32, shape (n, n_chans, n_times)
-        Where to write.  Windows that are not ``n_times`` long are resampled by FFT, each by itself.
-
-    Returns
-    -------
-    ndarray of float32
-        ``out``.
-    """
-    located = Located([signals] * len(start), start.tolist(), length.tolist(), scales, out.shape[-1])
-    located.read(out)
-    return out
-
-
 def blocks(begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Cut windows ``begin`` to ``end`` into blocks of :data:`BLOCK`: (first, stop)."""
     for first in range(begin, end, BLOCK):

@@ -252,6 +252,32 @@ def rule_name(rule: LabelRule) -> str:
     return name + (f"({', '.join(changed)})" if changed else "")
 
 
+def rule_times(
+    rule: LabelRule, window_s: float | None, stride_s: float | None, defaults: tuple[float, float]
+) -> tuple[float, float]:
+    """Return window and stride in seconds: those that the rule fixes, else those given, else ``defaults``.
+
+    Raises
+    ------
+    ValueError
+        What is given is not what the rule fixes.
+    """
+    found = []
+    for name, given, default in zip(("window_s", "stride_s"), (window_s, stride_s), defaults, strict=True):
+        fixed = getattr(rule, name, None)
+        if fixed is not None and given not in (None, fixed):
+            raise ValueError(f"label rule {rule_name(rule)} fixes {name} at {fixed:g} s; got {given:g}")
+        found.append(float(fixed if fixed is not None else default if given is None else given))
+    return found[0], found[1]
+
+
+def check_resample(rule: LabelRule, resample: str, found: str) -> None:
+    """Raise ValueError where a rule needs another way of resampling; ``found`` says whose ``resample`` is."""
+    needed = getattr(rule, "resample", None)
+    if needed not in (None, resample):
+        raise ValueError(f"label rule {rule_name(rule)} needs resample={needed!r} of prepare; {found} {resample!r}")
+
+
 def check_table(table: pd.DataFrame, rule: LabelRule, n_samples: int) -> pd.DataFrame:
     """Return ``table`` if a label rule may return it.
 

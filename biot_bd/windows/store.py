@@ -24,7 +24,8 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from biot_bd.runs import atomic_path, read_json, write_json
+from biot_bd.runs import atomic_path, write_json
+from biot_bd.windows.store_versions import STORE_VERSION, read_description
 
 resource: ModuleType | None
 try:
@@ -32,7 +33,6 @@ try:
 except ImportError:  # there is none on Windows
     resource = None
 
-STORE_VERSION = 1
 MANIFEST = "manifest.json"
 SIGNALS = "signals"
 TABLES = "tables"
@@ -102,10 +102,6 @@ class Recording:
     flat: list[list[Span]] = field(default_factory=list)
     not_finite: list[list[Span]] = field(default_factory=list)
     outcome: str = "prepared"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the entry of the manifest."""
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Recording:
@@ -356,7 +352,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         There is none: not a store, or its preparation did not finish.
     ValueError
-        Another format or a newer version.
+        Another format or an unknown version.
     """
     path = store_folder(folder) / MANIFEST
     if not path.is_file():
@@ -366,19 +362,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             if unfinished
             else f"{folder}: no prepared windows here ({MANIFEST} is missing); make them with prepare(dataset, folder)"
         )
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a manifest of prepared windows")
-    if manifest.get("version") != STORE_VERSION:
-        raise ValueError(
-            f"{path}: version {manifest.get('version')!r}, this biot_bd reads version {STORE_VERSION}; delete that folder and prepare the recordings again"
-        )
-    return manifest
+    return read_description(path, FORMAT)
 
 
 def write_recording(stem: Path, recording: Recording) -> None:
     """Write the description of a signal file, which declares it finished."""
-    write_json(stem.with_name(stem.name + ".json"), recording.as_dict())
+    write_json(stem.with_name(stem.name + ".json"), {"version": STORE_VERSION, **asdict(recording)})
 
 
 def read_recording(stem: Path, fingerprint: str) -> Recording | None:
@@ -387,7 +376,7 @@ def read_recording(stem: Path, fingerprint: str) -> Recording | None:
     if not description.is_file() or not signals.is_file():
         return None
     try:
-        recording = Recording.from_dict(read_json(description))
+        recording = Recording.from_dict(read_description(description))
     except (ValueError, TypeError):
         return None  # not ours, or damaged: it is written anew
     return recording if recording.fingerprint == fingerprint else None

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from biot_bd.runs import read_json
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
 from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
+from biot_bd.windows.store_versions import read_description, read_frame
 from biot_bd.windows.window_table import PERCENTILES, TABLE
 
 
@@ -39,7 +39,7 @@ class StoreTable:
         self.folder = folder
         self.store = store_folder(folder)
         manifest = read_manifest(folder)
-        table = manifest["table"] if self.store == folder else read_json(folder / TABLE_JSON)
+        table = manifest["table"] if self.store == folder else read_description(folder / TABLE_JSON)
         self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
         if self.store != folder:
             _check_signals(folder, table, manifest)
@@ -52,7 +52,7 @@ class StoreTable:
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
         self.generated = bool(manifest["generated"])
-        self.frame = pd.read_parquet(folder / TABLE)
+        self.frame = read_frame(folder / TABLE, table.get("version", 1))
         self.percentiles: NDArray[np.float32] = np.load(folder / PERCENTILES, allow_pickle=False)
         if self.percentiles.shape != (len(self.frame), len(self.ch_names)):
             raise ValueError(
@@ -77,7 +77,7 @@ def open_table(folder: str | os.PathLike[str]) -> StoreTable:
     # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is not read twice.
     if store_folder(path) == path:
         return _open_table(os.fspath(path), read_manifest(path)["table"]["fingerprint"])
-    found = read_json(path / TABLE_JSON)
+    found = read_description(path / TABLE_JSON)
     _check_signals(path, found, read_manifest(path))
     return _open_table(os.fspath(path), found["fingerprint"])
 
@@ -189,18 +189,6 @@ class Source:
             self.info.n_times,
             q,
         )
-
-    def read(
-        self, rows: NDArray[np.int64], scaled: bool, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """Return windows, float32 ``(n, n_chans, n_times)``, absent channels NaN; ``out`` is where to write, if given.
-
-        For ``rows`` and ``scaled`` see :meth:`locate`.
-        """
-        if out is None:
-            out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
-        self.locate(rows, scaled).read(out)
-        return out
 
 
 @lru_cache(maxsize=8)

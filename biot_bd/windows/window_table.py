@@ -19,15 +19,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
-from biot_bd.signals.scaler import FLAT_UV, PercentileScaler, window_percentiles
-from biot_bd.windows.gather import gather
+from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
+from biot_bd.windows.gather import BLOCK, Located, blocks
 from biot_bd.windows.labels import check_table, rule_name, rule_parameters
 from biot_bd.windows.store import Recording, open_signals
 
 TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
 CACHED_PERCENTILE = 95
-BLOCK = 8
 WINDOWS_A_MAP = 128
 LOOKS = 8
 ON_BAD = ("raise", "warn", "drop")
@@ -210,56 +209,47 @@ def _percentiles(
     start, length = frame["start_sample"].to_numpy(), frame["n_samples"].to_numpy()
     percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
     digital = recording.dtype == "int16" and bool((length == settings.n_times).all())
-    measure = _measure_digital if digital else _measure
+    steps = np.array(recording.steps_uv, np.float32)
     for i in range(0, len(frame), WINDOWS_A_MAP):
         some = slice(i, i + WINDOWS_A_MAP)
         # Opened anew, as the pages of a map that was read count as memory.
         signals = open_signals(folder, recording, keep=False)
-        percentiles[some], accepted[some] = measure(
-            signals, np.array(recording.steps_uv, np.float32), start[some], length[some], recorded[some], settings
-        )
-    return percentiles, accepted
+        if digital:
+            percentiles[some], accepted[some] = _measure_digital(signals, steps, start[some], settings.n_times)
+        else:
+            percentiles[some], accepted[some] = _measure(signals, steps, start[some], length[some], settings.n_times)
+    return percentiles, accepted & recorded
 
 
 def _measure(
-    signals: NDArray[Any],
-    steps: NDArray[np.float32],
-    start: NDArray[np.int64],
-    length: NDArray[np.int64],
-    recorded: NDArray[np.bool_],
-    settings: TableSettings,
+    signals: NDArray[Any], steps: NDArray[np.float32], start: NDArray[np.int64], length: NDArray[np.int64], n_times: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Measure windows as they will be read."""
-    scaler = PercentileScaler(CACHED_PERCENTILE, on_bad="drop")
-    percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
-    buffer = np.empty((BLOCK, len(steps), settings.n_times), np.float32)
-    for i in range(0, len(start), BLOCK):
-        block = slice(i, min(i + BLOCK, len(start)))
-        scales = np.broadcast_to(steps, recorded[block].shape)
-        x = gather(signals, scales, start[block], length[block], buffer[: block.stop - i])
-        percentiles[block] = scaler.percentiles(x)
-        _, accepted[block] = scaler.apply_with_percentiles(x, recorded[block], percentiles[block])
+    shape = (len(start), len(steps))
+    percentiles, accepted = np.empty(shape, np.float32), np.empty(shape, bool)
+    buffer = np.empty((BLOCK, len(steps), n_times), np.float32)
+    for i, stop in blocks(0, len(start)):
+        scales = np.broadcast_to(steps, (stop - i, len(steps)))
+        x = buffer[: stop - i]
+        Located([signals] * len(x), start[i:stop].tolist(), length[i:stop].tolist(), scales, n_times).read(x)
+        percentiles[i:stop] = window_percentiles(x, CACHED_PERCENTILE)
+        accepted[i:stop] = np.isfinite(percentiles[i:stop]) & ~flat_channels(x, percentiles[i:stop])
     return percentiles, accepted
 
 
 def _measure_digital(
-    signals: NDArray[np.int16],
-    steps: NDArray[np.float32],
-    start: NDArray[np.int64],
-    _length: NDArray[np.int64],
-    recorded: NDArray[np.bool_],
-    settings: TableSettings,
+    signals: NDArray[np.int16], steps: NDArray[np.float32], start: NDArray[np.int64], n_times: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Measure windows in digital steps: the same numbers as :func:`_measure` within rounding, from half the bytes."""
-    windows = _overlapping(signals, start, settings.n_times)
+    windows = _overlapping(signals, start, n_times)
     percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
-    few = windows[..., :: max(1, settings.n_times // LOOKS)]
+    few = windows[..., :: max(1, n_times // LOOKS)]
     # Unlike all of the samples, a few of them tell only that a channel does move.
     moving = (few.max(axis=-1).astype(np.float32) - few.min(axis=-1)) * steps >= FLAT_UV
     for window, channel in np.argwhere(~moving):
         row = windows[window, channel]
         moving[window, channel] = (float(row.max()) - float(row.min())) * steps[channel] >= FLAT_UV
-    return percentiles, recorded & moving & (percentiles >= FLAT_UV)
+    return percentiles, moving & (percentiles >= FLAT_UV)
 
 
 def _overlapping(signals: NDArray[np.int16], start: NDArray[np.int64], n_times: int) -> NDArray[np.int16]:
@@ -351,16 +341,14 @@ def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], setti
 
 
 def _notes(recording: Recording, part: TablePart) -> list[str]:
-    notes = []
-    if part.bad:
-        named = ", ".join(f"{name} ({n} windows)" for name, n in part.bad.items())
-        notes.append(f"{recording.recording}: flat or not finite, marked as absent: {named}")
-    if part.n_empty:
-        notes.append(f"{recording.recording}: {part.n_empty} windows left out, no channel is usable in them")
-    if part.lost_seizures:
-        onsets = ", ".join(f"{onset:g}" for onset in part.lost_seizures)
-        notes.append(f"{recording.recording}: no positive window for the seizure(s) at {onsets} s")
-    return notes
+    bad = ", ".join(f"{name} ({n} windows)" for name, n in part.bad.items())
+    lost = ", ".join(f"{onset:g}" for onset in part.lost_seizures)
+    notes = {
+        f"flat or not finite, marked as absent: {bad}": part.bad,
+        f"{part.n_empty} windows left out, no channel is usable in them": part.n_empty,
+        f"no positive window for the seizure(s) at {lost} s": part.lost_seizures,
+    }
+    return [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
 
 
 def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float32]) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.runs import fingerprint as make_fingerprint
+from biot_bd.runs import write_json
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.windows.gather import BLOCK, blocks
-from biot_bd.windows.relabel import relabel_table
+from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
+from biot_bd.windows.store import TABLE_JSON, TABLES
+from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
-from biot_bd.windows.window_table import CACHED_PERCENTILE
+from biot_bd.windows.window_table import CACHED_PERCENTILE, TableSettings, build_table, warn_of, write_table
 
 METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "label"]
 
@@ -26,19 +31,114 @@ METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "la
 class Windows:
     """Prepared windows: array-like for scikit-learn, read from memory maps when asked for.
 
-    Made by :func:`biot_bd.prepare`, :meth:`open` and :meth:`concat`.  A selection shares everything with what it was
-    selected from.  Pickled as paths, row numbers and steps, so workers read the same files.
+    Made by :func:`biot_bd.prepare`, :meth:`Windows.open` and :meth:`Windows.concat`, never by calling the class.  A
+    selection shares everything with what it was selected from.  Pickled as paths, row numbers and steps, so workers
+    read the same files.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n_windows, n_chans, n_times)``; ``ndim`` is 3, ``dtype`` float32, ``len()`` the number of windows.
+    y : ndarray of int64, shape (n_windows,)
+        Labels: 0 background, 1 seizure.
+    groups : ndarray of object, shape (n_windows,)
+        The subject of each window, a text such as ``"chb-mit/01"``.
+    metadata : pandas.DataFrame
+        One row a window: ``recording``, ``subject``, ``start_s`` and ``stop_s`` (seconds from the recording's first
+        sample), ``seizure_fraction`` (0 to 1), ``label``.
+    present : ndarray of bool, shape (n_windows, n_chans)
+        Which channels are present; an absent one is NaN throughout.
+    seizures : pandas.DataFrame
+        Annotated seizures of the recordings: ``recording``, ``subject``, ``onset_s``, ``offset_s``.
+    info : biot_bd.signals.SignalInfo
+        ``ch_names``, ``sfreq`` (Hz), ``n_times`` and ``unit`` of a window as it is read.
+    ch_names : tuple of str or None
+        Channel names.
+    sfreq : float or None
+        Sampling rate in Hz.
+    unit : str or None
+        ``"uV"``, or None after scaling.
+    label_rule : str
+        Name of the label rule, with parameters that are not its defaults.
+    generated : bool
+        Whether any of the data is generated; every output must say so.
+    folder : Path or None
+        What :meth:`open` takes; None for windows of several stores.
+    fingerprint : str
+        Changes with the recordings, the table, the selection and the steps.
+    tables : tuple
+        The tables these windows are of, which say how they were prepared.
+    nbytes, window_bytes : int
+        Bytes of the signal files, and of the largest window in them.
+    places : ndarray of int64, shape (n_windows,)
+        Where windows lie among the samples of all recordings.
+
+    Methods
+    -------
+    open(folder)
+        Open what ``prepare`` or ``relabel`` wrote.
+    concat(parts)
+        Join windows of several stores.
+    map(transformer)
+        The same windows with a step that is applied when they are read.
+    query(expr)
+        The windows for which an expression over the table's columns holds.
+    relabel(labels, window_s, stride_s)
+        The same signals under another label rule, or cut into other windows.
+    summary()
+        Count windows by subject.
+    read(indices, out), read_packed(indices, out)
+        Read a batch, as microvolts or as it is stored.
+    will_need(indices)
+        Let the system read windows ahead.
+
+    See Also
+    --------
+    biot_bd.prepare : Makes the store that windows are read from.
+    biot_bd.signals.WindowTransformer : What :meth:`map` takes.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from biot_bd import PercentileScaler, Windows, load_dataset, prepare
+    >>> folder = TemporaryDirectory()
+    >>> recordings = load_dataset("demo", folder.name + "/edf", n_subjects=2, recordings=1, minutes=2)
+    >>> made = prepare(recordings, folder.name + "/windows")
+    >>> windows = Windows.open(made.folder)
+    >>> windows.shape, windows[3].shape, windows[:3].shape
+    ((46, 16, 2000), (16, 2000), (3, 16, 2000))
+    >>> windows.query("subject == 'demo/01' and label == 0").groups[:2]
+    array(['demo/01', 'demo/01'], dtype=object)
+    >>> windows.map(PercentileScaler()).unit is None
+    True
+    >>> windows.relabel("overlap", window_s=5, stride_s=5).summary()["n_windows"].tolist()
+    [24, 24]
+    >>> folder.cleanup()
     """
 
     ndim = 3
     dtype = np.dtype(np.float32)
+    _source: Source
+    _rows: NDArray[np.int64]
+    _steps: tuple[WindowTransformer, ...]
+    _infos: list[SignalInfo]
 
-    def __init__(
-        self,
-        source: Source,
-        rows: NDArray[np.int64] | None = None,
-        steps: tuple[WindowTransformer, ...] = (),
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError(
+            "Windows are not made by calling the class; use biot_bd.prepare(dataset, folder), Windows.open(folder) "
+            "or Windows.concat([...])"
+        )
+
+    @classmethod
+    def _of(
+        cls, source: Source, rows: NDArray[np.int64] | None = None, steps: tuple[WindowTransformer, ...] = ()
+    ) -> Windows:
+        """Return rows of a source (all by default), with the steps applied when they are read."""
+        windows = cls.__new__(cls)
+        windows._set(source, rows, steps)
+        return windows
+
+    def _set(self, source: Source, rows: NDArray[np.int64] | None, steps: tuple[WindowTransformer, ...]) -> None:
         self._source = source
         self._rows = np.arange(len(source)) if rows is None else rows
         self._steps = steps
@@ -63,7 +163,7 @@ class Windows:
             Another format or version.
         """
         table = open_table(folder)
-        return cls(open_source(((os.fspath(table.folder), table.fingerprint),)))
+        return cls._of(open_source(((os.fspath(table.folder), table.fingerprint),)))
 
     @classmethod
     def concat(cls, parts: Sequence[Windows]) -> Windows:
@@ -97,7 +197,7 @@ class Windows:
             own = np.searchsorted(part._source.offsets, part._rows, side="right") - 1
             shift = np.array([begin[pair] for pair in part._source.key]) - part._source.offsets[:-1]
             rows.append(part._rows + shift[own])
-        return cls(source, np.concatenate(rows), parts[0]._steps)
+        return cls._of(source, np.concatenate(rows), parts[0]._steps)
 
     def map(self, transformer: WindowTransformer) -> Windows:
         """Return these windows with a step that is applied when they are read.
@@ -117,7 +217,7 @@ class Windows:
         transformer.output_info(self.info)
         if transformer.is_identity(self.info):
             return self
-        return Windows(self._source, self._rows, (*self._steps, transformer))
+        return self._of(self._source, self._rows, (*self._steps, transformer))
 
     def query(self, expr: str) -> Windows:
         """Return the windows for which a pandas expression over the table's columns holds.
@@ -131,17 +231,17 @@ class Windows:
         found = self._source.frame.iloc[self._rows].reset_index(drop=True).query(expr).index
         return self._select(found.to_numpy())
 
-    def relabel(self, rule: Any, window_s: float | None = None, stride_s: float | None = None) -> Windows:
+    def relabel(self, labels: str | LabelRule, window_s: float | None = None, stride_s: float | None = None) -> Windows:
         """Label the same signals by another rule, or cut them into other windows.
 
         Only a table is written, to ``tables/<fingerprint>/`` in the store's folder; the signals are shared.
 
         Parameters
         ----------
-        rule : str or label rule
-            As ``labels`` of :func:`biot_bd.prepare`.
+        labels : str or label rule
+            As in :func:`biot_bd.prepare`: a name in ``registry.label_rules``, or an instance.
         window_s, stride_s : float, optional
-            In seconds; as they are where left out.
+            In seconds; those that the rule fixes, else as they are, where left out.
 
         Returns
         -------
@@ -150,13 +250,15 @@ class Windows:
 
         Raises
         ------
+        TypeError
+            ``labels`` is neither a name nor an instance of a rule.
         ValueError
             These windows are a selection (its rows mean nothing in the new table), or the rule cannot be used.
         """
-        if not np.array_equal(self._rows, np.arange(len(self._source))):
+        if not self._is_all():
             raise ValueError("relabel works on all windows of a store; select afterwards, e.g. relabel(...).query(...)")
-        made = [Windows.open(relabel_table(t, rule, window_s, stride_s)) for t in self._source.tables]
-        windows = made[0] if len(made) == 1 else Windows.concat(made)
+        rule = make_label_rule(labels)
+        windows = Windows.concat([Windows.open(_relabelled(t, rule, window_s, stride_s)) for t in self.tables])
         for step in self._steps:
             windows = windows.map(step)
         return windows
@@ -427,7 +529,8 @@ class Windows:
         if out is None:
             out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
         if not steps:
-            return self._source.read(rows, cached, out)
+            self._source.locate(rows, cached).read(out)
+            return out
         if q is not None:
             located = self._source.locate(rows, False, q)
             if located.packed == np.int16 and located.read(out) is not None:
@@ -438,7 +541,8 @@ class Windows:
         for first, stop in blocks(0, len(rows)):
             places = order[first:stop]
             chosen = rows[places]
-            x = self._source.read(chosen, cached, scratch[: len(chosen)])
+            x = scratch[: len(chosen)]
+            self._source.locate(chosen, cached).read(x)
             present = self._source.present(chosen)
             for step, info in zip(steps, self._infos[cached:], strict=False):
                 x, present = step.apply(x, present, info)
@@ -446,7 +550,7 @@ class Windows:
         return out
 
     def _select(self, index: Any) -> Windows:
-        return Windows(self._source, self._rows[index], self._steps)
+        return self._of(self._source, self._rows[index], self._steps)
 
     def _is_all(self) -> bool:
         return bool(np.array_equal(self._rows, np.arange(len(self._source))))
@@ -457,7 +561,7 @@ class Windows:
         return {"key": self._source.key, "rows": None if self._is_all() else self._rows, "steps": self._steps}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(open_source(state["key"]), state["rows"], state["steps"])  # type: ignore[misc]
+        self._set(open_source(state["key"]), state["rows"], state["steps"])
 
     def __repr__(self) -> str:
         n_seizure = int((self.y > 0).sum())
@@ -495,3 +599,39 @@ def _described(steps: Sequence[WindowTransformer]) -> list[str]:
         + repr(sorted((key, repr(value)) for key, value in step.get_params().items()))
         for step in steps
     ]
+
+
+def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stride_s: float | None) -> Path:
+    """Write the table of another rule, window or stride; return its folder."""
+    check_resample(rule, table.resample, f"{table.store} has")
+    times = rule_times(rule, window_s, stride_s, (table.window_s, table.stride_s))
+    settings = TableSettings(rule, *times, table.sfreq, table.resample, table.settings["on_bad"])
+    fingerprint = settings.fingerprint(table.recordings)
+    folder = table.store / TABLES / fingerprint
+    if (folder / TABLE_JSON).is_file():
+        return folder
+    with FileLock(table.store / ".lock"):
+        if (folder / TABLE_JSON).is_file():  # written last; another process may just have done it
+            return folder
+        short = [r.recording for r in table.recordings if r.duration_s < settings.window_s]
+        if short:
+            raise ValueError(
+                f"recording {short[0]} is shorter than a window of {settings.window_s:g} s ({len(short)} such)"
+            )
+        frame, percentiles, notes = build_table(table.store, table.recordings, table.ch_names, settings)
+        signals = [[r.recording, r.fingerprint] for r in table.recordings]
+        own = {
+            "version": STORE_VERSION,
+            **settings.as_dict(),
+            "fingerprint": fingerprint,
+            "signals": signals,
+            "notes": notes,
+        }
+        try:
+            write_table(folder, frame, percentiles)
+            write_json(folder / TABLE_JSON, own)
+        except BaseException:  # a half-written table is of no use to anyone
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    warn_of([note for note in notes if "no positive window" in note], str(folder / TABLE_JSON))
+    return folder

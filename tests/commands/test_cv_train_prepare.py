@@ -76,9 +76,9 @@ def test_prepare_hands_options_on(excerpts, tmp_path, capsys):
     args = [
         "--montage",
         "double-banana-18",
-        "--window",
+        "--window-s",
         "5",
-        "--stride",
+        "--stride-s",
         "2.5",
         "--subjects",
         "chb03",

@@ -12,7 +12,7 @@ from biot_bd.datasets import describe_dataset, load_dataset
 from biot_bd.datasets.chbmit import load_chbmit, select_cases
 from biot_bd.datasets.recordings import seizures_of
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import count_edf_records
+from biot_bd.io.edf import read_edf_header
 from biot_bd.testing import check_dataset
 
 
@@ -251,9 +251,10 @@ def test_select_cases_refuses(subjects):
         select_cases(subjects)
 
 
-def test_count_edf_records_agrees_with_mne(shared):
+def test_the_header_agrees_with_mne(shared):
     for path in sorted((shared / "data" / "epilepsy2bids-headers").rglob("*.edf"))[:8]:
-        declared, present = count_edf_records(path)
+        header = read_edf_header(path)
+        declared, present = header.declared, header.present
         raw = mne.io.read_raw_edf(path, verbose="ERROR")
         assert declared == present == raw._raw_extras[0]["n_records"]
 

@@ -8,8 +8,13 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biot_bd.signals.resampling import resample_fft, resample_fft_window, resample_polyphase, resampled_length
-from biot_bd.signals.resampling_plans import make_plan
+from biot_bd.signals.resampling import (
+    make_plan,
+    resample_fft,
+    resample_fft_window,
+    resample_polyphase,
+    resampled_length,
+)
 
 RATES = [(256, 200), (250, 200), (160, 200), (512, 200), (500, 200), (128, 200), (2048, 200), (100, 200), (200, 256)]
 # Rates and their reduced fraction, written out.

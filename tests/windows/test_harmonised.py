@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biot_bd.registry import montages
-from biot_bd.signals import resampling_plans
+from biot_bd.signals import resampling
 from biot_bd.signals.resampling import resample_fft, resample_polyphase
 from biot_bd.windows.preparation import montage_signals as harmonised
 from biot_bd.windows.preparation.montage_signals import Harmonised
@@ -46,10 +46,10 @@ def test_stretches_are_found_and_bridged_across_parts(how, data, n, at_once):
     where = np.arange(n)
     whole = np.interp(where, where[good], x0[good]).astype(np.float32) if good.any() else np.zeros_like(x0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resampling_plans, "SAMPLES_AT_ONCE", at_once)
+        patch.setattr(resampling, "SAMPLES_AT_ONCE", at_once)
         patch.setattr(harmonised, "BLOCK_SAMPLES", at_once)
         source = Harmonised(raw, montage, "raise")
-        plan = resampling_plans.make_plan(how, n, 256, 200, source.shortest_flat_samples)
+        plan = resampling.make_plan(how, n, 256, 200, source.shortest_flat_samples)
         made = np.empty(plan.n_out, np.float32)
         for start, channel, part in source.resampled(plan, [0, 5], [1.0] * 16):
             if channel == 0:

@@ -8,7 +8,7 @@ import pytest
 
 from biot_bd import Windows, load_dataset, prepare
 from biot_bd.exceptions import PreparationError
-from biot_bd.windows import relabel
+from biot_bd.windows import windows as windows_module
 
 
 def manifest_of(folder):
@@ -106,7 +106,7 @@ def test_a_relabelling_that_fails_leaves_no_folder(small, tmp_path, monkeypatch,
 
     windows = prepare(small, tmp_path / "w")
     if step != "short":
-        monkeypatch.setattr(relabel, step, full)
+        monkeypatch.setattr(windows_module, step, full)
     with pytest.raises((ValueError, OSError), match=r"shorter than a window of 60 s|No space left"):
         windows.relabel("overlap", window_s=60 if step == "short" else 5)
     assert not list((tmp_path / "w").glob("tables/*"))

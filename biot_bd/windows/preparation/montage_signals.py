@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biot_bd.io.channel_readers import Block, ChannelReader, open_reader
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, plan_montage
-from biot_bd.signals.resampling_plans import Part, ResamplingPlan
+from biot_bd.signals.resampling import Part, ResamplingPlan
 from biot_bd.windows.store import Span
 
 SHORTEST_FLAT_S = 0.5

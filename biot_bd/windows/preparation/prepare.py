@@ -6,14 +6,13 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import mne
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,13 +22,12 @@ from biot_bd.exceptions import MissingChannelsError, PreparationError, TooShortE
 from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
-from biot_bd.windows.labels import make_label_rule, rule_name
+from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
 from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events
 from biot_bd.windows.preparation.recording import SignalSettings, finished_recording, make_recording
 from biot_bd.windows.store import (
     FORMAT,
     MANIFEST,
-    STORE_VERSION,
     Recording,
     read_manifest,
     remove_leftovers,
@@ -37,6 +35,7 @@ from biot_bd.windows.store import (
     signals_stem,
     stored_stems,
 )
+from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
 from biot_bd.windows.windows import Windows
 
@@ -62,14 +61,6 @@ class _Failure:
     outcome: str
     detail: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "recording": self.recording,
-            "subject": self.subject,
-            "outcome": self.outcome,
-            "detail": self.detail,
-        }
-
 
 def prepare(
     dataset: Any,
@@ -78,7 +69,7 @@ def prepare(
     sfreq: float = 200,
     window_s: float = WINDOW_S,
     stride_s: float = STRIDE_S,
-    labels: Any = "overlap",
+    labels: str | LabelRule = "overlap",
     preprocessors: Sequence[Any] = (),
     on_missing: str = "raise",
     on_bad: str = "drop",
@@ -154,7 +145,10 @@ def prepare(
         if not isinstance(number, (int, float)) or not math.isfinite(number) or number <= 0:
             raise ValueError(f"{name} must be a positive number; got {number!r}")
     rule = make_label_rule(labels)
-    window_s, stride_s = _fixed_by(rule, window_s, stride_s, resample)
+    check_resample(rule, resample, "got")
+    # The defaults here give way to what a rule fixes, so they count as not given.
+    given_s = (None if window_s == WINDOW_S else window_s, None if stride_s == STRIDE_S else stride_s)
+    times = rule_times(rule, *given_s, (WINDOW_S, STRIDE_S))
     signals = SignalSettings(
         montage=registry.montages[montage] if isinstance(montage, str) else montage,
         sfreq=float(sfreq),
@@ -163,22 +157,8 @@ def prepare(
         resample=resample,
         dtype=dtype,
     )
-    table = TableSettings(rule, float(window_s), float(stride_s), float(sfreq), resample, on_bad)
+    table = TableSettings(rule, *times, float(sfreq), resample, on_bad)
     return _Preparation(dataset, Path(folder).resolve(), signals, table, n_jobs, on_error).run()
-
-
-def _fixed_by(rule: Any, window_s: float, stride_s: float, resample: str) -> tuple[float, float]:
-    """Return window and stride, as the label rule fixes them where it does."""
-    found = []
-    for name, value, default in (("window_s", window_s, WINDOW_S), ("stride_s", stride_s, STRIDE_S)):
-        fixed = getattr(rule, name, None)
-        if fixed is not None and value not in (fixed, default):
-            raise ValueError(f"label rule {rule_name(rule)} fixes {name} at {fixed:g} s; got {value:g}")
-        found.append(value if fixed is None else fixed)
-    needed = getattr(rule, "resample", None)
-    if needed is not None and resample != needed:
-        raise ValueError(f"label rule {rule_name(rule)} needs resample={needed!r}; got {resample!r}")
-    return found[0], found[1]
 
 
 class _Preparation:
@@ -198,7 +178,7 @@ class _Preparation:
         self.fingerprint = fingerprint(
             {
                 "jobs": [[job.recording, job.subject, job.fingerprint] for job in self.jobs],
-                "failures": [failure.as_dict() for failure in self.failures],
+                "failures": [asdict(failure) for failure in self.failures],
                 "signals": signals.fingerprint(),
                 "table": table.as_dict(),
                 "generated": self.generated,
@@ -296,10 +276,11 @@ class _Preparation:
             if not recordings:
                 raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {self._reasons()}")
             wanted = self.table.fingerprint(recordings)
-            if made is not None and made[0] == wanted:
-                notes = made[1]
+            if made["fingerprint"] == wanted:
+                version, notes = made["version"], made["notes"]
             else:
                 recordings, notes = self._write_table(recordings, progress)
+                version = STORE_VERSION
         manifest = {
             "format": FORMAT,
             "version": STORE_VERSION,
@@ -310,24 +291,26 @@ class _Preparation:
             "resample": self.signals.resample,
             "signals_fingerprint": self.signals.fingerprint(),
             "signals": self.signals.as_dict(),
-            "table": {**self.table.as_dict(), "fingerprint": self.table.fingerprint(recordings)},
-            "recordings": [recording.as_dict() for recording in recordings],
-            "failures": [failure.as_dict() for failure in self.failures],
+            "table": {
+                "version": version,
+                **self.table.as_dict(),
+                "fingerprint": self.table.fingerprint(recordings),
+            },
+            "recordings": [asdict(recording) for recording in recordings],
+            "failures": [asdict(failure) for failure in self.failures],
             "notes": notes,
             "outcomes": self.outcomes,
         }
         write_json(self.folder / MANIFEST, manifest)
         remove_unlisted(self.folder, self.names)
 
-    def _table_in_place(self) -> tuple[str, list[str]] | None:
-        """Return fingerprint and notes of the finished table that lies there."""
-        try:
-            manifest = read_manifest(self.folder)
-        except FileNotFoundError:
-            return None
-        if not all((self.folder / file).is_file() for file in (TABLE, PERCENTILES)):
-            return None
-        return manifest["table"]["fingerprint"], manifest["notes"]
+    def _table_in_place(self) -> dict[str, Any]:
+        """Return fingerprint, version and notes of the finished table that lies there, None where there is none."""
+        none = dict.fromkeys(("fingerprint", "version", "notes"))
+        if not all((self.folder / file).is_file() for file in (MANIFEST, TABLE, PERCENTILES)):
+            return none
+        manifest = read_manifest(self.folder)
+        return none | {"version": 1, "notes": manifest["notes"], **manifest["table"]}
 
     def _signals(self, progress: Progress) -> list[Recording]:
         task = progress.add_task("signals", total=len(self.jobs))
@@ -418,19 +401,14 @@ def _short(value: Any) -> Any:
     return repr(value["name"]) if isinstance(value, dict) and "name" in value else repr(value)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> AcquireReturnProxy:
     """Hold the store's lock; say so where another process has it.  The system frees the lock of a killed process."""
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         Console(stderr=True).print(f"another process prepares {folder}; waiting for it", highlight=False)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _progress() -> Progress:

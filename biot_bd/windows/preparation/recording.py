@@ -15,12 +15,11 @@ from biot_bd.exceptions import TooShortError
 from biot_bd.io.channel_readers import source_file
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage
-from biot_bd.signals.resampling_plans import make_plan
+from biot_bd.signals.resampling import make_plan
 from biot_bd.windows.preparation.jobs import Job, seizure_events
 from biot_bd.windows.preparation.montage_signals import Harmonised
 from biot_bd.windows.store import (
     SIGNALS,
-    STORE_VERSION,
     Recording,
     read_recording,
     signals_stem,
@@ -28,6 +27,8 @@ from biot_bd.windows.store import (
     write_signals,
 )
 
+SIGNALS_VERSION = 1
+"""Raised where the same recording and settings give other samples, so that stores are written anew."""
 # Windows of the last are resampled when they are read.
 STORED_BY = {"fft": "fft", "polyphase": "polyphase", "fft-window": "none"}
 
@@ -72,7 +73,7 @@ class SignalSettings:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the settings."""
-        return fingerprint({"version": STORE_VERSION, **self.as_dict()})
+        return fingerprint({"version": SIGNALS_VERSION, **self.as_dict()})
 
 
 def finished_recording(job: Job, folder: Path, shortest_s: float) -> Recording | None:

@@ -1,0 +1,67 @@
+"""The versions of a store's files: what was written under former words is read as the present version.
+
+Each JSON file of a store says its ``version`` (those of version 1 beside signals and relabelled tables say none), and a
+manifest says that of its table, which may have been written earlier.  A store stays as it was written: what a later
+``prepare`` or ``relabel`` adds to it has the present version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from biot_bd.runs import read_json
+
+STORE_VERSION = 2
+
+
+def _from_version_1(found: Any) -> Any:
+    """Version 1 (commit fb8defb) called a subject a person."""
+    if isinstance(found, pd.DataFrame):
+        return found.rename(columns={"person": "subject"})
+    entry = {"subject" if key == "person" else key: value for key, value in found.items()}
+    lists = [key for key in ("recordings", "failures") if key in entry]
+    return entry | {key: [_from_version_1(listed) for listed in entry[key]] for key in lists}
+
+
+READERS: dict[Any, Callable[[Any], Any]] = {1: _from_version_1, STORE_VERSION: lambda found: found}
+"""Version -> what makes the present one of it."""
+
+
+def read_description(path: Path, format: str | None = None) -> dict[str, Any]:
+    """Return what a JSON file of a store says, in the present version.
+
+    Parameters
+    ----------
+    path : Path
+        A manifest, the description of a recording or of a relabelled table.
+    format : str, optional
+        What its entry ``format`` must be.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, something else, or of a version that this biot_bd does not know.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("format") != format:
+        raise ValueError(f"{path}: not {'a manifest' if format else 'a description'} of prepared windows")
+    return present_version(found, found.get("version", None if format else 1), path)
+
+
+def read_frame(path: Path, version: int) -> pd.DataFrame:
+    """Return the window table of a Parquet file that was written under ``version``."""
+    return present_version(pd.read_parquet(path), version, path)
+
+
+def present_version(found: Any, version: Any, path: Path) -> Any:
+    """Return what was read from ``path`` in the present version; ValueError where the version is unknown."""
+    if version not in READERS:
+        raise ValueError(
+            f"{path}: version {version!r}, this biot_bd reads versions {', '.join(map(str, READERS))}; "
+            "delete that folder and prepare the recordings again"
+        )
+    return READERS[version](found)
