@@ -12,7 +12,8 @@ def register_datasets(register: Register) -> None:
     register("chb-mit", "biot_bd.datasets.chbmit:load_chbmit")
     register("chb-mit-bids", "biot_bd.datasets.bids:load_chbmit_bids")
     register("siena", "biot_bd.datasets.bids:load_siena")
-    register("edf-folder", "biot_bd.datasets.edf_folder:load_edf_folder")
+    register("recordings-folder", "biot_bd.datasets.recordings_folder:load_recordings_folder")
+    register("edf-folder", "biot_bd.datasets.recordings_folder:load_recordings_folder")  # its former name
     register("demo", "biot_bd.datasets.demo:load_demo")
 
 

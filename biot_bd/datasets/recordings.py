@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
-from biot_bd.events.szcore import SEIZURE, read_events
+from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of
+from biot_bd.events.tables import read_table
 from biot_bd.exceptions import RecordingError
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def set_seizures(
     checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
     others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
     added = mne.Annotations(
-        [onset for onset, _ in checked],
+        [start_of(raw) + onset for onset, _ in checked],
         [offset - onset for onset, offset in checked],
         kinds,
         orig_time=raw.annotations.orig_time,
@@ -172,7 +173,7 @@ def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: floa
     return onset, min(offset, duration_s)
 
 
-def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
+def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> list[str]:
     """Replace the annotations of ``raw`` by an event table, the type as description.
 
     Parameters
@@ -182,16 +183,22 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
     path : path-like
         The table.
 
+    Returns
+    -------
+    list of str
+        Notes: that the table is only a header.
+
     Raises
     ------
     RecordingError
         The table is not understood, or a seizure is not inside the recording.
     """
-    events = read_events(path)
+    table = read_table(path, COLUMNS)
+    events = events_of(table)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
     raw.set_annotations(
         mne.Annotations(
-            [e.onset_s for e in others],
+            [start_of(raw) + e.onset_s for e in others],
             [max(0.0, e.duration_s) for e in others],
             [e.kind for e in others],
             orig_time=raw.annotations.orig_time,
@@ -205,6 +212,7 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
         where=str(path),
         kinds=[e.kind for e in seizures],
     )
+    return [f"{table.path.name} is only a header, taken as free of seizures"] if table.is_header_only else []
 
 
 def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:
@@ -244,9 +252,14 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     return dataset
 
 
+def start_of(raw: mne.io.BaseRaw) -> float:
+    """Return when the first sample is on the clock of the recording's annotations, which a crop does not move."""
+    return raw.first_time if raw.annotations.orig_time is not None else 0.0
+
+
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
     """Return (onset_s, offset_s) of the annotations that begin with ``sz``, from the recording's start."""
-    start = raw.first_time if raw.annotations.orig_time is not None else 0.0
+    start = start_of(raw)
     return [
         (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))
         for a in raw.annotations

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from biot_bd import registry
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf import ANNOTATIONS, read_edf_header
 from biot_bd.io.files import fault_of, first_bytes
@@ -125,6 +126,29 @@ def find_tables(folder: str | os.PathLike[str], endings: tuple[str, ...] = TABLE
         return name.endswith(endings) and not _OTHER_TABLES.search(name)
 
     return list(_walk(Path(folder), is_table, lambda path: False, set()))
+
+
+def stem_of(name: str) -> str:
+    """Return a recording's name without its ending, of endings of two parts, too.
+
+    Examples
+    --------
+    >>> stem_of("night.fif.gz"), stem_of("sub-01_eeg.EDF"), stem_of("notes.v2.txt")
+    ('night', 'sub-01_eeg', 'notes.v2')
+    """
+    endings = [e for reader in readers_of(name).values() for e in reader.endings if name.lower().endswith(e)]
+    return name[: -len(max(endings, key=len))] if endings else Path(name).stem
+
+
+def searched_endings() -> list[str]:
+    """Return the endings of files that a search takes for recordings, sorted.
+
+    Examples
+    --------
+    >>> ".edf" in searched_endings(), ".snirf" in searched_endings()
+    (True, False)
+    """
+    return sorted({e for reader in registry.readers.values() if reader.search != "never" for e in reader.endings})
 
 
 def is_other_modality(name: str) -> bool:
