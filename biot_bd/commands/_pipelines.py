@@ -92,13 +92,6 @@ def check_jobs(jobs: int) -> None:
         raise ValueError("--jobs 0: expected how many folds at once, 1 or more, or -1 for one a processor")
 
 
-def montage_of(windows: Windows) -> str | None:
-    """Return the name of the registered montage whose channels ``windows`` have, or None."""
-    from biot_bd.evaluation.studies.baselines import montage_of as find
-
-    return find(windows)
-
-
 def build_pipeline(
     windows: Windows,
     *,

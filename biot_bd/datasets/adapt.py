@@ -26,6 +26,24 @@ def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
     pandas.DataFrame
         ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a subject, sorted.
         Seizures that overlap in time count once in ``seizure_s``.
+
+    See Also
+    --------
+    load_dataset : Where data sets come from.
+
+    Examples
+    --------
+    >>> from biot_bd.datasets import describe_dataset, make_dataset
+    >>> import mne, numpy as np
+    >>> from braindecode.datasets import BaseConcatDataset, RawDataset
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), mne.create_info(["Cz"], 2.0, "eeg"), verbose="error")
+    >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
+    >>> import pandas as pd
+    >>> outcomes = pd.DataFrame({"recording": ["a"], "outcome": ["loaded"], "detail": [""]})
+    >>> part = RawDataset(raw, {"subject": "clinic/01", "recording": "a"})
+    >>> describe_dataset(make_dataset([part], outcomes))
+         subject  recordings  hours  seizures  seizure_s
+    0  clinic/01           1    1.0         1       30.0
     """
     rows = []
     for part in dataset.datasets:
@@ -80,6 +98,24 @@ def adapt_dataset(
         A part is not a recording (``RawDataset``).
     ValueError
         A subject or a name is missing or not unique.
+
+    See Also
+    --------
+    load_dataset : Data sets that this package reads itself.
+
+    Examples
+    --------
+    >>> from biot_bd.datasets import adapt_dataset
+    >>> import mne, numpy as np
+    >>> from braindecode.datasets import BaseConcatDataset, RawDataset
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), mne.create_info(["Cz"], 2.0, "eeg"), verbose="error")
+    >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["event 3"]))
+    >>> old = BaseConcatDataset([RawDataset(raw, {"patient": "0007"})])
+    >>> new = adapt_dataset(old, subject="patient", seizure="event 3", namespace="clinic")
+    >>> new.datasets[0].description[["subject", "recording"]].tolist()
+    ['clinic/0007', 'clinic_0007_001']
+    >>> new.datasets[0].raw.annotations.description.tolist()
+    ['sz']
     """
     is_seizure = _seizure_rule(seizure)
     parts, counts = [], dict[str, int]()

@@ -79,7 +79,7 @@ def fetch_chbmit(
     cases = select_cases(subjects)
     dest = Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
-    with _locked(dest), requests.Session() as session, _Bar(progress) as bar:
+    with _locked(dest), requests.Session() as session, _progress(progress) as bar:
         fetcher = _Fetcher(session, dest, base_url.rstrip("/") + "/", retries, wait_s, bar)
         listed = fetcher.list_of_checksums()
         wanted = {name: digest for name, digest in listed.items() if _is_wanted(name, cases)}
@@ -87,8 +87,10 @@ def fetch_chbmit(
             found = {_case_of(name) for name in wanted}
             if absent := sorted(cases - found):
                 raise ValueError(f"{base_url}{CHECKSUMS} lists no files of case {', '.join(absent)}")
-        bar.of = len(wanted)
-        rows = [(name, *fetcher.fetch(name, digest)) for name, digest in wanted.items()]
+        rows = []
+        for number, (name, digest) in enumerate(wanted.items(), start=1):
+            bar.reset(fetcher.task, description=f"[{number}/{len(wanted)}] {name}", total=None)
+            rows.append((name, *fetcher.fetch(name, digest)))
     return pd.DataFrame(rows, columns=["file", "outcome", "bytes"])
 
 
@@ -146,35 +148,10 @@ def _locked(dest: Path) -> AcquireReturnProxy:
         raise DownloadError(f"{dest}: another download into this folder is running; wait for it") from None
 
 
-class _Bar:
-    """One progress bar: which file of how many, and its bytes."""
-
-    def __init__(self, show: bool) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not show,
-        )
-        self.task = self.progress.add_task("", total=None)
-        self.number = self.of = 0
-
-    def __enter__(self) -> _Bar:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.progress.stop()
-
-    def next_file(self, name: str) -> None:
-        self.number += 1
-        self.progress.reset(self.task, description=f"[{self.number}/{self.of}] {name}", total=None)
-
-    def at(self, done: int, total: int | None) -> None:
-        self.progress.update(self.task, completed=done, total=total)
+def _progress(show: bool) -> Progress:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(TextColumn("{task.description}", markup=False), *columns, console=console, disable=not show)
 
 
 class _BusyError(Exception):
@@ -185,12 +162,13 @@ class _Fetcher:
     """Downloads single files into a folder."""
 
     def __init__(
-        self, session: requests.Session, dest: Path, base_url: str, retries: int, wait_s: float, bar: _Bar
+        self, session: requests.Session, dest: Path, base_url: str, retries: int, wait_s: float, bar: Progress
     ) -> None:
         # Ranges count bytes as they are sent, so nothing may be compressed on the way.
         session.headers["Accept-Encoding"] = "identity"
         self.session, self.dest, self.base_url = session, dest, base_url
-        self.retries, self.wait_s, self.bar = retries, wait_s, bar
+        self.retries, self.wait_s = retries, wait_s
+        self.bar, self.task = bar, bar.add_task("", total=None)
         self.notes_path = dest / NOTES
         self.notes: dict[str, Any] = read_json(self.notes_path) if self.notes_path.is_file() else {}
 
@@ -207,7 +185,6 @@ class _Fetcher:
         """Bring one file; return what was done and its size."""
         target = self.dest / name
         part = target.with_name(target.name + ".part")
-        self.bar.next_file(name)
         if target.is_file():
             if self._is_checked(name, target, digest):
                 return "present", target.stat().st_size
@@ -288,7 +265,7 @@ class _Fetcher:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 done += len(chunk)
-                self.bar.at(done, total)
+                self.bar.update(self.task, completed=done, total=total)
         if total is not None and done < total:
             raise requests.ConnectionError(f"{done} of {total} bytes came")
 

@@ -36,6 +36,23 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
         No data set of that name is registered.
     TypeError
         The loader has no such option, or returned something else.
+
+    See Also
+    --------
+    describe_dataset : How much there is of each subject.
+    adapt_dataset : For data sets that braindecode loads.
+    biot_bd.prepare : What to do with the recordings.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd import load_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     dataset = load_dataset("demo", folder, n_subjects=2, recordings=1, minutes=1)
+    >>> [part.description["subject"] for part in dataset.datasets], dataset.generated
+    (['demo/01', 'demo/02'], True)
+    >>> dataset.outcomes["outcome"].tolist()
+    ['loaded', 'loaded']
     """
     loader = registry.datasets[name]
     _check_options(name, loader, options)

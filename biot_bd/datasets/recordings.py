@@ -235,6 +235,23 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     ------
     ValueError
         There is no recording at all, or two have one name.
+
+    See Also
+    --------
+    biot_bd.testing.check_dataset : Whether a loader keeps to what this package needs.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from biot_bd.datasets import make_dataset
+    >>> import mne, numpy as np
+    >>> from braindecode.datasets import BaseConcatDataset, RawDataset
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), mne.create_info(["Cz"], 2.0, "eeg"), verbose="error")
+    >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
+    >>> outcomes = pd.DataFrame({"recording": ["a", "b"], "outcome": ["loaded", "unreadable"], "detail": ["", "cut"]})
+    >>> dataset = make_dataset([RawDataset(raw, {"subject": "clinic/01", "recording": "a"})], outcomes)
+    >>> len(dataset.datasets), dataset.outcomes["outcome"].tolist(), dataset.generated
+    (1, ['loaded', 'unreadable'], False)
     """
     # Importing braindecode takes seconds; reading and checking recordings does without.
     from braindecode.datasets import BaseConcatDataset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from biot_bd import registry
 from biot_bd.deploy.signal_chain import WindowBatch
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.mapper import MontageMapper
-from biot_bd.signals.montages import Montage, parse_name
+from biot_bd.signals.montages import Montage, montage_of, parse_name
 from biot_bd.signals.scaler import PercentileScaler
 
 SEIZURE_CLASS = 1
@@ -173,9 +171,7 @@ def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) 
         raise ValueError(
             "the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows"
         )
-    for name in registry.montages:
-        found = registry.montages[name]
-        if isinstance(found, Montage) and found.ch_names == tuple(ch_names):
-            return replace(found)
+    if (found := montage_of(ch_names)) is not None:
+        return found
     bipolar = all(parsed is not None and parsed.bipolar for parsed in map(parse_name, ch_names))
     return Montage("of the model", tuple(ch_names), "bipolar" if bipolar else "referential")

@@ -253,6 +253,23 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
     -------
     EdfReader or RawReader
         A reader of those channels, in their order.
+
+    See Also
+    --------
+    read_blocks : The same for recordings that are opened by :func:`open_recording`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.io import open_reader
+    >>> import mne
+    >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
+    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> reader = open_reader(raw, ["Fp2"])
+    >>> out = np.empty(3, np.float32)
+    >>> reader.block(0, 3).read(0, out)
+    >>> [round(float(value)) for value in out]
+    [1000, 1001, 1002]
     """
     path = source_file(raw)
     if ch_names and path is not None and may_be_plain_edf(raw):

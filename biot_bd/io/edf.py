@@ -50,6 +50,10 @@ class EdfHeader:
         Of all signals, those of annotations included.
     samples : tuple of int
         Samples of each signal in a record.
+
+    See Also
+    --------
+    read_edf_header : Reads it, with an example.
     """
 
     path: Path
@@ -224,7 +228,7 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
     ...     raw = open_edf(f"{folder}/x.edf")
-    >>> raw.ch_names, raw.n_times, raw.preload
+    >>> raw.ch_names, len(raw.times), raw.preload
     (['EEG Cz-REF'], 512, False)
     """
     path = Path(path)

@@ -32,6 +32,19 @@ class OpenRecording:
         Name for messages: the path, or what the recording says of itself.
     notes : list of str
         What a reader of the results should know, e.g. that the file is cut short.
+
+    See Also
+    --------
+    open_recording : Makes it.
+
+    Examples
+    --------
+    >>> from biot_bd.io import OpenRecording
+    >>> import mne, numpy as np
+    >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
+    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> OpenRecording(raw, "in memory").duration_s
+    10.0
     """
 
     raw: mne.io.BaseRaw
@@ -46,7 +59,7 @@ class OpenRecording:
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
-        return self.raw.n_times / self.sfreq
+        return int(self.raw.n_times) / self.sfreq
 
 
 def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
@@ -64,6 +77,25 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
         The file is missing, damaged, of no known format, or discontinuous; the message names it.
     TypeError
         It is neither a path nor a recording.
+
+    Returns
+    -------
+    OpenRecording
+        Its ``raw`` is lazy where it is of a file.
+
+    See Also
+    --------
+    open_edf : EDF and BDF only, and strict.
+    read_blocks, read_excerpt : Read what is opened.
+
+    Examples
+    --------
+    >>> from biot_bd.io import open_recording
+    >>> import mne, numpy as np
+    >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
+    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> open_recording(raw).where
+    'recording of 2 channels in memory'
     """
     if isinstance(source, mne.io.BaseRaw):
         return OpenRecording(source, _name_of(source))
@@ -99,6 +131,19 @@ def read_blocks(
     ------
     DetectionError
         The file cannot be read on; the message says where it broke.
+
+    See Also
+    --------
+    read_excerpt : Some seconds at once.
+
+    Examples
+    --------
+    >>> from biot_bd.io import open_recording, read_blocks
+    >>> import mne, numpy as np
+    >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
+    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> [x.shape for x in read_blocks(open_recording(raw), ["Fp2"])]
+    [(1, 1000)]
     """
     stop = recording.raw.n_times if stop is None else min(stop, recording.raw.n_times)
     begin = start
@@ -121,7 +166,22 @@ def read_blocks(
 def read_excerpt(
     recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
 ) -> tuple[NDArray[np.float32], float]:
-    """Return some seconds of some channels ``(n_chans, n)`` in microvolts, and the time of their first sample."""
+    """Return some seconds of some channels ``(n_chans, n)`` in microvolts, and the time of their first sample.
+
+    See Also
+    --------
+    read_blocks : All of a recording, block by block.
+
+    Examples
+    --------
+    >>> from biot_bd.io import open_recording, read_excerpt
+    >>> import mne, numpy as np
+    >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
+    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> x, start_s = read_excerpt(open_recording(raw), ["Fp1"], 2.0, 2.03)
+    >>> [round(float(value)) for value in x[0]], start_s
+    ([200, 201, 202], 2.0)
+    """
     start = max(0, int(start_s * recording.sfreq))
     parts = list(read_blocks(recording, ch_names, start, int(np.ceil(stop_s * recording.sfreq))))
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(ch_names), 0), np.float32)

@@ -1,9 +1,13 @@
 from .base import SignalInfo as SignalInfo
 from .base import WindowTransformer as WindowTransformer
+from .features import BandPower as BandPower
+from .features import FillAbsent as FillAbsent
+from .features import LineLength as LineLength
 from .filters import BandPass as BandPass
 from .filters import Notch as Notch
 from .mapper import MontageMapper as MontageMapper
 from .montages import Montage as Montage
+from .montages import montage_of as montage_of
 from .montages import plan_montage as plan_montage
 from .names import canonical_name as canonical_name
 from .resampler import Resampler as Resampler

@@ -42,6 +42,17 @@ class SignalInfo:
     ------
     ValueError
         Names and number of channels disagree, or the unit is neither ``"uV"`` nor None.
+
+    See Also
+    --------
+    WindowTransformer : Steps are told of their input by it.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import SignalInfo
+    >>> info = SignalInfo(("Fp1-F7", "F7-T7"), 200.0, 2000, "uV")
+    >>> info.n_chans, info.unit
+    (2, 'uV')
     """
 
     ch_names: tuple[str, ...] | None
@@ -78,6 +89,24 @@ class WindowTransformer(TakesWindows):
     """Base of all signal steps; a subclass implements :meth:`output_info` and :meth:`apply`.
 
     Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used unfitted.
+
+    See Also
+    --------
+    MontageMapper, PercentileScaler, Resampler, BandPass, Notch : Steps that there are.
+    biot_bd.testing.check_transformer : Whether a step of one's own keeps to the contract.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import WindowTransformer
+    >>> class Negative(WindowTransformer):
+    ...     def output_info(self, info):
+    ...         return info
+    ...
+    ...     def apply(self, x, present, info):
+    ...         return -x, present
+    >>> Negative().fit_transform(np.ones((1, 2, 3))).tolist()
+    [[[-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]]]
     """
 
     def output_info(self, info: SignalInfo) -> SignalInfo:

@@ -178,6 +178,21 @@ class BandPower(WindowFeatures):
         Give these over the present channels in place of every channel's own values.
     sfreq : float, optional
         Rate of windows that carry none (arrays), in Hz.
+
+    See Also
+    --------
+    LineLength : How much a signal moves.
+
+    Examples
+    --------
+    A sine of 20 uV at 10 Hz has the power 200 uV^2, all of it in the alpha band:
+
+    >>> import numpy as np
+    >>> from biot_bd.signals.features import BandPower
+    >>> x = 20 * np.sin(2 * np.pi * 10 * np.arange(2000) / 200)[None, None]
+    >>> power = BandPower(sfreq=200, log=False).fit(x)
+    >>> power.get_feature_names_out()[2], round(float(power.transform(x)[0, 2]))
+    ('channel 0 alpha', 200)
     """
 
     def __init__(
@@ -258,6 +273,18 @@ class LineLength(WindowFeatures):
     References
     ----------
     .. [1] Esteller, R. et al. (2001). Line length: an efficient feature for seizure onset detection. IEEE EMBC.
+
+    See Also
+    --------
+    BandPower : Power in frequency bands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals.features import LineLength
+    >>> ramp = 3.0 * np.arange(100)[None, None]
+    >>> LineLength(log=False).fit_transform(ramp).tolist()
+    [[3.0]]
     """
 
     def __init__(self, log: bool = True, summary: tuple[str, ...] | None = None) -> None:
@@ -283,6 +310,18 @@ class FillAbsent(WindowTransformer):
     ----------
     value : float
         What an absent channel holds afterwards, in the unit of the windows.
+
+    See Also
+    --------
+    MontageMapper : Its ``on_missing`` decides what is absent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals.features import FillAbsent
+    >>> x = np.array([[[1.0, 2.0], [np.nan, np.nan]]])
+    >>> FillAbsent().transform(x).tolist()
+    [[[1.0, 2.0], [0.0, 0.0]]]
     """
 
     def __init__(self, value: float = 0.0) -> None:

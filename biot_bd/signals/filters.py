@@ -69,6 +69,20 @@ class BandPass(_Filter):
     Notes
     -----
     On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
+
+    See Also
+    --------
+    Notch : Single frequencies, such as those of the mains.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import BandPass
+    >>> t = np.arange(4000) / 200
+    >>> x = (np.sin(2 * np.pi * 10 * t) + np.sin(2 * np.pi * 60 * t))[None, None]
+    >>> out = BandPass(1, 40, sfreq_in=200).transform(x)
+    >>> bool(np.allclose(out[0, 0, 1000:3000], np.sin(2 * np.pi * 10 * t)[1000:3000], atol=0.01))
+    True
     """
 
     def __init__(
@@ -130,6 +144,19 @@ class Notch(_Filter):
     Notes
     -----
     On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
+
+    See Also
+    --------
+    BandPass : Whole bands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import Notch
+    >>> t = np.arange(4000) / 200
+    >>> out = Notch(50, sfreq_in=200).transform(np.sin(2 * np.pi * 50 * t)[None, None])
+    >>> bool(abs(out[0, 0, 1500:2500]).max() < 0.01)
+    True
     """
 
     def __init__(

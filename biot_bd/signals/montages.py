@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd import registry
 from biot_bd.exceptions import MissingChannelsError
 from biot_bd.signals.names import ELECTRODES, ChannelName, parse_name
 
@@ -37,6 +38,18 @@ class Montage:
     ------
     ValueError
         Channels twice, an unknown electrode, or pairs that do not fit names and kind.
+
+    See Also
+    --------
+    plan_montage : How the channels of a recording become a montage's.
+    MontageMapper : The step that brings windows to it.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import Montage
+    >>> chain = Montage("left chain", ("Fp1-F7", "F7-T7", "T7-P7"), "bipolar")
+    >>> chain.n_chans, chain.electrodes
+    (3, ('Fp1', 'F7', 'T7', 'P7'))
     """
 
     name: str
@@ -219,6 +232,35 @@ class MontagePlan:
         )
 
 
+def montage_of(ch_names: Sequence[str] | None) -> Montage | None:
+    """Return the registered montage of exactly these channels.
+
+    Parameters
+    ----------
+    ch_names : sequence of str or None
+        Channels in order, as :attr:`biot_bd.Windows.ch_names` has them.
+
+    Returns
+    -------
+    Montage or None
+        None where no registered montage has them, or nothing is known of them.
+
+    See Also
+    --------
+    plan_montage : How other channels become a montage's.
+
+    Examples
+    --------
+    >>> from biot_bd import registry
+    >>> montage_of(registry.montages["szcore-19"].ch_names).name
+    'szcore-19'
+    >>> montage_of(["Cz"]) is None
+    True
+    """
+    found = (registry.montages[name] for name in registry.montages)
+    return next((m for m in found if isinstance(m, Montage) and m.ch_names == tuple(ch_names or ())), None)
+
+
 def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     """Plan how a recording's channels become a montage's.
 
@@ -237,6 +279,18 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     -------
     MontagePlan
         With ``missing`` naming what cannot be made; nothing is raised.
+
+    See Also
+    --------
+    MontageMapper : The same on windows and recordings.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import Montage, plan_montage
+    >>> chain = Montage("left chain", ("Fp1-F7", "F7-T7", "T7-P7"), "bipolar")
+    >>> plan = plan_montage(chain, ["EEG Fp1-REF", "EEG F7-REF", "T7-F7"])
+    >>> [channel.how for channel in plan.channels], plan.missing
+    (['difference', 'reversed', 'missing'], ('T7-P7',))
     """
     where: dict[tuple[str, str | None], int] = {}
     for position, parsed in enumerate(_parse_all(ch_names)):

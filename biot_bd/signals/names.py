@@ -31,16 +31,7 @@ _KNOWN = {name.upper(): name for name in ELECTRODES} | OLD_NAMES
 # Channels against these are no EEG derivations, whatever stands in front.
 _NO_REFERENCE = re.compile(r"(ECG|EKG|EMG|EOG|VNS|LOC|ROC|CHIN|DC)\d*$")
 # One spelling for each common reference; anything else stands for itself.
-_REFERENCES = {
-    "AVG": "AVG",
-    "AV": "AVG",
-    "AVE": "AVG",
-    "AR": "AVG",
-    "REF": "REF",
-    "LE": "LE",
-    "A1A2": "LE",
-    "A1+A2": "LE",
-}
+_REFERENCES = {"AV": "AVG", "AVE": "AVG", "AR": "AVG", "A1A2": "LE", "A1+A2": "LE"}
 _DUPLICATE = re.compile(r"(?<=[^-])(-\d+)+$")
 _REFERENCE = re.compile(r"[A-Z0-9+()/]{1,12}$")
 

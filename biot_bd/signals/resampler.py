@@ -30,6 +30,17 @@ class Resampler(RecordingStep):
     -----
     The FFT joins the end of a window to its start, so the first and last tenths of a second of a window ring.
     Resample recordings (``prepare`` does, or :meth:`as_preprocessor`) where you can.
+
+    See Also
+    --------
+    biot_bd.signals.resample_fft : The function behind it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import Resampler
+    >>> Resampler(200, sfreq_in=256).transform(np.zeros((3, 16, 2560))).shape
+    (3, 16, 2000)
     """
 
     def __init__(self, sfreq: float = 200.0, sfreq_in: float | None = None) -> None:

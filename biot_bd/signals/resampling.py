@@ -56,6 +56,12 @@ def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
     ------
     ValueError
         A rate is not a positive number, or no fraction with a denominator below 100,000 is as near to the ratio as 1e-7.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import resampled_length
+    >>> resampled_length(2560, 256, 200), resampled_length(2561, 256, 200)
+    (2000, 2001)
     """
     up, down = resampling_ratio(sfreq_in, sfreq_out)
     return -(-n * up // down)
@@ -87,6 +93,20 @@ def resample_fft(x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray:
     ------
     ValueError
         See :func:`resampled_length`; or a channel has some values that are not finite.
+
+    See Also
+    --------
+    resample_polyphase : With a FIR filter instead of a brick wall.
+    resample_fft_window : To a number of samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import resample_fft
+    >>> x = np.sin(2 * np.pi * 10 * np.arange(2560) / 256)
+    >>> y = resample_fft(x, 256, 200)
+    >>> bool(np.allclose(y, np.sin(2 * np.pi * 10 * np.arange(2000) / 200)))
+    True
     """
     return _resample("fft", x, sfreq_in, sfreq_out)
 
@@ -110,6 +130,17 @@ def resample_fft_window(x: NDArray, n_out: int) -> NDArray:
     ------
     ValueError
         ``n_out`` is below 1, or a channel has some values that are not finite.
+
+    See Also
+    --------
+    resample_fft : Signals of any length, by their rates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import resample_fft_window
+    >>> resample_fft_window(np.ones((2, 2560)), 2000).shape
+    (2, 2000)
     """
     if n_out < 1:
         raise ValueError(f"n_out must be at least 1, found {n_out}")
@@ -144,6 +175,17 @@ def resample_polyphase(x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray
     ------
     ValueError
         See :func:`resampled_length`; or a channel has some values that are not finite.
+
+    See Also
+    --------
+    resample_fft : A brick wall instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import resample_polyphase
+    >>> resample_polyphase(np.zeros((16, 2560), np.float32), 256, 200).shape
+    (16, 2000)
     """
     return _resample("polyphase", x, sfreq_in, sfreq_out)
 

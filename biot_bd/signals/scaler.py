@@ -40,6 +40,19 @@ class PercentileScaler(WindowTransformer):
     Notes
     -----
     Signals in volts given as an array look flat, so the factor of a million shows as an error.
+
+    See Also
+    --------
+    MontageMapper : Comes before it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.signals import PercentileScaler
+    >>> x = np.linspace(-100, 100, 2001)[None, None]
+    >>> out = PercentileScaler(95).transform(x)
+    >>> round(float(out.max()), 3), round(float(np.quantile(abs(out), 0.95)), 3)
+    (1.053, 1.0)
     """
 
     def __init__(self, q: float = 95, on_bad: Literal["raise", "warn", "drop"] = "raise") -> None:

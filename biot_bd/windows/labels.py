@@ -102,6 +102,28 @@ class Overlap:
     guard_s : float
         Leave out background windows that are nearer than this to a seizure, in seconds; with a guard, windows
         that hold some seizure but too little are left out as well.
+
+    See Also
+    --------
+    BiotOfficial : The rule of published numbers.
+    biot_bd.Windows.relabel : Another rule over signals that are prepared already.
+
+    Examples
+    --------
+    A recording of 40 s at 100 Hz with a seizure from 12 s to 21 s:
+
+    >>> from biot_bd.windows import Overlap
+    >>> Overlap()(4000, 100.0, [(12, 21)])[["start_sample", "label", "seizure_fraction"]]
+       start_sample  label  seizure_fraction
+    0             0      0               0.0
+    1           500      0               0.3
+    2          1000      1               0.8
+    3          1500      1               0.6
+    4          2000      0               0.1
+    5          2500      0               0.0
+    6          3000      0               0.0
+    >>> Overlap(exclude_partial=True)(4000, 100.0, [(12, 21)])["start_sample"].tolist()
+    [0, 1000, 1500, 2500, 3000]
     """
 
     min_overlap_s: float = 5.0
@@ -170,6 +192,24 @@ class BiotOfficial:
     Seizure times in samples are ``int(seconds * sfreq) - 1``.  Public preprocessing: BIOT repository,
     ``datasets/CHB-MIT/process2.py``.  It needs ``prepare(resample="fft-window")``, which resamples each window, cut ones
     included, to 2,000 samples.
+
+    See Also
+    --------
+    Overlap : The rule to use otherwise.
+
+    Examples
+    --------
+    The window from 10 s to 20 s lies wholly inside the seizure and is background:
+
+    >>> from biot_bd.windows import BiotOfficial
+    >>> table = BiotOfficial()(4000, 100.0, [(5, 25)])
+    >>> table[["start_sample", "n_samples", "label", "kind"]].head(5)
+       start_sample  n_samples  label   kind
+    0             0       1000      1   grid
+    1          1000       1000      0   grid
+    2          2000       1000      1   grid
+    3          3000       1000      0   grid
+    4           399       1000      1  added
     """
 
     name: ClassVar[str] = "biot-official"

@@ -11,8 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from biot_bd import Windows, cross_validate, load_pipeline, registry, save_pipeline
 from biot_bd.evaluation import BASELINES, PROTOCOLS, baseline
 from biot_bd.evaluation.metrics.thresholds import choose_threshold
-from biot_bd.evaluation.studies.baselines import is_neural, montage_of, neural_pipeline
+from biot_bd.evaluation.studies.baselines import is_neural, neural_pipeline
 from biot_bd.signals.features import BATCH
+from biot_bd.signals.montages import montage_of
 
 QUICK = {"max_epochs": 1, "batch_size": 16, "device": "cpu", "random_state": 0}
 
@@ -121,7 +122,7 @@ def test_only_models_that_cannot_leave_channels_out_get_zeros(windows):
     eegnet = baseline("eegnet", windows)
     assert names(eegnet) == ["montagemapper", "percentilescaler", "fillabsent", "biotclassifier"]
     assert names(neural_pipeline("biot", np.zeros((2, 3, 400)))) == ["percentilescaler", "biotclassifier"]
-    assert montage_of(windows) == "biot-16"
+    assert montage_of(windows.ch_names).name == "biot-16"
     fitted = made("bdtcn", windows).fit(windows, windows.y)
     assert type(fitted[-1].module_) is registry.models["bdtcn"]
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from biot_bd import MontageMapper, PercentileScaler, Resampler, Windows, prepare
 from biot_bd.training.input_data import SignalData
 from biot_bd.windows import gather as reading
-from biot_bd.windows.gather import Located, gather, in_threads
+from biot_bd.windows.gather import Located, in_threads
 from biot_bd.windows.torch_dataset import OnDevice, PackedDataset, PackedWindows, WindowsDataset, collate_windows
 
 
@@ -62,7 +62,8 @@ def test_the_gather_is_the_product(batch, n_threads):
             factors = located.read_packed(values)
             np.testing.assert_array_equal(values * factors[..., None], out)
     if len({id(x) for x in signals}) == 1:
-        again = gather(signals[0], scales, np.array(start), np.full(len(start), n_times), np.empty_like(out))
+        n = len(start)
+        again = Located([signals[0]] * n, list(start), [n_times] * n, scales, n_times).read(np.empty_like(out))
         np.testing.assert_array_equal(again, out)
 
 

@@ -19,20 +19,10 @@ from sklearn.preprocessing import StandardScaler
 from biot_bd import registry
 from biot_bd.signals import MontageMapper, PercentileScaler
 from biot_bd.signals.features import BandPower, FillAbsent, LineLength
+from biot_bd.signals.montages import montage_of
 from biot_bd.training import BIOTClassifier
 
 MAX_ITER = 2000
-
-
-def montage_of(windows: Any) -> str | None:
-    """Return the name of the registered montage whose channels the windows have, or None."""
-    names = tuple(getattr(windows, "ch_names", None) or ())
-    if not names:
-        return None
-    for name in registry.montages:
-        if tuple(getattr(registry.montages[name], "ch_names", ())) == names:
-            return name
-    return None
 
 
 def neural_pipeline(module: str, windows: Any, params: Mapping[str, Any] | None = None) -> Pipeline:
@@ -52,8 +42,8 @@ def neural_pipeline(module: str, windows: Any, params: Mapping[str, Any] | None 
     biot_bd.exceptions.UnknownNameError
         No such model.
     """
-    montage = montage_of(windows)
-    steps: list[Any] = [] if montage is None else [MontageMapper(montage)]
+    montage = montage_of(getattr(windows, "ch_names", None))
+    steps: list[Any] = [] if montage is None else [MontageMapper(montage.name)]
     steps.append(PercentileScaler())
     if not getattr(registry.models[module], "accepts_absent_channels", False):
         steps.append(FillAbsent())

@@ -136,6 +136,24 @@ def prepare(
     ValueError
         A parameter makes no sense, descriptions lack names or name a recording twice, or the folder holds a store of
         other signals, or of none of these recordings.
+
+    See Also
+    --------
+    biot_bd.Windows : What is returned.
+    biot_bd.load_dataset : Recordings by the name of their data set.
+    biot_bd.windows.Overlap : The default label rule.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd import load_dataset, prepare
+    >>> from biot_bd.windows import Overlap
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> recordings = load_dataset("demo", folder.name + "/edf", n_subjects=2, recordings=1, minutes=1)
+    >>> windows = prepare(recordings, folder.name + "/windows", labels=Overlap(min_overlap_s=2), stride_s=10)
+    >>> windows.shape, windows.label_rule, windows.metadata.columns.tolist()[:4]
+    ((12, 16, 2000), 'overlap(min_overlap_s=2)', ['recording', 'subject', 'start_s', 'stop_s'])
+    >>> folder.cleanup()
     """
     given = {"on_missing": on_missing, "on_bad": on_bad, "resample": resample, "dtype": dtype, "on_error": on_error}
     for name, value in given.items():
@@ -385,10 +403,9 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     """Make one recording, or say what went wrong; whatever a reader raises is that recording's outcome."""
     try:
         return make_recording(job, folder, settings, shortest_s)
-    except TooShortError as error:
-        return _Failure(job.recording, job.subject, "too-short", str(error))
-    except MissingChannelsError as error:
-        return _Failure(job.recording, job.subject, "missing-channels", str(error))
+    except (TooShortError, MissingChannelsError) as error:
+        outcome = "too-short" if isinstance(error, TooShortError) else "missing-channels"
+        return _Failure(job.recording, job.subject, outcome, str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
             raise  # not this recording's fault
