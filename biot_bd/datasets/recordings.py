@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,8 +46,11 @@ class Outcomes:
         self.rows.append((recording, outcome, detail))
 
     def add_error(self, recording: str, error: RecordingError, on_error: str) -> None:
-        """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``."""
-        if on_error == "raise":
+        """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``.
+
+        What is not on the disk is not damaged: it is noted, and the others are loaded.
+        """
+        if on_error == "raise" and error.outcome != "missing-file":
             raise error
         self.add(recording, error.outcome, str(error))
 
@@ -75,6 +79,18 @@ class Outcomes:
                     f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
                     stacklevel=stacklevel,
                 )
+
+
+def entity(key: str, text: str) -> str:
+    """Return what BIDS calls an entity of a name or path, ``""`` where it has none.
+
+    Examples
+    --------
+    >>> entity("run", "sub-01_ses-02_run-03_eeg.edf"), entity("acq", "sub-01_eeg.edf")
+    ('03', '')
+    """
+    match = re.search(rf"(?:^|[_/]){key}-([A-Za-z0-9]+)", text)
+    return match[1] if match else ""
 
 
 def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from biot_bd.datasets.recordings import (
     Outcomes,
     check_choice,
     check_text,
+    entity,
     make_dataset,
     seizures_of,
     set_events,
@@ -20,10 +21,7 @@ from biot_bd.datasets.recordings import (
 )
 from biot_bd.events.szcore import SEIZURE, seizure_kind
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.readers import open_raw
-from biot_bd.io.walk import Found, find_recordings, searched_endings, stem_of
-
-_ENTITY = r"(?:^|[_/]){}-([A-Za-z0-9]+)"
+from biot_bd.io.walk import Found, find_recordings, open_found, searched_endings, stem_of
 
 
 def load_recordings_folder(
@@ -83,13 +81,13 @@ def load_recordings_folder(
     files = _find(root)
     outcomes, parts = Outcomes("recordings-folder"), list[RawDataset]()
     for found, name in files.items():
-        path, details = found.path, list[str]()
+        path = found.path
         relative = path.relative_to(root).as_posix()
         try:
-            raw, labelled = _open(found, details)
+            raw, details = open_found(found)
+            labelled = _annotate(raw, path, details)
         except RecordingError as error:
-            # What was not fetched is not damaged: the others are loaded.
-            outcomes.add_error(name, error, "skip" if error.outcome == "missing-file" else on_error)
+            outcomes.add_error(name, error, on_error)
             continue
         if not labelled and unlisted == "exclude":
             outcomes.add(
@@ -147,15 +145,6 @@ def _find(root: Path) -> dict[Found, str]:
     return names
 
 
-def _open(found: Found, details: list[str]) -> tuple[mne.io.BaseRaw, bool]:
-    """Return the recording, and whether its labels are known; ``details`` grows by what is noted."""
-    if found.fault is not None:
-        raise RecordingError("unreadable" if found.path.exists() else "missing-file", str(found))
-    raw, notes = open_raw(found.path)
-    details += notes
-    return raw, _annotate(raw, found.path, details)
-
-
 def _table(path: Path) -> Path | None:
     stem = stem_of(path.name)
     names = {f"{stem}_events.tsv", f"{stem}.tsv", f"{stem.removesuffix('_eeg')}_events.tsv"}
@@ -189,7 +178,7 @@ def _spelt(text: str) -> str:
 def _subject(path: Path, root: Path) -> str:
     """Return the ``sub-`` of name or path, else the folder; raise where it is not certain which folder."""
     relative = path.relative_to(root)
-    if label := _entity("sub", path.name) or _entity("sub", relative.as_posix()):
+    if label := entity("sub", path.name) or entity("sub", relative.as_posix()):
         return label
     if len(relative.parts) > 2:
         raise ValueError(
@@ -210,13 +199,8 @@ def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None
         subject = _subject(path, root)
     return {
         "subject": f"{space}/{_space(subject)}",
-        "session": _entity("ses", relative),
-        "run": _entity("run", path.stem),
+        "session": entity("ses", relative),
+        "run": entity("run", path.stem),
         "recording": name,
         "path": str(path),
     }
-
-
-def _entity(key: str, text: str) -> str:
-    match = re.search(_ENTITY.format(key), text)
-    return match[1] if match else ""

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import mne
+
 from biot_bd import registry
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf import ANNOTATIONS, read_edf_header
 from biot_bd.io.files import fault_of, first_bytes
-from biot_bd.io.readers import Reader, readers_of
+from biot_bd.io.readers import Reader, open_raw, readers_of
 
 TABLE_ENDINGS = (".tsv", ".csv_bi")
 SKIPPED_FOLDERS = ("derivatives", "sourcedata")
@@ -126,6 +128,37 @@ def find_tables(folder: str | os.PathLike[str], endings: tuple[str, ...] = TABLE
         return name.endswith(endings) and not _OTHER_TABLES.search(name)
 
     return list(_walk(Path(folder), is_table, lambda path: False, set()))
+
+
+def open_found(found: Found) -> tuple[mne.io.BaseRaw, list[str]]:
+    """Open what a walk found, as :func:`~biot_bd.io.readers.open_raw` does.
+
+    Parameters
+    ----------
+    found : Found
+        A recording.
+
+    Returns
+    -------
+    raw : mne.io.BaseRaw
+        Lazy, in volts.
+    notes : list of str
+        What its reader warned of.
+
+    Raises
+    ------
+    RecordingError
+        ``missing-file`` for links to what is not there, ``unreadable`` for other faults and damaged files.
+
+    Examples
+    --------
+    >>> open_found(Found(Path("gone.edf"), "is a link that leads back to itself"))
+    Traceback (most recent call last):
+    biot_bd.exceptions.RecordingError: gone.edf: is a link that leads back to itself
+    """
+    if found.fault is not None:
+        raise RecordingError("unreadable" if found.path.exists() else "missing-file", str(found))
+    return open_raw(found.path)
 
 
 def stem_of(name: str) -> str:
@@ -251,8 +284,6 @@ def _is_later_part(path: Path) -> bool:
     first = path.with_name(_LATER_PART.sub("" if match[0].startswith("-") else "01", path.name))
     if first == path or not first.is_file():
         return False
-    import mne
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)

@@ -202,7 +202,9 @@ def test_damaged_and_truncated_files(tmp_path):
         dataset = load_recordings_folder(tmp_path, on_error="skip")
     rows = dataset.outcomes.set_index("recording")
     assert rows["outcome"].to_dict() == {"a": "loaded", "bad": "unreadable", "cut": "loaded"}
-    assert rows["detail"]["cut"] == "cut short: the header declares 20 records, the file holds 18; what is there was used"
+    assert (
+        rows["detail"]["cut"] == "cut short: the header declares 20 records, the file holds 18; what is there was used"
+    )
     (tmp_path / "bad.edf").unlink()
     label(cut, "15\t5\tsz")
     with pytest.raises(
