@@ -88,3 +88,9 @@ def register_probes(register: Register) -> None:
 def register_callbacks(register: Register) -> None:
     """Register the built-in training callbacks."""
     register("tensorboard", "biot_bd.training.tensorboard:TensorBoardLogger")
+
+
+@hookimpl
+def register_engines(register: Register) -> None:
+    """Register what computes a saved model's probabilities in a detector."""
+    register("torch", "biot_bd.training.persistence.scorer:load_scorer")

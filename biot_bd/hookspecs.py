@@ -72,3 +72,8 @@ def register_objectives(register: Register) -> None:
 @hookspec(historic=True)
 def register_exporters(register: Register) -> None:
     """Exporters: ``(pipeline, path) -> path`` functions that write a fitted model for deployment."""
+
+
+@hookspec(historic=True)
+def register_engines(register: Register) -> None:
+    """Engines: ``(folder) -> model`` functions that load a saved model to compute probabilities, for the detector."""

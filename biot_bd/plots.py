@@ -1,8 +1,13 @@
-"""Pictures from arrays: attention maps, score curves, confusion matrix, EEG with probabilities, training curves.
+"""Pictures from arrays: attention maps, confusion matrix, EEG with probabilities; the colours and scale of all pictures.
 
-Every function takes arrays and returns a :class:`matplotlib.figure.Figure` made without pyplot, so nothing
-stays open and no display is needed; ``figure.savefig(path)`` writes it.  Colours are those of Okabe and Ito [1]_
-and the map ``cividis``, which colour-blind readers tell apart; lines differ in style as well.
+A ``..._figure`` function takes arrays and returns a :class:`matplotlib.figure.Figure` made without pyplot, so nothing
+stays open and no display is needed; ``figure.savefig(path)`` writes it.  :data:`PALETTE`, the colours with a meaning
+(:func:`css_colours`) and :func:`channel_distance_uv` hold in HTML pages, too, and cost no import of matplotlib.
+Curves of one's own scores are drawn by scikit-learn's ``PrecisionRecallDisplay`` and ``RocCurveDisplay``; those of a run
+stand in its report (:func:`biot_bd.write_report`).
+
+The palette is that of Okabe and Ito [1]_, darkened to a contrast of 3:1 on white; maps are in ``cividis``.  Colour-blind
+readers tell both apart, and lines differ in dashes as well.
 
 References
 ----------
@@ -12,47 +17,98 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS",
+    "PALETTE",
     "attention_figure",
+    "channel_distance_uv",
     "confusion_figure",
+    "css_colours",
     "eeg_figure",
-    "history_figure",
-    "pr_figure",
-    "pr_points",
-    "roc_figure",
-    "roc_points",
     "timeline_figure",
 ]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-STYLES = ("-", "--", "-.", ":")
-GREY = "#767676"
-SEIZURE = "#D55E00"
+PALETTE = ("#0072b2", "#c44e00", "#007a58", "#a8508a", "#5b5b5b", "#8a6d00")
+"""Colours of lines, in this order."""
+PROBABILITY, SEIZURE = PALETTE[:2]
+TRACE, GREY, UNKNOWN = "#26323f", "#6a737d", "#bbbbbb"
 MOST_TICKS = 24
 MOST_MARKERS = 200
 
-Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+def css_colours() -> str:
+    """Return the colours as CSS declarations, for the ``:root`` of a page.
+
+    Returns
+    -------
+    str
+        ``--colour0`` to ``--colour5`` (lines), ``--seizure``, ``--proba``, ``--trace``, ``--grey``.
+
+    See Also
+    --------
+    channel_distance_uv : The scale of EEG in pictures.
+
+    Examples
+    --------
+    >>> css_colours()
+    '--colour0: #0072b2; --colour1: #c44e00; ... --seizure: #c44e00; ...'
+    """
+    named = {f"colour{number}": colour for number, colour in enumerate(PALETTE)}
+    named |= {"seizure": SEIZURE, "proba": PROBABILITY, "trace": TRACE, "grey": GREY}
+    return " ".join(f"--{name}: {colour};" for name, colour in named.items())
+
+
+def channel_distance_uv(x: ArrayLike) -> float:
+    """Return how much signal the distance between two channels of a picture stands for.
+
+    Parameters
+    ----------
+    x : array_like, shape (n_chans, n_times)
+        Signal in microvolts (or any unit); what is not finite counts for nothing.
+
+    Returns
+    -------
+    float
+        1, 2 or 5 times a power of ten that is at least twice the 98th percentile of the distance from the channels' medians;
+        1 for a signal that is flat or unknown.
+
+    See Also
+    --------
+    eeg_figure : EEG drawn with this distance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> channel_distance_uv(30 * np.sin(np.linspace(0, 60, 2000))[None])
+    100.0
+    """
+    x = np.asarray(x, dtype=float)
+    known = x[np.isfinite(x).any(axis=1)] if x.size else x
+    known = np.where(np.isfinite(known), known, np.nan)
+    height = (
+        2 * float(np.nanpercentile(np.abs(known - np.nanmedian(known, axis=1, keepdims=True)), 98)) if known.size else 0
+    )
+    if height <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(height))
+    return float(next(power * m for m in (1, 2, 5, 10) if power * m >= height * 0.999))
 
 
 def _figure(width: float, height: float, title: str | None) -> Figure:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
-
-
-def _style(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
 
 
 # --- attention --------------------------------------------------------------------------------------------
@@ -86,6 +142,16 @@ def attention_figure(
     ------
     ValueError
         There is no map, a map is not two-dimensional, or ``labels`` does not fit.
+
+    See Also
+    --------
+    biot_bd.AttentionProbe : Exact attention of a model.
+
+    Examples
+    --------
+    >>> figure = attention_figure({"early": [[0.6, 0.4], [0.5, 0.5]]}, labels=["FP1-F7", "F7-T7"])
+    >>> figure.axes[0].get_title()
+    'early'
     """
     if not maps:
         raise ValueError("attention_figure needs one map or more, found none")
@@ -101,7 +167,7 @@ def attention_figure(
     axes = figure.subplots(1, len(arrays), squeeze=False)[0]
     image: Any = None
     for axis, (name, values) in zip(axes, arrays.items(), strict=True):
-        axis.set_facecolor("#BBBBBB")
+        axis.set_facecolor(UNKNOWN)
         image = axis.imshow(values, cmap="cividis", vmin=0, vmax=top, interpolation="nearest", aspect="auto")
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("key")
@@ -121,87 +187,8 @@ def _name_ticks(axis: Axes, labels: Sequence[str] | None) -> None:
     axis.set_yticks(at, names, fontsize=6)
 
 
-# --- scores -----------------------------------------------------------------------------------------------
-
-
-def _curve_data(name: str, pair: tuple[ArrayLike, ArrayLike]) -> tuple[NDArray, NDArray]:
-    y, proba = np.asarray(pair[0]), np.asarray(pair[1], dtype=float)
-    if y.ndim != 1 or y.shape != proba.shape:
-        raise ValueError(f"curve {name!r}: y_true has shape {y.shape} and proba {proba.shape}; expected (n,) twice")
-    if set(np.unique(y)) != {0, 1}:
-        raise ValueError(f"curve {name!r}: y_true holds {np.unique(y).tolist()}; a curve needs both classes 0 and 1")
-    return y, proba
-
-
-def pr_points(y_true: ArrayLike, proba: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Return recall and precision from the highest threshold down, whose steps enclose the average precision."""
-    precision, recall, _ = precision_recall_curve(y_true, proba)
-    return recall[::-1], precision[::-1]
-
-
-def roc_points(y_true: ArrayLike, proba: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Return 1 - specificity and sensitivity from the highest threshold down."""
-    false_rate, true_rate, _ = roc_curve(y_true, proba)
-    return false_rate, true_rate
-
-
-def _unit_square(axis: Axes, x: str, y: str) -> None:
-    axis.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axis.grid(color="#E4E4E4", linewidth=0.6)
-    axis.set_axisbelow(True)
-
-
-def pr_figure(curves: Curves, *, title: str | None = None) -> Figure:
-    """Draw precision against recall, with the prevalence of each curve as a dotted line.
-
-    Parameters
-    ----------
-    curves : mapping of str to (y_true, proba)
-        Labels 0/1 and probabilities of class 1, each of shape ``(n,)``, by name.
-    title : str, optional
-        Above the picture.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        A curve has one class only, or its shapes differ.
-    """
-    figure = _figure(5, 4.4, title)
-    axis = figure.subplots()
-    for number, (name, pair) in enumerate(curves.items()):
-        y, proba = _curve_data(name, pair)
-        recall, precision = pr_points(y, proba)
-        label = f"{name}: AUC-PR {average_precision_score(y, proba):.3f} (prevalence {y.mean():.3f})"
-        # Average precision sums steps, so steps are drawn.
-        axis.step(recall, precision, where="pre", label=label, **_style(number))
-        axis.axhline(y.mean(), color=_style(number)["color"], linestyle=":", linewidth=0.8)
-    _unit_square(axis, "recall (sensitivity)", "precision")
-    if curves:
-        axis.legend(fontsize=8, loc="best")
-    return figure
-
-
-def roc_figure(curves: Curves, *, title: str | None = None) -> Figure:
-    """Draw sensitivity against 1 - specificity; parameters and errors as in :func:`pr_figure`."""
-    figure = _figure(5, 4.4, title)
-    axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=0.8)
-    for number, (name, pair) in enumerate(curves.items()):
-        y, proba = _curve_data(name, pair)
-        false_rate, true_rate = roc_points(y, proba)
-        axis.plot(false_rate, true_rate, label=f"{name}: AUROC {auc(false_rate, true_rate):.3f}", **_style(number))
-    _unit_square(axis, "1 - specificity", "sensitivity")
-    if curves:
-        axis.legend(fontsize=8, loc="lower right")
-    return figure
-
-
 def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str | None = None) -> Figure:
-    """Draw a confusion matrix: counts as text, share of the true class as colour.
+    r"""Draw a confusion matrix: counts as text, share of the true class as colour.
 
     Parameters
     ----------
@@ -220,6 +207,16 @@ def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str
     ------
     ValueError
         The matrix is not square or does not fit ``classes``.
+
+    See Also
+    --------
+    sklearn.metrics.confusion_matrix : Makes the counts.
+
+    Examples
+    --------
+    >>> figure = confusion_figure([[90, 10], [1, 3]], ["background", "seizure"])
+    >>> figure.axes[0].texts[0].get_text()
+    '90\n90.0 %'
     """
     counts = np.asarray(counts)
     n = len(classes)
@@ -276,7 +273,7 @@ def eeg_figure(
     threshold : float, optional
         Drawn across the probabilities.
     scale : float, optional
-        Distance between channels in ``unit``; from the signal by default.
+        Distance between channels in ``unit``; :func:`channel_distance_uv` by default.
     unit : str
         Of the signal.
     title : str, optional
@@ -290,6 +287,17 @@ def eeg_figure(
     ------
     ValueError
         Shapes do not fit, or only one of ``proba`` and ``proba_times_s`` is given.
+
+    See Also
+    --------
+    timeline_figure : The curve of a whole recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> figure = eeg_figure(np.zeros((2, 500)), 100.0, ["FP1-F7", "F7-T7"], start_s=60, events=[(61, 63)])
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['FP1-F7', 'F7-T7']
     """
     signal = np.asarray(x, dtype=float)
     if signal.ndim != 2 or len(signal) != len(ch_names):
@@ -300,7 +308,7 @@ def eeg_figure(
         raise ValueError("give both proba and proba_times_s, or neither")
     n_chans, n_times = signal.shape
     absent = np.isnan(signal).all(axis=1)
-    step = scale or _channel_distance(signal[~absent])
+    step = scale or channel_distance_uv(signal)
     figure = _figure(11, 1.6 + 0.3 * n_chans + (1.3 if proba is not None else 0), title)
     if proba is None:
         traces = figure.subplots()
@@ -313,7 +321,7 @@ def eeg_figure(
         if missing:
             traces.text(times[0], -channel * step, " absent", color=GREY, fontsize=7, va="center")
         else:
-            traces.plot(times, values - np.nanmean(values) - channel * step, color="#222222", linewidth=0.5)
+            traces.plot(times, values - np.nanmean(values) - channel * step, color=TRACE, linewidth=0.5)
     for onset, offset in events:
         traces.axvspan(onset, offset, color=SEIZURE, alpha=0.15, linewidth=0)
     traces.set_yticks(-step * np.arange(n_chans), list(ch_names), fontsize=7)
@@ -357,6 +365,16 @@ def timeline_figure(
     ------
     ValueError
         Shapes do not fit.
+
+    See Also
+    --------
+    eeg_figure : The EEG of an event.
+
+    Examples
+    --------
+    >>> figure = timeline_figure([5.0, 15.0, 25.0], [0.1, 0.9, 0.2], 30.0, events=[(10, 20)], threshold=0.5)
+    >>> figure.axes[0].get_xlabel()
+    'time (s)'
     """
     unit_s, unit = next(((s, u) for s, u in ((3600.0, "h"), (60.0, "min")) if duration_s >= 2 * s), (1.0, "s"))
     figure = _figure(11, 2.0, title)
@@ -373,23 +391,12 @@ def timeline_figure(
     return figure
 
 
-def _channel_distance(signal: NDArray) -> float:
-    """Return a round number about the height of the signal, for the distance between channels."""
-    if signal.size == 0:
-        return 1.0
-    height = 2 * float(np.nanpercentile(np.abs(signal - np.nanmean(signal, axis=1, keepdims=True)), 98))
-    if height <= 0:
-        return 1.0
-    power = 10.0 ** np.floor(np.log10(height))
-    return float(next(power * m for m in (1, 2, 5, 10) if power * m >= height * 0.999))
-
-
 def _draw_probabilities(
     axis: Axes, times: NDArray, proba: NDArray, threshold: float | None, events: Sequence[tuple[float, float]]
 ) -> None:
     if times.shape != proba.shape or times.ndim != 1:
         raise ValueError(f"proba_times_s has shape {times.shape} and proba {proba.shape}; expected (n,) twice")
-    axis.plot(times, proba, color=COLOURS[0], marker="o", markersize=2.5, linewidth=1)
+    axis.plot(times, proba, color=PROBABILITY, marker="o", markersize=2.5, linewidth=1)
     if threshold is not None:
         axis.axhline(threshold, color=GREY, linestyle="--", linewidth=0.8)
         axis.annotate(
@@ -398,48 +405,3 @@ def _draw_probabilities(
     for onset, offset in events:
         axis.axvspan(onset, offset, color=SEIZURE, alpha=0.15, linewidth=0)
     axis.set(xlabel="time (s)", ylabel="P(seizure)", ylim=(-0.03, 1.03))
-
-
-# --- training ---------------------------------------------------------------------------------------------
-
-
-def history_figure(
-    series: Mapping[str, Sequence[float | None]],
-    *,
-    ylabel: str = "value",
-    best_epoch: int | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Draw values by epoch.
-
-    Parameters
-    ----------
-    series : mapping of str to sequence of float or None
-        One value an epoch, by name; None where it is not defined.
-    ylabel : str
-        What the values are.
-    best_epoch : int, optional
-        Epoch (from 1) whose weights were taken; marked by a line.
-    title : str, optional
-        Above the picture.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    figure = _figure(6, 3.6, title)
-    axis = figure.subplots()
-    for number, (name, values) in enumerate(series.items()):
-        y = np.array([np.nan if value is None else value for value in values], dtype=float)
-        axis.plot(np.arange(1, len(y) + 1), y, label=name, marker="." if len(y) < 30 else None, **_style(number))
-    if best_epoch is not None:
-        axis.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1)
-        axis.annotate(
-            "taken", (best_epoch, 1), xycoords=("data", "axes fraction"), va="bottom", ha="center", fontsize=7
-        )
-    axis.set(xlabel="epoch", ylabel=ylabel)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(color="#E4E4E4", linewidth=0.6)
-    if series:
-        axis.legend(fontsize=8)
-    return figure

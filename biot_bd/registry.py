@@ -30,6 +30,7 @@ __all__ = [
     "add_plugin",
     "callbacks",
     "datasets",
+    "engines",
     "exporters",
     "label_rules",
     "list_plugins",
@@ -212,6 +213,7 @@ probes = Registry("probes")
 callbacks = Registry("callbacks")
 objectives = Registry("objectives")
 exporters = Registry("exporters")
+engines = Registry("engines")
 
 registries: dict[str, Registry] = {
     r.kind: r
@@ -227,6 +229,7 @@ registries: dict[str, Registry] = {
         callbacks,
         objectives,
         exporters,
+        engines,
     )
 }
 

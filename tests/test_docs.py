@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_model import save_small_model
 
 import biot_bd.testing
 from biot_bd import hookspecs, registry
@@ -68,6 +69,8 @@ def arguments(kind, thing, tmp_path):
         return (thing(tmp_path),)
     if kind == "exporters":
         return thing, "a pipeline", tmp_path / "out" / "card.json"
+    if kind == "engines":
+        return thing, save_small_model(tmp_path / "model")
     return (thing,)
 
 

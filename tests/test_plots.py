@@ -1,17 +1,16 @@
 """Pictures hold what they were given, and need no display."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from sklearn.metrics import average_precision_score
 
 from biot_bd import plots
 
 RNG = np.random.default_rng(0)
-Y = np.array([0, 0, 1, 0, 1, 1, 0, 0])
-P = np.array([0.1, 0.4, 0.35, 0.2, 0.9, 0.8, 0.5, 0.05])
 
 
 def drawn(figure):
@@ -41,29 +40,6 @@ def test_attention_maps_share_one_scale():
         plots.attention_figure({"early": early[0]})
     with pytest.raises(ValueError, match="found none"):
         plots.attention_figure({})
-
-
-def test_pr_curve_is_drawn_as_average_precision_sums_it():
-    (axis,) = drawn(plots.pr_figure({"a": (Y, P)}))
-    line = axis.lines[0]
-    recall, precision = line.get_data()
-    assert line.get_drawstyle() == "steps-pre"
-    area = np.sum(np.diff(recall) * np.asarray(precision)[1:])
-    assert area == pytest.approx(average_precision_score(Y, P))
-    assert "prevalence 0.375" in axis.get_legend().get_texts()[0].get_text()
-    with pytest.raises(ValueError, match="needs both classes"):
-        plots.pr_figure({"a": (np.ones(3), np.ones(3))})
-    with pytest.raises(ValueError, match="shape"):
-        plots.pr_figure({"a": (Y, P[:-1])})
-
-
-def test_roc_curve_area():
-    (axis,) = drawn(plots.roc_figure({"a": (Y, P), "b": (Y, 1 - P)}))
-    false_rate, true_rate = axis.lines[1].get_data()
-    # Mann-Whitney: the share of pairs in the right order.
-    pairs = np.mean([p > n for p in P[Y == 1] for n in P[Y == 0]])
-    assert np.trapezoid(true_rate, false_rate) == pytest.approx(pairs)
-    assert f"{pairs:.3f}" in axis.get_legend().get_texts()[0].get_text()
 
 
 def test_confusion_matrix_shows_counts_and_shares():
@@ -112,18 +88,11 @@ def test_channels_do_not_overlap_for_any_unit(height):
     assert top.min() > bottom.max() - 0.1 * height
 
 
-def test_history_leaves_out_what_is_not_defined():
-    (axis,) = drawn(plots.history_figure({"train": [1.0, 0.5], "valid": [None, 0.7]}, best_epoch=2, ylabel="loss"))
-    np.testing.assert_array_equal(axis.lines[1].get_ydata(), [np.nan, 0.7])
-    np.testing.assert_array_equal(axis.lines[0].get_xdata(), [1, 2])
-    assert "taken" in texts(axis)
-
-
 def test_pyplot_keeps_no_figure():
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
-    plots.history_figure({"a": [1.0]})
+    plots.eeg_figure(np.zeros((1, 50)), 50, ["A"])
     assert plt.get_fignums() == before
 
 
@@ -143,3 +112,40 @@ def test_a_timeline_shows_curve_events_gaps_and_threshold():
     assert short.get_xlabel() == "time (s)"
     with pytest.raises(ValueError, match="shape"):
         plots.timeline_figure([1, 2], [0.5], 30)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_the_distance_of_channels_is_a_round_number_that_holds_nearly_all_of_the_signal(unit):
+    x = RNG.standard_normal((4, 20_000)) * 30 * unit + np.array([[0], [1000], [-50], [0]]) * unit
+    x[3] = np.nan
+    distance = plots.channel_distance_uv(x)
+    # 98 in 100 values of a normal distribution lie within 2.33 standard deviations.
+    assert distance == pytest.approx(200 * unit)
+    assert np.mean(np.abs(x[:3] - np.median(x[:3], axis=1, keepdims=True)) <= distance / 2) > 0.98
+
+
+@pytest.mark.parametrize("x", [np.zeros((2, 50)), np.full((2, 50), np.nan), np.empty((0, 0)), [[np.inf, np.nan]]])
+def test_a_signal_that_is_flat_or_unknown_has_a_distance(x):
+    assert plots.channel_distance_uv(x) == 1
+
+
+def luminance(colour):
+    value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("colour", plots.PALETTE)
+def test_lines_have_a_contrast_of_three_on_white(colour):
+    assert 1.05 / (luminance(colour) + 0.05) >= 3
+
+
+def test_pages_get_every_colour():
+    said = dict(part.split(": ") for part in plots.css_colours().rstrip(";").split("; "))
+    assert [said[f"--colour{number}"] for number in range(len(plots.PALETTE))] == list(plots.PALETTE)
+    assert said["--seizure"] == plots.SEIZURE
+
+
+def test_colours_and_scale_cost_no_matplotlib():
+    code = "import sys; from biot_bd.plots import css_colours; css_colours(); print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False", done.stderr

@@ -62,9 +62,18 @@ Param = Annotated[
     typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
 ]
 
-# Of events, for `detect` and `stream`.
+# Of a saved model as a detector, for `detect` and `stream`.
+SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model, with its events.json where it has one.")]
+StrideS = Annotated[float, typer.Option(help="From one window's start to the next, in seconds.", min=0.01)]
+OnMissing = Annotated[
+    str, typer.Option(help="Channels that the source lacks: raise, drop (the model masks them) or interpolate.")
+]
+ModelPrecision = Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")]
+Engine = Annotated[str, typer.Option(help="Registered engine that computes the model (see `biot-bd plugins`).")]
 ModelThreshold = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]
 Smoothing = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
 Release = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]
 MinDuration = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
 MergeGap = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
+
+Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")]

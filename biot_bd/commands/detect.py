@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biot_bd.commands._options import MergeGap, MinDuration, ModelThreshold, Release, Smoothing
+from biot_bd.commands import _options as shared
 
 if TYPE_CHECKING:
-    from biot_bd.deploy.batch import Outcome
     from biot_bd.deploy.recording_files import Item
-    from biot_bd.deploy.results import Outputs
+    from biot_bd.deploy.results import Outcome, Outputs
 
 
 def detect(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved model, with its events.json where it has one.")],
+    model: shared.SavedModel,
     inputs: Annotated[
         list[Path],
         typer.Argument(metavar="INPUT...", help="Recordings (EDF, BDF, FIF, BrainVision, ...), folders, BIDS trees."),
@@ -29,17 +28,13 @@ def detect(
         list[str] | None,
         typer.Option(help="tsv (SzCORE), csv_bi (TUSZ), edf, mne or json; may be repeated. Default: tsv."),
     ] = None,
-    stride: Annotated[
-        float, typer.Option("--stride-s", help="From one window's start to the next, in seconds.", min=0.01)
-    ] = 5.0,
-    on_missing: Annotated[
-        str, typer.Option(help="Channels that a recording lacks: raise, drop (the model masks them) or interpolate.")
-    ] = "raise",
-    threshold: ModelThreshold = None,
-    smoothing_s: Smoothing = None,
-    release_fraction: Release = None,
-    min_duration_s: MinDuration = None,
-    merge_gap_s: MergeGap = None,
+    stride_s: shared.StrideS = 5.0,
+    on_missing: shared.OnMissing = "raise",
+    threshold: shared.ModelThreshold = None,
+    smoothing_s: shared.Smoothing = None,
+    release_fraction: shared.Release = None,
+    min_duration_s: shared.MinDuration = None,
+    merge_gap_s: shared.MergeGap = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Decide from the past alone, as `biot-bd stream` does.")
     ] = False,
@@ -49,11 +44,12 @@ def detect(
     plot: Annotated[bool, typer.Option("--plot", help="Draw each event over the EEG.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Write a page for each patient.")] = False,
     jobs: Annotated[int, typer.Option(help="Recordings at once; -1 for one a processor.")] = 1,
-    precision: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
+    precision: shared.ModelPrecision = "fp32",
+    engine: shared.Engine = "torch",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", "--resume", help="Leave out recordings whose results are there.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
+    json: shared.Json = False,
 ) -> None:
     """Find seizures in recordings and write an event file for each; the tree of a folder is kept.
 
@@ -71,10 +67,11 @@ def detect(
     items, folder = _targets(find_items(inputs, skip=[output]), inputs, output, formats)
     outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html)
     options: dict[str, Any] = {
-        "stride_s": stride,
+        "stride_s": stride_s,
         "on_missing": on_missing,
         "causal": causal,
         "precision": precision,
+        "engine": engine,
         "threshold": threshold,
         "smoothing_s": smoothing_s,
         "release_fraction": release_fraction,
@@ -82,7 +79,7 @@ def detect(
         "merge_gap_s": merge_gap_s,
     }
     wanted = _wanted(items, outputs) if skip_existing else items
-    outcomes = _run(wanted, model, {k: v for k, v in options.items() if v is not None}, outputs, jobs, quiet=json)
+    outcomes = _run(wanted, model, options, outputs, jobs, quiet=json)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if json:
         from biot_bd.commands._pipelines import print_json
@@ -104,10 +101,10 @@ def _targets(
     from dataclasses import replace
 
     from biot_bd.commands._pipelines import check_output
+    from biot_bd.deploy.results import FORMATS
 
-    named = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": ".fif", "json": ".json"}
-    if output.suffix.lower() in named.values() and not output.is_dir():
-        if len(items) != 1 or len(formats) != 1 or output.suffix.lower() != named[formats[0]]:
+    if output.suffix.lower() in FORMATS.values() and not output.is_dir():
+        if len(items) != 1 or len(formats) != 1 or output.suffix.lower() != FORMATS[formats[0]]:
             raise typer.BadParameter(
                 f"{output} is a file: expected one recording and one --format that ends so; name a folder instead",
                 param_hint="--output",
@@ -140,7 +137,7 @@ def _run(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from biot_bd.deploy.batch import detect_items
+    from biot_bd.deploy.results import detect_items
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from biot_bd.commands._options import Json
+
 
 def explain(
     model: Annotated[Path, typer.Argument(help="Saved model, or run folder of `biot-bd cv`.")],
@@ -24,7 +26,7 @@ def explain(
         int | None, typer.Option(help="Fold of a run; by default the one that tests the subject.", min=0)
     ] = None,
     target: Annotated[int | None, typer.Option(help="Class to explain, for probes that take one.", min=0)] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Explain a model's decisions on chosen windows: maps as arrays and as one HTML page.
 

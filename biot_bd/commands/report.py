@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from biot_bd.commands._options import Json
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder that `biot-bd cv` or `biot-bd demo` wrote.")],
@@ -14,7 +16,7 @@ def report(
         Path | None, typer.Option(help="Prepared windows, where they have moved since; else where run.json says.")
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Write report.html into a run folder: one file with scores, curves, seizures and attention, readable offline."""
     from biot_bd.commands._pipelines import open_windows, print_json

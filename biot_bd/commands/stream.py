@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biot_bd.commands._options import MergeGap, MinDuration, ModelThreshold, Release, Smoothing
+from biot_bd.commands import _options as shared
 
 if TYPE_CHECKING:
     from biot_bd.deploy.live.runner import Run
     from biot_bd.deploy.live.source import LiveSource
 
-ENDINGS = {".tsv": "tsv", ".csv_bi": "csv_bi", ".edf": "edf", ".fif": "mne", ".json": "json"}
-
 
 def stream(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved model, with its events.json where it has one.")],
+    model: shared.SavedModel,
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Recording to replay: EDF, BDF, FIF, BrainVision, ...")
     ] = None,
@@ -31,9 +29,7 @@ def stream(
     chunk_s: Annotated[
         float | None, typer.Option(help="Seconds a replay gives at once; 0.25, 10 at full speed.")
     ] = None,
-    stride: Annotated[
-        float, typer.Option("--stride-s", help="From one decision to the next, in seconds.", min=0.01)
-    ] = 1.0,
+    stride_s: shared.StrideS = 1.0,
     max_gap_s: Annotated[float, typer.Option(help="Longest gap within a segment, in seconds.", min=0)] = 5.0,
     jitter_s: Annotated[float, typer.Option(help="What time stamps may be off, in seconds.", min=0.001)] = 0.2,
     duration_s: Annotated[float | None, typer.Option(help="Stop after so many seconds of signal.", min=0.01)] = None,
@@ -50,15 +46,14 @@ def stream(
     stay: Annotated[bool, typer.Option("--stay", help="Keep the page after the end, until Ctrl-C.")] = False,
     status_s: Annotated[float, typer.Option(help="Seconds between status lines; 0 for none.", min=0)] = 10.0,
     decisions: Annotated[bool, typer.Option("--decisions", help="Print a line for every decision, too.")] = False,
-    on_missing: Annotated[
-        str, typer.Option(help="Channels that the source lacks: raise, drop (the model masks them) or interpolate.")
-    ] = "raise",
-    threshold: ModelThreshold = None,
-    smoothing_s: Smoothing = None,
-    release_fraction: Release = None,
-    min_duration_s: MinDuration = None,
-    merge_gap_s: MergeGap = None,
-    precision: Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")] = "fp32",
+    on_missing: shared.OnMissing = "raise",
+    threshold: shared.ModelThreshold = None,
+    smoothing_s: shared.Smoothing = None,
+    release_fraction: shared.Release = None,
+    min_duration_s: shared.MinDuration = None,
+    merge_gap_s: shared.MergeGap = None,
+    precision: shared.ModelPrecision = "fp32",
+    engine: shared.Engine = "torch",
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
     ] = False,
@@ -69,8 +64,7 @@ def stream(
     """
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines
-    from biot_bd.deploy.live.runner import stopped_by_signals
-    from biot_bd.deploy.live.session import Session
+    from biot_bd.deploy.live.runner import Session, stopped_by_signals
 
     if (file is None) == (lsl is None):
         raise typer.BadParameter("name one source: a FILE to replay, or --lsl NAME", param_hint="FILE")
@@ -78,20 +72,33 @@ def stream(
     format = _format(output, file)
     if stay and not page:
         raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
-    fitted = {
-        "threshold": threshold,
-        "smoothing_s": smoothing_s,
-        "release_fraction": release_fraction,
-        "min_duration_s": min_duration_s,
-        "merge_gap_s": merge_gap_s,
-    }
-    given: dict[str, Any] = {name: value for name, value in fitted.items() if value is not None}
-    detector = Detector.load(model, stride_s=stride, on_missing=on_missing, causal=True, precision=precision, **given)
+    detector = Detector.load(
+        model,
+        stride_s=stride_s,
+        on_missing=on_missing,
+        causal=True,
+        precision=precision,
+        engine=engine,
+        threshold=threshold,
+        smoothing_s=smoothing_s,
+        release_fraction=release_fraction,
+        min_duration_s=min_duration_s,
+        merge_gap_s=merge_gap_s,
+    )
     source: LiveSource
     if file is not None:
         source = _replay(file, pace, chunk_s, detector.scorer.window_s)
     else:
-        source = _listen(str(lsl), lsl_source_id, lsl_unit, wait_s, reconnect_s, jitter_s)
+        from biot_bd.deploy.live.lsl import LslSource
+
+        source = LslSource(
+            str(lsl),
+            source_id=lsl_source_id,
+            unit=lsl_unit,
+            wait_s=wait_s,
+            reconnect_s=reconnect_s,
+            jitter_s=jitter_s,
+        )
     with Lines(log, echo=not json, on_gone=source.stop) as lines, stopped_by_signals(source.stop):
         session = Session(
             detector,
@@ -131,11 +138,15 @@ def _format(output: Path | None, file: Path | None) -> str:
     """Return the format that the output's ending names."""
     if output is None:
         return "tsv"
-    if output.suffix.lower() not in ENDINGS or output.is_dir():
-        raise typer.BadParameter(f"{output}: expected a file that ends in {', '.join(ENDINGS)}", param_hint="--output")
+    from biot_bd.deploy.results import FORMATS
+
+    format = next((name for name, ending in FORMATS.items() if ending == output.suffix.lower()), None)
+    if format is None or output.is_dir():
+        expected = ", ".join(FORMATS.values())
+        raise typer.BadParameter(f"{output}: expected a file that ends in {expected}", param_hint="--output")
     if file is not None and output.resolve() == file.resolve():
         raise typer.BadParameter(f"{output} is the recording itself", param_hint="--output")
-    return ENDINGS[output.suffix.lower()]
+    return format
 
 
 def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) -> LiveSource:
@@ -148,14 +159,6 @@ def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) ->
     if round(source.duration_s * source.sfreq) < round(window_s * source.sfreq):
         raise DetectionError(f"{file}: lasts {source.duration_s:g} s, shorter than a window of {window_s:g} s")
     return source
-
-
-def _listen(
-    name: str, source_id: str | None, unit: str | None, wait_s: float, reconnect_s: float, jitter_s: float
-) -> LiveSource:
-    from biot_bd.deploy.live.lsl import LslSource
-
-    return LslSource(name, source_id=source_id, unit=unit, wait_s=wait_s, reconnect_s=reconnect_s, jitter_s=jitter_s)
 
 
 def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:

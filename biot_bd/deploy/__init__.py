@@ -1,5 +1,6 @@
 """Deploy: a saved model as a detector for recordings and live signals."""
 
-from biot_bd.deploy.detector import Detection, Detector
+import lazy_loader as _lazy
 
-__all__ = ["Detection", "Detector"]
+# The public names stand in __init__.pyi and are imported on first use: a room costs only what is used of it.
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -42,9 +42,9 @@ class Scored:
         Events that are final now (causal only).
     """
 
-    start_s: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
-    present: NDArray[np.bool_]
+    start_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    present: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), bool))
     alarms: list[Alarm] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ class StreamResult:
     duration_s: float
     n_absent: dict[str, int]
     seconds: dict[str, float]
-    last: Scored
+    last: Scored = field(default_factory=Scored)
 
 
 class DetectionStream:
@@ -87,7 +87,7 @@ class DetectionStream:
     ----------
     scorer : Scorer
         The model.
-    events : EventDetector
+    event_detector : EventDetector
         From probabilities to events; its ``causal`` decides how the signal is resampled, too.
     ch_names : sequence of str
         Channels of the source, as it names them.
@@ -117,12 +117,33 @@ class DetectionStream:
         Channels cannot be made and ``on_missing`` does not help; names the electrodes.
     ValueError
         A parameter makes no sense.
+
+    See Also
+    --------
+    Detector.stream : Makes one with the detector's own options.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import EventDetector
+    >>> from biot_bd.signals.montages import BIOT_16
+    >>> class Loudness:
+    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     def score(self, batch):
+    ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
+    >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
+    >>> stream = DetectionStream(Loudness(), events, BIOT_16.ch_names, 200.0, stride_s=5)
+    >>> microvolts = np.random.default_rng(0).normal(0, 30, (16, 60 * 200)).astype(np.float32)
+    >>> [len(stream.push(piece).start_s) for piece in np.split(microvolts, 4, axis=1)]
+    [2, 3, 3, 3]
+    >>> stream.finish().events
+    []
     """
 
     def __init__(
         self,
         scorer: Scorer,
-        events: EventDetector,
+        event_detector: EventDetector,
         ch_names: Sequence[str],
         sfreq: float,
         *,
@@ -131,13 +152,13 @@ class DetectionStream:
         batch_size: int = 64,
         where: str = "",
     ) -> None:
-        self.scorer, self.events, self.causal = scorer, events, bool(events.causal)
+        self.scorer, self.event_detector, self.causal = scorer, event_detector, bool(event_detector.causal)
         self.plan: MontagePlan = MontageMapper(scorer.montage, on_missing=on_missing).plan(ch_names, where)  # type: ignore[arg-type]
         self.needed = self.plan.needed
         self.sfreq, self.stride_s = float(sfreq), stride_s
         self.chain = SignalChain(self.plan, sfreq, scorer.sfreq, scorer.window_s, stride_s, self.causal)
         self._batch = CAUSAL_BATCH if self.causal else batch_size
-        self.live = events.stream() if self.causal else None
+        self.live = event_detector.stream() if self.causal else None
         # 16 bytes a window, so that a live stream may run for weeks.
         self._start_s, self._probabilities = array("d"), array("d")
         self._made = np.array([channel.how != "missing" for channel in self.plan.channels])
@@ -182,7 +203,7 @@ class DetectionStream:
         known = ~np.isnan(probabilities)
         events = []
         if known.any():
-            events = self.events.predict(probabilities[known], start_s[known], self.duration_s)
+            events = self.event_detector.predict(probabilities[known], start_s[known], self.duration_s)
         n_absent = {
             name: int(n)
             for name, n, made in zip(self.chain.ch_names, self._absent, self._made, strict=True)

@@ -6,23 +6,52 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detection_stream import DetectionStream
+from biot_bd.deploy.detection_stream import DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
-from biot_bd.deploy.notes import bad_notes, channel_facts, channel_notes, gap_notes
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError
 from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
+from biot_bd.signals.montages import MontagePlan, parse_name
 
 STRIDE_S = 5.0
 BATCH = 64
-EVENT_OPTIONS = ("threshold", "smoothing_s", "release_fraction", "min_duration_s", "merge_gap_s")
+
+
+class Setting(TypedDict):
+    """What decides a detection beside the model; ``events`` is :meth:`EventDetector.setting`."""
+
+    montage: str
+    sfreq: float
+    window_s: float
+    stride_s: float
+    on_missing: str
+    causal: bool
+    precision: str | None
+    events: dict[str, float]
+
+
+class DetectionFacts(TypedDict):
+    """A :class:`Detection` but for its curve, as JSON holds it."""
+
+    source: str
+    duration_s: float
+    events: list[dict[str, float]]
+    n_windows: int
+    gaps: list[list[float]]
+    sfreq: float
+    start_time: str | None
+    channels: dict[str, str]
+    notes: list[str]
+    setting: Setting
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,12 +74,30 @@ class Detection:
         How each channel of the montage came about, e.g. ``"FP1-F7"``, ``"F7 minus T3"`` or ``"missing"``.
     notes : list of str
         What a reader should know: a cut file, missing or flat channels, stretches without a probability.
-    setting : dict
+    setting : Setting
         Values of the event detector, rate, stride, whether causal.
     start_time : datetime.datetime or None
         When the recording began, as it says.
     seconds : dict of str to float
         Where the time went: ``read``, ``prepare``, ``model``, ``total``.
+
+    See Also
+    --------
+    Detector.detect : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import Event
+    >>> found = Detection(
+    ...     source="night.edf", events=[Event(12.0, 20.0, 0.9)], start_s=np.array([0.0, 10.0, 20.0]),
+    ...     probabilities=np.array([0.1, 0.9, np.nan]), window_s=10.0, stride_s=10.0, duration_s=30.0, sfreq=256.0,
+    ...     channels={"FP1-F7": "FP1-F7"}, notes=[], setting={},
+    ... )
+    >>> found.gaps
+    [(20.0, 30.0)]
+    >>> found.as_dict()["events"]
+    [{'onset_s': 12.0, 'offset_s': 20.0, 'confidence': 0.9}]
     """
 
     source: str
@@ -63,8 +110,8 @@ class Detection:
     sfreq: float
     channels: dict[str, str]
     notes: list[str]
-    setting: dict[str, Any]
-    start_time: Any = None
+    setting: Setting
+    start_time: datetime | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -80,7 +127,7 @@ class Detection:
             found.append((covered, self.duration_s))
         return found
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> DetectionFacts:
         """Return all but the curve as JSON holds it."""
         return {
             "source": self.source,
@@ -104,7 +151,7 @@ class Detector:
     ----------
     scorer : Scorer
         The model.
-    events : EventDetector
+    event_detector : EventDetector
         From probabilities to events.  A causal one makes the whole chain causal: as a live stream would have it.
     stride_s : float
         From one window's start to the next, in seconds.
@@ -120,12 +167,37 @@ class Detector:
     ------
     ValueError
         A parameter makes no sense.
+
+    See Also
+    --------
+    Detector.load : A detector of a saved model.
+    biot_bd.EventDetector : From probabilities to events.
+    biot_bd.deploy.live.LiveDetector : The same for a live signal.
+
+    Examples
+    --------
+    Any object with a montage, a rate and a length of windows is a model; this one calls loud windows seizures.
+
+    >>> import mne
+    >>> import numpy as np
+    >>> from biot_bd import Detector, EventDetector
+    >>> from biot_bd.signals.montages import BIOT_16
+    >>> class Loudness:
+    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     def score(self, batch):
+    ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
+    >>> volts = np.random.default_rng(0).normal(0, 30e-6, (16, 60 * 200))
+    >>> volts[:, 20 * 200 : 40 * 200] *= 10
+    >>> raw = mne.io.RawArray(volts, mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg"), verbose="error")
+    >>> detector = Detector(Loudness(), EventDetector(window_s=10, smoothing_s=0, target=None), stride_s=5)
+    >>> [(event.onset_s, event.offset_s) for event in detector.detect(raw).events]
+    [(20.0, 40.0)]
     """
 
     def __init__(
         self,
         scorer: Scorer,
-        events: EventDetector,
+        event_detector: EventDetector,
         *,
         stride_s: float = STRIDE_S,
         on_missing: str = "raise",
@@ -136,11 +208,11 @@ class Detector:
             raise ValueError(f"stride_s must be a positive number of seconds, found {stride_s!r}")
         if on_missing not in ("raise", "drop", "interpolate"):
             raise ValueError(f"on_missing must be 'raise', 'drop' or 'interpolate', found {on_missing!r}")
-        if abs(events.window_s - scorer.window_s) > 1e-6:
+        if abs(event_detector.window_s - scorer.window_s) > 1e-6:
             raise ValueError(
-                f"the events are for windows of {events.window_s:g} s, the model has windows of {scorer.window_s:g} s"
+                f"the events are for windows of {event_detector.window_s:g} s, the model has windows of {scorer.window_s:g} s"
             )
-        self.scorer, self.events = scorer, events
+        self.scorer, self.event_detector = scorer, event_detector
         self.stride_s, self.on_missing, self.batch_size = stride_s, on_missing, batch_size
         self.notes = list(notes)
 
@@ -154,7 +226,12 @@ class Detector:
         causal: bool = False,
         precision: str = "fp32",
         batch_size: int = BATCH,
-        **events: float,
+        engine: str = "torch",
+        threshold: float | None = None,
+        smoothing_s: float | None = None,
+        release_fraction: float | None = None,
+        min_duration_s: float | None = None,
+        merge_gap_s: float | None = None,
     ) -> Detector:
         """Load a saved model as a detector.
 
@@ -171,8 +248,10 @@ class Detector:
             Decide from the past alone.
         precision : {"auto", "fp32", "bf16", "fp16"}
             Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01 of a probability.
-        **events : float
-            Override ``threshold``, ``smoothing_s``, ``release_fraction``, ``min_duration_s``, ``merge_gap_s``.
+        engine : str
+            What computes the model, by its name in ``biot_bd.registry.engines``.
+        threshold, smoothing_s, release_fraction, min_duration_s, merge_gap_s : float, optional
+            Instead of what the model's event detector has.
 
         Raises
         ------
@@ -180,25 +259,29 @@ class Detector:
             No saved model is there.
         ValueError
             It is damaged or cannot be a detector, or an option makes no sense.
-        TypeError
-            An option is unknown.
+        biot_bd.exceptions.UnknownNameError
+            No engine has this name.
         """
-        unknown = sorted(set(events) - set(EVENT_OPTIONS))
-        if unknown:
-            raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(EVENT_OPTIONS)}")
-        scorer = load_model(model)
+        scorer = load_model(model, engine)
         notes = scorer.set_precision(precision, batch_size)
         generated = (scorer.record.get("data") or {}).get("generated")
         notes += ["model trained on generated data: not for patients"] if generated else []
-        given, told = _event_detector(Path(model), scorer, causal, {k: v for k, v in events.items() if v is not None})
-        return cls(
-            scorer, given, stride_s=stride_s, on_missing=on_missing, batch_size=batch_size, notes=[*notes, *told]
-        )
+        options = {
+            "threshold": threshold,
+            "smoothing_s": smoothing_s,
+            "release_fraction": release_fraction,
+            "min_duration_s": min_duration_s,
+            "merge_gap_s": merge_gap_s,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        event_detector, told = _event_detector(Path(model), scorer, causal, given)
+        notes += told
+        return cls(scorer, event_detector, stride_s=stride_s, on_missing=on_missing, batch_size=batch_size, notes=notes)
 
     @property
     def causal(self) -> bool:
         """Whether decisions use the past alone."""
-        return bool(self.events.causal)
+        return bool(self.event_detector.causal)
 
     def stream(self, ch_names: Sequence[str], sfreq: float, where: str = "") -> DetectionStream:
         """Return the chunk-fed form, for a signal of these channels and this rate.
@@ -212,7 +295,7 @@ class Detector:
         """
         return DetectionStream(
             self.scorer,
-            self.events,
+            self.event_detector,
             ch_names,
             sfreq,
             stride_s=self.stride_s,
@@ -221,7 +304,7 @@ class Detector:
             where=where,
         )
 
-    def setting(self) -> dict[str, Any]:
+    def setting(self) -> Setting:
         """Return what decides the result beside the model: montage, rate, stride, events."""
         return {
             "montage": self.scorer.montage.name,
@@ -231,7 +314,7 @@ class Detector:
             "on_missing": self.on_missing,
             "causal": self.causal,
             "precision": getattr(self.scorer, "precision", None),
-            "events": self.events.setting(),
+            "events": self.event_detector.setting(),
         }
 
     def detect(self, source: str | os.PathLike[str] | mne.io.BaseRaw) -> Detection:
@@ -270,27 +353,44 @@ class Detector:
                 break
             stream.push(block)
         result = stream.finish()
-        detection = Detection(
-            source=recording.where,
+        return self.detection(
+            recording.where,
+            result,
+            stream.plan,
+            recording.sfreq,
+            notes=[*recording.notes, *bad_notes(recording.raw.info["bads"], stream.needed)],
+            start_time=recording.raw.info["meas_date"],
+            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
+        )
+
+    def detection(
+        self,
+        source: str,
+        result: StreamResult,
+        plan: MontagePlan,
+        sfreq: float,
+        *,
+        notes: Sequence[str],
+        start_time: datetime | None,
+        seconds: dict[str, float],
+    ) -> Detection:
+        """Put together what a stream found in a source, with what a reader should know of its channels and gaps."""
+        found = Detection(
+            source=source,
             events=result.events,
             start_s=result.start_s,
             probabilities=result.probabilities,
             window_s=self.scorer.window_s,
             stride_s=self.stride_s,
             duration_s=result.duration_s,
-            sfreq=recording.sfreq,
-            channels=channel_facts(stream.plan),
-            notes=[
-                *self.notes,
-                *recording.notes,
-                *bad_notes(recording.raw.info["bads"], stream.needed),
-                *channel_notes(stream.plan, result.n_absent),
-            ],
+            sfreq=sfreq,
+            channels=channel_facts(plan),
+            notes=[*self.notes, *notes, *channel_notes(plan, result.n_absent)],
             setting=self.setting(),
-            start_time=recording.raw.info["meas_date"],
-            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
+            start_time=start_time,
+            seconds=seconds,
         )
-        return replace(detection, notes=[*detection.notes, *gap_notes(detection.gaps)])
+        return replace(found, notes=[*found.notes, *gap_notes(found.gaps)])
 
     def detect_many(
         self, sources: Iterable[str | os.PathLike[str] | mne.io.BaseRaw]
@@ -350,3 +450,62 @@ def _event_detector(
         )
     events.setting()
     return events, notes
+
+
+def channel_facts(plan: MontagePlan) -> dict[str, str]:
+    """Say how each channel of the montage came about."""
+    facts = {}
+    for channel in plan.channels:
+        names = [plan.ch_names[source] for source in channel.sources]
+        if channel.how == "direct":
+            facts[channel.name] = names[0]
+        elif channel.how == "reversed":
+            facts[channel.name] = f"{names[0]}, sign changed"
+        elif channel.how == "difference":
+            facts[channel.name] = f"{names[0]} minus {names[1]}"
+        else:
+            facts[channel.name] = channel.how
+    return facts
+
+
+def bad_notes(bads: Sequence[str], needed: Sequence[str]) -> list[str]:
+    """Say which needed channels the recording marks as bad."""
+    used = [name for name in needed if name in bads]
+    return [f"marked as bad in the recording, used all the same: {', '.join(used)}"] if used else []
+
+
+def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
+    """Say which channels were doubled, missing, interpolated, or left out in ``n_absent`` windows."""
+    notes = _duplicates(plan)
+    if plan.missing:
+        notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
+    filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]
+    if filled:
+        notes.append(f"interpolated channels: {', '.join(filled)}")
+    if n_absent:
+        named = ", ".join(f"{name} ({n} windows)" for name, n in n_absent.items())
+        notes.append(f"flat or not finite, left out there: {named}")
+    return notes
+
+
+def _duplicates(plan: MontagePlan) -> list[str]:
+    """Name the channels that stand several times and are used."""
+    same: dict[Any, list[int]] = {}
+    for position, name in enumerate(plan.ch_names):
+        same.setdefault(parse_name(name), []).append(position)
+    used = {source for channel in plan.channels for source in channel.sources}
+    return [
+        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
+        for parsed, places in same.items()
+        if parsed is not None and len(places) > 1 and used & set(places)
+    ]
+
+
+def gap_notes(gaps: list[tuple[float, float]]) -> list[str]:
+    """Say in which stretches ``(start_s, stop_s)`` no channel was usable."""
+    if not gaps:
+        return []
+    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5]) + (
+        f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+    )
+    return [f"no probability, because no channel was usable: {named}"]

@@ -66,7 +66,7 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
     if not detection.events:
         return
     recording = open_recording(detection.source)
-    mapper = MontageMapper(montage, on_missing=detection.setting["on_missing"])
+    mapper = MontageMapper(montage, on_missing=detection.setting["on_missing"])  # type: ignore[arg-type]
     plan = mapper.plan(recording.raw.ch_names, recording.where)
     for number, event in enumerate(detection.events[:most], 1):
         stop_s = min(event.offset_s + CONTEXT_S, event.onset_s + LONGEST_S)

@@ -139,8 +139,15 @@ class ModelScorer:
         return out
 
 
-def load_model(folder: str | os.PathLike[str]) -> ModelScorer:
+def load_model(folder: str | os.PathLike[str], engine: str = "torch") -> ModelScorer:
     """Load a folder of :func:`biot_bd.save_pipeline` as the model of a detector.
+
+    Parameters
+    ----------
+    folder : path
+        The saved model.
+    engine : str
+        Registered name of what computes it.
 
     Raises
     ------
@@ -148,11 +155,12 @@ def load_model(folder: str | os.PathLike[str]) -> ModelScorer:
         No saved model is there.
     ValueError
         It is damaged, or cannot be a detector.
+    biot_bd.exceptions.UnknownNameError
+        No engine has this name.
     """
-    from biot_bd.training.persistence.scorer import load_scorer
-
+    load = registry.engines[engine]
     try:
-        found = load_scorer(Path(folder))
+        found = load(Path(folder))
         return ModelScorer(found.steps, found.classifier, found.record_)
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error

@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from biot_bd.deploy.detector import Detection, DetectionFacts
+from biot_bd.deploy.event_figures import event_figures, overview_figure, png_bytes
+from biot_bd.plots import css_colours
 from biot_bd.runs import write_text
+from biot_bd.signals.montages import Montage
+
+MOST_PICTURES = 20  # of events in a page; all are in its table
+
+
+@dataclass(frozen=True)
+class PagePart:
+    """What a patient's page shows of one recording.
+
+    Parameters
+    ----------
+    facts : DetectionFacts
+        Of its detection.
+    overview : str
+        Picture of the whole curve, as a data URI.
+    pictures : list of str
+        Of the first events.
+    """
+
+    facts: DetectionFacts
+    overview: str
+    pictures: list[str]
+
+    @property
+    def name(self) -> str:
+        """The recording's file."""
+        return Path(self.facts["source"]).name
+
+
+def page_part(detection: Detection, montage: Montage) -> PagePart:
+    """Return what a patient's page shows of one recording; the EEG is drawn in ``montage``."""
+    figures = event_figures(detection, montage, most=MOST_PICTURES)
+    return PagePart(
+        detection.as_dict(),
+        _data_uri(png_bytes(overview_figure(detection))),
+        [_data_uri(png_bytes(f)) for f in figures],
+    )
 
 
 def page_path(folder: Path, patient: str) -> Path:
@@ -19,9 +60,7 @@ def page_path(folder: Path, patient: str) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', patient).lstrip('.') or 'patient'}_report.html"
 
 
-def write_page(
-    folder: Path, patient: str, parts: Sequence[dict[str, Any]], failures: Sequence[str], model: str
-) -> Path:
+def write_page(folder: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str) -> Path:
     """Write a patient's page, atomically; it is one file, readable offline.
 
     Parameters
@@ -30,8 +69,8 @@ def write_page(
         Of the output.
     patient : str
         The patient.
-    parts : sequence of dict
-        What :func:`~biot_bd.deploy.results.page_part` returned for each recording.
+    parts : sequence of PagePart
+        One for each recording.
     failures : sequence of str
         One line for each recording that failed.
     model : str
@@ -50,18 +89,22 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.filters["clock"] = _clock
-    hours = sum(part["facts"]["duration_s"] for part in parts) / 3600
     page = {
         "patient": patient,
-        "parts": [{**part, "name": Path(part["facts"]["source"]).name} for part in parts],
+        "colours": css_colours(),
+        "parts": parts,
         "failures": failures,
         "model": model,
-        "hours": hours,
-        "n_events": sum(len(part["facts"]["events"]) for part in parts),
+        "hours": sum(part.facts["duration_s"] for part in parts) / 3600,
+        "n_events": sum(len(part.facts["events"]) for part in parts),
         "version": version("biot-bd"),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     return write_text(page_path(folder, patient), environment.get_template("patient.html.j2").render(**page))
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _clock(seconds: float) -> str:

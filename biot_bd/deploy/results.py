@@ -1,24 +1,30 @@
-"""What is written of a detection: event files, probabilities, pictures, facts; every file atomically."""
+"""Detections of many recordings and what is written of them; every file atomically, and none that fails stops the others."""
 
 from __future__ import annotations
 
-import base64
+import os
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
 
-from biot_bd.deploy.detector import Detection
+from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
 from biot_bd.deploy.recording_files import Item
+from biot_bd.exceptions import DetectionError
 from biot_bd.runs import write_json, write_text
 from biot_bd.signals.montages import Montage
 
-FORMATS = ("tsv", "csv_bi", "edf", "mne", "json")
-_ENDINGS = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": "_annot.fif", "json": ".json"}
-MOST_PICTURES = 20  # of events in a page; all are in its table
+if TYPE_CHECKING:
+    from biot_bd.deploy.patient_page import PagePart
+
+FORMATS = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": ".fif", "json": ".json"}
+"""Formats of event files, and how their names end."""
 # A temporary file as old as this was left by a process that was killed.
 LEFTOVER_S = 3600
 
@@ -55,7 +61,8 @@ def event_paths(item: Item, outputs: Outputs) -> dict[str, Path]:
     """Return the path of each event file, by its format."""
     if item.target is not None:
         return {outputs.formats[0]: item.target}
-    return {name: item.output(outputs.folder, _ENDINGS[name]) for name in outputs.formats}
+    endings = FORMATS | {"mne": "_annot.fif"}  # by which MNE knows annotations
+    return {name: item.output(outputs.folder, endings[name]) for name in outputs.formats}
 
 
 def is_done(item: Item, outputs: Outputs) -> bool:
@@ -111,18 +118,6 @@ def write_events(path: Path, detection: Detection, format: str) -> Path:
     return write_event_file(path, detection.events, detection.duration_s, start=detection.start_time, format=format)
 
 
-def page_part(detection: Detection, montage: Montage) -> dict[str, Any]:
-    """Return what a patient's page shows of one recording: facts, and pictures as data URIs."""
-    from biot_bd.deploy.event_figures import event_figures, overview_figure, png_bytes
-
-    figures = event_figures(detection, montage, most=MOST_PICTURES)
-    return {
-        "facts": detection.as_dict(),
-        "overview": _data_uri(png_bytes(overview_figure(detection))),
-        "pictures": [_data_uri(png_bytes(figure)) for figure in figures],
-    }
-
-
 def _probabilities_path(item: Item, outputs: Outputs) -> Path:
     path = item.output(outputs.folder, "")
     return path.with_name(path.name.removesuffix("_events") + "_probabilities.tsv")
@@ -146,5 +141,112 @@ def _remove_leftovers(path: Path) -> None:
                 leftover.unlink()
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+# --- many recordings --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What became of one recording.
+
+    Parameters
+    ----------
+    item : Item
+        The recording.
+    facts : dict, optional
+        :meth:`Detection.as_dict`, None where it failed.
+    files : list of Path
+        What was written.
+    error : str, optional
+        One line that names the file and the reason.
+    part : PagePart, optional
+        What the patient's page shows of it.
+    """
+
+    item: Item
+    facts: DetectionFacts | None = None
+    files: list[Path] = field(default_factory=list)
+    error: str | None = None
+    part: PagePart | None = None
+
+
+@lru_cache(maxsize=2)
+def load_cached(model: str, **options: Any) -> Detector:
+    """Load a detector once a process; ``options`` are those of :meth:`Detector.load`."""
+    return Detector.load(model, **options)
+
+
+def detect_items(
+    items: Sequence[Item],
+    model: str | os.PathLike[str],
+    options: Mapping[str, Any],
+    outputs: Outputs,
+    n_jobs: int = 1,
+) -> Iterator[Outcome]:
+    """Detect and write, recording by recording.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        The recordings.
+    model : path
+        Folder of a saved model.
+    options : mapping
+        Of :meth:`Detector.load`.
+    outputs : Outputs
+        What to write.
+    n_jobs : int
+        Processes; -1 for one a processor.
+
+    Yields
+    ------
+    Outcome
+        In the order of ``items``; failures are outcomes, too.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The model cannot be loaded, or ``n_jobs`` is 0.
+    """
+    if n_jobs == 0:
+        raise ValueError("n_jobs is how many recordings at once, 1 or more, or -1 for one a processor; got 0")
+    model = os.fspath(model)
+    load_cached(model, **options)  # what is wrong with the model is no recording's fault
+    n_jobs = min(effective_n_jobs(n_jobs), max(1, len(items)))
+    if n_jobs == 1:
+        yield from (_detect_item(item, model, options, outputs) for item in items)
+        return
+    done = 0
+    try:
+        # joblib shares the processors out: each process computes with its part of them.
+        for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_detect_item)(item, model, options, outputs) for item in items
+        ):
+            done += 1
+            yield outcome
+    except RuntimeError as error:  # a process was killed, e.g. for its memory: the pool is gone
+        for item in items[done:]:
+            yield Outcome(item, error=f"{item.path}: a worker process ended ({_one_line(error)}); run it again")
+
+
+def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Outputs) -> Outcome:
+    """Do one recording; whatever goes wrong is its outcome."""
+    try:
+        detector = load_cached(model, **options)
+        detection = detector.detect(item.path)
+        montage = detector.scorer.montage
+        files = write_detection(detection, item, outputs, montage)
+        if not outputs.html:
+            return Outcome(item, detection.as_dict(), files)
+        from biot_bd.deploy.patient_page import page_part
+
+        return Outcome(item, detection.as_dict(), files, part=page_part(detection, montage))
+    except DetectionError as error:
+        return Outcome(item, error=_one_line(error))
+    except OSError as error:
+        return Outcome(item, error=f"{item.path}: its results cannot be written ({_one_line(error)})")
+    except Exception as error:
+        return Outcome(item, error=f"{item.path}: {type(error).__name__}: {_one_line(error)}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,6 +1,6 @@
 """Probes: what a model looks at, and what its decision rests on."""
 
-from biot_bd.probes.attention import AttentionProbe, QKAttentionProbe, by_channel, received
-from biot_bd.probes.base import Explanation, Probe
+import lazy_loader as _lazy
 
-__all__ = ["AttentionProbe", "Explanation", "Probe", "QKAttentionProbe", "by_channel", "received"]
+# The public names stand in __init__.pyi and are imported on first use: a room costs only what is used of it.
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -36,11 +36,21 @@ class AttentionProbe(Probe):
     max_elements : int
         Most numbers recorded in one forward pass.
 
+    See Also
+    --------
+    QKAttentionProbe : What is often drawn instead.
+    by_channel, received : The maps by channel, and by channel and time.
+
     Examples
     --------
-    >>> explanation = AttentionProbe(layers="all")(model.eval(), x)
+    >>> import torch
+    >>> from biot_bd import BIOT, AttentionProbe
+    >>> model = BIOT(n_outputs=2, n_chans=2, n_times=600, sfreq=200, embed_dim=16, num_heads=2, num_layers=3).eval()
+    >>> explanation = AttentionProbe(layers="all")(model, torch.randn(1, 2, 600))
     >>> explanation.dims
     ('window', 'layer', 'query', 'key')
+    >>> bool(abs(explanation.values.sum(axis=-1) - 1).max() < 1e-4)
+    True
     """
 
     _kind: Kind = "exact"
@@ -160,6 +170,18 @@ class QKAttentionProbe(AttentionProbe):
 
     This is not what BIOT computes: its correlation with the exact map is 0.3 to 0.5.  It is here for
     comparison with published pictures.  Parameters as in :class:`AttentionProbe`.
+
+    See Also
+    --------
+    AttentionProbe : What the layers compute.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd import BIOT
+    >>> model = BIOT(n_outputs=2, n_chans=2, n_times=600, sfreq=200, embed_dim=16, num_heads=2, num_layers=3).eval()
+    >>> QKAttentionProbe()(model, torch.randn(1, 2, 600)).info["kind"]
+    'qk'
     """
 
     _kind: Kind = "qk"
@@ -168,10 +190,33 @@ class QKAttentionProbe(AttentionProbe):
 def by_channel(explanation: Explanation) -> np.ndarray:
     """Reduce maps over BIOT's tokens to channel x channel (:func:`biot_bd.models.attention.maps.channel_attention`).
 
+    Parameters
+    ----------
+    explanation : Explanation
+        Of an attention probe on BIOT.
+
     Returns
     -------
     ndarray, shape (window, layer, [head,] n_chans, n_chans)
         Rows sum to 1.
+
+    Raises
+    ------
+    ValueError
+        The explanation is not over tokens of known layout.
+
+    See Also
+    --------
+    received : By channel and time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
+    >>> layout = {"n_chans": 2, "n_frames": 3}
+    >>> by_channel(Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout))[0, 0]
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
     """
     return channel_attention(explanation.values, *_tokens(explanation))
 
@@ -193,6 +238,19 @@ def received(explanation: Explanation) -> Explanation:
     ------
     ValueError
         The explanation is not over tokens of known layout.
+
+    See Also
+    --------
+    by_channel : Channel to channel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
+    >>> layout = {"n_chans": 2, "n_frames": 3}
+    >>> found = received(Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout))
+    >>> found.dims, float(found.values.mean().round(6))
+    (('window', 'layer', 'channel', 'frame'), 1.0)
     """
     values = attention_received(explanation.values, *_tokens(explanation))
     return Explanation(values, (*explanation.dims[:-2], "channel", "frame"), explanation.layers, explanation.info)

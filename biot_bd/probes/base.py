@@ -43,6 +43,19 @@ class Explanation:
         Names, axes and layers do not fit each other.
     TypeError
         ``info`` holds something that JSON does not.
+
+    See Also
+    --------
+    Probe : What makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = Explanation(np.arange(6.0).reshape(1, 2, 3), ("window", "channel", "time"))
+    >>> found.sizes
+    {'window': 1, 'channel': 2, 'time': 3}
+    >>> found.select(window=0, channel=1)
+    array([3., 4., 5.])
     """
 
     values: np.ndarray
@@ -145,6 +158,20 @@ class Probe(BaseEstimator, ABC):
 
     Plugins may register any class of that shape; deriving from this one adds ``get_params``, ``clone``,
     a readable ``repr`` and :meth:`check_input`.
+
+    See Also
+    --------
+    biot_bd.testing.check_probe : Check a probe of one's own.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Loudness(Probe):
+    ...     def __call__(self, model, x, target=None):
+    ...         self.check_input(model, x)
+    ...         return Explanation(x.std(dim=-1).numpy(), ("window", "channel"))
+    >>> Loudness()(torch.nn.Identity().eval(), torch.zeros(1, 2, 100)).sizes
+    {'window': 1, 'channel': 2}
     """
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """The HTML report of a run, and the comparison of a study: one file each, readable offline."""
 
-from biot_bd.report.comparison_page import write_comparison
-from biot_bd.report.writer import write_report
+import lazy_loader as _lazy
 
-__all__ = ["write_comparison", "write_report"]
+# The public names stand in __init__.pyi and are imported on first use: a room costs only what is used of it.
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,8 @@ from biot_bd.evaluation.studies.compare_regimes import StudyResult
 from biot_bd.events.scoring import scorer_text
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
-from biot_bd.report.text import LABELS, NO_NUMBER
+from biot_bd.report.run_folder import NO_NUMBER
+from biot_bd.report.text import LABELS
 from biot_bd.report.writer import REPORT, render
 from biot_bd.runs import write_text
 
@@ -44,6 +46,18 @@ def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
         The folder is no finished study.
     ValueError
         A file of the study is damaged.
+
+    See Also
+    --------
+    biot_bd.report.write_report : The page of one run.
+
+    Examples
+    --------
+    The folder of a study, ``compare_regimes(..., folder="study")``, gets its page beside its numbers:
+
+    >>> write_comparison("study")
+    Traceback (most recent call last):
+    FileNotFoundError: study: ...
     """
     result = folder if isinstance(folder, StudyResult) else StudyResult.open(folder)
     return write_text(result.folder / COMPARISON_REPORT, render("comparison.html.j2", _page(result)))
@@ -139,29 +153,32 @@ def _shortened(name: str) -> str:
 def _page(result: StudyResult) -> dict[str, Any]:
     comparison, study = result.comparison, result.study
     contamination = study.get("contamination") or {}
-    names = list(comparison["regimes"])
+    names, events = list(comparison["regimes"]), comparison.get("events") or None
     return {
         "title": study.get("title") or "Training regimes compared",
         "lead": f"{len(names)} training regimes on the same subjects, folds and {_count(len(study['seeds']), 'seed')}: "
         f"{', '.join(names)}.",
         "banners": _banners(study, contamination),
         "level": f"{comparison['level']:.0%}",
+        "comparison": comparison,
         "metric_labels": [(metric, LABELS.get(metric, metric)) for metric in comparison["scoring"]],
-        "rows": [_row(name, comparison, name in contamination) for name in names],
+        "labels": LABELS | {name: label for name, label, *_ in ROWS},
+        "interval_text": _interval,
+        "p_text": _p,
         "picture": comparison_picture(comparison),
         "has_chance": any(metric in CHANCE for metric in comparison["scoring"]),
-        "subjects": [_subjects(comparison, metric) for metric in comparison["scoring"]],
-        "tests": [_test(test) for test in comparison["tests"]],
         "left_out": _left_out(comparison["tests"]),
-        "events": _events(comparison),
-        "caveats": comparison["caveats"],
+        # None where the runs have no events, or the study is older.
+        "events": events,
+        "event_scores": list(next(iter(events["regimes"].values()))["macro"]) if events else [],
+        "scorer_text": scorer_text,
         "notes": study.get("notes") or [],
-        "contamination": list(contamination.items()),
+        "contamination": contamination,
         "protocol": protocol_notes(study),
         "study_facts": _facts(result),
-        "runs": [_run_links(result, name) for name in names],
+        "seeds": study["seeds"],
+        "link": partial(_link, result),
         "pipelines": [(name, entry["pipeline"]) for name, entry in study["regimes"].items()],
-        "methods": _methods(comparison, study),
         "commands": [
             (
                 "Curves and attention maps of all regimes beside each other:",
@@ -194,71 +211,6 @@ def _interval(cell: Mapping[str, Any], sign: bool = False) -> str:
     return f"{cell['value']:{form}}{ends}"
 
 
-def _row(name: str, comparison: Mapping[str, Any], contaminated: bool) -> dict[str, Any]:
-    regime = comparison["regimes"][name]
-    cells = {
-        average: [
-            {
-                "metric": metric,
-                "value": regime[average][metric]["value"],
-                "ends": _ends(regime[average][metric]),
-                "reason": "; ".join(regime[average][metric]["notes"]),
-            }
-            for metric in comparison["scoring"]
-        ]
-        for average in ("macro", "pooled")
-    }
-    return {"name": name, "contaminated": contaminated, **cells}
-
-
-def _ends(cell: Mapping[str, Any]) -> str:
-    return "" if cell["low"] is None else f"{cell['low']:.3f} to {cell['high']:.3f}"
-
-
-def _subjects(comparison: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    regimes, prevalence = comparison["regimes"], comparison["prevalence"]
-    rows = [
-        (
-            subject,
-            [_number(prevalence[subject]), *(_number(regimes[name]["subjects"][metric][subject]) for name in regimes)],
-        )
-        for subject in comparison["subjects"]
-    ]
-    return {"label": LABELS.get(metric, metric), "rows": rows}
-
-
-def _test(test: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "metric": LABELS.get(test["metric"], test["metric"]),
-        "pair": f"{test['first']} − {test['second']}",
-        "difference": _interval(test["difference"], sign=True),
-        "n": test["difference"]["n_subjects"],
-        "counts": f"{test['n_better']} / {test['n_worse']} / {test['n_equal']}",
-        "p_permutation": _p(test["p_permutation"]) + (" (exact)" if test["exact"] else ""),
-        "p_holm": _p(test["p_holm"]),
-        "p_wilcoxon": _p(test["p_wilcoxon"]),
-    }
-
-
-def _events(comparison: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the scores and tests of events; None where the runs have none (or the study is older)."""
-    events = comparison.get("events")
-    if not events:
-        return None
-    labels = {name: label for name, label, *_ in ROWS}
-    regimes = events["regimes"]
-    names = list(next(iter(regimes.values()))["macro"])
-    return {
-        "scorer": scorer_text(events["scorer"]),
-        "labels": [labels.get(name, name) for name in names],
-        "rows": [
-            (regime, [(name, cell["value"], _interval(cell)) for name in names for cell in [found["macro"][name]]])
-            for regime, found in regimes.items()
-        ],
-        "tests": [{**_test(test), "metric": labels.get(test["metric"], test["metric"])} for test in events["tests"]],
-    }
-
-
 def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say once a metric who is in no test of it."""
     found: dict[str, set[str]] = {}
@@ -275,10 +227,6 @@ def _p(value: float | None) -> str:
     if value is None:
         return NO_NUMBER
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _number(value: float | None) -> str:
-    return NO_NUMBER if value is None else f"{value:.3f}"
 
 
 def _facts(result: StudyResult) -> list[tuple[str, str]]:
@@ -301,44 +249,12 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
     return [(term, str(value)) for term, value in rows if value is not None]
 
 
-def _run_links(result: StudyResult, name: str) -> dict[str, Any]:
-    """Return relative links to the runs of a regime: to the report where there is one, else to the folder."""
-    links = []
-    for seed in result.study["seeds"]:
-        folder = result.run_folder(name, seed)
-        report = folder / REPORT
-        where = (report if report.is_file() else folder).relative_to(result.folder).as_posix()
-        macro = result.comparison["regimes"][name]["seeds"][str(seed)]
-        links.append(
-            {
-                "seed": seed,
-                "href": quote(where),
-                "report": report.is_file(),
-                "macro": [_number(v) for v in macro.values()],
-            }
-        )
-    return {"name": name, "links": links}
-
-
-def _methods(comparison: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
-    family = (
-        "of one metric" if comparison.get("against") is None else f"of one metric, each against {comparison['against']}"
-    )
-    several = len(study["seeds"]) > 1
-    return [
-        "All regimes got the same outer folds, validation subjects and seeds. Each subject's windows were scored by models that "
-        "never saw this subject in the fold's training.",
-        "Macro: mean over the subjects for whom the metric is defined"
-        + (", each subject's score being the mean over the seeds." if several else ".")
-        + f" Its interval resamples subjects ({comparison['n_resamples']} times, {comparison['method']}; percentile where that is "
-        "not defined). Pooled: all test windows at once; its interval resamples subjects with all their windows.",
-        "The subject is the unit, never the window: windows of one subject resemble each other, and intervals over windows would "
-        "feign certainty.",
-        "Paired differences: first minus second on the same subjects. Sign-flip permutation test of the mean, two-sided, all flips "
-        "counted up to 16 subjects; Wilcoxon's signed-rank test beside it. Holm: adjusted for the number of comparisons "
-        f"{family}.",
-        "A difference that is not significant is not equality: look at its interval.",
-    ]
+def _link(result: StudyResult, name: str, seed: int) -> tuple[str, str]:
+    """Return a relative link to a run, and what is there: the report where there is one, else the folder."""
+    folder = result.run_folder(name, seed)
+    report = folder / REPORT
+    where = (report if report.is_file() else folder).relative_to(result.folder).as_posix()
+    return quote(where), "report" if report.is_file() else "folder"
 
 
 def _count(n: int, what: str) -> str:

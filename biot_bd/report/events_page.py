@@ -9,9 +9,7 @@ import numpy as np
 
 from biot_bd.events.scoring import scorer_text
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
-from biot_bd.report.intervals import ends
 from biot_bd.report.run_folder import Run
-from biot_bd.report.text import NO_NUMBER, number
 
 ROWS = (
     ("sensitivity", "Sensitivity", 3, "share of the reference events that an alarm overlaps"),
@@ -26,11 +24,11 @@ LEAST_RATE = 0.1
 
 
 def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the event section shows; ``message`` says why it shows nothing."""
+    """Return what the event section shows: scores, intervals, operating points; ``message`` says why it shows nothing."""
     scores = run.metrics.get("events")
     if not scores or not scores.get("subjects"):
         reason = (scores or {}).get("reason") or "this run has none (made from arrays, or by an earlier version)"
-        return {"message": reason, "pictures": []}
+        return {"message": reason}
     intervals = (sure or {}).get("events") or {"macro": {}, "pooled": {}, "subjects": {}}
     curves = {
         fold.number: fitted.get("operating_curve_") or []
@@ -38,101 +36,20 @@ def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
         if (fitted := ((fold.facts.get("events") or {}).get("detector") or {}).get("fitted")) is not None
     }
     chosen = scores.get("operating_points") or []
-    pictures = (
-        [operating_picture(curves, chosen, scores.get("curve") or [], scores["pooled"]["events"])] if chosen else []
-    )
+    pictures = []
+    if chosen:
+        pictures.append(operating_picture(curves, chosen, scores.get("curve") or [], scores["pooled"]["events"]))
+    if scores.get("seizures"):
+        pictures.append(latency_picture(scores["seizures"]))
     return {
         "message": None,
         "scorer": scorer_text(scores["scorer"]),
-        "rows": [_row(scores, intervals, *row) for row in ROWS],
-        "subjects": [
-            _subject(name, entry, intervals["subjects"].get(name, {})) for name, entry in scores["subjects"].items()
-        ],
-        "lengths": [_length(entry) for entry in scores.get("by_length") or ()],
-        "pictures": [*pictures, latency_picture(scores["seizures"])] if scores.get("seizures") else pictures,
-        "chosen": [_chosen(row) for row in chosen],
+        "scores": scores,
+        "intervals": intervals,
+        "rows": ROWS,
+        "chosen": chosen,
         "target": _target(chosen),
-        "coverage": f"Windows cover {scores['coverage']:.1%} of the recordings' time."
-        if scores.get("coverage")
-        else "",
-        "n_seizures": len(scores.get("seizures") or ()),
-        "n_reference": scores["pooled"]["events"]["n_reference"],
-    }
-
-
-def _row(
-    scores: Mapping[str, Any], intervals: Mapping[str, Any], name: str, label: str, digits: int, meaning: str
-) -> dict[str, Any]:
-    pooled, macro = scores["pooled"]["events"], scores["macro"]["events"].get(name) or {}
-
-    def cell(value: float | None, reason: str | None, interval: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return {"value": value, "text": number(value, digits), "reason": reason, "ends": ends(interval, digits)}
-
-    return {
-        "name": name,
-        "label": label,
-        "meaning": meaning,
-        "macro": cell(macro.get("value"), macro.get("reason"), intervals["macro"].get(name)),
-        "n_subjects": macro.get("n_subjects", NO_NUMBER),
-        "pooled": cell(pooled.get(name), (pooled.get("reasons") or {}).get(name), intervals["pooled"].get(name)),
-        "baselines": [
-            cell(found.get("value"), found.get("reason"))
-            for baseline in ("always-on", "always-off")
-            if (found := (scores["baselines"][baseline]["macro"]["events"].get(name) or {})) is not None
-        ],
-    }
-
-
-def _subject(name: str, entry: Mapping[str, Any], intervals: Mapping[str, Any]) -> dict[str, Any]:
-    events = entry["events"]
-    cells = [
-        {
-            "name": score,
-            "value": events.get(score),
-            "text": number(events.get(score), digits),
-            "ends": ends(intervals.get(score), digits),
-            "reason": (events.get("reasons") or {}).get(score),
-        }
-        for score, _, digits, _ in ROWS
-        if score in ("sensitivity", "precision", "f1", "fa_per_24h", "median_latency_s")
-    ]
-    return {
-        "name": name,
-        "hours": f"{entry['hours']:.2f}",
-        "n_recordings": entry["n_recordings"],
-        "n_reference": events["n_reference"],
-        "tp": events["tp"],
-        "fp": events["fp"],
-        "cells": cells,
-    }
-
-
-def _length(entry: Mapping[str, Any]) -> dict[str, str]:
-    span = (
-        f"{entry['from_s']:g} s or longer" if entry["to_s"] is None else f"{entry['from_s']:g} to {entry['to_s']:g} s"
-    )
-    return {
-        "span": span,
-        "n": str(entry["n"]),
-        "found": str(entry["n_detected"]),
-        "sensitivity": number(entry["sensitivity"]),
-        "latency": number(entry.get("median_latency_s"), 1),
-    }
-
-
-def _chosen(row: Mapping[str, Any]) -> dict[str, str]:
-    validation = row.get("validation") or {}
-    point = validation.get("point") or {}
-    return {
-        "fold": str(row["fold"]),
-        "threshold": number(row["threshold"]),
-        "smoothing": f"{row['smoothing_s']:g} s",
-        "release": f"{row['release_fraction']:g}",
-        "shortest": f"{row['min_duration_s']:g} s",
-        "merged": f"{row['merge_gap_s']:g} s",
-        "sensitivity": number(point.get("sensitivity")),
-        "fa_per_24h": number(point.get("fa_per_24h"), 1),
-        "reason": row.get("reason") or "",
+        "pictures": pictures,
     }
 
 

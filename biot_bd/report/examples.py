@@ -1,22 +1,30 @@
-"""Windows worth a look: a detected seizure, a missed one, a false alarm, with the EEG around them."""
+"""EEG worth a look: single windows (a hit, a miss, a false alarm), and the gallery of detected, missed and false events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import StoreError
-from biot_bd.report.drawing.curves import EegExcerpt
+from biot_bd.report.drawing.curves import EegExcerpt, eeg_picture
+from biot_bd.report.drawing.svg import Picture
 from biot_bd.report.run_folder import Run
 from biot_bd.windows import Windows
 from biot_bd.windows.store import read_manifest
 
 SPAN_S = 60.0
+EXAMPLES = {  # kind -> title, what it was chosen out of
+    "hit": ("A detected seizure", "seizure windows that were found"),
+    "miss": ("A missed seizure window", "seizure windows that were missed"),
+    "false alarm": ("A false alarm", "false alarms"),
+}
 
 Seizures = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -48,6 +56,20 @@ class Example:
         if pd.isna(self.window["start_s"]):
             return f"window {self.window['window']}"
         return f"{self.window['recording']}, {self.window['start_s']:g} to {self.window['stop_s']:g} s"
+
+    @property
+    def title(self) -> str:
+        """What it is, and where."""
+        return f"{EXAMPLES[self.kind][0]}: {self.place}"
+
+    @property
+    def caption(self) -> str:
+        """Its numbers, and how it was chosen."""
+        window = self.window
+        return (
+            f"Subject {window['subject']}, fold {window['fold']}. Probability of a seizure {window['proba']:.3f}, threshold "
+            f"{window['threshold']:.3f}. Chosen out of {self.of} {EXAMPLES[self.kind][1]}: {self.how}."
+        )
 
 
 def choose_examples(test: pd.DataFrame) -> list[Example]:
@@ -157,6 +179,12 @@ def find_rows(windows: Windows, recording: str, starts_s: Sequence[float]) -> ND
     return np.asarray(rows, dtype=np.int64)
 
 
+def example_picture(example: Example, run: Run, windows: Windows) -> Picture:
+    """Draw an example amid its recording; raises as :func:`excerpt_around`."""
+    excerpt = excerpt_around(windows, run.test, example, seizures_of(windows))
+    return eeg_picture(f"eeg-{example.kind.replace(' ', '-')}", example.title, excerpt)
+
+
 def excerpt_around(windows: Windows, test: pd.DataFrame, example: Example, seizures: Seizures) -> EegExcerpt:
     """Put together the continuous EEG around an example from the windows of its recording.
 
@@ -256,3 +284,154 @@ def _stitched(windows: Windows, rows: NDArray[np.int64], low: float, high: float
         if first < last:
             signal[:, first:last] = piece[:, first - at : last - at]
     return signal
+
+
+# --- the gallery of events ----------------------------------------------------------------------------------
+
+EACH = 4
+"""Pictures of each kind: a picture of EEG weighs about 150 kB."""
+MARGIN_S = 20.0
+LONGEST_S = 120.0
+COLUMNS = 480
+
+KINDS = {  # title of the row, where there is none, title of a picture
+    "hit": ("Detected seizures", "No seizure was detected.", "Detected seizure"),
+    "miss": ("Missed seizures", "No seizure was missed.", "Missed seizure"),
+    "false alarm": ("False alarms", "There was no false alarm.", "False alarm"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """An event to be shown.
+
+    Attributes
+    ----------
+    kind : {"hit", "miss", "false alarm"}
+    subject, recording : str
+    onset_s, offset_s : float
+        Of the seizure, or of the false alarm.
+    latency_s : float or None
+        Of a hit.
+    confidence : float or None
+        Of a false alarm.
+    """
+
+    kind: str
+    subject: str
+    recording: str
+    onset_s: float
+    offset_s: float
+    latency_s: float | None = None
+    confidence: float | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it lies, in words."""
+        return f"{self.recording}, {self.onset_s:.0f} to {self.offset_s:.0f} s"
+
+    @property
+    def caption(self) -> str:
+        """Whose it is, and what became of it."""
+        text, length = f"Subject {self.subject}. ", f"{self.offset_s - self.onset_s:.0f} s"
+        if self.kind == "hit":
+            return f"{text}Seizure of {length}, alarm {_latency(self.latency_s)}."
+        if self.kind == "miss":
+            return f"{text}Seizure of {length} without an alarm."
+        confidence = "" if self.confidence is None else f", confidence {self.confidence:.2f}"
+        return f"{text}Alarm of {length}{confidence}, with no annotated seizure near."
+
+
+def choose_items(events: Mapping[str, Any], each: int = EACH) -> dict[str, tuple[list[Item], int]]:
+    """Choose events of each kind by a fixed rule.
+
+    Parameters
+    ----------
+    events : mapping
+        ``events`` of ``metrics.json``: ``seizures``, ``detections``, ``scorer``, whose parameters say how far from a seizure an alarm
+        still belongs to it.
+    each : int
+        Most of a kind.
+
+    Returns
+    -------
+    dict
+        Kind -> (items, number of all of that kind).  Subjects take turns, each with the longest seizure first (false alarms: the most confident).
+    """
+    before, after = (float(events["scorer"]["parameters"][name]) for name in ("tolerance_start_s", "tolerance_end_s"))
+    found: dict[str, list[Item]] = {kind: [] for kind in KINDS}
+    near: dict[str, list[tuple[float, float]]] = {}
+    for row in events["seizures"]:
+        near.setdefault(row["recording"], []).append((row["onset_s"] - before, row["offset_s"] + after))
+        kind = "hit" if row["detected"] else "miss"
+        found[kind].append(Item(kind, *_place(row), latency_s=row["latency_s"]))
+    for row in events["detections"]:
+        if not any(row["onset_s"] < high and row["offset_s"] > low for low, high in near.get(row["recording"], ())):
+            found["false alarm"].append(Item("false alarm", *_place(row), confidence=row["confidence"]))
+    return {kind: (_in_turns(items)[:each], len(items)) for kind, items in found.items()}
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, float, float]:
+    return str(row["subject"]), str(row["recording"]), float(row["onset_s"]), float(row["offset_s"])
+
+
+def _in_turns(items: Sequence[Item]) -> list[Item]:
+    def rank(item: Item) -> tuple[float, ...]:
+        confidence = item.confidence if item.confidence is not None else 0.0
+        return (-confidence, -(item.offset_s - item.onset_s), item.onset_s)
+
+    of_subject: dict[str, list[Item]] = {}
+    for item in sorted(items, key=rank):
+        of_subject.setdefault(item.subject, []).append(item)
+    turns = zip_longest(*(of_subject[subject] for subject in sorted(of_subject)))
+    return [item for turn in turns for item in turn if item is not None]
+
+
+def gallery_page(run: Run, windows: Windows | None, no_eeg: str | None) -> dict[str, Any]:
+    """Return the gallery.
+
+    Parameters
+    ----------
+    run : Run
+    windows : Windows or None
+        In uV; None where the EEG is out of reach.
+    no_eeg : str or None
+        Why.
+    """
+    events = run.metrics.get("events") or {}
+    if not events.get("subjects"):
+        return {"message": events.get("reason") or "this run has no event scores", "kinds": []}
+    message, kinds = no_eeg, []
+    annotated = seizures_of(windows) if windows is not None else {}
+    for kind, (items, total) in choose_items(events).items():
+        shown: list[tuple[Item, Picture | None]] = []
+        name = f"gallery-{kind.replace(' ', '-')}"
+        for index, item in enumerate(items):
+            picture = None
+            if windows is not None and message is None:
+                try:
+                    picture = _item_picture(f"{name}-{index}", item, windows, run, annotated)
+                except (StoreError, OSError) as error:
+                    message = str(error)
+            shown.append((item, picture))
+        kinds.append((name, *KINDS[kind][:2], shown, total))
+    return {"message": message, "kinds": kinds}
+
+
+def _latency(latency_s: float | None) -> str:
+    if latency_s is None:
+        return "at an unknown time"
+    return f"{abs(latency_s):.1f} s {'after' if latency_s >= 0 else 'before'} its onset"
+
+
+def _item_picture(name: str, item: Item, windows: Windows, run: Run, annotated: Seizures) -> Picture:
+    shown = run.test[run.test["recording"] == item.recording]
+    if len(shown) == 0:
+        raise StoreError(f"the run has no test windows of recording {item.recording}")
+    fold = int(np.asarray(shown["fold"])[0])
+    rows = [row for row in run.metrics["events"]["detections"] if row["recording"] == item.recording]
+    alarms = [(row["onset_s"], row["offset_s"]) for row in rows if row.get("fold", fold) == fold]
+    low = item.onset_s - MARGIN_S
+    span = (low, min(item.offset_s + MARGIN_S, low + LONGEST_S))
+    excerpt = excerpt_of(windows, shown[shown["fold"] == fold], item.recording, span, annotated, alarms)
+    return eeg_picture(name, f"{KINDS[item.kind][2]}: {item.place}", excerpt, columns=COLUMNS)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from biot_bd.exceptions import StoreError
 from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.curves import eeg_picture
-from biot_bd.report.drawing.heatmaps import maps_of
+from biot_bd.report.drawing.heatmaps import map_rows, maps_of
 from biot_bd.report.examples import Example, described, excerpt_around, find_rows, seizures_of
 from biot_bd.report.model import Model, explain_windows, load_model
 from biot_bd.report.run_folder import Fold, read_run
-from biot_bd.report.writer import map_rows, render
+from biot_bd.report.writer import render
 from biot_bd.runs import to_jsonable, write_json, write_text
 from biot_bd.training import read_record
 from biot_bd.windows import Windows
@@ -239,24 +239,19 @@ def _page(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     duration_s = described(windows).duration_s
-    shown = []
-    for index, window in enumerate(facts["windows"]):
-        maps = maps_of(explanation, facts["ch_names"], duration_s, index)
-        label = "seizure" if window["label"] else "background"
-        shown.append(
-            {
-                "title": f"{window['recording']}, {window['start_s']:g} to {window['stop_s']:g} s",
-                "text": f"Subject {window['subject']}, annotated as {label}. Probability of a seizure: {window['proba']:.3f}.",
-                "eeg": _eeg(source, model, windows, int(rows[index]), f"eeg-{index}"),
-                "rows": map_rows(f"map-{index}", maps),
-            }
+    shown = [
+        (
+            window,
+            _eeg(source, model, windows, int(rows[index]), f"eeg-{index}"),
+            map_rows(f"map-{index}", maps_of(explanation, facts["ch_names"], duration_s, index)),
         )
-    generated = ["Generated data: not a clinical result."] if facts["generated"] else []
+        for index, window in enumerate(facts["windows"])
+    ]
     info = [(name.replace("_", " ").capitalize(), text) for name, text in plain_facts(facts["info"]).items()]
     return {
         "title": f"Explanation: {facts['probe']}",
         "lead": f"{facts['model']}; {facts['source']}",
-        "banners": generated,
+        "banners": ["Generated data: not a clinical result."] if facts["generated"] else [],
         "explained": [
             ("Model", facts["model"]),
             ("From", facts["source"]),
@@ -264,10 +259,6 @@ def _page(
             ("Class", "the probe's default" if facts["target"] is None else str(facts["target"])),
             ("Values", f"{' x '.join(facts['dims'])}: {' x '.join(map(str, facts['shape']))}"),
             *info,
-        ],
-        "notes": [
-            "Attention is drawn as a ratio to uniform attention (1 = uniform, mean over heads); other values around 0. All values, "
-            "unreduced, are in explanation.npz. A map shows what the model used, not that it was right to use it."
         ],
         "windows": shown,
     }

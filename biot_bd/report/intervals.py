@@ -11,7 +11,6 @@ from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.uncertainty import assess
 from biot_bd.report.drawing.svg import Panel, Picture, line_style
 from biot_bd.report.run_folder import Run
-from biot_bd.report.text import number
 
 CERTAINTY = "certainty.json"
 METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
@@ -145,52 +144,19 @@ def _histogram(picture: Picture, bins: Sequence[Mapping[str, Any]]) -> None:
 def calibration_page(sure: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the calibration section shows."""
     if sure is None:
-        return {"message": "there are no test windows", "picture": None, "rows": [], "bins": [], "notes": []}
+        return {"message": "there are no test windows"}
     found = sure["calibration"]
-    rows = [
-        {
-            "name": "As the models give them",
-            "brier": number(found["brier"], 4),
-            "ends": ends(found["brier_interval"], 4),
-            "skill": number(found["brier_skill"]),
-            "ece": number(found["ece"]),
-            "n": found["n_windows"],
-        }
-    ]
-    notes = []
+    rows, notes = [("As the models give them", found)], []
     for method, entry in found["recalibrated"].items():
-        after = entry["after"]
         notes += [f"Recalibration, {METHODS[method]}: {note}." for note in entry["notes"]]
-        if after["n_windows"]:
+        if entry["after"]["n_windows"]:
             rows.append(
-                {
-                    "name": f"Recalibrated on validation subjects, {METHODS[method]}",
-                    "brier": number(after["brier"], 4),
-                    "ends": "",
-                    "skill": number(after["brier_skill"]),
-                    "ece": number(after["ece"]),
-                    "n": after["n_windows"],
-                }
+                (f"Recalibrated on validation subjects, {METHODS[method]}", entry["after"] | {"brier_interval": None})
             )
     return {
         "message": None,
+        "found": found,
         "picture": calibration_picture(found),
         "rows": rows,
-        "bins": [
-            {
-                "span": f"{entry['low']:.2f} to {entry['high']:.2f}",
-                "n": entry["n_windows"],
-                "mean": number(entry["mean_proba"]),
-                "share": number(entry["share_seizure"]),
-                "ends": f"{entry['share_low']:.3f} to {entry['share_high']:.3f}"
-                if entry["share_low"] is not None
-                else "",
-            }
-            for entry in found["bins"]
-        ],
-        "text": f"Of the windows to which a calibrated model gives 0.3, 30 in 100 are seizure windows. Brier score: mean squared error of the probabilities; giving "
-        f"every window the prevalence would score {found['brier_reference']:.4f}, and the skill is the share of that error which the model "
-        f"removes (negative: worse than the prevalence). ECE, the expected calibration error, depends on its binning: {found['binning']}.",
-        "recalibrated": len(rows) > 1,
         "notes": list(dict.fromkeys(notes)),
     }

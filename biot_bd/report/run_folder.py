@@ -12,6 +12,13 @@ from biot_bd.evaluation.predictions import PREDICTION_COLUMNS
 from biot_bd.evaluation.result import Result
 from biot_bd.runs import read_json
 
+THRESHOLD_RULES = {
+    "balanced-accuracy": "best balanced accuracy on validation",
+    "matched-prevalence": "matched prevalence on validation (published rule of BIOT)",
+    "fixed": "fixed beforehand",
+}
+NO_NUMBER = "–"
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -21,6 +28,15 @@ class Fold:
     facts: dict[str, Any]
     history: list[dict[str, Any]]
     model: Path | None
+
+    @property
+    def threshold(self) -> tuple[float | None, str]:
+        """Its threshold and where it comes from."""
+        stored = self.facts.get("threshold")
+        if not isinstance(stored, dict):
+            return stored, NO_NUMBER
+        rule = THRESHOLD_RULES.get(str(stored.get("rule")), str(stored.get("rule")))
+        return stored.get("value"), f"0.5, because: {stored['reason']}" if stored.get("reason") else rule
 
 
 @dataclass(frozen=True)

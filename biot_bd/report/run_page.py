@@ -13,21 +13,18 @@ from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.report.drawing.curves import pr_picture, roc_picture, training_picture
 from biot_bd.report.drawing.svg import line_style
-from biot_bd.report.intervals import ends, interval_notes
-from biot_bd.report.methods import methods_paragraph
-from biot_bd.report.run_folder import Fold, Run
+from biot_bd.report.intervals import interval_notes
+from biot_bd.report.run_folder import NO_NUMBER, Fold, Run
 from biot_bd.report.text import (
     LABELS,
-    NO_NUMBER,
     commands,
     data_name,
     files,
-    methods,
+    methods_paragraph,
     number,
     parameters_text,
     pipeline_text,
     software,
-    threshold_of,
 )
 
 
@@ -65,38 +62,29 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
     """
     intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "subjects": {}}
     names = list(run.metrics["scoring"])
-    labels = [(name, LABELS.get(name, name)) for name in names]
     return {
         "data_name": data_name(run),
         "banners": banners(run),
         "cards": _cards(run),
-        "summary": [_summary_row(run, name, intervals) for name in names],
+        "run": run,
+        "intervals": intervals,
+        "meanings": {name: _meaning(name) for name in names},
+        "ratio": _ratio,
         "interval_notes": interval_notes(sure),
-        "metric_labels": labels,
+        "metric_labels": [(name, LABELS.get(name, name)) for name in names],
         "has_ap": "average_precision" in names,
         "threshold_note": _threshold_note(run),
-        "subjects": [
-            _subject_row(
-                name,
-                entry,
-                names,
-                name in (run.run.get("contaminated_subjects") or ()),
-                intervals["subjects"].get(name, {}),
-            )
-            for name, entry in run.metrics["subjects"].items()
-        ],
-        "folds": [_fold_row(fold) for fold in run.folds],
         "contaminated": bool(run.run.get("contamination")),
+        "contaminated_subjects": run.run.get("contaminated_subjects") or (),
         "notes": [*contamination_notes(run.run), *protocol_notes(run.run, run.metrics), *(run.run.get("notes") or [])],
         "curves": _curves(run.test),
         "outcome_note": _outcome_note(run.test),
         "training": [shown for fold in run.folds if (shown := _training(fold, monitor))],
-        "data_columns": ["Windows", "Seizure windows", "Prevalence"],
-        "data_rows": _data_rows(run),
         "parameters": parameters_text(run),
         "pipeline": pipeline_text(run),
         "software": software(run),
-        "methods": methods(run, names),
+        "threshold_rules": sorted({fold.threshold[1] for fold in run.folds}),
+        "other_metrics": [name for name in names if name not in LABELS],
         "methods_paragraph": methods_paragraph(run, sure),
         "files": files(run),
         "commands": commands(run),
@@ -155,19 +143,6 @@ def _event_cards(run: Run) -> list[dict[str, str]]:
     return cards
 
 
-def _summary_row(run: Run, name: str, intervals: Mapping[str, Any]) -> dict[str, Any]:
-    macro = run.metrics["macro"][name]
-    return {
-        "name": name,
-        "label": LABELS.get(name, name),
-        "pooled": run.metrics["pooled"][name],
-        "macro": macro,
-        "ends": {average: ends(intervals[average].get(name)) for average in ("pooled", "macro")},
-        "n_subjects": macro["n_subjects"],
-        "meaning": _meaning(name),
-    }
-
-
 def _meaning(name: str) -> str:
     """Return the one sentence that the metric's author wrote, if the metric is still installed."""
     if name not in registry.metrics:
@@ -175,40 +150,9 @@ def _meaning(name: str) -> str:
     return str(getattr(registry.metrics[name], "description", ""))
 
 
-def _subject_row(
-    name: str, entry: dict[str, Any], metrics: list[str], contaminated: bool, intervals: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "name": f"{name} (contaminated)" if contaminated else name,
-        "n_windows": entry.get("n_windows", NO_NUMBER),
-        "n_seizure_windows": entry.get("n_seizure_windows", NO_NUMBER),
-        "prevalence": number(entry.get("prevalence")),
-        "scores": {metric: entry.get(metric) for metric in metrics},
-        "ends": {metric: ends(intervals.get(metric)) for metric in metrics},
-        "ratio": _ratio(_value(entry.get("average_precision")), entry.get("prevalence")),
-    }
-
-
-def _fold_row(fold: Fold) -> dict[str, Any]:
-    facts = fold.facts
-    threshold, rule = threshold_of(fold)
-    wall = facts.get("wall_s")
-    return {
-        "number": fold.number,
-        "test": ", ".join(facts.get("test", [])) or NO_NUMBER,
-        "valid": ", ".join(facts.get("valid", [])) or "none",
-        "n_train": len(facts.get("train", [])),
-        "epochs": facts.get("n_epochs", NO_NUMBER),
-        "threshold": number(threshold),
-        "rule": rule,
-        "scores": (facts.get("scores") or {}).get("pooled", {}),
-        "wall": NO_NUMBER if wall is None else f"{wall:.0f} s",
-    }
-
-
 def _threshold_note(run: Run) -> str:
-    rules = sorted({threshold_of(fold)[1] for fold in run.folds})
-    values = sorted({value for value in (threshold_of(fold)[0] for fold in run.folds) if value is not None})
+    rules = sorted({fold.threshold[1] for fold in run.folds})
+    values = sorted({value for value in (fold.threshold[0] for fold in run.folds) if value is not None})
     if not values:
         return "No threshold is stored."
     span = number(values[0]) if len(values) == 1 else f"{number(values[0])} to {number(values[-1])}"
@@ -274,11 +218,3 @@ def _best_epoch(fold: Fold, monitor: str | None) -> int | None:
     if not known:
         return None
     return values.index(min(known) if monitor.endswith("_loss") else max(known)) + 1
-
-
-def _data_rows(run: Run) -> list[tuple[str, list[str]]]:
-    rows = []
-    for subject, entry in (run.data.get("subjects") or {}).items():
-        n, n_seizure = entry.get("n_windows", 0), entry.get("n_seizure_windows", 0)
-        rows.append((subject, [str(n), str(n_seizure), number(n_seizure / n if n else None)]))
-    return rows

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from biot_bd.evaluation.protocols import CUSTOM
-from biot_bd.report.run_folder import Fold, Run
+from biot_bd.events.scoring import scorer_text
+from biot_bd.report.run_folder import NO_NUMBER, Run
 
 LABELS = {
     "average_precision": "AUC-PR",
@@ -20,26 +22,10 @@ LABELS = {
     "specificity": "Specificity",
 }
 
-THRESHOLD_RULES = {
-    "balanced-accuracy": "best balanced accuracy on validation",
-    "matched-prevalence": "matched prevalence on validation (published rule of BIOT)",
-    "fixed": "fixed beforehand",
-}
-NO_NUMBER = "–"
-
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number in words, a dash where there is none."""
     return NO_NUMBER if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def threshold_of(fold: Fold) -> tuple[float | None, str]:
-    """Return a fold's threshold and where it comes from."""
-    stored = fold.facts.get("threshold")
-    if not isinstance(stored, dict):
-        return stored, NO_NUMBER
-    rule = THRESHOLD_RULES.get(str(stored.get("rule")), str(stored.get("rule")))
-    return stored.get("value"), f"0.5, because: {stored['reason']}" if stored.get("reason") else rule
 
 
 def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:
@@ -124,44 +110,6 @@ def software(run: Run) -> list[tuple[str, str]]:
     return rows + [(name, str(version)) for name, version in (environment.get("packages") or {}).items()]
 
 
-def methods(run: Run, names: list[str]) -> list[str]:
-    """Return how the scores came about, one note a thing; ``names`` are the metrics."""
-    rule = run.data.get("label_rule")
-    cv = (run.run.get("parameters") or {}).get("cv")
-    notes = [
-        _rule_note(rule),
-        f"Split: {cv or 'not stored'}. A subject's windows lie on one side only, in training, validation or test; "
-        "recordings of one child under several numbers count as one subject. The splits stand in run.json.",
-        "Test windows were scored once, after the fold's model was final; they chose neither epoch nor threshold nor parameters.",
-        f"Threshold: {'; '.join(sorted({threshold_of(fold)[1] for fold in run.folds})) or 'not stored'}. A window is called a seizure "
-        "where its probability is at least the threshold of its fold.",
-        "AUC-PR is average precision: the sum over thresholds of precision times the gain in recall, without interpolation. "
-        "Its chance level is the prevalence, which is why the prevalence stands beside it; values at different prevalence cannot be compared.",
-        "Pooled scores mix subjects whose probabilities need not be calibrated alike; macro scores give each subject the same weight "
-        "and leave out subjects for whom the metric is undefined (the table gives the reason).",
-        "Scores by window are not scores by seizure event: neighbouring windows overlap, so they are not independent, and no "
-        "false-alarm rate per day follows from them. Events are scored apart, where the run has recordings.",
-    ]
-    others = [name for name in names if name not in LABELS]
-    if others:
-        notes.append(f"Further metrics: {', '.join(others)}.")
-    return notes
-
-
-def _rule_note(rule: str | None) -> str:
-    if rule is None:
-        return "Label rule: not known, the run was made from arrays."
-    text = f"Label rule: {rule}."
-    if rule == "biot-official":
-        return text + " This is the published rule, its errors included, for comparison only."
-    if rule == "overlap":
-        return (
-            text
-            + " A window is a seizure window where annotated seizures cover enough of it (parameters in the manifest of the windows)."
-        )
-    return text
-
-
 FILES = {
     "run.json": "parameters, seed, software, data and splits",
     "metrics.json": "all scores, undefined ones as null with the reason",
@@ -203,3 +151,75 @@ def _python_of(run: Run) -> str:
         f"windows = {data}\n"
         f"cross_validate(\n    pipeline,\n    windows,\n    folder={str(run.folder)!r},\n{options})"
     )
+
+
+# --- the methods paragraph ----------------------------------------------------------------------------------
+
+PACKAGES = ("biot-bd", "torch", "braindecode", "scikit-learn", "mne", "timescoring")
+NAMES = {"biot-bd": "biot_bd"}
+
+
+def methods_paragraph(run: Run, sure: Mapping[str, Any] | None) -> str:
+    """Return the paragraph; what a run does not store is not claimed."""
+    said = [*_data(run), *_protocol(run), *_events(run), *_intervals(sure), *_versions(run)]
+    return " ".join(said)
+
+
+def _data(run: Run) -> list[str]:
+    data, subjects = run.data, run.metrics["subjects"]
+    length, stride = window_and_stride(run.predictions)
+    hours = f", {data['hours']:.1f} h" if data.get("hours") is not None else ""
+    made = " generated (not recorded)" if run.generated else ""
+    rule = data.get("label_rule")
+    labels = f"labelled by the rule {rule}" if rule else "with labels that were handed over"
+    return [
+        f"Windows of {length} every {stride} of{made} EEG ({data_name(run)}, {len(subjects)} subjects{hours}) were {labels}.",
+    ]
+
+
+def _protocol(run: Run) -> list[str]:
+    parameters = run.run.get("parameters") or {}
+    name = (run.run.get("protocol") or {}).get("name", CUSTOM)
+    seed = run.run.get("seed", parameters.get("random_state"))
+    n = len(run.folds)
+    said = [
+        f"Protocol {name}: split {parameters.get('cv', 'not stored')} in {n} fold{'' if n == 1 else 's'} of whole subjects, seed "
+        f"{'not stored' if seed is None else seed}."
+    ]
+    if any(fold.facts.get("valid") for fold in run.folds):
+        said.append(
+            "Validation subjects, apart from training and test subjects, chose the epoch, the threshold "
+            f"(rule {parameters.get('threshold', 'not stored')}) and the parameters of the event detector; test subjects were scored once."
+        )
+    else:
+        said.append("There were no validation subjects: epochs and thresholds were fixed beforehand.")
+    return said
+
+
+def _events(run: Run) -> list[str]:
+    events = run.metrics.get("events") or {}
+    if not events.get("subjects"):
+        return ["Events were not scored."]
+    return [
+        f"Seizure events were scored by {scorer_text(events['scorer'])}; counts were summed over each subject's recordings and scores averaged "
+        "over the subjects for whom they are defined."
+    ]
+
+
+def _intervals(sure: Mapping[str, Any] | None) -> list[str]:
+    if sure is None:
+        return []
+    calibration = sure["calibration"]
+    return [
+        f"Intervals: {sure['level']:.0%}, percentile bootstrap of {sure['n_resamples']} resamples of {sure['resampled']}, seed "
+        f"{sure['random_state']}; undefined resamples were left out and counted.",
+        f"Calibration: Brier score, and expected calibration error in {calibration['binning']}, on all test windows.",
+    ]
+
+
+def _versions(run: Run) -> list[str]:
+    environment = run.run.get("environment") or {}
+    packages = environment.get("packages") or {}
+    known = [f"{NAMES.get(name, name)} {packages[name]}" for name in PACKAGES if packages.get(name)]
+    python = [f"Python {environment['python']}"] if environment.get("python") else []
+    return [f"Software: {', '.join([*known, *python])}."] if known or python else []

@@ -10,36 +10,28 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.exceptions import StoreError
+from biot_bd.plots import css_colours
 from biot_bd.probes.attention import AttentionProbe
-from biot_bd.report.drawing.curves import eeg_picture
-from biot_bd.report.drawing.heatmaps import ColourScale, Map, heat_map, maps_of
-from biot_bd.report.drawing.svg import Picture
+from biot_bd.report.drawing.heatmaps import map_rows, maps_of
 from biot_bd.report.events_page import events_page
 from biot_bd.report.examples import (
     Example,
     choose_examples,
     described,
-    excerpt_around,
+    example_picture,
     find_rows,
+    gallery_page,
     open_store,
-    seizures_of,
 )
-from biot_bd.report.gallery import gallery_page
-from biot_bd.report.intervals import CERTAINTY, calibration_page, sure_of
+from biot_bd.report.intervals import CERTAINTY, calibration_page, ends, sure_of
 from biot_bd.report.model import Model, explain_windows, load_model
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
-from biot_bd.report.text import run_facts
+from biot_bd.report.text import number, run_facts
 from biot_bd.runs import write_json, write_text
 from biot_bd.windows import Windows
 
 REPORT = "report.html"
-TITLES = {"hit": "A detected seizure", "miss": "A missed seizure window", "false alarm": "A false alarm"}
-KINDS = {
-    "hit": "seizure windows that were found",
-    "miss": "seizure windows that were missed",
-    "false alarm": "false alarms",
-}
 
 
 def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
@@ -64,6 +56,23 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
         The folder is no finished run.
     ValueError
         A file of the run is damaged.
+
+    See Also
+    --------
+    biot_bd.cross_validate : Writes the run folder.
+    biot_bd.report.write_comparison : The page of a study of several regimes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from biot_bd import cross_validate, write_report
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(60, 2, 100)).astype(np.float32), np.arange(60) % 2
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03"], 20)
+    >>> _ = cross_validate(DummyClassifier(), X, y=y, groups=subjects, folder="run")
+    >>> write_report("run").name
+    'report.html'
     """
     run = read_run(folder)
     model, no_model = _first_model(run)
@@ -94,48 +103,12 @@ def render(template: str, page: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["exact"] = repr  # the shortest text that gives the same float back
+    # exact: the shortest text that gives the same float back
+    environment.filters |= {"exact": repr, "number": number, "ends": ends}
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(version=version("biot-bd"), written=written, **page)
-
-
-def map_rows(name: str, maps: list[Map], unit: str = "s") -> list[dict[str, Any]]:
-    """Draw maps, those of one layer side by side, all in one scale of colours.
-
-    Parameters
-    ----------
-    name : str
-        Identifier, unique in the page.
-    maps : list of Map
-        At least one.
-    unit : str
-        Unit of the columns of maps over time.
-
-    Returns
-    -------
-    list of dict
-        ``title`` and ``pictures``, one entry a layer.
-    """
-    scale = ColourScale.of(maps)
-    rows: dict[str, list[Picture]] = {}
-    for index, shown in enumerate(maps):
-        title, xlabel, ylabel, every = {
-            "channels": ("Channel to channel", "attends to", "channel", 1),
-            "time": (
-                "Received, by channel and time" if shown.ratio else "By channel and time",
-                f"time ({unit})",
-                "",
-                2,
-            ),
-            "channel": ("By channel", "", "", 1),
-        }[shown.kind]
-        if shown.kind == "time":
-            every = max(1, len(shown.columns) // 9)
-        picture = heat_map(f"{name}-{index}", title, shown, scale, xlabel=xlabel, ylabel=ylabel, every=every)
-        rows.setdefault(shown.layer, []).append(picture)
-    return [
-        {"title": layer.capitalize() if layer else "Whole model", "pictures": found} for layer, found in rows.items()
-    ]
+    return environment.get_template(template).render(
+        colours=css_colours(), version=version("biot-bd"), written=written, **page
+    )
 
 
 def _first_model(run: Run) -> tuple[Model | None, str | None]:
@@ -153,14 +126,14 @@ def _first_model(run: Run) -> tuple[Model | None, str | None]:
 def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dict[str, Any]:
     """Return the examples with their EEG, and attention on the detected seizure."""
     chosen = choose_examples(run.test)
-    page: dict[str, Any] = {"examples_message": None, "examples": [], "attention": {"message": None, "pictures": []}}
+    page: dict[str, Any] = {"examples_message": None, "attention": {"rows": {}}}
     try:
         windows = windows if windows is not None else open_store(run)
-        page["examples"] = [_shown(run, example, windows) for example in chosen]
+        page["examples"] = [(example, example_picture(example, run, windows)) for example in chosen]
     except (StoreError, OSError) as error:
         page["examples_message"] = str(error)
         page["gallery"] = gallery_page(run, None, str(error))
-        page["examples"] = [_told(example) for example in chosen]
+        page["examples"] = [(example, None) for example in chosen]
         page["attention"]["message"] = f"they need the EEG, and {error}"
         return page
     page["gallery"] = gallery_page(run, windows, None)
@@ -174,55 +147,22 @@ def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dic
     return page
 
 
-def _told(example: Example) -> dict[str, Any]:
-    window = example.window
-    return {
-        "title": f"{TITLES[example.kind]}: {example.place}",
-        "picture": None,
-        "caption": f"Subject {window['subject']}, fold {window['fold']}. Probability of a seizure {window['proba']:.3f}, threshold "
-        f"{window['threshold']:.3f}. Chosen out of {example.of} {KINDS[example.kind]}: {example.how}.",
-    }
-
-
-def _shown(run: Run, example: Example, windows: Windows) -> dict[str, Any]:
-    told = _told(example)
-    name = f"eeg-{example.kind.replace(' ', '-')}"
-    excerpt = excerpt_around(windows, run.test, example, seizures_of(windows))
-    told["picture"] = eeg_picture(name, told["title"], excerpt)
-    told["caption"] += (
-        " Shaded: annotated seizure. Dashed box: the window. Below: probability of each window, at its middle; red dots reach "
-        "the threshold. Traces lie without their median; as prepared for the model, in uV."
-    )
-    return told
-
-
 def _attention(run: Run, hit: Example, windows: Windows) -> dict[str, Any]:
     """Return attention maps on the detected window, by the model of its own fold."""
-    number = int(hit.window["fold"])
-    fold = run.fold(number)
+    fold = run.fold(int(hit.window["fold"]))
     if fold is None or fold.model is None:
-        return {"message": f"fold {number} holds no saved model", "pictures": []}
+        return {"message": f"fold {hit.window['fold']} holds no saved model", "rows": {}}
     rows = find_rows(windows, hit.window["recording"], [hit.window["start_s"]])
     try:
         model = load_model(fold.model)
         explanation, ch_names = explain_windows(model, windows[rows], AttentionProbe())
         maps = maps_of(explanation, ch_names, described(windows).duration_s)
     except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
-        return {"message": f"{type(error).__name__}: {error}", "pictures": []}
+        return {"message": f"{type(error).__name__}: {error}", "rows": {}}
     return {
         "message": None,
-        "text": f"Exact attention of the model of fold {number} ({model.size}) on the detected window above "
-        f"({hit.place}), mean over heads, as a ratio to uniform "
-        "attention: 1 (white) is uniform, 2 twice as much. Left: how much of its attention a channel (row) gives to each "
-        "channel. Right: how much attention each channel and moment receives from all others.",
-        "check": reconstruction_note(explanation.info),
-        "pictures": map_rows("attention", maps),
+        "model": f"fold {fold.number} ({model.size})",
+        "place": hit.place,
+        "error": explanation.info.get("reconstruction_error"),
+        "rows": map_rows("attention", maps),
     }
-
-
-def reconstruction_note(info: dict[str, Any]) -> str:
-    """Say how exactly the maps rebuild what the layers computed."""
-    error = info.get("reconstruction_error")
-    if error is None:
-        return "These maps could not be checked against the layers' outputs."
-    return f"Checked: the maps rebuild the layers' own outputs; largest relative error {error:.1e}."

@@ -17,6 +17,7 @@ from biot_bd.exceptions import ConformanceError
 
 if TYPE_CHECKING:
     from biot_bd.testing.datasets import check_dataset
+    from biot_bd.testing.engines import check_engine
     from biot_bd.testing.label_rules import check_label_rule
     from biot_bd.testing.losses import check_loss
     from biot_bd.testing.metrics import check_metric
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "check_callback": "others",
     "check_dataset": "datasets",
+    "check_engine": "engines",
     "check_exporter": "others",
     "check_label_rule": "label_rules",
     "check_loss": "losses",
@@ -56,6 +58,7 @@ CHECKS = {
     "callbacks": "check_callback",
     "objectives": "check_objective",
     "exporters": "check_exporter",
+    "engines": "check_engine",
 }
 
 __all__ = [
@@ -63,6 +66,7 @@ __all__ = [
     "ConformanceError",
     "check_callback",
     "check_dataset",
+    "check_engine",
     "check_exporter",
     "check_label_rule",
     "check_loss",

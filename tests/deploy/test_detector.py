@@ -212,13 +212,17 @@ def test_events_come_from_the_model_folder(model, tmp_path):
     assert any("no events.json" in note for note in plain.notes)
     save_event_detector(EventDetector(window_s=10, threshold=0.25, smoothing_s=3, target=None), folder)
     own = Detector.load(folder)
-    assert (own.notes, own.events.setting()["threshold"], own.events.setting()["smoothing_s"]) == ([], 0.25, 3)
+    assert (own.notes, own.event_detector.setting()["threshold"], own.event_detector.setting()["smoothing_s"]) == (
+        [],
+        0.25,
+        3,
+    )
     assert not own.causal
     changed = Detector.load(folder, threshold=0.75, causal=True)
-    assert changed.events.setting() == {**own.events.setting(), "threshold": 0.75}
+    assert changed.event_detector.setting() == {**own.event_detector.setting(), "threshold": 0.75}
     assert changed.causal
     assert any("threshold 0.75" in note for note in changed.notes)
-    assert own.setting()["events"] == own.events.setting()
+    assert own.setting()["events"] == own.event_detector.setting()
 
 
 def test_wrong_options(model):
@@ -288,7 +292,7 @@ def test_a_detector_that_may_never_alarm_takes_other_options(model, tmp_path):
     wanted = EventDetector(window_s=10, target="fa_per_24h", target_fa_per_24h=0).fit([healthy])
     assert wanted.setting()["threshold"] > 1
     save_event_detector(wanted, folder)
-    assert Detector.load(folder, merge_gap_s=5).events.predict(np.ones(30), np.arange(30) * 10.0) == []
+    assert Detector.load(folder, merge_gap_s=5).event_detector.predict(np.ones(30), np.arange(30) * 10.0) == []
 
 
 def test_a_detector_imports_nothing_that_trains(model):

@@ -12,7 +12,7 @@ from biot_bd.signals.montages import BIOT_16
 
 def test_no_figure_is_kept_once_it_is_written(tmp_path):
     detector = loudness(stride_s=1)
-    detector.events.set_params(threshold=1e-6, min_duration_s=0, merge_gap_s=0)
+    detector.event_detector.set_params(threshold=1e-6, min_duration_s=0, merge_gap_s=0)
     found = detector.detect(write_edf(tmp_path / "a.edf", seconds=60, loud=(20, 30)))
     event = found.events[0]
     many = [event._replace(onset_s=float(at), offset_s=at + 2.0) for at in range(10, 50, 5)]

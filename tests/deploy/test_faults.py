@@ -17,9 +17,8 @@ from deploy_files import BIPOLAR, REFERENTIAL, write_edf
 from epilepsy2bids.annotations import Annotations
 
 from biot_bd.deploy import Detector
-from biot_bd.deploy.batch import detect_items
 from biot_bd.deploy.recording_files import find_items
-from biot_bd.deploy.results import Outputs, write_events
+from biot_bd.deploy.results import Outputs, detect_items, write_events
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.recordings import open_recording
 

@@ -6,9 +6,8 @@ import pytest
 from epilepsy2bids.annotations import Annotations
 
 from biot_bd.deploy import Detector
-from biot_bd.deploy.batch import detect_items
 from biot_bd.deploy.recording_files import find_items
-from biot_bd.deploy.results import Outputs
+from biot_bd.deploy.results import Outputs, detect_items
 
 FOLDERS = ("chbmit-excerpts", "eegmmidb", "edf-oddities", "epilepsy2bids-headers")
 

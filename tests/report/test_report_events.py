@@ -18,7 +18,7 @@ from test_report import Page
 from biot_bd.evaluation import PROTOCOLS
 from biot_bd.report import write_report
 from biot_bd.report.events_page import latency_picture, operating_picture, scorer_text
-from biot_bd.report.gallery import choose_items
+from biot_bd.report.examples import choose_items
 
 
 def strict(path: Path) -> Any:

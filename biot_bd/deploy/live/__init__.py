@@ -1,6 +1,6 @@
 """The detector on a live signal: sources, the recording's clock, lines of JSON, the page."""
 
-from biot_bd.deploy.live.detector import LiveDetector
-from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
+import lazy_loader as _lazy
 
-__all__ = ["Chunk", "LiveDetector", "LiveSource", "Notice"]
+# The public names stand in __init__.pyi and are imported on first use: a room costs only what is used of it.
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -12,12 +12,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detection_stream import Scored
-from biot_bd.deploy.detector import Detection, Detector
+from biot_bd.deploy.detection_stream import Scored, StreamResult
+from biot_bd.deploy.detector import (
+    Detection,
+    Detector,
+    channel_facts,
+    channel_notes,
+)
 from biot_bd.deploy.live.clock import Jump, StreamClock
 from biot_bd.deploy.live.display import ScreenSignal
 from biot_bd.deploy.live.source import Chunk, Notice
-from biot_bd.deploy.notes import channel_facts, channel_notes, gap_notes
 from biot_bd.events.detector import Event
 from biot_bd.events.types import Alarm
 
@@ -106,6 +110,33 @@ class LiveDetector:
         The channels do not make the montage.
     ValueError
         The detector is not causal, or a parameter makes no sense.
+
+    See Also
+    --------
+    biot_bd.Detector : For recordings, and what a live detector needs.
+    LiveSource : Where the chunks come from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import Detector, EventDetector
+    >>> from biot_bd.deploy.live import Chunk, LiveDetector
+    >>> from biot_bd.signals.montages import BIOT_16
+    >>> class Loudness:
+    ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...     def score(self, batch):
+    ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
+    >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
+    >>> lines = []
+    >>> live = LiveDetector(Detector(Loudness(), events, stride_s=1), BIOT_16.ch_names, 200.0, emit=lines.append)
+    >>> microvolts = np.random.default_rng(0).normal(0, 30, (16, 60 * 200)).astype(np.float32)
+    >>> microvolts[:, 20 * 200 : 40 * 200] *= 10
+    >>> for piece in np.split(microvolts, 60, axis=1):
+    ...     live.push(Chunk(piece, 200.0))
+    >>> live.finish().n_alarms
+    1
+    >>> [line["type"] for line in lines]
+    ['alarm', 'event']
     """
 
     def __init__(
@@ -135,7 +166,7 @@ class LiveDetector:
         self._notes, self._start_s, self._probabilities = list(notes), array("d"), array("d")
         self._events: list[Event] = []
         self._n_absent: Counter[str] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
         self._n_segments = self._n_alarms = 0
         self._told_drift = 0.0
         self._received_s: float | None = None
@@ -162,7 +193,7 @@ class LiveDetector:
     @property
     def alarm_delay_s(self) -> float:
         """Seconds of signal from the second that crosses the threshold, its start, to the alarm (whole strides)."""
-        return max(1, math.ceil(self.detector.events.setting()["min_duration_s"])) + self._stream.delay_s
+        return max(1, math.ceil(self.detector.event_detector.setting()["min_duration_s"])) + self._stream.delay_s
 
     def facts(self) -> dict[str, Any]:
         """Return what a reader should know before the first line."""
@@ -233,24 +264,17 @@ class LiveDetector:
     def finish(self) -> LiveResult:
         """End the signal: close what is open and return everything."""
         self._close()
-        detection = Detection(
-            source=self.where,
-            events=self._events,
-            start_s=np.array(self._start_s),
-            probabilities=np.array(self._probabilities),
-            window_s=self.detector.scorer.window_s,
-            stride_s=self.detector.stride_s,
-            duration_s=self.time_s,
-            sfreq=self.sfreq,
-            channels=channel_facts(self._stream.plan),
-            notes=[],
-            setting=self.detector.setting(),
+        start_s, probabilities = np.array(self._start_s), np.array(self._probabilities)
+        seconds, n_absent = self._seconds, dict(self._n_absent)
+        detection = self.detector.detection(
+            self.where,
+            StreamResult(self._events, start_s, probabilities, self.time_s, n_absent, seconds),
+            self._stream.plan,
+            self.sfreq,
+            notes=self._notes,
             start_time=self.start_time,
-            seconds=dict(self._seconds),
+            seconds=seconds,
         )
-        detection.notes.extend([*self.detector.notes, *self._notes])
-        detection.notes.extend(channel_notes(self._stream.plan, dict(self._n_absent)))
-        detection.notes.extend(gap_notes(detection.gaps))
         return LiveResult(detection, self._n_segments, self._n_alarms, self._max_lag_s)
 
     def _open(self, offset_s: float) -> None:
@@ -269,7 +293,8 @@ class LiveDetector:
         self._start_s.extend((result.start_s + self._offset_s).tolist())
         self._probabilities.extend(result.probabilities.tolist())
         self._n_absent.update(result.n_absent)
-        self._seconds.update(result.seconds)
+        for name, spent_s in result.seconds.items():
+            self._seconds[name] = self._seconds.get(name, 0.0) + spent_s
 
     def _begin_segment(self, start_s: float) -> None:
         self._close()

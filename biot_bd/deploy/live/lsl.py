@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.live.source import Chunk, Notice
+from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.exceptions import LostStreamError
 
 BUFFER_S = 360  # of liblsl; what does not fit is lost there, and shows as a gap
@@ -27,7 +26,7 @@ MICROVOLTS = {
 }
 
 
-class LslSource:
+class LslSource(LiveSource):
     """Listen to a stream of the Lab Streaming Layer.
 
     What comes faster than it is used waits in a buffer of 360 s; what does not fit is lost and shows as a gap in
@@ -58,8 +57,6 @@ class LslSource:
         No such stream answered.
     """
 
-    start_time = None
-
     def __init__(
         self,
         name: str,
@@ -72,11 +69,11 @@ class LslSource:
     ) -> None:
         if unit is not None and unit.lower() not in MICROVOLTS:
             raise ValueError(f"unit {unit!r}: expected V, mV, uV or nV")
+        super().__init__()
         self._lsl = _import_lsl()
         self.name, self.source_id, self.unit = name, source_id, unit
         self.reconnect_s, self.jitter_s = reconnect_s, jitter_s
         self.where, self.notes = f"LSL stream {name!r}", list[str]()
-        self._stop = threading.Event()
         self._inlet: Any = None
         found = self._resolve(wait_s)
         if found and source_id is None:
@@ -213,15 +210,6 @@ class LslSource:
             return float(self._inlet.samples_available / self.sfreq)
         except RuntimeError:
             return None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether :meth:`stop` was called."""
-        return self._stop.is_set()
-
-    def stop(self) -> None:
-        """End :meth:`chunks`."""
-        self._stop.set()
 
     def close(self) -> None:
         """Close the connection."""

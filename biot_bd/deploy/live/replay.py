@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 
 import mne
 import numpy as np
 
-from biot_bd.deploy.live.source import Chunk, Notice
+from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.io.recordings import open_recording, read_blocks
 
 
-class FileSource:
+class FileSource(LiveSource):
     """Replay a recording.
 
     A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is read before its turn.
@@ -43,13 +42,13 @@ class FileSource:
             raise ValueError(f"speed must be a positive number (times real time), found {speed!r}")
         if not (np.isfinite(chunk_s) and chunk_s > 0):
             raise ValueError(f"chunk_s must be a positive number of seconds, found {chunk_s!r}")
+        super().__init__()
         self._recording = open_recording(source)
         self.speed, self.chunk_s = speed, chunk_s
         self.where, self.notes = self._recording.where, list(self._recording.notes)
         self.ch_names, self.sfreq = list(self._recording.raw.ch_names), self._recording.sfreq
         self.start_time = self._recording.raw.info["meas_date"]
         self.duration_s = self._recording.duration_s
-        self._stop = threading.Event()
         self._begin: float | None = None
         self._given = 0
 
@@ -85,15 +84,6 @@ class FileSource:
             return None
         due = min((time.monotonic() - self._begin) * self.speed, self.duration_s)
         return max(0.0, due - self._given / self.sfreq)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether :meth:`stop` was called."""
-        return self._stop.is_set()
-
-    def stop(self) -> None:
-        """End the replay."""
-        self._stop.set()
 
     def close(self) -> None:
         """Close the file."""

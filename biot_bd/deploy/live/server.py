@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from biot_bd.deploy.live.broadcast import Hub
+from biot_bd.plots import css_colours
 
 MOST_VIEWERS = 32
 SLOW_S = 10.0  # a viewer that takes nothing for so long is sent away
@@ -130,6 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, kind: str) -> None:
         body = files("biot_bd.deploy.live").joinpath("static", name).read_bytes()
+        if name == "live.css":  # which replaces some of them where the screen is dark
+            body = f":root {{ {css_colours()} }}\n".encode() + body
         self._head(HTTPStatus.OK, kind, {"Content-Length": str(len(body))})
         self.wfile.write(body)
 

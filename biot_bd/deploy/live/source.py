@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,16 @@ class Chunk:
         When each sample was taken, in seconds on the source's clock.  Without them no sample is missing.
     received_s : float, optional
         When the chunk came, on a clock of this machine that never jumps.
+
+    See Also
+    --------
+    LiveSource : Yields them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Chunk(np.zeros((16, 64), np.float32), sfreq=256.0).times_s is None
+    True
     """
 
     x: NDArray[np.float32]
@@ -34,13 +47,30 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a reader of the log should know; becomes a line of this type with these fields."""
+    """Something that a reader of the log should know; becomes a line of this type with these fields.
+
+    Parameters
+    ----------
+    type : str
+        Of the line, e.g. ``"connection"``.
+    fields : dict
+        Its fields.
+
+    See Also
+    --------
+    LiveSource : Yields them among its chunks.
+
+    Examples
+    --------
+    >>> Notice("connection", {"state": "lost"}).type
+    'connection'
+    """
 
     type: str
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-class LiveSource(Protocol):
+class LiveSource(ABC):
     """Where a live signal comes from.
 
     Attributes
@@ -55,32 +85,53 @@ class LiveSource(Protocol):
         Of the first sample.
     notes : list of str
         What a reader of the results should know.
+
+    See Also
+    --------
+    biot_bd.deploy.live.LiveDetector : Takes its chunks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Silence(LiveSource):
+    ...     where, ch_names, sfreq, lag_s = "nothing", ["Fz", "Cz"], 100.0, None
+    ...     def chunks(self, needed):
+    ...         while not self.stopped:
+    ...             yield Chunk(np.zeros((len(needed), 50), np.float32), self.sfreq)
+    ...     def close(self):
+    ...         pass
+    >>> source = Silence()
+    >>> next(iter(source.chunks(["Cz"]))).x.shape
+    (1, 50)
     """
 
     where: str
     ch_names: list[str]
     sfreq: float
-    start_time: Any
-    notes: list[str]
+    start_time: datetime | None = None
+    notes: Sequence[str] = ()
 
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    @abstractmethod
     def chunks(self, needed: Sequence[str]) -> Iterator[Chunk | Notice]:
         """Yield what comes of these channels until the signal ends or :meth:`stop` was called."""
-        ...
 
     @property
+    @abstractmethod
     def lag_s(self) -> float | None:
         """Seconds of signal that have come and were not yet yielded; None where that says nothing."""
-        ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
 
     @property
     def stopped(self) -> bool:
         """Whether :meth:`stop` was called."""
-        ...
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """End :meth:`chunks` soon; may be called from a signal handler."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files and connections."""
-        ...
+        self._stop.set()

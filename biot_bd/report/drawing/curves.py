@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
 
-from biot_bd.plots import pr_points, roc_points
+from biot_bd.plots import channel_distance_uv
 from biot_bd.report.drawing.svg import Panel, Picture, envelope, line_style, nice_ticks
 
 MOST_POINTS = 400
 EEG_COLUMNS = 900
-SCALES_UV = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 Scored = tuple[NDArray, NDArray]
 
@@ -28,27 +28,14 @@ def _thin(x: NDArray, y: NDArray) -> Scored:
 
 def _pr_curve(y_true: NDArray, proba: NDArray) -> Scored:
     """Return the staircase of precision over recall whose area is the average precision."""
-    x, y = _thin(*pr_points(y_true, proba))
+    precision, recall, _ = precision_recall_curve(y_true, proba)
+    x, y = _thin(recall[::-1], precision[::-1])
     return np.repeat(x, 2)[:-1], np.repeat(y, 2)[1:]
 
 
 def _roc_curve(y_true: NDArray, proba: NDArray) -> Scored:
-    return _thin(*roc_points(y_true, proba))
-
-
-def _curves_picture(
-    picture: Picture,
-    panel: Panel,
-    curve: Callable[[NDArray, NDArray], Scored],
-    subjects: Mapping[str, Scored],
-    pooled: Scored,
-) -> None:
-    """Draw one thin line a subject and the pooled one thick."""
-    for index, (subject, scored) in enumerate(subjects.items()):
-        x, y = curve(*scored)
-        picture.path(panel.x(x), panel.y(y), css="line thin", style=line_style(index), tip=subject)
-    x, y = curve(*pooled)
-    picture.path(panel.x(x), panel.y(y), css="line pooled", tip="pooled")
+    false_rate, true_rate, _ = roc_curve(y_true, proba)
+    return _thin(false_rate, true_rate)
 
 
 def pr_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:
@@ -62,36 +49,40 @@ def pr_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:
         All test windows, both classes among them.
     """
     prevalence = float(np.mean(pooled[0]))
-    picture = Picture(
-        "pr",
-        440,
-        380,
-        "Precision-recall curves",
-        f"One thin line for each of {len(subjects)} subjects, a thick line for all test windows pooled; "
-        f"the dashed line is the prevalence, {prevalence:.3f}.",
-    )
-    panel = Panel(52, 12, 372, 318, (0, 1), (0, 1))
-    picture.axes(panel, "Recall (sensitivity)", "Precision")
-    at = float(panel.y(prevalence))
-    picture.path([panel.left, panel.right], [at, at], css="reference", tip=f"prevalence {prevalence:.3f}")
-    _curves_picture(picture, panel, _pr_curve, subjects, pooled)
-    return picture
+    chance = (prevalence, prevalence, f"prevalence {prevalence:.3f}")
+    said = ("Precision-recall curves", f"the dashed line is the prevalence, {prevalence:.3f}.")
+    return _curves_picture("pr", said, ("Recall (sensitivity)", "Precision"), chance, _pr_curve, subjects, pooled)
 
 
 def roc_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:
     """Draw sensitivity against 1 - specificity; parameters as in :func:`pr_picture`."""
-    picture = Picture(
-        "roc",
-        440,
-        380,
-        "ROC curves",
-        f"One thin line for each of {len(subjects)} subjects, a thick line for all test windows pooled; "
-        "the dashed diagonal is chance.",
+    said = ("ROC curves", "the dashed diagonal is chance.")
+    return _curves_picture(
+        "roc", said, ("1 - specificity", "Sensitivity"), (0, 1, "chance"), _roc_curve, subjects, pooled
     )
+
+
+def _curves_picture(
+    name: str,
+    said: tuple[str, str],
+    labels: tuple[str, str],
+    chance: tuple[float, float, str],
+    curve: Callable[[NDArray, NDArray], Scored],
+    subjects: Mapping[str, Scored],
+    pooled: Scored,
+) -> Picture:
+    """Draw one thin line a subject and the pooled one thick, over the line of chance (left and right end, tip)."""
+    title, about = said
+    lines = f"One thin line for each of {len(subjects)} subjects, a thick line for all test windows pooled; {about}"
+    picture = Picture(name, 440, 380, title, lines)
     panel = Panel(52, 12, 372, 318, (0, 1), (0, 1))
-    picture.axes(panel, "1 - specificity", "Sensitivity")
-    picture.path([panel.left, panel.right], [panel.bottom, panel.top], css="reference", tip="chance")
-    _curves_picture(picture, panel, _roc_curve, subjects, pooled)
+    picture.axes(panel, *labels)
+    picture.path([panel.left, panel.right], panel.y(chance[:2]), css="reference", tip=chance[2])
+    for index, (subject, scored) in enumerate(subjects.items()):
+        x, y = curve(*scored)
+        picture.path(panel.x(x), panel.y(y), css="line thin", style=line_style(index), tip=subject)
+    x, y = curve(*pooled)
+    picture.path(panel.x(x), panel.y(y), css="line pooled", tip="pooled")
     return picture
 
 
@@ -180,13 +171,6 @@ class EegExcerpt:
         return self.start_s + self.signal_uv.shape[1] / self.sfreq
 
 
-def _scale_uv(signal_uv: NDArray) -> float:
-    """Choose how many microvolts the distance between two channels stands for."""
-    finite = np.abs(signal_uv[np.isfinite(signal_uv)])
-    wanted = 2 * float(np.quantile(finite, 0.97)) if finite.size else 0.0
-    return float(next((s for s in SCALES_UV if s >= wanted), SCALES_UV[-1]))
-
-
 def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_COLUMNS) -> Picture:
     """Draw EEG with the annotated seizure shaded and alarms as bars above, and below it the probability of each window.
 
@@ -206,7 +190,7 @@ def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_C
     xlim = (excerpt.start_s, excerpt.stop_s)
     eeg = Panel(72, 28, 960, spacing * (n_chans + 1), xlim, (0, 1))
     below = Panel(72, eeg.bottom + 26, 960, 110, xlim, (0, 1))
-    scale = _scale_uv(excerpt.signal_uv)
+    scale = channel_distance_uv(excerpt.signal_uv)
     window = f" the window from {excerpt.window[0]:g} to {excerpt.window[1]:g} s is outlined;" if excerpt.window else ""
     alarms = f" alarms: {_spans(excerpt.alarms)};" if excerpt.alarms or excerpt.window is None else ""
     picture = Picture(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.models.attention.maps import attention_received, channel_attention, early_middle_late
+from biot_bd.plots import UNKNOWN
 from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.svg import Picture
 
@@ -177,7 +178,7 @@ class ColourScale:
         from matplotlib.colors import to_hex
 
         if not np.isfinite(value):
-            return "#bbbbbb"
+            return UNKNOWN
         share = np.log2(max(value, 1e-12)) / np.log2(self.limit) if self.ratio else value / self.limit
         return str(to_hex(colormaps["RdBu_r"](0.5 + 0.5 * float(np.clip(share, -1, 1)))))
 
@@ -252,3 +253,32 @@ def _key(picture: Picture, x: float, top: float, height: float, scale: ColourSca
     picture.rect(x, top, 10, height, css="frame")
     for share in (1, 0, -1):
         picture.text(x + 14, top + height * (1 - share) / 2 + 4, f"{scale.at(share):.2g}", css="tick")
+
+
+def map_rows(name: str, maps: Sequence[Map]) -> dict[str, list[Picture]]:
+    """Draw maps, those of one layer side by side, all in one scale of colours.
+
+    Parameters
+    ----------
+    name : str
+        Identifier, unique in the page.
+    maps : sequence of Map
+        At least one.
+
+    Returns
+    -------
+    dict of str to list of Picture
+        By the title of the layer.
+    """
+    scale = ColourScale.of(maps)
+    rows: dict[str, list[Picture]] = {}
+    for index, shown in enumerate(maps):
+        time = "Received, by channel and time" if shown.ratio else "By channel and time"
+        title, xlabel, ylabel, every = {
+            "channels": ("Channel to channel", "attends to", "channel", 1),
+            "time": (time, "time (s)", "", max(1, len(shown.columns) // 9)),
+            "channel": ("By channel", "", "", 1),
+        }[shown.kind]
+        picture = heat_map(f"{name}-{index}", title, shown, scale, xlabel=xlabel, ylabel=ylabel, every=every)
+        rows.setdefault(shown.layer.capitalize() or "Whole model", []).append(picture)
+    return rows

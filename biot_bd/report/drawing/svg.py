@@ -14,8 +14,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike, NDArray
 
-# Okabe and Ito's colours that keep a contrast of 3:1 on white; told apart further by dashes.
-PALETTE = ("#0072b2", "#c44e00", "#007a58", "#a8508a", "#5b5b5b", "#8a6d00")
+from biot_bd.plots import PALETTE
+
 # Pixels an SVG unit at most, so that text has one size in all pictures of a wide page.
 ZOOM = 1.25
 DASHES = ("", "6 3", "2 2", "8 3 2 3")

@@ -1,7 +1,7 @@
 "use strict";
-const SPANS = [10, 20, 30], CURVE_S = 600, KEEP_S = 60, KEEP_LINES = 200;
+const SPANS = [10, 20, 30], GAINS = [10, 20, 50, 100, 200, 500, 1000, 2000], FIT_S = 2, CURVE_S = 600, KEEP_S = 60, KEEP_LINES = 200;
 const el = (id) => document.getElementById(id);
-const view = { gain: 150, span: matchMedia("(max-width: 40rem)").matches ? 10 : 20, paused: false, dirty: true, at: 0 };
+const view = { gain: 200, fitted: false, span: matchMedia("(max-width: 40rem)").matches ? 10 : 20, paused: false, dirty: true, at: 0 };
 let about = {}, eeg = [], decisions = [], lines = [], status = {}, ended = false, connected = false, source = null;
 
 const clock = (s) => {
@@ -138,6 +138,19 @@ function timeAxis({ pen, width, height, colour }, left, from, to, step) {
   }
 }
 
+// Once, by the rule of all pictures: a row is twice the 98th percentile of the distance from the channels' medians, rounded up.
+function fitGain() {
+  if (view.fitted || !eeg.length || newest() - eeg[0].start_s < FIT_S) return;
+  view.fitted = true;
+  const rise = (a, b) => a - b, away = [];
+  eeg[0].uv.forEach((_, c) => {
+    const values = eeg.flatMap((b) => b.uv[c].filter((v) => v !== null)).sort(rise), median = values[values.length >> 1];
+    away.push(...values.map((v) => Math.abs(v - median)));
+  });
+  const height = 2 * (away.sort(rise)[Math.floor(0.98 * away.length)] || 0);
+  if (height) view.gain = GAINS.find((gain) => gain >= height) || GAINS[GAINS.length - 1];
+}
+
 function drawEeg(now) {
   const plot = prepared("eeg"), { pen, width, height, colour } = plot;
   const names = about.ch_names || [], absent = new Set(status.absent || []), left = 72, from = now - view.span, row = (height - 20) / Math.max(1, names.length);
@@ -190,13 +203,13 @@ function drawCurve(now) {
   pen.fillStyle = colour("shade");
   shown.forEach((d, i) => { if (d.alarm && i && shown[i - 1].alarm) { const a = x(shown[i - 1].time_s); pen.fillRect(a, 8, Math.ceil(x(d.time_s)) - a, low - 8); } });
   timeAxis(plot, left, from, to, (width < 500 ? 2 : 1) * (to - from > 300 ? 120 : to - from > 90 ? 30 : 10));
-  pen.strokeStyle = colour("alarm"); pen.lineWidth = 3;
+  pen.strokeStyle = colour("seizure"); pen.lineWidth = 3;
   for (const line of lines) if (line.type === "alarm" && line.time_s >= from && line.time_s <= now) { pen.beginPath(); pen.moveTo(x(line.time_s), 8); pen.lineTo(x(line.time_s), low); pen.stroke(); }
   pen.textAlign = "right"; pen.fillStyle = colour("soft"); pen.strokeStyle = colour("line"); pen.lineWidth = 1;
   for (const p of [0, 0.5, 1]) { pen.fillText(`${100 * p} %`, left - 4, y(p) + 4); pen.beginPath(); pen.moveTo(left, y(p)); pen.lineTo(width, y(p)); pen.stroke(); }
   pen.fillStyle = colour("raw");
   for (const d of shown) if (d.probability !== null) { pen.beginPath(); pen.arc(x(d.time_s), y(d.probability), 1.6, 0, 7); pen.fill(); }
-  pen.strokeStyle = colour("smooth"); pen.lineWidth = 2; pen.beginPath();
+  pen.strokeStyle = colour("proba"); pen.lineWidth = 2; pen.beginPath();
   let open = false;
   for (const d of shown) { if (d.curve === null) { open = false; continue; } if (open) pen.lineTo(x(d.time_s), y(d.curve)); else pen.moveTo(x(d.time_s), y(d.curve)); open = true; }
   pen.stroke();
@@ -212,6 +225,7 @@ function draw() {
   if (view.dirty) {
     view.dirty = false;
     if (!view.paused) view.at = newest();
+    fitGain();
     drawEeg(view.at);
     drawCurve(view.at);
   }
@@ -224,7 +238,11 @@ function pause() {
   el("pause").firstChild.textContent = view.paused ? "Resume " : "Pause ";
   redraw();
 }
-function zoom(by) { view.gain = Math.max(10, Math.min(2000, view.gain * by)); redraw(); }
+function zoom(by) {
+  view.gain = GAINS[Math.max(0, Math.min(GAINS.length - 1, GAINS.indexOf(view.gain) + by))];
+  view.fitted = true;
+  redraw();
+}
 function span() {
   view.span = SPANS[(SPANS.indexOf(view.span) + 1) % SPANS.length];
   redraw();
@@ -232,12 +250,12 @@ function span() {
 function redraw() { el("span").firstChild.textContent = `${view.span} s `; view.dirty = true; showFacts(); }
 
 el("pause").addEventListener("click", pause);
-el("smaller").addEventListener("click", () => zoom(1.5));
-el("larger").addEventListener("click", () => zoom(1 / 1.5));
+el("smaller").addEventListener("click", () => zoom(1));
+el("larger").addEventListener("click", () => zoom(-1));
 el("span").addEventListener("click", span);
 document.addEventListener("keydown", (key) => {
   if (key.ctrlKey || key.metaKey || key.altKey) return;
-  const does = { p: pause, P: pause, "-": () => zoom(1.5), "+": () => zoom(1 / 1.5), "=": () => zoom(1 / 1.5), t: span, T: span }[key.key];
+  const does = { p: pause, P: pause, "-": () => zoom(1), "+": () => zoom(-1), "=": () => zoom(-1), t: span, T: span }[key.key];
   if (does) { key.preventDefault(); does(); }
 });
 addEventListener("resize", () => { view.dirty = true; });
