@@ -91,7 +91,7 @@ def find_recordings(folder: str | os.PathLike[str], skip: Iterable[Path] = ()) -
     ...     [found.path.name for found in find_recordings(folder)]
     ['a.edf']
     """
-    return list(_walk(Path(folder), _is_recording, _folder_format, {p.resolve() for p in skip}))
+    return list(_walk(Path(folder), _is_recording, is_folder_recording, {p.resolve() for p in skip}))
 
 
 def find_tables(folder: str | os.PathLike[str], endings: tuple[str, ...] = TABLE_ENDINGS) -> list[Found]:
@@ -159,6 +159,17 @@ def open_found(found: Found) -> tuple[mne.io.BaseRaw, list[str]]:
     if found.fault is not None:
         raise RecordingError("unreadable" if found.path.exists() else "missing-file", str(found))
     return open_raw(found.path)
+
+
+def is_folder_recording(path: Path) -> bool:
+    """Return whether a folder is one recording by its ending, as ``.mff`` and ``.mefd`` are.
+
+    Examples
+    --------
+    >>> is_folder_recording(Path("night.MFF")), is_folder_recording(Path("sub-01"))
+    (True, False)
+    """
+    return any(reader.folder for reader in readers_of(path.name).values())
 
 
 def stem_of(name: str) -> str:
@@ -235,10 +246,6 @@ def _walk(
 
 def _is_ours(folder: Path) -> bool:
     return any(all((folder / name).exists() for name in names) for names in _OURS)
-
-
-def _folder_format(path: Path) -> bool:
-    return any(reader.folder for reader in readers_of(path.name).values())
 
 
 def _is_recording(path: Path) -> bool:
