@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from biot_bd import registry
 from biot_bd.deploy.signal_chain import WindowBatch
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.mapper import MontageMapper
