@@ -233,6 +233,8 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     """
     path = Path(path)
     header = read_edf_header(path)
+    if set(header.labels) <= set(ANNOTATIONS):
+        raise RecordingError("unreadable", f"{path}: holds annotations and no signal")
     if header.present < 1:
         raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
     if header.cut_short and not allow_truncated:
