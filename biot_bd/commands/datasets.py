@@ -130,7 +130,10 @@ def names_between_commas(texts: Sequence[str] | None, what: str) -> list[str] | 
 def print_table(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], right: Sequence[str] = (), title: str | None = None
 ) -> None:
-    """Print rows as a table: ``columns`` are keys and headings; those in ``right`` are aligned to the right."""
+    """Print rows as a table: ``columns`` are keys and headings.
+
+    Those in ``right`` are aligned to the right.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

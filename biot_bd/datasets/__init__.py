@@ -1,7 +1,7 @@
-"""Recordings: CHB-MIT from PhysioNet or BIDS, Siena, folders of EDF files, generated demo recordings.
+"""Recordings: CHB-MIT from PhysioNet or BIDS, Siena, folders of EDF files, generated ones.
 
-Every loader returns a ``braindecode.datasets.BaseConcatDataset`` of lazy recordings in volts, with subjects, seizure
-annotations and the table ``outcomes``.
+Every loader returns a ``braindecode.datasets.BaseConcatDataset`` of lazy recordings in volts, with
+subjects, seizure annotations and the table ``outcomes``.
 """
 
 import lazy_loader as _lazy

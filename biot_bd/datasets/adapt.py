@@ -24,8 +24,8 @@ def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a subject, sorted.
-        Seizures that overlap in time count once in ``seizure_s``.
+        ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` (seconds), one row a
+        subject, sorted. Seizures that overlap in time count once in ``seizure_s``.
 
     See Also
     --------
@@ -36,7 +36,8 @@ def describe_dataset(dataset: BaseConcatDataset) -> pd.DataFrame:
     >>> from biot_bd.datasets import describe_dataset, make_dataset
     >>> import mne, numpy as np
     >>> from braindecode.datasets import BaseConcatDataset, RawDataset
-    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), mne.create_info(["Cz"], 2.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
     >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
     >>> import pandas as pd
     >>> outcomes = pd.DataFrame({"recording": ["a"], "outcome": ["loaded"], "detail": [""]})
@@ -69,7 +70,7 @@ def adapt_dataset(
     namespace: str | None = None,
     generated: bool = False,
 ) -> BaseConcatDataset:
-    """Give another braindecode data set what this package needs: subjects, recording names, seizure annotations.
+    """Give another braindecode data set subjects, recording names and seizure annotations.
 
     Parameters
     ----------
@@ -78,10 +79,11 @@ def adapt_dataset(
     subject : str or callable
         Column of the description that holds the subject, or a function of the description.
     seizure : str, collection of str, or callable
-        The annotation descriptions that mean a seizure, or a function that says so.  They are renamed to begin with
-        ``sz``; other annotations that begin so lose it.
+        The annotation descriptions that mean a seizure, or a function that says so.  They are
+        renamed to begin with ``sz``; other annotations that begin so lose it.
     recording : str or callable, optional
-        Column, or function of the description, for the unique name; numbered by subject when omitted.
+        Column, or function of the description, for the unique name; numbered by subject when
+        omitted.
     namespace : str, optional
         Put before the subject, as in ``"tuh/0001"``; needed where the subjects have none.
     generated : bool, default=False
@@ -108,7 +110,8 @@ def adapt_dataset(
     >>> from biot_bd.datasets import adapt_dataset
     >>> import mne, numpy as np
     >>> from braindecode.datasets import BaseConcatDataset, RawDataset
-    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), mne.create_info(["Cz"], 2.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
     >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["event 3"]))
     >>> old = BaseConcatDataset([RawDataset(raw, {"patient": "0007"})])
     >>> new = adapt_dataset(old, subject="patient", seizure="event 3", namespace="clinic")

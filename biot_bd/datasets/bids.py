@@ -46,15 +46,16 @@ def load_chbmit_bids(
     unlisted : {"exclude", "background"}, default="exclude"
         What becomes of recordings without an event table: their labels are unknown.
     on_error : {"raise", "skip"}, default="raise"
-        When an event table is wrong or a recording has gaps (EDF+D); ``"skip"`` notes it in ``outcomes``.
+        When an event table is wrong or a recording has gaps (EDF+D); ``"skip"`` notes it in
+        ``outcomes``.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same subject as chb01 and chb21 of the original
-        edition), ``session``, ``run``, ``recording`` and ``zero_is_missing`` True: this edition fills missing channels
-        with zeros, and :func:`biot_bd.prepare` takes such channels as missing
-        (they follow ``on_missing``).
+        Lazy, in volts.  ``description``: ``subject`` (``chb-mit/01``, the same subject as chb01 and
+        chb21 of the original edition), ``session``, ``run``, ``recording`` and ``zero_is_missing``
+        True: this edition fills missing channels with zeros, and :func:`biot_bd.prepare` takes such
+        channels as missing (they follow ``on_missing``).
 
     Raises
     ------
@@ -77,7 +78,7 @@ def load_siena(
     unlisted: str = "exclude",
     on_error: str = "raise",
 ) -> BaseConcatDataset:
-    """Load the BIDS edition of the Siena Scalp EEG Database (19 referential channels, 256 or 512 Hz).
+    """Load the BIDS edition of the Siena database (19 referential channels, 256 or 512 Hz).
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ def load_siena(
     Returns
     -------
     BaseConcatDataset of RawDataset
-        As :func:`load_chbmit_bids` returns it; the same converter made this edition, so ``zero_is_missing`` is True too.
+        As :func:`load_chbmit_bids` returns it; the same converter made this edition, so
+        ``zero_is_missing`` is True too.
 
     Raises
     ------

@@ -2,8 +2,9 @@
 
 References
 ----------
-Shoeb, A. (2009). Application of machine learning to epileptic seizure onset detection and treatment. PhD thesis, MIT.
-https://physionet.org/content/chbmit/1.0.0/ (Open Data Commons Attribution License 1.0)
+Shoeb, A. (2009). Application of machine learning to epileptic seizure onset detection and
+treatment. PhD thesis, MIT. https://physionet.org/content/chbmit/1.0.0/ (Open Data Commons
+Attribution License 1.0)
 """
 
 from __future__ import annotations
@@ -78,27 +79,32 @@ def load_chbmit(
     root : path-like
         Folder with ``chb01``, ``chb02``, ...; or the folder of one case.
     subjects : iterable of str or int, optional
-        Cases (``"chb01"``, ``"01"``, ``1``) or subjects (``"chb-mit/01"``: cases 1 and 21); all on the disk by default.
+        Cases (``"chb01"``, ``"01"``, ``1``) or subjects (``"chb-mit/01"``: cases 1 and 21); all on
+        the disk by default.
     unlisted : {"exclude", "background"}, default="exclude"
-        What becomes of EDF files that are absent from their summary (ten of case 24): their labels are unknown.
+        What becomes of EDF files that are absent from their summary (ten of case 24): their labels
+        are unknown.
     on_missing : {"warn", "raise", "ignore"}, default="warn"
         When a summary lists files that are not on the disk.
     on_error : {"raise", "skip"}, default="raise"
-        When a file cannot be read, or a seizure is not inside it; ``"skip"`` notes it in ``outcomes``.
+        When a file cannot be read, or a seizure is not inside it; ``"skip"`` notes it in
+        ``outcomes``.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``description``: ``subject`` (case 21 is ``chb-mit/01``), ``case``, ``session``,
-        ``run``, ``recording``.  Seizures are annotations ``sz``.  Dummy channels are dropped; channels against CS2 and
-        the misspelt ``01`` (case 12) bear the electrode's name.
-        ``outcomes``: one row for every file of a summary, of RECORDS (cases on the disk) or of a case folder, with
-        outcome ``loaded``, ``missing-file``, ``unlisted``, ``no-summary``, ``unreadable`` or ``bad-annotation``.
+        Lazy, in volts.  ``description``: ``subject`` (case 21 is ``chb-mit/01``), ``case``,
+        ``session``, ``run``, ``recording``.  Seizures are annotations ``sz``.  Dummy channels are
+        dropped; channels against CS2 and the misspelt ``01`` (case 12) bear the electrode's name.
+        ``outcomes``: one row for every file of a summary, of RECORDS (cases on the disk) or of a
+        case folder, with outcome ``loaded``, ``missing-file``, ``unlisted``, ``no-summary``,
+        ``unreadable`` or ``bad-annotation``.
 
     Raises
     ------
     FileNotFoundError
-        No summary is found, a subject is not on the disk, or files are missing and ``on_missing="raise"``.
+        No summary is found, a subject is not on the disk, or files are missing and
+        ``on_missing="raise"``.
     RecordingError
         A file is damaged or a seizure is outside it, and ``on_error="raise"``.
     ValueError

@@ -1,7 +1,7 @@
-"""Download CHB-MIT from PhysioNet: resumable, every file checked against the published SHA-256 list.
+"""Download CHB-MIT from PhysioNet: resumable, every file checked by its SHA-256 sum.
 
-Partial files end in ``.part`` and are continued by HTTP range requests.  A file that was checked once is noted with its
-size and time in ``.biot-bd-fetch.json`` and not read again.
+Partial files end in ``.part`` and are continued by HTTP range requests.  A file that was checked
+once is noted with its size and time in ``.biot-bd-fetch.json`` and not read again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def fetch_chbmit(
     Parameters
     ----------
     dest : path-like
-        Folder; gets the layout that :func:`biot_bd.datasets.chbmit.load_chbmit` reads.  About 43 GB for all cases.
+        Folder; gets the layout that :func:`biot_bd.datasets.chbmit.load_chbmit` reads.  About 43 GB
+        for all cases.
     subjects : iterable of str or int, optional
         Cases (``"chb01"``, ``1``) or subjects (``"chb-mit/01"``: cases 1 and 21); all by default.
     base_url : str, default=BASE_URL
@@ -65,12 +66,14 @@ def fetch_chbmit(
     Returns
     -------
     pandas.DataFrame
-        ``file``, ``outcome`` (``"downloaded"``, ``"resumed"``, ``"present"``), ``bytes``: one row a file.
+        ``file``, ``outcome`` (``"downloaded"``, ``"resumed"``, ``"present"``), ``bytes``: one row a
+        file.
 
     Raises
     ------
     DownloadError
-        The server refuses, does not answer, or the disk is full; names the file.  The same call goes on where it stopped.
+        The server refuses, does not answer, or the disk is full; names the file.  The same call
+        goes on where it stopped.
     ChecksumError
         A file has not the published checksum.
     ValueError
@@ -112,7 +115,8 @@ def parse_checksums(text: str, *, source: str = CHECKSUMS) -> dict[str, str]:
     Raises
     ------
     ValueError
-        A line is not understood, a path is listed with two sums, or a path leads outside the folder.
+        A line is not understood, a path is listed with two sums, or a path leads outside the
+        folder.
     """
     found = dict[str, str]()
     for number, line in enumerate(text.splitlines(), start=1):

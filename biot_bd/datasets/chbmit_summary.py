@@ -22,14 +22,16 @@ class SummaryRecord:
     file : str
         Name of the EDF file.
     ch_names : tuple of str
-        Channels as the summary names them, dummy channels (``-``, ``.``) and repeated names included.
+        Channels as the summary names them, dummy channels (``-``, ``.``) and repeated names
+        included.
     seizures : list of (int, int)
         Onset and offset of each seizure in seconds from the file's start.
     sfreq : float
         Sampling rate in Hz.
     start_s, end_s : int or None
-        Start and end in seconds from midnight of the day it starts on, None where the summary has no times (case 24).
-        Summaries write hours past 24 for some files; an end before the start is a midnight that was passed.
+        Start and end in seconds from midnight of the day it starts on, None where the summary has
+        no times (case 24). Summaries write hours past 24 for some files; an end before the start is
+        a midnight that was passed.
     """
 
     file: str
@@ -162,12 +164,14 @@ def read_summary(path: str | os.PathLike[str]) -> list[SummaryRecord]:
     Returns
     -------
     list of SummaryRecord
-        One record a file, in the order of the summary, with ``file``, ``ch_names`` and ``seizures``.
+        One record a file, in the order of the summary, with ``file``, ``ch_names`` and
+        ``seizures``.
 
     Raises
     ------
     ValueError
-        A line is not understood, or the number of seizures is not that of the times listed; names file and line.
+        A line is not understood, or the number of seizures is not that of the times listed; names
+        file and line.
     """
     path = Path(path)
     try:

@@ -44,27 +44,30 @@ def load_demo(
     root : path-like
         Folder for ``demo01/demo01_01.edf``, ``demo01/demo01-summary.txt``, ..., ``demo.json``.
     n_subjects, recordings : int, optional
-        Number of subjects, and of recordings of each; those of the recordings that are there, else 6 and 3.
+        Number of subjects, and of recordings of each; those of the recordings that are there, else
+        6 and 3.
     minutes : int, optional
         Length of each recording; that of those that are there, else 6.
     seed : int, optional
-        The same seed gives the same files, byte for byte; that of the recordings that are there, else 0.
+        The same seed gives the same files, byte for byte; that of the recordings that are there,
+        else 0.
     subjects : list of str, optional
         Load these only (``"demo01"``, ``"demo/01"``); all by default.
     namespace : str, default="demo"
-        First part of the subjects' names.  Give those of another seed another one: they are other subjects, and a model
-        that learnt from the ones may be tested on the others.
+        First part of the subjects' names.  Give those of another seed another one: they are other
+        subjects, and a model that learnt from the ones may be tested on the others.
 
     Returns
     -------
     BaseConcatDataset of RawDataset
-        As :func:`biot_bd.datasets.chbmit.load_chbmit` returns it, with ``generated`` True and subjects ``demo/01``, ...
+        As :func:`biot_bd.datasets.chbmit.load_chbmit` returns it, with ``generated`` True and
+        subjects ``demo/01``, ...
 
     Raises
     ------
     ValueError
-        A number is too small, the folder holds recordings of other parameters than those given, or ``namespace`` is none
-        (letters, digits, ``-``, ``_``, ``.``).
+        A number is too small, the folder holds recordings of other parameters than those given, or
+        ``namespace`` is none (letters, digits, ``-``, ``_``, ``.``).
     FileExistsError
         The folder holds ``demoNN`` folders that this function did not make.
     """
@@ -125,7 +128,10 @@ def _check_numbers(n_subjects: int, recordings: int, minutes: int, seed: int) ->
 
 
 def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
-    """Return the parameters: those of the recordings that are there, else those given; raise where they differ."""
+    """Return the parameters: those of the recordings that are there, else those given.
+
+    Raise where they differ.
+    """
     note = root / "demo.json"
     if not note.is_file():
         if found := sorted(root.glob("demo[0-9][0-9]")):

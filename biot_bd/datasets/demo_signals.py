@@ -1,9 +1,10 @@
-"""Generated EEG: background, artefacts, harmless rhythms and seizures, so that the software can be tried without patients.
+"""Generated EEG, so that the software can be tried without patients.
 
-Referential signals of 21 electrodes are made, then subtracted to CHB-MIT's bipolar channels, so neighbours share what
-real neighbours share.  The model is a caricature: 1/f background with a posterior alpha rhythm; blinks, muscle, chewing,
-electrode pops and wobble; bursts of theta; seizures that begin at a focus, slow down, grow and spread.  Nothing learnt or
-measured on it says anything of patients.
+Referential signals of 21 electrodes are made, then subtracted to CHB-MIT's bipolar channels, so
+neighbours share what real neighbours share.  The model is a caricature: 1/f background with a
+posterior alpha rhythm; blinks, muscle, chewing, electrode pops and wobble; bursts of theta;
+seizures that begin at a focus, slow down, grow and spread.  Nothing learnt or measured on it says
+anything of patients.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Subject:
     slope : float
         The background's power falls with frequency to this power.
     background_uv, alpha_uv : float
-        Root mean square of the referential background and of the alpha rhythm where it is strongest, in uV.
+        Root mean square of the referential background and of the alpha rhythm where it is
+        strongest, in uV.
     alpha_hz, theta_hz : float
         Frequencies of alpha and of the harmless theta bursts.
     blinks_per_min, muscle_per_min : float
@@ -116,8 +118,9 @@ def plan_seizures(rng: np.random.Generator, recordings: int, duration_s: int) ->
     Returns
     -------
     list of list of (int, int)
-        Onset and offset in whole seconds, by recording: at least two seizures in all, of 12 to 60 s, together 5 to 8 %
-        of the time where the recordings are long enough.  With three or more recordings one stays free of seizures.
+        Onset and offset in whole seconds, by recording: at least two seizures in all, of 12 to 60
+        s, together 5 to 8 % of the time where the recordings are long enough.  With three or more
+        recordings one stays free of seizures.
     """
     shortest, longest = SEIZURE_S
     budget = rng.uniform(*ICTAL_FRACTION) * recordings * duration_s
@@ -294,7 +297,7 @@ def _wobble(x: Array, rng: np.random.Generator, subject: Subject) -> None:
 
 
 def _seizure(x: Array, rng: np.random.Generator, subject: Subject, onset_s: int, offset_s: int) -> None:
-    """Add a rhythm that begins at a focus, slows down, grows and spreads, and slow waves behind it."""
+    """Add a rhythm that begins at a focus, slows down, grows and spreads, then slow waves."""
     focus = subject.focus
     if rng.uniform() < 0.25:  # sometimes it begins on the other side
         focus = focus.translate(str.maketrans("12345678", "21436587"))

@@ -27,8 +27,8 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts; ``description`` with ``subject``, ``session``, ``run``, ``recording``; seizures as
-        annotations that begin with ``sz``; ``outcomes`` and ``generated``.
+        Lazy, in volts; ``description`` with ``subject``, ``session``, ``run``, ``recording``;
+        seizures as annotations that begin with ``sz``; ``outcomes`` and ``generated``.
 
     Raises
     ------

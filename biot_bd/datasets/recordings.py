@@ -1,4 +1,4 @@
-"""What all loaders share: opening EDF lazily, seizures as annotations, outcomes, the finished data set."""
+"""What all loaders share: seizures as annotations, outcomes, the finished data set."""
 
 from __future__ import annotations
 
@@ -154,7 +154,8 @@ def set_seizures(
     kinds : sequence of str, optional
         Description of each seizure, beginning with ``sz``; all ``"sz"`` by default.
     slack_s : float, default=0
-        An offset may pass the end by less than this (annotations rounded to seconds); it is set to the end.
+        An offset may pass the end by less than this (annotations rounded to seconds); it is set to
+        the end.
 
     Raises
     ------
@@ -262,10 +263,13 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     >>> from biot_bd.datasets import make_dataset
     >>> import mne, numpy as np
     >>> from braindecode.datasets import BaseConcatDataset, RawDataset
-    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), mne.create_info(["Cz"], 2.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Cz"], 2.0, "eeg")
+    >>> raw = mne.io.RawArray(np.zeros((1, 7200)), info, verbose="error")
     >>> _ = raw.set_annotations(mne.Annotations([60], [30], ["sz"]))
-    >>> outcomes = pd.DataFrame({"recording": ["a", "b"], "outcome": ["loaded", "unreadable"], "detail": ["", "cut"]})
-    >>> dataset = make_dataset([RawDataset(raw, {"subject": "clinic/01", "recording": "a"})], outcomes)
+    >>> rows = [("a", "loaded", ""), ("b", "unreadable", "cut short")]
+    >>> outcomes = pd.DataFrame(rows, columns=["recording", "outcome", "detail"])
+    >>> part = RawDataset(raw, {"subject": "clinic/01", "recording": "a"})
+    >>> dataset = make_dataset([part], outcomes)
     >>> len(dataset.datasets), dataset.outcomes["outcome"].tolist(), dataset.generated
     (1, ['loaded', 'unreadable'], False)
     """

@@ -34,9 +34,9 @@ def load_recordings_folder(
 ) -> BaseConcatDataset:
     """Load every recording below a folder, of all formats that are registered.
 
-    Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``; for
-    ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin with ``sz``
-    or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
+    Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``;
+    for ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin
+    with ``sz`` or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
 
     Parameters
     ----------
@@ -44,14 +44,15 @@ def load_recordings_folder(
         Searched with its subfolders, as :func:`biot_bd.io.walk.find_recordings` does: hidden files, ``derivatives``,
         ``sourcedata``, files of annotations only and what BIDS names another modality than EEG are left alone.
     subject : str, optional
-        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the subject.  By default
-        the ``sub-`` of a BIDS name or of the path, else the folder that holds the file; needed where files without
-        ``sub-`` lie more than one folder below ``root``, as a folder of days would be taken for a subject.
+        Regular expression, searched in the path below ``root`` (with ``/``); its first group is the
+        subject.  By default the ``sub-`` of a BIDS name or of the path, else the folder that holds
+        the file; needed where files without ``sub-`` lie more than one folder below ``root``, as a
+        folder of days would be taken for a subject.
     namespace : str, optional
         Stands before the subject, as in ``"clinic/01"``; the name of ``root`` by default.
     unlisted : {"exclude", "background"}, default="exclude"
-        What becomes of recordings without labels.  ``"background"`` takes them as free of seizures: for detection, or
-        where that is known.
+        What becomes of recordings without labels.  ``"background"`` takes them as free of seizures:
+        for detection, or where that is known.
     on_error : {"raise", "skip"}, default="raise"
         When a file or table is damaged; ``"skip"`` notes it in ``outcomes``.
 
@@ -69,7 +70,8 @@ def load_recordings_folder(
     RecordingError
         A file or a table is damaged, and ``on_error="raise"``.
     ValueError
-        No recording has labels, the subject of a file is not found or not certain, or two files have one name.
+        No recording has labels, the subject of a file is not found or not certain, or two files
+        have one name.
     """
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -176,7 +178,10 @@ def _spelt(text: str) -> str:
 
 
 def _subject(path: Path, root: Path) -> str:
-    """Return the ``sub-`` of name or path, else the folder; raise where it is not certain which folder."""
+    """Return the ``sub-`` of name or path, else the folder.
+
+    Raise where it is not certain which folder.
+    """
     relative = path.relative_to(root)
     if label := entity("sub", path.name) or entity("sub", relative.as_posix()):
         return label

@@ -1,8 +1,9 @@
 """Reading the needed channels of one recording, in microvolts, block by block.
 
 Plain EDF files are read record by record into a buffer, straight from int16.  Everything else goes
-through MNE: other formats, data already in memory, discontinuous or truncated files, uneven rates, units that are not
-volts, channels that were renamed.  The fast reader is used only after it gave what MNE gives in three places of the file.
+through MNE: other formats, data already in memory, discontinuous or truncated files, uneven rates,
+units that are not volts, channels that were renamed.  The fast reader is used only after it gave
+what MNE gives in three places of the file.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ class EdfReader:
         self._samples = np.empty((len(chosen), 0), "<i2")
 
     def block(self, start: int, stop: int) -> EdfBlock:
-        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
+        """Return samples ``start`` to ``stop`` of all channels.
+
+        It may be read until the next call.
+        """
         if self._samples.shape[1] < stop - start:
             self._samples = np.empty((len(self.ch_names), stop - start), "<i2")
         samples = self._samples[:, : stop - start]
@@ -107,7 +111,10 @@ class EdfReader:
         return EdfBlock(samples, self._scales)
 
     def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
-        """Return records ``begin`` to ``end``; a single one as long as the file may be is mapped."""
+        """Return records ``begin`` to ``end``.
+
+        A single one as long as the file may be is mapped.
+        """
         offset = self._offset + self._record_bytes * begin
         if self._record_bytes > LARGEST_RECORD:
             return np.asarray(
@@ -139,7 +146,10 @@ class EdfBlock:
         self._samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV; ``out`` is as long as the stretch."""
+        """Write channel ``index`` in this stretch to ``out``, in uV.
+
+        ``out`` is as long as the stretch.
+        """
         out[:] = self._samples[index]
         scale, offset = self._scales[index]
         out *= np.float32(scale)
@@ -151,7 +161,7 @@ class EdfBlock:
 
 
 def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDArray[np.int16]) -> None:
-    """Fill ``out`` with columns ``first`` to ``last`` of the records, one record after the other, from sample ``skip`` on."""
+    """Fill ``out`` with columns of the records, one after the other, from sample ``skip`` on."""
     length, n = last - first, len(out)
     # A record may be as long as the file, so that its ends are cut before anything is copied.
     head = min(n, length - skip) if skip else 0
@@ -165,7 +175,9 @@ def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDA
 
 
 class RawReader:
-    """Some channels of any MNE recording; held in memory as float32 where they are short, else read block by block.
+    """Some channels of any MNE recording.
+
+    Held in memory as float32 where they are short, else read block by block.
 
     Parameters
     ----------
@@ -233,7 +245,7 @@ def source_file(raw: mne.io.BaseRaw) -> Path | None:
 
 
 def may_be_plain_edf(raw: mne.io.BaseRaw) -> bool:
-    """Return whether a recording is an EDF file that nothing has touched, so that :class:`EdfReader` may read it."""
+    """Return whether a recording is an untouched EDF file, for :class:`EdfReader`."""
     path = source_file(raw)
     lazy = type(raw).__name__ == "RawEDF" and not raw.preload and not raw.proj and raw.first_samp == 0
     return lazy and path is not None and path.suffix.lower() == ".edf"
@@ -264,7 +276,8 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
     >>> from biot_bd.io import open_reader
     >>> import mne
     >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
-    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Fp1", "Fp2"], 100.0, "eeg")
+    >>> raw = mne.io.RawArray(signals, info, verbose="error")
     >>> reader = open_reader(raw, ["Fp2"])
     >>> out = np.empty(3, np.float32)
     >>> reader.block(0, 3).read(0, out)
@@ -283,7 +296,7 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
 
 
 def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
-    """Return whether the fast reader gives what MNE gives at the start, in the middle and at the end."""
+    """Return whether the fast reader gives what MNE gives at start, middle and end."""
     if reader.n_samples != raw.n_times or reader.sfreq != raw.info["sfreq"]:
         return False
     length = min(reader.n_samples, 64)
@@ -301,7 +314,7 @@ def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
 
 
 def _mne_names(labels: Sequence[str]) -> list[str]:
-    """Return labels as MNE makes them unique: ``-0``, ``-1``, ... behind those that occur more than once."""
+    """Return labels as MNE makes them unique: ``-0``, ``-1``, ... behind repeated ones."""
     labels = [label.strip() for label in labels]
     counts, seen = Counter(labels), Counter[str]()
     names = []
@@ -312,7 +325,7 @@ def _mne_names(labels: Sequence[str]) -> list[str]:
 
 
 def _calibrations(header: EdfHeader, chosen: Sequence[int]) -> tuple[list[tuple[float, float]], list[float]]:
-    """Return (uV a digital step, uV at digital zero) and the largest absolute value in uV of some signals."""
+    """Return (uV a digital step, uV at digital zero) and the largest value in uV of signals."""
     units = header.field("unit")
     bounds = [header.field(name) for name in ("physical_min", "physical_max", "digital_min", "digital_max")]
     scales, largest = [], []

@@ -39,7 +39,8 @@ class EdfHeader:
     path : Path
         The file.
     kind : str
-        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has there.
+        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has
+        there.
     sample_bytes : int
         2 (EDF) or 3 (BDF).
     declared, present : int
@@ -67,7 +68,7 @@ class EdfHeader:
     _signals: bytes
 
     def field(self, name: str) -> list[str]:
-        """Return ``"unit"``, ``"physical_min"``, ``"digital_max"``, ... of all signals, as the header writes them."""
+        """Return ``"unit"``, ``"physical_min"``, ... of all signals, as the header writes them."""
         return _field(self._signals, name)
 
     @property
@@ -113,7 +114,8 @@ def read_edf_header(path: str | Path) -> EdfHeader:
     Examples
     --------
     >>> import tempfile, edfio, numpy as np
-    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> x = np.sin(np.arange(512))
+    >>> signal = edfio.EdfSignal(x, 256, label="EEG Cz-REF", physical_dimension="uV")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
     ...     header = read_edf_header(f"{folder}/x.edf")
@@ -150,7 +152,7 @@ def read_edf_header(path: str | Path) -> EdfHeader:
 
 
 def check_continuous(header: EdfHeader) -> None:
-    """Refuse EDF+D and BDF+D files with gaps: MNE joins their records, so everything after a gap would shift.
+    """Refuse files with gaps: MNE joins their records, so all after a gap would shift.
 
     Parameters
     ----------
@@ -160,7 +162,8 @@ def check_continuous(header: EdfHeader) -> None:
     Raises
     ------
     RecordingError
-        ``unreadable``: a record does not begin where the one before it ends, or does not say when it begins.
+        ``unreadable``: a record does not begin where the one before it ends, or does not say when
+        it begins.
     """
     if header.kind not in ("EDF+D", "BDF+D"):
         return
@@ -215,7 +218,8 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     Raises
     ------
     RecordingError
-        The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter than its header says.
+        The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter
+        than its header says.
 
     See Also
     --------
@@ -224,7 +228,8 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     Examples
     --------
     >>> import tempfile, edfio, numpy as np
-    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF", physical_dimension="uV")
+    >>> x = np.sin(np.arange(512))
+    >>> signal = edfio.EdfSignal(x, 256, label="EEG Cz-REF", physical_dimension="uV")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
     ...     raw = open_edf(f"{folder}/x.edf")

@@ -42,7 +42,8 @@ class OpenRecording:
     >>> from biot_bd.io import OpenRecording
     >>> import mne, numpy as np
     >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
-    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Fp1", "Fp2"], 100.0, "eeg")
+    >>> raw = mne.io.RawArray(signals, info, verbose="error")
     >>> OpenRecording(raw, "in memory").duration_s
     10.0
     """
@@ -93,7 +94,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     >>> from biot_bd.io import open_recording
     >>> import mne, numpy as np
     >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
-    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Fp1", "Fp2"], 100.0, "eeg")
+    >>> raw = mne.io.RawArray(signals, info, verbose="error")
     >>> open_recording(raw).where
     'recording of 2 channels in memory'
     """
@@ -141,7 +143,8 @@ def read_blocks(
     >>> from biot_bd.io import open_recording, read_blocks
     >>> import mne, numpy as np
     >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
-    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Fp1", "Fp2"], 100.0, "eeg")
+    >>> raw = mne.io.RawArray(signals, info, verbose="error")
     >>> [x.shape for x in read_blocks(open_recording(raw), ["Fp2"])]
     [(1, 1000)]
     """
@@ -166,7 +169,7 @@ def read_blocks(
 def read_excerpt(
     recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
 ) -> tuple[NDArray[np.float32], float]:
-    """Return some seconds of some channels ``(n_chans, n)`` in microvolts, and the time of their first sample.
+    """Return seconds of channels ``(n_chans, n)`` in microvolts, and their first sample's time.
 
     See Also
     --------
@@ -177,7 +180,8 @@ def read_excerpt(
     >>> from biot_bd.io import open_recording, read_excerpt
     >>> import mne, numpy as np
     >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
-    >>> raw = mne.io.RawArray(signals, mne.create_info(["Fp1", "Fp2"], 100.0, "eeg"), verbose="error")
+    >>> info = mne.create_info(["Fp1", "Fp2"], 100.0, "eeg")
+    >>> raw = mne.io.RawArray(signals, info, verbose="error")
     >>> x, start_s = read_excerpt(open_recording(raw), ["Fp1"], 2.0, 2.03)
     >>> [round(float(value)) for value in x[0]], start_s
     ([200, 201, 202], 2.0)

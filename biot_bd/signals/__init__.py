@@ -1,4 +1,4 @@
-"""Signal steps: montage, resampling, filters, scaling, as scikit-learn transformers over windows."""
+"""Signal steps as scikit-learn transformers: montage, resampling, filters, scaling."""
 
 import lazy_loader as _lazy
 

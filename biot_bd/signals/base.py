@@ -1,9 +1,9 @@
 """What every signal step has in common: the description of its input, and what it may be given.
 
-A step works on windows ``(n, n_chans, n_times)``.  It implements :meth:`WindowTransformer.output_info`
-and :meth:`WindowTransformer.apply`; the base class brings arrays, ``mne.Epochs`` and objects with a
-``map`` method to it.  An absent channel is NaN throughout and ``False`` in ``present``; a channel with
-some values that are not finite is a fault.
+A step works on windows ``(n, n_chans, n_times)``.  It implements
+:meth:`WindowTransformer.output_info` and :meth:`WindowTransformer.apply`; the base class brings
+arrays, ``mne.Epochs`` and objects with a ``map`` method to it.  An absent channel is NaN throughout
+and ``False`` in ``present``; a channel with some values that are not finite is a fault.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SignalInfo:
 
 
 class TakesWindows(TransformerMixin, BaseEstimator):
-    """Base of what scikit-learn may give windows ``(n, n_chans, n_times)``, absent channels in them."""
+    """Base of what scikit-learn may give windows, also with absent channels."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -88,7 +88,8 @@ class TakesWindows(TransformerMixin, BaseEstimator):
 class WindowTransformer(TakesWindows):
     """Base of all signal steps; a subclass implements :meth:`output_info` and :meth:`apply`.
 
-    Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used unfitted.
+    Steps hold parameters only: ``fit`` checks its input and learns nothing, so a step may be used
+    unfitted.
 
     See Also
     --------
@@ -158,7 +159,7 @@ class WindowTransformer(TakesWindows):
         raise NotImplementedError(f"{type(self).__name__} must implement apply(x, present, info)")
 
     def is_identity(self, info: SignalInfo) -> bool:
-        """Return True where :meth:`apply` would change nothing, so that the step can be left out."""
+        """Return True where :meth:`apply` would change nothing: the step can be left out."""
         return False
 
     def fit(self, X: Any, y: Any = None) -> WindowTransformer:
@@ -197,13 +198,14 @@ class WindowTransformer(TakesWindows):
         Returns
         -------
         ndarray, mne.EpochsArray or what ``X.map(self)`` returns
-            Arrays stay arrays (uV).  Epochs stay Epochs (volts) while the output has a unit and become an
-            array where it has none.
+            Arrays stay arrays (uV).  Epochs stay Epochs (volts) while the output has a unit and
+            become an array where it has none.
 
         Raises
         ------
         ValueError
-            Wrong shape, a channel with some values that are not finite, or input that the step refuses.
+            Wrong shape, a channel with some values that are not finite, or input that the step
+            refuses.
         """
         if is_epochs(X):
             return self._transform_epochs(X)
@@ -235,7 +237,8 @@ class WindowTransformer(TakesWindows):
 def is_epochs(X: Any) -> TypeGuard[mne.BaseEpochs]:
     """Return whether ``X`` is ``mne.Epochs`` of any kind.
 
-    MNE loads its epochs on first use, which takes a second; where nothing has loaded them, ``X`` cannot be any.
+    MNE loads its epochs on first use, which takes a second; where nothing has loaded them, ``X``
+    cannot be any.
     """
     return isinstance(X, getattr(sys.modules.get("mne.epochs"), "BaseEpochs", ()))
 
@@ -348,7 +351,7 @@ def describe_channels(mask: NDArray[np.bool_], ch_names: Sequence[str] | None, l
 
 
 def _maps(X: Any) -> bool:
-    """Return whether ``X`` is a lazy container of windows (a DataFrame also has ``map``, but is 2-D)."""
+    """Return whether ``X`` is a lazy container of windows; a DataFrame has ``map``, but is 2-D."""
     return callable(getattr(X, "map", None)) and len(getattr(X, "shape", (0, 0, 0))) == 3
 
 
@@ -369,7 +372,7 @@ def _as_windows(X: Any, step: object) -> NDArray[Any]:
 
 
 def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo) -> mne.EpochsArray:
-    """Put transformed windows back into Epochs with the events, metadata and start of the originals."""
+    """Put transformed windows into Epochs with events, metadata and start of the old ones."""
     return mne.EpochsArray(
         x_uv / UV_PER_V,
         mne_info_like(epochs.info, info),
@@ -385,7 +388,7 @@ def _rebuild_epochs(epochs: mne.BaseEpochs, x_uv: NDArray[Any], info: SignalInfo
 
 
 def mne_info_like(old: mne.Info, info: SignalInfo) -> mne.Info:
-    """Return MNE's info of an output: that of the input where the channels stay, else a new one of EEG channels."""
+    """Return MNE's info of an output: the input's where the channels stay, else a new one."""
     if info.ch_names is None or info.sfreq is None:
         raise ValueError("a step on Epochs or recordings must say channel names and sampling rate of its output")
     if info.ch_names == tuple(old["ch_names"]):

@@ -1,7 +1,8 @@
-"""Features of windows: band powers and line length, as arrays ``(n, n_features)`` for scikit-learn's estimators.
+"""Features of windows, ``(n, n_features)`` for scikit-learn: band powers and line length.
 
-Windows are read in batches, so a data set larger than the memory can be turned into features.  A channel that is
-absent (NaN throughout) has NaN as its features; leave it to an imputer, or to a summary over the channels.
+Windows are read in batches, so a data set larger than the memory can be turned into features.  A
+channel that is absent (NaN throughout) has NaN as its features; leave it to an imputer, or to a
+summary over the channels.
 
 :class:`FillAbsent` is a signal step for models that cannot leave a channel out.
 """
@@ -33,7 +34,10 @@ BANDS = (("delta", 0.5, 4.0), ("theta", 4.0, 8.0), ("alpha", 8.0, 13.0), ("beta"
 
 BATCH = 256
 BLOCK = 16
-"""Windows read, and windows computed, at a time; spectra of few windows stay in the processor's cache."""
+"""Windows read, and windows computed, at a time.
+
+Spectra of few windows stay in the processor's cache.
+"""
 
 FLOOR = 1e-12
 """Least power or length (uV^2, uV) before a logarithm; what is flat to the last bit lies there."""
@@ -58,8 +62,9 @@ def _batches(X: Any, info: SignalInfo) -> Iterator[NDArray[np.float64]]:
 class WindowFeatures(TakesWindows):
     """Base of feature steps: a subclass computes values of each channel, here they become columns.
 
-    Subclasses have a parameter ``summary`` and implement ``_names(info)`` (names of a channel's values) and
-    ``_values(x, info)`` (``(n, n_chans, n_times)`` in, ``(n, n_chans, n_values)`` out, no NaN in the input).
+    Subclasses have a parameter ``summary`` and implement ``_names(info)`` (names of a channel's
+    values) and ``_values(x, info)`` (``(n, n_chans, n_times)`` in, ``(n, n_chans, n_values)`` out,
+    no NaN in the input).
 
     Attributes
     ----------
@@ -110,7 +115,8 @@ class WindowFeatures(TakesWindows):
         Raises
         ------
         ValueError
-            Other channels, length or rate than in ``fit``, or a channel with some values that are not finite.
+            Other channels, length or rate than in ``fit``, or a channel with some values that are
+            not finite.
         """
         check_is_fitted(self, "info_")
         info = described(X, self)
@@ -123,7 +129,10 @@ class WindowFeatures(TakesWindows):
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Return the names of the columns, e.g. ``"FP1-F7 delta"``; ``input_features`` is ignored."""
+        """Return the names of the columns, e.g. ``"FP1-F7 delta"``.
+
+        ``input_features`` is ignored.
+        """
         check_is_fitted(self, "info_")
         names, info = self._names(self.info_), self.info_
         over = self.summary or info.ch_names or [f"channel {i}" for i in range(info.n_chans)]
@@ -159,10 +168,11 @@ class WindowFeatures(TakesWindows):
 class BandPower(WindowFeatures):
     """Power in frequency bands, by default its decimal logarithm.
 
-    The spectrum is Welch's (``scipy.signal.welch``, segments half overlapping, each without its mean); the power of a
-    band is the sum of the one-sided density over the bins in ``[low, high)`` times the distance of two bins, in uV^2.
-    A sine of amplitude A inside a band has the power A^2/2, and with ``window="boxcar"`` bands that cover all
-    frequencies hold the variance (Parseval).
+    The spectrum is Welch's (``scipy.signal.welch``, segments half overlapping, each without its
+    mean); the power of a band is the sum of the one-sided density over the bins in ``[low, high)``
+    times the distance of two bins, in uV^2. A sine of amplitude A inside a band has the power
+    A^2/2, and with ``window="boxcar"`` bands that cover all frequencies hold the variance
+    (Parseval).
 
     Parameters
     ----------
@@ -258,10 +268,11 @@ class BandPower(WindowFeatures):
 
 
 class LineLength(WindowFeatures):
-    """Line length: the mean absolute difference of neighbouring samples, by default its decimal logarithm.
+    """Line length: the mean absolute difference of neighbours, by default its log10.
 
-    In uV a sample: a ramp that rises by s uV a sample has the line length s.  Up to the factor of the number of
-    samples this is the line length of Esteller et al. (2001), a classic of seizure detection.
+    In uV a sample: a ramp that rises by s uV a sample has the line length s.  Up to the factor of
+    the number of samples this is the line length of Esteller et al. (2001), a classic of seizure
+    detection.
 
     Parameters
     ----------
@@ -272,7 +283,8 @@ class LineLength(WindowFeatures):
 
     References
     ----------
-    .. [1] Esteller, R. et al. (2001). Line length: an efficient feature for seizure onset detection. IEEE EMBC.
+    .. [1] Esteller, R. et al. (2001). Line length: an efficient feature for seizure onset
+           detection. IEEE EMBC.
 
     See Also
     --------
@@ -304,7 +316,8 @@ class LineLength(WindowFeatures):
 class FillAbsent(WindowTransformer):
     """Put a constant in the place of absent channels, for models that cannot leave a channel out.
 
-    BIOT leaves absent channels out exactly and must not be given this step: a constant is a signal to it.
+    BIOT leaves absent channels out exactly and must not be given this step: a constant is a signal
+    to it.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Filters of MNE as steps.
 
-A filter needs signal before and after what it filters.  On a window of 10 s the ends (about the filter's length,
-``3.3 / transition width`` seconds) are wrong, and MNE warns where the filter is longer than the window: filter
-recordings instead (``prepare(..., preprocessors=[BandPass(0.5, 70).as_preprocessor()])``) where you can.
+A filter needs signal before and after what it filters.  On a window of 10 s the ends (about the
+filter's length, ``3.3 / transition width`` seconds) are wrong, and MNE warns where the filter is
+longer than the window: filter recordings instead (``prepare(..., preprocessors=[BandPass(0.5,
+70).as_preprocessor()])``) where you can.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ class _Filter(RecordingStep):
     sfreq_in: float | None
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
-        """Say what comes out: the same; raises where the rate is unknown or does not fit the frequencies."""
+        """Say what comes out: the same.
+
+        Raises where the rate is unknown or does not fit the frequencies.
+        """
         self._check_params(rate_of(info, self.sfreq_in, self))
         return info
 
@@ -60,7 +64,8 @@ class BandPass(_Filter):
     sfreq_in : float, optional
         Sampling rate in Hz, needed for arrays; a disagreement with what the data carry raises.
     method : {"fir", "iir"}
-        As in MNE: a zero-phase FIR filter (Hamming), or a Butterworth filter of order 4 run both ways.
+        As in MNE: a zero-phase FIR filter (Hamming), or a Butterworth filter of order 4 run both
+        ways.
     l_trans_bandwidth, h_trans_bandwidth : float or "auto"
         Width of the transitions of the FIR filter in Hz.
     phase : str

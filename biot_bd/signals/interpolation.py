@@ -1,8 +1,9 @@
 """Missing electrodes from their neighbours, by the spherical splines of MNE.
 
-Positions are those of the 10-20 system by name (MNE's template of 10-05 positions), so only referential channels can
-take part.  Reference: Perrin et al. (1989), Spherical splines for scalp potential and current density
-mapping, Electroencephalography and Clinical Neurophysiology 72, 184-187.
+Positions are those of the 10-20 system by name (MNE's template of 10-05 positions), so only
+referential channels can take part.  Reference: Perrin et al. (1989), Spherical splines for scalp
+potential and current density mapping, Electroencephalography and Clinical Neurophysiology 72,
+184-187.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FEWEST_ELECTRODES = 4
 
 
 def interpolate_missing(plan: MontagePlan, where: str = "") -> MontagePlan:
-    """Fill what is missing in a plan with channels interpolated from the electrodes that were recorded.
+    """Fill what is missing in a plan with channels interpolated from recorded electrodes.
 
     Parameters
     ----------
@@ -38,7 +39,8 @@ def interpolate_missing(plan: MontagePlan, where: str = "") -> MontagePlan:
     Raises
     ------
     MissingChannelsError
-        The recording is not referential, or holds fewer than half of the montage's electrodes (at least 4).
+        The recording is not referential, or holds fewer than half of the montage's electrodes (at
+        least 4).
     """
     if not plan.missing:
         return plan

@@ -23,27 +23,30 @@ ABSENT = "-"
 class MontageMapper(RecordingStep):
     """Bring windows to the channels of a montage.
 
-    Bipolar channels are taken as they are, turned round with a sign change where only the reverse exists, or
-    derived from two channels with the same reference.  Names match as in :mod:`biot_bd.signals.names`.
+    Bipolar channels are taken as they are, turned round with a sign change where only the reverse
+    exists, or derived from two channels with the same reference.  Names match as in
+    :mod:`biot_bd.signals.names`.
 
     Parameters
     ----------
     montage : str or Montage
-        Name in ``biot_bd.registry.montages`` (``"biot-16"``, ``"biot-18"``, ``"double-banana-18"``, ``"szcore-19"``),
-        or a montage.
+        Name in ``biot_bd.registry.montages`` (``"biot-16"``, ``"biot-18"``, ``"double-banana-18"``,
+        ``"szcore-19"``), or a montage.
     ch_names : sequence of str, optional
         Channels of the input, needed for arrays; a disagreement with what the data carry raises.
     on_missing : {"raise", "drop", "interpolate"}
-        What to do about channels that cannot be made from the input's channels: raise naming their electrodes; leave
-        them absent (NaN, False in ``present``; for models that mask, the channel keeps its place); interpolate from the
-        neighbours with MNE's spherical splines (referential input, standard positions of the 10-20 system).
-        A channel that the input has but that is absent in a window stays absent, or is interpolated.
+        What to do about channels that cannot be made from the input's channels: raise naming their
+        electrodes; leave them absent (NaN, False in ``present``; for models that mask, the channel
+        keeps its place); interpolate from the neighbours with MNE's spherical splines (referential
+        input, standard positions of the 10-20 system). A channel that the input has but that is
+        absent in a window stays absent, or is interpolated.
 
     Examples
     --------
     >>> import numpy as np
     >>> x = np.zeros((1, 19, 2000))
-    >>> MontageMapper("biot-16", ch_names="Fp1 F3 C3 P3 O1 F7 T3 T5 Fz Cz Pz Fp2 F4 C4 P4 O2 F8 T4 T6".split()).transform(x).shape
+    >>> names = "Fp1 F3 C3 P3 O1 F7 T3 T5 Fz Cz Pz Fp2 F4 C4 P4 O2 F8 T4 T6".split()
+    >>> MontageMapper("biot-16", ch_names=names).transform(x).shape
     (1, 16, 2000)
     """
 
@@ -87,7 +90,8 @@ class MontageMapper(RecordingStep):
         Returns
         -------
         MontagePlan
-            ``plan.needed`` are the channels to read, ``plan.apply(x)`` makes the montage's channels.
+            ``plan.needed`` are the channels to read, ``plan.apply(x)`` makes the montage's
+            channels.
 
         Raises
         ------
@@ -107,7 +111,10 @@ class MontageMapper(RecordingStep):
         return plan
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
-        """Say what comes out: the montage's channels; raises as :meth:`plan` does, or where names are unknown."""
+        """Say what comes out: the montage's channels.
+
+        Raises as :meth:`plan` does, or where names are unknown.
+        """
         plan = self.plan(self._names(info))
         mixed = [c.name for c in plan.channels if c.how in ("difference", "interpolated")]
         if info.unit is None and mixed:
@@ -119,7 +126,10 @@ class MontageMapper(RecordingStep):
     def apply(
         self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Make the montage's channels; one that needs an absent channel is absent, or interpolated."""
+        """Make the montage's channels.
+
+        One that needs an absent channel is absent, or interpolated.
+        """
         names = self._names(info)
         plan = self.plan(names)
         check_windows(x, present, info)

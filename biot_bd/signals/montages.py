@@ -30,7 +30,8 @@ class Montage:
     kind : {"bipolar", "referential"}
         Whether channels are differences of two electrodes.
     pairs : tuple of (str, str or None), optional
-        The two electrodes of every channel (None behind a referential one); read from the names where left out.
+        The two electrodes of every channel (None behind a referential one); read from the names
+        where left out.
     description : str
         One line for lists.
 
@@ -105,7 +106,8 @@ class PlannedChannel:
     name : str
         The montage's name of the channel.
     how : {"direct", "reversed", "difference", "interpolated", "missing"}
-        Taken as it is, with its sign changed, as the first source minus the second, as a weighted sum, or not at all.
+        Taken as it is, with its sign changed, as the first source minus the second, as a weighted
+        sum, or not at all.
     sources : tuple of int
         Positions among the recording's channels.
     weights : tuple of float
@@ -131,7 +133,8 @@ class MontagePlan:
     channels : tuple of PlannedChannel
         One for each channel of the montage, in its order.
     electrodes : dict of str to int
-        Electrodes recorded against the one common reference that serves the montage best, and where.
+        Electrodes recorded against the one common reference that serves the montage best, and
+        where.
     """
 
     montage: Montage
@@ -146,7 +149,7 @@ class MontagePlan:
 
     @property
     def missing_electrodes(self) -> tuple[str, ...]:
-        """Electrodes that are needed for the missing channels and not recorded against the common reference."""
+        """Electrodes of the missing channels that the common reference does not have."""
         wanted = dict(zip(self.montage.ch_names, self.montage.pairs, strict=True))
         needed = dict.fromkeys(e for name in self.missing for e in wanted[name] if e is not None)
         return tuple(e for e in needed if e not in self.electrodes)
@@ -158,7 +161,7 @@ class MontagePlan:
         return tuple(self.ch_names[source] for source in used)
 
     def reduced(self) -> MontagePlan:
-        """Return the same plan for a recording of which only the channels :attr:`needed` were read."""
+        """Return the plan for a recording of which only :attr:`needed` channels were read."""
         used = sorted({source for channel in self.channels for source in channel.sources})
         position = {source: i for i, source in enumerate(used)}
         channels = tuple(replace(c, sources=tuple(position[s] for s in c.sources)) for c in self.channels)
@@ -264,9 +267,10 @@ def montage_of(ch_names: Sequence[str] | None) -> Montage | None:
 def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     """Plan how a recording's channels become a montage's.
 
-    A bipolar channel is taken as it is, else turned round with a sign change, else made as the difference of
-    two channels with the same reference.  A referential channel is taken from the common reference that
-    gives most of the montage's electrodes.  Of duplicates (``T8-P8-0`` and ``T8-P8-1``) the first is taken.
+    A bipolar channel is taken as it is, else turned round with a sign change, else made as the
+    difference of two channels with the same reference.  A referential channel is taken from the
+    common reference that gives most of the montage's electrodes.  Of duplicates (``T8-P8-0`` and
+    ``T8-P8-1``) the first is taken.
 
     Parameters
     ----------
@@ -317,7 +321,10 @@ def _parse_all(ch_names: Sequence[str]) -> list[ChannelName | None]:
 
 
 def _best_reference(montage: Montage, where: dict[tuple[str, str | None], int]) -> str | None:
-    """Return the reference against which most of the montage's electrodes are recorded; the first of equals."""
+    """Return the reference against which most of the montage's electrodes are recorded.
+
+    The first of equals.
+    """
     counts = Counter(reference for electrode, reference in where if electrode in montage.electrodes)
     # In a bipolar chain an electrode is behind two or three others and still no common reference.
     common = {r: n for r, n in counts.items() if r not in ELECTRODES or n > 3}

@@ -1,8 +1,9 @@
 """Channel names as recordings write them, read as electrodes of the 10-20 and 10-10 systems.
 
-``parse_name`` accepts any case and spaces, the prefix ``EEG``, trailing dots (``Fc5.``), the old names
-T3, T4, T5 and T6, references (``-REF``, ``-LE``, ``-Avg``, ``-CS2``, ...) and the ``-0``, ``-1`` that MNE
-puts behind duplicate labels.  Whatever does not start with a scalp electrode is not EEG here.
+``parse_name`` accepts any case and spaces, the prefix ``EEG``, trailing dots (``Fc5.``), the old
+names T3, T4, T5 and T6, references (``-REF``, ``-LE``, ``-Avg``, ``-CS2``, ...) and the ``-0``,
+``-1`` that MNE puts behind duplicate labels.  Whatever does not start with a scalp electrode is not
+EEG here.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class ChannelName:
     electrode : str
         The electrode at the plus side, e.g. ``"T7"``.
     reference : str or None
-        What it is measured against: an electrode (``"P7"``), a common reference in capitals (``"REF"``,
-        ``"CS2"``), or None where the name does not say.
+        What it is measured against: an electrode (``"P7"``), a common reference in capitals
+        (``"REF"``, ``"CS2"``), or None where the name does not say.
     """
 
     electrode: str
@@ -75,8 +76,8 @@ def parse_name(name: str) -> ChannelName | None:
     Returns
     -------
     ChannelName or None
-        None for dummies (``-``, ``--0``, ``.``), for channels that are not EEG (``ECG``, ``LOC-ROC``, ``VNS``)
-        and for electrodes outside the 10-10 system.
+        None for dummies (``-``, ``--0``, ``.``), for channels that are not EEG (``ECG``,
+        ``LOC-ROC``, ``VNS``) and for electrodes outside the 10-10 system.
     """
     text = re.sub(r"[–—−]", "-", str(name)).strip().upper()
     text = re.sub(r"^EEG[\s:_]+", "", text)
@@ -106,13 +107,13 @@ def canonical_name(name: str) -> str | None:
     Returns
     -------
     str or None
-        ``"Fp1-F7"`` for a derivation of two electrodes, ``"Fp1"`` for a referential channel, None where the
-        name is no EEG channel.
+        ``"Fp1-F7"`` for a derivation of two electrodes, ``"Fp1"`` for a referential channel, None
+        where the name is no EEG channel.
 
     Examples
     --------
-    >>> canonical_name("EEG T3-REF"), canonical_name("fp1-f7"), canonical_name("T8-P8-1"), canonical_name("ECG")
-    ('T7', 'Fp1-F7', 'T8-P8', None)
+    >>> [canonical_name(name) for name in ("EEG T3-REF", "fp1-f7", "T8-P8-1", "ECG")]
+    ['T7', 'Fp1-F7', 'T8-P8', None]
     """
     parsed = parse_name(name)
     return None if parsed is None else parsed.canonical

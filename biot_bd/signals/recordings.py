@@ -1,4 +1,4 @@
-"""Signal steps on whole recordings: the same numbers on ``mne.io.Raw``, and a braindecode ``Preprocessor``."""
+"""Signal steps on whole recordings: ``mne.io.Raw``, and braindecode's ``Preprocessor``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class RecordingStep(WindowTransformer):
         Returns
         -------
         braindecode.preprocessing.Preprocessor
-            Gives on a ``Raw`` what the step gives on one window as long as the recording.  Its parameters are
-            plain values, so braindecode can save it.
+            Gives on a ``Raw`` what the step gives on one window as long as the recording.  Its
+            parameters are plain values, so braindecode can save it.
         """
         # Importing braindecode takes seconds; only who asks for a Preprocessor pays them.
         from braindecode.preprocessing import Preprocessor
@@ -69,7 +69,9 @@ class RecordingStep(WindowTransformer):
 
 
 def apply_step(raw: Any, step: str, **params: Any) -> Any:
-    """Apply a step to a recording or to Epochs; the function behind :meth:`RecordingStep.as_preprocessor`.
+    """Apply a step to a recording or to Epochs.
+
+    The function behind :meth:`RecordingStep.as_preprocessor`.
 
     Parameters
     ----------

@@ -16,20 +16,21 @@ from biot_bd.signals.resampling import resample_fft, resampled_length
 class Resampler(RecordingStep):
     """Resample windows by FFT, brick-wall at the lower Nyquist frequency.
 
-    Windows of at most 40 s are resampled whole, as :func:`scipy.signal.resample` does; longer signals in guarded
-    segments, see :func:`biot_bd.signals.resampling.resample_fft`.
+    Windows of at most 40 s are resampled whole, as :func:`scipy.signal.resample` does; longer
+    signals in guarded segments, see :func:`biot_bd.signals.resampling.resample_fft`.
 
     Parameters
     ----------
     sfreq : float
         Sampling rate of the output in Hz.
     sfreq_in : float, optional
-        Sampling rate of the input in Hz, needed for arrays; a disagreement with what the data carry raises.
+        Sampling rate of the input in Hz, needed for arrays; a disagreement with what the data carry
+        raises.
 
     Notes
     -----
-    The FFT joins the end of a window to its start, so the first and last tenths of a second of a window ring.
-    Resample recordings (``prepare`` does, or :meth:`as_preprocessor`) where you can.
+    The FFT joins the end of a window to its start, so the first and last tenths of a second of a
+    window ring. Resample recordings (``prepare`` does, or :meth:`as_preprocessor`) where you can.
 
     See Also
     --------
@@ -48,7 +49,10 @@ class Resampler(RecordingStep):
         self.sfreq_in = sfreq_in
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
-        """Say what comes out: the new rate and length; raises where the rate of the input is unknown or disagrees."""
+        """Say what comes out: the new rate and length.
+
+        Raises where the rate of the input is unknown or disagrees.
+        """
         n_times = resampled_length(info.n_times, rate_of(info, self.sfreq_in, self), self.sfreq)
         return replace(info, sfreq=float(self.sfreq), n_times=n_times)
 

@@ -1,11 +1,13 @@
 """Resampling along the last axis: by FFT (brick-wall) and by a polyphase FIR filter.
 
-All functions put output sample ``k`` at the time ``k / sfreq_out``, keep float32 or float64, and pass
-channels that are NaN throughout as they are; a channel with some values that are not finite raises.
+All functions put output sample ``k`` at the time ``k / sfreq_out``, keep float32 or float64, and
+pass channels that are NaN throughout as they are; a channel with some values that are not finite
+raises.
 
-Long signals are resampled part by part, so that memory does not grow with their length.  A plan says which stretch of the
-input (:class:`Part`) gives which stretch of the output; ``apply`` does one of them.  Parts hold some 65,000 samples of
-input, so that what is worked on at once stays in the processor's cache.
+Long signals are resampled part by part, so that memory does not grow with their length.  A plan
+says which stretch of the input (:class:`Part`) gives which stretch of the output; ``apply`` does
+one of them.  Parts hold some 65,000 samples of input, so that what is worked on at once stays in
+the processor's cache.
 """
 
 from __future__ import annotations
@@ -50,12 +52,14 @@ def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
     Returns
     -------
     int
-        ``ceil(n * sfreq_out / sfreq_in)``: the samples whose time lies before the end of the signal.
+        ``ceil(n * sfreq_out / sfreq_in)``: the samples whose time lies before the end of the
+        signal.
 
     Raises
     ------
     ValueError
-        A rate is not a positive number, or no fraction with a denominator below 100,000 is as near to the ratio as 1e-7.
+        A rate is not a positive number, or no fraction with a denominator below 100,000 is as near
+        to the ratio as 1e-7.
 
     Examples
     --------
@@ -70,12 +74,13 @@ def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
 def resample_fft(x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray:
     """Resample by FFT; long signals in segments of 40 s with guards of 4 s.
 
-    The response is a brick wall at ``w = min(sfreq_in, sfreq_out) / 2``.  Signals of at most 40 s are resampled
-    whole, which is :func:`scipy.signal.resample`.  In longer ones the wall has a finite steepness: the gain is 1 within
-    2e-3 up to ``w - 1`` Hz and below -50 dB from ``w + 1`` Hz.  Signals without power within 1 Hz of the wall
-    equal :func:`scipy.signal.resample` of the whole within 5e-3 of their standard deviation, further than 10 s
-    from both ends (there ``scipy`` joins the end to the start, this function continues by point reflection); EEG
-    differs by less, as it holds little near the wall.
+    The response is a brick wall at ``w = min(sfreq_in, sfreq_out) / 2``.  Signals of at most 40 s
+    are resampled whole, which is :func:`scipy.signal.resample`.  In longer ones the wall has a
+    finite steepness: the gain is 1 within 2e-3 up to ``w - 1`` Hz and below -50 dB from ``w + 1``
+    Hz.  Signals without power within 1 Hz of the wall equal :func:`scipy.signal.resample` of the
+    whole within 5e-3 of their standard deviation, further than 10 s from both ends (there ``scipy``
+    joins the end to the start, this function continues by point reflection); EEG differs by less,
+    as it holds little near the wall.
 
     Parameters
     ----------
@@ -155,9 +160,10 @@ def resample_fft_window(x: NDArray, n_out: int) -> NDArray:
 def resample_polyphase(x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArray:
     """Resample with the FIR filter of :func:`scipy.signal.resample_poly` (Kaiser window, beta 5).
 
-    Equal to ``scipy`` within 1e-4 uV for EEG in float32.  The filter has linear phase, gain 1 within 3e-3 up to 0.8 of
-    ``w = min(sfreq_in, sfreq_out) / 2``, half its gain (-6 dB) at ``w`` and a wide transition: for 256 to 200 Hz -0.7 dB
-    at 90 Hz, still -8 dB at 102 Hz, below -40 dB from 115 Hz.  Signals are taken as zero beyond their ends.
+    Equal to ``scipy`` within 1e-4 uV for EEG in float32.  The filter has linear phase, gain 1
+    within 3e-3 up to 0.8 of ``w = min(sfreq_in, sfreq_out) / 2``, half its gain (-6 dB) at ``w``
+    and a wide transition: for 256 to 200 Hz -0.7 dB at 90 Hz, still -8 dB at 102 Hz, below -40 dB
+    from 115 Hz.  Signals are taken as zero beyond their ends.
 
     Parameters
     ----------
@@ -196,33 +202,17 @@ def _resample(how: str, x: NDArray, sfreq_in: float, sfreq_out: float) -> NDArra
     plan = make_plan(how, shape[-1], sfreq_in, sfreq_out)
     out = np.empty((len(rows), plan.n_out), rows.dtype)
     out[absent] = np.nan
-    if isinstance(plan, WholePlan):
-        _resample_short(plan, rows, np.flatnonzero(~absent), out)
-    else:
-        there = np.flatnonzero(~absent)
-        for start in range(0, len(there), SIGNALS_AT_ONCE):
-            _resample_long(plan, rows, there[start : start + SIGNALS_AT_ONCE], out)
+    there = np.flatnonzero(~absent)
+    at_once = max(1, SHORT_SAMPLES_AT_ONCE // shape[-1]) if isinstance(plan, WholePlan) else SIGNALS_AT_ONCE
+    for start in range(0, len(there), at_once):
+        # A slice spares copies.
+        some = there[start : start + at_once] if absent.any() else slice(start, start + at_once)
+        for part in plan.parts:
+            made = out[some, part.out_start : part.out_stop]
+            plan.apply(part, rows[some, part.start : part.stop], made)
+            if absent.any():
+                out[some, part.out_start : part.out_stop] = made
     return out.reshape(*shape[:-1], plan.n_out)
-
-
-def _resample_long(plan: ResamplingPlan, rows: NDArray, some: NDArray, out: NDArray) -> None:
-    for part in plan.parts:
-        made = np.empty((len(some), part.out_stop - part.out_start), out.dtype)
-        plan.apply(part, rows[some, part.start : part.stop], made)
-        out[some, part.out_start : part.out_stop] = made
-
-
-def _resample_short(plan: WholePlan, rows: NDArray, there: NDArray, out: NDArray) -> None:
-    """Resample many short signals, several at once."""
-    n_rows = max(1, SHORT_SAMPLES_AT_ONCE // rows.shape[-1])
-    for start in range(0, len(there), n_rows):
-        some = there[start : start + n_rows]
-        if len(there) == len(rows):  # a slice spares copies
-            plan.apply(plan.parts[0], rows[start : start + n_rows], out[start : start + n_rows])
-        else:
-            made = np.empty((len(some), plan.n_out), out.dtype)
-            plan.apply(plan.parts[0], rows[some], made)
-            out[some] = made
 
 
 def _rows(x: NDArray) -> tuple[NDArray, NDArray[np.bool_], tuple[int, ...]]:
@@ -253,7 +243,7 @@ Signals = NDArray | Sequence[NDArray]
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch ``[start, stop)`` of the input and the stretch ``[out_start, out_stop)`` of the output that it gives."""
+    """A stretch ``[start, stop)`` of the input, and that of the output which it gives."""
 
     start: int
     stop: int
@@ -304,12 +294,15 @@ def make_plan(how: str, n: int, sfreq_in: float, sfreq_out: float, context: int 
 
 
 def resampling_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:
-    """Return the reduced fraction ``sfreq_out / sfreq_in`` as (up, down); an error of 1e-7 is 0.4 ms an hour.
+    """Return the reduced fraction ``sfreq_out / sfreq_in`` as (up, down).
+
+    An error of 1e-7 is 0.4 ms an hour.
 
     Raises
     ------
     ValueError
-        A rate is not a positive number, or no fraction with a denominator below 100,000 is as near as that.
+        A rate is not a positive number, or no fraction with a denominator below 100,000 is as near
+        as that.
     """
     for name, value in (("sfreq_in", sfreq_in), ("sfreq_out", sfreq_out)):
         if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value > 0):
@@ -326,8 +319,8 @@ def resampling_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:
 class CopyPlan:
     """Hand the signal on as it is.
 
-    Every plan has ``n_out``, the samples of the output, and ``parts``, a tuple of :class:`Part` in order whose outputs
-    follow one another without a gap; its ``apply`` takes what this one takes.
+    Every plan has ``n_out``, the samples of the output, and ``parts``, a tuple of :class:`Part` in
+    order whose outputs follow one another without a gap; its ``apply`` takes what this one takes.
     """
 
     def __init__(self, n: int, context: int) -> None:
@@ -418,7 +411,10 @@ class SegmentPlan:
         self.parts = tuple(parts)
 
     def _range(self, first: int, last: int) -> tuple[int, int]:
-        """Return the stretch that segments ``first`` to ``last`` see; it may go beyond the signal."""
+        """Return the stretch that segments ``first`` to ``last`` see.
+
+        It may go beyond the signal.
+        """
         core, guard = self._core * self._down, self._guard * self._down
         return first * core - guard, last * core + guard
 
@@ -459,7 +455,7 @@ class SegmentPlan:
         return self._buffer[:n].reshape(n_signals, n_segments, size)
 
     def _continued(self, part: Part, x: NDArray, start: int, stop: int) -> NDArray:
-        """Return the signal from ``start`` to ``stop``, beyond its ends by point reflection (value and slope go on)."""
+        """Return the signal from ``start`` to ``stop``, beyond its ends by point reflection."""
         inside = x[max(start, 0) - part.start : min(stop, self._n) - part.start]
         lead, tail = max(0, -start), max(0, stop - self._n)
         if not lead and not tail:
@@ -480,7 +476,7 @@ def _ramp(size: int, dtype: str) -> NDArray:
 
 
 def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
-    """Resample rows of an even number of samples to an even number as ``scipy.signal.resample`` does, and add ``shift``."""
+    """Resample rows, of even lengths, as ``scipy.signal.resample`` does, and add ``shift``."""
     n = x.shape[-1]
     shorter = min(n, n_out)
     there, back = _transforms(x.dtype.str)
@@ -496,7 +492,7 @@ def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
 
 @lru_cache(maxsize=4)
 def _transforms(dtype: str) -> tuple[Callable[[NDArray], NDArray], Callable[[NDArray, int], NDArray]]:
-    """Return the real FFT of rows, divided by their length, and its inverse: in float32 torch's where it has MKL."""
+    """Return the real FFT of rows over their length, and its inverse; torch's with MKL."""
     if dtype == np.dtype(np.float32).str:
         import torch  # heavy, and there already where a data set of braindecode is
 
@@ -570,7 +566,7 @@ def _width(up: int, down: int) -> int:
 
 @lru_cache(maxsize=16)
 def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...], int, int, int]:
-    """Write the FIR filter of :func:`scipy.signal.resample_poly` as matrices from blocks of input to blocks of output.
+    """Write the filter of :func:`scipy.signal.resample_poly` as matrices between blocks.
 
     Returns
     -------

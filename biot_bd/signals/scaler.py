@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from biot_bd.signals.base import SignalInfo, WindowTransformer, check_shapes, describe_channels
 
 FLAT_UV = 1e-3
-"""A channel that moves by less than this in a window is flat; no amplifier's EEG does (and volts do)."""
+"""A channel that moves by less than this in a window is flat.
+
+No amplifier's EEG does (and volts do).
+"""
 
 EPSILON_UV = 1e-8
 # Looking at every 64th sample finds the few channels that may be flat.
@@ -25,17 +28,18 @@ VALUES_AT_ONCE = 2**17
 class PercentileScaler(WindowTransformer):
     """Divide each channel of each window by a percentile of its absolute values.
 
-    The formula is ``x / (quantile(|x|, q / 100, linear) + 1e-8)`` with ``x`` in microvolts, that of BIOT (Yang et al.
-    2023, Biosignal Transformer, NeurIPS).  The output has no unit.
+    The formula is ``x / (quantile(|x|, q / 100, linear) + 1e-8)`` with ``x`` in microvolts, that of
+    BIOT (Yang et al. 2023, Biosignal Transformer, NeurIPS).  The output has no unit.
 
     Parameters
     ----------
     q : float
         Percentile, above 0 and at most 100.
     on_bad : {"raise", "warn", "drop"}
-        What to do about a channel that is flat in a window (it, or its percentile, stays below ``FLAT_UV``, 0.001
-        uV) or holds values that are not finite: raise naming window and channel; drop it (NaN throughout, False in
-        ``present``) with a warning; drop it.  It is never divided by 1e-8.
+        What to do about a channel that is flat in a window (it, or its percentile, stays below
+        ``FLAT_UV``, 0.001 uV) or holds values that are not finite: raise naming window and channel;
+        drop it (NaN throughout, False in ``present``) with a warning; drop it.  It is never divided
+        by 1e-8.
 
     Notes
     -----
@@ -60,7 +64,10 @@ class PercentileScaler(WindowTransformer):
         self.on_bad = on_bad
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
-        """Say what comes out: the same without a unit; raises where the input is scaled already or a parameter is wrong."""
+        """Say what comes out: the same without a unit.
+
+        Raises where the input is scaled already or a parameter is wrong.
+        """
         self._check_params()
         if info.unit is None:
             raise ValueError("the signals are scaled already (unit None); use one PercentileScaler only")
@@ -166,7 +173,8 @@ class PercentileScaler(WindowTransformer):
 def window_percentiles(x: NDArray[Any], q: float) -> NDArray[Any]:
     """Return ``numpy.quantile(|x|, q / 100, axis=-1)`` for many windows, several times faster.
 
-    One selection in a buffer that stays in the cache gives the lower neighbour; the upper is the least of the rest.
+    One selection in a buffer that stays in the cache gives the lower neighbour; the upper is the
+    least of the rest.
 
     Parameters
     ----------
@@ -178,8 +186,8 @@ def window_percentiles(x: NDArray[Any], q: float) -> NDArray[Any]:
     Returns
     -------
     ndarray, shape (n, n_chans)
-        In the dtype of ``x`` (float64 for int16), equal to ``numpy.quantile`` (linear) within 1e-6 of its value; NaN
-        where a value is not finite.
+        In the dtype of ``x`` (float64 for int16), equal to ``numpy.quantile`` (linear) within 1e-6
+        of its value; NaN where a value is not finite.
     """
     n_times = x.shape[-1]
     place = q / 100 * (n_times - 1)
@@ -213,7 +221,10 @@ def window_percentiles(x: NDArray[Any], q: float) -> NDArray[Any]:
 
 
 def flat_channels(x: NDArray[Any], percentiles: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which channels are flat, ``(n, n_chans)``; only those that look so at every 64th sample are read in full."""
+    """Return which channels are flat, ``(n, n_chans)``.
+
+    Only those that look so at every 64th sample are read in full.
+    """
     with np.errstate(invalid="ignore"):
         flat = percentiles < FLAT_UV
         few = x[..., ::STRIDE]

@@ -1,4 +1,4 @@
-"""Reading windows from memory maps: one gather a batch, in blocks that stay in the processor's cache."""
+"""Reading windows from memory maps: one gather a batch, in blocks that stay in the cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from biot_bd.signals.scaler import EPSILON_UV, FLAT_UV, STRIDE, window_percentil
 T = TypeVar("T")
 
 BLOCK = 8
-"""Windows that are scaled at a time: 16 channels x 10 s of them fit a second-level cache, as int16 and as float32."""
+"""Windows that are scaled at a time: 16 channels x 10 s of them fit a second-level cache."""
 MOST_THREADS = 4
 """More threads than these wait for memory."""
 WORTH_A_THREAD = 32
@@ -37,12 +37,15 @@ class Located:
     start, length : list of int
         First sample and number of samples of each window.
     scales : ndarray of float32, shape (n, n_chans)
-        What the values of each window and channel are multiplied with; NaN makes the channel absent.
+        What the values of each window and channel are multiplied with; NaN makes the channel
+        absent.
     n_times : int
-        Samples of a window that is read.  Windows of another length are resampled by FFT, each by itself.
+        Samples of a window that is read.  Windows of another length are resampled by FFT, each by
+        itself.
     q : float, optional
-        Divide by this percentile of the window's absolute values as well, as ``PercentileScaler(q)`` does; ``scales``
-        are then the steps in uV.  Only for windows that are :attr:`packed`, as int16.
+        Divide by this percentile of the window's absolute values as well, as
+        ``PercentileScaler(q)`` does; ``scales`` are then the steps in uV.  Only for windows that
+        are :attr:`packed`, as int16.
     """
 
     signals: list[NDArray[Any]]
@@ -74,8 +77,8 @@ class Located:
         Returns
         -------
         ndarray of float32, shape (stop - first, n_chans), or None
-            What to multiply the values with; None where a percentile is asked for and a channel may be flat, which is
-            for ``PercentileScaler`` to decide.
+            What to multiply the values with; None where a percentile is asked for and a channel may
+            be flat, which is for ``PercentileScaler`` to decide.
         """
         for target, signals, start in zip(out, self.signals[first:stop], self.start[first:stop], strict=True):
             target[...] = signals[:, start : start + self.n_times]
@@ -83,7 +86,10 @@ class Located:
         return scales if self.q is None else _exact_scales(out, scales, self.q)
 
     def read(self, out: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Read the windows into ``out``, float32 ``(n, n_chans, n_times)``; return it, or None as :meth:`fill` does."""
+        """Read the windows into ``out``, float32 ``(n, n_chans, n_times)``.
+
+        Return it, or None as :meth:`fill` does.
+        """
         dtype = self.packed
         if dtype is None:
             return self._read_each(out)
@@ -142,10 +148,10 @@ def blocks(begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def in_threads(n: int, part: Callable[[int, int], T]) -> list[T]:
-    """Call ``part(first, stop)`` for pieces of ``n`` windows, each in a thread of its own where there are many.
+    """Call ``part(first, stop)`` for pieces of ``n`` windows, in threads where there are many.
 
-    numpy copies, scales and selects without Python's lock.  A process that works for another (a worker of a loader, of
-    joblib) reads in one thread, as does one with ``OMP_NUM_THREADS=1``.
+    numpy copies, scales and selects without Python's lock.  A process that works for another (a
+    worker of a loader, of joblib) reads in one thread, as does one with ``OMP_NUM_THREADS=1``.
 
     Parameters
     ----------

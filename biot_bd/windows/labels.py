@@ -4,10 +4,11 @@ A rule is a class with plain keyword parameters; an instance is called as
 
     rule(n_samples, sfreq, events, window_s=10.0, stride_s=5.0) -> pandas.DataFrame
 
-with the recording's own length and rate, and returns one row a window: ``start_sample`` and ``n_samples`` (at that rate),
-``label`` (0 background, 1 seizure), ``kind`` (``"grid"``, or what else the rule makes) and ``seizure_fraction``.
-A rule that needs a certain window, stride or way of resampling says so in the attributes ``window_s``, ``stride_s`` and
-``resample``; the names of rules are in :data:`biot_bd.registry.label_rules`.
+with the recording's own length and rate, and returns one row a window: ``start_sample`` and
+``n_samples`` (at that rate), ``label`` (0 background, 1 seizure), ``kind`` (``"grid"``, or what
+else the rule makes) and ``seizure_fraction``. A rule that needs a certain window, stride or way of
+resampling says so in the attributes ``window_s``, ``stride_s`` and ``resample``; the names of rules
+are in :data:`biot_bd.registry.label_rules`.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ def check_events(events: ArrayLike) -> NDArray[np.float64]:
 
 
 def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[np.int64]:
-    """Return the seizures as half-open sample ranges ``(n, 2)``, clipped to the recording, sorted and merged.
+    """Return seizures as half-open sample ranges ``(n, 2)``, clipped, sorted and merged.
 
-    Times are rounded to the nearest sample; an event without duration counts as one sample; events that
-    overlap or touch are one seizure; an event wholly outside the recording is left out.
+    Times are rounded to the nearest sample; an event without duration counts as one sample; events
+    that overlap or touch are one seizure; an event wholly outside the recording is left out.
     """
     times = check_events(events)
     ranges = np.rint(times * sfreq).astype(np.int64)
@@ -89,9 +90,10 @@ def _positive_samples(name: str, seconds: float, sfreq: float) -> int:
 class Overlap:
     """Windows on a regular grid, positive where they hold enough of a seizure.
 
-    A window is positive when it holds at least ``min_overlap_s`` of seizure, or less where less exists: the whole
-    of a seizure shorter than that, or a whole window shorter than that.  Hence no window inside a seizure is ever
-    background.  Windows that would run past the end of the recording are not made.
+    A window is positive when it holds at least ``min_overlap_s`` of seizure, or less where less
+    exists: the whole of a seizure shorter than that, or a whole window shorter than that.  Hence no
+    window inside a seizure is ever background.  Windows that would run past the end of the
+    recording are not made.
 
     Parameters
     ----------
@@ -100,8 +102,8 @@ class Overlap:
     exclude_partial : bool
         Leave out windows that hold some seizure, but too little to be positive.
     guard_s : float
-        Leave out background windows that are nearer than this to a seizure, in seconds; with a guard, windows
-        that hold some seizure but too little are left out as well.
+        Leave out background windows that are nearer than this to a seizure, in seconds; with a
+        guard, windows that hold some seizure but too little are left out as well.
 
     See Also
     --------
@@ -151,7 +153,8 @@ class Overlap:
         Returns
         -------
         pandas.DataFrame
-            Columns ``start_sample``, ``n_samples``, ``label``, ``kind`` (``"grid"``), ``seizure_fraction``.
+            Columns ``start_sample``, ``n_samples``, ``label``, ``kind`` (``"grid"``),
+            ``seizure_fraction``.
 
         Raises
         ------
@@ -186,12 +189,13 @@ class Overlap:
 class BiotOfficial:
     """The rule behind published CHB-MIT numbers with BIOT, errors included: for comparison only.
 
-    Windows of 10 s without overlap; one is positive only if a seizure starts or ends strictly inside it, so a window
-    wholly inside a seizure is **background**.  Then, for every seizure, windows every 5 s from one second before the
-    onset to one second after the offset are added as positive (kind ``"added"``), cut where the recording ends.
-    Seizure times in samples are ``int(seconds * sfreq) - 1``.  Public preprocessing: BIOT repository,
-    ``datasets/CHB-MIT/process2.py``.  It needs ``prepare(resample="fft-window")``, which resamples each window, cut ones
-    included, to 2,000 samples.
+    Windows of 10 s without overlap; one is positive only if a seizure starts or ends strictly
+    inside it, so a window wholly inside a seizure is **background**.  Then, for every seizure,
+    windows every 5 s from one second before the onset to one second after the offset are added as
+    positive (kind ``"added"``), cut where the recording ends. Seizure times in samples are
+    ``int(seconds * sfreq) - 1``.  Public preprocessing: BIOT repository,
+    ``datasets/CHB-MIT/process2.py``.  It needs ``prepare(resample="fft-window")``, which resamples
+    each window, cut ones included, to 2,000 samples.
 
     See Also
     --------
@@ -295,7 +299,7 @@ def rule_name(rule: LabelRule) -> str:
 def rule_times(
     rule: LabelRule, window_s: float | None, stride_s: float | None, defaults: tuple[float, float]
 ) -> tuple[float, float]:
-    """Return window and stride in seconds: those that the rule fixes, else those given, else ``defaults``.
+    """Return window and stride: those the rule fixes, else those given, else ``defaults``.
 
     Raises
     ------
@@ -312,7 +316,10 @@ def rule_times(
 
 
 def check_resample(rule: LabelRule, resample: str, found: str) -> None:
-    """Raise ValueError where a rule needs another way of resampling; ``found`` says whose ``resample`` is."""
+    """Raise ValueError where a rule needs another way of resampling.
+
+    ``found`` says whose ``resample`` is.
+    """
     needed = getattr(rule, "resample", None)
     if needed not in (None, resample):
         raise ValueError(f"label rule {rule_name(rule)} needs resample={needed!r} of prepare; {found} {resample!r}")

@@ -20,26 +20,29 @@ BYTES_A_BUFFER = 1 << 30
 
 
 class PageShuffle(Sampler[int]):
-    """Every window once an epoch, in an order that reads neighbours in a file soon after each other.
+    """Every window once an epoch, neighbours in a file soon after each other.
 
-    Windows are sorted by where they lie and cut into blocks of neighbours, from another start in each epoch.  The
-    blocks are shuffled, some of them at a time make a buffer, and the windows of a buffer are shuffled.  While one
-    buffer is given out, the system is asked to read the next into its page cache.
+    Windows are sorted by where they lie and cut into blocks of neighbours, from another start in
+    each epoch.  The blocks are shuffled, some of them at a time make a buffer, and the windows of a
+    buffer are shuffled.  While one buffer is given out, the system is asked to read the next into
+    its page cache.
 
     Parameters
     ----------
     windows : Windows
         What is read.
     block_windows : int
-        Neighbours that stay together.  Longer blocks read in longer pieces; shorter ones mix better.
+        Neighbours that stay together.  Longer blocks read in longer pieces; shorter ones mix
+        better.
     buffer_windows : int, optional
-        Windows a buffer; by default as many as take 1 GiB in the store or a quarter of the memory, and at
-        least 16 blocks.
+        Windows a buffer; by default as many as take 1 GiB in the store or a quarter of the memory,
+        and at least 16 blocks.
     positions : array-like of int, shape (n,), optional
-        Give out positions in this selection of ``windows``, such as the indices of a ``Subset``; of all by default.
+        Give out positions in this selection of ``windows``, such as the indices of a ``Subset``; of
+        all by default.
     seed : int, optional
-        Epoch ``epoch`` is that of ``(seed, epoch)``.  None draws from torch's global generator, which ``fit`` seeds and
-        restart points store.
+        Epoch ``epoch`` is that of ``(seed, epoch)``.  None draws from torch's global generator,
+        which ``fit`` seeds and restart points store.
 
     Attributes
     ----------
@@ -53,9 +56,10 @@ class PageShuffle(Sampler[int]):
 
     Notes
     -----
-    The place of a window in an epoch is uniform.  What is not: two windows of one block fall into one buffer, so a
-    batch of b windows holds on average ``b (b - 1) / 2 * (k - 1) / (m - 1)`` pairs of one block, with k windows a
-    block and m a buffer, where a perfect shuffle of n windows has m replaced by n.
+    The place of a window in an epoch is uniform.  What is not: two windows of one block fall into
+    one buffer, so a batch of b windows holds on average ``b (b - 1) / 2 * (k - 1) / (m - 1)`` pairs
+    of one block, with k windows a block and m a buffer, where a perfect shuffle of n windows has m
+    replaced by n.
     """
 
     def __init__(
@@ -116,7 +120,10 @@ def _permutation(n: int, generator: torch.Generator | None) -> NDArray[np.int64]
 
 
 def memory_limit() -> int | None:
-    """Return the bytes of memory of this machine, or what its container may take; None where nobody says."""
+    """Return the bytes of memory of this machine, or what its container may take.
+
+    None where nobody says.
+    """
     found = []
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

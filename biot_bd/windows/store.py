@@ -1,9 +1,10 @@
 """The files of a store: signals of one recording each, their description, the manifest.
 
-A signal file is a plain ``.npy`` of ``(n_chans, n_samples)``: int16 with one step a channel, or float32.  A sample is
-``value * step`` uV, at most half a step from what was measured; nothing is ever clipped.  Rows of absent channels hold
-zeros that nobody is shown.  Beside each lies a ``.json`` with what is known of it, written last: a recording
-whose ``.json`` carries the right fingerprint is finished.
+A signal file is a plain ``.npy`` of ``(n_chans, n_samples)``: int16 with one step a channel, or
+float32.  A sample is ``value * step`` uV, at most half a step from what was measured; nothing is
+ever clipped.  Rows of absent channels hold zeros that nobody is shown.  Beside each lies a
+``.json`` with what is known of it, written last: a recording whose ``.json`` carries the right
+fingerprint is finished.
 """
 
 from __future__ import annotations
@@ -158,8 +159,9 @@ def write_signals(
     ranges_uv : sequence of float or None
         The largest absolute value that the source allows, by channel; None where it is not known.
     blocks : callable
-        ``blocks(channels, units_uv)`` goes through these channels once and yields (first sample, channel, values of
-        float32 in the channel's unit), the values to be changed; it may be called again for channels whose values exceed their range, or whose range is not known.
+        ``blocks(channels, units_uv)`` goes through these channels once and yields (first sample,
+        channel, values of float32 in the channel's unit), the values to be changed; it may be
+        called again for channels whose values exceed their range, or whose range is not known.
     present : sequence of bool
         Which channels exist; the rows of others hold zeros.
     dtype : str
@@ -190,7 +192,9 @@ def write_signals(
 
 
 class _Rows:
-    """A ``.npy`` file whose rows are written piece by piece; it appears under its name when all went well.
+    """A ``.npy`` file whose rows are written piece by piece.
+
+    It appears under its name when all went well.
 
     A mapped file would cost a fault a page, and a full disk would end the process.
     """
@@ -222,7 +226,7 @@ class _Rows:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Give a file its size; with its blocks reserved at once the writes take a quarter of the time."""
+    """Give a file its size; writes to reserved blocks take a quarter of the time."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
@@ -232,7 +236,10 @@ def _reserve(descriptor: int, size: int) -> None:
 def _write_int16(
     rows: _Rows, ch_names: Sequence[str], ranges_uv: Sequence[float | None], blocks: Blocks, channels: Sequence[int]
 ) -> list[float]:
-    """Write channels by the steps of their ranges; those that leave them, or have none, once more by their peak."""
+    """Write channels by the steps of their ranges.
+
+    Those that leave them, or have none, once more by their peak.
+    """
     steps, peaks = [1.0] * len(ch_names), [0.0] * len(ch_names)
     for channel in channels:
         steps[channel] = _step(ranges_uv[channel] or 0.0, ch_names[channel])
@@ -276,7 +283,8 @@ def open_signals(folder: Path, recording: Recording, keep: bool = True) -> NDArr
     recording : Recording
         What is read; a recording that was prepared anew is opened anew.
     keep : bool
-        Keep the map open for the next call (the last used of them); pages of an open map count as memory.
+        Keep the map open for the next call (the last used of them); pages of an open map count as
+        memory.
 
     Raises
     ------
@@ -291,13 +299,16 @@ def open_signals(folder: Path, recording: Recording, keep: bool = True) -> NDArr
 
 
 def map_key(folder: Path, recording: Recording) -> tuple[str, str, str, tuple[int, int]]:
-    """Return what :func:`open_map` takes: path, fingerprint, dtype and shape of a recording's signal."""
+    """Return what :func:`open_map` takes: path, fingerprint, dtype and shape."""
     shape = (len(recording.present), recording.n_samples)
     return os.fspath(folder / recording.file), recording.fingerprint, recording.dtype, shape
 
 
 def advise(signals: NDArray[Any], start: int, stop: int) -> None:
-    """Ask the system to read samples ``start`` to ``stop`` of an open map ahead; nothing where it cannot be asked."""
+    """Ask the system to read samples ``start`` to ``stop`` of an open map ahead.
+
+    Nothing where it cannot be asked.
+    """
     memory = getattr(signals.base, "base", None)
     if not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
         return
@@ -309,7 +320,7 @@ def advise(signals: NDArray[Any], start: int, stop: int) -> None:
 
 
 def _open_files() -> int:
-    """Return how many maps may stay open: each holds a file handle, of which a process has often 1024."""
+    """Return how many maps may stay open; each holds a file handle."""
     if resource is None:
         return 256
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -334,7 +345,7 @@ def open_map(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) ->
 
 
 def store_folder(folder: Path) -> Path:
-    """Return the store of a folder that ``Windows.open`` takes: itself, or two up from a relabelled table."""
+    """Return the store of a folder: itself, or two up from a relabelled table."""
     relabelled = folder.parent.name == TABLES and (folder / TABLE_JSON).is_file()
     return folder.parent.parent if relabelled else folder
 
@@ -397,7 +408,10 @@ def remove_unlisted(folder: Path, recordings: Iterable[str]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed process left behind; the caller holds the store's lock."""
+    """Remove temporary files that a killed process left behind.
+
+    The caller holds the store's lock.
+    """
     for place in (folder, folder / SIGNALS):
         if place.is_dir():
             for path in place.glob(".*.tmp*"):

@@ -1,8 +1,9 @@
-"""The versions of a store's files: what was written under former words is read as the present version.
+"""The versions of a store's files: each is read as the present one.
 
-Each JSON file of a store says its ``version`` (those of version 1 beside signals and relabelled tables say none), and a
-manifest says that of its table, which may have been written earlier.  A store stays as it was written: what a later
-``prepare`` or ``relabel`` adds to it has the present version.
+Each JSON file of a store says its ``version`` (those of version 1 beside signals and relabelled
+tables say none), and a manifest says that of its table, which may have been written earlier.  A
+store stays as it was written: what a later ``prepare`` or ``relabel`` adds to it has the present
+version.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ def read_frame(path: Path, version: int) -> pd.DataFrame:
 
 
 def present_version(found: Any, version: Any, path: Path) -> Any:
-    """Return what was read from ``path`` in the present version; ValueError where the version is unknown."""
+    """Return what was read from ``path`` in the present version.
+
+    ValueError where the version is unknown.
+    """
     if version not in READERS:
         raise ValueError(
             f"{path}: version {version!r}, this biot_bd reads versions {', '.join(map(str, READERS))}; "

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, default_collate
 
 
 class Batch(tuple[torch.Tensor, torch.Tensor]):
-    """A ready batch ``(x, y)``, so that :func:`collate_windows` can tell it from a pair of samples."""
+    """A ready batch ``(x, y)``, which :func:`collate_windows` tells from a pair of samples."""
 
     __slots__ = ()
 
@@ -26,7 +26,8 @@ class WindowsDataset(Dataset[Any]):
     Parameters
     ----------
     windows : Windows
-        What to read; anything with ``len``, ``shape``, ``[int]`` and ``read(indices, out)`` will do.
+        What to read; anything with ``len``, ``shape``, ``[int]`` and ``read(indices, out)`` will
+        do.
     y : array-like of int, shape (n_windows,), optional
         Targets; zeros where there are none (prediction).
 
@@ -37,9 +38,10 @@ class WindowsDataset(Dataset[Any]):
 
     Notes
     -----
-    A batch is read in one thread at 40,000 windows a second and more, so worker processes, which send batches
-    through shared memory, make it slower: leave ``num_workers=0`` unless steps after the store cost more than that.
-    The memory of a batch is used again once nothing refers to the batch or a view of it.
+    A batch is read in one thread at 40,000 windows a second and more, so worker processes, which
+    send batches through shared memory, make it slower: leave ``num_workers=0`` unless steps after
+    the store cost more than that. The memory of a batch is used again once nothing refers to the
+    batch or a view of it.
     """
 
     def __init__(self, windows: Any, y: ArrayLike | None = None) -> None:
@@ -66,7 +68,8 @@ class WindowsDataset(Dataset[Any]):
 class _Memory:
     """Lend arrays whose memory comes back when they and all their views are gone.
 
-    Fresh memory of a batch's size costs page faults, a third of the time that reading the batch takes.
+    Fresh memory of a batch's size costs page faults, a third of the time that reading the batch
+    takes.
     """
 
     KEPT = 2
@@ -132,12 +135,15 @@ class PackedWindows:
 
 
 class PackedDataset(WindowsDataset):
-    """A :class:`WindowsDataset` whose batches are packed; iterate a loader of them through :class:`OnDevice`.
+    """A :class:`WindowsDataset` whose batches are packed.
+
+    Iterate a loader of them through :class:`OnDevice`.
 
     Parameters
     ----------
     windows : Windows
-        What to read; anything with ``read_packed(indices, out)`` beside what :class:`WindowsDataset` asks for.
+        What to read; anything with ``read_packed(indices, out)`` beside what
+        :class:`WindowsDataset` asks for.
     y : array-like of int, shape (n_windows,), optional
         Targets.
     """
@@ -157,7 +163,8 @@ class OnDevice:
     Parameters
     ----------
     loader : iterable
-        Of batches ``(x, y)``; those of :class:`PackedDataset` are sent packed and multiplied there, others pass.
+        Of batches ``(x, y)``; those of :class:`PackedDataset` are sent packed and multiplied there,
+        others pass.
     device : torch.device or str
         Where to.
     """

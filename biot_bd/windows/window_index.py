@@ -83,7 +83,7 @@ def open_table(folder: str | os.PathLike[str]) -> StoreTable:
 
 
 def _check_signals(folder: Path, table: dict[str, Any], manifest: dict[str, Any]) -> None:
-    """Raise ValueError where a relabelled table was made of other signals than the store holds now."""
+    """Raise ValueError where a relabelled table is of other signals than those there now."""
     if table["signals"] != [[entry["recording"], entry["fingerprint"]] for entry in manifest["recordings"]]:
         raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
 
@@ -172,8 +172,8 @@ class Source:
         rows : ndarray of int, shape (n,)
             Rows of the table.
         scaled : bool
-            Divide by the cached percentiles, as ``PercentileScaler(95)`` does; else uV.  Channels that the scaler would
-            refuse are absent already.
+            Divide by the cached percentiles, as ``PercentileScaler(95)`` does; else uV.  Channels
+            that the scaler would refuse are absent already.
         q : float, optional
             Instead of the cached percentiles, divide by this one, computed on reading.
         """
@@ -206,5 +206,5 @@ def open_source(key: tuple[tuple[str, str], ...]) -> Source:
 
 
 def _plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn stored categories into plain text: a selection must not drag categories along that it lacks."""
+    """Turn stored categories into text: a selection must not drag along those it lacks."""
     return frame.astype(dict.fromkeys(("recording", "subject", "kind"), object))

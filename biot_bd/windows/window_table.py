@@ -1,14 +1,15 @@
-"""The window table of a store: what the label rule says of each recording, and the windows' percentiles.
+"""The window table of a store: labels of each recording, and the windows' percentiles.
 
-The table has its own fingerprint, so that another rule, window or stride rewrites it without touching a signal.  The
-table that ``prepare`` made lies in the store's folder; those of ``Windows.relabel`` in ``tables/<fingerprint>/``.
+The table has its own fingerprint, so that another rule, window or stride rewrites it without
+touching a signal.  The table that ``prepare`` made lies in the store's folder; those of
+``Windows.relabel`` in ``tables/<fingerprint>/``.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,33 +80,19 @@ class TableSettings:
         return fingerprint({"settings": self.as_dict(), "recordings": inputs})
 
 
-@dataclass
-class TablePart:
-    """The windows of one recording.
+def table_part(
+    folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings
+) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
+    """Make the rows of the table, their percentiles and notes of one recording from its stored signal.
 
-    Attributes
-    ----------
+    Returns
+    -------
     frame : pandas.DataFrame
-        Its rows of the table.
+        Rows of the table.
     percentiles : ndarray of float32, shape (n_windows, n_chans)
         95th percentile of the absolute value in uV, NaN where a channel is absent.
-    bad : dict of str to int
-        Windows in which a channel was flat or not finite, by channel.
-    n_empty : int
-        Windows left out because no channel was usable.
-    lost_seizures : list of float
-        Onsets in seconds of seizures that no positive window holds.
-    """
-
-    frame: pd.DataFrame
-    percentiles: NDArray[np.float32]
-    bad: dict[str, int] = field(default_factory=dict)
-    n_empty: int = 0
-    lost_seizures: list[float] = field(default_factory=list)
-
-
-def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart:
-    """Make the rows and percentiles of one recording from its stored signal.
+    notes : list of str
+        Channels that were bad, windows left out, seizures that no positive window holds.
 
     Raises
     ------
@@ -135,17 +122,20 @@ def table_part(folder: Path, recording: Recording, ch_names: Sequence[str], sett
     percentiles[~present] = np.nan
     usable = present.any(axis=1)
     frame = frame[usable].reset_index(drop=True)
-    return TablePart(
-        frame=frame,
-        percentiles=percentiles[usable],
-        bad={ch_names[c]: int(n) for c, n in enumerate(bad.sum(axis=0)) if n},
-        n_empty=int((~usable).sum()),
-        lost_seizures=_lost_seizures(recording, frame),
-    )
+    named = ", ".join(f"{ch_names[c]} ({n} windows)" for c, n in enumerate(bad.sum(axis=0)) if n)
+    n_empty = int((~usable).sum())
+    lost = ", ".join(f"{onset:g}" for onset in _lost_seizures(recording, frame))
+    notes = {
+        f"flat or not finite, marked as absent: {named}": named,
+        f"{n_empty} windows left out, no channel is usable in them": n_empty,
+        f"no positive window for the seizure(s) at {lost} s": lost,
+    }
+    told = [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
+    return frame, percentiles[usable], told
 
 
 def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
-    """Turn the rule's rows, in samples of the source, into rows of the table, in samples of the store."""
+    """Turn the rule's rows, in samples of the source, into the table's, in the store's."""
     start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
     stored_start, stored_length = start, length
     if settings.resample != "fft-window":
@@ -174,7 +164,7 @@ def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) ->
 
 
 def _bad_channels(recording: Recording, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return where a channel is flat throughout a window or not finite somewhere in it, ``(n_windows, n_chans)``."""
+    """Return where a channel is flat or not finite in a window, ``(n_windows, n_chans)``."""
     bad = np.zeros((len(start), len(recording.present)), bool)
     stop = start + length
     for c, spans in enumerate(recording.flat):
@@ -240,7 +230,7 @@ def _measure(
 def _measure_digital(
     signals: NDArray[np.int16], steps: NDArray[np.float32], start: NDArray[np.int64], n_times: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Measure windows in digital steps: the same numbers as :func:`_measure` within rounding, from half the bytes."""
+    """Measure windows in digital steps: :func:`_measure` within rounding, half the bytes."""
     windows = _overlapping(signals, start, n_times)
     percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
     few = windows[..., :: max(1, n_times // LOOKS)]
@@ -253,7 +243,7 @@ def _measure_digital(
 
 
 def _overlapping(signals: NDArray[np.int16], start: NDArray[np.int64], n_times: int) -> NDArray[np.int16]:
-    """Return windows ``(n, n_chans, n_times)``: a view where their starts are evenly spaced, else a copy."""
+    """Return windows ``(n, n_chans, n_times)``; a view where starts are evenly spaced."""
     every = sliding_window_view(signals, n_times, axis=-1).swapaxes(0, 1)
     hop = int(start[1] - start[0]) if len(start) > 1 else 1
     if hop > 0 and (np.diff(start) == hop).all():
@@ -319,9 +309,9 @@ def build_table(
                 raise ValueError(part)
             failures[recording.recording] = part
         else:
-            frames.append(part.frame)
-            percentiles.append(part.percentiles)
-            notes += _notes(recording, part)
+            frames.append(part[0])
+            percentiles.append(part[1])
+            notes += part[2]
         if advance is not None:
             advance()
     if not sum(map(len, frames)):
@@ -332,23 +322,12 @@ def build_table(
     return pd.concat(frames, ignore_index=True), np.concatenate(percentiles), notes
 
 
-def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> TablePart | str:
+def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> Any:
     """Return the part, or what went wrong; an error that crosses processes loses its notes."""
     try:
         return table_part(folder, recording, ch_names, settings)
     except ValueError as error:
         return str(error)
-
-
-def _notes(recording: Recording, part: TablePart) -> list[str]:
-    bad = ", ".join(f"{name} ({n} windows)" for name, n in part.bad.items())
-    lost = ", ".join(f"{onset:g}" for onset in part.lost_seizures)
-    notes = {
-        f"flat or not finite, marked as absent: {bad}": part.bad,
-        f"{part.n_empty} windows left out, no channel is usable in them": part.n_empty,
-        f"no positive window for the seizure(s) at {lost} s": part.lost_seizures,
-    }
-    return [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
 
 
 def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float32]) -> None:

@@ -31,21 +31,22 @@ METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "la
 class Windows:
     """Prepared windows: array-like for scikit-learn, read from memory maps when asked for.
 
-    Made by :func:`biot_bd.prepare`, :meth:`Windows.open` and :meth:`Windows.concat`, never by calling the class.  A
-    selection shares everything with what it was selected from.  Pickled as paths, row numbers and steps, so workers
-    read the same files.
+    Made by :func:`biot_bd.prepare`, :meth:`Windows.open` and :meth:`Windows.concat`, never by
+    calling the class.  A selection shares everything with what it was selected from.  Pickled as
+    paths, row numbers and steps, so workers read the same files.
 
     Attributes
     ----------
     shape : tuple of int
-        ``(n_windows, n_chans, n_times)``; ``ndim`` is 3, ``dtype`` float32, ``len()`` the number of windows.
+        ``(n_windows, n_chans, n_times)``; ``ndim`` is 3, ``dtype`` float32, ``len()`` the number of
+        windows.
     y : ndarray of int64, shape (n_windows,)
         Labels: 0 background, 1 seizure.
     groups : ndarray of object, shape (n_windows,)
         The subject of each window, a text such as ``"chb-mit/01"``.
     metadata : pandas.DataFrame
-        One row a window: ``recording``, ``subject``, ``start_s`` and ``stop_s`` (seconds from the recording's first
-        sample), ``seizure_fraction`` (0 to 1), ``label``.
+        One row a window: ``recording``, ``subject``, ``start_s`` and ``stop_s`` (seconds from the
+        recording's first sample), ``seizure_fraction`` (0 to 1), ``label``.
     present : ndarray of bool, shape (n_windows, n_chans)
         Which channels are present; an absent one is NaN throughout.
     seizures : pandas.DataFrame
@@ -102,7 +103,8 @@ class Windows:
     >>> from tempfile import TemporaryDirectory
     >>> from biot_bd import PercentileScaler, Windows, load_dataset, prepare
     >>> folder = TemporaryDirectory()
-    >>> recordings = load_dataset("demo", folder.name + "/edf", n_subjects=2, recordings=1, minutes=2)
+    >>> edf = folder.name + "/edf"
+    >>> recordings = load_dataset("demo", edf, n_subjects=2, recordings=1, minutes=2)
     >>> made = prepare(recordings, folder.name + "/windows")
     >>> windows = Windows.open(made.folder)
     >>> windows.shape, windows[3].shape, windows[:3].shape
@@ -225,8 +227,8 @@ class Windows:
         Parameters
         ----------
         expr : str
-            E.g. ``"subject == 'chb-mit/01' and label == 1"``; beside the columns of :attr:`metadata` there are
-            ``kind``, ``start_sample`` and ``n_samples``.
+            E.g. ``"subject == 'chb-mit/01' and label == 1"``; beside the columns of
+            :attr:`metadata` there are ``kind``, ``start_sample`` and ``n_samples``.
         """
         found = self._source.frame.iloc[self._rows].reset_index(drop=True).query(expr).index
         return self._select(found.to_numpy())
@@ -234,7 +236,8 @@ class Windows:
     def relabel(self, labels: str | LabelRule, window_s: float | None = None, stride_s: float | None = None) -> Windows:
         """Label the same signals by another rule, or cut them into other windows.
 
-        Only a table is written, to ``tables/<fingerprint>/`` in the store's folder; the signals are shared.
+        Only a table is written, to ``tables/<fingerprint>/`` in the store's folder; the signals are
+        shared.
 
         Parameters
         ----------
@@ -253,7 +256,8 @@ class Windows:
         TypeError
             ``labels`` is neither a name nor an instance of a rule.
         ValueError
-            These windows are a selection (its rows mean nothing in the new table), or the rule cannot be used.
+            These windows are a selection (its rows mean nothing in the new table), or the rule
+            cannot be used.
         """
         if not self._is_all():
             raise ValueError("relabel works on all windows of a store; select afterwards, e.g. relabel(...).query(...)")
@@ -322,7 +326,7 @@ class Windows:
 
     @property
     def seizures(self) -> pd.DataFrame:
-        """Seizures of the recordings these windows are of: recording, subject, onset_s, offset_s."""
+        """Seizures of these recordings: recording, subject, onset_s, offset_s."""
         chosen = set(self._source.frame["recording"].iloc[self._rows])
         rows = [
             (r.recording, r.subject, onset, offset)
@@ -376,11 +380,14 @@ class Windows:
 
     @property
     def places(self) -> NDArray[np.int64]:
-        """Where windows lie among the samples of all recordings, ``(n_windows,)``; in this order they are read fastest."""
+        """Where windows lie among the samples of all recordings, ``(n_windows,)``.
+
+        In this order they are read fastest.
+        """
         return self._source.places(self._rows)
 
     def will_need(self, indices: ArrayLike) -> None:
-        """Ask the system to read windows (row numbers) into its page cache while others are worked on; does not wait."""
+        """Ask the system to read windows (row numbers) into its page cache; does not wait."""
         self._source.will_need(self._checked(indices))
 
     def summary(self) -> pd.DataFrame:
@@ -389,8 +396,8 @@ class Windows:
         Returns
         -------
         pandas.DataFrame
-            Index ``subject``; columns ``n_recordings``, ``n_windows``, ``n_seizure_windows``, ``n_absent_channels``
-            (windows' channels that are absent).
+            Index ``subject``; columns ``n_recordings``, ``n_windows``, ``n_seizure_windows``,
+            ``n_absent_channels`` (windows' channels that are absent).
         """
         frame = self._source.frame.iloc[self._rows]
         counts = frame.assign(
@@ -411,7 +418,7 @@ class Windows:
         return len(self._rows)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one window (float32 ``(n_chans, n_times)``) for an int, else a selection without a copy."""
+        """Return a window, float32 ``(n_chans, n_times)``, for an int; else a selection."""
         if isinstance(index, tuple):
             if len(index) != 2 or index[1] is not Ellipsis:
                 raise IndexError(
@@ -471,7 +478,7 @@ class Windows:
     def read_packed(
         self, indices: ArrayLike, out: NDArray[np.int16] | None = None
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Read a batch as it is stored, to be multiplied elsewhere: on a GPU, to which half the bytes then travel.
+        """Read a batch as it is stored, to be multiplied on a GPU: half the bytes travel there.
 
         Parameters
         ----------
@@ -483,7 +490,8 @@ class Windows:
         Returns
         -------
         values : ndarray of int16, shape (n, n_chans, n_times)
-            Stored values; float32, and read in full, where the store or the steps do not allow int16.
+            Stored values; float32, and read in full, where the store or the steps do not allow
+            int16.
         scales : ndarray of float32, shape (n, n_chans)
             ``values * scales`` are what :meth:`read` returns; NaN where a channel is absent.
 
@@ -518,7 +526,7 @@ class Windows:
         return rows
 
     def _scaling(self) -> tuple[bool, float | None, tuple[WindowTransformer, ...]]:
-        """Return whether cached percentiles scale, a percentile that the gather can compute, and the steps after the cache."""
+        """Return whether the cache scales, a percentile for the gather, and the steps after."""
         cached = bool(self._steps) and _uses_cache(self._steps[0])
         steps = self._steps[cached:]
         exact = len(steps) == 1 and not cached and type(steps[0]) is PercentileScaler
@@ -593,7 +601,10 @@ def _uses_cache(step: WindowTransformer) -> bool:
 
 
 def _described(steps: Sequence[WindowTransformer]) -> list[str]:
-    """Return texts that are equal where the steps are; a step's own repr leaves out what is long."""
+    """Return texts that are equal where the steps are.
+
+    A step's own repr leaves out what is long.
+    """
     return [
         f"{type(step).__module__}.{type(step).__qualname__}"
         + repr(sorted((key, repr(value)) for key, value in step.get_params().items()))

@@ -44,7 +44,7 @@ class Job:
 
 
 def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
-    """Describe the input, cheaply: name, size and time of the file, or a digest of data in memory."""
+    """Describe the input: name, size and time of the file, or a digest of data in memory."""
     known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": int(raw.n_times)}
     known["first_samp"] = int(raw.first_samp)
     if raw.preload:
@@ -61,7 +61,7 @@ def raw_identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
 
 
 def seizure_events(raw: mne.io.BaseRaw) -> list[list[float]]:
-    """Return (onset_s, offset_s) of the annotations that start with ``sz``, seconds from the first sample."""
+    """Return (onset_s, offset_s), from the first sample, of the annotations ``sz...``."""
     found = [
         [float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time]
         for a in raw.annotations
@@ -81,26 +81,19 @@ def make_jobs(dataset: Any) -> list[Job]:
         It is empty, a description lacks a name, or two recordings have one name.
     """
     jobs: dict[str, Job] = {}
-    for position, item in enumerate(_recordings(dataset)):
-        recording, subject = _names(position, item)
-        if recording in jobs:
-            raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
-        jobs[recording] = Job(recording, subject, item.raw, _is_true(item.description.get("zero_is_missing")), "")
-    return list(jobs.values())
-
-
-def _is_true(value: Any) -> bool:
-    # A description made from a table may hold NaN, which is true to bool().
-    return isinstance(value, (bool, np.bool_)) and bool(value)
-
-
-def _recordings(dataset: Any) -> list[Any]:
     found = getattr(dataset, "datasets", None)
     if found is None:
         raise TypeError(f"dataset must be a braindecode BaseConcatDataset of recordings; got {type(dataset).__name__}")
     if not found:
         raise ValueError("the data set holds no recording")
-    return list(found)
+    for position, item in enumerate(found):
+        recording, subject = _names(position, item)
+        if recording in jobs:
+            raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
+        # A description made from a table may hold NaN, which is true to bool().
+        zero = item.description.get("zero_is_missing")
+        jobs[recording] = Job(recording, subject, item.raw, isinstance(zero, (bool, np.bool_)) and bool(zero), "")
+    return list(jobs.values())
 
 
 def _names(position: int, item: Any) -> tuple[str, str]:

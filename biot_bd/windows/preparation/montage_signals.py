@@ -1,4 +1,4 @@
-"""The channels of a montage, made from a recording and resampled part by part, with what is flat or not finite in them."""
+"""The channels of a montage, made from a recording and resampled part by part."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Harmonised:
     ranges_uv : list of float or None
         The largest absolute value that the recording's header allows, by channel, in uV.
     flat, not_finite : list of lists of [start, stop]
-        By channel, in samples of the recording; complete once :meth:`resampled` went through all parts.
+        By channel, in samples of the recording; complete once :meth:`resampled` went through all
+        parts.
     """
 
     def __init__(
@@ -74,9 +75,10 @@ class Harmonised:
     def resampled(
         self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
     ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-        """Yield (first output sample, channel, values in its unit), part by part and in each channel by channel.
+        """Yield (first output sample, channel, values in its unit), part by part.
 
-        The values lie in a buffer that is written anew before the next part; the caller may change them.
+        The values lie in a buffer that is written anew before the next part; the caller may change
+        them.
 
         Parameters
         ----------
@@ -110,7 +112,7 @@ class Harmonised:
         return [group for group in groups.values() if group]
 
     def _digital(self, channel: int) -> tuple[int, float, float] | None:
-        """Return (place in the reader, uV a step, offset in steps) of a channel that is one digital channel of the file."""
+        """Return (place in the reader, uV a step, offset in steps) of a digital channel."""
         planned = self._plan.channels[channel]
         if len(planned.sources) != 1:
             return None
@@ -125,7 +127,7 @@ class Harmonised:
     def _inputs(
         self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]
     ) -> tuple[Sequence[NDArray[Any]], NDArray[np.float64], NDArray[np.float64] | None]:
-        """Return the channels of a group as they are resampled, their uV a unit, and what is added first, in units."""
+        """Return channels as they are resampled, uV a unit, and what is added first, in units."""
         n = part.stop - part.start
         digital = [found for found in map(self._digital, group) if found is not None]
         if digital:
@@ -144,7 +146,10 @@ class Harmonised:
         return x, np.array([gain for _, gain, _ in digital]), np.array([offset for _, _, offset in digital])
 
     def _derive(self, block: Block, channel: int, buffers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a channel of the montage; it lies in the first of the two buffers, the second is used up."""
+        """Return a channel of the montage.
+
+        It lies in the first of the two buffers, the second is used up.
+        """
         x, other = buffers
         planned = self._plan.channels[channel]
         for i, (source, weight) in enumerate(zip(planned.sources, planned.weights, strict=True)):
@@ -167,7 +172,7 @@ class Harmonised:
         return total
 
     def _bridge(self, x: NDArray[np.float32], channel: int, start: int) -> None:
-        """Draw straight lines across what is not finite in ``x``, in place, so that resampling does not spread it."""
+        """Draw straight lines, in place, across what is not finite: resampling would spread it."""
         if self._bridges is None:
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(x.sum()):
@@ -181,7 +186,10 @@ class Harmonised:
                 x[first - start : last - start] = np.interp(where, [a - 1, b], [left, right])
 
     def _survey(self) -> list[list[tuple[float, float]]]:
-        """Find what is not finite in any channel; return the values before and after each stretch."""
+        """Find what is not finite in any channel.
+
+        Return the values before and after each stretch.
+        """
         present = [i for i, there in enumerate(self.present) if there]
         buffers = np.empty((2, min(BLOCK_SAMPLES, self.n_samples)), np.float32)
         for start in range(0, self.n_samples, BLOCK_SAMPLES):
@@ -206,7 +214,7 @@ class Harmonised:
 
 
 def _without_zero_channels(raw: mne.io.BaseRaw, montage: Montage) -> list[str]:
-    """Return the channel names, those that are exactly zero throughout replaced by a name that nothing matches."""
+    """Return the channel names; those exactly zero throughout get one that nothing matches."""
     names = list(raw.ch_names)
     reader = open_reader(raw, plan_montage(montage, names).needed)
     level: dict[int, np.float32] = {}
@@ -235,7 +243,8 @@ def _spans(mask: NDArray[np.bool_]) -> list[Span]:
 def _join(spans: list[Span], span: Span, touching: bool = False) -> None:
     """Add a stretch to those found before; overlapping pieces of neighbouring blocks become one.
 
-    Stretches of different values may touch without being one, so that touching ones are joined only on demand.
+    Stretches of different values may touch without being one, so that touching ones are joined only
+    on demand.
     """
     place = bisect.bisect_right(spans, span)
     spans.insert(place, span)
@@ -246,7 +255,7 @@ def _join(spans: list[Span], span: Span, touching: bool = False) -> None:
 
 
 def constant_spans(x: NDArray[Any], shortest: int) -> list[Span]:
-    """Return the stretches of at least ``shortest`` samples in which ``x`` does not change, as [start, stop]."""
+    """Return the stretches, [start, stop], of ``shortest`` constant samples or more."""
     hop = max(1, shortest // 4)
     coarse = x[::hop]
     # Cheap first look: such a stretch holds at least four neighbours of the coarse grid.

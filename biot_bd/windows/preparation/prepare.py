@@ -80,17 +80,18 @@ def prepare(
 ) -> Windows:
     """Harmonise, resample, label and store recordings as windows that can be read at once.
 
-    A second call does only what is missing: a recording is done again where its file or a parameter that changes
-    its signal changed, the window table where the label rule, window or stride did.  The folder may be shared: of two
-    processes one works and the other waits for it.  A killed call leaves finished recordings behind, and the same call
-    again finishes the work with the same result.  A data set may grow or shrink from call to call; signal files of
-    recordings that it has no longer are removed.
+    A second call does only what is missing: a recording is done again where its file or a parameter
+    that changes its signal changed, the window table where the label rule, window or stride did.
+    The folder may be shared: of two processes one works and the other waits for it.  A killed call
+    leaves finished recordings behind, and the same call again finishes the work with the same
+    result.  A data set may grow or shrink from call to call; signal files of recordings that it has
+    no longer are removed.
 
     Parameters
     ----------
     dataset : braindecode.datasets.BaseConcatDataset
-        Recordings as :func:`biot_bd.load_dataset` gives them: volts, seizures as annotations that start with ``sz``,
-        ``recording`` and ``subject`` in each description.
+        Recordings as :func:`biot_bd.load_dataset` gives them: volts, seizures as annotations that
+        start with ``sz``, ``recording`` and ``subject`` in each description.
     folder : path
         Where the store lies; made where it does not exist.
     montage : str or Montage
@@ -98,31 +99,33 @@ def prepare(
     sfreq : float
         Rate of the windows in Hz.
     window_s, stride_s : float
-        Length of a window and distance of their starts in seconds.  A label rule that fixes them (``"biot-official"``:
-        10 s and 10 s) overrides the defaults here and refuses other values.
+        Length of a window and distance of their starts in seconds.  A label rule that fixes them
+        (``"biot-official"``: 10 s and 10 s) overrides the defaults here and refuses other values.
     labels : str or label rule
         Name in ``registry.label_rules``, or an instance such as ``Overlap(guard_s=60)``.
     preprocessors : sequence of braindecode.preprocessing.Preprocessor
         Applied to each recording first, through MNE.
     on_missing : {"raise", "drop", "interpolate"}
-        A channel of the montage that a recording cannot give: an error, absent (NaN) in all its windows, or
-        interpolated (referential recordings only).
+        A channel of the montage that a recording cannot give: an error, absent (NaN) in all its
+        windows, or interpolated (referential recordings only).
     on_bad : {"raise", "warn", "drop"}
-        A channel that is flat throughout a window, or not finite in it: an error, or absent in that window, with or
-        without a warning.  Windows in which no channel is usable are left out; the manifest says how many.
+        A channel that is flat throughout a window, or not finite in it: an error, or absent in that
+        window, with or without a warning.  Windows in which no channel is usable are left out; the
+        manifest says how many.
     resample : {"fft", "polyphase", "fft-window"}
-        Whole recordings by FFT in guarded segments or by a polyphase filter; or each window by FFT when it is read, as
-        published pipelines do (the store then keeps the recording's own rate).
+        Whole recordings by FFT in guarded segments or by a polyphase filter; or each window by FFT
+        when it is read, as published pipelines do (the store then keeps the recording's own rate).
     dtype : {"int16", "float32"}
-        Of the stored signal.  int16 has one step a channel, at most 0.5 uV (else that recording is float32), and is
-        within half a step of the measured value.
+        Of the stored signal.  int16 has one step a channel, at most 0.5 uV (else that recording is
+        float32), and is within half a step of the measured value.
     n_jobs : int
-        Recordings at a time, -1 for one a processor: in threads where all are plain EDF, without preprocessors and
-        of less than 130 hours together, else in processes.
+        Recordings at a time, -1 for one a processor: in threads where all are plain EDF, without
+        preprocessors and of less than 130 hours together, else in processes.
     on_error : {"raise", "skip"}
-        A recording that cannot be read, or is shorter than a window: an error that names it, or a warning and an entry
-        in the manifest.  The warning counts those that the data set's own loader left out as unreadable or with an
-        impossible annotation, too; the manifest lists them in ``outcomes``.
+        A recording that cannot be read, or is shorter than a window: an error that names it, or a
+        warning and an entry in the manifest.  The warning counts those that the data set's own
+        loader left out as unreadable or with an impossible annotation, too; the manifest lists them
+        in ``outcomes``.
 
     Returns
     -------
@@ -134,8 +137,8 @@ def prepare(
     PreparationError
         A recording cannot be prepared (``on_error="raise"``), or none can.
     ValueError
-        A parameter makes no sense, descriptions lack names or name a recording twice, or the folder holds a store of
-        other signals, or of none of these recordings.
+        A parameter makes no sense, descriptions lack names or name a recording twice, or the folder
+        holds a store of other signals, or of none of these recordings.
 
     See Also
     --------
@@ -149,8 +152,10 @@ def prepare(
     >>> from biot_bd import load_dataset, prepare
     >>> from biot_bd.windows import Overlap
     >>> folder = tempfile.TemporaryDirectory()
-    >>> recordings = load_dataset("demo", folder.name + "/edf", n_subjects=2, recordings=1, minutes=1)
-    >>> windows = prepare(recordings, folder.name + "/windows", labels=Overlap(min_overlap_s=2), stride_s=10)
+    >>> edf = folder.name + "/edf"
+    >>> recordings = load_dataset("demo", edf, n_subjects=2, recordings=1, minutes=1)
+    >>> rule = Overlap(min_overlap_s=2)
+    >>> windows = prepare(recordings, folder.name + "/windows", labels=rule, stride_s=10)
     >>> windows.shape, windows.label_rule, windows.metadata.columns.tolist()[:4]
     ((12, 16, 2000), 'overlap(min_overlap_s=2)', ['recording', 'subject', 'start_s', 'stop_s'])
     >>> folder.cleanup()
@@ -323,7 +328,7 @@ class _Preparation:
         remove_unlisted(self.folder, self.names)
 
     def _table_in_place(self) -> dict[str, Any]:
-        """Return fingerprint, version and notes of the finished table that lies there, None where there is none."""
+        """Return fingerprint, version and notes of the finished table there; None for no table."""
         none = dict.fromkeys(("fingerprint", "version", "notes"))
         if not all((self.folder / file).is_file() for file in (MANIFEST, TABLE, PERCENTILES)):
             return none
@@ -393,14 +398,17 @@ class _Preparation:
 
 
 def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
-    """Return what several recordings are shared among: processes take seconds to start, threads wait for each other."""
+    """Return what recordings are shared among: processes start slowly, threads wait."""
     plain = not settings.preprocessors and all(may_be_plain_edf(job.raw) for job in jobs)
     hours = sum(job.raw.n_times / job.raw.info["sfreq"] for job in jobs) / 3600
     return "threads" if plain and hours < MANY_HOURS else "processes"
 
 
 def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording | _Failure:
-    """Make one recording, or say what went wrong; whatever a reader raises is that recording's outcome."""
+    """Make one recording, or say what went wrong.
+
+    Whatever a reader raises is that recording's outcome.
+    """
     try:
         return make_recording(job, folder, settings, shortest_s)
     except (TooShortError, MissingChannelsError) as error:
@@ -419,7 +427,10 @@ def _short(value: Any) -> Any:
 
 
 def _locked(folder: Path) -> AcquireReturnProxy:
-    """Hold the store's lock; say so where another process has it.  The system frees the lock of a killed process."""
+    """Hold the store's lock.
+
+    Say so where another process has it.  The system frees the lock of a killed process.
+    """
     lock = FileLock(folder / ".lock")
     try:
         return lock.acquire(timeout=0)

@@ -28,7 +28,7 @@ from biot_bd.windows.store import (
 )
 
 SIGNALS_VERSION = 1
-"""Raised where the same recording and settings give other samples, so that stores are written anew."""
+"""Raised where the same input gives other samples, so that stores are written anew."""
 # Windows of the last are resampled when they are read.
 STORED_BY = {"fft": "fft", "polyphase": "polyphase", "fft-window": "none"}
 

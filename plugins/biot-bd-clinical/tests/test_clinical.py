@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import eeg2edf
 import numpy as np
 import pytest
-from biot_bd_clinical.readers import MICROMED, NICOLET, NIHON_KOHDEN, pauses_of
 from clinic_files import write_micromed, write_nicolet, write_nihon_kohden
 
 from biot_bd import load_dataset, registry
@@ -13,6 +12,7 @@ from biot_bd.exceptions import RecordingError
 from biot_bd.io.readers import find_reader, open_raw
 from biot_bd.io.walk import find_recordings
 from biot_bd.testing import check_reader
+from biot_bd_clinical.readers import MICROMED, NICOLET, NIHON_KOHDEN, pauses_of
 
 SFREQ = 200
 START = datetime(2020, 3, 2, 10, 11, 12)

@@ -318,3 +318,16 @@ def test_a_step_of_ones_own(windows, array):
             return -x, present
 
     same(np.asarray(windows.map(Negate())), -array)
+
+
+@pytest.mark.parametrize("labels", ["overlap", Overlap(2)])
+def test_labels_mean_the_same_in_prepare_and_relabel(small, tmp_path, labels):
+    direct = prepare(small, tmp_path / "direct", labels=labels)
+    again = prepare(small, tmp_path / "again", labels=Overlap(9)).relabel(labels=labels)
+    assert again.label_rule == direct.label_rule
+    np.testing.assert_array_equal(again.y, direct.y)
+    for wrong in (Overlap, 3):
+        with pytest.raises(TypeError, match="name of a label rule or an instance"):
+            prepare(small, tmp_path / "wrong", labels=wrong)
+        with pytest.raises(TypeError, match="name of a label rule or an instance"):
+            direct.relabel(labels=wrong)
