@@ -72,7 +72,7 @@ class Command:
     @property
     def distribution(self) -> str:
         """Name of the installed distribution that brings the command."""
-        return self.point.dist.name if self.point.dist else "unknown distribution"
+        return _owner(self.point)
 
     @property
     def summary(self) -> str:

@@ -128,32 +128,19 @@ def _cross_validated(windows: Any, run: Path, settings: dict[str, Any], jobs: in
             os.environ["PYTHONWARNINGS"] = said
 
 
-def _facts(result: Any) -> dict[str, Any]:
-    """Return the pooled AUC-PR beside the prevalence."""
+def _headline(result: Any) -> tuple[float | None, float, float | None]:
+    """Return the pooled AUC-PR, the prevalence, and how many times the prevalence that is."""
     value, prevalence = result.metrics["pooled"]["average_precision"]["value"], result.metrics["prevalence"]
-    return {
-        "pooled_average_precision": value,
-        "prevalence": prevalence,
-        "ratio": None if value is None or not prevalence else value / prevalence,
-    }
+    return value, prevalence, None if value is None or not prevalence else value / prevalence
 
 
 def _print_json(result: Any, folder: Path, report: Path, settings: dict[str, Any]) -> None:
     from biot_bd.commands._pipelines import print_json
 
-    print_json(
-        {
-            "generated": True,
-            "note": GENERATED,
-            "model": result.run["title"],
-            **settings,
-            **_facts(result),
-            **result.metrics,
-            "notes": result.notes,
-            "folder": folder,
-            "report": report,
-        }
-    )
+    names = ("pooled_average_precision", "prevalence", "ratio")
+    about = {"generated": True, "note": GENERATED, "model": result.run["title"], **settings}
+    scores = {**dict(zip(names, _headline(result), strict=True)), **result.metrics}
+    print_json({**about, **scores, "notes": result.notes, "folder": folder, "report": report})
 
 
 def _show(result: Any, folder: Path, report: Path) -> None:
@@ -161,14 +148,10 @@ def _show(result: Any, folder: Path, report: Path) -> None:
 
     console = Console()
     console.print(result)
-    facts = _facts(result)
-    lines = [GENERATED]
-    if facts["ratio"] is not None:
-        lines.insert(
-            0,
-            f"pooled AUC-PR {facts['pooled_average_precision']:.3f} = {facts['ratio']:.1f} times the prevalence "
-            f"({facts['prevalence']:.3f})",
-        )
-    lines += [f"report: {report}", f"curves: tensorboard --logdir {folder / 'run' / 'tensorboard'}"]
+    value, prevalence, ratio = _headline(result)
+    lines = (
+        [] if ratio is None else [f"pooled AUC-PR {value:.3f} = {ratio:.1f} times the prevalence ({prevalence:.3f})"]
+    )
+    lines += [GENERATED, f"report: {report}", f"curves: tensorboard --logdir {folder / 'run' / 'tensorboard'}"]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

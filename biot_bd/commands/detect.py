@@ -164,7 +164,7 @@ def _write_page(console: Any, patient: str, outcomes: list[Outcome], outputs: Ou
         page = write_page(outputs.folder, patient, parts, [o.error for o in own if o.error], model.name)
     except OSError as error:
         own[-1].error = f"{patient}: its page cannot be written ({error})"
-        console.print(f"failed: {own[-1].error}", markup=False, highlight=False, soft_wrap=True)
+        _tell(console, own[-1], quiet=True)
         return
     own[-1].files.append(page)
     for outcome in own:
@@ -172,17 +172,16 @@ def _write_page(console: Any, patient: str, outcomes: list[Outcome], outputs: Ou
 
 
 def _tell(console: Any, outcome: Outcome, quiet: bool) -> None:
+    lines = []
     if outcome.error is not None:
-        console.print(f"failed: {outcome.error}", markup=False, highlight=False, soft_wrap=True)
-        return
-    if quiet or outcome.facts is None:
-        return
-    facts = outcome.facts
-    events = ", ".join(f"{e['onset_s']:g} to {e['offset_s']:g} s" for e in facts["events"][:5]) or "none"
-    more = f" and {len(facts['events']) - 5} more" if len(facts["events"]) > 5 else ""
-    console.print(f"{outcome.item.path}: events: {events}{more}", markup=False, highlight=False, soft_wrap=True)
-    for note in facts["notes"]:
-        console.print(f"  note: {note}", markup=False, highlight=False, soft_wrap=True)
+        lines = [f"failed: {outcome.error}"]
+    elif outcome.facts is not None and not quiet:
+        found = outcome.facts["events"]
+        events = ", ".join(f"{e['onset_s']:g} to {e['offset_s']:g} s" for e in found[:5]) or "none"
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        lines = [f"{outcome.item.path}: events: {events}{more}", *(f"  note: {n}" for n in outcome.facts["notes"])]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: int) -> dict[str, Any]:

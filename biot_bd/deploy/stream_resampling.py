@@ -7,7 +7,7 @@ a fixed delay, for live signals and their replay.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 import scipy.signal
@@ -22,16 +22,29 @@ OVERLAP_S = 16.0
 HALF_ZEROS = 10  # of the filter of scipy.signal.resample_poly
 
 
-class ResamplingStream(Protocol):
-    """What :func:`make_stream` returns."""
+class ResamplingStream(ABC):
+    """What :func:`make_stream` returns.
 
+    Parameters
+    ----------
+    n_chans : int
+        Channels.
+    sfreq_in, sfreq_out : float
+        Rates in Hz.
+    """
+
+    def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
+        self.n_chans, self.sfreq_in, self.sfreq_out = n_chans, sfreq_in, sfreq_out
+        self._up, self._down = resampling_ratio(sfreq_in, sfreq_out)
+        self._buffer = RollingBuffer(n_chans)
+
+    @abstractmethod
     def push(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take samples ``(n_chans, n)`` at the rate of the source; return those that are ready ``(n_chans, m)``."""
-        ...
 
+    @abstractmethod
     def finish(self) -> NDArray[np.float32]:
         """Say that nothing follows; return the rest."""
-        ...
 
 
 def make_stream(n_chans: int, sfreq_in: float, sfreq_out: float, causal: bool) -> ResamplingStream:
@@ -54,7 +67,7 @@ def make_stream(n_chans: int, sfreq_in: float, sfreq_out: float, causal: bool) -
     return (FirStream if causal else FftStream)(n_chans, sfreq_in, sfreq_out)
 
 
-class FftStream:
+class FftStream(ResamplingStream):
     """Resample by FFT in blocks; equal to :func:`~biot_bd.signals.resample_fft` of the whole within rounding.
 
     Blocks begin at multiples of that function's segments and overlap by one, so every segment sees the same samples as
@@ -62,24 +75,15 @@ class FftStream:
     overlap by 16 s then and, further than 10 s from the recording's ends, differ from the whole by less than 5e-3 of the
     signal's standard deviation where it has no power within 1 Hz of the wall.
 
-    Parameters
-    ----------
-    n_chans : int
-        Channels.
-    sfreq_in, sfreq_out : float
-        Rates in Hz.
-
     Notes
     -----
     Values that are not finite are bridged by straight lines within a block; whoever cuts windows masks them.
     """
 
     def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
-        self.sfreq_in, self.sfreq_out = sfreq_in, sfreq_out
-        self._up, self._down = resampling_ratio(sfreq_in, sfreq_out)
+        super().__init__(n_chans, sfreq_in, sfreq_out)
         self._unit = _unit(sfreq_in, self._up, self._down)
         self._block = self._unit * max(2, round(BLOCK_S * sfreq_in / self._unit))
-        self._buffer = RollingBuffer(n_chans)
         self._done = 0  # samples of the source whose counterparts were returned
 
     def push(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -89,12 +93,12 @@ class FftStream:
         # Two units must follow a block: one as its neighbour, one so that the last block is never a short one.
         while self._buffer.stop > self._done + self._block + 2 * self._unit:
             ready.append(self._resample(self._done + self._block))
-        return _joined(ready, len(x))
+        return np.concatenate([np.empty((self.n_chans, 0), np.float32), *ready], axis=1)
 
     def finish(self) -> NDArray[np.float32]:
         """Return what is left."""
         if self._buffer.stop == self._done:
-            return np.empty((len(self._buffer.view(self._done, self._done)), 0), np.float32)
+            return np.empty((self.n_chans, 0), np.float32)
         return self._resample(self._buffer.stop, last=True)
 
     def _resample(self, stop: int, last: bool = False) -> NDArray[np.float32]:
@@ -121,18 +125,11 @@ def _unit(sfreq_in: float, up: int, down: int) -> int:
     return down * max(1, -(-int(OVERLAP_S * sfreq_in) // down))
 
 
-class FirStream:
+class FirStream(ResamplingStream):
     """Resample by the polyphase filter of :func:`~biot_bd.signals.resample_polyphase`, as samples arrive.
 
     Each output is one sum in one order, whatever the pieces: the same bits for any cut.  It needs
     :func:`fir_delay_s` seconds of signal after its own time and nothing beyond.
-
-    Parameters
-    ----------
-    n_chans : int
-        Channels.
-    sfreq_in, sfreq_out : float
-        Rates in Hz.
 
     Notes
     -----
@@ -140,16 +137,15 @@ class FirStream:
     """
 
     def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
-        self._up, self._down = resampling_ratio(sfreq_in, sfreq_out)
+        super().__init__(n_chans, sfreq_in, sfreq_out)
         self._half, self._taps = _taps(self._up, self._down)
-        self._buffer = RollingBuffer(n_chans)
         self._held = np.zeros(n_chans, np.float32)
         self._made = 0
 
     def push(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take samples; return all that are ready."""
         if not x.shape[1]:
-            return np.empty((len(x), 0), np.float32)
+            return np.empty((self.n_chans, 0), np.float32)
         self._buffer.append(self._hold(x))
         if self._up == self._down:
             return self._filter(self._buffer.stop)
@@ -172,7 +168,7 @@ class FirStream:
     def _filter(self, stop: int) -> NDArray[np.float32]:
         start, buffer = self._made, self._buffer
         if stop <= start:
-            return np.empty((len(self._held), 0), np.float32)
+            return np.empty((self.n_chans, 0), np.float32)
         self._made = stop
         up, down, half = self._up, self._down, self._half
         if up == down:
@@ -214,9 +210,3 @@ def _bridged(x: NDArray[np.float32]) -> NDArray[np.float32]:
         if not there.all():
             row[:] = np.interp(where, where[there], row[there]) if there.any() else 0
     return x
-
-
-def _joined(parts: list[NDArray[Any]], n_chans: int) -> NDArray[np.float32]:
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate(parts, axis=1) if parts else np.empty((n_chans, 0), np.float32)

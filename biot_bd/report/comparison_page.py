@@ -18,8 +18,8 @@ from biot_bd.events.scoring import scorer_text
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
 from biot_bd.report.run_folder import NO_NUMBER
-from biot_bd.report.text import LABELS
-from biot_bd.report.writer import REPORT, render
+from biot_bd.report.text import LABELS, generated_banners, render
+from biot_bd.report.writer import REPORT
 from biot_bd.runs import write_text
 
 COMPARISON_REPORT = "comparison.html"
@@ -189,12 +189,7 @@ def _page(result: StudyResult) -> dict[str, Any]:
 
 
 def _banners(study: Mapping[str, Any], contamination: Mapping[str, str]) -> list[str]:
-    found = []
-    if study["data"].get("generated"):
-        found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
-    reason = study.get("not_a_result")
-    if reason and not (study["data"].get("generated") and reason == "generated data"):
-        found.append(f"Not a result: {reason}. The numbers show that the way to them works, nothing more.")
+    found = generated_banners(bool(study["data"].get("generated")), study.get("not_a_result"), "numbers")
     if contamination:
         found.append(
             f"Contaminated: {', '.join(contamination)} started from a checkpoint that saw test subjects (or may have); "

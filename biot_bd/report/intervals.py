@@ -23,13 +23,6 @@ def sure_of(run: Run) -> dict[str, Any] | None:
     return assess(Result(run.metrics, run.predictions, run.run, run.folder))
 
 
-def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """Return the ends of an interval in words, empty where there is none."""
-    if not interval or interval.get("low") is None:
-        return ""
-    return f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}"
-
-
 def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     """Say what the intervals are, and what to mind, once for all tables."""
     if sure is None:

@@ -20,6 +20,7 @@ from biot_bd.report.text import (
     commands,
     data_name,
     files,
+    generated_banners,
     methods_paragraph,
     number,
     parameters_text,
@@ -35,11 +36,7 @@ def banners(run: Run) -> list[str]:
         "seizures of unknown subjects."
         for text in contamination_notes(run.run)
     ]
-    if run.generated:
-        found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
-    if run.not_a_result and not (run.generated and run.not_a_result == "generated data"):
-        found.append(f"Not a result: {run.not_a_result}. The scores show that the way to them works, nothing more.")
-    return found
+    return found + generated_banners(run.generated, run.not_a_result, "scores")
 
 
 def _seen_subjects(run: Run) -> str:

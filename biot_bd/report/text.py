@@ -6,12 +6,16 @@ import json
 import math
 import shlex
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.evaluation.protocols import CUSTOM
 from biot_bd.events.scoring import scorer_text
+from biot_bd.plots import css_colours
 from biot_bd.report.run_folder import NO_NUMBER, Run
 
 LABELS = {
@@ -26,6 +30,40 @@ LABELS = {
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number in words, a dash where there is none."""
     return NO_NUMBER if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Return the ends of an interval in words, empty where there is none."""
+    if not interval or interval.get("low") is None:
+        return ""
+    return f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}"
+
+
+def render(template: str, page: dict[str, Any]) -> str:
+    """Fill one of the package's templates; every value is escaped unless it is markup of ours."""
+    environment = Environment(
+        loader=PackageLoader("biot_bd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # exact: the shortest text that gives the same float back
+    environment.filters |= {"exact": repr, "number": number, "ends": ends}
+    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return environment.get_template(template).render(
+        colours=css_colours(), version=version("biot-bd"), written=written, **page
+    )
+
+
+def generated_banners(generated: bool, not_a_result: str | None, what: str) -> list[str]:
+    """Return the warnings about generated data and about ``what`` (scores, numbers) that are no result."""
+    found = []
+    if generated:
+        found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
+    if not_a_result and not (generated and not_a_result == "generated data"):
+        found.append(f"Not a result: {not_a_result}. The {what} show that the way to them works, nothing more.")
+    return found
 
 
 def run_facts(run: Run, model: str | None) -> list[tuple[str, str]]:

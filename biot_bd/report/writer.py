@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from biot_bd.exceptions import StoreError
-from biot_bd.plots import css_colours
 from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report.drawing.heatmaps import map_rows, maps_of
 from biot_bd.report.events_page import events_page
@@ -23,11 +18,11 @@ from biot_bd.report.examples import (
     gallery_page,
     open_store,
 )
-from biot_bd.report.intervals import CERTAINTY, calibration_page, ends, sure_of
-from biot_bd.report.model import Model, explain_windows, load_model
+from biot_bd.report.explain import Model, explain_windows, load_model
+from biot_bd.report.intervals import CERTAINTY, calibration_page, sure_of
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
-from biot_bd.report.text import number, run_facts
+from biot_bd.report.text import render, run_facts
 from biot_bd.runs import write_json, write_text
 from biot_bd.windows import Windows
 
@@ -92,23 +87,6 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     if sure is not None:
         write_json(run.folder / CERTAINTY, sure)
     return write_text(run.folder / REPORT, render("report.html.j2", page))
-
-
-def render(template: str, page: dict[str, Any]) -> str:
-    """Fill one of the package's templates; every value is escaped unless it is markup of ours."""
-    environment = Environment(
-        loader=PackageLoader("biot_bd.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # exact: the shortest text that gives the same float back
-    environment.filters |= {"exact": repr, "number": number, "ends": ends}
-    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(
-        colours=css_colours(), version=version("biot-bd"), written=written, **page
-    )
 
 
 def _first_model(run: Run) -> tuple[Model | None, str | None]:

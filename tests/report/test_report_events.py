@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from handmade_run import HandMade, add_events, write_run
 from sklearn.metrics import brier_score_loss
-from test_report import Page
+from test_writer import Page
 
 from biot_bd.evaluation import PROTOCOLS
 from biot_bd.report import write_report

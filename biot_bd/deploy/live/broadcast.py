@@ -8,6 +8,7 @@ import uuid
 from collections import deque
 from typing import Any
 
+from biot_bd.deploy.live.display import Decision, SignalBlock
 from biot_bd.runs import to_jsonable
 
 KEEP_EEG_S, BLOCKS_A_SECOND = 60, 4
@@ -59,11 +60,11 @@ class Hub:
                 viewer.stale = True
             self._changed.notify_all()
 
-    def signal(self, blocks: list[dict[str, Any]]) -> None:
+    def signal(self, blocks: list[SignalBlock]) -> None:
         """Show new blocks of signal."""
         self._publish("eeg", blocks, self._blocks, many=True)
 
-    def decision(self, fields: dict[str, Any]) -> None:
+    def decision(self, fields: Decision) -> None:
         """Show a decision."""
         self._publish("decision", fields, self._decisions)
 

@@ -20,7 +20,7 @@ from biot_bd.deploy.detector import (
     channel_notes,
 )
 from biot_bd.deploy.live.clock import Jump, StreamClock
-from biot_bd.deploy.live.display import ScreenSignal
+from biot_bd.deploy.live.display import Decision, ScreenSignal, SignalBlock
 from biot_bd.deploy.live.source import Chunk, Notice
 from biot_bd.events.detector import Event
 from biot_bd.events.types import Alarm
@@ -34,11 +34,11 @@ FILL_S = 10.0  # NaN are fed in pieces of this
 class Screen(Protocol):
     """Who watches: see :class:`biot_bd.deploy.live.broadcast.Hub`."""
 
-    def signal(self, blocks: list[dict[str, Any]]) -> None:
+    def signal(self, blocks: list[SignalBlock]) -> None:
         """Take new blocks of :class:`~biot_bd.deploy.live.display.ScreenSignal`."""
         ...
 
-    def decision(self, fields: dict[str, Any]) -> None:
+    def decision(self, fields: Decision) -> None:
         """Take one decision."""
         ...
 

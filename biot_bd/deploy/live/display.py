@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 SCREEN_HZ = 100.0
 BLOCK_S = 0.25
+
+
+class SignalBlock(TypedDict):
+    """A piece of signal: start of the first value, distance of two, microvolts by channel (None: no signal)."""
+
+    start_s: float
+    step_s: float
+    uv: list[list[float | None]]
+
+
+class Decision(TypedDict):
+    """What was decided of a window that ends at ``time_s``; ``curve`` is the smoothed probability."""
+
+    time_s: float
+    probability: float | None
+    curve: float | None
+    alarm: bool
 
 
 class ScreenSignal:
@@ -30,7 +47,7 @@ class ScreenSignal:
         self._left: list[NDArray[np.float32]] = []
         self._n_left, self._start_s = 0, 0.0
 
-    def push(self, x: NDArray[np.float32], start_s: float) -> list[dict[str, Any]]:
+    def push(self, x: NDArray[np.float32], start_s: float) -> list[SignalBlock]:
         """Take samples, return new blocks.
 
         Parameters
@@ -42,15 +59,13 @@ class ScreenSignal:
 
         Returns
         -------
-        list of dict
-            ``start_s`` of the first value, ``step_s`` from one to the next, ``uv`` a list of values a channel, None where there
-            is no signal.
+        list of SignalBlock
         """
         if not self._n_left:
             self._start_s = start_s
         self._left.append(x)
         self._n_left += x.shape[1]
-        made: list[dict[str, Any]] = []
+        made: list[SignalBlock] = []
         if self._n_left < self._size:
             return made
         joined = np.concatenate(self._left, axis=1)

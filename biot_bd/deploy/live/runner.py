@@ -14,6 +14,7 @@ from typing import Any
 from biot_bd.deploy.detector import Detector
 from biot_bd.deploy.live.broadcast import Hub
 from biot_bd.deploy.live.detector import LiveDetector, LiveResult
+from biot_bd.deploy.live.display import Decision, SignalBlock
 from biot_bd.deploy.live.json_lines import Lines
 from biot_bd.deploy.live.server import PageServer
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
@@ -318,11 +319,11 @@ class _Screen:
     def __init__(self, hub: Hub | None, lines: Lines | None) -> None:
         self._hub, self._lines = hub, lines
 
-    def signal(self, blocks: list[dict[str, Any]]) -> None:
+    def signal(self, blocks: list[SignalBlock]) -> None:
         if self._hub is not None:
             self._hub.signal(blocks)
 
-    def decision(self, fields: dict[str, Any]) -> None:
+    def decision(self, fields: Decision) -> None:
         if self._hub is not None:
             self._hub.decision(fields)
         if self._lines is not None:

@@ -81,17 +81,13 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self, hub: Hub, host: str, port: int) -> None:
-        self.hub, self.names = hub, _names_of(host)
+        # Names by which a browser may call this server; others are another site's (DNS rebinding).
+        self.hub, self.names = hub, {"localhost", host.lower(), socket.gethostname().lower()}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent: a viewer that went away is no fault."""
-
-
-def _names_of(host: str) -> set[str]:
-    """Return the names by which a browser may call this server; others are another site's (DNS rebinding)."""
-    return {"localhost", host.lower(), socket.gethostname().lower()}
 
 
 def _host_name(header: str) -> str:

@@ -14,8 +14,7 @@ import torch
 from biot_bd.probes.attention import AttentionProbe
 from biot_bd.probes.base import Explanation
 from biot_bd.report import write_report
-from biot_bd.report.explain import choose_fold, choose_windows, explain_to_folder
-from biot_bd.report.model import load_model, model_input, module_name
+from biot_bd.report.explain import choose_fold, choose_windows, explain_to_folder, load_model, model_input, module_name
 
 
 def text_of(path: Path) -> str:
