@@ -187,7 +187,7 @@ def open_raw(path: str | os.PathLike[str]) -> tuple[mne.io.BaseRaw, list[str]]:
     """
     path = Path(path)
     if fault := fault_of(path):
-        raise RecordingError("unreadable" if path.exists() else "missing-file", f"{path}: {fault}")
+        raise RecordingError("unreadable" if os.path.exists(path) else "missing-file", f"{path}: {fault}")
     reader, notes = _checked_reader(path), list[str]()
     try:
         with collecting(notes):

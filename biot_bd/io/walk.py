@@ -157,7 +157,7 @@ def open_found(found: Found) -> tuple[mne.io.BaseRaw, list[str]]:
     biot_bd.exceptions.RecordingError: gone.edf: is a link that leads back to itself
     """
     if found.fault is not None:
-        raise RecordingError("unreadable" if found.path.exists() else "missing-file", str(found))
+        raise RecordingError("unreadable" if os.path.exists(found.path) else "missing-file", str(found))
     return open_raw(found.path)
 
 
@@ -222,7 +222,7 @@ def _walk(
             return
         for name in children:
             path = folder / name
-            if path.is_dir() and not is_one(path):
+            if os.path.isdir(path) and not is_one(path):
                 if name.lower() not in SKIPPED_FOLDERS and not _is_ours(path):
                     yield from enter(path)
             elif is_wanted(path):
@@ -233,7 +233,7 @@ def _walk(
         if real in skipped:
             return
         # A folder inside the tree is searched where it lies; through a link its files would count twice.
-        if folder.is_symlink() and real.is_relative_to(root.resolve()):
+        if os.path.islink(folder) and real.is_relative_to(root.resolve()):
             warnings.warn(f"{folder}: is a link to {real}, which is searched where it lies", stacklevel=2)
         elif real in seen or root.resolve().is_relative_to(real):
             warnings.warn(f"{folder}: is a link that leads back to {seen.get(real, real)}; not searched", stacklevel=2)
@@ -245,7 +245,8 @@ def _walk(
 
 
 def _is_ours(folder: Path) -> bool:
-    return any(all((folder / name).exists() for name in names) for names in _OURS)
+    # os.path, as methods of Path raise where a folder may not be entered.
+    return any(all(os.path.exists(folder / name) for name in names) for names in _OURS)
 
 
 def _is_recording(path: Path) -> bool:
@@ -264,7 +265,7 @@ def _is_recording(path: Path) -> bool:
 
 
 def _is_looked_for(reader: Reader, path: Path) -> bool:
-    if reader.folder != path.is_dir() or (reader.beside and not path.with_suffix(reader.beside).is_file()):
+    if reader.folder != os.path.isdir(path) or (reader.beside and not os.path.isfile(path.with_suffix(reader.beside))):
         return False
     if reader.search != "probe":
         return reader.search == "ending"
