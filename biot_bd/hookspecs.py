@@ -26,7 +26,7 @@ def register_datasets(register: Register) -> None:
 
 @hookspec(historic=True)
 def register_readers(register: Register) -> None:
-    """Readers: a :class:`biot_bd.io.readers.Reader` (endings, probe of the first bytes, how to open a recording)."""
+    """Readers: a :class:`biot_bd.io.readers.Reader` (endings, probe of the bytes, how to open)."""
 
 
 @hookspec(historic=True)

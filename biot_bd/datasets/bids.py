@@ -1,7 +1,7 @@
 """CHB-MIT and Siena in their BIDS editions, with the seizure annotations that mne-bids loses.
 
-mne-bids gives every event the description ``n/a``, because SzCORE names the column ``eventType``; names, tables and
-recordings are therefore read here, as in every other folder.
+mne-bids gives every event the description ``n/a``, because SzCORE names the column ``eventType``;
+names, tables and recordings are therefore read here, as in every other folder.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _table(path: Path) -> Path:
 
 
 def _annotate(raw: mne.io.BaseRaw, path: Path, unlisted: str) -> list[str] | None:
-    """Set the annotations from the event table; None where there is none and the recording is left out."""
+    """Set the annotations from the event table; None where the recording is left out."""
     if _table(path).is_file():
         return set_events(raw, _table(path))
     if unlisted == "exclude":

@@ -290,12 +290,12 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
 
 def start_of(raw: mne.io.BaseRaw) -> float:
-    """Return when the first sample is on the clock of the recording's annotations, which a crop does not move."""
+    """Return when the first sample is on the clock of the annotations, which no crop moves."""
     return raw.first_time if raw.annotations.orig_time is not None else 0.0
 
 
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s) of the annotations that begin with ``sz``, from the recording's start."""
+    """Return (onset_s, offset_s), from the recording's start, of the annotations ``sz...``."""
     start = start_of(raw)
     return [
         (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))

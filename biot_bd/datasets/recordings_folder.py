@@ -41,8 +41,9 @@ def load_recordings_folder(
     Parameters
     ----------
     root : path-like
-        Searched with its subfolders, as :func:`biot_bd.io.walk.find_recordings` does: hidden files, ``derivatives``,
-        ``sourcedata``, files of annotations only and what BIDS names another modality than EEG are left alone.
+        Searched with its subfolders, as :func:`biot_bd.io.walk.find_recordings` does: hidden files,
+        ``derivatives``, ``sourcedata``, files of annotations only and what BIDS names another
+        modality than EEG are left alone.
     subject : str, optional
         Regular expression, searched in the path below ``root`` (with ``/``); its first group is the
         subject.  By default the ``sub-`` of a BIDS name or of the path, else the folder that holds
@@ -59,9 +60,9 @@ def load_recordings_folder(
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined with ``__``.
-        ``outcomes``: ``loaded``, ``unlisted``, ``unreadable``, ``bad-annotation``, or ``missing-file`` for links to
-        files that were not fetched; with what the reader noted.
+        Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined
+        with ``__``. ``outcomes``: ``loaded``, ``unlisted``, ``unreadable``, ``bad-annotation``, or
+        ``missing-file`` for links to files that were not fetched; with what the reader noted.
 
     Raises
     ------

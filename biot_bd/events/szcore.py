@@ -1,8 +1,9 @@
-"""Event tables of SzCORE and BIDS: ``..._events.tsv`` with ``onset``, ``duration`` and ``eventType``.
+"""Event tables of SzCORE and BIDS: ``onset``, ``duration`` and ``eventType``, between tabs.
 
 References
 ----------
-Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation framework. Epilepsia, 66, 14-24.
+Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation framework.
+Epilepsia, 66, 14-24.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ OTHER_KINDS = ("bckg", "impd")  # background, impedance check
 def seizure_kind(text: str) -> str | None:
     """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
 
-    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text says ``free``.
+    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text
+    says ``free``.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def seizure_kind(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row of an event table: seconds from the recording's start, the SzCORE type, and the confidence where it is told."""
+    """One row of an event table: seconds from the recording's start, SzCORE type, confidence."""
 
     onset_s: float
     duration_s: float
@@ -60,14 +62,15 @@ def read_events(path: str | os.PathLike[str]) -> list[TableRow]:
     Returns
     -------
     list of TableRow
-        Types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an impedance check.  Case does not
-        matter, and ``seizure`` is read as ``sz``.  Background and checks without times (``n/a``) are left out.
+        Types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an impedance
+        check.  Case does not matter, and ``seizure`` is read as ``sz``.  Background and checks
+        without times (``n/a``) are left out.
 
     Raises
     ------
     RecordingError
-        ``bad-annotation``: a column is missing, a number is none or not finite, or a type is empty or unknown; names file
-        and line.
+        ``bad-annotation``: a column is missing, a number is none or not finite, or a type is empty
+        or unknown; names file and line.
 
     See Also
     --------
@@ -87,7 +90,7 @@ def read_events(path: str | os.PathLike[str]) -> list[TableRow]:
 
 
 def events_of(table: Table) -> list[TableRow]:
-    """Return the events of a table that has the :data:`COLUMNS`; errors as in :func:`read_events`."""
+    """Return the events of a table with the :data:`COLUMNS`; errors as in :func:`read_events`."""
     events = []
     for row in table.rows:
         kind = _kind(row)

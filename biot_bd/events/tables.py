@@ -1,6 +1,7 @@
-"""Tables of events as text: cells between tabs or commas, without quote rules, every number checked with its line.
+"""Tables of events as text: no quote rules, every number checked with its line.
 
-SzCORE and BIDS tables (TSV) and TUSZ ``csv_bi`` know no quoting: a quotation mark in a nurse's note is part of the note.
+SzCORE and BIDS tables (TSV) and TUSZ ``csv_bi`` know no quoting: a quotation mark in a nurse's note
+is part of the note.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ class Row:
 
     Examples
     --------
-    >>> row = Row("x_events.tsv", 2, {"onset": "60.00", "duration": "nan"})
+    >>> row = Row("x.tsv", 2, {"onset": "60.00", "duration": "nan"})
     >>> row.seconds("onset")
     60.0
     >>> row.seconds("duration")
     Traceback (most recent call last):
-    biot_bd.exceptions.RecordingError: x_events.tsv, line 2: duration is 'nan', which is not finite; expected seconds
+    biot_bd.exceptions.RecordingError: x.tsv, line 2: duration is 'nan', which is not finite; expected seconds
     """
 
     table: str
@@ -58,7 +59,7 @@ class Row:
         return self.cells[column]
 
     def get(self, column: str) -> str | None:
-        """Return a cell, None where the table lacks the column or the cell says nothing (``n/a``)."""
+        """Return a cell; None where there is no such column or it says ``n/a`` or nothing."""
         cell = self.cells.get(column, "")
         return None if cell.lower() in ABSENT else cell
 
@@ -68,7 +69,8 @@ class Row:
         Raises
         ------
         RecordingError
-            ``bad-annotation``: it is no number, or not finite; names file, line, column and what was found.
+            ``bad-annotation``: it is no number, or not finite; names file, line, column and what
+            was found.
         """
         value = number(self.cells[column])
         if value is None:
@@ -117,7 +119,8 @@ def read_table(path: str | os.PathLike[str], required: Sequence[str] = (), *, se
     required : sequence of str
         Columns that must be there.
     separator : str, default="\t"
-        Between cells; a separator behind the last cell means nothing, and quotation marks are letters like others.
+        Between cells; a separator behind the last cell means nothing, and quotation marks are
+        letters like others.
 
     Returns
     -------
@@ -127,8 +130,8 @@ def read_table(path: str | os.PathLike[str], required: Sequence[str] = (), *, se
     Raises
     ------
     RecordingError
-        ``bad-annotation``: no text, no columns, one that is required is missing or stands twice, or a row has more cells
-        than there are columns.  Names file and line.
+        ``bad-annotation``: no text, no columns, one that is required is missing or stands twice, or
+        a row has more cells than there are columns.  Names file and line.
     OSError
         The file cannot be read.
 
@@ -167,13 +170,13 @@ def number(text: str) -> float | None:
 
 
 def clock_time(text: str) -> datetime | None:
-    """Return a date and time of day as they are written in SzCORE tables; None where they are written otherwise.
+    """Return a date and time as SzCORE tables write them; None where it is written otherwise.
 
     Parameters
     ----------
     text : str
-        Year first, as in ``2020-03-02 10:11:12``; whether 02.03.2020 is in February or March is not guessed.  A time zone is
-        left out: what counts is the clock on the wall.
+        Year first, as in ``2020-03-02 10:11:12``; whether 02.03.2020 is in February or March is not
+        guessed.  A time zone is left out: what counts is the clock on the wall.
 
     Returns
     -------
@@ -181,8 +184,10 @@ def clock_time(text: str) -> datetime | None:
 
     Examples
     --------
-    >>> clock_time("2020-03-02 10:11:12.5"), clock_time("02.03.2020 10:11:12"), clock_time("2020-03-02")
-    (datetime.datetime(2020, 3, 2, 10, 11, 12, 500000), None, None)
+    >>> clock_time("2020-03-02 10:11:12.5")
+    datetime.datetime(2020, 3, 2, 10, 11, 12, 500000)
+    >>> clock_time("02.03.2020 10:11:12") is None
+    True
     """
     match = _CLOCK.fullmatch(text.strip())
     if match is None:

@@ -2,7 +2,13 @@ from .channel_readers import open_reader as open_reader
 from .edf import EdfHeader as EdfHeader
 from .edf import open_edf as open_edf
 from .edf import read_edf_header as read_edf_header
+from .readers import Reader as Reader
+from .readers import find_reader as find_reader
+from .readers import open_raw as open_raw
 from .recordings import OpenRecording as OpenRecording
 from .recordings import open_recording as open_recording
 from .recordings import read_blocks as read_blocks
 from .recordings import read_excerpt as read_excerpt
+from .walk import Found as Found
+from .walk import find_recordings as find_recordings
+from .walk import find_tables as find_tables

@@ -206,9 +206,11 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     path : str or Path
         The file.  Its first byte says whether it is EDF or BDF, whatever its ending.
     allow_truncated : bool, default=False
-        Accept a file that holds fewer records than its header declares (:attr:`EdfHeader.cut_short`).
+        Accept a file that holds fewer records than its header declares
+        (:attr:`EdfHeader.cut_short`).
     notes : list of str, optional
-        Grows by what MNE warns of, in our words, and by what is missing of a file that was cut short.
+        Grows by what MNE warns of, in our words, and by what is missing of a file that was cut
+        short.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a path is before anything is read from it: a file, a folder, a link that leads nowhere, a pipe."""
+"""What a path is before anything is read from it: a file, a folder, a dead link, a pipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS = (
 
 
 def fault_of(path: str | os.PathLike[str]) -> str | None:
-    """Return why a path is no file or folder that can be opened, in a few words; None where it is one.
+    """Return why a path is no file or folder that can be opened; None where it is one.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def first_bytes(path: str | os.PathLike[str], n_bytes: int = HEAD_BYTES) -> byte
 
 
 def pointer_fault(head: bytes) -> str | None:
-    """Return what to do where a file is only the text that git-annex or Git LFS keeps in its place, else None.
+    """Return what to do where a file is only a pointer of git-annex or Git LFS, else None.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What readers warn of, in our words: notes beside a recording instead of warnings on the screen."""
+"""What readers warn of, in our words: notes beside a recording, not warnings on the screen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WORDS: tuple[tuple[str, str | None], ...] = (
 
 
 def in_our_words(text: str) -> str | None:
-    """Return what a warning of MNE means for who reads results; None where it means nothing to them.
+    """Return what a warning of MNE means for who reads results; None where it is nothing.
 
     Parameters
     ----------

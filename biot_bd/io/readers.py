@@ -1,7 +1,7 @@
-"""Formats of recordings: an ending, a probe of the first bytes, and a function that opens the file lazily.
+"""Formats of recordings: endings, a probe of the first bytes, how to open a file lazily.
 
-The formats that MNE opens are registered by the package itself (hook ``register_readers``); a plugin's reader goes before
-them where its probe knows the first bytes.
+The formats that MNE opens are registered by the package itself (hook ``register_readers``); a
+plugin's reader goes before them where its probe knows the first bytes.
 """
 
 from __future__ import annotations
@@ -33,16 +33,19 @@ class Reader:
     Parameters
     ----------
     endings : tuple of str
-        In lower case and with their dot, as ``(".fif", ".fif.gz")``; files' endings match in any case.
+        In lower case and with their dot, as ``(".fif", ".fif.gz")``; files' endings match in any
+        case.
     probe : callable or None
-        ``(head) -> bool``: whether a file that begins with the bytes ``head`` (1,024, or fewer where the file is shorter;
-        none of a folder) is of this format.  None leaves that to ``read``, for formats of MNE only.
+        ``(head) -> bool``: whether a file that begins with the bytes ``head`` (1,024, or fewer
+        where the file is shorter; none of a folder) is of this format.  None leaves that to
+        ``read``, for formats of MNE only.
     read : callable
-        ``(path) -> mne.io.BaseRaw``: opens the recording without reading its samples, in volts.  Whatever it raises becomes
-        an error of one line that names the file; what it warns of becomes a note.
+        ``(path) -> mne.io.BaseRaw``: opens the recording without reading its samples, in volts.
+        Whatever it raises becomes an error of one line that names the file; what it warns of
+        becomes a note.
     search : {"ending", "probe", "never"}, default="ending"
-        What makes a file in a searched folder a recording: its ending alone, the probe's yes, or nothing (a file that is
-        named is still read).
+        What makes a file in a searched folder a recording: its ending alone, the probe's yes, or
+        nothing (a file that is named is still read).
     folder : bool, default=False
         A recording is a folder with that ending.
     beside : str, default=""
@@ -51,7 +54,8 @@ class Reader:
     Raises
     ------
     ValueError
-        An ending has no dot or has capitals, or ``search`` is none of the three, or asks a probe that is not there.
+        An ending has no dot or has capitals, or ``search`` is none of the three, or asks a probe
+        that is not there.
 
     See Also
     --------
@@ -176,8 +180,9 @@ def open_raw(path: str | os.PathLike[str]) -> tuple[mne.io.BaseRaw, list[str]]:
     Raises
     ------
     RecordingError
-        ``missing-file`` or ``unreadable``: no regular file (a pipe, a device, a link that leads nowhere), empty, of no known
-        format, or damaged.  One line that names the file, whatever the reader raised.
+        ``missing-file`` or ``unreadable``: no regular file (a pipe, a device, a link that leads
+        nowhere), empty, of no known format, or damaged.  One line that names the file, whatever the
+        reader raised.
 
     Examples
     --------

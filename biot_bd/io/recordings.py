@@ -69,8 +69,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     Parameters
     ----------
     source : path or mne.io.BaseRaw
-        Of any format that is registered (see :mod:`biot_bd.io.readers`).  EDF and BDF files that were cut short are read
-        as far as they go, with a note.
+        Of any format that is registered (see :mod:`biot_bd.io.readers`).  EDF and BDF files that
+        were cut short are read as far as they go, with a note.
 
     Raises
     ------

@@ -1,7 +1,8 @@
-"""The one walk over folders: which files of a tree are recordings or tables of events, and which are company.
+"""The one walk over folders: which files are recordings or tables of events, which company.
 
-Left alone, in every tree: hidden files and folders (``._x.edf`` of macOS among them), ``derivatives`` and ``sourcedata``,
-files whose BIDS suffix says that they are no EEG, files of annotations only, and what this package wrote itself.
+Left alone, in every tree: hidden files and folders (``._x.edf`` of macOS among them),
+``derivatives`` and ``sourcedata``, files whose BIDS suffix says that they are no EEG, files of
+annotations only, and what this package wrote itself.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def find_recordings(folder: str | os.PathLike[str], skip: Iterable[Path] = ()) -
     Returns
     -------
     list of Found
-        In the order of names, folder by folder; also files that were not fetched and folders that cannot be searched, with
-        their fault.  Links to folders that are searched already are warned of.
+        In the order of names, folder by folder; also files that were not fetched and folders that
+        cannot be searched, with their fault.  Links to folders that are searched already are warned
+        of.
 
     See Also
     --------
@@ -107,7 +109,8 @@ def find_tables(folder: str | os.PathLike[str], endings: tuple[str, ...] = TABLE
     Returns
     -------
     list of Found
-        In the order of names; tables that BIDS gives another purpose (``_channels.tsv``) are left alone.
+        In the order of names; tables that BIDS gives another purpose (``_channels.tsv``) are left
+        alone.
 
     See Also
     --------
@@ -148,7 +151,8 @@ def open_found(found: Found) -> tuple[mne.io.BaseRaw, list[str]]:
     Raises
     ------
     RecordingError
-        ``missing-file`` for links to what is not there, ``unreadable`` for other faults and damaged files.
+        ``missing-file`` for links to what is not there, ``unreadable`` for other faults and damaged
+        files.
 
     Examples
     --------
@@ -196,12 +200,12 @@ def searched_endings() -> list[str]:
 
 
 def is_other_modality(name: str) -> bool:
-    """Return whether a BIDS name says that a file holds something beside EEG (``sub-001_..._ecg.edf``).
+    """Return whether a BIDS name says that a file holds something beside EEG.
 
     Examples
     --------
-    >>> is_other_modality("sub-001_run-01_ecg.edf"), is_other_modality("sub-001_run-01_eeg.edf"), is_other_modality("ecg.edf")
-    (True, False, False)
+    >>> [is_other_modality(f"{stem}.edf") for stem in ("sub-1_run-1_ecg", "sub-1_eeg", "ecg")]
+    [True, False, False]
     """
     stem = name.lower().split(".")[0]
     return stem.startswith("sub-") and stem.rpartition("_")[2] in OTHER_MODALITIES
@@ -250,7 +254,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_recording(path: Path) -> bool:
-    """Return whether a file that is no folder, or a folder that is one recording, is taken for EEG."""
+    """Return whether a file, or a folder that is one recording, is taken for EEG."""
     name = path.name.lower()
     fitting = readers_of(name)
     if not fitting or _RESULT.search(name) or is_other_modality(name):
@@ -285,7 +289,10 @@ def _holds_only_annotations(path: Path) -> bool:
 
 
 def _is_later_part(path: Path) -> bool:
-    """Return whether MNE reads a file as part of a recording that begins in another one; a name alone does not tell."""
+    """Return whether MNE reads a file as part of a recording that begins in another one.
+
+    A name alone does not tell.
+    """
     match = _LATER_PART.search(path.name)
     if match is None:
         return False

@@ -28,9 +28,10 @@ def check_reader(reader: Reader, path: str | os.PathLike[str] | None = None) -> 
     Raises
     ------
     ConformanceError
-        The reader has no probe, its probe fails on foreign bytes or claims zeros or an empty file, or it cannot be
-        pickled; or it does not claim the recording, or what it opens is no lazy :class:`mne.io.BaseRaw`, has no channel
-        of EEG or no finite sample, or differs when it is read in pieces.
+        The reader has no probe, its probe fails on foreign bytes or claims zeros or an empty file,
+        or it cannot be pickled; or it does not claim the recording, or what it opens is no lazy
+        :class:`mne.io.BaseRaw`, has no channel of EEG or no finite sample, or differs when it is
+        read in pieces.
 
     See Also
     --------

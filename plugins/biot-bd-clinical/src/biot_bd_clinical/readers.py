@@ -57,7 +57,8 @@ def pauses_of(segments: list[dict[str, Any]], sfreq: float) -> list[tuple[float,
     Parameters
     ----------
     segments : list of dict
-        Of eeg2edf's sidecar: ``offset_s`` and ``duration_s``, and ``start`` (date and time) or ``original_frame``.
+        Of eeg2edf's sidecar: ``offset_s`` and ``duration_s``, and ``start`` (date and time) or
+        ``original_frame``.
     sfreq : float
         Rate in Hz.
 
