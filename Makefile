@@ -6,18 +6,26 @@ DEMO ?= demo-run
 SEED ?= 0
 INSTALLED := $(VENV)/.installed
 # Two processes with one thread each: tiny models gain nothing from threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests plugins -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+SITE ?= docs/_build/html
 
-.PHONY: demo test test-slow browser lint bench install clean
+.PHONY: demo test test-slow docs browser lint bench install clean
 
 demo: $(INSTALLED)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
 
+# The examples in docstrings are tests, too; the site is built without its gallery, which test-slow runs.
 test: $(INSTALLED) lint
-	$(PYTEST)
+	$(PYTEST) tests plugins
+	$(PYTEST) --doctest-modules biot_bd plugins/*/src
 
 test-slow: $(INSTALLED) browser
-	$(PYTEST) -m slow
+	$(PYTEST) tests plugins -m slow
+
+# Runs the gallery; a warning is an error. Needs no network.
+docs: $(INSTALLED)
+	$(BIN)/python -W ignore -m sphinx -b html -q -W --keep-going docs $(SITE)
+	@echo "$(SITE)/index.html"
 
 # The live page and the report are tested in Chromium; without one those tests skip and say so.
 browser:
@@ -46,4 +54,4 @@ $(INSTALLED): pyproject.toml constraints.txt plugins/biot-bd-tutorial/pyproject.
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-run
+	rm -rf $(VENV) demo-run docs/_build docs/examples docs/outside docs/reference

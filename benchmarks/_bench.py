@@ -41,7 +41,9 @@ def arguments(description: str) -> argparse.Namespace:
 
 
 def write_recording(path: Path, seconds: int, seed: int) -> Path:
-    """Write an EDF of 23 bipolar channels of 1/f noise (uV, int16, +-800 uV) as CHB-MIT has them."""
+    """Write an EDF of 23 bipolar channels of 1/f noise (uV, int16, +-800 uV) as CHB-MIT has
+    them.
+    """
     rng = np.random.default_rng(seed)
     n = seconds * SFREQ
     shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(n, 1 / SFREQ), 0.5))
@@ -56,7 +58,9 @@ def write_recording(path: Path, seconds: int, seed: int) -> Path:
 
 
 def interleave(ways: dict[str, Callable[[], object]], rounds: int, warm_up: bool = True) -> dict[str, list[float]]:
-    """Time every way once a round, in turning order, after one round that warms up (unless they are warm)."""
+    """Time every way once a round, in turning order, after one round that warms up (unless they
+    are warm).
+    """
     names = list(ways)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(0 if warm_up else 1, rounds + 1):
@@ -105,7 +109,8 @@ def target(
 ) -> dict[str, object]:
     """Make a target of a row of :func:`summarise`: a ratio to reach against a peer.
 
-    ``floor`` is the ratio to the same peer of what no implementation can be faster than, in the same run.
+    ``floor`` is the ratio to the same peer of what no implementation can be faster than, in the
+    same run.
     """
     median, low, high = row[f"times as fast as {peer}"]  # type: ignore[misc]
     return {"what": what, "measured": median, "spread": [low, high], "wanted": wanted, "floor": floor, "unit": "x"}

@@ -1,4 +1,6 @@
-"""The peers: the published way of BIOT's CHB-MIT scripts (written from its description) and braindecode."""
+"""The peers: the published way of BIOT's CHB-MIT scripts (written from its description) and
+braindecode.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ WINDOW_S, TARGET_SFREQ = 10, 200
 
 
 def published_prepare(edf: Path, folder: Path) -> list[Path]:
-    """Pickle a recording as pyedflib reads it, then pick 16 channels of that and pickle each 10 s window at 256 Hz."""
+    """Pickle a recording as pyedflib reads it, then pick 16 channels of that and pickle each 10
+    s window at 256 Hz.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     signals, _, _ = pyedflib.highlevel.read_edf(str(edf))
     whole = folder / f"{edf.stem}.pkl"

@@ -1,4 +1,6 @@
-"""Run all benchmarks one after another, then their table; a script that fails does not stop the others.
+"""Run all benchmarks one after another, then their table.
+
+A script that fails does not stop the others.
 
 Ends with 1 if a script failed, and says which.  ``--quick`` and ``--rounds`` are handed on.
 """

@@ -1,4 +1,7 @@
-"""From an EDF of one hour to its event table with full-size BIOT: seconds by share, and memory over a day."""
+"""From an EDF of one hour to its event table with full-size BIOT.
+
+Seconds by share, and memory over a day.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ class RandomWindows:
     """Windows in memory, as far as a classifier reads them."""
 
     def __init__(self, n: int) -> None:
-        from biot_bd.signals.base import SignalInfo
+        from biot_bd.signals import SignalInfo
         from biot_bd.signals.montages import BIOT_16
 
         self.x = np.random.default_rng(0).standard_normal((n, 16, 2000)).astype(np.float32)

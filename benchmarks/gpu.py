@@ -1,18 +1,19 @@
-"""BIOT on a GPU: windows a second of inference and training by batch size and precision, memory, and the floor.
+"""BIOT on a GPU: windows a second of inference and training by batch size and precision, memory,
+and the floor.
 
-The floor is the time of the matrix products alone, of the same shapes in the same precision.  The share of the data
-path is the time to read and transfer a batch over the time of its step.  Without a GPU the script says so and ends
-well; ``--device cpu`` runs the same code on a tiny model, to test it.
+The floor is the time of the matrix products alone, of the same shapes in the same precision.  The
+share of the data path is the time to read and transfer a batch over the time of its step.  Without
+a GPU the script says so and ends well; ``--device cpu`` runs the same code on a tiny model, to test
+it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import torch
 from torch import nn
 
 from _bench import interleave, publish, summarise, write_recording
+from biot_bd.models.inference_plan import precision_context
 
 N_CHANS, N_TIMES, FRAMES, FREQS = 16, 2000, 19, 101
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -44,19 +46,7 @@ QUICK = Sizes(inference=(64, 512), training=(64,), compiled=64, seconds=45.0)
 TINY = Sizes(32, 1, (2, 8), (2, 4), 4, 60.0)
 
 
-# --- models and steps -------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def precision(name: str, device: torch.device) -> Iterator[None]:
-    """Compute float32 matrix products as they are, as TF32, or everything in bf16 autocast."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+# --- models and steps -----------------------------------------------------------------------------
 
 
 def models(sizes: Sizes, device: torch.device) -> tuple[nn.Module, nn.Module]:
@@ -80,20 +70,23 @@ def follow(model: nn.Module, name: str) -> None:
 
 
 def infer(model: nn.Module, x: torch.Tensor, name: str) -> torch.Tensor:
-    with torch.no_grad(), precision(name, x.device):
+    with torch.no_grad(), precision_context(name, x.device.type):
         return model(x)
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor, name: str) -> None:
     optimizer.zero_grad(set_to_none=True)
-    with precision(name, x.device):
+    with precision_context(name, x.device.type):
         loss = nn.functional.cross_entropy(model(x).float(), y)
     loss.backward()
     optimizer.step()
 
 
 def products(sizes: Sizes, batch: int, name: str, device: torch.device, training: bool) -> Callable[[], None]:
-    """Return the matrix products of a forward pass; of training those of both gradients too (three times as many)."""
+    """Return the matrix products of a forward pass.
+
+    Of training those of both gradients too (three times as many).
+    """
     width, tokens, heads = sizes.embed_dim, N_CHANS * FRAMES, 8
     dtype = DTYPES[name]
 
@@ -114,7 +107,7 @@ def products(sizes: Sizes, batch: int, name: str, device: torch.device, training
     pairs = [*once, *layer * sizes.num_layers]
 
     def run() -> None:
-        with precision("tf32" if name == "tf32" else "fp32", device), torch.no_grad():
+        with precision_context("tf32" if name == "tf32" else "fp32", device.type), torch.no_grad():
             for a, b in pairs:
                 out = a @ b
                 if training:
@@ -123,7 +116,7 @@ def products(sizes: Sizes, batch: int, name: str, device: torch.device, training
     return run
 
 
-# --- measuring --------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 def synchronize(device: torch.device) -> None:
@@ -132,7 +125,9 @@ def synchronize(device: torch.device) -> None:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> tuple[Callable[[], None], int]:
-    """Return a call that repeats ``call`` for at least ``LEAST_S`` and waits for the device, and how often it does."""
+    """Return a call that repeats ``call`` for at least ``LEAST_S`` and waits for the device, and
+    how often it does.
+    """
     call()
     synchronize(device)
     start = time.perf_counter()
@@ -149,7 +144,10 @@ def timed(call: Callable[[], object], device: torch.device) -> tuple[Callable[[]
 
 
 def peak_mb(call: Callable[[], object], device: torch.device) -> float | None:
-    """Return the memory on the device at the peak of a call above what lay there before; None on a CPU."""
+    """Return the memory on the device at the peak of a call above what lay there before.
+
+    None on a CPU.
+    """
     if device.type != "cuda":
         return None
     torch.cuda.empty_cache()
@@ -163,7 +161,9 @@ def peak_mb(call: Callable[[], object], device: torch.device) -> float | None:
 def measure(
     kind: str, batch: int, ways: dict[str, tuple[str, Callable[[], object]]], floors: dict, device: torch.device, n: int
 ) -> list[dict[str, object]]:
-    """Time ways (name: precision and call) of one batch size in turns with the floors of their precisions."""
+    """Time ways (name: precision and call) of one batch size in turns with the floors of their
+    precisions.
+    """
     calls, often, peaks, rows = {}, {}, {}, []
     for name, (_, call) in ways.items():
         try:
@@ -269,7 +269,10 @@ def data_rows(rows: list[dict[str, object]], sizes: Sizes, device: torch.device,
 
 
 def check_agreement(sizes: Sizes, device: torch.device) -> list[str]:
-    """Compare with braindecode in float32, and with ourselves in lower precision; stop where they disagree."""
+    """Compare with braindecode in float32, and with ourselves in lower precision.
+
+    Stop where they disagree.
+    """
     ours, peer = (model.eval() for model in models(sizes, device))
     x = torch.randn(16, N_CHANS, N_TIMES, device=device)
     wanted = infer(peer, x, "fp32")

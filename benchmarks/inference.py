@@ -1,4 +1,7 @@
-"""Windows a second through BIOT: braindecode, ours in float32 and half precision, and the bare matrix products."""
+"""Windows a second through BIOT.
+
+Braindecode, ours in float32 and half precision, and the bare matrix products.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ def models(n_chans: int) -> tuple[torch.nn.Module, BIOT]:
 
 
 def floor(n: int, n_chans: int, dtype: torch.dtype, micro_batch: int = 8) -> Callable[[], object]:
-    """Return the matrix products of one forward pass alone, on memory that is used again and again."""
+    """Return the matrix products of one forward pass alone, on memory that is used again and
+    again.
+    """
     size = min(n, micro_batch)
     tokens = size * n_chans * ((SECONDS - 1) * 2 + 1)
     shapes = [(101, 256)] + [(256, 256), (256, 256), (256, 256), (256, 256), (256, 1024), (1024, 256)] * 4
@@ -98,7 +103,9 @@ def compare(n: int, n_chans: int, threads: int, rounds: int, notes: list[str]) -
 
 
 def targets(rows: list[dict[str, object]], threads: int) -> list[dict[str, object]]:
-    """Return what was wanted beside what was measured, with the bare products' ratio as the floor."""
+    """Return what was wanted beside what was measured, with the bare products' ratio as the
+    floor.
+    """
     by_case = {(row["batch"], row["channels"], row["threads"], row["way"]): row for row in rows}
     found = []
     for (n, n_chans, precision), wanted in WANTED.items():

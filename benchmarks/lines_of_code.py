@@ -3,7 +3,8 @@
     python benchmarks/lines_of_code.py                     # the working tree
     python benchmarks/lines_of_code.py baseline-0 HEAD     # two commits, and their ratio
 
-A line counts if a token of the program stands on it; docstrings (found by ``ast``) do not count, other texts do.
+A line counts if a token of the program stands on it; docstrings (found by ``ast``) do not count,
+other texts do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Memory at the peak: of a training step at batch 512, and of reading from small and large window stores."""
+"""Memory at the peak: of a training step at batch 512, and of reading from small and large
+window stores.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,8 @@ def main() -> None:
             what = f"reading shuffled batches of 256: {count} recording(s), {len(windows)} windows"
             rows.append({"what": what, "way": "biot_bd", "peak_MB": round(child(READING, out))})
     reading = [float(str(row["peak_MB"])) for row in rows if str(row["what"]).startswith("reading")]
-    # Tables and percentiles of the windows stay in memory, some 0.2 kB each; their signals (128 kB each) do not.
+    # Tables and percentiles of the windows stay in memory, some 0.2 kB each; their signals (128 kB
+    # each) do not.
     goals = [
         limit(
             "reading: memory that 8 recordings and all windows add to one recording", reading[-1] - reading[0], 50, "MB"

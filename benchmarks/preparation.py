@@ -1,4 +1,7 @@
-"""From an EDF of one hour to windows that a model can take: time, bytes and memory, ours against the peers."""
+"""From an EDF of one hour to windows that a model can take.
+
+Time, bytes and memory, ours against the peers.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ FLOOR = "floor: read the bytes, write the windows' bytes"
 
 
 def fresh_process(root: Path, out: Path, n_jobs: int = 1) -> tuple[float, float, float]:
-    """Prepare in a fresh process; return its memory after imports, its peak (both MB) and the seconds it took."""
+    """Prepare in a fresh process.
+
+    Return its memory after imports, its peak (both MB) and the seconds it took.
+    """
     printed = subprocess.run(
         [sys.executable, "-c", WATCHED, str(root), str(out), str(n_jobs)], check=True, capture_output=True, text=True
     ).stdout
@@ -106,7 +112,10 @@ def goals(rows: list[dict[str, object]], peaks_mb: list[float]) -> list[dict[str
 
 
 def memory_notes(edf: Path, base: Path, quick: bool) -> tuple[list[str], list[float]]:
-    """Measure memory against the number and the length of recordings; also return the peaks above imports in MB."""
+    """Measure memory against the number and the length of recordings.
+
+    Also return the peaks above imports in MB.
+    """
     notes, peaks_mb = [], []
     many = 3 if quick else 8
     before, peak, _ = fresh_process(edf.parent, base / "memory-1")
@@ -155,7 +164,10 @@ def main() -> None:
             return prepare(dataset, out, stride_s=10, **settings)
 
         def published() -> PublishedDataset:
-            """Prepare and load every window once: resampling and percentile happen there, each time anew."""
+            """Prepare and load every window once.
+
+            Resampling and percentile happen there, each time anew.
+            """
             out = base / "published"
             shutil.rmtree(out, ignore_errors=True)
             dataset = PublishedDataset(published_prepare(edf, out))

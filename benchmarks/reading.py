@@ -1,4 +1,7 @@
-"""Shuffled batches of 256 of 50,000 windows, warm page cache, no workers; one window at random; a cold cache."""
+"""Shuffled batches of 256 of 50,000 windows, warm page cache, no workers.
+
+One window at random; a cold cache.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""A subject-wise grid search over the learning rate of a small BIOT: time and memory, ours against braindecode's usual way.
+"""A subject-wise grid search over the learning rate of a small BIOT.
 
-The usual way keeps all windows in memory as one array, reads them one by one, and scores every epoch by string
-callbacks, which predict the training windows a second time.  Ours reads batches from the store and scores the epoch's
-own predictions.  Both search the same grid over the same outer folds by subject, with the same model, batch and epochs.
+Time and memory, ours against braindecode's usual way.
+
+The usual way keeps all windows in memory as one array, reads them one by one, and scores every
+epoch by string callbacks, which predict the training windows a second time.  Ours reads batches
+from the store and scores the epoch's own predictions.  Both search the same grid over the same
+outer folds by subject, with the same model, batch and epochs.
 """
 
 from __future__ import annotations
@@ -105,7 +108,9 @@ WAYS: dict[str, Callable[[Path, int], Any]] = {OURS: our_search, PEER: peer_sear
 
 
 def check_agreement(store: Path) -> None:
-    """Stop unless both networks have the same parameters and, with the same weights, the same probabilities."""
+    """Stop unless both networks have the same parameters and, with the same weights, the same
+    probabilities.
+    """
     x, y, groups = arrays_of(store)
     rows = np.r_[np.flatnonzero(y == 0)[:20], np.flatnonzero(y == 1)[:20]]
     ours = our_net(1).set_params(train_split=None).fit(x[rows], y[rows], groups=groups[rows])
@@ -116,11 +121,14 @@ def check_agreement(store: Path) -> None:
         raise SystemExit(f"with the same weights the probabilities differ by {difference:.1e}")
 
 
-# --- memory -----------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
 def _watched(way: str, store: Path, epochs: int, result: Any) -> None:
-    """Run a search in this fresh process; put the resident memory above that after the imports, in MB."""
+    """Run a search in this fresh process.
+
+    Put the resident memory above that after the imports, in MB.
+    """
     import psutil
 
     import biot_bd.training.classifier.biot_classifier  # noqa: F401

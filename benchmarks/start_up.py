@@ -1,4 +1,7 @@
-"""Start-up, page cache warm: imports, the command line, and a saved pipeline that scores one window in a fresh process."""
+"""Start-up, page cache warm.
+
+Imports, the command line, and a saved pipeline that scores one window in a fresh process.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ print(*{load}(sys.argv[1]).predict_proba(np.load(sys.argv[2]))[0])
 
 
 def save_model(folder: Path) -> tuple[Path, Path]:
-    """Save a pipeline with a BIOT of the published size, fitted for one epoch on noise, and one window."""
+    """Save a pipeline with a BIOT of the published size, fitted for one epoch on noise, and one
+    window.
+    """
     from sklearn.pipeline import make_pipeline
 
     from biot_bd import BIOTClassifier, MontageMapper, PercentileScaler, save_pipeline

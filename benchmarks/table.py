@@ -1,4 +1,7 @@
-"""One table of all targets in ``benchmarks/results/*.json``, printed; with the tables of all scripts behind it in ``results/table.md``."""
+"""One table of all targets in ``benchmarks/results/*.json``, printed.
+
+With the tables of all scripts behind it in ``results/table.md``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One training step of a full-size BIOT (16 channels of 10 s): braindecode's against ours, through the classifier."""
+"""One training step of a full-size BIOT (16 channels of 10 s).
+
+Braindecode's against ours, through the classifier.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ NO_DROPOUT = dict.fromkeys(DROPOUT, 0.0)
 
 
 class MeanOverAll(nn.Module):
-    """Cross-entropy that does not say that it is a sum over windows: ours then passes forward twice."""
+    """Cross-entropy that does not say that it is a sum over windows.
+
+    Ours then passes forward twice.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return nn.functional.cross_entropy(input, target)
@@ -78,7 +84,9 @@ def our_step(net: BIOTClassifier, x: np.ndarray, y: np.ndarray) -> Callable[[], 
 
 
 def gradient_errors(x: np.ndarray, y: np.ndarray, ways: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Return the norm of the difference from braindecode's whole-batch gradient, as a part of its norm."""
+    """Return the norm of the difference from braindecode's whole-batch gradient, as a part of
+    its norm.
+    """
     model = peer_model(NO_DROPOUT)
     loss = nn.functional.cross_entropy(model(torch.from_numpy(x)), torch.from_numpy(y))
     loss.backward()
@@ -97,7 +105,10 @@ def gradient_errors(x: np.ndarray, y: np.ndarray, ways: dict[str, dict[str, Any]
 
 
 def floor(n: int, dtype: torch.dtype, micro: int = 16) -> Callable[[], None]:
-    """Return the matrix products of a step alone, in reused memory: forward, and two each backward."""
+    """Return the matrix products of a step alone, in reused memory.
+
+    Forward, and two each backward.
+    """
     rows, features = micro * TOKENS, WIDTH // HEADS
     plain = [(WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH)]
     shapes = [(1, rows, a, b) for a, b in plain]
@@ -135,7 +146,9 @@ class Point(nn.Module):
 
 
 def overhead_s(n_batches: int = 300, rounds: int = 5) -> float:
-    """Return what an epoch of the classifier takes longer, for each batch, than a bare loop over the same batches."""
+    """Return what an epoch of the classifier takes longer, for each batch, than a bare loop over
+    the same batches.
+    """
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((n_batches * 2, 2, 8)).astype(np.float32), np.arange(n_batches * 2) % 2
     settings: dict[str, Any] = {"batch_size": 2, "max_epochs": 1, "train_split": None, "device": "cpu"}
@@ -174,7 +187,7 @@ def rows_of(n: int, rounds: int, quick: bool, notes: list[str]) -> list[dict[str
     for way, net in nets.items():
         notes.append(
             f"batch {n}, {way}: gradient off braindecode's by {errors[way]:.1e} of its norm (no dropout), "
-            f"micro-batches of {net.plans_.training.micro_batch or 'the whole batch'}"
+            f"micro-batches of {net.facts_.training_plan.micro_batch or 'the whole batch'}"
         )
     steps: dict[str, Callable[[], object]] = {PEER: peer_step(x, y)}
     if n <= 64 and not quick:
@@ -193,7 +206,9 @@ def rows_of(n: int, rounds: int, quick: bool, notes: list[str]) -> list[dict[str
 
 
 def goals(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Return what was wanted beside what was measured, with the bare products' ratio as the floor."""
+    """Return what was wanted beside what was measured, with the bare products' ratio as the
+    floor.
+    """
     by_way = {row["way"]: row for row in rows}
     found = []
     for (n, precision), wanted in WANTED.items():

@@ -1,20 +1,55 @@
-"""What biot_bd raises: every error of its own, each with the built-in kind that callers already catch.
+"""What biot_bd raises: its own errors, each of the built-in kind that callers already catch.
 
-``except biot_bd.BiotBdError`` catches them all; messages name the file, subject or channel, what was expected, what was
-found, and what to do.
+``except biot_bd.BiotBdError`` catches them all; messages name the file, subject or channel, what
+was expected, what was found, and what to do.
 """
 
 
 class BiotBdError(Exception):
-    """Base of all errors of biot_bd."""
+    """Base of all errors of biot_bd.
+
+    Wrong values of parameters raise plain ``ValueError`` and ``TypeError``, as everywhere.
+
+    See Also
+    --------
+    biot_bd.exceptions.SplitError : A split that would put one subject on two sides.
+    biot_bd.exceptions.UnknownNameError : No such name in a registry.
+
+    Examples
+    --------
+    >>> from biot_bd import BiotBdError, registry
+    >>> try:
+    ...     registry.losses["focl"]
+    ... except BiotBdError as error:
+    ...     print(error)
+    no losses named 'focl'; there are: cross-entropy, ... did you mean 'focal'?
+
+    Each is still an error of the built-in kind:
+
+    >>> try:
+    ...     registry.losses["focl"]
+    ... except KeyError:
+    ...     print("caught")
+    caught
+    """
 
 
 class DownloadError(BiotBdError, RuntimeError):
-    """A file could not be downloaded; what is there of it stays, and the next call goes on."""
+    """A file could not be downloaded; what is there of it stays, and the next call goes on.
+
+    See Also
+    --------
+    biot_bd.exceptions.ChecksumError : What came is not what was published.
+    """
 
 
 class ChecksumError(DownloadError):
-    """A downloaded file has not the published SHA-256; it was deleted."""
+    """A downloaded file has not the published SHA-256; it was deleted.
+
+    See Also
+    --------
+    biot_bd.exceptions.DownloadError : Nothing, or not all, came.
+    """
 
 
 class RecordingError(BiotBdError, ValueError):
@@ -26,6 +61,11 @@ class RecordingError(BiotBdError, ValueError):
         The word for it in ``dataset.outcomes``, e.g. ``"unreadable"``.
     message : str
         Names the file, what was expected, what was found.
+
+    See Also
+    --------
+    biot_bd.load_dataset : Raises it, or notes the outcome with ``on_error="skip"``.
+    biot_bd.exceptions.PreparationError : A recording that was loaded cannot be prepared.
     """
 
     def __init__(self, outcome: str, message: str) -> None:
@@ -34,11 +74,21 @@ class RecordingError(BiotBdError, ValueError):
 
 
 class PreparationError(BiotBdError, ValueError):
-    """A recording cannot be prepared; the message names it and says what to do."""
+    """A recording cannot be prepared; the message names it and says what to do.
+
+    See Also
+    --------
+    biot_bd.prepare : Raises it, or notes the recording with ``on_error="skip"``.
+    """
 
 
 class TooShortError(BiotBdError, ValueError):
-    """A recording is shorter than a window."""
+    """A recording is shorter than a window.
+
+    See Also
+    --------
+    biot_bd.prepare : Raises it, or leaves the recording out and says so.
+    """
 
 
 class MissingChannelsError(BiotBdError, ValueError):
@@ -52,6 +102,11 @@ class MissingChannelsError(BiotBdError, ValueError):
         Channels of the montage that cannot be made.
     electrodes : tuple of str
         Electrodes that are missing for them.
+
+    See Also
+    --------
+    biot_bd.MontageMapper : Raises it with ``on_missing="raise"``.
+    biot_bd.signals.plan_montage : Says what a montage lacks without raising.
     """
 
     def __init__(self, message: str, channels: tuple[str, ...] = (), electrodes: tuple[str, ...] = ()) -> None:
@@ -63,71 +118,165 @@ class MissingChannelsError(BiotBdError, ValueError):
 
 
 class CheckpointError(BiotBdError, ValueError):
-    """A file cannot be read as weights of BIOT, or does not fit; the message names it in one line."""
+    """A file cannot be read as weights of BIOT, or does not fit; the message names it in one line.
+
+    See Also
+    --------
+    biot_bd.models.load_checkpoint : Raises it.
+    biot_bd.exceptions.HubError : The file could not be fetched.
+    """
 
 
 class HubError(BiotBdError, OSError):
-    """A checkpoint cannot be fetched; the message says why, and where to get the file by hand."""
+    """A checkpoint cannot be fetched; the message says why, and where to get the file by hand.
+
+    See Also
+    --------
+    biot_bd.models.load_checkpoint : Raises it for a source on the Hub.
+    biot_bd.exceptions.CheckpointError : The file is there, but cannot be used.
+    """
 
 
 class ContaminationError(BiotBdError, ValueError):
-    """A checkpoint saw subjects that shall test it, or nobody can say that it did not."""
+    """A checkpoint saw subjects that shall test it, or nobody can say that it did not.
+
+    See Also
+    --------
+    biot_bd.cross_validate : Raises it before the first fit; ``allow_contaminated=True`` goes on.
+    biot_bd.models.provenance_of : What a checkpoint saw.
+    biot_bd.models.check_clean : Asks for certain subjects.
+    """
 
 
 class MissingExtraError(BiotBdError, ImportError):
-    """A package of an extra is not installed; the message names the extra."""
+    """A package of an extra is not installed; the message names the extra.
+
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Raises it for ``finetune="lora"`` without peft.
+    """
 
 
 class SavedPipelineError(BiotBdError, ValueError):
-    """A pipeline cannot be saved as plain data, or a saved one is damaged; the message says which step or file."""
+    """A pipeline cannot be saved as plain data, or a saved one is damaged; the message says which.
+
+    See Also
+    --------
+    biot_bd.save_pipeline, biot_bd.load_pipeline : Raise it.
+    """
 
 
 class ParameterGroupError(BiotBdError, ValueError):
-    """A model cannot be split into a head and blocks."""
+    """A model cannot be split into a head and blocks.
+
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Raises it for a ``finetune`` that needs a head and blocks.
+    """
 
 
 class SplitError(BiotBdError, ValueError):
-    """A split that cannot be made, or that would put one subject on two sides."""
+    """A split that cannot be made, or that would put one subject on two sides.
+
+    See Also
+    --------
+    biot_bd.evaluation.make_folds, biot_bd.SubjectSplit : Raise it.
+    """
 
 
 class ProtocolError(BiotBdError, ValueError):
-    """Windows, a pipeline or parameters that are not what the protocol says; the message names the difference."""
+    """Windows, pipeline or parameters are not what the protocol says.
+
+    The message names the difference.
+
+    See Also
+    --------
+    biot_bd.evaluation.run_protocol : Raises it before the first fit.
+    biot_bd.evaluation.Protocol : What a protocol prescribes.
+    """
 
 
 class RunFolderError(BiotBdError, ValueError):
-    """The run folder holds another study, is no run folder, or is being written by another process."""
+    """The run folder holds another study, is no run folder, or another process writes it.
+
+    See Also
+    --------
+    biot_bd.cross_validate, biot_bd.fit_all : Raise it for their ``folder``.
+    """
 
 
 class MixedTableError(BiotBdError, ValueError):
-    """Results that cannot stand in one table: other label rules, data, splits or protocols."""
+    """Results that cannot stand in one table: other label rules, data, splits or protocols.
+
+    See Also
+    --------
+    biot_bd.evaluation.compare_table : Raises it.
+    """
 
 
 class MissingPredictionError(BiotBdError, FileNotFoundError):
-    """An annotated recording has no file of predictions; it is not taken for one without detections."""
+    """An annotated recording has no file of predictions; it does not count as free of detections.
+
+    See Also
+    --------
+    biot_bd.events.score_folders : Raises it.
+    """
 
 
 class StoreError(BiotBdError, RuntimeError):
-    """The prepared windows of a run cannot be shown; the message says why."""
+    """The prepared windows of a run cannot be shown; the message says why.
+
+    See Also
+    --------
+    biot_bd.write_report : Leaves examples out and says why where the store cannot be shown.
+    """
 
 
 class DetectionError(BiotBdError, ValueError):
-    """A recording cannot be used; the message names it, what is wrong, and what to do."""
+    """A recording cannot be used; the message names it, what is wrong, and what to do.
+
+    See Also
+    --------
+    biot_bd.Detector.detect : Raises it.
+    """
 
 
 class LostStreamError(BiotBdError, RuntimeError):
-    """A live stream ended without being asked to, and did not come back in time."""
+    """A live stream ended without being asked to, and did not come back in time.
+
+    See Also
+    --------
+    biot_bd.deploy.live.LiveSource : Its sources raise it.
+    """
 
 
 class PluginError(BiotBdError, RuntimeError):
-    """A plugin broke the rules: a duplicate name, an unusable object, an unknown hook."""
+    """A plugin broke the rules: a duplicate name, an unusable object, an unknown hook.
+
+    See Also
+    --------
+    biot_bd.registry.add_plugin : Raises it.
+    biot_bd.exceptions.UnknownNameError : A name that no plugin registered.
+    """
 
 
 class UnknownNameError(BiotBdError, KeyError):
-    """No such name in a registry; the message lists the names that exist and the plugins that failed."""
+    """No such name in a registry; the message lists those that exist and plugins that failed.
+
+    See Also
+    --------
+    biot_bd.registry.Registry : Raises it.
+    biot_bd.exceptions.PluginError : A plugin broke the rules.
+    """
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0]) if self.args else ""
 
 
 class ConformanceError(BiotBdError, AssertionError):
-    """An object breaks a contract of biot_bd; the message says which, what was expected and what was found."""
+    """An object breaks a contract of biot_bd; the message says which, expected and found.
+
+    See Also
+    --------
+    biot_bd.testing.check_loss : Raises it, as all checks do.
+    """

@@ -1,9 +1,9 @@
 """What a plugin may add: one hook a registry, all of one shape.
 
-A plugin is any module (or object) with functions marked by :data:`hookimpl`; it is found through the
-entry-point group ``biot_bd``.  Each hook is called once with ``register(name, obj)``, where ``obj`` is
-the thing itself or its import path ``"package.module:attribute"``, resolved when first asked for.
-Hooks are historic: a plugin that is registered late is called at once.
+A plugin is any module (or object) with functions marked by :data:`hookimpl`; it is found through
+the entry-point group ``biot_bd``.  Each hook is called once with ``register(name, obj)``, where
+``obj`` is the thing itself or its import path ``"package.module:attribute"``, resolved when first
+asked for.  Hooks are historic: a plugin that is registered late is called at once.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,49 @@ from pluggy import HookimplMarker, HookspecMarker
 PROJECT = "biot_bd"
 
 hookspec = HookspecMarker(PROJECT)
+#: Marks a function of a plugin as the implementation of the hook that has its name.
 hookimpl = HookimplMarker(PROJECT)
 
+#: What a hook gets: ``register(name, obj)``.
 Register = Callable[[str, Any], None]
+
+__all__ = [
+    "Register",
+    "hookimpl",
+    "register_callbacks",
+    "register_datasets",
+    "register_exporters",
+    "register_label_rules",
+    "register_losses",
+    "register_metrics",
+    "register_models",
+    "register_montages",
+    "register_objectives",
+    "register_probes",
+]
 
 
 @hookspec(historic=True)
 def register_datasets(register: Register) -> None:
-    """Datasets: ``(root, **options) -> braindecode.datasets.BaseConcatDataset`` of recordings."""
+    """Add data sets: ``(root, **options) -> BaseConcatDataset`` of recordings.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.datasets : Where they are found by name.
+    biot_bd.testing.check_dataset : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_datasets(register):
+    ...     register("ward", "my_package.ward:load_ward")
+    """
 
 
 @hookspec(historic=True)
@@ -31,49 +66,229 @@ def register_readers(register: Register) -> None:
 
 @hookspec(historic=True)
 def register_montages(register: Register) -> None:
-    """Montages: a :class:`biot_bd.signals.montages.Montage` (named channels, referential or bipolar)."""
+    """Add montages: a :class:`biot_bd.signals.Montage`, named channels, referential or bipolar.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.montages : Where they are found by name.
+    biot_bd.testing.check_montage : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_montages(register):
+    ...     register("temporal-4", "my_package.montages:TEMPORAL")
+    """
 
 
 @hookspec(historic=True)
 def register_label_rules(register: Register) -> None:
-    """Label rules: a class whose instances turn events into a table of labelled windows."""
+    """Add label rules: classes whose instances turn events into a table of labelled windows.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.label_rules : Where they are found by name.
+    biot_bd.testing.check_label_rule : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_label_rules(register):
+    ...     register("any-overlap", "my_package.rules:AnyOverlap")
+    """
 
 
 @hookspec(historic=True)
 def register_models(register: Register) -> None:
-    """Models: an ``nn.Module`` class whose constructor takes braindecode's signal parameters."""
+    """Add models: ``nn.Module`` classes whose constructor takes braindecode's signal parameters.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.models : Where they are found by name.
+    biot_bd.testing.check_model : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_models(register):
+    ...     register("band-power", "my_package.models:BandPower")
+    """
 
 
 @hookspec(historic=True)
 def register_losses(register: Register) -> None:
-    """Losses: an ``nn.Module`` class over logits (n, n_classes) and integer targets (n,)."""
+    """Add losses: ``nn.Module`` classes over logits (n, n_outputs) and integer targets (n,).
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.losses : Where they are found by name.
+    biot_bd.testing.check_loss : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_losses(register):
+    ...     register("brier", "my_package.losses:Brier")
+    """
 
 
 @hookspec(historic=True)
 def register_metrics(register: Register) -> None:
-    """Metrics: a :class:`biot_bd.evaluation.metrics.window_metrics.Metric` over targets and probabilities."""
+    """Add metrics: a :class:`biot_bd.evaluation.Metric` over targets and probabilities.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.metrics : Where they are found by name.
+    biot_bd.testing.check_metric : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_metrics(register):
+    ...     register("brier", "my_package.metrics:BRIER")
+    """
 
 
 @hookspec(historic=True)
 def register_probes(register: Register) -> None:
-    """Probes: a class whose instances explain ``(model, x, target)``; see :mod:`biot_bd.probes.base`."""
+    """Add probes: classes whose instances explain ``(model, x, target)``.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.probes : Where they are found by name.
+    biot_bd.testing.check_probe : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_probes(register):
+    ...     register("gradient", "my_package.probes:Gradient")
+    """
 
 
 @hookspec(historic=True)
 def register_callbacks(register: Register) -> None:
-    """Callbacks: a ``skorch.callbacks.Callback`` class."""
+    """Add training callbacks: ``skorch.callbacks.Callback`` classes.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.callbacks : Where they are found by name.
+    biot_bd.testing.check_callback : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_callbacks(register):
+    ...     register("stop-when-diverged", "my_package.callbacks:StopWhenDiverged")
+    """
 
 
 @hookspec(historic=True)
 def register_objectives(register: Register) -> None:
-    """Objectives: self-supervised pretraining tasks."""
+    """Add self-supervised pretraining objectives: ``nn.Module`` classes.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.objectives : Where they are found by name.
+    biot_bd.testing.check_objective : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_objectives(register):
+    ...     register("denoise", "my_package.objectives:Denoise")
+    """
 
 
 @hookspec(historic=True)
 def register_exporters(register: Register) -> None:
-    """Exporters: ``(pipeline, path) -> path`` functions that write a fitted model for deployment."""
+    """Add exporters: ``(pipeline, path) -> path`` functions that write a model for deployment.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.exporters : Where they are found by name.
+    biot_bd.testing.check_exporter : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_exporters(register):
+    ...     register("card", "my_package.export:export_card")
+    """
 
 
 @hookspec(historic=True)
 def register_engines(register: Register) -> None:
-    """Engines: ``(folder) -> model`` functions that load a saved model to compute probabilities, for the detector."""
+    """Add engines: ``(folder) -> model`` functions that load a saved model for the detector.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.engines : Where they are found by name.
+    biot_bd.testing.check_engine : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_engines(register):
+    ...     register("my-runtime", "my_package.engine:load_model")
+    """

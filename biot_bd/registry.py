@@ -1,8 +1,8 @@
 """The registries: name -> object, filled by plugins.
 
-``biot_bd.registry.losses["focal"]`` and its siblings are read-only mappings.  Plugins are found
-when a registry is first asked for something, never on import.  A plugin that fails is undone, noted
-and warned of; the others go on (``BIOT_BD_STRICT_PLUGINS=1`` raises instead).
+``biot_bd.registry.losses["focal"]`` and its siblings are read-only mappings.  Plugins are
+found when a registry is first asked for something, never on import.  A plugin that fails is undone,
+noted and warned of; the others go on (``BIOT_BD_STRICT_PLUGINS=1`` raises instead).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -44,8 +44,11 @@ __all__ = [
     "registries",
 ]
 
+#: Entry-point group of plugins: modules with hooks.
 PLUGINS_GROUP = "biot_bd"
+#: Entry-point group of commands of the command line.
 COMMANDS_GROUP = "biot_bd.commands"
+#: Environment variable: 1 makes a plugin that fails an error instead of a warning.
 STRICT_VARIABLE = "BIOT_BD_STRICT_PLUGINS"
 BUILTIN = "biot_bd"
 
@@ -82,6 +85,23 @@ class Registry(Mapping[str, Any]):
     ----------
     kind : str
         Plural noun, e.g. ``"losses"``; the hook is ``register_<kind>``.
+
+    See Also
+    --------
+    add_plugin : Registers a plugin by hand.
+    list_plugins : What was found, and what failed.
+
+    Examples
+    --------
+    >>> from biot_bd import registry
+    >>> "biot-16" in registry.montages
+    True
+    >>> registry.montages["BIOT-16"].n_chans
+    16
+    >>> registry.losses.path("focal")  # imports nothing
+    'biot_bd.losses:FocalLoss'
+    >>> registry.losses.owner("focal")
+    'biot_bd'
     """
 
     def __init__(self, kind: str) -> None:
@@ -189,7 +209,8 @@ def _resolve(path: str, what: str) -> Any:
         found: Any = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    # The module is foreign code: whatever it raises, a syntax error included, is the plugin's fault.
+    # The module is foreign code: whatever it raises, a syntax error included, is the plugin's
+    # fault.
     except Exception as error:
         raise PluginError(f"{what}: cannot import {path!r}: {type(error).__name__}: {error}") from error
     return found
@@ -202,19 +223,32 @@ def _path_of(obj: Any) -> str:
     return f"{module}:{name}" if module and name else repr(obj)
 
 
+#: Data sets: ``datasets["chb-mit"](root)`` loads recordings.
 datasets = Registry("datasets")
+#: Readers: a :class:`biot_bd.io.Reader` a format of recordings.
 readers = Registry("readers")
+#: Montages: ``montages["biot-16"]`` is a :class:`biot_bd.signals.Montage`.
 montages = Registry("montages")
+#: Label rules: classes such as :class:`biot_bd.windows.Overlap`.
 label_rules = Registry("label_rules")
+#: Models: classes such as :class:`biot_bd.BIOT`, and models of braindecode by their usual names.
 models = Registry("models")
+#: Losses: classes such as :class:`biot_bd.losses.FocalLoss`.
 losses = Registry("losses")
+#: Metrics: instances of :class:`biot_bd.evaluation.Metric`.
 metrics = Registry("metrics")
+#: Probes: classes such as :class:`biot_bd.probes.AttentionProbe`.
 probes = Registry("probes")
+#: Training callbacks: classes such as :class:`biot_bd.training.TensorBoardLogger`.
 callbacks = Registry("callbacks")
+#: Self-supervised pretraining objectives: classes of modules.
 objectives = Registry("objectives")
+#: Exporters: functions that write a fitted pipeline for use elsewhere.
 exporters = Registry("exporters")
+#: Engines: functions that load a saved model for the detector.
 engines = Registry("engines")
 
+#: All registries by kind: ``registries["losses"] is losses``.
 registries: dict[str, Registry] = {
     r.kind: r
     for r in (
@@ -276,6 +310,23 @@ def add_plugin(plugin: Any, name: str, *, version: str | None = None) -> None:
     ------
     PluginError
         A plugin of that name exists, or the plugin breaks a rule; nothing of it stays registered.
+
+    See Also
+    --------
+    biot_bd.hookspecs : The hooks, and how an installed package is found.
+    list_plugins : Shows the plugin.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from biot_bd import registry
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_montages(register):
+    ...     register("left", registry.montages["biot-16"])
+    >>> registry.add_plugin(SimpleNamespace(register_montages=register_montages), "example")
+    >>> registry.montages.owner("left")
+    'example'
     """
     _load_plugins()
     with _lock:
@@ -296,8 +347,19 @@ def list_plugins() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``name``, ``version``, ``distribution`` (None for a plugin added by hand), ``registers`` (kind -> names,
-        empty where the plugin failed) and ``error`` (None where it did not).
+        ``name``, ``version``, ``distribution`` (None for a plugin added by hand), ``registers``
+        (kind -> names, empty where the plugin failed) and ``error`` (None where it did not).
+
+    See Also
+    --------
+    add_plugin : Adds one by hand.
+
+    Examples
+    --------
+    >>> from biot_bd.registry import list_plugins
+    >>> first = list_plugins()[0]
+    >>> first["name"], first["error"], first["registers"]["losses"]
+    ('biot_bd', None, ['focal', 'cross-entropy'])
     """
     _load_plugins()
     return [plugin.as_dict() for plugin in _plugins.values()]
@@ -317,10 +379,7 @@ def _register(load: Callable[[], Any], name: str, version: str | None, distribut
     except (Exception, SystemExit) as error:
         _plugins[name].error = f"{type(error).__name__}: {error}"
         _plugins[name].registers = {}
-        if _manager.has_plugin(name):
-            _manager.unregister(name=name)
-        for registry in registries.values():
-            registry._remove_all_of(name)
+        _undo(name)
         raise
     finally:
         _current.pop()
@@ -332,8 +391,8 @@ def _load_plugins() -> None:
     if _loaded:
         return
     with _lock:
-        # The lock is re-entrant: a plugin that asks a registry while it is imported sees what is there so far,
-        # while other threads wait until all is there.
+        # The lock is re-entrant: a plugin that asks a registry while it is imported sees what is
+        # there so far, while other threads wait until all is there.
         if _loaded or _loading:
             return
         _loading = True
@@ -373,10 +432,15 @@ def _load_entry_point(point: EntryPoint, strict: bool) -> None:
         )
 
 
-def _forget_plugins() -> None:
-    for name in list(_plugins):
-        if _manager.has_plugin(name):
-            _manager.unregister(name=name)
-        for registry in registries.values():
-            registry._remove_all_of(name)
+def _undo(name: str) -> None:
+    """Take back what a plugin registered."""
+    if _manager.has_plugin(name):
+        _manager.unregister(name=name)
+    for registry in registries.values():
+        registry._remove_all_of(name)
+
+
+def _forget_plugins(names: Iterable[str] | None = None) -> None:
+    for name in list(_plugins if names is None else names):
+        _undo(name)
         del _plugins[name]

@@ -1,7 +1,7 @@
-"""Run folders: where things lie, atomic writes, fingerprints, what the machine was.
+"""Run folders: atomic writes, JSON, fingerprints, what the machine was.
 
-Every file is written under a temporary name in its own folder and renamed, so a reader never sees half
-a file and a killed process leaves the old one.
+Every file is written under a temporary name in its own folder and renamed, so a reader never sees
+half a file and a killed process leaves the old one.
 """
 
 from __future__ import annotations
@@ -38,8 +38,36 @@ PACKAGES = (
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends well.
 
-    The temporary may become a file or a folder (an existing folder at ``path`` is replaced).  When the
-    block raises, the temporary is removed and ``path`` stays as it was.
+    The temporary may become a file or a folder (an existing folder at ``path`` is replaced).  When
+    the block raises, the temporary is removed and ``path`` stays as it was.
+
+    Parameters
+    ----------
+    path : path-like
+        File or folder to write; folders above it are made.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write: hidden, in the same folder, with the same suffix.
+
+    Raises
+    ------
+    FileNotFoundError
+        The block ended well, but wrote nothing.
+
+    See Also
+    --------
+    write_text, write_json : Write a file of text or JSON like this.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.runs import atomic_path
+    >>> with atomic_path("runs/a/scores.csv") as temporary:
+    ...     written = temporary.write_text("auc_pr,0.7", encoding="utf-8")
+    >>> Path("runs/a/scores.csv").read_text(encoding="utf-8")
+    'auc_pr,0.7'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,19 +96,63 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write UTF-8 text atomically and return its path."""
+    """Write UTF-8 text atomically and return its path.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write or replace.
+    text : str
+        Its content.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    See Also
+    --------
+    atomic_path : The same for any content.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import write_text
+    >>> write_text("notes.txt", "40 µV").read_text(encoding="utf-8")
+    '40 µV'
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 def to_jsonable(value: Any) -> Any:
-    """Turn numpy scalars and arrays, paths, sets, tuples and NaN into what JSON holds (NaN becomes null).
+    """Turn numpy values, paths, sets, tuples and NaN into what JSON holds; NaN becomes None.
+
+    Parameters
+    ----------
+    value : object
+        Dicts, lists, tuples, sets, arrays, paths, numbers, texts, None, and what is made of them.
+
+    Returns
+    -------
+    object
+        The same of dicts with text as keys, lists, numbers, texts and None; sets are sorted.
 
     Raises
     ------
     TypeError
         A value has no faithful JSON form.
+
+    See Also
+    --------
+    write_json : Writes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.runs import to_jsonable
+    >>> to_jsonable({"scores": np.array([0.5, np.nan]), "subjects": {"b", "a"}, 1: np.int64(2)})
+    {'scores': [0.5, None], 'subjects': ['a', 'b'], '1': 2}
     """
     if isinstance(value, dict):
         texts = {str(k): to_jsonable(v) for k, v in value.items()}
@@ -105,17 +177,63 @@ def to_jsonable(value: Any) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> Path:
-    """Write ``data`` as indented JSON, atomically; see :func:`to_jsonable` for what is accepted."""
+    """Write ``data`` as indented JSON, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write or replace.
+    data : object
+        What :func:`to_jsonable` accepts.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    See Also
+    --------
+    read_json : Reads it.
+    atomic_path : How it is written.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import read_json, write_json
+    >>> read_json(write_json("runs/a/facts.json", {"seed": 0, "subjects": ("a", "b")}))
+    {'seed': 0, 'subjects': ['a', 'b']}
+    """
     return write_text(path, json.dumps(to_jsonable(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    object
+        What it holds.
+
     Raises
     ------
     ValueError
         The file is not JSON; the message names it.
+
+    See Also
+    --------
+    write_json : Writes such a file.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import read_json, write_text
+    >>> read_json(write_text("run.json", '{"seed": 0'))
+    Traceback (most recent call last):
+    ...
+    ValueError: run.json: not valid JSON (Expecting ',' delimiter: ...); delete it and ...
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -124,13 +242,53 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def fingerprint(data: Any) -> str:
-    """Return 16 hexadecimal digits that change when ``data`` (anything JSON holds) changes."""
+    """Return 16 hexadecimal digits that change when ``data`` changes.
+
+    Parameters
+    ----------
+    data : object
+        What :func:`to_jsonable` accepts; the order of a dict's keys does not matter.
+
+    Returns
+    -------
+    str
+        The first 16 digits of the SHA-256 of its JSON.
+
+    See Also
+    --------
+    to_jsonable : What is hashed.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import fingerprint
+    >>> fingerprint({"sfreq": 200, "montage": "biot-16"})
+    'd22673c4eeb77f5a'
+    >>> fingerprint({"montage": "biot-16", "sfreq": 200})
+    'd22673c4eeb77f5a'
+    """
     text = json.dumps(to_jsonable(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def environment() -> dict[str, Any]:
-    """Describe the software and machine: Python, operating system, processors, package versions."""
+    """Describe the software and machine: Python, operating system, processors, package versions.
+
+    Returns
+    -------
+    dict
+        ``python``, ``system``, ``processors`` and ``packages`` (name -> version, None where it
+        is missing).
+
+    See Also
+    --------
+    write_json : Writes it beside what was made.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import environment
+    >>> sorted(environment())
+    ['packages', 'processors', 'python', 'system']
+    """
     found: dict[str, str | None] = {}
     for package in PACKAGES:
         try:

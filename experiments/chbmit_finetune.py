@@ -1,10 +1,13 @@
-"""CHB-MIT fine-tuned from a checkpoint, scored on subjects that neither the checkpoint nor the fine-tuning saw.
+"""CHB-MIT fine-tuned from a checkpoint, scored on subjects that neither the checkpoint nor the
+fine-tuning saw.
 
-    python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 --out runs/finetune
-    python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 --finetune gradual --out runs/gradual
+    python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16 --out
+    runs/finetune python experiments/chbmit_finetune.py --root path/to/chbmit --pretrained prest-16
+    --finetune gradual --out runs/gradual
 
-A checkpoint that saw a test subject, or of which nobody knows what it saw, is refused before the first fit
-(``six-datasets-18`` on CHB-MIT: it saw all but chb22 to chb24).  The same command again goes on where it was stopped.
+A checkpoint that saw a test subject, or of which nobody knows what it saw, is refused before the
+first fit (``six-datasets-18`` on CHB-MIT: it saw all but chb22 to chb24).  The same command again
+goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""CHB-MIT from scratch: BIOT without pretraining, focal loss, scored on subjects that it has not seen.
+"""CHB-MIT from scratch: BIOT without pretraining, focal loss, scored on subjects that it has not
+seen.
 
 The same script runs on generated recordings, on a few excerpts and on the whole data set:
 
     python experiments/chbmit_scratch.py --dataset demo --out runs/demo --small --epochs 8
     python experiments/chbmit_scratch.py --dataset chb-mit --root path/to/chbmit --out runs/chbmit
 
-With four subjects or more, some of each fold's training subjects validate (early stopping, threshold);
-with fewer there is too little for that: the number of epochs is fixed and the threshold is 0.5.  The script
-decides by itself and says so.  Windows, run folder, TensorBoard curves and report go into ``--out``; the
-same command again goes on where it was stopped.
+With four subjects or more, some of each fold's training subjects validate (early stopping,
+threshold); with fewer there is too little for that: the number of epochs is fixed and the threshold
+is 0.5.  The script decides by itself and says so.  Windows, run folder, TensorBoard curves and
+report go into ``--out``; the same command again goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""Training regimes side by side: from scratch, linear probe, fine-tuning, on the same subjects, folds and seeds.
+"""Training regimes side by side, from scratch to fine-tuning, on the same subjects and folds.
 
-With the demo and no checkpoint the script first makes one, by supervised training on other generated subjects:
+With the demo and no checkpoint the script first makes one, by supervised training on other
+generated subjects:
 
     python experiments/compare_regimes.py --dataset demo --out runs/regimes --small --epochs 8
-    python experiments/compare_regimes.py --dataset chb-mit --root path/to/chbmit --out runs/regimes --pretrained prest-16 \
-        --strategies scratch,linear-probe,full,gradual,two-stage --seeds 0,1
+    python experiments/compare_regimes.py --dataset chb-mit --root path/to/chbmit \
+        --out runs/regimes --pretrained prest-16 --seeds 0,1 \
+        --strategies scratch,linear-probe,full,gradual,two-stage
 
-A strategy is ``scratch`` or what ``BIOTClassifier(finetune=...)`` takes by name; ``+`` joins several (``gradual+ema``).
-The table with intervals over subjects and the paired tests is printed and stored (``study.json``, ``comparison.json``,
-``comparison.html``) in ``OUT/study``; each regime and seed is a run folder with its own report.  The same command again
-goes on where it was stopped.
+A strategy is ``scratch`` or what ``BIOTClassifier(finetune=...)`` takes by name; ``+`` joins some
+(``gradual+ema``).  The table with intervals over subjects and the paired tests is printed and
+stored (``study.json``, ``comparison.json``, ``comparison.html``) in ``OUT/study``; each regime and
+seed is a run folder with its own report.  The same command again goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from biot_bd import Windows
-    from biot_bd.evaluation.studies.compare_regimes import StudyResult
+    from biot_bd.evaluation import StudyResult
 
 OTHER_SUBJECTS = "demo-other"
 OTHER_SEED = 1000
@@ -90,15 +92,18 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def names_of(options: argparse.Namespace) -> list[str]:
-    """Return the regimes asked for, scratch first; ``all`` is scratch and all that ``finetune`` knows by name."""
-    from biot_bd.training.finetuning.recipes import STRATEGIES
+    """Return the regimes asked for, scratch first.
+
+    ``all`` is scratch and all that ``finetune`` knows by name.
+    """
+    from biot_bd.training.finetuning import OPTIONS
 
     # The other losses have no label smoothing.
-    fitting = [name for name in STRATEGIES if name != "label-smoothing" or options.loss == "cross-entropy"]
+    fitting = [name for name in OPTIONS if name != "label-smoothing" or options.loss == "cross-entropy"]
     names = ["scratch", *fitting] if options.strategies == "all" else options.strategies.replace(" ", "").split(",")
-    unknown = [part for name in names for part in name.split("+") if part not in STRATEGIES and name != "scratch"]
+    unknown = [part for name in names for part in name.split("+") if part not in OPTIONS and name != "scratch"]
     if unknown:
-        raise ValueError(f"--strategies: no strategy {unknown[0]!r}; there are scratch, {', '.join(STRATEGIES)}")
+        raise ValueError(f"--strategies: no strategy {unknown[0]!r}; there are scratch, {', '.join(OPTIONS)}")
     return sorted(dict.fromkeys(names), key=lambda name: name != "scratch")
 
 
@@ -149,8 +154,7 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
     """Return the parameters that give a model from scratch the checkpoint's architecture."""
     import inspect
 
-    from biot_bd.models import BIOT
-    from biot_bd.models.checkpoints.loading import load_checkpoint
+    from biot_bd.models import BIOT, load_checkpoint
 
     config, usual = load_checkpoint(source).config, inspect.signature(BIOT).parameters
     names = ("embed_dim", "num_heads", "num_layers", "hop_length")
@@ -158,11 +162,12 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
 
 
 def make_checkpoint(options: argparse.Namespace) -> str:
-    """Train on other generated subjects, save the encoder in the official layout, return the file."""
-    from biot_bd import load_pipeline
+    """Train on other generated subjects, save the encoder in the official layout, return the
+    file.
+    """
+    from biot_bd import fit_all, load_pipeline
     from biot_bd.commands._pipelines import parse_assignments
-    from biot_bd.evaluation.final_model import fit_all
-    from biot_bd.models.checkpoints.saving import save_checkpoint
+    from biot_bd.models import save_checkpoint
     from biot_bd.runs import read_json, to_jsonable, write_json
 
     folder = options.out / "checkpoint"
@@ -204,8 +209,8 @@ def regimes_of(options: argparse.Namespace, source: str) -> dict[str, Pipeline]:
 def study(windows: Windows, options: argparse.Namespace, source: str, own: bool) -> StudyResult:
     """Run all regimes on the same folds and seeds."""
     from biot_bd.commands._pipelines import describe_model
-    from biot_bd.evaluation.studies.compare_regimes import compare_regimes
-    from biot_bd.models.checkpoints.provenance import provenance_of
+    from biot_bd.evaluation import compare_regimes
+    from biot_bd.models import provenance_of
 
     regimes = regimes_of(options, source)
     seen = provenance_of(source).trained_on
@@ -235,8 +240,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse(args)
     from rich.console import Console
 
-    from biot_bd.report import write_report
-    from biot_bd.report.comparison_page import write_comparison
+    from biot_bd.report import write_comparison, write_report
 
     try:
         names_of(options)  # before anything is prepared or trained

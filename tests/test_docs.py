@@ -1,5 +1,6 @@
 """The documentation: every hook is described with code that runs, the tutorial shows the plugin's own code, links lead somewhere."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from docstring_rules import load_reference
 from small_model import save_small_model
 
 import biot_bd.testing
@@ -56,11 +58,9 @@ def example(tmp_path, monkeypatch):
         return registry.registries[kind][registered]
 
     yield example
+    registry._forget_plugins(added)
     for name in added:
-        registry._manager.unregister(name=name)
-        del registry._plugins[name], sys.modules[name]
-        for known in registry.registries.values():
-            known._remove_all_of(name)
+        del sys.modules[name]
 
 
 def arguments(kind, thing, tmp_path):
@@ -116,7 +116,7 @@ def test_commands_in_the_tutorial_and_the_readme_exist():
     assert used <= set(find_commands())
 
 
-PAGES = sorted([*(ROOT / "docs").glob("**/*.md"), *ROOT.glob("*.md"), *(ROOT / "plugins").glob("*/*.md")])
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "plugins").glob("*/*.md")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -125,3 +125,27 @@ def test_links_to_files_lead_somewhere(page):
         link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link and "mailto:" not in link
     ]
     assert [link for link in targets if not (page.parent / link).exists()] == []
+
+
+# Rules of fine-tuning stand in modules of their own; the experiments share the options of the command line.
+OWN_MODULES = {"biot_bd.training.finetuning.recipes", "biot_bd.training.finetuning.base"}
+SHARED_WITH_THE_COMMANDS = {"biot_bd.commands._pipelines"}
+SCRIPTS = sorted([*ROOT.glob("docs/gallery/*.py"), *ROOT.glob("experiments/*.py"), *ROOT.glob("plugins/*/src/**/*.py")])
+
+
+def code_of(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return [text]
+    # A block with the title of a file is an extract of it.
+    return [code for language, title, code in FENCE.findall(text) if language == "python" and not title]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SCRIPTS], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_users_copy_imports_public_names(path):
+    public = {*load_reference().rooms(), "biot_bd"} | OWN_MODULES
+    if path.parent.name == "experiments":
+        public |= SHARED_WITH_THE_COMMANDS
+    for code in code_of(path):
+        imported = {node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)}
+        assert {name for name in imported if name.partition(".")[0] == "biot_bd"} <= public

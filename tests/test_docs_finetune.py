@@ -115,7 +115,7 @@ def test_the_kept_model_remembers_everybody(run):
     from biot_bd.evaluation.studies.compare_regimes import compare_regimes
 
     names, folder = run
-    from biot_bd.models.checkpoints.provenance import provenance_of
+    from biot_bd.models import provenance_of
 
     seen = provenance_of(folder / "model")
     assert seen.saw(["clinic/p01", "clinic/p02", "clinic/p03", "elsewhere/01", "clinic/p09"]) == [

@@ -13,7 +13,8 @@ import biot_bd
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("biot_bd", "tests", "plugins", "docs", "experiments", "benchmarks", ".ci")
 CODE = {".py", ".toml", ".cfg", ".sh", ".md", ".html", ".jinja", ".j2", ".css", ".js", ".yml", ".yaml", ""}
-SKIPPED = {"__pycache__", "build", "dist", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+SKIPPED = {".git", "__pycache__", "build", "dist", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+MADE_BY_MAKE_DOCS = {Path("docs") / name for name in ("_build", "examples", "outside", "reference")}
 # Taken apart, so that this file passes its own test.
 MACHINE_PATHS = re.compile(
     "|".join(rf"(?<![\w.~])/{name}/\w" for name in ("work", "root", "home", "Users", "tmp", "mnt"))
@@ -25,7 +26,7 @@ def own_files():
     for folder in FOLDERS:
         found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
     kept = [p for p in found if p.suffix in CODE and not SKIPPED & set(p.parts) and ".egg-info" not in str(p)]
-    return sorted(path.relative_to(ROOT) for path in kept)
+    return sorted(p for path in kept if not MADE_BY_MAKE_DOCS & {*(p := path.relative_to(ROOT)).parents})
 
 
 def text_of(path):

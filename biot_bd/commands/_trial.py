@@ -14,6 +14,7 @@ from torch import nn
 from biot_bd.exceptions import UnknownNameError
 from biot_bd.training import BIOTClassifier
 from biot_bd.training._validation import class_weights
+from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import SignalData, encode_labels
 from biot_bd.training.resume import seeded
 
@@ -78,11 +79,11 @@ def _try(classifier: BIOTClassifier, windows: Windows) -> None:
         net = BIOTClassifier(_StandIn, **{**params, "pretrained": None})
     labels = np.asarray(windows.y)
     info = SignalData(windows[:1]).info
-    net.input_info_ = info
-    net.classes_inferred_ = np.unique(labels)
-    y = encode_labels(labels, net.classes_)
-    net.class_counts_ = np.bincount(y, minlength=len(net.classes_)).tolist()
-    net.class_weight_ = class_weights(net.class_weight, net.classes_, y, net.class_counts_)
+    classes = np.unique(labels) if net.classes is None else np.asarray(net.classes)
+    y = encode_labels(labels, classes)
+    counts = np.bincount(y, minlength=len(classes)).tolist()
+    weights = class_weights(net.class_weight, classes, y, counts)
+    net.facts_ = FittedFacts(info, classes, class_weight=weights, class_counts=counts)
     net.initialize()
     with torch.no_grad():
         logits = net.module_(torch.randn(2, info.n_chans, info.n_times))

@@ -108,7 +108,7 @@ def cv(
 
     check_jobs(jobs)
     check_output(run)
-    events = event_detector(event_target, target_fa_per_24h)
+    detector = event_detector(event_target, target_fa_per_24h)
     windows = open_windows(folder)
     params = parse_assignments(param)
     if protocol is not None:
@@ -144,7 +144,7 @@ def cv(
             protocol=protocol,
             splits_from=splits_from,
             allow_contaminated=allow_contaminated,
-            events=events,
+            event_detector=detector,
             title=f"{describe_model(model, params, pretrained, finetune)} on {folder.name}, {_how(split, protocol, splits_from)}",
             **options,
         )

@@ -1,4 +1,4 @@
-"""``biot-bd models``: list the published checkpoints, fetch them, and verify files."""
+"""``biot-bd models``: list the published checkpoints, fetch them, verify files, audit saved models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from biot_bd.commands._pipelines import print_json
 
-app = typer.Typer(help="Fetch, list and verify pretrained checkpoints.", no_args_is_help=True)
+app = typer.Typer(help="Fetch, list and verify pretrained checkpoints; audit saved models.", no_args_is_help=True)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -77,13 +77,39 @@ def verify(
     _show(_facts(source, source), as_json)
 
 
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="A folder that save_pipeline wrote.")],
+    as_json: JSON = False,
+) -> None:
+    """List what a saved model would import and build, without doing it; status 1 where it would be refused."""
+    from biot_bd.training.persistence.audit import audit as look_into
+
+    found = look_into(folder)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        typer.echo(f"{folder}: saved pipeline, format version {found.version}")
+        for one in found.named:
+            typer.echo(f"  {one.name}: {one.problem or f'from {one.provided_by}'} ({one.where})")
+        for file in found.files:
+            typer.echo(f"  {file['name']}: {file['size_bytes']} bytes, {file['role']}")
+        typer.echo(
+            "\n".join(f"refused: {problem}" for problem in found.problems) or "nothing speaks against loading it"
+        )
+    if found.problems:
+        raise typer.Exit(1)
+
+
 def _facts(place: str | Path, source: str) -> dict[str, Any]:
+    from biot_bd.models import BIOT
     from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 
     checkpoint = load_checkpoint(place)
     # Heads and hop that nobody recorded do not change which tensors there are.
     stand_in: dict[str, Any] = {"num_heads": 1, "hop_length": int(checkpoint.config["sfreq"]) // 2}
-    report = build_model(checkpoint, **{k: v for k, v in stand_in.items() if checkpoint.config[k] is None}).load_report
+    unknown = {key: value for key, value in stand_in.items() if checkpoint.config[key] is None}
+    report = build_model(checkpoint, model_class=BIOT, **unknown).load_report
     return {
         "source": str(source),
         "file": str(checkpoint.file),

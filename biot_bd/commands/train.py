@@ -82,14 +82,15 @@ def train(
         print_json,
     )
     from biot_bd.evaluation.final_model import fit_all
+    from biot_bd.models.checkpoints.pipeline_folder import description_file
 
     check_output(output)
-    if (output / "config.json").exists():
+    if description_file(output) is not None:
         raise FileExistsError(f"{output} holds a model already; name a new folder or delete it")
     if output.is_dir() and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
         shown = ", ".join(others[:5])
         raise FileExistsError(f"{output} is no model's folder and not empty ({shown}); name a new folder for the model")
-    events = event_detector(event_target, target_fa_per_24h)
+    detector = event_detector(event_target, target_fa_per_24h)
     windows = open_windows(folder)
     params = parse_assignments(param)
     pipeline = build_pipeline(
@@ -119,7 +120,7 @@ def train(
         title=describe_model(model, params, pretrained, finetune),
         hold_out=hold_out or (),
         allow_contaminated=allow_contaminated,
-        events=events,
+        event_detector=detector,
         **options,
     )
     if json:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from biot_bd.evaluation.run_facts import FoldFacts
+
 
 class _EpochColumn(ProgressColumn):
     """Reads the epoch from the net being trained whenever the bar is drawn; costs the training nothing."""
@@ -64,7 +66,7 @@ class FoldProgress:
         """Show the epochs of ``net`` (with ``history_``) from now on."""
         self._epochs.net = net
 
-    def finished(self, facts: dict[str, Any]) -> None:
+    def finished(self, facts: FoldFacts) -> None:
         """Count a fold (the content of its ``fold.json``) as finished."""
         self.watch(None)
         self._progress.advance(self._task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +14,15 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from biot_bd import runs
+from biot_bd.evaluation import run_facts
 from biot_bd.evaluation._progress import FoldProgress
 from biot_bd.evaluation.data import Data, as_data
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     FoldTask,
-    final_step,
     finished_fold,
     run_fold,
     training_notes,
@@ -33,15 +32,20 @@ from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, contamination_facts, find_origins
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
-from biot_bd.evaluation.predictions import write_parquet
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
+from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 from biot_bd.evaluation.stored_folds import settled, stored_folds, stored_run
-from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences
+from biot_bd.evaluation.study_identity import (
+    describe,
+    differences,
+    identity_of,
+    protocol_values,
+    refuse_other_study,
+)
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
 from biot_bd.runs import fingerprint
-from biot_bd.training import BIOTClassifier
 from biot_bd.training.pretrained import checkpoint_identity
 
 
@@ -64,7 +68,7 @@ def cross_validate(
     protocol: str | Protocol | None = None,
     splits_from: Any = None,
     allow_contaminated: bool = False,
-    events: EventDetector | None = None,
+    event_detector: EventDetector | None = None,
 ) -> Result:
     """Score a pipeline on subjects that it has not seen.
 
@@ -72,7 +76,7 @@ def cross_validate(
     training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test subjects are
     scored once, when the fold's model is final.  All sides are whole subjects.
 
-    Parameters
+    run_facts.Parameters
     ----------
     pipeline : estimator
         A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in ``BIOTClassifier``, but any
@@ -116,7 +120,7 @@ def cross_validate(
     allow_contaminated : bool
         Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test subjects, or may
         have; every output then says so.
-    events : EventDetector, optional
+    event_detector : EventDetector, optional
         How probabilities become events, and what their operating point is chosen for, e.g.
         ``EventDetector(target="fa_per_24h", target_fa_per_24h=2)``.  It is fitted in each fold on the predictions of the
         validation subjects, for whole recordings and causally, whatever its own ``causal`` and ``window_s``.  Needs
@@ -137,6 +141,26 @@ def cross_validate(
         The folder holds another study (the message says what differs), is no run folder, or is in use.
     ValueError
         Labels or subjects are missing or malformed, or a model gives probabilities that are not finite.
+
+    See Also
+    --------
+    fit_all : The final model, fitted on all subjects.
+    run_protocol : The same with the values of a protocol.
+    compare_regimes : Several pipelines on the same folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, cross_validate
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
+    >>> result.table["n_windows"].to_dict()
+    {'site/01': 20, 'site/02': 20, 'site/03': 20, 'site/04': 20}
+    >>> result.metrics["macro"]["roc_auc"]["n_subjects"]
+    4
     """
     preset = None if protocol is None else as_protocol(protocol)
     source = None if splits_from is None else stored_run(splits_from)
@@ -161,65 +185,62 @@ def cross_validate(
             validation_fraction=validation_fraction,
             random_state=random_state,
         )
-    parameters = {
+    parameters: run_facts.Parameters = {
         "cv": cv if isinstance(cv, str) or source is not None else describe(cv),
         "scoring": [metric.name for metric in metrics],
         "threshold": rule,
         "validation_fraction": validation_fraction,
         "random_state": random_state,
-        "events": detector_parameters(events),
+        "event_detector": detector_parameters(event_detector),
     }
     origins = find_origins(pipeline)
     tested = [subject for fold in folds for subject in fold.test]
     contamination = check_contamination(origins, tested, allow=allow_contaminated)
-    identity = _identity(pipeline, data, folds, parameters)
+    identity: Cells = {
+        "pipeline": identity_of(pipeline),
+        "data": data.facts["fingerprint"],
+        "parameters": parameters,
+        "splits": {str(f.index): {side: list(getattr(f, side)) for side in ("train", "valid", "test")} for f in folds},
+    }
     if preset is not None:
-        identity["protocol"] = preset.as_dict()
+        identity["protocol"] = protocol_values(preset.as_dict())
     if origins:  # their content: another file under the same name is another study
         identity["checkpoints"] = sorted({checkpoint_identity(o.source) for o in origins if o.source is not None})
     run = _describe_run(pipeline, data, folds, parameters, identity, title, notes)
     run["protocol"] = runs.to_jsonable({"name": CUSTOM} if preset is None else preset.as_dict())
     run["splits_from"] = None if source is None else source["fingerprint"]
-    run |= contamination_facts(origins, contamination, allow_contaminated)
+    run |= contamination_facts(origins, contamination, allow_contaminated)  # type: ignore[typeddict-item]
     path = None if folder is None else Path(folder)
-    started = tuple(origins)
-    detector = EventDetector() if events is None else events
-    tasks = [
-        FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, started, detector=detector)
-        for fold in folds
-    ]
-    if path is None:
-        outcomes = _compute(tasks, [None] * len(tasks), n_jobs, progress)
-        scores = _scores(metrics, outcomes, preset, run)
-        return Result(scores, _predictions(outcomes), {**run, "state": "finished"})
-    with _opened(path, run):
-        done = [finished_fold(path, fold.index, run["fingerprint"]) for fold in folds]
+    template = EventDetector() if event_detector is None else event_detector
+    with nullcontext() if path is None else _opened(path, run):
+        tasks = [
+            FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, tuple(origins), None, template)
+            for fold in folds
+        ]
+        done = [None if path is None else finished_fold(path, fold.index, run["fingerprint"]) for fold in folds]
         outcomes = _compute(tasks, done, n_jobs, progress)
+        scores = _scores(metrics, outcomes, preset, run)
+        predictions = pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
+        if path is None:
+            return Result(scores, predictions, {**run, "state": "finished"})
         write_events(path, [outcome.facts for outcome in outcomes])
-        return _finish(path, run, _scores(metrics, outcomes, preset, run), _predictions(outcomes))
-
-
-def _identity(pipeline: Any, data: Data, folds: Sequence[Fold], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Describe what decides whether two calls are the same study."""
-    prefix, last = final_step(pipeline)
-    ours = prefix if isinstance(last, BIOTClassifier) else None
-    return {
-        "pipeline": describe_pipeline(clone(pipeline), ours),
-        "data": data.facts["fingerprint"],
-        "parameters": parameters,
-        "splits": {str(f.index): {side: list(getattr(f, side)) for side in ("train", "valid", "test")} for f in folds},
-    }
+        run_facts.write_predictions(path / run_facts.PREDICTIONS, predictions)
+        run_facts.write_facts(path / run_facts.METRICS, scores)
+        run_facts.write_facts(
+            path / run_facts.RUN, {**run, "state": "finished", "finished": now()}
+        )  # the last: it says that all is there
+        return Result.open(path)
 
 
 def _describe_run(
     pipeline: Any,
     data: Data,
     folds: Sequence[Fold],
-    parameters: dict[str, Any],
-    identity: dict[str, Any],
+    parameters: run_facts.Parameters,
+    identity: Cells,
     title: str | None,
     notes: Sequence[str],
-) -> dict[str, Any]:
+) -> RunFacts:
     """Return the content of ``run.json``."""
     fold_notes = [note for fold in folds for note in fold.notes]
     common = [note for note in dict.fromkeys(fold_notes) if fold_notes.count(note) == len(folds)]
@@ -232,7 +253,7 @@ def _describe_run(
             "notes": [*notes, *training_notes(pipeline), *common, *single],
             "not_a_result": data.not_a_result(),
             "fingerprint": fingerprint(identity),
-            "started": _now(),
+            "started": now(),
             "parameters": parameters,
             "seed": parameters["random_state"],
             "data": data.facts,
@@ -245,7 +266,7 @@ def _describe_run(
 
 
 @contextmanager
-def _opened(folder: Path, run: dict[str, Any]) -> Iterator[None]:
+def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
     """Hold the run folder for this process; check that it is new or holds a part of the same study."""
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file; name a folder for the run")
@@ -257,41 +278,36 @@ def _opened(folder: Path, run: dict[str, Any]) -> Iterator[None]:
         raise RunFolderError(f"{folder} is being written by another process; wait for it or name another") from None
     try:
         _check_folder(folder, run)
-        runs.write_json(folder / "run.json", run)
+        run_facts.write_facts(folder / run_facts.RUN, run)
         yield
     finally:
         lock.release()
 
 
-def _check_folder(folder: Path, run: dict[str, Any]) -> None:
-    if not (folder / "run.json").is_file():
+def _check_folder(folder: Path, run: RunFacts) -> None:
+    """Check what a folder holds; of the same study ``run`` takes over when it began, and what its folds are marked with."""
+    if not (folder / run_facts.RUN).is_file():
         others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         if others:
             raise RunFolderError(f"{folder} is no run folder and not empty ({', '.join(others[:5])}); name a new one")
         return
-    old = runs.read_json(folder / "run.json")
-    if old.get("fingerprint") == run["fingerprint"]:
-        run["started"] = old.get("started", run["started"])
-        return
-    if _nothing_done(folder, old):
+    old = run_facts.read_facts(folder / run_facts.RUN)
+    lines = differences(old.get("identity", {}), run["identity"])
+    if lines and _nothing_done(folder, old):
         for part in ("folds", "tensorboard"):
             shutil.rmtree(folder / part, ignore_errors=True)
         return
-    lines = differences(old.get("identity", {}), run["identity"])
-    more = f" (and {len(lines) - 8} more)" if len(lines) > 8 else ""
-    raise RunFolderError(
-        f"{folder} holds another study; name a new folder or delete it. What differs: "
-        f"{'; '.join(lines[:8]) or 'the fingerprint'}{more}"
-    )
+    refuse_other_study(folder, lines)
+    run["started"] = old.get("started", run["started"])
+    run["fingerprint"] = old["fingerprint"]
 
 
-def _nothing_done(folder: Path, old: dict[str, Any]) -> bool:
+def _nothing_done(folder: Path, old: RunFacts) -> bool:
     """Return whether a study failed before it computed anything that is worth keeping."""
     if old.get("kind") != "cross-validation" or old.get("state") != "running":
         return False
-    kept = ("predictions.parquet", "metrics.json")
     left = any(folder.glob("folds/*/fold.json")) or any(folder.glob("folds/*/restart/*.pt"))
-    return not left and not any((folder / name).exists() for name in kept)
+    return not left and not any((folder / name).exists() for name in (run_facts.PREDICTIONS, run_facts.METRICS))
 
 
 def _compute(
@@ -318,8 +334,8 @@ def _outcomes(tasks: Sequence[FoldTask], n_jobs: int, bar: FoldProgress) -> Iter
 
 
 def _scores(
-    metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome], preset: Protocol | None, run: dict[str, Any]
-) -> dict[str, Any]:
+    metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome], preset: Protocol | None, run: RunFacts
+) -> RunMetrics:
     """Return the content of ``metrics.json``; degenerate folds go into the notes of ``run``."""
     scores = aggregate(metrics, outcomes)
     name, averaging = (CUSTOM, "subjects") if preset is None else (preset.name, preset.averaging)
@@ -329,17 +345,6 @@ def _scores(
     return scores
 
 
-def _predictions(outcomes: Sequence[FoldOutcome]) -> pd.DataFrame:
-    return pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
-
-
-def _finish(folder: Path, run: dict[str, Any], metrics: dict[str, Any], predictions: pd.DataFrame) -> Result:
-    """Write the run's own files; ``run.json`` says last that it is finished."""
-    write_parquet(folder / "predictions.parquet", predictions)
-    runs.write_json(folder / "metrics.json", metrics)
-    runs.write_json(folder / "run.json", run | {"state": "finished", "finished": _now()})
-    return Result.open(folder)
-
-
-def _now() -> str:
+def now() -> str:
+    """Return the time, as run folders hold it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biot_bd.evaluation.run_facts import DataFacts
 from biot_bd.windows import Windows
 
 MIN_SUBJECTS = 5
@@ -37,7 +38,7 @@ class Data:
     y: np.ndarray
     subjects: np.ndarray
     table: pd.DataFrame
-    facts: dict[str, Any]
+    facts: DataFacts
 
     @property
     def recordings(self) -> np.ndarray | None:
@@ -145,7 +146,7 @@ def _empty_table(subjects: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> dict[str, Any]:
+def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> DataFacts:
     is_windows = isinstance(X, Windows)
     by_subject = pd.DataFrame({"n_windows": 1, "n_seizure_windows": y}).groupby(subjects).sum()
     hours = None

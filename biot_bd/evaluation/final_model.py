@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from biot_bd.evaluation.data import Data, as_data
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     configure,
-    final_step,
     fit,
     fold_scores,
+    predictions_of,
     probabilities,
     training_notes,
 )
@@ -32,13 +32,12 @@ from biot_bd.evaluation.model_selection.contamination import (
     full_record,
 )
 from biot_bd.evaluation.model_selection.folds import Fold, split_all
-from biot_bd.evaluation.predictions import predictions_of
 from biot_bd.evaluation.result import aggregate
+from biot_bd.evaluation.run_facts import METRICS, Cells, FoldFacts, RunMetrics, write_facts
+from biot_bd.evaluation.study_identity import final_step
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, save_pipeline
-
-METRICS = "metrics.json"
 
 
 def fit_all(
@@ -56,8 +55,8 @@ def fit_all(
     hold_out: Sequence[str] = (),
     scoring: Any = ("average_precision", "roc_auc", "balanced_accuracy"),
     allow_contaminated: bool = False,
-    events: EventDetector | None = None,
-) -> dict[str, Any]:
+    event_detector: EventDetector | None = None,
+) -> Cells:
     """Fit a pipeline on all subjects, but for a hold-out, some of whom validate, and save it.
 
     Parameters
@@ -82,7 +81,7 @@ def fit_all(
         As in :func:`~biot_bd.cross_validate`, for the hold-out.
     allow_contaminated : bool
         Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the scores say so.
-    events : EventDetector, optional
+    event_detector : EventDetector, optional
         As in :func:`~biot_bd.cross_validate`; fitted on the validation subjects and saved with the model (``events.json``).
 
     Returns
@@ -99,12 +98,32 @@ def fit_all(
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
     SplitError, ValueError
         As in :func:`~biot_bd.cross_validate`.
+
+    See Also
+    --------
+    cross_validate : Scores of the pipeline on subjects that it has not seen.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier
+    >>> from biot_bd.evaluation import fit_all
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 8)
+    >>> y = np.tile(np.arange(8) % 2, 4)
+    >>> X = np.random.default_rng(0).normal(0, 20, (32, 2, 400)).astype("float32")
+    >>> small = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1}
+    >>> net = BIOTClassifier(max_epochs=1, device="cpu", verbose=0, **small)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     record = fit_all(net, X, folder + "/model", y=y, groups=subjects, hold_out=["site/04"])
+    >>> record["subjects"]["test"], record["n_epochs"]
+    (['site/04'], 1)
     """
     if not isinstance(final_step(pipeline)[1], BIOTClassifier):
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
     data, rule, folder = as_data(windows, y, groups), check_threshold_rule(threshold), Path(folder)
     metrics = as_metrics(scoring)
-    template = EventDetector() if events is None else events
+    template = EventDetector() if event_detector is None else event_detector
     detector_parameters(template)  # raises before anything is fitted
     fold = _split(data, hold_out, validation_fraction, random_state)
     origins = find_origins(pipeline)
@@ -151,7 +170,7 @@ def fit_all(
     if detectors is not None:
         save_event_detector(detectors.offline, folder, detectors.causal)
     if scores is not None:
-        runs.write_json(folder / METRICS, scores)
+        write_facts(folder / METRICS, scores)
     if log.is_dir():
         shutil.move(log, folder / "tensorboard")
     shutil.rmtree(work, ignore_errors=True)
@@ -187,16 +206,15 @@ def _scores(
     metrics: tuple[Metric, ...],
     chosen: Threshold,
     detectors: Detectors | None,
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Score the hold-out, in the form of a run folder's ``metrics.json``."""
     rows = fold.rows(data.subjects)["test"]
     proba = probabilities(estimator, data.X[rows], "hold-out")
     table = predictions_of(data, fold, "test", rows, proba).assign(threshold=chosen.value)
-    facts = {
-        "fold": fold.index,
-        "test": list(fold.test),
+    facts: Cells = {
+        **fold.as_dict(),
         "threshold": chosen.as_dict(),
         "scores": fold_scores(metrics, table),
         "events": None if detectors is None else event_facts(detectors, data, table),
     }
-    return runs.to_jsonable(aggregate(metrics, [FoldOutcome(facts, table)]))
+    return runs.to_jsonable(aggregate(metrics, [FoldOutcome(cast(FoldFacts, facts), table)]))

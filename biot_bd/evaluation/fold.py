@@ -16,21 +16,21 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 
+from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.fold_events import Detectors, event_facts, fit_detectors
 from biot_bd.evaluation.metrics.thresholds import choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
 from biot_bd.evaluation.model_selection.folds import Fold
-from biot_bd.evaluation.predictions import predictions_of, read_parquet, typed, write_parquet
-from biot_bd.evaluation.study_identity import describe
+from biot_bd.evaluation.run_facts import Cells, FoldFacts
+from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
-from biot_bd.runs import read_json, write_json
+from biot_bd.runs import write_json
 from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
-from biot_bd.training.classifier._sampling import training_note
+from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.pretrained import write_load_report
 
 
@@ -55,7 +55,7 @@ class FoldTask:
         Weights that the pipeline starts from.
     threads : int or None
         Threads of torch in the fold; None leaves them.
-    detector : EventDetector
+    event_detector : EventDetector
         Template of the fold's event detector.
     """
 
@@ -68,14 +68,14 @@ class FoldTask:
     folder: Path | None = None
     origins: tuple[Origin, ...] = ()
     threads: int | None = None
-    detector: EventDetector = field(default_factory=EventDetector)
+    event_detector: EventDetector = field(default_factory=EventDetector)
 
 
 @dataclass(frozen=True)
 class FoldOutcome:
     """What a fold leaves: ``facts`` (the content of ``fold.json``) and its ``predictions``."""
 
-    facts: dict[str, Any]
+    facts: FoldFacts
     predictions: pd.DataFrame
 
 
@@ -93,21 +93,12 @@ def finished_fold(run: Path, index: int, fingerprint: str) -> FoldOutcome | None
         ``fold.json`` is damaged, or belongs to another study.
     """
     folder = fold_folder(run, index)
-    if not (folder / "fold.json").is_file() or not (folder / "predictions.parquet").is_file():
+    if not (folder / run_facts.FOLD).is_file() or not (folder / run_facts.PREDICTIONS).is_file():
         return None
-    facts = read_json(folder / "fold.json")
+    facts = run_facts.read_facts(folder / run_facts.FOLD)
     if facts.get("fingerprint") != fingerprint:
         raise ValueError(f"{folder}: belongs to another study ({facts.get('fingerprint')}); delete the run folder")
-    return FoldOutcome(facts, read_parquet(folder / "predictions.parquet"))
-
-
-def final_step(estimator: Any) -> tuple[str, Any]:
-    """Return the last estimator inside (nested) pipelines and the prefix of its parameters, e.g. ``"net__"``."""
-    prefix = ""
-    while isinstance(estimator, Pipeline):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
-    return prefix, estimator
+    return FoldOutcome(facts, run_facts.read_predictions(folder / run_facts.PREDICTIONS))
 
 
 def training_notes(pipeline: Any) -> list[str]:
@@ -135,7 +126,7 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
     """
     estimator = clone(pipeline)
     prefix, last = final_step(estimator)
-    settings: dict[str, Any] = {
+    settings: Cells = {
         name: fold.seed
         for name, value in estimator.get_params(deep=True).items()
         if name.rpartition("__")[2] == "random_state" and value is None
@@ -207,7 +198,14 @@ def probabilities(estimator: Any, X: Any, where: str) -> np.ndarray:
     return proba
 
 
-def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
+def predictions_of(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
+    """Return the table of predictions of one part of a fold, without the threshold."""
+    table = data.table.iloc[rows].reset_index(drop=True)
+    table = table.assign(fold=fold.index, part=part, window=rows, y_true=data.y[rows], proba=proba, threshold=np.nan)
+    return table[list(run_facts.PREDICTION_COLUMNS)]
+
+
+def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> Cells:
     """Score test predictions.
 
     Parameters
@@ -222,7 +220,7 @@ def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, A
         ``{metric: {"value", "reason"}, "n_windows", "n_seizure_windows", "prevalence"}``.
     """
     y_true, proba = predictions["y_true"].to_numpy(), predictions["proba"].to_numpy()
-    out: dict[str, Any] = {m.name: m(y_true, proba, predictions["threshold"].to_numpy()).as_dict() for m in metrics}
+    out: Cells = {m.name: m(y_true, proba, predictions["threshold"].to_numpy()).as_dict() for m in metrics}
     out["n_windows"], out["n_seizure_windows"] = len(y_true), int(y_true.sum())
     out["prevalence"] = float(y_true.mean()) if len(y_true) else None
     return out
@@ -273,38 +271,42 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)
     if isinstance(last, BIOTClassifier):
         last.threshold_ = threshold.value  # what the saved model's predict uses
-    detectors = fit_detectors(task.detector, data, valid)
-    facts = {
+    detectors = fit_detectors(task.event_detector, data, valid)
+    seen_before = check_contamination(task.origins, fold.test, allow=True)  # of this fold; the study was allowed before
+    known: Cells = {
         **fold.as_dict(),
         "fingerprint": task.fingerprint,
         "threshold": threshold.as_dict(),
         "n_windows": {side: len(index) for side, index in rows.items()},
-        "contamination": _contamination(task),
+        "contamination": None if seen_before is None else seen_before.text,
         **_training_facts(last),
     }
     history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
     if task.folder is not None:
-        facts |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, facts, detectors)
+        known |= _save_model(estimator, fold_folder(task.folder, fold.index) / "model", task, known, detectors)
     test = predictions_of(data, fold, "test", rows["test"], probabilities(estimator, data.X[rows["test"]], where))
     predictions = pd.concat([valid, test], ignore_index=True)
-    predictions = typed(predictions.assign(threshold=threshold.value))
-    facts["scores"] = fold_scores(task.metrics, predictions)
-    facts["events"] = None if detectors is None else event_facts(detectors, data, test)
-    facts["wall_s"] = time.perf_counter() - started
+    predictions = run_facts.typed(predictions.assign(threshold=threshold.value))
+    facts: FoldFacts = {
+        **known,  # type: ignore[typeddict-item]  # mypy follows no ** of plain facts
+        "scores": fold_scores(task.metrics, predictions),
+        "events": None if detectors is None else event_facts(detectors, data, test),
+        "wall_s": time.perf_counter() - started,
+    }
     if task.folder is not None:
         _write(task, facts, predictions, history, last)
     return FoldOutcome(facts, predictions)
 
 
-def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> dict[str, Any]:
+def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> run_facts.FoldScores:
     """Score the test part of a fold's predictions, all subjects together and each alone."""
     test = predictions[predictions["part"] == "test"]
     subjects = {str(subject): score(metrics, part) for subject, part in test.groupby("subject", sort=True)}
     return {"pooled": score(metrics, test), "subjects": subjects}
 
 
-def _training_facts(last: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = {"estimator": type(last).__name__}
+def _training_facts(last: Any) -> Cells:
+    facts: Cells = {"estimator": type(last).__name__}
     if getattr(last, "history_", None) is not None:
         facts["n_epochs"] = len(last.history_)
     if isinstance(last, BIOTClassifier):
@@ -318,15 +320,7 @@ def _training_facts(last: Any) -> dict[str, Any]:
     return facts
 
 
-def _contamination(task: FoldTask) -> str | None:
-    """Say whether this fold's own test subjects were seen; the study was allowed before."""
-    found = check_contamination(task.origins, task.fold.test, allow=True)
-    return None if found is None else found.text
-
-
-def _save_model(
-    estimator: Any, folder: Path, task: FoldTask, facts: dict[str, Any], detectors: Detectors | None
-) -> dict[str, Any]:
+def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, detectors: Detectors | None) -> Cells:
     if not isinstance(final_step(estimator)[1], BIOTClassifier):
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
     record = {
@@ -344,9 +338,7 @@ def _save_model(
     return {"model": "model", "model_reason": None}
 
 
-def _write(
-    task: FoldTask, facts: dict[str, Any], predictions: pd.DataFrame, history: list[dict[str, Any]], last: Any
-) -> None:
+def _write(task: FoldTask, facts: FoldFacts, predictions: pd.DataFrame, history: list[Cells], last: Any) -> None:
     """Write the fold's files; ``fold.json`` comes last and marks the fold as finished."""
     if task.folder is None:
         raise ValueError("a fold without a run folder writes nothing")
@@ -360,6 +352,6 @@ def _write(
         log_test_metrics(last, {name: value for name, value in values.items() if value is not None}, *curve)
     write_json(folder / "history.json", history)
     write_load_report(last, folder)
-    write_parquet(folder / "predictions.parquet", predictions)
-    write_json(folder / "fold.json", facts)
+    run_facts.write_predictions(folder / run_facts.PREDICTIONS, predictions)
+    run_facts.write_facts(folder / run_facts.FOLD, facts)
     shutil.rmtree(folder / "restart", ignore_errors=True)

@@ -12,11 +12,14 @@ import pandas as pd
 from sklearn.base import clone
 
 from biot_bd.evaluation.data import Data
-from biot_bd.events.detector import EventDetector, RecordingScores
+from biot_bd.evaluation.run_facts import Cells, FoldEvents, FoldFacts, RecordingEvents
+from biot_bd.events.detector import EventDetector
 from biot_bd.events.files import write_event_file
+from biot_bd.events.intervals import merge, total
 from biot_bd.events.operating_point import TimeLine
 from biot_bd.events.scoring import RATE_HZ, scorer_text, scores_of
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
+from biot_bd.events.types import RecordingScores
 from biot_bd.windows import Windows
 from biot_bd.windows.store import safe_name
 
@@ -35,7 +38,7 @@ class Detectors:
     causal: EventDetector
 
 
-def detector_parameters(detector: EventDetector | None) -> dict[str, Any]:
+def detector_parameters(detector: EventDetector | None) -> Cells:
     """Return what of a template decides the events of a study: all but the window, which the data has, and ``causal``.
 
     Raises
@@ -47,7 +50,7 @@ def detector_parameters(detector: EventDetector | None) -> dict[str, Any]:
     """
     detector = EventDetector() if detector is None else detector
     if not isinstance(detector, EventDetector):
-        raise TypeError(f"events takes an EventDetector, not {type(detector).__name__}")
+        raise TypeError(f"event_detector takes an EventDetector, not {type(detector).__name__}")
     detector.setting()
     grid = None if detector.grid is None else {name: list(values) for name, values in detector.grid.items()}
     left_out = ("window_s", "causal")
@@ -111,7 +114,7 @@ def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> D
     return Detectors(*fitted)
 
 
-def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[str, Any]:
+def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> FoldEvents:
     """Apply a fold's detector to its test subjects.
 
     Returns
@@ -125,7 +128,7 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> dict[st
     if recordings is None:
         raise ValueError("events need recordings")
     detector = detectors.offline
-    found = {
+    found: dict[str, RecordingEvents] = {
         r.recording: {
             "subject": r.subject,
             "duration_s": r.duration_s,
@@ -151,12 +154,11 @@ def _without_windows(data: Data, found: Mapping[str, Any], subjects: set[str]) -
 
 def _covered_s(recording: RecordingScores, window_s: float) -> float:
     """Return how many seconds of a recording any window covers."""
-    starts = np.sort(np.asarray(recording.start_s, dtype=np.float64))
-    reach = np.minimum(np.diff(starts, append=recording.duration_s), window_s)
-    return float(np.clip(reach, 0.0, None).sum())
+    starts = np.asarray(recording.start_s, dtype=np.float64)
+    return total(merge(np.stack([starts, np.minimum(starts + window_s, recording.duration_s)], axis=1))[0])
 
 
-def _curve(detector: EventDetector, recordings: Sequence[RecordingScores]) -> list[dict[str, Any]]:
+def _curve(detector: EventDetector, recordings: Sequence[RecordingScores]) -> list[dict[str, float]]:
     setting = detector.setting()
     line = TimeLine(
         [r.duration_s for r in recordings],
@@ -169,7 +171,7 @@ def _curve(detector: EventDetector, recordings: Sequence[RecordingScores]) -> li
     return [{name: point[name] for name in ("threshold", "tp", "fp", "n_reference")} for point in points]
 
 
-def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
     """Bring the events of all folds together: the ``events`` entry of ``metrics.json``.
 
     Parameters
@@ -185,7 +187,7 @@ def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
         ``confidence``), ``operating_points`` (a row a fold) and ``curve`` (sensitivity and false alarms of the test
         subjects at other thresholds, the folds' counts summed).  None where the data names no recordings.
     """
-    tested = [(fact["fold"], fact["events"]) for fact in facts if fact.get("events") is not None]
+    tested = [(fact["fold"], events) for fact in facts if (events := fact.get("events")) is not None]
     if not tested:
         return None
     rows = [(fold, name, one) for fold, events in tested for name, one in events["recordings"].items()]
@@ -210,11 +212,11 @@ def aggregate_events(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
     }
 
 
-def _event(event: Sequence[float]) -> dict[str, Any]:
+def _event(event: Sequence[float | None]) -> dict[str, float | None]:
     return dict(zip(("onset_s", "offset_s", "confidence"), event, strict=True))
 
 
-def operating_point(detector: EventDetector) -> dict[str, Any]:
+def operating_point(detector: EventDetector) -> Cells:
     """Return what a fitted detector was asked for, what it chose, and what that does on validation."""
     return {
         "target": detector.target,
@@ -226,7 +228,7 @@ def operating_point(detector: EventDetector) -> dict[str, Any]:
     }
 
 
-def _summed_curve(curves: Sequence[Sequence[Mapping[str, Any]]], hours: float) -> list[dict[str, Any]]:
+def _summed_curve(curves: Sequence[Sequence[Mapping[str, Any]]], hours: float) -> list[Cells]:
     out = []
     for points in zip(*curves, strict=True):
         counts = {name: sum(point[name] for point in points) for name in ("tp", "fp", "n_reference")}
@@ -283,12 +285,12 @@ def event_notes(metrics: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def write_events(run: Path, facts: Sequence[Mapping[str, Any]]) -> None:
+def write_events(run: Path, facts: Sequence[FoldFacts]) -> None:
     """Write ``events/<recording>.tsv`` of all test recordings of a run.
 
     Where a recording is tested in several folds, each fold has its folder, ``events/fold-NN/``.
     """
-    tested = [(fact["fold"], fact["events"]["recordings"]) for fact in facts if fact.get("events") is not None]
+    tested = [(fact["fold"], events["recordings"]) for fact in facts if (events := fact.get("events")) is not None]
     names = [name for _, recordings in tested for name in recordings]
     repeated = len(set(names)) < len(names)
     for fold, recordings in tested:

@@ -15,10 +15,10 @@ import torch
 from skorch.callbacks import LRScheduler
 
 from biot_bd import registry
-from biot_bd.evaluation.fold import final_step
-from biot_bd.evaluation.study_identity import describe
+from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.exceptions import ProtocolError
 from biot_bd.training import BIOTClassifier
+from biot_bd.training.finetuning import Cosine
 from biot_bd.windows import Windows
 from biot_bd.windows.labels import make_label_rule, rule_name
 
@@ -84,6 +84,19 @@ class Protocol:
     ------
     ValueError
         A value that is not among the choices.
+
+    See Also
+    --------
+    run_protocol : A study under a protocol.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from biot_bd.evaluation import PROTOCOLS
+    >>> PROTOCOLS["ours"].prepare_parameters()["stride_s"]
+    5.0
+    >>> replace(PROTOCOLS["ours"], name="ours-18", montage="biot-18").montage
+    'biot-18'
     """
 
     name: str
@@ -132,10 +145,7 @@ class Protocol:
 
         Training windows are those of the data, each once an epoch and unchanged: ``sampler`` and ``augment`` are None.
         """
-        schedule: dict[str, Any] = {}
-        if self.schedule == "cosine":
-            policy = LRScheduler("CosineAnnealingLR", T_max=self.max_epochs, eta_min=self.lr_min)
-            schedule["callbacks"] = [("lr_schedule", policy)]
+        cosine = Cosine(final=round(self.lr_min / self.lr, 12), by_epoch=True) if self.schedule == "cosine" else None
         return {
             "optimizer": OPTIMIZERS[self.optimizer],
             "lr": self.lr,
@@ -148,9 +158,9 @@ class Protocol:
             **{f"criterion__{name}": value for name, value in self.loss_parameters},
             "monitor": self.monitor,
             "patience": self.patience,
+            "schedule": cosine,
             "sampler": None,
             "augment": None,
-            **schedule,
         }
 
     def cross_validate_parameters(self) -> dict[str, Any]:
@@ -230,9 +240,10 @@ class Protocol:
         lines = [
             _difference(name, value, found.get(name))
             for name, value in self.classifier_parameters().items()
-            if name != "callbacks" and describe(found.get(name)) != describe(value)
+            if describe(found.get(name)) != describe(value)
         ]
-        lines += _schedule_difference(self.classifier_parameters().get("callbacks"), found.get("callbacks"))
+        entries = [entry[1] if isinstance(entry, tuple) else entry for entry in found.get("callbacks") or ()]
+        lines += [f"{entry!r} changes the learning rate too" for entry in entries if isinstance(entry, LRScheduler)]
         if lines:
             raise ProtocolError(
                 f"this pipeline does not follow protocol {self.name!r}: {'; '.join(lines)}. Use "
@@ -247,19 +258,6 @@ def _difference(name: str, wanted: Any, found: Any) -> str:
 def _short(value: Any) -> str:
     text = repr(getattr(value, "__name__", value))
     return text if len(text) <= 120 else text[:117] + "..."
-
-
-def _schedule_difference(wanted: Sequence[Any] | None, found: Any) -> list[str]:
-    """Compare learning-rate schedules; other callbacks are free."""
-
-    def schedules(callbacks: Any) -> list[Any]:
-        entries = [entry[1] if isinstance(entry, tuple) else entry for entry in callbacks or ()]
-        described = [describe(entry) for entry in entries if isinstance(entry, LRScheduler)]
-        return [{k: v for k, v in one.items() if not k.endswith("_")} for one in described]  # without what fit learnt
-
-    if schedules(wanted) == schedules(found):
-        return []
-    return [f"learning-rate schedule is {schedules(found) or 'none'}, not {schedules(wanted) or 'none'}"]
 
 
 _WRONG_LABELS = (

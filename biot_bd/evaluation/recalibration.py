@@ -53,6 +53,17 @@ class Recalibration:
         Validation subjects it was fitted on.
     n_windows, n_seizure_windows : int
         Their windows.
+
+    See Also
+    --------
+    recalibrate : Fits one.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import Recalibration
+    >>> curve = Recalibration("isotonic", x=(0.0, 0.5, 1.0), y=(0.0, 0.1, 1.0))
+    >>> curve([0.25, 0.75]).tolist()
+    [0.05, 0.55]
     """
 
     method: str
@@ -190,10 +201,24 @@ class RecalibratedClassifier(ClassifierMixin, BaseEstimator):
         With ``predict_proba`` and the classes 0 and 1.
     recalibration : Recalibration
 
+    See Also
+    --------
+    recalibrate : Makes one.
+
     Notes
     -----
     ``predict`` is the estimator's own: recalibration changes probabilities, not which windows are called a seizure.
     To save it, save the estimator (``save_pipeline``) and the curve beside it (:func:`save_recalibration`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from biot_bd.evaluation import RecalibratedClassifier, Recalibration
+    >>> model = DummyClassifier().fit(np.zeros((4, 1)), [0, 0, 0, 1])
+    >>> curve = Recalibration("isotonic", x=(0.0, 1.0), y=(0.0, 0.5))
+    >>> RecalibratedClassifier(model, curve).predict_proba(np.zeros((1, 1))).tolist()
+    [[0.875, 0.125]]
     """
 
     def __init__(self, estimator: Any, recalibration: Recalibration) -> None:
@@ -254,6 +279,21 @@ def recalibrate(
     ------
     ValueError
         Labels are missing, a subject trained the model, or as in :func:`fit_recalibration`.
+
+    See Also
+    --------
+    save_recalibration : Keeps the curve beside the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from biot_bd.evaluation import recalibrate
+    >>> X, y = np.linspace(-1, 1, 40)[:, None], np.arange(40) // 20
+    >>> model = LogisticRegression().fit(X, y)
+    >>> better = recalibrate(model, X, y, method="sigmoid", groups=["site/09"] * 40)
+    >>> better.recalibration.subjects, better.recalibration.n_seizure_windows
+    (('site/09',), 20)
     """
     if isinstance(windows_valid, Windows):
         y = windows_valid.y if y is None else y
@@ -314,7 +354,22 @@ def recalibrate_predictions(
 
 
 def save_recalibration(recalibration: Recalibration, folder: str | os.PathLike[str]) -> Path:
-    """Write the curve as ``recalibration.json`` into a model folder, atomically; return its path."""
+    """Write the curve as ``recalibration.json`` into a model folder, atomically; return its path.
+
+    See Also
+    --------
+    load_recalibration : Reads it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.evaluation import Recalibration, load_recalibration, save_recalibration
+    >>> curve = Recalibration("sigmoid", a=-4.0, b=2.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_recalibration(curve, folder)
+    ...     load_recalibration(folder) == curve
+    True
+    """
     return write_json(Path(folder) / RECALIBRATION_FILE, recalibration.as_dict())
 
 
@@ -325,6 +380,18 @@ def load_recalibration(folder: str | os.PathLike[str]) -> Recalibration | None:
     ------
     ValueError
         The file is damaged.
+
+    See Also
+    --------
+    save_recalibration : Writes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.evaluation import load_recalibration
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load_recalibration(folder) is None
+    True
     """
     path = Path(folder) / RECALIBRATION_FILE
     if not path.is_file():

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,19 +14,19 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.fold import FoldOutcome, score
 from biot_bd.evaluation.fold_events import aggregate_events, event_lines, event_notes
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import contamination_notes
-from biot_bd.evaluation.predictions import read_parquet
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
-from biot_bd.runs import read_json
+from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 
-_LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
+LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
 
 
-def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dict[str, Any]:
+def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> RunMetrics:
     """Bring the folds' scores together, the content of ``metrics.json``.
 
     ``macro`` averages the subjects for whom a metric is defined and says how many; ``pooled`` scores all
@@ -46,7 +45,7 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> dic
         Keys ``scoring``, ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``, ``events`` (None where the data
         names no recordings).
     """
-    by_subject: dict[str, list[dict[str, Any]]] = {}
+    by_subject: dict[str, list[Cells]] = {}
     for outcome in outcomes:
         for subject, scores in outcome.facts["scores"]["subjects"].items():
             by_subject.setdefault(subject, []).append(scores)
@@ -88,12 +87,12 @@ def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
     ]
 
 
-def _mean_of_folds(metrics: Sequence[Metric], scores: list[dict[str, Any]]) -> dict[str, Any]:
+def _mean_of_folds(metrics: Sequence[Metric], scores: list[Cells]) -> Cells:
     """Average a subject's scores over the folds that test the subject (one, but for repeated splits)."""
     first = scores[0]
     if len(scores) == 1:
         return dict(first)
-    out: dict[str, Any] = {"n_folds": len(scores)}
+    out: Cells = {"n_folds": len(scores)}
     for metric in metrics:
         values = [s[metric.name]["value"] for s in scores if s[metric.name]["value"] is not None]
         reason = None if values else first[metric.name]["reason"]
@@ -101,7 +100,7 @@ def _mean_of_folds(metrics: Sequence[Metric], scores: list[dict[str, Any]]) -> d
     return out | {name: first[name] for name in _COUNTS}
 
 
-def _macro(name: str, subjects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _macro(name: str, subjects: dict[str, Cells]) -> run_facts.MacroFacts:
     values = [scores[name]["value"] for scores in subjects.values() if scores[name]["value"] is not None]
     if not values:
         return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
@@ -122,11 +121,30 @@ class Result:
         Content of ``run.json``: parameters, data, splits, environment, notes.
     folder : Path or None
         The run folder, if there is one.
+
+    See Also
+    --------
+    cross_validate : Makes one.
+    assess : Its intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, cross_validate
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
+    >>> result.protocol, result.scoring
+    ('custom', ['average_precision', 'roc_auc', 'balanced_accuracy'])
+    >>> sorted(result.predictions["part"].unique())
+    ['test', 'valid']
     """
 
-    metrics: dict[str, Any]
+    metrics: RunMetrics
     predictions: pd.DataFrame
-    run: dict[str, Any]
+    run: RunFacts
     folder: Path | None = None
 
     @classmethod
@@ -139,15 +157,15 @@ class Result:
             No run folder, or the run was interrupted; running the same command again finishes it.
         """
         folder = Path(folder)
-        for name in ("run.json", "metrics.json", "predictions.parquet"):
+        for name in (run_facts.RUN, run_facts.METRICS, run_facts.PREDICTIONS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(
                     f"{folder}: no {name}, so this is no finished run; run the same cross-validation again to finish it"
                 )
         return cls(
-            read_json(folder / "metrics.json"),
-            read_parquet(folder / "predictions.parquet"),
-            read_json(folder / "run.json"),
+            run_facts.read_facts(folder / run_facts.METRICS),
+            run_facts.read_predictions(folder / run_facts.PREDICTIONS),
+            run_facts.read_facts(folder / run_facts.RUN),
             folder,
         )
 
@@ -179,7 +197,7 @@ class Result:
         """
         rows = {}
         for subject, scores in self.metrics["subjects"].items():
-            row: dict[str, Any] = {name: scores[name] for name in _COUNTS}
+            row: Cells = {name: scores[name] for name in _COUNTS}
             row |= {name: scores[name]["value"] for name in self.scoring}
             row["undefined"] = "; ".join(dict.fromkeys(r for n in self.scoring if (r := scores[n]["reason"])))
             row["contaminated"] = subject in self.run.get("contaminated_subjects", ())
@@ -210,7 +228,7 @@ class Result:
         )
         table.add_column("subject", no_wrap=True)
         for name in ("windows", "seizure", "prevalence", *self.scoring):
-            table.add_column(_LABELS.get(name, name.replace("_", " ")), justify="right")
+            table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right")
         for subject, scores in self.metrics["subjects"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), _number(scores["prevalence"])]
             seen = " (contaminated)" if subject in self.run.get("contaminated_subjects", ()) else ""

@@ -11,10 +11,10 @@ import numpy as np
 from biot_bd.evaluation.model_selection.folds import Fold, check_fold, check_subjects, fold_seed
 from biot_bd.evaluation.protocols import Protocol
 from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.run_facts import RUN, Cells, RunFacts, read_facts
 from biot_bd.exceptions import ProtocolError, SplitError
-from biot_bd.runs import read_json
 
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: Cells = {
     "cv": "subject-loo",
     "scoring": ("average_precision", "roc_auc", "balanced_accuracy"),
     "threshold": "balanced-accuracy",
@@ -23,7 +23,7 @@ DEFAULTS: dict[str, Any] = {
 """What ``cross_validate`` does unless a protocol, stored splits or the caller say otherwise."""
 
 
-def settled(given: dict[str, Any], preset: Protocol | None, source: dict[str, Any] | None) -> tuple[Any, ...]:
+def settled(given: Cells, preset: Protocol | None, source: RunFacts | None) -> tuple[Any, ...]:
     """Return ``cv``, ``scoring``, ``threshold`` and ``validation_fraction`` of a study.
 
     Parameters
@@ -39,7 +39,11 @@ def settled(given: dict[str, Any], preset: Protocol | None, source: dict[str, An
     ProtocolError
         The caller, the protocol and the stored splits contradict each other.
     """
-    fixed = {} if preset is None else {name: (value, f"protocol {preset.name!r}") for name, value in _own(preset)}
+    fixed = (
+        {}
+        if preset is None
+        else {name: (value, f"protocol {preset.name!r}") for name, value in preset.cross_validate_parameters().items()}
+    )
     for name in ("cv", "validation_fraction") if source is not None else ():
         stored = source["parameters"][name]  # type: ignore[index]
         if name in fixed and fixed[name][0] != stored and name == "cv":
@@ -57,11 +61,7 @@ def settled(given: dict[str, Any], preset: Protocol | None, source: dict[str, An
     return tuple(out)
 
 
-def _own(preset: Protocol) -> list[tuple[str, Any]]:
-    return list(preset.cross_validate_parameters().items())
-
-
-def stored_run(source: Any) -> dict[str, Any]:
+def stored_run(source: Any) -> RunFacts:
     """Return ``run.json`` of a result or of a run folder, which need not be finished.
 
     Raises
@@ -76,10 +76,10 @@ def stored_run(source: Any) -> dict[str, Any]:
     if isinstance(source, Result):
         run = source.run
     elif isinstance(source, (str, os.PathLike)):
-        path = Path(source) / "run.json"
+        path = Path(source) / RUN
         if not path.is_file():
             raise FileNotFoundError(f"{source}: no run.json, so there are no splits to take; name a run folder")
-        run = read_json(path)
+        run = read_facts(path)
     else:
         raise TypeError(f"splits_from takes a Result or a run folder, not {type(source).__name__}")
     if not run.get("splits"):
@@ -88,7 +88,7 @@ def stored_run(source: Any) -> dict[str, Any]:
 
 
 def stored_folds(
-    run: dict[str, Any], y: np.ndarray, subjects: np.ndarray, recordings: np.ndarray | None, random_state: int
+    run: RunFacts, y: np.ndarray, subjects: np.ndarray, recordings: np.ndarray | None, random_state: int
 ) -> list[Fold]:
     """Rebuild the folds of a stored run for other windows of the same subjects.
 

@@ -1,4 +1,9 @@
-"""What makes two cross-validations the same study: a fingerprint of its parts, and what differs."""
+"""What makes two cross-validations the same study: descriptions of their parts, compared in one way.
+
+A study is described by facts (:func:`study_identity`), and two are the same where their facts are; so a folder written under
+former names is compared as well as one of today (:mod:`biot_bd.evaluation.run_versions` translates).  A parameter that a
+stored description does not know, and that stands at its default, makes no other study.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,16 @@ import hashlib
 import os
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
 
+from biot_bd.evaluation.run_facts import Cells, RunFacts
+from biot_bd.exceptions import RunFolderError
+from biot_bd.training import BIOTClassifier
 from biot_bd.training.pretrained import checkpoint_identity
 
 # Set anew in every fold, or without influence on the scores.
@@ -19,7 +29,29 @@ _SET_IN_FOLD = ("random_state", "train_split")
 _DEPTH = 6
 
 
-def describe_pipeline(pipeline: Any, trained_by_us: str | None = None) -> dict[str, Any]:
+def final_step(estimator: Any) -> tuple[str, Any]:
+    """Return the last estimator inside (nested) pipelines and the prefix of its parameters, e.g. ``"net__"``."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
+
+
+def identity_of(pipeline: Any) -> Cells:
+    """Describe a pipeline without what a fold sets: split and seed of a ``BIOTClassifier`` at its end."""
+    prefix, last = final_step(pipeline)
+    return describe_pipeline(clone(pipeline), prefix if isinstance(last, BIOTClassifier) else None)
+
+
+def protocol_values(protocol: Mapping[str, Any] | None) -> Cells | None:
+    """Return the values of a protocol (``Protocol.as_dict()``), without the texts that explain them."""
+    if protocol is None:
+        return None
+    return {name: value for name, value in protocol.items() if name not in ("source", "remarks")}
+
+
+def describe_pipeline(pipeline: Any, trained_by_us: str | None = None) -> Cells:
     """Describe an estimator by its class and parameters, in what JSON holds, without memory addresses.
 
     Parameters
@@ -35,7 +67,7 @@ def describe_pipeline(pipeline: Any, trained_by_us: str | None = None) -> dict[s
     dict
         ``{"class": ..., "<parameter>": ...}``, sorted.
     """
-    out: dict[str, Any] = {"class": _path(type(pipeline))}
+    out: Cells = {"class": _path(type(pipeline))}
     ours = {f"{trained_by_us}{name}" for name in _SET_IN_FOLD} if trained_by_us is not None else set()
     params = pipeline.get_params(deep=True)
     # Estimators inside have their parameters in the same dictionary, so their class is enough.
@@ -104,14 +136,48 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
         lines: list[str] = []
         for key in sorted({*old, *new}):
             where = f"{path}.{key}" if path else str(key)
-            if key not in old or key not in new:
-                lines.append(f"{where}: was {_short(old.get(key, 'absent'))}, now is {_short(new.get(key, 'absent'))}")
-            else:
+            if key in old and key in new:
                 lines += differences(old[key], new[key], where)
+            elif key in old or not _is_default(key, new[key]):
+                lines.append(f"{where}: was {_short(old.get(key, 'absent'))}, now is {_short(new.get(key, 'absent'))}")
         return lines
     if old == new:
         return []
     return [f"{path}: was {_short(old)}, now is {_short(new)}"]
+
+
+@cache
+def _defaults() -> Cells:
+    return describe_pipeline(BIOTClassifier())
+
+
+def _is_default(key: str, value: Any) -> bool:
+    """Return whether a parameter, of whichever step, is one of ``BIOTClassifier`` at its default."""
+    parts = key.split("__")
+    names = ("__".join(parts[at:]) for at in range(len(parts)))
+    return any(name in _defaults() and _defaults()[name] == value for name in names)
+
+
+def refuse_other_study(folder: Any, lines: list[str]) -> None:
+    """Raise :class:`RunFolderError` where a folder holds another study: ``lines`` say what differs."""
+    if lines:
+        more = f" (and {len(lines) - 8} more)" if len(lines) > 8 else ""
+        raise RunFolderError(
+            f"{folder} holds another study; name a new folder or delete it. What differs: {'; '.join(lines[:8])}{more}"
+        )
+
+
+def comparable_facts(run: RunFacts, scoring: list[str]) -> Cells:
+    """Return what two runs must have in common for their scores to stand side by side, by its name in words."""
+    sides = ("train", "valid", "test", "dropped_recordings")
+    stored: Mapping[str, Any] = run
+    return {
+        "label rule": run["data"]["label_rule"] or "unknown",
+        "data": run["data"]["fingerprint"],
+        "protocol": protocol_values(stored.get("protocol") or {"name": "custom"}),
+        "subjects of the folds": [[split.get(side) or [] for side in sides] for split in run["splits"]],
+        "metrics": scoring,
+    }
 
 
 def _short(value: Any) -> str:
@@ -120,7 +186,10 @@ def _short(value: Any) -> str:
 
 
 def _path(value: Any) -> str:
-    return f"{getattr(value, '__module__', None)}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+    """Return an address; of our own things the package and the name, so that moving a file makes no other study."""
+    module = getattr(value, "__module__", None)
+    module = "biot_bd" if module is not None and module.partition(".")[0] == "biot_bd" else module
+    return f"{module}:{getattr(value, '__qualname__', type(value).__qualname__)}"
 
 
 def _hash(content: bytes) -> str:

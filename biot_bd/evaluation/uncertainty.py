@@ -1,13 +1,13 @@
-"""How sure the numbers of a run are: intervals of all its scores, calibration, recalibration; paired tests of two runs.
+"""Intervals of all scores of a run, its calibration, and what recalibration does.
 
 All of it follows from what a run stores (``predictions.parquet``, ``metrics.json``), so a finished run can be assessed again
 with other seeds and levels without computing it anew.  :func:`assess` returns plain values, the content of
-``certainty.json``.
+``intervals.json``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from biot_bd.evaluation.metrics.calibration import BINS, bin_edges, bin_of, calibration
 from biot_bd.evaluation.recalibration import FEW_ISOTONIC, METHODS, recalibrate_predictions
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.statistics.hierarchical_bootstrap import RESAMPLED, Draws, Scores
+from biot_bd.evaluation.run_facts import Cells, RunMetrics
+from biot_bd.evaluation.statistics.intervals import METHOD, N_RESAMPLES, RESAMPLED, SUBJECTS, Draws, Scores, Weighted
 from biot_bd.evaluation.statistics.resampled_scores import (
     COUNTS,
     EVENT_SCORES,
@@ -28,13 +29,10 @@ from biot_bd.evaluation.statistics.resampled_scores import (
     event_scores,
 )
 
-N_RESAMPLES = 999
-Intervals = dict[str, dict[str, Any]]
+OF_A_PLUGIN = "a metric of a plugin: subjects alone can be resampled, so only its macro score has an interval"
 
 
-def assess(
-    result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLES, random_state: int = 0
-) -> dict[str, Any]:
+def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLES, random_state: int = 0) -> Cells:
     """Assess a finished run.
 
     Parameters
@@ -56,14 +54,36 @@ def assess(
     ------
     ValueError
         A parameter is out of range, or the run has no test windows.
+
+    See Also
+    --------
+    cross_validate : Makes the run.
+    paired_test : Two runs compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, cross_validate
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
+    >>> from biot_bd.evaluation import assess
+    >>> found = assess(result, n_resamples=199)
+    >>> found["method"], found["resampled"]
+    ('percentile bootstrap', 'subjects, then recordings within subjects')
+    >>> interval = found["windows"]["macro"]["roc_auc"]
+    >>> interval["low"] <= interval["value"] <= interval["high"]
+    True
     """
     test = result.predictions[result.predictions["part"] == "test"]
-    options: dict[str, Any] = {"level": level, "n_resamples": n_resamples, "random_state": random_state}
+    options: Cells = {"level": level, "n_resamples": n_resamples, "random_state": random_state}
     counts = event_counts_of(result.metrics)
     return {
         **options,
         "resampled": RESAMPLED,
-        "method": "percentile",
+        "method": METHOD,
         "windows": window_intervals(test, result.metrics, **options),
         "events": None if counts is None else event_intervals(counts, **options),
         "calibration": _calibration(result.predictions, **options),
@@ -71,55 +91,84 @@ def assess(
 
 
 def window_intervals(
-    test: pd.DataFrame,
-    metrics: Mapping[str, Any],
+    test: pd.DataFrame | Sequence[pd.DataFrame],
+    metrics: Mapping[str, Any] | RunMetrics | Sequence[Mapping[str, Any] | RunMetrics],
     *,
     level: float = 0.95,
     n_resamples: int = N_RESAMPLES,
     random_state: int = 0,
-) -> dict[str, Any]:
+) -> Cells:
     """Return intervals of the scores of windows.
 
     Parameters
     ----------
-    test : DataFrame
-        Predictions on test windows, as in ``predictions.parquet``.
-    metrics : mapping
-        Content of ``metrics.json``: the scores that the intervals belong to.
+    test : DataFrame or sequence of DataFrame
+        Predictions on test windows, as in ``predictions.parquet``.  Of several runs on the same recordings (one a seed) the
+        mean is taken, each resample drawing the same subjects and recordings from all.
+    metrics : mapping or sequence of mapping
+        Content of each run's ``metrics.json``: the scores that the intervals belong to.
     level, n_resamples, random_state
         As in :func:`assess`.
 
     Returns
     -------
     dict
-        ``macro`` and ``pooled`` (metric -> interval), ``subjects`` (subject -> metric -> interval over that subject's recordings),
-        ``left_out`` (metrics without intervals, and why).
+        ``macro`` and ``pooled`` (metric -> interval, for ``macro`` with ``n_defined``, the subjects for whom it is defined),
+        ``subjects`` (subject -> metric -> interval over that subject's recordings).  Of a metric of a plugin, whose resamples
+        cannot be scored at once, subjects alone are resampled.
+
+    Raises
+    ------
+    ValueError
+        There are no test windows, or the runs differ in their recordings.
     """
-    recording, subjects = _recordings(test)
+    tables = [test] if isinstance(test, pd.DataFrame) else list(test)
+    facts: Sequence[Mapping[str, Any]] = [metrics] if isinstance(metrics, Mapping) else list(metrics)
+    numbered = [_recordings(table) for table in tables]
+    subjects = numbered[0][1]
+    if any(not np.array_equal(other, subjects) for _, other in numbered[1:]):
+        raise ValueError("runs whose test recordings differ have no interval together")
     draws = Draws(subjects, n_resamples=n_resamples, random_state=random_state)
-    parts = WindowParts(test, recording, len(subjects))
-    known = [name for name in metrics["scoring"] if name in WINDOW_SCORES]
-    out: dict[str, Any] = {
-        "macro": {},
-        "pooled": {},
-        "subjects": {subject: {} for subject in draws.rows},
-        "left_out": {
-            name: "a metric of a plugin: its resamples cannot be scored at once"
-            for name in metrics["scoring"]
-            if name not in known
-        },
-    }
-    by_subject = _SubjectScores(test, recording)
-    for name in known:
-        scores = {subject: by_subject(name, rows, draws.within[subject]) for subject, rows in draws.rows.items()}
-        pooled = draws.pooled(partial(parts.score, name))
-        out["macro"][name] = draws.interval(_value(metrics["macro"], name), draws.macro(scores), level=level).as_dict()
-        out["pooled"][name] = draws.interval(_value(metrics["pooled"], name), pooled, level=level).as_dict()
-        for subject in draws.rows:
-            value = _value(metrics["subjects"][subject], name)
-            found = draws.interval_within(subject, value, scores[subject], level=level)
-            out["subjects"][subject][name] = found.as_dict()
+    parts = [WindowParts(table, number, len(subjects)) for table, (number, _) in zip(tables, numbered, strict=True)]
+    by_subject = [_SubjectScores(table, number) for table, (number, _) in zip(tables, numbered, strict=True)]
+    out: Cells = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
+    undefined = np.full(n_resamples, np.nan)
+    for name in facts[0]["scoring"]:
+        values = {subject: _mean_value([f["subjects"][subject] for f in facts], name) for subject in draws.rows}
+        known = name in WINDOW_SCORES
+        if known:
+            own = {s: _mean([one(name, rows, draws.within[s]) for one in by_subject]) for s, rows in draws.rows.items()}
+            whole = draws.pooled(_together([partial(part.score, name) for part in parts]))
+        else:
+            own = {s: np.full(n_resamples, np.nan if value is None else value) for s, value in values.items()}
+            whole = undefined
+        macro = _mean_value([f["macro"] for f in facts], name)
+        found = {
+            "macro": draws.interval(macro, draws.macro(own), level=level, resampled=RESAMPLED if known else SUBJECTS),
+            "pooled": draws.interval(_mean_value([f["pooled"] for f in facts], name), whole, level=level),
+        }
+        for average, interval in found.items():
+            out[average][name] = interval.as_dict()
+            out[average][name]["notes"] += [] if known else [OF_A_PLUGIN]
+        out["macro"][name]["n_defined"] = sum(value is not None for value in values.values())
+        for s in draws.rows:
+            scores = own[s] if known else undefined
+            out["subjects"][s][name] = draws.interval_within(s, values[s], scores, level=level).as_dict()
     return out
+
+
+def _mean(scores: Sequence[Scores]) -> Scores:
+    return np.mean(scores, axis=0)
+
+
+def _together(runs: Sequence[Weighted]) -> Weighted:
+    """Return the mean score of several runs, as one."""
+    return lambda rows, weights: _mean([score(rows, weights) for score in runs])
+
+
+def _mean_value(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Return the mean of a score over runs, None where it is undefined in any."""
+    return mean_or_none([(cells.get(name) or {}).get("value") for cells in runs])
 
 
 class _SubjectScores:
@@ -151,10 +200,6 @@ def _recordings(test: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[Any]]:
     return number.astype(np.int64), np.array([key[0] for key in keys], dtype=object)
 
 
-def _value(cells: Mapping[str, Any], name: str) -> float | None:
-    return (cells.get(name) or {}).get("value")
-
-
 # --- events -----------------------------------------------------------------------------------------------
 
 
@@ -171,60 +216,74 @@ def event_counts_of(metrics: Mapping[str, Any]) -> pd.DataFrame | None:
 
 
 def event_intervals(
-    counts: pd.DataFrame, *, level: float = 0.95, n_resamples: int = N_RESAMPLES, random_state: int = 0
-) -> dict[str, Any]:
+    counts: pd.DataFrame | Sequence[pd.DataFrame],
+    *,
+    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    random_state: int = 0,
+) -> Cells:
     """Return event scores with intervals, from the counts of recordings.
 
     Parameters
     ----------
-    counts : DataFrame
-        One row a recording: ``subject``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.
+    counts : DataFrame or sequence of DataFrame
+        One row a recording: ``subject``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.  Of several runs on the same
+        recordings, in one order, the mean is taken.
     level, n_resamples, random_state
         As in :func:`assess`.
 
     Returns
     -------
     dict
-        ``macro`` (counts summed by subject, scored, mean over the subjects for whom the score is defined, as SzCORE prescribes),
-        ``pooled`` (counts of all summed) and ``subjects``, each score -> interval, for sensitivity, precision, f1, fa_per_24h.
+        ``macro`` (counts summed by subject, scored, mean over the subjects for whom the score is defined, as SzCORE prescribes;
+        ``n_defined`` is their number), ``pooled`` (counts of all summed) and ``subjects``, each score -> interval, for
+        sensitivity, precision, f1, fa_per_24h.
 
     Raises
     ------
     ValueError
         A column is missing, a count is negative or not finite, or a parameter is out of range.
     """
-    parts = EventParts(counts)
-    draws = Draws(counts["subject"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
-    exact = event_scores_by_subject(counts)
-    together = event_scores(counts[list(COUNTS)].sum().to_dict())
-    out: dict[str, Any] = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
+    tables = [counts] if isinstance(counts, pd.DataFrame) else list(counts)
+    parts = [EventParts(table) for table in tables]
+    draws = Draws(tables[0]["subject"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
+    exact = mean_event_scores(tables)
+    totals = [event_scores(table[list(COUNTS)].sum().to_dict()) for table in tables]
+    out: Cells = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
     for name in EVENT_SCORES:
-        scores = draws.by_subject(partial(parts.score, name))
-        known = [value for subject in draws.rows if (value := exact[subject][name]) is not None]
-        mean = float(np.mean(known)) if known else None
-        out["macro"][name] = {
-            **draws.interval(mean, draws.macro(scores), level=level).as_dict(),
-            "n_defined": len(known),
-        }
-        out["pooled"][name] = draws.interval(
-            together[name], draws.pooled(partial(parts.score, name)), level=level
-        ).as_dict()
+        score = _together([partial(part.score, name) for part in parts])
+        scores = draws.by_subject(score)
+        known = [value for subject in draws.rows if (value := exact[name][subject]) is not None]
+        macro = draws.interval(float(np.mean(known)) if known else None, draws.macro(scores), level=level)
+        out["macro"][name] = {**macro.as_dict(), "n_defined": len(known)}
+        pooled = draws.interval(mean_or_none([one[name] for one in totals]), draws.pooled(score), level=level)
+        out["pooled"][name] = pooled.as_dict()
         for subject in draws.rows:
-            found = draws.interval_within(subject, exact[subject][name], scores[subject], level=level)
+            found = draws.interval_within(subject, exact[name][subject], scores[subject], level=level)
             out["subjects"][subject][name] = found.as_dict()
     return out
 
 
-def event_scores_by_subject(counts: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Return each subject's event scores from the sums of that subject's counts."""
-    sums = counts.groupby(counts["subject"].astype(str))[list(COUNTS)].sum()
-    return {str(subject): event_scores(row) for subject, row in sums.to_dict("index").items()}
+def mean_event_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
+    """Return score -> subject -> mean over runs of the scores of that subject's summed counts, None where undefined in any."""
+    sums = [table.groupby(table["subject"].astype(str))[list(COUNTS)].sum().to_dict("index") for table in tables]
+    scores = [{str(subject): event_scores(row) for subject, row in one.items()} for one in sums]
+    return {
+        name: {subject: mean_or_none([one[subject][name] for one in scores]) for subject in scores[0]}
+        for name in EVENT_SCORES
+    }
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """Return the mean of values, None where one of them is None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 # --- calibration ------------------------------------------------------------------------------------------
 
 
-def _calibration(predictions: pd.DataFrame, *, level: float, n_resamples: int, random_state: int) -> dict[str, Any]:
+def _calibration(predictions: pd.DataFrame, *, level: float, n_resamples: int, random_state: int) -> Cells:
     """Return the calibration of the test windows, with intervals, and what recalibration on validation subjects does."""
     test = predictions[predictions["part"] == "test"]
     recording, subjects = _recordings(test)
@@ -246,7 +305,7 @@ def _calibration(predictions: pd.DataFrame, *, level: float, n_resamples: int, r
     return found
 
 
-def _recalibrated(predictions: pd.DataFrame, method: str) -> dict[str, Any]:
+def _recalibrated(predictions: pd.DataFrame, method: str) -> Cells:
     """Return the calibration after recalibration, beside that of the same test windows before."""
     after, curves, left_out = recalibrate_predictions(predictions, method)
     test = predictions[(predictions["part"] == "test") & predictions["fold"].isin(list(curves))]

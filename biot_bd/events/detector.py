@@ -22,7 +22,8 @@ from biot_bd.runs import read_json, to_jsonable, write_json
 
 EVENTS_JSON = "events.json"
 RECALIBRATION_FILE = "recalibration.json"  # here, so that a detector need not import what fits one
-FORMAT, VERSION = "biot_bd event detector", 1
+FORMAT, VERSION = "biot_bd event detector", 2
+_FORMER = {"persons": "subjects"}  # version 1: what it was fitted on
 FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", "merge_gap_s_")
 
 
@@ -71,6 +72,18 @@ class EventDetector(BaseEstimator):
         What kept the target from choosing (no seizure in validation, a rate that cannot be had), or None.
     validation_ : dict
         What was fitted on: ``n_recordings``, ``subjects``, ``hours``, ``point`` (scores of the choice), ``scorer``.
+
+    See Also
+    --------
+    EventStream : The same for windows that come one after another.
+    score_events : Scores of what is found.
+
+    Examples
+    --------
+    >>> from biot_bd.events import EventDetector
+    >>> detector = EventDetector(window_s=10, smoothing_s=0, min_duration_s=10)
+    >>> detector.predict([0.1, 0.9, 0.8, 0.1], [0, 10, 20, 30])
+    [Event(onset_s=10.0, offset_s=30.0, confidence=0.9)]
     """
 
     def __init__(
@@ -259,9 +272,9 @@ class EventDetector(BaseEstimator):
         """
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise ValueError(f"{where}: not a {FORMAT}")
-        if data.get("version") != VERSION:
+        if data.get("version") not in (1, VERSION):
             raise ValueError(
-                f"{where}: version {data.get('version')!r}; this biot_bd reads version {VERSION}: update it"
+                f"{where}: version {data.get('version')!r}; this biot_bd reads versions 1 and {VERSION}: update it"
             )
         if not isinstance(data.get("parameters"), Mapping):
             raise ValueError(f"{where}: has no parameters")
@@ -275,7 +288,7 @@ class EventDetector(BaseEstimator):
             if missing:
                 raise ValueError(f"{where}: the fitted values lack {missing[0]!r}")
             detector._keep({name[:-1]: fitted[name] for name in FITTED}, fitted["reason_"])
-            detector.validation_ = dict(fitted["validation_"])
+            detector.validation_ = {_FORMER.get(name, name): value for name, value in fitted["validation_"].items()}
             detector.operating_curve_ = grid_search.curve_table(fitted["operating_curve_"])
         detector.setting()
         return detector
@@ -335,7 +348,7 @@ class EventDetector(BaseEstimator):
 def save_event_detector(
     detector: EventDetector, folder: str | os.PathLike[str], causal: EventDetector | None = None
 ) -> Path:
-    """Write ``events.json`` beside a model's ``config.json``.
+    """Write ``events.json`` beside a model's ``pipeline.json``.
 
     Parameters
     ----------
@@ -350,6 +363,19 @@ def save_event_detector(
     -------
     Path
         The file.
+
+    See Also
+    --------
+    load_event_detector : Reads it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import EventDetector, load_event_detector, save_event_detector
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_event_detector(EventDetector(threshold=0.3), folder)
+    ...     load_event_detector(folder).threshold
+    0.3
     """
     detectors = {"offline": detector.as_dict(), "causal": None if causal is None else causal.as_dict()}
     return write_json(Path(folder) / EVENTS_JSON, {"format": FORMAT, "version": VERSION, "detectors": detectors})
@@ -374,14 +400,27 @@ def load_event_detector(folder: str | os.PathLike[str], causal: bool = False) ->
         The model has none.
     ValueError
         The file is damaged or of another version.
+
+    See Also
+    --------
+    save_event_detector : Writes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import EventDetector, load_event_detector, save_event_detector
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_event_detector(EventDetector(), folder)
+    ...     load_event_detector(folder, causal=True).causal
+    True
     """
     path = Path(folder) / EVENTS_JSON
     if not path.is_file():
         raise FileNotFoundError(f"{path}: this model has no event detector; train it again, or fit an EventDetector")
     data = read_json(path)
     detectors = data.get("detectors") if isinstance(data, dict) else None
-    if not isinstance(detectors, dict) or data.get("version") != VERSION:
-        raise ValueError(f"{path}: not a {FORMAT} of version {VERSION}")
+    if not isinstance(detectors, dict) or data.get("version") not in (1, VERSION):
+        raise ValueError(f"{path}: not a {FORMAT} of version 1 or {VERSION}")
     if causal and detectors.get("causal") is not None:
         return EventDetector.from_dict(detectors["causal"], str(path))
     detector = EventDetector.from_dict(detectors["offline"], str(path))

@@ -44,6 +44,16 @@ class EventFile:
         When the recording began, without a time zone.
     notes : tuple of str
         What a reader of the results should know, e.g. that the table is only a header.
+
+    See Also
+    --------
+    read_event_file : Makes one.
+
+    Examples
+    --------
+    >>> from biot_bd.events import Event, EventFile
+    >>> EventFile([Event(10.0, 25.0)], duration_s=60.0).events[0].onset_s
+    10.0
     """
 
     events: list[Event]
@@ -83,9 +93,22 @@ def write_event_file(
     ValueError
         Unknown format, or an event that is not inside the recording or overlaps another.
 
+    See Also
+    --------
+    read_event_file : Reads it.
+
     Notes
     -----
     A TSV holds times to a hundredth of a second.  EDF+ and MNE annotations have no place for the confidence.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import read_event_file, write_event_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_event_file(folder + "/rec01.tsv", [(10.0, 25.0, 0.9)], 60.0)
+    ...     read_event_file(path).events
+    [Event(onset_s=10.0, offset_s=25.0, confidence=0.9)]
     """
     path, found = Path(path), [Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events]
     found = _sorted(found)
@@ -115,7 +138,21 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is not what its format says, or a time in it is not finite; one line that names file and row.
+        The file is not what its format says, or a time in it is not finite; one line that names
+        file and row.
+
+    See Also
+    --------
+    write_event_file : Writes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import read_event_file, write_event_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_event_file(folder + "/rec01.csv_bi", [], 60.0)
+    ...     read_event_file(path).duration_s
+    60.0
     """
     path = Path(path)
     if fault := fault_of(path):

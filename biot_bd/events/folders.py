@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from biot_bd.events.files import EventFile, read_event_file
 from biot_bd.events.scoring import ROUNDING_S, ScoringParameters
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
+from biot_bd.events.types import Scores
 from biot_bd.exceptions import MissingPredictionError
 from biot_bd.io.walk import TABLE_ENDINGS, find_tables
 
@@ -23,7 +23,7 @@ def score_folders(
     *,
     same_subject: Mapping[str, str] | None = None,
     parameters: ScoringParameters | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score files of events by subject.
 
     Parameters
@@ -51,6 +51,21 @@ def score_folders(
         A folder does not exist or holds no files of events.
     ValueError
         A file is not understood, says no length, or the lengths of a pair differ.
+
+    See Also
+    --------
+    score_subjects : The same without files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from biot_bd.events import score_folders, write_event_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_event_file(folder + "/true/sub-01.tsv", [(100, 130)], 600.0)
+    ...     _ = write_event_file(folder + "/said/sub-01.tsv", [(105, 140)], 600.0)
+    ...     scores = score_folders(folder + "/true", folder + "/said")
+    >>> scores["macro"]["events"]["sensitivity"]["value"]
+    1.0
     """
     wanted, found = _files(Path(reference)), _files(Path(hypothesis))
     pairs, missing = {}, []

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from biot_bd.events.curve import Floats, find_runs, n_seconds
 from biot_bd.events.intervals import merge
 from biot_bd.events.scoring import RATE_HZ, ScoringParameters, as_intervals, event_counts, scores_of
+from biot_bd.events.types import Scores
 
 TARGETS = ("f1", "fa_per_24h", "sensitivity")
 DEFAULT_GRID: dict[str, tuple[float, ...]] = {
@@ -38,7 +39,7 @@ class Choice:
 
     setting: dict[str, float]
     threshold: float
-    point: dict[str, Any] | None
+    point: Scores | None
     reason: str | None = None
 
 
@@ -76,7 +77,7 @@ class TimeLine:
             for reference, duration, name, start in zip(references, durations_s, names, self.starts, strict=True)
         ]
         self.reference = np.concatenate(placed) if placed else np.zeros((0, 2))
-        self._known: dict[bytes, dict[str, Any]] = {}
+        self._known: dict[bytes, Scores] = {}
 
     def place(self, curves: Sequence[Floats]) -> Floats:
         """Return the curves of the recordings on the time line, 0 in the pauses."""
@@ -85,7 +86,7 @@ class TimeLine:
             line[start : start + len(curve)] = curve
         return line
 
-    def score(self, events: NDArray[np.int64]) -> dict[str, Any]:
+    def score(self, events: NDArray[np.int64]) -> Scores:
         """Score events (in seconds of the time line)."""
         key = events.tobytes()
         if key not in self._known:
@@ -93,7 +94,7 @@ class TimeLine:
             self._known[key] = scores_of({**counts, "n_samples": self._n_samples}, RATE_HZ)
         return self._known[key]
 
-    def points(self, line: Floats, thresholds: Floats, setting: Mapping[str, float]) -> list[dict[str, Any]]:
+    def points(self, line: Floats, thresholds: Floats, setting: Mapping[str, float]) -> list[Scores]:
         """Score one setting at each threshold."""
         shortest = max(1, math.ceil(setting["min_duration_s"]))
         rows = []
@@ -170,7 +171,7 @@ def search(
 
 
 def choose(
-    found: Sequence[Sequence[dict[str, Any]]], settings: Sequence[dict[str, float]], target: str, wanted: float | None
+    found: Sequence[Sequence[Scores]], settings: Sequence[dict[str, float]], target: str, wanted: float | None
 ) -> Choice:
     """Choose among the points of all settings.
 
@@ -190,7 +191,7 @@ def choose(
         )
         return _chosen(found, settings, 0, kept[-1:], "no seizure in the validation recordings: the rate alone chose")
 
-    def key(point: dict[str, Any]) -> tuple[float, ...]:
+    def key(point: Scores) -> tuple[float, ...]:
         rate, sensitivity, f1 = point["fa_per_24h"], point["sensitivity"], point["f1"]
         if target == "f1":
             return (f1, -rate)
@@ -213,7 +214,7 @@ def choose(
 
 
 def _chosen(
-    found: Sequence[Sequence[dict[str, Any]]],
+    found: Sequence[Sequence[Scores]],
     settings: Sequence[dict[str, float]],
     where: int,
     rows: Sequence[int],
@@ -224,7 +225,7 @@ def _chosen(
     return Choice(dict(settings[where]), point["threshold"], dict(point), reason)
 
 
-def curve_table(points: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def curve_table(points: Sequence[Scores]) -> pd.DataFrame:
     """Return the operating curve of one setting, a row a threshold; undefined scores are ``<NA>``."""
     table = pd.DataFrame(list(points), columns=list(CURVE_COLUMNS))
     types = dict.fromkeys(("sensitivity", "precision", "f1"), "Float64")

@@ -21,6 +21,7 @@ from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
 from biot_bd.events.intervals import OVERLAPPING, merge, overlap, total
+from biot_bd.events.types import Scorer, Scores, SeizureScore
 
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
@@ -42,6 +43,16 @@ class ScoringParameters:
         Longer events are split.
     min_between_s : float
         Events closer than this are merged.
+
+    See Also
+    --------
+    score_events : Takes them.
+
+    Examples
+    --------
+    >>> from biot_bd.events import ScoringParameters
+    >>> ScoringParameters().tolerance_start_s
+    30.0
     """
 
     tolerance_start_s: float = 30.0
@@ -61,7 +72,7 @@ class ScoringParameters:
         )
 
 
-def scorer(parameters: ScoringParameters | None = None) -> dict[str, Any]:
+def scorer(parameters: ScoringParameters | None = None) -> Scorer:
     """Return what stands beside every score: the scorer's name, version and parameters."""
     return {
         "name": "timescoring",
@@ -91,7 +102,7 @@ def scorer_text(scorer: Mapping[str, Any]) -> str:
     return f"{scorer['name']} {scorer['version']} ({', '.join(said)})"
 
 
-def as_intervals(events: Iterable[Sequence[float]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
+def as_intervals(events: Iterable[Sequence[Any]], duration_s: float, what: str = "events") -> NDArray[np.float64]:
     """Return events sorted, overlapping ones joined.
 
     Parameters
@@ -156,7 +167,7 @@ def counts_of(scoring: EventScoring | SampleScoring) -> dict[str, int]:
     }
 
 
-def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
+def scores_of(counts: dict[str, int], rate_hz: int) -> Scores:
     """Return timescoring's scores of counts, which may be sums over recordings.
 
     Returns
@@ -185,12 +196,12 @@ def scores_of(counts: dict[str, int], rate_hz: int) -> dict[str, Any]:
 
 
 def score_events(
-    reference: Iterable[Sequence[float]],
-    hypothesis: Iterable[Sequence[float]],
+    reference: Iterable[Sequence[Any]],
+    hypothesis: Iterable[Sequence[Any]],
     duration_s: float,
     *,
     parameters: ScoringParameters | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score the events of one recording.
 
     Parameters
@@ -218,12 +229,24 @@ def score_events(
     ValueError
         An event ends before it begins, is not finite, or lies outside the recording.
 
+    See Also
+    --------
+    score_samples : Seconds in place of events.
+    score_subjects : Many recordings.
+
     Notes
     -----
     A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the scorer counts (with a
     ``min_overlap``: where alarms cover more than this share of it).  Its
     latency is the onset of the first such alarm minus its own, negative where the alarm came first; its onset error is
     the distance to the nearest onset of such an alarm.
+
+    Examples
+    --------
+    >>> from biot_bd.events import score_events
+    >>> scores = score_events([(100, 130)], [(105, 140), (400, 420)], duration_s=600)
+    >>> scores["sensitivity"], scores["fp"], scores["latency_s"]
+    (1.0, 1, [5.0])
     """
     parameters = parameters or ScoringParameters()
     ref = as_intervals(reference, duration_s, "reference")
@@ -242,9 +265,7 @@ def score_events(
     }
 
 
-def score_samples(
-    reference: Iterable[Sequence[float]], hypothesis: Iterable[Sequence[float]], duration_s: float
-) -> dict[str, Any]:
+def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Sequence[Any]], duration_s: float) -> Scores:
     """Score the seconds of one recording (1 Hz); arguments and errors as in :func:`score_events`.
 
     Returns
@@ -252,6 +273,17 @@ def score_samples(
     dict
         ``tp``, ``fp``, ``n_reference`` in seconds, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` (seconds a
         day), ``reasons``, ``duration_s``, ``scorer``.
+
+    See Also
+    --------
+    score_events : Events in place of seconds.
+
+    Examples
+    --------
+    >>> from biot_bd.events import score_samples
+    >>> scores = score_samples([(100, 130)], [(105, 140)], duration_s=600)
+    >>> scores["tp"], scores["fp"]
+    (25, 10)
     """
     ref = as_intervals(reference, duration_s, "reference")
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
@@ -263,7 +295,7 @@ def score_samples(
 
 def _seizure(
     onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters, duration_s: float
-) -> dict[str, Any]:
+) -> SeizureScore:
     start, stop = max(0.0, onset - parameters.tolerance_start_s), min(duration_s, offset + parameters.tolerance_end_s)
     near = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start)]
     covered_s = float(overlap(near, [[start, stop]]).sum())

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from biot_bd.events.scoring import (
     scorer,
     scores_of,
 )
+from biot_bd.events.types import Scores
 
 LENGTH_BINS_S = (0.0, 10.0, 30.0, 60.0, 120.0, math.inf)
 SCORES = ("sensitivity", "precision", "f1", "fa_per_24h")
@@ -41,18 +41,26 @@ class ScoredRecording:
     recording, subject : str
     reference, hypothesis : sequence of (onset_s, offset_s, ...)
     duration_s : float
+
+    See Also
+    --------
+    score_subjects : Takes them.
+
+    Examples
+    --------
+    >>> from biot_bd.events import ScoredRecording
+    >>> ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0).subject
+    'site/01'
     """
 
     recording: str
     subject: str
-    reference: Sequence[Sequence[float]]
-    hypothesis: Sequence[Sequence[float]]
+    reference: Sequence[Sequence[float | None]]
+    hypothesis: Sequence[Sequence[float | None]]
     duration_s: float
 
 
-def score_subjects(
-    recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None
-) -> dict[str, Any]:
+def score_subjects(recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None) -> Scores:
     """Score events by subject and over subjects, with the detectors that always and never alarm beside.
 
     Parameters
@@ -77,6 +85,21 @@ def score_subjects(
     ------
     ValueError
         No recordings, or an event that :func:`~biot_bd.events.score_events` refuses; the recording is named.
+
+    See Also
+    --------
+    score_events : One recording.
+    score_folders : Files.
+
+    Examples
+    --------
+    >>> from biot_bd.events import ScoredRecording, score_subjects
+    >>> scores = score_subjects([
+    ...     ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0),
+    ...     ScoredRecording("rec02", "site/02", [(100, 130)], [], 600.0),
+    ... ])
+    >>> scores["macro"]["events"]["sensitivity"]
+    {'value': 0.5, 'n_subjects': 2, 'reason': None}
     """
     parameters = parameters or ScoringParameters()
     if not recordings:
@@ -94,9 +117,7 @@ def score_subjects(
     }
 
 
-def baseline_scores(
-    recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None
-) -> dict[str, Any]:
+def baseline_scores(recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None) -> Scores:
     """Score the detector that always alarms and the one that never does, on the same recordings.
 
     Returns
@@ -141,7 +162,7 @@ class _Recording:
         ]
 
 
-def _scores(scored: Sequence[_Recording]) -> dict[str, Any]:
+def _scores(scored: Sequence[_Recording]) -> Scores:
     names = sorted({one.subject for one in scored})
     subjects = {name: _summed([one for one in scored if one.subject == name]) for name in names}
     return {
@@ -154,7 +175,7 @@ def _scores(scored: Sequence[_Recording]) -> dict[str, Any]:
     }
 
 
-def _summed(scored: Sequence[_Recording]) -> dict[str, Any]:
+def _summed(scored: Sequence[_Recording]) -> Scores:
     """Score recordings as one: their counts are summed."""
     hours = sum(one.hours for one in scored)
     found = [seizure for one in scored for seizure in one.seizures if seizure["detected"]]
@@ -177,14 +198,14 @@ def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return {name: sum(one[name] for one in counts) for name in counts[0]}
 
 
-def _macro(subjects: dict[str, dict[str, Any]], kind: str, score: str) -> dict[str, Any]:
+def _macro(subjects: dict[str, Scores], kind: str, score: str) -> Scores:
     values = [one[kind][score] for one in subjects.values() if one[kind][score] is not None]
     if not values:
         return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
     return {"value": float(np.mean(values)), "n_subjects": len(values), "reason": None}
 
 
-def _by_length(seizures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_length(seizures: Sequence[Scores]) -> list[Scores]:
     """Return a row a bin of length: ``from_s``, ``to_s`` (None: no end), ``n``, ``n_detected``, ``sensitivity``, ``reason``."""
     rows = []
     for low, high in pairwise(LENGTH_BINS_S):

@@ -33,6 +33,15 @@ def seizure_kind(text: str) -> str | None:
     Returns
     -------
     str or None
+
+    See Also
+    --------
+    read_event_file : Reads files of events.
+
+    Examples
+    --------
+    >>> seizure_kind("Seizure"), seizure_kind("sz_foc"), seizure_kind("seizure free")
+    ('sz', 'sz_foc', None)
     """
     text = text.strip()
     low = text.lower()

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypedDict
+
+Scores: TypeAlias = dict[str, Any]
+"""Scores by their names, as JSON holds them: numbers, None where undefined, lists, and scores inside scores."""
 
 
 class Event(NamedTuple):
     """An event: seconds from the recording's start, and how sure.
 
     Of a detected event the confidence is the highest value of the smoothed curve in it; None where a file says nothing.
+
+    See Also
+    --------
+    EventDetector.predict : Finds events.
+
+    Examples
+    --------
+    >>> from biot_bd.events import Event
+    >>> Event(10.0, 25.0, 0.9).offset_s
+    25.0
     """
 
     onset_s: float
@@ -36,6 +49,24 @@ class Alarm(NamedTuple):
     confidence: float
 
 
+class Scorer(TypedDict):
+    """What stands beside every score: who counted, and how."""
+
+    name: str
+    version: str
+    parameters: dict[str, float]
+
+
+class SeizureScore(TypedDict):
+    """An annotated seizure: whether an alarm met it, how late, and how far from its onset."""
+
+    onset_s: float
+    offset_s: float
+    detected: bool
+    latency_s: float | None
+    onset_error_s: float | None
+
+
 @dataclass(frozen=True)
 class RecordingScores:
     """What a model said of one recording, and what is true: the food of :meth:`EventDetector.fit`.
@@ -50,6 +81,17 @@ class RecordingScores:
     duration_s : float
     reference : sequence of (onset_s, offset_s)
         Annotated seizures.
+
+    See Also
+    --------
+    EventDetector.fit : What it is for.
+
+    Examples
+    --------
+    >>> from biot_bd.events import RecordingScores
+    >>> seen = RecordingScores("rec01", "site/01", [0.1, 0.9], [0, 10], 20.0, [(10, 20)])
+    >>> seen.subject
+    'site/01'
     """
 
     recording: str

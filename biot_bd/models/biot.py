@@ -22,6 +22,7 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
+from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
 from biot_bd.models.inference_plan import PrecisionPlan
@@ -93,6 +94,29 @@ class BIOT(BraindecodeBIOT):
 
     Under ``torch.compile`` and ``torch.export`` nothing is raised for bad values: absent channels are
     masked as always, and a channel with some NaN or an empty window makes that window's output NaN.
+
+    See Also
+    --------
+    biot_bd.models.load_checkpoint : What :meth:`from_checkpoint` reads.
+    biot_bd.models.record_attention : The attention of a forward pass.
+    biot_bd.BIOTClassifier : A scikit-learn estimator around it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.models import BIOT
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2).eval()
+    >>> x = torch.randn(3, 4, 400, generator=torch.Generator().manual_seed(0))
+    >>> model(x).shape
+    torch.Size([3, 2])
+
+    A channel that is NaN throughout is absent, and what else would stand in it does not matter:
+
+    >>> absent = x.clone()
+    >>> absent[:, 1] = torch.nan
+    >>> present = torch.tensor([[True, False, True, True]] * 3)
+    >>> bool((model(absent) == model(x, present=present)).all())
+    True
     """
 
     accepts_absent_channels = True
@@ -273,8 +297,6 @@ class BIOT(BraindecodeBIOT):
         biot_bd.exceptions.CheckpointError
             A ``ValueError``: the file is damaged, no BIOT, or does not fit.
         """
-        from biot_bd.models.checkpoints.loading import build_model, load_checkpoint  # these need this module
-
         model = build_model(
             load_checkpoint(source),
             n_outputs,

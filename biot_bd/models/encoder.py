@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from linear_attention_transformer import linear_attention_transformer as lat
 from torch import Tensor, nn
 
-from biot_bd.models import fast_attention as lean
-from biot_bd.models.half_precision import HeldWeights, infer
-from biot_bd.models.inference_plan import DTYPES, PrecisionPlan
+from biot_bd.models import fast_attention
+from biot_bd.models.half_precision import HalfPrecisionWeights, infer
+from biot_bd.models.inference_plan import DTYPES, PrecisionPlan, precision_context
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,18 @@ class TokenLayout:
         The stretch of signal that the frame covers, in seconds from the window's start.
     n_chans, n_frames : int
         ``n_tokens = n_chans * n_frames``.
+
+    See Also
+    --------
+    biot_bd.models.BIOT.token_layout : Gives that of a model.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2)
+    >>> layout = model.token_layout()
+    >>> layout.n_tokens, layout.channel.tolist(), layout.start_s.tolist()
+    (6, [0, 0, 0, 1, 1, 1], [0.0, 0.5, 1.0, 0.0, 0.5, 1.0])
     """
 
     channel: np.ndarray
@@ -80,13 +91,26 @@ class BIOTEncoder(nn.Module):
         Row of the token table for each input channel.
     n_channel_tokens : int
         Size of the token table.
+
+    See Also
+    --------
+    biot_bd.models.BIOT : The encoder with a head.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.models import BIOT
+    >>> encoder = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2).encoder.eval()
+    >>> x = torch.zeros(1, 2, 400)
+    >>> encoder.spectrum(x).shape, encoder.tokens(x).shape, encoder(x).shape
+    (torch.Size([1, 2, 3, 101]), torch.Size([1, 6, 16]), torch.Size([1, 16]))
     """
 
     index: Tensor
 
     def __init__(self, encoder: Any, channel_ids: Sequence[int], n_channel_tokens: int) -> None:
         super().__init__()
-        self._held: HeldWeights | None = None
+        self._half_precision: HalfPrecisionWeights | None = None
         own = (type(encoder.patch_embedding), type(encoder.positional_encoding))
         self._front_types = (nn.Linear, nn.Embedding, nn.Dropout, *own)
         self.n_fft = int(encoder.n_fft)
@@ -150,7 +174,7 @@ class BIOTEncoder(nn.Module):
             return self.positional_encoding(patches.flatten(0, 1)).reshape(len(x), -1, patches.shape[-1])
         tokens = self._embed(spectrum).flatten(1, 2)
         drop = self.positional_encoding.dropout
-        return lean.dropout(tokens, drop.p, drop.training)
+        return fast_attention.dropout(tokens, drop.p, drop.training)
 
     def _embed(self, spectrum: Tensor) -> Tensor:
         """Map (n, n_chans, n_frames, n_freqs) to (n, n_chans, n_frames, embed_dim)."""
@@ -162,7 +186,7 @@ class BIOTEncoder(nn.Module):
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return False
         front = (self.patch_embedding, self.positional_encoding, self.channel_tokens)
-        return lean.is_untouched([part for module in front for part in module.modules()], self._front_types)
+        return fast_attention.is_untouched([part for module in front for part in module.modules()], self._front_types)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Encode windows.
@@ -180,9 +204,9 @@ class BIOTEncoder(nn.Module):
         """
         tokens = self.tokens(x)
         mask = _token_mask(present, tokens)
-        layers = lean.lean_layers(self.transformer, linear_attn)
+        layers = fast_attention.fast_layers(self.transformer, linear_attn)
         if layers is not None:
-            return lean.encode(layers, tokens, mask)
+            return fast_attention.encode(layers, tokens, mask)
         if mask is None:
             return self.transformer(tokens).mean(dim=1)
         tokens = self.transformer(tokens, input_mask=mask)
@@ -207,17 +231,20 @@ class BIOTEncoder(nn.Module):
         own = self.patch_embedding.projection.weight.dtype
         dtype = DTYPES.get(plan.precision)
         dtype = None if dtype == own else dtype
-        layers = lean.lean_layers(self.transformer, linear_attn) if self._is_plain() else None
+        layers = fast_attention.fast_layers(self.transformer, linear_attn) if self._is_plain() else None
         if layers is None or (dtype is None and torch.is_autocast_enabled(device)):
             # Whole batches: who observes the modules sees one call of each, as in training.
-            with torch.autocast(device, dtype) if dtype else contextlib.nullcontext():
+            with precision_context(plan.precision if dtype else "fp32", device):
                 return self(x, present).to(own)
-        held = None if dtype is None else self._hold(layers, dtype)
+        half = None if dtype is None else self._half_precision_weights(layers, dtype)
         parts = []
-        with torch.autocast(device, enabled=False), _tf32(plan.precision == "tf32" and device == "cuda"):
+        with (
+            torch.autocast(device, enabled=False),
+            precision_context("tf32" if plan.precision == "tf32" else "fp32", device),
+        ):
             for part, kept in _split(x, present, plan.micro_batch or len(x)):
                 tokens = self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2)
-                parts.append(infer(layers, tokens, _token_mask(kept, tokens), held))
+                parts.append(infer(layers, tokens, _token_mask(kept, tokens), half))
         features = torch.cat(parts)
         if dtype is not None and not bool(features.sum().isfinite()):
             bad = ~features.isfinite().all(dim=1)
@@ -225,16 +252,16 @@ class BIOTEncoder(nn.Module):
             features[bad] = self.infer(x[bad], again, PrecisionPlan("fp32", plan.micro_batch))
         return features
 
-    def _hold(self, layers: list[lean.Layer], dtype: torch.dtype) -> HeldWeights:
+    def _half_precision_weights(self, layers: list[fast_attention.Layer], dtype: torch.dtype) -> HalfPrecisionWeights:
         """Return the weights in half precision, copied again where they have changed."""
-        held = self._held
-        if held is None or not held.is_current(layers, dtype):
-            held = self._held = HeldWeights(layers, dtype)
-        return held
+        copies = self._half_precision
+        if copies is None or not copies.is_current(layers, dtype):
+            copies = self._half_precision = HalfPrecisionWeights(layers, dtype)
+        return copies
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the held copies out of pickles and deep copies."""
-        return self.__dict__ | {"_held": None}
+        """Leave the copies in half precision out of pickles and deep copies."""
+        return self.__dict__ | {"_half_precision": None}
 
 
 def _token_mask(present: Tensor | None, tokens: Tensor) -> Tensor | None:
@@ -246,20 +273,6 @@ def _magnitude(frames: Tensor) -> Tensor:
     """Return the magnitude spectrum; as ``abs`` of the complex one, faster, without a gradient at 0."""
     spectrum = torch.fft.rfft(frames)
     return torch.hypot(spectrum.real, spectrum.imag)
-
-
-@contextlib.contextmanager
-def _tf32(allow: bool) -> Iterator[None]:
-    """Allow TensorFloat-32 in matrix products of a GPU."""
-    if not allow:
-        yield
-        return
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _split(x: Tensor, present: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

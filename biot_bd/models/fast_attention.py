@@ -3,7 +3,7 @@
 The mathematics is that of linear attention [1]_ as the modules compute it, reordered exactly: contexts are
 merged with the output projection, and the mean over tokens is taken before the last linear map, which
 commutes with it.  There are no copies to transposed layouts.  Whoever changes how the modules run (hooks,
-adapters, another attention function) gets the modules: see :func:`lean_layers`.
+adapters, another attention function) gets the modules: see :func:`fast_layers`.
 
 References
 ----------
@@ -74,7 +74,7 @@ def is_untouched(modules: Any, types: tuple[type, ...] = _PARTS) -> bool:
     return True
 
 
-def lean_layers(transformer: nn.Module, attention_function: Callable[..., Tensor]) -> list[Layer] | None:
+def fast_layers(transformer: nn.Module, attention_function: Callable[..., Tensor]) -> list[Layer] | None:
     """Return the layers of BIOT's transformer, or None where only its modules know what to compute.
 
     Parameters

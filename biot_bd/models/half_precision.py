@@ -1,4 +1,4 @@
-"""Inference of the lean transformer, with weights held in the precision of the products."""
+"""Inference of the fast transformer, with copies of the weights in the precision of the products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from biot_bd.models.fast_attention import Layer, token_mean
 _ROWS = 2432  # tokens of 8 windows: what the layout of packed weights is tuned for
 
 
-class HeldWeights:
+class HalfPrecisionWeights:
     """Copies of a transformer's weights in half precision, true as long as :meth:`is_current` says so.
 
     Parameters
@@ -23,7 +23,7 @@ class HeldWeights:
     def __init__(self, layers: list[Layer], dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._sources = [parameter.detach().clone() for parameter in _weights(layers)]
-        self.layers = [_HeldLayer(layer, dtype) for layer in layers]
+        self.layers = [_HalfPrecisionLayer(layer, dtype) for layer in layers]
 
     def is_current(self, layers: list[Layer], dtype: torch.dtype) -> bool:
         """Compare every weight with the one that was copied.
@@ -41,7 +41,9 @@ class HeldWeights:
         )
 
 
-def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, held: HeldWeights | None = None) -> Tensor:
+def infer(
+    layers: list[Layer], x: Tensor, mask: Tensor | None = None, half: HalfPrecisionWeights | None = None
+) -> Tensor:
     """Run the transformer and take the mean over tokens, without gradients.
 
     Parameters
@@ -51,7 +53,7 @@ def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, held: Held
         Contiguous; overwritten.
     mask : Tensor of bool, shape (n, tokens), optional
         False for tokens that get no attention and no part in the mean.
-    held : HeldWeights, optional
+    half : HalfPrecisionWeights, optional
         Weights for the products; the sum over layers, normalisation and the last map stay in the precision
         of ``x``.  None: the parameters themselves.
 
@@ -62,19 +64,19 @@ def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, held: Held
     absent = None if mask is None else ~mask[..., None]
     last = len(layers) - 1
     for number, layer in enumerate(layers):
-        if held is None:
+        if half is None:
             _attend(layer, x, absent)
             hidden = _linear(layer.norm_feed(x), layer.feed.w1)
         else:
-            held.layers[number].attend(layer, x, absent)
-            hidden = held.layers[number].widen(layer.norm_feed(x).to(held.dtype))
+            half.layers[number].attend(layer, x, absent)
+            hidden = half.layers[number].widen(layer.norm_feed(x).to(half.dtype))
         hidden = torch.ops.aten.gelu_(hidden)
         if number == last:
             break
-        if held is None:
+        if half is None:
             _add_linear(x, hidden, layer.feed.w2)
         else:
-            x.add_(held.layers[number].narrow(hidden))
+            x.add_(half.layers[number].narrow(hidden))
     mean = token_mean(hidden, mask).to(x.dtype)
     return token_mean(x, mask) + layers[last].feed.w2(mean)
 
@@ -118,7 +120,7 @@ def _softmaxes(q: Tensor, k: Tensor, absent: Tensor | None, heads: tuple[int, in
     return q.unflatten(-1, heads).softmax(dim=-1).flatten(2), k.softmax(dim=1)
 
 
-class _HeldLayer:
+class _HalfPrecisionLayer:
     """One layer in half precision.
 
     Contexts are products of all features with all, masked to the heads: half-precision units do eight times
@@ -129,11 +131,14 @@ class _HeldLayer:
     def __init__(self, layer: Layer, dtype: torch.dtype) -> None:
         attention, feed = layer.attention, layer.feed
         self.query, self.key, self.value = (
-            _HeldLinear(linear.weight, None, dtype) for linear in (attention.to_q, attention.to_k, attention.to_v)
+            _HalfPrecisionLinear(linear.weight, None, dtype)
+            for linear in (attention.to_q, attention.to_k, attention.to_v)
         )
         scale, n_heads = attention.d_heads**-0.5, attention.heads
-        self.out = _HeldLinear(attention.to_out.weight * scale, attention.to_out.bias / n_heads, dtype)
-        self.widen, self.narrow = (_HeldLinear(linear.weight, linear.bias, dtype) for linear in (feed.w1, feed.w2))
+        self.out = _HalfPrecisionLinear(attention.to_out.weight * scale, attention.to_out.bias / n_heads, dtype)
+        self.widen, self.narrow = (
+            _HalfPrecisionLinear(linear.weight, linear.bias, dtype) for linear in (feed.w1, feed.w2)
+        )
         ones = torch.ones(attention.d_heads, attention.d_heads, dtype=dtype, device=feed.w1.weight.device)
         self.heads = torch.block_diag(*[ones] * n_heads)
 
@@ -145,7 +150,7 @@ class _HeldLayer:
         x.add_(torch.bmm(q, merged))
 
 
-class _HeldLinear:
+class _HalfPrecisionLinear:
     """A linear map in half precision; on a CPU its weight lies in oneDNN's own layout."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:

@@ -75,6 +75,29 @@ class PrecisionPlan:
         return cls(**values)
 
 
+@contextlib.contextmanager
+def precision_context(precision: str, device: str) -> Iterator[None]:
+    """Run what is inside in a precision: autocast for bf16 and fp16, TF32 matrix products for tf32.
+
+    Parameters
+    ----------
+    precision : str
+        One of :data:`PRECISIONS`.
+    device : str
+        Type of the device, ``"cpu"`` or ``"cuda"``.
+    """
+    if precision == "tf32" and device == "cuda":
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        try:
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    else:
+        with torch.autocast(device, dtype=DTYPES[precision]) if precision in DTYPES else contextlib.nullcontext():
+            yield
+
+
 # What the machine has
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from biot_bd.exceptions import StoreError
+from biot_bd.models.checkpoints.pipeline_folder import description_file
 from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.drawing.heatmaps import map_rows, maps_of
@@ -169,12 +170,12 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
     ValueError
         No such fold, no fold that tests the subject, or the fold holds no saved model.
     """
-    if (model / "config.json").is_file():
+    if description_file(model) is not None:
         if fold is not None:
             raise ValueError(f"{model} is a saved model, not a run: it has no fold {fold}")
         return Source(model, f"saved model {model}", None, _threshold_of(model))
     if not (model / "run.json").is_file():
-        raise FileNotFoundError(f"{model}: neither a saved model (config.json) nor a run folder (run.json)")
+        raise FileNotFoundError(f"{model}: neither a saved model (pipeline.json) nor a run folder (run.json)")
     run = read_run(model)
     if fold is not None:
         found = run.fold(fold)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.run_facts import INTERVALS, RunMetrics
 from biot_bd.evaluation.uncertainty import assess
 from biot_bd.report.drawing.svg import Panel, Picture, line_style
 from biot_bd.report.run_folder import Run
 
-CERTAINTY = "certainty.json"
 METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
 
 
-def sure_of(run: Run) -> dict[str, Any] | None:
+def intervals_of(run: Run) -> dict[str, Any] | None:
     """Return :func:`~biot_bd.evaluation.uncertainty.assess` of a run; None where it has no test windows."""
     if len(run.test) == 0:
         return None
-    return assess(Result(run.metrics, run.predictions, run.run, run.folder))
+    return assess(Result(cast(RunMetrics, run.metrics), run.predictions, run.run, run.folder))
 
 
 def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
@@ -28,7 +28,7 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     if sure is None:
         return ["No intervals: there are no test windows."]
     notes = [
-        f"Small numbers beneath a score: its {sure['level']:.0%} interval ({sure['method']} bootstrap, {sure['n_resamples']} resamples of "
+        f"Small numbers beneath a score: its {sure['level']:.0%} interval ({sure['method']}, {sure['n_resamples']} resamples of "
         f"{sure['resampled']}, seed {sure['random_state']}). A subject's own interval resamples that subject's recordings."
     ]
     windows, events = sure["windows"], sure.get("events") or {}
@@ -56,9 +56,8 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     if dropped:
         notes.append(
             f"A score is undefined in up to {dropped} of {sure['n_resamples']} resamples (nobody with a seizure among them, say), which "
-            f"are left out; {CERTAINTY} has the numbers."
+            f"are left out; {INTERVALS} has the numbers."
         )
-    notes += [f"No interval of {name}: {reason}." for name, reason in windows["left_out"].items()]
     return notes
 
 
@@ -75,7 +74,7 @@ def calibration_picture(found: Mapping[str, Any]) -> Picture:
     Parameters
     ----------
     found : mapping
-        ``calibration`` of ``certainty.json``.
+        ``calibration`` of ``intervals.json``.
     """
     filled = [entry for entry in found["bins"] if entry["n_windows"]]
     picture = Picture(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from biot_bd.evaluation.predictions import PREDICTION_COLUMNS
 from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.run_facts import RunFacts, read_facts
+from biot_bd.models.checkpoints.pipeline_folder import description_file
 from biot_bd.runs import read_json
 
 THRESHOLD_RULES = {
@@ -25,7 +27,7 @@ class Fold:
     """One fold: its number, ``fold.json``, the history of its training and its saved model (or None)."""
 
     number: int
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
     history: list[dict[str, Any]]
     model: Path | None
 
@@ -44,8 +46,8 @@ class Run:
     """What a run folder holds, parsed."""
 
     folder: Path
-    run: dict[str, Any]
-    metrics: dict[str, Any]
+    run: RunFacts
+    metrics: Mapping[str, Any]
     predictions: pd.DataFrame
     folds: list[Fold]
 
@@ -55,9 +57,9 @@ class Run:
         return self.predictions[self.predictions["part"] == "test"]
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Mapping[str, Any]:
         """The ``data`` entry of ``run.json``."""
-        return self.run.get("data") or {}
+        return self.run["data"]
 
     @property
     def generated(self) -> bool:
@@ -93,19 +95,13 @@ def read_run(folder: str | Path) -> Run:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such run folder; make one with `biot-bd cv`")
     result = Result.open(folder)
-    missing = [column for column in PREDICTION_COLUMNS if column not in result.predictions]
-    if missing:
-        found = ", ".join(result.predictions.columns)
-        raise ValueError(
-            f"{folder / 'predictions.parquet'}: the columns {', '.join(missing)} are missing; found {found}"
-        )
     folds = [_read_fold(path) for path in sorted((folder / "folds").glob("*/fold.json"))]
     return Run(folder, result.run, result.metrics, result.predictions, folds)
 
 
 def _read_fold(path: Path) -> Fold:
-    facts = read_json(path)
+    facts = read_facts(path)
     history_file, model = path.parent / "history.json", path.parent / "model"
     history = read_json(history_file) if history_file.is_file() else []
     number = int(facts.get("fold", path.parent.name))
-    return Fold(number, facts, history, model if (model / "config.json").is_file() else None)
+    return Fold(number, facts, history, model if description_file(model) is not None else None)

@@ -55,7 +55,7 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
     monitor : str, optional
         What early stopping watched; None where nothing stopped early.
     sure : mapping, optional
-        Content of ``certainty.json``: intervals.
+        Content of ``intervals.json``: intervals.
     """
     intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "subjects": {}}
     names = list(run.metrics["scoring"])

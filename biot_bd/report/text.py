@@ -151,7 +151,7 @@ def software(run: Run) -> list[tuple[str, str]]:
 FILES = {
     "run.json": "parameters, seed, software, data and splits",
     "metrics.json": "all scores, undefined ones as null with the reason",
-    "certainty.json": "intervals of all scores, calibration, and curves of recalibration by fold",
+    "intervals.json": "intervals of all scores, calibration, and curves of recalibration by fold",
     "events": "the detected events of each test recording as TSV (SzCORE)",
     "predictions.parquet": "every validation and test window with label, probability and threshold",
     "folds": "one folder a fold: its facts, predictions, history of training, and model/ (load it with biot_bd.load_pipeline)",
@@ -249,7 +249,7 @@ def _intervals(sure: Mapping[str, Any] | None) -> list[str]:
         return []
     calibration = sure["calibration"]
     return [
-        f"Intervals: {sure['level']:.0%}, percentile bootstrap of {sure['n_resamples']} resamples of {sure['resampled']}, seed "
+        f"Intervals: {sure['level']:.0%}, {sure['method']} of {sure['n_resamples']} resamples of {sure['resampled']}, seed "
         f"{sure['random_state']}; undefined resamples were left out and counted.",
         f"Calibration: Brier score, and expected calibration error in {calibration['binning']}, on all test windows.",
     ]

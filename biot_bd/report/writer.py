@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from biot_bd.evaluation.run_facts import FORMER_INTERVALS, INTERVALS, write_facts
 from biot_bd.exceptions import StoreError
 from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report.drawing.heatmaps import map_rows, maps_of
@@ -19,18 +20,18 @@ from biot_bd.report.examples import (
     open_store,
 )
 from biot_bd.report.explain import Model, explain_windows, load_model
-from biot_bd.report.intervals import CERTAINTY, calibration_page, sure_of
+from biot_bd.report.intervals import calibration_page, intervals_of
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
 from biot_bd.report.text import render, run_facts
-from biot_bd.runs import write_json, write_text
+from biot_bd.runs import write_text
 from biot_bd.windows import Windows
 
 REPORT = "report.html"
 
 
 def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
-    """Write ``report.html`` into a run folder, atomically, and the intervals and calibration that it shows as ``certainty.json``.
+    """Write ``report.html`` into a run folder, atomically, and the intervals and calibration that it shows as ``intervals.json``.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     """
     run = read_run(folder)
     model, no_model = _first_model(run)
-    sure = sure_of(run)
+    sure = intervals_of(run)
     page = page_of(run, model.monitor if model else None, sure)
     title = run.run.get("title") or f"Seizure detection by window: {page['data_name']}"
     seen = (
@@ -85,7 +86,8 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     page |= {"events": events_page(run, sure), "calibration": calibration_page(sure)}
     page |= _looked_into(run, windows, no_model)
     if sure is not None:
-        write_json(run.folder / CERTAINTY, sure)
+        write_facts(run.folder / INTERVALS, sure)
+        (run.folder / FORMER_INTERVALS).unlink(missing_ok=True)
     return write_text(run.folder / REPORT, render("report.html.j2", page))
 
 

@@ -9,7 +9,21 @@ from typing import Any
 
 from biot_bd.exceptions import ConformanceError
 
-__all__ = ["attempt", "build", "describe", "pickled", "require"]
+#: Name of the check for each registry: what a plugin registers there must pass it.
+CHECKS = {
+    "datasets": "check_dataset",
+    "readers": "check_reader",
+    "montages": "check_montage",
+    "label_rules": "check_label_rule",
+    "models": "check_model",
+    "losses": "check_loss",
+    "metrics": "check_metric",
+    "probes": "check_probe",
+    "callbacks": "check_callback",
+    "objectives": "check_objective",
+    "exporters": "check_exporter",
+    "engines": "check_engine",
+}
 
 
 def require(kept: Any, message: str) -> None:
@@ -24,7 +38,10 @@ def describe(obj: Any) -> str:
 
 
 def attempt(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call ``function``; turn any exception into a :class:`ConformanceError` that says what was being done."""
+    """Call ``function``.
+
+    Turn any exception into a :class:`ConformanceError` that says what was being done.
+    """
     try:
         return function(*args, **kwargs)
     except ConformanceError:
@@ -33,11 +50,19 @@ def attempt(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) 
         raise ConformanceError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
-def _parameters_of(cls: Any) -> list[inspect.Parameter]:
-    # A class without a constructor of its own shows that of its base: (*args, **kwargs) for torch's modules.
+def parameters_of(cls: Any, name: str) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor by name; each of them must have one."""
+    # A class without a constructor of its own shows that of its base: (*args, **kwargs) for torch's
+    # modules.
     if cls.__init__ is object.__init__ or getattr(cls.__init__, "__module__", "") == "torch.nn.modules.module":
-        return []
-    return list(inspect.signature(cls).parameters.values())
+        return {}
+    found = dict(inspect.signature(cls).parameters)
+    for parameter in found.values():
+        require(
+            parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
+            f"{name}: the constructor takes {parameter}; name every parameter, so that a misspelt one raises",
+        )
+    return found
 
 
 def build(cls: Any, parameters: Mapping[str, Any] | None = None, *, supplied: Mapping[str, Any] | None = None) -> Any:
@@ -60,17 +85,12 @@ def build(cls: Any, parameters: Mapping[str, Any] | None = None, *, supplied: Ma
     name = describe(cls)
     require(inspect.isclass(cls), f"{name}: expected a class to register, got an instance of {type(cls).__name__}")
     given = dict(parameters or {})
-    known = {}
-    for parameter in _parameters_of(cls):
-        require(
-            parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
-            f"{name}: the constructor takes {parameter}; name every parameter, so that a misspelt one raises",
-        )
+    known = parameters_of(cls, name)
+    for key, parameter in known.items():
         require(
             parameter.kind is not parameter.POSITIONAL_ONLY,
-            f"{name}: parameter {parameter.name!r} is positional only; parameters are set by keyword",
+            f"{name}: parameter {key!r} is positional only; parameters are set by keyword",
         )
-        known[parameter.name] = parameter
     unknown = sorted(set(given) - set(known))
     require(not unknown, f"{name}: the constructor has no parameter {unknown}; it has {sorted(known)}")
     given = {key: value for key, value in (supplied or {}).items() if key in known} | given

@@ -1,4 +1,6 @@
-"""Check a data set: recordings with a subject, a unique name, plausible volts and seizures inside them."""
+"""Check a data set: recordings with a subject, a unique name, plausible volts and seizures
+inside them.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,6 @@ import pandas as pd
 from braindecode.datasets import BaseConcatDataset
 
 from biot_bd.testing._base import attempt, pickled, require
-
-__all__ = ["check_dataset"]
 
 DESCRIPTION = ("subject", "session", "run", "recording")
 OUTCOME_COLUMNS = ("recording", "outcome", "detail")
@@ -31,9 +31,41 @@ def check_dataset(dataset: BaseConcatDataset) -> None:
     Raises
     ------
     ConformanceError
-        A recording lacks a subject (``"name-space/subject"``), session, run or a unique ``recording``; its signal is not
-        EEG in volts; a seizure (``sz...``) is outside the recording; ``outcomes`` does not account for every
-        recording; or recordings cannot be pickled.
+        A recording lacks a subject (``"name-space/subject"``), session, run or a unique
+        ``recording``; its signal is not EEG in volts; a seizure (``sz...``) is outside the
+        recording; ``outcomes`` does not account for every recording; or recordings cannot be
+        pickled.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_datasets : The hook for loaders.
+    biot_bd.adapt_dataset : Adds to a data set of braindecode what it lacks here.
+    biot_bd.datasets.make_dataset : Makes a data set of recordings and their outcomes.
+
+    Examples
+    --------
+    A generated recording of a minute with a seizure of ten seconds:
+
+    >>> import mne
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from braindecode.datasets import RawDataset
+    >>> from biot_bd.datasets import make_dataset
+    >>> from biot_bd.testing import check_dataset
+    >>> volts = np.random.default_rng(0).standard_normal((2, 60 * 256)) * 30e-6
+    >>> raw = mne.io.RawArray(volts, mne.create_info(["F7-T7", "T7-P7"], 256.0, "eeg"))
+    >>> raw = raw.set_annotations(mne.Annotations([20.0], [10.0], ["sz"]))
+    >>> about = {"subject": "ward/01", "session": "1", "run": "1", "recording": "ward01_1"}
+    >>> outcomes = pd.DataFrame({"recording": ["ward01_1"], "outcome": ["loaded"], "detail": [""]})
+    >>> check_dataset(make_dataset([RawDataset(raw, pd.Series(about))], outcomes))
+
+    A subject without a name space could be another data set's subject:
+
+    >>> about["subject"] = "01"
+    >>> check_dataset(make_dataset([RawDataset(raw, pd.Series(about))], outcomes))
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: recording 'ward01_1': 'subject' is '01'; expected ...
     """
     require(
         isinstance(dataset, BaseConcatDataset),

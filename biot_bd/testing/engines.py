@@ -12,8 +12,6 @@ import numpy as np
 from biot_bd.exceptions import ConformanceError
 from biot_bd.testing._base import attempt, describe, pickled, require
 
-__all__ = ["check_engine"]
-
 
 def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) -> None:
     """Check a function given to ``register_engines``.

@@ -11,8 +11,6 @@ import pandas as pd
 
 from biot_bd.testing._base import attempt, build, describe, pickled, require
 
-__all__ = ["check_label_rule"]
-
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
 CASES: dict[str, list[tuple[float, float]]] = {
     "no seizure": [],
@@ -28,17 +26,41 @@ def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) ->
     Parameters
     ----------
     rule : type
-        A class; an instance is called as ``rule(n_samples, sfreq, events, window_s=..., stride_s=...)`` with events of
-        shape (n_events, 2), each (onset_s, offset_s), and returns one row a window.
+        A class; an instance is called as ``rule(n_samples, sfreq, events, window_s=...,
+        stride_s=...)`` with events of shape (n_events, 2), each (onset_s, offset_s), and returns
+        one row a window.
     parameters : mapping, optional
         Constructor parameters to test with.
 
     Raises
     ------
     ConformanceError
-        A column is missing, a window lies outside the recording, a label is no integer >= 0, ``seizure_fraction`` is not
-        the share of the window inside seizures, a seizure gets no positive window, a recording without seizures gets
-        one, a short recording raises, or two calls differ.
+        A column is missing, a window lies outside the recording, a label is no integer >= 0,
+        ``seizure_fraction`` is not the share of the window inside seizures, a seizure gets no
+        positive window, a recording without seizures gets one, a short recording raises, or two
+        calls differ.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_label_rules : The hook for such classes.
+    biot_bd.windows.Overlap : The default rule.
+
+    Examples
+    --------
+    >>> from biot_bd.testing import check_label_rule
+    >>> from biot_bd.windows import Overlap
+    >>> check_label_rule(Overlap)
+
+    A rule that overlooks seizures shorter than a window:
+
+    >>> class Inside(Overlap):
+    ...     def __call__(self, *args, **kwargs):
+    ...         table = super().__call__(*args, **kwargs)
+    ...         return table.assign(label=(table["seizure_fraction"] == 1).astype(int))
+    >>> check_label_rule(Inside)
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: Inside: ...
     """
     name = describe(rule)
     instance = build(rule, parameters)

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from biot_bd.testing._base import attempt, build, describe, pickled, require
 
-__all__ = ["check_loss"]
-
 LARGEST_LOGIT = 1e4
 
 
@@ -29,7 +27,8 @@ def check_loss(
     Parameters
     ----------
     loss : type
-        An ``nn.Module`` class; instances are called with logits (n, n_classes), float, and targets (n,), int64.
+        An ``nn.Module`` class; instances are called with logits (n, n_classes), float, and targets
+        (n,), int64.
     parameters : mapping, optional
         Constructor parameters to test with; defaults otherwise.
     n_classes : tuple of int
@@ -38,9 +37,31 @@ def check_loss(
     Raises
     ------
     ConformanceError
-        The loss is no scalar, is not finite or has no finite gradient (at logits up to 1e4 and in batches of one
-        class), does not fall when the scores get better, depends on the order of the batch, changes its input, cannot
-        be pickled, or does not train in skorch.
+        The loss is no scalar, is not finite or has no finite gradient (at logits up to 1e4 and in
+        batches of one class), does not fall when the scores get better, depends on the order of the
+        batch, changes its input, cannot be pickled, or does not train in skorch.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_losses : The hook for such classes.
+    biot_bd.losses.FocalLoss, biot_bd.losses.CrossEntropyLoss : The losses that are there.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from biot_bd import FocalLoss
+    >>> from biot_bd.testing import check_loss
+    >>> check_loss(FocalLoss, {"gamma": 0.5})
+
+    A loss over probabilities breaks down where the model is sure:
+
+    >>> class Naive(nn.Module):
+    ...     def forward(self, logits, targets):
+    ...         return -logits.softmax(dim=1).gather(1, targets[:, None]).log().mean()
+    >>> check_loss(Naive)
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: Naive: ...
     """
     name = describe(loss)
     require(
@@ -145,7 +166,9 @@ def _check_copies(criterion: nn.Module, name: str, k: int) -> None:
 
 
 def _check_skorch(loss: type[nn.Module], parameters: dict[str, Any], name: str) -> None:
-    """Train two epochs with the loss by class and ``criterion__`` parameters, as BIOTClassifier does."""
+    """Train two epochs with the loss by class and ``criterion__`` parameters, as BIOTClassifier
+    does.
+    """
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((16, 4)).astype(np.float32), np.arange(16) % 2
     net = NeuralNetClassifier(

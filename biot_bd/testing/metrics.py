@@ -10,8 +10,6 @@ import numpy as np
 from biot_bd.evaluation.metrics.window_metrics import Metric, Score, as_metric
 from biot_bd.testing._base import attempt, pickled, require
 
-__all__ = ["check_metric"]
-
 
 def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.5) -> None:
     """Check an object given to ``register_metrics``.
@@ -26,9 +24,29 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
     Raises
     ------
     ConformanceError
-        It is no metric, gives something else than a finite value or None with a reason, is undefined on ordinary
-        data, prefers wrong to right probabilities, depends on the order of windows, changes its input, or cannot be
-        pickled.
+        It is no metric, gives something else than a finite value or None with a reason, is
+        undefined on ordinary data, prefers wrong to right probabilities, depends on the order of
+        windows, changes its input, or cannot be pickled.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_metrics : The hook for such objects.
+    biot_bd.evaluation.Metric, biot_bd.evaluation.Score : What a metric is, and what it returns.
+
+    Examples
+    --------
+    >>> from sklearn.metrics import brier_score_loss, roc_auc_score
+    >>> from biot_bd.evaluation import Metric
+    >>> from biot_bd.testing import check_metric
+    >>> check_metric(roc_auc_score)
+
+    The Brier score is better where it is smaller, and defined without seizures:
+
+    >>> check_metric(Metric("brier", brier_score_loss, needs_classes=(), greater_is_better=False))
+    >>> check_metric(Metric("brier", brier_score_loss, needs_classes=()))
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: metric 'brier': 0.01 for right and 0.81 for wrong ...
     """
     _check(attempt(f"{metric!r} as a metric", as_metric, metric), threshold)
 
@@ -75,7 +93,9 @@ def _check_direction(metric: Metric, name: str, y: np.ndarray, threshold: float)
 
 
 def _check_undefined(metric: Metric, name: str, proba: np.ndarray, threshold: float) -> None:
-    """A subject without seizures, or with nothing else, gets a value or a reason, never an exception or NaN."""
+    """A subject without seizures, or with nothing else, gets a value or a reason, never an
+    exception or NaN.
+    """
     for label, what in ((0, "without seizures"), (1, "with seizures only")):
         score = _score(metric, name, np.full(len(proba), label), proba, threshold, f"a subject {what}")
         if score.value is None:

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from biot_bd.testing._base import attempt, build, describe, require
 
-__all__ = ["check_model"]
-
 SIGNAL_PARAMETERS = ("n_outputs", "n_chans", "n_times")
 
 
@@ -31,8 +29,8 @@ def check_model(
     Parameters
     ----------
     model : type
-        An ``nn.Module`` class whose constructor names ``n_outputs``, ``n_chans`` and ``n_times`` (``sfreq`` where it
-        wants it); the classifier fills them in from the data.
+        An ``nn.Module`` class whose constructor names ``n_outputs``, ``n_chans`` and ``n_times``
+        (``sfreq`` where it wants it); the classifier fills them in from the data.
     parameters : mapping, optional
         Further constructor parameters to test with.
     n_chans, n_times : int
@@ -45,9 +43,37 @@ def check_model(
     Raises
     ------
     ConformanceError
-        The model cannot be built by these names, gives no finite logits of shape (n, n_outputs), is not repeatable in
-        eval mode, mixes windows of a batch, changes its input, gets no gradient, or does not survive ``state_dict`` or
-        ``copy.deepcopy``.  A model with ``accepts_absent_channels = True`` is also given an all-NaN channel.
+        The model cannot be built by these names, gives no finite logits of shape (n, n_outputs), is
+        not repeatable in eval mode, mixes windows of a batch, changes its input, gets no gradient,
+        or does not survive ``state_dict`` or ``copy.deepcopy``.  A model with
+        ``accepts_absent_channels = True`` is also given an all-NaN channel.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_models : The hook for such classes.
+    biot_bd.BIOT : The model that the package brings.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from biot_bd.testing import check_model
+    >>> class BandPower(nn.Module):
+    ...     def __init__(self, n_outputs, n_chans, n_times):
+    ...         super().__init__()
+    ...         self.head = nn.Linear(n_chans, n_outputs)
+    ...     def forward(self, x):
+    ...         return self.head(x.var(dim=-1).clamp_min(1e-6).log())
+    >>> check_model(BandPower, n_chans=4, n_times=400)
+
+    Losses want logits, so a softmax at the end is refused:
+
+    >>> class Sure(BandPower):
+    ...     def forward(self, x):
+    ...         return super().forward(x).softmax(dim=1)
+    >>> check_model(Sure, n_chans=4, n_times=400)
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: Sure: outputs are probabilities (rows sum to 1); ...
     """
     name = describe(model)
     require(
@@ -126,7 +152,10 @@ def _check_copies(net: nn.Module, fresh: nn.Module, name: str, x: Tensor) -> Non
 
 
 def _check_absent(net: nn.Module, name: str, x: Tensor, before: Tensor) -> None:
-    """An absent channel is NaN throughout: it must not reach the output, and windows without one must not change."""
+    """An absent channel is NaN throughout.
+
+    It must not reach the output, and windows without one must not change.
+    """
     mixed = x.clone()
     mixed[0, 0] = torch.nan
     y = _logits(net.eval(), name, mixed, "one absent channel")

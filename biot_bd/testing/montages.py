@@ -7,8 +7,6 @@ import numpy as np
 from biot_bd.signals.montages import Montage, plan_montage
 from biot_bd.testing._base import attempt, pickled, require
 
-__all__ = ["check_montage"]
-
 
 def check_montage(montage: Montage) -> None:
     """Check an object given to ``register_montages``.
@@ -21,9 +19,25 @@ def check_montage(montage: Montage) -> None:
     Raises
     ------
     ConformanceError
-        It is no ``Montage``; its channels are not found in a recording that has them by name, or do not become
-        electrode differences (bipolar) or electrodes (referential) in a referential recording; a reversed channel keeps
-        its sign; a missing electrode goes unnoticed; or it cannot be pickled.
+        It is no ``Montage``; its channels are not found in a recording that has them by name, or do
+        not become electrode differences (bipolar) or electrodes (referential) in a referential
+        recording; a reversed channel keeps its sign; a missing electrode goes unnoticed; or it
+        cannot be pickled.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_montages : The hook for such objects.
+    biot_bd.signals.Montage : What a montage is.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import Montage
+    >>> from biot_bd.testing import check_montage
+    >>> check_montage(Montage("temporal-4", ("F7-T7", "T7-P7", "F8-T8", "T8-P8"), "bipolar"))
+    >>> check_montage(("F7-T7", "T7-P7"))
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: expected an instance of ...
     """
     require(
         isinstance(montage, Montage),
@@ -50,16 +64,12 @@ def _check_mapping(montage: Montage, recording: dict[str, np.ndarray], wanted: l
     plan = attempt(where, plan_montage, montage, tuple(recording))
     require(not plan.missing, f"{where}: cannot make {', '.join(plan.missing)}")
     signals = list(recording.values())
-    for channel, expected in zip(plan.channels, wanted, strict=True):
+    for channel, pair, expected in zip(plan.channels, montage.pairs, wanted, strict=True):
         made = sum(w * signals[i] for w, i in zip(channel.weights, channel.sources, strict=True))
         require(
             np.allclose(made, expected),
-            f"{where}: {channel.name!r} ({channel.how}) is not the electrodes {montage.pairs[_index(montage, channel.name)]}",
+            f"{where}: {channel.name!r} ({channel.how}) is not the electrodes {pair}",
         )
-
-
-def _index(montage: Montage, ch_name: str) -> int:
-    return montage.ch_names.index(ch_name)
 
 
 def _check_missing(montage: Montage, potential: dict[str, np.ndarray], name: str) -> None:

@@ -16,8 +16,6 @@ from torch import nn
 
 from biot_bd.testing._base import attempt, build, describe, pickled, require
 
-__all__ = ["check_callback", "check_exporter", "check_objective"]
-
 
 class _Flat(nn.Module):
     """A linear model over flattened windows."""
@@ -54,7 +52,19 @@ def check_callback(
     Raises
     ------
     ConformanceError
-        It cannot be cloned or pickled (before and after training), changes its own parameters, or stops a short training.
+        It cannot be cloned or pickled (before and after training), changes its own parameters, or
+        stops a short training.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_callbacks : The hook for such classes.
+    check_objective, check_exporter : Checks of what pretraining and export use.
+
+    Examples
+    --------
+    >>> from skorch.callbacks import EarlyStopping
+    >>> from biot_bd.testing import check_callback
+    >>> check_callback(EarlyStopping, {"monitor": "train_loss"})
     """
     name = describe(callback)
     require(
@@ -97,6 +107,24 @@ def check_objective(objective: type, parameters: Mapping[str, Any] | None = None
     ------
     ConformanceError
         It is no ``nn.Module`` class with a plain constructor, or its instances cannot be pickled.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_objectives : The hook for such classes.
+    check_loss : Check of a loss over logits and targets.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from biot_bd.testing import check_objective
+    >>> class Denoise(nn.Module):
+    ...     def forward(self, reconstruction, clean):
+    ...         return nn.functional.mse_loss(reconstruction, clean)
+    >>> check_objective(nn.MSELoss)
+    >>> check_objective(Denoise())
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: Denoise: expected a subclass of torch.nn.Module, ...
     """
     name = describe(objective)
     require(
@@ -127,8 +155,29 @@ def check_exporter(exporter: Callable[[Any, Path], Any], pipeline: Any, path: Pa
     Raises
     ------
     ConformanceError
-        It does not take ``(pipeline, path)``, returns no path, or nothing is there afterwards, or a temporary file is
-        left beside it.
+        It does not take ``(pipeline, path)``, returns no path, or nothing is there afterwards, or a
+        temporary file is left beside it.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_exporters : The hook for such functions.
+    biot_bd.runs.atomic_path : Writes a file or folder at once.
+
+    Examples
+    --------
+    Saving a pipeline is a kind of export; here of a tiny BIOT, trained for one epoch:
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from biot_bd import BIOTClassifier, PercentileScaler, save_pipeline
+    >>> from biot_bd.testing import check_exporter
+    >>> size = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
+    >>> classifier = BIOTClassifier(max_epochs=1, train_split=None, verbose=0, **size)
+    >>> pipeline = make_pipeline(PercentileScaler(), classifier)
+    >>> x = np.random.default_rng(0).standard_normal((8, 4, 800)).astype("float32")
+    >>> pipeline = pipeline.fit(x, np.arange(8) % 2)
+    >>> check_exporter(save_pipeline, pipeline, Path("model"))
     """
     name = describe(exporter)
     require(callable(exporter), f"{name}: expected a function (pipeline, path) -> path, got {exporter!r}")

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from biot_bd.probes.base import Explanation
 from biot_bd.testing._base import attempt, build, describe, pickled, require
 
-__all__ = ["check_probe"]
-
 
 class _SmallModel(nn.Module):
     """A differentiable model with batch norm and dropout, whose modes a probe could disturb."""
@@ -46,16 +44,32 @@ def check_probe(
     parameters : mapping, optional
         Constructor parameters to test with.
     model : torch.nn.Module, optional
-        What to explain, for probes that need a certain model; a small convolutional one by default.  It is put into eval
-        mode.
+        What to explain, for probes that need a certain model; a small convolutional one by default.
+         It is put into eval mode.
     n_chans, n_times : int
         Shape of the test windows ``(3, n_chans, n_times)``.
 
     Raises
     ------
     ConformanceError
-        It returns no Explanation with finite values by window, is not repeatable with the same seed, cannot be pickled,
-        takes no class for each window as ``target``, or changes its input, the model's outputs, weights, gradients, modes or hooks.
+        It returns no Explanation with finite values by window, is not repeatable with the same
+        seed, cannot be pickled, takes no class for each window as ``target``, or changes its input,
+        the model's outputs, weights, gradients, modes or hooks.
+
+    See Also
+    --------
+    biot_bd.hookspecs.register_probes : The hook for such classes.
+    biot_bd.probes.Probe, biot_bd.probes.Explanation : Their base, and what they return.
+
+    Examples
+    --------
+    Attention probes need a model with attention; others are tried on a small convolutional one.
+
+    >>> from biot_bd import BIOT, AttentionProbe
+    >>> from biot_bd.testing import check_probe
+    >>> size = {"embed_dim": 16, "num_heads": 2, "num_layers": 1}
+    >>> model = BIOT(n_outputs=2, n_chans=4, n_times=800, sfreq=200, **size)
+    >>> check_probe(AttentionProbe, model=model, n_chans=4, n_times=800)
     """
     name = describe(probe)
     instance = build(probe, parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,7 @@ from sklearn.base import clone
 from biot_bd.exceptions import ConformanceError
 from biot_bd.signals.base import SignalInfo, WindowTransformer, present_channels
 from biot_bd.signals.names import ELECTRODES
-from biot_bd.testing._base import attempt, describe, pickled, require
-
-__all__ = ["check_transformer"]
+from biot_bd.testing._base import attempt, describe, parameters_of, pickled, require
 
 # Largest difference between two ways to the same number, relative to the largest value.
 SAME = 1e-5
@@ -29,17 +26,44 @@ def check_transformer(transformer: WindowTransformer, X: NDArray[Any] | None = N
     Parameters
     ----------
     transformer : WindowTransformer
-        An instance whose parameters let it work on arrays (``ch_names``, ``sfreq_in``, ... given where it needs them).
+        An instance whose parameters let it work on arrays (``ch_names``, ``sfreq_in``, ... given
+        where it needs them).
     X : ndarray, shape (n, n_chans, n_times), optional
-        Windows in uV to test with, at least 3; by default 6 windows of 2,000 samples of random signals for as many channels
-        as the parameter ``ch_names`` names, else 16.
+        Windows in uV to test with, at least 3; by default 6 windows of 2,000 samples of random
+        signals for as many channels as the parameter ``ch_names`` names, else 16.
 
     Raises
     ------
     ConformanceError
-        It cannot be cloned, pickled or parametrised; ``fit`` changes parameters or results; the input is modified or shared
-        with the output; dtype, shape or ``present`` are not what the contract says; results depend on the order or selection
-        of windows; 2-D input or some values that are not finite go unnoticed; arrays, Epochs and ``map`` disagree.
+        It cannot be cloned, pickled or parametrised; ``fit`` changes parameters or results; the
+        input is modified or shared with the output; dtype, shape or ``present`` are not what the
+        contract says; results depend on the order or selection of windows; 2-D input or some values
+        that are not finite go unnoticed; arrays, Epochs and ``map`` disagree.
+
+    See Also
+    --------
+    biot_bd.signals.WindowTransformer : The base of all steps.
+    biot_bd.MontageMapper, biot_bd.Resampler, biot_bd.PercentileScaler : Steps that are there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import PercentileScaler
+    >>> from biot_bd.signals import WindowTransformer
+    >>> from biot_bd.testing import check_transformer
+    >>> check_transformer(PercentileScaler())
+
+    A step may use nothing of the other windows of a batch:
+
+    >>> class ByBatch(WindowTransformer):
+    ...     def output_info(self, info):
+    ...         return info
+    ...     def apply(self, x, present, info):
+    ...         return x / np.nanmax(np.abs(x)), present
+    >>> check_transformer(ByBatch())
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ConformanceError: ByBatch: ...
     """
     name = describe(transformer)
     require(
@@ -97,16 +121,11 @@ def _require_same(a: NDArray[Any], b: NDArray[Any], message: str, tolerance: flo
 
 
 def _check_parameters(transformer: WindowTransformer, name: str) -> None:
-    signature = inspect.signature(type(transformer))
-    for parameter in signature.parameters.values():
-        require(
-            parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD),
-            f"{name}: the constructor takes {parameter}; name every parameter, so that a misspelt one raises",
-        )
+    named = parameters_of(type(transformer), name)
     params = attempt(f"{name}: get_params", transformer.get_params, deep=False)
     require(
-        set(params) == set(signature.parameters),
-        f"{name}: get_params gives {sorted(params)}, the constructor takes {sorted(signature.parameters)}",
+        set(params) == set(named),
+        f"{name}: get_params gives {sorted(params)}, the constructor takes {sorted(named)}",
     )
     copy = _fresh(transformer, name)
     for key, value in copy.get_params(deep=False).items():

@@ -1,9 +1,9 @@
 from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import EpochScores as EpochScores
 from .classifier.biot_classifier import BIOTClassifier as BIOTClassifier
-from .persistence.folder import read_record as read_record
 from .persistence.pipelines import load_pipeline as load_pipeline
 from .persistence.pipelines import save_pipeline as save_pipeline
+from .persistence.readers import read_record as read_record
 from .persistence.scorer import Scorer as Scorer
 from .persistence.scorer import load_scorer as load_scorer
 from .sampling.strategies import BackgroundSubsample as BackgroundSubsample

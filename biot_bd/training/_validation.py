@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -21,6 +21,16 @@ def resolve_device(device: Any) -> Any:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def uncompiled(module: Any) -> Any:
+    """Return the module itself where it is compiled."""
+    return getattr(module, "_orig_mod", module)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message that names what is closest to an unknown name; empty where nothing is."""
+    return "".join(f"; did you mean {near!r}?" for near in get_close_matches(name, known, n=1))
 
 
 def check_device(device: Any) -> None:
@@ -54,9 +64,9 @@ def resolve_optimizer(optimizer: Any) -> Any:
     }
     if optimizer in known:
         return known[optimizer]
-    near = get_close_matches(optimizer, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"optimizer={optimizer!r} is not known; there are {', '.join(sorted(known))}{hint}")
+    raise ValueError(
+        f"optimizer={optimizer!r} is not known; there are {', '.join(sorted(known))}{did_you_mean(optimizer, known)}"
+    )
 
 
 def check_names(prefix: str, made: Any, given: Mapping[str, Any], leave: Sequence[str] = ()) -> None:

@@ -74,7 +74,22 @@ class EpochScores(Callback):
     Attributes
     ----------
     train_, valid_ : tuple of ndarray or None
-        ``(y, proba)`` of the last epoch; validation windows in their order.
+        ``(y, proba)`` of the last epoch: int64 (n,) and float32 (n, n_classes); validation windows
+        in their order.
+
+    See Also
+    --------
+    EarlyStopping : Stops on one of these scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.training import BIOTClassifier
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
+    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> row = net.fit(x, [0, 1] * 4).history[-1]  # BIOTClassifier has the callback without being told
+    >>> [name for name in row if name.startswith("train_") and "loss" not in name and "batch" not in name]
+    ['train_average_precision', 'train_roc_auc', 'train_balanced_accuracy']
     """
 
     def initialize(self) -> EpochScores:
@@ -119,7 +134,18 @@ class EpochScores(Callback):
 class EarlyStopping(SkorchEarlyStopping):
     """skorch's early stopping without its ``KeyboardInterrupt``: the classifier looks at ``misses_`` itself.
 
-    So later callbacks (logging, restart points) still see the last epoch, and a real Ctrl-C stays one.
+    So later callbacks (logging, restart points) still see the last epoch, and a real Ctrl-C stays one.  Parameters are
+    those of :class:`skorch.callbacks.EarlyStopping`.
+
+    See Also
+    --------
+    biot_bd.training.BIOTClassifier : Makes it of ``monitor`` and ``patience``.
+
+    Examples
+    --------
+    >>> from biot_bd.training import EarlyStopping
+    >>> EarlyStopping("valid_roc_auc", patience=3, lower_is_better=False).patience
+    3
     """
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:

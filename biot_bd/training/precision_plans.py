@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,13 +11,13 @@ from torch import Tensor, nn
 
 from biot_bd.models.biot import BIOT
 from biot_bd.models.inference_plan import (
-    DTYPES,
     PRECISIONS,
     PrecisionPlan,
     best_of,
     cached_choice,
     has_fast,
     machine_key,
+    precision_context,
 )
 
 TOLERANCE = 1e-2
@@ -34,29 +31,6 @@ _GAIN = 0.1
 """A lower precision is chosen if it saves more than this part of the time in fp32."""
 
 
-@dataclass(frozen=True)
-class Plans:
-    """The plans of a fit.
-
-    Parameters
-    ----------
-    training, inference : PrecisionPlan
-        Precision and windows of a micro-batch (None: the whole batch).
-    """
-
-    training: PrecisionPlan = field(default_factory=PrecisionPlan)
-    inference: PrecisionPlan = field(default_factory=PrecisionPlan)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the plans as JSON holds them."""
-        return {"training": self.training.as_dict(), "inference": self.inference.as_dict()}
-
-    @classmethod
-    def from_dict(cls, facts: dict[str, Any]) -> Plans:
-        """Make them again from :meth:`as_dict`."""
-        return cls(PrecisionPlan.from_dict(facts["training"]), PrecisionPlan.from_dict(facts["inference"]))
-
-
 def check_precision(precision: Any, micro_batch: Any) -> None:
     """Raise ``ValueError`` unless both are settings that there are."""
     if precision not in ("auto", *PRECISIONS):
@@ -66,29 +40,6 @@ def check_precision(precision: Any, micro_batch: Any) -> None:
         raise ValueError(
             f"micro_batch must be a positive whole number of windows, None (the whole batch) or 'auto', found {micro_batch!r}"
         )
-
-
-@contextmanager
-def precision_context(precision: str, device: str) -> Iterator[None]:
-    """Run what is inside in a precision: autocast for bf16 and fp16, TF32 matrix products for tf32.
-
-    Parameters
-    ----------
-    precision : str
-        One of :data:`biot_bd.models.inference_plan.PRECISIONS`.
-    device : str
-        Type of the device, ``"cpu"`` or ``"cuda"``.
-    """
-    if precision == "tf32" and device == "cuda":
-        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-    else:
-        with torch.autocast(device, dtype=DTYPES[precision]) if precision in DTYPES else nullcontext():
-            yield
 
 
 def activation_bytes(module: nn.Module, n_windows: int) -> int:

@@ -10,16 +10,20 @@ from typing import Any
 
 from torch import nn
 
+from biot_bd.models import provenance_of
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.config import ARCHITECTURE, find_files
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
-from biot_bd.models.checkpoints.provenance import Provenance, provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.published import KNOWN, git_blob_id
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.checkpoints.resolve import find_source
 from biot_bd.runs import to_jsonable, write_json
+from biot_bd.training._validation import uncompiled
+from biot_bd.training.fitted_facts import RUNNING, FittedFacts
 
-SCRATCH = "a model trained from scratch"
+SCRATCH = Provenance("a model trained from scratch")
+LOADED = Provenance("weights of load_params", (), known=False)
 
 
 def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.Module:
@@ -50,24 +54,15 @@ def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.
             f"pretrained={str(net.pretrained)!r} needs module='biot' (or a subclass of BIOT), found {net.module!r}; "
             "use pretrained=None with other modules"
         )
-    saved = net.__dict__.pop("saved_config_", None)
-    if saved is not None:  # a saved pipeline brings all weights itself: the checkpoint need not be there any more
-        return module(**{**arguments, **saved})
-    info = getattr(net, "input_info_", None)
-    names = None if info is None else info.ch_names
+    if net._module_config is not None:  # a saved pipeline brings all weights: the checkpoint need not be there any more
+        return module(**{**arguments, **net._module_config})
+    names = net.facts_.input_info.ch_names if hasattr(net, "facts_") else None
     given = {key: value for key, value in arguments.items() if key != "n_outputs"}
     built = build_model(
         load_checkpoint(net.pretrained), arguments.get("n_outputs"), ch_names=names, model_class=module, **given
     )
-    net.pretrained_report_ = built.load_report
     announce(built.load_report)
     return built
-
-
-def forget(net: Any) -> None:
-    """Drop what an earlier fit, or a saved pipeline, left behind."""
-    for name in ("saved_config_", "pretrained_report_", "provenance_"):
-        net.__dict__.pop(name, None)
 
 
 def started_from(net: Any) -> Provenance | None:
@@ -78,7 +73,8 @@ def started_from(net: Any) -> Provenance | None:
     net : BIOTClassifier
         Fitted or not: its parameters decide.
     """
-    report = getattr(net, "pretrained_report_", None)
+    stale = getattr(net, "facts_", None) is not None and net.facts_.stale not in (None, RUNNING)
+    report = None if stale else getattr(net, "pretrained_report_", None)
     if net.pretrained is not None:
         return report.provenance if report is not None else provenance_of(net.pretrained)
     if not isinstance(net.module, nn.Module):
@@ -87,13 +83,6 @@ def started_from(net: Any) -> Provenance | None:
     if isinstance(report, LoadReport):
         return report.provenance
     return Provenance(f"the given instance of {type(net.module).__name__}", (), known=False)
-
-
-def learn_provenance(net: Any, subjects: tuple[str, ...], fresh: bool) -> None:
-    """Add the subjects of a fit (training and validation) to what the model has seen."""
-    before = None if fresh else getattr(net, "provenance_", None)
-    base = before or started_from(net) or Provenance(SCRATCH)
-    net.provenance_ = base.extended(subjects)
 
 
 def write_load_report(net: Any, folder: str | os.PathLike[str]) -> Path | None:
@@ -118,42 +107,25 @@ def checkpoint_identity(source: Any) -> str:
 # --- saved pipelines --------------------------------------------------------------------------------------
 
 
-def saved_facts(net: Any) -> dict[str, Any]:
-    """Return what a saved classifier must know of its checkpoint, as JSON holds it."""
-    module = getattr(net.module_, "_orig_mod", net.module_)
-    facts: dict[str, Any] = {}
-    if getattr(net, "provenance_", None) is not None:
-        facts["provenance"] = net.provenance_.to_dict()
-    if isinstance(module, BIOT):
-        config = module.get_config()
-        facts["module_config"] = {key: config[key] for key in (*ARCHITECTURE, "channel_ids", "n_chans", "n_times")}
-        names = module.token_names or _names_of_input(net, module)
-        facts["token_names"] = None if names is None else list(names)
-    report = getattr(net, "pretrained_report_", None)
-    if report is not None:
-        facts["pretrained_report"] = report.to_dict()
-    return to_jsonable(facts)
-
-
-def _names_of_input(net: Any, module: BIOT) -> tuple[str, ...] | None:
+def module_facts(net: Any) -> dict[str, Any]:
+    """Return what a classifier must know of its BIOT to build it again: the facts ``module_config`` and ``token_names``."""
+    module = uncompiled(net.module_)
+    if not isinstance(module, BIOT):
+        return {}
+    config = module.get_config()
     straight = tuple(module.channel_ids) == tuple(range(module.n_channel_tokens))
-    return net.input_info_.ch_names if straight else None
+    names = module.token_names or (net.facts_.input_info.ch_names if straight else None)
+    kept = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times")
+    own = all(key in config for key in kept)  # a subclass may have other arguments
+    return {
+        "module_config": to_jsonable({key: config[key] for key in kept}) if own else None,
+        "token_names": None if names is None else tuple(names),
+    }
 
 
-def restore_facts(net: Any, fitted: Mapping[str, Any]) -> None:
-    """Give a classifier back what :func:`saved_facts` wrote, before it is initialized."""
-    if fitted.get("provenance"):
-        net.provenance_ = Provenance.from_dict(fitted["provenance"])
-    if fitted.get("pretrained_report"):
-        net.pretrained_report_ = LoadReport.from_dict(fitted["pretrained_report"])
-    if net.pretrained is not None and fitted.get("module_config"):
-        net.saved_config_ = dict(fitted["module_config"])
-
-
-def restore_module(net: Any, fitted: Mapping[str, Any]) -> None:
-    """Tell a restored module its channels and its report, after it was initialized."""
-    module = getattr(net.module_, "_orig_mod", net.module_)
+def restore_module(net: Any, facts: FittedFacts) -> None:
+    """Tell a BIOT that was built again its channels and what was loaded into it."""
+    module = uncompiled(net.module_)
     if isinstance(module, BIOT):
-        names = fitted.get("token_names")
-        module.token_names = None if names is None else tuple(names)
-        module.load_report = getattr(net, "pretrained_report_", None)
+        module.token_names = facts.token_names
+        module.load_report = facts.pretrained_report

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.runs import atomic_path, fingerprint
-from biot_bd.training.precision_plans import Plans
 
-FORMAT = 1
+FORMAT = 2
 UNSEEN = ("log_dir", "restart_dir", "verbose")
 """Parameters that do not change what is learnt."""
 
@@ -38,17 +38,14 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
+    before = random_states()
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        set_random_states(before)
 
 
 def random_states() -> dict[str, Any]:
@@ -139,10 +136,8 @@ def _encode(value: Any) -> Any:
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"$array": torch.from_numpy(value.copy())}
-    if isinstance(value, tuple):
-        return {"$tuple": [_encode(v) for v in value]}
-    if isinstance(value, list):
-        return [_encode(v) for v in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_encode(v) for v in value)
     if isinstance(value, dict):
         return {k: _encode(v) for k, v in value.items()}
     raise _NotPlain(type(value).__name__)
@@ -151,11 +146,9 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any) -> Any:
     if isinstance(value, dict) and "$array" in value:
         return value["$array"].cpu().numpy()
-    if isinstance(value, dict) and "$tuple" in value:
-        return tuple(_decode(v) for v in value["$tuple"])
     if isinstance(value, dict):
         return {k: _decode(v) for k, v in value.items()}
-    return [_decode(v) for v in value] if isinstance(value, list) else value
+    return type(value)(_decode(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 def _plain_items(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +215,8 @@ class RestartPoint:
             "module": net.module_.state_dict(),
             "criterion": net.criterion_.state_dict(),
             "optimizer": _encode(net.optimizer_.state_dict()),
-            "plans": net.plans_.as_dict(),
+            "training_plan": net.facts_.training_plan.as_dict(),
+            "inference_plan": net.facts_.inference_plan.as_dict(),
             "scaler": None if scaler is None else _encode(scaler.state_dict()),
             "history": json.dumps(net.history.to_list(), default=_number),
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
@@ -249,17 +243,19 @@ class RestartPoint:
             if state["format"] != FORMAT or state["fingerprint"] != self.fingerprint:
                 raise ValueError(f"format {state['format']} of fit {state['fingerprint']}")
             history = json.loads(state["history"])
-            plans = Plans.from_dict(state["plans"])
+            plans = [PrecisionPlan.from_dict(state[name]) for name in ("inference_plan", "training_plan")]
         except Exception as error:  # a damaged file fails in many ways, and the fit can always start afresh
             warnings.warn(
                 f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2
             )
             return False
-        net._resume_plans(plans)  # the same micro-batches, so the same numbers
+        net._take_plans(*plans)  # the same micro-batches, so the same numbers
+        net._set_scaler()
         net.module_.load_state_dict(state["module"])
         net.criterion_.load_state_dict(state["criterion"])
-        if hasattr(net, "_before_restart"):  # parts may have thawed since the first epoch
-            net._before_restart(len(history))
+        finetuning = net._finetuning()
+        if finetuning is not None:  # parts may have thawed since the first epoch
+            finetuning.resume(net, len(history))
         net.optimizer_.load_state_dict(_decode(state["optimizer"]))
         if state["scaler"] is not None:
             net.scaler_.load_state_dict(_decode(state["scaler"]))

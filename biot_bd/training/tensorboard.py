@@ -53,6 +53,24 @@ class TensorBoardLogger(Callback):
     -----
     Training scores come from the predictions made while training.  Pictures are drawn after epochs 1, 2, 4, 8,
     ... and of the final model.
+
+    See Also
+    --------
+    log_test_metrics : Test scores beside the training.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from biot_bd.training import BIOTClassifier, TensorBoardLogger
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     logger = TensorBoardLogger(folder, attention=False)  # or BIOTClassifier(log_dir=folder)
+    ...     net = BIOTClassifier("shallow", max_epochs=1, train_split=None, callbacks=[logger], device="cpu")
+    ...     _ = net.fit(x, [0, 1] * 4)
+    ...     any("tfevents" in path.name for path in Path(folder).iterdir())
+    True
     """
 
     def __init__(self, log_dir: Any = None, attention: bool = True, max_windows: int = 8) -> None:
@@ -296,6 +314,20 @@ def log_test_metrics(
     ------
     ValueError
         Only one of ``y_true`` and ``proba`` is given.
+
+    See Also
+    --------
+    TensorBoardLogger : Writes the training.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from biot_bd.training import BIOTClassifier, log_test_metrics
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net = BIOTClassifier("shallow", max_epochs=1, train_split=None, log_dir=folder, device="cpu")
+    ...     log_test_metrics(net.fit(x, [0, 1] * 4), {"roc_auc": 0.8}, y_true=[0, 1], proba=[0.2, 0.9])
     """
     if (y_true is None) != (proba is None):
         raise ValueError("give both y_true and proba, or neither")

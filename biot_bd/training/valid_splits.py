@@ -7,6 +7,7 @@ A split is an object called as ``split(dataset, y, groups)`` that returns two ``
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations, islice
 from math import comb
 from typing import Any
@@ -41,6 +42,7 @@ def _subsets(dataset: Dataset, valid: NDArray[np.bool_]) -> tuple[Subset, Subset
     return Subset(dataset, np.flatnonzero(~valid).tolist()), Subset(dataset, np.flatnonzero(valid).tolist())
 
 
+@dataclass(frozen=True)
 class SubjectValidSplit:
     """Choose the subjects who validate so that both sides hold every class.
 
@@ -59,11 +61,24 @@ class SubjectValidSplit:
     ------
     ValueError
         When called: no subjects are known, there is one subject only, or no choice leaves every class on both sides.
+
+    See Also
+    --------
+    FixedSubjects : Subjects that were chosen beforehand.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch.utils.data import TensorDataset
+    >>> from biot_bd.training import SubjectValidSplit
+    >>> y, subjects = np.array([0, 1] * 6), np.repeat(["a", "b", "c"], 4)
+    >>> train, valid = SubjectValidSplit(0.3, random_state=0)(TensorDataset(), y, subjects)
+    >>> len(train), len(valid), len(set(subjects[valid.indices]))
+    (8, 4, 1)
     """
 
-    def __init__(self, validation_fraction: float = 0.2, random_state: int = 0) -> None:
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
+    validation_fraction: float = 0.2
+    random_state: int = 0
 
     def __call__(self, dataset: Dataset, y: ArrayLike, groups: ArrayLike | None = None) -> tuple[Subset, Subset]:
         """Split; ``y`` are the labels and ``groups`` the subjects, both of shape ``(n_windows,)``."""
@@ -117,15 +132,6 @@ class SubjectValidSplit:
             else:
                 yield islice(_draws(rng, n, size), MOST_CHOICES)
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.validation_fraction, self.random_state))
-
-    def __repr__(self) -> str:
-        return f"SubjectValidSplit(validation_fraction={self.validation_fraction}, random_state={self.random_state})"
-
 
 def _draws(rng: np.random.Generator, n: int, size: int) -> Iterator[tuple[int, ...]]:
     while True:
@@ -144,6 +150,19 @@ class FixedSubjects:
     ------
     ValueError
         When called: no subjects are known, a named subject has no windows, or nobody is left to train on.
+
+    See Also
+    --------
+    SubjectValidSplit : Chooses the subjects.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch.utils.data import TensorDataset
+    >>> from biot_bd.training import FixedSubjects
+    >>> train, valid = FixedSubjects(["b"])(TensorDataset(), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"])
+    >>> train.indices, valid.indices
+    ([0, 1], [2, 3])
     """
 
     def __init__(self, valid_subjects: Sequence[str]) -> None:

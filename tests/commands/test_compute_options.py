@@ -17,7 +17,7 @@ def test_a_fold_says_how_it_computed(store, tmp_path):
     options = ["--precision", "bf16", "--micro-batch", "7"]
     assert main(["cv", str(store.folder), "-o", str(run), *QUICK, *options]) == 0
     facts = json.loads((run / "folds" / "00" / "fold.json").read_text())["precision"]
-    assert facts["training"] == {"precision": "bf16", "micro_batch": 7}
+    assert facts["training_plan"] == {"precision": "bf16", "micro_batch": 7}
     assert facts["wanted"] == {"precision": "bf16", "micro_batch": 7}
 
 
@@ -25,7 +25,7 @@ def test_train_saves_it_with_the_model(store, tmp_path, capsys):
     folder = tmp_path / "model"
     assert main(["train", str(store.folder), "-o", str(folder), *QUICK, "--micro-batch", "whole", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["precision"]["inference"] == {"precision": "fp32", "micro_batch": None}
+    assert facts["precision"]["inference_plan"] == {"precision": "fp32", "micro_batch": None}
     assert load_pipeline(folder)[-1].micro_batch is None
 
 

@@ -8,7 +8,7 @@ import pytest
 from biot_bd import BIOTClassifier
 from biot_bd.cli import main
 from biot_bd.commands._pipelines import build_pipeline, describe_model
-from biot_bd.models.checkpoints.provenance import provenance_of
+from biot_bd.models import provenance_of
 
 SIZE = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
 QUICK = ["--epochs", "1", "--batch-size", "32", "--param", "device=cpu", "--validation-fraction", "0"]

@@ -120,7 +120,7 @@ def test_cv_writes_the_run_folder(run, store):
     for column in ("recording", "subject", "start_s", "stop_s"):
         assert predictions[column].tolist() == metadata[column].tolist()
     assert predictions["y_true"].tolist() == metadata["label"].tolist()
-    for part in ("metrics.json", "report.html", "tensorboard/fold-02", "folds/02/model/config.json"):
+    for part in ("metrics.json", "report.html", "tensorboard/fold-02", "folds/02/model/pipeline.json"):
         assert (run / part).exists()
 
 

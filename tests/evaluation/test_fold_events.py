@@ -83,10 +83,12 @@ def operating(result):
     ],
 )
 def test_a_giveaway_in_the_test_subjects_changes_no_operating_value(windows, tmp_path, events):
-    honest = cross_validate(pipeline(), windows, folder=tmp_path / "honest", progress=False, events=events)
+    honest = cross_validate(pipeline(), windows, folder=tmp_path / "honest", progress=False, event_detector=events)
     for subject in SUBJECTS[:2]:
         other = store(tmp_path / subject, planted=[subject])
-        planted = cross_validate(pipeline(), other, folder=tmp_path / f"run-{subject}", progress=False, events=events)
+        planted = cross_validate(
+            pipeline(), other, folder=tmp_path / f"run-{subject}", progress=False, event_detector=events
+        )
         before, after = operating(honest), operating(planted)
         assert before[subject] == after[subject]
         # The plant is no dud: it changes what is scored, and the operating points that it validates.
@@ -148,8 +150,10 @@ def test_scores_files_and_predictions_say_the_same(finished):
 def test_a_resumed_run_keeps_its_events_and_another_target_is_another_study(finished, windows):
     again = cross_validate(pipeline(), windows, folder=finished.folder, progress=False)
     assert again.metrics["events"] == finished.metrics["events"]
-    with pytest.raises(ValueError, match="events"):
-        cross_validate(pipeline(), windows, folder=finished.folder, progress=False, events=EventDetector(target=None))
+    with pytest.raises(ValueError, match="event_detector"):
+        cross_validate(
+            pipeline(), windows, folder=finished.folder, progress=False, event_detector=EventDetector(target=None)
+        )
 
 
 def test_arrays_have_no_events(windows):
@@ -196,7 +200,7 @@ def test_repeated_folds_have_folders_of_their_own(windows, tmp_path):
 def test_wrong_templates_are_refused_before_anything_is_fitted(windows):
     for events, error in ((3, TypeError), (EventDetector(threshold=2), ValueError)):
         with pytest.raises(error):
-            cross_validate(pipeline(), windows, progress=False, events=events)
+            cross_validate(pipeline(), windows, progress=False, event_detector=events)
 
 
 def test_events_json_lies_with_every_saved_model(windows, tmp_path):
@@ -209,7 +213,7 @@ def test_events_json_lies_with_every_saved_model(windows, tmp_path):
         progress=False,
         cv="subject-kfold-2",
         validation_fraction=0.4,
-        events=wanted,
+        event_detector=wanted,
     )
     for i in range(2):
         model = tmp_path / "run" / "folds" / f"{i:02d}" / "model"
@@ -217,7 +221,7 @@ def test_events_json_lies_with_every_saved_model(windows, tmp_path):
         assert load_event_detector(model).as_dict() == facts["events"]["detector"]
         assert load_event_detector(model, causal=True).as_dict() == facts["events"]["causal"]
     assert result.metrics["events"]["operating_points"][0]["target_fa_per_24h"] == 50.0
-    record = fit_all(pipe, windows, tmp_path / "model", hold_out=["a"], events=wanted)
+    record = fit_all(pipe, windows, tmp_path / "model", hold_out=["a"], event_detector=wanted)
     saved = load_event_detector(tmp_path / "model")
     assert record["events"]["threshold"] == saved.threshold_
     assert record["subjects"]["valid"] == saved.validation_["subjects"]

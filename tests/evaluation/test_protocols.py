@@ -76,8 +76,7 @@ def test_values_are_the_published_ones():
     cbramod = PROTOCOLS["cbramod"].classifier_parameters()
     assert (cbramod["optimizer"], cbramod["lr"], cbramod["optimizer__weight_decay"]) == (torch.optim.AdamW, 1e-4, 0.05)
     assert (cbramod["batch_size"], cbramod["max_epochs"]) == (64, 50)
-    [(_, schedule)] = cbramod["callbacks"]
-    rates = schedule.initialize().simulate(51, 1e-4)
+    rates = [1e-4 * cbramod["schedule"].factor(epoch, 50) for epoch in range(51)]
     np.testing.assert_allclose(rates, 1e-6 + (1e-4 - 1e-6) * (1 + np.cos(np.pi * np.arange(51) / 50)) / 2, rtol=1e-9)
     ours = PROTOCOLS["ours"]
     assert (ours.labels, ours.cv, ours.monitor) == ("overlap", "subject-loo", "valid_average_precision")
@@ -175,8 +174,8 @@ def test_a_pipeline_that_trains_otherwise_is_refused(correct):
     other = make_pipeline(PercentileScaler(), BIOTClassifier(**{**good, "lr": 0.5, "criterion__gamma": 1.0}, **TINY))
     with pytest.raises(ProtocolError, match=r"lr is 0\.5, not 0\.001; criterion__gamma is 1\.0, not 2\.0"):
         cross_validate(other, correct, protocol="ours", **QUIET)
-    without = {k: v for k, v in PROTOCOLS["cbramod"].classifier_parameters().items() if k != "callbacks"}
-    with pytest.raises(ProtocolError, match="learning-rate schedule is none"):
+    without = {k: v for k, v in PROTOCOLS["cbramod"].classifier_parameters().items() if k != "schedule"}
+    with pytest.raises(ProtocolError, match=r"schedule is None, not Cosine\(by_epoch=True\)"):
         PROTOCOLS["cbramod"].check_pipeline(BIOTClassifier(**without))
     PROTOCOLS["ours"].check_pipeline(baseline("line-length", correct))
 
@@ -203,8 +202,7 @@ def test_a_schedule_trains_is_saved_and_loaded(correct, tmp_path):
     fit_all(pipeline, correct[:60], tmp_path / "model")
     loaded = load_pipeline(tmp_path / "model")[-1]
     assert quick("cbramod", max_epochs=2).check_pipeline(loaded) is None
-    [(_, schedule)] = loaded.callbacks
-    assert schedule.eta_min == 1e-6
+    assert loaded.schedule.get_params() == {"warmup_epochs": 0.0, "final": 0.01, "start": 0.0, "by_epoch": True}
 
 
 # --- results ----------------------------------------------------------------------------------------------

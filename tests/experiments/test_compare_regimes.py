@@ -10,9 +10,8 @@ import torch
 from biot_bd import load_pipeline
 from biot_bd.datasets.demo import load_demo
 from biot_bd.evaluation.studies.compare_regimes import StudyResult
-from biot_bd.models import BIOT
-from biot_bd.models.checkpoints.provenance import provenance_of
-from biot_bd.training.finetuning.recipes import STRATEGIES
+from biot_bd.models import BIOT, provenance_of
+from biot_bd.training.finetuning import OPTIONS
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = {"embed_dim": 16, "num_heads": 2, "num_layers": 2, "hop_length": 200}
@@ -192,7 +191,7 @@ def test_every_strategy_runs(tmp_path):
     )
     assert script("compare_regimes").main(args) == 0
     result = StudyResult.open(tmp_path / "study")
-    assert result.regimes == ["scratch", *STRATEGIES]
+    assert result.regimes == ["scratch", *OPTIONS]
     assert set(result.tests["second"]) == {"scratch"}
     page = (tmp_path / "study/comparison.html").read_text(encoding="utf-8")
     assert all(f'data-of="{name}"' in page for name in result.regimes)

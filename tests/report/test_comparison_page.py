@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from biot_bd.evaluation.statistics.bootstrap import macro_interval
+from biot_bd.evaluation.statistics.intervals import macro_interval
 from biot_bd.evaluation.statistics.paired_tests import holm, paired_test
 from biot_bd.report.comparison_page import comparison_picture, write_comparison
 
@@ -27,7 +27,7 @@ def comparison_of(scores: dict[str, Any], metric: str = "average_precision") -> 
         name: {
             "subjects": {metric: values},
             "macro": {metric: macro_interval(values, n_resamples=199).as_dict()},
-            "pooled": {metric: macro_interval(values, n_resamples=199, method="percentile").as_dict()},
+            "pooled": {metric: macro_interval(values, n_resamples=199).as_dict()},
             "seeds": {"0": {metric: 0.5}},
         }
         for name, values in scores.items()
@@ -39,7 +39,7 @@ def comparison_of(scores: dict[str, Any], metric: str = "average_precision") -> 
     return {
         "scoring": [metric],
         "level": 0.95,
-        "method": "BCa",
+        "method": "percentile bootstrap",
         "n_resamples": 199,
         "random_state": 0,
         "against": None,

@@ -45,7 +45,7 @@ def test_report_without_the_models_says_so(real_run: Path, tmp_path: Path) -> No
 
 def test_damaged_model_does_not_stop_the_report(real_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(real_run, tmp_path / "run")
-    for model in copy.glob("folds/*/model/config.json"):
+    for model in copy.glob("folds/*/model/pipeline.json"):
         model.write_text("{}")
     assert "cannot be loaded" in text_of(write_report(copy))
 

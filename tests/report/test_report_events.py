@@ -46,7 +46,7 @@ def rows_of(text: str) -> list[list[str]]:
 def test_every_event_score_stands_in_the_page_with_its_interval(with_events: HandMade) -> None:
     text = write_report(with_events.folder).read_text(encoding="utf-8")
     cells, metrics = cells_of(text), with_events.metrics["events"]
-    sure = strict(with_events.folder / "certainty.json")["events"]
+    sure = strict(with_events.folder / "intervals.json")["events"]
     wanted: dict[tuple[str, str], float | None] = {}
     for score in ("sensitivity", "precision", "f1", "fa_per_24h", "false_alarm_h_per_24h", "median_latency_s"):
         wanted["macro", score] = metrics["macro"]["events"][score]["value"]
@@ -68,7 +68,7 @@ def test_every_event_score_stands_in_the_page_with_its_interval(with_events: Han
 
 def test_window_scores_show_the_intervals_that_are_stored(hand_made: HandMade) -> None:
     page = Page(write_report(hand_made.folder).read_text(encoding="utf-8"))
-    sure = strict(hand_made.folder / "certainty.json")
+    sure = strict(hand_made.folder / "intervals.json")
     strict(hand_made.folder / "metrics.json")
     for average in ("macro", "pooled"):
         for metric, interval in sure["windows"][average].items():
@@ -201,7 +201,7 @@ def test_calibration_is_that_of_the_test_windows(hand_made: HandMade) -> None:
     page = Page(text)
     brier = brier_score_loss(hand_made.table["y_true"], hand_made.table["proba"])
     (row,) = [row for row in rows_of(text) if row and row[0] == "As the models give them"]
-    interval = strict(hand_made.folder / "certainty.json")["calibration"]["brier_interval"]
+    interval = strict(hand_made.folder / "intervals.json")["calibration"]["brier_interval"]
     assert row[1].split() == [f"{brier:.4f}", f"{interval['low']:.4f}", "to", f"{interval['high']:.4f}"]
     assert row[4] == str(len(hand_made.table))
     prevalence = hand_made.metrics["prevalence"]
@@ -217,7 +217,7 @@ def test_recalibration_is_shown_where_there_are_validation_windows(hand_made: Ha
     )
     hand_made.rewrite()
     text = write_report(hand_made.folder).read_text(encoding="utf-8")
-    sure = strict(hand_made.folder / "certainty.json")["calibration"]["recalibrated"]
+    sure = strict(hand_made.folder / "intervals.json")["calibration"]["recalibrated"]
     assert set(sure["sigmoid"]["folds"]) == {"0", "1", "2"}
     (row,) = [row for row in rows_of(text) if row and row[0].endswith("sigmoid (Platt)")]
     assert row[1] == f"{sure['sigmoid']['after']['brier']:.4f}"

@@ -229,7 +229,7 @@ def test_they_stay_whole_with_a_note(module):
     settings = {"module": module, "max_epochs": 2, "batch_size": 16, "random_state": 0, "device": "cpu", "lr": 1e-3}
     split = BIOTClassifier(micro_batch=4, **settings).fit(x, y, groups=groups)
     assert "batches stay whole" in split.precision_report_["notes"][0]
-    assert split.precision_report_["training"]["micro_batch"] is None
+    assert split.precision_report_["training_plan"]["micro_batch"] is None
     plain = BIOTClassifier(micro_batch=None, **settings).fit(x, y, groups=groups)
     assert all(torch.equal(v, plain.module_.state_dict()[k]) for k, v in split.module_.state_dict().items())
 
@@ -313,7 +313,7 @@ def test_fits_are_the_same(data, settings):
     else:
         nets = both(data, **settings)
     one, other = nets
-    assert other.precision_report_["training"] == {"precision": "fp32", "micro_batch": 5}
+    assert other.precision_report_["training_plan"] == {"precision": "fp32", "micro_batch": 5}
     for name in ("train_loss", "valid_loss", "gradient_norm", "train_roc_auc"):
         np.testing.assert_allclose(one.history[:, name], other.history[:, name], rtol=2e-4, atol=1e-6, err_msg=name)
     state = other.module_.state_dict()

@@ -14,8 +14,8 @@ from training_data import SUBJECTS, make_data
 
 from biot_bd.evaluation.study_identity import describe_pipeline
 from biot_bd.exceptions import CheckpointError
-from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints.provenance import Provenance, Seen, provenance_of
+from biot_bd.models import BIOT, provenance_of, save_checkpoint
+from biot_bd.models.checkpoints.provenance import Provenance, Seen
 from biot_bd.signals import PercentileScaler
 from biot_bd.training import BIOTClassifier, load_pipeline, save_pipeline
 from biot_bd.training.pretrained import started_from, write_load_report
@@ -217,11 +217,11 @@ def test_the_record_of_a_saved_pipeline_counts(fitted, tmp_path):
 def test_folders_from_before_there_were_records(fitted, data, tmp_path):
     _, _, groups = data
     save_pipeline(fitted, tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "pipeline.json").read_text())
     facts = config["pipeline"]["fitted"]
     for key in ("provenance", "pretrained_report", "module_config", "token_names"):
         facts.pop(key)
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "pipeline.json").write_text(json.dumps(config))
     assert provenance_of(tmp_path).saw(groups) == sorted(set(groups))
 
 

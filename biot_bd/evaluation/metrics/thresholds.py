@@ -29,6 +29,16 @@ class Threshold:
         The rule asked for, ``"fixed"`` for a number.
     reason : str or None
         Why 0.5 was taken in place of the rule's choice; None where the rule could choose.
+
+    See Also
+    --------
+    choose_threshold : Makes one.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import Threshold
+    >>> Threshold(0.5, "balanced-accuracy", "no validation windows").as_dict()
+    {'value': 0.5, 'rule': 'balanced-accuracy', 'reason': 'no validation windows'}
     """
 
     value: float
@@ -57,6 +67,7 @@ def _matched_prevalence(y_true: np.ndarray, proba: np.ndarray) -> tuple[float, s
     return float(np.sort(proba)[-int(y_true.sum())]), None
 
 
+#: Rules by name: ``(y_true, proba) -> (threshold, reason or None)``.
 THRESHOLD_RULES: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, str | None]]] = {
     "balanced-accuracy": _best_balanced_accuracy,
     "matched-prevalence": _matched_prevalence,
@@ -103,10 +114,22 @@ def choose_threshold(y_true: Any, proba: Any, rule: str | float = "balanced-accu
     ValueError
         Unknown rule, or shapes that differ.
 
+    See Also
+    --------
+    Threshold : What is returned.
+
     Notes
     -----
     ``"matched-prevalence"`` is the rule of BIOT's published CHB-MIT code; it uses the k-th largest
     probability, k being the number of true seizure windows.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import choose_threshold
+    >>> choose_threshold([0, 0, 1, 1], [0.1, 0.3, 0.5, 0.9]).value
+    0.4
+    >>> choose_threshold([0, 0, 0], [0.1, 0.3, 0.5]).reason
+    'no seizure windows in the validation subjects'
     """
     rule = check_threshold_rule(rule)
     if not isinstance(rule, str):

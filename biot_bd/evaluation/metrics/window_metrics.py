@@ -30,6 +30,16 @@ class Score:
         None where the metric is undefined.
     reason : str or None
         Why there is no value; None where there is one.
+
+    See Also
+    --------
+    Metric : Returns one.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import Score
+    >>> Score(None, "no seizure windows").as_dict()
+    {'value': None, 'reason': 'no seizure windows'}
     """
 
     value: float | None
@@ -59,6 +69,20 @@ class Metric:
         Direction of the metric.
     description : str
         One sentence for reports.
+
+    See Also
+    --------
+    Score : What a call returns.
+
+    Examples
+    --------
+    >>> from sklearn.metrics import roc_auc_score
+    >>> from biot_bd.evaluation import Metric
+    >>> auroc = Metric("auroc", roc_auc_score)
+    >>> auroc([0, 1, 1], [0.2, 0.9, 0.6]).value
+    1.0
+    >>> auroc([0, 0], [0.2, 0.9])
+    Score(value=None, reason='no seizure windows')
     """
 
     name: str

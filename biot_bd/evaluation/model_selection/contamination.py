@@ -20,7 +20,8 @@ from skorch.callbacks import LoadInitState
 from torch import nn
 
 from biot_bd.exceptions import ContaminationError
-from biot_bd.models.checkpoints.provenance import Provenance, check_clean, provenance_of
+from biot_bd.models import provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance, check_clean
 
 PARAMETER = "pretrained"
 ACCEPT = "or set allow_contaminated=True, which is then written into every result"

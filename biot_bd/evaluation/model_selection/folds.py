@@ -36,6 +36,7 @@ def _cases(*numbers: int) -> tuple[str, ...]:
     return tuple(f"chb-mit/{number:02d}" for number in numbers)
 
 
+#: Published splits by name: folds of (training, validation, test) subjects.
 FIXED_SPLITS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]] = {
     # (train, validation, test) by case; chb21 is not a subject of its own and is taken out below.
     "biot-paper": (
@@ -65,6 +66,18 @@ class Fold:
         Recordings used on no side.
     notes : tuple of str
         What a reader of the scores must know of this fold.
+
+    See Also
+    --------
+    make_folds : Makes the folds of a split.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import Fold
+    >>> fold = Fold(0, train=("a", "b"), valid=("c",), test=("d",), seed=7)
+    >>> {side: rows.tolist() for side, rows in fold.rows(np.array(["d", "a", "b", "c"])).items()}
+    {'train': [1, 2], 'valid': [3], 'test': [0]}
     """
 
     index: int
@@ -172,8 +185,23 @@ def make_folds(
     SplitError
         Unknown name, fewer than two subjects, subjects missing, a subject on two sides, or a fold whose
         training part has one class.
+
+    See Also
+    --------
+    SubjectSplit : A splitter for the tools of scikit-learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import make_folds
+    >>> subjects = np.repeat(["a", "b", "c", "d"], 4)
+    >>> folds = make_folds("subject-loo", np.tile([0, 1], 8), subjects)
+    >>> [fold.test for fold in folds]
+    [('a',), ('b',), ('c',), ('d',)]
+    >>> len(folds[0].train), len(folds[0].valid)
+    (2, 1)
     """
-    y, subjects = np.asarray(y), np.asarray(subjects).astype(str)
+    y, subjects = np.asarray(y), np.asarray(subjects).astype(str).astype(object)
     if not 0 <= validation_fraction < 1:
         raise SplitError(f"validation_fraction must be at least 0 and below 1, got {validation_fraction!r}")
     names = sorted(set(subjects))
@@ -202,7 +230,7 @@ def split_all(y: np.ndarray, subjects: np.ndarray, *, validation_fraction: float
     SplitError
         No windows, or one class only.
     """
-    y, subjects = np.asarray(y), np.asarray(subjects).astype(str)
+    y, subjects = np.asarray(y), np.asarray(subjects).astype(str).astype(object)
     if not 0 <= validation_fraction < 1:
         raise SplitError(f"validation_fraction must be at least 0 and below 1, got {validation_fraction!r}")
     fold = _with_valid(0, sorted(set(subjects)), (), y, subjects, validation_fraction, random_state)
@@ -246,7 +274,8 @@ def _splitter(cv: Any, n_subjects: int, random_state: int) -> Any:
         return LeaveOneGroupOut()
     match = _KFOLD.match(cv)
     if match is None:
-        raise SplitError(f"no split named {cv!r}; there are {', '.join(SPLITS)} (N a number of folds)")
+        now = f"it is now {cv.replace('person', 'subject')!r}; " if "person" in cv else ""
+        raise SplitError(f"no split named {cv!r}; {now}there are {', '.join(SPLITS)} (N a number of folds)")
     n_folds = int(match.group(2))
     if not 2 <= n_folds <= n_subjects:
         raise SplitError(f"{cv!r} needs 2 to {n_subjects} folds for {n_subjects} subjects")

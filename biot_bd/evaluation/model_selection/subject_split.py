@@ -40,6 +40,10 @@ class SubjectSplit(BaseEstimator):
     random_state : int
         Seed of the names with shuffled folds.
 
+    See Also
+    --------
+    make_folds : Folds with validation subjects.
+
     Examples
     --------
     >>> from sklearn.model_selection import GroupKFold

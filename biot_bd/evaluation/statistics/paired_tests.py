@@ -11,6 +11,7 @@ Holm, A simple sequentially rejective multiple test procedure, Scandinavian Jour
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,15 +21,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from biot_bd.evaluation.statistics.bootstrap import (
+from biot_bd.evaluation.statistics.intervals import (
+    N_RESAMPLES,
     Interval,
-    check_options,
     few_subjects,
     macro_interval,
-    quiet,
     scores_by_subject,
 )
 
+N_FLIPS = 9999
+"""Sign flips that are drawn where there are too many to count."""
 MOST_EXACT = 16
 """All sign flips are counted up to this many subjects (65,536); beyond, they are drawn."""
 
@@ -55,6 +57,17 @@ class PairedTest:
         Subjects for whom one of the two is undefined.
     notes : tuple of str
         Caveats in words.
+
+    See Also
+    --------
+    paired_test : Makes one.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import paired_test
+    >>> test = paired_test({"a": 0.9, "b": 0.8}, {"a": 0.7, "b": 0.7})
+    >>> test.n_better, test.p_permutation, test.smallest_p
+    (2, 0.5, 0.5)
     """
 
     difference: Interval
@@ -83,8 +96,7 @@ def paired_test(
     second: Mapping[str, float | None] | pd.Series,
     *,
     level: float = 0.95,
-    method: str = "BCa",
-    n_resamples: int = 9999,
+    n_resamples: int = N_RESAMPLES,
     random_state: int = 0,
 ) -> PairedTest:
     """Compare two runs on the same subjects.
@@ -96,9 +108,9 @@ def paired_test(
     ----------
     first, second : mapping or Series
         Score by subject; None or NaN where undefined.
-    level, method, n_resamples, random_state
-        Of the interval of the mean difference, as in :func:`macro_interval`; ``n_resamples`` and ``random_state`` also
-        of the drawn flips beyond 16 subjects.
+    level, n_resamples, random_state
+        Of the interval of the mean difference, as in :func:`macro_interval`; ``random_state`` also of the flips that are
+        drawn beyond 16 subjects.
 
     Returns
     -------
@@ -109,8 +121,22 @@ def paired_test(
     ------
     ValueError
         The two do not name the same subjects, or a parameter is out of range.
+
+    See Also
+    --------
+    compare_events : The same of all event scores of two runs.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import paired_test
+    >>> first = {"a": 0.9, "b": 0.8, "c": 0.7, "d": None}
+    >>> second = {"a": 0.7, "b": 0.7, "c": 0.6, "d": 0.5}
+    >>> test = paired_test(first, second)
+    >>> test.p_permutation, test.left_out
+    (0.25, ('d',))
+    >>> test.difference.method
+    'percentile bootstrap'
     """
-    check_options(level, method, n_resamples)
     a, b = scores_by_subject(first), scores_by_subject(second)
     if set(a.index) != set(b.index):
         only = sorted(map(str, set(a.index) ^ set(b.index)))
@@ -122,16 +148,16 @@ def paired_test(
     d = (both["a"] - both["b"]).dropna().to_numpy()
     # Differences that are rounding of equal scores are no differences.
     d = np.where(np.abs(d) < 1e-12, 0.0, d)
-    difference = macro_interval(d, level=level, method=method, n_resamples=n_resamples, random_state=random_state)
+    difference = macro_interval(d, level=level, n_resamples=n_resamples, random_state=random_state)
     counts = int((d > 0).sum()), int((d < 0).sum()), int((d == 0).sum())
     if len(d) < 2:
         note = f"{len(d)} subject(s) with both scores: there is nothing to test"
         return PairedTest(difference, *counts, None, False, None, None, left_out, (note,))
     exact = len(d) <= MOST_EXACT
-    p_permutation = _sign_flip(d, exact, n_resamples, random_state)
+    p_permutation = _sign_flip(d, exact, random_state)
     # Where nothing differs scipy divides by zero; the p-value is 1 by definition.
-    p_wilcoxon = 1.0 if counts[2] == len(d) else float(quiet(stats.wilcoxon, d).pvalue)
-    smallest = 2.0 / 2 ** len(d) if exact else max(2.0 / 2 ** len(d), 2.0 / (n_resamples + 1))
+    p_wilcoxon = 1.0 if counts[2] == len(d) else _wilcoxon(d)
+    smallest = 2.0 / 2 ** len(d) if exact else max(2.0 / 2 ** len(d), 2.0 / (N_FLIPS + 1))
     notes = list(few_subjects(len(d)))
     if smallest > 0.05:
         notes.append(
@@ -139,6 +165,12 @@ def paired_test(
             "no difference, however large, can be called significant at 0.05"
         )
     return PairedTest(difference, *counts, p_permutation, exact, smallest, p_wilcoxon, left_out, tuple(notes))
+
+
+def _wilcoxon(d: NDArray) -> float:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of degenerate data, which the notes say in words
+        return float(stats.wilcoxon(d).pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -160,7 +192,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return out
 
 
-def _sign_flip(d: NDArray, exact: bool, n_resamples: int, random_state: int) -> float:
+def _sign_flip(d: NDArray, exact: bool, random_state: int) -> float:
     def mean(sample: NDArray, axis: int = -1) -> NDArray:
         return np.mean(sample, axis=axis)
 
@@ -169,7 +201,7 @@ def _sign_flip(d: NDArray, exact: bool, n_resamples: int, random_state: int) -> 
         (d,),
         mean,
         permutation_type="samples",
-        n_resamples=2 ** len(d) if exact else n_resamples,
+        n_resamples=2 ** len(d) if exact else N_FLIPS,
         vectorized=True,
         batch=4096,
         rng=np.random.default_rng(random_state),

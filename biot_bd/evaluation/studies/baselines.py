@@ -118,10 +118,21 @@ def baseline(
     ValueError
         An unknown word, parameters for a baseline that is not neural, or an array without ``sfreq``.
 
+    See Also
+    --------
+    model_pipeline : Pipelines of models too.
+
     Notes
     -----
     ``always-on`` and ``always-off`` give every window the probability 1 or 0: AUROC is 0.5 and AUC-PR the prevalence
     by definition, which results note as degenerate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline
+    >>> [name for name, _ in baseline("line-length", np.zeros((2, 4, 200))).steps]
+    ['linelength', 'simpleimputer', 'standardscaler', 'logisticregression']
     """
     if word not in BASELINES:
         raise ValueError(f"no baseline {word!r}; there are {', '.join(BASELINES)}")

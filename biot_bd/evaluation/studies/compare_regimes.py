@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,32 @@ from rich.text import Text
 from sklearn.base import clone
 
 from biot_bd import runs
-from biot_bd.evaluation.cross_validation import cross_validate
+from biot_bd.evaluation.cross_validation import cross_validate, now
 from biot_bd.evaluation.data import Data, as_data
-from biot_bd.evaluation.fold import final_step
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
 from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
-from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.result import LABELS, Result
+from biot_bd.evaluation.run_facts import Cells, read_facts, write_facts
+from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
 from biot_bd.evaluation.stored_folds import settled
 from biot_bd.evaluation.studies.comparison import compare_runs
-from biot_bd.evaluation.study_identity import describe, describe_pipeline, differences
+from biot_bd.evaluation.study_identity import (
+    describe,
+    differences,
+    final_step,
+    identity_of,
+    protocol_values,
+    refuse_other_study,
+)
 from biot_bd.exceptions import RunFolderError
 from biot_bd.training import BIOTClassifier
 
 STUDY = "study.json"
 COMPARISON = "comparison.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _TEST_COLUMNS = ("comparison", "metric", "difference", "better/worse/equal", "p sign flip", "p Holm", "p Wilcoxon")
 
 
@@ -52,10 +58,28 @@ class StudyResult:
         Content of ``study.json``: regimes, seeds, parameters, data, notes.
     folder : Path
         The study folder.
+
+    See Also
+    --------
+    compare_regimes : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, compare_regimes
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> import tempfile
+    >>> regimes = {"length": baseline("line-length", X), "never": baseline("always-off", X)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     study = compare_regimes(X, regimes, folder, y=y, groups=subjects, progress=False)
+    >>> study.regimes, study.table["n_subjects"].unique().tolist()
+    (['length', 'never'], [4])
     """
 
-    comparison: dict[str, Any]
-    study: dict[str, Any]
+    comparison: Cells
+    study: Cells
     folder: Path
 
     @classmethod
@@ -75,7 +99,7 @@ class StudyResult:
                 raise FileNotFoundError(
                     f"{folder}: no {name}, so this is no finished study; run the same study again to finish it"
                 )
-        return cls(runs.read_json(folder / COMPARISON), runs.read_json(folder / STUDY), folder)
+        return cls(read_facts(folder / COMPARISON), read_facts(folder / STUDY), folder)
 
     @property
     def regimes(self) -> list[str]:
@@ -110,7 +134,8 @@ class StudyResult:
         """
         rows = [
             {"regime": name, "average": average, "metric": metric}
-            | {key: regime[average][metric][key] for key in ("value", "low", "high", "n_subjects")}
+            | {key: (cell := regime[average][metric])[key] for key in ("value", "low", "high")}
+            | {"n_subjects": cell.get("n_defined", cell["n_subjects"])}
             for name, regime in self.comparison["regimes"].items()
             for average in ("macro", "pooled")
             for metric in self.comparison["scoring"]
@@ -154,12 +179,12 @@ class StudyResult:
     def __rich__(self) -> RenderableType:
         """Return the tables with their notes, for ``rich.print``."""
         mark = "NOT A RESULT: " if self.study.get("not_a_result") else ""
-        percent = f"{self.comparison['level']:.0%} interval over subjects"
+        percent = f"{self.comparison['level']:.0%} interval, {self.comparison['method']}"
         title = f"{mark}{self.study.get('title') or 'Training regimes'}, mean over subjects ({percent})"
         scores = Table(title=title, title_justify="left")
         scores.add_column("regime", no_wrap=True)
         for metric in self.comparison["scoring"]:
-            scores.add_column(_LABELS.get(metric, metric.replace("_", " ")), justify="right")
+            scores.add_column(LABELS.get(metric, metric.replace("_", " ")), justify="right")
         contamination = self.study.get("contamination") or {}
         for name in self.regimes:
             macro = self.comparison["regimes"][name]["macro"]
@@ -175,7 +200,7 @@ class StudyResult:
         for test in self.comparison["tests"]:
             counts = "/".join(str(test[key]) for key in ("n_better", "n_worse", "n_equal"))
             p = [_p(test[key]) for key in ("p_permutation", "p_holm", "p_wilcoxon")]
-            metric = _LABELS.get(test["metric"], test["metric"].replace("_", " "))
+            metric = LABELS.get(test["metric"], test["metric"].replace("_", " "))
             pair = f"{test['first']} - {test['second']}"
             tests.add_row(pair, metric, _cell(test["difference"], sign=True), counts, *p)
         return tests
@@ -201,8 +226,7 @@ def compare_regimes(
     protocol: str | Protocol | None = None,
     against: str | None = None,
     level: float = 0.95,
-    method: str = "BCa",
-    n_resamples: int = 9999,
+    n_resamples: int = N_RESAMPLES,
     n_jobs: int = 1,
     title: str | None = None,
     notes: Sequence[str] = (),
@@ -227,8 +251,8 @@ def compare_regimes(
         Each gives one split and one training a fold; all regimes get the same.
     against : str, optional
         Test every other regime against this one; all pairs by default.
-    level, method, n_resamples :
-        Of the intervals, see :mod:`biot_bd.evaluation.statistics.bootstrap`.
+    level, n_resamples :
+        Of the intervals, see :mod:`biot_bd.evaluation.statistics.intervals`.
     title : str, optional
     notes : sequence of str
         Remarks that go into every output.
@@ -246,6 +270,25 @@ def compare_regimes(
     SplitError, ProtocolError, ValueError
         As in :func:`~biot_bd.cross_validate`, before anything is fitted in any regime; also names that are no folder
         names.
+
+    See Also
+    --------
+    cross_validate : One pipeline.
+    compare_table : Runs that exist, side by side.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, compare_regimes
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> import tempfile
+    >>> regimes = {"length": baseline("line-length", X), "never": baseline("always-off", X)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     study = compare_regimes(X, regimes, folder, y=y, groups=subjects, progress=False)
+    >>> study.tests[["metric", "first", "second"]].iloc[0].tolist()
+    ['average_precision', 'never', 'length']
     """
     folder, seeds = Path(folder), list(seeds)
     _check_names(regimes, against)
@@ -274,9 +317,9 @@ def compare_regimes(
                 progress=progress,
                 **given,
             )
-    comparison = compare_runs(found, against=against, level=level, method=method, n_resamples=n_resamples)
-    runs.write_json(folder / COMPARISON, comparison)
-    runs.write_json(folder / STUDY, study | _learnt(found) | {"state": "finished", "finished": _now()})
+    comparison = compare_runs(found, against=against, level=level, n_resamples=n_resamples)
+    write_facts(folder / COMPARISON, comparison)
+    write_facts(folder / STUDY, study | _learnt(found) | {"state": "finished", "finished": now()})
     return StudyResult.open(folder)
 
 
@@ -307,10 +350,10 @@ def _check_before(
     data: Data,
     regimes: Mapping[str, Any],
     seeds: Sequence[int],
-    given: dict[str, Any],
+    given: Cells,
     preset: Protocol | None,
     allow_contaminated: bool,
-) -> dict[str, Any]:
+) -> Cells:
     """Check all regimes and seeds, so that no error shows after hours of the first; return the parameters."""
     if preset is not None:
         preset.check_windows(windows)
@@ -356,17 +399,17 @@ def _describe(
     data: Data,
     regimes: Mapping[str, Any],
     seeds: Sequence[int],
-    parameters: dict[str, Any],
+    parameters: Cells,
     preset: Protocol | None,
     title: str | None,
     notes: Sequence[str],
-) -> dict[str, Any]:
+) -> Cells:
     """Return the content of ``study.json``."""
     identity = {
         "data": data.facts["fingerprint"],
         "parameters": parameters,
-        "protocol": None if preset is None else preset.as_dict(),
-        "regimes": {name: _identity(pipeline) for name, pipeline in regimes.items()},
+        "protocol": None if preset is None else protocol_values(preset.as_dict()),
+        "regimes": {name: identity_of(pipeline) for name, pipeline in regimes.items()},
     }
     return runs.to_jsonable(
         {
@@ -375,7 +418,7 @@ def _describe(
             "title": title,
             "notes": list(notes),
             "not_a_result": data.not_a_result(),
-            "started": _now(),
+            "started": now(),
             "seeds": list(seeds),
             "regimes": {name: {"pipeline": repr(pipeline)} for name, pipeline in regimes.items()},
             "runs": {name: {str(seed): f"{name}/seed-{seed}" for seed in seeds} for name in regimes},
@@ -387,28 +430,19 @@ def _describe(
     )
 
 
-def _identity(pipeline: Any) -> dict[str, Any]:
-    prefix, last = final_step(pipeline)
-    return describe_pipeline(clone(pipeline), prefix if isinstance(last, BIOTClassifier) else None)
-
-
-def _take_folder(folder: Path, study: dict[str, Any]) -> None:
+def _take_folder(folder: Path, study: Cells) -> None:
     """Write ``study.json`` into a new folder, or check that the folder holds this study (or a part of it)."""
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file; name a folder for the study")
     if (folder / STUDY).is_file():
-        old = runs.read_json(folder / STUDY)
-        lines = _differences(old.get("identity", {}), study["identity"])
-        if lines:
-            raise RunFolderError(
-                f"{folder} holds another study; name a new folder or delete it. What differs: {'; '.join(lines[:8])}"
-            )
+        old = read_facts(folder / STUDY)
+        refuse_other_study(folder, _differences(old.get("identity", {}), study["identity"]))
         study["started"] = old.get("started", study["started"])
     elif folder.is_dir() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
         raise RunFolderError(f"{folder} is no study folder and not empty ({', '.join(others[:5])}); name a new one")
     # An older comparison would not fit the regimes that now stand in study.json.
     (folder / COMPARISON).unlink(missing_ok=True)
-    runs.write_json(folder / STUDY, study)
+    write_facts(folder / STUDY, study)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -418,7 +452,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return differences(before, {**new, "regimes": {name: new["regimes"][name] for name in common}})
 
 
-def _learnt(results: Mapping[str, Mapping[int, Result]]) -> dict[str, Any]:
+def _learnt(results: Mapping[str, Mapping[int, Result]]) -> Cells:
     """Return what the runs know beyond the call: notes of the folds, contamination, protocol."""
     runs_of = [(name, result.run) for name, by_seed in results.items() for result in by_seed.values()]
     contamination = {name: text for name, run in runs_of if (text := run.get("contamination"))}
@@ -448,7 +482,3 @@ def _p(value: float | None) -> str:
     if value is None:
         return "–"
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

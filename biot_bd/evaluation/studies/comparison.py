@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.statistics.bootstrap import macro_interval, pooled_interval
-from biot_bd.evaluation.statistics.paired_tests import holm, paired_test
-from biot_bd.evaluation.studies.event_comparison import compare_event_runs, pairs_of
+from biot_bd.evaluation.run_facts import Cells
+from biot_bd.evaluation.statistics.intervals import METHOD, N_RESAMPLES
+from biot_bd.evaluation.statistics.paired_tests import PairedTest, holm, paired_test
+from biot_bd.evaluation.statistics.resampled_scores import EVENT_SCORES
+from biot_bd.evaluation.study_identity import comparable_facts
+from biot_bd.evaluation.uncertainty import (
+    event_counts_of,
+    event_intervals,
+    mean_event_scores,
+    mean_or_none,
+    window_intervals,
+)
 
-POOLED_RESAMPLES = 499
-"""Fewer than for macro scores: each resample scores all windows anew."""
+Scores = Mapping[str, Mapping[str, float | None]]
+"""Score or metric -> subject -> value."""
 
 
 def subject_scores(results: Sequence[Result], metric: str) -> dict[str, float | None]:
@@ -39,11 +49,10 @@ def subject_scores(results: Sequence[Result], metric: str) -> dict[str, float | 
     _check_same_subjects({"this regime": results})
     if any(metric not in result.scoring for result in results):
         raise ValueError(f"no metric {metric!r} in these runs; there are {', '.join(results[0].scoring)}")
-    out: dict[str, float | None] = {}
-    for subject in results[0].metrics["subjects"]:
-        values = [result.metrics["subjects"][subject][metric]["value"] for result in results]
-        out[subject] = None if any(value is None for value in values) else float(np.mean(values))
-    return out
+    return {
+        subject: mean_or_none([result.metrics["subjects"][subject][metric]["value"] for result in results])
+        for subject in results[0].metrics["subjects"]
+    }
 
 
 def compare_runs(
@@ -51,10 +60,9 @@ def compare_runs(
     *,
     against: str | None = None,
     level: float = 0.95,
-    method: str = "BCa",
-    n_resamples: int = 9999,
+    n_resamples: int = N_RESAMPLES,
     random_state: int = 0,
-) -> dict[str, Any]:
+) -> Cells:
     """Compare regimes that were run on the same subjects, folds and seeds.
 
     Parameters
@@ -63,15 +71,15 @@ def compare_runs(
         Runs by regime and seed.
     against : str, optional
         Test every other regime against this one; all pairs by default.
-    level, method, n_resamples, random_state
-        Of the intervals and tests, see :mod:`biot_bd.evaluation.statistics.bootstrap`.
+    level, n_resamples, random_state
+        Of the intervals and tests, see :mod:`biot_bd.evaluation.statistics.intervals`.
 
     Returns
     -------
     dict
         The content of ``comparison.json``: ``scoring``, ``subjects``, ``prevalence`` (by subject), ``regimes`` (by name: ``subjects``, ``macro``,
         ``pooled``, ``seeds``), ``tests`` (one entry a pair and metric), ``events`` (the same of event scores, see
-        :func:`~biot_bd.evaluation.studies.event_comparison.compare_event_runs`), ``caveats``.
+        :func:`compare_event_runs`), ``caveats``.
 
     Raises
     ------
@@ -87,30 +95,27 @@ def compare_runs(
     _check_same_study(results)
     any_run = next(iter(runs.values()))[0]
     scoring = any_run.scoring
-    options: dict[str, Any] = {"level": level, "method": method, "random_state": random_state}
+    options: Cells = {"level": level, "n_resamples": n_resamples, "random_state": random_state}
     scores = {name: {metric: subject_scores(runs[name], metric) for metric in scoring} for name in runs}
-    regimes = {
-        name: {
-            "subjects": {metric: scores[name][metric] for metric in scoring},
-            "macro": {
-                metric: macro_interval(scores[name][metric], n_resamples=n_resamples, **options).as_dict()
-                for metric in scoring
+    regimes = {}
+    for name, found in runs.items():
+        tables = [result.predictions[result.predictions["part"] == "test"] for result in found]
+        intervals = window_intervals(tables, [result.metrics for result in found], **options)
+        regimes[name] = {
+            "subjects": scores[name],
+            "macro": intervals["macro"],
+            "pooled": intervals["pooled"],
+            "seeds": {
+                str(seed): {metric: result.metrics["macro"][metric]["value"] for metric in result.scoring}
+                for seed, result in results[name].items()
             },
-            "pooled": {
-                metric: _pooled(runs[name], metric, min(n_resamples, POOLED_RESAMPLES), options) for metric in scoring
-            },
-            "seeds": {str(seed): _macro_of(result) for seed, result in results[name].items()},
         }
-        for name in runs
-    }
-    tests = _tests(scores, scoring, against, {**options, "n_resamples": n_resamples})
-    events = compare_event_runs(runs, against, {**options, "n_resamples": n_resamples})
+    tests = _tests(scores, scoring, against, options)
+    events = compare_event_runs(runs, against, options)
     return {
         "scoring": scoring,
-        "level": level,
-        "method": method,
-        "n_resamples": n_resamples,
-        "random_state": random_state,
+        **options,
+        "method": METHOD,
         "against": against,
         "subjects": list(any_run.metrics["subjects"]),
         "prevalence": {subject: entry["prevalence"] for subject, entry in any_run.metrics["subjects"].items()},
@@ -121,30 +126,18 @@ def compare_runs(
     }
 
 
-def _macro_of(result: Result) -> dict[str, float | None]:
-    return {metric: result.metrics["macro"][metric]["value"] for metric in result.scoring}
-
-
-def _pooled(results: Sequence[Result], metric: str, n_resamples: int, options: dict[str, Any]) -> dict[str, Any]:
-    tables = [result.predictions[result.predictions["part"] == "test"] for result in results]
-    # The jackknife of BCa would score all windows once more a subject; percentile is enough for what stands apart.
-    return pooled_interval(tables, metric, n_resamples=n_resamples, **{**options, "method": "percentile"}).as_dict()
-
-
-def _tests(
-    scores: Mapping[str, Mapping[str, dict[str, float | None]]],
-    scoring: Sequence[str],
-    against: str | None,
-    options: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Test all pairs, or all against one; p-values of one metric are one family for Holm's procedure."""
-    pairs = pairs_of(scores, against)
+def _tests(scores: Mapping[str, Scores], names: Sequence[str], against: str | None, options: Cells) -> list[Cells]:
+    """Test all pairs, or all against one; p-values of one score are one family for Holm's procedure."""
+    if against is not None:
+        pairs = [(name, against) for name in scores if name != against]
+    else:  # the later one first, so that a gain over the first regime is positive
+        pairs = [(b, a) for a, b in combinations(scores, 2)]
     out = []
-    for metric in scoring:
-        found = [paired_test(scores[a][metric], scores[b][metric], **options) for a, b in pairs]
+    for name in names:
+        found = [paired_test(scores[a][name], scores[b][name], **options) for a, b in pairs]
         adjusted = holm([test.p_permutation for test in found])
         out += [
-            {"metric": metric, "first": a, "second": b, **test.as_dict(), "p_holm": p}
+            {"metric": name, "first": a, "second": b, **test.as_dict(), "p_holm": p}
             for (a, b), test, p in zip(pairs, found, adjusted, strict=True)
         ]
     return out
@@ -162,8 +155,7 @@ def _caveats(
         out.append("one seed: how much the scores depend on the seed is not known; intervals are over subjects only")
     else:
         out.append("scores are means over seeds by subject; intervals are over subjects, not over seeds")
-    # Which method an interval got stands beside it; as a caveat of the whole study it would say nothing.
-    return [note for note in dict.fromkeys(out) if not note.startswith("percentile interval")]
+    return list(dict.fromkeys(out))
 
 
 def _check_same_subjects(runs: Mapping[str, Sequence[Result]]) -> None:
@@ -191,18 +183,118 @@ def _check_same_study(results: Mapping[str, Mapping[int, Result]]) -> None:
         if set(by_seed) != set(reference):
             raise ValueError(f"{name} has the seeds {sorted(by_seed)}, {names[0]} has {sorted(reference)}")
         for seed, result in by_seed.items():
-            other = reference[seed]
-            for what, a, b in (
-                ("label rule", result.run["data"]["label_rule"], other.run["data"]["label_rule"]),
-                ("windows", result.run["data"]["fingerprint"], other.run["data"]["fingerprint"]),
-                ("folds", _sides(result), _sides(other)),
-                ("metrics", result.scoring, other.scoring),
-            ):
-                if a != b:
-                    raise ValueError(
-                        f"{name} and {names[0]} (seed {seed}) differ in their {what}, so their scores cannot be compared"
-                    )
+            wanted, found = (comparable_facts(one.run, one.scoring) for one in (reference[seed], result))
+            if differing := [
+                what
+                for what in ("label rule", "data", "subjects of the folds", "metrics")
+                if found[what] != wanted[what]
+            ]:
+                raise ValueError(
+                    f"{name} and {names[0]} (seed {seed}) differ in their {', '.join(differing)}, so their scores cannot be "
+                    "compared"
+                )
 
 
-def _sides(result: Result) -> list[tuple[Any, ...]]:
-    return [tuple(tuple(split[side]) for side in ("train", "valid", "test")) for split in result.run["splits"]]
+# --- events -----------------------------------------------------------------------------------------------
+
+
+def compare_events(first: Result, second: Result, **options: Any) -> dict[str, PairedTest]:
+    """Compare the event scores of two runs on the same subjects.
+
+    Parameters
+    ----------
+    first, second : Result
+        Of runs with event scores.
+    **options
+        Of :func:`~biot_bd.evaluation.statistics.paired_tests.paired_test`: ``level``, ``n_resamples``, ``random_state``.
+
+    Returns
+    -------
+    dict
+        Score (``sensitivity``, ``precision``, ``f1``, ``fa_per_24h``) -> paired test by subject; the difference is first minus
+        second, so for ``fa_per_24h`` a negative one speaks for the first.
+
+    Raises
+    ------
+    ValueError
+        A run has no event scores, they were scored with other parameters, or on other recordings or seizures.
+
+    See Also
+    --------
+    paired_test : Of any score.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from biot_bd.evaluation import Result, compare_events
+    >>> def run(hits):
+    ...     counts = {"fp": 0, "n_reference": 2, "duration_s": 3600.0}
+    ...     rows = [{"subject": s, "recording": s, "tp": n, **counts} for s, n in hits.items()]
+    ...     scores = {"events": {"recordings": rows, "scorer": {"name": "timescoring"}}}
+    ...     return Result(scores, pd.DataFrame(), {})
+    >>> tests = compare_events(run({"a": 2, "b": 1}), run({"a": 1, "b": 0}))
+    >>> tests["sensitivity"].difference.value
+    0.5
+    """
+    a, b = map(mean_event_scores, _event_counts({"first": [first], "second": [second]}).values())
+    return {name: paired_test(a[name], b[name], **options) for name in EVENT_SCORES}
+
+
+def compare_event_runs(runs: Mapping[str, Sequence[Result]], against: str | None, options: Cells) -> Cells | None:
+    """Compare the event scores of regimes.
+
+    Parameters
+    ----------
+    runs : mapping of str to sequence of Result
+        By regime, one run a seed; a subject's score is the mean over seeds.
+    against : str or None
+        Test every other regime against this one; all pairs where None.
+    options : mapping
+        ``level``, ``n_resamples``, ``random_state`` of intervals and tests.
+
+    Returns
+    -------
+    dict or None
+        ``scorer``; ``regimes`` (by name: ``subjects`` and ``macro``, score -> values); ``tests``, one entry a pair and score, with
+        ``p_holm`` over the pairs of a score.  None where no run has event scores.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`compare_events`; also where only some runs have event scores.
+    """
+    everyone = [result for results in runs.values() for result in results]
+    if all(not result.metrics.get("events") for result in everyone):
+        return None
+    counts = _event_counts(runs)
+    scores = {name: mean_event_scores(tables) for name, tables in counts.items()}
+    return {
+        "scorer": (everyone[0].metrics["events"] or {})["scorer"],
+        "regimes": {
+            name: {"subjects": scores[name], "macro": event_intervals(tables, **options)["macro"]}
+            for name, tables in counts.items()
+        },
+        "tests": _tests(scores, list(EVENT_SCORES), against, options),
+    }
+
+
+def _event_counts(runs: Mapping[str, Sequence[Result]]) -> dict[str, list[pd.DataFrame]]:
+    """Return each regime's counts by recording, one table a run, all in one order; raise where they cannot be compared."""
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in runs}
+    facts: Any = None
+    for name, result in ((name, result) for name, results in runs.items() for result in results):
+        counts = event_counts_of(result.metrics)
+        if counts is None:
+            raise ValueError(f"the {name} run has no event scores ({result.folder or 'not stored'})")
+        counts = counts.sort_values(["subject", "recording"], ignore_index=True)
+        same = counts[["subject", "recording", "n_reference", "duration_s"]].to_dict("split")["data"]
+        own = (result.metrics["events"] or {})["scorer"], same
+        facts = own if facts is None else facts
+        if own[0] != facts[0]:
+            raise ValueError(f"the runs were scored differently, so they cannot be compared: {facts[0]} and {own[0]}")
+        if own[1] != facts[1]:
+            raise ValueError(
+                f"the {name} run differs in its recordings, durations or annotated seizures; paired tests need the same"
+            )
+        found[name].append(counts)
+    return found

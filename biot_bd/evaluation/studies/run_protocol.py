@@ -13,6 +13,7 @@ from biot_bd.evaluation.cross_validation import cross_validate
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.studies.baselines import BASELINES, baseline, is_neural, neural_pipeline
+from biot_bd.evaluation.study_identity import comparable_facts
 from biot_bd.exceptions import MixedTableError
 
 
@@ -89,6 +90,24 @@ def run_protocol(
     ------
     ProtocolError
         The windows, or a pipeline of your own, are not what the protocol says.
+
+    See Also
+    --------
+    cross_validate : Without a preset.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from biot_bd import load_dataset, prepare
+    >>> from biot_bd.evaluation import PROTOCOLS, run_protocol
+    >>> quick = replace(PROTOCOLS["ours"], name="quick", stride_s=10.0, cv="subject-kfold-2")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     dataset = load_dataset("demo", folder, n_subjects=4, minutes=2, recordings=1)
+    ...     windows = prepare(dataset, folder + "/store", **quick.prepare_parameters())
+    ...     result = run_protocol(quick, windows, model="line-length", progress=False)
+    >>> result.protocol
+    'quick'
     """
     preset = as_protocol(protocol)
     preset.check_windows(windows)
@@ -138,6 +157,25 @@ def compare_table(
         ``mark_mixed``; the message names all.
     ValueError
         No results, or two of one name.
+
+    See Also
+    --------
+    compare_regimes : Runs that are made for a comparison, with paired tests.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.evaluation import baseline, cross_validate
+    >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
+    >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> pipeline = baseline("line-length", X)
+    >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
+    >>> from biot_bd.evaluation import compare_table
+    >>> never = cross_validate(baseline("always-off", X), X, y=y, groups=subjects, progress=False)
+    >>> table = compare_table({"line length": result, "never": never})
+    >>> table["n"].tolist(), table["protocol"].tolist()
+    ([4, 4], ['custom', 'custom'])
     """
     named = _named(results)
     first_name, first = next(iter(named.items()))
@@ -184,21 +222,9 @@ def _opened(result: Any) -> Result:
     raise TypeError(f"compare_table takes Results and run folders, not {type(result).__name__}")
 
 
-def _facts(result: Result) -> dict[str, Any]:
-    data = result.run["data"]
-    sides = ("train", "valid", "test", "dropped_recordings")
-    return {
-        "label rule": data["label_rule"] or "unknown",
-        "data": data["fingerprint"],
-        "protocol": result.run.get("protocol") or {"name": CUSTOM},
-        "subjects of the folds": [[fold.get(side) or [] for side in sides] for fold in result.run["splits"]],
-        "metrics": result.scoring,
-    }
-
-
 def _mixed(first: Result, other: Result) -> list[str]:
     """Name what of two results differs."""
-    wanted, found = _facts(first), _facts(other)
+    wanted, found = (comparable_facts(result.run, result.scoring) for result in (first, other))
     lines = []
     for name, value in found.items():
         if value == wanted[name]:

@@ -39,6 +39,21 @@ class AttentionRecord:
         returned, dropout).
     key_mask : Tensor of bool, shape (n, keys), or None
         False for absent tokens of a ``linear`` layer: their columns are 0, and their rows mean nothing.
+
+    See Also
+    --------
+    record_attention : Makes them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.models import record_attention
+    >>> layer = torch.nn.MultiheadAttention(8, num_heads=2, batch_first=True).eval()
+    >>> x = torch.zeros(1, 3, 8)
+    >>> with torch.no_grad(), record_attention(layer) as trace:
+    ...     _ = layer(x, x, x)
+    >>> trace[0].adapter, trace[0].weights.shape
+    ('mha', torch.Size([1, 2, 3, 3]))
     """
 
     layer: str
@@ -52,7 +67,23 @@ class AttentionRecord:
 
 @dataclass
 class AttentionTrace:
-    """What :func:`record_attention` saw, in the order of the calls."""
+    """What :func:`record_attention` saw, in the order of the calls.
+
+    Parameters
+    ----------
+    records : list of AttentionRecord
+        One a call of a layer; the trace itself can be indexed and has a length.
+
+    See Also
+    --------
+    record_attention : Yields one.
+
+    Examples
+    --------
+    >>> from biot_bd.models import AttentionTrace
+    >>> len(AttentionTrace())
+    0
+    """
 
     records: list[AttentionRecord] = field(default_factory=list)
 

@@ -31,6 +31,14 @@ def early_middle_late(n_layers: int) -> dict[str, int]:
     ------
     ValueError
         There is no layer.
+
+    Examples
+    --------
+    >>> from biot_bd.models import early_middle_late
+    >>> early_middle_late(4)
+    {'early': 0, 'middle': 2, 'late': 3}
+    >>> early_middle_late(1)
+    {'only': 0}
     """
     if n_layers < 1:
         raise ValueError(f"a model needs one attention layer or more to choose from, got {n_layers}")
@@ -60,6 +68,19 @@ def attention_received(weights: ArrayLike | torch.Tensor, n_chans: int, n_frames
     ------
     ValueError
         The map does not have ``n_chans * n_frames`` rows and columns.
+
+    See Also
+    --------
+    channel_attention : Who attends to whom, by channel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.models import attention_received
+    >>> weights = np.full((4, 4), 0.25)  # 2 channels x 2 frames, uniform
+    >>> attention_received(weights, n_chans=2, n_frames=2)
+    array([[1., 1.],
+           [1., 1.]])
     """
     values = _square(weights, n_chans, n_frames)
     received = _nanmean(values, axis=-2)
@@ -86,6 +107,19 @@ def channel_attention(weights: ArrayLike | torch.Tensor, n_chans: int, n_frames:
     ------
     ValueError
         The map does not have ``n_chans * n_frames`` rows and columns.
+
+    See Also
+    --------
+    attention_received : How much each token gets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.models import channel_attention
+    >>> own = np.kron(np.eye(2), np.full((2, 2), 0.5))  # each channel attends to its own 2 frames
+    >>> channel_attention(own, n_chans=2, n_frames=2)
+    array([[1., 0.],
+           [0., 1.]])
     """
     values = _square(weights, n_chans, n_frames)
     blocks = values.reshape(*values.shape[:-2], n_chans, n_frames, n_chans, n_frames)

@@ -52,6 +52,17 @@ def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ..
     ------
     ValueError
         ``x`` is given and the model is in training mode.
+
+    See Also
+    --------
+    record_attention : Record them.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT, attention_layers
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2)
+    >>> attention_layers(model)
+    ('encoder.transformer.layers.layers.0.0.fn', 'encoder.transformer.layers.layers.1.0.fn')
     """
     if x is None:
         return tuple(name for name, module in model.named_modules() if is_linear(module) or is_mha(module))
@@ -119,12 +130,22 @@ def record_attention(
         A map does not rebuild its layer's output, or the block ended and a layer that should have been
         recorded was not called.
 
+    See Also
+    --------
+    attention_layers : Which layers there are.
+    channel_attention : Maps over tokens made smaller.
+
     Examples
     --------
+    >>> import torch
+    >>> from biot_bd.models import BIOT, record_attention
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2).eval()
     >>> with torch.no_grad(), record_attention(model, layers=[0, -1]) as trace:
-    ...     model(x)
-    >>> trace[0].weights.shape
-    torch.Size([2, 8, 304, 304])
+    ...     logits = model(torch.randn(3, 4, 400))
+    >>> len(trace), trace[0].weights.shape
+    (2, torch.Size([3, 2, 12, 12]))
+    >>> bool(torch.allclose(trace[0].weights.sum(dim=-1), torch.ones(3, 2, 12)))
+    True
     """
     _check_options(model, kind, grad, edit, reduce)
     recorder = Recorder(_resolve_layers(model, layers), keep, kind, grad, edit, reduce, max_elements, tolerance)

@@ -1,7 +1,9 @@
-"""What the shapes of a checkpoint's tensors do not show, and where it is written down."""
+"""What the tensors of a checkpoint do not show (sizes, channels, what it was trained on), and where it is written down."""
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +12,20 @@ from typing import Any
 
 from torch import Tensor
 
-from biot_bd.exceptions import CheckpointError
-from biot_bd.models.checkpoints.provenance import CONFIG, PIPELINE_FORMAT, sidecar_of
-from biot_bd.models.checkpoints.published import CHANNELS_16, CHANNELS_18, ENCODER, Checkpoint
+from biot_bd.exceptions import CheckpointError, SavedPipelineError
+from biot_bd.models.checkpoints.pipeline_folder import CONFIG, classifier_spec, description_file, weights_file
+from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
+from biot_bd.models.checkpoints.published import (
+    CHANNELS_16,
+    CHANNELS_18,
+    ENCODER,
+    KNOWN,
+    Checkpoint,
+    by_blob_id,
+    by_repository,
+    git_blob_id,
+)
+from biot_bd.models.checkpoints.resolve import find_source
 from biot_bd.runs import read_json
 
 ARCHITECTURE = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_channel_tokens")
@@ -59,11 +72,12 @@ def find_files(path: Path) -> tuple[Path, Facts]:
     """
     if path.is_file():
         return path, _from_sidecar(path)
+    description = description_file(path)
+    if description is not None:
+        return _from_pipeline(path, description)
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path / CONFIG}: expected a JSON object, found {type(config).__name__}")
-    if config.get("format") == PIPELINE_FORMAT:
-        return _from_pipeline(path, config)
     for name in _WEIGHTS:
         if (path / name).is_file():
             return path / name, _from_hub_config(config, path / CONFIG)
@@ -98,22 +112,21 @@ def _from_hub_config(config: Mapping[str, Any], where: Path) -> Facts:
     return Facts(found, names, str(where))
 
 
-def _from_pipeline(folder: Path, config: Mapping[str, Any]) -> tuple[Path, Facts]:
-    spec = config.get("pipeline") or {}
-    while spec.get("kind") == "pipeline" and spec.get("steps"):
-        spec = spec["steps"][-1]
-    name = (spec.get("weights") or {}).get("file")
-    if spec.get("kind") != "classifier" or not isinstance(name, str) or Path(name).name != name:
+def _from_pipeline(folder: Path, description: Path) -> tuple[Path, Facts]:
+    spec = classifier_spec(read_json(description))
+    if spec.get("kind") != "classifier":
         raise CheckpointError(f"{folder}: a saved pipeline that does not end in a BIOTClassifier with weights")
-    if not (folder / name).is_file():
-        raise CheckpointError(f"{folder / name}: the weights are missing; copy the whole folder again")
+    try:
+        weights = weights_file(folder, spec)
+    except SavedPipelineError as error:
+        raise CheckpointError(str(error)) from error
     fitted = spec.get("fitted") or {}
     built = fitted.get("module_config")
     if built is None:  # saved by a version that kept only what was given
         given = {k.removeprefix("module__"): v for k, v in spec["params"].items() if k.startswith("module__")}
         built = {**ENCODER, "sfreq": (fitted.get("input_info") or {}).get("sfreq") or ENCODER["sfreq"], **given}
     names = fitted.get("token_names") or (fitted.get("input_info") or {}).get("ch_names")
-    return folder / name, Facts(_architecture(built, folder / CONFIG), _names(names), str(folder / CONFIG))
+    return weights, Facts(_architecture(built, description), _names(names), str(description))
 
 
 def _architecture(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -132,6 +145,96 @@ def _names(value: Any) -> tuple[str, ...] | None:
     if isinstance(value, (list, tuple)) and value and all(isinstance(name, str) for name in value):
         return tuple(value)
     return None
+
+
+# --- provenance -------------------------------------------------------------------------------------------
+
+
+def provenance_of(source: str | os.PathLike[str]) -> Provenance:
+    """Say what a checkpoint was trained on.
+
+    Parameters
+    ----------
+    source : str or path
+        A name of :data:`biot_bd.models.checkpoints.loading.KNOWN`, a file of weights, a folder written by
+        ``save_pipeline`` or in Hub layout, or a Hub repository.
+
+    Returns
+    -------
+    Provenance
+        ``known=False`` where nothing tells what it was trained on.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such source.
+    ValueError
+        A sidecar or record is damaged.
+    OSError
+        An unlisted Hub repository cannot be reached.
+
+    See Also
+    --------
+    check_clean : Refuse a model that saw the test subjects.
+
+    Examples
+    --------
+    >>> from biot_bd.models import provenance_of
+    >>> [seen.dataset for seen in provenance_of("prest-16").trained_on]
+    ['mgh-prest']
+    >>> provenance_of("six-datasets-18").saw(["chb-mit/03", "chb-mit/23"])
+    ['chb-mit/03']
+    """
+    if isinstance(source, str) and source in KNOWN:
+        return KNOWN[source].provenance
+    listed = by_repository(source)
+    if listed is not None:
+        return listed.provenance
+    path = find_source(source)
+    if path.is_dir():
+        return _of_folder(path, str(source))
+    blob_id = git_blob_id(path)
+    listed = by_blob_id(blob_id)
+    if listed is not None:
+        return listed.provenance
+    return _of_sidecar(sidecar_of(path), str(source), blob_id)
+
+
+def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenance:
+    if not path.is_file():
+        return Provenance(source, (), known=False)
+    data = read_json(path)
+    if not isinstance(data, Mapping) or KEY not in data:  # e.g. a sidecar of another program
+        return Provenance(source, (), known=False)
+    if blob_id is not None and data.get("blob_id", blob_id) != blob_id:
+        raise ValueError(
+            f"{path}: the record of another file (it names git blob id {data['blob_id']}, {source} is {blob_id}); "
+            "copy the weights and their record together, or write what these weights were trained on"
+        )
+    try:
+        return Provenance.from_dict(data, source)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _of_folder(folder: Path, source: str) -> Provenance:
+    if sidecar_of(folder).is_file():
+        return _of_sidecar(sidecar_of(folder), source)
+    file = description_file(folder)
+    return _of_sidecar(folder / CONFIG, source) if file is None else _of_pipeline(read_json(file), source)
+
+
+def _of_pipeline(description: Mapping[str, Any], source: str) -> Provenance:
+    """Join the record that was written with a pipeline and what its classifier kept; both count."""
+    record, fitted = description.get("record") or {}, classifier_spec(description).get("fitted") or {}
+    found = [Provenance.from_dict(record, source)] if KEY in record else []
+    if fitted.get("provenance"):
+        found.append(Provenance.from_dict(fitted["provenance"], source))
+    if not found:
+        # Saved before models kept their provenance: such a model can only have started from scratch.
+        keys = ("train_subjects", "valid_subjects", "train_persons", "valid_persons")
+        return Provenance(source).extended([subject for key in keys for subject in fitted.get(key, ())])
+    return functools.reduce(Provenance.joined, found)
 
 
 # --- facts ------------------------------------------------------------------------------------------------
@@ -165,7 +268,7 @@ def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoi
     config: dict[str, Any] = {key: shown.get(key) for key in ARCHITECTURE}
     sources = [(written.config, written.known_from)]
     if known is not None:
-        sources.insert(0, ({**known.config, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
+        sources.insert(0, ({**ENCODER, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
     elif not written.config and _has_published_sizes(shown):
         sources.append((dict(ENCODER, num_layers=shown["num_layers"]), "the official code, for these sizes"))
     known_from = "shapes"

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.exceptions import HubError
+from biot_bd.models.checkpoints.pipeline_folder import CONFIG, PIPELINE
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
-from biot_bd.models.checkpoints.published import KNOWN, Checkpoint, by_repository
+from biot_bd.models.checkpoints.published import KNOWN, WEB, Checkpoint, by_repository
 
-CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -119,7 +119,7 @@ def _folder_of(files: _Files) -> Path:
     for name in (*WEIGHTS, *([files.known.file] if files.known else [])):
         weights = files.get(name)
         if weights is not None:
-            for beside in (CONFIG, SIDECAR_IN_FOLDER):
+            for beside in (CONFIG, PIPELINE, SIDECAR_IN_FOLDER):
                 files.get(beside)
             return weights.parent
     if files.unreached:
@@ -131,7 +131,7 @@ def _by_hand(known: Checkpoint | None) -> str:
     if known is None:
         return "or download its folder by hand and give its path"
     return (
-        f"or get {known.file} by hand from {known.web} and give its path "
+        f"or get {known.file} by hand from {WEB} and give its path "
         "(or its folder in BIOT_BD_CHECKPOINTS, to use it by name)"
     )
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd.exceptions import CheckpointError
-from biot_bd.models.checkpoints.config import ARCHITECTURE, Facts, find_files, resolve_facts
+from biot_bd.models.checkpoints.config import ARCHITECTURE, Facts, find_files, provenance_of, resolve_facts
 from biot_bd.models.checkpoints.layouts import HEAD, map_layout, read_tensors
-from biot_bd.models.checkpoints.provenance import Provenance, provenance_of, sidecar_of
+from biot_bd.models.checkpoints.provenance import Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import CHANNELS_16, KNOWN, git_blob_id
 from biot_bd.models.checkpoints.report import LoadReport
 from biot_bd.models.checkpoints.resolve import check_published_file, find_source, published
@@ -110,6 +110,19 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
         The file is damaged or no BIOT; the message names it in one line.
     ValueError
         A file under a published name has other content.
+
+    See Also
+    --------
+    biot_bd.models.BIOT.from_checkpoint : Reads and builds in one step.
+    save_checkpoint : Writes one.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT, load_checkpoint, save_checkpoint
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> checkpoint = load_checkpoint(save_checkpoint(model, "mine.ckpt", ["my-set/01"]))
+    >>> checkpoint.layout, checkpoint.config["num_heads"], checkpoint.provenance.saw(["my-set/01"])
+    ('encoder', 2, ['my-set/01'])
     """
     path = find_source(source)
     file, facts = find_files(path)
@@ -171,7 +184,7 @@ def build_model(
     n_outputs: int | None = None,
     *,
     ch_names: Sequence[str] | None = None,
-    model_class: type | None = None,
+    model_class: Any,
     **parameters: Any,
 ) -> Any:
     """Build a BIOT with the weights of a checkpoint.
@@ -184,7 +197,7 @@ def build_model(
         another size is replaced by a fresh one.
     ch_names : sequence of str, optional
         Names of the input channels; each takes the token of its name.
-    model_class : type, optional
+    model_class : type
         BIOT or a subclass.
     **parameters
         Further constructor arguments of :class:`biot_bd.models.BIOT`; ``channel_ids`` names tokens by number.
@@ -201,9 +214,6 @@ def build_model(
         A parameter contradicts the checkpoint, a channel has no token, or a tensor is missing, unexpected or
         of another shape.
     """
-    from biot_bd.models.biot import BIOT  # BIOT.from_checkpoint needs this module
-
-    cls: Any = BIOT if model_class is None else model_class
     parameters = {key: value for key, value in parameters.items() if value is not None}
     config = _checked_config(checkpoint, parameters)
     ids, names, notes = _channel_tokens(checkpoint, ch_names, parameters)
@@ -211,7 +221,7 @@ def build_model(
         parameters["n_times"] = int(10 * config["sfreq"])
     n_outputs, head, said = _choose_head(checkpoint, n_outputs)
     arguments = {**parameters, **config, "n_outputs": n_outputs, "n_chans": len(ids), "channel_ids": ids}
-    model = cls(**arguments)
+    model = model_class(**arguments)
     report = _report(checkpoint, model, said, dict(zip(names, ids, strict=True)), config, notes)
     if not report.complete:
         error = CheckpointError(f"{checkpoint.file}: {report.problems()}")

@@ -19,12 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.exceptions import ContaminationError
-from biot_bd.runs import read_json
 
 KEY = "trained_on"
 SIDECAR_IN_FOLDER = "trained_on.json"
-CONFIG = "config.json"
-PIPELINE_FORMAT = "biot_bd pipeline"
 _SHOWN = 12
 
 
@@ -40,6 +37,18 @@ class Seen:
         Subjects by their full names; None for all subjects of the data set.
     how : str
         What was learnt from them, e.g. ``"supervised"`` or ``"unsupervised"``.
+
+    See Also
+    --------
+    Provenance : All that a model has seen.
+
+    Examples
+    --------
+    >>> from biot_bd.models import Seen
+    >>> Seen("chb-mit", None, "supervised").covers("chb-mit/07")
+    True
+    >>> Seen("chb-mit", ("chb-mit/01",), "supervised").covers("chb-mit/07")
+    False
     """
 
     dataset: str
@@ -70,6 +79,20 @@ class Provenance:
         Data sets and subjects.
     known : bool
         Whether ``trained_on`` is complete.  False: nobody recorded it, and the checkpoint is refused.
+
+    See Also
+    --------
+    provenance_of : That of a checkpoint.
+    check_clean : Refuse a model that saw the test subjects.
+
+    Examples
+    --------
+    >>> from biot_bd.models import Provenance
+    >>> found = Provenance("mine").extended(["chb-mit/01", "siena/PN00"])
+    >>> found.saw(["chb-mit/01", "chb-mit/02"])
+    ['chb-mit/01']
+    >>> Provenance.from_dict(found.to_dict()) == found
+    True
     """
 
     source: str
@@ -145,10 +168,13 @@ _FORM = (
 )
 
 
+_WORDS = ("subjects", "persons")  # the second in records from before format 2 of saved pipelines
+
+
 def _seen_from(entry: Any, name: str) -> Seen:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("dataset"), str) or "subjects" not in entry:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("dataset"), str) or not entry.keys() & _WORDS:
         raise ValueError(f"{name}: {_FORM}, found the entry {_short(entry)}")
-    subjects = entry["subjects"]
+    subjects = next(entry[word] for word in _WORDS if word in entry)
     if subjects is not None and not (isinstance(subjects, list) and all(isinstance(p, str) for p in subjects)):
         raise ValueError(
             f"{name}: 'subjects' of {entry['dataset']} must be a list of names or null, found {subjects!r}"
@@ -182,105 +208,6 @@ def sidecar_of(path: str | os.PathLike[str]) -> Path:
     return path / SIDECAR_IN_FOLDER if path.is_dir() else path.with_name(path.name + ".json")
 
 
-def provenance_of(source: str | os.PathLike[str]) -> Provenance:
-    """Say what a checkpoint was trained on.
-
-    Parameters
-    ----------
-    source : str or path
-        A name of :data:`biot_bd.models.checkpoints.loading.KNOWN`, a file of weights, a folder written by
-        ``save_pipeline`` or in Hub layout, or a Hub repository.
-
-    Returns
-    -------
-    Provenance
-        ``known=False`` where nothing tells what it was trained on.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such source.
-    ValueError
-        A sidecar or record is damaged.
-    OSError
-        An unlisted Hub repository cannot be reached.
-    """
-    from biot_bd.models.checkpoints.published import (  # it needs Seen of this module
-        KNOWN,
-        by_blob_id,
-        by_repository,
-        git_blob_id,
-    )
-    from biot_bd.models.checkpoints.resolve import find_source
-
-    if isinstance(source, str) and source in KNOWN:
-        return KNOWN[source].provenance
-    listed = by_repository(source)
-    if listed is not None:
-        return listed.provenance
-    path = find_source(source)
-    if path.is_dir():
-        return _of_folder(path, str(source))
-    blob_id = git_blob_id(path)
-    listed = by_blob_id(blob_id)
-    if listed is not None:
-        return listed.provenance
-    return _of_sidecar(sidecar_of(path), str(source), blob_id)
-
-
-def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenance:
-    if not path.is_file():
-        return Provenance(source, (), known=False)
-    data = read_json(path)
-    if not isinstance(data, Mapping) or KEY not in data:  # e.g. a sidecar of another program
-        return Provenance(source, (), known=False)
-    if blob_id is not None and data.get("blob_id", blob_id) != blob_id:
-        raise ValueError(
-            f"{path}: the record of another file (it names git blob id {data['blob_id']}, {source} is {blob_id}); "
-            "copy the weights and their record together, or write what these weights were trained on"
-        )
-    try:
-        return Provenance.from_dict(data, source)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _of_folder(folder: Path, source: str) -> Provenance:
-    if sidecar_of(folder).is_file():
-        return _of_sidecar(sidecar_of(folder), source)
-    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
-    if not isinstance(config, Mapping):
-        return Provenance(source, (), known=False)
-    if config.get("format") != PIPELINE_FORMAT:
-        return _of_sidecar(folder / CONFIG, source)
-    return _of_pipeline(config, source)
-
-
-def _of_pipeline(config: Mapping[str, Any], source: str) -> Provenance:
-    """Join the record that was written with a pipeline and what its classifier kept; both count."""
-    found: list[Provenance] = []
-    record = config.get("record") or {}
-    if KEY in record:
-        found.append(Provenance.from_dict(record, source))
-    fitted = _fitted_facts(config.get("pipeline") or {})
-    if fitted.get("provenance"):
-        found.append(Provenance.from_dict(fitted["provenance"], source))
-    if not found:
-        # Saved before models kept their provenance: such a model can only have started from scratch.
-        subjects = [*fitted.get("train_subjects", ()), *fitted.get("valid_subjects", ())]
-        return Provenance(source).extended(subjects)
-    whole = found[0]
-    for other in found[1:]:
-        whole = whole.joined(other)
-    return whole
-
-
-def _fitted_facts(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    while spec.get("kind") == "pipeline" and spec.get("steps"):
-        spec = spec["steps"][-1]
-    return spec.get("fitted") or {}
-
-
 # --- the check --------------------------------------------------------------------------------------------
 
 
@@ -307,6 +234,20 @@ def check_clean(
     ------
     ContaminationError
         A test subject was seen, it is not known what was seen, or the subjects are unknown; not with ``allow``.
+
+    See Also
+    --------
+    provenance_of : What a checkpoint was trained on.
+
+    Examples
+    --------
+    >>> from biot_bd.models import Provenance, check_clean
+    >>> mine = Provenance("mine").extended(["chb-mit/01"])
+    >>> print(check_clean(mine, ["chb-mit/02"]))
+    None
+    >>> check_clean(mine, ["chb-mit/01", "chb-mit/02"])  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit (supervised), ...
     """
     if provenance is None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,6 @@ class Checkpoint:
         Channels in the order of the token table.
     trained_on : tuple of Seen
         Data sets and subjects.
-    config : dict
-        Constructor arguments of :class:`biot_bd.models.BIOT` that the weights need.
-    web : str
-        Where to get the file by hand.
     """
 
     name: str
@@ -60,8 +56,6 @@ class Checkpoint:
     repository: str
     ch_names: tuple[str, ...]
     trained_on: tuple[Seen, ...]
-    config: dict[str, Any] = field(default_factory=lambda: dict(ENCODER))
-    web: str = WEB
 
     @property
     def n_channels(self) -> int:
@@ -79,6 +73,7 @@ class Checkpoint:
         return tuple(subject for seen in self.trained_on for subject in seen.subjects or ())
 
 
+#: Published checkpoints by name: where they are, their sizes, what they saw.
 KNOWN: dict[str, Checkpoint] = {
     one.name: one
     for one in (

@@ -45,6 +45,20 @@ class LoadReport:
         What the checkpoint was trained on.
     notes : tuple of str
         What else the reader of a result should know.
+
+    See Also
+    --------
+    biot_bd.models.BIOT.from_checkpoint : Gives a model with its report.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT, LoadReport, save_checkpoint
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> report = BIOT.from_checkpoint(save_checkpoint(model, "w.ckpt", ["my-set/01"]), n_times=400).load_report
+    >>> report.complete, report.problems()
+    (True, '17 of 17 tensors match')
+    >>> LoadReport.from_dict(report.to_dict()) == report
+    True
     """
 
     source: str

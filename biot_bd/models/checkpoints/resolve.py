@@ -7,7 +7,8 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
-from biot_bd.models.checkpoints.published import KNOWN, by_blob_id, by_repository, git_blob_id
+from biot_bd.models.checkpoints import hub
+from biot_bd.models.checkpoints.published import KNOWN, WEB, by_blob_id, by_repository, git_blob_id
 
 FOLDER_VARIABLE = "BIOT_BD_CHECKPOINTS"
 """Folder with published files that were fetched by hand; they are found there under their published names."""
@@ -48,17 +49,15 @@ def find_source(source: str | os.PathLike[str]) -> Path:
     OSError
         The Hub cannot be reached, or offline mode is on and nothing is cached.
     """
-    from biot_bd.models.checkpoints.hub import fetch  # it needs this module, and huggingface_hub is an extra
-
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise TypeError(f"a checkpoint is a name, a path or a Hub repository, found {source!r}")
     if isinstance(source, str) and source in KNOWN:
-        return _by_hand(source) or fetch(source)
+        return _by_hand(source) or hub.fetch(source)
     path = Path(source).expanduser()
     if path.exists() and not str(source).startswith("hf://"):
         return path
     if is_repository(source):
-        return fetch(str(source))
+        return hub.fetch(str(source))
     raise FileNotFoundError(_not_found(str(source)))
 
 
@@ -79,7 +78,7 @@ def check_published_file(name: str, path: str | os.PathLike[str]) -> None:
     if found != expected:
         other = by_blob_id(found)
         what = f"it is {other.name}" if other else f"git blob id {found}, expected {expected}"
-        raise ValueError(f"{path}: not the published {KNOWN[name].file} ({what}); get it again from {KNOWN[name].web}")
+        raise ValueError(f"{path}: not the published {KNOWN[name].file} ({what}); get it again from {WEB}")
 
 
 def _not_found(source: str) -> str:
@@ -89,7 +88,7 @@ def _not_found(source: str) -> str:
         return f"{text}; did you mean {close[0]!r}?"
     published = next((one for one in KNOWN.values() if one.file == Path(source).name), None)
     if published is not None:
-        return f"{text}; {published.file} is published at {published.web} (or take pretrained={published.name!r})"
+        return f"{text}; {published.file} is published at {WEB} (or take pretrained={published.name!r})"
     return text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from biot_bd.models.checkpoints.config import ARCHITECTURE
 from biot_bd.models.checkpoints.layouts import HEAD
@@ -21,7 +21,7 @@ FORMAT = "biot_bd checkpoint"
 
 
 def save_checkpoint(
-    model: nn.Module,
+    model: Any,
     path: str | os.PathLike[str],
     trained_on: Provenance | Iterable[str],
     *,
@@ -58,12 +58,24 @@ def save_checkpoint(
         It is no BIOT.
     ValueError
         ``ch_names`` does not fit the token table.
-    """
-    from biot_bd.models.biot import BIOT  # BIOT.from_checkpoint needs the sister module
 
+    See Also
+    --------
+    load_checkpoint : Reads it.
+    biot_bd.save_pipeline : Saves a classifier with the steps before it.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT, save_checkpoint
+    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> path = save_checkpoint(model, "encoder.safetensors", ["my-set/01", "my-set/02"])
+    >>> BIOT.from_checkpoint(path, n_outputs=3, n_times=400).load_report.head
+    'fresh: the checkpoint has none'
+    """
     path = Path(path)
     model = getattr(model, "_orig_mod", model)
-    if not isinstance(model, BIOT):
+    config = model.get_config() if hasattr(model, "get_config") else {}
+    if any(key not in config for key in ARCHITECTURE):
         raise TypeError(f"only BIOT can be saved in the official layout, found {type(model).__name__}")
     if isinstance(trained_on, str):
         raise TypeError(f"trained_on must be a Provenance or a list of subjects, found the text {trained_on!r}")
@@ -77,7 +89,6 @@ def save_checkpoint(
             save_file(tensors, temporary)
         else:
             torch.save(tensors, temporary)
-    config = model.get_config()
     sidecar = {
         "format": FORMAT,
         "blob_id": git_blob_id(path),

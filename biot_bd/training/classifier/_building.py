@@ -1,4 +1,4 @@
-"""How a classifier builds its module, its loss and its callbacks."""
+"""How a classifier builds its module, loss, optimizer and callbacks, all but the module with what the recipe says."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import torch
 from braindecode import EEGClassifier
 from braindecode.models.util import models_dict
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring, PrintLog
 from torch import nn
 
 from biot_bd import registry
-from biot_bd.training._validation import resolve_optimizer
+from biot_bd.training._validation import resolve_optimizer, uncompiled
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
-from biot_bd.training.input_data import InputInfo
+from biot_bd.training.finetuning.base import FinetuneOption
+from biot_bd.training.finetuning.callback import FineTuning
+from biot_bd.training.finetuning.mixup import LabelSmoothing
+from biot_bd.training.finetuning.recipes import resolve
+from biot_bd.training.finetuning.schedules import Schedule
+from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.pretrained import build_pretrained
 from biot_bd.training.tensorboard import TensorBoardLogger
 
@@ -30,8 +35,42 @@ class _EpochTable(PrintLog):
             print(text, file=sys.stderr)
 
 
-class Building(EEGClassifier):
+class ComponentBuilding(EEGClassifier):
     """What a classifier is made of; see :class:`biot_bd.training.BIOTClassifier`."""
+
+    finetune: Any
+    schedule: Any
+
+    # --- recipe -------------------------------------------------------------------------------------------
+
+    def _recipe(self) -> tuple[FinetuneOption, ...]:
+        """Return the options of ``finetune`` and ``schedule``."""
+        given = {k.removeprefix("finetune__"): v for k, v in vars(self).items() if k.startswith("finetune__")}
+        return resolve(self.finetune, given, self.schedule)
+
+    def _check_recipe(self) -> None:
+        options = self._recipe()
+        if not options:
+            return
+        for option in options:
+            option.check(self)
+        if self.callbacks == "disable":
+            raise ValueError("finetune and schedule work through a callback; callbacks='disable' excludes them")
+        if "optimizer__param_groups" in vars(self):
+            raise ValueError("finetune makes the groups of the optimizer; leave optimizer__param_groups out")
+        changes = options[0].changes or any(isinstance(option, Schedule) for option in options)  # type: ignore[attr-defined]
+        others = [cb for _, cb, _ in self._yield_callbacks() if isinstance(cb, LRScheduler) or cb is LRScheduler]
+        if changes and others:
+            raise ValueError(
+                "finetune and schedule change the learning rates while training, and so does skorch's LRScheduler; "
+                "use one of them: schedule='warm-up' or 'cosine' goes with every recipe"
+            )
+
+    def _finetuning(self) -> FineTuning | None:
+        """Return the callback that carries out the recipe, if there is one."""
+        return next((cb for _, cb in getattr(self, "callbacks_", ()) if isinstance(cb, FineTuning)), None)
+
+    # --- module -------------------------------------------------------------------------------------------
 
     def _module_class(self) -> Any:
         if not isinstance(self.module, str):
@@ -42,9 +81,10 @@ class Building(EEGClassifier):
 
     def _facts_for_module(self, module: Any) -> dict[str, Any]:
         """Return what the data say, for the arguments that the module's constructor has."""
-        info: InputInfo | None = getattr(self, "input_info_", None)
-        if info is None or isinstance(module, nn.Module):
+        known: FittedFacts | None = getattr(self, "facts_", None)
+        if known is None or isinstance(module, nn.Module):
             return {}
+        info = known.input_info
         facts: dict[str, Any] = {
             "n_chans": info.n_chans,
             "n_times": info.n_times,
@@ -52,15 +92,15 @@ class Building(EEGClassifier):
             "sfreq": info.sfreq,
             "ch_names": info.ch_names,
         }
-        known = inspect.signature(module).parameters
-        return {name: value for name, value in facts.items() if value is not None and name in known}
+        taken = inspect.signature(module).parameters
+        return {name: value for name, value in facts.items() if value is not None and name in taken}
 
-    def initialize_module(self) -> Building:
-        """Build the module from the parameters and, where these say nothing, from the data's shapes."""
+    def initialize_module(self) -> Any:
+        """Build the module from the parameters and, where these say nothing, from the data's shapes; split it for the recipe."""
         module = self._module_class()
         given = self.get_params_for("module")
         outputs = given.get("n_outputs")
-        if outputs is not None and hasattr(self, "input_info_") and outputs != len(self.classes_):
+        if outputs is not None and hasattr(self, "facts_") and outputs != len(self.classes_):
             raise ValueError(
                 f"module__n_outputs={outputs}, but there are {len(self.classes_)} classes: {list(self.classes_)}"
             )
@@ -69,23 +109,30 @@ class Building(EEGClassifier):
             self.module_ = self.initialized_instance(module, arguments)
         else:
             self.module_ = build_pretrained(self, module, arguments)
+        finetuning = self._finetuning()
+        if finetuning is not None:
+            finetuning.take(self._recipe(), self.module_)
         return self
+
+    # --- loss ---------------------------------------------------------------------------------------------
 
     def _loss_class(self) -> Any:
         return registry.losses[self.criterion] if isinstance(self.criterion, str) else self.criterion
 
-    def initialize_criterion(self) -> Building:
-        """Build the loss, with the weights of the classes if there are any."""
+    def initialize_criterion(self) -> Any:
+        """Build the loss, with the weights of the classes and label smoothing if there are any."""
         loss = self._loss_class()
         kwargs = self.get_params_for("criterion")
-        weights = getattr(self, "class_weight_", None)
-        if weights is not None:
+        smoothing = next((option for option in self._recipe() if isinstance(option, LabelSmoothing)), None)
+        if smoothing is not None:
+            kwargs["label_smoothing"] = smoothing.amount
+        known: FittedFacts | None = getattr(self, "facts_", None)
+        if known is not None and known.class_weight is not None:
             self._check_takes_weight(loss, kwargs)
-            kwargs["weight"] = torch.as_tensor(weights, dtype=torch.float32)
+            kwargs["weight"] = torch.as_tensor(known.class_weight, dtype=torch.float32)
         self.criterion_ = self.initialized_instance(loss, kwargs)
-        counts = getattr(self, "class_counts_", None)
-        if counts is not None and hasattr(self.criterion_, "set_class_counts"):
-            self.criterion_.set_class_counts(counts)
+        if known is not None and hasattr(self.criterion_, "set_class_counts"):
+            self.criterion_.set_class_counts(known.class_counts)
         return self
 
     def _check_takes_weight(self, loss: Any, kwargs: Mapping[str, Any]) -> None:
@@ -96,15 +143,29 @@ class Building(EEGClassifier):
         if kwargs.get("weight") is not None:
             raise ValueError("give either class_weight or criterion__weight, not both")
 
-    def initialize_optimizer(self, triggered_directly: Any = None) -> Building:
-        """Build the optimizer, which may be given by its name in ``torch.optim``."""
-        args, kwargs = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
-        self.optimizer_ = resolve_optimizer(self.optimizer)(*args, **{"lr": self.lr, **kwargs})
+    # --- optimizer and callbacks --------------------------------------------------------------------------
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Any:
+        """Build the optimizer (a class, or its name in ``torch.optim``) over what trains in the coming epoch."""
+        optimizer, finetuning = resolve_optimizer(self.optimizer), self._finetuning()
+        if finetuning is None:
+            args, kwargs = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
+            self.optimizer_ = optimizer(*args, **{"lr": self.lr, **kwargs})
+            return self
+        module = uncompiled(self.module_)
+        finetuning.freeze(module, len(getattr(self, "history_", None) or ()) + 1)
+        groups = finetuning.groups(self, module, range(finetuning.thawed_ + 1))
+        learnt = list(self.criterion_.parameters()) if isinstance(self.criterion_, nn.Module) else []
+        if learnt:
+            groups.append({"params": learnt, "name": "loss", "rate": 1.0})
+        self.optimizer_ = optimizer(groups, **{"lr": self.lr, **self.get_params_for("optimizer")})
         return self
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
+        recipe = self.finetune is not None or self.schedule is not None
         callbacks: list[tuple[str, Any]] = [
+            *([("finetune", FineTuning())] if recipe else []),  # first: the others see the weights that it leaves
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring(name="valid_loss")),

@@ -1,20 +1,59 @@
-"""How windows reach a classifier: whole batches, scaled on the device where that is a GPU."""
+"""How windows reach a classifier: data sets, the training windows of an epoch, batches, on a GPU scaled there."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from braindecode import EEGClassifier
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Subset
 
 from biot_bd.training.input_data import SignalData, encode_labels
+from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
+from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
+from biot_bd.windows import Windows
+from biot_bd.windows.page_shuffle import PageShuffle, beyond_memory
 from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset, collate_windows
 
 
-class Fed(EEGClassifier):
-    """Data sets and loaders of a classifier; see :class:`biot_bd.training.BIOTClassifier`."""
+def training_note(sampler: Any, augment: Any) -> str | None:
+    """Return what a reader of training scores must know, or None where they are of all training windows as they are."""
+    parts = []
+    by_pages = isinstance(sampler, str) and sampler == PAGE_SHUFFLE
+    if sampler is not None and not by_pages:
+        parts.append(f"epochs drawn by sampler={sampler!r}")
+    if augment is not None:
+        names = [step["name"].rpartition(":")[2] for step in describe_augment(augment)]
+        shown = f"{augment!r} ({', '.join(names)})" if isinstance(augment, str) else ", ".join(names)
+        parts.append(f"windows changed by augment={shown}")
+    said = [f"windows shuffled by where they lie (sampler={sampler!r}), each once an epoch"] if by_pages else []
+    if parts:
+        said.append(f"training scores are of {' and '.join(parts)}; validation and test windows are as they are")
+    return "; ".join(said) or None
+
+
+def training_targets(train: Any) -> NDArray[np.int64]:
+    """Return the targets of the training windows, positions in the classes."""
+    return np.asarray(train.dataset.y)[np.asarray(train.indices)]
+
+
+class DataLoading(EEGClassifier):
+    """Data sets, samplers and loaders of a classifier; see :class:`biot_bd.training.BIOTClassifier`."""
+
+    sampler: Any
+    augment: Any
+    _fit_epochs: tuple[Any, Any] | None = None  # the training windows of a running fit, and their sampler
+    _loads_fit = False
+
+    def _check_sampling(self) -> None:
+        resolve_augment(self.augment)
+        if resolve_sampler(self.sampler) is None:
+            return
+        taken = [name for name in ("sampler", "batch_sampler") if f"iterator_train__{name}" in vars(self)]
+        if taken:
+            raise ValueError(f"give either sampler or iterator_train__{taken[0]}, not both")
 
     def get_dataset(self, X: Any, y: ArrayLike | None = None) -> Any:
         """Return a torch data set that reads batches of ``X``; a data set passes through.
@@ -27,27 +66,53 @@ class Fed(EEGClassifier):
         if isinstance(X, (WindowsDataset, Subset)):
             return X
         data = X if isinstance(X, SignalData) else SignalData(X)
-        if hasattr(self, "input_info_"):
-            self.input_info_.check_same(data.info)
+        if hasattr(self, "facts_"):
+            self.facts_.input_info.check_same(data.info)
         if not data.present.all():
             module = getattr(self, "module_", None) or self._module_class()
             if not getattr(module, "accepts_absent_channels", False):
                 data.refuse_absent(module.__name__ if isinstance(module, type) else type(module).__name__)
         targets = None if y is None else encode_labels(y, self.classes_)
-        return data.dataset(targets, packed=self._unpacks())
+        return data.dataset(targets, packed=self._scales_on_device())
+
+    def _make_epochs(self, train: Any, groups: Any) -> Any:
+        """Return the torch sampler over the training windows, or None."""
+        windows = getattr(getattr(train.dataset, "windows", None), "windows", None)
+        if isinstance(windows, Windows) and self._by_pages(windows):
+            return PageShuffle(windows, positions=train.indices)
+        subjects = None if groups is None else np.asarray(groups, dtype=object)[train.indices]
+        return make_epochs(self.sampler, training_targets(train), subjects)
+
+    def _by_pages(self, windows: Any) -> bool:
+        """Return whether windows are shuffled by where they lie; unasked only those that no memory can hold."""
+        if self.sampler is not None:
+            return isinstance(self.sampler, str) and self.sampler == PAGE_SHUFFLE
+        given = vars(self)
+        own = given.get("iterator_train__sampler") or given.get("iterator_train__batch_sampler")
+        return bool(given.get("iterator_train__shuffle")) and own is None and beyond_memory(windows)
+
+    def _scales_on_device(self) -> bool:
+        """Return whether windows travel as they are stored and are scaled on the device: on a GPU."""
+        return torch.device(self.device).type == "cuda"
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         """Return the parameters with a prefix; iterators read whole batches unless they are told otherwise."""
         params = super().get_params_for(prefix)
         if not prefix.startswith("iterator_"):
             return params
-        return {"collate_fn": collate_windows, "pin_memory": self._unpacks(), **params}
-
-    def _unpacks(self) -> bool:
-        """Return whether windows travel as they are stored and are scaled on the device: on a GPU."""
-        return torch.device(self.device).type == "cuda"
+        params = {"collate_fn": collate_windows, "pin_memory": self._scales_on_device(), **params}
+        if not self._loads_fit or self._fit_epochs is None or prefix != "iterator_train":
+            return params
+        epochs = self._fit_epochs[1]  # in the place of shuffling
+        if params.get("batch_size", self.batch_size) == -1:
+            params["batch_size"] = len(epochs)
+        return {**{k: v for k, v in params.items() if k != "shuffle"}, "sampler": epochs}
 
     def get_iterator(self, dataset: Any, training: bool = False, **kwargs: Any) -> Any:
-        """Return batches of a data set, on a GPU where the model is there."""
-        loader = super().get_iterator(dataset, training=training, **kwargs)
-        return OnDevice(loader, self.device) if self._unpacks() else loader
+        """Return batches of a data set, on a GPU where the model is there; those of a running fit come from its sampler."""
+        self._loads_fit = training and self._fit_epochs is not None and dataset is self._fit_epochs[0]
+        try:
+            loader = super().get_iterator(dataset, training=training, **kwargs)
+        finally:
+            del self._loads_fit
+        return OnDevice(loader, self.device) if self._scales_on_device() else loader

@@ -13,32 +13,61 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from biot_bd.training.classifier._precision import Computed
+from biot_bd.models.inference_plan import PrecisionPlan
+from biot_bd.training._validation import uncompiled
+from biot_bd.training.classifier._data_loading import training_note
+from biot_bd.training.classifier._precision import PrecisionPlanning
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.micro_batches import decomposes, gradients_by_logits, gradients_by_window
-from biot_bd.training.precision_plans import Plans, precision_context
+from biot_bd.training.precision_plans import precision_context
 from biot_bd.training.resume import UNSEEN, RestartPoint, array_digest, describe
+from biot_bd.training.sampling.augmentation import build_augmenter, describe_augment
+from biot_bd.training.sampling.strategies import PAGE_SHUFFLE
+from biot_bd.windows.page_shuffle import PageShuffle
 
 
-class TrainingLoop(Computed):
+class TrainingLoop(PrecisionPlanning):
     """What a classifier does with an epoch and with a batch; see :class:`biot_bd.training.BIOTClassifier`."""
+
+    _augmenter: Any = None
+    _mixture: tuple[float, Tensor] | None = None  # shares and partners of the windows of a mixed batch
 
     # --- epochs -------------------------------------------------------------------------------------------
 
     def _train(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
+        """Train with the sampler, the changes of windows and the recipe of the parameters."""
+        # Models of braindecode raise where they were not told their rate.
+        sfreq = None if self.augment is None else getattr(self.module_, "sfreq", None)
+        self._augmenter = build_augmenter(self.augment, data.info, bool(data.present.all()), sfreq)
+        epochs = self._make_epochs(train, groups)
+        self._fit_epochs = None if epochs is None else (train, epochs)
+        note = training_note(PAGE_SHUFFLE if isinstance(epochs, PageShuffle) else self.sampler, self.augment)
+        self._learn(training_note=note)
+        finetuning = self._finetuning()
+        try:
+            if finetuning is not None:
+                finetuning.begin(self)
+            self._run_epochs(data, train, valid, groups, seed)
+            if finetuning is not None:
+                finetuning.finish(self)
+        finally:
+            self._fit_epochs = self._augmenter = None
+
+    def _run_epochs(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
         """Run the epochs; with ``restart_dir`` go on where an earlier call of the same fit was stopped."""
         self.check_training_readiness()
-        self._forget_plans()
+        self._learn(precision_report={}, training_plan=PrecisionPlan(), inference_plan=PrecisionPlan())
+        self._unchecked = False
         self.scaler_: torch.amp.GradScaler | None = None
         self._gradient_norms_: list[torch.Tensor] = []
         point = None
         if self.restart_dir is not None:
-            point = RestartPoint(self.restart_dir, self._fit_facts(data, train, valid, groups, seed))
+            point = RestartPoint(self.restart_dir, self._fit_identity(data, train, valid, groups, seed))
         self.notify("on_train_begin", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
         before = len(self.history)
         if not (point is not None and before == 0 and point.load(self)):
             self._choose_plans(train)
-            self._resume_plans(self.plans_)
+            self._set_scaler()
         sides = {"dataset_train": train, "dataset_valid": valid}
         iterator = self.get_iterator(train, training=True)
         iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
@@ -50,16 +79,28 @@ class TrainingLoop(Computed):
         self._check_precision(train if valid is None else valid)
         self._tell_plans()
 
-    def _resume_plans(self, plans: Plans) -> None:
-        """Train by these plans, those of fp16 with a gradient scaler."""
-        self._take_plans(plans)
-        half = plans.training.precision == "fp16"
+    def _set_scaler(self) -> None:
+        """Make the gradient scaler that training in fp16 needs."""
+        half = self.facts_.training_plan.precision == "fp16"
         self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if half else None
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Begin an epoch; its row in the history says where training scores are not of plain training windows."""
+        super().on_epoch_begin(net, **kwargs)
+        drawn = None if isinstance(self.sampler, str) and self.sampler == PAGE_SHUFFLE else self.sampler
+        parts = [word for word, given in (("sampled", drawn), ("augmented", self.augment)) if given is not None]
+        if parts:
+            self.history.record("train_scores_on", " and ".join(parts))
 
     def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
         self.notify("on_epoch_begin", **sides)
         self._gradient_norms_ = []
+        finetuning = self._finetuning()
+        if finetuning is not None:  # braindecode wraps the loader in an iterator without a length
+            finetuning.before_pass(self, len(getattr(iterator, "loader", iterator)))
         self.run_single_epoch(iterator, training=True, prefix="train", step_fn=self.train_step)
+        if finetuning is not None:
+            finetuning.after_pass(self)
         if self.history[-1, "train_batch_count"] == 0:
             raise ValueError(
                 f"no batch to train on: {len(sides['dataset_train'])} windows are fewer than batch_size={self.batch_size}; "
@@ -80,13 +121,15 @@ class TrainingLoop(Computed):
     def _wants_to_stop(self) -> bool:
         return any(isinstance(cb, SkorchEarlyStopping) and cb.misses_ >= cb.patience for _, cb in self.callbacks_)
 
-    def _fit_facts(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> dict[str, Any]:
+    def _fit_identity(
+        self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None
+    ) -> dict[str, Any]:
         """Return what makes this fit this fit, for its restart point."""
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
         if self.pretrained is not None:  # its content, wherever it lies
             params["pretrained"] = self.pretrained_report_.blob_id
         return {
-            "parameters": describe(params),
+            "parameters": describe(params) | {"augment": describe_augment(self.augment)},
             "seed": seed,
             "device": torch.device(self.device).type,
             "input": data.info.as_dict(),
@@ -120,13 +163,31 @@ class TrainingLoop(Computed):
 
     def _loss_terms(self, y: Tensor) -> list[tuple[float, Tensor]]:
         """Return shares and targets: the loss is the sum of ``share * criterion(logits, targets)``."""
-        return [(1.0, y)]
+        if self._mixture is None:
+            return [(1.0, y)]
+        share, partners = self._mixture
+        return [(share, y), (1.0 - share, y[partners.to(y.device)])]
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Compute loss and gradients of a batch, in micro-batches where the plan says so."""
-        self._set_training(True)
+        """Compute loss and gradients of a batch: of windows that are changed and mixed where parameters say so."""
         x, y = unpack_data(batch)
-        x, plan = to_tensor(x, device=self.device), self._plans().training
+        x, finetuning = to_tensor(x, device=self.device), self._finetuning()
+        if self._augmenter is not None:
+            with torch.no_grad():
+                x = self._augmenter(x)
+        self._set_training(True)
+        if finetuning is None:
+            return self._gradients(x, y)
+        finetuning.set_modes(uncompiled(self.module_))
+        x, self._mixture = finetuning.mix(x)
+        try:
+            return self._gradients(x, y)
+        finally:
+            self._mixture = None
+
+    def _gradients(self, x: Tensor, y: Any) -> dict[str, Any]:
+        """Compute loss and gradients, in micro-batches where the plan says so."""
+        plan = self._plan(training=True)
         # Autocast is for forward passes, TF32 for both.
         with precision_context("tf32" if plan.precision == "tf32" else "fp32", x.device.type):
             if plan.micro_batch is None or plan.micro_batch >= len(x):
@@ -140,7 +201,7 @@ class TrainingLoop(Computed):
         return {"loss": loss, "y_pred": y_pred}
 
     def _micro_batches(self, x: Tensor, y: Tensor, size: int) -> dict[str, Any]:
-        criterion: Any = getattr(self.criterion_, "_orig_mod", self.criterion_)
+        criterion = uncompiled(self.criterion_)
         if decomposes(criterion) and type(self).get_loss is TrainingLoop.get_loss:
             loss, logits = gradients_by_window(
                 self._logits, x, self._loss_terms(y), criterion, size, self._precision_context, self._scaled

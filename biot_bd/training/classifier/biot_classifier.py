@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from torch.utils.data import Subset
 
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.training._validation import (
     check_device,
     check_names,
@@ -25,14 +27,13 @@ from biot_bd.training._validation import (
     subjects_of,
 )
 from biot_bd.training.callbacks import probabilities
-from biot_bd.training.classifier._building import Building
-from biot_bd.training.classifier._data_loading import Fed
-from biot_bd.training.classifier._finetuning import Tuned
-from biot_bd.training.classifier._sampling import Drawn, training_targets
+from biot_bd.training.classifier._building import ComponentBuilding
+from biot_bd.training.classifier._data_loading import DataLoading, training_targets
 from biot_bd.training.classifier._training_loop import TrainingLoop
+from biot_bd.training.fitted_facts import RUNNING, FittedFacts
 from biot_bd.training.input_data import SignalData, encode_labels
 from biot_bd.training.precision_plans import check_precision
-from biot_bd.training.pretrained import forget, learn_provenance
+from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
@@ -40,7 +41,7 @@ from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apar
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
 
-class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
+class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
     It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
@@ -106,10 +107,13 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub repository; see
         :meth:`biot_bd.models.BIOT.from_checkpoint`.  Each channel takes the token of its name; ``module__channel_ids``
         says otherwise.
-    finetune : None, str, rule or list
+    finetune : None, str, FinetuneOption or list
         Which parts train when, at which rates, and so on: names (``"full"``, ``"linear-probe"``, ``"gradual"``,
-        ``"two-stage"``, ``"lora"``, ...) and rules of :mod:`biot_bd.training.finetuning.recipes`, one or a list.  None trains
-        everything at one rate.  ``finetune__*`` are parameters of a single name.
+        ``"two-stage"``, ``"lora"``, ...) and options of :mod:`biot_bd.training.finetuning`, one or a
+        list.  None trains everything at one rate.  ``finetune__*`` are parameters of a single name.
+    schedule : None, str or Schedule
+        How the learning rate changes while training, beside what ``finetune`` says: ``"warm-up"``, ``"cosine"`` or an
+        object of :mod:`biot_bd.training.finetuning.schedules`.
     sampler : None, str or callable
         Which training windows an epoch holds: ``"class-balanced"``, ``"subject-balanced"``,
         ``"class-subject-balanced"``, ``"background-subsample"``, ``"page-shuffle"`` or an object of :mod:`biot_bd.training.sampling.strategies`.
@@ -134,6 +138,10 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     Attributes
     ----------
     module_, criterion_, optimizer_, history : as in skorch
+    facts_ : FittedFacts
+        What ``fit`` learnt, in one object; the attributes below are read from it.  It is dropped where the
+        weights are new (``initialize``, other parameters of the module, a ``fit`` that fails), and says in
+        ``stale`` where other parameters or weights make it untrue.
     classes_ : ndarray, shape (n_classes,)
     input_info_ : InputInfo
         Shape, channels, rate and unit of the signals seen in ``fit``.
@@ -159,6 +167,26 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     -----
     ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is kept apart.
     ``predict_proba`` is the softmax of the logits, whatever the loss.
+
+    See Also
+    --------
+    biot_bd.save_pipeline : Saves it, fitted, without pickle.
+    biot_bd.cross_validate : Trains and scores it by subject.
+    biot_bd.training.finetuning : What ``finetune`` and ``schedule`` take.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier
+    >>> x = np.random.default_rng(0).normal(size=(12, 4, 200)).astype("float32")
+    >>> y, subjects = np.array([0, 1] * 6), np.repeat(["a", "b", "c"], 4)
+    >>> net = BIOTClassifier(
+    ...     module__embed_dim=16, module__num_heads=2, module__num_layers=1, max_epochs=1, device="cpu", random_state=0
+    ... )
+    >>> net.fit(x, y, groups=subjects).predict_proba(x).shape
+    (12, 2)
+    >>> len(net.train_subjects_), len(net.valid_subjects_), net.facts_.stale
+    (2, 1, None)
     """
 
     # With metadata routing on, the subjects are asked for without set_fit_request.
@@ -188,6 +216,7 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         restart_dir: Any = None,
         pretrained: Any = None,
         finetune: Any = None,
+        schedule: Any = None,
         sampler: Any = None,
         augment: Any = None,
         callbacks: Any = None,
@@ -204,7 +233,7 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
                 f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
                 f"there are {', '.join(self._own_names())} and those with a prefix {', '.join(p + '__' for p in PREFIXES)}"
             )
-        # Rules check these themselves; skorch knows only what it builds.
+        # Options of a recipe check these themselves; skorch knows only what it builds.
         tuning = {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("finetune__")}
         super().__init__(
             module,
@@ -236,6 +265,7 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         self.restart_dir = restart_dir
         self.pretrained = pretrained
         self.finetune = finetune
+        self.schedule = schedule
         self.sampler = sampler
         self.augment = augment
         self.__dict__.update(tuning)
@@ -278,16 +308,24 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     def device(self, value: Any) -> None:
         self.__dict__["device"] = value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; skorch would take a transform for a part of the net."""
+        if name == "augment":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         wanted = state["device"]
         super().__setstate__({**state, "device": resolve_device(wanted)})
         if wanted == "auto":
             self.__dict__["device"] = wanted
-        self._unchecked = hasattr(self, "plans_")  # perhaps on another machine
+        self._unchecked = hasattr(self, "facts_")  # perhaps on another machine
 
     # --- data ---------------------------------------------------------------------------------------------
 
-    def _labels(self, X: Any, y: ArrayLike | None, n: int, fresh: bool) -> NDArray[np.int64]:
+    @staticmethod
+    def _labels(X: Any, y: ArrayLike | None, n: int) -> NDArray[Any]:
         found = getattr(X, "y", None) if y is None else y
         if found is None:
             raise ValueError("fit needs y: only Windows carry labels")
@@ -296,12 +334,13 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
             raise ValueError(f"{n} windows but {len(labels)} labels")
         if n == 0:
             raise ValueError("there are no windows to train on")
-        if fresh:
-            self.classes_inferred_ = np.unique(labels)
+        return labels
+
+    def _encoded(self, labels: NDArray[Any]) -> NDArray[np.int64]:
         encoded = encode_labels(labels, self.classes_)
         if len(np.unique(encoded)) < 2:
             raise ValueError(
-                f"all {n} training windows are of class {self.classes_.tolist()[encoded[0]]!r}; two classes are needed"
+                f"all {len(labels)} training windows are of class {self.classes_.tolist()[encoded[0]]!r}; two classes are needed"
             )
         return encoded
 
@@ -372,18 +411,31 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         groups = self._groups(data, groups)
         if fresh:
             # Forget the last fit before the new data are compared with it.
-            for name in ("input_info_", "module_"):
-                self.__dict__.pop(name, None)
-            forget(self)
-        labels = self._labels(X, y, len(data), fresh)
-        seed = self._seed()
-        with seeded(seed):
-            train, valid = self.get_split_datasets(data, self.classes_[labels], groups)
-            if fresh:
-                self._learn_facts(data, train, valid, groups)
-                self.initialize()
-            learn_provenance(self, subjects_of(train, groups) + subjects_of(valid, groups), fresh)
-            self._train(data, train, valid, groups, seed if fresh else None)
+            self._drop_facts()
+            self.__dict__.pop("module_", None)
+        before, n_before = getattr(self, "facts_", None), len(self.history_ or ())
+        labels = self._labels(X, y, len(data))
+        self.facts_ = FittedFacts(data.info, np.unique(labels)) if before is None else replace(before, stale=RUNNING)
+        try:
+            seed = self._seed()
+            with seeded(seed):
+                train, valid = self.get_split_datasets(data, self.classes_[self._encoded(labels)], groups)
+                self._learn_data(train, valid, groups, new=before is None)
+                if fresh:
+                    self.initialize()
+                self._train(data, train, valid, groups, seed if fresh else None)
+            self._learn_result(
+                None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)
+            )
+        except BaseException:
+            if fresh or len(self.history_ or ()) > n_before:  # what the weights are now, nobody knows
+                self._drop_facts()
+                self.initialized_ = False
+            elif before is None:
+                del self.facts_
+            else:
+                self.facts_ = before
+            raise
         return self
 
     def _seed(self) -> int | None:
@@ -398,20 +450,35 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
         check_device(self.__dict__["device"])
         optimizer = resolve_optimizer(self.optimizer)
         check_names("optimizer", optimizer, self.get_params_for("optimizer"), leave=("param_groups",))
-        self._check_finetune()
-        self._check_drawing()
+        self._check_recipe()
+        self._check_sampling()
         check_names("criterion", self._loss_class(), self.get_params_for("criterion"))
         check_precision(self.precision, self.micro_batch)
 
-    def _learn_facts(self, data: SignalData, train: Subset, valid: Subset | None, groups: Any) -> None:
-        """Keep what the data say, apart from the parameters."""
-        self.input_info_ = data.info
-        self.threshold_: float | None = None
-        self.train_subjects_ = subjects_of(train, groups)
-        self.valid_subjects_ = subjects_of(valid, groups)
+    def _learn_data(self, train: Subset, valid: Subset | None, groups: Any, new: bool) -> None:
+        """Keep what the data say, apart from the parameters; the loss keeps the weights that it was built with."""
         labels = training_targets(train)
-        self.class_counts_ = class_counts(self._make_epochs(train, groups), labels, len(self.classes_))
-        self.class_weight_ = class_weights(self.class_weight, self.classes_, labels, self.class_counts_)
+        counts = class_counts(self._make_epochs(train, groups), labels, len(self.classes_))
+        weights = class_weights(self.class_weight, self.classes_, labels, counts) if new else self.facts_.class_weight
+        self._learn(
+            classes=self.classes_,
+            class_counts=counts,
+            class_weight=weights,
+            threshold=None,
+            train_subjects=subjects_of(train, groups),
+            valid_subjects=subjects_of(valid, groups),
+        )
+
+    def _learn_result(self, before: Provenance | None, subjects: tuple[str, ...]) -> None:
+        """Keep what training added; from here on the facts tell of the classifier."""
+        base = before or (LOADED if self._loaded else started_from(self) or SCRATCH)
+        self._learn(
+            n_epochs=len(self.history),
+            provenance=base.extended(subjects),
+            pretrained_report=getattr(self, "pretrained_report_", None),
+            **module_facts(self),
+            stale=None,
+        )
 
     # --- prediction ---------------------------------------------------------------------------------------
 
@@ -457,7 +524,7 @@ class BIOTClassifier(Fed, Drawn, Tuned, Building, TrainingLoop):
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label of each window (with ``threshold_``, class 1 from there on)."""
         proba = self.predict_proba(X)
-        threshold = getattr(self, "threshold_", None)
+        threshold = self.threshold_ if hasattr(self, "facts_") else None
         if threshold is not None and proba.shape[1] == 2:
             return self.classes_[(proba[:, 1] >= threshold).astype(int)]
         return self.classes_[proba.argmax(axis=1)]

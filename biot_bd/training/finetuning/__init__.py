@@ -1,1 +1,5 @@
-"""What trains when, at which rate: strategies, schedules, adapters."""
+"""Fine-tuning: which parts of a model train when, at which rates, on which schedule."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

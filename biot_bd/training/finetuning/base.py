@@ -1,7 +1,8 @@
-"""What a fine-tuning recipe is made of: which parts train when, at which rate, on which schedule.
+"""What a fine-tuning recipe is made of: which parts train when, and at which rate.
 
-The classes here are the interfaces; :mod:`biot_bd.training.finetuning.recipes` has what can be used by name.  A rule holds
-plain parameters only (no modules, no state), so it can be cloned, saved as JSON and put into a grid.
+The classes here are the interfaces; :mod:`biot_bd.training.finetuning.recipes` has what can be
+used by name.  An option holds plain parameters only (no modules, no state), so it can be cloned,
+saved as JSON and put into a grid.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from torch import nn
 
 
 def check_number(owner: Any, name: str, low: float, high: float = float("inf"), whole: bool = False) -> None:
-    """Raise unless a parameter of a rule is a number from ``low`` to ``high``.
+    """Raise unless a parameter of an option is a number from ``low`` to ``high``.
 
     Raises
     ------
     ValueError
-        Names the rule, the parameter, the limits and what was found.
+        Names the option, the parameter, the limits and what was found.
     """
     value = getattr(owner, name)
     kind = Integral if whole else Real
@@ -29,8 +30,8 @@ def check_number(owner: Any, name: str, low: float, high: float = float("inf"), 
         raise ValueError(f"{type(owner).__name__}: {name} must be {what} {limits}, found {value!r}")
 
 
-class Rule(BaseEstimator):
-    """One rule of a recipe."""
+class FinetuneOption(BaseEstimator):
+    """One entry of a recipe: a strategy, rates by part, a schedule, softer targets, ..."""
 
     needs_parts = False
     """Whether the model must be split into head and blocks."""
@@ -41,11 +42,11 @@ class Rule(BaseEstimator):
         Raises
         ------
         ValueError
-            Names the rule and the parameter.
+            Names the option and the parameter.
         """
 
 
-class Strategy(Rule):
+class Strategy(FinetuneOption):
     """Which parts train in which epoch; a recipe has one.
 
     Parts that do not train are frozen: out of the optimizer, without gradient, in eval mode.
@@ -76,19 +77,11 @@ class Strategy(Rule):
         return True
 
 
-class Rate(Rule):
+class Rate(FinetuneOption):
     """Fixed factors on the learning rates of the parts."""
 
     needs_parts = True
 
     def factor(self, depth: int, n_blocks: int) -> float:
         """Return the factor of a part: depth 0 is the head, 1 the last block, ``n_blocks`` the first one."""
-        raise NotImplementedError
-
-
-class Schedule(Rule):
-    """A factor on all learning rates that changes with every step."""
-
-    def factor(self, progress: float, total: float) -> float:
-        """Return the factor after ``progress`` epochs (with the part of the running one) out of ``total``."""
         raise NotImplementedError

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biot_bd.training.finetuning.base import Rule, check_number
+from biot_bd.training.finetuning.base import FinetuneOption, check_number
 
 
-class EMA(Rule):
+class EMA(FinetuneOption):
     r"""Exponential moving average of weights [1]_ [2]_.
 
     After step :math:`t` (1, 2, ...) :math:`a_t = d_t a_{t-1} + (1 - d_t) w_t`, where :math:`a_0` are the weights
@@ -29,6 +29,12 @@ class EMA(Rule):
     warm_up : bool
         Whether :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that short trainings forget the first weights; else
         :math:`d_t = d`.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import EMA
+    >>> round(EMA(0.99).decay_at(1), 3), EMA(0.99).decay_at(10_000)
+    (0.182, 0.99)
     """
 
     def __init__(self, decay: float = 0.99, warm_up: bool = True) -> None:
@@ -52,11 +58,11 @@ class Averager:
 
     Parameters
     ----------
-    rule : EMA
+    option : EMA
     """
 
-    def __init__(self, rule: EMA) -> None:
-        self.rule = rule
+    def __init__(self, option: EMA) -> None:
+        self.option = option
         self.steps = 0
         self.raw: dict[str, Tensor] | None = None
         self.average: dict[str, Tensor] | None = None
@@ -76,7 +82,7 @@ class Averager:
             return
         state = module.state_dict()
         names = [name for name, value in state.items() if value.is_floating_point()]
-        weight = 1.0 - self.rule.decay_at(self.steps)
+        weight = 1.0 - self.option.decay_at(self.steps)
         torch._foreach_lerp_([self.average[n] for n in names], [state[n] for n in names], weight)
         for name in set(state) - set(names):  # counters
             self.average[name].copy_(state[name])

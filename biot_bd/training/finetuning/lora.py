@@ -42,6 +42,12 @@ class LoRA(Strategy):
     -----
     Blocks with updates keep their dropout; blocks without are in eval mode, and norms with running statistics
     are so everywhere.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import LoRA
+    >>> LoRA(r=4).trains("encoder.to_q.lora_A.weight", in_head=False)
+    True
     """
 
     needs_parts = True

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd import registry
-from biot_bd.training.finetuning.base import Rule, check_number
+from biot_bd.training.finetuning.base import FinetuneOption, check_number
 
 
-class Mixup(Rule):
+class Mixup(FinetuneOption):
     r"""Train on mixtures of two windows [1]_.
 
     Each batch draws :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` and a partner for every window:
@@ -35,6 +35,14 @@ class Mixup(Rule):
     -----
     A channel that one of the two lacks is absent in the mixture; a window that would be left without channels
     stays as it is.  Training scores (not the loss) compare the mixtures with the labels of the first window.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.training.finetuning import Mixup
+    >>> x = torch.tensor([[[0.0]], [[1.0]]])
+    >>> Mixup.mix(x, 0.75, torch.tensor([1, 0])).flatten().tolist()
+    [0.25, 0.75]
     """
 
     def __init__(self, alpha: float = 0.2) -> None:
@@ -71,15 +79,21 @@ class Mixup(Rule):
         return torch.where(own.view(-1, *[1] * (x.ndim - 1)), x, mixed)
 
 
-class LabelSmoothing(Rule):
+class LabelSmoothing(FinetuneOption):
     """Cross-entropy against targets of which a part is spread evenly over all classes [2]_.
 
-    It is the parameter ``label_smoothing`` of :class:`biot_bd.losses.CrossEntropyLoss`, as a rule beside others.
+    It is the parameter ``label_smoothing`` of :class:`biot_bd.losses.CrossEntropyLoss`, as an option beside others.
 
     Parameters
     ----------
     amount : float
         The part that is spread, 0 to 1.  0.1 is what LaBraM and EEGPT use.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> BIOTClassifier(criterion="cross-entropy", finetune=["label-smoothing"]).finetune
+    ['label-smoothing']
     """
 
     def __init__(self, amount: float = 0.1) -> None:
@@ -94,4 +108,4 @@ class LabelSmoothing(Rule):
                 f"LabelSmoothing: the loss {net.criterion!r} has no parameter label_smoothing; use criterion='cross-entropy'"
             )
         if hasattr(net, "criterion__label_smoothing"):
-            raise ValueError("give either the rule LabelSmoothing or criterion__label_smoothing, not both")
+            raise ValueError("give either the option LabelSmoothing or criterion__label_smoothing, not both")

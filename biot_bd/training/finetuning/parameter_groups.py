@@ -1,4 +1,11 @@
-"""Split a model into head and blocks, and find the weights that weight decay should leave alone."""
+"""Split a model into head and blocks, and say at which rates they learn and which weights decay.
+
+References
+----------
+.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification.
+   ACL. (discriminative rates)
+.. [2] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR. (layer-wise decay)
+"""
 
 from __future__ import annotations
 
@@ -11,6 +18,7 @@ from braindecode.models import BIOT as BraindecodeBIOT
 from torch import nn
 
 from biot_bd.exceptions import ParameterGroupError
+from biot_bd.training.finetuning.base import FinetuneOption, Rate, check_number
 
 HEAD = "final_layer"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -162,3 +170,69 @@ def undecayed(module: nn.Module) -> set[str]:
             if parameter.ndim <= 1 or isinstance(child, nn.Embedding) or _TOKENS.search(name):
                 found.add(f"{path}.{name}" if path else name)
     return found
+
+
+class LayerDecay(Rate):
+    r"""Layer-wise learning-rate decay: a part at depth :math:`d` learns with :math:`\lambda^d` times the rate [2]_.
+
+    Parameters
+    ----------
+    decay : float
+        :math:`\lambda`, above 0, at most 1.  The head (depth 0) keeps the full rate, BIOT's embedding has depth
+        ``num_layers + 1``.  0.65 is what LaBraM and EEGPT use.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import LayerDecay
+    >>> [LayerDecay(0.5).factor(depth, n_blocks=2) for depth in range(3)]
+    [1.0, 0.5, 0.25]
+    """
+
+    def __init__(self, decay: float = 0.65) -> None:
+        self.decay = decay
+
+    def check(self, net: Any) -> None:
+        """Raise ``ValueError`` unless ``decay`` is above 0 and at most 1."""
+        check_number(self, "decay", 1e-12, 1.0)
+
+    def factor(self, depth: int, n_blocks: int) -> float:
+        """Return ``decay ** depth``."""
+        return float(self.decay**depth)
+
+
+class Discriminative(Rate):
+    """Two learning rates: the head at ``lr``, everything else at a part of it [1]_.
+
+    Parameters
+    ----------
+    encoder : float
+        Factor on the rate of all blocks.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Discriminative
+    >>> [Discriminative(0.1).factor(depth, n_blocks=2) for depth in range(3)]
+    [1.0, 0.1, 0.1]
+    """
+
+    def __init__(self, encoder: float = 0.1) -> None:
+        self.encoder = encoder
+
+    def check(self, net: Any) -> None:
+        """Raise ``ValueError`` for a negative factor."""
+        check_number(self, "encoder", 0.0)
+
+    def factor(self, depth: int, n_blocks: int) -> float:
+        """Return 1 for the head and ``encoder`` for the blocks."""
+        return 1.0 if depth == 0 else float(self.encoder)
+
+
+class NoDecay(FinetuneOption):
+    """Weight decay on matrices only: not on biases, norms, channel tokens and positions.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> BIOTClassifier(finetune=["full", "no-decay"], optimizer__weight_decay=0.01).finetune
+    ['full', 'no-decay']
+    """

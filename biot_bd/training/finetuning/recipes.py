@@ -1,7 +1,8 @@
 """Fine-tuning recipes: ``BIOTClassifier(finetune=...)``.
 
-``finetune`` is a name, a rule object, or a list of both: at most one strategy (which parts train when) and any
-rules beside it (rates by part, one schedule, weight decay, softer targets, averaged weights)::
+``finetune`` is a name, an option (an object), or a list of both: at most one strategy (which parts
+train when) and any options beside it (rates by part, one schedule, weight decay, softer targets,
+averaged weights)::
 
     BIOTClassifier(finetune="linear-probe")
     BIOTClassifier(finetune=Gradual(epochs_per_block=2))
@@ -20,19 +21,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from biot_bd.training.finetuning.base import Rule, Schedule, Strategy, check_number
+from biot_bd.training.finetuning.base import FinetuneOption, Strategy, check_number
 from biot_bd.training.finetuning.ema import EMA
 from biot_bd.training.finetuning.lora import LoRA
 from biot_bd.training.finetuning.mixup import LabelSmoothing, Mixup
-from biot_bd.training.finetuning.schedules import Cosine, Discriminative, LayerDecay, NoDecay, WarmUp
+from biot_bd.training.finetuning.parameter_groups import Discriminative, LayerDecay, NoDecay
+from biot_bd.training.finetuning.schedules import SCHEDULES, Schedule, resolve_schedule
 
 
 class Full(Strategy):
-    """Train everything from the first step."""
+    """Train everything from the first step.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> BIOTClassifier(finetune=["full", "layer-decay"]).finetune
+    ['full', 'layer-decay']
+    """
 
 
 class LinearProbe(Strategy):
-    """Train the head; everything else stays frozen, in eval mode."""
+    """Train the head; everything else stays frozen, in eval mode.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import LinearProbe
+    >>> LinearProbe().n_thawed(epoch=100, n_blocks=4)
+    0
+    """
 
     needs_parts = True
     thaws_all = False
@@ -51,6 +67,12 @@ class Gradual(Strategy):
         Epochs from one block to the next.
     head_epochs : int
         Epochs in which only the head trains.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Gradual
+    >>> [Gradual(epochs_per_block=2).n_thawed(epoch, n_blocks=2) for epoch in range(1, 7)]
+    [0, 1, 1, 2, 2, 2]
     """
 
     needs_parts = True
@@ -81,6 +103,12 @@ class TwoStage(Strategy):
         Epochs of the first stage.
     factor : float
         Factor on all learning rates in the second stage.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import TwoStage
+    >>> [TwoStage(head_epochs=2, factor=0.1).rate(epoch) for epoch in (1, 2, 3)]
+    [1.0, 1.0, 0.1]
     """
 
     needs_parts = True
@@ -104,7 +132,7 @@ class TwoStage(Strategy):
         return float(self.factor) if epoch > self.head_epochs else 1.0
 
 
-STRATEGIES: dict[str, type[Rule]] = {
+OPTIONS: dict[str, type[FinetuneOption]] = {
     "full": Full,
     "linear-probe": LinearProbe,
     "gradual": Gradual,
@@ -112,8 +140,7 @@ STRATEGIES: dict[str, type[Rule]] = {
     "lora": LoRA,
     "layer-decay": LayerDecay,
     "discriminative": Discriminative,
-    "warm-up": WarmUp,
-    "cosine": Cosine,
+    **SCHEDULES,
     "no-decay": NoDecay,
     "label-smoothing": LabelSmoothing,
     "mixup": Mixup,
@@ -122,69 +149,80 @@ STRATEGIES: dict[str, type[Rule]] = {
 """What ``finetune`` takes by name."""
 
 
-def resolve(finetune: Any, params: Mapping[str, Any] | None = None) -> tuple[Rule, ...]:
-    """Turn a ``finetune`` parameter into rules.
+def resolve(finetune: Any, params: Mapping[str, Any] | None = None, schedule: Any = None) -> tuple[FinetuneOption, ...]:
+    """Turn the parameters ``finetune`` and ``schedule`` into the options of a recipe.
 
     Parameters
     ----------
-    finetune : None, str, Rule, or list of str and Rule
+    finetune : None, str, FinetuneOption, or list of str and FinetuneOption
         See the module.
     params : mapping, optional
-        Parameters for the rule, where ``finetune`` is one name (``finetune__*`` of the classifier).
+        Parameters for the option, where ``finetune`` is one name (``finetune__*`` of the classifier).
+    schedule : None, str or Schedule
+        Of the learning rate, beside what ``finetune`` says.
 
     Returns
     -------
-    tuple of Rule
-        The strategy first (:class:`Full` where none is named), then the others; empty for None.
+    tuple of FinetuneOption
+        The strategy first (:class:`Full` where none is named), then the others; empty where both are None.
 
     Raises
     ------
     ValueError
-        An unknown name, or rules that exclude each other.
+        An unknown name, or options that exclude each other.
     TypeError
-        Something else than names and rules, or parameters that the rule does not have.
+        Something else than names and options, or parameters that the option does not have.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning.recipes import resolve
+    >>> resolve(["two-stage", "ema"], schedule="cosine")
+    (TwoStage(), EMA(), Cosine())
     """
     if params and not isinstance(finetune, str):
         raise ValueError(
             f"{', '.join(f'finetune__{key}' for key in params)}: only a single finetune name takes parameters so, found "
             f"finetune={finetune!r}; give objects, e.g. finetune=Gradual(epochs_per_block=2)"
         )
-    if finetune is None:
-        return ()
     items = list(finetune) if isinstance(finetune, (list, tuple)) else [finetune]
-    rules = [_rule(item, params or {}) for item in items]
-    _check_together(rules)
-    strategies = [rule for rule in rules if isinstance(rule, Strategy)] or [Full()]
-    return (*strategies, *(rule for rule in rules if not isinstance(rule, Strategy)))
+    options = [] if finetune is None else [_option(item, params or {}) for item in items]
+    found = resolve_schedule(schedule)
+    if found is not None:
+        options.append(found)
+    if not options:
+        return ()
+    _check_together(options)
+    strategies = [option for option in options if isinstance(option, Strategy)] or [Full()]
+    return (*strategies, *(option for option in options if not isinstance(option, Strategy)))
 
 
-def _rule(item: Any, params: Mapping[str, Any]) -> Rule:
+def _option(item: Any, params: Mapping[str, Any]) -> FinetuneOption:
     if isinstance(item, str):
-        if item not in STRATEGIES:
-            raise ValueError(f"finetune={item!r} is not known; there are {', '.join(STRATEGIES)}")
-        known = STRATEGIES[item]._get_param_names()
+        if item not in OPTIONS:
+            raise ValueError(f"finetune={item!r} is not known; there are {', '.join(OPTIONS)}")
+        known = OPTIONS[item]._get_param_names()
         unknown = [name for name in params if name not in known]
         if unknown:
             raise TypeError(
                 f"finetune__{unknown[0]}: {item!r} takes {', '.join(f'finetune__{name}' for name in known) or 'no parameters'}"
             )
-        return STRATEGIES[item](**params)
-    if isinstance(item, type) and issubclass(item, Rule):
+        return OPTIONS[item](**params)
+    if isinstance(item, type) and issubclass(item, FinetuneOption):
         return item()
-    if not isinstance(item, Rule):
+    if not isinstance(item, FinetuneOption):
         raise TypeError(
-            f"finetune takes names ({', '.join(STRATEGIES)}), rules of biot_bd.training.finetuning.recipes, or a list of both; "
+            f"finetune takes names ({', '.join(OPTIONS)}), options of biot_bd.training.finetuning, or a list of both; "
             f"found {item!r}"
         )
     return item
 
 
-def _check_together(rules: list[Rule]) -> None:
+def _check_together(options: list[FinetuneOption]) -> None:
     for kind, what in ((Strategy, "strategy (which parts train when)"), (Schedule, "schedule")):
-        several = [type(rule).__name__ for rule in rules if isinstance(rule, kind)]
+        several = [type(option).__name__ for option in options if isinstance(option, kind)]
         if len(several) > 1:
             raise ValueError(f"finetune takes one {what}, found {' and '.join(several)}")
-    names = [type(rule).__name__ for rule in rules]
+    names = [type(option).__name__ for option in options]
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise ValueError(f"finetune names {double[0]} twice")

@@ -1,13 +1,12 @@
-"""Rates by part, schedules by step, and weight decay without norms and biases.
+"""Learning-rate schedules: factors on the classifier's ``lr`` that change while it trains.
 
-All of them are factors on the classifier's ``lr``, so the ratios between parts stay what they are on any schedule.
+``BIOTClassifier(schedule=...)`` takes one, a fine-tuning recipe may hold one, and protocols say theirs so.  They multiply
+with the rates by part and by stage of a recipe, so the ratios between parts stay what they are on any schedule.
 
 References
 ----------
-.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification. ACL.
-   (discriminative rates, gradual unfreezing)
-.. [2] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR. (layer-wise decay)
-.. [3] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm Restarts. ICLR. (cosine)
+.. [1] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm Restarts. ICLR.
+   (cosine)
 """
 
 from __future__ import annotations
@@ -15,50 +14,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from biot_bd.training.finetuning.base import Rate, Rule, Schedule, check_number
+from biot_bd.training.finetuning.base import FinetuneOption, check_number
 
 
-class LayerDecay(Rate):
-    r"""Layer-wise learning-rate decay: a part at depth :math:`d` learns with :math:`\lambda^d` times the rate [2]_.
+class Schedule(FinetuneOption):
+    """A factor on all learning rates that changes with every step, or with every epoch."""
 
-    Parameters
-    ----------
-    decay : float
-        :math:`\lambda`, above 0, at most 1.  The head (depth 0) keeps the full rate, BIOT's embedding has depth
-        ``num_layers + 1``.  0.65 is what LaBraM and EEGPT use.
-    """
+    by_epoch = False
+    """Whether the factor stays what it is throughout an epoch."""
 
-    def __init__(self, decay: float = 0.65) -> None:
-        self.decay = decay
+    def factor(self, progress: float, total: float) -> float:
+        """Return the factor after ``progress`` epochs (with the part of the running one) out of ``total``.
 
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` unless ``decay`` is above 0 and at most 1."""
-        check_number(self, "decay", 1e-12, 1.0)
-
-    def factor(self, depth: int, n_blocks: int) -> float:
-        """Return ``decay ** depth``."""
-        return float(self.decay**depth)
-
-
-class Discriminative(Rate):
-    """Two learning rates: the head at ``lr``, everything else at a part of it [1]_.
-
-    Parameters
-    ----------
-    encoder : float
-        Factor on the rate of all blocks.
-    """
-
-    def __init__(self, encoder: float = 0.1) -> None:
-        self.encoder = encoder
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` for a negative factor."""
-        check_number(self, "encoder", 0.0)
-
-    def factor(self, depth: int, n_blocks: int) -> float:
-        """Return 1 for the head and ``encoder`` for the blocks."""
-        return 1.0 if depth == 0 else float(self.encoder)
+        With ``by_epoch`` only epochs that have ended count.
+        """
+        raise NotImplementedError
 
 
 class WarmUp(Schedule):
@@ -70,6 +40,12 @@ class WarmUp(Schedule):
         Length of the rise; parts of epochs count.
     start : float
         Factor that the rise starts from, 0 to 1.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import WarmUp
+    >>> WarmUp(2.0).factor(0.5, 10), WarmUp(2.0).factor(3.0, 10)
+    (0.25, 1.0)
     """
 
     def __init__(self, epochs: float = 1.0, start: float = 0.0) -> None:
@@ -87,7 +63,7 @@ class WarmUp(Schedule):
 
 
 class Cosine(Schedule):
-    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs`` [3]_.
+    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs`` [1]_.
 
     Parameters
     ----------
@@ -97,12 +73,24 @@ class Cosine(Schedule):
         Factor at the end, 0 to 1: 0.01 for a cosine from 1e-4 to 1e-6.
     start : float
         Factor that the rise starts from, 0 to 1.
+    by_epoch : bool
+        Whether the rate changes from epoch to epoch (as torch's ``CosineAnnealingLR`` does where it is stepped so),
+        rather than with every step.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Cosine
+    >>> [round(Cosine(final=0.0).factor(epoch, 4), 3) for epoch in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
-    def __init__(self, warmup_epochs: float = 0.0, final: float = 0.01, start: float = 0.0) -> None:
+    def __init__(
+        self, warmup_epochs: float = 0.0, final: float = 0.01, start: float = 0.0, by_epoch: bool = False
+    ) -> None:
         self.warmup_epochs = warmup_epochs
         self.final = final
         self.start = start
+        self.by_epoch = by_epoch
 
     def check(self, net: Any) -> None:
         """Raise ``ValueError`` if the rise takes all of ``max_epochs``, or a factor is outside 0 to 1."""
@@ -124,8 +112,36 @@ class Cosine(Schedule):
         return float(self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done)))
 
 
-class NoDecay(Rule):
-    """Weight decay on matrices only: not on biases, norms, channel tokens and positions."""
+SCHEDULES: dict[str, type[Schedule]] = {"warm-up": WarmUp, "cosine": Cosine}
+"""What ``schedule`` takes by name."""
+
+
+def resolve_schedule(schedule: Any) -> Schedule | None:
+    """Return the object that a ``schedule`` parameter stands for.
+
+    Parameters
+    ----------
+    schedule : None, str or Schedule
+        A name in :data:`SCHEDULES`, or an object.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or something else.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning.schedules import resolve_schedule
+    >>> resolve_schedule("warm-up").factor(0.5, 10)
+    0.5
+    """
+    if isinstance(schedule, str) and schedule in SCHEDULES:
+        return SCHEDULES[schedule]()
+    if schedule is None or isinstance(schedule, Schedule):
+        return schedule
+    raise ValueError(
+        f"schedule must be None, a name ({', '.join(SCHEDULES)}) or an object such as Cosine(), found {schedule!r}"
+    )
 
 
 def _rise(progress: float, epochs: float, start: float) -> float:

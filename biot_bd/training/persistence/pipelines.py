@@ -1,7 +1,8 @@
-"""Save and load fitted pipelines as ``config.json`` and safetensors, without pickle.
+"""Save and load fitted pipelines as JSON and safetensors, without pickle.
 
-``config.json`` names classes by registry or by import path and holds their parameters (see
-:mod:`biot_bd.training.persistence.values` for what it may name); weights lie in ``<step>-<digest>.safetensors``.
+``pipeline.json`` names classes by registry or by public address and holds their parameters (see
+:mod:`biot_bd.training.persistence.values` for what it may name).  ``model.safetensors`` holds the weights; where the module
+is one of braindecode's, ``config.json`` beside it is the Hub layout that plain braindecode loads.
 """
 
 from __future__ import annotations
@@ -19,103 +20,32 @@ from sklearn.pipeline import Pipeline
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
-from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
-from biot_bd.training.classifier.biot_classifier import BIOTClassifier
-from biot_bd.training.input_data import InputInfo
-from biot_bd.training.persistence.folder import (
+from biot_bd.models.checkpoints.pipeline_folder import (
     CONFIG,
     FORMAT,
-    VERSION,
-    checked_weights,
-    load_transformer,
-    read_config,
+    PIPELINE,
+    WEIGHTS,
+    draft_name,
     sha256,
+    weights_file,
 )
-from biot_bd.training.persistence.values import class_from_json, class_to_json, from_json, to_json
-from biot_bd.training.pretrained import restore_facts, restore_module, saved_facts
+from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
+from biot_bd.training._validation import uncompiled
+from biot_bd.training.classifier.biot_classifier import BIOTClassifier
+from biot_bd.training.fitted_facts import FittedFacts
+from biot_bd.training.persistence.hub_layout import hub_layout
+from biot_bd.training.persistence.readers import read_description
+from biot_bd.training.persistence.values import class_from_json, class_to_json, from_json, load_transformer, to_json
 from biot_bd.training.resume import seeded
 
+VERSION = 2
 NOT_SAVED = ("log_dir", "restart_dir")
 """Parameters of the classifier that belong to one run, not to the model; loaded as None."""
+_OWN_WEIGHTS = re.compile(r"[\w-]+-[0-9a-f]{12}\.safetensors")
+"""Drafts, and weights as format 1 named them."""
 
 
 # --- saving -----------------------------------------------------------------------------------------------
-
-
-def _save_step(name: str, step: Any, folder: Path) -> dict[str, Any]:
-    """Describe an estimator; weights go into ``folder``."""
-    if step is None or step == "passthrough":
-        return {"name": name, "kind": "passthrough"}
-    if isinstance(step, Pipeline):
-        if step.memory is not None:
-            raise SavedPipelineError(f"step {name!r}: a pipeline with memory= cannot be saved; set memory=None")
-        return {"name": name, "kind": "pipeline", "steps": [_save_step(n, s, folder) for n, s in step.steps]}
-    try:
-        if isinstance(step, BIOTClassifier):
-            return {"name": name, "kind": "classifier", **_save_classifier(name, step, folder)}
-        if not isinstance(step, (BaseEstimator, TransformerMixin)) or not hasattr(step, "transform"):
-            raise SavedPipelineError(
-                "is not a transformer; pipelines of transformers that end in BIOTClassifier can be saved"
-            )
-        params = step.get_params(deep=False)
-        fitted = {k: v for k, v in vars(step).items() if k not in params}
-        return {
-            "name": name,
-            "kind": "transformer",
-            "class": class_to_json(type(step)),
-            "params": {k: to_json(v) for k, v in params.items()},
-            "fitted": {k: to_json(v) for k, v in fitted.items()},
-        }
-    except SavedPipelineError as error:
-        raise SavedPipelineError(f"step {name!r} ({type(step).__name__}): {error}") from error
-
-
-def _save_classifier(name: str, net: BIOTClassifier, folder: Path) -> dict[str, Any]:
-    if not net.__sklearn_is_fitted__() or not hasattr(net, "input_info_"):
-        raise SavedPipelineError("is not fitted")
-    params = {k: None if k in NOT_SAVED else v for k, v in net.get_params(deep=False).items()}
-    if isinstance(params["module"], torch.nn.Module):
-        raise SavedPipelineError(
-            "has a module that is an instance; give its class or registered name and module__ parameters"
-        )
-    classes = net.classes_
-    fitted = {
-        "input_info": net.input_info_.as_dict(),
-        "classes": to_json(classes),
-        "class_weight": net.class_weight_,
-        "class_counts": net.class_counts_,
-        "threshold": net.threshold_,
-        "train_subjects": list(net.train_subjects_),
-        "valid_subjects": list(net.valid_subjects_),
-        "n_epochs": len(net.history),
-        "precision": net.precision_report_,
-        **saved_facts(net),
-    }
-    encoded = {}
-    for key, value in params.items():
-        try:
-            encoded[key] = to_json(value)
-        except SavedPipelineError as error:
-            raise SavedPipelineError(f"parameter {key}: {error}") from error
-    file, digest = _save_weights(re.sub(r"[^\w-]", "_", name), net.module_, folder)
-    return {
-        "class": class_to_json(type(net)),
-        "params": encoded,
-        "fitted": to_jsonable(fitted),
-        "weights": {"file": file, "sha256": digest},
-    }
-
-
-def _save_weights(name: str, module: torch.nn.Module, folder: Path) -> tuple[str, str]:
-    """Write weights under a name that says their content, so that an old config never meets new weights."""
-    module = getattr(module, "_orig_mod", module)
-    draft = folder / f"{name}.safetensors"
-    with atomic_path(draft) as temporary:
-        save_model(module, str(temporary))
-        digest = sha256(temporary)
-    final = folder / f"{name}-{digest[:12]}.safetensors"
-    os.replace(draft, final)
-    return final.name, digest
 
 
 def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[str, Any] | None = None) -> Path:
@@ -143,9 +73,32 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     TypeError
         ``record`` has no JSON form.
 
+    See Also
+    --------
+    load_pipeline : Load it again.
+    load_scorer : Load it to score windows and nothing else.
+
     Notes
     -----
-    ``log_dir`` and ``restart_dir`` belong to the run and are not saved.
+    ``log_dir`` and ``restart_dir`` belong to the run and are not saved.  A process that is killed while it saves leaves
+    the former model or the new one, never a mixture.
+
+    Where the module is BIOT (with a token for each channel) or another model of braindecode, the folder is also a
+    Hub repository: ``braindecode.models.BIOT.from_pretrained(folder)`` loads the module.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from biot_bd import BIOTClassifier, PercentileScaler, load_pipeline, save_pipeline
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
+    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> pipeline = make_pipeline(PercentileScaler(), net).fit(x, [0, 1] * 4)
+    >>> folder = save_pipeline(pipeline, "model", record={"data": "noise"})
+    >>> sorted(path.name for path in folder.iterdir())
+    ['config.json', 'model.safetensors', 'pipeline.json']
+    >>> bool((load_pipeline(folder).predict_proba(x) == pipeline.predict_proba(x)).all())
+    True
     """
     folder = Path(folder)
     last = pipeline
@@ -159,29 +112,93 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
         raise SavedPipelineError(
             f"{type(pipeline).__name__}: only BIOTClassifier, and pipelines that end in it, can be saved"
         )
-    record = to_jsonable(record or {})
+    spec = _step_to_json("biotclassifier", pipeline)
+    description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
+    module = uncompiled(last.module_)
+    hub_class, hub_config = hub_layout(module)
     folder.mkdir(parents=True, exist_ok=True)
-    before = {path.name for path in folder.glob("*.safetensors")}
-    config: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    draft, digest = _write_draft(module, folder)
+    _classifier_in(spec)["weights"] = {"file": WEIGHTS, "sha256": digest, "hub_class": hub_class}
+    before = {path for path in folder.glob("*.safetensors") if _OWN_WEIGHTS.fullmatch(path.name)} - {draft}
     try:
-        config["pipeline"] = _save_step("biotclassifier", pipeline, folder)
-        config |= {"record": record, "environment": environment()}
-        write_json(folder / CONFIG, config)
+        write_json(folder / PIPELINE, description | {"environment": environment()})
     except BaseException:
-        for path in folder.glob("*.safetensors"):
-            if path.name not in before:
-                path.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
-    used = set(_weight_files(config["pipeline"]))
-    for name in before - used:
-        if re.fullmatch(r"[\w-]+-[0-9a-f]{12}\.safetensors", name):
-            (folder / name).unlink(missing_ok=True)
+    # The new description stands and finds the draft.  No config.json ever stands beside weights of another save.
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    if hub_config is None:
+        (folder / CONFIG).unlink(missing_ok=True)
+    else:
+        write_json(folder / CONFIG, hub_config)
+    os.replace(draft, folder / WEIGHTS)
+    for path in before:
+        path.unlink(missing_ok=True)
     return folder
 
 
-def _weight_files(spec: dict[str, Any]) -> list[str]:
-    own = [spec["weights"]["file"]] if "weights" in spec else []
-    return own + [file for step in spec.get("steps", ()) for file in _weight_files(step)]
+def _write_draft(module: torch.nn.Module, folder: Path) -> tuple[Path, str]:
+    """Write weights under a name that says their content; return the file and its checksum."""
+    unnamed = folder / draft_name(WEIGHTS, "0" * 12)
+    with atomic_path(unnamed) as temporary:
+        save_model(module, str(temporary))
+        digest = sha256(temporary)
+    draft = folder / draft_name(WEIGHTS, digest)
+    os.replace(unnamed, draft)
+    return draft, digest
+
+
+def _classifier_in(spec: dict[str, Any]) -> dict[str, Any]:
+    return _classifier_in(spec["steps"][-1]) if spec["kind"] == "pipeline" else spec
+
+
+def _step_to_json(name: str, step: Any) -> dict[str, Any]:
+    """Describe an estimator, but for its weights."""
+    if step is None or step == "passthrough":
+        return {"name": name, "kind": "passthrough"}
+    if isinstance(step, Pipeline):
+        if step.memory is not None:
+            raise SavedPipelineError(f"step {name!r}: a pipeline with memory= cannot be saved; set memory=None")
+        return {"name": name, "kind": "pipeline", "steps": [_step_to_json(n, s) for n, s in step.steps]}
+    try:
+        if isinstance(step, BIOTClassifier):
+            return {"name": name, "kind": "classifier", **_classifier_to_json(step)}
+        if not isinstance(step, (BaseEstimator, TransformerMixin)) or not hasattr(step, "transform"):
+            raise SavedPipelineError(
+                "is not a transformer; pipelines of transformers that end in BIOTClassifier can be saved"
+            )
+        params = step.get_params(deep=False)
+        fitted = {k: v for k, v in vars(step).items() if k not in params}
+        return {
+            "name": name,
+            "kind": "transformer",
+            "class": class_to_json(type(step)),
+            "params": {k: to_json(v) for k, v in params.items()},
+            "fitted": {k: to_json(v) for k, v in fitted.items()},
+        }
+    except SavedPipelineError as error:
+        raise SavedPipelineError(f"step {name!r} ({type(step).__name__}): {error}") from error
+
+
+def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
+    if not hasattr(net, "facts_"):
+        raise SavedPipelineError("is not fitted")
+    params = {k: None if k in NOT_SAVED else v for k, v in net.get_params(deep=False).items()}
+    if isinstance(params["module"], torch.nn.Module):
+        raise SavedPipelineError(
+            "has a module that is an instance; give its class or registered name and module__ parameters"
+        )
+    encoded = {}
+    for key, value in params.items():
+        try:
+            encoded[key] = to_json(value)
+        except SavedPipelineError as error:
+            raise SavedPipelineError(f"parameter {key}: {error}") from error
+    try:
+        fitted = net.facts_.as_dict()
+    except ValueError as error:
+        raise SavedPipelineError(str(error)) from error
+    return {"class": class_to_json(type(net)), "params": encoded, "fitted": fitted}
 
 
 # --- loading ----------------------------------------------------------------------------------------------
@@ -193,7 +210,7 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     folder : path
-        The folder.
+        The folder, of this version's format or a former one.
 
     Returns
     -------
@@ -208,18 +225,35 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
         A file is damaged or missing, or names a class that may not be loaded.
     biot_bd.exceptions.UnknownNameError
         A plugin that the pipeline needs is not installed.
+
+    See Also
+    --------
+    save_pipeline : Writes the folder, with an example.
+    load_scorer : Probabilities alone, in half the time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier, load_pipeline, save_pipeline
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
+    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> again = load_pipeline(save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"}))
+    >>> again.record_, again.classes_.tolist()
+    ({'data': 'noise'}, [0, 1])
     """
     folder = Path(folder)
-    config = read_config(folder)
+    description = read_description(folder)
     try:
         # Building a module draws random weights that are replaced at once.
         with seeded(0):
-            pipeline = _load_step(config["pipeline"], folder)
+            pipeline = _load_step(description["pipeline"], folder)
     except (KeyError, TypeError, AttributeError) as error:
         if isinstance(error, registry.UnknownNameError):
             raise
-        raise SavedPipelineError(f"{folder / CONFIG}: damaged ({type(error).__name__}: {error})") from error
-    pipeline.record_ = config.get("record", {})
+        raise SavedPipelineError(
+            f"{folder}: the saved pipeline is damaged ({type(error).__name__}: {error})"
+        ) from error
+    pipeline.record_ = description.get("record") or {}
     return pipeline
 
 
@@ -229,33 +263,17 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
         return "passthrough"
     if kind == "pipeline":
         return Pipeline([(step["name"], _load_step(step, folder)) for step in spec["steps"]])
-    if kind not in ("classifier", "transformer"):
-        raise SavedPipelineError(f"{folder / CONFIG}: unknown kind of step {kind!r}")
     if kind == "transformer":
         return load_transformer(spec)
-    params = {k: from_json(v) for k, v in spec["params"].items()}
-    if "mixed_precision" in params:  # the parameter's name until precision took its place
-        params["precision"] = params.pop("mixed_precision") or "fp32"
-    net = class_from_json(spec["class"])(**params)
-    _restore_classifier(net, spec, folder)
-    return net
-
-
-def _restore_classifier(net: BIOTClassifier, spec: dict[str, Any], folder: Path) -> None:
-    path = checked_weights(spec, folder)
-    fitted = spec["fitted"]
-    net.input_info_ = InputInfo.from_dict(fitted["input_info"])
-    net.classes_inferred_ = from_json(fitted["classes"])
-    net.class_weight_, net.class_counts_ = fitted["class_weight"], fitted["class_counts"]
-    net.threshold_ = fitted["threshold"]
-    net.train_subjects_, net.valid_subjects_ = tuple(fitted["train_subjects"]), tuple(fitted["valid_subjects"])
-    restore_facts(net, fitted)
-    net.initialize()
-    restore_module(net, fitted)
-    net._restore_plans(fitted.get("precision"))
-    module = getattr(net.module_, "_orig_mod", net.module_)
+    if kind != "classifier":
+        raise SavedPipelineError(f"{folder}: the saved pipeline has an unknown kind of step {kind!r}")
+    path = weights_file(folder, spec)
+    net = class_from_json(spec["class"])(**{k: from_json(v) for k, v in spec["params"].items()})
+    net._restore(FittedFacts.from_dict(spec["fitted"]))
+    module = uncompiled(net.module_)
     try:
         load_model(module, path, strict=True, device=str(net.device))
     except (RuntimeError, SafetensorError) as error:
         raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
     net.module_.eval()
+    return net

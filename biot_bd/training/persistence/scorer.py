@@ -18,16 +18,18 @@ from safetensors.torch import load_model
 
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.models.biot_scoring import ScoringBIOT
+from biot_bd.models.checkpoints.pipeline_folder import weights_file
 from biot_bd.training._validation import resolve_device
+from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
-from biot_bd.training.persistence.folder import checked_weights, load_transformer, read_config
-from biot_bd.training.persistence.values import from_json
+from biot_bd.training.persistence.readers import read_description
+from biot_bd.training.persistence.values import from_json, load_transformer
 
-_CLASSIFIER = {"$class": "biot_bd.training.classifier.biot_classifier:BIOTClassifier"}
-_BIOT = ("biot", {"$registered": ["models", "biot"]}, {"$class": "biot_bd.models.biot:BIOT"})
+_CLASSIFIER = {"$class": "biot_bd:BIOTClassifier"}
+_BIOT = ("biot", {"$registered": ["models", "biot"]})
 _SIZES = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_times", "channel_ids", "n_channel_tokens")
 # What a classifier must say (or not mention) for its network to be a plain forward pass in float32.
-_PLAIN = {"precision": "fp32", "mixed_precision": None, "compile": False}
+_PLAIN = {"precision": "fp32", "compile": False}
 
 
 class Scorer:
@@ -47,8 +49,24 @@ class Scorer:
         What the classifier was fitted on, behind the transformers.
     record_ : dict
         The record that ``save_pipeline`` was given.
-    lean : bool
-        Whether braindecode is left out.
+    without_braindecode : bool
+        Whether the network is a plain one, for which neither braindecode nor skorch was imported.
+
+    See Also
+    --------
+    load_scorer : Makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
+    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"}))
+    >>> scorer.classes_.tolist(), scorer.threshold_, scorer.input_info_.n_times, scorer.record_
+    ([0, 1], None, 200, {'data': 'noise'})
+    >>> bool((scorer.predict(x) == net.predict(x)).all())
+    True
     """
 
     def __init__(self, steps: list[Any], classifier: Any, record: dict[str, Any]) -> None:
@@ -58,7 +76,7 @@ class Scorer:
         self.threshold_: float | None = classifier.threshold_
         self.input_info_: InputInfo = classifier.input_info_
         self.record_ = record
-        self.lean = isinstance(classifier, _Network)
+        self.without_braindecode = isinstance(classifier, _Network)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return probabilities, float32 (n, n_classes), as the pipeline's ``predict_proba`` does.
@@ -88,19 +106,9 @@ class Scorer:
 class _Network:
     """A BIOT with the facts of the classifier that it was trained by."""
 
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        classes: NDArray[Any],
-        threshold: float | None,
-        input_info: InputInfo,
-        batch_size: int,
-        device: str,
-    ) -> None:
+    def __init__(self, module: torch.nn.Module, facts: FittedFacts, batch_size: int, device: str) -> None:
         self.module = module.to(device)
-        self.classes_ = classes
-        self.threshold_ = threshold
-        self.input_info_ = input_info
+        self.classes_, self.threshold_, self.input_info_ = facts.classes, facts.threshold, facts.input_info
         self.batch_size = batch_size
         self.device = device
 
@@ -143,15 +151,31 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
         A file is damaged or missing, or names a class that may not be loaded.
     biot_bd.exceptions.UnknownNameError
         A plugin that the pipeline needs is not installed.
+
+    See Also
+    --------
+    load_pipeline : An estimator that can be fitted on.
+    save_pipeline : Writes the folder.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 400)).astype("float32")
+    >>> size = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
+    >>> net = BIOTClassifier("biot", max_epochs=1, train_split=None, device="cpu", random_state=0, **size)
+    >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model"))
+    >>> scorer.predict_proba(x).shape, scorer.without_braindecode
+    ((8, 2), True)
     """
     folder = Path(folder)
-    config = read_config(folder)
+    description = read_description(folder)
     try:
-        specs = _flat(config["pipeline"])
+        specs = _flat(description["pipeline"])
         if not _is_plain(specs[-1]):
             return _whole(folder)
         steps = [load_transformer(spec) for spec in specs[:-1]]
-        return Scorer(steps, _load_network(specs[-1], folder), config.get("record", {}))
+        return Scorer(steps, _load_network(specs[-1], folder), description.get("record") or {})
     except (KeyError, TypeError, AttributeError, IndexError):
         return _whole(folder)  # it reads more, or says what is damaged
 
@@ -176,29 +200,18 @@ def _is_plain(spec: dict[str, Any]) -> bool:
 
 
 def _load_network(spec: dict[str, Any], folder: Path) -> _Network:
-    path = checked_weights(spec, folder)
-    params, fitted = spec["params"], spec["fitted"]
-    classes = np.asarray(from_json(fitted["classes"]))
+    path = weights_file(folder, spec)
+    params, facts = spec["params"], FittedFacts.from_dict(spec["fitted"])
+    sizes = {key: spec["fitted"]["module_config"][key] for key in _SIZES}
     options = {"activation": from_json(params["module__activation"])} if "module__activation" in params else {}
-    module = ScoringBIOT(**{key: fitted["module_config"][key] for key in _SIZES}, n_outputs=len(classes), **options)
+    module = ScoringBIOT(**sizes, n_outputs=len(facts.classes), **options)
     try:
         load_model(module, path, strict=True)
     except (RuntimeError, SafetensorError) as error:
         raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
-    return _Network(
-        module,
-        classes,
-        fitted["threshold"],
-        InputInfo.from_dict(fitted["input_info"]),
-        _windows_at_once(spec),
-        str(resolve_device(params["device"])),
-    )
-
-
-def _windows_at_once(spec: dict[str, Any]) -> int:
-    """Return the micro-batch that the classifier found to be fastest, where it has measured one; else its batch size."""
-    plan = (spec["fitted"].get("precision") or {}).get("inference") or {}
-    return int(plan.get("micro_batch") or spec["params"]["batch_size"])
+    # The micro-batch that the classifier found to be fastest, where it has measured one.
+    at_once = facts.inference_plan.micro_batch or int(params["batch_size"])
+    return _Network(module, facts, at_once, str(resolve_device(params["device"])))
 
 
 def _whole(folder: Path) -> Scorer:

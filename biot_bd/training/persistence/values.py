@@ -1,6 +1,6 @@
 """Parameters and classes of saved pipelines as JSON, read back without running anything that a file says.
 
-Only classes are built that are registered, or that belong to biot_bd, a plugin, scikit-learn's transformers,
+Only classes are built that are registered, or public in biot_bd, a plugin, scikit-learn's transformers,
 torch's and braindecode's modules, torch's optimizers and skorch's callbacks: a file cannot name anything else.
 Reading imports the packages that a value needs and no others, so a scorer does not pay for a trainer.
 """
@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -20,6 +21,7 @@ import numpy as np
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.training.persistence.addresses import public_address, shows
 
 _SAFE_PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("biot_bd.", ("builtins:object",)),
@@ -41,7 +43,8 @@ _SAFE_KINDS = (
     "torch.optim:Optimizer",
     "torch.optim.lr_scheduler:LRScheduler",
 )
-_KINDS = ("models", "losses", "callbacks", "montages")
+KINDS = ("models", "losses", "callbacks", "montages", "label_rules")
+"""Registries whose names a saved pipeline may hold."""
 
 
 def _derives(cls: type, paths: tuple[str, ...]) -> bool:
@@ -58,43 +61,46 @@ def _derives(cls: type, paths: tuple[str, ...]) -> bool:
 
 def class_to_json(cls: type) -> dict[str, Any]:
     """Name a class as :func:`class_from_json` finds it again; raises SavedPipelineError where it would not be loaded."""
-    for kind in _KINDS:
+    for kind in KINDS:
         name = registry.registries[kind].name_of(cls)
         if name is not None:
             return {"$registered": [kind, name]}
-    path = f"{cls.__module__}:{cls.__qualname__}"
+    own = f"{cls.__module__}:{cls.__qualname__}"
+    path = public_address(cls) or own
     if not _is_safe(path, cls):
         raise SavedPipelineError(
-            f"{path} is neither registered nor part of biot_bd, a plugin, scikit-learn's transformers, torch, braindecode or skorch; "
-            "register it through a plugin (register_models, register_losses or register_callbacks) to save it"
+            f"{own} is neither registered nor public in biot_bd, a plugin, scikit-learn's "
+            "transformers, torch, braindecode or skorch; register it through a plugin (register_models, register_losses or "
+            "register_callbacks) to save it"
         )
     return {"$class": path}
 
 
-def _plugin_packages() -> tuple[str, ...]:
-    return tuple(f"{point.module.partition('.')[0]}." for point in entry_points(group=registry.PLUGINS_GROUP))
+def _is_of_plugin(module: str) -> bool:
+    return module.partition(".")[0] in {p.module.partition(".")[0] for p in entry_points(group=registry.PLUGINS_GROUP)}
 
 
-def _safe_bases(path: str) -> tuple[str, ...]:
+def safe_bases(path: str) -> tuple[str, ...]:
+    """Return what a class at this address must derive from; none: it may not be named.  Nothing of others is imported."""
     module, _, name = path.partition(":")
     if not re.fullmatch(r"[\w.]+", module) or not re.fullmatch(r"\w+(\.\w+)*", name):
         return ()
-    for prefix, bases in (*_SAFE_PACKAGES, *((package, ("builtins:object",)) for package in _plugin_packages())):
-        if f"{module}.".startswith(prefix):
-            return bases
-    return ()
+    bases = next((bases for prefix, bases in _SAFE_PACKAGES if f"{module}.".startswith(prefix)), ())
+    if bases and shows(module, name):
+        return bases
+    return ("builtins:object",) if _is_of_plugin(module) else ()
 
 
 def _is_safe(path: str, cls: Any) -> bool:
-    """Return whether a path is of a listed package, names a class of the listed kind, and is where that class is defined."""
-    bases = _safe_bases(path)
-    return (
-        bool(bases)
-        and isinstance(cls, type)
-        and _derives(cls, bases)
-        and f"{cls.__module__}:{cls.__qualname__}" == path
-        and (is_dataclass(cls) or _derives(cls, _SAFE_KINDS))
-    )
+    """Return whether a path is of a listed package, names a class of the listed kind, and is its public address."""
+    bases = safe_bases(path)
+    if not bases or not isinstance(cls, type) or not _derives(cls, bases):
+        return False
+    own = f"{cls.__module__}:{cls.__qualname__}"
+    # A plugin need not show its classes anywhere else than where it defines them.
+    if path != public_address(cls) and not (path == own and _is_of_plugin(cls.__module__)):
+        return False
+    return is_dataclass(cls) or _derives(cls, _SAFE_KINDS)
 
 
 def class_from_json(spec: dict[str, Any]) -> Any:
@@ -109,11 +115,11 @@ def class_from_json(spec: dict[str, Any]) -> Any:
     """
     if "$registered" in spec:
         kind, name = spec["$registered"]
-        if kind not in _KINDS:
-            raise SavedPipelineError(f"the saved pipeline names a registry {kind!r}; known are {', '.join(_KINDS)}")
+        if kind not in KINDS:
+            raise SavedPipelineError(f"the saved pipeline names a registry {kind!r}; known are {', '.join(KINDS)}")
         return registry.registries[kind][name]
     path = str(spec.get("$class"))
-    if not _safe_bases(path):  # before anything is imported
+    if not safe_bases(path):  # before anything is imported
         raise SavedPipelineError(
             f"the saved pipeline names {path!r}, which may not be loaded; it was not written by save_pipeline"
         )
@@ -162,7 +168,7 @@ def to_json(value: Any) -> Any:
 
 
 def _object_to_json(value: Any) -> dict[str, Any]:
-    for kind in _KINDS:
+    for kind in KINDS:
         name = registry.registries[kind].name_of(value)
         if name is not None:
             return {"$value_of": [kind, name]}
@@ -190,6 +196,23 @@ def _transform_parameters(transform: Any) -> dict[str, Any]:
         raise SavedPipelineError(str(error)) from error
 
 
+def _array(content: Any) -> np.ndarray:
+    dtype, shape, numbers = content
+    return np.array([from_json(v) for v in numbers], dtype=np.dtype(dtype)).reshape(shape)
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "$value_of": lambda content: class_from_json({"$registered": content}),
+    "$float": float,
+    "$tuple": lambda content: tuple(from_json(v) for v in content),
+    "$dict": lambda content: {from_json(k): from_json(v) for k, v in content},
+    "$scalar": lambda content: np.dtype(content[0]).type(from_json(content[1])),
+    "$array": _array,
+    "$dtype": np.dtype,
+}
+"""How the content of a tagged entry is read; entries of classes and objects aside."""
+
+
 def from_json(value: Any) -> Any:
     """Return the value that :func:`to_json` wrote; raises as :func:`class_from_json` does."""
     if isinstance(value, list):
@@ -201,19 +224,16 @@ def from_json(value: Any) -> Any:
     if "$class" in value or "$registered" in value:
         return class_from_json(value)
     (tag, content), *_ = value.items()
-    if tag == "$value_of":
-        return class_from_json({"$registered": content})
-    if tag == "$float":
-        return float(content)
-    if tag == "$tuple":
-        return tuple(from_json(v) for v in content)
-    if tag == "$dict":
-        return {from_json(k): from_json(v) for k, v in content}
-    if tag == "$scalar":
-        return np.dtype(content[0]).type(from_json(content[1]))
-    if tag == "$array":
-        dtype, shape, numbers = content
-        return np.array([from_json(v) for v in numbers], dtype=np.dtype(dtype)).reshape(shape)
-    if tag == "$dtype":
-        return np.dtype(content)
-    raise SavedPipelineError(f"the saved pipeline holds an unknown entry {tag!r}; it was written by another version")
+    if tag not in READERS:
+        raise SavedPipelineError(
+            f"the saved pipeline holds an unknown entry {tag!r}; it was written by another version"
+        )
+    return READERS[tag](content)
+
+
+def load_transformer(spec: dict[str, Any]) -> Any:
+    """Build a fitted transformer of its saved step."""
+    step = class_from_json(spec["class"])(**{k: from_json(v) for k, v in spec["params"].items()})
+    for key, value in spec["fitted"].items():
+        setattr(step, key, from_json(value))
+    return step

@@ -14,8 +14,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +25,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from biot_bd.signals.names import parse_name
+from biot_bd.training._validation import did_you_mean
 from biot_bd.training.input_data import InputInfo
 
 Step: TypeAlias = tuple[str, dict[str, Any]] | Transform
@@ -124,8 +124,7 @@ def _step(item: Any) -> list[Step]:
             f"augment: expected a name, a pair (name, parameters) or a Transform of braindecode, found {item!r}"
         )
     if name not in known:
-        near = get_close_matches(name, [*known, *PRESETS], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, [*known, *PRESETS])
         raise ValueError(
             f"augment={name!r} is not known; there are {', '.join(PRESETS)} and the transforms {', '.join(sorted(set(known) - set(REFUSED)))}{hint}"
         )
@@ -202,44 +201,34 @@ def describe_augment(augment: Any) -> list[dict[str, Any]]:
 # --- fitting the data -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What is known of the signals when transforms are built."""
+def _bipolar(info: InputInfo) -> bool:
+    """Return True where the channels are known to be bipolar."""
+    parsed = [parse_name(channel) for channel in info.ch_names or ()]
+    return any(channel is not None and channel.bipolar for channel in parsed)
 
-    n_times: int
-    sfreq: float | None
-    unit: str
-    ch_names: tuple[str, ...] | None
-    all_present: bool
 
-    @property
-    def bipolar(self) -> bool:
-        """True where the channels are known to be bipolar."""
-        parsed = [parse_name(channel) for channel in self.ch_names or ()]
-        return any(channel is not None and channel.bipolar for channel in parsed)
+def _electrodes(info: InputInfo, name: str) -> list[str]:
+    """Return the electrode of each channel, for a transform.
 
-    def electrodes(self, name: str) -> list[str]:
-        """Return the electrode of each channel.
-
-        Raises
-        ------
-        ValueError
-            The channels are bipolar, unknown, or no EEG.
-        """
-        why = NEEDS_REFERENTIAL[name]
-        if self.ch_names is None:
-            raise ValueError(
-                f"augment: {name} is taken for referential channels only ({why}), and arrays carry no channel names; "
-                "use Windows or mne.Epochs"
-            )
-        parsed = [parse_name(channel) for channel in self.ch_names]
-        references = {None if channel is None else channel.reference for channel in parsed}
-        for channel, found in zip(self.ch_names, parsed, strict=True):
-            if found is None:
-                raise ValueError(f"augment: {name} needs electrodes of the 10-10 system, found the channel {channel!r}")
-            if found.bipolar and found.reference not in ("A1", "A2", "M1", "M2") and len(references) > 1:
-                raise ValueError(f"augment: {name} does not fit the bipolar channel {channel!r}: {why}")
-        return [channel.electrode for channel in parsed if channel is not None]
+    Raises
+    ------
+    ValueError
+        The channels are bipolar, unknown, or no EEG.
+    """
+    why = NEEDS_REFERENTIAL[name]
+    if info.ch_names is None:
+        raise ValueError(
+            f"augment: {name} is taken for referential channels only ({why}), and arrays carry no channel names; "
+            "use Windows or mne.Epochs"
+        )
+    parsed = [parse_name(channel) for channel in info.ch_names]
+    references = {None if channel is None else channel.reference for channel in parsed}
+    for channel, found in zip(info.ch_names, parsed, strict=True):
+        if found is None:
+            raise ValueError(f"augment: {name} needs electrodes of the 10-10 system, found the channel {channel!r}")
+        if found.bipolar and found.reference not in ("A1", "A2", "M1", "M2") and len(references) > 1:
+            raise ValueError(f"augment: {name} does not fit the bipolar channel {channel!r}: {why}")
+    return [channel.electrode for channel in parsed if channel is not None]
 
 
 def _check_shift(transform: Transform) -> None:
@@ -251,38 +240,38 @@ def _check_shift(transform: Transform) -> None:
         )
 
 
-def _filled(name: str, params: dict[str, Any], facts: _Facts) -> dict[str, Any]:
+def _filled(name: str, params: dict[str, Any], info: InputInfo) -> dict[str, Any]:
     """Add what the data say to the parameters of a transform given by name."""
     takes = inspect.signature(_known()[name]).parameters
     full: dict[str, Any] = {"probability": DEFAULT_PROBABILITY} if "probability" in takes else {}
     full |= params
     if "sfreq" in takes and "sfreq" not in full:
-        if facts.sfreq is None:
+        if info.sfreq is None:
             raise ValueError(
                 f"augment: {name} needs the sampling rate, which arrays do not carry; use Windows or mne.Epochs, or give "
                 f"({name!r}, {{'sfreq': 200}})"
             )
-        full["sfreq"] = float(facts.sfreq)
+        full["sfreq"] = float(info.sfreq)
     if "max_freq" in takes and "max_freq" not in full:
         full["max_freq"] = full["sfreq"] / 2  # what braindecode takes too, with a warning
     if "ordered_ch_names" in takes and "ordered_ch_names" not in full:
-        full["ordered_ch_names"] = facts.electrodes(_kind(_known()[name], NEEDS_REFERENTIAL) or name)
-    if name == "GaussianNoise" and "std" not in full and facts.unit == "uV":
+        full["ordered_ch_names"] = _electrodes(info, _kind(_known()[name], NEEDS_REFERENTIAL) or name)
+    if name == "GaussianNoise" and "std" not in full and info.unit == "uV":
         raise ValueError(
             "augment: GaussianNoise needs std in microvolts for signals that are not scaled, e.g. ('GaussianNoise', {'std': 5.0})"
         )
     length = full.get("mask_len_samples")
     if isinstance(length, float) and 0 < length < 1:
-        full["mask_len_samples"] = max(1, round(length * facts.n_times))
+        full["mask_len_samples"] = max(1, round(length * info.n_times))
     return full
 
 
-def _build(step: Step, facts: _Facts) -> Transform:
+def _build(step: Step, info: InputInfo, all_present: bool) -> Transform:
     cls = type(step) if isinstance(step, Transform) else _known()[step[0]]
     needs = _kind(cls, NEEDS_REFERENTIAL)
     if needs is not None:
-        facts.electrodes(needs)
-        if not facts.all_present and _kind(cls, _MIXES):
+        _electrodes(info, needs)
+        if not all_present and _kind(cls, _MIXES):
             raise ValueError(
                 f"augment: {cls.__name__} computes each channel from others, and some windows lack channels; leave it out"
             )
@@ -290,17 +279,17 @@ def _build(step: Step, facts: _Facts) -> Transform:
         return copy.deepcopy(step)
     try:
         name, params = step
-        transform = cls(**_filled(name, params, facts))
+        transform = cls(**_filled(name, params, info))
     except (AssertionError, TypeError) as error:  # braindecode checks with both
         raise ValueError(f"augment: {step[0]} does not take {step[1]}: {error}") from error
     _check_shift(transform)
     return transform
 
 
-def _check_fits(transform: Transform, facts: _Facts) -> None:
+def _check_fits(transform: Transform, info: InputInfo) -> None:
     """Raise where parameters do not fit the montage or the length of the windows."""
-    n_times = facts.n_times
-    if facts.bipolar and getattr(transform, "channel_indep", False):
+    n_times = info.n_times
+    if _bipolar(info) and getattr(transform, "channel_indep", False):
         raise ValueError(
             f"augment: {type(transform).__name__}(channel_indep=True) does not fit bipolar channels: neighbours share an electrode, "
             "and phases of their own would undo it; use channel_indep=False"
@@ -379,9 +368,8 @@ def build_augmenter(
             f"augment={augment!r} is made for scaled signals, found microvolts; put PercentileScaler in front of the classifier, "
             "or list transforms with parameters of their own"
         )
-    rate = info.sfreq if info.sfreq is not None else sfreq
-    facts = _Facts(info.n_times, rate, info.unit, info.ch_names, all_present)
-    transforms = [_build(step, facts) for step in steps]
+    info = replace(info, sfreq=info.sfreq if info.sfreq is not None else sfreq)
+    transforms = [_build(step, info, all_present) for step in steps]
     for transform in transforms:
-        _check_fits(transform, facts)
+        _check_fits(transform, info)
     return Augmenter(transforms)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -33,6 +32,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
+from biot_bd.training._validation import did_you_mean
 from biot_bd.training.sampling.samplers import BackgroundEpochs, WeightedEpochs
 
 # --- samplers ---------------------------------------------------------------------------------------------
@@ -89,6 +89,19 @@ class ClassBalanced:
     With :math:`n_c` windows of class c, :math:`n_{cp}` of them of subject p and :math:`m_c` subjects who have some, a
     window is drawn with probability :math:`P_c / n_c`, or :math:`P_c / (m_c n_{cp})` with ``by_subject``, where
     :math:`P_c = n_c^{1-s} / \sum_k n_k^{1-s}`.  With rare seizures an epoch repeats each of them many times.
+
+    See Also
+    --------
+    SubjectBalanced : Balances subjects, not classes.
+    BackgroundSubsample : Takes every seizure once and little of the background.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.training import ClassBalanced
+    >>> epochs = ClassBalanced()(np.array([0] * 8 + [1, 1]))
+    >>> len(epochs), epochs.class_counts.tolist()
+    (10, [5.0, 5.0])
     """
 
     by_subject: bool = False
@@ -136,6 +149,18 @@ class SubjectBalanced:
     Notes
     -----
     The classes of a subject stay as frequent among the subject's windows as they are.
+
+    See Also
+    --------
+    ClassBalanced : Balances classes, and subjects within them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.training import SubjectBalanced
+    >>> epochs = SubjectBalanced()(np.array([0, 0, 0, 1]), np.array(["a", "a", "a", "b"], dtype=object))
+    >>> epochs.class_counts.tolist()
+    [2.0, 2.0]
     """
 
     strength: float = 1.0
@@ -177,6 +202,18 @@ class BackgroundSubsample:
     ------
     ValueError
         A parameter out of range; when called, no window of background or none of another class.
+
+    See Also
+    --------
+    ClassBalanced : Draws with replacement.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd.training import BackgroundSubsample
+    >>> epochs = BackgroundSubsample(ratio=2)(np.array([0] * 9 + [1]))
+    >>> len(epochs), epochs.class_counts.tolist()
+    (3, [2.0, 1.0])
     """
 
     ratio: float = 10.0
@@ -278,8 +315,7 @@ def resolve_sampler(sampler: Any) -> Callable[..., Any] | None:
     if isinstance(sampler, str):
         if sampler in SAMPLERS:
             return SAMPLERS[sampler]
-        near = get_close_matches(sampler, SAMPLERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(sampler, SAMPLERS)
         raise ValueError(f"sampler={sampler!r} is not known; there are {', '.join(SAMPLERS)}{hint}")
     if isinstance(sampler, type) or not callable(sampler):
         raise ValueError(

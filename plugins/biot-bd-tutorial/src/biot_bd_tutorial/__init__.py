@@ -1,7 +1,8 @@
-"""A plugin of biot_bd: the data set ``csv-folder``, the loss ``focal-tversky`` and the probe ``channel-occlusion``.
+"""A plugin of biot_bd: the data set ``csv-folder``, the loss ``focal-tversky`` and the probe
+``channel-occlusion``.
 
-This module only names what the plugin adds.  The import paths are resolved when somebody asks for the thing, so
-``biot-bd plugins`` stays fast.
+This module only names what the plugin adds.  The import paths are resolved when somebody asks for
+the thing, so ``biot-bd plugins`` stays fast.
 """
 
 from biot_bd.hookspecs import Register, hookimpl

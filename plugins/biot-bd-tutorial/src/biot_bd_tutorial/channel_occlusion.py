@@ -1,7 +1,7 @@
 """The probe ``channel-occlusion``: how much a score falls when a channel is taken away.
 
-Zeiler, M. D. and Fergus, R. (2014). Visualizing and understanding convolutional networks. ECCV, 818-833 (section 4.2,
-there for patches of an image).
+Zeiler, M. D. and Fergus, R. (2014). Visualizing and understanding convolutional networks. ECCV,
+818-833 (section 4.2, there for patches of an image).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from biot_bd.probes.base import Explanation, Probe
+from biot_bd.probes import Explanation, Probe
 
 FILLS = {"absent": float("nan"), "zeros": 0.0}
 
@@ -22,8 +22,9 @@ class ChannelOcclusion(Probe):
     Parameters
     ----------
     fill : {"zeros", "absent"}
-        What takes a channel's place: silence, which every model accepts but none has been trained on, or the mark of an
-        absent channel, which a model with ``accepts_absent_channels`` leaves out exactly.
+        What takes a channel's place: silence, which every model accepts but none has been trained
+        on, or the mark of an absent channel, which a model with ``accepts_absent_channels`` leaves
+        out exactly.
     batch_size : int
         Windows in a pass.
     """
@@ -46,7 +47,8 @@ class ChannelOcclusion(Probe):
         Returns
         -------
         Explanation
-            ``values`` (n, n_chans): fall of the target's probability, in -1 to 1; dims ``("window", "channel")``.
+            ``values`` (n, n_chans): fall of the target's probability, in -1 to 1; dims ``("window",
+            "channel")``.
 
         Raises
         ------

@@ -1,11 +1,13 @@
-"""The data set ``csv-folder``: recordings as CSV files beside a table of recordings and a table of seizures.
+"""The data set ``csv-folder``.
+
+Recordings as CSV files beside a table of recordings and a table of seizures.
 
     root/recordings.csv     recording, subject, session, run, sfreq      one row a recording
     root/events.csv         recording, onset_s, duration_s              one row a seizure
     root/<recording>.csv    one column a channel, one row a sample, microvolts
 
-A recording without a row in ``events.csv`` has no seizures; a CSV file that ``recordings.csv`` does not mention has
-unknown labels and is left out by name.
+A recording without a row in ``events.csv`` has no seizures; a CSV file that ``recordings.csv`` does
+not mention has unknown labels and is left out by name.
 """
 
 from __future__ import annotations
@@ -39,14 +41,16 @@ def load_csv_folder(root: str | os.PathLike[str], *, namespace: str = "csv-folde
     Returns
     -------
     braindecode.datasets.BaseConcatDataset
-        One ``RawDataset`` a recording, volts, seizures annotated as ``sz``; ``outcomes`` says what became of each.
+        One ``RawDataset`` a recording, volts, seizures annotated as ``sz``; ``outcomes`` says what
+        became of each.
 
     Raises
     ------
     FileNotFoundError
         A table is missing.
     ValueError
-        A table lacks a column or names a recording twice, a seizure is outside its recording, or nothing was loaded.
+        A table lacks a column or names a recording twice, a seizure is outside its recording, or
+        nothing was loaded.
     """
     root = Path(root)
     recordings, events = (_read_table(root / f"{name}.csv", columns) for name, columns in TABLES.items())

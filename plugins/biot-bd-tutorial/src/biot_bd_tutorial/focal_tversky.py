@@ -1,7 +1,9 @@
-"""The loss ``focal-tversky``: overlap of predicted and true classes instead of single windows' errors.
+"""The loss ``focal-tversky``.
 
-Abraham, N. and Khan, N. M. (2019). A novel focal Tversky loss function with improved attention U-Net for lesion
-segmentation. IEEE ISBI, 683-687.
+Overlap of predicted and true classes instead of single windows' errors.
+
+Abraham, N. and Khan, N. M. (2019). A novel focal Tversky loss function with improved attention
+U-Net for lesion segmentation. IEEE ISBI, 683-687.
 """
 
 from __future__ import annotations
@@ -13,17 +15,20 @@ from torch import Tensor, nn
 class FocalTverskyLoss(nn.Module):
     r"""Focal Tversky loss over logits and integer targets.
 
-    With :math:`p_{ic}` the softmax probability and :math:`g_{ic}` 1 where window *i* is of class *c*,
+    With :math:`p_{ic}` the softmax probability and :math:`g_{ic}` 1 where window *i* is of class
+    *c*,
 
     .. math::
         TI_c = \frac{\sum_i p_{ic} g_{ic} + \epsilon}
-                    {\sum_i p_{ic} g_{ic} + \alpha \sum_i (1 - p_{ic}) g_{ic} + \beta \sum_i p_{ic} (1 - g_{ic}) + \epsilon},
+                    {\sum_i p_{ic} g_{ic} + \alpha \sum_i (1 - p_{ic}) g_{ic}
+                     + \beta \sum_i p_{ic} (1 - g_{ic}) + \epsilon},
         \qquad L = \sum_c (1 - TI_c)^{1 / \gamma}
 
     Parameters
     ----------
     alpha : float
-        Weight of missed windows; with the default above ``beta``, a missed seizure costs more than a false alarm.
+        Weight of missed windows; with the default above ``beta``, a missed seizure costs more than
+        a false alarm.
     beta : float
         Weight of false windows.
     gamma : float

@@ -1,0 +1,237 @@
+"""What a run folder holds: the facts of its JSON files as types, and the one place that writes and reads them.
+
+``run.json`` is :class:`RunFacts`, ``metrics.json`` :class:`RunMetrics`, ``folds/NN/fold.json`` :class:`FoldFacts`; files of a
+study and of intervals are written and read here too.  Each says the version of its format; the version table is
+:mod:`biot_bd.evaluation.run_versions`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NotRequired, TypeAlias, TypedDict
+
+import pandas as pd
+
+from biot_bd.evaluation.run_versions import COLUMNS, READERS, VERSION
+from biot_bd.runs import atomic_path, read_json, write_json
+
+RUN, METRICS, FOLD, PREDICTIONS = "run.json", "metrics.json", "fold.json", "predictions.parquet"
+INTERVALS, FORMER_INTERVALS = "intervals.json", "certainty.json"
+PREDICTION_COLUMNS = {
+    "fold": "int64",
+    "part": "string",
+    "window": "int64",
+    "recording": "string",
+    "subject": "string",
+    "start_s": "float64",
+    "stop_s": "float64",
+    "y_true": "int64",
+    "proba": "float64",
+    "threshold": "float64",
+}
+"""Columns of the table of predictions, and their types, which do not depend on their content."""
+
+Cells: TypeAlias = dict[str, Any]
+"""Facts whose names are data: a metric's name -> its :class:`ScoreFacts`, beside counts; a parameter's name -> its value."""
+
+
+class ScoreFacts(TypedDict):
+    """A score, or the reason why there is none."""
+
+    value: float | None
+    reason: str | None
+
+
+class MacroFacts(ScoreFacts):
+    """A mean over the subjects for whom a score is defined."""
+
+    n_subjects: int
+
+
+class DataFacts(TypedDict):
+    """The ``data`` entry of ``run.json``: what was scored."""
+
+    kind: str
+    fingerprint: str
+    folder: str | None
+    label_rule: str | None
+    generated: bool
+    n_windows: int
+    n_seizure_windows: int
+    prevalence: float | None
+    hours: float | None
+    ch_names: list[str] | None
+    sfreq: float | None
+    subjects: dict[str, dict[str, int]]
+
+
+class SplitFacts(TypedDict):
+    """A fold by subject, as splits are stored."""
+
+    fold: int
+    train: list[str]
+    valid: list[str]
+    test: list[str]
+    seed: int
+    dropped_recordings: list[str]
+    notes: list[str]
+
+
+class ThresholdFacts(ScoreFacts):
+    """A threshold, the rule it was chosen by, and why 0.5 where the rule could not choose."""
+
+    rule: str
+
+
+class RecordingEvents(TypedDict):
+    """A test recording: its annotated seizures and its detected events ``[onset_s, offset_s, confidence]``."""
+
+    subject: str
+    duration_s: float
+    covered_s: float
+    reference: list[list[float]]
+    events: list[list[float | None]]
+
+
+class FoldEvents(TypedDict):
+    """The ``events`` entry of ``fold.json``."""
+
+    detector: Cells
+    causal: Cells
+    recordings: dict[str, RecordingEvents]
+    without_windows: list[str]
+    curve: list[dict[str, float]]
+
+
+class FoldScores(TypedDict):
+    """Scores of a fold's test subjects, together and each alone."""
+
+    pooled: Cells
+    subjects: dict[str, Cells]
+
+
+class FoldFacts(SplitFacts):
+    """The content of ``fold.json``."""
+
+    fingerprint: str
+    threshold: ThresholdFacts
+    n_windows: dict[str, int]
+    contamination: str | None
+    estimator: str
+    n_epochs: NotRequired[int]
+    precision: NotRequired[Cells]
+    search: NotRequired[Cells]
+    model: NotRequired[str | None]
+    model_reason: NotRequired[str | None]
+    scores: FoldScores
+    events: FoldEvents | None
+    wall_s: float
+
+
+class Parameters(TypedDict):
+    """The ``parameters`` entry of ``run.json``: how a study was made."""
+
+    cv: Any
+    scoring: list[str]
+    threshold: str | float
+    validation_fraction: float
+    random_state: int
+    event_detector: Cells
+
+
+class RunFacts(TypedDict):
+    """The content of ``run.json``."""
+
+    kind: str
+    state: str
+    title: str | None
+    notes: list[str]
+    not_a_result: str | None
+    fingerprint: str
+    started: str
+    finished: NotRequired[str]
+    parameters: Parameters
+    seed: int
+    data: DataFacts
+    splits: list[SplitFacts]
+    pipeline: str
+    identity: Cells
+    environment: Cells
+    protocol: Cells
+    splits_from: str | None
+    allow_contaminated: bool
+    checkpoints: list[Cells]
+    contamination: str | None
+    contaminated_subjects: list[str]
+
+
+class RunMetrics(TypedDict):
+    """The content of ``metrics.json``."""
+
+    scoring: list[str]
+    folds: list[Cells]
+    subjects: dict[str, Cells]
+    macro: dict[str, MacroFacts]
+    pooled: dict[str, ScoreFacts]
+    prevalence: float | None
+    events: Cells | None
+    protocol: NotRequired[Cells]
+    contamination: NotRequired[str | None]
+
+
+def write_facts(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> Path:
+    """Write facts with the version of their format, atomically; return the path."""
+    return write_json(path, {"version": VERSION, **facts})
+
+
+def read_facts(path: str | os.PathLike[str]) -> Any:
+    """Read what :func:`write_facts` wrote, by this or an earlier version, in the words of this one.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is damaged, or of a later version; the message names it.
+    """
+    facts = read_json(path)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: expected an object of facts, found {type(facts).__name__}; delete it and run again")
+    version = facts.pop("version", 1)
+    if version not in READERS:
+        known = ", ".join(map(str, READERS))
+        raise ValueError(f"{path}: format version {version!r}; this biot_bd reads version {known}: update it")
+    return READERS[version](facts)
+
+
+def read_intervals(folder: str | os.PathLike[str]) -> Any:
+    """Read the intervals of a run folder (``intervals.json``, formerly ``certainty.json``), None where there are none."""
+    paths = (Path(folder) / name for name in (INTERVALS, FORMER_INTERVALS))
+    return next((read_facts(path) for path in paths if path.is_file()), None)
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with their columns in order, of types that do not depend on their content."""
+    return table.astype(PREDICTION_COLUMNS)[list(PREDICTION_COLUMNS)]
+
+
+def write_predictions(path: Path, table: pd.DataFrame) -> None:
+    """Write predictions atomically."""
+    with atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read predictions, of this or an earlier version.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or lacks a column; the message names it.
+    """
+    try:
+        return typed(pd.read_parquet(path).rename(columns=COLUMNS))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: no readable predictions ({error}); delete it and run the study again") from error

@@ -1,0 +1,72 @@
+"""The folder of a saved pipeline: its description, and the weights that belong to it.
+
+``pipeline.json`` describes the pipeline (format 2; format 1 called it ``config.json``).  ``model.safetensors`` holds the
+weights, beside the ``config.json`` of the Hub layout where the module has one.  A description names its weights by
+checksum.  While a model is replaced, new weights lie under a name with their checksum until the new description stands,
+so a process killed at any point leaves a description and the weights that it means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from biot_bd.exceptions import SavedPipelineError
+from biot_bd.runs import read_json
+
+FORMAT = "biot_bd pipeline"
+PIPELINE = "pipeline.json"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+def description_file(folder: Path) -> Path | None:
+    """Return the file that describes a saved pipeline, or None where the folder holds none."""
+    if (folder / PIPELINE).is_file():
+        return folder / PIPELINE
+    if (folder / CONFIG).is_file():
+        config = read_json(folder / CONFIG)
+        if isinstance(config, Mapping) and config.get("format") == FORMAT:
+            return folder / CONFIG
+    return None
+
+
+def classifier_spec(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a description of any format says of its last step."""
+    spec = description.get("pipeline") or {}
+    while spec.get("kind") == "pipeline" and spec.get("steps"):
+        spec = spec["steps"][-1]
+    return spec
+
+
+def draft_name(name: str, digest: str) -> str:
+    """Return the name of weights whose description does not stand yet."""
+    return f"{Path(name).stem}-{digest[:12]}{Path(name).suffix}"
+
+
+def weights_file(folder: Path, spec: Mapping[str, Any]) -> Path:
+    """Return the file of weights that the description of a classifier means.
+
+    Raises
+    ------
+    SavedPipelineError
+        It is missing, or not what was written.
+    """
+    weights = spec.get("weights") or {}
+    name, digest = weights.get("file"), weights.get("sha256")
+    if not isinstance(name, str) or Path(name).name != name or not isinstance(digest, str):
+        raise SavedPipelineError(f"{folder}: a saved pipeline whose weights are missing; copy the whole folder again")
+    found = [path for path in (folder / draft_name(name, digest), folder / name) if path.is_file()]
+    if not found:
+        raise SavedPipelineError(f"{folder / name}: the weights are missing; copy the whole folder again")
+    if sha256(found[0]) != digest:
+        raise SavedPipelineError(f"{found[0]}: the weights are damaged (checksum differs); copy the folder again")
+    return found[0]
+
+
+def sha256(path: Path) -> str:
+    """Return the checksum of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

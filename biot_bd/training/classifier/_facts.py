@@ -1,0 +1,170 @@
+"""What a classifier learnt in ``fit``: the one place that writes it, and the one that drops or marks it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from braindecode import EEGClassifier
+from skorch.exceptions import NotInitializedError
+
+from biot_bd.models.inference_plan import PrecisionPlan
+from biot_bd.training._validation import uncompiled
+from biot_bd.training.finetuning.base import FinetuneOption
+from biot_bd.training.fitted_facts import RUNNING, FittedFacts
+from biot_bd.training.pretrained import LOADED, restore_module
+from biot_bd.training.resume import describe
+
+DESCRIBED = ("criterion", "classes", "class_weight", "pretrained", "finetune", "sampler", "augment")
+"""Parameters that the facts tell of; another value makes them stale (``module`` makes new weights, so it drops them)."""
+
+
+def _fact(name: str) -> property:
+    return property(lambda self: getattr(self.facts_, name), doc=f"``facts_.{name}``.")
+
+
+class FactKeeping(EEGClassifier):
+    """Keep what ``fit`` learnt as ``facts_``; see :class:`biot_bd.training.BIOTClassifier`."""
+
+    facts_: FittedFacts
+    _loaded = False  # whether the weights are those of load_params
+    _module_config: dict[str, Any] | None = None  # of a module that is restored without its checkpoint
+
+    input_info_ = _fact("input_info")
+    classes_inferred_ = _fact("classes")
+    class_weight_ = _fact("class_weight")
+    class_counts_ = _fact("class_counts")
+    train_subjects_ = _fact("train_subjects")
+    valid_subjects_ = _fact("valid_subjects")
+    training_note_ = _fact("training_note")
+    provenance_ = _fact("provenance")
+
+    @property
+    def threshold_(self) -> float | None:
+        """``facts_.threshold``; may be set."""
+        return self.facts_.threshold
+
+    @threshold_.setter
+    def threshold_(self, value: float | None) -> None:
+        self._learn(threshold=value)
+
+    @property
+    def pretrained_report_(self) -> Any:
+        """What was loaded into the module, with ``pretrained``."""
+        report = None if self.pretrained is None else getattr(uncompiled(self.module_), "load_report", None)
+        if report is None:
+            raise AttributeError("nothing was loaded: there is no pretrained_report_")
+        return report
+
+    def _learn(self, **facts: Any) -> None:
+        self.facts_ = replace(self.facts_, **facts)
+
+    # --- what changes afterwards --------------------------------------------------------------------------
+
+    def _drop_facts(self) -> None:
+        """Forget everything: the weights are new, or half trained."""
+        self.__dict__.pop("facts_", None)
+        self._loaded = False
+
+    def _mark_facts(self, why: str, **facts: Any) -> None:
+        """Say that the facts no longer tell of this classifier; a running fit learns them anew."""
+        if hasattr(self, "facts_") and self.facts_.stale != RUNNING:
+            self._learn(stale=why, **facts)
+
+    def initialize(self) -> Any:
+        """Build module, loss, optimizer and callbacks anew; outside of ``fit`` the classifier is not fitted afterwards."""
+        in_fit = hasattr(self, "facts_") and self.facts_.stale == RUNNING
+        self._loaded = False
+        try:
+            return super().initialize()  # with the shapes of the last data
+        finally:
+            if not in_fit:
+                self._drop_facts()
+
+    def load_params(self, f_params: Any = None, *args: Any, checkpoint: Any = None, **kwargs: Any) -> None:
+        """Load weights, optimizer or history as in skorch; what new weights have seen is unknown.
+
+        Parameters
+        ----------
+        f_params, *args, checkpoint, **kwargs
+            See :meth:`skorch.NeuralNet.load_params`.
+        """
+        super().load_params(f_params, *args, checkpoint=checkpoint, **kwargs)
+        if f_params is not None or checkpoint is not None:
+            self._loaded = True
+            self._mark_facts("load_params replaced the weights", threshold=None, provenance=LOADED)
+
+    def set_params(self, **kwargs: Any) -> Any:
+        """Set parameters; ``finetune__*`` and ``schedule__*`` belong to these options, or to the one that ``finetune`` names.
+
+        Those that ``facts_`` tells of make it stale, and those of the module (new weights) drop it.
+        """
+        module = getattr(self, "module_", None)
+        before = self._described(kwargs)
+        owners = ("finetune", "schedule")
+        nested = {key: kwargs.pop(key) for key in list(kwargs) if "__" in key and key.partition("__")[0] in owners}
+        super().set_params(**kwargs)
+        for key, value in nested.items():
+            owner, _, name = key.partition("__")
+            if isinstance(getattr(self, owner), FinetuneOption):
+                getattr(self, owner).set_params(**{name: value})
+            elif owner == "schedule":
+                raise ValueError(
+                    f"{key}: give an object, e.g. schedule=Cosine({name}={value!r}); found schedule={self.schedule!r}"
+                )
+            else:
+                self.__dict__[key] = value
+        if nested:
+            self._recipe()
+        if getattr(self, "module_", None) is not module:
+            self._drop_facts()
+        changed = [name for name, value in self._described(before).items() if value != before[name]]
+        if changed:
+            self._mark_facts(f"set_params changed {', '.join(changed)}")
+        return self
+
+    def _described(self, names: Any) -> dict[str, Any]:
+        """Describe those of some parameters that the facts tell of; nothing where there are none."""
+        if not hasattr(self, "facts_"):
+            return {}
+        owners = {name: name.partition("__")[0] for name in names}
+        own = vars(self)
+        return {name: describe([own.get(owner), own.get(name)]) for name, owner in owners.items() if owner in DESCRIBED}
+
+    # --- is it fitted -------------------------------------------------------------------------------------
+
+    def check_is_fitted(self, attributes: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Raise unless the classifier is fitted, or has weights of ``load_params``.
+
+        Raises
+        ------
+        skorch.exceptions.NotInitializedError
+            A ``NotFittedError`` of scikit-learn: it was never fitted, ``fit`` failed, or the module is new since.
+        """
+        super().check_is_fitted(attributes, *args, **kwargs)
+        if attributes is None and not hasattr(self, "facts_") and not self._loaded:
+            raise NotInitializedError(
+                f"this {type(self).__name__} is not fitted: its module is new since, or fit did not end; call fit, or load_params"
+            )
+
+    def _restore(self, facts: FittedFacts) -> None:
+        """Build a classifier that was fitted once, all but its weights; its precision is checked on the first windows to predict.
+
+        Parameters
+        ----------
+        facts : FittedFacts
+            Saved ones.
+        """
+        self.facts_ = replace(facts, stale=RUNNING)
+        self._module_config = facts.module_config if self.pretrained is not None else None
+        try:
+            self.initialize()
+        finally:
+            self._module_config = None
+        restore_module(self, facts)
+        plans = facts.inference_plan, facts.training_plan
+        if not facts.precision_report:  # saved before there were plans
+            plans = (PrecisionPlan("fp32" if self.precision == "auto" else self.precision),) * 2
+        self._take_plans(*plans)
+        self._learn(stale=None)
+        self._unchecked = True
