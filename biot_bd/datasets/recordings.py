@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
-from biot_bd.events.szcore import SEIZURE, read_events
+from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of
+from biot_bd.events.tables import read_table
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.timeline import TimeLine, annotations_of, set_annotations, timeline_of
+from biot_bd.io.segments import TimeLine, annotations_of, set_annotations
+from biot_bd.io.timeline import timeline_of
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
@@ -45,8 +48,11 @@ class Outcomes:
         self.rows.append((recording, outcome, detail))
 
     def add_error(self, recording: str, error: RecordingError, on_error: str) -> None:
-        """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``."""
-        if on_error == "raise":
+        """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``.
+
+        What is not on the disk is not damaged: it is noted, and the others are loaded.
+        """
+        if on_error == "raise" and error.outcome != "missing-file":
             raise error
         self.add(recording, error.outcome, str(error))
 
@@ -75,6 +81,18 @@ class Outcomes:
                     f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
                     stacklevel=stacklevel,
                 )
+
+
+def entity(key: str, text: str) -> str:
+    """Return what BIDS calls an entity of a name or path, ``""`` where it has none.
+
+    Examples
+    --------
+    >>> entity("run", "sub-01_ses-02_run-03_eeg.edf"), entity("acq", "sub-01_eeg.edf")
+    ('03', '')
+    """
+    match = re.search(rf"(?:^|[_/]){key}-([A-Za-z0-9]+)", text)
+    return match[1] if match else ""
 
 
 def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
@@ -180,7 +198,7 @@ def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: floa
     return onset, min(offset, duration_s)
 
 
-def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
+def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> list[str]:
     """Replace the annotations of ``raw`` by an event table, the type as description.
 
     Parameters
@@ -190,12 +208,18 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
     path : path-like
         The table.
 
+    Returns
+    -------
+    list of str
+        Notes: that the table is only a header.
+
     Raises
     ------
     RecordingError
         The table is not understood, or a seizure is not inside the recording.
     """
-    events = read_events(path)
+    table = read_table(path, COLUMNS)
+    events = events_of(table)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
     line = timeline_of(raw, samples=False)
     rows = [(e.onset_s, e.onset_s + max(0.0, e.duration_s), e.kind) for e in others]
@@ -207,6 +231,7 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
         where=str(path),
         kinds=[e.kind for e in seizures],
     )
+    return [f"{table.path.name} is only a header, taken as free of seizures"] if table.is_header_only else []
 
 
 def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:

@@ -20,7 +20,7 @@ from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError
 from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
-from biot_bd.io.timeline import TimeLine
+from biot_bd.io.segments import TimeLine
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan, parse_name
 

@@ -244,7 +244,7 @@ def may_be_plain_edf(raw: mne.io.BaseRaw) -> bool:
     """Return whether a recording is an untouched EDF file, for :class:`EdfReader`."""
     path = source_file(raw)
     lazy = type(raw).__name__ == "RawEDF" and not raw.preload and not raw.proj and raw.first_samp == 0
-    return lazy and path is not None and path.suffix.lower() == ".edf"
+    return lazy and path is not None
 
 
 def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
@@ -359,10 +359,10 @@ def _at_own_rates(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader
 
 def _opened_alone(raw: mne.io.BaseRaw, path: Path, names: Sequence[str]) -> mne.io.BaseRaw:
     """Open a file once more for channels of one rate, so that MNE stretches none."""
-    read = mne.io.read_raw_bdf if type(raw).__name__ == "RawBDF" else mne.io.read_raw_edf
     # Repeated labels are "T8-P8" in the header and "T8-P8-0", "T8-P8-1" to MNE.
     labels = [*names, *(name.rpartition("-")[0] for name in names if name.rpartition("-")[2].isdigit())]
-    alone = read(path, include=labels, preload=False, verbose="ERROR", encoding="latin1")
+    # By its class, as MNE's functions go by the file's ending.
+    alone = type(raw)(path, include=labels, preload=False, verbose="ERROR", encoding="latin1")
     if _has_slower(alone, names):  # repeated labels of different rates
         alone.load_data(verbose="error")
     return alone

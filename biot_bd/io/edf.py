@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import mne
+from mne.io.edf.edf import RawBDF, RawEDF
 
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf_header import read_edf_header
-from biot_bd.io.timeline import edf_annotations, edf_timeline, set_annotations
+from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
+from biot_bd.io.edf_times import edf_annotations, edf_timeline
+from biot_bd.io.notes import collecting
+from biot_bd.io.segments import set_annotations
 
-_READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
 
-
-def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
+def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str] | None = None) -> mne.io.BaseRaw:
     """Open an EDF or BDF file without reading its samples.
 
     Parameters
     ----------
     path : str or Path
-        The file; the ending may be in capitals.
+        The file.  Its first byte says whether it is EDF or BDF, whatever its ending.
     allow_truncated : bool, default=False
         Accept a file that holds fewer records than its header declares
         (:attr:`EdfHeader.cut_short`).
+    notes : list of str, optional
+        Grows by what MNE warns of, in our words, and by what is missing of a file that was cut
+        short.
 
     Returns
     -------
@@ -39,7 +42,7 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
 
     See Also
     --------
-    biot_bd.io.open_recording : Any format that MNE reads.
+    biot_bd.io.open_recording : Any registered format.
 
     Examples
     --------
@@ -53,22 +56,25 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     (['EEG Cz-REF'], 512, False)
     """
     path = Path(path)
-    if path.suffix.lower() not in _READERS:
-        raise RecordingError("unreadable", f"{path}: expected a file ending in .edf or .bdf")
     header = read_edf_header(path)
+    if set(header.labels) <= set(ANNOTATIONS):
+        raise RecordingError("unreadable", f"{path}: holds annotations and no signal")
     if header.present < 1:
         raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
     if header.cut_short and not allow_truncated:
         raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
     line = edf_timeline(path, samples=False)
-    read = _READERS[path.suffix.lower()]
+    notes = [] if notes is None else notes
+    if header.cut_short:
+        notes.append(f"cut short: {header.cut_short}; what is there was used")
+    # The classes, for MNE's functions go by the ending; 24 bits of a BDF read as 16 become noise.
+    read = RawEDF if header.sample_bytes == 2 else RawBDF
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # repeated labels (T8-P8) are expected
+        with collecting(notes):
             try:
-                raw = read(path, preload=False, verbose="ERROR")
+                raw = read(path, verbose="WARNING")
             except UnicodeDecodeError:
-                raw = read(path, preload=False, verbose="ERROR", encoding="latin1")
+                raw = read(path, verbose="WARNING", encoding="latin1")
         if not line.is_continuous:  # MNE sets them as if there were no pauses, and drops what it finds outside
             set_annotations(raw, edf_annotations(path, line))
         return raw

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import DetectionError, RecordingError
 from biot_bd.io.channel_readers import ChannelReader, open_reader
-from biot_bd.io.edf import open_edf
-from biot_bd.io.edf_header import read_edf_header
-from biot_bd.io.timeline import TimeLine, timeline_of
+from biot_bd.io.notes import one_line
+from biot_bd.io.readers import open_raw
+from biot_bd.io.segments import TimeLine
+from biot_bd.io.timeline import timeline_of
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
@@ -81,9 +81,7 @@ class OpenRecording:
         try:
             reader = open_reader(self.raw, ch_names)
         except Exception as error:  # MNE fails in many ways on damaged files
-            raise DetectionError(
-                f"{self.where}: cannot be read ({type(error).__name__}: {_first_line(error)})"
-            ) from error
+            raise DetectionError(f"{self.where}: cannot be read ({type(error).__name__}: {one_line(error)})") from error
         return reader, self.timeline.at_rate(reader.sfreq, reader.n_samples)
 
 
@@ -93,13 +91,13 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     Parameters
     ----------
     source : path or mne.io.BaseRaw
-        EDF, BDF, or any format that :func:`mne.io.read_raw` knows.  EDF and BDF files that were cut
-        short are read as far as they go, with a note.
+        Of any format that is registered (see :mod:`biot_bd.io.readers`).  EDF and BDF files that
+        were cut short are read as far as they go, with a note.
 
     Raises
     ------
     DetectionError
-        The file is missing, damaged, of no known format, or discontinuous; the message names it.
+        The file is missing, damaged, of no known format, or its times cannot be told; the message names it.
     TypeError
         It is neither a path nor a recording.
 
@@ -125,9 +123,10 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     """
     recording = _opened(source)
     try:
-        return replace(recording, notes=[*recording.notes, *recording.timeline.notes])
-    except RecordingError as error:
+        recording.notes.extend(note for note in recording.timeline.notes if note not in recording.notes)
+    except (RecordingError, OSError) as error:
         raise DetectionError(str(error)) from error
+    return recording
 
 
 def _opened(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
@@ -135,40 +134,11 @@ def _opened(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
         return OpenRecording(source, _name_of(source))
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
-    path = Path(source)
-    _check_readable(path)
-    if path.suffix.lower() in (".edf", ".bdf"):
-        return _open_edf(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
-    except Exception as error:  # MNE fails in many ways on damaged files
-        raise DetectionError(f"{path}: cannot be read as EEG ({type(error).__name__}: {_first_line(error)})") from error
-    return OpenRecording(raw, str(path))
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-        if path.is_dir():
-            os.scandir(path).close()
-    except OSError as error:
-        raise DetectionError(f"{path}: cannot be opened ({error.strerror})") from error
-    if path.is_dir() and path.suffix.lower() not in (".mff", ".ds"):
-        raise DetectionError(f"{path}: is a folder; expected a recording")
-    if path.is_file() and size == 0:
-        raise DetectionError(f"{path}: the file is empty (0 bytes)")
-
-
-def _open_edf(path: Path) -> OpenRecording:
-    try:
-        raw, short = open_edf(path, allow_truncated=True), read_edf_header(path).cut_short
+        raw, notes = open_raw(source)
     except RecordingError as error:
         raise DetectionError(str(error)) from error
-    except OSError as error:
-        raise DetectionError(f"{path}: cannot be read ({error.strerror})") from error
-    return OpenRecording(raw, str(path), [f"cut short: {short}; what is there was used"] if short else [])
+    return OpenRecording(raw, str(Path(source)), notes)
 
 
 def read_blocks(
@@ -229,7 +199,7 @@ def read_blocks(
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
             f"{recording.where}: cannot be read from {begin / reader.sfreq:g} s on "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"({type(error).__name__}: {one_line(error)})"
         ) from error
 
 
@@ -271,7 +241,3 @@ def read_excerpt(
 def _name_of(raw: mne.io.BaseRaw) -> str:
     names = [os.fspath(name) for name in raw.filenames if name is not None]
     return names[0] if names else f"recording of {len(raw.ch_names)} channels in memory"
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

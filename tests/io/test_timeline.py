@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf import open_edf
-from biot_bd.io.timeline import Segment, TimeLine, annotations_of, edf_timeline, timeline_of
+from biot_bd.io.edf_times import edf_timeline
+from biot_bd.io.segments import Segment, TimeLine, annotations_of
+from biot_bd.io.timeline import timeline_of
 
 START = dt.datetime(2020, 3, 2, 10, 11, 12, tzinfo=dt.UTC)
 MIB = 2**20

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
-from biot_bd.io.timeline import TimeLine
+from biot_bd.io.segments import TimeLine
 from biot_bd.signals.montages import Montage, plan_montage
 
 

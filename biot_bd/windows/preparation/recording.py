@@ -14,7 +14,8 @@ import numpy as np
 
 from biot_bd.exceptions import TooShortError
 from biot_bd.io.channel_readers import source_file
-from biot_bd.io.timeline import TimeLine, timeline_of
+from biot_bd.io.segments import TimeLine
+from biot_bd.io.timeline import timeline_of
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage
 from biot_bd.signals.resampling import PiecewisePlan, make_plan
