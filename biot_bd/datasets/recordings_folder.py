@@ -21,6 +21,7 @@ from biot_bd.datasets.recordings import (
 )
 from biot_bd.events.szcore import SEIZURE, seizure_kind
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf_times import annotations_outside, edf_timeline
 from biot_bd.io.walk import Found, find_recordings, open_found, searched_endings, stem_of
 
 
@@ -169,8 +170,15 @@ def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str]) -> bool:
     raw.annotations.rename({text: known for text, known in spellings.items() if text != known})
     kinds = [str(text) for text in raw.annotations.description]
     seizures = [text for text in kinds if text.startswith(SEIZURE)]
-    set_seizures(raw, seizures_of(raw), where=str(path), kinds=seizures)
+    # MNE drops what is not inside; it is an error, as in a table.
+    outside = [row[:2] for row in _outside(raw, path) if seizure_kind(row[2])]
+    set_seizures(raw, [*seizures_of(raw), *outside], where=str(path), kinds=[*seizures, *([SEIZURE] * len(outside))])
     return bool(seizures) or "bckg" in kinds
+
+
+def _outside(raw: mne.io.BaseRaw, path: Path) -> list[tuple[float, float, str]]:
+    is_edf = type(raw).__name__ in ("RawEDF", "RawBDF")
+    return annotations_outside(path, edf_timeline(path, samples=False)) if is_edf else []
 
 
 def _spelt(text: str) -> str:

@@ -182,7 +182,8 @@ def to_annotations(
     duration_s : float, optional
         Where given, and there are no events, the whole is marked ``bckg``; its end is marked ``Recording ends``.
     orig_time : datetime, optional
-        The recording's ``raw.annotations.orig_time``.
+        When its first sample was measured, as :attr:`biot_bd.Detection.start_time` says; for annotations that stand
+        alone.  ``raw.set_annotations`` counts from the first sample where it is left out.
 
     Returns
     -------

@@ -254,7 +254,7 @@ def score_events(
     seizures = [_seizure(onset, offset, hyp, parameters, float(duration_s)) for onset, offset in ref.tolist()]
     found = [seizure for seizure in seizures if seizure["detected"]]
     return {
-        **scores_of(event_counts(ref, hyp, duration_s, parameters), RATE_HZ),
+        **_explained(scores_of(event_counts(ref, hyp, duration_s, parameters), RATE_HZ), ref, hyp, RATE_HZ),
         "latency_s": [seizure["latency_s"] for seizure in found],
         "onset_error_s": [seizure["onset_error_s"] for seizure in found],
         "seizures": seizures,
@@ -289,17 +289,31 @@ def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Seque
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
     if round(duration_s) < 1:
         raise ValueError(f"seconds are scored of recordings of at least half a second, got {duration_s} s")
-    scores = scores_of(sample_counts(ref, hyp, duration_s), SAMPLE_RATE_HZ)
+    scores = _explained(scores_of(sample_counts(ref, hyp, duration_s), SAMPLE_RATE_HZ), ref, hyp, SAMPLE_RATE_HZ)
     return {**scores, "duration_s": float(duration_s), "scorer": scorer()}
+
+
+def _explained(scores: Scores, ref: NDArray[np.float64], hyp: NDArray[np.float64], rate_hz: int) -> Scores:
+    """Say where a score is undefined because what is there has no sample of the scorer."""
+    short = f"too short or too badly placed for a sample of the scorer ({1 / rate_hz:g} s)"
+    told = {"sensitivity": f"seizures are {short}"} if len(ref) else {}
+    told |= {"precision": f"detections are {short}"} if len(hyp) else {}
+    told |= {"f1": f"seizures or detections are {short}"} if told else {}
+    return {**scores, "reasons": {name: told.get(name, why) for name, why in scores["reasons"].items()}}
 
 
 def _seizure(
     onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters, duration_s: float
 ) -> SeizureScore:
-    start, stop = max(0.0, onset - parameters.tolerance_start_s), min(duration_s, offset + parameters.tolerance_end_s)
-    near = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start)]
-    covered_s = float(overlap(near, [[start, stop]]).sum())
-    detected = covered_s > parameters.min_overlap * (stop - start)
+    # In the scorer's samples, so that the row and the counts agree.
+    first, last = np.round(np.multiply((onset, offset), RATE_HZ))
+    start = max(0.0, first - parameters.tolerance_start_s * RATE_HZ)
+    stop = min(round(duration_s * RATE_HZ), last + parameters.tolerance_end_s * RATE_HZ)
+    alarms_at = np.round(hyp * RATE_HZ)
+    is_near = (alarms_at[:, 0] < stop) & (alarms_at[:, 1] > start) & (alarms_at[:, 1] > alarms_at[:, 0])
+    near = hyp[is_near]
+    covered = float(overlap(alarms_at[is_near], [[start, stop]]).sum())
+    detected = bool(last > first and covered > parameters.min_overlap * (stop - start))
     alarms = near[:, 0] - onset
     return {
         "onset_s": onset,

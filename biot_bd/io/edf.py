@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
 
 import mne
 from mne.io.edf.edf import RawBDF, RawEDF
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
-from biot_bd.io.edf_times import edf_annotations, edf_timeline
+from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timeline, length_note
 from biot_bd.io.notes import collecting
-from biot_bd.io.segments import set_annotations
+from biot_bd.io.segments import TimeLine, set_annotations
 
 
 def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str] | None = None) -> mne.io.BaseRaw:
@@ -25,8 +29,8 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
         Accept a file that holds fewer records than its header declares
         (:attr:`EdfHeader.cut_short`).
     notes : list of str, optional
-        Grows by what MNE warns of, in our words, and by what is missing of a file that was cut
-        short.
+        Grows by what MNE warns of, in our words, by pauses, and by what the file holds less or more
+        than its header declares.
 
     Returns
     -------
@@ -64,19 +68,70 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     if header.cut_short and not allow_truncated:
         raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
     line = edf_timeline(path, samples=False)
-    notes = [] if notes is None else notes
-    if header.cut_short:
-        notes.append(f"cut short: {header.cut_short}; what is there was used")
+    told = list[str]()
     # The classes, for MNE's functions go by the ending; 24 bits of a BDF read as 16 become noise.
     read = RawEDF if header.sample_bytes == 2 else RawBDF
     try:
-        with collecting(notes):
+        with collecting(told), _start_if_told(line):
             try:
                 raw = read(path, verbose="WARNING")
             except UnicodeDecodeError:
                 raw = read(path, verbose="WARNING", encoding="latin1")
-        if not line.is_continuous:  # MNE sets them as if there were no pauses, and drops what it finds outside
-            set_annotations(raw, edf_annotations(path, line))
-        return raw
+        _correct(raw, path, line)
     except Exception as error:  # MNE fails in many ways on damaged files
         raise RecordingError("unreadable", f"{path}: MNE cannot read it ({type(error).__name__}: {error})") from error
+    if notes is not None:
+        notes += [note for note in (length_note(header), *line.notes) if note]
+        notes += _notes(told, path, line)
+    return raw
+
+
+class _NoDate(dt.datetime):
+    """What MNE makes of a date that is none."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        raise ValueError("no date")
+
+    @classmethod
+    def strptime(cls, *args: Any) -> Self:
+        raise ValueError("no date")
+
+
+@contextmanager
+def _start_if_told(line: TimeLine) -> Iterator[None]:
+    """Keep MNE from the header's start where that is none: it fails on hour 24.
+
+    Within :func:`collecting`, which one thread enters at a time.
+    """
+    if line.start_time is not None:
+        yield
+        return
+    mne.io.edf.edf.datetime = _NoDate
+    try:
+        yield
+    finally:
+        mne.io.edf.edf.datetime = dt.datetime
+
+
+def _correct(raw: mne.io.BaseRaw, path: Path, line: TimeLine) -> None:
+    """Leave out what is no record, and give start and annotations as the time line has them."""
+    if raw.n_times > line.n_samples:
+        raw.crop(tmax=(line.n_samples - 1) / raw.info["sfreq"], verbose="ERROR")
+    if raw.info["meas_date"] != line.start_time:
+        raw.set_meas_date(line.start_time)
+    if not line.is_continuous:  # MNE sets them as if there were no pauses, and drops what it finds outside
+        set_annotations(raw, edf_annotations(path, line))
+
+
+def _notes(told: list[str], path: Path, line: TimeLine) -> list[str]:
+    """Return what MNE told and the time line does not say better."""
+    kept = [note for note in told if "start of the recording" not in note and "outside the recording" not in note]
+    if line.is_continuous and len(kept) == len(told):
+        return kept
+    if outside := annotations_outside(path, line):
+        onset_s, _, text = outside[0]
+        kept.append(
+            f"{len(outside)} annotations outside the recording of {line.duration_s:g} s were left out, "
+            f"the first {text!r} at {onset_s:g} s"
+        )
+    return kept

@@ -72,6 +72,11 @@ class EdfHeader:
         return 256 * (len(self.labels) + 1)
 
     @property
+    def record_bytes(self) -> int:
+        """Bytes of a record."""
+        return self.sample_bytes * sum(self.samples)
+
+    @property
     def cut_short(self) -> str | None:
         """How many records are missing, None where all that the header declares are there."""
         if self.present >= self.declared:

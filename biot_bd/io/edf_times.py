@@ -37,15 +37,47 @@ def _place(header: EdfHeader, index: int) -> tuple[int, int]:
     return before, before + header.sample_bytes * header.samples[index]
 
 
-def _records(header: EdfHeader) -> NDArray[np.uint8]:
+def _records(header: EdfHeader, n_records: int) -> NDArray[np.uint8]:
     """Map the records ``(n_records, bytes)``; nothing is read yet."""
-    shape = (_n_records(header), header.sample_bytes * sum(header.samples))
-    return np.memmap(header.path, np.uint8, "r", header.n_bytes, shape)
+    return np.memmap(header.path, np.uint8, "r", header.n_bytes, (n_records, header.record_bytes))
 
 
-def _n_records(header: EdfHeader) -> int:
-    """Return how many records count: bytes behind those that were declared do not."""
-    return header.present if header.declared < 0 else min(header.declared, header.present)
+def _stamped(header: EdfHeader) -> int | None:
+    """Return which signal holds the time stamps of records; None of plain EDF."""
+    plus = header.kind in PLUS
+    return next((i for i, label in enumerate(header.labels) if plus and label in ANNOTATIONS), None)
+
+
+def counted_records(header: EdfHeader) -> int:
+    """Return how many records are read.
+
+    Those that the header declares, for what lies behind them may be anything, unless their time
+    stamps go on; all where it declares none.
+    """
+    if header.declared < 1 or header.present <= header.declared:
+        return header.present
+    index = _stamped(header)
+    if index is None:
+        return header.declared
+    stamps_s = _stamps(header, index, header.present)[header.declared - 1 :]
+    going_on = np.diff(stamps_s) > 0
+    return header.declared + (len(going_on) if going_on.all() else int(going_on.argmin()))
+
+
+def length_note(header: EdfHeader) -> str | None:
+    """Say where a file does not hold what its header declares; None where it does."""
+    if header.cut_short:
+        return f"cut short: {header.cut_short}; what is there was used"
+    counted = counted_records(header)
+    surplus = header.path.stat().st_size - header.n_bytes - counted * header.record_bytes
+    told = []
+    if header.declared < 1:
+        told.append(f"the header does not say how many records there are; {counted} were found")
+    elif counted > header.declared:
+        told.append(f"the header declares {header.declared} records; time stamps go on, and {counted} were read")
+    if surplus:
+        told.append(f"{surplus} bytes behind the {counted} records are not of the recording by its header: not read")
+    return "; ".join(told) or None
 
 
 def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeLine:
@@ -72,7 +104,7 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
     path = Path(path)
     header = read_edf_header(path)
     ordinary = [n for label, n in zip(header.labels, header.samples, strict=True) if label not in ANNOTATIONS]
-    n_records = _n_records(header)
+    n_records = counted_records(header)
     wrong = None
     if min(header.samples) < 0 or not ordinary or max(ordinary) < 1 or n_records < 1:
         wrong = "it holds no samples"
@@ -89,8 +121,8 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
     start, notes = _edf_start(path)
     line = TimeLine.continuous(n_samples, sfreq)
     first_s = 0.0
-    stamped = next((i for i, label in enumerate(header.labels) if label in ANNOTATIONS), None)
-    if header.kind in PLUS and stamped is not None:
+    stamped = _stamped(header)
+    if stamped is not None:
         line, first_s, told = _edf_stamped(header, stamped, line)
         notes += told
     elif header.kind in PLUS and header.kind.endswith("D"):
@@ -107,10 +139,11 @@ _ADVICE = "its times cannot be told; export it as a continuous file, or one file
 
 def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLine, float, list[str]]:
     """Return the time line by the records' stamps, the first of them, and notes."""
-    stamps_s = _stamps(header, index)
+    n_records = counted_records(header)
+    stamps_s = _stamps(header, index, n_records)
     known = np.flatnonzero(np.isfinite(stamps_s))
     strict = header.kind.endswith("D")
-    if strict and len(known) < _n_records(header):
+    if strict and len(known) < n_records:
         number = int(np.flatnonzero(~np.isfinite(stamps_s))[0]) + 1
         raise RecordingError(
             "unreadable", f"{header.path}: is {header.kind}, and record {number} does not say when it begins: {_ADVICE}"
@@ -120,7 +153,7 @@ def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLi
     if known[0]:  # records before the first stamp are counted back from it
         known = np.insert(known, 0, 0)
         stamps_s[0] = stamps_s[known[1]] - known[1] * header.record_s
-    each = plain.n_samples // _n_records(header)
+    each = plain.n_samples // n_records
     try:
         line = from_stamps(stamps_s[known], known * each, plain.n_samples, plain.sfreq)
     except ValueError as error:
@@ -146,7 +179,7 @@ def edf_annotations(path: str | Path, line: TimeLine) -> list[tuple[float, float
         Of the file, by :func:`edf_timeline`.
     """
     header = read_edf_header(path)
-    records, found = _records(header), []
+    records, found = _records(header, counted_records(header)), []
     first_s = None
     for index, label in enumerate(header.labels):
         if label not in ANNOTATIONS:
@@ -161,16 +194,26 @@ def edf_annotations(path: str | Path, line: TimeLine) -> list[tuple[float, float
     return [(at / line.sfreq, length / line.sfreq, text) for at, length, text in sorted(found)]
 
 
-def _stamps(header: EdfHeader, index: int) -> NDArray[np.float64]:
+def annotations_outside(path: str | Path, line: TimeLine) -> list[tuple[float, float, str]]:
+    """Return annotations (onset_s, offset_s, text) that begin before the recording or behind it."""
+    length_s = line.n_samples / line.sfreq
+    outside = [row for row in edf_annotations(path, line) if not 0 <= row[0] <= length_s]
+    times_s = [
+        line.time_of([onset * line.sfreq, (onset + length) * line.sfreq]).tolist() for onset, length, _ in outside
+    ]
+    return [(onset_s, offset_s, row[2]) for (onset_s, offset_s), row in zip(times_s, outside, strict=True)]
+
+
+def _stamps(header: EdfHeader, index: int, n_records: int) -> NDArray[np.float64]:
     """Return when each record begins, in seconds; NaN where it has no time stamp."""
     begin, end = _place(header, index)
     width = min(end - begin, STAMP_BYTES)
-    stamps = np.full(_n_records(header), np.nan)
+    stamps = np.full(n_records, np.nan)
     if width < 4:
         return stamps
-    records = _records(header)
+    records = _records(header, n_records)
     rows = max(1, AT_ONCE_BYTES // STAMP_BYTES)
-    for i in range(0, _n_records(header), rows):
+    for i in range(0, n_records, rows):
         text = np.array(records[i : i + rows, begin : begin + width])
         # A time stamp is a signed number and an empty text: "+12.5", two bytes 20.
         ends = text == 0x14
@@ -212,11 +255,12 @@ def _with_status(header: EdfHeader, line: TimeLine) -> TimeLine:
     index = header.labels.index("Status")
     begin, end = _place(header, index)
     n = header.samples[index]
-    records = _records(header)
+    n_records = counted_records(header)
+    records = _records(header, n_records)
     rows = max(1, AT_ONCE_BYTES // max(1, n))
     found: list[int] = []
     before: NDArray[np.uint8] = np.ones(1, np.uint8)  # the file's first sample begins no second stretch
-    for i in range(0, _n_records(header), rows):
+    for i in range(0, n_records, rows):
         bits: NDArray[np.uint8] = (records[i : i + rows, begin + 2 : end : 3] & np.uint8(1)).ravel()
         rising = np.flatnonzero(bits > np.concatenate([before, bits[:-1]]))
         found += (rising + i * n).tolist()
@@ -226,7 +270,7 @@ def _with_status(header: EdfHeader, line: TimeLine) -> TimeLine:
     if len(found) > line.n_samples / line.sfreq / SHORTEST_EPOCH_S:
         told = f"bit 16 of the status channel is set {len(found)} times: not taken for pauses"
         return replace(line, remarks=(*line.remarks, told))
-    at = [round(sample * line.n_samples / (n * _n_records(header))) for sample in found]
+    at = [round(sample * line.n_samples / (n * n_records)) for sample in found]
     return cut(line, dict.fromkeys(at, 0.0))
 
 

@@ -21,6 +21,8 @@ _WORDS: tuple[tuple[str, str | None], ...] = (
     (r"Channels contain different (high|low)pass filters", None),
     (r"Invalid patient information", None),
     (r"mixed sampling frequencies", None),
+    # The time line says where.
+    (r"The data contains 'boundary' events", None),
     (
         r"Scaling factor will not be defined in the following channels:\s*(.*)",
         r"digital minimum and maximum are equal: \1",

@@ -295,7 +295,7 @@ def _persyst_layout(path: Path) -> Path | None:
 
 
 def _edf(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
-    return edf_timeline(path, samples=samples) if _is_edf(path) else None
+    return edf_timeline(path, samples=samples)
 
 
 def _whole_length(raw: mne.io.BaseRaw) -> int:
