@@ -1,7 +1,8 @@
-"""What this checkout does against the commit ``baseline-0``, installed in an environment of its own: ratios, round by round.
+"""Beside the commit ``baseline-0``: what is slower now, and whether the numbers are the same.
 
-Both run the same short programs in fresh processes, in turning order; what a program times itself leaves out imports.
-Numbers are compared before anything is timed.  ``BIOT_BD_BASELINE`` names another commit.
+The baseline is installed in an environment of its own.  Both run the same short programs in fresh
+processes, in turning order; what a program times itself leaves out imports.  Numbers are compared
+before anything is timed.  ``BIOT_BD_BASELINE`` names another commit.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ tell(time.perf_counter() - start, total)
 
 
 def environment(folder: Path) -> Path:
-    """Install the baseline in a virtual environment that has this one's other packages; return its Python."""
+    """Install the baseline in an environment with our other packages; return its Python."""
     python = folder / "bin" / "python"
     if not (folder / ".done").is_file():
         shutil.rmtree(folder, ignore_errors=True)

@@ -134,11 +134,7 @@ def _as_command(name: str, value: Any) -> Any:
 
 def _help_of(function: Any) -> str | None:
     """Return the docstring without its numpydoc sections, which repeat what the options say."""
-    text = inspect.getdoc(function)
-    if not text:
-        return None
-    section = NUMPYDOC_SECTION.search(text)
-    return (text[: section.start()] if section else text).strip()
+    return NUMPYDOC_SECTION.split(inspect.getdoc(function) or "")[0].strip() or None
 
 
 class _LazyGroup(TyperGroup):
@@ -240,7 +236,9 @@ def main(args: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return 130
         except SystemExit as error:
-            return _status_of(error)
+            if error.code is None or isinstance(error.code, int):
+                return error.code or 0
+            return _fail(str(error.code), 1)
         except Exception as error:
             return _report(error)
         finally:
@@ -275,12 +273,6 @@ def _fail(message: str, status: int, path: str | None = None) -> int:
     where = path or " ".join([PROGRAM, *_now])
     print(f"{where}: {' '.join(message.split())}", file=sys.stderr)
     return status
-
-
-def _status_of(stop: SystemExit) -> int:
-    if stop.code is None or isinstance(stop.code, int):
-        return stop.code or 0
-    return _fail(str(stop.code), 1)
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

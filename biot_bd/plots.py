@@ -171,20 +171,14 @@ def attention_figure(
         image = axis.imshow(values, cmap="cividis", vmin=0, vmax=top, interpolation="nearest", aspect="auto")
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("key")
-        _name_ticks(axis, labels)
+        if labels is not None:
+            at = range(0, len(labels), -(-len(labels) // MOST_TICKS))
+            names = [labels[i] for i in at]
+            axis.set_xticks(at, names, rotation=90, fontsize=6)
+            axis.set_yticks(at, names, fontsize=6)
     axes[0].set_ylabel("query")
     figure.colorbar(image, ax=list(axes), label=bar_label, shrink=0.9)
     return figure
-
-
-def _name_ticks(axis: Axes, labels: Sequence[str] | None) -> None:
-    if labels is None:
-        return
-    step = -(-len(labels) // MOST_TICKS)
-    at = range(0, len(labels), step)
-    names = [labels[i] for i in at]
-    axis.set_xticks(at, names, rotation=90, fontsize=6)
-    axis.set_yticks(at, names, fontsize=6)
 
 
 def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str | None = None) -> Figure:

@@ -156,7 +156,7 @@ def size_of_checkpoint(source: str) -> dict[str, Any]:
 
     from biot_bd.models import BIOT, load_checkpoint
 
-    config, usual = load_checkpoint(source).config, inspect.signature(BIOT).parameters
+    config, usual = load_checkpoint(source).facts.config, inspect.signature(BIOT).parameters
     names = ("embed_dim", "num_heads", "num_layers", "hop_length")
     return {f"module__{name}": config[name] for name in names if config[name] not in (None, usual[name].default)}
 

@@ -1,10 +1,13 @@
 """Rules of the house that no linter holds."""
 
 import importlib
+import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -110,3 +113,14 @@ def test_every_entry_point_of_ours_names_something():
     for command in find_commands().values():
         if command.distribution == "biot-bd":
             assert command.load().name == command.point.name
+
+
+def test_the_picture_of_the_floors_shows_the_floors_that_the_linter_holds():
+    layers = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    held = [{name for name in re.split(r"\W+", layer) if name} for layer in layers]
+    svg = ElementTree.fromstring(text_of("docs/_static/floors.svg"))
+    texts = [(float(t.get("y")), t.text) for t in svg.iter("{http://www.w3.org/2000/svg}text")]
+    rooms = {re.sub(r"(/|\.py)$", "", text): y for y, text in texts if re.fullmatch(r"\w+(/|\.py)", text)}
+    assert set().union(*held) == set(rooms)
+    for upper, lower in itertools.pairwise(held):
+        assert max(rooms[name] for name in upper) <= min(rooms[name] for name in lower)

@@ -1,67 +1,15 @@
 """Options that commands share, as annotated types: the same words, help and limits everywhere."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 Store = Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")]
-Loss = Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")]
-BatchSize = Annotated[int | None, typer.Option(help="Windows a batch.", min=1)]
-LearningRate = Annotated[float | None, typer.Option(help="Learning rate.", min=0)]
-Patience = Annotated[
-    int | None, typer.Option(help="Epochs without a better validation score before training stops.", min=1)
-]
-Sampler = Annotated[
-    str | None,
-    typer.Option(
-        help="Draw training windows: class-balanced, subject-balanced, class-subject-balanced or background-subsample."
-    ),
-]
-Augment = Annotated[
-    list[str] | None,
-    typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option(help="Precision: fp32 (default), tf32, bf16, fp16, or auto for the fastest on this machine."),
-]
-MicroBatch = Annotated[
-    str | None,
-    typer.Option(
-        help="Windows that pass through the model at a time, with the gradient of the whole batch: a number, whole or auto (default)."
-    ),
-]
-Pretrained = Annotated[
-    str | None,
-    typer.Option(
-        help="Checkpoint to start from: prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
-    ),
-]
-Finetune = Annotated[
-    list[str] | None,
-    typer.Option(help="Fine-tuning strategy, e.g. full, linear-probe, gradual, two-stage; may be repeated."),
-]
-ThresholdRule = Annotated[str, typer.Option(help="balanced-accuracy or matched-prevalence on validation, or a number.")]
-EventTarget = Annotated[
-    str | None,
-    typer.Option(
-        help="What the operating point of events is chosen for on validation: f1 (default), sensitivity=0.9, fa_per_24h=2, none."
-    ),
-]
-TargetFalseAlarms = Annotated[
-    float | None,
-    typer.Option(
-        "--target-fa-per-24h",
-        help="Short for --event-target fa_per_24h=NUMBER: most seizures at no more false alarms per 24 h.",
-        min=0,
-    ),
-]
-Param = Annotated[
-    list[str] | None,
-    typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
-]
-
 # Of a saved model as a detector, for `detect` and `stream`.
 SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model, with its events.json where it has one.")]
 StrideS = Annotated[float, typer.Option(help="From one window's start to the next, in seconds.", min=0.01)]
@@ -76,4 +24,108 @@ Release = Annotated[float | None, typer.Option(help="Instead of the model's own.
 MinDuration = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
 MergeGap = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
 
+DETECTOR = (
+    "stride_s on_missing precision engine threshold smoothing_s release_fraction min_duration_s merge_gap_s".split()
+)
+"""What `detect` and `stream` hand to :meth:`biot_bd.Detector.load`."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What commands that train take, the same words everywhere; :func:`with_training_options` shows it to Typer."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Registered model; for cv also a baseline: eegnet, bdtcn, spectral-power, line-length, always-on, always-off."
+        ),
+    ] = "biot"
+    loss: Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")] = None
+    epochs: Annotated[int | None, typer.Option(help="Most epochs (of a fold).", min=1)] = None
+    batch_size: Annotated[int | None, typer.Option(help="Windows a batch.", min=1)] = None
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", min=0)] = None
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better validation score before training stops.", min=1)
+    ] = None
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Precision: fp32 (default), tf32, bf16, fp16, or auto for the fastest on this machine."),
+    ] = None
+    micro_batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Windows that pass through the model at a time, with the gradient of the whole batch: a number, whole or auto (default)."
+        ),
+    ] = None
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw training windows: class-balanced, subject-balanced, class-subject-balanced or background-subsample."
+        ),
+    ] = None
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
+    ] = None
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint to start from: prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
+        ),
+    ] = None
+    finetune: Annotated[
+        list[str] | None,
+        typer.Option(help="Fine-tuning strategy, e.g. full, linear-probe, gradual, two-stage; may be repeated."),
+    ] = None
+    allow_contaminated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-contaminated",
+            help="Go on where the checkpoint saw subjects of the test or the hold-out (or may have); every output then says so.",
+        ),
+    ] = False
+    scoring: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Registered metric of the test or the hold-out; may be repeated. Default: AUC-PR, AUROC, balanced accuracy."
+        ),
+    ] = None
+    threshold: Annotated[
+        str, typer.Option(help="balanced-accuracy or matched-prevalence on validation, or a number.")
+    ] = "balanced-accuracy"
+    event_target: Annotated[
+        str | None,
+        typer.Option(
+            help="What the operating point of events is chosen for on validation: f1 (default), sensitivity=0.9, fa_per_24h=2, none."
+        ),
+    ] = None
+    target_fa_per_24h: Annotated[
+        float | None,
+        typer.Option(
+            "--target-fa-per-24h",
+            help="Short for --event-target fa_per_24h=NUMBER: most seizures at no more false alarms per 24 h.",
+            min=0,
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the training (of every fold).", min=0)] = 0
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE of the classifier in skorch's style, e.g. module__num_layers=2; may be repeated."),
+    ] = None
+
+
+def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Show Typer the fields of :class:`TrainingOptions` in place of the command's parameter ``options``."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        options = TrainingOptions(**{field.name: given.pop(field.name) for field in fields(TrainingOptions)})
+        command(**given, options=options)
+
+    own = dict(inspect.signature(command, eval_str=True).parameters)
+    del own["options"]
+    shown = [*own.values(), *inspect.signature(TrainingOptions).parameters.values()]
+    run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in shown])  # type: ignore[attr-defined]
+    return run

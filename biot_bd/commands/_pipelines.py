@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biot_bd import registry
+from biot_bd.commands._options import TrainingOptions
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -26,6 +27,13 @@ SMALL_BIOT: dict[str, Any] = {
 
 Frames do not overlap, which halves the tokens; three layers have an early, a middle and a late one.
 """
+_FULL_SIZE = {"embed_dim": 256, "num_layers": 4, "num_heads": 8}
+_RENAMED = {"loss": "criterion", "epochs": "max_epochs"}
+_CLASSIFIER = (
+    *("loss", "epochs", "batch_size", "lr", "patience", "precision", "micro_batch", "sampler", "augment"),
+    *("pretrained", "finetune"),
+)
+"""Options that are parameters of the classifier, two of them under another name."""
 
 
 def parse_assignments(texts: Sequence[str] | None, option: str = "--param") -> dict[str, Any]:
@@ -86,29 +94,12 @@ def check_output(folder: Path) -> None:
         raise ValueError(f"--output {folder}: expected a folder, but {found} is a file; name another place")
 
 
-def check_jobs(jobs: int) -> None:
-    """Raise ``ValueError`` for a number of jobs that is none."""
-    if jobs == 0:
-        raise ValueError("--jobs 0: expected how many folds at once, 1 or more, or -1 for one a processor")
-
-
 def build_pipeline(
     windows: Windows,
+    options: TrainingOptions | None = None,
     *,
-    model: str = "biot",
-    loss: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    patience: int | None = None,
-    precision: str | None = None,
-    micro_batch: str | None = None,
-    sampler: str | None = None,
-    augment: Sequence[str] | None = None,
     params: Mapping[str, Any] | None = None,
     protocol: str | None = None,
-    pretrained: str | None = None,
-    finetune: Sequence[str] | None = None,
 ) -> Pipeline:
     """Build montage mapper, percentile scaler and classifier for prepared windows, or the pipeline of a baseline.
 
@@ -116,26 +107,12 @@ def build_pipeline(
     ----------
     windows : Windows
         Says the montage, so that the saved pipeline maps other recordings to it.
-    model, loss : str
-        Registered names; as model also a word of :data:`biot_bd.evaluation.BASELINES`.
-    epochs, batch_size, lr, patience : optional
-        Settings of the classifier; its defaults where None.
-    precision : str, optional
-        Precision, or ``"auto"``.
-    micro_batch : str, optional
-        Windows of a micro-batch, ``"whole"`` or ``"auto"``.
-    sampler : str, optional
-        Name in :data:`biot_bd.training.sampling.strategies.SAMPLERS`.
-    augment : sequence of str, optional
-        One preset, or names of transforms (:mod:`biot_bd.training.sampling.augmentation`).
+    options : TrainingOptions, optional
+        The classifier's defaults where None.
     params : mapping, optional
         Further parameters of :class:`~biot_bd.BIOTClassifier` in skorch's style (``module__num_layers``).
     protocol : str, optional
         A preset that gives the settings of training; none of them may be given beside it.
-    pretrained : str, optional
-        Checkpoint that a BIOT starts from: a known name, file, folder or Hub repository.  It is not looked up here.
-    finetune : sequence of str, optional
-        Names of :mod:`biot_bd.training.finetuning.recipes`.
 
     Returns
     -------
@@ -154,87 +131,51 @@ def build_pipeline(
     from biot_bd.evaluation.studies.baselines import BASELINES, is_neural
     from biot_bd.evaluation.studies.run_protocol import model_pipeline
 
+    params, options = params or {}, options or TrainingOptions()
+    model = options.model
     own = model in BASELINES and not is_neural(model)
-    if not own and model not in registry.models:
-        registry.models[model]
-    if loss is not None and loss not in registry.losses:
-        registry.losses[loss]
-    options = {
-        "criterion": loss,
-        "max_epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "patience": patience,
-        "precision": precision,
-        "sampler": _checked_sampler(sampler),
-        "augment": _checked_augment(augment),
-        "pretrained": pretrained,
-        "finetune": _checked_finetune(finetune, params or {}),
-    }
-    settings: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if micro_batch is not None:
-        settings["micro_batch"] = _checked_micro_batch(micro_batch)
-    if pretrained is not None and (own or not hasattr(registry.models[model], "from_checkpoint")):
+    chosen = {name: value for name in _CLASSIFIER if (value := getattr(options, name)) not in (None, [])}
+    if options.pretrained is not None and (own or not hasattr(registry.models[model], "from_checkpoint")):
         raise ValueError(
-            f"--pretrained {pretrained}: checkpoints are of BIOT, but the model is {model!r}; leave one out"
+            f"--pretrained {options.pretrained}: checkpoints are of BIOT, but the model is {model!r}; leave one out"
         )
-    double = sorted(set(settings) & set(params or {}))
+    settings = {_RENAMED.get(name, name): value for name, value in _resolved(chosen, params).items()}
+    double = sorted(set(settings) & set(params))
     if double:
         raise ValueError(f"--param {double[0]}: this parameter has an option of its own; give it there")
     try:
-        pipeline = model_pipeline(model, windows, protocol=protocol, params={**settings, **(params or {})})
+        pipeline = model_pipeline(model, windows, protocol=protocol, params={**settings, **params})
     except TypeError as error:
         raise ValueError(f"the classifier does not take these parameters: {error}") from error
     if not own:
-        _check_module_params(model, params or {})
+        _check_module_params(model, params)
         from biot_bd.commands._trial import try_classifier
 
-        try_classifier(pipeline[-1], windows, {**settings, **(params or {})})
+        try_classifier(pipeline[-1], windows, {**settings, **params})
     return pipeline
 
 
-def _checked_micro_batch(text: str) -> int | str | None:
-    """Return what ``BIOTClassifier`` takes; raise for anything else."""
-    if text == "whole":
-        return None
-    if text != "auto" and not (text.isdecimal() and int(text) > 0):
-        raise ValueError(f"--micro-batch {text!r}: expected a positive number of windows, 'whole' or 'auto'")
-    return text if text == "auto" else int(text)
-
-
-def _checked_sampler(sampler: str | None) -> str | None:
-    """Return the sampler's name; raise for an unknown one."""
-    if sampler is not None:
-        from biot_bd.training.sampling.strategies import resolve_sampler
-
-        resolve_sampler(sampler)
-    return sampler
-
-
-def _checked_augment(names: Sequence[str] | None) -> str | list[str] | None:
-    """Return what ``BIOTClassifier`` takes; raise for unknown transforms."""
-    if not names:
-        return None
-    from biot_bd.training.sampling.augmentation import resolve_augment
-
-    augment = names[0] if len(names) == 1 else list(names)
-    resolve_augment(augment)
-    return augment
-
-
-def _checked_finetune(names: Sequence[str] | None, params: Mapping[str, Any]) -> str | list[str] | None:
-    """Return what ``BIOTClassifier`` takes; raise for unknown strategies and their parameters."""
-    if not names:
-        return None
+def _resolved(chosen: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as ``BIOTClassifier`` takes them; raise for what no sampler, transform, recipe or number is."""
     from biot_bd.training.finetuning.recipes import resolve
+    from biot_bd.training.sampling.augmentation import resolve_augment
+    from biot_bd.training.sampling.strategies import resolve_sampler
 
-    finetune = names[0] if len(names) == 1 else list(names)
+    chosen |= {name: chosen[name][0] for name in ("augment", "finetune") if len(chosen.get(name, ())) == 1}
+    resolve_sampler(chosen.get("sampler"))
+    resolve_augment(chosen.get("augment"))
     own = {key.removeprefix("finetune__"): value for key, value in params.items() if key.startswith("finetune__")}
     try:
-        resolve(finetune, own)
+        if "finetune" in chosen:
+            resolve(chosen["finetune"], own)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    return finetune
+    text = chosen.get("micro_batch", "auto")
+    if text not in ("auto", "whole") and not (text.isdecimal() and int(text) > 0):
+        raise ValueError(f"--micro-batch {text!r}: expected a positive number of windows, 'whole' or 'auto'")
+    if text != "auto":
+        chosen["micro_batch"] = None if text == "whole" else int(text)
+    return chosen
 
 
 def _check_module_params(model: str, params: Mapping[str, Any]) -> None:
@@ -254,28 +195,28 @@ def describe_model(
     finetune: Sequence[str] | None = None,
 ) -> str:
     """Return a title for outputs, which names every BIOT of other than full size as small or changed."""
-    start = [] if pretrained is None else [f"pretrained {_short_name(pretrained)}"]
-    regime = [f"fine-tuned {' + '.join(finetune)}"] if finetune else []
-    return ", ".join([_describe_size(model, params, pretrained), *start, *regime])
-
-
-def _short_name(source: str) -> str:
-    """Return a checkpoint's name, of a file or folder without its place."""
-    return Path(source).name if Path(source).exists() else source
-
-
-def _describe_size(model: str, params: Mapping[str, Any] | None, pretrained: str | None) -> str:
     changed = {k.removeprefix("module__"): v for k, v in (params or {}).items() if k.startswith("module__")}
-    if not changed:
-        # A checkpoint brings its own size.
-        return ("BIOT, full size" if pretrained is None else "BIOT") if model == "biot" else model
-    listed = ", ".join(f"{name} {value}" for name, value in changed.items())
-    return f"{'small BIOT' if _is_small(model, params or {}) else model} ({listed})"
+    name = model
+    if changed:
+        small = model == "biot" and any(changed[size] < full for size, full in _FULL_SIZE.items() if size in changed)
+        listed = ", ".join(f"{name} {value}" for name, value in changed.items())
+        name = f"{'small BIOT' if small else model} ({listed})"
+    elif model == "biot":
+        name = "BIOT, full size" if pretrained is None else "BIOT"  # a checkpoint brings its own size
+    if pretrained is not None:
+        name += f", pretrained {Path(pretrained).name if Path(pretrained).exists() else pretrained}"
+    return f"{name}, fine-tuned {' + '.join(finetune)}" if finetune else name
 
 
-def _is_small(model: str, params: Mapping[str, Any]) -> bool:
-    sizes = {"module__embed_dim": 256, "module__num_layers": 4, "module__num_heads": 8}
-    return model == "biot" and any(params[name] < full for name, full in sizes.items() if name in params)
+def study_parameters(options: TrainingOptions) -> dict[str, Any]:
+    """Return what ``cross_validate`` and ``fit_all`` take of the options."""
+    return {
+        "threshold": number_or_name(options.threshold),
+        "random_state": options.seed,
+        "allow_contaminated": options.allow_contaminated,
+        "event_detector": event_detector(options.event_target, options.target_fa_per_24h),
+        **({"scoring": tuple(options.scoring)} if options.scoring else {}),
+    }
 
 
 def number_or_name(text: str) -> str | float:
@@ -326,10 +267,10 @@ def event_detector(target: str | None, target_fa_per_24h: float | None) -> Event
     raise ValueError(f"--event-target {target}: expected f1, fa_per_24h=2, sensitivity=0.9 (numbers of yours) or none")
 
 
-def print_json(facts: Mapping[str, Any]) -> None:
+def print_json(facts: Mapping[str, Any] | list[dict[str, Any]]) -> None:
     """Print facts as JSON on stdout, nothing else."""
     import typer
 
     from biot_bd.runs import to_jsonable
 
-    typer.echo(json.dumps(to_jsonable(dict(facts)), indent=1, ensure_ascii=False, allow_nan=False))
+    typer.echo(json.dumps(to_jsonable(facts), indent=1, ensure_ascii=False, allow_nan=False))

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+PREPARING = "preparing a recorded hour (23 channels, 256 Hz, 1 s stride, start-up included)"
+
 
 def bench(
     seconds: Annotated[float, typer.Option(help="How long each measurement runs, in seconds.", min=0.1)] = 3.0,
@@ -16,18 +18,19 @@ def bench(
 
     The figures say what to expect here; comparisons with other software are the scripts in ``benchmarks/``.
     """
-    import json as json_module
     import tempfile
     from pathlib import Path
 
     from rich.console import Console
     from rich.table import Table
 
+    from biot_bd.commands._pipelines import print_json
+
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder, console.status("measuring"):
         figures = _measure(Path(folder), seconds, batch_size)
     if json:
-        typer.echo(json_module.dumps(figures, indent=1))
+        print_json(figures)
         return
     table = Table(title=f"biot_bd on this machine ({figures['processors']} processors, device {figures['device']})")
     table.add_column("what")
@@ -85,11 +88,7 @@ def _measure(folder: Any, seconds: float, batch_size: int) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "batch_size": len(x),
         "figures": [
-            (
-                "preparing a recorded hour (23 channels, 256 Hz, 1 s stride, start-up included)",
-                "s",
-                prepared_s / recorded_h,
-            ),
+            (PREPARING, "s", prepared_s / recorded_h),
             ("reading shuffled, scaled windows", "windows/s", reading),
             ("inference, full-size BIOT, fp32", "windows/s", inference),
             ("training, full-size BIOT, fp32", "windows/s", training),

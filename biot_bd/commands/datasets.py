@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +29,7 @@ def list_datasets(as_json: JSON = False) -> None:
         for name in registry.datasets
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
     else:
         print_table(rows, {"name": "name", "plugin": "plugin", "loader": "loader"})
 

@@ -12,10 +12,7 @@ import typer
 GENERATED = "generated data: not a clinical result"
 
 # Settings of the demo, tuned so that it ends within 5 minutes on 2 processors.
-LOSS = "focal"
-BATCH_SIZE = 32
-LEARNING_RATE = 1e-3
-PATIENCE = 4
+TRAINING: dict[str, Any] = {"loss": "focal", "batch_size": 32, "lr": 1e-3, "patience": 4}
 EPOCHS = 10
 FULL_EPOCHS = 30
 
@@ -89,19 +86,13 @@ def _cross_validated(windows: Any, run: Path, settings: dict[str, Any], jobs: in
     import joblib
     import torch
 
+    from biot_bd.commands._options import TrainingOptions
     from biot_bd.commands._pipelines import SMALL_BIOT, build_pipeline, describe_model
     from biot_bd.evaluation import cross_validate
 
     params: dict[str, Any] = {} if settings["full"] else dict(SMALL_BIOT)
-    pipeline = build_pipeline(
-        windows,
-        loss=LOSS,
-        epochs=settings["epochs"],
-        batch_size=BATCH_SIZE,
-        lr=LEARNING_RATE,
-        patience=PATIENCE,
-        params=params,
-    )
+    options = TrainingOptions(epochs=settings["epochs"], **TRAINING)
+    pipeline = build_pipeline(windows, options, params=params)
     before, said = torch.get_num_threads(), os.environ.get("PYTHONWARNINGS")
     # One thread a fold and several folds at once is the fastest on few processors, and the same on many.
     torch.set_num_threads(1)
@@ -116,9 +107,7 @@ def _cross_validated(windows: Any, run: Path, settings: dict[str, Any], jobs: in
             n_jobs=jobs or min(joblib.cpu_count(), len(set(windows.groups))),
             random_state=settings["seed"],
             title=f"Demo: {describe_model('biot', params)} on generated recordings",
-            notes=[
-                f"made by: biot-bd demo --seed {settings['seed']}{' --full' if settings['full'] else ''}",
-            ],
+            notes=[f"made by: biot-bd demo --seed {settings['seed']}{' --full' if settings['full'] else ''}"],
         )
     finally:
         torch.set_num_threads(before)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def detect(
+    context: typer.Context,
     model: shared.SavedModel,
     inputs: Annotated[
         list[Path],
@@ -66,18 +67,7 @@ def detect(
         raise typer.BadParameter("0: expected how many recordings at once, 1 or more, or -1", param_hint="--jobs")
     items, folder = _targets(find_items(inputs, skip=[output]), inputs, output, formats)
     outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html)
-    options: dict[str, Any] = {
-        "stride_s": stride_s,
-        "on_missing": on_missing,
-        "causal": causal,
-        "precision": precision,
-        "engine": engine,
-        "threshold": threshold,
-        "smoothing_s": smoothing_s,
-        "release_fraction": release_fraction,
-        "min_duration_s": min_duration_s,
-        "merge_gap_s": merge_gap_s,
-    }
+    options = {name: context.params[name] for name in (*shared.DETECTOR, "causal")}
     wanted = _wanted(items, outputs) if skip_existing else items
     outcomes = _run(wanted, model, options, outputs, jobs, quiet=json)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]

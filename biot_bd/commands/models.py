@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,11 +31,11 @@ def list_models(as_json: JSON = False) -> None:
                 "repository": one.repository,
                 "file": one.file,
                 "blob_id": one.blob_id,
-                "cached": None if folder is None else str(folder),
+                "cached": folder,
             }
         )
     if as_json:
-        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
     for row in rows:
         typer.echo(f"{row['name']}: {row['channels']} channels, {'here' if row['cached'] else 'not fetched'}")
@@ -107,23 +106,23 @@ def _facts(place: str | Path, source: str) -> dict[str, Any]:
 
     checkpoint = load_checkpoint(place)
     # Heads and hop that nobody recorded do not change which tensors there are.
-    stand_in: dict[str, Any] = {"num_heads": 1, "hop_length": int(checkpoint.config["sfreq"]) // 2}
-    unknown = {key: value for key, value in stand_in.items() if checkpoint.config[key] is None}
+    stand_in: dict[str, Any] = {"num_heads": 1, "hop_length": int(checkpoint.facts.config["sfreq"]) // 2}
+    unknown = {key: value for key, value in stand_in.items() if checkpoint.facts.config[key] is None}
     report = build_model(checkpoint, model_class=BIOT, **unknown).load_report
     return {
-        "source": str(source),
-        "file": str(checkpoint.file),
+        "source": source,
+        "file": checkpoint.file,
         "published": report.published,
         "blob_id": report.blob_id,
         "layout": report.layout,
         "matched": len(report.matched),
         "ignored": report.ignored,
-        "config": checkpoint.config,
-        "config_from": checkpoint.config_from,
-        "ch_names": None if checkpoint.ch_names is None else list(checkpoint.ch_names),
+        "config": checkpoint.facts.config,
+        "config_from": checkpoint.facts.known_from,
+        "ch_names": checkpoint.facts.ch_names,
         "head": report.head,
         "provenance": report.provenance.to_dict(),
-        "notes": list(report.notes),
+        "notes": report.notes,
     }
 
 

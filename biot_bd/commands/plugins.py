@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from biot_bd.cli import DISTRIBUTION, Command, find_commands
+from biot_bd.cli import DISTRIBUTION, find_commands
+from biot_bd.commands._pipelines import print_json
 from biot_bd.exceptions import PluginError
 from biot_bd.registry import list_plugins
 
@@ -22,7 +22,7 @@ def plugins(
     """
     rows = collect()
     if as_json:
-        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
     else:
         _print_table(rows)
 
@@ -39,37 +39,19 @@ def collect() -> list[dict[str, Any]]:
     rows = list_plugins()
     by_distribution = {row["distribution"]: row for row in reversed(rows) if row["distribution"]}
     for name, command in find_commands().items():
-        row = by_distribution.get(command.distribution)
+        owner, dist = command.distribution, command.point.dist
+        row = by_distribution.get(owner)
         if row is None:
-            row = by_distribution[command.distribution] = _row(command)
+            about = {"name": owner, "version": dist.version if dist else None, "distribution": owner}
+            row = by_distribution[owner] = {**about, "registers": {}, "error": None}
             rows.append(row)
-        error = _error_of(command)
-        if error is None:
+        try:
+            if owner != DISTRIBUTION:
+                command.load()
             row["registers"].setdefault("commands", []).append(name)
-        else:
+        except PluginError as error:
             row["error"] = "; ".join(filter(None, [row["error"], f"command {name!r}: {error}"]))
     return rows
-
-
-def _row(command: Command) -> dict[str, Any]:
-    version = command.point.dist.version if command.point.dist else None
-    return {
-        "name": command.distribution,
-        "version": version,
-        "distribution": command.distribution,
-        "registers": {},
-        "error": None,
-    }
-
-
-def _error_of(command: Command) -> str | None:
-    if command.distribution == DISTRIBUTION:
-        return None
-    try:
-        command.load()
-    except PluginError as error:
-        return str(error)
-    return None
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -38,6 +38,7 @@ def prepare(
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
+    from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows
 
     options = parse_assignments(option, "--option")
@@ -45,7 +46,7 @@ def prepare(
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")
         options["subjects"] = names_between_commas(subjects, "subject")
-    if _takes(dataset, "on_error"):
+    if "on_error" in (options_of(dataset) or ()):
         options.setdefault("on_error", on_error)
     recordings = load_recordings(dataset, root, options)
     windows = prepare_windows(
@@ -70,41 +71,26 @@ def prepare(
         _show(facts)
 
 
-def _takes(dataset: str, option: str) -> bool:
-    """Return whether the data set's reader has an option of that name."""
-    import inspect
-
-    from biot_bd import registry
-
-    try:
-        return option in inspect.signature(registry.datasets[dataset]).parameters
-    except (TypeError, ValueError):  # a callable without a signature
-        return False
-
-
 def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
     """Gather what ``--json`` prints."""
-    from biot_bd.runs import to_jsonable
     from biot_bd.windows.store import read_manifest
 
     manifest = read_manifest(folder)
-    return to_jsonable(
-        {
-            "dataset": dataset,
-            "folder": folder,
-            "generated": windows.generated,
-            "label_rule": windows.label_rule,
-            "shape": list(windows.shape),
-            "ch_names": list(windows.ch_names),
-            "sfreq": windows.sfreq,
-            "n_windows": len(windows),
-            "n_seizure_windows": int(windows.y.sum()),
-            "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
-            "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
-            "failures": manifest["failures"],
-            "notes": manifest["notes"],
-        }
-    )
+    return {
+        "dataset": dataset,
+        "folder": folder,
+        "generated": windows.generated,
+        "label_rule": windows.label_rule,
+        "shape": list(windows.shape),
+        "ch_names": list(windows.ch_names),
+        "sfreq": windows.sfreq,
+        "n_windows": len(windows),
+        "n_seizure_windows": int(windows.y.sum()),
+        "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
+        "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
+        "failures": manifest["failures"],
+        "notes": manifest["notes"],
+    }
 
 
 def _show(facts: dict[str, Any]) -> None:

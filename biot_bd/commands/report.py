@@ -26,14 +26,8 @@ def report(
     path = write_report(run, windows=None if windows is None else open_windows(windows))
     facts = read_run(run)
     if json:
-        print_json(
-            {
-                "report": path,
-                "bytes": path.stat().st_size,
-                "generated": facts.generated,
-                "not_a_result": facts.not_a_result,
-            }
-        )
+        about = {"generated": facts.generated, "not_a_result": facts.not_a_result}
+        print_json({"report": path, "bytes": path.stat().st_size, **about})
     else:
         if facts.not_a_result:
             typer.echo(f"not a result: {facts.not_a_result}")

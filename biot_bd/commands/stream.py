@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def stream(
+    context: typer.Context,
     model: shared.SavedModel,
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Recording to replay: EDF, BDF, FIF, BrainVision, ...")
@@ -72,33 +73,15 @@ def stream(
     format = _format(output, file)
     if stay and not page:
         raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
-    detector = Detector.load(
-        model,
-        stride_s=stride_s,
-        on_missing=on_missing,
-        causal=True,
-        precision=precision,
-        engine=engine,
-        threshold=threshold,
-        smoothing_s=smoothing_s,
-        release_fraction=release_fraction,
-        min_duration_s=min_duration_s,
-        merge_gap_s=merge_gap_s,
-    )
+    detector = Detector.load(model, causal=True, **{name: context.params[name] for name in shared.DETECTOR})
     source: LiveSource
     if file is not None:
         source = _replay(file, pace, chunk_s, detector.scorer.window_s)
     else:
         from biot_bd.deploy.live.lsl import LslSource
 
-        source = LslSource(
-            str(lsl),
-            source_id=lsl_source_id,
-            unit=lsl_unit,
-            wait_s=wait_s,
-            reconnect_s=reconnect_s,
-            jitter_s=jitter_s,
-        )
+        waits = {"wait_s": wait_s, "reconnect_s": reconnect_s, "jitter_s": jitter_s}
+        source = LslSource(str(lsl), source_id=lsl_source_id, unit=lsl_unit, **waits)
     with Lines(log, echo=not json, on_gone=source.stop) as lines, stopped_by_signals(source.stop):
         session = Session(
             detector,

@@ -68,7 +68,7 @@ def load_chbmit_bids(
     ----------
     https://zenodo.org/records/10259996
     """
-    return _load("chb-mit", root, subjects, unlisted, on_error, zero_is_missing=True)
+    return _load("chb-mit", root, subjects, unlisted, on_error)
 
 
 def load_siena(
@@ -100,7 +100,7 @@ def load_siena(
     ----------
     https://zenodo.org/records/10640762
     """
-    return _load("siena", root, subjects, unlisted, on_error, zero_is_missing=True)
+    return _load("siena", root, subjects, unlisted, on_error)
 
 
 def _load(
@@ -109,8 +109,6 @@ def _load(
     subjects: Iterable[str] | str | None,
     unlisted: str,
     on_error: str,
-    *,
-    zero_is_missing: bool,
 ) -> BaseConcatDataset:
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -132,7 +130,7 @@ def _load(
         if known is None:
             outcomes.add(recording, "unlisted", f"no event table {_table(one.path).name}, so its labels are unknown")
             continue
-        parts.append(RawDataset(raw, _describe(one.path, name, recording, zero_is_missing)))
+        parts.append(RawDataset(raw, _describe(one.path, name, recording)))
         outcomes.add(recording, "loaded", "; ".join([*details, *known]))
     seen = {entity("sub", one.path.name) for one in found}
     for label in participants:
@@ -183,12 +181,12 @@ def _annotate(raw: mne.io.BaseRaw, path: Path, unlisted: str) -> list[str] | Non
     return ["no event table, taken as free of seizures"]
 
 
-def _describe(path: Path, name: str, recording: str, zero_is_missing: bool) -> dict[str, Any]:
+def _describe(path: Path, name: str, recording: str) -> dict[str, Any]:
     return {
         "subject": f"{name}/{entity('sub', path.name)}",
         "session": entity("ses", path.name),
         "run": entity("run", path.name),
         "recording": recording,
         "path": str(path),
-        "zero_is_missing": zero_is_missing,
+        "zero_is_missing": True,
     }

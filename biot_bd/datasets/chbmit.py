@@ -40,20 +40,13 @@ class Layout:
     prefix : str
         What case names begin with; two digits follow.
     same_subject : dict, optional
-        Case number -> (subject, session) where a case is a later visit of another one.
+        Case number -> (subject, session) where a case is a later visit of another one; sessions are
+        named as in the BIDS edition.
     """
 
     name: str
     prefix: str
     same_subject: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-    def subject(self, case: str) -> str:
-        """Return the subject of a case number."""
-        return f"{self.name}/{self.same_subject.get(case, (case, ''))[0]}"
-
-    def session(self, case: str) -> str:
-        """Return the session of a case number, as in the BIDS edition."""
-        return self.same_subject.get(case, ("", "01"))[1]
 
     def case_of(self, file: str) -> str | None:
         """Return the case number that a file's name begins with."""
@@ -262,10 +255,11 @@ def _load_recording(path: Path, record: SummaryRecord | None, case: str, layout:
     if record is None:
         details.append("absent from its summary, taken as free of seizures")
     set_seizures(raw, record.seizures if record else [], where=str(path), slack_s=SUMMARY_SLACK_S)
+    subject, session = layout.same_subject.get(case, (case, "01"))
     description = {
-        "subject": layout.subject(case),
+        "subject": f"{layout.name}/{subject}",
         "case": f"{layout.prefix}{case}",
-        "session": layout.session(case),
+        "session": session,
         "run": path.stem[len(layout.prefix) + 2 :].lstrip("_"),
         "recording": path.stem,
         "path": str(path),
@@ -286,9 +280,7 @@ def _tidy_channels(raw: mne.io.BaseRaw) -> list[str]:
     if "01" in raw.ch_names and "O1" not in raw.ch_names:
         renamed["01"] = "O1"
         details.append("channel 01 read as O1")
-    if renamed:
-        raw.rename_channels(renamed, verbose="ERROR")
+    raw.rename_channels(renamed, verbose="ERROR")
     types = {name: _TYPES[name.upper()] for name in raw.ch_names if name.upper() in _TYPES}
-    if types:
-        raw.set_channel_types(types, on_unit_change="ignore", verbose="ERROR")
+    raw.set_channel_types(types, on_unit_change="ignore", verbose="ERROR")
     return details

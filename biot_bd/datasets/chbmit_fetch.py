@@ -85,11 +85,9 @@ def fetch_chbmit(
     with _locked(dest), requests.Session() as session, _progress(progress) as bar:
         fetcher = _Fetcher(session, dest, base_url.rstrip("/") + "/", retries, wait_s, bar)
         listed = fetcher.list_of_checksums()
-        wanted = {name: digest for name, digest in listed.items() if _is_wanted(name, cases)}
-        if cases is not None:
-            found = {_case_of(name) for name in wanted}
-            if absent := sorted(cases - found):
-                raise ValueError(f"{base_url}{CHECKSUMS} lists no files of case {', '.join(absent)}")
+        wanted = {n: digest for n, digest in listed.items() if cases is None or _case_of(n) in (None, *cases)}
+        if absent := sorted((cases or set()) - {_case_of(name) for name in wanted}):
+            raise ValueError(f"{base_url}{CHECKSUMS} lists no files of case {', '.join(absent)}")
         rows = []
         for number, (name, digest) in enumerate(wanted.items(), start=1):
             bar.reset(fetcher.task, description=f"[{number}/{len(wanted)}] {name}", total=None)
@@ -140,11 +138,6 @@ def _case_of(name: str) -> str | None:
     return CHB_MIT.case_of(parts[0]) if len(parts) > 1 else None
 
 
-def _is_wanted(name: str, cases: set[str] | None) -> bool:
-    case = _case_of(name)
-    return cases is None or case is None or case in cases
-
-
 def _locked(dest: Path) -> AcquireReturnProxy:
     try:
         return FileLock(dest / ".biot-bd-fetch.lock").acquire(timeout=0)
@@ -190,14 +183,16 @@ class _Fetcher:
         target = self.dest / name
         part = target.with_name(target.name + ".part")
         if target.is_file():
-            if self._is_checked(name, target, digest):
+            noted = self.notes.get(name) == _stamp(target, digest)
+            if noted or _sha256(target) == digest:
+                if not noted:
+                    self._note(name, target, digest)
                 return "present", target.stat().st_size
             warnings.warn(f"{target} is not the published file (SHA-256 differs); it is downloaded again", stacklevel=3)
         target.parent.mkdir(parents=True, exist_ok=True)
         resumed = part.is_file() and part.stat().st_size > 0
         self._download_with_retries(name, part)
-        found = _sha256(part)
-        if found != digest:
+        if (found := _sha256(part)) != digest:
             part.unlink()
             raise ChecksumError(
                 f"{self.base_url}{name}: SHA-256 is {found}, published is {digest}; the download was deleted, try again"
@@ -205,14 +200,6 @@ class _Fetcher:
         os.replace(part, target)
         self._note(name, target, digest)
         return "resumed" if resumed else "downloaded", target.stat().st_size
-
-    def _is_checked(self, name: str, target: Path, digest: str) -> bool:
-        if self.notes.get(name) == _stamp(target, digest):
-            return True
-        if _sha256(target) != digest:
-            return False
-        self._note(name, target, digest)
-        return True
 
     def _note(self, name: str, target: Path, digest: str) -> None:
         self.notes[name] = _stamp(target, digest)

@@ -41,11 +41,6 @@ class SummaryRecord:
     start_s: int | None = None
     end_s: int | None = None
 
-    @property
-    def duration_s(self) -> int | None:
-        """Length by the summary's clock, in seconds."""
-        return None if self.start_s is None or self.end_s is None else self.end_s - self.start_s
-
 
 class _Parser:
     """Reads one summary line by line; ``fail`` names file and line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import edfio
@@ -165,21 +166,16 @@ def _write_subject(root: Path, number: int, recordings: int, duration_s: int, se
     subject = signals.draw_subject(rng)
     plan = signals.plan_seizures(rng, recordings, duration_s)
     for index, seizures in enumerate(plan, start=1):
-        path = root / case / f"{case}_{index:02d}.edf"
-        if not _is_complete(path, duration_s):
+        path, complete = root / case / f"{case}_{index:02d}.edf", False
+        with suppress(RecordingError):
+            header = read_edf_header(path)
+            complete = header.declared == header.present == duration_s
+        if not complete:
             # Own source of chance for each file, so that one that is missing can be made alone.
             own = np.random.default_rng([seed, number, index])
             x_uv = signals.generate_recording(own, subject, duration_s, seizures)
             _write_edf(path, x_uv, start_s=8 * 3600 + (index - 1) * duration_s)
     write_text(root / case / f"{case}-summary.txt", _summary(case, plan, duration_s))
-
-
-def _is_complete(path: Path, duration_s: int) -> bool:
-    try:
-        header = read_edf_header(path)
-    except RecordingError:
-        return False
-    return header.declared == header.present == duration_s
 
 
 def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:
@@ -203,7 +199,7 @@ def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:
         recording=edfio.Recording(
             startdate=datetime.date(2000, 1, 1), hospital_administration_code="generated", additional=("biot_bd",)
         ),
-        starttime=datetime.time(start_s // 3600 % 24, start_s // 60 % 60, start_s % 60),
+        starttime=_clock(start_s),
         data_record_duration=1,
     )
     with atomic_path(path) as temporary:
@@ -228,6 +224,5 @@ def _summary(case: str, plan: list[list[tuple[int, int]]], duration_s: int) -> s
     return "\n".join(lines) + "\n"
 
 
-def _clock(seconds: int) -> str:
-    seconds %= 86400
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+def _clock(seconds: int) -> datetime.time:
+    return (datetime.datetime.min + datetime.timedelta(seconds=seconds)).time()

@@ -64,22 +64,20 @@ class Outcomes:
         """Return the table ``recording``, ``outcome``, ``detail``."""
         return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
 
-    def warn(self, said: Mapping[str, str], stacklevel: int = 4) -> None:
+    def warn(self, said: Mapping[str, str]) -> None:
         """Warn of each outcome that occurred, with the number and the first names.
 
         Parameters
         ----------
         said : mapping of str to str
             Outcome -> what to say of such recordings, beside those of :data:`LEFT_OUT`.
-        stacklevel : int
-            As in :func:`warnings.warn`.
         """
         for outcome, what in {**said, **LEFT_OUT}.items():
             if names := self.of(outcome):
                 shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
                 warnings.warn(
                     f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
-                    stacklevel=stacklevel,
+                    stacklevel=4,
                 )
 
 
@@ -164,10 +162,9 @@ def set_seizures(
     RecordingError
         ``bad-annotation``: a seizure has no length, or is not inside the recording.
     """
-    seizures = list(seizures)
-    kinds = [SEIZURE] * len(seizures) if kinds is None else list(kinds)
     line = timeline_of(raw, samples=False)
     checked = [_check_seizure(onset, offset, line.duration_s, slack_s, where) for onset, offset in seizures]
+    kinds = [SEIZURE] * len(checked) if kinds is None else list(kinds)
     rows = [row for row in annotations_of(raw) if not row[2].startswith(SEIZURE)]
     set_annotations(raw, rows + recorded(line, [(*times, kind) for times, kind in zip(checked, kinds, strict=True)]))
 
@@ -221,16 +218,11 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> list[str]:
     table = read_table(path, COLUMNS)
     events = events_of(table)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
-    line = timeline_of(raw, samples=False)
     rows = [(e.onset_s, e.onset_s + max(0.0, e.duration_s), e.kind) for e in others]
-    set_annotations(raw, recorded(line, rows))
+    set_annotations(raw, recorded(timeline_of(raw, samples=False), rows))
     seizures = [e for e in events if e.kind.startswith(SEIZURE)]
-    set_seizures(
-        raw,
-        [(e.onset_s, e.onset_s + e.duration_s) for e in seizures],
-        where=str(path),
-        kinds=[e.kind for e in seizures],
-    )
+    spans = [(e.onset_s, e.onset_s + e.duration_s) for e in seizures]
+    set_seizures(raw, spans, where=str(path), kinds=[e.kind for e in seizures])
     return [f"{table.path.name} is only a header, taken as free of seizures"] if table.is_header_only else []
 
 

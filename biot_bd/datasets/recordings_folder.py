@@ -166,8 +166,9 @@ def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str]) -> bool:
     if table is not None:
         details += set_events(raw, table)
         return True
-    spellings = {text: _spelt(text) for text in map(str, raw.annotations.description)}
-    raw.annotations.rename({text: known for text, known in spellings.items() if text != known})
+    texts = set(map(str, raw.annotations.description))
+    background = {text: "bckg" for text in texts if text.strip().lower() == "bckg"}
+    raw.annotations.rename({text: seizure_kind(text) or background.get(text, text) for text in texts})
     kinds = [str(text) for text in raw.annotations.description]
     seizures = [text for text in kinds if text.startswith(SEIZURE)]
     # MNE drops what is not inside; it is an error, as in a table.
@@ -179,11 +180,6 @@ def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str]) -> bool:
 def _outside(raw: mne.io.BaseRaw, path: Path) -> list[tuple[float, float, str]]:
     is_edf = type(raw).__name__ in ("RawEDF", "RawBDF")
     return annotations_outside(path, edf_timeline(path, samples=False)) if is_edf else []
-
-
-def _spelt(text: str) -> str:
-    """Return a seizure as ``sz...``, background as ``bckg``; other texts as they are."""
-    return seizure_kind(text) or ("bckg" if text.strip().lower() == "bckg" else text)
 
 
 def _subject(path: Path, root: Path) -> str:

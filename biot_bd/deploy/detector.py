@@ -296,21 +296,16 @@ class Detector:
 
         Raises
         ------
-        biot_bd.exceptions.MissingChannelsError
-            The channels do not make the montage.
-        ValueError
-            The rate cannot be used.
+        DetectionError
+            The channels do not make the montage, or the rate cannot be used.
         """
-        return DetectionStream(
-            self.scorer,
-            self.event_detector,
-            ch_names,
-            sfreq,
-            stride_s=self.stride_s,
-            on_missing=self.on_missing,
-            batch_size=self.batch_size,
-            where=where,
-        )
+        options: dict[str, Any] = {name: getattr(self, name) for name in ("stride_s", "on_missing", "batch_size")}
+        try:
+            return DetectionStream(self.scorer, self.event_detector, ch_names, sfreq, where=where, **options)
+        except MissingChannelsError as error:  # names the place itself
+            raise DetectionError(str(error)) from error
+        except ValueError as error:
+            raise DetectionError(f"{where or 'signal'}: {error}") from error
 
     def setting(self) -> Setting:
         """Return what decides the result beside the model: montage, rate, stride, events."""
@@ -344,23 +339,18 @@ class Detector:
         """
         begin = time.perf_counter()
         recording = open_recording(source)
-        raw = recording.raw
         try:
             mapper = MontageMapper(self.scorer.montage, on_missing=self.on_missing)  # type: ignore[arg-type]
-            reader, line = recording.reader(mapper.plan(raw.ch_names, recording.where).needed)
-            self._check_length(recording, line)
-            stream = self.stream(raw.ch_names, reader.sfreq, recording.where)
+            reader, line = recording.reader(mapper.plan(recording.raw.ch_names, recording.where).needed)
         except MissingChannelsError as error:
             raise DetectionError(str(error)) from error
-        except DetectionError:
-            raise
-        except ValueError as error:
-            raise DetectionError(f"{recording.where}: {error}") from error
+        self._check_length(recording, line)
+        stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
         read_s, results = time.perf_counter() - begin, []
         # Each segment has a stream of its own, so that no window and no event reaches across a pause.
         for number, segment in enumerate(line.segments):
             if number:
-                stream = self.stream(raw.ch_names, reader.sfreq, recording.where)
+                stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
             blocks = read_blocks(recording, stream.needed, segment.first_sample, segment.stop_sample, reader)
             while True:
                 start = time.perf_counter()
@@ -371,14 +361,16 @@ class Detector:
                 stream.push(block)
             results.append(stream.finish())
         result = results[0] if line.is_continuous else _on_clock(results, line)
+        seconds = {"read": read_s, **result.seconds, "total": time.perf_counter() - begin}
+        bad = [name for name in stream.needed if name in recording.raw.info["bads"]]
+        notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
         return self.detection(
             recording.where,
-            result,
+            replace(result, seconds=seconds),
             stream.plan,
             reader.sfreq,
-            notes=[*recording.notes, *bad_notes(raw.info["bads"], stream.needed)],
+            notes=[*recording.notes, *notes],
             start_time=line.start_time,
-            seconds={"read": read_s, **result.seconds, "total": time.perf_counter() - begin},
             segments=[(s.start_s, s.duration_s) for s in line.segments],
         )
 
@@ -391,15 +383,14 @@ class Detector:
         *,
         notes: Sequence[str],
         start_time: datetime | None,
-        seconds: dict[str, float],
         segments: Sequence[tuple[float, float]],
     ) -> Detection:
         """Put together what a stream found in a source, with what a reader should know of its channels and gaps."""
         found = Detection(
-            source=source,
-            events=result.events,
-            start_s=result.start_s,
-            probabilities=result.probabilities,
+            source,
+            result.events,
+            result.start_s,
+            result.probabilities,
             window_s=self.scorer.window_s,
             stride_s=self.stride_s,
             duration_s=result.duration_s,
@@ -408,7 +399,7 @@ class Detector:
             notes=[*self.notes, *notes, *channel_notes(plan, result.n_absent)],
             setting=self.setting(),
             start_time=start_time,
-            seconds=seconds,
+            seconds=result.seconds,
             segments=list(segments),
         )
         return replace(found, notes=[*found.notes, *gap_notes(_recorded(found.gaps, found.segments))])
@@ -514,29 +505,24 @@ def _event_detector(
 
 def channel_facts(plan: MontagePlan) -> dict[str, str]:
     """Say how each channel of the montage came about."""
-    facts = {}
-    for channel in plan.channels:
-        names = [plan.ch_names[source] for source in channel.sources]
-        if channel.how == "direct":
-            facts[channel.name] = names[0]
-        elif channel.how == "reversed":
-            facts[channel.name] = f"{names[0]}, sign changed"
-        elif channel.how == "difference":
-            facts[channel.name] = f"{names[0]} minus {names[1]}"
-        else:
-            facts[channel.name] = channel.how
-    return facts
-
-
-def bad_notes(bads: Sequence[str], needed: Sequence[str]) -> list[str]:
-    """Say which needed channels the recording marks as bad."""
-    used = [name for name in needed if name in bads]
-    return [f"marked as bad in the recording, used all the same: {', '.join(used)}"] if used else []
+    texts = {"direct": "{}", "reversed": "{}, sign changed", "difference": "{} minus {}"}
+    return {
+        channel.name: texts.get(channel.how, channel.how).format(*(plan.ch_names[source] for source in channel.sources))
+        for channel in plan.channels
+    }
 
 
 def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
     """Say which channels were doubled, missing, interpolated, or left out in ``n_absent`` windows."""
-    notes = _duplicates(plan)
+    same: dict[Any, list[int]] = {}
+    for position, name in enumerate(plan.ch_names):
+        same.setdefault(parse_name(name), []).append(position)
+    used = {source for channel in plan.channels for source in channel.sources}
+    notes = [
+        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
+        for parsed, places in same.items()
+        if parsed is not None and len(places) > 1 and used & set(places)
+    ]
     if plan.missing:
         notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
     filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]
@@ -548,24 +534,10 @@ def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
     return notes
 
 
-def _duplicates(plan: MontagePlan) -> list[str]:
-    """Name the channels that stand several times and are used."""
-    same: dict[Any, list[int]] = {}
-    for position, name in enumerate(plan.ch_names):
-        same.setdefault(parse_name(name), []).append(position)
-    used = {source for channel in plan.channels for source in channel.sources}
-    return [
-        f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
-        for parsed, places in same.items()
-        if parsed is not None and len(places) > 1 and used & set(places)
-    ]
-
-
 def gap_notes(gaps: list[tuple[float, float]]) -> list[str]:
     """Say in which stretches ``(start_s, stop_s)`` no channel was usable."""
     if not gaps:
         return []
-    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5]) + (
-        f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-    )
-    return [f"no probability, because no channel was usable: {named}"]
+    named = ", ".join(f"{a:g} to {b:g} s" for a, b in gaps[:5])
+    more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+    return [f"no probability, because no channel was usable: {named}{more}"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import glob
 import io
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,8 +75,9 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
         centre_s = detection.start_s + detection.window_s / 2
         shown = ~np.isnan(detection.probabilities) & (centre_s >= start_s) & (centre_s <= stop_s)
         length = f"{event.offset_s - event.onset_s:.0f} s"
+        signal = plan.reduced().apply(x)
         yield eeg_figure(
-            _without_gaps(plan.reduced().apply(x)),
+            np.where(np.isfinite(signal), signal, np.nan),  # which a picture leaves blank
             sfreq,
             montage.ch_names,
             start_s=start_s,
@@ -103,25 +105,14 @@ def write_event_pictures(figures: Iterable[Figure], output: Path) -> list[Path]:
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=DPI, format="png")
         written.append(path)
-    for path in output.parent.glob(f"{_literal(output.name)}-*.png"):
+    for path in output.parent.glob(f"{glob.escape(output.name)}-*.png"):
         if path not in written and path.stem.removeprefix(f"{output.name}-").isdigit():
             path.unlink(missing_ok=True)
     return written
 
 
-def png_bytes(figure: Figure) -> bytes:
-    """Return a figure as PNG."""
+def png_uri(figure: Figure) -> str:
+    """Return a figure as PNG in a data URI."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
-    return buffer.getvalue()
-
-
-def _literal(name: str | os.PathLike[str]) -> str:
-    from glob import escape
-
-    return escape(os.fspath(name))
-
-
-def _without_gaps(x: np.ndarray) -> np.ndarray:
-    """Return signals with infinite values as NaN, which a picture leaves blank."""
-    return np.where(np.isfinite(x), x, np.nan)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -66,7 +66,11 @@ class ModelScorer:
     def __init__(self, steps: Sequence[Any], classifier: Any, record: dict[str, Any] | None = None) -> None:
         self.classifier = classifier
         # A window without signal is no fault of the model's: channels that cannot be scaled are absent.
-        self.steps = [_forgiving(step) for step in steps if step not in (None, "passthrough")]
+        self.steps = [
+            clone(step).set_params(on_bad="drop") if isinstance(step, PercentileScaler) else step
+            for step in steps
+            if step not in (None, "passthrough")
+        ]
         for step in self.steps:
             if not isinstance(step, WindowTransformer):
                 raise ValueError(
@@ -165,12 +169,6 @@ def load_model(folder: str | os.PathLike[str], engine: str = "torch") -> ModelSc
         return ModelScorer(found.steps, found.classifier, found.record_)
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
-
-
-def _forgiving(step: Any) -> Any:
-    if not isinstance(step, PercentileScaler):
-        return step
-    return clone(step).set_params(on_bad="drop")
 
 
 def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) -> Montage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from biot_bd.deploy.detector import Detection, DetectionFacts
-from biot_bd.deploy.event_figures import event_figures, overview_figure, png_bytes
+from biot_bd.deploy.event_figures import event_figures, overview_figure, png_uri
 from biot_bd.plots import css_colours
 from biot_bd.runs import write_text
 from biot_bd.signals.montages import Montage
@@ -48,11 +47,7 @@ class PagePart:
 def page_part(detection: Detection, montage: Montage) -> PagePart:
     """Return what a patient's page shows of one recording; the EEG is drawn in ``montage``."""
     figures = event_figures(detection, montage, most=MOST_PICTURES)
-    return PagePart(
-        detection.as_dict(),
-        _data_uri(png_bytes(overview_figure(detection))),
-        [_data_uri(png_bytes(f)) for f in figures],
-    )
+    return PagePart(detection.as_dict(), png_uri(overview_figure(detection)), [png_uri(figure) for figure in figures])
 
 
 def page_path(folder: Path, patient: str) -> Path:
@@ -101,10 +96,6 @@ def write_page(folder: Path, patient: str, parts: Sequence[PagePart], failures: 
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     return write_text(page_path(folder, patient), environment.get_template("patient.html.j2").render(**page))
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _clock(seconds: float) -> str:

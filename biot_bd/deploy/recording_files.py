@@ -33,8 +33,8 @@ class Item:
     target: Path | None = None
 
     def output(self, folder: Path, ending: str) -> Path:
-        """Return the path of a result in the output folder: ``_events`` and an ending behind the stem."""
-        return folder / self.stem.with_name(f"{self.stem.name}_events{ending}")
+        """Return the path of a result in the output folder: the stem and an ending, e.g. ``_events.tsv``."""
+        return folder / self.stem.with_name(f"{self.stem.name}{ending}")
 
 
 def find_items(inputs: Sequence[str | os.PathLike[str]], skip: Iterable[Path] = ()) -> list[Item]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": ".fif", "json": ".json"}
 """Formats of event files, and how their names end."""
+PROBABILITIES = "_probabilities.tsv"
 # A temporary file as old as this was left by a process that was killed.
 LEFTOVER_S = 3600
 
@@ -62,14 +63,14 @@ def event_paths(item: Item, outputs: Outputs) -> dict[str, Path]:
     if item.target is not None:
         return {outputs.formats[0]: item.target}
     endings = FORMATS | {"mne": "_annot.fif"}  # by which MNE knows annotations
-    return {name: item.output(outputs.folder, endings[name]) for name in outputs.formats}
+    return {name: item.output(outputs.folder, f"_events{endings[name]}") for name in outputs.formats}
 
 
 def is_done(item: Item, outputs: Outputs) -> bool:
     """Return whether everything that is wanted of a recording, pictures and pages apart, is there."""
     wanted = list(event_paths(item, outputs).values())
     if outputs.probabilities:
-        wanted.append(_probabilities_path(item, outputs))
+        wanted.append(item.output(outputs.folder, PROBABILITIES))
     return all(path.is_file() for path in wanted)
 
 
@@ -88,13 +89,12 @@ def write_detection(detection: Detection, item: Item, outputs: Outputs, montage:
     """
     written = []
     if outputs.probabilities:
-        written.append(_write_probabilities(_probabilities_path(item, outputs), detection))
+        written.append(_write_probabilities(item.output(outputs.folder, PROBABILITIES), detection))
     if outputs.plot:
         from biot_bd.deploy.event_figures import event_figures, write_event_pictures
 
-        base = item.output(outputs.folder, "")
-        base.parent.mkdir(parents=True, exist_ok=True)
-        pictures = base.with_name(base.name.removesuffix("s"))
+        pictures = item.output(outputs.folder, "_event")
+        pictures.parent.mkdir(parents=True, exist_ok=True)
         written += write_event_pictures(event_figures(detection, montage), pictures)
     # The event files last: where they are, the rest is.
     for name, path in event_paths(item, outputs).items():
@@ -116,11 +116,6 @@ def write_events(path: Path, detection: Detection, format: str) -> Path:
     from biot_bd.events.files import write_event_file
 
     return write_event_file(path, detection.events, detection.duration_s, start=detection.start_time, format=format)
-
-
-def _probabilities_path(item: Item, outputs: Outputs) -> Path:
-    path = item.output(outputs.folder, "")
-    return path.with_name(path.name.removesuffix("_events") + "_probabilities.tsv")
 
 
 def _write_probabilities(path: Path, detection: Detection) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -24,7 +23,7 @@ class _EpochColumn(ProgressColumn):
         return Text(f"epoch {len(history)} of {getattr(self.net, 'max_epochs', '?')}")
 
 
-class FoldProgress:
+class FoldProgress(Progress):
     """Shows how many folds are finished; one line for each on stderr.
 
     Parameters
@@ -37,39 +36,21 @@ class FoldProgress:
     """
 
     def __init__(self, n_folds: int, already: int = 0, show: bool = True) -> None:
-        self.n_folds = n_folds
-        self.already = already
         self._epochs = _EpochColumn()
-        self._progress = Progress(
-            TextColumn("folds"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            self._epochs,
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=not show,
-        )
-
-    def __enter__(self) -> FoldProgress:
-        self._progress.start()
-        self._task = self._progress.add_task("folds", total=self.n_folds, completed=self.already)
-        if self.already:
-            self._say(f"{self.already} of {self.n_folds} folds were finished before")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+        columns = (TextColumn("folds"), BarColumn(), MofNCompleteColumn(), self._epochs, TimeElapsedColumn())
+        super().__init__(*columns, console=Console(stderr=True), disable=not show)
+        self._folds = self.add_task("folds", total=n_folds, completed=already)
+        if already:
+            self._say(f"{already} of {n_folds} folds were finished before")
 
     def watch(self, net: Any) -> None:
         """Show the epochs of ``net`` (with ``history_``) from now on."""
         self._epochs.net = net
 
-    def finished(self, facts: FoldFacts) -> None:
+    def fold_finished(self, facts: FoldFacts) -> None:
         """Count a fold (the content of its ``fold.json``) as finished."""
         self.watch(None)
-        self._progress.advance(self._task)
+        self.advance(self._folds)
         scores = facts["scores"]["pooled"]
         shown = [
             f"{name.replace('_', ' ')} {value['value']:.3f}"
@@ -80,5 +61,5 @@ class FoldProgress:
         self._say(f"fold {facts['fold']}, test {tested}: {', '.join(shown) or 'no score'} ({facts['wall_s']:.0f} s)")
 
     def _say(self, line: str) -> None:
-        if not self._progress.disable:
-            self._progress.console.print(line, highlight=False, markup=False)
+        if not self.disable:
+            self.console.print(line, highlight=False, markup=False)

@@ -76,7 +76,7 @@ def cross_validate(
     training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test subjects are
     scored once, when the fold's model is final.  All sides are whole subjects.
 
-    run_facts.Parameters
+    Parameters
     ----------
     pipeline : estimator
         A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in ``BIOTClassifier``, but any
@@ -200,13 +200,14 @@ def cross_validate(
         "pipeline": identity_of(pipeline),
         "data": data.facts["fingerprint"],
         "parameters": parameters,
-        "splits": {str(f.index): {side: list(getattr(f, side)) for side in ("train", "valid", "test")} for f in folds},
+        "splits": {str(fold.index): fold.sides() for fold in folds},
     }
     if preset is not None:
         identity["protocol"] = protocol_values(preset.as_dict())
     if origins:  # their content: another file under the same name is another study
         identity["checkpoints"] = sorted({checkpoint_identity(o.source) for o in origins if o.source is not None})
-    run = _describe_run(pipeline, data, folds, parameters, identity, title, notes)
+    run = _describe_run(pipeline, data, folds, identity, notes)
+    run["title"] = title
     run["protocol"] = runs.to_jsonable({"name": CUSTOM} if preset is None else preset.as_dict())
     run["splits_from"] = None if source is None else source["fingerprint"]
     run |= contamination_facts(origins, contamination, allow_contaminated)  # type: ignore[typeddict-item]
@@ -232,15 +233,7 @@ def cross_validate(
         return Result.open(path)
 
 
-def _describe_run(
-    pipeline: Any,
-    data: Data,
-    folds: Sequence[Fold],
-    parameters: run_facts.Parameters,
-    identity: Cells,
-    title: str | None,
-    notes: Sequence[str],
-) -> RunFacts:
+def _describe_run(pipeline: Any, data: Data, folds: Sequence[Fold], identity: Cells, notes: Sequence[str]) -> RunFacts:
     """Return the content of ``run.json``."""
     fold_notes = [note for fold in folds for note in fold.notes]
     common = [note for note in dict.fromkeys(fold_notes) if fold_notes.count(note) == len(folds)]
@@ -249,13 +242,12 @@ def _describe_run(
         {
             "kind": "cross-validation",
             "state": "running",
-            "title": title,
             "notes": [*notes, *training_notes(pipeline), *common, *single],
             "not_a_result": data.not_a_result(),
             "fingerprint": fingerprint(identity),
             "started": now(),
-            "parameters": parameters,
-            "seed": parameters["random_state"],
+            "parameters": identity["parameters"],
+            "seed": identity["parameters"]["random_state"],
             "data": data.facts,
             "splits": [fold.as_dict() for fold in folds],
             "pipeline": repr(pipeline),
@@ -268,8 +260,7 @@ def _describe_run(
 @contextmanager
 def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
     """Hold the run folder for this process; check that it is new or holds a part of the same study."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file; name a folder for the run")
+    run_facts.stored_facts(folder, run_facts.RUN)  # refuses what is no run folder before a lock is laid in it
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -286,12 +277,9 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
 
 def _check_folder(folder: Path, run: RunFacts) -> None:
     """Check what a folder holds; of the same study ``run`` takes over when it began, and what its folds are marked with."""
-    if not (folder / run_facts.RUN).is_file():
-        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        if others:
-            raise RunFolderError(f"{folder} is no run folder and not empty ({', '.join(others[:5])}); name a new one")
+    old = run_facts.stored_facts(folder, run_facts.RUN)
+    if old is None:
         return
-    old = run_facts.read_facts(folder / run_facts.RUN)
     lines = differences(old.get("identity", {}), run["identity"])
     if lines and _nothing_done(folder, old):
         for part in ("folds", "tensorboard"):
@@ -319,7 +307,7 @@ def _compute(
     with FoldProgress(len(tasks), already=len(outcomes), show=progress) as bar:
         for outcome in _outcomes(missing, n_jobs, bar):
             outcomes[outcome.facts["fold"]] = outcome
-            bar.finished(outcome.facts)
+            bar.fold_finished(outcome.facts)
     return [outcomes[task.fold.index] for task in tasks]
 
 

@@ -97,7 +97,8 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     labels, subjects = _labels(y), _subjects(groups)
     if is_windows and not np.array_equal(subjects, _subjects(X.groups)):
         raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
-    table = _table(X, subjects) if is_windows else _empty_table(subjects)
+    nothing = {"recording": None, "subject": subjects, "start_s": np.nan, "stop_s": np.nan}
+    table = _table(X, subjects) if is_windows else pd.DataFrame(nothing)
     return Data(X, labels, subjects, table, _facts(X, labels, subjects, table))
 
 
@@ -134,18 +135,6 @@ def _table(X: Windows, subjects: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def _empty_table(subjects: np.ndarray) -> pd.DataFrame:
-    n = len(subjects)
-    return pd.DataFrame(
-        {
-            "recording": pd.Series([None] * n, dtype=object),
-            "subject": subjects,
-            "start_s": np.full(n, np.nan),
-            "stop_s": np.full(n, np.nan),
-        }
-    )
-
-
 def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> DataFacts:
     is_windows = isinstance(X, Windows)
     by_subject = pd.DataFrame({"n_windows": 1, "n_seizure_windows": y}).groupby(subjects).sum()
@@ -166,8 +155,7 @@ def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> 
         "ch_names": list(X.ch_names) if is_windows and X.ch_names is not None else None,
         "sfreq": float(X.sfreq) if is_windows and X.sfreq is not None else None,
         "subjects": {
-            str(p): {"n_windows": int(row.n_windows), "n_seizure_windows": int(row.n_seizure_windows)}
-            for p, row in by_subject.sort_index().iterrows()
+            str(s): {str(k): int(n) for k, n in row.items()} for s, row in by_subject.to_dict("index").items()
         },
     }
 

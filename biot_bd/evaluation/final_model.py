@@ -136,7 +136,8 @@ def fit_all(
     estimator.set_params(**{f"{prefix}log_dir": str(log), f"{prefix}restart_dir": str(restart)})
     rows = fold.rows(data.subjects)
     seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
-    fit(estimator, *((data.X, data.y, data.subjects) if not fold.test else _part(data, seen)))
+    whole = data.X, data.y, data.subjects
+    fit(estimator, *([part[seen] for part in whole] if fold.test else whole))
     proba = probabilities(estimator, data.X[rows["valid"]], "validation")
     chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
     detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
@@ -148,7 +149,7 @@ def fit_all(
             "not_a_result": data.not_a_result()
             if fold.test
             else "the model saw all subjects, so it has no score of its own",
-            "subjects": {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)},
+            "subjects": fold.sides(),
             "threshold": chosen.as_dict(),
             "events": None if detectors is None else operating_point(detectors.offline),
             "n_epochs": len(last.history_),
@@ -193,10 +194,6 @@ def _split(data: Data, hold_out: Sequence[str], validation_fraction: float, rand
         data.y[rest], data.subjects[rest], validation_fraction=validation_fraction, random_state=random_state
     )
     return replace(fold, test=held)
-
-
-def _part(data: Data, rows: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
-    return data.X[rows], data.y[rows], data.subjects[rows]
 
 
 def _scores(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -245,14 +246,19 @@ def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> Fold
     ValueError
         Bad probabilities, a search that mixes subjects; errors of the fit pass through.
     """
-    started = time.perf_counter()
-    threads = torch.get_num_threads()
-    if task.threads is not None:
-        torch.set_num_threads(task.threads)
+    with torch_threads(task.threads):
+        return _run(task, time.perf_counter(), watch)
+
+
+@contextmanager
+def torch_threads(n: int | None) -> Iterator[None]:
+    """Let torch use ``n`` threads in the block; as many as before where None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if n is None else n)
     try:
-        return _run(task, started, watch)
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
@@ -294,7 +300,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         "wall_s": time.perf_counter() - started,
     }
     if task.folder is not None:
-        _write(task, facts, predictions, history, last)
+        _write(task, fold_folder(task.folder, fold.index), facts, predictions, history, last)
     return FoldOutcome(facts, predictions)
 
 
@@ -325,7 +331,7 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, dete
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
     record = {
         "fold": facts["fold"],
-        "subjects": {"train": facts["train"], "valid": facts["valid"], "test": facts["test"]},
+        "subjects": task.fold.sides(),
         "threshold": facts["threshold"],
         "data": {k: v for k, v in task.data.facts.items() if k != "subjects"},
         "study": task.fingerprint,
@@ -338,11 +344,10 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, dete
     return {"model": "model", "model_reason": None}
 
 
-def _write(task: FoldTask, facts: FoldFacts, predictions: pd.DataFrame, history: list[Cells], last: Any) -> None:
+def _write(
+    task: FoldTask, folder: Path, facts: FoldFacts, predictions: pd.DataFrame, history: list[Cells], last: Any
+) -> None:
     """Write the fold's files; ``fold.json`` comes last and marks the fold as finished."""
-    if task.folder is None:
-        raise ValueError("a fold without a run folder writes nothing")
-    folder = fold_folder(task.folder, task.fold.index)
     if isinstance(last, BIOTClassifier):
         values = {m.name: facts["scores"]["pooled"][m.name]["value"] for m in task.metrics}
         test = predictions[predictions["part"] == "test"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from biot_bd.events.intervals import merge, total
 from biot_bd.events.operating_point import TimeLine
 from biot_bd.events.scoring import RATE_HZ, scorer_text, scores_of
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
-from biot_bd.events.types import RecordingScores
+from biot_bd.events.types import Event, RecordingScores
 from biot_bd.windows import Windows
 from biot_bd.windows.store import safe_name
 
@@ -30,8 +29,7 @@ COVERED = 0.9
 _SHOWN = (("sensitivity", "sensitivity", ".3f"), ("f1", "F1", ".3f"), ("fa_per_24h", "false alarms per 24 h", ".1f"))
 
 
-@dataclass(frozen=True)
-class Detectors:
+class Detectors(NamedTuple):
     """The two detectors of a fold: for whole recordings and for live use."""
 
     offline: EventDetector
@@ -79,13 +77,9 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
         recording = known[str(name)]
         duration = recording.duration_s
         reference = [(float(on), min(float(off), duration)) for on, off in recording.events]
-        subject = str(rows["subject"].iloc[0])
-        out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), _starts(rows), duration, reference))
+        subject, starts = str(rows["subject"].iloc[0]), rows["start_s"].to_numpy(dtype=np.float64)
+        out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), starts, duration, reference))
     return out
-
-
-def _starts(rows: pd.DataFrame) -> np.ndarray:
-    return rows["start_s"].to_numpy(dtype=np.float64)
 
 
 def fit_detectors(template: EventDetector, data: Data, valid: pd.DataFrame) -> Detectors | None:
@@ -124,9 +118,7 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> FoldEve
         ``recordings`` ``{recording: {"subject", "duration_s", "covered_s", "reference", "events"}}`` with events
         ``[onset_s, offset_s, confidence]``, ``without_windows`` (recordings of these subjects that have none), and ``curve``, counts of the test subjects at other thresholds.
     """
-    recordings = recording_scores(data, test)
-    if recordings is None:
-        raise ValueError("events need recordings")
+    recordings = recording_scores(data, test) or []
     detector = detectors.offline
     found: dict[str, RecordingEvents] = {
         r.recording: {
@@ -160,12 +152,7 @@ def _covered_s(recording: RecordingScores, window_s: float) -> float:
 
 def _curve(detector: EventDetector, recordings: Sequence[RecordingScores]) -> list[dict[str, float]]:
     setting = detector.setting()
-    line = TimeLine(
-        [r.duration_s for r in recordings],
-        [r.reference for r in recordings],
-        [r.recording for r in recordings],
-        setting["merge_gap_s"],
-    )
+    line = TimeLine(recordings, setting["merge_gap_s"])
     values = line.place([detector.curve(r.probabilities, r.start_s, r.duration_s)[1] for r in recordings])
     points = line.points(values, CURVE_THRESHOLDS, setting)
     return [{name: point[name] for name in ("threshold", "tp", "fp", "n_reference")} for point in points]
@@ -201,7 +188,7 @@ def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
         "coverage": sum(one["covered_s"] for _, _, one in rows) / 3600 / hours,
         "without_windows": sorted({name for _, events in tested for name in events["without_windows"]}),
         "detections": [
-            {"fold": fold, "recording": name, "subject": one["subject"], **_event(event)}
+            {"fold": fold, "recording": name, "subject": one["subject"], **dict(zip(Event._fields, event, strict=True))}
             for fold, name, one in rows
             for event in one["events"]
         ],
@@ -212,16 +199,10 @@ def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
     }
 
 
-def _event(event: Sequence[float | None]) -> dict[str, float | None]:
-    return dict(zip(("onset_s", "offset_s", "confidence"), event, strict=True))
-
-
 def operating_point(detector: EventDetector) -> Cells:
     """Return what a fitted detector was asked for, what it chose, and what that does on validation."""
     return {
-        "target": detector.target,
-        "target_fa_per_24h": detector.target_fa_per_24h,
-        "target_sensitivity": detector.target_sensitivity,
+        **{name: getattr(detector, name) for name in ("target", "target_fa_per_24h", "target_sensitivity")},
         **detector.setting(),
         "reason": detector.reason_,
         "validation": detector.validation_,
@@ -253,8 +234,8 @@ def event_lines(metrics: Mapping[str, Any]) -> list[str]:
             value = f"– ({one['reason']})" if one["value"] is None else format(one["value"], form)
             cells.append(f"{label} {value} ({one['n_subjects']} subjects)")
         lines.append(f"{name}: {', '.join(cells)}")
-    latency = events["pooled"]["events"]["median_latency_s"]
     found = events["pooled"]["events"]
+    latency = found["median_latency_s"]
     lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
     lines[0] += "" if latency is None else f", median latency {latency:.1f} s"
     lines.append(f"  macro over subjects, by {scorer_text(events['scorer'])}")

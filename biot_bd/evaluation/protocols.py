@@ -15,7 +15,7 @@ import torch
 from skorch.callbacks import LRScheduler
 
 from biot_bd import registry
-from biot_bd.evaluation.study_identity import describe, final_step
+from biot_bd.evaluation.study_identity import describe, final_step, short
 from biot_bd.exceptions import ProtocolError
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.finetuning import Cosine
@@ -35,7 +35,7 @@ PREPARED = ("labels", "window_s", "stride_s", "sfreq", "resample", "montage")
 _METRICS = ("average_precision", "roc_auc", "balanced_accuracy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """All that a score depends on, apart from the model and the recordings.
 
@@ -115,11 +115,11 @@ class Protocol:
     batch_size: int
     max_epochs: int
     drop_last: bool
-    schedule: str
-    lr_min: float
-    clip_norm: float | None
+    schedule: str = "constant"
+    lr_min: float = 0.0
+    clip_norm: float | None = None
     loss: str
-    loss_parameters: tuple[tuple[str, Any], ...]
+    loss_parameters: tuple[tuple[str, Any], ...] = ()
     monitor: str
     patience: int
     threshold: str | float
@@ -165,12 +165,7 @@ class Protocol:
 
     def cross_validate_parameters(self) -> dict[str, Any]:
         """Return the parameters for :func:`biot_bd.cross_validate`, which takes them from ``protocol=`` by itself."""
-        return {
-            "cv": self.cv,
-            "scoring": self.scoring,
-            "threshold": self.threshold,
-            "validation_fraction": self.validation_fraction,
-        }
+        return {name: getattr(self, name) for name in ("cv", "scoring", "threshold", "validation_fraction")}
 
     def as_dict(self) -> dict[str, Any]:
         """Return all values as JSON holds them, the form of ``run.json``."""
@@ -198,14 +193,8 @@ class Protocol:
         wanted = {**self.prepare_parameters(), "labels": rule_name(make_label_rule(self.labels))}
         lines = []
         for table in windows.tables:
-            found = {
-                "labels": table.label_rule,
-                "window_s": table.window_s,
-                "stride_s": table.stride_s,
-                "sfreq": table.sfreq,
-                "resample": table.resample,
-                "montage": self._montage(table.ch_names),
-            }
+            found = {name: getattr(table, name) for name in PREPARED[1:-1]}
+            found |= {"labels": table.label_rule, "montage": self._montage(table.ch_names)}
             lines += [_difference(name, wanted[name], found[name]) for name in PREPARED if wanted[name] != found[name]]
         if lines:
             options = ", ".join(f"{name}={value!r}" for name, value in self.prepare_parameters().items())
@@ -252,12 +241,8 @@ class Protocol:
 
 
 def _difference(name: str, wanted: Any, found: Any) -> str:
-    return f"{name} is {_short(found)}, not {_short(wanted)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(getattr(value, "__name__", value))
-    return text if len(text) <= 120 else text[:117] + "..."
+    said, meant = (short(getattr(value, "__name__", value), 120) for value in (found, wanted))
+    return f"{name} is {said}, not {meant}"
 
 
 _WRONG_LABELS = (
@@ -284,9 +269,6 @@ _BIOT: dict[str, Any] = {
     "batch_size": 512,
     "max_epochs": 100,
     "drop_last": True,
-    "schedule": "constant",
-    "lr_min": 0.0,
-    "clip_norm": None,
     "threshold": "matched-prevalence",
 }
 
@@ -312,7 +294,6 @@ PROTOCOLS: dict[str, Protocol] = {
             source="BIOT repository, run_binary_supervised.py",
             cv="biot-code",
             loss="cross-entropy",
-            loss_parameters=(),
             patience=5,
             remarks=(_WRONG_LABELS, _ALL_CASES),
             **_BIOT,
@@ -331,7 +312,6 @@ PROTOCOLS: dict[str, Protocol] = {
             lr_min=1e-6,
             clip_norm=1.0,
             loss="cross-entropy",
-            loss_parameters=(),
             patience=50,
             threshold=0.5,
             remarks=(
@@ -359,8 +339,6 @@ PROTOCOLS: dict[str, Protocol] = {
             batch_size=128,
             max_epochs=50,
             drop_last=False,
-            schedule="constant",
-            lr_min=0.0,
             clip_norm=1.0,
             loss="focal",
             loss_parameters=(("gamma", 2.0),),

@@ -28,6 +28,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from biot_bd.evaluation.fold import probabilities
+from biot_bd.evaluation.metrics.calibration import checked
 from biot_bd.events.detector import RECALIBRATION_FILE
 from biot_bd.runs import read_json, write_json
 from biot_bd.windows import Windows
@@ -101,14 +102,8 @@ class Recalibration:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the attributes as JSON holds them."""
-        shape = {"a": self.a, "b": self.b} if self.method == "sigmoid" else {"x": list(self.x), "y": list(self.y)}
-        return {
-            "method": self.method,
-            **shape,
-            "subjects": list(self.subjects),
-            "n_windows": self.n_windows,
-            "n_seizure_windows": self.n_seizure_windows,
-        }
+        unused = ("x", "y") if self.method == "sigmoid" else ("a", "b")
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items() if k not in unused}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Recalibration:
@@ -122,7 +117,7 @@ class Recalibration:
         try:
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"no stored recalibration: {error}") from error
 
 
@@ -172,11 +167,7 @@ def fit_recalibration(
     """
     if method not in METHODS:
         raise ValueError(f"no recalibration {method!r}; there are {', '.join(METHODS)}")
-    y, p = np.asarray(y_true).astype(np.int64), np.asarray(proba, dtype=np.float64)
-    if y.ndim != 1 or y.shape != p.shape:
-        raise ValueError(f"labels {y.shape} and probabilities {p.shape} must have one shape (n,)")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("probabilities must be finite and lie between 0 and 1 to be recalibrated")
+    y, p = checked(y_true, proba)
     counts = [int((y == label).sum()) for label in (0, 1)]
     if min(counts) < 2:
         raise ValueError(
@@ -397,8 +388,6 @@ def load_recalibration(folder: str | os.PathLike[str]) -> Recalibration | None:
     if not path.is_file():
         return None
     stored = read_json(path)
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path}: no stored recalibration (not an object)")
     try:
         return Recalibration.from_dict(stored)
     except ValueError as error:

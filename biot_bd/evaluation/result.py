@@ -21,6 +21,7 @@ from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
+from biot_bd.events.subject_scores import macro_of
 
 LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
@@ -64,7 +65,9 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> Run
             for outcome in outcomes
         ],
         "subjects": subjects,
-        "macro": {metric.name: _macro(metric.name, subjects) for metric in metrics},
+        "macro": {
+            metric.name: macro_of(scores[metric.name]["value"] for scores in subjects.values()) for metric in metrics
+        },
         "pooled": {metric.name: pooled[metric.name] for metric in metrics},
         "prevalence": pooled["prevalence"],
         "events": aggregate_events([outcome.facts for outcome in outcomes]),
@@ -98,13 +101,6 @@ def _mean_of_folds(metrics: Sequence[Metric], scores: list[Cells]) -> Cells:
         reason = None if values else first[metric.name]["reason"]
         out[metric.name] = {"value": float(np.mean(values)) if values else None, "reason": reason}
     return out | {name: first[name] for name in _COUNTS}
-
-
-def _macro(name: str, subjects: dict[str, Cells]) -> run_facts.MacroFacts:
-    values = [scores[name]["value"] for scores in subjects.values() if scores[name]["value"] is not None]
-    if not values:
-        return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
-    return {"value": float(np.mean(values)), "n_subjects": len(values), "reason": None}
 
 
 @dataclass(frozen=True)
@@ -157,11 +153,7 @@ class Result:
             No run folder, or the run was interrupted; running the same command again finishes it.
         """
         folder = Path(folder)
-        for name in (run_facts.RUN, run_facts.METRICS, run_facts.PREDICTIONS):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"{folder}: no {name}, so this is no finished run; run the same cross-validation again to finish it"
-                )
+        run_facts.check_finished(folder, (run_facts.RUN, run_facts.METRICS, run_facts.PREDICTIONS), "run")
         return cls(
             run_facts.read_facts(folder / run_facts.METRICS),
             run_facts.read_predictions(folder / run_facts.PREDICTIONS),
@@ -253,9 +245,14 @@ class Result:
         table.add_row("pooled", *counts, *(_number(pooled[name]["value"]) for name in self.scoring))
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=110, color_system=None, force_terminal=False)
-        console.print(self)
-        return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+        return as_text(self, width=110)
+
+
+def as_text(shown: RenderableType, width: int) -> str:
+    """Return what ``rich.print`` shows, without colours."""
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, force_terminal=False).print(shown)
+    return text.getvalue().rstrip("\n")
 
 
 def _number(value: float | None) -> str:

@@ -8,13 +8,14 @@ study and of intervals are written and read here too.  Each says the version of 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
 import pandas as pd
 
 from biot_bd.evaluation.run_versions import COLUMNS, READERS, VERSION
+from biot_bd.exceptions import RunFolderError
 from biot_bd.runs import atomic_path, read_json, write_json
 
 RUN, METRICS, FOLD, PREDICTIONS = "run.json", "metrics.json", "fold.json", "predictions.parquet"
@@ -204,6 +205,34 @@ def read_facts(path: str | os.PathLike[str]) -> Any:
         known = ", ".join(map(str, READERS))
         raise ValueError(f"{path}: format version {version!r}; this biot_bd reads version {known}: update it")
     return READERS[version](facts)
+
+
+def stored_facts(folder: Path, name: str) -> Any:
+    """Return the facts that a run (``run.json``) or study folder holds, None where it is new or empty.
+
+    Raises
+    ------
+    RunFolderError
+        It is a file, or holds other things.
+    """
+    kind = Path(name).stem
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; name a folder for the {kind}")
+    if (folder / name).is_file():
+        return read_facts(folder / name)
+    if folder.is_dir() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
+        raise RunFolderError(f"{folder} is no {kind} folder and not empty ({', '.join(others[:5])}); name a new one")
+    return None
+
+
+def check_finished(folder: Path, names: Iterable[str], kind: str) -> None:
+    """Raise ``FileNotFoundError`` where a file of a finished run or study is missing."""
+    again = "cross-validation" if kind == "run" else kind
+    for name in names:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder}: no {name}, so this is no finished {kind}; run the same {again} again to finish it"
+            )
 
 
 def read_intervals(folder: str | os.PathLike[str]) -> Any:

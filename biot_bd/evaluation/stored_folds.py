@@ -39,11 +39,9 @@ def settled(given: Cells, preset: Protocol | None, source: RunFacts | None) -> t
     ProtocolError
         The caller, the protocol and the stored splits contradict each other.
     """
-    fixed = (
-        {}
-        if preset is None
-        else {name: (value, f"protocol {preset.name!r}") for name, value in preset.cross_validate_parameters().items()}
-    )
+    fixed: dict[str, tuple[Any, str]] = {}
+    if preset is not None:
+        fixed = {n: (value, f"protocol {preset.name!r}") for n, value in preset.cross_validate_parameters().items()}
     for name in ("cv", "validation_fraction") if source is not None else ():
         stored = source["parameters"][name]  # type: ignore[index]
         if name in fixed and fixed[name][0] != stored and name == "cv":

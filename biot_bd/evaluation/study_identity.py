@@ -44,10 +44,8 @@ def identity_of(pipeline: Any) -> Cells:
     return describe_pipeline(clone(pipeline), prefix if isinstance(last, BIOTClassifier) else None)
 
 
-def protocol_values(protocol: Mapping[str, Any] | None) -> Cells | None:
+def protocol_values(protocol: Mapping[str, Any]) -> Cells:
     """Return the values of a protocol (``Protocol.as_dict()``), without the texts that explain them."""
-    if protocol is None:
-        return None
     return {name: value for name, value in protocol.items() if name not in ("source", "remarks")}
 
 
@@ -139,11 +137,11 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
             if key in old and key in new:
                 lines += differences(old[key], new[key], where)
             elif key in old or not _is_default(key, new[key]):
-                lines.append(f"{where}: was {_short(old.get(key, 'absent'))}, now is {_short(new.get(key, 'absent'))}")
+                lines.append(f"{where}: was {short(old.get(key, 'absent'))}, now is {short(new.get(key, 'absent'))}")
         return lines
     if old == new:
         return []
-    return [f"{path}: was {_short(old)}, now is {_short(new)}"]
+    return [f"{path}: was {short(old)}, now is {short(new)}"]
 
 
 @cache
@@ -180,9 +178,10 @@ def comparable_facts(run: RunFacts, scoring: list[str]) -> Cells:
     }
 
 
-def _short(value: Any) -> str:
+def short(value: Any, most: int = 80) -> str:
+    """Return the repr of a value, cut to ``most`` characters."""
     text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _path(value: Any) -> str:

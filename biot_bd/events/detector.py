@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _FORMER = {"persons": "subjects"}  # version 1: what it was fitted on
 FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", "merge_gap_s_")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class EventDetector(BaseEstimator):
     """Turn the probabilities of one recording's windows into events.
 
@@ -86,34 +88,18 @@ class EventDetector(BaseEstimator):
     [Event(onset_s=10.0, offset_s=30.0, confidence=0.9)]
     """
 
-    def __init__(
-        self,
-        *,
-        window_s: float = 10.0,
-        smoothing: str = "mean",
-        smoothing_s: float = 10.0,
-        threshold: float = 0.5,
-        release_fraction: float = 1.0,
-        min_duration_s: float = 10.0,
-        merge_gap_s: float = 30.0,
-        causal: bool = False,
-        target: str | None = "f1",
-        target_fa_per_24h: float | None = None,
-        target_sensitivity: float | None = None,
-        grid: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
-        self.window_s = window_s
-        self.smoothing = smoothing
-        self.smoothing_s = smoothing_s
-        self.threshold = threshold
-        self.release_fraction = release_fraction
-        self.min_duration_s = min_duration_s
-        self.merge_gap_s = merge_gap_s
-        self.causal = causal
-        self.target = target
-        self.target_fa_per_24h = target_fa_per_24h
-        self.target_sensitivity = target_sensitivity
-        self.grid = grid
+    window_s: float = 10.0
+    smoothing: str = "mean"
+    smoothing_s: float = 10.0
+    threshold: float = 0.5
+    release_fraction: float = 1.0
+    min_duration_s: float = 10.0
+    merge_gap_s: float = 30.0
+    causal: bool = False
+    target: str | None = "f1"
+    target_fa_per_24h: float | None = None
+    target_sensitivity: float | None = None
+    grid: Mapping[str, Sequence[float]] | None = None
 
     def setting(self) -> dict[str, float]:
         """Return the values in use: ``threshold``, ``smoothing_s``, ... as fitted, else the parameters.
@@ -222,12 +208,7 @@ class EventDetector(BaseEstimator):
             self._keep(own, "no validation recordings; parameters kept")
             self.operating_curve_ = grid_search.curve_table([])
             return self
-        line = grid_search.TimeLine(
-            [r.duration_s for r in recordings],
-            [r.reference for r in recordings],
-            [r.recording for r in recordings],
-            max(s["merge_gap_s"] for s in settings),
-        )
+        line = grid_search.TimeLine(recordings, max(s["merge_gap_s"] for s in settings))
         raws = [self._raw_of(r) for r in recordings]
         smoothed = {
             width: line.place([self._smoothed(raw, width) for raw in raws])

@@ -110,13 +110,13 @@ def write_event_file(
     ...     read_event_file(path).events
     [Event(onset_s=10.0, offset_s=25.0, confidence=0.9)]
     """
-    path, found = Path(path), [Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events]
-    found = _sorted(found)
+    path = Path(path)
+    found = _sorted([Event(float(e[0]), float(e[1]), e[2] if len(e) > 2 else None) for e in events])
     as_intervals([(e.onset_s, e.offset_s) for e in found], duration_s, str(path))  # raises for what cannot be written
     overlapping = [(a, b) for a, b in pairwise(found) if b.onset_s < a.offset_s]
     if overlapping:
         raise ValueError(f"{path}: events overlap, first {overlapping[0]}; join them before writing")
-    _format(path, format).write(path, found, float(duration_s), _naive(start))
+    _format(path, format)[0](path, found, float(duration_s), _naive(start))
     return path
 
 
@@ -157,18 +157,7 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
     path = Path(path)
     if fault := fault_of(path):
         raise FileNotFoundError(f"{path}: no such file of events; it {fault}")
-    return _format(path, format).read(path)
-
-
-def event_file_name(stem: str, format: str) -> str:
-    """Return the name of a recording's file of events, e.g. ``chb01_03.tsv``.
-
-    Raises
-    ------
-    ValueError
-        Unknown format.
-    """
-    return stem + _format(Path(stem), format).suffix
+    return _format(path, format)[1](path)
 
 
 def to_annotations(
@@ -350,26 +339,20 @@ def _naive(start: datetime | None) -> datetime | None:
     return None if start is None else start.replace(tzinfo=None)
 
 
-@dataclass(frozen=True)
-class _Format:
-    suffix: str
-    write: Callable[[Path, list[Event], float, datetime | None], None]
-    read: Callable[[Path], EventFile]
-
-
-FORMATS: dict[str, _Format] = {
-    "tsv": _Format(".tsv", _write_tsv, _read_tsv),
-    "csv_bi": _Format(".csv_bi", _write_csv_bi, _read_csv_bi),
-    "edf": _Format(".edf", _write_edf, _read_edf),
-    "mne": _Format("_annot.fif", _write_mne, _read_mne),
+ENDINGS = {".tsv": "tsv", ".csv_bi": "csv_bi", ".edf": "edf", ".fif": "mne"}
+FORMATS = {
+    "tsv": (_write_tsv, _read_tsv),
+    "csv_bi": (_write_csv_bi, _read_csv_bi),
+    "edf": (_write_edf, _read_edf),
+    "mne": (_write_mne, _read_mne),
 }
+"""What writes and what reads a format."""
 
 
-def _format(path: Path, name: str | None) -> _Format:
+def _format(path: Path, name: str | None) -> tuple[Callable[..., None], Callable[[Path], EventFile]]:
+    name = ENDINGS.get(path.suffix.lower()) if name is None else name
     if name is None:
-        name = {".tsv": "tsv", ".csv_bi": "csv_bi", ".edf": "edf", ".fif": "mne"}.get(path.suffix.lower())
-        if name is None:
-            raise ValueError(f"{path}: its ending tells no format; name one of {', '.join(FORMATS)}")
+        raise ValueError(f"{path}: its ending tells no format; name one of {', '.join(FORMATS)}")
     if name not in FORMATS:
         raise ValueError(f"no format {name!r} for events; there are {', '.join(FORMATS)}")
     return FORMATS[name]

@@ -96,13 +96,7 @@ def score_folders(
     return {
         **score_subjects(scored, parameters=parameters),
         "recordings": {
-            r.recording: {
-                "subject": r.subject,
-                "duration_s": r.duration_s,
-                "reference": r.reference,
-                "hypothesis": r.hypothesis,
-            }
-            for r in scored
+            r.recording: {name: value for name, value in vars(r).items() if name != "recording"} for r in scored
         },
         "unused": sorted(set(found) - set(pairs.values())),
     }
@@ -142,15 +136,14 @@ def _subject(key: str) -> str:
 
 
 def _duration(truth: EventFile, said: EventFile, first: Path, second: Path) -> float:
-    if truth.duration_s is None and said.duration_s is None:
+    told = [one.duration_s for one in (truth, said) if one.duration_s is not None]
+    if not told:
         only_header = "; it is only a header" if truth.notes and not truth.events else ""
         raise ValueError(
             f"{first}: says no recordingDuration, nor does {second}; the rate of false alarms needs it{only_header}"
         )
-    if truth.duration_s is None or said.duration_s is None:
-        return float(truth.duration_s if truth.duration_s is not None else said.duration_s)  # type: ignore[arg-type]
-    if abs(truth.duration_s - said.duration_s) > LENGTH_SLACK_S:
+    if abs(told[0] - told[-1]) > LENGTH_SLACK_S:
         raise ValueError(
-            f"{second}: recordingDuration is {said.duration_s:g} s, but {truth.duration_s:g} s in {first}: not one recording"
+            f"{second}: recordingDuration is {told[1]:g} s, but {told[0]:g} s in {first}: not one recording"
         )
-    return truth.duration_s
+    return float(told[0])

@@ -9,8 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from biot_bd.events.curve import Floats, find_runs, n_seconds
 from biot_bd.events.intervals import merge
 from biot_bd.events.scoring import RATE_HZ, ScoringParameters, as_intervals, event_counts, scores_of
-from biot_bd.events.types import Scores
+from biot_bd.events.types import RecordingScores, Scores
 
 TARGETS = ("f1", "fa_per_24h", "sensitivity")
 DEFAULT_GRID: dict[str, tuple[float, ...]] = {
@@ -33,13 +32,11 @@ CURVE_COLUMNS = ("threshold", "tp", "fp", "n_reference", "sensitivity", "precisi
 N_THRESHOLDS = 40
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The setting that was chosen, its row of the curve, and why if not by the target alone."""
 
     setting: dict[str, float]
     threshold: float
-    point: Scores | None
     reason: str | None = None
 
 
@@ -48,33 +45,24 @@ class TimeLine:
 
     Parameters
     ----------
-    durations_s : sequence of float
-    references : sequence of sequences of (onset_s, offset_s)
-    names : sequence of str
-        For messages.
+    recordings : sequence of RecordingScores
+        Whose lengths and seizures count.
     longest_gap_s : float
         The largest ``merge_gap_s`` that is tried; pauses are longer.
     """
 
-    def __init__(
-        self,
-        durations_s: Sequence[float],
-        references: Sequence[Any],
-        names: Sequence[str],
-        longest_gap_s: float = 0.0,
-    ) -> None:
+    def __init__(self, recordings: Sequence[RecordingScores], longest_gap_s: float = 0.0) -> None:
         self.parameters = ScoringParameters()
         p = self.parameters
         pause = math.ceil(max(p.min_between_s, longest_gap_s) + p.tolerance_start_s + p.tolerance_end_s) + 1
-        lengths = [n_seconds(duration) for duration in durations_s]
+        lengths = [n_seconds(r.duration_s) for r in recordings]
         self.starts = np.cumsum([0, *(length + pause for length in lengths)])[: len(lengths)]
         self.n = int(self.starts[-1] + lengths[-1] + pause) if lengths else 0
-        self.hours = float(sum(durations_s)) / 3600
         # The true lengths count for the rate of false alarms, as the scorer counts them.
-        self._n_samples = sum(round(duration * RATE_HZ) for duration in durations_s)
+        self._n_samples = sum(round(r.duration_s * RATE_HZ) for r in recordings)
         placed = [
-            as_intervals(reference, duration, f"reference of {name}") + start
-            for reference, duration, name, start in zip(references, durations_s, names, self.starts, strict=True)
+            as_intervals(r.reference, r.duration_s, f"reference of {r.recording}") + start
+            for r, start in zip(recordings, self.starts, strict=True)
         ]
         self.reference = np.concatenate(placed) if placed else np.zeros((0, 2))
         self._known: dict[bytes, Scores] = {}
@@ -155,6 +143,11 @@ def search(
 ) -> Choice:
     """Score every setting at every threshold and choose.
 
+    The best point by the target is taken; among equals the earliest setting, and of its thresholds the middle of those
+    that do equally well.  ``"fa_per_24h"`` takes the highest sensitivity at no more than the wanted rate (without
+    seizures the lowest threshold from which on all keep the rate), ``"sensitivity"`` the lowest rate at no less than the wanted
+    sensitivity.
+
     Parameters
     ----------
     timeline : TimeLine
@@ -167,29 +160,15 @@ def search(
     """
     cuts = {smoothing: candidates(line) for smoothing, line in lines.items()}
     found = [timeline.points(lines[s["smoothing_s"]], cuts[s["smoothing_s"]], s) for s in settings]
-    return choose(found, settings, target, wanted)
-
-
-def choose(
-    found: Sequence[Sequence[Scores]], settings: Sequence[dict[str, float]], target: str, wanted: float | None
-) -> Choice:
-    """Choose among the points of all settings.
-
-    The best point by the target is taken; among equals the earliest setting, and of its thresholds the middle of those
-    that do equally well.  ``"fa_per_24h"`` takes the highest sensitivity at no more than the wanted rate (without
-    seizures the lowest threshold from which on all keep the rate), ``"sensitivity"`` the lowest rate at no less than the wanted
-    sensitivity.
-    """
     no_seizure = found[0][0]["n_reference"] == 0
     reason = None
     if no_seizure and target != "fa_per_24h":
-        return Choice(dict(settings[0]), math.nan, None, "no seizure in the validation recordings; parameters kept")
+        return Choice(dict(settings[0]), math.nan, "no seizure in the validation recordings; parameters kept")
     wanted = 0.0 if wanted is None else wanted
     if no_seizure:
-        kept = list(
-            itertools.takewhile(lambda i: found[0][i]["fa_per_24h"] <= wanted, range(len(found[0]) - 1, -1, -1))
-        )
-        return _chosen(found, settings, 0, kept[-1:], "no seizure in the validation recordings: the rate alone chose")
+        points = found[0]
+        kept = list(itertools.takewhile(lambda i: points[i]["fa_per_24h"] <= wanted, reversed(range(len(points)))))
+        return _chosen(settings[0], points, kept[-1:], "no seizure in the validation recordings: the rate alone chose")
 
     def key(point: Scores) -> tuple[float, ...]:
         rate, sensitivity, f1 = point["fa_per_24h"], point["sensitivity"], point["f1"]
@@ -205,24 +184,17 @@ def choose(
     rows = [i for i, point in enumerate(found[where]) if key(point) == best]
     point = found[where][rows[0]]
     if target == "f1" and point["f1"] == 0:
-        return Choice(dict(settings[0]), math.nan, None, "no setting finds a validation seizure; parameters kept")
+        return Choice(dict(settings[0]), math.nan, "no setting finds a validation seizure; parameters kept")
     if target == "fa_per_24h" and point["sensitivity"] == 0:
         reason = f"no seizure is found at {wanted} false alarms per 24 h or fewer"
     if target == "sensitivity" and point["sensitivity"] < wanted:
         reason = f"no setting reaches a sensitivity of {wanted}; the highest is {point['sensitivity']:.3f}"
-    return _chosen(found, settings, where, rows, reason)
+    return _chosen(settings[where], found[where], rows, reason)
 
 
-def _chosen(
-    found: Sequence[Sequence[Scores]],
-    settings: Sequence[dict[str, float]],
-    where: int,
-    rows: Sequence[int],
-    reason: str | None,
-) -> Choice:
+def _chosen(setting: dict[str, float], points: Sequence[Scores], rows: Sequence[int], reason: str | None) -> Choice:
     first = list(itertools.takewhile(lambda pair: pair[1] == rows[0] + pair[0], enumerate(rows)))
-    point = found[where][first[len(first) // 2][1]]
-    return Choice(dict(settings[where]), point["threshold"], dict(point), reason)
+    return Choice(dict(setting), points[first[len(first) // 2][1]]["threshold"], reason)
 
 
 def curve_table(points: Sequence[Scores]) -> pd.DataFrame:

@@ -26,7 +26,6 @@ from biot_bd.events.types import Scorer, Scores, SeizureScore
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
 ROUNDING_S = 0.1  # files round to hundredths, the scorer to tenths of a second
-DAY_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,7 @@ def event_counts(
     reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float, parameters: ScoringParameters
 ) -> dict[str, int]:
     """Return timescoring's counts of events: ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 10 Hz)."""
-    found = EventScoring(*_annotations(reference, hypothesis, duration_s), parameters.timescoring())
-    return counts_of(found)
+    return counts_of(EventScoring(*_annotations(reference, hypothesis, duration_s), parameters.timescoring()))
 
 
 def sample_counts(reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float) -> dict[str, int]:
@@ -253,12 +251,14 @@ def score_events(
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
     seizures = [_seizure(onset, offset, hyp, parameters, float(duration_s)) for onset, offset in ref.tolist()]
     found = [seizure for seizure in seizures if seizure["detected"]]
+    wide = ref + [-parameters.tolerance_start_s, parameters.tolerance_end_s]
+    near = as_intervals(np.clip(wide, 0.0, duration_s), duration_s, "reference")
     return {
         **_explained(scores_of(event_counts(ref, hyp, duration_s, parameters), RATE_HZ), ref, hyp, RATE_HZ),
         "latency_s": [seizure["latency_s"] for seizure in found],
         "onset_error_s": [seizure["onset_error_s"] for seizure in found],
         "seizures": seizures,
-        "false_alarm_s": _outside(hyp, _widened(ref, duration_s, parameters)),
+        "false_alarm_s": max(0.0, total(hyp) - float(overlap(hyp, near).sum())),
         "n_detections": len(hyp),
         "duration_s": float(duration_s),
         "scorer": scorer(parameters),
@@ -322,13 +322,3 @@ def _seizure(
         "latency_s": float(alarms[0]) if detected else None,
         "onset_error_s": float(np.abs(alarms).min()) if detected else None,
     }
-
-
-def _widened(ref: NDArray[np.float64], duration_s: float, parameters: ScoringParameters) -> NDArray[np.float64]:
-    wide = ref + [-parameters.tolerance_start_s, parameters.tolerance_end_s]
-    return as_intervals(np.clip(wide, 0.0, duration_s), duration_s, "reference")
-
-
-def _outside(events: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """Return the seconds of ``events`` that none of ``others`` covers; each is sorted and does not overlap itself."""
-    return max(0.0, total(events) - float(overlap(events, others).sum()))

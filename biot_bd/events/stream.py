@@ -17,7 +17,6 @@ from biot_bd.events.types import Alarm, Event
 class _Run:
     start: int
     peak: float
-    stop: int | None = None
 
 
 class EventStream:
@@ -71,7 +70,7 @@ class EventStream:
         self._next = 0  # first second that is not final
         self._tail = np.zeros(0)  # raw values that smoothing still needs
         self._run: _Run | None = None
-        self._event: _Run | None = None  # the last event, still open for merging
+        self._event: Event | None = None  # the last event, still open for merging
         self._alarms: list[Alarm] = []
         self._finished = False
         self.value = 0.0
@@ -149,7 +148,7 @@ class EventStream:
         if self._run is not None:
             self._close_run(n)
         if self._event is not None:
-            closed.append(self._final(self._event))
+            closed.append(self._event)
         return [event._replace(offset_s=min(event.offset_s, duration)) for event in closed]
 
     def take_alarms(self) -> list[Alarm]:
@@ -197,14 +196,11 @@ class EventStream:
             self._run = _Run(second, value)
         begun = self._run
         if begun is not None and self._next - begun.start == self._shortest and not self._near(begun):
-            closed = None if self._event is None else self._final(self._event)
-            self._event = None
+            closed, self._event = self._event, None
             self._alarms.append(Alarm(float(begun.start), float(self._next), begun.peak))
-        event = self._event
-        if closed is None and event is not None and event.stop is not None:
-            nothing_near = begun is None or not self._near(begun)
-            if nothing_near and self._next - event.stop > self._gap_s:
-                closed, self._event = self._final(event), None
+        near = begun is not None and self._near(begun)
+        if closed is None and self._event and not near and self._next - self._event.offset_s > self._gap_s:
+            closed, self._event = self._event, None
         return closed
 
     def _close_run(self, stop: int) -> None:
@@ -212,16 +208,10 @@ class EventStream:
         run, self._run = self._run, None
         if run is None or stop - run.start < self._shortest:
             return
-        run.stop = stop
+        onset_s, peak = float(run.start), run.peak
         if self._event is not None and self._near(run):
-            run = _Run(self._event.start, max(self._event.peak, run.peak), stop)
-        self._event = run
+            onset_s, peak = self._event.onset_s, max(self._event.confidence or 0.0, peak)
+        self._event = Event(onset_s, float(stop), peak)
 
     def _near(self, run: _Run) -> bool:
-        return self._event is not None and self._event.stop is not None and run.start - self._event.stop <= self._gap_s
-
-    @staticmethod
-    def _final(run: _Run) -> Event:
-        if run.stop is None:
-            raise ValueError("an event without an end is not final")
-        return Event(float(run.start), float(run.stop), run.peak)
+        return self._event is not None and run.start - self._event.offset_s <= self._gap_s

@@ -7,9 +7,10 @@ they are defined.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from biot_bd.events.scoring import (
     SAMPLE_RATE_HZ,
     ScoringParameters,
     as_intervals,
-    event_counts,
     sample_counts,
     score_events,
     scorer,
@@ -106,6 +106,14 @@ def score_subjects(recordings: Sequence[ScoredRecording], *, parameters: Scoring
         raise ValueError("no recordings to score")
     scored = [_Recording(r, parameters) for r in recordings]
     out = _scores(scored)
+    always = {
+        "always-on": [replace(r, hypothesis=[(0.0, r.duration_s)]) for r in recordings],
+        "always-off": [replace(r, hypothesis=[]) for r in recordings],
+    }
+    baselines = {}
+    for name, replaced in always.items():
+        found = _scores([_Recording(r, parameters) for r in replaced])
+        baselines[name] = {"macro": found["macro"], "pooled": found["pooled"]}
     seizures = [row for one in scored for row in one.seizures]
     return {
         "scorer": scorer(parameters),
@@ -113,30 +121,8 @@ def score_subjects(recordings: Sequence[ScoredRecording], *, parameters: Scoring
         "by_length": _by_length(seizures),
         "seizures": seizures,
         "recordings": [one.row for one in scored],
-        "baselines": baseline_scores(recordings, parameters=parameters),
+        "baselines": baselines,
     }
-
-
-def baseline_scores(recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None) -> Scores:
-    """Score the detector that always alarms and the one that never does, on the same recordings.
-
-    Returns
-    -------
-    dict
-        ``{"always-on": {"macro", "pooled"}, "always-off": ...}`` as in :func:`score_subjects`.
-    """
-    parameters = parameters or ScoringParameters()
-    out = {}
-    for name in ("always-on", "always-off"):
-        replaced = [
-            ScoredRecording(
-                r.recording, r.subject, r.reference, [(0.0, r.duration_s)] if name == "always-on" else [], r.duration_s
-            )
-            for r in recordings
-        ]
-        scores = _scores([_Recording(r, parameters) for r in replaced])
-        out[name] = {"macro": scores["macro"], "pooled": scores["pooled"]}
-    return out
 
 
 class _Recording:
@@ -150,8 +136,8 @@ class _Recording:
         except ValueError as error:
             raise ValueError(f"recording {source.recording}: {error}") from None
         self.subject, self.hours = str(source.subject), source.duration_s / 3600
-        self.events = event_counts(ref, hyp, source.duration_s, parameters)
-        counts = {name: self.events[name] for name in ("tp", "fp", "n_reference")}
+        counts = {name: scores[name] for name in ("tp", "fp", "n_reference")}
+        self.events = {**counts, "n_samples": round(source.duration_s * RATE_HZ)}
         # The length that the scorer counted, so that sums of these rows give the same scores.
         length_s = self.events["n_samples"] / RATE_HZ
         self.row = {"recording": source.recording, "subject": self.subject, **counts, "duration_s": length_s}
@@ -168,8 +154,8 @@ def _scores(scored: Sequence[_Recording]) -> Scores:
     return {
         "subjects": subjects,
         "macro": {
-            "events": {score: _macro(subjects, "events", score) for score in OVERALL},
-            "samples": {score: _macro(subjects, "samples", score) for score in SCORES[:3]},
+            "events": {score: macro_of(one["events"][score] for one in subjects.values()) for score in OVERALL},
+            "samples": {score: macro_of(one["samples"][score] for one in subjects.values()) for score in SCORES[:3]},
         },
         "pooled": _summed(scored),
     }
@@ -198,8 +184,9 @@ def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return {name: sum(one[name] for one in counts) for name in counts[0]}
 
 
-def _macro(subjects: dict[str, Scores], kind: str, score: str) -> Scores:
-    values = [one[kind][score] for one in subjects.values() if one[kind][score] is not None]
+def macro_of(scores: Iterable[float | None]) -> Any:
+    """Return the mean over the subjects for whom a score is defined, their number, or why there is none."""
+    values = [value for value in scores if value is not None]
     if not values:
         return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
     return {"value": float(np.mean(values)), "n_subjects": len(values), "reason": None}

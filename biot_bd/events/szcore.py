@@ -9,7 +9,7 @@ Epilepsia, 66, 14-24.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from biot_bd.events.tables import Row, Table, number, read_table
 
@@ -50,8 +50,7 @@ def seizure_kind(text: str) -> str | None:
     return SEIZURE if low.startswith("seiz") and "free" not in low else None
 
 
-@dataclass(frozen=True)
-class TableRow:
+class TableRow(NamedTuple):
     """One row of an event table: seconds from the recording's start, SzCORE type, confidence."""
 
     onset_s: float

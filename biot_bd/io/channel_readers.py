@@ -12,6 +12,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -55,16 +56,16 @@ class EdfReader:
         Rate in Hz.
     n_samples : int
         Length.
-    always_finite : bool
-        The format has no NaN.
+    scales : list of (float, float)
+        uV a digital step, and uV at digital zero, by channel.
+    ranges_uv : list of float
+        The largest absolute value that the header allows, by channel.
 
     Raises
     ------
     NotPlainEdfError
         The file or one of the channels needs MNE; the message says why.
     """
-
-    always_finite = True
 
     def __init__(self, path: str | Path, ch_names: Sequence[str]) -> None:
         try:
@@ -76,7 +77,7 @@ class EdfReader:
             if len(found) < len(ordinary) or header.sample_bytes != 2 or header.cut_short:
                 raise NotPlainEdfError("names that occur twice, 24-bit samples, or fewer records than declared")
             chosen = [found[name] for name in ch_names]
-            self._scales, self._ranges = _calibrations(header, chosen)
+            self.scales, self.ranges_uv = _calibrations(header, chosen)
             lengths = {header.samples[i] for i in chosen}
             if len(lengths) != 1:
                 raise NotPlainEdfError(f"channels of several rates: {sorted(lengths)} samples in a record")
@@ -92,7 +93,7 @@ class EdfReader:
         self._records = np.empty((max(1, CHUNK_BYTES // self._record_bytes), self._record_samples), "<i2")
         self._samples = np.empty((len(chosen), 0), "<i2")
 
-    def block(self, start: int, stop: int) -> EdfBlock:
+    def block(self, start: int, stop: int) -> Block:
         """Return samples ``start`` to ``stop`` of all channels.
 
         It may be read until the next call.
@@ -108,7 +109,7 @@ class EdfReader:
                 a, b = max(start, begin * length), min(stop, (begin + len(records)) * length)
                 for row, (left, right) in zip(samples, self._columns, strict=True):
                     _copy(records, left, right, a - begin * length, row[a - start : b - start])
-        return EdfBlock(samples, self._scales)
+        return Block(samples, self.scales)
 
     def _read(self, file: io.FileIO, begin: int, end: int) -> NDArray[np.int16]:
         """Return records ``begin`` to ``end``.
@@ -130,19 +131,11 @@ class EdfReader:
             left = left[n:]
         return records
 
-    def calibration(self, index: int) -> tuple[float, float]:
-        """Return (uV a digital step, uV at digital zero) of a channel."""
-        return self._scales[index]
 
-    def range_uv(self, index: int) -> float:
-        """Return the largest absolute value that the header allows, in uV."""
-        return self._ranges[index]
+class Block:
+    """Samples ``(n_channels, n)`` of a stretch: digital ones and their calibration, or uV."""
 
-
-class EdfBlock:
-    """Digital samples ``(n_channels, n)`` of an EDF file and their calibration."""
-
-    def __init__(self, samples: NDArray[np.int16], scales: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, samples: NDArray[Any], scales: Sequence[tuple[float, float]] | None = None) -> None:
         self._samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
@@ -151,12 +144,20 @@ class EdfBlock:
         ``out`` is as long as the stretch.
         """
         out[:] = self._samples[index]
-        scale, offset = self._scales[index]
-        out *= np.float32(scale)
-        out += np.float32(offset)
+        if self._scales is not None:
+            scale, offset = self._scales[index]
+            out *= np.float32(scale)
+            out += np.float32(offset)
 
-    def digital(self, index: int) -> NDArray[np.int16]:
-        """Return what the file holds of channel ``index`` in this stretch; not to be changed."""
+    def read_all(self) -> NDArray[np.float32]:
+        """Return all channels in uV, ``(n_channels, n)``, to be changed at will."""
+        out = np.empty(self._samples.shape, np.float32)
+        for index, row in enumerate(out):
+            self.read(index, row)
+        return out
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """Return channel ``index`` in this stretch as it is held; not to be changed."""
         return self._samples[index]
 
 
@@ -175,7 +176,7 @@ def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDA
 
 
 class RawReader:
-    """Some channels of any MNE recording.
+    """Some channels of any MNE recording; what the header says of them, MNE does not tell.
 
     Held in memory as float32 where they are short, else read block by block.
 
@@ -187,7 +188,7 @@ class RawReader:
         The channels.
     """
 
-    always_finite = False
+    scales = ranges_uv = None
 
     def __init__(self, raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> None:
         self.ch_names = tuple(ch_names)
@@ -197,9 +198,9 @@ class RawReader:
         if not raw.preload and len(self._picks) * self.n_samples <= LARGEST_HELD:
             self._x = self._read(0, self.n_samples)
 
-    def block(self, start: int, stop: int) -> RawBlock:
+    def block(self, start: int, stop: int) -> Block:
         """Return samples ``start`` to ``stop`` of all channels."""
-        return RawBlock(self._read(start, stop) if self._x is None else self._x[:, start:stop])
+        return Block(self._read(start, stop) if self._x is None else self._x[:, start:stop])
 
     def _read(self, begin: int, end: int) -> NDArray[np.float32]:
         x = np.empty((len(self._picks), end - begin), np.float32)
@@ -209,29 +210,6 @@ class RawReader:
             chunk *= UV_PER_V
             x[:, start - begin : stop - begin] = chunk
         return x
-
-    def calibration(self, index: int) -> None:
-        """Return None: MNE gives volts."""
-        return None
-
-    def range_uv(self, index: int) -> None:
-        """Return None: MNE does not tell the header's range."""
-        return None
-
-
-class RawBlock:
-    """A stretch of a recording, in uV."""
-
-    def __init__(self, x: NDArray[np.float32]) -> None:
-        self._x = x
-
-    def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV."""
-        out[:] = self._x[index]
-
-    def digital(self, index: int) -> NDArray[np.int16]:
-        """Raise TypeError: MNE gives volts."""
-        raise TypeError("a recording that MNE reads has no digital samples")
 
 
 def source_file(raw: mne.io.BaseRaw) -> Path | None:
@@ -385,6 +363,8 @@ class OwnRatesReader:
         The stretch, in samples of the fastest.
     """
 
+    scales = ranges_uv = None  # a resampled channel may exceed its range by a little
+
     def __init__(
         self,
         ch_names: Sequence[str],
@@ -396,56 +376,24 @@ class OwnRatesReader:
         self.ch_names, self.n_samples = tuple(ch_names), n_samples
         self._fastest, self._start = readers[max(counts)], start
         self.sfreq = self._fastest.sfreq
-        self.always_finite = all(reader.always_finite for reader in readers.values())
+        # By channel: its place in the reader of the fastest, or all of it.
+        self._sources: list[int | NDArray[np.float32]] = []
         seen = Counter[int]()
-        self._places: list[int | None] = []
-        self._held: dict[int, NDArray[np.float32]] = {}
-        for index, count in enumerate(counts):
-            fastest = readers[count] is self._fastest
-            self._places.append(seen[count] if fastest else None)
-            if not fastest:
-                self._held[index] = _stretched(readers[count], seen[count], self._fastest.n_samples)
-            seen[count] += 1
+        for count in counts:
+            place, seen[count] = seen[count], seen[count] + 1
+            slower = readers[count] is not self._fastest
+            self._sources.append(_stretched(readers[count], place, self._fastest.n_samples) if slower else place)
 
-    def block(self, start: int, stop: int) -> OwnRatesBlock:
-        """Return samples ``start`` to ``stop`` of all channels; it may be read until the next call."""
+    def block(self, start: int, stop: int) -> Block:
+        """Return samples ``start`` to ``stop`` of all channels."""
         start, stop = start + self._start, stop + self._start
-        held = {index: x[start:stop] for index, x in self._held.items()}
-        return OwnRatesBlock(self._fastest.block(start, stop), self._places, held)
-
-    def calibration(self, index: int) -> tuple[float, float] | None:
-        """Return (uV a digital step, uV at zero), or None for a channel that is resampled."""
-        place = self._places[index]
-        return None if place is None else self._fastest.calibration(place)
-
-    def range_uv(self, index: int) -> float | None:
-        """Return None for a channel that is resampled, which may exceed its range by a little."""
-        place = self._places[index]
-        return None if place is None else self._fastest.range_uv(place)
-
-
-class OwnRatesBlock:
-    """A stretch of channels that have different rates."""
-
-    def __init__(
-        self, fastest: EdfBlock | RawBlock, places: Sequence[int | None], held: dict[int, NDArray[np.float32]]
-    ) -> None:
-        self._fastest, self._places, self._held = fastest, places, held
-
-    def read(self, index: int, out: NDArray[np.float32]) -> None:
-        """Write channel ``index`` in this stretch to ``out``, in uV."""
-        place = self._places[index]
-        if place is None:
-            out[:] = self._held[index]
-        else:
-            self._fastest.read(place, out)
-
-    def digital(self, index: int) -> NDArray[np.int16]:
-        """Return what the file holds of a channel that has a calibration."""
-        place = self._places[index]
-        if place is None:
-            raise TypeError("a channel that is resampled has no digital samples")
-        return self._fastest.digital(place)
+        fastest, x = self._fastest.block(start, stop), np.empty((len(self._sources), stop - start), np.float32)
+        for source, row in zip(self._sources, x, strict=True):
+            if isinstance(source, int):
+                fastest.read(source, row)
+            else:
+                row[:] = source[start:stop]
+        return Block(x)
 
 
 def _stretched(reader: EdfReader | RawReader, index: int, n_samples: int) -> NDArray[np.float32]:
@@ -457,7 +405,6 @@ def _stretched(reader: EdfReader | RawReader, index: int, n_samples: int) -> NDA
     return np.asarray(mne.filter.resample(x.astype(np.float64), n_samples, len(x), npad=0, verbose="error"), np.float32)
 
 
-Block = EdfBlock | RawBlock | OwnRatesBlock
 ChannelReader = EdfReader | RawReader | OwnRatesReader
 
 
@@ -467,21 +414,16 @@ def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
         return False
     length = min(reader.n_samples, 64)
     picks = [raw.ch_names.index(name) for name in reader.ch_names]
-    tolerance = AGREEMENT * np.array([[reader.range_uv(i)] for i in range(len(picks))])
+    tolerance = AGREEMENT * np.array(reader.ranges_uv)[:, None]
     for start in {0, (reader.n_samples - length) // 2, reader.n_samples - length}:
         expected = raw.get_data(picks, start, start + length, verbose="error") * UV_PER_V
-        block = reader.block(start, start + length)
-        found = np.empty((len(picks), length), np.float32)
-        for i, row in enumerate(found):
-            block.read(i, row)
-        if not (np.abs(found - expected) <= tolerance).all():
+        if not (np.abs(reader.block(start, start + length).read_all() - expected) <= tolerance).all():
             return False
     return True
 
 
 def _mne_names(labels: Sequence[str]) -> list[str]:
     """Return labels as MNE makes them unique: ``-0``, ``-1``, ... behind repeated ones."""
-    labels = [label.strip() for label in labels]
     counts, seen = Counter(labels), Counter[str]()
     names = []
     for label in labels:

@@ -131,7 +131,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
 
 def _opened(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
     if isinstance(source, mne.io.BaseRaw):
-        return OpenRecording(source, _name_of(source))
+        names = [os.fspath(name) for name in source.filenames if name is not None]
+        return OpenRecording(source, names[0] if names else f"recording of {len(source.ch_names)} channels in memory")
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
     try:
@@ -189,13 +190,8 @@ def read_blocks(
     stop = reader.n_samples if stop is None else min(stop, reader.n_samples)
     begin = start
     try:
-        while begin < stop:
-            end = min(begin + BLOCK_SAMPLES, stop)
-            block, x = reader.block(begin, end), np.empty((len(ch_names), end - begin), np.float32)
-            for index, row in enumerate(x):
-                block.read(index, row)
-            yield x
-            begin = end
+        for begin in range(start, stop, BLOCK_SAMPLES):
+            yield reader.block(begin, min(begin + BLOCK_SAMPLES, stop)).read_all()
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
             f"{recording.where}: cannot be read from {begin / reader.sfreq:g} s on "
@@ -236,8 +232,3 @@ def read_excerpt(
     parts = list(read_blocks(recording, ch_names, start, stop, reader))
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(ch_names), 0), np.float32)
     return x, float(line.time_of(start)), reader.sfreq
-
-
-def _name_of(raw: mne.io.BaseRaw) -> str:
-    names = [os.fspath(name) for name in raw.filenames if name is not None]
-    return names[0] if names else f"recording of {len(raw.ch_names)} channels in memory"

@@ -7,11 +7,11 @@ from .attention.record import attention_layers as attention_layers
 from .attention.record import record_attention as record_attention
 from .biot import BIOT as BIOT
 from .checkpoints.config import provenance_of as provenance_of
-from .checkpoints.loading import KNOWN as KNOWN
 from .checkpoints.loading import load_checkpoint as load_checkpoint
 from .checkpoints.provenance import Provenance as Provenance
 from .checkpoints.provenance import Seen as Seen
 from .checkpoints.provenance import check_clean as check_clean
+from .checkpoints.published import KNOWN as KNOWN
 from .checkpoints.report import LoadReport as LoadReport
 from .checkpoints.saving import save_checkpoint as save_checkpoint
 from .encoder import BIOTEncoder as BIOTEncoder

@@ -171,11 +171,6 @@ class BIOT(BraindecodeBIOT):
         self.encoder = BIOTEncoder(self.encoder, self.channel_ids, self.n_channel_tokens)
         _check_length(self.encoder, self.n_times)
 
-    @property
-    def n_frames(self) -> int:
-        """Frames of a channel in one window."""
-        return self.encoder.n_frames(self.n_times)
-
     def token_layout(self, n_times: int | None = None) -> TokenLayout:
         """Say which channel and which stretch of time each token stands for.
 
@@ -330,7 +325,12 @@ class BIOT(BraindecodeBIOT):
     def _split_absent(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return ``x`` without NaN marks and the mask of present channels (None: all are present)."""
         if present is not None:
-            present = _check_present(present, x)
+            if present.shape != x.shape[:2] or present.dtype != torch.bool:
+                raise ValueError(
+                    f"present must be a bool tensor of shape {tuple(x.shape[:2])}, "
+                    f"got {present.dtype} {tuple(present.shape)}"
+                )
+            present = present.to(x.device)
         if torch.compiler.is_compiling():  # no branch on values inside a graph
             absent = x.isnan().all(dim=-1)
             present = ~absent if present is None else present & ~absent
@@ -366,14 +366,6 @@ class BIOT(BraindecodeBIOT):
     def _channel_name(self, channel: int) -> str:
         name = self._chs_info[channel].get("ch_name") if self._chs_info else None
         return f"{channel} ({name})" if name else str(channel)
-
-
-def _check_present(present: Tensor, x: Tensor) -> Tensor:
-    if tuple(present.shape) != tuple(x.shape[:2]) or present.dtype != torch.bool:
-        raise ValueError(
-            f"present must be a bool tensor of shape {tuple(x.shape[:2])}, got {present.dtype} {tuple(present.shape)}"
-        )
-    return present.to(x.device)
 
 
 def _check_length(encoder: BIOTEncoder, n_times: int) -> int:

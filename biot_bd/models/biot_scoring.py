@@ -138,13 +138,11 @@ class ScoringBIOT(nn.Module):
         Tensor, shape (n, n_outputs)
         """
         # One sum costs far less than a search for NaN, and no finite sum hides one.
-        if bool(x.sum().isfinite()):
-            return self.final_layer(self._encode(x, None))
-        present = ~x.isnan().all(dim=-1)
-        filled = torch.where(present[..., None], x, x.new_zeros(()))
-        return self.final_layer(self._encode(filled, None if bool(present.all()) else present))
-
-    def _encode(self, x: Tensor, present: Tensor | None) -> Tensor:
+        present = None
+        if not bool(x.sum().isfinite()):
+            present = ~x.isnan().all(dim=-1)
+            x = torch.where(present[..., None], x, x.new_zeros(()))
+            present = None if bool(present.all()) else present
         if torch.is_grad_enabled():
-            return self.encoder(x, present)
-        return self.encoder.infer(x, present, self.inference_plan)
+            return self.final_layer(self.encoder(x, present))
+        return self.final_layer(self.encoder.infer(x, present, self.inference_plan))

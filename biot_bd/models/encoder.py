@@ -236,7 +236,11 @@ class BIOTEncoder(nn.Module):
             # Whole batches: who observes the modules sees one call of each, as in training.
             with precision_context(plan.precision if dtype else "fp32", device):
                 return self(x, present).to(own)
-        half = None if dtype is None else self._half_precision_weights(layers, dtype)
+        half = None
+        if dtype is not None:
+            half = self._half_precision
+            if half is None or not half.is_current(layers, dtype):
+                half = self._half_precision = HalfPrecisionWeights(layers, dtype)
         parts = []
         with (
             torch.autocast(device, enabled=False),
@@ -251,13 +255,6 @@ class BIOTEncoder(nn.Module):
             again = None if present is None else present[bad]
             features[bad] = self.infer(x[bad], again, PrecisionPlan("fp32", plan.micro_batch))
         return features
-
-    def _half_precision_weights(self, layers: list[fast_attention.Layer], dtype: torch.dtype) -> HalfPrecisionWeights:
-        """Return the weights in half precision, copied again where they have changed."""
-        copies = self._half_precision
-        if copies is None or not copies.is_current(layers, dtype):
-            copies = self._half_precision = HalfPrecisionWeights(layers, dtype)
-        return copies
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the copies in half precision out of pickles and deep copies."""

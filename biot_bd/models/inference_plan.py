@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -117,9 +118,9 @@ def machine_key(device: torch.device | str | None = None) -> str:
 
 def _processor() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        model = re.search(r"^model name\s*: *(.+)", Path("/proc/cpuinfo").read_text("utf-8", "replace"), re.MULTILINE)
+        if model is not None:
+            return model[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -182,28 +183,19 @@ def cached_choice(key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, 
     -------
     dict
     """
-    path = _cache_file()
+    path = Path(os.environ.get("BIOT_BD_CACHE") or Path.home() / ".cache" / "biot_bd") / "precision.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
-        lock.acquire()
+        locked = FileLock(path.with_suffix(".lock")).acquire()
     except OSError:
         return measure()
-    try:
+    with locked:
         kept = _read(path)
-        if key in kept:
-            return dict(kept[key])
-        kept[key] = measure()
-        with contextlib.suppress(OSError):
-            write_json(path, kept)
+        if key not in kept:
+            kept[key] = measure()
+            with contextlib.suppress(OSError):
+                write_json(path, kept)
         return dict(kept[key])
-    finally:
-        lock.release()
-
-
-def _cache_file() -> Path:
-    folder = os.environ.get("BIOT_BD_CACHE")
-    return (Path(folder) if folder else Path.home() / ".cache" / "biot_bd") / "precision.json"
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -224,7 +216,6 @@ def measure_inference_plan(
     *,
     precision: str = "auto",
     micro_batch: int | str | None = "auto",
-    device: torch.device | str | None = None,
     sample: Tensor | None = None,
     tolerance: float = 1e-2,
 ) -> tuple[PrecisionPlan, dict[str, Any]]:
@@ -237,15 +228,13 @@ def measure_inference_plan(
     Parameters
     ----------
     model : BIOT
-        Anything with ``inference_plan``, ``n_chans`` and ``n_times`` that obeys the plan in eval mode.  It is not
-        changed; apply the result with ``model.inference_plan = plan``.
+        Anything with ``inference_plan``, ``n_chans`` and ``n_times`` that obeys the plan in eval mode, on the device
+        that it shall compute on.  It is not changed; apply the result with ``model.inference_plan = plan``.
     n_windows : int
         Windows of a batch in use.
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
         A fixed precision is still checked: it gives way to fp32 where it fails.
     micro_batch : int, None or "auto"
-    device : torch.device or str, optional
-        Where to measure; None: where the model is.
     sample : Tensor, shape (n, n_chans, n_times), optional
         Scaled windows for the check of the error; None: noise whose 95th percentile is 1.
     tolerance : float
@@ -267,25 +256,18 @@ def measure_inference_plan(
     """
     if not isinstance(getattr(model, "inference_plan", None), PrecisionPlan):
         raise TypeError(f"{type(model).__name__} has no inference_plan: only biot_bd.BIOT can be measured")
-    if precision != "auto":
-        PrecisionPlan(precision)
-    if micro_batch != "auto":
-        PrecisionPlan("fp32", micro_batch)  # type: ignore[arg-type]  # checked there
+    fixed_micro: Any = None if micro_batch == "auto" else micro_batch
+    PrecisionPlan("fp32" if precision == "auto" else precision, fixed_micro)  # checks both
     if n_windows < 1:
         raise ValueError(f"n_windows must be at least 1, got {n_windows}")
-    here = next(model.parameters()).device
-    device = here if device is None else torch.device(device)
-    if device != here:
-        raise ValueError(f"the model is on {here}; move it to {device} before measuring there")
-    x = _noise(model, _SAMPLE) if sample is None else sample[:_SAMPLE]
-    x = x.to(device)
-    fixed_micro: Any = micro_batch
+    device = next(model.parameters()).device
+    x = (_noise(model, _SAMPLE) if sample is None else sample[:_SAMPLE]).to(device)
     with _ready(model):
         allowed, errors, reasons = _allowed(model, x, precision, device, tolerance)
         key = "/".join(
             ["inference", machine_key(device), _shape_key(model), f"n={n_windows}", *allowed, f"micro={micro_batch}"]
         )
-        kept = cached_choice(key, lambda: _measure(model, n_windows, allowed, fixed_micro, device))
+        kept = cached_choice(key, lambda: _measure(model, n_windows, allowed, micro_batch, device))
     plan = PrecisionPlan.from_dict(kept["plan"])
     reasons.append(str(kept["reason"]))
     return plan, {"errors": errors, "times_s": kept["times_s"], "reason": "; ".join(reasons)}
@@ -334,13 +316,13 @@ def _allowed(
 
 
 def _measure(
-    model: nn.Module, n_windows: int, computes: list[str], micro_batch: int | str | None, device: torch.device
+    model: nn.Module, n_windows: int, precisions: list[str], micro_batch: int | str | None, device: torch.device
 ) -> dict[str, Any]:
     """Time precisions at one micro-batch, then micro-batches at the best precision."""
-    once = _seconds(model, PrecisionPlan(computes[0]), _noise(model, 1).to(device))
+    once = _seconds(model, PrecisionPlan(precisions[0]), _noise(model, 1).to(device))
     n = max(1, min(n_windows, 16, int(_SECONDS / 8 / once)))
     first: Any = _MICRO_BATCHES[0] if micro_batch == "auto" else micro_batch
-    plans = {name: PrecisionPlan(name, first) for name in computes}
+    plans = {name: PrecisionPlan(name, first) for name in precisions}
     by_precision = _times(model, plans, _noise(model, n).to(device))
     best = plans[best_of(by_precision)]
     times = {f"{name}, {first or 'whole'}": seconds for name, seconds in by_precision.items()}

@@ -117,16 +117,6 @@ class Explanation:
             place[self.dims.index(name)] = position
         return self.values[tuple(place)]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON holds it; ``values`` as nested lists, NaN as None."""
-        return {
-            "values": to_jsonable(self.values),
-            "shape": list(self.values.shape),
-            "dims": list(self.dims),
-            "layers": None if self.layers is None else list(self.layers),
-            "info": self.info,
-        }
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.npz`` file, atomically; :meth:`load` reads it without pickle."""
         facts = {"dims": self.dims, "layers": self.layers, "info": self.info}

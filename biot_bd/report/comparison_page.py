@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -153,18 +152,16 @@ def _shortened(name: str) -> str:
 def _page(result: StudyResult) -> dict[str, Any]:
     comparison, study = result.comparison, result.study
     contamination = study.get("contamination") or {}
-    names, events = list(comparison["regimes"]), comparison.get("events") or None
+    names, events, n = list(comparison["regimes"]), comparison.get("events") or None, len(study["seeds"])
     return {
         "title": study.get("title") or "Training regimes compared",
-        "lead": f"{len(names)} training regimes on the same subjects, folds and {_count(len(study['seeds']), 'seed')}: "
-        f"{', '.join(names)}.",
+        "lead": f"{len(names)} training regimes on the same subjects, folds and {n} seed{'s' if n > 1 else ''}: {', '.join(names)}.",
         "banners": _banners(study, contamination),
         "level": f"{comparison['level']:.0%}",
         "comparison": comparison,
         "metric_labels": [(metric, LABELS.get(metric, metric)) for metric in comparison["scoring"]],
         "labels": LABELS | {name: label for name, label, *_ in ROWS},
         "interval_text": _interval,
-        "p_text": _p,
         "picture": comparison_picture(comparison),
         "has_chance": any(metric in CHANCE for metric in comparison["scoring"]),
         "left_out": _left_out(comparison["tests"]),
@@ -175,16 +172,11 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "notes": study.get("notes") or [],
         "contamination": contamination,
         "protocol": protocol_notes(study),
-        "study_facts": _facts(result),
+        "study": study,
         "seeds": study["seeds"],
         "link": partial(_link, result),
         "pipelines": [(name, entry["pipeline"]) for name, entry in study["regimes"].items()],
-        "commands": [
-            (
-                "Curves and attention maps of all regimes beside each other:",
-                f"tensorboard --logdir {shlex.quote(str(result.folder))}",
-            ),
-        ],
+        "folder": str(result.folder),
     }
 
 
@@ -218,39 +210,9 @@ def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _p(value: float | None) -> str:
-    if value is None:
-        return NO_NUMBER
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _facts(result: StudyResult) -> list[tuple[str, str]]:
-    study, data, parameters = result.study, result.study["data"], result.study["parameters"]
-    hours = data.get("hours")
-    rows: list[tuple[str, Any]] = [
-        ("Label rule", data.get("label_rule") or "not known (arrays)"),
-        ("Split", parameters.get("cv")),
-        ("Seeds", ", ".join(str(seed) for seed in study["seeds"])),
-        ("Threshold rule", parameters.get("threshold")),
-        ("Subjects", len(data.get("subjects") or {})),
-        ("Windows", f"{data.get('n_windows')}, of which {data.get('n_seizure_windows')} seizure windows"),
-        ("EEG", None if hours is None else f"{hours:.2f} h"),
-        ("Generated", "yes: not a clinical result" if data.get("generated") else "no"),
-        ("Prepared windows", data.get("folder")),
-        ("Fingerprint of the data", data.get("fingerprint")),
-        ("Started", study.get("started")),
-        ("Finished", study.get("finished")),
-    ]
-    return [(term, str(value)) for term, value in rows if value is not None]
-
-
 def _link(result: StudyResult, name: str, seed: int) -> tuple[str, str]:
     """Return a relative link to a run, and what is there: the report where there is one, else the folder."""
     folder = result.run_folder(name, seed)
     report = folder / REPORT
     where = (report if report.is_file() else folder).relative_to(result.folder).as_posix()
     return quote(where), "report" if report.is_file() else "folder"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("" if n == 1 else "s")

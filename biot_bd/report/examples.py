@@ -20,10 +20,10 @@ from biot_bd.windows import Windows
 from biot_bd.windows.store import read_manifest
 
 SPAN_S = 60.0
-EXAMPLES = {  # kind -> title, what it was chosen out of
-    "hit": ("A detected seizure", "seizure windows that were found"),
-    "miss": ("A missed seizure window", "seizure windows that were missed"),
-    "false alarm": ("A false alarm", "false alarms"),
+EXAMPLES = {  # kind -> title, what it was chosen out of, how
+    "hit": ("A detected seizure", "seizure windows that were found", "the one with the median probability"),
+    "miss": ("A missed seizure window", "seizure windows that were missed", "the one with the lowest probability"),
+    "false alarm": ("A false alarm", "false alarms", "the one with the highest probability"),
 }
 
 Seizures = Mapping[str, Sequence[tuple[float, float]]]
@@ -41,14 +41,11 @@ class Example:
         Its row in the predictions.
     of : int
         Number of test windows of that kind.
-    how : str
-        How it was chosen.
     """
 
     kind: str
     window: pd.Series
     of: int
-    how: str
 
     @property
     def place(self) -> str:
@@ -61,15 +58,6 @@ class Example:
     def title(self) -> str:
         """What it is, and where."""
         return f"{EXAMPLES[self.kind][0]}: {self.place}"
-
-    @property
-    def caption(self) -> str:
-        """Its numbers, and how it was chosen."""
-        window = self.window
-        return (
-            f"Subject {window['subject']}, fold {window['fold']}. Probability of a seizure {window['proba']:.3f}, threshold "
-            f"{window['threshold']:.3f}. Chosen out of {self.of} {EXAMPLES[self.kind][1]}: {self.how}."
-        )
 
 
 def choose_examples(test: pd.DataFrame) -> list[Example]:
@@ -88,18 +76,13 @@ def choose_examples(test: pd.DataFrame) -> list[Example]:
     """
     called = test["proba"] >= test["threshold"]
     seizure = test["y_true"] == 1
-    hits, misses, alarms = test[seizure & called], test[seizure & ~called], test[~seizure & called]
+    ordered = test.sort_values(["proba", "window"])
     found = []
-    order = ["proba", "window"]
-    if len(hits):
-        typical = hits.sort_values(order).iloc[len(hits) // 2]
-        found.append(Example("hit", typical, len(hits), "the one with the median probability"))
-    if len(misses):
-        worst = misses.sort_values(order).iloc[0]
-        found.append(Example("miss", worst, len(misses), "the one with the lowest probability"))
-    if len(alarms):
-        worst = alarms.sort_values(order).iloc[-1]
-        found.append(Example("false alarm", worst, len(alarms), "the one with the highest probability"))
+    for kind, chosen in (("hit", seizure & called), ("miss", seizure & ~called), ("false alarm", ~seizure & called)):
+        rows = ordered[chosen.loc[ordered.index]]
+        if len(rows):
+            place = {"hit": len(rows) // 2, "miss": 0, "false alarm": -1}[kind]
+            found.append(Example(kind, rows.iloc[place], len(rows)))
     return found
 
 
@@ -330,17 +313,6 @@ class Item:
         """Where it lies, in words."""
         return f"{self.recording}, {self.onset_s:.0f} to {self.offset_s:.0f} s"
 
-    @property
-    def caption(self) -> str:
-        """Whose it is, and what became of it."""
-        text, length = f"Subject {self.subject}. ", f"{self.offset_s - self.onset_s:.0f} s"
-        if self.kind == "hit":
-            return f"{text}Seizure of {length}, alarm {_latency(self.latency_s)}."
-        if self.kind == "miss":
-            return f"{text}Seizure of {length} without an alarm."
-        confidence = "" if self.confidence is None else f", confidence {self.confidence:.2f}"
-        return f"{text}Alarm of {length}{confidence}, with no annotated seizure near."
-
 
 def choose_items(events: Mapping[str, Any], each: int = EACH) -> dict[str, tuple[list[Item], int]]:
     """Choose events of each kind by a fixed rule.
@@ -416,12 +388,6 @@ def gallery_page(run: Run, windows: Windows | None, no_eeg: str | None) -> dict[
             shown.append((item, picture))
         kinds.append((name, *KINDS[kind][:2], shown, total))
     return {"message": message, "kinds": kinds}
-
-
-def _latency(latency_s: float | None) -> str:
-    if latency_s is None:
-        return "at an unknown time"
-    return f"{abs(latency_s):.1f} s {'after' if latency_s >= 0 else 'before'} its onset"
 
 
 def _item_picture(name: str, item: Item, windows: Windows, run: Run, annotated: Seizures) -> Picture:

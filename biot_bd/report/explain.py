@@ -18,7 +18,7 @@ from biot_bd.probes.base import Explanation
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.drawing.heatmaps import map_rows, maps_of
 from biot_bd.report.examples import Example, described, excerpt_around, find_rows, seizures_of
-from biot_bd.report.run_folder import Fold, read_run
+from biot_bd.report.run_folder import read_run
 from biot_bd.report.text import render
 from biot_bd.runs import to_jsonable, write_json, write_text
 from biot_bd.training import load_pipeline, read_record
@@ -39,28 +39,19 @@ class Model:
         As :func:`biot_bd.training.load_pipeline` gives it.
     module : torch.nn.Module
         The network, in eval mode.
-    name : str
-        What it is called on outputs, e.g. ``"small BIOT"``.
-    n_parameters : int
-        Number of its parameters.
     monitor : str or None
         What early stopping watched in training; None where nothing stopped early.
     """
 
     pipeline: Any
     module: torch.nn.Module
-    name: str
-    n_parameters: int
     monitor: str | None = None
 
     @property
     def size(self) -> str:
         """Name and number of parameters in words."""
-        return f"{self.name}, {_count(self.n_parameters)} parameters"
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e6:.2f} million" if number >= 1e6 else f"{number:,}"
+        name, number = module_name(self.module)
+        return f"{name}, {f'{number / 1e6:.2f} million' if number >= 1e6 else f'{number:,}'} parameters"
 
 
 def module_name(module: torch.nn.Module) -> tuple[str, int]:
@@ -85,7 +76,7 @@ def load_model(folder: Path) -> Model:
         raise ValueError(f"{folder}: the last step is a {type(last).__name__} without a network; nothing to look into")
     module = module.eval()
     monitor = getattr(last, "monitor", None) if getattr(last, "patience", None) is not None else None
-    return Model(pipeline, module, *module_name(module), monitor)
+    return Model(pipeline, module, monitor)
 
 
 def model_input(model: Model, windows: Windows) -> tuple[NDArray[np.float32], list[str]]:
@@ -173,7 +164,8 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
     if description_file(model) is not None:
         if fold is not None:
             raise ValueError(f"{model} is a saved model, not a run: it has no fold {fold}")
-        return Source(model, f"saved model {model}", None, _threshold_of(model))
+        record = read_record(model) or {}
+        return Source(model, f"saved model {model}", None, (record.get("threshold") or {}).get("value"))
     if not (model / "run.json").is_file():
         raise FileNotFoundError(f"{model}: neither a saved model (pipeline.json) nor a run folder (run.json)")
     run = read_run(model)
@@ -182,7 +174,10 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
         if found is None:
             raise ValueError(f"{model}: no fold {fold}; there are {', '.join(str(f.number) for f in run.folds)}")
     elif recording is not None:
-        found = _fold_testing(run.folds, _subject_of(windows, recording), model)
+        subject = _subject_of(windows, recording)
+        found = next((one for one in run.folds if subject in one.facts["test"]), None)
+        if found is None:
+            raise ValueError(f"{model}: no fold tests subject {subject}; choose one with --fold")
     elif run.folds:
         found = run.folds[0]
     else:
@@ -193,12 +188,6 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
     return Source(found.model, f"fold {found.number} of {model}", tuple(found.facts["test"]), threshold)
 
 
-def _threshold_of(model: Path) -> float | None:
-    """Return the threshold in the record that was saved with a model, if there is one."""
-    record = read_record(model) or {}
-    return (record.get("threshold") or {}).get("value")
-
-
 def _subject_of(windows: Windows, recording: str) -> str:
     metadata = windows.metadata
     subjects = metadata.loc[metadata["recording"] == recording, "subject"].unique()
@@ -207,13 +196,6 @@ def _subject_of(windows: Windows, recording: str) -> str:
         more = "..." if len(known) > 8 else ""
         raise ValueError(f"no windows of recording {recording!r}; there are {', '.join(known[:8])}{more}")
     return str(subjects[0])
-
-
-def _fold_testing(folds: list[Fold], subject: str, model: Path) -> Fold:
-    for fold in folds:
-        if subject in fold.facts["test"]:
-            return fold
-    raise ValueError(f"{model}: no fold tests subject {subject}; choose one with --fold")
 
 
 def choose_windows(
@@ -296,9 +278,9 @@ def explain_to_folder(
             "source": source.text,
             "probe": probe_name,
             "target": target,
-            "dims": list(explanation.dims),
-            "shape": list(explanation.values.shape),
-            "layers": list(explanation.layers) if explanation.layers is not None else None,
+            "dims": explanation.dims,
+            "shape": explanation.values.shape,
+            "layers": explanation.layers,
             "info": explanation.info,
             "ch_names": ch_names,
             "windows": _table(chosen, proba),
@@ -349,19 +331,12 @@ def _page(
         )
         for index, window in enumerate(facts["windows"])
     ]
-    info = [(name.replace("_", " ").capitalize(), text) for name, text in plain_facts(facts["info"]).items()]
     return {
         "title": f"Explanation: {facts['probe']}",
         "lead": f"{facts['model']}; {facts['source']}",
         "banners": ["Generated data: not a clinical result."] if facts["generated"] else [],
-        "explained": [
-            ("Model", facts["model"]),
-            ("From", facts["source"]),
-            ("Probe", facts["probe"]),
-            ("Class", "the probe's default" if facts["target"] is None else str(facts["target"])),
-            ("Values", f"{' x '.join(facts['dims'])}: {' x '.join(map(str, facts['shape']))}"),
-            *info,
-        ],
+        "explained": facts,
+        "info": plain_facts(facts["info"]),
         "windows": shown,
     }
 
@@ -379,5 +354,5 @@ def _eeg(source: Source, model: Model, windows: Windows, row: int, name: str) ->
         fold=0, proba=_seizure_probability(model, windows[around]), threshold=threshold
     )
     this = table.iloc[int(np.flatnonzero(around == row)[0])]
-    excerpt = excerpt_around(windows, table, Example("hit", this, 1, ""), seizures_of(windows))
+    excerpt = excerpt_around(windows, table, Example("hit", this, 1), seizures_of(windows))
     return eeg_picture(name, f"{window['recording']} from {excerpt.start_s:g} to {excerpt.stop_s:g} s", excerpt)

@@ -13,6 +13,7 @@ from biot_bd.evaluation.uncertainty import assess
 from biot_bd.report.drawing.svg import Panel, Picture, line_style
 from biot_bd.report.run_folder import Run
 
+OF_ONE_SCORE = ("undefined in", "the score is undefined")
 METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
 
 
@@ -35,21 +36,16 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     cells = [
         cell for part in (windows, events) for average in ("macro", "pooled") for cell in part.get(average, {}).values()
     ]
-    notes += list(
-        dict.fromkeys(note[:1].upper() + note[1:] + "." for cell in cells for note in cell["notes"] if _common(note))
-    )
-    without = [
-        subject
+    common = (note for cell in cells for note in cell["notes"] if not note.startswith(OF_ONE_SCORE))
+    notes += dict.fromkeys(f"{note[:1].upper()}{note[1:]}." for note in common)
+    said = {
+        subject: [" ".join(cell["notes"]) for cell in scores.values()]
         for subject, scores in windows["subjects"].items()
-        if scores and all("one recording" in " ".join(cell["notes"]) for cell in scores.values())
-    ]
+    }
+    without = [subject for subject, own in said.items() if own and all("one recording" in text for text in own)]
     if without:
         notes.append(f"With one recording only there is no interval of a subject's own: {', '.join(without)}.")
-    few = [
-        subject
-        for subject, scores in windows["subjects"].items()
-        if any("too narrow" in note for cell in scores.values() for note in cell["notes"])
-    ]
+    few = [subject for subject, own in said.items() if any("too narrow" in text for text in own)]
     if few:
         notes.append(f"Fewer than five recordings, so that the subject's own interval is too narrow: {', '.join(few)}.")
     dropped = max((cell["n_undefined"] for cell in cells if cell["value"] is not None), default=0)
@@ -59,10 +55,6 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
             f"are left out; {INTERVALS} has the numbers."
         )
     return notes
-
-
-def _common(note: str) -> bool:
-    return not note.startswith(("undefined in", "the score is undefined"))
 
 
 # --- calibration ------------------------------------------------------------------------------------------

@@ -7,26 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix
 
 from biot_bd import registry
 from biot_bd.evaluation.model_selection.contamination import contamination_notes
-from biot_bd.evaluation.protocols import protocol_notes
+from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.report.drawing.curves import pr_picture, roc_picture, training_picture
 from biot_bd.report.drawing.svg import line_style
 from biot_bd.report.intervals import interval_notes
 from biot_bd.report.run_folder import NO_NUMBER, Fold, Run
-from biot_bd.report.text import (
-    LABELS,
-    commands,
-    data_name,
-    files,
-    generated_banners,
-    methods_paragraph,
-    number,
-    parameters_text,
-    pipeline_text,
-    software,
-)
+from biot_bd.report.text import FILES, LABELS, data_name, generated_banners, origins, window_and_stride
 
 
 def banners(run: Run) -> list[str]:
@@ -59,32 +49,32 @@ def page_of(run: Run, monitor: str | None = None, sure: Mapping[str, Any] | None
     """
     intervals = (sure or {}).get("windows") or {"macro": {}, "pooled": {}, "subjects": {}}
     names = list(run.metrics["scoring"])
+    called, seizure = run.test["proba"] >= run.test["threshold"], run.test["y_true"] == 1
     return {
         "data_name": data_name(run),
         "banners": banners(run),
-        "cards": _cards(run),
         "run": run,
         "intervals": intervals,
         "meanings": {name: _meaning(name) for name in names},
         "ratio": _ratio,
+        "origins": origins(run),
+        "macro_prevalence": _macro_prevalence(run),
+        "labels": LABELS,
+        "uncertainty": sure,
+        "spacing": window_and_stride(run.predictions),
+        "protocol_name": (run.run.get("protocol") or {}).get("name", CUSTOM),
         "interval_notes": interval_notes(sure),
         "metric_labels": [(name, LABELS.get(name, name)) for name in names],
         "has_ap": "average_precision" in names,
-        "threshold_note": _threshold_note(run),
         "contaminated": bool(run.run.get("contamination")),
         "contaminated_subjects": run.run.get("contaminated_subjects") or (),
         "notes": [*contamination_notes(run.run), *protocol_notes(run.run, run.metrics), *(run.run.get("notes") or [])],
         "curves": _curves(run.test),
-        "outcome_note": _outcome_note(run.test),
+        "outcomes": confusion_matrix(seizure, called, labels=[False, True]).tolist(),
         "training": [shown for fold in run.folds if (shown := _training(fold, monitor))],
-        "parameters": parameters_text(run),
-        "pipeline": pipeline_text(run),
-        "software": software(run),
         "threshold_rules": sorted({fold.threshold[1] for fold in run.folds}),
         "other_metrics": [name for name in names if name not in LABELS],
-        "methods_paragraph": methods_paragraph(run, sure),
-        "files": files(run),
-        "commands": commands(run),
+        "files": FILES,
     }
 
 
@@ -92,52 +82,14 @@ def _ratio(value: float | None, prevalence: float | None) -> str:
     return NO_NUMBER if value is None or not prevalence else f"{value / prevalence:.1f} ×"
 
 
-def _value(cell: dict[str, Any] | None) -> float | None:
-    return None if not cell else cell.get("value")
-
-
 def _macro_prevalence(run: Run) -> float | None:
     """Mean prevalence over the subjects who count in the macro AUC-PR."""
     known = [
         entry["prevalence"]
         for entry in run.metrics["subjects"].values()
-        if _value(entry.get("average_precision")) is not None and entry.get("prevalence") is not None
+        if (entry.get("average_precision") or {}).get("value") is not None and entry.get("prevalence") is not None
     ]
     return float(np.mean(known)) if known else None
-
-
-def _cards(run: Run) -> list[dict[str, str]]:
-    cards = []
-    for scope, prevalence in (("pooled", run.metrics["prevalence"]), ("macro", _macro_prevalence(run))):
-        cell = run.metrics[scope].get("average_precision")
-        if cell is None:
-            continue
-        value = _value(cell)
-        note = f"{_ratio(value, prevalence)} the prevalence of {number(prevalence)}"
-        if value is None:
-            note = cell.get("reason") or "undefined"
-        elif scope == "macro":
-            note += f"; mean of {cell['n_subjects']} subjects"
-        cards.append({"label": f"AUC-PR, {scope}", "value": number(value), "note": note})
-    for name, chance in (
-        ("roc_auc", "chance is 0.5"),
-        ("balanced_accuracy", "chance is 0.5; threshold from validation"),
-    ):
-        cell = run.metrics["pooled"].get(name)
-        if cell is not None:
-            note = chance if _value(cell) is not None else cell.get("reason") or "undefined"
-            cards.append({"label": f"{LABELS[name]}, pooled", "value": number(_value(cell)), "note": note})
-    return cards + _event_cards(run)
-
-
-def _event_cards(run: Run) -> list[dict[str, str]]:
-    macro = ((run.metrics.get("events") or {}).get("macro") or {}).get("events") or {}
-    cards = []
-    for name, label, digits in (("sensitivity", "Seizures found", 3), ("fa_per_24h", "False alarms per 24 h", 1)):
-        if (cell := macro.get(name)) is not None:
-            note = cell["reason"] or f"events, by timescoring; mean of {cell['n_subjects']} subjects"
-            cards.append({"label": label, "value": number(cell["value"], digits), "note": note})
-    return cards
 
 
 def _meaning(name: str) -> str:
@@ -145,18 +97,6 @@ def _meaning(name: str) -> str:
     if name not in registry.metrics:
         return "a metric of a plugin that is not installed here"
     return str(getattr(registry.metrics[name], "description", ""))
-
-
-def _threshold_note(run: Run) -> str:
-    rules = sorted({fold.threshold[1] for fold in run.folds})
-    values = sorted({value for value in (fold.threshold[0] for fold in run.folds) if value is not None})
-    if not values:
-        return "No threshold is stored."
-    span = number(values[0]) if len(values) == 1 else f"{number(values[0])} to {number(values[-1])}"
-    return (
-        f"Thresholds lie at {span}, one a fold, never chosen on test windows; origin: {'; '.join(rules)}. "
-        "AUC-PR and AUROC need no threshold."
-    )
 
 
 def _curves(test: pd.DataFrame) -> dict[str, Any] | None:
@@ -171,15 +111,6 @@ def _curves(test: pd.DataFrame) -> dict[str, Any] | None:
         "legend": [(subject, line_style(index)) for index, subject in enumerate(drawn)],
         "left_out": [subject for subject in groups if subject not in drawn],
     }
-
-
-def _outcome_note(test: pd.DataFrame) -> str:
-    called, seizure = test["proba"] >= test["threshold"], test["y_true"] == 1
-    return (
-        f"At the folds' thresholds {int((called & seizure).sum())} of {int(seizure.sum())} seizure windows were found, and "
-        f"{int((called & ~seizure).sum())} of {int((~seizure).sum())} background windows were called a seizure. "
-        "One window of each outcome is shown."
-    )
 
 
 def _training(fold: Fold, monitor: str | None) -> dict[str, Any] | None:

@@ -8,22 +8,14 @@ from typing import Any
 from biot_bd.evaluation.run_facts import FORMER_INTERVALS, INTERVALS, write_facts
 from biot_bd.exceptions import StoreError
 from biot_bd.probes.attention import AttentionProbe
+from biot_bd.report import examples
 from biot_bd.report.drawing.heatmaps import map_rows, maps_of
 from biot_bd.report.events_page import events_page
-from biot_bd.report.examples import (
-    Example,
-    choose_examples,
-    described,
-    example_picture,
-    find_rows,
-    gallery_page,
-    open_store,
-)
 from biot_bd.report.explain import Model, explain_windows, load_model
 from biot_bd.report.intervals import calibration_page, intervals_of
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
-from biot_bd.report.text import render, run_facts
+from biot_bd.report.text import render
 from biot_bd.runs import write_text
 from biot_bd.windows import Windows
 
@@ -82,7 +74,7 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     )
     lead = f"{model.size if model else 'A model that is not stored'}, scored {seen}."
     title = f"CONTAMINATED: {title}" if page["contaminated"] else title
-    page |= {"title": title, "lead": lead, "run_facts": run_facts(run, model.size if model else None)}
+    page |= {"title": title, "lead": lead, "model_size": model.size if model else None}
     page |= {"events": events_page(run, sure), "calibration": calibration_page(sure)}
     page |= _looked_into(run, windows, no_model)
     if sure is not None:
@@ -105,18 +97,18 @@ def _first_model(run: Run) -> tuple[Model | None, str | None]:
 
 def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dict[str, Any]:
     """Return the examples with their EEG, and attention on the detected seizure."""
-    chosen = choose_examples(run.test)
-    page: dict[str, Any] = {"examples_message": None, "attention": {"rows": {}}}
+    chosen = examples.choose_examples(run.test)
+    page: dict[str, Any] = {"example_kinds": examples.EXAMPLES, "examples_message": None, "attention": {"rows": {}}}
     try:
-        windows = windows if windows is not None else open_store(run)
-        page["examples"] = [(example, example_picture(example, run, windows)) for example in chosen]
+        windows = windows if windows is not None else examples.open_store(run)
+        page["examples"] = [(example, examples.example_picture(example, run, windows)) for example in chosen]
     except (StoreError, OSError) as error:
         page["examples_message"] = str(error)
-        page["gallery"] = gallery_page(run, None, str(error))
+        page["gallery"] = examples.gallery_page(run, None, str(error))
         page["examples"] = [(example, None) for example in chosen]
         page["attention"]["message"] = f"they need the EEG, and {error}"
         return page
-    page["gallery"] = gallery_page(run, windows, None)
+    page["gallery"] = examples.gallery_page(run, windows, None)
     hit = next((example for example in chosen if example.kind == "hit"), None)
     if hit is None:
         page["attention"]["message"] = "no seizure window was detected"
@@ -127,16 +119,16 @@ def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dic
     return page
 
 
-def _attention(run: Run, hit: Example, windows: Windows) -> dict[str, Any]:
+def _attention(run: Run, hit: examples.Example, windows: Windows) -> dict[str, Any]:
     """Return attention maps on the detected window, by the model of its own fold."""
     fold = run.fold(int(hit.window["fold"]))
     if fold is None or fold.model is None:
         return {"message": f"fold {hit.window['fold']} holds no saved model", "rows": {}}
-    rows = find_rows(windows, hit.window["recording"], [hit.window["start_s"]])
+    rows = examples.find_rows(windows, hit.window["recording"], [hit.window["start_s"]])
     try:
         model = load_model(fold.model)
         explanation, ch_names = explain_windows(model, windows[rows], AttentionProbe())
-        maps = maps_of(explanation, ch_names, described(windows).duration_s)
+        maps = maps_of(explanation, ch_names, examples.described(windows).duration_s)
     except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
         return {"message": f"{type(error).__name__}: {error}", "rows": {}}
     return {

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 UV_PER_V = 1e6
+Marked = tuple[NDArray[Any], NDArray[np.bool_]]
+"""Windows ``(n, n_chans, n_times)``, and which of their channels are present, ``(n, n_chans)``."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,7 @@ class WindowTransformer(TakesWindows):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement output_info(info)")
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Transform windows; neither argument is modified.
 
         Parameters
@@ -391,18 +391,12 @@ def mne_info_like(old: mne.Info, info: SignalInfo) -> mne.Info:
     """Return MNE's info of an output: the input's where the channels stay, else a new one."""
     if info.ch_names is None or info.sfreq is None:
         raise ValueError("a step on Epochs or recordings must say channel names and sampling rate of its output")
-    if info.ch_names == tuple(old["ch_names"]):
-        new = old.copy()
-        if new["sfreq"] != info.sfreq:
-            with new._unlock():
-                new["sfreq"] = info.sfreq
-                new["lowpass"] = min(new["lowpass"], info.sfreq / 2)
-        return new
-    new = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
-    new.set_meas_date(old["meas_date"])
+    new = old.copy()
+    if info.ch_names != tuple(old["ch_names"]):
+        new = mne.create_info(list(info.ch_names), info.sfreq, "eeg")
+        new.set_meas_date(old["meas_date"])
     with new._unlock():
-        new["subject_info"] = old["subject_info"]
-        new["line_freq"] = old["line_freq"]
-        new["highpass"] = old["highpass"]
-        new["lowpass"] = min(old["lowpass"], info.sfreq / 2)
+        for key in ("subject_info", "line_freq", "highpass"):
+            new[key] = old[key]
+        new["sfreq"], new["lowpass"] = info.sfreq, min(old["lowpass"], info.sfreq / 2)
     return new

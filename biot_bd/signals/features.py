@@ -9,7 +9,8 @@ summary over the channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from biot_bd.signals.base import (
     UV_PER_V,
+    Marked,
     SignalInfo,
     TakesWindows,
     WindowTransformer,
@@ -28,6 +30,7 @@ from biot_bd.signals.base import (
     is_epochs,
     present_channels,
 )
+from biot_bd.signals.resampler import rate_of
 
 BANDS = (("delta", 0.5, 4.0), ("theta", 4.0, 8.0), ("alpha", 8.0, 13.0), ("beta", 13.0, 30.0), ("gamma", 30.0, 45.0))
 """Name, lower and upper edge (Hz) of each band; gamma ends below the mains."""
@@ -44,19 +47,13 @@ FLOOR = 1e-12
 SUMMARIES: dict[str, Callable[..., Any]] = {"mean": np.nanmean, "median": np.nanmedian, "max": np.nanmax}
 
 
-def _batches(X: Any, info: SignalInfo) -> Iterator[NDArray[np.float64]]:
-    """Read windows of any kind a batch at a time, in uV (or as they are scaled)."""
-    for start in range(0, len(X), BATCH):
-        stop = min(start + BATCH, len(X))
-        if is_epochs(X):
-            x = X[start:stop].get_data(copy=True) * UV_PER_V
-        elif callable(getattr(X, "read", None)):
-            x = X.read(np.arange(start, stop))
-        else:
-            x = np.asarray(X[start:stop])
-        x = x.astype(np.float64)
-        check_windows(x, present_channels(x), info)
-        yield x
+def _read(X: Any, start: int, stop: int) -> NDArray[np.float64]:
+    """Read windows of any kind, in uV (or as they are scaled)."""
+    if is_epochs(X):
+        x = X[start:stop].get_data(copy=True) * UV_PER_V
+    else:
+        x = X.read(np.arange(start, stop)) if callable(getattr(X, "read", None)) else np.asarray(X[start:stop])
+    return x.astype(np.float64)
 
 
 class WindowFeatures(TakesWindows):
@@ -122,10 +119,10 @@ class WindowFeatures(TakesWindows):
         info = described(X, self)
         self._check_same(info)
         out = np.empty((len(X), len(self.get_feature_names_out())), np.float32)
-        start = 0
-        for x in _batches(X, info):
-            out[start : start + len(x)] = self._features(x)
-            start += len(x)
+        for start in range(0, len(X), BATCH):
+            x = _read(X, start, min(start + BATCH, len(X)))
+            check_windows(x, present_channels(x), info)
+            out[start : start + BATCH] = self._features(x)
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
@@ -165,6 +162,7 @@ class WindowFeatures(TakesWindows):
                 )
 
 
+@dataclass(eq=False, repr=False)
 class BandPower(WindowFeatures):
     """Power in frequency bands, by default its decimal logarithm.
 
@@ -205,42 +203,25 @@ class BandPower(WindowFeatures):
     ('channel 0 alpha', 200)
     """
 
-    def __init__(
-        self,
-        bands: Sequence[tuple[str, float, float]] = BANDS,
-        segment_s: float = 2.0,
-        window: str = "hann",
-        log: bool = True,
-        summary: tuple[str, ...] | None = None,
-        sfreq: float | None = None,
-    ) -> None:
-        self.bands = bands
-        self.segment_s = segment_s
-        self.window = window
-        self.log = log
-        self.summary = summary
-        self.sfreq = sfreq
+    bands: Sequence[tuple[str, float, float]] = BANDS
+    segment_s: float = 2.0
+    window: str = "hann"
+    log: bool = True
+    summary: tuple[str, ...] | None = None
+    sfreq: float | None = None
 
-    def _rate(self, info: SignalInfo) -> float:
-        if info.sfreq is not None and self.sfreq is not None and info.sfreq != self.sfreq:
-            raise ValueError(f"BandPower(sfreq={self.sfreq:g}), but the windows say {info.sfreq:g} Hz; leave sfreq out")
-        rate = self.sfreq if info.sfreq is None else info.sfreq
-        if rate is None:
-            raise ValueError("arrays carry no sampling rate: give BandPower(sfreq=...) in Hz")
-        if not rate > 0:
-            raise ValueError(f"sfreq must be positive, got {rate!r}")
-        return float(rate)
-
-    def _segment(self, info: SignalInfo) -> int:
-        n = round(self.segment_s * self._rate(info))
+    def _segment(self, info: SignalInfo) -> tuple[float, int]:
+        """Return the rate in Hz, and the samples of a segment."""
+        rate = rate_of(info, self.sfreq, self, "sfreq")
+        n = round(self.segment_s * rate)
         if n < 2:
             raise ValueError(f"segment_s must hold at least two samples, got {self.segment_s!r} s")
-        return min(n, info.n_times)
+        return rate, min(n, info.n_times)
 
     def _bins(self, info: SignalInfo) -> list[NDArray[np.bool_]]:
         """Return which bins of the spectrum lie in each band."""
-        rate = self._rate(info)
-        frequencies = np.fft.rfftfreq(self._segment(info), 1 / rate)
+        rate, n = self._segment(info)
+        frequencies = np.fft.rfftfreq(n, 1 / rate)
         bins = []
         for name, low, high in self.bands:
             if not 0 <= low < high:
@@ -260,13 +241,13 @@ class BandPower(WindowFeatures):
         return [str(name) for name, _, _ in self.bands]
 
     def _values(self, x: NDArray[np.float64], info: SignalInfo) -> NDArray[np.float64]:
-        n = self._segment(info)
-        rate = self._rate(info)
+        rate, n = self._segment(info)
         _, density = welch(x, rate, window=self.window, nperseg=n, noverlap=n // 2, detrend="constant", axis=-1)
         power = np.stack([density[..., inside].sum(axis=-1) * rate / n for inside in self._bins(info)], axis=-1)
         return np.log10(np.maximum(power, FLOOR)) if self.log else power
 
 
+@dataclass(eq=False, repr=False)
 class LineLength(WindowFeatures):
     """Line length: the mean absolute difference of neighbours, by default its log10.
 
@@ -299,9 +280,8 @@ class LineLength(WindowFeatures):
     [[3.0]]
     """
 
-    def __init__(self, log: bool = True, summary: tuple[str, ...] | None = None) -> None:
-        self.log = log
-        self.summary = summary
+    log: bool = True
+    summary: tuple[str, ...] | None = None
 
     def _names(self, info: SignalInfo) -> list[str]:
         if info.n_times < 2:
@@ -313,6 +293,7 @@ class LineLength(WindowFeatures):
         return np.log10(np.maximum(length, FLOOR)) if self.log else length
 
 
+@dataclass(eq=False, repr=False)
 class FillAbsent(WindowTransformer):
     """Put a constant in the place of absent channels, for models that cannot leave a channel out.
 
@@ -337,8 +318,7 @@ class FillAbsent(WindowTransformer):
     [[[1.0, 2.0], [0.0, 0.0]]]
     """
 
-    def __init__(self, value: float = 0.0) -> None:
-        self.value = value
+    value: float = 0.0
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the same."""
@@ -346,9 +326,7 @@ class FillAbsent(WindowTransformer):
             raise ValueError(f"value must be a finite number, got {self.value!r}")
         return info
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Fill absent channels; afterwards all are present."""
         check_shapes(x, present, info)
         return np.where(present[..., None], x, x.dtype.type(self.value)), np.ones_like(present)

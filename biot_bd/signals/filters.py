@@ -8,20 +8,24 @@ longer than the window: filter recordings instead (``prepare(..., preprocessors=
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, check_windows
+from biot_bd.signals.base import Marked, SignalInfo, check_windows
 from biot_bd.signals.recordings import RecordingStep
 from biot_bd.signals.resampler import rate_of
 
 
 class _Filter(RecordingStep):
-    """Filter what is present, in double precision."""
+    """Filter what is present, in double precision.
+
+    Parameters beside ``sfreq_in`` are those of MNE's function.
+    """
 
     sfreq_in: float | None
 
@@ -33,25 +37,25 @@ class _Filter(RecordingStep):
         self._check_params(rate_of(info, self.sfreq_in, self))
         return info
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Filter windows; absent channels stay absent."""
         sfreq = rate_of(info, self.sfreq_in, self)
         self._check_params(sfreq)
         check_windows(x, present, info)
         out = np.full(x.shape, np.nan, x.dtype)
         if present.any():
-            out[present] = self._filter(x[present].astype(np.float64), sfreq)
+            params = {name: value for name, value in self.get_params().items() if name != "sfreq_in"}
+            out[present] = self._function()(x[present].astype(np.float64), sfreq, **params, verbose="warning")
         return out, present.copy()
 
     def _check_params(self, sfreq: float) -> None:
         raise NotImplementedError
 
-    def _filter(self, rows: NDArray[np.float64], sfreq: float) -> NDArray[np.float64]:
+    def _function(self) -> Callable[..., NDArray[np.float64]]:
         raise NotImplementedError
 
 
+@dataclass(eq=False, repr=False)
 class BandPass(_Filter):
     """Band-pass, high-pass or low-pass filter (:func:`mne.filter.filter_data`).
 
@@ -90,23 +94,13 @@ class BandPass(_Filter):
     True
     """
 
-    def __init__(
-        self,
-        l_freq: float | None = 0.5,
-        h_freq: float | None = 70.0,
-        sfreq_in: float | None = None,
-        method: Literal["fir", "iir"] = "fir",
-        l_trans_bandwidth: float | Literal["auto"] = "auto",
-        h_trans_bandwidth: float | Literal["auto"] = "auto",
-        phase: str = "zero",
-    ) -> None:
-        self.l_freq = l_freq
-        self.h_freq = h_freq
-        self.sfreq_in = sfreq_in
-        self.method = method
-        self.l_trans_bandwidth = l_trans_bandwidth
-        self.h_trans_bandwidth = h_trans_bandwidth
-        self.phase = phase
+    l_freq: float | None = 0.5
+    h_freq: float | None = 70.0
+    sfreq_in: float | None = None
+    method: Literal["fir", "iir"] = "fir"
+    l_trans_bandwidth: float | Literal["auto"] = "auto"
+    h_trans_bandwidth: float | Literal["auto"] = "auto"
+    phase: str = "zero"
 
     def _check_params(self, sfreq: float) -> None:
         if self.l_freq is None and self.h_freq is None:
@@ -118,20 +112,11 @@ class BandPass(_Filter):
         if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
             raise ValueError(f"BandPass: l_freq={self.l_freq} Hz must be below h_freq={self.h_freq} Hz")
 
-    def _filter(self, rows: NDArray[np.float64], sfreq: float) -> NDArray[np.float64]:
-        return mne.filter.filter_data(
-            rows,
-            sfreq,
-            self.l_freq,
-            self.h_freq,
-            method=self.method,
-            l_trans_bandwidth=self.l_trans_bandwidth,
-            h_trans_bandwidth=self.h_trans_bandwidth,
-            phase=self.phase,
-            verbose="warning",
-        )
+    def _function(self) -> Callable[..., NDArray[np.float64]]:
+        return mne.filter.filter_data
 
 
+@dataclass(eq=False, repr=False)
 class Notch(_Filter):
     """Notch filter (:func:`mne.filter.notch_filter`, zero-phase FIR).
 
@@ -164,32 +149,15 @@ class Notch(_Filter):
     True
     """
 
-    def __init__(
-        self,
-        freqs: float | Sequence[float] = 50.0,
-        sfreq_in: float | None = None,
-        notch_widths: float | None = None,
-        trans_bandwidth: float = 1.0,
-    ) -> None:
-        self.freqs = freqs
-        self.sfreq_in = sfreq_in
-        self.notch_widths = notch_widths
-        self.trans_bandwidth = trans_bandwidth
-
-    def _frequencies(self) -> NDArray[np.float64]:
-        return np.atleast_1d(np.asarray(self.freqs, dtype=np.float64))
+    freqs: float | Sequence[float] = 50.0
+    sfreq_in: float | None = None
+    notch_widths: float | None = None
+    trans_bandwidth: float = 1.0
 
     def _check_params(self, sfreq: float) -> None:
-        freqs = self._frequencies()
+        freqs = np.asarray(self.freqs, dtype=np.float64)
         if freqs.size == 0 or not ((freqs > 0) & (freqs < sfreq / 2)).all():
             raise ValueError(f"Notch: freqs={self.freqs} must lie between 0 and {sfreq / 2:g} Hz (half the rate)")
 
-    def _filter(self, rows: NDArray[np.float64], sfreq: float) -> NDArray[np.float64]:
-        return mne.filter.notch_filter(
-            rows,
-            sfreq,
-            self._frequencies(),
-            notch_widths=self.notch_widths,
-            trans_bandwidth=self.trans_bandwidth,
-            verbose="warning",
-        )
+    def _function(self) -> Callable[..., NDArray[np.float64]]:
+        return mne.filter.notch_filter

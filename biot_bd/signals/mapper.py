@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import mne
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.registry import montages
-from biot_bd.signals.base import SignalInfo, check_windows
+from biot_bd.signals.base import Marked, SignalInfo, check_windows
 from biot_bd.signals.interpolation import interpolate_missing
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.signals.recordings import RecordingStep
@@ -20,6 +20,7 @@ from biot_bd.signals.recordings import RecordingStep
 ABSENT = "-"
 
 
+@dataclass(eq=False, repr=False)
 class MontageMapper(RecordingStep):
     """Bring windows to the channels of a montage.
 
@@ -50,15 +51,9 @@ class MontageMapper(RecordingStep):
     (1, 16, 2000)
     """
 
-    def __init__(
-        self,
-        montage: str | Montage = "biot-16",
-        ch_names: Sequence[str] | None = None,
-        on_missing: Literal["raise", "drop", "interpolate"] = "raise",
-    ) -> None:
-        self.montage = montage
-        self.ch_names = ch_names
-        self.on_missing = on_missing
+    montage: str | Montage = "biot-16"
+    ch_names: Sequence[str] | None = None
+    on_missing: Literal["raise", "drop", "interpolate"] = "raise"
 
     def resolve(self) -> Montage:
         """Return the montage itself.
@@ -123,9 +118,7 @@ class MontageMapper(RecordingStep):
             )
         return replace(info, ch_names=plan.montage.ch_names, n_chans=plan.montage.n_chans)
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Make the montage's channels.
 
         One that needs an absent channel is absent, or interpolated.
@@ -142,7 +135,10 @@ class MontageMapper(RecordingStep):
         for i, pattern in enumerate(patterns):
             rows = np.flatnonzero(which.reshape(-1) == i)
             left = [name if there else ABSENT for name, there in zip(names, pattern, strict=True)]
-            plan = self._plan_of_window(left, int(rows[0]))
+            if self.on_missing == "interpolate":
+                plan = self.plan(left, f"window {rows[0]}")
+            else:  # names were judged by output_info; what is absent here was left out on purpose before
+                plan = plan_montage(self.resolve(), left)
             out[rows] = plan.apply(x[rows])
             out_present[rows] = [c.how != "missing" for c in plan.channels]
         return out, out_present
@@ -153,32 +149,23 @@ class MontageMapper(RecordingStep):
             return False
         return self.on_missing != "interpolate"  # absent channels are still to be filled in
 
-    def _plan_of_window(self, names: list[str], window: int) -> MontagePlan:
-        if self.on_missing == "interpolate":
-            return self.plan(names, f"window {window}")
-        # Names were judged by output_info; what is absent here was left out on purpose before.
-        return plan_montage(self.resolve(), names)
-
     def _names(self, info: SignalInfo) -> tuple[str, ...]:
-        given = None if self.ch_names is None else tuple(self.ch_names)
-        if given is None and info.ch_names is None:
+        carried, given = info.ch_names, info.ch_names if self.ch_names is None else tuple(self.ch_names)
+        if given is None:
             raise ValueError(
                 f"the input has {info.n_chans} channels without names; give MontageMapper(..., ch_names=[...])"
             )
-        if given is not None and len(given) != info.n_chans:
+        if len(given) != info.n_chans:
             raise ValueError(f"ch_names names {len(given)} channels, the input has {info.n_chans}")
-        if given is not None and info.ch_names is not None and given != info.ch_names:
-            different = [f"{a} / {b}" for a, b in zip(given, info.ch_names, strict=True) if a != b]
+        if carried is not None and given != carried:
+            different = [f"{a} / {b}" for a, b in zip(given, carried, strict=True) if a != b]
             raise ValueError(
                 f"ch_names disagrees with the channels that the data carry: {', '.join(different[:5])}; leave ch_names out"
             )
-        names = info.ch_names if given is None else given
-        return tuple(names) if names is not None else ()
+        return given
 
     def _pick(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
-        names = list(raw.ch_names)
-        if self.ch_names is not None and tuple(self.ch_names) != tuple(names):
-            raise ValueError("ch_names disagrees with the channels that the recording carries; leave ch_names out")
+        names = self._names(SignalInfo(tuple(raw.ch_names), None, raw.n_times, "uV"))
         return raw.copy().pick(list(self.plan(names).needed))
 
     def _plain_params(self) -> dict[str, Any]:

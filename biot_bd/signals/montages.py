@@ -155,15 +155,17 @@ class MontagePlan:
         return tuple(e for e in needed if e not in self.electrodes)
 
     @property
+    def _used(self) -> list[int]:
+        return sorted({source for channel in self.channels for source in channel.sources})
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """The recording's channels that the plan reads, in the recording's order."""
-        used = sorted({source for channel in self.channels for source in channel.sources})
-        return tuple(self.ch_names[source] for source in used)
+        return tuple(self.ch_names[source] for source in self._used)
 
     def reduced(self) -> MontagePlan:
         """Return the plan for a recording of which only :attr:`needed` channels were read."""
-        used = sorted({source for channel in self.channels for source in channel.sources})
-        position = {source: i for i, source in enumerate(used)}
+        position = {source: i for i, source in enumerate(self._used)}
         channels = tuple(replace(c, sources=tuple(position[s] for s in c.sources)) for c in self.channels)
         electrodes = {e: position[s] for e, s in self.electrodes.items() if s in position}
         return MontagePlan(self.montage, self.needed, channels, electrodes)

@@ -58,11 +58,6 @@ class ChannelName:
         """True where both sides are electrodes."""
         return self.reference in ELECTRODES
 
-    @property
-    def canonical(self) -> str:
-        """The name in one spelling: ``"T7-P7"``, or the electrode alone where it is referential."""
-        return f"{self.electrode}-{self.reference}" if self.bipolar else self.electrode
-
 
 @lru_cache(maxsize=4096)
 def parse_name(name: str) -> ChannelName | None:
@@ -116,4 +111,6 @@ def canonical_name(name: str) -> str | None:
     ['T7', 'Fp1-F7', 'T8-P8', None]
     """
     parsed = parse_name(name)
-    return None if parsed is None else parsed.canonical
+    if parsed is None:
+        return None
+    return f"{parsed.electrode}-{parsed.reference}" if parsed.bipolar else parsed.electrode

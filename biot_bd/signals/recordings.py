@@ -6,8 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import mne
-import numpy as np
-from numpy.typing import NDArray
 
 from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, mne_info_like, present_channels
 
@@ -58,7 +56,11 @@ class RecordingStep(WindowTransformer):
         info_out = self.output_info(info)
         x = signals[None]
         out, _ = self.apply(x, present_channels(x), info)
-        return _raw_like(picked, out[0] / UV_PER_V, info_out)
+        mne_info = mne_info_like(picked.info, info_out)
+        first = round(picked.first_samp * mne_info["sfreq"] / picked.info["sfreq"])
+        new = mne.io.RawArray(out[0] / UV_PER_V, mne_info, first_samp=first, verbose="error")
+        new.set_annotations(picked.annotations.copy())
+        return new
 
     def _pick(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
         """Return what the step needs of a recording; all of it unless a subclass knows better."""
@@ -93,12 +95,3 @@ def apply_step(raw: Any, step: str, **params: Any) -> Any:
         raise ValueError(f"{step!r} is no step for recordings; expected a RecordingStep as 'package.module:Class'")
     made = found(**params)
     return made.transform(raw) if isinstance(raw, mne.BaseEpochs) else made.apply_to_raw(raw)
-
-
-def _raw_like(raw: mne.io.BaseRaw, volts: NDArray[np.float64], info: SignalInfo) -> mne.io.RawArray:
-    """Put signals into a recording with the dates and annotations of ``raw``."""
-    mne_info = mne_info_like(raw.info, info)
-    first = round(raw.first_samp * mne_info["sfreq"] / raw.info["sfreq"])
-    new = mne.io.RawArray(volts, mne_info, first_samp=first, verbose="error")
-    new.set_annotations(raw.annotations.copy())
-    return new

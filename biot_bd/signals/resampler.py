@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, check_windows
+from biot_bd.signals.base import Marked, SignalInfo, check_windows
 from biot_bd.signals.recordings import RecordingStep
 from biot_bd.signals.resampling import resample_fft, resampled_length
 
 
+@dataclass(eq=False, repr=False)
 class Resampler(RecordingStep):
     """Resample windows by FFT, brick-wall at the lower Nyquist frequency.
 
@@ -44,9 +45,8 @@ class Resampler(RecordingStep):
     (3, 16, 2000)
     """
 
-    def __init__(self, sfreq: float = 200.0, sfreq_in: float | None = None) -> None:
-        self.sfreq = sfreq
-        self.sfreq_in = sfreq_in
+    sfreq: float = 200.0
+    sfreq_in: float | None = None
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the new rate and length.
@@ -56,9 +56,7 @@ class Resampler(RecordingStep):
         n_times = resampled_length(info.n_times, rate_of(info, self.sfreq_in, self), self.sfreq)
         return replace(info, sfreq=float(self.sfreq), n_times=n_times)
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Resample windows; absent channels stay absent."""
         check_windows(x, present, info)
         return resample_fft(x, rate_of(info, self.sfreq_in, self), self.sfreq), present.copy()
@@ -68,7 +66,7 @@ class Resampler(RecordingStep):
         return rate_of(info, self.sfreq_in, self) == self.sfreq
 
 
-def rate_of(info: SignalInfo, sfreq_in: float | None, step: object) -> float:
+def rate_of(info: SignalInfo, sfreq_in: float | None, step: object, option: str = "sfreq_in") -> float:
     """Return the sampling rate of the input in Hz: what it carries, else the parameter.
 
     Parameters
@@ -79,16 +77,20 @@ def rate_of(info: SignalInfo, sfreq_in: float | None, step: object) -> float:
         The step's parameter.
     step : object
         For messages.
+    option : str
+        The parameter's name.
 
     Raises
     ------
     ValueError
-        Neither is known, or they disagree.
+        Neither is known, they disagree, or the rate is not positive.
     """
     name = type(step).__name__
     if sfreq_in is not None and info.sfreq is not None and not np.isclose(sfreq_in, info.sfreq, rtol=1e-9, atol=0):
-        raise ValueError(f"{name}: sfreq_in={sfreq_in} Hz, but the data carry {info.sfreq} Hz; leave sfreq_in out")
+        raise ValueError(f"{name}: {option}={sfreq_in} Hz, but the data carry {info.sfreq} Hz; leave {option} out")
     rate = info.sfreq if info.sfreq is not None else sfreq_in
     if rate is None:
-        raise ValueError(f"{name}: the input carries no sampling rate; give sfreq_in= in Hz")
+        raise ValueError(f"{name}: the input carries no sampling rate; give {option}= in Hz")
+    if not rate > 0:
+        raise ValueError(f"{name}: {option} must be positive, found {rate!r} Hz")
     return float(rate)

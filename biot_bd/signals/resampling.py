@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -239,10 +238,10 @@ def _rows(x: NDArray) -> tuple[NDArray, NDArray[np.bool_], tuple[int, ...]]:
 
 
 Signals = NDArray | Sequence[NDArray]
+Each = NDArray | None  # one number a signal
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A stretch ``[start, stop)`` of the input, and that of the output which it gives."""
 
     start: int
@@ -331,9 +330,7 @@ class CopyPlan:
             Part(max(0, a - context), min(n, b + context), a, b) for a, b in zip(starts, ends, strict=True)
         )
 
-    def apply(
-        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
-    ) -> None:
+    def apply(self, part: Part, x: Signals, out: NDArray, gain: Each = None, offset: Each = None) -> None:
         """Resample one part of several signals: ``out = gain * resampled(x + offset)``.
 
         Parameters
@@ -363,9 +360,7 @@ class WholePlan:
         self.parts: tuple[Part, ...] = (Part(0, n, 0, self.n_out),)
         self._up, self._down, self._function = up, down, function
 
-    def apply(
-        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
-    ) -> None:
+    def apply(self, part: Part, x: Signals, out: NDArray, gain: Each = None, offset: Each = None) -> None:
         """Resample ``x`` along its last axis."""
         signals = np.asarray(x, out.dtype)
         if offset is not None:
@@ -401,13 +396,9 @@ class SegmentPlan:
             start, stop = self._range(first, last)
             if stop > n:  # the end is continued by reflecting what lies before it
                 start = min(start, 2 * n - 1 - stop)
-            part = Part(
-                max(0, min(start, first * self._core * down - context)),
-                min(n, max(stop, last * self._core * down + context)),
-                first * self._core * up,
-                min(last * self._core * up, self.n_out),
-            )
-            parts.append(part)
+            start = max(0, min(start, first * self._core * down - context))
+            stop = min(n, max(stop, last * self._core * down + context))
+            parts.append(Part(start, stop, first * self._core * up, min(last * self._core * up, self.n_out)))
         self.parts = tuple(parts)
 
     def _range(self, first: int, last: int) -> tuple[int, int]:
@@ -418,9 +409,7 @@ class SegmentPlan:
         core, guard = self._core * self._down, self._guard * self._down
         return first * core - guard, last * core + guard
 
-    def apply(
-        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
-    ) -> None:
+    def apply(self, part: Part, x: Signals, out: NDArray, gain: Each = None, offset: Each = None) -> None:
         """Resample the segments of one part."""
         core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
         first, n_segments = part.out_start // kept_size, -(-out.shape[1] // kept_size)
@@ -528,9 +517,7 @@ class FirPlan:
             if first * block_out < self.n_out
         )
 
-    def apply(
-        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
-    ) -> None:
+    def apply(self, part: Part, x: Signals, out: NDArray, gain: Each = None, offset: Each = None) -> None:
         """Filter the blocks of one part; the signal is zero beyond its ends."""
         matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, out.dtype.str)
         n_blocks = -(-out.shape[1] // block_out)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import SignalInfo, WindowTransformer, check_shapes, describe_channels
+from biot_bd.signals.base import Marked, SignalInfo, WindowTransformer, check_shapes, describe_channels
 
 FLAT_UV = 1e-3
 """A channel that moves by less than this in a window is flat.
@@ -25,6 +25,7 @@ STRIDE = 64
 VALUES_AT_ONCE = 2**17
 
 
+@dataclass(eq=False, repr=False)
 class PercentileScaler(WindowTransformer):
     """Divide each channel of each window by a percentile of its absolute values.
 
@@ -59,9 +60,8 @@ class PercentileScaler(WindowTransformer):
     (1.053, 1.0)
     """
 
-    def __init__(self, q: float = 95, on_bad: Literal["raise", "warn", "drop"] = "raise") -> None:
-        self.q = q
-        self.on_bad = on_bad
+    q: float = 95
+    on_bad: Literal["raise", "warn", "drop"] = "raise"
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the same without a unit.
@@ -73,73 +73,16 @@ class PercentileScaler(WindowTransformer):
             raise ValueError("the signals are scaled already (unit None); use one PercentileScaler only")
         return replace(info, unit=None)
 
-    def apply(
-        self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Scale windows in microvolts."""
         self._check_params()
         check_shapes(x, present, info)
-        return self._scale(x, present, self.percentiles(x), info.ch_names)
-
-    def apply_with_percentiles(
-        self, x: NDArray[Any], present: NDArray[np.bool_], percentiles: NDArray[Any], info: SignalInfo | None = None
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Scale windows whose percentiles are known.
-
-        Parameters
-        ----------
-        x : ndarray, shape (n, n_chans, n_times)
-            Windows in uV; not modified.
-        present : ndarray of bool, shape (n, n_chans)
-            What is present.
-        percentiles : ndarray, shape (n, n_chans)
-            What :meth:`percentiles` returns, in uV; NaN where a channel is absent or faulty.
-        info : SignalInfo, optional
-            For channel names in messages.
-
-        Returns
-        -------
-        x : ndarray, shape (n, n_chans, n_times)
-            Scaled windows in the dtype of ``x``.
-        present : ndarray of bool, shape (n, n_chans)
-            Without the channels that were dropped.
-
-        Raises
-        ------
-        ValueError
-            Shapes disagree, or a channel is bad and ``on_bad="raise"``.
-        """
-        self._check_params()
-        if x.ndim != 3 or present.shape != x.shape[:2] or percentiles.shape != x.shape[:2]:
-            raise ValueError(
-                f"windows {x.shape}, present {present.shape} and percentiles {percentiles.shape} do not fit; expected (n, n_chans, n_times) and twice (n, n_chans)"
-            )
-        return self._scale(x, present, percentiles, info.ch_names if info is not None else None)
-
-    def percentiles(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the percentile of the absolute values of every channel of every window.
-
-        Parameters
-        ----------
-        x : ndarray, shape (n, n_chans, n_times)
-            Windows in uV.
-
-        Returns
-        -------
-        ndarray, shape (n, n_chans)
-            In uV and the dtype of ``x``; NaN where a value is not finite.
-        """
-        self._check_params()
-        return window_percentiles(x, self.q)
-
-    def _scale(
-        self, x: NDArray[Any], present: NDArray[np.bool_], percentiles: NDArray[Any], names: tuple[str, ...] | None
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        percentiles = window_percentiles(x, self.q)
         faulty = present & ~np.isfinite(percentiles)
         flat = present & ~faulty & flat_channels(x, percentiles)
         bad = faulty | flat
         if bad.any():
-            self._tell(faulty, flat, names)
+            self._tell(faulty, flat, info.ch_names)
         kept = present & ~bad
         scale = np.where(kept, percentiles + EPSILON_UV, np.nan).astype(x.dtype)
         with np.errstate(invalid="ignore"):
@@ -149,14 +92,10 @@ class PercentileScaler(WindowTransformer):
     def _tell(self, faulty: NDArray[np.bool_], flat: NDArray[np.bool_], names: tuple[str, ...] | None) -> None:
         if self.on_bad == "drop":
             return
-        said = []
-        if flat.any():
-            said.append(f"flat within {FLAT_UV:g} uV: {describe_channels(flat, names)}")
-        if faulty.any():
-            said.append(f"values that are not finite: {describe_channels(faulty, names)}")
-        text = "; ".join(said)
+        kinds = {f"flat within {FLAT_UV:g} uV": flat, "values that are not finite": faulty}
+        text = "; ".join(f"{kind}: {describe_channels(mask, names)}" for kind, mask in kinds.items() if mask.any())
         if self.on_bad == "warn":
-            warnings.warn(f"channels were dropped (NaN, not present): {text}", stacklevel=4)
+            warnings.warn(f"channels were dropped (NaN, not present): {text}", stacklevel=3)
             return
         hint = " (are the signals in volts? arrays must be in uV)" if flat.all() else ""
         raise ValueError(

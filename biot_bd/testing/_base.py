@@ -65,6 +65,25 @@ def parameters_of(cls: Any, name: str) -> dict[str, inspect.Parameter]:
     return found
 
 
+def refused(what: str, error: type[Exception], function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Raise :class:`ConformanceError` unless ``function`` raises ``error``; ``what`` says what it is called with."""
+    try:
+        function(*args, **kwargs)
+    except error:
+        return
+    except Exception as other:
+        raise ConformanceError(f"{what} must raise {error.__name__}, got {type(other).__name__}: {other}") from other
+    raise ConformanceError(f"{what} must raise {error.__name__}; nothing was raised")
+
+
+def require_subclass(cls: Any, base: type, base_name: str) -> str:
+    """Return the name of a class for messages; raise unless it is a subclass of ``base``."""
+    name = describe(cls)
+    found = inspect.isclass(cls) and issubclass(cls, base)
+    require(found, f"{name}: expected a subclass of {base_name}, got {cls!r}")
+    return name
+
+
 def build(cls: Any, parameters: Mapping[str, Any] | None = None, *, supplied: Mapping[str, Any] | None = None) -> Any:
     """Check that ``cls`` has a plain constructor and build an instance.
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from biot_bd.exceptions import ConformanceError
-from biot_bd.testing._base import attempt, describe, pickled, require
+from biot_bd.testing._base import attempt, describe, pickled, refused, require
 
 
 def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) -> None:
@@ -58,15 +57,7 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
     for attribute in ("predict_proba", "classes_", "threshold_", "input_info_"):
         require(hasattr(model.classifier, attribute), f"{name}: its classifier has no {attribute}")
     _check_probabilities(model.classifier, name)
-    try:
-        engine(folder / "nothing-is-here")
-    except FileNotFoundError:
-        return
-    except Exception as error:
-        raise ConformanceError(
-            f"{name}: a folder without a model must raise FileNotFoundError, got {type(error).__name__}: {error}"
-        ) from error
-    raise ConformanceError(f"{name}: a folder without a model must raise FileNotFoundError; nothing was raised")
+    refused(f"{name}: a folder without a model", FileNotFoundError, engine, folder / "nothing-is-here")
 
 
 def _check_probabilities(classifier: Any, name: str) -> None:

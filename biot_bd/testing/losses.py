@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from skorch import NeuralNetClassifier
 from torch import Tensor, nn
 
-from biot_bd.testing._base import attempt, build, describe, pickled, require
+from biot_bd.testing._base import attempt, build, pickled, require, require_subclass
 
 LARGEST_LOGIT = 1e4
 
@@ -63,11 +62,7 @@ def check_loss(
     ...
     biot_bd.exceptions.ConformanceError: Naive: ...
     """
-    name = describe(loss)
-    require(
-        inspect.isclass(loss) and issubclass(loss, nn.Module),
-        f"{name}: expected a subclass of torch.nn.Module, got {loss!r}",
-    )
+    name = require_subclass(loss, nn.Module, "torch.nn.Module")
     criterion = build(loss, parameters)
     for k in n_classes:
         _check_values(criterion, name, k)

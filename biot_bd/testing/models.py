@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biot_bd.testing._base import attempt, build, describe, require
+from biot_bd.testing._base import attempt, build, describe, require, require_subclass
 
 SIGNAL_PARAMETERS = ("n_outputs", "n_chans", "n_times")
 
@@ -75,11 +75,7 @@ def check_model(
     ...
     biot_bd.exceptions.ConformanceError: Sure: outputs are probabilities (rows sum to 1); ...
     """
-    name = describe(model)
-    require(
-        inspect.isclass(model) and issubclass(model, nn.Module),
-        f"{name}: expected a subclass of torch.nn.Module, got {model!r}",
-    )
+    name = require_subclass(model, nn.Module, "torch.nn.Module")
     named = inspect.signature(model).parameters
     missing = [key for key in SIGNAL_PARAMETERS if key not in named]
     # skorch fills in shapes only for parameters that the constructor names.

@@ -14,7 +14,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
-from biot_bd.testing._base import attempt, build, describe, pickled, require
+from biot_bd.testing._base import attempt, build, describe, pickled, require, require_subclass
 
 
 class _Flat(nn.Module):
@@ -66,11 +66,7 @@ def check_callback(
     >>> from biot_bd.testing import check_callback
     >>> check_callback(EarlyStopping, {"monitor": "train_loss"})
     """
-    name = describe(callback)
-    require(
-        inspect.isclass(callback) and issubclass(callback, Callback),
-        f"{name}: expected a subclass of skorch.callbacks.Callback, got {callback!r}",
-    )
+    name = require_subclass(callback, Callback, "skorch.callbacks.Callback")
     instance = build(callback, parameters)
     before = attempt(f"{name}: get_params", instance.get_params)
     copy = attempt(f"{name}: sklearn.base.clone (every fold gets a clone)", clone, instance)
@@ -126,11 +122,7 @@ def check_objective(objective: type, parameters: Mapping[str, Any] | None = None
     ...
     biot_bd.exceptions.ConformanceError: Denoise: expected a subclass of torch.nn.Module, ...
     """
-    name = describe(objective)
-    require(
-        inspect.isclass(objective) and issubclass(objective, nn.Module),
-        f"{name}: expected a subclass of torch.nn.Module, got {objective!r}",
-    )
+    name = require_subclass(objective, nn.Module, "torch.nn.Module")
     instance = build(objective, parameters)
     copy = pickled(instance, name)
     before, after = instance.state_dict(), copy.state_dict()

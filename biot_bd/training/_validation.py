@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import Subset
+
+from biot_bd.models.inference_plan import PRECISIONS
 
 
 def resolve_device(device: Any) -> Any:
@@ -57,15 +60,12 @@ def resolve_optimizer(optimizer: Any) -> Any:
             return optimizer
         raise ValueError(f"optimizer must be a class of torch.optim or its name, found {optimizer!r}")
     base = torch.optim.Optimizer
-    known = {
-        name: value
-        for name, value in vars(torch.optim).items()
-        if isinstance(value, type) and issubclass(value, base) and value is not base
-    }
+    classes = inspect.getmembers(torch.optim, inspect.isclass)
+    known = {name: cls for name, cls in classes if issubclass(cls, base) and cls is not base}
     if optimizer in known:
         return known[optimizer]
     raise ValueError(
-        f"optimizer={optimizer!r} is not known; there are {', '.join(sorted(known))}{did_you_mean(optimizer, known)}"
+        f"optimizer={optimizer!r} is not known; there are {', '.join(known)}{did_you_mean(optimizer, known)}"
     )
 
 
@@ -98,6 +98,29 @@ def check_names(prefix: str, made: Any, given: Mapping[str, Any], leave: Sequenc
         raise ValueError(f"{prefix}__{unknown[0]}: {made.__name__} takes {names or 'no parameters'}")
 
 
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "lr": ("a number of at least 0", lambda v: isinstance(v, torch.Tensor) or (_is(v, Real) and 0 <= v < math.inf)),
+    "max_epochs": ("a whole number of epochs", lambda v: _is(v, Integral) and v >= 0),
+    "batch_size": ("a positive whole number, or -1 for all", lambda v: _is(v, Integral) and (v >= 1 or v == -1)),
+    "patience": ("a positive number of epochs or None", lambda v: v is None or (_is(v, Integral) and v >= 1)),
+    "gradient_clip_norm": ("positive or None", lambda v: v is None or (_is(v, Real) and v > 0)),
+    "validation_fraction": ("a number between 0 and 1", lambda v: _is(v, Real)),
+    "monitor": ("the name of a column of the history", lambda v: isinstance(v, str)),
+    "verbose": ("a whole number (1 prints a line an epoch)", lambda v: isinstance(v, Integral)),
+    "callbacks": ('a list, e.g. ["name"]', lambda v: not isinstance(v, (str, Mapping)) or v == "disable"),
+    "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
+    "micro_batch": (
+        "a positive whole number of windows, None (the whole batch) or 'auto'",
+        lambda v: v is None or v == "auto" or (_is(v, int) and v >= 1),
+    ),
+}
+"""What each setting must be, in words and as a test."""
+
+
 def check_settings(values: Mapping[str, Any]) -> None:
     """Raise if a setting of the training has a wrong type or an impossible value.
 
@@ -111,32 +134,50 @@ def check_settings(values: Mapping[str, Any]) -> None:
     ValueError
         Names the parameter, what it must be and what it is.
     """
-    rate, clip = values["lr"], values["gradient_clip_norm"]
-    patience, callbacks = values["patience"], values["callbacks"]
-    if not isinstance(rate, torch.Tensor) and not (_is(rate, Real) and math.isfinite(rate) and rate >= 0):
-        raise ValueError(f"lr must be a number of at least 0, found {rate!r}")
-    if not _is(values["max_epochs"], Integral) or values["max_epochs"] < 0:
-        raise ValueError(f"max_epochs must be a whole number of epochs, found {values['max_epochs']!r}")
-    if not _is(values["batch_size"], Integral) or (values["batch_size"] < 1 and values["batch_size"] != -1):
-        raise ValueError(f"batch_size must be a positive whole number, or -1 for all, found {values['batch_size']!r}")
-    if patience is not None and (not _is(patience, Integral) or patience < 1):
-        raise ValueError(f"patience must be a positive number of epochs or None, found {patience!r}")
-    if clip is not None and not (_is(clip, Real) and clip > 0):
-        raise ValueError(f"gradient_clip_norm must be positive or None, found {clip!r}")
-    if not _is(values["validation_fraction"], Real):
+    for name, (what, fits) in _SETTINGS.items():
+        if not fits(values[name]):
+            raise ValueError(f"{name} must be {what}, found {values[name]!r}")
+
+
+def subject_codes(
+    groups: ArrayLike | None, n: int, taker: str, or_else: str = ""
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the names of all subjects, sorted, and the position of each window's subject among them.
+
+    Parameters
+    ----------
+    groups : array-like, shape (n,), or None
+        Subject of each window.
+    n : int
+        Windows.
+    taker : str
+        What needs the subjects.
+    or_else : str
+        What one may do where there are none, beside naming them.
+
+    Raises
+    ------
+    ValueError
+        Subjects are unknown, not one a window, or missing for a window.
+    """
+    if groups is None:
         raise ValueError(
-            f"validation_fraction must be a number between 0 and 1, found {values['validation_fraction']!r}"
+            f"{taker} needs the subject of each training window, and the data carry none: use Windows, or pass "
+            f"fit(X, y, groups=subjects){or_else}"
         )
-    if not isinstance(values["monitor"], str):
-        raise ValueError(f"monitor must be the name of a column of the history, found {values['monitor']!r}")
-    if not isinstance(values["verbose"], Integral):
-        raise ValueError(f"verbose must be a whole number (1 prints a line an epoch), found {values['verbose']!r}")
-    if isinstance(callbacks, (str, Mapping)) and callbacks != "disable":
-        raise ValueError(f'callbacks must be a list, e.g. ["name"], found {callbacks!r}')
-
-
-def _is(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+    subjects = np.asarray(groups, dtype=object)
+    if subjects.shape != (n,):
+        raise ValueError(
+            f"{taker}: groups must name one subject a window: expected shape ({n},), found {subjects.shape}"
+        )
+    codes, found = pd.factorize(subjects)  # a look a subject, not a window: there may be millions
+    empty = [i for i, subject in enumerate(found) if subject == ""]
+    missing = np.isin(codes, [-1, *empty])
+    if missing.any():
+        window = int(np.argmax(missing))
+        raise ValueError(f"{taker}: training window {window} has no subject in groups ({subjects[window]!r})")
+    names, positions = np.unique([str(subject) for subject in found], return_inverse=True)
+    return names, positions.reshape(-1)[codes]
 
 
 def subjects_of(side: Subset | None, groups: ArrayLike | None) -> tuple[str, ...]:
@@ -178,7 +219,7 @@ def check_sides(train: Subset, valid: Subset, classes: NDArray[Any], monitor: st
 
 
 def class_weights(
-    class_weight: Any, classes: NDArray[Any], y: NDArray[np.int64], counts: Sequence[float] | None = None
+    class_weight: Any, classes: NDArray[Any], y: NDArray[np.int64], counts: Sequence[float]
 ) -> list[float] | None:
     """Return one weight a class, or None.
 
@@ -190,8 +231,8 @@ def class_weights(
         Labels.
     y : ndarray of int, shape (n,)
         Training targets, positions in ``classes``.
-    counts : sequence of float, shape (n_classes,), optional
-        How often each class is seen in an epoch, where that is not how often it is in ``y``.
+    counts : sequence of float, shape (n_classes,)
+        How often each class is seen in an epoch.
 
     Raises
     ------
@@ -204,8 +245,6 @@ def class_weights(
     if isinstance(class_weight, str):
         if len(np.unique(y)) < len(labels):
             raise ValueError(f"class_weight={class_weight!r}: a class has no training windows")
-        if counts is None:
-            return compute_class_weight(class_weight, classes=np.arange(len(labels)), y=y).tolist()
         numbers = np.arange(len(labels))
         return compute_class_weight(class_weight, classes=numbers, y=numbers, sample_weight=counts).tolist()
     if isinstance(class_weight, Mapping):

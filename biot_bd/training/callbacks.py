@@ -57,12 +57,9 @@ def epoch_scores(y: NDArray[np.int64], proba: NDArray[Any]) -> dict[str, float |
     n_classes = proba.shape[1]
     if len(np.unique(y)) < n_classes:
         return dict.fromkeys(names)
-    if n_classes == 2:
-        ap, auc = average_precision_score(y, proba[:, 1]), roc_auc_score(y, proba[:, 1])
-    else:
-        each = label_binarize(y, classes=np.arange(n_classes))
-        ap, auc = average_precision_score(each, proba, average="macro"), roc_auc_score(each, proba, average="macro")
-    return dict(zip(names, (float(ap), float(auc), float(balanced_accuracy_score(y, proba.argmax(1)))), strict=True))
+    truth, scores = (y, proba[:, 1]) if n_classes == 2 else (label_binarize(y, classes=np.arange(n_classes)), proba)
+    areas = average_precision_score(truth, scores), roc_auc_score(truth, scores)  # means over classes where several
+    return dict(zip(names, map(float, (*areas, balanced_accuracy_score(y, proba.argmax(1)))), strict=True))
 
 
 class EpochScores(Callback):

@@ -116,13 +116,11 @@ class SignalData:
         self.windows, self.present, self.groups = X, np.asarray(X.present), np.asarray(X.groups, dtype=object)
         unit = "scaled" if info.unit is None else info.unit
         self.info = InputInfo(info.n_chans, info.n_times, info.ch_names, info.sfreq, unit)
-        self._signal_info = SignalInfo(info.ch_names, info.sfreq, info.n_times, info.unit, info.n_chans)
 
     def _take_array(self, x: NDArray[Any], ch_names: tuple[str, ...] | None, sfreq: float | None, unit: str) -> None:
         n, n_chans, n_times = x.shape
         self.windows, self.present = x, np.ones((n, n_chans), dtype=bool)
         self.info = InputInfo(n_chans, n_times, ch_names, sfreq, unit)
-        self._signal_info = SignalInfo(ch_names, sfreq, n_times, None, n_chans)
         for start in range(0, n, CHECKED_AT_ONCE):
             part = x[start : start + CHECKED_AT_ONCE]
             self.present[start : start + len(part)] = present = present_channels(part)
@@ -130,15 +128,16 @@ class SignalData:
 
     def _check(self, x: NDArray[Any], present: NDArray[np.bool_], rows: NDArray[Any]) -> None:
         """Raise where a present channel is not finite; the message numbers windows as the caller does."""
+        info = self.info
         try:
-            check_windows(x, present, self._signal_info)
+            check_windows(x, present, SignalInfo(info.ch_names, info.sfreq, info.n_times, None, info.n_chans))
         except ValueError:
             faulty = np.zeros((int(rows.max()) + 1, x.shape[1]), dtype=bool)
             faulty[rows] = ~np.isfinite(x).all(axis=-1) & present
             if not faulty.any():
                 raise
             raise ValueError(
-                f"samples that are not finite in {describe_channels(faulty, self.info.ch_names)}; leave these windows out, "
+                f"samples that are not finite in {describe_channels(faulty, info.ch_names)}; leave these windows out, "
                 "or make the channel NaN throughout where it is absent"
             ) from None
 
@@ -208,20 +207,6 @@ class SignalData:
         table = self.windows.metadata
         columns = [array_digest(table[name].to_numpy()) for name in ("recording", "start_s", "stop_s")]
         return "-".join([str(self.windows.fingerprint), *columns, array_digest(self.present)])
-
-    def refuse_absent(self, model: str) -> None:
-        """Raise if a channel is absent, for models that cannot leave one out.
-
-        Raises
-        ------
-        ValueError
-            Names the first windows and channels.
-        """
-        if not self.present.all():
-            raise ValueError(
-                f"{model} cannot leave out absent channels, but {describe_channels(~self.present, self.info.ch_names)} "
-                "are absent; use BIOT, another montage, or leave these windows out"
-            )
 
 
 def _as_array(X: Any) -> NDArray[Any]:

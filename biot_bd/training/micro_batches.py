@@ -143,14 +143,6 @@ def _check_same(first: Tensor, again: Tensor) -> None:
         )
 
 
-def trained_batch_norm(module: nn.Module) -> str | None:
-    """Return the name of a batch normalisation that takes its statistics from the batch now, or None."""
-    for name, child in module.named_modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and (child.training or child.running_mean is None):
-            return name
-    return None
-
-
 def why_whole(module: nn.Module, x: Tensor) -> str | None:
     """Say why the batches of a module must stay whole, or None: a window's output must not depend on the others.
 
@@ -161,15 +153,14 @@ def why_whole(module: nn.Module, x: Tensor) -> str | None:
     x : Tensor, shape (n, n_chans, n_times)
         Two windows or more.
     """
-    norm = trained_batch_norm(copy.deepcopy(module).train())
-    if norm is not None:
-        return f"{norm!r} normalises over the batch"
-    if len(x) < 2:
-        return None
     trial = copy.deepcopy(module).train()
-    for child in trial.modules():
+    for name, child in trial.named_modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and (child.training or child.running_mean is None):
+            return f"{name!r} normalises over the batch"
         if isinstance(child, nn.modules.dropout._DropoutNd):
             child.eval()
+    if len(x) < 2:
+        return None
     before = random_states()
     with torch.no_grad():
         whole, halves = _first(trial(x)), torch.cat([_first(trial(part)) for part in x.split((len(x) + 1) // 2)])

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from biot_bd.models.biot import BIOT
 from biot_bd.models.inference_plan import (
-    PRECISIONS,
     PrecisionPlan,
     best_of,
     cached_choice,
@@ -29,17 +28,6 @@ WORTH_BYTES = 2**29
 _TIMED_WINDOWS = 64
 _GAIN = 0.1
 """A lower precision is chosen if it saves more than this part of the time in fp32."""
-
-
-def check_precision(precision: Any, micro_batch: Any) -> None:
-    """Raise ``ValueError`` unless both are settings that there are."""
-    if precision not in ("auto", *PRECISIONS):
-        raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; found {precision!r}")
-    number = isinstance(micro_batch, int) and not isinstance(micro_batch, bool) and micro_batch >= 1
-    if not (micro_batch is None or micro_batch == "auto" or number):
-        raise ValueError(
-            f"micro_batch must be a positive whole number of windows, None (the whole batch) or 'auto', found {micro_batch!r}"
-        )
 
 
 def activation_bytes(module: nn.Module, n_windows: int) -> int:
@@ -78,31 +66,18 @@ def training_plan(
     -----
     The choice is kept for this machine, model and batch size (see :func:`biot_bd.models.inference_plan.cached_choice`).
     """
-    computes = _computes(precision, x.device)
+    computes = [precision]
+    if precision == "auto":
+        computes = [name for name in ("fp32", "tf32", "bf16") if has_fast(name, x.device)]
     sizes = _sizes(module, x.device, batch_size, micro_batch)
     candidates = [PrecisionPlan(c, s) for c in computes for s in sizes]
     if len(candidates) == 1:
         return candidates[0], {}
-    key = " ".join(
-        str(part)
-        for part in (
-            "training",
-            machine_key(x.device),
-            f"{type(module).__module__}.{type(module).__qualname__}",
-            sum(p.numel() for p in module.parameters()),
-            tuple(x.shape[1:]),
-            batch_size,
-            *((c.precision, c.micro_batch) for c in candidates),
-        )
-    )
+    kind = f"{type(module).__module__}.{type(module).__qualname__} {sum(p.numel() for p in module.parameters())}"
+    named = " ".join(str((plan.precision, plan.micro_batch)) for plan in candidates)
+    key = f"training {machine_key(x.device)} {kind} {tuple(x.shape[1:])} {batch_size} {named}"
     found = cached_choice(key, lambda: _measure(module, x, batch_size, candidates))
     return PrecisionPlan.from_dict(found["plan"]), found["seconds_a_window"]
-
-
-def _computes(precision: str, device: torch.device) -> list[str]:
-    if precision != "auto":
-        return [precision]
-    return [name for name in ("fp32", "tf32", "bf16") if has_fast(name, device)]
 
 
 def _sizes(module: nn.Module, device: torch.device, batch_size: int, wanted: int | str | None) -> list[int | None]:
@@ -130,9 +105,7 @@ def _measure(module: nn.Module, x: Tensor, batch_size: int, candidates: list[Pre
             for plan in candidates:
                 times[plan].append(_seconds(trial, x, plan))
     seconds = {plan: min(found) / n for plan, found in times.items()}
-    fastest: dict[str, PrecisionPlan] = {}
-    for plan in sorted(candidates, key=seconds.__getitem__):
-        fastest.setdefault(plan.precision, plan)
+    fastest = {plan.precision: plan for plan in sorted(candidates, key=seconds.__getitem__, reverse=True)}
     by_precision = {plan.precision: seconds[fastest[plan.precision]] for plan in candidates}  # fp32 first
     best = fastest[best_of(by_precision, _GAIN)]
     listed = {f"{plan.precision}, {plan.micro_batch or 'whole'}": round(s, 7) for plan, s in seconds.items()}

@@ -13,7 +13,7 @@ import json
 import random
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,11 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 def random_states() -> dict[str, Any]:
     """Return the states of the random numbers of torch, numpy and random, as plain data and tensors."""
-    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]  # noqa: NPY002
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": [
-            name,
-            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
         "python": [version, list(words), gauss],
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -124,12 +118,8 @@ def _path(obj: Any) -> str:
 # --- states -----------------------------------------------------------------------------------------------
 
 
-class _NotPlain(Exception):
-    """A value that a restart point cannot hold."""
-
-
 def _encode(value: Any) -> Any:
-    """Turn a value into what ``torch.load(weights_only=True)`` reads back."""
+    """Turn a value into what ``torch.load(weights_only=True)`` reads back; ``TypeError`` where there is nothing such."""
     if isinstance(value, np.generic):  # first: np.float64 is a float
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
@@ -140,7 +130,7 @@ def _encode(value: Any) -> Any:
         return type(value)(_encode(v) for v in value)
     if isinstance(value, dict):
         return {k: _encode(v) for k, v in value.items()}
-    raise _NotPlain(type(value).__name__)
+    raise TypeError(f"a restart point cannot hold {type(value).__name__}")
 
 
 def _decode(value: Any) -> Any:
@@ -155,10 +145,8 @@ def _plain_items(values: Mapping[str, Any]) -> dict[str, Any]:
     """Encode the values that can be; the others (functions, classes) follow from the parameters."""
     found = {}
     for key, value in values.items():
-        try:
+        with suppress(TypeError):
             found[key] = _encode(value)
-        except _NotPlain:
-            continue
     return found
 
 

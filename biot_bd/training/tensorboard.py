@@ -223,10 +223,8 @@ def _epoch_predictions(net: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
 
 def _taken_epoch(net: Any) -> int:
     """Return the epoch whose weights the net has in the end."""
-    for _, callback in net.callbacks_:
-        if isinstance(callback, EarlyStopping) and callback.load_best and callback.best_epoch_:
-            return int(callback.best_epoch_)
-    return len(net.history)
+    best = [cb.best_epoch_ for _, cb in net.callbacks_ if isinstance(cb, EarlyStopping) and cb.load_best]
+    return int(next(filter(None, best), len(net.history)))
 
 
 def _windows_to_draw(dataset: Any, n: int) -> torch.Tensor | None:
@@ -250,15 +248,12 @@ def _attention_maps(module: torch.nn.Module, x: torch.Tensor) -> dict[str, NDArr
             if not layers:
                 return {}
             shown = early_middle_late(len(layers))
-            with record_attention(module, layers=[layers[i] for i in shown.values()], reduce=_over_heads) as trace:
+            chosen = [layers[i] for i in shown.values()]
+            with record_attention(module, layers=chosen, reduce=lambda weights: weights.mean(dim=1)) as trace:
                 module(x)
         return {name: _map(module, trace.of(layers[i])[0]) for name, i in shown.items()}
     finally:
         module.train(was_training)
-
-
-def _over_heads(weights: torch.Tensor) -> torch.Tensor:
-    return weights.mean(dim=1)
 
 
 def _map(module: Any, record: Any) -> NDArray[Any]:
@@ -270,10 +265,7 @@ def _map(module: Any, record: Any) -> NDArray[Any]:
     if hasattr(module, "token_layout"):
         layout = module.token_layout()
         weights = channel_attention(weights, layout.n_chans, layout.n_frames)
-    present = np.isfinite(weights)
-    total = np.where(present, weights, 0.0).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return total / np.where(present.any(axis=0), present.sum(axis=0), np.nan)
+    return np.ma.masked_invalid(weights).mean(axis=0).filled(np.nan)
 
 
 def _labels(maps: Mapping[str, NDArray[Any]], info: Any) -> tuple[str, ...] | None:
@@ -283,14 +275,9 @@ def _labels(maps: Mapping[str, NDArray[Any]], info: Any) -> tuple[str, ...] | No
 
 def _hyper_parameters(net: Any) -> dict[str, Any]:
     """Return the parameters as TensorBoard holds them: numbers and texts."""
-    found = {}
-    for name, value in net.get_params(deep=False).items():
-        if name in HIDDEN_PARAMETERS or value is None:
-            continue
-        if isinstance(value, type):
-            value = value.__name__
-        found[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return found
+    params = {k: v.__name__ if isinstance(v, type) else v for k, v in net.get_params(deep=False).items()}
+    shown = {k: v for k, v in params.items() if k not in HIDDEN_PARAMETERS and v is not None}
+    return {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in shown.items()}
 
 
 def log_test_metrics(

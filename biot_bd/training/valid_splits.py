@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations
 from math import comb
 from typing import Any
 
@@ -16,25 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset, Subset
 
+from biot_bd.training._validation import subject_codes
+
 MOST_CHOICES = 2000
 MANY_SUBJECTS = 12
 FIRST_SIZES = 3
-
-
-def _subjects(groups: ArrayLike | None, n: int) -> NDArray[Any]:
-    if groups is None:
-        raise ValueError(
-            "a split by subject needs the subject of each window, and the data carry none: use Windows, or pass "
-            "fit(X, y, groups=subjects) (in a pipeline: biotclassifier__groups=subjects with metadata routing off, "
-            "groups=subjects with routing on), or set train_split=None to train without validation"
-        )
-    subjects = np.asarray(groups, dtype=object)
-    if subjects.shape != (n,):
-        raise ValueError(f"groups must name one subject a window: expected shape ({n},), found {subjects.shape}")
-    missing = np.array([p is None or p != p or p == "" for p in subjects], dtype=bool)
-    if missing.any():
-        raise ValueError(f"window {int(np.argmax(missing))} has no subject in groups ({subjects[missing][0]!r})")
-    return subjects
+_WITHOUT_SUBJECTS = (
+    " (in a pipeline: biotclassifier__groups=subjects with metadata routing off, groups=subjects with routing on), "
+    "or set train_split=None to train without validation"
+)
 
 
 def _subsets(dataset: Dataset, valid: NDArray[np.bool_]) -> tuple[Subset, Subset]:
@@ -84,18 +74,12 @@ class SubjectValidSplit:
         """Split; ``y`` are the labels and ``groups`` the subjects, both of shape ``(n_windows,)``."""
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, found {self.validation_fraction}")
-        labels = np.asarray(y)
-        subjects = _subjects(groups, len(labels))
-        chosen = self._choose(labels, subjects)
-        return _subsets(dataset, np.isin(subjects.astype(str), sorted(chosen)))
-
-    def _choose(self, labels: NDArray[Any], subjects: NDArray[Any]) -> set[str]:
-        names, subject_of = np.unique(subjects.astype(str), return_inverse=True)
+        names, subject_of = subject_codes(groups, len(np.asarray(y)), "a split by subject", _WITHOUT_SUBJECTS)
         if len(names) == 1:
             raise ValueError(
                 f"all windows are of one subject ({names[0]}), so none can validate; pass train_split=None to train without validation"
             )
-        classes, class_of = np.unique(labels, return_inverse=True)
+        classes, class_of = np.unique(y, return_inverse=True)
         counts = np.zeros((len(names), len(classes)))
         np.add.at(counts, (subject_of, class_of), 1)
         total = counts.sum(axis=0)
@@ -119,7 +103,7 @@ class SubjectValidSplit:
                 f"no split by subject leaves every class both in training and in validation ({table}); "
                 "pass train_split=None to train without validation, or FixedSubjects([...])"
             )
-        return {str(names[i]) for i in best}
+        return _subsets(dataset, np.isin(subject_of, best))
 
     def _choices(self, n: int) -> Iterator[Iterator[tuple[int, ...]]]:
         """Yield, for each size, sets of subjects in random order: about the wanted size first, every size at last."""
@@ -130,12 +114,7 @@ class SubjectValidSplit:
             if comb(n, size) <= MOST_CHOICES:
                 yield (tuple(int(order[i]) for i in c) for c in combinations(range(n), size))
             else:
-                yield islice(_draws(rng, n, size), MOST_CHOICES)
-
-
-def _draws(rng: np.random.Generator, n: int, size: int) -> Iterator[tuple[int, ...]]:
-    while True:
-        yield tuple(int(i) for i in rng.choice(n, size, replace=False))
+                yield (tuple(rng.choice(n, size, replace=False).tolist()) for _ in range(MOST_CHOICES))
 
 
 class FixedSubjects:
@@ -170,17 +149,17 @@ class FixedSubjects:
 
     def __call__(self, dataset: Dataset, y: ArrayLike, groups: ArrayLike | None = None) -> tuple[Subset, Subset]:
         """Split; ``groups`` are the subjects of the windows, shape ``(n_windows,)``."""
-        subjects = _subjects(groups, len(np.asarray(y))).astype(str)
+        names, subject_of = subject_codes(groups, len(np.asarray(y)), "a split by subject", _WITHOUT_SUBJECTS)
         if isinstance(self.valid_subjects, str):
             raise ValueError(f"valid_subjects must be a list of subjects, found the text {self.valid_subjects!r}")
         wanted = [str(subject) for subject in self.valid_subjects]
-        unknown = sorted(set(wanted) - set(subjects))
+        unknown = sorted(set(wanted) - set(names))
         if unknown or not wanted:
             raise ValueError(
                 f"validation subjects without windows: {', '.join(unknown) or '(none named)'}; "
-                f"the windows are of {', '.join(sorted(set(subjects)))}"
+                f"the windows are of {', '.join(names)}"
             )
-        valid = np.isin(subjects, wanted)
+        valid = np.isin(names, wanted)[subject_of]
         if valid.all():
             raise ValueError("every subject validates, so nobody is left to train on")
         return _subsets(dataset, valid)

@@ -99,11 +99,9 @@ class Located:
     def read_packed(self, values: NDArray[np.int16]) -> NDArray[np.float32] | None:
         """Copy all stored values and return what to multiply them with; see :meth:`fill`."""
         # Threads would only hand Python's lock to and fro where there is nothing to compute.
-        n = len(self)
         if self.q is None:
-            parts = [self._fill_part(0, n, values)]
-        else:
-            parts = in_threads(n, lambda first, stop: self._fill_part(first, stop, values))
+            return self.fill(0, len(self), values)
+        parts = in_threads(len(self), lambda first, stop: self._fill_part(first, stop, values))
         known = [scales for part in parts for scales in part if scales is not None]
         if len(known) != sum(map(len, parts)):
             return None
@@ -198,5 +196,4 @@ def _exact_scales(values: NDArray[np.int16], steps: NDArray[np.float32], q: floa
     ranges = (few.max(axis=-1).astype(np.int32) - few.min(axis=-1)) * steps
     if ((percentiles < FLAT_UV) | (ranges < FLAT_UV)).any():
         return None
-    scales: NDArray[np.float32] = (steps / (percentiles + EPSILON_UV)).astype(np.float32)
-    return scales
+    return (steps / (percentiles + EPSILON_UV)).astype(np.float32)

@@ -13,7 +13,7 @@ are in :data:`biot_bd.registry.label_rules`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from biot_bd.events.intervals import merge, overlap
 
 COLUMNS = ("start_sample", "n_samples", "label", "kind", "seizure_fraction")
 LabelRule = Callable[..., pd.DataFrame]
+Ints = NDArray[np.int64]
 
 
 def check_events(events: ArrayLike) -> NDArray[np.float64]:
@@ -46,7 +47,7 @@ def check_events(events: ArrayLike) -> NDArray[np.float64]:
     return times
 
 
-def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[np.int64]:
+def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> Ints:
     """Return seizures as half-open sample ranges ``(n, 2)``, clipped, sorted and merged.
 
     Times are rounded to the nearest sample; an event without duration counts as one sample; events
@@ -59,15 +60,8 @@ def seizure_samples(n_samples: int, sfreq: float, events: ArrayLike) -> NDArray[
     return merge(ranges[ranges[:, 0] < ranges[:, 1]])[0]
 
 
-def _overlaps(start: NDArray[np.int64], stop: NDArray[np.int64], seizures: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the common samples of each window and each seizure, ``(n_windows, n_seizures)``."""
-    return overlap(np.stack([start, stop], axis=1), seizures)
-
-
-def _table(
-    start: NDArray[np.int64], length: NDArray[np.int64], label: Any, kind: Any, seizures: NDArray[np.int64]
-) -> pd.DataFrame:
-    ictal = _overlaps(start, start + length, seizures).sum(axis=1)
+def _table(start: Ints, length: Ints, label: Any, kind: Any, seizures: Ints) -> pd.DataFrame:
+    ictal = overlap(np.stack([start, start + length], axis=1), seizures).sum(axis=1)
     return pd.DataFrame(
         {
             "start_sample": start.astype(np.int64),
@@ -168,21 +162,20 @@ class Overlap:
         _positive_samples("stride_s", stride_s, sfreq)
         # The k-th start is rounded by itself, so a stride that is no whole number of samples does not drift.
         n_windows = int((n_samples - window) / (stride_s * sfreq)) + 2 if n_samples >= window else 0
-        start: NDArray[np.int64] = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
+        start = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
         start = start[start + window <= n_samples]
         seizures = seizure_samples(n_samples, sfreq, events)
-        inside = _overlaps(start, start + window, seizures)
+        windows = np.stack([start, start + window], axis=1)
+        inside = overlap(windows, seizures)
         enough = min(max(round(self.min_overlap_s * sfreq), 1), window)
         length = seizures[:, 1] - seizures[:, 0]
         positive = (inside.sum(axis=1) >= enough) | (inside >= np.minimum(enough, length)).any(axis=1)
-        keep = np.ones(len(start), dtype=bool)
-        if self.exclude_partial:
-            keep &= positive | (inside.sum(axis=1) == 0)
+        table = _table(start, np.full(len(start), window), positive, "grid", seizures)
         guard = round(self.guard_s * sfreq)
-        if guard > 0:
-            wide = seizures + np.array([-guard, guard])
-            keep &= positive | (_overlaps(start, start + window, wide).sum(axis=1) == 0)
-        return _table(start, np.full(len(start), window), positive, "grid", seizures)[keep].reset_index(drop=True)
+        if self.exclude_partial or guard > 0:
+            near = overlap(windows, seizures + np.array([-guard, guard])).any(axis=1)
+            table = table[positive | ~near].reset_index(drop=True)
+        return table
 
 
 @dataclass(frozen=True)
@@ -239,10 +232,8 @@ class BiotOfficial:
         window = round(self.window_s * sfreq)
         times = [(int(a * sfreq) - 1, int(b * sfreq) - 1) for a, b in check_events(events)]
         grid = np.arange(0, n_samples - window + 1, window, dtype=np.int64)
-        label = np.zeros(len(grid), dtype=np.int64)
-        for onset, offset in times:
-            for edge in (onset, offset):
-                label |= (grid < edge) & (edge < grid + window)
+        edges = np.array(times, dtype=np.int64).reshape(-1, 1)
+        label = ((grid < edges) & (edges < grid + window)).any(axis=0)
         added = [
             np.arange(max(0, onset - second), min(offset + second, n_samples), 5 * second, dtype=np.int64)
             for onset, offset in times
@@ -251,7 +242,7 @@ class BiotOfficial:
         start = np.concatenate([grid, extra])
         length = np.minimum(window, n_samples - start)
         kind = np.array(["grid"] * len(grid) + ["added"] * len(extra), dtype=object)
-        labels = np.concatenate([label, np.ones(len(extra), dtype=np.int64)])
+        labels = np.concatenate([label, np.ones(len(extra), dtype=bool)])
         return _table(start, length, labels, kind, seizure_samples(n_samples, sfreq, events))
 
 
@@ -266,9 +257,7 @@ def make_label_rule(labels: str | LabelRule) -> LabelRule:
         No rule has that name.
     """
     if isinstance(labels, str):
-        found: Any = registry.label_rules[labels]
-        rule: LabelRule = found()
-        return rule
+        return registry.label_rules[labels]()
     if isinstance(labels, type) or not callable(labels):
         raise TypeError(
             f"labels must be the name of a label rule or an instance of one, e.g. Overlap(); got {labels!r}"
@@ -333,7 +322,7 @@ def check_table(table: pd.DataFrame, rule: LabelRule, n_samples: int) -> pd.Data
     ValueError
         A column is missing, a label is negative, or a window lies outside the recording.
     """
-    missing: Sequence[str] = [c for c in COLUMNS if c not in table.columns]
+    missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
         raise ValueError(f"label rule {rule_name(rule)} returned a table without the columns {missing}")
     start, length = table["start_sample"].to_numpy(), table["n_samples"].to_numpy()

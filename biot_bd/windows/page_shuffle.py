@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,7 @@ class PageShuffle(Sampler[int]):
             generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
         self.epoch += 1
         # All random numbers of the epoch are drawn at its start, so that a restart point between epochs holds.
-        buffers = self._buffers(generator)
-        mixed = [buffer[_permutation(len(buffer), generator)] for buffer in buffers]
+        mixed = [_mixed(buffer, generator) for buffer in self._buffers(generator)]
         for buffer, following in zip_longest(mixed, mixed[1:]):
             if following is not None:
                 self.windows.will_need(self.chosen[following])
@@ -109,14 +109,13 @@ class PageShuffle(Sampler[int]):
             return []
         shift = int(torch.randint(size, (1,), generator=generator))
         blocks = np.split(self.order, np.arange(shift or size, n, size))
-        shuffled = np.concatenate([blocks[i] for i in _permutation(len(blocks), generator)])
+        shuffled = np.concatenate([blocks[i] for i in _mixed(np.arange(len(blocks)), generator)])
         # Cut evenly, so that the last buffer mixes as well as the others.
         return np.array_split(shuffled, -(-n // self.buffer_windows))
 
 
-def _permutation(n: int, generator: torch.Generator | None) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = torch.randperm(n, generator=generator).numpy()
-    return found
+def _mixed(values: NDArray[np.int64], generator: torch.Generator | None) -> NDArray[np.int64]:
+    return values[torch.randperm(len(values), generator=generator).numpy()]
 
 
 def memory_limit() -> int | None:
@@ -125,15 +124,11 @@ def memory_limit() -> int | None:
     None where nobody says.
     """
     found = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    with suppress(AttributeError, ValueError):  # os.sysconf is not everywhere
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        limit = ""
-    if limit.isdecimal():
-        found.append(int(limit))
-    return min(found) if found else None
+    with suppress(OSError, ValueError):  # no such file, or it says "max"
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=None)
 
 
 def beyond_memory(windows: Any) -> bool:

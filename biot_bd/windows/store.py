@@ -13,12 +13,11 @@ import hashlib
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,12 +26,6 @@ from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, write_json
 from biot_bd.windows.store_versions import STORE_VERSION, read_description
-
-resource: ModuleType | None
-try:
-    import resource
-except ImportError:  # there is none on Windows
-    resource = None
 
 MANIFEST = "manifest.json"
 SIGNALS = "signals"
@@ -169,6 +162,8 @@ class _StepTooCoarseError(Exception):
 
 # (first sample, channel, values), as often as it takes; called with the channels that are wanted and all units in uV.
 Blocks = Callable[[Sequence[int], Sequence[float]], Iterable[tuple[int, int, NDArray[np.float32]]]]
+# Called with a channel, a first sample and values.
+Write = Callable[[int, int, NDArray[Any]], None]
 
 
 def write_signals(
@@ -214,86 +209,65 @@ def write_signals(
     reason = None
     if dtype == "int16":
         try:
-            with _Rows(path, np.dtype(np.int16), (len(ch_names), n_samples)) as rows:
-                return "int16", None, _write_int16(rows, ch_names, ranges_uv, blocks, there)
+            with _rows(path, np.dtype(np.int16), (len(ch_names), n_samples)) as write:
+                return "int16", None, _write_int16(write, ch_names, ranges_uv, blocks, there)
         except _StepTooCoarseError as error:
             reason = str(error)
-    with _Rows(path, np.dtype(np.float32), (len(ch_names), n_samples)) as rows:
+    with _rows(path, np.dtype(np.float32), (len(ch_names), n_samples)) as write:
         units = [1.0] * len(ch_names)
         for start, channel, x in blocks(there, units):
-            rows.write(channel, start, x)
+            write(channel, start, x)
     return "float32", reason, units
 
 
-class _Rows:
-    """A ``.npy`` file whose rows are written piece by piece.
+@contextmanager
+def _rows(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> Iterator[Write]:
+    """Give what writes pieces of the rows of a ``.npy`` file.
 
-    It appears under its name when all went well.
+    The file appears under its name when all went well.
 
     A mapped file would cost a fault a page, and a full disk would end the process.
     """
+    with atomic_path(path) as temporary, temporary.open("wb", buffering=0) as file:
+        write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": shape})
+        begin = file.tell()
+        # Writes to reserved blocks take a quarter of the time.
+        size = begin + dtype.itemsize * shape[0] * shape[1]
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
-    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
-        self._path, self._dtype, self._shape = path, dtype, shape
-        self._stack = ExitStack()
+        def write(row: int, start: int, x: NDArray[Any]) -> None:
+            file.seek(begin + dtype.itemsize * (row * shape[1] + start))
+            left = np.ascontiguousarray(x, dtype).data.cast("B")
+            while left:
+                left = left[file.write(left) :]
 
-    def __enter__(self) -> _Rows:
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self._path))
-            self._file = stack.enter_context(temporary.open("wb", buffering=0))
-            header = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
-            write_array_header_1_0(self._file, header)
-            self._begin = self._file.tell()
-            _reserve(self._file.fileno(), self._begin + self._dtype.itemsize * self._shape[0] * self._shape[1])
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
-
-    def write(self, row: int, start: int, x: NDArray[Any]) -> None:
-        """Write ``x`` from sample ``start`` of a row on."""
-        self._file.seek(self._begin + self._dtype.itemsize * (row * self._shape[1] + start))
-        left = np.ascontiguousarray(x, self._dtype).data.cast("B")
-        while left:
-            left = left[self._file.write(left) :]
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    """Give a file its size; writes to reserved blocks take a quarter of the time."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
+        yield write
 
 
 def _write_int16(
-    rows: _Rows, ch_names: Sequence[str], ranges_uv: Sequence[float | None], blocks: Blocks, channels: Sequence[int]
+    write: Write, ch_names: Sequence[str], ranges_uv: Sequence[float | None], blocks: Blocks, channels: Sequence[int]
 ) -> list[float]:
     """Write channels by the steps of their ranges.
 
     Those that leave them, or have none, once more by their peak.
     """
-    steps, peaks = [1.0] * len(ch_names), [0.0] * len(ch_names)
+    steps, peaks, ranges = [1.0] * len(ch_names), [0.0] * len(ch_names), [top or 0.0 for top in ranges_uv]
     for channel in channels:
-        steps[channel] = _step(ranges_uv[channel] or 0.0, ch_names[channel])
+        steps[channel] = _step(ranges[channel], ch_names[channel])
     for start, channel, x in blocks(channels, steps):
         peaks[channel] = max(peaks[channel], steps[channel] * max(float(x.max()), -float(x.min())))
-        if peaks[channel] <= (ranges_uv[channel] or 0.0):
-            rows.write(channel, start, _rounded(x))
-    again = [channel for channel in channels if peaks[channel] > (ranges_uv[channel] or 0.0)]
+        if peaks[channel] <= ranges[channel]:
+            write(channel, start, np.rint(x, out=x))
+    again = [channel for channel in channels if peaks[channel] > ranges[channel]]
     for channel in again:
         steps[channel] = _step(peaks[channel], ch_names[channel])
     if again:
         for start, channel, x in blocks(again, steps):
-            rows.write(channel, start, _rounded(x))
+            write(channel, start, np.rint(x, out=x))
     return steps
-
-
-def _rounded(x: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Return ``x`` rounded; ``x`` is used up."""
-    np.rint(x, out=x)
-    return x.astype(np.int16)
 
 
 def _step(top_uv: float, name: str) -> float:
@@ -307,33 +281,8 @@ def _step(top_uv: float, name: str) -> float:
     return step
 
 
-def open_signals(folder: Path, recording: Recording, keep: bool = True) -> NDArray[Any]:
-    """Return the memory map of a recording's signal, ``(n_chans, n_samples)``.
-
-    Parameters
-    ----------
-    folder : Path
-        The store.
-    recording : Recording
-        What is read; a recording that was prepared anew is opened anew.
-    keep : bool
-        Keep the map open for the next call (the last used of them); pages of an open map count as
-        memory.
-
-    Raises
-    ------
-    ValueError
-        The file holds something else.
-    FileNotFoundError
-        There is none.
-    """
-    how = open_map if keep else open_map.__wrapped__
-    found: NDArray[Any] = how(*map_key(folder, recording))
-    return found
-
-
 def map_key(folder: Path, recording: Recording) -> tuple[str, str, str, tuple[int, int]]:
-    """Return what :func:`open_map` takes: path, fingerprint, dtype and shape."""
+    """Return what :func:`open_signals` and :func:`open_map` take: path, fingerprint, dtype and shape."""
     shape = (len(recording.present), recording.n_samples)
     return os.fspath(folder / recording.file), recording.fingerprint, recording.dtype, shape
 
@@ -355,15 +304,29 @@ def advise(signals: NDArray[Any], start: int, stop: int) -> None:
 
 def _open_files() -> int:
     """Return how many maps may stay open; each holds a file handle."""
-    if resource is None:
+    try:
+        import resource
+    except ImportError:  # there is none on Windows
         return 256
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 4096 if soft == resource.RLIM_INFINITY else min(max(soft - SPARE_HANDLES, 64), 4096)
 
 
-@lru_cache(maxsize=_open_files())
-def open_map(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
-    """Return the memory map that :func:`map_key` describes, kept open; see :func:`open_signals`."""
+def open_signals(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
+    """Return the memory map of a recording's signal, ``(n_chans, n_samples)``.
+
+    Parameters
+    ----------
+    path, fingerprint, dtype, shape
+        As :func:`map_key` gives them.
+
+    Raises
+    ------
+    ValueError
+        The file holds something else.
+    FileNotFoundError
+        There is none.
+    """
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
@@ -376,6 +339,13 @@ def open_map(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) ->
         )
     # A plain array view indexes faster than the memmap subclass.
     return np.asarray(found)
+
+
+open_map = lru_cache(maxsize=_open_files())(open_signals)
+"""The same, kept open for the next call (the last used of them).
+
+A recording that was prepared anew is opened anew; pages of an open map count as memory.
+"""
 
 
 def store_folder(folder: Path) -> Path:
@@ -446,7 +416,5 @@ def remove_leftovers(folder: Path) -> None:
 
     The caller holds the store's lock.
     """
-    for place in (folder, folder / SIGNALS):
-        if place.is_dir():
-            for path in place.glob(".*.tmp*"):
-                path.unlink(missing_ok=True)
+    for path in (*folder.glob(".*.tmp*"), *(folder / SIGNALS).glob(".*.tmp*")):
+        path.unlink(missing_ok=True)

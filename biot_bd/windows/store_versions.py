@@ -53,11 +53,6 @@ def read_description(path: Path, format: str | None = None) -> dict[str, Any]:
     return present_version(found, found.get("version", None if format else 1), path)
 
 
-def read_frame(path: Path, version: int) -> pd.DataFrame:
-    """Return the window table of a Parquet file that was written under ``version``."""
-    return present_version(pd.read_parquet(path), version, path)
-
-
 def present_version(found: Any, version: Any, path: Path) -> Any:
     """Return what was read from ``path`` in the present version.
 

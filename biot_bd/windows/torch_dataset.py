@@ -85,18 +85,16 @@ class _Memory:
         size = np.dtype(dtype).itemsize * int(np.prod(shape))
         if size < self.LEAST:
             return np.empty(shape, dtype)
-        block = self._take(size)
+        try:
+            block: Any = self._free.popleft()
+        except IndexError:
+            block = np.empty(size, np.uint8)
+        if block.size < size:
+            block = np.empty(size, np.uint8)
         # The memoryview between them keeps numpy from making views refer to the block itself.
         lent = np.frombuffer(memoryview(block)[:size], dtype)
         weakref.finalize(lent, self._free.append, block).atexit = False
         return lent.reshape(shape)
-
-    def _take(self, size: int) -> Any:
-        try:
-            block = self._free.popleft()
-        except IndexError:
-            return np.empty(size, np.uint8)
-        return block if block.size >= size else np.empty(size, np.uint8)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Memory, ()  # memory does not travel to other processes
@@ -180,8 +178,7 @@ class OnDevice:
         return getattr(self.__dict__["loader"], name)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self.loader:
-            x, y = batch
+        for x, y in self.loader:
             if isinstance(x, PackedWindows):
                 x = x.to(self.device, non_blocking=True).unpack()
             yield Batch((x, y))

@@ -15,7 +15,7 @@ from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
 from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
-from biot_bd.windows.store_versions import read_description, read_frame
+from biot_bd.windows.store_versions import present_version, read_description
 from biot_bd.windows.window_table import PERCENTILES, TABLE
 
 
@@ -38,11 +38,8 @@ class StoreTable:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.store = store_folder(folder)
-        manifest = read_manifest(folder)
-        table = manifest["table"] if self.store == folder else read_description(folder / TABLE_JSON)
+        manifest, table = _descriptions(folder)
         self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
-        if self.store != folder:
-            _check_signals(folder, table, manifest)
         self.fingerprint: str = table["fingerprint"]
         self.label_rule: str = table["label_rule"]
         self.window_s, self.stride_s = float(table["window_s"]), float(table["stride_s"])
@@ -52,7 +49,7 @@ class StoreTable:
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
         self.generated = bool(manifest["generated"])
-        self.frame = read_frame(folder / TABLE, table.get("version", 1))
+        self.frame = present_version(pd.read_parquet(folder / TABLE), table.get("version", 1), folder / TABLE)
         self.percentiles: NDArray[np.float32] = np.load(folder / PERCENTILES, allow_pickle=False)
         if self.percentiles.shape != (len(self.frame), len(self.ch_names)):
             raise ValueError(
@@ -75,17 +72,18 @@ def open_table(folder: str | os.PathLike[str]) -> StoreTable:
     """Return the table that lies in a folder now."""
     path = Path(folder).resolve()
     # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is not read twice.
-    if store_folder(path) == path:
-        return _open_table(os.fspath(path), read_manifest(path)["table"]["fingerprint"])
-    found = read_description(path / TABLE_JSON)
-    _check_signals(path, found, read_manifest(path))
-    return _open_table(os.fspath(path), found["fingerprint"])
+    return _open_table(os.fspath(path), _descriptions(path)[1]["fingerprint"])
 
 
-def _check_signals(folder: Path, table: dict[str, Any], manifest: dict[str, Any]) -> None:
-    """Raise ValueError where a relabelled table is of other signals than those there now."""
+def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what manifest and table say; ValueError where the table is of other signals than are there now."""
+    manifest = read_manifest(folder)
+    if store_folder(folder) == folder:
+        return manifest, manifest["table"]
+    table = read_description(folder / TABLE_JSON)
     if table["signals"] != [[entry["recording"], entry["fingerprint"]] for entry in manifest["recordings"]]:
         raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
+    return manifest, table
 
 
 class Source:
@@ -109,7 +107,8 @@ class Source:
         self.key = tuple((os.fspath(t.folder), t.fingerprint) for t in tables)
         self.info = SignalInfo(first.ch_names, first.sfreq, first.n_times, "uV")
         self.offsets = np.cumsum([0, *(len(t.frame) for t in tables)])
-        frames = [_plain_frame(t.frame) for t in tables]
+        # Stored categories become text: a selection must not drag along those it lacks.
+        frames = [t.frame.astype(dict.fromkeys(("recording", "subject", "kind"), object)) for t in tables]
         self.frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         self.percentiles = first.percentiles if len(tables) == 1 else np.concatenate([t.percentiles for t in tables])
         self.start = self.frame["start_sample"].to_numpy(np.int64)
@@ -127,9 +126,8 @@ class Source:
                 steps.append(list(recording.steps_uv))
             self.recording_of[begin : begin + len(frame)] = frame["recording"].map(places).to_numpy(np.int64)
         self.steps_uv = np.array(steps, np.float32)
-        self.integer = all(r.dtype == "int16" for t in tables for r in t.recordings) and all(
-            (self.length[begin : begin + len(t.frame)] == t.n_times).all()
-            for t, begin in zip(tables, self.offsets, strict=False)
+        self.integer = all(r.dtype == "int16" for t in tables for r in t.recordings) and bool(
+            (self.length == first.n_times).all()
         )
 
     def __len__(self) -> int:
@@ -203,8 +201,3 @@ def open_source(key: tuple[tuple[str, str], ...]) -> Source:
         A table changed since, or they do not fit together.
     """
     return Source(tuple(_open_table(folder, fingerprint) for folder, fingerprint in key))
-
-
-def _plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn stored categories into text: a selection must not drag along those it lacks."""
-    return frame.astype(dict.fromkeys(("recording", "subject", "kind"), object))

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from biot_bd.runs import atomic_path, fingerprint
 from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
 from biot_bd.windows.gather import BLOCK, Located, blocks
-from biot_bd.windows.labels import check_table, rule_name, rule_parameters
-from biot_bd.windows.store import Recording, Stretch, open_signals
+from biot_bd.windows.labels import Ints, check_table, rule_name, rule_parameters
+from biot_bd.windows.store import Recording, Stretch, map_key, open_signals
 
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
 CACHED_PERCENTILE = 95
@@ -82,7 +84,7 @@ class TableSettings:
 
 def table_part(
     folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings
-) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
+) -> tuple[pd.DataFrame, Floats, list[str]]:
     """Make the rows of the table, their percentiles and notes of one recording from its stored signal.
 
     Returns
@@ -185,7 +187,7 @@ def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings:
     )
 
 
-def _bad_channels(recording: Recording, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _bad_channels(recording: Recording, start: Ints, length: Ints) -> Bools:
     """Return where a channel is flat or not finite in a window, ``(n_windows, n_chans)``."""
     bad = np.zeros((len(start), len(recording.present)), bool)
     stop = start + length
@@ -198,9 +200,7 @@ def _bad_channels(recording: Recording, start: NDArray[np.int64], length: NDArra
     return bad
 
 
-def _describe_bad(
-    recording: Recording, ch_names: Sequence[str], bad: NDArray[np.bool_], start: NDArray[np.int64]
-) -> str:
+def _describe_bad(recording: Recording, ch_names: Sequence[str], bad: Bools, start: Ints) -> str:
     row, channel = (int(i) for i in np.argwhere(bad)[0])
     return (
         f"recording {recording.recording}, channel {ch_names[channel]} is flat or not finite in {int(bad[:, channel].sum())} "
@@ -215,8 +215,8 @@ def _lost_seizures(recording: Recording, frame: pd.DataFrame) -> list[float]:
 
 
 def _percentiles(
-    folder: Path, recording: Recording, frame: pd.DataFrame, recorded: NDArray[np.bool_], settings: TableSettings
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    folder: Path, recording: Recording, frame: pd.DataFrame, recorded: Bools, settings: TableSettings
+) -> tuple[Floats, Bools]:
     """Return the percentiles ``(n_windows, n_chans)``, and which channels the scaler accepts."""
     start, length = frame["start_sample"].to_numpy(), frame["n_samples"].to_numpy()
     percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
@@ -225,7 +225,7 @@ def _percentiles(
     for i in range(0, len(frame), WINDOWS_A_MAP):
         some = slice(i, i + WINDOWS_A_MAP)
         # Opened anew, as the pages of a map that was read count as memory.
-        signals = open_signals(folder, recording, keep=False)
+        signals = open_signals(*map_key(folder, recording))
         if digital:
             percentiles[some], accepted[some] = _measure_digital(signals, steps, start[some], settings.n_times)
         else:
@@ -233,9 +233,7 @@ def _percentiles(
     return percentiles, accepted & recorded
 
 
-def _measure(
-    signals: NDArray[Any], steps: NDArray[np.float32], start: NDArray[np.int64], length: NDArray[np.int64], n_times: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _measure(signals: NDArray[Any], steps: Floats, start: Ints, length: Ints, n_times: int) -> tuple[Floats, Bools]:
     """Measure windows as they will be read."""
     shape = (len(start), len(steps))
     percentiles, accepted = np.empty(shape, np.float32), np.empty(shape, bool)
@@ -249,9 +247,7 @@ def _measure(
     return percentiles, accepted
 
 
-def _measure_digital(
-    signals: NDArray[np.int16], steps: NDArray[np.float32], start: NDArray[np.int64], n_times: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _measure_digital(signals: NDArray[np.int16], steps: Floats, start: Ints, n_times: int) -> tuple[Floats, Bools]:
     """Measure windows in digital steps: :func:`_measure` within rounding, half the bytes."""
     windows = _overlapping(signals, start, n_times)
     percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
@@ -264,7 +260,7 @@ def _measure_digital(
     return percentiles, moving & (percentiles >= FLAT_UV)
 
 
-def _overlapping(signals: NDArray[np.int16], start: NDArray[np.int64], n_times: int) -> NDArray[np.int16]:
+def _overlapping(signals: NDArray[np.int16], start: Ints, n_times: int) -> NDArray[np.int16]:
     """Return windows ``(n, n_chans, n_times)``; a view where starts are evenly spaced."""
     every = sliding_window_view(signals, n_times, axis=-1).swapaxes(0, 1)
     hop = int(start[1] - start[0]) if len(start) > 1 else 1
@@ -282,7 +278,7 @@ def build_table(
     prefer: str = "processes",
     advance: Any = None,
     failures: dict[str, str] | None = None,
-) -> tuple[pd.DataFrame, NDArray[np.float32], list[str]]:
+) -> tuple[pd.DataFrame, Floats, list[str]]:
     """Make the table of a store.
 
     Parameters
@@ -318,12 +314,9 @@ def build_table(
     ValueError
         A recording failed and there is no ``failures`` to note it, or there are no windows at all.
     """
-    if n_jobs == 1:
-        parts: Iterable[Any] = (_try_part(folder, r, ch_names, settings) for r in recordings)
-    else:
-        parts = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
-            delayed(_try_part)(folder, r, ch_names, settings) for r in recordings
-        )
+    parts = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(
+        delayed(_try_part)(folder, r, ch_names, settings) for r in recordings
+    )
     frames, percentiles, notes = [], [], []
     for recording, part in zip(recordings, parts, strict=True):
         if isinstance(part, str):
@@ -352,7 +345,7 @@ def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], setti
         return str(error)
 
 
-def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float32]) -> None:
+def write_table(folder: Path, frame: pd.DataFrame, percentiles: Floats) -> None:
     """Write ``windows.parquet`` and ``percentiles.npy``, each atomically."""
     with atomic_path(folder / PERCENTILES) as temporary, temporary.open("wb") as file:
         np.save(file, percentiles)
@@ -361,8 +354,8 @@ def write_table(folder: Path, frame: pd.DataFrame, percentiles: NDArray[np.float
         stored.to_parquet(temporary, index=False)
 
 
-def warn_of(notes: Sequence[str], where: str, limit: int = 5) -> None:
-    """Warn once of what :func:`build_table` noted."""
-    if notes:
+def warn_of(notes: Sequence[str], where: Path, also_bad: bool = False, limit: int = 5) -> None:
+    """Warn once of the seizures that :func:`build_table` noted; of bad channels too if wanted."""
+    if notes := [note for note in notes if also_bad or "no positive window" in note]:
         more = f"; and {len(notes) - limit} more ({where})" if len(notes) > limit else ""
         warnings.warn("; ".join(notes[:limit]) + more, stacklevel=3)

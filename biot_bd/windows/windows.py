@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +138,11 @@ class Windows:
     ) -> Windows:
         """Return rows of a source (all by default), with the steps applied when they are read."""
         windows = cls.__new__(cls)
-        windows._set(source, rows, steps)
+        windows._source, windows._steps = source, steps
+        windows._rows = np.arange(len(source)) if rows is None else rows
+        # The description before the first step and after each.
+        windows._infos = list(accumulate(steps, lambda info, step: step.output_info(info), initial=source.info))
         return windows
-
-    def _set(self, source: Source, rows: NDArray[np.int64] | None, steps: tuple[WindowTransformer, ...]) -> None:
-        self._source = source
-        self._rows = np.arange(len(source)) if rows is None else rows
-        self._steps = steps
-        self._infos = _infos(source.info, steps)
 
     # ---- making ----
 
@@ -400,16 +398,16 @@ class Windows:
             ``n_absent_channels`` (windows' channels that are absent).
         """
         frame = self._source.frame.iloc[self._rows]
-        counts = frame.assign(
-            seizure=frame["label"].to_numpy() > 0, absent=(~self._source.present(self._rows)).sum(axis=1)
-        ).groupby("subject", sort=True)
-        return pd.DataFrame(
-            {
-                "n_recordings": counts["recording"].nunique(),
-                "n_windows": counts.size(),
-                "n_seizure_windows": counts["seizure"].sum().astype(int),
-                "n_absent_channels": counts["absent"].sum().astype(int),
-            }
+        absent = (~self._source.present(self._rows)).sum(axis=1)
+        return (
+            frame.assign(seizure=(frame["label"] > 0).astype(int), absent=absent)
+            .groupby("subject")
+            .agg(
+                n_recordings=("recording", "nunique"),
+                n_windows=("label", "size"),
+                n_seizure_windows=("seizure", "sum"),
+                n_absent_channels=("absent", "sum"),
+            )
         )
 
     # ---- reading ----
@@ -436,12 +434,9 @@ class Windows:
             if len(found) != len(self):
                 raise IndexError(f"a mask of length {len(found)} for {len(self)} windows")
             return self._select(found)
-        if found.size == 0:
-            found = found.astype(np.int64)
-        if found.dtype.kind not in "iu":
+        if found.size and found.dtype.kind not in "iu":
             raise IndexError(f"row numbers must be integers; got {found.dtype}")
-        self._checked(found)
-        return self._select(found)
+        return self._of(self._source, self._checked(found), self._steps)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for i in range(len(self)):
@@ -522,8 +517,7 @@ class Windows:
         if indices.size and (indices.min() < -len(self) or indices.max() >= len(self)):
             wrong = indices[(indices < -len(self)) | (indices >= len(self))][0]
             raise IndexError(f"no window {wrong}: there are {len(self)}")
-        rows: NDArray[np.int64] = self._rows[indices]
-        return rows
+        return self._rows[indices]
 
     def _scaling(self) -> tuple[bool, float | None, tuple[WindowTransformer, ...]]:
         """Return whether the cache scales, a percentile for the gather, and the steps after."""
@@ -565,11 +559,8 @@ class Windows:
 
     # ---- pickling and showing ----
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"key": self._source.key, "rows": None if self._is_all() else self._rows, "steps": self._steps}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._set(open_source(state["key"]), state["rows"], state["steps"])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._source.key, None if self._is_all() else self._rows, self._steps)
 
     def __repr__(self) -> str:
         n_seizure = int((self.y > 0).sum())
@@ -587,12 +578,8 @@ class Windows:
         return "\n".join(lines) + ">"
 
 
-def _infos(info: SignalInfo, steps: Sequence[WindowTransformer]) -> list[SignalInfo]:
-    """Return the description before the first step and after each."""
-    infos = [info]
-    for step in steps:
-        infos.append(step.output_info(infos[-1]))
-    return infos
+def _reopened(key: tuple[tuple[str, str], ...], rows: Any, steps: tuple[WindowTransformer, ...]) -> Windows:
+    return Windows._of(open_source(key), rows, steps)
 
 
 def _uses_cache(step: WindowTransformer) -> bool:
@@ -648,5 +635,5 @@ def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stri
         except BaseException:  # a half-written table is of no use to anyone
             shutil.rmtree(folder, ignore_errors=True)
             raise
-    warn_of([note for note in notes if "no positive window" in note], str(folder / TABLE_JSON))
+    warn_of(notes, folder / TABLE_JSON)
     return folder

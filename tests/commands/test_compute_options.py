@@ -6,6 +6,7 @@ import pytest
 
 from biot_bd import load_pipeline
 from biot_bd.cli import main
+from biot_bd.commands._options import TrainingOptions
 from biot_bd.commands._pipelines import build_pipeline
 
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
@@ -32,7 +33,7 @@ def test_train_saves_it_with_the_model(store, tmp_path, capsys):
 def test_defaults_are_left_to_the_classifier(store):
     net = build_pipeline(store)[-1]
     assert (net.precision, net.micro_batch) == ("fp32", "auto")
-    assert build_pipeline(store, micro_batch="16")[-1].micro_batch == 16
+    assert build_pipeline(store, TrainingOptions(micro_batch="16"))[-1].micro_batch == 16
 
 
 @pytest.mark.parametrize(

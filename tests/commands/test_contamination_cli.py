@@ -7,6 +7,7 @@ import pytest
 
 from biot_bd import BIOTClassifier
 from biot_bd.cli import main
+from biot_bd.commands._options import TrainingOptions
 from biot_bd.commands._pipelines import build_pipeline, describe_model
 from biot_bd.models import provenance_of
 
@@ -148,9 +149,9 @@ def test_options_reach_the_classifier(excerpts):
     from biot_bd import Windows
 
     windows = Windows.open(excerpts)
-    net = build_pipeline(windows, pretrained="prest-16", finetune=["gradual"])[-1]
+    net = build_pipeline(windows, TrainingOptions(pretrained="prest-16", finetune=["gradual"]))[-1]
     assert (net.pretrained, net.finetune) == ("prest-16", "gradual")
-    net = build_pipeline(windows, finetune=["linear-probe", "cosine"])[-1]
+    net = build_pipeline(windows, TrainingOptions(finetune=["linear-probe", "cosine"]))[-1]
     assert (net.pretrained, net.finetune) == (None, ["linear-probe", "cosine"])
     assert describe_model("biot", {}, "prest-16", ["gradual"]) == "BIOT, pretrained prest-16, fine-tuned gradual"
     assert describe_model("biot", {}) == "BIOT, full size"

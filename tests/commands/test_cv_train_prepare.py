@@ -9,6 +9,7 @@ import pytest
 
 from biot_bd import Windows, load_pipeline, registry
 from biot_bd.cli import main
+from biot_bd.commands._options import TrainingOptions
 from biot_bd.commands._pipelines import SMALL_BIOT, build_pipeline, describe_model, parse_assignments
 
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
@@ -198,9 +199,8 @@ def test_parse_assignments():
 
 
 def test_build_pipeline(store):
-    pipeline = build_pipeline(
-        Windows.open(store), loss="cross-entropy", epochs=3, lr=0.1, patience=2, params=SMALL_BIOT
-    )
+    options = TrainingOptions(loss="cross-entropy", epochs=3, lr=0.1, patience=2)
+    pipeline = build_pipeline(Windows.open(store), options, params=SMALL_BIOT)
     assert list(pipeline.named_steps) == ["montagemapper", "percentilescaler", "biotclassifier"]
     params = pipeline[-1].get_params()
     assert (params["max_epochs"], params["lr"], params["patience"], params["criterion"]) == (3, 0.1, 2, "cross-entropy")

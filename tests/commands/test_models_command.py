@@ -12,7 +12,7 @@ from biot_bd.cli import SUMMARIES
 from biot_bd.commands.models import app
 from biot_bd.exceptions import CheckpointError, HubError
 from biot_bd.models import BIOT, save_checkpoint
-from biot_bd.models.checkpoints.loading import KNOWN
+from biot_bd.models.checkpoints.published import KNOWN
 
 
 @pytest.fixture(autouse=True)

@@ -30,10 +30,12 @@ def test_a_bids_tree(tmp_path):
     )
     items = find_items([tmp_path], skip=[tmp_path / "out"])
     assert [item.patient for item in items] == ["sub-01", "sub-02"]
-    assert items[1].output(Path("out"), ".tsv") == Path(
+    assert items[1].output(Path("out"), "_events.tsv") == Path(
         "out/sub-02/ses-01/eeg/sub-02_ses-01_task-szMonitoring_run-00_events.tsv"
     )
-    assert items[0].output(Path("out"), ".tsv") == Path("out/sub-01/ses-01/eeg/sub-01_ses-01_task-rest_events.tsv")
+    assert items[0].output(Path("out"), "_events.tsv") == Path(
+        "out/sub-01/ses-01/eeg/sub-01_ses-01_task-rest_events.tsv"
+    )
 
 
 def test_a_folder_of_folders_and_files(tmp_path):

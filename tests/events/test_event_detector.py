@@ -219,7 +219,7 @@ def test_one_time_line_counts_what_single_recordings_sum_up_to():
     detector = EventDetector(threshold=0.2)
     events = [detector.predict(r.probabilities, r.start_s, r.duration_s) for r in recordings]
     each = [score_events(r.reference, found, r.duration_s) for r, found in zip(recordings, events, strict=True)]
-    line = TimeLine([r.duration_s for r in recordings], [r.reference for r in recordings], list("abcdefgh"))
+    line = TimeLine(recordings)
     placed = [
         (int(e.onset_s) + at, int(e.offset_s) + at)
         for found, at in zip(events, line.starts, strict=True)

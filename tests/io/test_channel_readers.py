@@ -24,7 +24,7 @@ def test_every_file_is_read_as_mne_reads_it(shared):
         expected = raw.get_data() * 1e6
         for i in range(len(raw.ch_names)):
             # float32 has 24 bits; offset and scale round once each.
-            top = max(reader.range_uv(i) or 0, np.abs(expected[i]).max())
+            top = max(reader.ranges_uv[i] if reader.ranges_uv else 0, np.abs(expected[i]).max())
             np.testing.assert_allclose(read(reader, i), expected[i], rtol=0, atol=top * 2**-22, err_msg=str(path))
         fast += isinstance(reader, EdfReader)
     assert fast >= 70

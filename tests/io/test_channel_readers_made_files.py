@@ -93,7 +93,9 @@ def is_read_fast(path, content, data):
             block.read(i, out)
             truth = expected[raw.ch_names.index(name), a:b]
             # Offset and scale round once each, relative to the largest of the sum's terms.
-            top = max(4 * (reader.range_uv(i) or 0), np.abs(expected[raw.ch_names.index(name)]).max())
+            top = max(
+                4 * (reader.ranges_uv[i] if reader.ranges_uv else 0), np.abs(expected[raw.ch_names.index(name)]).max()
+            )
             np.testing.assert_allclose(out, truth, rtol=0, atol=2 * top * 2**-22)
     return isinstance(reader, EdfReader)
 

@@ -291,7 +291,7 @@ def test_token_layout_says_where_tokens_come_from():
     model = build(BIOT, n_times=1000)
     layout = model.token_layout()
     assert (layout.n_chans, layout.n_frames, layout.n_tokens) == (5, 9, 45)
-    assert model.n_frames == 9
+    assert model.encoder.n_frames(model.n_times) == 9
     assert layout.channel.tolist() == [c for c in range(5) for _ in range(9)]
     np.testing.assert_allclose(layout.start_s[:3], [0, 0.5, 1.0])
     np.testing.assert_allclose(layout.stop_s - layout.start_s, 1.0)

@@ -185,7 +185,6 @@ def test_the_callers_sample_decides():
         ({"precision": "int8"}, ValueError, "int8"),
         ({"micro_batch": "all"}, ValueError, "micro_batch"),
         ({"n_windows": 0}, ValueError, "at least 1"),
-        ({"device": "meta"}, ValueError, "move it to meta"),
     ],
 )
 def test_impossible_requests_raise(options, error, message):

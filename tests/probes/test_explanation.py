@@ -1,7 +1,5 @@
 """Explanations: checked on making, the same after saving."""
 
-import json
-
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -25,16 +23,6 @@ def test_saved_and_loaded_is_equal(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["maps.npz"]
     Explanation(np.zeros(3), ("time",)).save(tmp_path / "time.npz")
     assert Explanation.load(tmp_path / "time.npz").layers is None
-
-
-def test_to_dict_is_json_with_null_for_nan():
-    facts = json.loads(json.dumps(example().to_dict(), allow_nan=False))
-    assert facts["values"][0][0] == [None, 1.0, 2.0, 3.0]
-    assert (facts["shape"], facts["dims"], facts["layers"]) == (
-        [2, 3, 4],
-        ["window", "layer", "channel"],
-        ["a", "b", "c"],
-    )
 
 
 def test_select_by_name_and_number():

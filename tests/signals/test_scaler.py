@@ -43,7 +43,7 @@ def test_the_formula_is_biots(x, q):
 )
 def test_percentiles_are_numpys(x, q):
     expected = np.quantile(np.abs(x), q / 100, axis=-1, method="linear")
-    made = PercentileScaler(q).percentiles(x)
+    made = window_percentiles(x, q)
     assert made.dtype == x.dtype
     # numpy interpolates in the dtype of the data, so neighbours of very different size round differently there.
     largest = np.abs(x).max(axis=-1, initial=0.0)
@@ -65,18 +65,7 @@ def test_percentiles_of_stored_values_are_numpys(x, q):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_percentiles_of_eeg_like_windows_agree_to_1e_6(x, dtype):
     expected = np.quantile(np.abs(x.astype(dtype)), 0.95, axis=-1)
-    np.testing.assert_allclose(PercentileScaler().percentiles(x.astype(dtype)), expected, rtol=1e-6)
-
-
-def test_known_percentiles_give_the_same(x):
-    scaler = PercentileScaler()
-    known = scaler.percentiles(x)
-    there = np.ones(x.shape[:2], bool)
-    out, present = scaler.apply_with_percentiles(x, there, known)
-    np.testing.assert_array_equal(out, scaler.transform(x))
-    assert present.all()
-    with pytest.raises(ValueError, match="do not fit"):
-        scaler.apply_with_percentiles(x, there, known[:2])
+    np.testing.assert_allclose(window_percentiles(x.astype(dtype), 95), expected, rtol=1e-6)
 
 
 def spoilt(x):
@@ -115,14 +104,13 @@ def test_a_warning_names_what_is_dropped(x):
     np.testing.assert_array_equal(np.isnan(out).all(axis=-1), bad)
 
 
-def test_cached_percentiles_do_not_hide_a_flat_channel(x):
+def test_an_offset_does_not_hide_a_flat_channel(x):
     x[0, 1] = 5.0
     x[4, 2] = np.nan
-    known = PercentileScaler().percentiles(x)
     there = ~np.isnan(x).all(axis=-1)
     with pytest.raises(ValueError, match="window 0 channel 1;"):
-        PercentileScaler().apply_with_percentiles(x, there, known)
-    out, present = PercentileScaler(on_bad="drop").apply_with_percentiles(x, there, known)
+        PercentileScaler().apply(x, there, info(x))
+    out, present = PercentileScaler(on_bad="drop").apply(x, there, info(x))
     assert sorted(zip(*np.nonzero(~present), strict=True)) == [(0, 1), (4, 2)]
     assert np.isnan(out[~present]).all()
 
@@ -171,8 +159,7 @@ def test_rounding_to_the_steps_of_a_store_moves_the_output_within_the_stated_bou
     p = np.quantile(np.abs(x), 0.95, axis=-1, keepdims=True)
     scaled = PercentileScaler().transform(x)
     # With the percentiles of the signals as they were: half a step, in units of the percentile.
-    there = np.ones(x.shape[:2], bool)
-    made, _ = PercentileScaler().apply_with_percentiles(rounded, there, p[..., 0])
+    made = rounded / (p + 1e-8)
     assert (np.abs(made - scaled) <= step_uv / 2 / p * (1 + 1e-9)).all()
     # With those of the rounded signals the percentile moves by up to half a step as well.
     made = PercentileScaler().transform(rounded)

@@ -7,40 +7,23 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import Scored, StreamResult
-from biot_bd.deploy.detector import (
-    Detection,
-    Detector,
-    channel_facts,
-    channel_notes,
-)
+from biot_bd.deploy.detector import Detection, Detector, channel_facts, channel_notes
+from biot_bd.deploy.live.broadcast import Hub
 from biot_bd.deploy.live.clock import Jump, StreamClock
-from biot_bd.deploy.live.display import Decision, ScreenSignal, SignalBlock
+from biot_bd.deploy.live.display import Decision, ScreenSignal
 from biot_bd.deploy.live.source import Chunk, Notice
 from biot_bd.events.detector import Event
-from biot_bd.events.types import Alarm
 
 MAX_GAP_S = 5.0
 DRIFT_S = 1.0  # a drift of the source's clock is told in steps of this
 BEHIND_S, CAUGHT_UP_S = 10.0, 1.0
 FILL_S = 10.0  # NaN are fed in pieces of this
-
-
-class Screen(Protocol):
-    """Who watches: see :class:`biot_bd.deploy.live.broadcast.Hub`."""
-
-    def signal(self, blocks: list[SignalBlock]) -> None:
-        """Take new blocks of :class:`~biot_bd.deploy.live.display.ScreenSignal`."""
-        ...
-
-    def decision(self, fields: Decision) -> None:
-        """Take one decision."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -92,8 +75,10 @@ class LiveDetector:
         Put before the result's own notes.
     emit : callable, optional
         Called with each line, a dict with ``type``; the types are in ``docs/stream.md``.
-    screen : Screen, optional
+    screen : Hub, optional
         Is shown signal and decisions.
+    decisions : bool
+        Emit a line for each decision, too.
     max_gap_s : float
         Longest gap that is filled.
     jitter_s : float
@@ -106,7 +91,7 @@ class LiveDetector:
 
     Raises
     ------
-    biot_bd.exceptions.MissingChannelsError
+    biot_bd.exceptions.DetectionError
         The channels do not make the montage.
     ValueError
         The detector is not causal, or a parameter makes no sense.
@@ -149,7 +134,8 @@ class LiveDetector:
         start_time: Any = None,
         notes: Sequence[str] = (),
         emit: Callable[[dict[str, Any]], None] | None = None,
-        screen: Screen | None = None,
+        screen: Hub | None = None,
+        decisions: bool = False,
         max_gap_s: float = MAX_GAP_S,
         jitter_s: float = 0.2,
     ) -> None:
@@ -159,8 +145,8 @@ class LiveDetector:
             raise ValueError(f"max_gap_s must be a number of seconds of at least 0, found {max_gap_s!r}")
         self.detector, self.where, self.start_time = detector, where, start_time
         self._ch_names, self.sfreq = list(ch_names), float(sfreq)
-        self._emit = emit or (lambda line: None)
-        self._screen, self._thinned = screen, ScreenSignal(self.sfreq) if screen else None
+        self._take, self._decisions = emit or (lambda line: None), decisions
+        self._screen, self._thinned = screen, ScreenSignal(self.sfreq)
         self._max_gap_s, self._jitter_s = max_gap_s, jitter_s
         self._clock = StreamClock(self.sfreq, jitter_s)
         self._notes, self._start_s, self._probabilities = list(notes), array("d"), array("d")
@@ -249,12 +235,10 @@ class LiveDetector:
         if lag_s is None:
             return
         self._max_lag_s = max(self._max_lag_s, lag_s)
-        if not self._behind and lag_s > BEHIND_S:
-            self._behind = True
-            self._emit_at("lag", state="behind", lag_s=round(lag_s, 3))
-        elif self._behind and lag_s < CAUGHT_UP_S:
-            self._behind = False
-            self._emit_at("lag", state="caught up", lag_s=round(lag_s, 3))
+        behind = lag_s >= CAUGHT_UP_S if self._behind else lag_s > BEHIND_S
+        if behind != self._behind:
+            self._behind = behind
+            self._emit_at("lag", state="behind" if behind else "caught up", lag_s=round(lag_s, 3))
 
     def status(self) -> dict[str, Any]:
         """Return the present state."""
@@ -263,7 +247,7 @@ class LiveDetector:
             "probability": self.probability,
             "alarm": self.alarm,
             "n_present": int(self._there.sum()),
-            "absent": [str(name) for name in self._names[~self._there]],
+            "absent": self._names[~self._there].tolist(),
             "n_alarms": self._n_alarms,
         }
 
@@ -271,15 +255,14 @@ class LiveDetector:
         """End the signal: close what is open and return everything."""
         self._close()
         start_s, probabilities = np.array(self._start_s), np.array(self._probabilities)
-        seconds, n_absent = self._seconds, dict(self._n_absent)
+        found = StreamResult(self._events, start_s, probabilities, self.time_s, dict(self._n_absent), self._seconds)
         detection = self.detector.detection(
             self.where,
-            StreamResult(self._events, start_s, probabilities, self.time_s, n_absent, seconds),
+            found,
             self._stream.plan,
             self.sfreq,
             notes=self._notes,
             start_time=self.start_time,
-            seconds=seconds,
             segments=self._segments,
         )
         return LiveResult(detection, self._n_segments, self._n_alarms, self._max_lag_s)
@@ -289,8 +272,7 @@ class LiveDetector:
         self._offset_s, self._n_told, self._n_segments = offset_s, 0, self._n_segments + 1
         self._filled: list[tuple[float, float]] = []
         self._piece = 1
-        if self._thinned is not None:
-            self._thinned.change(self.sfreq)
+        self._thinned.change(self.sfreq)
 
     def _close(self) -> None:
         result = self._stream.finish()
@@ -316,10 +298,8 @@ class LiveDetector:
             n = round(jump.seconds * self.sfreq)
             short = jump.seconds <= self._max_gap_s
             stop = begin + n / self.sfreq if short else max(begin, begin + jump.seconds + drift)
-            action = "filled" if short else "segment closed"
-            self._emit_at(
-                "gap", start_s=round(begin, 4), stop_s=round(stop, 4), seconds=round(jump.seconds, 4), action=action
-            )
+            times = {"start_s": round(begin, 4), "stop_s": round(stop, 4), "seconds": round(jump.seconds, 4)}
+            self._emit_at("gap", **times, action="filled" if short else "segment closed")
             if short:
                 self._filled = [*self._filled[-100:], (begin, stop)]
                 self._fill(n)
@@ -328,9 +308,8 @@ class LiveDetector:
             return
         # How much time really passed is known from this machine's clock alone.
         start = begin + self._elapsed(chunk)
-        self._emit_at(
-            "clock", change=jump.kind, seconds=round(jump.seconds, 4), action="segment closed", start_s=round(start, 4)
-        )
+        change = {"change": jump.kind, "seconds": round(jump.seconds, 4)}
+        self._emit_at("clock", **change, action="segment closed", start_s=round(start, 4))
         self._begin_segment(start)
 
     def _change_rate(self, chunk: Chunk) -> None:
@@ -358,10 +337,8 @@ class LiveDetector:
             self._feed(np.full((len(self.needed), min(size, n - begin)), np.nan, np.float32))
 
     def _feed(self, x: NDArray[np.float32]) -> None:
-        if self._screen is not None and self._thinned is not None:
-            blocks = self._thinned.push(self._drawn.apply(x), self.time_s)
-            if blocks:
-                self._screen.signal(blocks)
+        if self._screen is not None and (blocks := self._thinned.push(self._drawn.apply(x), self.time_s)):
+            self._screen.signal(blocks)
         # Half a stride at most, cut at fixed places: one window a piece, so that no line depends on the chunks.
         done, n = 0, x.shape[1]
         while done < n:
@@ -383,33 +360,24 @@ class LiveDetector:
             known_s = min(time_s + delay_s, end_s)
             self.probability = None if np.isnan(value) else float(value)
             self._tell_channels(present, time_s)
+            curve = None if self.probability is None or follower is None else follower.value
+            decision = Decision(time_s=time_s, probability=self.probability, curve=curve, alarm=self.alarm)
             if self._screen is not None:
-                curve = None if self.probability is None or follower is None else follower.value
-                self._screen.decision(
-                    {"time_s": time_s, "probability": self.probability, "curve": curve, "alarm": self.alarm}
-                )
+                self._screen.decision(decision)
+            if self._decisions:
+                self._emit("decision", **decision)
         for alarm in scored.alarms:
-            self._tell_alarm(alarm, known_s)
+            self._n_alarms += 1
+            moved = {"onset_s": alarm.onset_s + self._offset_s, "time_s": alarm.time_s + self._offset_s}
+            self._emit("alarm", **moved, known_s=round(known_s, 4), confidence=alarm.confidence)
         for event in scored.events:
             self._n_told += 1
             self._tell_event(event)
 
-    def _tell_alarm(self, alarm: Alarm, known_s: float) -> None:
-        self._n_alarms += 1
-        self._emit(
-            {
-                "type": "alarm",
-                "onset_s": alarm.onset_s + self._offset_s,
-                "time_s": alarm.time_s + self._offset_s,
-                "known_s": round(known_s, 4),
-                "confidence": alarm.confidence,
-            }
-        )
-
     def _tell_event(self, event: Event) -> None:
         moved = Event(event.onset_s + self._offset_s, event.offset_s + self._offset_s, event.confidence)
         self._events.append(moved)
-        self._emit({"type": "event", **moved._asdict()})
+        self._emit("event", **moved._asdict())
 
     def _tell_channels(self, present: NDArray[np.bool_], time_s: float) -> None:
         begin = time_s - self.detector.scorer.window_s
@@ -418,15 +386,11 @@ class LiveDetector:
         lost, back = self._there & ~present & self._made, ~self._there & present
         if lost.any() or back.any():
             self._there = present.copy()
-            self._emit(
-                {
-                    "type": "channels",
-                    "time_s": round(time_s, 4),
-                    "lost": [str(name) for name in self._names[lost]],
-                    "back": [str(name) for name in self._names[back]],
-                    "n_present": int(present.sum()),
-                }
-            )
+            named = {"lost": self._names[lost].tolist(), "back": self._names[back].tolist()}
+            self._emit("channels", time_s=round(time_s, 4), **named, n_present=int(present.sum()))
 
     def _emit_at(self, type: str, **fields: Any) -> None:
-        self._emit({"type": type, "time_s": round(self.time_s, 4), **fields})
+        self._emit(type, time_s=round(self.time_s, 4), **fields)
+
+    def _emit(self, type: str, **fields: Any) -> None:
+        self._take({"type": type, **fields})

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from biot_bd.runs import to_jsonable
 
 
-class Lines:
+class Lines(AbstractContextManager["Lines"]):
     """Write lines; each is flushed at once and carries the wall clock's time as ``at``.
 
     A log that can no longer be written (a full disk) is given up with a warning, and detection goes on; when the reader of
@@ -87,9 +87,6 @@ class Lines:
             with suppress(OSError):
                 log.close()
         warnings.warn(f"the log {self._where} is given up ({error.strerror or error}); detection goes on", stacklevel=3)
-
-    def __enter__(self) -> Lines:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._log is not None:

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from typing import Any
 from biot_bd.deploy.detector import Detector
 from biot_bd.deploy.live.broadcast import Hub
 from biot_bd.deploy.live.detector import LiveDetector, LiveResult
-from biot_bd.deploy.live.display import Decision, SignalBlock
 from biot_bd.deploy.live.json_lines import Lines
 from biot_bd.deploy.live.server import PageServer
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.deploy.results import write_events
-from biot_bd.exceptions import DetectionError, LostStreamError, MissingChannelsError
+from biot_bd.exceptions import DetectionError, LostStreamError
 
 STATUS_S = 10.0
 PAGE_S = 1.0  # a page's numbers are not older than this
@@ -62,12 +61,7 @@ def make_live(detector: Detector, source: LiveSource, **options: Any) -> LiveDet
         The channels or the rate cannot be used.
     """
     options |= {"where": source.where, "start_time": source.start_time, "notes": source.notes}
-    try:
-        return LiveDetector(detector, source.ch_names, source.sfreq, **options)
-    except MissingChannelsError as error:
-        raise DetectionError(str(error)) from error
-    except ValueError as error:
-        raise DetectionError(f"{source.where}: {error}") from error
+    return LiveDetector(detector, source.ch_names, source.sfreq, **options)
 
 
 def run(
@@ -100,15 +94,21 @@ def run(
     """
     reason, error = "end of signal", None
     full = False
-    meter = _Meter(source, live, status_s, on_status)
+    since, busy_s = time.monotonic(), 0.0
     try:
         for item in source.chunks(live.needed):
-            with meter.busy():
-                if isinstance(item, Notice):
-                    live.notice(item)
-                else:
-                    full = _push(live, item, duration_s)
-            meter.look()
+            begin = time.monotonic()
+            if isinstance(item, Notice):
+                live.notice(item)
+            else:
+                full = _push(live, item, duration_s)
+            busy_s += time.monotonic() - begin
+            lag_s, passed = source.lag_s, time.monotonic() - since
+            live.lag(lag_s)
+            if on_status is not None and passed >= status_s:
+                load = round(min(1.0, busy_s / passed), 4)
+                on_status({**live.status(), "lag_s": None if lag_s is None else round(lag_s, 3), "load": load})
+                since, busy_s = time.monotonic(), 0.0
             if full:
                 reason = "duration"
                 break
@@ -131,38 +131,6 @@ def _push(live: LiveDetector, chunk: Chunk, duration_s: float | None) -> bool:
             return True
     live.push(chunk)
     return False
-
-
-class _Meter:
-    """Measure load and lag, and report them from time to time."""
-
-    def __init__(
-        self,
-        source: LiveSource,
-        live: LiveDetector,
-        every_s: float,
-        report: Callable[[dict[str, Any]], None] | None,
-    ) -> None:
-        self._source, self._live, self._every_s, self._report = source, live, every_s, report
-        self._since, self._busy_s = time.monotonic(), 0.0
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            self._busy_s += time.monotonic() - begin
-
-    def look(self) -> None:
-        lag_s = self._source.lag_s
-        self._live.lag(lag_s)
-        passed = time.monotonic() - self._since
-        if self._report is None or passed < self._every_s:
-            return
-        lag = None if lag_s is None else round(lag_s, 3)
-        self._report({**self._live.status(), "lag_s": lag, "load": round(min(1.0, self._busy_s / passed), 4)})
-        self._since, self._busy_s = time.monotonic(), 0.0
 
 
 @contextmanager
@@ -262,31 +230,28 @@ class Session:
         OSError
             The page cannot be served, or the events cannot be written.
         """
-        if self.page is None:
-            try:
-                return self._run(source, duration_s, None)
-            finally:
-                source.close()
-        hub = Hub({"source": source.where, "model": self.model})
-        server = PageServer(hub, *self.page)
-        self.lines.listeners.append(hub.line)
-        try:
-            if on_page is not None:
-                on_page(server.url)
+        with ExitStack() as ends:
+            hub = None
+            if self.page is not None:
+                hub = Hub({"source": source.where, "model": self.model})
+                server = PageServer(hub, *self.page)
+                ends.callback(server.close)
+                self.lines.listeners.append(hub.line)
+                if on_page is not None:
+                    on_page(server.url)
+            ends.callback(source.close)
             ended = self._run(source, duration_s, hub)
-            while self.stay and not source.stopped:
+            while hub is not None and self.stay and not source.stopped:
                 time.sleep(0.1)
             return ended
-        finally:
-            source.close()
-            server.close()
 
     def _run(self, source: LiveSource, duration_s: float | None, hub: Hub | None) -> Run:
         live = make_live(
             self.detector,
             source,
             emit=self.lines.write,
-            screen=_Screen(hub, self.lines if self.decisions else None) if hub or self.decisions else None,
+            screen=hub,
+            decisions=self.decisions,
             max_gap_s=self.max_gap_s,
             jitter_s=self.jitter_s,
         )
@@ -296,53 +261,26 @@ class Session:
             shown = {"ch_names": self.detector.scorer.montage.ch_names, **self.detector.event_detector.setting()}
             hub.about({**facts, **shown})
         every = [seconds for seconds in (self.status_s, PAGE_S if hub is not None else 0) if seconds]
-        status = _Status(self.lines, hub, self.status_s)
-        ended = run(
-            source,
-            live,
-            duration_s=duration_s,
-            status_s=min(every, default=STATUS_S),
-            on_status=status.take if every else None,
-        )
+        last: dict[str, Any] = {"lag_s": None}
+        told = time.monotonic()
+
+        def take(status: dict[str, Any]) -> None:
+            """Give each status to the page, and some of them to the lines."""
+            nonlocal told
+            last.update(status)
+            if hub is not None:
+                status = {**status, "n_viewers": hub.n_viewers}
+                hub.status(status)
+            if self.status_s and time.monotonic() - told >= self.status_s * 0.99:
+                told = time.monotonic()
+                self.lines.write({"type": "status", **status})
+
+        on_status = take if every else None
+        ended = run(source, live, duration_s=duration_s, status_s=min(every, default=STATUS_S), on_status=on_status)
         if hub is not None:
-            hub.status({"lag_s": None, **(status.last or {}), **live.status()})
+            hub.status({**last, **live.status()})
         if self.output is not None:
             write_events(self.output, ended.result.detection, self.format)
         reason = ended.reason if ended.error is None else f"failed: {ended.error}"
         self.lines.write({"type": "end", "reason": reason, "model": self.model, **ended.result.as_dict()})
         return ended
-
-
-class _Screen:
-    """Shows signal and decisions to the page, decisions also as lines."""
-
-    def __init__(self, hub: Hub | None, lines: Lines | None) -> None:
-        self._hub, self._lines = hub, lines
-
-    def signal(self, blocks: list[SignalBlock]) -> None:
-        if self._hub is not None:
-            self._hub.signal(blocks)
-
-    def decision(self, fields: Decision) -> None:
-        if self._hub is not None:
-            self._hub.decision(fields)
-        if self._lines is not None:
-            self._lines.write({"type": "decision", **fields})
-
-
-class _Status:
-    """Gives each status to the page, and some of them to the lines."""
-
-    def __init__(self, lines: Lines, hub: Hub | None, every_s: float) -> None:
-        self._lines, self._hub, self._every_s = lines, hub, every_s
-        self._told = time.monotonic()
-        self.last: dict[str, Any] | None = None
-
-    def take(self, fields: dict[str, Any]) -> None:
-        self.last = fields
-        if self._hub is not None:
-            fields = {**fields, "n_viewers": self._hub.n_viewers}
-            self._hub.status(fields)
-        if self._every_s and time.monotonic() - self._told >= self._every_s * 0.99:
-            self._told = time.monotonic()
-            self._lines.write({"type": "status", **fields})

@@ -71,7 +71,7 @@ def calibration(
     ValueError
         Shapes differ, labels are not 0 and 1, or a probability lies outside [0, 1] or is not finite.
     """
-    y, p = _checked(y_true, proba)
+    y, p = checked(y_true, proba)
     binning = f"{n_bins} {STRATEGIES.get(strategy, strategy)}"
     if len(y) == 0:
         bin_edges([0.0], n_bins, strategy)
@@ -108,7 +108,8 @@ def calibration(
     }
 
 
-def _checked(y_true: ArrayLike, proba: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def checked(y_true: ArrayLike, proba: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return labels and probabilities of one shape (n,); raise for what is none of them."""
     y, p = np.asarray(y_true), np.asarray(proba, dtype=np.float64)
     if y.ndim != 1 or y.shape != p.shape:
         raise ValueError(f"labels {y.shape} and probabilities {p.shape} must have one shape (n,)")

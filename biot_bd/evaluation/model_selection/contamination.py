@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -173,17 +174,10 @@ def _of_module(module: nn.Module, must_tell: bool) -> Provenance | None:
     """Return what the weights of an instance saw: only one built from a checkpoint can tell."""
     reports = [getattr(part, "load_report", None) for part in module.modules()]
     found = [p for report in reports if isinstance(p := getattr(report, "provenance", None), Provenance)]
-    if not found:
-        if not must_tell:
-            return None
-        name = type(module).__name__
-        return Provenance(
-            f"the given instance of {name} (give the class and module__ parameters instead)", (), known=False
-        )
-    whole = found[0]
-    for other in found[1:]:
-        whole = whole.joined(other)
-    return whole
+    if found:
+        return reduce(Provenance.joined, found)
+    given = f"the given instance of {type(module).__name__} (give the class and module__ parameters instead)"
+    return Provenance(given, (), known=False) if must_tell else None
 
 
 # --- the check --------------------------------------------------------------------------------------------

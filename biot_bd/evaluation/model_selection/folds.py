@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -86,19 +87,21 @@ class Fold:
     test: tuple[str, ...]
     seed: int
     dropped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fold as JSON holds it."""
         return {
             "fold": self.index,
-            "train": list(self.train),
-            "valid": list(self.valid),
-            "test": list(self.test),
+            **self.sides(),
             "seed": self.seed,
             "dropped_recordings": list(self.dropped),
             "notes": list(self.notes),
         }
+
+    def sides(self) -> dict[str, list[str]]:
+        """Return the subjects of each side."""
+        return {side: list(getattr(self, side)) for side in _SIDES}
 
     def rows(self, subjects: np.ndarray, recordings: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Return the rows of the windows on each side.
@@ -118,7 +121,7 @@ class Fold:
         kept = np.ones(len(subjects), dtype=bool)
         if self.dropped and recordings is not None:
             kept &= ~np.isin(recordings.astype(str), list(self.dropped))
-        return {side: np.flatnonzero(kept & np.isin(subjects, list(getattr(self, side)))) for side in _SIDES}
+        return {side: np.flatnonzero(kept & np.isin(subjects, names)) for side, names in self.sides().items()}
 
 
 _SIDES = ("train", "valid", "test")
@@ -140,14 +143,11 @@ def check_subjects(train: Iterable[str], valid: Iterable[str], test: Iterable[st
         Named in the message, e.g. ``"fold 3"``.
     """
     sides = {"training": set(train), "validation": set(valid), "test": set(test)}
-    names = list(sides)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            both = sorted(sides[first] & sides[second])
-            if both:
-                raise SplitError(
-                    f"{where}: {', '.join(both[:5])} in {first} and in {second}; every subject belongs on one side only"
-                )
+    for first, second in combinations(sides, 2):
+        if both := sorted(sides[first] & sides[second]):
+            raise SplitError(
+                f"{where}: {', '.join(both[:5])} in {first} and in {second}; every subject belongs on one side only"
+            )
 
 
 def make_folds(
@@ -202,8 +202,6 @@ def make_folds(
     (2, 1)
     """
     y, subjects = np.asarray(y), np.asarray(subjects).astype(str).astype(object)
-    if not 0 <= validation_fraction < 1:
-        raise SplitError(f"validation_fraction must be at least 0 and below 1, got {validation_fraction!r}")
     names = sorted(set(subjects))
     if len(names) < 2:
         raise SplitError(
@@ -231,8 +229,6 @@ def split_all(y: np.ndarray, subjects: np.ndarray, *, validation_fraction: float
         No windows, or one class only.
     """
     y, subjects = np.asarray(y), np.asarray(subjects).astype(str).astype(object)
-    if not 0 <= validation_fraction < 1:
-        raise SplitError(f"validation_fraction must be at least 0 and below 1, got {validation_fraction!r}")
     fold = _with_valid(0, sorted(set(subjects)), (), y, subjects, validation_fraction, random_state)
     check_fold(fold, y, subjects, None)
     return fold
@@ -318,6 +314,8 @@ def _with_valid(
 def _choose_valid(
     index: int, y: np.ndarray, subjects: np.ndarray, fraction: float, random_state: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not 0 <= fraction < 1:
+        raise SplitError(f"validation_fraction must be at least 0 and below 1, got {fraction!r}")
     n_subjects = len(np.unique(subjects))
     if fraction == 0:
         return (), (f"no validation subjects were asked for: {_WITHOUT}",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from biot_bd.windows import Windows
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
+@dataclass(eq=False, repr=False)
 class SubjectSplit(BaseEstimator):
     """Split by subject for ``GridSearchCV``, ``cross_val_score`` and the like, and refuse contaminated checkpoints.
 
@@ -57,18 +59,11 @@ class SubjectSplit(BaseEstimator):
     # With metadata routing on, the subjects are asked for without set_split_request.
     __metadata_request__split = {"groups": True}
 
-    def __init__(
-        self,
-        cv: Any = "subject-loo",
-        *,
-        checkpoint: Any = None,
-        allow_contaminated: bool = False,
-        random_state: int = 0,
-    ) -> None:
-        self.cv = cv
-        self.checkpoint = checkpoint
-        self.allow_contaminated = allow_contaminated
-        self.random_state = random_state
+    cv: Any = "subject-loo"
+    _: KW_ONLY
+    checkpoint: Any = None
+    allow_contaminated: bool = False
+    random_state: int = 0
 
     def __sklearn_clone__(self) -> SubjectSplit:
         # A fitted model as checkpoint would lose what it knows if it were cloned.

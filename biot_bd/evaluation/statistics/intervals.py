@@ -204,18 +204,18 @@ def interval_of(
     n_undefined = len(scores) - len(finite) if count else 0
     notes = list(notes)
     low = high = None
+    # A value that pandas or numpy hands over may be NaN in place of None.
+    value = None if pd.isna(value) else float(value)
     if value is None:
         notes.append("the score is undefined")
     elif len(finite):
         low, high = (float(end) for end in np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]))
     if n_undefined:
         notes.append(f"undefined in {n_undefined} of {len(scores)} resamples, which are left out")
-    # A value that pandas or numpy hands over may be NaN in place of None.
-    known = None if value is None or pd.isna(value) else float(value)
     return Interval(
-        known,
-        low if known is not None else None,
-        high if known is not None else None,
+        value,
+        low,
+        high,
         level,
         METHOD,
         resampled,

@@ -28,6 +28,7 @@ from biot_bd.evaluation.statistics.intervals import (
     macro_interval,
     scores_by_subject,
 )
+from biot_bd.runs import to_jsonable
 
 N_FLIPS = 9999
 """Sign flips that are drawn where there are too many to count."""
@@ -83,12 +84,7 @@ class PairedTest:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the attributes, the form of ``comparison.json``."""
-        return {
-            **asdict(self),
-            "difference": self.difference.as_dict(),
-            "left_out": list(self.left_out),
-            "notes": list(self.notes),
-        }
+        return to_jsonable(asdict(self))
 
 
 def paired_test(

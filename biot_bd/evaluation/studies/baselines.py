@@ -6,7 +6,7 @@ subjects as a BIOT.  None needs all windows in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import mne
@@ -50,47 +50,26 @@ def neural_pipeline(module: str, windows: Any, params: Mapping[str, Any] | None 
     return make_pipeline(*steps, BIOTClassifier(module, **(params or {})))
 
 
-def _neural(module: str) -> Callable[..., Pipeline]:
-    return lambda windows, sfreq, params: neural_pipeline(module, windows, params)
-
-
 def _regression(*steps: Any) -> Pipeline:
     # Absent channels are NaN: they get the mean of the training windows, which says nothing.
     fill = SimpleImputer(strategy="mean", keep_empty_features=True)
     return make_pipeline(*steps, fill, StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=MAX_ITER))
 
 
-def _spectral_power(windows: Any, sfreq: float | None, params: Mapping[str, Any] | None) -> Pipeline:
-    knows_rate = isinstance(windows, mne.BaseEpochs) or getattr(getattr(windows, "info", None), "sfreq", None)
-    if not knows_rate and sfreq is None:
-        raise ValueError("arrays carry no sampling rate: give baseline('spectral-power', X, sfreq=...) in Hz")
-    return _regression(BandPower(sfreq=None if knows_rate else sfreq))
-
-
-def _line_length(windows: Any, sfreq: float | None, params: Mapping[str, Any] | None) -> Pipeline:
-    return _regression(LineLength(summary=("median", "max")))
-
-
-def _always(label: int) -> Callable[..., Pipeline]:
-    return lambda windows, sfreq, params: make_pipeline(DummyClassifier(strategy="constant", constant=label))
-
-
-BASELINES: dict[str, tuple[str, Callable[..., Pipeline]]] = {
-    "eegnet": ("EEGNet (braindecode)", _neural("eegnet")),
-    "bdtcn": ("BDTCN (braindecode)", _neural("bdtcn")),
-    "spectral-power": ("log band powers, logistic regression", _spectral_power),
-    "line-length": ("line length, logistic regression", _line_length),
-    "always-on": ("calls every window a seizure", _always(1)),
-    "always-off": ("calls no window a seizure", _always(0)),
+BASELINES = {
+    "eegnet": "EEGNet (braindecode)",
+    "bdtcn": "BDTCN (braindecode)",
+    "spectral-power": "log band powers, logistic regression",
+    "line-length": "line length, logistic regression",
+    "always-on": "calls every window a seizure",
+    "always-off": "calls no window a seizure",
 }
-"""What each word means, and how its pipeline is made."""
-
-_NEURAL = ("eegnet", "bdtcn")
+"""What each word means."""
 
 
 def is_neural(word: str) -> bool:
     """Return whether a baseline is trained as a ``BIOTClassifier``, so that settings of training apply to it."""
-    return word in _NEURAL
+    return word in ("eegnet", "bdtcn")
 
 
 def baseline(
@@ -138,4 +117,13 @@ def baseline(
         raise ValueError(f"no baseline {word!r}; there are {', '.join(BASELINES)}")
     if params and not is_neural(word):
         raise ValueError(f"baseline {word!r} is no neural model and takes no {sorted(params)[0]!r}")
-    return BASELINES[word][1](windows, sfreq, params)
+    if is_neural(word):
+        return neural_pipeline(word, windows, params)
+    if word.startswith("always"):
+        return make_pipeline(DummyClassifier(strategy="constant", constant=int(word == "always-on")))
+    if word == "line-length":
+        return _regression(LineLength(summary=("median", "max")))
+    knows_rate = isinstance(windows, mne.BaseEpochs) or getattr(getattr(windows, "info", None), "sfreq", None)
+    if not knows_rate and sfreq is None:
+        raise ValueError("arrays carry no sampling rate: give baseline('spectral-power', X, sfreq=...) in Hz")
+    return _regression(BandPower(sfreq=None if knows_rate else sfreq))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from sklearn.base import clone
@@ -24,8 +23,8 @@ from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
 from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
-from biot_bd.evaluation.result import LABELS, Result
-from biot_bd.evaluation.run_facts import Cells, read_facts, write_facts
+from biot_bd.evaluation.result import LABELS, Result, as_text
+from biot_bd.evaluation.run_facts import Cells, check_finished, read_facts, stored_facts, write_facts
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
 from biot_bd.evaluation.stored_folds import settled
 from biot_bd.evaluation.studies.comparison import compare_runs
@@ -37,7 +36,6 @@ from biot_bd.evaluation.study_identity import (
     protocol_values,
     refuse_other_study,
 )
-from biot_bd.exceptions import RunFolderError
 from biot_bd.training import BIOTClassifier
 
 STUDY = "study.json"
@@ -94,11 +92,7 @@ class StudyResult:
             A file is damaged.
         """
         folder = Path(folder)
-        for name in (STUDY, COMPARISON):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"{folder}: no {name}, so this is no finished study; run the same study again to finish it"
-                )
+        check_finished(folder, (STUDY, COMPARISON), "study")
         return cls(read_facts(folder / COMPARISON), read_facts(folder / STUDY), folder)
 
     @property
@@ -206,9 +200,7 @@ class StudyResult:
         return tests
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=120, color_system=None, force_terminal=False)
-        console.print(self)
-        return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
+        return as_text(self, width=120)
 
 
 def compare_regimes(
@@ -296,8 +288,8 @@ def compare_regimes(
     preset = None if protocol is None else as_protocol(protocol)
     given = {"cv": cv, "scoring": scoring, "threshold": threshold, "validation_fraction": validation_fraction}
     data = as_data(windows, y, groups)
-    parameters = _check_before(windows, data, regimes, seeds, given, preset, allow_contaminated)
-    study = _describe(data, regimes, seeds, parameters, preset, title, notes)
+    parameters = _check_before(data, regimes, seeds, given, preset, allow_contaminated)
+    study = _describe(data, regimes, seeds, parameters, preset) | {"title": title, "notes": list(notes)}
     _take_folder(folder, study)
     found: dict[str, dict[int, Result]] = {name: {} for name in regimes}
     for seed in seeds:
@@ -346,17 +338,11 @@ def _check_seeds(seeds: Sequence[Any]) -> None:
 
 
 def _check_before(
-    windows: Any,
-    data: Data,
-    regimes: Mapping[str, Any],
-    seeds: Sequence[int],
-    given: Cells,
-    preset: Protocol | None,
-    allow_contaminated: bool,
+    data: Data, regimes: Mapping[str, Any], seeds: Sequence[int], given: Cells, preset: Protocol | None, allow: bool
 ) -> Cells:
     """Check all regimes and seeds, so that no error shows after hours of the first; return the parameters."""
     if preset is not None:
-        preset.check_windows(windows)
+        preset.check_windows(data.X)
         for pipeline in regimes.values():
             preset.check_pipeline(pipeline)
     cv, scoring, threshold, validation_fraction = settled(given, preset, None)
@@ -372,10 +358,13 @@ def _check_before(
         )
         tested |= {subject for fold in folds for subject in fold.test}
     for name, pipeline in regimes.items():
-        check_contamination(find_origins(pipeline), tested, allow=allow_contaminated)
+        check_contamination(find_origins(pipeline), tested, allow=allow)
         last = final_step(clone(pipeline))[1]
-        if isinstance(last, BIOTClassifier):
-            _check_classifier(name, last)
+        try:
+            if isinstance(last, BIOTClassifier):
+                last._check_parameters()
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"regime {name!r}: {error}") from error
     return {
         "cv": cv if isinstance(cv, str) else describe(cv),
         "scoring": [metric.name for metric in as_metrics(scoring)],
@@ -384,25 +373,11 @@ def _check_before(
     }
 
 
-def _check_classifier(name: str, classifier: BIOTClassifier) -> None:
-    """Ask a classifier what ``fit`` would ask first, e.g. whether the loss suits its fine-tuning."""
-    try:
-        classifier._check_parameters()
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"regime {name!r}: {error}") from error
-
-
 # --- the study folder -------------------------------------------------------------------------------------
 
 
 def _describe(
-    data: Data,
-    regimes: Mapping[str, Any],
-    seeds: Sequence[int],
-    parameters: Cells,
-    preset: Protocol | None,
-    title: str | None,
-    notes: Sequence[str],
+    data: Data, regimes: Mapping[str, Any], seeds: Sequence[int], parameters: Cells, preset: Protocol | None
 ) -> Cells:
     """Return the content of ``study.json``."""
     identity = {
@@ -415,8 +390,6 @@ def _describe(
         {
             "kind": "comparison of regimes",
             "state": "running",
-            "title": title,
-            "notes": list(notes),
             "not_a_result": data.not_a_result(),
             "started": now(),
             "seeds": list(seeds),
@@ -432,14 +405,10 @@ def _describe(
 
 def _take_folder(folder: Path, study: Cells) -> None:
     """Write ``study.json`` into a new folder, or check that the folder holds this study (or a part of it)."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file; name a folder for the study")
-    if (folder / STUDY).is_file():
-        old = read_facts(folder / STUDY)
+    old = stored_facts(folder, STUDY)
+    if old is not None:
         refuse_other_study(folder, _differences(old.get("identity", {}), study["identity"]))
         study["started"] = old.get("started", study["started"])
-    elif folder.is_dir() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
-        raise RunFolderError(f"{folder} is no study folder and not empty ({', '.join(others[:5])}); name a new one")
     # An older comparison would not fit the regimes that now stand in study.json.
     (folder / COMPARISON).unlink(missing_ok=True)
     write_facts(folder / STUDY, study)

@@ -26,35 +26,6 @@ Scores = Mapping[str, Mapping[str, float | None]]
 """Score or metric -> subject -> value."""
 
 
-def subject_scores(results: Sequence[Result], metric: str) -> dict[str, float | None]:
-    """Return each subject's score, averaged over runs that differ in their seed only.
-
-    Parameters
-    ----------
-    results : sequence of Result
-        On the same subjects.
-    metric : str
-        One of the runs' metrics.
-
-    Returns
-    -------
-    dict
-        Score by subject; None where it is undefined in any run.
-
-    Raises
-    ------
-    ValueError
-        No runs, runs on other subjects, or a metric that they do not have.
-    """
-    _check_same_subjects({"this regime": results})
-    if any(metric not in result.scoring for result in results):
-        raise ValueError(f"no metric {metric!r} in these runs; there are {', '.join(results[0].scoring)}")
-    return {
-        subject: mean_or_none([result.metrics["subjects"][subject][metric]["value"] for result in results])
-        for subject in results[0].metrics["subjects"]
-    }
-
-
 def compare_runs(
     results: Mapping[str, Mapping[int, Result]],
     *,
@@ -86,17 +57,19 @@ def compare_runs(
     ValueError
         No runs; other subjects, windows, label rules, folds or metrics; an unknown ``against``.
     """
-    if not results or not all(results.values()):
-        raise ValueError("there are no runs to compare")
-    if against is not None and against not in results:
-        raise ValueError(f"against={against!r} is no regime; there are {', '.join(results)}")
     runs = {name: list(by_seed.values()) for name, by_seed in results.items()}
-    _check_same_subjects(runs)
     _check_same_study(results)
     any_run = next(iter(runs.values()))[0]
     scoring = any_run.scoring
     options: Cells = {"level": level, "n_resamples": n_resamples, "random_state": random_state}
-    scores = {name: {metric: subject_scores(runs[name], metric) for metric in scoring} for name in runs}
+    subjects = list(any_run.metrics["subjects"])
+    scores = {
+        name: {
+            metric: {s: mean_or_none([run.metrics["subjects"][s][metric]["value"] for run in found]) for s in subjects}
+            for metric in scoring
+        }
+        for name, found in runs.items()
+    }
     regimes = {}
     for name, found in runs.items():
         tables = [result.predictions[result.predictions["part"] == "test"] for result in found]
@@ -117,7 +90,7 @@ def compare_runs(
         **options,
         "method": METHOD,
         "against": against,
-        "subjects": list(any_run.metrics["subjects"]),
+        "subjects": subjects,
         "prevalence": {subject: entry["prevalence"] for subject, entry in any_run.metrics["subjects"].items()},
         "regimes": regimes,
         "tests": tests,
@@ -156,23 +129,6 @@ def _caveats(
     else:
         out.append("scores are means over seeds by subject; intervals are over subjects, not over seeds")
     return list(dict.fromkeys(out))
-
-
-def _check_same_subjects(runs: Mapping[str, Sequence[Result]]) -> None:
-    first: tuple[str, list[str]] | None = None
-    for name, results in runs.items():
-        if not results:
-            raise ValueError(f"{name}: no runs")
-        for result in results:
-            subjects = sorted(result.metrics["subjects"])
-            if first is None:
-                first = name, subjects
-            elif subjects != first[1]:
-                only = sorted(set(subjects) ^ set(first[1]))
-                raise ValueError(
-                    f"{name} and {first[0]} were tested on other subjects (in one of them only: {', '.join(only[:8])}); "
-                    "paired comparisons need the same"
-                )
 
 
 def _check_same_study(results: Mapping[str, Mapping[int, Result]]) -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from biot_bd.models.attention._recorder import Adapter, AttentionRecord, Kind, Recorder
+from biot_bd.models.attention._recorder import Adapter, AttentionRecord, Kind, Recorder, at_least_float32
 
 _SDPA = F.scaled_dot_product_attention
 
@@ -65,17 +65,15 @@ def _linear_twin(recorder: Recorder, name: str, original: Callable[..., Tensor])
         recorder.check_size(name, q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2])
         scale = q.shape[-1] ** -0.5
         with recorder.context(), torch.autocast(q.device.type, enabled=False):
-            queries, keys, values = (_at_least_float32(t) for t in (q, k, v))
+            queries, keys, values = (at_least_float32(t) for t in (q, k, v))
             absent = None if kv_mask is None else ~kv_mask[:, None, :, None]
             if absent is not None:  # the original writes its mask into v: work on a copy
                 values = values.masked_fill(absent, 0.0)
             weights = _linear_map(queries, keys, absent, recorder.kind)
             rebuilt = scale * (weights.detach() @ values.detach())
-        if recorder.rebuilds:  # this result is only compared
-            with torch.no_grad():
-                output = original(q, k.clone(), v.clone(), kv_mask=kv_mask)
-        else:
-            output = original(q, k, v, kv_mask=kv_mask)
+        # Where the map takes its place, this result is only compared.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not recorder.rebuilds):
+            output = original(q, k.clone(), v.clone(), kv_mask=kv_mask)
         record = AttentionRecord(name, "linear", recorder.kind, weights, scale, None, kv_mask)
         if recorder.kind == "exact":
             record.error = recorder.compare(name, rebuilt, output)
@@ -179,7 +177,7 @@ def _record_sdpa(
     """Compute the softmax weights beside the fused call, and check them against it."""
     recorder.check_size(name, math.prod(query.shape[:-1]) * key.shape[-2])
     with recorder.context(), torch.autocast(query.device.type, enabled=False):
-        q, k, v = (_at_least_float32(t) for t in (query, key, value))
+        q, k, v = (at_least_float32(t) for t in (query, key, value))
         if enable_gqa:
             k, v = (t.repeat_interleave(q.shape[-3] // t.shape[-3], dim=-3) for t in (k, v))
         scores = (q @ k.transpose(-1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
@@ -192,7 +190,9 @@ def _record_sdpa(
         # A query that may attend to nothing gets zeros, as from the fused call.
         empty = (scores == -math.inf).all(dim=-1, keepdim=True)
         weights = scores.masked_fill(empty, 0.0).softmax(dim=-1).masked_fill(empty, 0.0)
-    record = AttentionRecord(name, adapter, "exact", _four_dims(weights))
+    # A map without batch or heads gets those dimensions.
+    recorded = weights if weights.ndim > 3 else weights.reshape(-1, 1, *weights.shape[-2:])
+    record = AttentionRecord(name, adapter, "exact", recorded)
     options: dict[str, Any] = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
     if not recorder.rebuilds or not dropout_p:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not recorder.rebuilds):
@@ -220,14 +220,3 @@ def _check_linear(name: str, module: Any) -> None:
         raise NotImplementedError(
             f"layer {name}: causal linear attention and local heads have no row-stochastic map that could be recorded"
         )
-
-
-def _four_dims(weights: Tensor) -> Tensor:
-    """Give a map without batch or heads those dimensions."""
-    if weights.ndim == 2:
-        return weights[None, None]
-    return weights[:, None] if weights.ndim == 3 else weights
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

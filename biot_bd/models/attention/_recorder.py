@@ -15,6 +15,10 @@ _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 _TOLERANCE_HALF = 5e-2
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 @dataclass
 class AttentionRecord:
     """One attention map of one call of one layer.
@@ -115,28 +119,24 @@ class AttentionTrace:
         return found
 
 
+@dataclass
 class Recorder:
     """Take maps from the adapters: choose, check, edit, reduce, store."""
 
-    def __init__(
-        self,
-        layers: frozenset[str] | None = None,
-        keep: Callable[[str], bool] | None = None,
-        kind: Kind = "exact",
-        grad: bool = False,
-        edit: Callable[[str, Tensor], Tensor] | None = None,
-        reduce: Callable[[Tensor], Tensor] | None = None,
-        max_elements: int = 2**28,
-        tolerance: float | None = None,
-    ) -> None:
-        self.layers, self.keep, self.kind, self.grad, self.edit = layers, keep, kind, grad, edit
-        self.reduce, self.max_elements, self.tolerance = reduce, max_elements, tolerance
-        self.trace = AttentionTrace()
-        self.seen: dict[str, None] = {}  # in the order of first calls
-        self.path: list[tuple[str, nn.Module]] = []  # the modules that run, outermost first
-        self.called = False
-        self.latest = torch.empty(0)  # the map with which the model went on last
-        self._stored = 0
+    layers: frozenset[str] | None = None
+    keep: Callable[[str], bool] | None = None
+    kind: Kind = "exact"
+    grad: bool = False
+    edit: Callable[[str, Tensor], Tensor] | None = None
+    reduce: Callable[[Tensor], Tensor] | None = None
+    max_elements: int = 2**28
+    tolerance: float | None = None
+    trace: AttentionTrace = field(default_factory=AttentionTrace, init=False)
+    seen: dict[str, None] = field(default_factory=dict, init=False)  # in the order of first calls
+    path: list[tuple[str, nn.Module]] = field(default_factory=list, init=False)  # the modules that run, outermost first
+    called: bool = field(default=False, init=False)
+    latest: Tensor = field(init=False)  # the map with which the model went on last
+    stored: int = field(default=0, init=False)
 
     @property
     def rebuilds(self) -> bool:
@@ -161,8 +161,7 @@ class Recorder:
     def compare(self, layer: str, rebuilt: Tensor, output: Tensor) -> float:
         """Return the relative error of a reconstruction; raise if it is not one."""
         dtype = output.dtype
-        wide = torch.promote_types(dtype, torch.float32)
-        rebuilt, output = (tensor.detach().to(wide).nan_to_num() for tensor in (rebuilt, output))
+        rebuilt, output = (at_least_float32(tensor).detach().nan_to_num() for tensor in (rebuilt, output))
         error = float((rebuilt - output).abs().max() / output.abs().max().clamp_min(1e-30)) if output.numel() else 0.0
         limit = _TOLERANCE.get(dtype, _TOLERANCE_HALF) if self.tolerance is None else self.tolerance
         if not error <= limit:
@@ -192,8 +191,8 @@ class Recorder:
             record.weights = weights
         else:
             record.weights = weights.detach() if self.reduce is None else self.reduce(weights.detach())
-        self._stored += record.weights.numel()
-        self.check_size(record.layer, self._stored)
+        self.stored += record.weights.numel()
+        self.check_size(record.layer, self.stored)
         self.trace.records.append(record)
         self.latest = weights
         return weights

@@ -13,23 +13,22 @@ from typing import Any
 from torch import Tensor
 
 from biot_bd.exceptions import CheckpointError, SavedPipelineError
+from biot_bd.models.checkpoints import hub
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, classifier_spec, description_file, weights_file
 from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import (
     CHANNELS_16,
     CHANNELS_18,
     ENCODER,
-    KNOWN,
     Checkpoint,
     by_blob_id,
-    by_repository,
     git_blob_id,
+    listed,
 )
-from biot_bd.models.checkpoints.resolve import find_source
+from biot_bd.models.checkpoints.resolve import WEIGHTS, find_source
 from biot_bd.runs import read_json
 
 ARCHITECTURE = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_channel_tokens")
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LAYER = re.compile(r"encoder\.transformer\.layers\.layers\.(\d+)\.")
 
 
@@ -78,15 +77,15 @@ def find_files(path: Path) -> tuple[Path, Facts]:
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path / CONFIG}: expected a JSON object, found {type(config).__name__}")
-    for name in _WEIGHTS:
+    facts = _from_hub_config(config, path / CONFIG)
+    for name in hub.WEIGHTS:
         if (path / name).is_file():
-            return path / name, _from_hub_config(config, path / CONFIG)
-    files = [f for f in sorted(path.iterdir()) if f.suffix in (".ckpt", ".pt", ".pth", ".bin", ".safetensors")]
+            return path / name, facts
+    files = [f for f in sorted(path.iterdir()) if f.suffix in WEIGHTS]
     if len(files) == 1:
-        facts = _from_hub_config(config, path / CONFIG)
         return files[0], facts if facts.config else _from_sidecar(files[0])
     found = f"{len(files)} files of weights" if files else "no weights"
-    raise CheckpointError(f"{path}: {found}; expected {' or '.join(_WEIGHTS)}, or what save_pipeline writes")
+    raise CheckpointError(f"{path}: {found}; expected {' or '.join(hub.WEIGHTS)}, or what save_pipeline writes")
 
 
 def _from_sidecar(path: Path) -> Facts:
@@ -102,14 +101,11 @@ def _from_hub_config(config: Mapping[str, Any], where: Path) -> Facts:
     if not found:
         return Facts()
     infos = config.get("chs_info")
-    names = None
-    if isinstance(infos, list) and all(isinstance(info, Mapping) and info.get("ch_name") for info in infos):
-        names = _names([info["ch_name"] for info in infos])
+    names = [isinstance(info, Mapping) and info.get("ch_name") for info in infos] if isinstance(infos, list) else None
     tokens = found.get("n_channel_tokens", config.get("n_chans"))
     if tokens is not None:
         found["n_channel_tokens"] = int(tokens)
-    names = names if names is not None and len(names) == tokens else None
-    return Facts(found, names, str(where))
+    return Facts(found, _names(names), str(where))
 
 
 def _from_pipeline(folder: Path, description: Path) -> tuple[Path, Facts]:
@@ -156,7 +152,7 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
     Parameters
     ----------
     source : str or path
-        A name of :data:`biot_bd.models.checkpoints.loading.KNOWN`, a file of weights, a folder written by
+        A name of :data:`biot_bd.models.KNOWN`, a file of weights, a folder written by
         ``save_pipeline`` or in Hub layout, or a Hub repository.
 
     Returns
@@ -185,25 +181,20 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
     >>> provenance_of("six-datasets-18").saw(["chb-mit/03", "chb-mit/23"])
     ['chb-mit/03']
     """
-    if isinstance(source, str) and source in KNOWN:
-        return KNOWN[source].provenance
-    listed = by_repository(source)
-    if listed is not None:
-        return listed.provenance
-    path = find_source(source)
-    if path.is_dir():
-        return _of_folder(path, str(source))
-    blob_id = git_blob_id(path)
-    listed = by_blob_id(blob_id)
-    if listed is not None:
-        return listed.provenance
-    return _of_sidecar(sidecar_of(path), str(source), blob_id)
+    known = listed(source)
+    if known is None:
+        path = find_source(source)
+        if path.is_dir():
+            return _of_folder(path, str(source))
+        blob_id = git_blob_id(path)
+        known = by_blob_id(blob_id)
+        if known is None:
+            return _of_sidecar(sidecar_of(path), str(source), blob_id)
+    return known.provenance
 
 
 def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenance:
-    if not path.is_file():
-        return Provenance(source, (), known=False)
-    data = read_json(path)
+    data = read_json(path) if path.is_file() else None
     if not isinstance(data, Mapping) or KEY not in data:  # e.g. a sidecar of another program
         return Provenance(source, (), known=False)
     if blob_id is not None and data.get("blob_id", blob_id) != blob_id:
@@ -265,39 +256,30 @@ def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoi
         Two of them contradict each other, or the token table is missing or of a wrong shape.
     """
     shown = _from_shapes(tensors, where)
-    config: dict[str, Any] = {key: shown.get(key) for key in ARCHITECTURE}
-    sources = [(written.config, written.known_from)]
+    size = shown["n_channel_tokens"]
+    sources = [written]
     if known is not None:
-        sources.insert(0, ({**ENCODER, "n_channel_tokens": known.n_channels}, f"the published {known.name}"))
-    elif not written.config and _has_published_sizes(shown):
-        sources.append((dict(ENCODER, num_layers=shown["num_layers"]), "the official code, for these sizes"))
+        published = {**ENCODER, "n_channel_tokens": known.n_channels}
+        sources.insert(0, Facts(published, known.ch_names, f"the published {known.name}"))
+    elif not written.config and all(shown[key] == ENCODER[key] for key in ("embed_dim", "sfreq")):
+        names = written.ch_names or {16: CHANNELS_16, 18: CHANNELS_18}.get(size)
+        official = {**ENCODER, "num_layers": shown["num_layers"]}
+        sources = [Facts(official, names, "the official code, for these sizes")]
+    config: dict[str, Any] = {key: shown.get(key) for key in ARCHITECTURE}
     known_from = "shapes"
-    for facts, who in sources:
-        for key, value in facts.items():
+    for facts in sources:
+        for key, value in facts.config.items():
             if config.get(key) is None:
                 config[key] = value
             elif key == "sfreq" and known_from == "shapes" and int(value) // 2 == config[key] // 2:
                 config[key] = value  # shapes tell an odd or broken rate from the even one below it no more
             elif float(config[key]) != float(value):
+                who = facts.known_from
                 raise CheckpointError(f"{where}: {key} is {config[key]:g} by {known_from}, but {value:g} by {who}")
-        if facts:
-            known_from = who if known_from == "shapes" else f"{known_from}; {who}"
-    return Facts(config, _token_names(written, known, shown), known_from)
-
-
-def _token_names(written: Facts, known: Checkpoint | None, shown: Mapping[str, int]) -> tuple[str, ...] | None:
-    size = shown["n_channel_tokens"]
-    if known is not None:
-        return known.ch_names
-    if written.ch_names is not None:
-        return written.ch_names if len(written.ch_names) == size else None
-    if not written.config and _has_published_sizes(shown):
-        return {16: CHANNELS_16, 18: CHANNELS_18}.get(size)
-    return None
-
-
-def _has_published_sizes(shown: Mapping[str, int]) -> bool:
-    return shown["embed_dim"] == ENCODER["embed_dim"] and shown["sfreq"] == ENCODER["sfreq"]
+        if facts.config:
+            known_from = facts.known_from if known_from == "shapes" else f"{known_from}; {facts.known_from}"
+    names = sources[0].ch_names
+    return Facts(config, names if names is not None and len(names) == size else None, known_from)
 
 
 def _from_shapes(tensors: Mapping[str, Tensor], where: str) -> dict[str, int]:

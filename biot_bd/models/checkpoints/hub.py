@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from biot_bd.exceptions import HubError
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, PIPELINE
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
-from biot_bd.models.checkpoints.published import KNOWN, WEB, Checkpoint, by_repository
+from biot_bd.models.checkpoints.published import WEB, Checkpoint, listed
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -26,7 +25,6 @@ def fetch(
     *,
     revision: str | None = None,
     endpoint: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
     offline: bool = False,
 ) -> Path:
     """Return the folder of a Hub repository in the cache, downloaded where it is not there yet.
@@ -39,8 +37,6 @@ def fetch(
         Branch, tag or commit; the main branch by default.
     endpoint : str, optional
         Address of the Hub; that of ``huggingface_hub`` by default.
-    cache_dir : path, optional
-        The cache; that of ``huggingface_hub`` by default.
     offline : bool
         True asks the cache only, as ``HF_HUB_OFFLINE=1`` does.
 
@@ -55,51 +51,54 @@ def fetch(
         No network, no such repository, no weights in it, nothing cached in offline mode, or the optional
         package ``huggingface_hub`` is missing.
     """
-    known = KNOWN.get(source) or by_repository(source)
+    known = listed(source)
     repository = known.repository if known else source.removeprefix("hf://")
-    hub = _hub(repository, known)
-
-    def download(name: str, from_cache: bool) -> Path:
-        path = hub.hf_hub_download(
-            repository, name, revision=revision, endpoint=endpoint, cache_dir=cache_dir, local_files_only=from_cache
-        )
-        return Path(path)
-
+    files = _Files(_hub(repository, known), repository, known, {"revision": revision, "endpoint": endpoint}, offline)
     if known is not None and revision is None and not offline:
         # Published weights do not change: a copy in the cache needs no network.
         with contextlib.suppress(HubError):
-            return _folder_of(_Files(download, hub.errors, repository, known, offline=True))
-    return _folder_of(_Files(download, hub.errors, repository, known, offline))
+            return replace(files, offline=True).folder()
+    return files.folder()
 
 
-def cached(source: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Path | None:
+def cached(source: str) -> Path | None:
     """Return the folder of a known name or repository in the cache, or None; never uses the network."""
     try:
-        return fetch(source, cache_dir=cache_dir, offline=True)
+        return fetch(source, offline=True)
     except HubError:
         return None
 
 
+@dataclass
 class _Files:
     """Fetches the files of one repository and turns what ``huggingface_hub`` raises into one line."""
 
-    def __init__(
-        self,
-        download: Callable[[str, bool], Path],
-        errors: Any,
-        repository: str,
-        known: Checkpoint | None,
-        offline: bool,
-    ) -> None:
-        self.download, self.errors, self.repository, self.known = download, errors, repository, known
-        self.offline = offline
-        self.unreached = False
+    hub: Any
+    repository: str
+    known: Checkpoint | None
+    options: dict[str, Any]
+    offline: bool
+    unreached: bool = False
+
+    def folder(self) -> Path:
+        """Return the folder in the cache with the weights and what belongs to them."""
+        for name in (*WEIGHTS, *([self.known.file] if self.known else [])):
+            weights = self.get(name)
+            if weights is not None:
+                for beside in (CONFIG, PIPELINE, SIDECAR_IN_FOLDER):
+                    self.get(beside)
+                return weights.parent
+        if self.unreached:
+            raise self.error(
+                "its weights are not in the cache, and the Hub was not reached (offline mode, or no network)"
+            )
+        raise self.error(f"holds none of {', '.join(WEIGHTS)}")
 
     def get(self, name: str) -> Path | None:
         """Return the file, or None where the repository lacks it or it was not reached."""
-        errors = self.errors
+        errors = self.hub.errors
         try:
-            return self.download(name, self.offline)
+            return Path(self.hub.hf_hub_download(self.repository, name, local_files_only=self.offline, **self.options))
         except errors.RepositoryNotFoundError as error:
             raise self.error("no such repository, or it is private (set HF_TOKEN)") from error
         except errors.LocalEntryNotFoundError:
@@ -113,18 +112,6 @@ class _Files:
 
     def error(self, reason: str) -> HubError:
         return HubError(f"Hub repository {self.repository}: {reason}; {_by_hand(self.known)}")
-
-
-def _folder_of(files: _Files) -> Path:
-    for name in (*WEIGHTS, *([files.known.file] if files.known else [])):
-        weights = files.get(name)
-        if weights is not None:
-            for beside in (CONFIG, PIPELINE, SIDECAR_IN_FOLDER):
-                files.get(beside)
-            return weights.parent
-    if files.unreached:
-        raise files.error("its weights are not in the cache, and the Hub was not reached (offline mode, or no network)")
-    raise files.error(f"holds none of {', '.join(WEIGHTS)}")
 
 
 def _by_hand(known: Checkpoint | None) -> str:

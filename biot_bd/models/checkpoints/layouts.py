@@ -22,18 +22,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, load_model
 from torch import Tensor
 
-from biot_bd.exceptions import CheckpointError
+from biot_bd.exceptions import CheckpointError, SavedPipelineError
 
 ENCODER_MARK = "patch_embedding.projection.weight"
 HEAD = "final_layer.classification_head."
-_WRAPPERS = ("model.", "module.", "_orig_mod.")
+_PREFIX = re.compile(r"((?:(?:model|module|_orig_mod)\.)*)(biot\.|encoder\.|)")
 _NESTED = ("state_dict", "model_state_dict", "model")
 _HEADS = re.compile(r"(?:classifier\.clshead\.1|final_layer\.classification_head(?:\.1)?)\.(weight|bias)")
 _CORPUS_HEAD = re.compile(r"classifier_(\w+)\.clshead\.1\.(weight|bias)")
@@ -95,7 +94,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     with open(path, "rb") as file:
         start = file.read(512)
     _refuse_look_alikes(path, start)
-    tensors = _read_safetensors(path) if start[8:9] == b"{" else _state_dict(path, _read_torch(path))
+    tensors = _read_safetensors(path) if start[8:9] == b"{" else _read_torch(path)
     for key, value in tensors.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise CheckpointError(
@@ -125,9 +124,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"(?:GLOBAL|Unsupported global:?|class) ([\w.]+\.[\w.]+)", str(error))
         if refused and "nsupported" in str(error):
@@ -140,26 +139,28 @@ def _read_torch(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: damaged, truncated or no file of weights ({type(error).__name__}: {_line(error)}); download it again"
         ) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
+    nested = (content.get(key) for key in _NESTED)
+    mappings = (inner for inner in nested if isinstance(inner, Mapping))
+    content = next((m for m in mappings if any(isinstance(value, Tensor) for value in m.values())), content)
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor) or not isinstance(key, str)]
+    if others or not content:
+        found = f"entries that are no tensors: {', '.join(others[:5])}" if others else "nothing"
+        raise CheckpointError(f"{path}: expected a state dict, found {found}")
+    return dict(content)
 
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:160]
 
 
-def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
-    for key in _NESTED:
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-            content = inner
-            break
-    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor) or not isinstance(key, str)]
-    if others or not content:
-        raise CheckpointError(
-            f"{path}: expected a state dict, found {'entries that are no tensors: ' + ', '.join(others[:5]) if others else 'nothing'}"
-        )
-    return dict(content)
+def fill_module(module: torch.nn.Module, path: Path, device: str = "cpu") -> None:
+    """Load the weights of a saved pipeline into the module that they are of; raise SavedPipelineError if they are not."""
+    try:
+        load_model(module, path, strict=True, device=device)
+    except (RuntimeError, SafetensorError) as error:
+        raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
 
 
 # --- names ------------------------------------------------------------------------------------------------
@@ -184,32 +185,33 @@ def map_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:
     CheckpointError
         No encoder of BIOT, or several, is in it.
     """
-    prefix = _encoder_prefix(tensors, where)
-    inner = next((name for name in ("biot.", "encoder.") if prefix.endswith(name)), "")
-    outer = prefix.removesuffix(inner)
+    outer, inner = _encoder_prefix(tensors, where)
+    prefix = outer + inner
     encoder: dict[str, Tensor] = {}
     head: dict[str, Tensor] = {}
     ignored: dict[str, str] = {}
     unexpected: list[str] = []
     for key, value in tensors.items():
-        if key.startswith(prefix):
-            name = key.removeprefix(prefix)
-            if name == "index":
-                _check_index(key, value, where)
-                ignored[key] = "numbers of the channel tokens, 0, 1, ..."
-                continue
-            if inner or not _is_of_head(name):
-                encoder[f"encoder.{name}"] = value
-                continue
-        _sort_other(key, value, outer, head, ignored, unexpected)
+        name = key.removeprefix(outer)
+        if key == f"{prefix}index":
+            if value.ndim != 1 or not torch.equal(value.long(), torch.arange(len(value))):
+                raise CheckpointError(f"{where}: {key} is not 0, 1, ..., so its channel tokens are in another order")
+            ignored[key] = "numbers of the channel tokens, 0, 1, ..."
+        elif match := _HEADS.fullmatch(name):
+            head[match[1]] = value
+        elif match := _CORPUS_HEAD.fullmatch(name):
+            ignored[key] = f"head of supervised pretraining ({match[1]})"
+        elif _PROJECTION.fullmatch(name):
+            ignored[key] = "projection of contrastive pretraining"
+        elif key.startswith(prefix):
+            encoder[f"encoder.{key.removeprefix(prefix)}"] = value
+        else:
+            unexpected.append(key)
     return Layout(_name(inner, outer, head, ignored), prefix, encoder, head, ignored, tuple(unexpected))
 
 
-def _is_of_head(name: str) -> bool:
-    return any(pattern.fullmatch(name) for pattern in (_HEADS, _CORPUS_HEAD, _PROJECTION))
-
-
-def _encoder_prefix(tensors: Mapping[str, Tensor], where: str) -> str:
+def _encoder_prefix(tensors: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
+    """Return what wraps the model, and the encoder's own prefix in it."""
     found = [key.removesuffix(ENCODER_MARK) for key in tensors if key.endswith(ENCODER_MARK)]
     if len(found) > 1:
         raise CheckpointError(f"{where}: holds {len(found)} encoders ({', '.join(found)}); keep one of them")
@@ -218,41 +220,20 @@ def _encoder_prefix(tensors: Mapping[str, Tensor], where: str) -> str:
         raise CheckpointError(
             f"{where}: 0 of its {len(tensors)} tensors are of a BIOT encoder (no ...{ENCODER_MARK}; found {some}, ...)"
         )
-    rest = found[0]
-    while rest and (wrapper := next((w for w in _WRAPPERS if rest.startswith(w)), None)):
-        rest = rest.removeprefix(wrapper)
-    if rest not in ("", "biot.", "encoder."):
+    known = _PREFIX.fullmatch(found[0])
+    if known is None:
         raise CheckpointError(
             f"{where}: the encoder lies under {found[0]!r}, which no published layout has; "
             "save it under 'biot.', 'encoder.' or no prefix"
         )
-    return found[0]
-
-
-def _check_index(key: str, value: Tensor, where: str) -> None:
-    if value.ndim != 1 or not torch.equal(value.long(), torch.arange(len(value))):
-        raise CheckpointError(f"{where}: {key} is not 0, 1, ..., so its channel tokens are in another order")
-
-
-def _sort_other(
-    key: str, value: Tensor, outer: str, head: dict[str, Tensor], ignored: dict[str, str], unexpected: list[str]
-) -> None:
-    name = key.removeprefix(outer) if key.startswith(outer) else key
-    if match := _HEADS.fullmatch(name):
-        head[match[1]] = value
-    elif match := _CORPUS_HEAD.fullmatch(name):
-        ignored[key] = f"head of supervised pretraining ({match[1]})"
-    elif _PROJECTION.fullmatch(name):
-        ignored[key] = "projection of contrastive pretraining"
-    else:
-        unexpected.append(key)
+    return known.groups()
 
 
 def _name(inner: str, outer: str, head: Mapping[str, Tensor], ignored: Mapping[str, str]) -> str:
-    why = set(ignored.values())
-    if any(text.startswith("head of supervised") for text in why):
+    why = " ".join(ignored.values())
+    if "head of supervised" in why:
         name = "supervised pretraining"
-    elif any(text.startswith("projection") for text in why):
+    elif "projection" in why:
         name = "unsupervised pretraining"
     elif inner == "encoder.":
         name = "braindecode"

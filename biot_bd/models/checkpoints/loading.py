@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from biot_bd.exceptions import CheckpointError
 from biot_bd.models.checkpoints.config import ARCHITECTURE, Facts, find_files, provenance_of, resolve_facts
-from biot_bd.models.checkpoints.layouts import HEAD, map_layout, read_tensors
+from biot_bd.models.checkpoints.layouts import HEAD, Layout, map_layout, read_tensors
 from biot_bd.models.checkpoints.provenance import Provenance, sidecar_of
-from biot_bd.models.checkpoints.published import CHANNELS_16, KNOWN, git_blob_id
+from biot_bd.models.checkpoints.published import CHANNELS_16, by_blob_id, git_blob_id, listed
 from biot_bd.models.checkpoints.report import LoadReport
-from biot_bd.models.checkpoints.resolve import check_published_file, find_source, published
+from biot_bd.models.checkpoints.resolve import check_published_file, find_source
 from biot_bd.signals.names import canonical_name
 
 _REMEDY = {
@@ -43,45 +43,29 @@ class LoadedCheckpoint:
         As it was given.
     file : Path
         The file of weights.
-    state_dict : dict of str to Tensor
-        The encoder, float32, on the CPU.
-    head : dict of str to Tensor
-        ``weight`` and ``bias`` of the last linear map; empty where the checkpoint has none.
-    config : dict
-        Constructor arguments that the weights need; ``num_heads`` and ``hop_length`` are None where nobody
+    blob_id : str
+        Git blob id of that file.
+    published : str or None
+        Name in ``KNOWN`` where the file is that checkpoint.
+    layout : Layout
+        Its tensors, float32, on the CPU.
+    facts : Facts
+        Constructor arguments that the weights need, and channels; ``num_heads`` and ``hop_length`` are None where nobody
         recorded them.
-    config_from : str
-        Where these are known from.
-    ch_names : tuple of str or None
-        Channels in the order of the token table.
     provenance : Provenance
-    layout, blob_id, published, ignored, unexpected, notes
+        What it was trained on.
+    notes : tuple of str
         See :class:`LoadReport`.
-    prefix : str
-        What stands in front of the encoder's names in the file.
     """
 
     source: str
     file: Path
-    state_dict: dict[str, Tensor]
-    head: dict[str, Tensor]
-    config: dict[str, Any]
-    config_from: str
-    ch_names: tuple[str, ...] | None
-    provenance: Provenance
-    layout: str
     blob_id: str
-    published: str | None = None
-    ignored: dict[str, str] = field(default_factory=dict)
-    unexpected: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    prefix: str = ""
-
-    @property
-    def biot_order(self) -> bool:
-        """Whether the token table begins with BIOT's 16 channels in their order."""
-        first = (self.ch_names or ())[: len(CHANNELS_16)]
-        return [_canonical(name) for name in first] == [_canonical(name) for name in CHANNELS_16]
+    published: str | None
+    layout: Layout
+    facts: Facts
+    provenance: Provenance
+    notes: tuple[str, ...]
 
 
 # --- reading ----------------------------------------------------------------------------------------------
@@ -93,7 +77,7 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     Parameters
     ----------
     source : str or path
-        A name in :data:`KNOWN`, a file in a published layout, a folder in Hub layout or written by
+        A name in :data:`biot_bd.models.KNOWN`, a file in a published layout, a folder in Hub layout or written by
         ``save_pipeline``, or a Hub repository ``owner/name``.
 
     Returns
@@ -121,53 +105,33 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     >>> from biot_bd.models import BIOT, load_checkpoint, save_checkpoint
     >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
     >>> checkpoint = load_checkpoint(save_checkpoint(model, "mine.ckpt", ["my-set/01"]))
-    >>> checkpoint.layout, checkpoint.config["num_heads"], checkpoint.provenance.saw(["my-set/01"])
+    >>> checkpoint.layout.name, checkpoint.facts.config["num_heads"], checkpoint.provenance.saw(["my-set/01"])
     ('encoder', 2, ['my-set/01'])
     """
     path = find_source(source)
     file, facts = find_files(path)
-    name = published(source, path)
-    if name is not None and file.name == KNOWN[name].file:
-        check_published_file(name, file)
+    known = listed(source) or (by_blob_id(git_blob_id(path)) if path.is_file() else None)
+    if known is not None and file.name == known.file:
+        check_published_file(known, file)
     layout = map_layout(read_tensors(file), str(file))
-    facts = resolve_facts(layout.encoder, facts, KNOWN[name] if name else None, str(file))
-    head, ignored = _head_of(layout.head, dict(layout.ignored), facts, name, file)
-    state_dict, notes = _as_float32(layout.encoder)
-    return LoadedCheckpoint(
-        source=str(source),
-        file=file,
-        state_dict=state_dict,
-        head=_as_float32(head)[0],
-        config=facts.config,
-        config_from=facts.known_from,
-        ch_names=facts.ch_names,
-        provenance=provenance_of(source),
-        layout=layout.name,
-        blob_id=git_blob_id(file),
-        published=name,
-        ignored=ignored,
-        unexpected=layout.unexpected,
-        notes=notes,
-        prefix=layout.prefix,
-    )
+    facts = resolve_facts(layout.encoder, facts, known, str(file))
+    encoder, notes = _as_float32(layout.encoder)
+    layout = replace(_with_fitting_head(layout, facts, known is not None, file), encoder=encoder)
+    name = known.name if known else None
+    return LoadedCheckpoint(str(source), file, git_blob_id(file), name, layout, facts, provenance_of(source), notes)
 
 
-def _head_of(
-    head: dict[str, Tensor], ignored: dict[str, str], facts: Facts, name: str | None, file: Path
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not head:
-        return {}, ignored
-    if name is not None:  # the published encoders come without; a copy in a full model has a random one
-        return {}, ignored | {f"{HEAD}{key}": "head of a published encoder, never trained" for key in head}
-    weight, bias = head.get("weight"), head.get("bias")
-    fits = weight is not None and bias is not None and weight.ndim == 2 and bias.shape == weight.shape[:1]
-    if not fits or weight.shape[1] != facts.config["embed_dim"]:  # type: ignore[union-attr]
-        shapes = {key: list(value.shape) for key, value in head.items()}
+def _with_fitting_head(layout: Layout, facts: Facts, is_published: bool, file: Path) -> Layout:
+    if is_published:  # the published encoders come without; a copy in a full model has a random one
+        ignored = layout.ignored | {f"{HEAD}{key}": "head of a published encoder, never trained" for key in layout.head}
+        return replace(layout, head={}, ignored=ignored)
+    shapes = {key: list(value.shape) for key, value in layout.head.items()}
+    weight, size = shapes.get("weight", []), facts.config["embed_dim"]
+    if shapes and (len(weight) != 2 or weight[1] != size or shapes.get("bias") != weight[:1]):
         raise CheckpointError(
-            f"{file}: the head {shapes} does not fit features of size {facts.config['embed_dim']}; "
-            "expected weight [n, features] and bias [n]"
+            f"{file}: the head {shapes} does not fit features of size {size}; expected weight [n, features] and bias [n]"
         )
-    return head, ignored
+    return replace(layout, head=_as_float32(layout.head)[0])
 
 
 def _as_float32(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -228,13 +192,13 @@ def build_model(
         error.report = report  # type: ignore[attr-defined]
         raise error
     rest = {key: value for key, value in model.state_dict().items() if not key.startswith("encoder.")}
-    model.load_state_dict({**rest, **checkpoint.state_dict, **head}, strict=True)
-    model.load_report, model.token_names = report, checkpoint.ch_names
+    model.load_state_dict({**rest, **checkpoint.layout.encoder, **head}, strict=True)
+    model.load_report, model.token_names = report, checkpoint.facts.ch_names
     return model
 
 
 def _checked_config(checkpoint: LoadedCheckpoint, given: Mapping[str, Any]) -> dict[str, Any]:
-    config = dict(checkpoint.config)
+    config = dict(checkpoint.facts.config)
     wrong = []
     for key in ARCHITECTURE:
         if key not in given:
@@ -245,7 +209,7 @@ def _checked_config(checkpoint: LoadedCheckpoint, given: Mapping[str, Any]) -> d
             text = f"{key}={given[key]:g} but the checkpoint needs {config[key]:g}"
             wrong.append(f"{text} ({_REMEDY[key]})" if key in _REMEDY else text)
     if wrong:
-        raise CheckpointError(f"{checkpoint.source}: {'; '.join(wrong)} (known from: {checkpoint.config_from})")
+        raise CheckpointError(f"{checkpoint.source}: {'; '.join(wrong)} (known from: {checkpoint.facts.known_from})")
     unknown = [key for key in ARCHITECTURE if config.get(key) is None]
     if unknown:
         raise CheckpointError(
@@ -259,36 +223,35 @@ def _channel_tokens(
     checkpoint: LoadedCheckpoint, ch_names: Sequence[str] | None, parameters: Mapping[str, Any]
 ) -> tuple[list[int], list[str], tuple[str, ...]]:
     """Return token and name of each input channel, and what to say of it."""
-    size, known = int(checkpoint.config["n_channel_tokens"]), checkpoint.ch_names
+    size, known = int(checkpoint.facts.config["n_channel_tokens"]), checkpoint.facts.ch_names
     n_chans = parameters.get("n_chans")
     if n_chans is None and parameters.get("chs_info") is not None:
         n_chans = len(parameters["chs_info"])
     if ch_names is not None and n_chans is not None and len(ch_names) != n_chans:
         raise CheckpointError(f"{checkpoint.source}: {len(ch_names)} channel names for n_chans={n_chans}")
     given = parameters.get("channel_ids")
+    n = n_chans if n_chans is not None or ch_names is None else len(ch_names)
     if given is not None:
         ids = [int(i) for i in given]
-        expected = n_chans if n_chans is not None else len(ids if ch_names is None else ch_names)
-        if len(ids) != expected:
-            raise CheckpointError(f"{checkpoint.source}: {len(ids)} channel_ids for {expected} channels")
-        names = list(ch_names) if ch_names is not None else [_token_name(known, i) for i in ids]
-        return ids, names, ("channel tokens as given by channel_ids",)
-    if ch_names is not None and known is not None:
-        return _tokens_by_name(checkpoint.source, list(ch_names), known), list(ch_names), ()
-    n = n_chans if n_chans is not None else len(ch_names) if ch_names is not None else size
-    names = list(ch_names) if ch_names is not None else [_token_name(known, i) for i in range(n)]
-    if n == size:
-        return (
-            list(range(n)),
-            names,
-            () if n_chans is None else ("channels without names: taken in the token table's order",),
-        )
-    if ch_names is None and n == 16 and checkpoint.biot_order:
-        return list(range(n)), names, ("16 channels without names: taken in the order of BIOT's 16",)
-    raise CheckpointError(
-        f"{checkpoint.source}: has tokens for {size} channels, and the data have {n} {'' if known else 'that cannot be matched '}"
-        "without names; say which token each channel takes with channel_ids="
-    )
+        if n is not None and len(ids) != n:
+            raise CheckpointError(f"{checkpoint.source}: {len(ids)} channel_ids for {n} channels")
+        notes: tuple[str, ...] = ("channel tokens as given by channel_ids",)
+    elif ch_names is not None and known is not None:
+        ids, notes = _tokens_by_name(checkpoint.source, list(ch_names), known), ()
+    else:
+        ids = list(range(size if n is None else n))
+        biot_order = [*map(_canonical, (known or ())[:16])] == [*map(_canonical, CHANNELS_16)]
+        if len(ids) == size:
+            notes = () if n_chans is None else ("channels without names: taken in the token table's order",)
+        elif ch_names is None and len(ids) == 16 and biot_order:
+            notes = ("16 channels without names: taken in the order of BIOT's 16",)
+        else:
+            raise CheckpointError(
+                f"{checkpoint.source}: has tokens for {size} channels, and the data have {len(ids)} "
+                f"{'' if known else 'that cannot be matched '}without names; "
+                "say which token each channel takes with channel_ids="
+            )
+    return ids, list(ch_names) if ch_names is not None else [_token_name(known, i) for i in ids], notes
 
 
 def _token_name(known: tuple[str, ...] | None, token: int) -> str:
@@ -316,7 +279,7 @@ def _canonical(name: str) -> str:
 
 def _choose_head(checkpoint: LoadedCheckpoint, n_outputs: int | None) -> tuple[int, dict[str, Tensor], str]:
     """Return the number of logits, the tensors of the head (none: fresh) and what to say of it."""
-    head = checkpoint.head
+    head = checkpoint.layout.head
     if not head:
         return (2 if n_outputs is None else n_outputs), {}, "fresh: the checkpoint has none"
     size = len(head["bias"])
@@ -338,24 +301,24 @@ def _report(
     notes: tuple[str, ...],
 ) -> LoadReport:
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items() if key.startswith("encoder.")}
-    found = {key: tuple(value.shape) for key, value in checkpoint.state_dict.items()}
+    found = {key: tuple(value.shape) for key, value in checkpoint.layout.encoder.items()}
     taken = [key for key in wanted if found.get(key) == wanted[key]]
     if not head.startswith("fresh"):
         taken += [f"{HEAD}{key}" for key in ("weight", "bias")]
     return LoadReport(
         source=checkpoint.source,
-        layout=checkpoint.layout,
+        layout=checkpoint.layout.name,
         blob_id=checkpoint.blob_id,
         published=checkpoint.published,
         matched=tuple(taken),
         missing=tuple(key for key in wanted if key not in found),
-        unexpected=tuple(checkpoint.prefix + key.removeprefix("encoder.") for key in found if key not in wanted)
-        + checkpoint.unexpected,
+        unexpected=tuple(checkpoint.layout.prefix + key.removeprefix("encoder.") for key in found if key not in wanted)
+        + checkpoint.layout.unexpected,
         shapes={key: (found[key], wanted[key]) for key in wanted if key in found and found[key] != wanted[key]},
-        ignored=checkpoint.ignored,
+        ignored=checkpoint.layout.ignored,
         head=head,
         channels=channels,
-        config={**config, "known_from": checkpoint.config_from},
+        config={**config, "known_from": checkpoint.facts.known_from},
         provenance=checkpoint.provenance,
         notes=checkpoint.notes + notes,
     )

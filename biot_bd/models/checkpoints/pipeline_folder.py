@@ -41,6 +41,13 @@ def classifier_spec(description: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
+def steps_of(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the steps of nested pipelines one behind another, those that do nothing left out."""
+    if spec["kind"] == "pipeline":
+        return [one for step in spec["steps"] for one in steps_of(step)]
+    return [] if spec["kind"] == "passthrough" else [spec]
+
+
 def draft_name(name: str, digest: str) -> str:
     """Return the name of weights whose description does not stand yet."""
     return f"{Path(name).stem}-{digest[:12]}{Path(name).suffix}"

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from biot_bd.exceptions import ContaminationError
+from biot_bd.runs import to_jsonable
 
 KEY = "trained_on"
 SIDECAR_IN_FOLDER = "trained_on.json"
-_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ class Seen:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
-        subjects = None if self.subjects is None else list(self.subjects)
-        return {"dataset": self.dataset, "subjects": subjects, "how": self.how}
+        return to_jsonable(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -117,11 +116,8 @@ class Provenance:
             Name of the new model; None keeps this one's.
         """
         own = _group(subjects, how)
-        return Provenance(
-            self.source if source is None else source,
-            (*self.trained_on, *(seen for seen in own if seen not in self.trained_on)),
-            self.known and bool(own),
-        )
+        joined = self.joined(Provenance("", own, known=bool(own)))
+        return joined if source is None else replace(joined, source=source)
 
     def joined(self, other: Provenance) -> Provenance:
         """Return what this and ``other`` saw together; known only where both are."""
@@ -130,7 +126,7 @@ class Provenance:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it; :meth:`from_dict` takes it back."""
-        return {"source": self.source, "known": self.known, KEY: [seen.to_dict() for seen in self.trained_on]}
+        return to_jsonable(asdict(self))
 
     @classmethod
     def from_dict(cls, data: Any, source: str | None = None) -> Provenance:
@@ -249,9 +245,7 @@ def check_clean(
     Traceback (most recent call last):
     biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit (supervised), ...
     """
-    if provenance is None:
-        return None
-    problem = _problem(provenance, test_subjects)
+    problem = None if provenance is None else _problem(provenance, test_subjects)
     if problem is None:
         return None
     text, remedy = problem
@@ -273,25 +267,21 @@ def _problem(provenance: Provenance, test_subjects: Sequence[Any] | None) -> tup
     if seen:
         sets = ", ".join(f"{s.dataset} ({s.how})" for s in provenance.trained_on if any(map(s.covers, seen)))
         return (
-            f"{name} was trained on {_names(seen)} of {sets}, who are among the {len(set(subjects))} test subjects",
+            f"{name} was trained on {some(seen, 12)} of {sets}, who are among the {len(set(subjects))} test subjects",
             f"take a checkpoint that did not see them, test on other subjects, {accept}",
         )
     if not provenance.known:
+        where = f"its sidecar (<file>.json, or {SIDECAR_IN_FOLDER} in a folder)"
+        if os.path.exists(name):
+            where = str(sidecar_of(name))
         return (
             f"{name}: nothing tells what it was trained on",
-            f'write that into {_where(name)} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
+            f'write that into {where} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
         )
     return None
 
 
-def _names(subjects: Sequence[str]) -> str:
-    rest = len(subjects) - _SHOWN
-    return ", ".join(subjects[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _where(name: str) -> str:
-    return (
-        str(sidecar_of(name))
-        if os.path.exists(name)
-        else f"its sidecar (<file>.json, or {SIDECAR_IN_FOLDER} in a folder)"
-    )
+def some(names: Sequence[str], most: int) -> str:
+    """Join names for a message, at most so many of them."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -67,11 +67,6 @@ class Checkpoint:
         """What it was trained on."""
         return Provenance(self.name, self.trained_on, known=True)
 
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects seen, by their names in the data sets that biot_bd reads."""
-        return tuple(subject for seen in self.trained_on for subject in seen.subjects or ())
-
 
 #: Published checkpoints by name: where they are, their sizes, what they saw.
 KNOWN: dict[str, Checkpoint] = {
@@ -109,9 +104,7 @@ def git_blob_id(path: str | os.PathLike[str]) -> str:
     """Return the id that git gives a file: SHA-1 of the word ``blob``, its size, a zero byte and its bytes."""
     digest = hashlib.sha1(f"blob {os.path.getsize(path)}\0".encode(), usedforsecurity=False)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def by_blob_id(blob_id: str) -> Checkpoint | None:
@@ -119,15 +112,14 @@ def by_blob_id(blob_id: str) -> Checkpoint | None:
     return next((one for one in KNOWN.values() if one.blob_id == blob_id), None)
 
 
-def by_repository(source: str | os.PathLike[str]) -> Checkpoint | None:
-    """Return the published checkpoint of a Hub repository, named, or as a folder of the Hub's cache."""
+def listed(source: str | os.PathLike[str]) -> Checkpoint | None:
+    """Return the published checkpoint that is named: by its name, its Hub repository, or that one's folder in the Hub's cache."""
+    repositories = {one.repository.lower(): one for one in KNOWN.values()}
     text = str(source)
-    if isinstance(source, str):
-        for one in KNOWN.values():
-            if text.lower().removeprefix("hf://") == one.repository.lower():
-                return one
+    named = KNOWN.get(text) or repositories.get(text.lower().removeprefix("hf://"))
+    if named is not None and isinstance(source, str):
+        return named
     cached = re.search(r"models--([\w.-]+?)--([\w.-]+)", Path(text).as_posix())
     if cached is None or not os.path.exists(text):
         return None
-    name = f"{cached[1]}/{cached[2]}".lower()
-    return next((one for one in KNOWN.values() if one.repository.lower() == name), None)
+    return repositories.get(f"{cached[1]}/{cached[2]}".lower())

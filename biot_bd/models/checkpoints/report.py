@@ -6,9 +6,8 @@ import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from biot_bd.models.checkpoints.provenance import Provenance
-
-_SHOWN = 6
+from biot_bd.models.checkpoints.provenance import Provenance, some
+from biot_bd.runs import to_jsonable
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,12 @@ class LoadReport:
         """Return what did not fit, in one line."""
         parts = [f"{len(self.matched)} of {len(self.matched) + len(self.missing) + len(self.shapes)} tensors match"]
         if self.missing:
-            parts.append(f"missing: {_some(self.missing)}")
+            parts.append(f"missing: {some(self.missing, 6)}")
         if self.unexpected:
-            parts.append(f"unexpected: {_some(self.unexpected)}")
+            parts.append(f"unexpected: {some(self.unexpected, 6)}")
         if self.shapes:
-            parts.append(
-                "other shapes: "
-                + _some(tuple(f"{k} {list(a)} instead of {list(b)}" for k, (a, b) in self.shapes.items()))
-            )
+            differing = [f"{k} {list(a)} instead of {list(b)}" for k, (a, b) in self.shapes.items()]
+            parts.append(f"other shapes: {some(differing, 6)}")
         return "; ".join(parts)
 
     def summary(self) -> str:
@@ -109,24 +106,14 @@ class LoadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it; :meth:`from_dict` takes it back."""
-        shapes = {key: [list(a), list(b)] for key, (a, b) in self.shapes.items()}
-        lists = {key: list(getattr(self, key)) for key in _TUPLES}
-        return {**asdict(self), **lists, "shapes": shapes, "provenance": self.provenance.to_dict()}
+        return to_jsonable(asdict(self))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LoadReport:
         """Make it again from :meth:`to_dict`."""
         shapes = {key: (tuple(a), tuple(b)) for key, (a, b) in data["shapes"].items()}
-        tuples = {key: tuple(data[key]) for key in _TUPLES}
+        tuples = {key: tuple(data[key]) for key in ("matched", "missing", "unexpected", "notes")}
         return cls(**{**data, **tuples, "shapes": shapes, "provenance": Provenance.from_dict(data["provenance"])})
-
-
-_TUPLES = ("matched", "missing", "unexpected", "notes")
-
-
-def _some(names: tuple[str, ...]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 _announced: set[tuple[str, str, str]] = set()

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from biot_bd.models.checkpoints import hub
-from biot_bd.models.checkpoints.published import KNOWN, WEB, by_blob_id, by_repository, git_blob_id
+from biot_bd.models.checkpoints.published import KNOWN, WEB, Checkpoint, by_blob_id, git_blob_id
 
 FOLDER_VARIABLE = "BIOT_BD_CHECKPOINTS"
 """Folder with published files that were fetched by hand; they are found there under their published names."""
@@ -52,7 +52,7 @@ def find_source(source: str | os.PathLike[str]) -> Path:
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise TypeError(f"a checkpoint is a name, a path or a Hub repository, found {source!r}")
     if isinstance(source, str) and source in KNOWN:
-        return _by_hand(source) or hub.fetch(source)
+        return _by_hand(KNOWN[source]) or hub.fetch(source)
     path = Path(source).expanduser()
     if path.exists() and not str(source).startswith("hf://"):
         return path
@@ -61,24 +61,21 @@ def find_source(source: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(_not_found(str(source)))
 
 
-def _by_hand(name: str) -> Path | None:
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder:
+def _by_hand(known: Checkpoint) -> Path | None:
+    path = Path(os.environ.get(FOLDER_VARIABLE, "")).expanduser() / known.file
+    if not os.environ.get(FOLDER_VARIABLE) or not path.is_file():
         return None
-    path = Path(folder).expanduser() / KNOWN[name].file
-    if not path.is_file():
-        return None
-    check_published_file(name, path)
+    check_published_file(known, path)
     return path
 
 
-def check_published_file(name: str, path: str | os.PathLike[str]) -> None:
+def check_published_file(known: Checkpoint, path: str | os.PathLike[str]) -> None:
     """Raise ``ValueError`` unless ``path`` is, to the last bit, the published file of a known checkpoint."""
-    found, expected = git_blob_id(path), KNOWN[name].blob_id
-    if found != expected:
+    found = git_blob_id(path)
+    if found != known.blob_id:
         other = by_blob_id(found)
-        what = f"it is {other.name}" if other else f"git blob id {found}, expected {expected}"
-        raise ValueError(f"{path}: not the published {KNOWN[name].file} ({what}); get it again from {WEB}")
+        what = f"it is {other.name}" if other else f"git blob id {found}, expected {known.blob_id}"
+        raise ValueError(f"{path}: not the published {known.file} ({what}); get it again from {WEB}")
 
 
 def _not_found(source: str) -> str:
@@ -90,11 +87,3 @@ def _not_found(source: str) -> str:
     if published is not None:
         return f"{text}; {published.file} is published at {WEB} (or take pretrained={published.name!r})"
     return text
-
-
-def published(source: str | os.PathLike[str], path: Path) -> str | None:
-    """Return the name of the known checkpoint that ``source``, found at ``path``, is; None where it is another."""
-    if isinstance(source, str) and source in KNOWN:
-        return source
-    known = by_repository(source) or (by_blob_id(git_blob_id(path)) if path.is_file() else None)
-    return known.name if known else None

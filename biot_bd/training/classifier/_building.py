@@ -85,13 +85,8 @@ class ComponentBuilding(EEGClassifier):
         if known is None or isinstance(module, nn.Module):
             return {}
         info = known.input_info
-        facts: dict[str, Any] = {
-            "n_chans": info.n_chans,
-            "n_times": info.n_times,
-            "n_outputs": len(self.classes_),
-            "sfreq": info.sfreq,
-            "ch_names": info.ch_names,
-        }
+        facts = {name: getattr(info, name) for name in ("n_chans", "n_times", "sfreq", "ch_names")}
+        facts["n_outputs"] = len(self.classes_)
         taken = inspect.signature(module).parameters
         return {name: value for name, value in facts.items() if value is not None and name in taken}
 

@@ -10,6 +10,7 @@ from braindecode import EEGClassifier
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Subset
 
+from biot_bd.signals.base import describe_channels
 from biot_bd.training.input_data import SignalData, encode_labels
 from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
@@ -71,7 +72,11 @@ class DataLoading(EEGClassifier):
         if not data.present.all():
             module = getattr(self, "module_", None) or self._module_class()
             if not getattr(module, "accepts_absent_channels", False):
-                data.refuse_absent(module.__name__ if isinstance(module, type) else type(module).__name__)
+                model = module.__name__ if isinstance(module, type) else type(module).__name__
+                raise ValueError(
+                    f"{model} cannot leave out absent channels, but {describe_channels(~data.present, data.info.ch_names)} "
+                    "are absent; use BIOT, another montage, or leave these windows out"
+                )
         targets = None if y is None else encode_labels(y, self.classes_)
         return data.dataset(targets, packed=self._scales_on_device())
 

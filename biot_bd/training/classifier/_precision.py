@@ -72,9 +72,7 @@ class PrecisionPlanning(FactKeeping):
         module = uncompiled(self.module_)
         if not hasattr(module, "inference_plan") or training.micro_batch is None or self.micro_batch != "auto":
             return training, {}
-        plan, facts = measure_inference_plan(
-            module, batch, precision=self.precision, micro_batch="auto", device=x.device, sample=x, tolerance=TOLERANCE
-        )
+        plan, facts = measure_inference_plan(module, batch, precision=self.precision, sample=x, tolerance=TOLERANCE)
         return plan, {"inference": facts["times_s"]}
 
     def _wanted(self) -> dict[str, Any]:

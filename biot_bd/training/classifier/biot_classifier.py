@@ -32,7 +32,6 @@ from biot_bd.training.classifier._data_loading import DataLoading, training_targ
 from biot_bd.training.classifier._training_loop import TrainingLoop
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
 from biot_bd.training.input_data import SignalData, encode_labels
-from biot_bd.training.precision_plans import check_precision
 from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
@@ -227,48 +226,17 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         iterator_train__drop_last: bool = False,
         **kwargs: Any,
     ) -> None:
+        own = {name: value for name, value in locals().items() if name in self._own_names()}
         unknown = [key for key in kwargs if key.partition("__")[0] not in PREFIXES or "__" not in key]
         if unknown:
             raise TypeError(
                 f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
                 f"there are {', '.join(self._own_names())} and those with a prefix {', '.join(p + '__' for p in PREFIXES)}"
             )
-        # Options of a recipe check these themselves; skorch knows only what it builds.
-        tuning = {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("finetune__")}
-        super().__init__(
-            module,
-            criterion=criterion,
-            optimizer=optimizer,
-            lr=lr,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            train_split=train_split,
-            callbacks=callbacks,
-            warm_start=warm_start,
-            verbose=verbose,
-            device=device,
-            compile=compile,
-            classes=classes,
-            iterator_train__shuffle=iterator_train__shuffle,
-            iterator_train__drop_last=iterator_train__drop_last,
-            **kwargs,
-        )
-        self.class_weight = class_weight
-        self.validation_fraction = validation_fraction
-        self.monitor = monitor
-        self.patience = patience
-        self.random_state = random_state
-        self.precision = precision
-        self.micro_batch = micro_batch
-        self.gradient_clip_norm = gradient_clip_norm
-        self.log_dir = log_dir
-        self.restart_dir = restart_dir
-        self.pretrained = pretrained
-        self.finetune = finetune
-        self.schedule = schedule
-        self.sampler = sampler
-        self.augment = augment
-        self.__dict__.update(tuning)
+        # Options of a recipe check theirs themselves; skorch knows only what it builds.
+        own |= {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("finetune__")}
+        super().__init__(module, **kwargs)
+        self.__dict__.update(own)  # as given: skorch has other defaults
 
     # --- parameters ---------------------------------------------------------------------------------------
 
@@ -362,21 +330,17 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         dataset = self.get_dataset(X, y)
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
-        train, valid = self._splitter()(dataset, dataset.y, groups)
+        split = self.train_split
+        if split == "subject":
+            seed = self.random_state if isinstance(self.random_state, Integral) else 0
+            split = SubjectValidSplit(self.validation_fraction, int(seed))
+        elif not callable(split):
+            raise ValueError(f"train_split must be 'subject', None or callable(dataset, y, groups), found {split!r}")
+        train, valid = split(dataset, dataset.y, groups)
         check_subjects_apart(train, valid, dataset, groups)
         needs_both = self.patience is not None and not self.monitor.endswith("_loss")
         check_sides(train, valid, self.classes_, self.monitor if needs_both else None)
         return train, valid
-
-    def _splitter(self) -> Any:
-        if self.train_split == "subject":
-            seed = self.random_state if isinstance(self.random_state, Integral) else 0
-            return SubjectValidSplit(self.validation_fraction, int(seed))
-        if not callable(self.train_split):
-            raise ValueError(
-                f"train_split must be 'subject', None or callable(dataset, y, groups), found {self.train_split!r}"
-            )
-        return self.train_split
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -453,7 +417,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         self._check_recipe()
         self._check_sampling()
         check_names("criterion", self._loss_class(), self.get_params_for("criterion"))
-        check_precision(self.precision, self.micro_batch)
 
     def _learn_data(self, train: Subset, valid: Subset | None, groups: Any, new: bool) -> None:
         """Keep what the data say, apart from the parameters; the loss keeps the weights that it was built with."""

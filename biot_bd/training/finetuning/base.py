@@ -7,6 +7,8 @@ saved as JSON and put into a grid.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,27 +16,13 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 
-def check_number(owner: Any, name: str, low: float, high: float = float("inf"), whole: bool = False) -> None:
-    """Raise unless a parameter of an option is a number from ``low`` to ``high``.
-
-    Raises
-    ------
-    ValueError
-        Names the option, the parameter, the limits and what was found.
-    """
-    value = getattr(owner, name)
-    kind = Integral if whole else Real
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= float(value) <= high:
-        limits = f"of {low:g} or more" if high == float("inf") else f"from {low:g} to {high:g}"
-        what = "a whole number" if whole else "a number"
-        raise ValueError(f"{type(owner).__name__}: {name} must be {what} {limits}, found {value!r}")
-
-
 class FinetuneOption(BaseEstimator):
     """One entry of a recipe: a strategy, rates by part, a schedule, softer targets, ..."""
 
     needs_parts = False
     """Whether the model must be split into head and blocks."""
+    limits: Mapping[str, tuple[float, float]] = {}
+    """Lowest and highest value of each parameter that is a number; a whole number where the lowest is an ``int``."""
 
     def check(self, net: Any) -> None:
         """Raise if a parameter is out of range or does not fit the classifier; called before every fit.
@@ -42,8 +30,15 @@ class FinetuneOption(BaseEstimator):
         Raises
         ------
         ValueError
-            Names the option and the parameter.
+            Names the option, the parameter, the limits and what was found.
         """
+        for name, (low, high) in self.limits.items():
+            value, whole = getattr(self, name), isinstance(low, int)
+            kind = Integral if whole else Real
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= float(value) <= high:
+                within = f"of {low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
+                what = "a whole number" if whole else "a number"
+                raise ValueError(f"{type(self).__name__}: {name} must be {what} {within}, found {value!r}")
 
 
 class Strategy(FinetuneOption):

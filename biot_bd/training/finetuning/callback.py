@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -113,24 +114,18 @@ class FineTuning(Callback):
     def groups(self, net: Any, module: nn.Module, depths: Iterable[int]) -> list[dict[str, Any]]:
         """Return the optimizer groups of the parts at some depths, each with its name and its rate."""
         bare = undecayed(module) if self.option(NoDecay) is not None else set()
+        rates = [option for option in self.options_ if isinstance(option, Rate)]
         groups: list[dict[str, Any]] = []
         for part in (self.parts_[depth] for depth in depths):
             own = list(self._own(module, part))
+            rate = math.prod((rate.factor(part.depth, self.n_blocks) for rate in rates), start=1.0)
             for title, decays in ((part.name, True), (f"{part.name}-no-decay", False)):
                 members = [p for name, p in own if (name not in bare) == decays]
                 if members:
-                    group: dict[str, Any] = {"params": members, "name": title, "rate": self._rate_of(part)}
-                    groups.append(group if decays else {**group, "weight_decay": 0.0})
-        for group in groups:
-            group["lr"] = self._base(net) * group["rate"]
+                    own_decay = {} if decays else {"weight_decay": 0.0}
+                    group = {"params": members, "name": title, "rate": rate, **own_decay, "lr": self._base(net) * rate}
+                    groups.append(group)
         return groups
-
-    def _rate_of(self, part: Part) -> float:
-        rate = 1.0
-        for option in self.options_:
-            if isinstance(option, Rate):
-                rate *= option.factor(part.depth, self.n_blocks)
-        return rate
 
     @staticmethod
     def _base(net: Any) -> float:

@@ -8,12 +8,10 @@ References
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from biot_bd.training.finetuning.base import FinetuneOption, check_number
+from biot_bd.training.finetuning.base import FinetuneOption
 
 
 class EMA(FinetuneOption):
@@ -37,13 +35,11 @@ class EMA(FinetuneOption):
     (0.182, 0.99)
     """
 
+    limits = {"decay": (0.0, 1.0 - 1e-9)}
+
     def __init__(self, decay: float = 0.99, warm_up: bool = True) -> None:
         self.decay = decay
         self.warm_up = warm_up
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` for a decay outside 0 to 1."""
-        check_number(self, "decay", 0.0, 1.0 - 1e-9)
 
     def decay_at(self, step: int) -> float:
         """Return the decay of a step (1, 2, ...)."""

@@ -7,6 +7,7 @@ References
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from biot_bd.exceptions import MissingExtraError
-from biot_bd.training.finetuning.base import Strategy, check_number
+from biot_bd.training.finetuning.base import Strategy
 
 
 class LoRA(Strategy):
@@ -52,6 +53,7 @@ class LoRA(Strategy):
 
     needs_parts = True
     thaws_all = False
+    limits = {"r": (1, math.inf), "alpha": (0.0, math.inf), "dropout": (0.0, 1.0)}
 
     def __init__(
         self, r: int = 8, alpha: float = 16.0, dropout: float = 0.0, targets: Sequence[str] = ("to_q", "to_v")
@@ -71,9 +73,7 @@ class LoRA(Strategy):
         ValueError
             A parameter is out of range.
         """
-        check_number(self, "r", 1, whole=True)
-        check_number(self, "alpha", 0.0)
-        check_number(self, "dropout", 0.0, 1.0)
+        super().check(net)
         if isinstance(self.targets, str) or not self.targets:
             raise ValueError(f"LoRA: targets must be a list of ends of names such as ['to_q'], found {self.targets!r}")
         if net.compile:
@@ -107,13 +107,8 @@ class LoRA(Strategy):
         from peft import LoraConfig, inject_adapter_in_model
 
         trainable = {name for name, p in module.named_parameters() if p.requires_grad}
-        config = LoraConfig(
-            r=int(self.r),
-            lora_alpha=float(self.alpha),  # type: ignore[arg-type]
-            lora_dropout=float(self.dropout),
-            target_modules=found,
-            bias="none",
-        )
+        scale: Any = float(self.alpha)  # peft says int, and takes any number
+        config = LoraConfig(r=int(self.r), lora_alpha=scale, lora_dropout=float(self.dropout), target_modules=found)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             inject_adapter_in_model(config, module)

@@ -9,13 +9,14 @@ References
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from biot_bd import registry
-from biot_bd.training.finetuning.base import FinetuneOption, check_number
+from biot_bd.training.finetuning.base import FinetuneOption
 
 
 class Mixup(FinetuneOption):
@@ -45,12 +46,10 @@ class Mixup(FinetuneOption):
     [0.25, 0.75]
     """
 
+    limits = {"alpha": (1e-6, math.inf)}
+
     def __init__(self, alpha: float = 0.2) -> None:
         self.alpha = alpha
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` unless ``alpha`` is above 0."""
-        check_number(self, "alpha", 1e-6)
 
     def draw(self, x: Tensor) -> tuple[float, Tensor]:
         """Draw the share of each window and its partner, with torch's CPU generator.
@@ -96,12 +95,14 @@ class LabelSmoothing(FinetuneOption):
     ['label-smoothing']
     """
 
+    limits = {"amount": (0.0, 1.0)}
+
     def __init__(self, amount: float = 0.1) -> None:
         self.amount = amount
 
     def check(self, net: Any) -> None:
         """Raise ``ValueError`` if the loss knows no label smoothing, or it is given twice."""
-        check_number(self, "amount", 0.0, 1.0)
+        super().check(net)
         loss = registry.losses[net.criterion] if isinstance(net.criterion, str) else net.criterion
         if isinstance(loss, nn.Module) or "label_smoothing" not in inspect.signature(loss).parameters:
             raise ValueError(

@@ -9,6 +9,7 @@ References
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from braindecode.models import BIOT as BraindecodeBIOT
 from torch import nn
 
 from biot_bd.exceptions import ParameterGroupError
-from biot_bd.training.finetuning.base import FinetuneOption, Rate, check_number
+from biot_bd.training.finetuning.base import FinetuneOption, Rate
 
 HEAD = "final_layer"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -188,12 +189,10 @@ class LayerDecay(Rate):
     [1.0, 0.5, 0.25]
     """
 
+    limits = {"decay": (1e-12, 1.0)}
+
     def __init__(self, decay: float = 0.65) -> None:
         self.decay = decay
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` unless ``decay`` is above 0 and at most 1."""
-        check_number(self, "decay", 1e-12, 1.0)
 
     def factor(self, depth: int, n_blocks: int) -> float:
         """Return ``decay ** depth``."""
@@ -215,12 +214,10 @@ class Discriminative(Rate):
     [1.0, 0.1, 0.1]
     """
 
+    limits = {"encoder": (0.0, math.inf)}
+
     def __init__(self, encoder: float = 0.1) -> None:
         self.encoder = encoder
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` for a negative factor."""
-        check_number(self, "encoder", 0.0)
 
     def factor(self, depth: int, n_blocks: int) -> float:
         """Return 1 for the head and ``encoder`` for the blocks."""

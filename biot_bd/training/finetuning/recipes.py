@@ -18,10 +18,11 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from biot_bd.training.finetuning.base import FinetuneOption, Strategy, check_number
+from biot_bd.training.finetuning.base import FinetuneOption, Strategy
 from biot_bd.training.finetuning.ema import EMA
 from biot_bd.training.finetuning.lora import LoRA
 from biot_bd.training.finetuning.mixup import LabelSmoothing, Mixup
@@ -77,15 +78,11 @@ class Gradual(Strategy):
 
     needs_parts = True
     changes = True
+    limits = {"epochs_per_block": (1, math.inf), "head_epochs": (0, math.inf)}
 
     def __init__(self, epochs_per_block: int = 1, head_epochs: int = 1) -> None:
         self.epochs_per_block = epochs_per_block
         self.head_epochs = head_epochs
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` unless both are whole numbers, ``epochs_per_block`` at least 1."""
-        check_number(self, "epochs_per_block", 1, whole=True)
-        check_number(self, "head_epochs", 0, whole=True)
 
     def n_thawed(self, epoch: int, n_blocks: int) -> int:
         """Return ``1 + (epoch - head_epochs - 1) // epochs_per_block``, from 0 to ``n_blocks``."""
@@ -113,15 +110,11 @@ class TwoStage(Strategy):
 
     needs_parts = True
     changes = True
+    limits = {"head_epochs": (0, math.inf), "factor": (0.0, math.inf)}
 
     def __init__(self, head_epochs: int = 5, factor: float = 0.1) -> None:
         self.head_epochs = head_epochs
         self.factor = factor
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` if a number is out of range."""
-        check_number(self, "head_epochs", 0, whole=True)
-        check_number(self, "factor", 0.0)
 
     def n_thawed(self, epoch: int, n_blocks: int) -> int:
         """Return 0 in the first stage and all blocks in the second."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from biot_bd.training.finetuning.base import FinetuneOption, check_number
+from biot_bd.training.finetuning.base import FinetuneOption
 
 
 class Schedule(FinetuneOption):
@@ -48,14 +48,11 @@ class WarmUp(Schedule):
     (0.25, 1.0)
     """
 
+    limits = {"epochs": (0.0, math.inf), "start": (0.0, 1.0)}
+
     def __init__(self, epochs: float = 1.0, start: float = 0.0) -> None:
         self.epochs = epochs
         self.start = start
-
-    def check(self, net: Any) -> None:
-        """Raise ``ValueError`` for a negative length or a start outside 0 to 1."""
-        check_number(self, "epochs", 0.0)
-        check_number(self, "start", 0.0, 1.0)
 
     def factor(self, progress: float, total: float) -> float:
         """Return ``start + (1 - start) * min(1, progress / epochs)``."""
@@ -84,6 +81,8 @@ class Cosine(Schedule):
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
+    limits = {"warmup_epochs": (0.0, math.inf), "final": (0.0, 1.0), "start": (0.0, 1.0)}
+
     def __init__(
         self, warmup_epochs: float = 0.0, final: float = 0.01, start: float = 0.0, by_epoch: bool = False
     ) -> None:
@@ -94,9 +93,7 @@ class Cosine(Schedule):
 
     def check(self, net: Any) -> None:
         """Raise ``ValueError`` if the rise takes all of ``max_epochs``, or a factor is outside 0 to 1."""
-        check_number(self, "warmup_epochs", 0.0)
-        check_number(self, "final", 0.0, 1.0)
-        check_number(self, "start", 0.0, 1.0)
+        super().check(net)
         if self.warmup_epochs >= net.max_epochs:
             raise ValueError(
                 f"Cosine: warmup_epochs={self.warmup_epochs} takes all of max_epochs={net.max_epochs}; "

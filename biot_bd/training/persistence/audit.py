@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
@@ -12,7 +12,14 @@ from typing import Any
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
-from biot_bd.models.checkpoints.pipeline_folder import CONFIG, WEIGHTS, classifier_spec, description_file, weights_file
+from biot_bd.models.checkpoints.pipeline_folder import (
+    CONFIG,
+    WEIGHTS,
+    classifier_spec,
+    description_file,
+    steps_of,
+    weights_file,
+)
 from biot_bd.runs import read_json
 from biot_bd.training.persistence.readers import read_description
 from biot_bd.training.persistence.values import KINDS, READERS, safe_bases
@@ -117,7 +124,7 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     found = Audit(str(folder), read_json(file).get("version") if file is not None else None)
     try:
         description = read_description(folder)
-        found.named = [one for step in _steps(description["pipeline"]) for one in _of_step(step)]
+        found.named = [one for step in steps_of(description["pipeline"]) for one in _of_step(step)]
         found.problems = [f"{one.where}: {one.problem}" for one in found.named if one.problem]
         weights: Path | None = weights_file(folder, classifier_spec(description))
     except SavedPipelineError as error:
@@ -137,20 +144,12 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     return found
 
 
-def _steps(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if spec["kind"] == "pipeline":
-        for step in spec["steps"]:
-            yield from _steps(step)
-    elif spec["kind"] != "passthrough":
-        yield spec
-
-
-def _of_step(step: dict[str, Any]) -> Iterator[Named]:
+def _of_step(step: Mapping[str, Any]) -> Iterator[Named]:
     where = f"step {step['name']}"
     yield from _of_value(step["class"], where)
     for key, value in step["params"].items():
         kind, place = _NAMED_BY_TEXT.get(key), f"{where}, parameter {key}"
-        for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+        for text in value if isinstance(value, list) else [value]:
             if kind is not None and isinstance(text, str):
                 yield _registered(kind, text, place)
         if key == "optimizer" and isinstance(value, str):
@@ -203,9 +202,8 @@ def _registered(kind: str, name: str, where: str) -> Named:
 
 
 def _release(package: str) -> str:
-    for distribution in packages_distributions().get(package, [package]):
-        try:
-            return f"{package} ({distribution} {version(distribution)})"
-        except PackageNotFoundError:
-            continue
-    return package
+    distribution = packages_distributions().get(package, [package])[0]
+    try:
+        return f"{package} ({distribution} {version(distribution)})"
+    except PackageNotFoundError:
+        return package

@@ -7,24 +7,28 @@ is one of braindecode's, ``config.json`` beside it is the Hub layout that plain 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+import braindecode.models
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.models.biot import BIOT
+from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import (
     CONFIG,
     FORMAT,
     PIPELINE,
     WEIGHTS,
+    classifier_spec,
     draft_name,
     sha256,
     weights_file,
@@ -33,9 +37,8 @@ from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
 from biot_bd.training.fitted_facts import FittedFacts
-from biot_bd.training.persistence.hub_layout import hub_layout
 from biot_bd.training.persistence.readers import read_description
-from biot_bd.training.persistence.values import class_from_json, class_to_json, from_json, load_transformer, to_json
+from biot_bd.training.persistence.values import build, class_to_json, load_transformer, to_json
 from biot_bd.training.resume import seeded
 
 VERSION = 2
@@ -101,24 +104,19 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     True
     """
     folder = Path(folder)
-    last = pipeline
+    where, last = type(pipeline).__name__, pipeline
     while isinstance(last, Pipeline):
         name, last = last.steps[-1]
-        if not isinstance(last, (Pipeline, BIOTClassifier)):
-            raise SavedPipelineError(
-                f"step {name!r} ({type(last).__name__}): the last step must be a BIOTClassifier to be saved"
-            )
+        where = f"step {name!r} ({type(last).__name__}): the last step cannot be saved"
     if not isinstance(last, BIOTClassifier):
-        raise SavedPipelineError(
-            f"{type(pipeline).__name__}: only BIOTClassifier, and pipelines that end in it, can be saved"
-        )
+        raise SavedPipelineError(f"{where}: only BIOTClassifier, and pipelines that end in it, can be saved")
     spec = _step_to_json("biotclassifier", pipeline)
     description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
     module = uncompiled(last.module_)
     hub_class, hub_config = hub_layout(module)
     folder.mkdir(parents=True, exist_ok=True)
     draft, digest = _write_draft(module, folder)
-    _classifier_in(spec)["weights"] = {"file": WEIGHTS, "sha256": digest, "hub_class": hub_class}
+    classifier_spec(description)["weights"] = {"file": WEIGHTS, "sha256": digest, "hub_class": hub_class}
     before = {path for path in folder.glob("*.safetensors") if _OWN_WEIGHTS.fullmatch(path.name)} - {draft}
     try:
         write_json(folder / PIPELINE, description | {"environment": environment()})
@@ -148,10 +146,6 @@ def _write_draft(module: torch.nn.Module, folder: Path) -> tuple[Path, str]:
     return draft, digest
 
 
-def _classifier_in(spec: dict[str, Any]) -> dict[str, Any]:
-    return _classifier_in(spec["steps"][-1]) if spec["kind"] == "pipeline" else spec
-
-
 def _step_to_json(name: str, step: Any) -> dict[str, Any]:
     """Describe an estimator, but for its weights."""
     if step is None or step == "passthrough":
@@ -176,7 +170,7 @@ def _step_to_json(name: str, step: Any) -> dict[str, Any]:
             "params": {k: to_json(v) for k, v in params.items()},
             "fitted": {k: to_json(v) for k, v in fitted.items()},
         }
-    except SavedPipelineError as error:
+    except ValueError as error:
         raise SavedPipelineError(f"step {name!r} ({type(step).__name__}): {error}") from error
 
 
@@ -192,13 +186,44 @@ def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
     for key, value in params.items():
         try:
             encoded[key] = to_json(value)
-        except SavedPipelineError as error:
+        except ValueError as error:
             raise SavedPipelineError(f"parameter {key}: {error}") from error
+    return {"class": class_to_json(type(net)), "params": encoded, "fitted": net.facts_.as_dict()}
+
+
+def hub_layout(module: Any) -> tuple[str | None, dict[str, Any] | None]:
+    """Return the class of braindecode that loads a module, and its ``config.json``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its weights are those that lie in ``model.safetensors``.
+
+    Returns
+    -------
+    address : str or None
+        E.g. ``"braindecode.models:BIOT"``; None where braindecode has no such module: one of another package, a BIOT
+        whose channels are not its tokens in order, a module that was changed after it was built.
+    config : dict or None
+        What ``from_config`` of that class takes.
+    """
+    name = type(module).__name__
+    cls: Any = getattr(braindecode.models, name, None)
+    if type(module) not in (cls, BIOT) or not hasattr(module, "get_config"):
+        return None, None
     try:
-        fitted = net.facts_.as_dict()
-    except ValueError as error:
-        raise SavedPipelineError(str(error)) from error
-    return {"class": class_to_json(type(net)), "params": encoded, "fitted": fitted}
+        config = module.get_config()
+        json.dumps(config)
+        if type(module) is BIOT:
+            ids, size = config.pop("channel_ids"), config.pop("n_channel_tokens")
+            if ids != list(range(size)):
+                return None, None
+        with seeded(0):  # the random weights of the trial must not move the caller's numbers
+            built = cls.from_config(config)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        return None, None
+    found, wanted = ({key: tuple(value.shape) for key, value in one.state_dict().items()} for one in (built, module))
+    return (f"braindecode.models:{name}", config) if found == wanted else (None, None)
 
 
 # --- loading ----------------------------------------------------------------------------------------------
@@ -268,12 +293,8 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
     if kind != "classifier":
         raise SavedPipelineError(f"{folder}: the saved pipeline has an unknown kind of step {kind!r}")
     path = weights_file(folder, spec)
-    net = class_from_json(spec["class"])(**{k: from_json(v) for k, v in spec["params"].items()})
+    net = build(spec["class"], spec["params"])
     net._restore(FittedFacts.from_dict(spec["fitted"]))
-    module = uncompiled(net.module_)
-    try:
-        load_model(module, path, strict=True, device=str(net.device))
-    except (RuntimeError, SafetensorError) as error:
-        raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
+    fill_module(uncompiled(net.module_), path, str(net.device))
     net.module_.eval()
     return net

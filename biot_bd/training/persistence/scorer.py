@@ -7,18 +7,17 @@ four seconds of imports.  A scorer has the same probabilities in half the time.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 
-from biot_bd.exceptions import SavedPipelineError
 from biot_bd.models.biot_scoring import ScoringBIOT
-from biot_bd.models.checkpoints.pipeline_folder import weights_file
+from biot_bd.models.checkpoints.layouts import fill_module
+from biot_bd.models.checkpoints.pipeline_folder import steps_of, weights_file
 from biot_bd.training._validation import resolve_device
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
@@ -171,7 +170,7 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
     folder = Path(folder)
     description = read_description(folder)
     try:
-        specs = _flat(description["pipeline"])
+        specs = steps_of(description["pipeline"])
         if not _is_plain(specs[-1]):
             return _whole(folder)
         steps = [load_transformer(spec) for spec in specs[:-1]]
@@ -180,14 +179,7 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
         return _whole(folder)  # it reads more, or says what is damaged
 
 
-def _flat(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the steps of nested pipelines one behind another."""
-    if spec["kind"] == "pipeline":
-        return [one for step in spec["steps"] for one in _flat(step)]
-    return [] if spec["kind"] == "passthrough" else [spec]
-
-
-def _is_plain(spec: dict[str, Any]) -> bool:
+def _is_plain(spec: Mapping[str, Any]) -> bool:
     """Return whether a step is a BIOTClassifier whose network can be built without it."""
     if spec["kind"] != "classifier" or spec["class"] != _CLASSIFIER or spec["params"]["module"] not in _BIOT:
         return False
@@ -199,16 +191,13 @@ def _is_plain(spec: dict[str, Any]) -> bool:
     return config["n_times"] >= int(config["sfreq"]) and config["hop_length"] <= config["sfreq"]
 
 
-def _load_network(spec: dict[str, Any], folder: Path) -> _Network:
+def _load_network(spec: Mapping[str, Any], folder: Path) -> _Network:
     path = weights_file(folder, spec)
     params, facts = spec["params"], FittedFacts.from_dict(spec["fitted"])
     sizes = {key: spec["fitted"]["module_config"][key] for key in _SIZES}
     options = {"activation": from_json(params["module__activation"])} if "module__activation" in params else {}
     module = ScoringBIOT(**sizes, n_outputs=len(facts.classes), **options)
-    try:
-        load_model(module, path, strict=True)
-    except (RuntimeError, SafetensorError) as error:
-        raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
+    fill_module(module, path)
     # The micro-batch that the classifier found to be fastest, where it has measured one.
     at_once = facts.inference_plan.micro_batch or int(params["batch_size"])
     return _Network(module, facts, at_once, str(resolve_device(params["device"])))

@@ -11,10 +11,11 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,8 @@ KINDS = ("models", "losses", "callbacks", "montages", "label_rules")
 
 def _derives(cls: type, paths: tuple[str, ...]) -> bool:
     """Return whether a class derives from one of those at ``module:name``; a base that nobody imported has no subclasses."""
-    bases = []
-    for path in paths:
-        module, _, name = path.partition(":")
-        bases += [getattr(sys.modules[module], name)] if hasattr(sys.modules.get(module), name) else []
+    places = (path.split(":") for path in paths)
+    bases = [getattr(sys.modules[module], name) for module, name in places if hasattr(sys.modules.get(module), name)]
     return issubclass(cls, tuple(bases))
 
 
@@ -119,19 +118,15 @@ def class_from_json(spec: dict[str, Any]) -> Any:
             raise SavedPipelineError(f"the saved pipeline names a registry {kind!r}; known are {', '.join(KINDS)}")
         return registry.registries[kind][name]
     path = str(spec.get("$class"))
-    if not safe_bases(path):  # before anything is imported
-        raise SavedPipelineError(
-            f"the saved pipeline names {path!r}, which may not be loaded; it was not written by save_pipeline"
-        )
-    module, _, qualname = path.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise SavedPipelineError(
-            f"the saved pipeline needs {path!r}, which this installation lacks: {error}"
-        ) from error
+    found: Any = None
+    if safe_bases(path):  # nothing else is imported
+        module, _, qualname = path.partition(":")
+        try:
+            found = attrgetter(qualname)(import_module(module))
+        except (ImportError, AttributeError) as error:
+            raise SavedPipelineError(
+                f"the saved pipeline needs {path!r}, which this installation lacks: {error}"
+            ) from error
     if not _is_safe(path, found):
         raise SavedPipelineError(
             f"the saved pipeline names {path!r}, which may not be loaded; it was not written by save_pipeline"
@@ -153,7 +148,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, tuple):
-        return {"$tuple": [to_json(v) for v in value]}
+        return {"$tuple": to_json(list(value))}
     if isinstance(value, list):
         return [to_json(v) for v in value]
     if isinstance(value, dict):
@@ -177,7 +172,10 @@ def _object_to_json(value: Any) -> dict[str, Any]:
     elif _derives(type(value), _ESTIMATORS):
         params = value.get_params(deep=False)
     elif _derives(type(value), ("braindecode.augmentation:Transform",)):
-        params = _transform_parameters(value)
+        # It imports braindecode, as whoever made one did.
+        from biot_bd.training.sampling.augmentation import transform_parameters
+
+        params = transform_parameters(value)
     elif is_dataclass(value):
         params = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
     else:
@@ -185,29 +183,13 @@ def _object_to_json(value: Any) -> dict[str, Any]:
     return {"$object": class_to_json(type(value)), "params": {k: to_json(v) for k, v in params.items()}}
 
 
-def _transform_parameters(transform: Any) -> dict[str, Any]:
-    from biot_bd.training.sampling.augmentation import (
-        transform_parameters,  # it imports braindecode, as whoever made one did
-    )
-
-    try:
-        return transform_parameters(transform)
-    except ValueError as error:
-        raise SavedPipelineError(str(error)) from error
-
-
-def _array(content: Any) -> np.ndarray:
-    dtype, shape, numbers = content
-    return np.array([from_json(v) for v in numbers], dtype=np.dtype(dtype)).reshape(shape)
-
-
 READERS: dict[str, Callable[[Any], Any]] = {
     "$value_of": lambda content: class_from_json({"$registered": content}),
     "$float": float,
-    "$tuple": lambda content: tuple(from_json(v) for v in content),
+    "$tuple": lambda content: tuple(from_json(content)),
     "$dict": lambda content: {from_json(k): from_json(v) for k, v in content},
     "$scalar": lambda content: np.dtype(content[0]).type(from_json(content[1])),
-    "$array": _array,
+    "$array": lambda content: np.array(from_json(content[2]), dtype=np.dtype(content[0])).reshape(content[1]),
     "$dtype": np.dtype,
 }
 """How the content of a tagged entry is read; entries of classes and objects aside."""
@@ -220,7 +202,7 @@ def from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "$object" in value:
-        return class_from_json(value["$object"])(**{k: from_json(v) for k, v in value["params"].items()})
+        return build(value["$object"], value["params"])
     if "$class" in value or "$registered" in value:
         return class_from_json(value)
     (tag, content), *_ = value.items()
@@ -231,9 +213,14 @@ def from_json(value: Any) -> Any:
     return READERS[tag](content)
 
 
-def load_transformer(spec: dict[str, Any]) -> Any:
+def build(cls: dict[str, Any], params: dict[str, Any]) -> Any:
+    """Build the object of a named class from its written parameters."""
+    return class_from_json(cls)(**{k: from_json(v) for k, v in params.items()})
+
+
+def load_transformer(spec: Mapping[str, Any]) -> Any:
     """Build a fitted transformer of its saved step."""
-    step = class_from_json(spec["class"])(**{k: from_json(v) for k, v in spec["params"].items()})
+    step = build(spec["class"], spec["params"])
     for key, value in spec["fitted"].items():
         setattr(step, key, from_json(value))
     return step

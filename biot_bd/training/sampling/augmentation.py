@@ -82,12 +82,8 @@ _KEPT_AS = {"interval": "scale", "max_mask_ratio": "mask_ratio"}
 
 
 def _known() -> dict[str, type[Transform]]:
-    found = {name: getattr(augmentation, name) for name in augmentation.__all__}
-    return {
-        name: cls
-        for name, cls in found.items()
-        if isinstance(cls, type) and issubclass(cls, Transform) and cls not in (Transform, Compose)
-    }
+    classes = inspect.getmembers(augmentation, inspect.isclass)
+    return {name: cls for name, cls in classes if issubclass(cls, Transform) and cls not in (Transform, Compose)}
 
 
 def _kind(cls: type, among: Mapping[str, str] | Sequence[str]) -> str | None:
@@ -201,12 +197,6 @@ def describe_augment(augment: Any) -> list[dict[str, Any]]:
 # --- fitting the data -------------------------------------------------------------------------------------
 
 
-def _bipolar(info: InputInfo) -> bool:
-    """Return True where the channels are known to be bipolar."""
-    parsed = [parse_name(channel) for channel in info.ch_names or ()]
-    return any(channel is not None and channel.bipolar for channel in parsed)
-
-
 def _electrodes(info: InputInfo, name: str) -> list[str]:
     """Return the electrode of each channel, for a transform.
 
@@ -288,16 +278,17 @@ def _build(step: Step, info: InputInfo, all_present: bool) -> Transform:
 
 def _check_fits(transform: Transform, info: InputInfo) -> None:
     """Raise where parameters do not fit the montage or the length of the windows."""
-    n_times = info.n_times
-    if _bipolar(info) and getattr(transform, "channel_indep", False):
+    parsed = [parse_name(channel) for channel in info.ch_names or ()]
+    bipolar = any(channel is not None and channel.bipolar for channel in parsed)
+    if bipolar and getattr(transform, "channel_indep", False):
         raise ValueError(
             f"augment: {type(transform).__name__}(channel_indep=True) does not fit bipolar channels: neighbours share an electrode, "
             "and phases of their own would undo it; use channel_indep=False"
         )
     length = getattr(transform, "mask_len_samples", 0)
-    if length >= n_times:
+    if length >= info.n_times:
         raise ValueError(
-            f"augment: {type(transform).__name__} would mask {int(length)} of {n_times} samples; give mask_len_samples as a share, e.g. 0.1"
+            f"augment: {type(transform).__name__} would mask {int(length)} of {info.n_times} samples; give mask_len_samples as a share, e.g. 0.1"
         )
 
 

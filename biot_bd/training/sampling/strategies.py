@@ -22,18 +22,116 @@ name                       stands for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from torch.utils.data import Sampler
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Sampler, WeightedRandomSampler
 
-from biot_bd.training._validation import did_you_mean
-from biot_bd.training.sampling.samplers import BackgroundEpochs, WeightedEpochs
+from biot_bd.training._validation import did_you_mean, subject_codes
+
+# --- epochs -----------------------------------------------------------------------------------------------
+
+MOST_WEIGHTS = 2**24
+"""``torch.multinomial`` takes no more categories."""
+
+
+class WeightedEpochs(WeightedRandomSampler):
+    """Draw windows with replacement, each with a probability of its own.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n,)
+        Of each training window at every draw; they sum to 1.
+    epoch_size : int, float or None
+        Draws an epoch: a number, a share of the windows, or (None) as many as these.
+    y : ndarray of int, shape (n,)
+        Targets.
+
+    Attributes
+    ----------
+    class_counts : ndarray, shape (n_classes,)
+        Expected number of windows of each class in an epoch.
+
+    Raises
+    ------
+    ValueError
+        More windows than ``torch.multinomial`` can draw from.
+    """
+
+    def __init__(
+        self, probabilities: NDArray[np.float64], epoch_size: int | float | None, y: NDArray[np.int64]
+    ) -> None:
+        if len(y) > MOST_WEIGHTS:
+            raise ValueError(
+                f"torch draws from at most {MOST_WEIGHTS} weighted windows, found {len(y)}; "
+                "use sampler='background-subsample', which has no limit, or a longer stride"
+            )
+        n = len(y) if epoch_size is None else epoch_size
+        n = int(n) if isinstance(n, Integral) else max(1, round(float(n) * len(y)))
+        super().__init__(torch.from_numpy(probabilities), n, replacement=True)  # type: ignore[arg-type]
+        self.class_counts = n * np.bincount(y, weights=probabilities)
+
+
+class BackgroundEpochs(Sampler[int]):
+    """All windows of the other classes and a fresh subsample of background, in random order.
+
+    Parameters
+    ----------
+    kept : ndarray of int
+        Positions that every epoch holds.
+    background : list of ndarray of int
+        Positions of background windows, one array a stratum (a subject, or all).
+    n_background : int
+        Background windows an epoch, at most as many as there are; shared equally among the strata, and what one
+        stratum lacks goes to the others.  None is drawn twice in an epoch.
+    y : ndarray of int, shape (n,)
+        Targets.
+
+    Attributes
+    ----------
+    class_counts : ndarray, shape (n_classes,)
+        Number of windows of each class in every epoch.
+    level, remainder : int
+        Each stratum gives ``min(size, level)`` windows, and ``remainder`` of those that hold more, chosen by chance
+        in each epoch, give one more.
+    """
+
+    def __init__(
+        self, kept: NDArray[np.int64], background: list[NDArray[np.int64]], n_background: int, y: NDArray[np.int64]
+    ) -> None:
+        self.kept = torch.from_numpy(kept)
+        self.background = [torch.from_numpy(stratum) for stratum in background]
+        sizes = np.array([len(stratum) for stratum in background])
+        self.level, self.remainder = _equal_shares(sizes, n_background)
+        self.larger = torch.from_numpy(np.flatnonzero(sizes > self.level))
+        self.n_background = n_background
+        self.class_counts = np.bincount(y[kept], minlength=int(y.max()) + 1).astype(float)
+        self.class_counts[y[background[0][0]]] = n_background
+
+    def __len__(self) -> int:
+        return len(self.kept) + self.n_background
+
+    def __iter__(self) -> Iterator[int]:
+        extra = set(self.larger[torch.randperm(len(self.larger))[: self.remainder]].tolist())
+        drawn = [
+            stratum[torch.randperm(len(stratum))[: self.level + (number in extra)]]
+            for number, stratum in enumerate(self.background)
+        ]
+        epoch = torch.cat([self.kept, *drawn])
+        yield from epoch[torch.randperm(len(epoch))].tolist()
+
+
+def _equal_shares(sizes: NDArray[np.int64], wanted: int) -> tuple[int, int]:
+    """Return the largest level with ``sum(min(size, level)) <= wanted``, and what is left of ``wanted``."""
+    level = bisect_right(range(int(sizes.max()) + 1), wanted, key=lambda most: np.minimum(sizes, most).sum()) - 1
+    return level, wanted - int(np.minimum(sizes, level).sum())
+
 
 # --- samplers ---------------------------------------------------------------------------------------------
 
@@ -48,20 +146,12 @@ def _probabilities(strata: NDArray[np.int64], strength: float) -> NDArray[np.flo
 def _check_weighted(name: str, strength: Any, epoch_size: Any) -> None:
     if not isinstance(strength, Real) or not 0 <= float(strength) <= 1:
         raise ValueError(f"{name}: strength must lie between 0 (as the data are) and 1 (balanced), found {strength!r}")
-    if epoch_size is None:
-        return
     is_number = isinstance(epoch_size, Real) and not isinstance(epoch_size, bool)
-    if not is_number or not math.isfinite(epoch_size) or epoch_size <= 0:
+    if epoch_size is not None and not (is_number and 0 < epoch_size < math.inf):
         raise ValueError(
             f"{name}: epoch_size must be a number of windows (int), a share of the training windows (float), or None, "
             f"found {epoch_size!r}"
         )
-
-
-def _draws(epoch_size: Any, n: int) -> int:
-    if epoch_size is None:
-        return n
-    return int(epoch_size) if isinstance(epoch_size, Integral) else max(1, round(float(epoch_size) * n))
 
 
 @dataclass(frozen=True)
@@ -111,22 +201,17 @@ class ClassBalanced:
     def __post_init__(self) -> None:
         _check_weighted("ClassBalanced", self.strength, self.epoch_size)
 
-    @property
-    def needs_subjects(self) -> bool:
-        """Whether subjects must be known."""
-        return self.by_subject
-
     def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> WeightedEpochs:
         """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
         labels = np.asarray(y, dtype=np.int64)
         p = _probabilities(labels, self.strength)
         if self.by_subject:
-            who = _subject_codes(subjects, len(labels), "ClassBalanced(by_subject=True)")
+            _, who = subject_codes(subjects, len(labels), "ClassBalanced(by_subject=True)")
             of_class = np.bincount(labels, weights=p)
             table = np.zeros((len(of_class), int(who.max()) + 1))
             np.add.at(table, (labels, who), 1)
             p = (of_class / np.maximum((table > 0).sum(axis=1), 1))[labels] / table[labels, who]
-        return WeightedEpochs(p, _draws(self.epoch_size, len(labels)), labels, int(labels.max()) + 1)
+        return WeightedEpochs(p, self.epoch_size, labels)
 
 
 @dataclass(frozen=True)
@@ -169,16 +254,11 @@ class SubjectBalanced:
     def __post_init__(self) -> None:
         _check_weighted("SubjectBalanced", self.strength, self.epoch_size)
 
-    @property
-    def needs_subjects(self) -> bool:
-        """Subjects must be known."""
-        return True
-
     def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> WeightedEpochs:
         """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
         labels = np.asarray(y, dtype=np.int64)
-        p = _probabilities(_subject_codes(subjects, len(labels), "SubjectBalanced"), self.strength)
-        return WeightedEpochs(p, _draws(self.epoch_size, len(labels)), labels, int(labels.max()) + 1)
+        p = _probabilities(subject_codes(subjects, len(labels), "SubjectBalanced")[1], self.strength)
+        return WeightedEpochs(p, self.epoch_size, labels)
 
 
 @dataclass(frozen=True)
@@ -221,7 +301,7 @@ class BackgroundSubsample:
     background: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ratio, Real) or not math.isfinite(self.ratio) or self.ratio <= 0:
+        if not isinstance(self.ratio, Real) or not 0 < self.ratio < math.inf:
             raise ValueError(
                 f"BackgroundSubsample: ratio must be positive (background windows for each other window), found {self.ratio!r}"
             )
@@ -229,11 +309,6 @@ class BackgroundSubsample:
             raise ValueError(
                 f"BackgroundSubsample: background must be a position among the classes, found {self.background!r}"
             )
-
-    @property
-    def needs_subjects(self) -> bool:
-        """Whether subjects must be known."""
-        return self.by_subject
 
     def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> BackgroundEpochs:
         """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
@@ -247,10 +322,10 @@ class BackgroundSubsample:
             )
         strata = [rest]
         if self.by_subject:
-            who = _subject_codes(subjects, len(labels), "BackgroundSubsample(by_subject=True)")[rest]
+            who = subject_codes(subjects, len(labels), "BackgroundSubsample(by_subject=True)")[1][rest]
             strata = [rest[who == subject] for subject in np.unique(who)]
         wanted = min(len(rest), max(1, round(self.ratio * len(kept))))
-        return BackgroundEpochs(kept, strata, wanted, labels, int(labels.max()) + 1)
+        return BackgroundEpochs(kept, strata, wanted, labels)
 
 
 def _page_shuffle(y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> Any:
@@ -270,31 +345,6 @@ SAMPLERS: dict[str, Callable[..., Sampler[int]]] = {
 
 
 # --- for the classifier -----------------------------------------------------------------------------------
-
-
-def _subject_codes(subjects: ArrayLike | None, n: int, sampler: str) -> NDArray[np.int64]:
-    """Return a number for the subject of each window.
-
-    Raises
-    ------
-    ValueError
-        Subjects are unknown.
-    """
-    if subjects is None:
-        raise ValueError(
-            f"{sampler} needs the subject of each training window, and the data carry none: use Windows, or pass "
-            "fit(X, y, groups=subjects)"
-        )
-    names = np.asarray(subjects, dtype=object)
-    if names.shape != (n,):
-        raise ValueError(f"{sampler}: subjects must be one a window, expected shape ({n},), found {names.shape}")
-    codes, found = pd.factorize(names)  # a look a subject, not a window: there may be millions
-    missing = codes < 0
-    if "" in found:
-        missing |= codes == list(found).index("")
-    if missing.any():
-        raise ValueError(f"{sampler}: training window {int(np.argmax(missing))} has no subject ({names[missing][0]!r})")
-    return np.unique([str(subject) for subject in found], return_inverse=True)[1].reshape(-1)[codes]
 
 
 def resolve_sampler(sampler: Any) -> Callable[..., Any] | None:

@@ -61,9 +61,14 @@ class Harmonised:
         zero_is_missing: bool = False,
     ) -> None:
         names = _without_zero_channels(raw, montage) if zero_is_missing else list(raw.ch_names)
-        self._plan = plan = MontageMapper(montage, on_missing=on_missing).plan(names)
+        plan = MontageMapper(montage, on_missing=on_missing).plan(names)
         self._reader: ChannelReader = open_reader(raw, plan.needed)
-        self._place = {name: i for i, name in enumerate(self._reader.ch_names)}
+        # By channel: places in the reader, and what is multiplied with.
+        places = {name: i for i, name in enumerate(self._reader.ch_names)}
+        self._sources = [
+            [(places[plan.ch_names[source]], weight) for source, weight in zip(c.sources, c.weights, strict=True)]
+            for c in plan.channels
+        ]
         self.sfreq, self.n_samples = self._reader.sfreq, self._reader.n_samples
         self.shortest_flat_samples = max(2, round(SHORTEST_FLAT_S * self.sfreq))
         self.present = [planned.how != "missing" for planned in plan.channels]
@@ -113,16 +118,11 @@ class Harmonised:
 
     def _digital(self, channel: int) -> tuple[int, float, float] | None:
         """Return (place in the reader, uV a step, offset in steps) of a digital channel."""
-        planned = self._plan.channels[channel]
-        if len(planned.sources) != 1:
+        if self._reader.scales is None or len(self._sources[channel]) != 1:
             return None
-        place = self._place[self._plan.ch_names[planned.sources[0]]]
-        calibration = self._reader.calibration(place)
-        return (
-            None
-            if calibration is None
-            else (place, planned.weights[0] * calibration[0], calibration[1] / calibration[0])
-        )
+        ((place, weight),) = self._sources[channel]
+        scale, offset = self._reader.scales[place]
+        return place, weight * scale, offset / scale
 
     def _inputs(
         self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]
@@ -131,12 +131,12 @@ class Harmonised:
         n = part.stop - part.start
         digital = [found for found in map(self._digital, group) if found is not None]
         if digital:
-            x: Sequence[NDArray[Any]] = [block.digital(place) for place, _, _ in digital]
+            x: Sequence[NDArray[Any]] = [block.stored(place) for place, _, _ in digital]
         else:
             x = list(buffer[: len(group), :n])
             for i, channel in enumerate(group):
                 self._derive(block, channel, buffer[i : i + 2, :n])
-                if not self._reader.always_finite:
+                if self._reader.scales is None:  # digital values are always finite
                     self._bridge(x[i], channel, part.start)
         for row, channel in zip(x, group, strict=True):
             for a, b in constant_spans(row, self.shortest_flat_samples):
@@ -151,24 +151,21 @@ class Harmonised:
         It lies in the first of the two buffers, the second is used up.
         """
         x, other = buffers
-        planned = self._plan.channels[channel]
-        for i, (source, weight) in enumerate(zip(planned.sources, planned.weights, strict=True)):
-            place = self._place[self._plan.ch_names[source]]
-            block.read(place, other if i else x)
+        for i, (place, weight) in enumerate(self._sources[channel]):
+            target = other if i else x
+            block.read(place, target)
             if weight != 1:
-                (other if i else x)[:] *= np.float32(weight)
+                target *= np.float32(weight)
             if i:
                 x += other
         return x
 
     def _range_uv(self, channel: int) -> float | None:
-        planned = self._plan.channels[channel]
+        if self._reader.ranges_uv is None:
+            return None
         total = 0.0
-        for source, weight in zip(planned.sources, planned.weights, strict=True):
-            value = self._reader.range_uv(self._place[self._plan.ch_names[source]])
-            if value is None:
-                return None
-            total += abs(weight) * value
+        for place, weight in self._sources[channel]:
+            total += abs(weight) * self._reader.ranges_uv[place]
         return total
 
     def _bridge(self, x: NDArray[np.float32], channel: int, start: int) -> None:
@@ -202,11 +199,10 @@ class Harmonised:
         return [[self._beside(channel, a, b) for a, b in spans] for channel, spans in enumerate(self.not_finite)]
 
     def _beside(self, channel: int, a: int, b: int) -> tuple[float, float]:
-        left = self._value(channel, a - 1) if a > 0 else None
-        right = self._value(channel, b) if b < self.n_samples else None
-        if left is None:
-            left = right if right is not None else 0.0
-        return left, left if right is None else right
+        """Return the values before and after a stretch; what is missing is as the other, or 0."""
+        left = [self._value(channel, a - 1)] if a > 0 else []
+        right = [self._value(channel, b)] if b < self.n_samples else []
+        return (left or right or [0.0])[0], (right or left or [0.0])[0]
 
     def _value(self, channel: int, sample: int) -> float:
         block = self._reader.block(sample, sample + 1)

@@ -6,12 +6,13 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import mne
+import pandas as pd
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from joblib import Parallel, delayed
 from rich.console import Console
@@ -20,22 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from biot_bd import registry
 from biot_bd.exceptions import MissingChannelsError, PreparationError, RecordingError, TooShortError
 from biot_bd.io.channel_readers import may_be_plain_edf
-from biot_bd.io.timeline import timeline_of
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
+from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
-from biot_bd.windows.preparation.jobs import Job, make_jobs, raw_identity, read_outcomes, seizure_events, time_identity
-from biot_bd.windows.preparation.recording import SignalSettings, finished_recording, make_recording
-from biot_bd.windows.store import (
-    FORMAT,
-    MANIFEST,
-    Recording,
-    read_manifest,
-    remove_leftovers,
-    remove_unlisted,
-    signals_stem,
-    stored_stems,
-)
+from biot_bd.windows.preparation.recording import Job, SignalSettings, finished_recording, make_jobs, make_recording
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
 from biot_bd.windows.windows import Windows
@@ -194,7 +184,7 @@ class _Preparation:
         self.folder, self.signals, self.table = folder, signals, table
         self.n_jobs, self.on_error = n_jobs, on_error
         self.generated = bool(getattr(dataset, "generated", False))
-        self.outcomes = read_outcomes(dataset)
+        self.outcomes = _outcomes(dataset)
         self.failures: list[_Failure] = []
         self.names: list[str] = []
         self.jobs = self._make_jobs(dataset)
@@ -216,9 +206,14 @@ class _Preparation:
             with _locked(self.folder):
                 if not self._complete():  # another process may just have done it
                     self._prepare()
-        manifest = read_manifest(self.folder)
+        manifest = store.read_manifest(self.folder)
         not_loaded = [row for row in manifest["outcomes"] if row.get("outcome") in NOT_LOADED]
-        self._warn_of_skipped([*not_loaded, *manifest["failures"]], len(self.names) + len(not_loaded))
+        if skipped := [*not_loaded, *manifest["failures"]]:
+            warnings.warn(
+                f"{len(skipped)} of {len(self.names) + len(not_loaded)} recordings were skipped: {_told(skipped)}; "
+                f"all are listed in {self.folder / store.MANIFEST}",
+                stacklevel=3,
+            )
         return Windows.open(self.folder)
 
     def _make_jobs(self, dataset: Any) -> list[Job]:
@@ -226,17 +221,10 @@ class _Preparation:
         for job in make_jobs(dataset):
             self.names.append(job.recording)
             try:
-                identity = raw_identity(job.raw)
-                line = timeline_of(job.raw)
+                job.identify(self.signals)
+                jobs.append(job)
             except (OSError, RecordingError) as error:
                 self._failed(job, "unreadable", str(error))
-                continue
-            identity |= time_identity(job.raw, line, self.signals.montage)
-            events = seizure_events(job.raw, line)
-            job.fingerprint = fingerprint(
-                [self.signals.fingerprint(), identity, job.subject, job.zero_is_missing, events]
-            )
-            jobs.append(job)
         return jobs
 
     def _failed(self, job: Job, outcome: str, detail: str) -> None:
@@ -247,7 +235,7 @@ class _Preparation:
     def _complete(self) -> bool:
         """Return whether the folder holds exactly what this call would make."""
         try:
-            manifest = read_manifest(self.folder)
+            manifest = store.read_manifest(self.folder)
         except FileNotFoundError:
             return False
         self._check_same_signals(manifest)
@@ -274,8 +262,8 @@ class _Preparation:
 
     def _check_same_data(self) -> None:
         """Refuse to replace the recordings of another data set."""
-        there = stored_stems(self.folder)
-        if there and there.isdisjoint(signals_stem(self.folder, name).name for name in self.names):
+        there = store.stored_stems(self.folder)
+        if there and there.isdisjoint(store.signals_stem(self.folder, name).name for name in self.names):
             raise ValueError(
                 f"{self.folder} holds windows of other recordings: {len(there)} such as {min(there)} there, none of the "
                 f"{len(self.names)} such as {self.names[0]} here; choose another folder, or delete that one"
@@ -294,22 +282,22 @@ class _Preparation:
     def _prepare(self) -> None:
         self._check_same_data()
         self._check_lengths()
-        remove_leftovers(self.folder)
+        store.remove_leftovers(self.folder)
         made = self._table_in_place()
-        (self.folder / MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
+        (self.folder / store.MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
         # MNE's level is one for all threads; set here it is surely restored.
         with _progress() as progress, mne.use_log_level("error" if self.prefer == "threads" else None):
             recordings = self._signals(progress)
             if not recordings:
-                raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {self._reasons()}")
-            wanted = self.table.fingerprint(recordings)
-            if made["fingerprint"] == wanted:
-                version, notes = made["version"], made["notes"]
+                told = _told([asdict(failure) for failure in self.failures])
+                raise PreparationError(f"none of {len(self.failures)} recordings can be prepared: {told}")
+            if made["fingerprint"] == self.table.fingerprint(recordings):
+                notes = made["notes"]
             else:
                 recordings, notes = self._write_table(recordings, progress)
-                version = STORE_VERSION
+                made["version"] = STORE_VERSION
         manifest = {
-            "format": FORMAT,
+            "format": store.FORMAT,
             "version": STORE_VERSION,
             "fingerprint": self.fingerprint,
             "generated": self.generated,
@@ -319,7 +307,7 @@ class _Preparation:
             "signals_fingerprint": self.signals.fingerprint(),
             "signals": self.signals.as_dict(),
             "table": {
-                "version": version,
+                "version": made["version"],
                 **self.table.as_dict(),
                 "fingerprint": self.table.fingerprint(recordings),
             },
@@ -328,27 +316,21 @@ class _Preparation:
             "notes": notes,
             "outcomes": self.outcomes,
         }
-        write_json(self.folder / MANIFEST, manifest)
-        remove_unlisted(self.folder, self.names)
+        write_json(self.folder / store.MANIFEST, manifest)
+        store.remove_unlisted(self.folder, self.names)
 
     def _table_in_place(self) -> dict[str, Any]:
         """Return fingerprint, version and notes of the finished table there; None for no table."""
-        none = dict.fromkeys(("fingerprint", "version", "notes"))
-        if not all((self.folder / file).is_file() for file in (MANIFEST, TABLE, PERCENTILES)):
-            return none
-        manifest = read_manifest(self.folder)
-        return none | {"version": 1, "notes": manifest["notes"], **manifest["table"]}
+        if not all((self.folder / file).is_file() for file in (store.MANIFEST, TABLE, PERCENTILES)):
+            return {"fingerprint": None}
+        manifest = store.read_manifest(self.folder)
+        return {"version": 1, "notes": manifest["notes"], **manifest["table"]}
 
-    def _signals(self, progress: Progress) -> list[Recording]:
+    def _signals(self, progress: Progress) -> list[store.Recording]:
         task = progress.add_task("signals", total=len(self.jobs))
-        arguments = (self.folder, self.signals, self.table.window_s)
-        results: Iterable[Any]
-        if self.n_jobs == 1:
-            results = (_try_recording(job, *arguments) for job in self.jobs)
-        else:
-            results = Parallel(n_jobs=self.n_jobs, prefer=self.prefer, return_as="generator")(
-                delayed(_try_recording)(job, *arguments) for job in self.jobs
-            )
+        results = Parallel(n_jobs=self.n_jobs, prefer=self.prefer, return_as="generator")(
+            delayed(_try_recording)(job, self.folder, self.signals, self.table.window_s) for job in self.jobs
+        )
         recordings = []
         for job, result in zip(self.jobs, results, strict=True):
             if isinstance(result, _Failure):
@@ -358,9 +340,11 @@ class _Preparation:
             progress.advance(task)
         return recordings
 
-    def _write_table(self, recordings: list[Recording], progress: Progress) -> tuple[list[Recording], list[str]]:
+    def _write_table(
+        self, recordings: list[store.Recording], progress: Progress
+    ) -> tuple[list[store.Recording], list[str]]:
         task = progress.add_task("windows", total=len(recordings))
-        failed: dict[str, str] | None = {} if self.on_error == "skip" else None
+        failed: dict[str, str] = {}
         try:
             frame, percentiles, notes = build_table(
                 self.folder,
@@ -370,35 +354,24 @@ class _Preparation:
                 self.n_jobs,
                 self.prefer,
                 lambda: progress.advance(task),
-                failed,
+                failed if self.on_error == "skip" else None,
             )
         except ValueError as error:
             raise PreparationError(str(error)) from error
-        for recording in recordings:
-            if failed and recording.recording in failed:
-                self.failures.append(
-                    _Failure(recording.recording, recording.subject, "failed", failed[recording.recording])
-                )
-        if self.table.on_bad == "warn":
-            warn_of(notes, str(self.folder / MANIFEST))
-        else:
-            warn_of([note for note in notes if "no positive window" in note], str(self.folder / MANIFEST))
+        subjects = {r.recording: r.subject for r in recordings}
+        self.failures += [_Failure(name, subjects[name], "failed", why) for name, why in failed.items()]
+        warn_of(notes, self.folder / store.MANIFEST, also_bad=self.table.on_bad == "warn")
         write_table(self.folder, frame, percentiles)
-        return [r for r in recordings if not failed or r.recording not in failed], notes
+        return [r for r in recordings if r.recording not in failed], notes
 
-    def _reasons(self, limit: int = 5) -> str:
-        named = "; ".join(f"{f.recording}: {f.detail}" for f in self.failures[:limit])
-        return named + (f"; and {len(self.failures) - limit} more" if len(self.failures) > limit else "")
 
-    def _warn_of_skipped(self, skipped: Sequence[dict[str, Any]], total: int) -> None:
-        if not skipped:
-            return
-        named = "; ".join(f"{s['recording']} ({s['outcome']}: {s['detail']})" for s in skipped[:5])
-        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        warnings.warn(
-            f"{len(skipped)} of {total} recordings were skipped: {named}{more}; all are listed in {self.folder / MANIFEST}",
-            stacklevel=4,
-        )
+def _outcomes(dataset: Any) -> list[dict[str, Any]]:
+    """Return what the data set says of every recording that its source mentions, as rows."""
+    outcomes = getattr(dataset, "outcomes", None)
+    if outcomes is None:
+        return []
+    frame = pd.DataFrame(outcomes)
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
@@ -408,7 +381,7 @@ def _prefer(jobs: Sequence[Job], settings: SignalSettings) -> str:
     return "threads" if plain and hours < MANY_HOURS else "processes"
 
 
-def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording | _Failure:
+def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> store.Recording | _Failure:
     """Make one recording, or say what went wrong.
 
     Whatever a reader raises is that recording's outcome.
@@ -424,6 +397,12 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return _Failure(job.recording, job.subject, "unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
         return _Failure(job.recording, job.subject, "failed", f"{type(error).__name__}: {error}")
+
+
+def _told(skipped: Sequence[dict[str, Any]], limit: int = 5) -> str:
+    """Name the first recordings of a manifest's list, with the reasons."""
+    named = "; ".join(f"{s['recording']} ({s['outcome']}: {s['detail']})" for s in skipped[:limit])
+    return named + (f"; and {len(skipped) - limit} more" if len(skipped) > limit else "")
 
 
 def _short(value: Any) -> Any:
@@ -445,11 +424,5 @@ def _locked(folder: Path) -> AcquireReturnProxy:
 
 def _progress() -> Progress:
     console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -1,7 +1,8 @@
-"""From one recording to its stored signal and the description beside it."""
+"""From the recordings of a data set to their stored signals and the descriptions beside them."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,28 +14,131 @@ import mne
 import numpy as np
 
 from biot_bd.exceptions import TooShortError
-from biot_bd.io.channel_readers import source_file
+from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.timeline import timeline_of
 from biot_bd.runs import fingerprint
-from biot_bd.signals.montages import Montage
+from biot_bd.signals.montages import Montage, plan_montage
 from biot_bd.signals.resampling import PiecewisePlan, make_plan
-from biot_bd.windows.preparation.jobs import Job, seizure_events
+from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
-from biot_bd.windows.store import (
-    SIGNALS,
-    Recording,
-    Stretch,
-    read_recording,
-    signals_stem,
-    write_recording,
-    write_signals,
-)
 
 SIGNALS_VERSION = 1
 """Raised where the same input gives other samples, so that stores are written anew."""
 # Windows of the last are resampled when they are read.
 STORED_BY = {"fft": "fft", "polyphase": "polyphase", "fft-window": "none"}
+
+
+@dataclass
+class Job:
+    """One recording to prepare, light enough to travel to a worker process.
+
+    Parameters
+    ----------
+    recording, subject : str
+        Names.
+    raw : mne.io.BaseRaw
+        The recording, in volts.
+    zero_is_missing : bool
+        An exactly-zero channel was never recorded.
+    fingerprint : str
+        Of the input and the settings.
+    """
+
+    recording: str
+    subject: str
+    raw: mne.io.BaseRaw
+    zero_is_missing: bool
+    fingerprint: str
+
+    @property
+    def where(self) -> str:
+        """Name of the recording and its file, for messages."""
+        path = source_file(self.raw)
+        return f"recording {self.recording}" + (f" ({path})" if path else "")
+
+    def identify(self, settings: SignalSettings) -> None:
+        """Set the fingerprint; OSError or RecordingError where the file is not there or damaged."""
+        identity, line = _identity(self.raw), timeline_of(self.raw)
+        identity |= _time_identity(self.raw, line, settings.montage)
+        events = seizure_events(self.raw, line)
+        self.fingerprint = fingerprint([settings.fingerprint(), identity, self.subject, self.zero_is_missing, events])
+
+
+def _identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
+    """Describe the input: name, size and time of the file, or a digest of data in memory."""
+    known: dict[str, Any] = {"ch_names": list(raw.ch_names), "sfreq": float(raw.info["sfreq"]), "n": int(raw.n_times)}
+    known["first_samp"] = int(raw.first_samp)
+    if raw.preload:
+        digest = hashlib.blake2b(digest_size=16)
+        for start in range(0, raw.n_times, CHUNK_SAMPLES):
+            part = raw.get_data(start=start, stop=min(start + CHUNK_SAMPLES, raw.n_times), verbose="error")
+            digest.update(np.ascontiguousarray(part).data)
+        return known | {"data": digest.hexdigest()}
+    for name in raw.filenames:
+        if name is not None:
+            stat = Path(name).stat()
+            known.setdefault("files", []).append([Path(name).name, stat.st_size, stat.st_mtime_ns])
+    return known
+
+
+def _time_identity(raw: mne.io.BaseRaw, line: TimeLine, montage: Montage) -> dict[str, Any]:
+    """Describe pauses and another rate of the needed channels; nothing without them."""
+    known: dict[str, Any] = {} if line.is_continuous else {"segments": line.as_list()}
+    rate = rate_of(raw, plan_montage(montage, raw.ch_names).needed)
+    return known if rate == raw.info["sfreq"] else known | {"sfreq_read": rate}
+
+
+def seizure_events(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[float]]:
+    """Return (onset_s, offset_s) of annotations ``sz...``, pauses included."""
+    found = line.clock_times(
+        (float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time)
+        for a in raw.annotations
+        if str(a["description"]).startswith("sz")
+    )
+    return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
+
+
+def make_jobs(dataset: Any) -> list[Job]:
+    """Return the recordings of a data set, their fingerprints still empty.
+
+    Raises
+    ------
+    TypeError
+        Not a data set of recordings.
+    ValueError
+        It is empty, a description lacks a name, or two recordings have one name.
+    """
+    jobs: dict[str, Job] = {}
+    found = getattr(dataset, "datasets", None)
+    if found is None:
+        raise TypeError(f"dataset must be a braindecode BaseConcatDataset of recordings; got {type(dataset).__name__}")
+    if not found:
+        raise ValueError("the data set holds no recording")
+    for position, item in enumerate(found):
+        recording, subject = _names(position, item)
+        if recording in jobs:
+            raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
+        # A description made from a table may hold NaN, which is true to bool().
+        zero = item.description.get("zero_is_missing")
+        jobs[recording] = Job(recording, subject, item.raw, isinstance(zero, (bool, np.bool_)) and bool(zero), "")
+    return list(jobs.values())
+
+
+def _names(position: int, item: Any) -> tuple[str, str]:
+    description = getattr(item, "description", None)
+    if not hasattr(item, "raw") or description is None:
+        raise TypeError(
+            f"recording {position} of the data set is a {type(item).__name__}; expected a RawDataset with a description"
+        )
+    for key in ("recording", "subject"):
+        value = description.get(key)
+        if not isinstance(value, str) or not value:
+            raise ValueError(
+                f"recording {position} of the data set has description[{key!r}] = {value!r}; a text is needed "
+                "(biot_bd.adapt_dataset adds what a braindecode data set lacks)"
+            )
+    return description["recording"], description["subject"]
 
 
 @dataclass(frozen=True)
@@ -66,13 +170,9 @@ class SignalSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as the manifest holds them."""
-        return {
+        return vars(self) | {
             "montage": asdict(self.montage) | {"description": ""},
-            "sfreq": self.sfreq,
             "preprocessors": [_serialise(p) for p in self.preprocessors],
-            "on_missing": self.on_missing,
-            "resample": self.resample,
-            "dtype": self.dtype,
         }
 
     def fingerprint(self) -> str:
@@ -80,7 +180,7 @@ class SignalSettings:
         return fingerprint({"version": SIGNALS_VERSION, **self.as_dict()})
 
 
-def finished_recording(job: Job, folder: Path, shortest_s: float) -> Recording | None:
+def finished_recording(job: Job, folder: Path, shortest_s: float) -> store.Recording | None:
     """Return a recording that an earlier call finished, or None where it has to be made.
 
     Parameters
@@ -97,7 +197,7 @@ def finished_recording(job: Job, folder: Path, shortest_s: float) -> Recording |
     TooShortError
         It is shorter than ``shortest_s``, though an earlier call had shorter windows.
     """
-    finished = read_recording(signals_stem(folder, job.recording), job.fingerprint)
+    finished = store.read_recording(store.signals_stem(folder, job.recording), job.fingerprint)
     if finished is not None:
         _check_length(max(s.n_samples for s in finished.stretches), finished.source_sfreq, shortest_s)
     return finished
@@ -109,7 +209,7 @@ def _check_length(n_samples: int, sfreq: float, shortest_s: float) -> None:
         raise TooShortError(f"lasts {duration_s:g} s ({n_samples} samples), shorter than a window of {shortest_s:g} s")
 
 
-def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> Recording:
+def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s: float) -> store.Recording:
     """Write the signal file of one recording, unless it is there already.
 
     Parameters
@@ -125,7 +225,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
 
     Returns
     -------
-    Recording
+    store.Recording
         What was written, or found.
 
     Raises
@@ -138,7 +238,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     finished = finished_recording(job, folder, shortest_s)
     if finished is not None:
         return finished
-    stem = signals_stem(folder, job.recording)
+    stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
     line = timeline_of(raw)
     _check_length(max((s.n_samples for s in line.segments), default=0), line.sfreq, shortest_s)
@@ -154,7 +254,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     # Nothing is resampled across a pause.
     plan = plans[0] if line.is_continuous else PiecewisePlan([s.first_sample for s in line.segments], plans)
     path = stem.with_name(stem.name + ".npy")
-    dtype, reason, steps = write_signals(
+    dtype, reason, steps = store.write_signals(
         path,
         settings.montage.ch_names,
         plan.n_out,
@@ -164,13 +264,13 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         settings.dtype,
     )
     file = source_file(job.raw)
-    recording = Recording(
+    recording = store.Recording(
         recording=job.recording,
         subject=job.subject,
         source=file.name if file else None,
         source_sfreq=source.sfreq,
         source_n_samples=source.n_samples,
-        file=f"{SIGNALS}/{path.name}",
+        file=f"{store.SIGNALS}/{path.name}",
         dtype=dtype,
         dtype_reason=reason,
         steps_uv=steps,
@@ -183,7 +283,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         not_finite=source.not_finite,
         segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
     )
-    write_recording(stem, recording)
+    store.write_recording(stem, recording)
     return recording
 
 
@@ -191,7 +291,7 @@ def _stretches(line: TimeLine, lengths: Sequence[int]) -> list[dict[str, Any]]:
     """Describe the segments of a recording and where each lies in the signal file."""
     starts = [0, *accumulate(lengths)][:-1]
     return [
-        asdict(Stretch(s.first_sample, s.n_samples, s.start_s, s.duration_s, start, length))
+        asdict(store.Stretch(s.first_sample, s.n_samples, s.start_s, s.duration_s, start, length))
         for s, start, length in zip(line.segments, starts, lengths, strict=True)
     ]
 

@@ -14,7 +14,7 @@ from biot_bd.evaluation import Result
 from biot_bd.evaluation.statistics.intervals import macro_interval
 from biot_bd.evaluation.statistics.paired_tests import paired_test
 from biot_bd.evaluation.studies.compare_regimes import StudyResult, compare_regimes
-from biot_bd.evaluation.studies.comparison import compare_runs, subject_scores
+from biot_bd.evaluation.studies.comparison import compare_runs
 from biot_bd.exceptions import ContaminationError, RunFolderError
 from biot_bd.models.checkpoints.provenance import Provenance, Seen
 
@@ -239,5 +239,3 @@ def test_runs_that_do_not_belong_together_are_not_compared(done, tmp_path):
     }
     with pytest.raises(ValueError, match="differ in their label rule"):
         compare_runs({"a": results["chance"], "b": other})
-    with pytest.raises(ValueError, match="no metric 'f1'"):
-        subject_scores(list(results["power"].values()), "f1")

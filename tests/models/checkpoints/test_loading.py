@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from biot_bd.exceptions import CheckpointError
 from biot_bd.models import BIOT, provenance_of, save_checkpoint
-from biot_bd.models.checkpoints.loading import KNOWN, load_checkpoint
+from biot_bd.models.checkpoints.loading import load_checkpoint
 from biot_bd.models.checkpoints.provenance import Provenance
-from biot_bd.models.checkpoints.published import CHANNELS_16
+from biot_bd.models.checkpoints.published import CHANNELS_16, KNOWN
 from biot_bd.models.checkpoints.report import LoadReport
 
 

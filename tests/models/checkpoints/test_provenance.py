@@ -11,9 +11,8 @@ from torch import save as torch_save
 import biot_bd
 from biot_bd.exceptions import ContaminationError
 from biot_bd.models import provenance_of, save_checkpoint
-from biot_bd.models.checkpoints.loading import KNOWN
 from biot_bd.models.checkpoints.provenance import Provenance, Seen, check_clean
-from biot_bd.models.checkpoints.published import by_blob_id, by_repository, git_blob_id
+from biot_bd.models.checkpoints.published import KNOWN, by_blob_id, git_blob_id, listed
 from biot_bd.runs import write_json
 
 CHBMIT = [f"chb-mit/{i:02d}" for i in (*range(1, 21), 22, 23, 24)]
@@ -24,7 +23,7 @@ def test_what_the_published_checkpoints_saw_of_chb_mit():
     assert provenance_of("shhs-prest-18").saw(CHBMIT) == []
     six = provenance_of("six-datasets-18")
     assert six.saw(CHBMIT) == CHBMIT[:20]
-    assert KNOWN["six-datasets-18"].subjects == tuple(CHBMIT[:20])
+    assert KNOWN["six-datasets-18"].trained_on[-1].subjects == tuple(CHBMIT[:20])
     assert set(CHBMIT) - set(six.saw(CHBMIT)) == {"chb-mit/22", "chb-mit/23", "chb-mit/24"}
     assert [KNOWN[name].n_channels for name in KNOWN] == [16, 18, 18]
 
@@ -148,10 +147,10 @@ def test_blob_ids_are_those_of_git(tmp_path):
 def test_published_files_are_known_by_id_and_repository():
     for one in KNOWN.values():
         assert by_blob_id(one.blob_id) is one
-        assert by_repository(one.repository) is one
+        assert listed(one.repository) is listed(one.name) is one
         assert provenance_of(one.repository).trained_on == one.trained_on
     assert by_blob_id("0" * 40) is None
-    assert by_repository("me/mine") is None
+    assert listed("me/mine") is None
 
 
 def test_a_folder_with_its_record(tmp_path):

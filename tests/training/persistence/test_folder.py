@@ -13,7 +13,7 @@ from training_data import small
 
 from biot_bd.models import load_checkpoint, provenance_of
 from biot_bd.training import BIOTClassifier, load_pipeline, load_scorer, save_pipeline
-from biot_bd.training.persistence.hub_layout import hub_layout
+from biot_bd.training.persistence.pipelines import hub_layout
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,9 @@ def test_the_hub_layout_alone_is_a_checkpoint_without_record(two_models, tmp_pat
     (tmp_path / "hub").mkdir()
     for name in ("config.json", "model.safetensors"):
         shutil.copy(tmp_path / "model" / name, tmp_path / "hub" / name)
-    assert load_checkpoint(tmp_path / "hub").config["num_heads"] == two_models[0].module_.get_config()["num_heads"]
+    assert (
+        load_checkpoint(tmp_path / "hub").facts.config["num_heads"] == two_models[0].module_.get_config()["num_heads"]
+    )
     assert not provenance_of(tmp_path / "hub").known
     assert provenance_of(tmp_path / "model").known
 
@@ -120,7 +122,7 @@ def test_a_killed_save_leaves_one_model_or_the_other(two_models, data, tmp_path,
         assert sum(which) == 1
         seen.add(which.index(True))
         np.testing.assert_allclose(load_scorer(folder).predict_proba(x), found, atol=1e-6)
-        state = load_checkpoint(folder).state_dict
+        state = load_checkpoint(folder).layout.encoder
         assert torch.equal(state[KEY], two_models[which.index(True)].module_.state_dict()[KEY])
         check_hub_layout(folder, two_models)
         # The next save puts everything right.

@@ -199,7 +199,7 @@ def test_missing_subjects_are_an_error(data, sampler):
 
 
 def test_more_windows_than_torch_can_weigh(monkeypatch):
-    monkeypatch.setattr("biot_bd.training.sampling.samplers.MOST_WEIGHTS", 3)
+    monkeypatch.setattr("biot_bd.training.sampling.strategies.MOST_WEIGHTS", 3)
     with pytest.raises(ValueError, match="at most 3 weighted windows, found 4"):
         ClassBalanced()(np.array([0, 0, 0, 1]))
 

@@ -17,18 +17,18 @@ from biot_bd import Windows
 SCRIPT = """
 import resource, sys, time, types
 import mne
-import biot_bd.windows.preparation.recording as harmonise
+import biot_bd.windows.store as store
 from biot_bd import prepare
 
 mne.set_log_level("ERROR")
 _, source, folder, pause, repeat = sys.argv
-write = harmonise.write_recording
+write = store.write_recording
 
 def slow(*args):  # the signal file is there, its description not yet
     time.sleep(float(pause))
     write(*args)
 
-harmonise.write_recording = slow
+store.write_recording = slow
 items = []
 import pathlib
 for path in sorted(pathlib.Path(source).glob("*.edf")) * int(repeat):
