@@ -23,9 +23,11 @@ from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan, parse_name
+from biot_bd.signals.resampling import check_rate
 
 STRIDE_S = 5.0
 BATCH = 64
+SHORTEST_GAP_S = 0.05
 
 
 class Setting(TypedDict):
@@ -130,7 +132,8 @@ class Detection:
             if start > covered + 1e-6:
                 found.append((covered, float(start)))
             covered = max(covered, float(start) + self.window_s)
-        if covered < self.duration_s - 1e-6:
+        # Where the recorder's clock runs off, the last window ends a sample or so early.
+        if covered < self.duration_s - SHORTEST_GAP_S:
             found.append((covered, self.duration_s))
         return found
 
@@ -301,6 +304,7 @@ class Detector:
         """
         options: dict[str, Any] = {name: getattr(self, name) for name in ("stride_s", "on_missing", "batch_size")}
         try:
+            check_rate(sfreq, self.scorer.sfreq)
             return DetectionStream(self.scorer, self.event_detector, ch_names, sfreq, where=where, **options)
         except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
@@ -339,11 +343,14 @@ class Detector:
         """
         begin = time.perf_counter()
         recording = open_recording(source)
+        mapper = MontageMapper(self.scorer.montage, on_missing=self.on_missing)  # type: ignore[arg-type]
         try:
-            mapper = MontageMapper(self.scorer.montage, on_missing=self.on_missing)  # type: ignore[arg-type]
-            reader, line = recording.reader(mapper.plan(recording.raw.ch_names, recording.where).needed)
-        except MissingChannelsError as error:
+            needed = mapper.plan(recording.raw.ch_names, recording.where).needed
+        except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
+        except ValueError as error:
+            raise DetectionError(f"{recording.where}: {error}") from error
+        reader, line = recording.reader(needed)
         self._check_length(recording, line)
         stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
         read_s, results = time.perf_counter() - begin, []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
-from biot_bd.io.segments import TimeLine, cut, from_stamps
+from biot_bd.io.segments import MOST_DRIFT, TOLERANCE_S, TimeLine, cut, from_stamps
 
 STAMP_BYTES = 32
 PLUS = ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
@@ -60,7 +60,7 @@ def counted_records(header: EdfHeader) -> int:
     if index is None:
         return header.declared
     stamps_s = _stamps(header, index, header.present)[header.declared - 1 :]
-    going_on = np.diff(stamps_s) > 0
+    going_on = np.abs(np.diff(stamps_s) - header.record_s) <= TOLERANCE_S + MOST_DRIFT * header.record_s
     return header.declared + (len(going_on) if going_on.all() else int(going_on.argmin()))
 
 

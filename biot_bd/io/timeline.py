@@ -3,7 +3,8 @@
 Formats tell of pauses in their own ways: EDF+ and BDF+ by the time stamp of each record (also where
 the header says "continuous"), BioSemi by a bit of the status channel, BrainVision by ``New
 Segment`` markers, Persyst by ``[SampleTimes]``, Nihon Kohden by the clock of each block, EEGLAB by
-``boundary`` events; MNE marks splices with ``BAD boundary`` and ``EDGE boundary``, and samples that
+``boundary`` events; MNE marks splices with ``BAD boundary`` and ``EDGE boundary``, a reader may add
+``BAD boundary: 60 s missing``, and samples that
 stand for a pause with ``BAD_ACQ_SKIP``. :func:`timeline_of` reads them all.  Every other room asks
 the :class:`TimeLine` that it returns.
 """
@@ -29,7 +30,7 @@ from biot_bd.io.readers import open_raw
 from biot_bd.io.segments import MOST_DRIFT, TOLERANCE_S, Segment, TimeLine, cut, exact, from_stamps, part_of, without
 
 DAY_S = 86_400.0
-_BOUNDARIES = ("bad boundary", "edge boundary", "boundary")
+_BOUNDARY = re.compile(r"(?:(?:bad |edge )?boundary|bad boundary: (\d+(?:\.\d+)?) s missing)", re.IGNORECASE)
 
 
 def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: bool = True) -> TimeLine:
@@ -78,7 +79,7 @@ def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: boo
     if isinstance(source, mne.io.BaseRaw):
         return _of_raw(source, samples)
     path = Path(source)
-    if path.is_file() and _is_edf(path):
+    if path.suffix.lower() in (".edf", ".bdf") and path.is_file() and _is_edf(path):
         return edf_timeline(path, samples=samples)
     return _of_raw(open_raw(path)[0], samples, path)
 
@@ -118,7 +119,8 @@ def _fitted(whole: TimeLine, sfreq: float, first: int, n_samples: int) -> TimeLi
 def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
     """Cut where annotations tell of a splice; leave samples out that stand for a pause."""
     named = [(i, str(text)) for i, text in enumerate(raw.annotations.description)]
-    marks = [i for i, text in named if text.lower() in _BOUNDARIES or text.startswith("New Segment/")]
+    found = {i: _BOUNDARY.fullmatch(text) for i, text in named}
+    marks = [i for i, text in named if found[i] or text.startswith("New Segment/")]
     skips = [i for i, text in named if text.upper().startswith("BAD_ACQ_SKIP")]
     if not marks and not skips:
         return line
@@ -126,12 +128,13 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
     missing_s = np.nan_to_num(raw.annotations.duration)
     if type(raw).__name__ == "RawEEGLAB" and marks:
         missing_s = _eeglab_durations(raw, missing_s)
-    eeglab = {i for i in marks if named[i][1] == "boundary" and missing_s[i] > 0}
+    told_s = {i: float(match[1]) for i, match in found.items() if match and match[1]}
+    told_s |= {i: float(missing_s[i]) for i in marks if named[i][1] == "boundary" and missing_s[i] > 0}
     # MNE sets a mark on the first sample behind the splice, or half a sample before it.
     cuts: dict[int, float] = {}
     for i in marks:
         at = int(np.ceil(onset[i] - 1e-3))
-        cuts[at] = max(cuts.get(at, 0.0), float(missing_s[i]) if i in eeglab else 0.0)
+        cuts[at] = max(cuts.get(at, 0.0), told_s.get(i, 0.0))
     # MNE's reader of Neuralynx ends each of them a sample early.
     early = int(type(raw).__name__ == "RawNeuralynx")
     spans = [
@@ -159,8 +162,7 @@ def _eeglab_durations(raw: mne.io.BaseRaw, durations_s: NDArray[np.float64]) -> 
 
 def _is_edf(path: Path) -> bool:
     with path.open("rb") as file:
-        head = file.read(8)
-    return head == b"0       " or head == b"\xffBIOSEMI"
+        return file.read(1) in (b"0", b"\xff")
 
 
 def _brainvision(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
@@ -295,7 +297,7 @@ def _persyst_layout(path: Path) -> Path | None:
 
 
 def _edf(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | None:
-    return edf_timeline(path, samples=samples)
+    return edf_timeline(path, samples=samples) if _is_edf(path) else None
 
 
 def _whole_length(raw: mne.io.BaseRaw) -> int:

@@ -28,6 +28,7 @@ SHORT_SAMPLES_AT_ONCE = 400_000
 SIGNALS_AT_ONCE = 16
 SEGMENT_S = 40.0
 GUARD_S = 4.0
+LOWEST_SHARE = 0.1
 # Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.
 LARGEST_BLOCK = 256
 # OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only cost.
@@ -290,6 +291,17 @@ def make_plan(how: str, n: int, sfreq_in: float, sfreq_out: float, context: int 
     if n <= SEGMENT_S * sfreq_in or 4 * guard >= blocks or n <= blocks * down:
         return WholePlan(n, up, down, _scipy_fft)
     return SegmentPlan(n, up, down, blocks, guard, context)
+
+
+def check_rate(sfreq: float, wanted: float) -> None:
+    """Raise a ValueError where a rate is so far below the wanted one that no EEG is left.
+
+    A header that is wrong by much would else make hours of signal out of seconds.
+    """
+    if sfreq < LOWEST_SHARE * wanted:
+        raise ValueError(
+            f"sampled at {sfreq:g} Hz, less than a tenth of the {wanted:g} Hz that are needed; is the header right?"
+        )
 
 
 def resampling_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:

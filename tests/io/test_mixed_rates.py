@@ -63,7 +63,7 @@ def test_the_fast_reader_reads_an_edf_of_several_rates(tmp_path):
     write(tmp_path / "a.edf", {"ECG": 500, "Fp1": 200}, 40, 10)
     reader = open_reader(mne.io.read_raw_edf(tmp_path / "a.edf", verbose="error"), ["Fp1"])
     assert isinstance(reader, EdfReader)
-    assert reader.calibration(0) is not None
+    assert reader.scales is not None
 
 
 def test_renamed_picked_and_repeated_channels(tmp_path):

@@ -195,7 +195,7 @@ def test_warnings_of_mne_are_notes_and_nothing_is_printed(tmp_path, signal):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _, notes = open_raw(path)
-    assert notes == ["the header's date is none, so the start of the recording is not known"]
+    assert notes == ["the header's start '99.99.99', '12.30.15' is no date and time"]
 
 
 def test_equal_limits_are_named(tmp_path, signal):

@@ -19,7 +19,7 @@ from biot_bd.io.segments import TimeLine
 from biot_bd.io.timeline import timeline_of
 from biot_bd.runs import fingerprint
 from biot_bd.signals.montages import Montage, plan_montage
-from biot_bd.signals.resampling import PiecewisePlan, make_plan
+from biot_bd.signals.resampling import PiecewisePlan, check_rate, make_plan
 from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
 
@@ -245,6 +245,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing)
     if not any(source.present):
         raise ValueError("none of the montage's channels holds a signal")
+    check_rate(source.sfreq, settings.sfreq)
     sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
     line = line.at_rate(source.sfreq, source.n_samples)
     plans = [

@@ -10,6 +10,7 @@ from clinic_files import write_micromed, write_nicolet, write_nihon_kohden
 from biot_bd import load_dataset, registry
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.readers import find_reader, open_raw
+from biot_bd.io.timeline import timeline_of
 from biot_bd.io.walk import find_recordings
 from biot_bd.testing import check_reader
 from biot_bd_clinical.readers import MICROMED, NICOLET, NIHON_KOHDEN, pauses_of
@@ -74,7 +75,15 @@ def test_the_numbers_that_went_in_come_out_as_eeg2edf_gives_them(recording):
     np.testing.assert_array_equal(raw.get_data(), oracle.get_data())
     np.testing.assert_allclose(raw.get_data(raw.ch_names[:3]) * 1e6, x_uv, rtol=1e-5, atol=1e-9)
     assert raw.info["meas_date"] == START.replace(tzinfo=UTC)
-    assert notes == ["pauses are joined (60 s after 20 s); times count what was recorded"]
+    assert notes == []
+
+
+def test_pauses_are_gaps_of_the_time_line(recording):
+    line = timeline_of(recording[1])
+    assert line.gaps == [(20.0, 80.0)]
+    assert line.time_of([0, 20 * SFREQ - 1, 20 * SFREQ]).tolist() == [0.0, 20 - 1 / SFREQ, 80.0]
+    assert line.start_time == START.replace(tzinfo=UTC)
+    assert line.notes == ("has a gap of 60 s at 20 s",)
 
 
 def test_events_and_joins_are_annotations(recording):
@@ -117,7 +126,7 @@ def test_a_folder_of_them_is_a_data_set(tmp_path):
     assert [found.path.name for found in find_recordings(tmp_path)] == ["FA0001.EEG", "EEG_1.vwr", "exam.e"]
     dataset = load_dataset("recordings-folder", tmp_path)
     assert dataset.outcomes["outcome"].tolist() == ["loaded"] * 3
-    assert dataset.outcomes["detail"].str.contains("60 s after 20 s").all()
+    assert [timeline_of(part.raw).gaps for part in dataset.datasets] == [[(20.0, 80.0)]] * 3
 
 
 def test_pauses():

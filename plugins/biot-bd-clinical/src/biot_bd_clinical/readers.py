@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +36,7 @@ def is_nihon_kohden(head: bytes) -> bool:
 
 
 def read_nicolet(path: Path) -> mne.io.BaseRaw:
-    """Open all segments of a Nicolet recording, joined."""
+    """Open all segments of a Nicolet recording, joined; marks tell the pauses."""
     return _read(path)
 
 
@@ -47,7 +46,10 @@ def read_micromed(path: Path) -> mne.io.BaseRaw:
 
 
 def read_nihon_kohden(path: Path) -> mne.io.BaseRaw:
-    """Open all blocks of a Nihon Kohden recording, joined, with the events of its ``.LOG``."""
+    """Open all blocks of a Nihon Kohden recording, joined, with the events of its ``.LOG``.
+
+    Marks tell the pauses.
+    """
     return _read(path, block="all")
 
 
@@ -99,12 +101,9 @@ def _read(path: Path, **options: Any) -> mne.io.BaseRaw:
     from eeg2edf.mne import get_sidecar
 
     raw = eeg2edf.read_raw(path, verbose="WARNING", **options)
-    pauses = pauses_of(get_sidecar(raw).get("segments") or [], raw.info["sfreq"])
-    if pauses:
-        shown = ", ".join(f"{length:g} s after {at:g} s" for at, length in pauses[:5]) + (
-            ", ..." if len(pauses) > 5 else ""
-        )
-        warnings.warn(f"pauses are joined ({shown}); times count what was recorded", stacklevel=2)
+    for at_s, length_s in pauses_of(get_sidecar(raw).get("segments") or [], raw.info["sfreq"]):
+        # eeg2edf marks the join; this tells biot_bd's time line how much is missing there.
+        raw.annotations.append(at_s + raw.first_time, 0.0, f"BAD boundary: {length_s:.3f} s missing")
     return raw
 
 
