@@ -1,6 +1,7 @@
 """biot_bd: seizure detection with foundation models, from raw EEG to an honest score.
 
-The public names stand in ``__init__.pyi`` and are imported on first use, so ``import biot_bd`` stays cheap.
+The public names stand in ``__init__.pyi`` and are imported on first use, so ``import biot_bd``
+stays cheap.
 """
 
 from importlib.metadata import version as _version

@@ -1,10 +1,11 @@
 """Let braindecode import beside a torch build that torchaudio's native part does not fit.
 
-``import braindecode`` imports torchaudio, whose Linux wheel links CUDA libraries.  Beside a CPU build
-of torch its ``torchaudio._extension`` raises ``OSError``, though braindecode needs only torchaudio's
-pure-Python functions.  :func:`install_torchaudio_guard` wraps the loader of that one module: the real
-one is tried first, and only if it cannot load does a stand-in without native functions take its place.
-Importing ``biot_bd`` installs the guard, so worker processes that unpickle our objects have it as well.
+``import braindecode`` imports torchaudio, whose Linux wheel links CUDA libraries.  Beside a CPU
+build of torch its ``torchaudio._extension`` raises ``OSError``, though braindecode needs only
+torchaudio's pure-Python functions.  :func:`install_torchaudio_guard` wraps the loader of that one
+module: the real one is tried first, and only if it cannot load does a stand-in without native
+functions take its place.  Importing ``biot_bd`` installs the guard, so worker processes that
+unpickle our objects have it as well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The command line ``biot-bd``: finds commands by entry point, loads one when it is used.
 
-A command is an entry point of the group ``biot_bd.commands``: a function with Typer's annotations, or a
-``typer.Typer`` with sub-commands.  ``--help`` lists them without importing any, so it answers at once.
+A command is an entry point of the group ``biot_bd.commands``: a function with Typer's annotations,
+or a ``typer.Typer`` with sub-commands.  ``--help`` lists them without importing any, so it answers
+at once.
 """
 
 from __future__ import annotations

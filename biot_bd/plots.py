@@ -1,13 +1,16 @@
-"""Pictures from arrays: attention maps, confusion matrix, EEG with probabilities; the colours and scale of all pictures.
+"""Pictures from arrays: attention maps, confusion matrix, EEG with probabilities.
 
-A ``..._figure`` function takes arrays and returns a :class:`matplotlib.figure.Figure` made without pyplot, so nothing
-stays open and no display is needed; ``figure.savefig(path)`` writes it.  :data:`PALETTE`, the colours with a meaning
-(:func:`css_colours`) and :func:`channel_distance_uv` hold in HTML pages, too, and cost no import of matplotlib.
-Curves of one's own scores are drawn by scikit-learn's ``PrecisionRecallDisplay`` and ``RocCurveDisplay``; those of a run
-stand in its report (:func:`biot_bd.write_report`).
+The colours and scale of all pictures.
 
-The palette is that of Okabe and Ito [1]_, darkened to a contrast of 3:1 on white; maps are in ``cividis``.  Colour-blind
-readers tell both apart, and lines differ in dashes as well.
+A ``..._figure`` function takes arrays and returns a :class:`matplotlib.figure.Figure` made without
+pyplot, so nothing stays open and no display is needed; ``figure.savefig(path)`` writes it.
+:data:`PALETTE`, the colours with a meaning (:func:`css_colours`) and :func:`channel_distance_uv`
+hold in HTML pages, too, and cost no import of matplotlib.  Curves of one's own scores are drawn by
+scikit-learn's ``PrecisionRecallDisplay`` and ``RocCurveDisplay``; those of a run stand in its
+report (:func:`biot_bd.write_report`).
+
+The palette is that of Okabe and Ito [1]_, darkened to a contrast of 3:1 on white; maps are in
+``cividis``.  Colour-blind readers tell both apart, and lines differ in dashes as well.
 
 References
 ----------
@@ -77,8 +80,8 @@ def channel_distance_uv(x: ArrayLike) -> float:
     Returns
     -------
     float
-        1, 2 or 5 times a power of ten that is at least twice the 98th percentile of the distance from the channels' medians;
-        1 for a signal that is flat or unknown.
+        1, 2 or 5 times a power of ten that is at least twice the 98th percentile of the distance
+        from the channels' medians; 1 for a signal that is flat or unknown.
 
     See Also
     --------
@@ -111,7 +114,7 @@ def _figure(width: float, height: float, title: str | None) -> Figure:
     return figure
 
 
-# --- attention --------------------------------------------------------------------------------------------
+# --- attention ------------------------------------------------------------------------------------
 
 
 def attention_figure(
@@ -149,7 +152,9 @@ def attention_figure(
 
     Examples
     --------
-    >>> figure = attention_figure({"early": [[0.6, 0.4], [0.5, 0.5]]}, labels=["FP1-F7", "F7-T7"])
+    >>> figure = attention_figure(
+    ...     {"early": [[0.6, 0.4], [0.5, 0.5]]}, labels=["FP1-F7", "F7-T7"]
+    ... )
     >>> figure.axes[0].get_title()
     'early'
     """
@@ -231,7 +236,7 @@ def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str
     return figure
 
 
-# --- EEG --------------------------------------------------------------------------------------------------
+# --- EEG ------------------------------------------------------------------------------------------
 
 
 def eeg_figure(
@@ -248,7 +253,8 @@ def eeg_figure(
     unit: str = "uV",
     title: str | None = None,
 ) -> Figure:
-    """Draw EEG channels one below the other, annotated seizures shaded, with probabilities underneath.
+    """Draw EEG channels one below the other, annotated seizures shaded, with probabilities
+    underneath.
 
     Parameters
     ----------
@@ -289,7 +295,9 @@ def eeg_figure(
     Examples
     --------
     >>> import numpy as np
-    >>> figure = eeg_figure(np.zeros((2, 500)), 100.0, ["FP1-F7", "F7-T7"], start_s=60, events=[(61, 63)])
+    >>> figure = eeg_figure(
+    ...     np.zeros((2, 500)), 100.0, ["FP1-F7", "F7-T7"], start_s=60, events=[(61, 63)]
+    ... )
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['FP1-F7', 'F7-T7']
     """
@@ -336,7 +344,8 @@ def timeline_figure(
     threshold: float | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw the probabilities of a whole recording, with events shaded and stretches without a probability hatched.
+    """Draw the probabilities of a whole recording, with events shaded and stretches without a
+    probability hatched.
 
     Parameters
     ----------
@@ -366,7 +375,9 @@ def timeline_figure(
 
     Examples
     --------
-    >>> figure = timeline_figure([5.0, 15.0, 25.0], [0.1, 0.9, 0.2], 30.0, events=[(10, 20)], threshold=0.5)
+    >>> figure = timeline_figure(
+    ...     [5.0, 15.0, 25.0], [0.1, 0.9, 0.2], 30.0, events=[(10, 20)], threshold=0.5
+    ... )
     >>> figure.axes[0].get_xlabel()
     'time (s)'
     """

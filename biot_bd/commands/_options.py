@@ -34,7 +34,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on s
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What commands that train take, the same words everywhere; :func:`with_training_options` shows it to Typer."""
+    """What commands that train take, the same words everywhere; :func:`with_training_options`
+    shows it to Typer.
+    """
 
     model: Annotated[
         str,
@@ -117,7 +119,9 @@ class TrainingOptions:
 
 
 def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Show Typer the fields of :class:`TrainingOptions` in place of the command's parameter ``options``."""
+    """Show Typer the fields of :class:`TrainingOptions` in place of the command's parameter
+    ``options``.
+    """
 
     @functools.wraps(command)
     def run(**given: Any) -> None:

@@ -1,4 +1,6 @@
-"""Build the pipeline that the options of ``cv`` and ``train`` describe, and read ``KEY=VALUE`` options."""
+"""Build the pipeline that the options of ``cv`` and ``train`` describe, and read ``KEY=VALUE``
+options.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ def build_pipeline(
     params: Mapping[str, Any] | None = None,
     protocol: str | None = None,
 ) -> Pipeline:
-    """Build montage mapper, percentile scaler and classifier for prepared windows, or the pipeline of a baseline.
+    """Build montage mapper, percentile scaler and classifier for prepared windows, or the
+    pipeline of a baseline.
 
     Parameters
     ----------
@@ -110,23 +113,25 @@ def build_pipeline(
     options : TrainingOptions, optional
         The classifier's defaults where None.
     params : mapping, optional
-        Further parameters of :class:`~biot_bd.BIOTClassifier` in skorch's style (``module__num_layers``).
+        Further parameters of :class:`~biot_bd.BIOTClassifier` in skorch's style
+        (``module__num_layers``).
     protocol : str, optional
         A preset that gives the settings of training; none of them may be given beside it.
 
     Returns
     -------
     sklearn.pipeline.Pipeline
-        Steps ``montagemapper`` (where the montage has a name), ``percentilescaler``, ``fillabsent`` (for models that
-        cannot leave a channel out), ``biotclassifier``; other steps for a baseline that is not neural.
+        Steps ``montagemapper`` (where the montage has a name), ``percentilescaler``, ``fillabsent``
+        (for models that cannot leave a channel out), ``biotclassifier``; other steps for a baseline
+        that is not neural.
 
     Raises
     ------
     biot_bd.exceptions.UnknownNameError
         No such model or loss.
     ValueError
-        A parameter that the classifier does not know, one given twice, one that protocol or baseline rule out, or
-        values of which no module, loss and optimizer can be made.
+        A parameter that the classifier does not know, one given twice, one that protocol or
+        baseline rule out, or values of which no module, loss and optimizer can be made.
     """
     from biot_bd.evaluation.studies.baselines import BASELINES, is_neural
     from biot_bd.evaluation.studies.run_protocol import model_pipeline
@@ -156,7 +161,9 @@ def build_pipeline(
 
 
 def _resolved(chosen: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as ``BIOTClassifier`` takes them; raise for what no sampler, transform, recipe or number is."""
+    """Return options as ``BIOTClassifier`` takes them; raise for what no sampler, transform,
+    recipe or number is.
+    """
     from biot_bd.training.finetuning.recipes import resolve
     from biot_bd.training.sampling.augmentation import resolve_augment
     from biot_bd.training.sampling.strategies import resolve_sampler
@@ -179,7 +186,9 @@ def _resolved(chosen: dict[str, Any], params: Mapping[str, Any]) -> dict[str, An
 
 
 def _check_module_params(model: str, params: Mapping[str, Any]) -> None:
-    """Raise for a ``module__*`` that the model's constructor does not have, before anything is trained."""
+    """Raise for a ``module__*`` that the model's constructor does not have, before anything is
+    trained.
+    """
     known = inspect.signature(registry.models[model]).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return
@@ -194,7 +203,9 @@ def describe_model(
     pretrained: str | None = None,
     finetune: Sequence[str] | None = None,
 ) -> str:
-    """Return a title for outputs, which names every BIOT of other than full size as small or changed."""
+    """Return a title for outputs, which names every BIOT of other than full size as small or
+    changed.
+    """
     changed = {k.removeprefix("module__"): v for k, v in (params or {}).items() if k.startswith("module__")}
     name = model
     if changed:

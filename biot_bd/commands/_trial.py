@@ -1,4 +1,6 @@
-"""Build a classifier once before anything is written, so that bad parameters are refused at the door."""
+"""Build a classifier once before anything is written, so that bad parameters are refused at the
+door.
+"""
 
 from __future__ import annotations
 

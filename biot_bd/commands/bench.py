@@ -16,7 +16,8 @@ def bench(
 ) -> None:
     """Measure preparation, reading, inference and training on this machine (generated signals).
 
-    The figures say what to expect here; comparisons with other software are the scripts in ``benchmarks/``.
+    The figures say what to expect here; comparisons with other software are the scripts in
+    ``benchmarks/``.
     """
     import tempfile
     from pathlib import Path

@@ -87,7 +87,9 @@ def detect(
 def _targets(
     items: list[Item], inputs: Sequence[Path], output: Path, formats: tuple[str, ...]
 ) -> tuple[list[Item], Path]:
-    """Return the items and the folder of results; a named event file becomes the one item's target."""
+    """Return the items and the folder of results; a named event file becomes the one item's
+    target.
+    """
     from dataclasses import replace
 
     from biot_bd.commands._pipelines import check_output
@@ -107,7 +109,9 @@ def _targets(
 
 
 def _wanted(items: list[Item], outputs: Outputs) -> list[Item]:
-    """Return the items whose results are not all there; of a patient whose page is wanted all or none."""
+    """Return the items whose results are not all there; of a patient whose page is wanted all or
+    none.
+    """
     from biot_bd.deploy.patient_page import page_path
     from biot_bd.deploy.results import is_done
 

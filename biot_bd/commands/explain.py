@@ -30,7 +30,8 @@ def explain(
 ) -> None:
     """Explain a model's decisions on chosen windows: maps as arrays and as one HTML page.
 
-    With a run folder, windows come from the test subjects of a fold, and that fold's model explains them.
+    With a run folder, windows come from the test subjects of a fold, and that fold's model explains
+    them.
     """
     from biot_bd import registry
     from biot_bd.commands._pipelines import open_windows, print_json

@@ -1,4 +1,6 @@
-"""``biot-bd models``: list the published checkpoints, fetch them, verify files, audit saved models."""
+"""``biot-bd models``: list the published checkpoints, fetch them, verify files, audit saved
+models.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 
 @app.command("list")
 def list_models(as_json: JSON = False) -> None:
-    """List the published checkpoints: channels, what they were trained on, and whether they are here."""
+    """List the published checkpoints: channels, what they were trained on, and whether they are
+    here.
+    """
     from biot_bd.models.checkpoints.hub import cached
     from biot_bd.models.checkpoints.published import KNOWN
 
@@ -81,7 +85,9 @@ def audit(
     folder: Annotated[Path, typer.Argument(help="A folder that save_pipeline wrote.")],
     as_json: JSON = False,
 ) -> None:
-    """List what a saved model would import and build, without doing it; status 1 where it would be refused."""
+    """List what a saved model would import and build, without doing it; status 1 where it would
+    be refused.
+    """
     from biot_bd.training.persistence.audit import audit as look_into
 
     found = look_into(folder)

@@ -18,7 +18,8 @@ def plugins(
     """List the plugins: name, version, what each registers, and its error where it failed.
 
     Plugins are found through the entry-point groups biot_bd and biot_bd.commands.
-    One that fails is left out and the rest goes on; with BIOT_BD_STRICT_PLUGINS=1 it stops the program.
+    One that fails is left out and the rest goes on; with BIOT_BD_STRICT_PLUGINS=1 it stops the
+    program.
     """
     rows = collect()
     if as_json:
@@ -28,13 +29,14 @@ def plugins(
 
 
 def collect() -> list[dict[str, Any]]:
-    """Return one entry a plugin, as :func:`biot_bd.registry.list_plugins`, with the commands each brings.
+    """Return one entry a plugin, as :func:`biot_bd.registry.list_plugins`, with the commands
+    each brings.
 
     Returns
     -------
     list of dict
-        A distribution that brings commands and no plugin has an entry of its own.  Commands of others are
-        imported to find out whether they load; ours are not.
+        A distribution that brings commands and no plugin has an entry of its own.  Commands of
+        others are imported to find out whether they load; ours are not.
     """
     rows = list_plugins()
     by_distribution = {row["distribution"]: row for row in reversed(rows) if row["distribution"]}

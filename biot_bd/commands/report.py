@@ -18,7 +18,9 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     json: Json = False,
 ) -> None:
-    """Write report.html into a run folder: one file with scores, curves, seizures and attention, readable offline."""
+    """Write report.html into a run folder: one file with scores, curves, seizures and attention,
+    readable offline.
+    """
     from biot_bd.commands._pipelines import open_windows, print_json
     from biot_bd.report import write_report
     from biot_bd.report.run_folder import read_run

@@ -16,7 +16,9 @@ def score(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all scores to this JSON file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
-    """Score predicted events: by subject, over subjects, with the baselines always-on and always-off beside."""
+    """Score predicted events: by subject, over subjects, with the baselines always-on and
+    always-off beside.
+    """
     from rich.console import Console
 
     from biot_bd.commands._pipelines import print_json

@@ -61,7 +61,8 @@ def stream(
 ) -> None:
     """Find seizures in a live signal, and print what happens as one JSON object a line.
 
-    Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit status is 0.
+    Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit
+    status is 0.
     """
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines

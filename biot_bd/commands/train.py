@@ -24,7 +24,9 @@ def train(
     ] = 0.2,
     json: Json = False,
 ) -> None:
-    """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score the hold-out, if there is one."""
+    """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score
+    the hold-out, if there is one.
+    """
     from biot_bd.commands import _pipelines
     from biot_bd.evaluation.final_model import fit_all
     from biot_bd.models.checkpoints.pipeline_folder import description_file

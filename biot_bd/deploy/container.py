@@ -1,12 +1,14 @@
-"""The entry point of the container: one recording in, one SzCORE table out, named by INPUT and OUTPUT.
+"""The entry point of the container.
+
+One recording in, one SzCORE table out, named by INPUT and OUTPUT.
 
 ``python -m biot_bd.deploy.container`` reads from the environment:
 
 - ``INPUT``: the recording, absolute or below ``DATA`` (default ``/data``, read-only);
 - ``OUTPUT``: the table to write, absolute or below ``RESULTS`` (default ``/output``);
 - ``MODEL``: folder of the saved model (default ``/model``, where the image has it);
-- optional ``STRIDE_S``, ``THRESHOLD``, ``ON_MISSING`` (default ``drop``: a missing channel is masked, as the public board
-  scores a missing table as no detection) and ``PRECISION``.
+- optional ``STRIDE_S``, ``THRESHOLD``, ``ON_MISSING`` (default ``drop``: a missing channel is
+  masked, as the public board scores a missing table as no detection) and ``PRECISION``.
 
 Exit status: 0 and a table, or 1, no table and one line on stderr.
 """

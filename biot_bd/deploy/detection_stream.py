@@ -1,6 +1,7 @@
 """The chunk-fed detector: samples in at the source's rate, probabilities and events out.
 
-One object for files and live signals: :meth:`Detector.detect` pushes blocks of a file, ``biot-bd stream`` what arrives.
+One object for files and live signals: :meth:`Detector.detect` pushes blocks of a file, ``biot-bd
+stream`` what arrives.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class DetectionStream:
     plan : MontagePlan
         How they become the montage.
     live : EventStream or None
-        The event detector's incremental form (``value``, ``active``); None where the stream is not causal.
+        The event detector's incremental form (``value``, ``active``); None where the stream is not
+        causal.
 
     Raises
     ------
@@ -129,6 +131,7 @@ class DetectionStream:
     >>> from biot_bd.signals.montages import BIOT_16
     >>> class Loudness:
     ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
@@ -181,7 +184,8 @@ class DetectionStream:
         Parameters
         ----------
         x : ndarray, shape (len(needed), n)
-            In microvolts; NaN where nothing is known (the channel is left out of the windows that hold it).
+            In microvolts; NaN where nothing is known (the channel is left out of the windows that
+            hold it).
 
         Returns
         -------

@@ -71,15 +71,18 @@ class Detection:
     events : list of Event
         Onset and offset in seconds since the first sample, pauses included, and confidence.
     start_s, probabilities : ndarray, shape (n,)
-        Every window: its start in seconds, its probability of a seizure; NaN where no channel was usable.
+        Every window: its start in seconds, its probability of a seizure; NaN where no channel was
+        usable.
     window_s, stride_s, duration_s : float
         In seconds.
     sfreq : float
         Rate of the recording in Hz.
     channels : dict of str to str
-        How each channel of the montage came about, e.g. ``"FP1-F7"``, ``"F7 minus T3"`` or ``"missing"``.
+        How each channel of the montage came about, e.g. ``"FP1-F7"``, ``"F7 minus T3"`` or
+        ``"missing"``.
     notes : list of str
-        What a reader should know: a cut file, missing or flat channels, stretches without a probability.
+        What a reader should know: a cut file, missing or flat channels, stretches without a
+        probability.
     setting : Setting
         Values of the event detector, rate, stride, whether causal.
     start_time : datetime.datetime or None
@@ -98,9 +101,17 @@ class Detection:
     >>> import numpy as np
     >>> from biot_bd import Event
     >>> found = Detection(
-    ...     source="night.edf", events=[Event(12.0, 20.0, 0.9)], start_s=np.array([0.0, 10.0, 20.0]),
-    ...     probabilities=np.array([0.1, 0.9, np.nan]), window_s=10.0, stride_s=10.0, duration_s=30.0, sfreq=256.0,
-    ...     channels={"FP1-F7": "FP1-F7"}, notes=[], setting={},
+    ...     source="night.edf",
+    ...     events=[Event(12.0, 20.0, 0.9)],
+    ...     start_s=np.array([0.0, 10.0, 20.0]),
+    ...     probabilities=np.array([0.1, 0.9, np.nan]),
+    ...     window_s=10.0,
+    ...     stride_s=10.0,
+    ...     duration_s=30.0,
+    ...     sfreq=256.0,
+    ...     channels={"FP1-F7": "FP1-F7"},
+    ...     notes=[],
+    ...     setting={},
     ... )
     >>> found.gaps
     [(20.0, 30.0)]
@@ -163,12 +174,13 @@ class Detector:
     scorer : Scorer
         The model.
     event_detector : EventDetector
-        From probabilities to events.  A causal one makes the whole chain causal: as a live stream would have it.
+        From probabilities to events.  A causal one makes the whole chain causal: as a live stream
+        would have it.
     stride_s : float
         From one window's start to the next, in seconds.
     on_missing : {"raise", "drop", "interpolate"}
-        Channels of the montage that a recording lacks: an error that names them, absent (the model masks them),
-        or interpolated (referential recordings).
+        Channels of the montage that a recording lacks: an error that names them, absent (the model
+        masks them), or interpolated (referential recordings).
     batch_size : int
         Windows that the model computes at once.
     notes : sequence of str
@@ -187,7 +199,8 @@ class Detector:
 
     Examples
     --------
-    Any object with a montage, a rate and a length of windows is a model; this one calls loud windows seizures.
+    Any object with a montage, a rate and a length of windows is a model; this one calls loud
+    windows seizures.
 
     >>> import mne
     >>> import numpy as np
@@ -195,12 +208,17 @@ class Detector:
     >>> from biot_bd.signals.montages import BIOT_16
     >>> class Loudness:
     ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> volts = np.random.default_rng(0).normal(0, 30e-6, (16, 60 * 200))
     >>> volts[:, 20 * 200 : 40 * 200] *= 10
-    >>> raw = mne.io.RawArray(volts, mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg"), verbose="error")
-    >>> detector = Detector(Loudness(), EventDetector(window_s=10, smoothing_s=0, target=None), stride_s=5)
+    >>> raw = mne.io.RawArray(
+    ...     volts, mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg"), verbose="error"
+    ... )
+    >>> detector = Detector(
+    ...     Loudness(), EventDetector(window_s=10, smoothing_s=0, target=None), stride_s=5
+    ... )
     >>> [(event.onset_s, event.offset_s) for event in detector.detect(raw).events]
     [(20.0, 40.0)]
     """
@@ -249,16 +267,18 @@ class Detector:
         Parameters
         ----------
         model : path
-            Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities become events; without one
-            the defaults of :class:`~biot_bd.events.detector.EventDetector` hold with the model's own threshold,
-            and every detection says so.  A ``recalibration.json`` is not applied, which every detection says, too: thresholds
-            and events were chosen on the model's own probabilities.
+            Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities
+            become events; without one the defaults of
+            :class:`~biot_bd.events.detector.EventDetector` hold with the model's own threshold, and
+            every detection says so.  A ``recalibration.json`` is not applied, which every detection
+            says, too: thresholds and events were chosen on the model's own probabilities.
         stride_s, on_missing, batch_size
             See :class:`Detector`.
         causal : bool
             Decide from the past alone.
         precision : {"auto", "fp32", "bf16", "fp16"}
-            Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01 of a probability.
+            Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01
+            of a probability.
         engine : str
             What computes the model, by its name in ``biot_bd.registry.engines``.
         threshold, smoothing_s, release_fraction, min_duration_s, merge_gap_s : float, optional
@@ -339,7 +359,8 @@ class Detector:
         Raises
         ------
         DetectionError
-            The file is missing, damaged or unreadable, lacks electrodes, or is shorter than a window.
+            The file is missing, damaged or unreadable, lacks electrodes, or is shorter than a
+            window.
         """
         begin = time.perf_counter()
         recording = open_recording(source)
@@ -354,7 +375,7 @@ class Detector:
         self._check_length(recording, line)
         stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
         read_s, results = time.perf_counter() - begin, []
-        # Each segment has a stream of its own, so that no window and no event reaches across a pause.
+        # Each segment has a stream of its own: no window and no event reaches across a pause.
         for number, segment in enumerate(line.segments):
             if number:
                 stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
@@ -392,7 +413,9 @@ class Detector:
         start_time: datetime | None,
         segments: Sequence[tuple[float, float]],
     ) -> Detection:
-        """Put together what a stream found in a source, with what a reader should know of its channels and gaps."""
+        """Put together what a stream found in a source, with what a reader should know of its
+        channels and gaps.
+        """
         found = Detection(
             source,
             result.events,
@@ -520,7 +543,9 @@ def channel_facts(plan: MontagePlan) -> dict[str, str]:
 
 
 def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
-    """Say which channels were doubled, missing, interpolated, or left out in ``n_absent`` windows."""
+    """Say which channels were doubled, missing, interpolated, or left out in ``n_absent``
+    windows.
+    """
     same: dict[Any, list[int]] = {}
     for position, name in enumerate(plan.ch_names):
         same.setdefault(parse_name(name), []).append(position)

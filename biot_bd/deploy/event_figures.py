@@ -41,7 +41,9 @@ def overview_figure(detection: Detection) -> Figure:
 
 
 def event_figures(detection: Detection, montage: Montage, most: int | None = None) -> Iterator[Figure]:
-    """Draw each event over the EEG of the model's montage, from 10 s before its onset; of long ones the first minute.
+    """Draw each event over the EEG of the model's montage, from 10 s before its onset.
+
+    Of long ones the first minute.
 
     Parameters
     ----------

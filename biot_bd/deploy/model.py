@@ -60,12 +60,14 @@ class ModelScorer:
     Raises
     ------
     ValueError
-        The model does not say its channels and rate, has other steps than signal steps, or more than two classes.
+        The model does not say its channels and rate, has other steps than signal steps, or more
+        than two classes.
     """
 
     def __init__(self, steps: Sequence[Any], classifier: Any, record: dict[str, Any] | None = None) -> None:
         self.classifier = classifier
-        # A window without signal is no fault of the model's: channels that cannot be scaled are absent.
+        # A window without signal is no fault of the model's: channels that cannot be scaled are
+        # absent.
         self.steps = [
             clone(step).set_params(on_bad="drop") if isinstance(step, PercentileScaler) else step
             for step in steps

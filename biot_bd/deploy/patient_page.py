@@ -1,4 +1,6 @@
-"""A patient's page: one HTML file with the recordings, their events, the curves and the EEG of each event."""
+"""A patient's page: one HTML file with the recordings, their events, the curves and the EEG of
+each event.
+"""
 
 from __future__ import annotations
 

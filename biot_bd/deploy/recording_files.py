@@ -20,9 +20,11 @@ class Item:
     path : Path
         The recording.
     stem : Path
-        Where its results go, relative to the output folder and without an ending: ``sub-01/eeg/sub-01_run-01``.
+        Where its results go, relative to the output folder and without an ending:
+        ``sub-01/eeg/sub-01_run-01``.
     patient : str
-        Whose it is: the BIDS subject, else the folder that holds the file; of a file that was named, the file itself.
+        Whose it is: the BIDS subject, else the folder that holds the file; of a file that was
+        named, the file itself.
     target : Path, optional
         The event file to write, where it was named; else the stem says it.
     """
@@ -33,7 +35,10 @@ class Item:
     target: Path | None = None
 
     def output(self, folder: Path, ending: str) -> Path:
-        """Return the path of a result in the output folder: the stem and an ending, e.g. ``_events.tsv``."""
+        """Return the path of a result in the output folder.
+
+        The stem and an ending, e.g. ``_events.tsv``.
+        """
         return folder / self.stem.with_name(f"{self.stem.name}{ending}")
 
 
@@ -96,7 +101,10 @@ def _stem(name: str) -> str:
 
 
 def patient_of(relative: Path) -> str:
-    """Return whose recording a path below the input is: ``sub-...`` of its name or folders, else its folder, else its name."""
+    """Return whose recording a path below the input is.
+
+    ``sub-...`` of its name or folders, else its folder, else its name.
+    """
     match = re.search(r"(?:^|[_/])(sub-[A-Za-z0-9]+)", relative.name) or re.search(
         r"(?:^|[_/])(sub-[A-Za-z0-9]+)", relative.as_posix()
     )

@@ -1,4 +1,7 @@
-"""Detections of many recordings and what is written of them; every file atomically, and none that fails stops the others."""
+"""Detections of many recordings and what is written of them.
+
+Every file atomically, and none that fails stops the others.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,9 @@ def event_paths(item: Item, outputs: Outputs) -> dict[str, Path]:
 
 
 def is_done(item: Item, outputs: Outputs) -> bool:
-    """Return whether everything that is wanted of a recording, pictures and pages apart, is there."""
+    """Return whether everything that is wanted of a recording, pictures and pages apart, is
+    there.
+    """
     wanted = list(event_paths(item, outputs).values())
     if outputs.probabilities:
         wanted.append(item.output(outputs.folder, PROBABILITIES))
@@ -127,7 +132,10 @@ def _write_probabilities(path: Path, detection: Detection) -> Path:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what a killed process left of this output; a living one would have renamed it long ago."""
+    """Remove what a killed process left of this output.
+
+    A living one would have renamed it long ago.
+    """
     from glob import escape
 
     for leftover in path.parent.glob(f".{escape(path.stem)}.*.tmp{escape(path.suffix)}"):
@@ -136,7 +144,7 @@ def _remove_leftovers(path: Path) -> None:
                 leftover.unlink()
 
 
-# --- many recordings --------------------------------------------------------------------------------------
+# --- many recordings ------------------------------------------------------------------------------
 
 
 @dataclass

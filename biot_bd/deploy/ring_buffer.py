@@ -1,4 +1,6 @@
-"""A rolling buffer over signals that arrive in pieces, addressed by their sample number from the start."""
+"""A rolling buffer over signals that arrive in pieces, addressed by their sample number from the
+start.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class RollingBuffer:
         self.stop += n
 
     def view(self, start: int, stop: int) -> NDArray[Any]:
-        """Return samples ``start`` to ``stop``, without a copy: valid until the next :meth:`append`.
+        """Return samples ``start`` to ``stop``, without a copy.
+
+        Valid until the next :meth:`append`.
 
         Raises
         ------

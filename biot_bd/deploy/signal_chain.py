@@ -40,14 +40,15 @@ class WindowBatch:
 class SignalChain:
     """Montage, resampling, windows and the marks of bad channels, fed piece by piece.
 
-    Windows start every ``stride_s``, each start rounded to a sample by itself; where the last of them ends before the
-    recording does, one more is aligned to the end.  What comes out does not depend on how the samples were cut.
-    Memory holds some minutes of signal at most.
+    Windows start every ``stride_s``, each start rounded to a sample by itself; where the last of
+    them ends before the recording does, one more is aligned to the end.  What comes out does not
+    depend on how the samples were cut.  Memory holds some minutes of signal at most.
 
     Parameters
     ----------
     plan : MontagePlan
-        From the source's channels to the montage; samples come with the channels ``plan.needed``, in that order.
+        From the source's channels to the montage; samples come with the channels ``plan.needed``,
+        in that order.
     sfreq_in, sfreq_out : float
         Rates of the source and of the windows in Hz.
     window_s, stride_s : float
@@ -95,7 +96,10 @@ class SignalChain:
 
     @property
     def delay_s(self) -> float:
-        """Seconds of signal behind a window's end that it needs; None of them is known in blocks (not causal)."""
+        """Seconds of signal behind a window's end that it needs.
+
+        None of them is known in blocks (not causal).
+        """
         return fir_delay_s(self.sfreq_in, self.sfreq_out) if self.causal else float("inf")
 
     def push(self, x: NDArray[np.floating]) -> None:
@@ -104,8 +108,8 @@ class SignalChain:
         Parameters
         ----------
         x : ndarray, shape (len(plan.needed), n)
-            In microvolts at the source's rate; values that are not finite make their channel absent in the windows that
-            hold them.
+            In microvolts at the source's rate; values that are not finite make their channel absent
+            in the windows that hold them.
 
         Raises
         ------
@@ -126,7 +130,9 @@ class SignalChain:
                 self._signal.append(self._stream.finish())
 
     def pop(self, limit: int = 64) -> WindowBatch | None:
-        """Return up to ``limit`` windows that are ready, oldest first, or None where there are none."""
+        """Return up to ``limit`` windows that are ready, oldest first, or None where there are
+        none.
+        """
         starts: list[int] = []
         while len(starts) < limit:
             start = self._ready_start()

@@ -1,8 +1,9 @@
 """Resampling of signals that arrive in pieces; what comes out does not depend on how they were cut.
 
-:class:`FftStream` gives what :func:`biot_bd.signals.resample_fft` gives for the whole signal, in blocks of fixed
-places, for files; :class:`FirStream` gives what :func:`biot_bd.signals.resample_polyphase` gives, sample by sample with
-a fixed delay, for live signals and their replay.
+:class:`FftStream` gives what :func:`biot_bd.signals.resample_fft` gives for the whole signal, in
+blocks of fixed places, for files; :class:`FirStream` gives what
+:func:`biot_bd.signals.resample_polyphase` gives, sample by sample with a fixed delay, for live
+signals and their replay.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from biot_bd.deploy.ring_buffer import RollingBuffer
 from biot_bd.signals.resampling import GUARD_S, SEGMENT_S, resample_fft, resampling_ratio
 
 BLOCK_S = 256.0
-# Where the segments of resample_fft do not fit the rates, blocks share this much with their neighbours.
+# Where the segments of resample_fft do not fit the rates, blocks share this much with their
+# neighbours.
 OVERLAP_S = 16.0
 HALF_ZEROS = 10  # of the filter of scipy.signal.resample_poly
 
@@ -40,7 +42,10 @@ class ResamplingStream(ABC):
 
     @abstractmethod
     def push(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take samples ``(n_chans, n)`` at the rate of the source; return those that are ready ``(n_chans, m)``."""
+        """Take samples ``(n_chans, n)`` at the rate of the source.
+
+        Return those that are ready ``(n_chans, m)``.
+        """
 
     @abstractmethod
     def finish(self) -> NDArray[np.float32]:
@@ -68,16 +73,20 @@ def make_stream(n_chans: int, sfreq_in: float, sfreq_out: float, causal: bool) -
 
 
 class FftStream(ResamplingStream):
-    """Resample by FFT in blocks; equal to :func:`~biot_bd.signals.resample_fft` of the whole within rounding.
+    """Resample by FFT in blocks.
 
-    Blocks begin at multiples of that function's segments and overlap by one, so every segment sees the same samples as
-    in the whole signal.  For rates whose common period is longer than some seconds there are no such segments; blocks
-    overlap by 16 s then and, further than 10 s from the recording's ends, differ from the whole by less than 5e-3 of the
-    signal's standard deviation where it has no power within 1 Hz of the wall.
+    Equal to :func:`~biot_bd.signals.resample_fft` of the whole within rounding.
+
+    Blocks begin at multiples of that function's segments and overlap by one, so every segment sees
+    the same samples as in the whole signal.  For rates whose common period is longer than some
+    seconds there are no such segments; blocks overlap by 16 s then and, further than 10 s from the
+    recording's ends, differ from the whole by less than 5e-3 of the signal's standard deviation
+    where it has no power within 1 Hz of the wall.
 
     Notes
     -----
-    Values that are not finite are bridged by straight lines within a block; whoever cuts windows masks them.
+    Values that are not finite are bridged by straight lines within a block; whoever cuts windows
+    masks them.
     """
 
     def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
@@ -90,7 +99,8 @@ class FftStream(ResamplingStream):
         """Take samples; return whole blocks that are ready."""
         self._buffer.append(x)
         ready = []
-        # Two units must follow a block: one as its neighbour, one so that the last block is never a short one.
+        # Two units must follow a block: one as its neighbour, one so that the last block is never a
+        # short one.
         while self._buffer.stop > self._done + self._block + 2 * self._unit:
             ready.append(self._resample(self._done + self._block))
         return np.concatenate([np.empty((self.n_chans, 0), np.float32), *ready], axis=1)
@@ -126,14 +136,16 @@ def _unit(sfreq_in: float, up: int, down: int) -> int:
 
 
 class FirStream(ResamplingStream):
-    """Resample by the polyphase filter of :func:`~biot_bd.signals.resample_polyphase`, as samples arrive.
+    """Resample by the polyphase filter of :func:`~biot_bd.signals.resample_polyphase`, as
+    samples arrive.
 
     Each output is one sum in one order, whatever the pieces: the same bits for any cut.  It needs
     :func:`fir_delay_s` seconds of signal after its own time and nothing beyond.
 
     Notes
     -----
-    A value that is not finite is replaced by the last finite one (zero before the first); whoever cuts windows masks it.
+    A value that is not finite is replaced by the last finite one (zero before the first); whoever
+    cuts windows masks it.
     """
 
     def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
@@ -158,7 +170,8 @@ class FirStream(ResamplingStream):
     def _hold(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         good = np.isfinite(x)
         if not good.all():
-            # Position of the last finite sample at or before each one, 0 standing for the value held from before.
+            # Position of the last finite sample at or before each one, 0 standing for the value
+            # held from before.
             padded = np.concatenate([self._held[:, None], np.where(good, x, 0)], axis=1)
             place = np.where(good, np.arange(1, x.shape[1] + 1), 0)
             x = np.take_along_axis(padded, np.maximum.accumulate(place, axis=1), axis=1)
@@ -187,7 +200,9 @@ class FirStream(ResamplingStream):
 
 
 def fir_delay_s(sfreq_in: float, sfreq_out: float) -> float:
-    """Return how many seconds of signal after its own time an output of :class:`FirStream` needs."""
+    """Return how many seconds of signal after its own time an output of :class:`FirStream`
+    needs.
+    """
     up, down = resampling_ratio(sfreq_in, sfreq_out)
     return 0.0 if up == down else HALF_ZEROS * max(up, down) / up / sfreq_in
 
@@ -200,7 +215,10 @@ def _taps(up: int, down: int) -> tuple[int, NDArray[np.float32]]:
 
 
 def _bridged(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``x`` with straight lines across what is not finite; channels without any finite value become zero."""
+    """Return ``x`` with straight lines across what is not finite.
+
+    Channels without any finite value become zero.
+    """
     good = np.isfinite(x)
     if good.all():
         return x

@@ -1,6 +1,9 @@
-"""Evaluation: cross-validation by subject, metrics that say when they are undefined, thresholds, run folders."""
+"""Evaluation: cross-validation by subject, metrics that say when they are undefined, thresholds,
+run folders.
+"""
 
 import lazy_loader as _lazy
 
-# The public names stand in __init__.pyi and are imported on first use: a room costs only what is used of it.
+# The public names stand in __init__.pyi and are imported on first use: a room costs only what is
+# used of it.
 __getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

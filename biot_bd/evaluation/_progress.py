@@ -12,7 +12,10 @@ from biot_bd.evaluation.run_facts import FoldFacts
 
 
 class _EpochColumn(ProgressColumn):
-    """Reads the epoch from the net being trained whenever the bar is drawn; costs the training nothing."""
+    """Reads the epoch from the net being trained whenever the bar is drawn.
+
+    Costs the training nothing.
+    """
 
     net: Any = None
 

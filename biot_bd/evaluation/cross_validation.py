@@ -1,4 +1,7 @@
-"""Cross-validation by subject: our loop over scikit-learn's splitters, with files that survive a kill."""
+"""Cross-validation by subject.
+
+Our loop over scikit-learn's splitters, with files that survive a kill.
+"""
 
 from __future__ import annotations
 
@@ -72,37 +75,42 @@ def cross_validate(
 ) -> Result:
     """Score a pipeline on subjects that it has not seen.
 
-    In each fold the pipeline is cloned and fitted on the training subjects; validation subjects stop the
-    training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every estimator; the test subjects are
-    scored once, when the fold's model is final.  All sides are whole subjects.
+    In each fold the pipeline is cloned and fitted on the training subjects; validation subjects
+    stop the training of a :class:`~biot_bd.BIOTClassifier` and give the threshold of every
+    estimator; the test subjects are scored once, when the fold's model is final.  All sides are
+    whole subjects.
 
     Parameters
     ----------
     pipeline : estimator
-        A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in ``BIOTClassifier``, but any
-        classifier or ``GridSearchCV`` (whose own ``cv`` must split by group).  It is not changed.
+        A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in
+        ``BIOTClassifier``, but any classifier or ``GridSearchCV`` (whose own ``cv`` must split by
+        group).  It is not changed.
     windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
     y : array of shape (n,), optional
         Labels, 0 (background) or 1 (seizure); ``Windows`` know theirs.
     groups : array of shape (n,), optional
         Subject of each window; ``Windows`` know theirs.
     folder : path, optional
-        The run folder, as docs/architecture.md describes it.  A call with a folder that holds a part of the
-        same study computes what is missing; another study in it raises, unless that one has neither a finished
-        fold nor a restart point (it failed at once): it is replaced.  Without a folder nothing is written.
+        The run folder, as docs/architecture.md describes it.  A call with a folder that holds a
+        part of the same study computes what is missing; another study in it raises, unless that one
+        has neither a finished fold nor a restart point (it failed at once): it is replaced.
+         Without a folder nothing is written.
     cv : str or splitter
-        ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``, ``"biot-paper"``, ``"biot-code"`` or a
-        scikit-learn splitter, which gets the subjects as groups.
+        ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``,
+        ``"biot-paper"``, ``"biot-code"`` or a scikit-learn splitter, which gets the subjects as
+        groups.
     scoring : str, Metric, callable or sequence of them
         Names out of ``biot_bd.registry.metrics``.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
         How the threshold is chosen on the validation predictions.
     validation_fraction : float
-        Share of a fold's training subjects that validate, at least one; with fewer than three training
-        subjects, or 0, none does: epochs are fixed, the threshold is 0.5.  Fixed splits bring their own.
+        Share of a fold's training subjects that validate, at least one; with fewer than three
+        training subjects, or 0, none does: epochs are fixed, the threshold is 0.5.  Fixed splits
+        bring their own.
     n_jobs : int
-        Folds computed at once (joblib).  The result does not depend on it: every fold uses as many torch
-        threads as the calling process (``torch.set_num_threads``).
+        Folds computed at once (joblib).  The result does not depend on it: every fold uses as many
+        torch threads as the calling process (``torch.set_num_threads``).
     random_state : int
         Seed of the split; with a fold's number the seed of that fold.
     title : str, optional
@@ -112,19 +120,20 @@ def cross_validate(
     progress : bool
         Show a progress bar (on stderr, where that is a terminal) and a line for each finished fold.
     protocol : str or Protocol, optional
-        A preset of :data:`~biot_bd.evaluation.PROTOCOLS`, which gives ``cv``, ``scoring``, ``threshold`` and
-        ``validation_fraction`` and against which windows and pipeline are checked.  Without one the result is ``"custom"``.
+        A preset of :data:`~biot_bd.evaluation.PROTOCOLS`, which gives ``cv``, ``scoring``,
+        ``threshold`` and ``validation_fraction`` and against which windows and pipeline are
+        checked.  Without one the result is ``"custom"``.
     splits_from : Result or path, optional
-        Another study (its run folder) whose stored folds are used, training, validation and test subjects; in
-        place of ``cv`` and ``validation_fraction``.
+        Another study (its run folder) whose stored folds are used, training, validation and test
+        subjects; in place of ``cv`` and ``validation_fraction``.
     allow_contaminated : bool
-        Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test subjects, or may
-        have; every output then says so.
+        Score a pipeline whose checkpoint (``pretrained``, also in the grid of a search) saw test
+        subjects, or may have; every output then says so.
     event_detector : EventDetector, optional
         How probabilities become events, and what their operating point is chosen for, e.g.
-        ``EventDetector(target="fa_per_24h", target_fa_per_24h=2)``.  It is fitted in each fold on the predictions of the
-        validation subjects, for whole recordings and causally, whatever its own ``causal`` and ``window_s``.  Needs
-        ``Windows``: arrays name no recordings.
+        ``EventDetector(target="fa_per_24h", target_fa_per_24h=2)``.  It is fitted in each fold on
+        the predictions of the validation subjects, for whole recordings and causally, whatever its
+        own ``causal`` and ``window_s``.  Needs ``Windows``: arrays name no recordings.
 
     Returns
     -------
@@ -133,14 +142,17 @@ def cross_validate(
     Raises
     ------
     ContaminationError
-        A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is loaded or fitted.
+        A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is
+        loaded or fitted.
     SplitError
-        Fewer than two subjects, subjects of a fixed split missing, a subject on two sides, a fold whose
-        training part has one class: before anything is fitted.
+        Fewer than two subjects, subjects of a fixed split missing, a subject on two sides, a fold
+        whose training part has one class: before anything is fitted.
     RunFolderError
-        The folder holds another study (the message says what differs), is no run folder, or is in use.
+        The folder holds another study (the message says what differs), is no run folder, or is in
+        use.
     ValueError
-        Labels or subjects are missing or malformed, or a model gives probabilities that are not finite.
+        Labels or subjects are missing or malformed, or a model gives probabilities that are not
+        finite.
 
     See Also
     --------
@@ -259,7 +271,10 @@ def _describe_run(pipeline: Any, data: Data, folds: Sequence[Fold], identity: Ce
 
 @contextmanager
 def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
-    """Hold the run folder for this process; check that it is new or holds a part of the same study."""
+    """Hold the run folder for this process.
+
+    Check that it is new or holds a part of the same study.
+    """
     run_facts.stored_facts(folder, run_facts.RUN)  # refuses what is no run folder before a lock is laid in it
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
@@ -276,7 +291,10 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
 
 
 def _check_folder(folder: Path, run: RunFacts) -> None:
-    """Check what a folder holds; of the same study ``run`` takes over when it began, and what its folds are marked with."""
+    """Check what a folder holds.
+
+    Of the same study ``run`` takes over when it began, and what its folds are marked with.
+    """
     old = run_facts.stored_facts(folder, run_facts.RUN)
     if old is None:
         return

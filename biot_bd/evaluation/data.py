@@ -29,7 +29,8 @@ class Data:
         0 or 1.
     subjects : ndarray of shape (n,), str objects
     table : pandas.DataFrame
-        Columns ``recording`` (None where unknown), ``subject``, ``start_s`` and ``stop_s`` (null where unknown).
+        Columns ``recording`` (None where unknown), ``subject``, ``start_s`` and ``stop_s`` (null
+        where unknown).
     facts : dict
         The ``data`` entry of ``run.json``.
     """
@@ -161,7 +162,9 @@ def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> 
 
 
 def _fingerprint(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> str:
-    """Return 16 hexadecimal digits over the signals (or the store's own fingerprint), rows, labels and subjects."""
+    """Return 16 hexadecimal digits over the signals (or the store's own fingerprint), rows,
+    labels and subjects.
+    """
     digest = hashlib.sha256()
     if isinstance(X, Windows):
         digest.update(f"{X.fingerprint} {X.shape} {X.unit}".encode())

@@ -1,4 +1,6 @@
-"""Fit a pipeline on all subjects, or all but a hold-out, and save it with a record of what it saw."""
+"""Fit a pipeline on all subjects, or all but a hold-out, and save it with a record of what it
+saw.
+"""
 
 from __future__ import annotations
 
@@ -66,11 +68,11 @@ def fit_all(
     windows, y, groups :
         As in :func:`~biot_bd.cross_validate`.
     folder : path
-        Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out, ``metrics.json``
-        (as in a run folder).
+        Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out,
+        ``metrics.json`` (as in a run folder).
     validation_fraction : float
-        Share of the subjects that stop the training and give the threshold; with fewer than three subjects,
-        or 0, none does.
+        Share of the subjects that stop the training and give the threshold; with fewer than three
+        subjects, or 0, none does.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
     random_state : int
     title, notes :
@@ -80,20 +82,24 @@ def fit_all(
     scoring :
         As in :func:`~biot_bd.cross_validate`, for the hold-out.
     allow_contaminated : bool
-        Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the scores say so.
+        Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the
+        scores say so.
     event_detector : EventDetector, optional
-        As in :func:`~biot_bd.cross_validate`; fitted on the validation subjects and saved with the model (``events.json``).
+        As in :func:`~biot_bd.cross_validate`; fitted on the validation subjects and saved with the
+        model (``events.json``).
 
     Returns
     -------
     dict
-        The record: subjects, data set, label rule, threshold, epochs, environment, ``"trained_on"`` (all that the model
-        has seen, also through its checkpoint) and, with a hold-out, ``"scores"``.
+        The record: subjects, data set, label rule, threshold, epochs, environment, ``"trained_on"``
+        (all that the model has seen, also through its checkpoint) and, with a hold-out,
+        ``"scores"``.
 
     Raises
     ------
     ContaminationError
-        The checkpoint saw a subject of the hold-out, or nobody knows what it saw: before anything is loaded or fitted.
+        The checkpoint saw a subject of the hold-out, or nobody knows what it saw: before anything
+        is loaded or fitted.
     TypeError
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
     SplitError, ValueError
@@ -115,7 +121,9 @@ def fit_all(
     >>> small = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1}
     >>> net = BIOTClassifier(max_epochs=1, device="cpu", verbose=0, **small)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     record = fit_all(net, X, folder + "/model", y=y, groups=subjects, hold_out=["site/04"])
+    ...     record = fit_all(
+    ...         net, X, folder + "/model", y=y, groups=subjects, hold_out=["site/04"]
+    ...     )
     >>> record["subjects"]["test"], record["n_epochs"]
     (['site/04'], 1)
     """
@@ -130,7 +138,8 @@ def fit_all(
     contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
     estimator = configure(pipeline, fold, None)
     prefix, last = final_step(estimator)
-    # Beside the model until it is saved, which replaces the folder; a killed training goes on from here.
+    # Beside the model until it is saved, which replaces the folder; a killed training goes on from
+    # here.
     work = folder.with_name(folder.name + ".training")
     log, restart = work / "tensorboard", work / "restart"
     estimator.set_params(**{f"{prefix}log_dir": str(log), f"{prefix}restart_dir": str(restart)})

@@ -1,4 +1,6 @@
-"""One fold: fit, choose the threshold on validation, save the model, score the test subjects once."""
+"""One fold: fit, choose the threshold on validation, save the model, score the test subjects
+once.
+"""
 
 from __future__ import annotations
 
@@ -103,14 +105,18 @@ def finished_fold(run: Path, index: int, fingerprint: str) -> FoldOutcome | None
 
 
 def training_notes(pipeline: Any) -> list[str]:
-    """Return what to know of training scores: drawn or changed windows (``sampler``, ``augment``)."""
+    """Return what to know of training scores.
+
+    Drawn or changed windows (``sampler``, ``augment``).
+    """
     _, last = final_step(pipeline)
     note = training_note(last.sampler, last.augment) if isinstance(last, BIOTClassifier) else None
     return [] if note is None else [note]
 
 
 def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
-    """Clone a pipeline and give it the fold's seed and, for a ``BIOTClassifier``, its subjects and folders.
+    """Clone a pipeline and give it the fold's seed and, for a ``BIOTClassifier``, its subjects
+    and folders.
 
     Parameters
     ----------
@@ -122,8 +128,8 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
     Returns
     -------
     estimator
-        Not fitted.  Parameters named ``random_state`` that are None get the fold's seed; those of the
-        last-step ``BIOTClassifier`` always.
+        Not fitted.  Parameters named ``random_state`` that are None get the fold's seed; those of
+        the last-step ``BIOTClassifier`` always.
     """
     estimator = clone(pipeline)
     prefix, last = final_step(estimator)
@@ -141,7 +147,9 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
 
 
 def fit(estimator: Any, X: Any, y: np.ndarray, subjects: np.ndarray) -> Any:
-    """Fit, handing subjects on to whoever splits inside (a ``BIOTClassifier`` or a search), routing on or off."""
+    """Fit, handing subjects on to whoever splits inside (a ``BIOTClassifier`` or a search),
+    routing on or off.
+    """
     prefix, last = final_step(estimator)
     if not isinstance(last, (BIOTClassifier, BaseSearchCV)):
         return estimator.fit(X, y)
@@ -176,7 +184,8 @@ def probabilities(estimator: Any, X: Any, where: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        The estimator has no ``predict_proba``, does not know class 1, or its probabilities are not finite.
+        The estimator has no ``predict_proba``, does not know class 1, or its probabilities are not
+        finite.
     """
     if len(X) == 0:
         return np.zeros(0)
@@ -352,8 +361,8 @@ def _write(
         values = {m.name: facts["scores"]["pooled"][m.name]["value"] for m in task.metrics}
         test = predictions[predictions["part"] == "test"]
         curve = (test["y_true"].to_numpy(), test["proba"].to_numpy()) if test["y_true"].nunique() == 2 else (None, None)
-        # Before fold.json: a kill between the two writes the same values again, at the same tags and step, which
-        # TensorBoard shows once; behind it, a kill would leave them out for good.
+        # Before fold.json: a kill between the two writes the same values again, at the same tags
+        # and step, which TensorBoard shows once; behind it, a kill would leave them out for good.
         log_test_metrics(last, {name: value for name, value in values.items() if value is not None}, *curve)
     write_json(folder / "history.json", history)
     write_load_report(last, folder)

@@ -1,4 +1,7 @@
-"""Events inside a cross-validation: the operating point of a fold, the events of its test subjects, their scores."""
+"""Events inside a cross-validation.
+
+The operating point of a fold, the events of its test subjects, their scores.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class Detectors(NamedTuple):
 
 
 def detector_parameters(detector: EventDetector | None) -> Cells:
-    """Return what of a template decides the events of a study: all but the window, which the data has, and ``causal``.
+    """Return what of a template decides the events of a study.
+
+    All but the window, which the data has, and ``causal``.
 
     Raises
     ------
@@ -114,9 +119,11 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> FoldEve
     Returns
     -------
     dict
-        The ``events`` entry of ``fold.json``: ``detector`` and ``causal`` (:meth:`EventDetector.as_dict`),
-        ``recordings`` ``{recording: {"subject", "duration_s", "covered_s", "reference", "events"}}`` with events
-        ``[onset_s, offset_s, confidence]``, ``without_windows`` (recordings of these subjects that have none), and ``curve``, counts of the test subjects at other thresholds.
+        The ``events`` entry of ``fold.json``: ``detector`` and ``causal``
+        (:meth:`EventDetector.as_dict`), ``recordings`` ``{recording: {"subject", "duration_s",
+        "covered_s", "reference", "events"}}`` with events ``[onset_s, offset_s, confidence]``,
+        ``without_windows`` (recordings of these subjects that have none), and ``curve``, counts of
+        the test subjects at other thresholds.
     """
     recordings = recording_scores(data, test) or []
     detector = detectors.offline
@@ -169,10 +176,12 @@ def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
     Returns
     -------
     dict or None
-        As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``coverage`` (share of the recordings' time that
-        windows cover), ``without_windows`` (recordings of the test subjects that have none and are not scored), ``detections`` (a row a detected event: ``fold``, ``recording``, ``subject``, ``onset_s``, ``offset_s``,
-        ``confidence``), ``operating_points`` (a row a fold) and ``curve`` (sensitivity and false alarms of the test
-        subjects at other thresholds, the folds' counts summed).  None where the data names no recordings.
+        As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``coverage`` (share of the
+        recordings' time that windows cover), ``without_windows`` (recordings of the test subjects
+        that have none and are not scored), ``detections`` (a row a detected event: ``fold``,
+        ``recording``, ``subject``, ``onset_s``, ``offset_s``, ``confidence``), ``operating_points``
+        (a row a fold) and ``curve`` (sensitivity and false alarms of the test subjects at other
+        thresholds, the folds' counts summed).  None where the data names no recordings.
     """
     tested = [(fact["fold"], events) for fact in facts if (events := fact.get("events")) is not None]
     if not tested:
@@ -200,7 +209,9 @@ def aggregate_events(facts: Sequence[FoldFacts]) -> Cells | None:
 
 
 def operating_point(detector: EventDetector) -> Cells:
-    """Return what a fitted detector was asked for, what it chose, and what that does on validation."""
+    """Return what a fitted detector was asked for, what it chose, and what that does on
+    validation.
+    """
     return {
         **{name: getattr(detector, name) for name in ("target", "target_fa_per_24h", "target_sensitivity")},
         **detector.setting(),
@@ -220,7 +231,9 @@ def _summed_curve(curves: Sequence[Sequence[Mapping[str, Any]]], hours: float) -
 
 
 def event_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the event scores in lines of text, with the scorer and the two baselines beside them."""
+    """Return the event scores in lines of text, with the scorer and the two baselines beside
+    them.
+    """
     events = metrics.get("events")
     if events is None:
         return []

@@ -1,7 +1,9 @@
-"""Protocols: presets that name everything a score depends on, from the split to the rule of the threshold.
+"""Protocols: presets that name everything a score depends on, from the split to the rule of the
+threshold.
 
-A preset (:data:`PROTOCOLS`) fixes how recordings are prepared, how subjects are split, how a neural model is trained and
-selected, how the threshold is chosen and what is averaged.  A score without one is ``"custom"``; no output leaves the name out.
+A preset (:data:`PROTOCOLS`) fixes how recordings are prepared, how subjects are split, how a neural
+model is trained and selected, how the threshold is chosen and what is averaged.  A score without
+one is ``"custom"``; no output leaves the name out.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ class Protocol:
     drop_last : bool
         Leave out a last incomplete batch of training windows.
     schedule : {"constant", "cosine"}
-        Of the learning rate; cosine goes from ``lr`` to ``lr_min`` over ``max_epochs``, a step an epoch.
+        Of the learning rate; cosine goes from ``lr`` to ``lr_min`` over ``max_epochs``, a step an
+        epoch.
     lr_min : float
     clip_norm : float or None
         Most that the norm of the gradients may be.
@@ -143,7 +146,8 @@ class Protocol:
     def classifier_parameters(self) -> dict[str, Any]:
         """Return the parameters for :class:`biot_bd.BIOTClassifier`; the module is yours.
 
-        Training windows are those of the data, each once an epoch and unchanged: ``sampler`` and ``augment`` are None.
+        Training windows are those of the data, each once an epoch and unchanged: ``sampler`` and
+        ``augment`` are None.
         """
         cosine = Cosine(final=round(self.lr_min / self.lr, 12), by_epoch=True) if self.schedule == "cosine" else None
         return {
@@ -164,7 +168,9 @@ class Protocol:
         }
 
     def cross_validate_parameters(self) -> dict[str, Any]:
-        """Return the parameters for :func:`biot_bd.cross_validate`, which takes them from ``protocol=`` by itself."""
+        """Return the parameters for :func:`biot_bd.cross_validate`, which takes them from
+        ``protocol=`` by itself.
+        """
         return {name: getattr(self, name) for name in ("cv", "scoring", "threshold", "validation_fraction")}
 
     def as_dict(self) -> dict[str, Any]:
@@ -183,8 +189,8 @@ class Protocol:
         Raises
         ------
         ProtocolError
-            Another label rule, window, stride, rate, resampling or montage (all differences are named), or data
-            that do not say how they were prepared.
+            Another label rule, window, stride, rate, resampling or montage (all differences are
+            named), or data that do not say how they were prepared.
         """
         if not isinstance(windows, Windows):
             raise ProtocolError(
@@ -210,7 +216,8 @@ class Protocol:
         return found[0] if found else ", ".join(ch_names)
 
     def check_pipeline(self, pipeline: Any) -> None:
-        """Raise where a pipeline ends in a ``BIOTClassifier`` that is trained otherwise than the protocol says.
+        """Raise where a pipeline ends in a ``BIOTClassifier`` that is trained otherwise than the
+        protocol says.
 
         Parameters
         ----------
@@ -390,8 +397,9 @@ def averaged(metrics: Mapping[str, Any], averaging: str) -> dict[str, dict[str, 
     Returns
     -------
     dict
-        ``{metric: {"value", "n", "reason"}}``; n counts subjects or folds.  A mean of folds is undefined as soon as
-        it is in one fold, with the reason; a mean of subjects leaves out subjects for whom it is undefined.
+        ``{metric: {"value", "n", "reason"}}``; n counts subjects or folds.  A mean of folds is
+        undefined as soon as it is in one fold, with the reason; a mean of subjects leaves out
+        subjects for whom it is undefined.
     """
     if averaging not in AVERAGING:
         raise ValueError(f"averaging must be one of {', '.join(AVERAGING)}; got {averaging!r}")

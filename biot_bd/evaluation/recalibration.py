@@ -1,13 +1,16 @@
-"""Recalibration: a curve from a model's probabilities to better calibrated ones, fitted on validation subjects.
+"""Recalibration: a curve from a model's probabilities to better calibrated ones, fitted on
+validation subjects.
 
-scikit-learn's ``CalibratedClassifierCV`` fits the curve around a frozen model; here it is kept as plain numbers, so that it can
-be stored as JSON beside the model (nothing is pickled) and applied to probabilities of any source: windows, stored predictions,
-a stream.  Test subjects have no way in: all fitting takes the validation part only.
+scikit-learn's ``CalibratedClassifierCV`` fits the curve around a frozen model; here it is kept as
+plain numbers, so that it can be stored as JSON beside the model (nothing is pickled) and applied to
+probabilities of any source: windows, stored predictions, a stream.  Test subjects have no way in:
+all fitting takes the validation part only.
 
 References
 ----------
 Platt, Probabilistic outputs for support vector machines, 1999 (``"sigmoid"``).
-Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002 (``"isotonic"``).
+Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates,
+KDD 2002 (``"isotonic"``).
 """
 
 from __future__ import annotations
@@ -163,7 +166,8 @@ def fit_recalibration(
     Raises
     ------
     ValueError
-        Unknown method, shapes that differ, probabilities outside [0, 1], or fewer than two windows of a class.
+        Unknown method, shapes that differ, probabilities outside [0, 1], or fewer than two windows
+        of a class.
     """
     if method not in METHODS:
         raise ValueError(f"no recalibration {method!r}; there are {', '.join(METHODS)}")
@@ -173,7 +177,8 @@ def fit_recalibration(
         raise ValueError(
             f"recalibration needs two background and two seizure windows of validation subjects, found {counts[0]} and {counts[1]}"
         )
-    # The estimator is frozen, so the folds change nothing: two are the fewest that scikit-learn takes.
+    # The estimator is frozen, so the folds change nothing: two are the fewest that scikit-learn
+    # takes.
     fitted = CalibratedClassifierCV(FrozenEstimator(_Given()), method=method, cv=2, ensemble=False).fit(p[:, None], y)
     (calibrator,) = fitted.calibrated_classifiers_[0].calibrators
     if method == "sigmoid":
@@ -198,8 +203,9 @@ class RecalibratedClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    ``predict`` is the estimator's own: recalibration changes probabilities, not which windows are called a seizure.
-    To save it, save the estimator (``save_pipeline``) and the curve beside it (:func:`save_recalibration`).
+    ``predict`` is the estimator's own: recalibration changes probabilities, not which windows are
+    called a seizure. To save it, save the estimator (``save_pipeline``) and the curve beside it
+    (:func:`save_recalibration`).
 
     Examples
     --------
@@ -302,7 +308,8 @@ def recalibrate(
 def recalibrate_predictions(
     predictions: pd.DataFrame, method: str = "sigmoid"
 ) -> tuple[pd.DataFrame, dict[int, Recalibration], dict[int, str]]:
-    """Recalibrate a run's stored predictions, each fold by a curve fitted on that fold's validation subjects.
+    """Recalibrate a run's stored predictions, each fold by a curve fitted on that fold's
+    validation subjects.
 
     Parameters
     ----------
@@ -313,8 +320,8 @@ def recalibrate_predictions(
     Returns
     -------
     test : DataFrame
-        The test windows of the folds that have a curve, ``proba`` replaced.  ``threshold`` is left as it was: it belongs to
-        the probabilities before.
+        The test windows of the folds that have a curve, ``proba`` replaced.  ``threshold`` is left
+        as it was: it belongs to the probabilities before.
     curves : dict of int to Recalibration
         By fold.
     left_out : dict of int to str

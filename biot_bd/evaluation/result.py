@@ -1,4 +1,7 @@
-"""What a cross-validation found: scores by subject, their averages, predictions, and what to mind."""
+"""What a cross-validation found.
+
+Scores by subject, their averages, predictions, and what to mind.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
 def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> RunMetrics:
     """Bring the folds' scores together, the content of ``metrics.json``.
 
-    ``macro`` averages the subjects for whom a metric is defined and says how many; ``pooled`` scores all
-    test windows at once, each at its own fold's threshold, so it mixes the scales of different models and
-    stands apart.
+    ``macro`` averages the subjects for whom a metric is defined and says how many; ``pooled``
+    scores all test windows at once, each at its own fold's threshold, so it mixes the scales of
+    different models and stands apart.
 
     Parameters
     ----------
@@ -43,8 +46,8 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> Run
     Returns
     -------
     dict
-        Keys ``scoring``, ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``, ``events`` (None where the data
-        names no recordings).
+        Keys ``scoring``, ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``, ``events``
+        (None where the data names no recordings).
     """
     by_subject: dict[str, list[Cells]] = {}
     for outcome in outcomes:
@@ -75,7 +78,9 @@ def aggregate(metrics: Sequence[Metric], outcomes: Sequence[FoldOutcome]) -> Run
 
 
 def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
-    """Say in which folds a model gave all test windows one probability, so that its scores follow from nothing else."""
+    """Say in which folds a model gave all test windows one probability, so that its scores
+    follow from nothing else.
+    """
     constant = [
         str(outcome.facts["fold"])
         for outcome in outcomes
@@ -91,7 +96,9 @@ def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
 
 
 def _mean_of_folds(metrics: Sequence[Metric], scores: list[Cells]) -> Cells:
-    """Average a subject's scores over the folds that test the subject (one, but for repeated splits)."""
+    """Average a subject's scores over the folds that test the subject (one, but for repeated
+    splits).
+    """
     first = scores[0]
     if len(scores) == 1:
         return dict(first)
@@ -110,7 +117,8 @@ class Result:
     Attributes
     ----------
     metrics : dict
-        Content of ``metrics.json``: ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``, ``scoring``, ``events``.
+        Content of ``metrics.json``: ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``,
+        ``scoring``, ``events``.
     predictions : pandas.DataFrame
         One row a validation or test window; columns as in ``predictions.parquet``.
     run : dict
@@ -183,9 +191,9 @@ class Result:
         Returns
         -------
         pandas.DataFrame
-            Index ``subject``; columns ``n_windows``, ``n_seizure_windows``, ``prevalence``, one column a
-            metric (``Float64``, ``<NA>`` where undefined), ``undefined`` (the reasons, or empty) and
-            ``contaminated`` (bool: the checkpoint saw this subject, or may have).
+            Index ``subject``; columns ``n_windows``, ``n_seizure_windows``, ``prevalence``, one
+            column a metric (``Float64``, ``<NA>`` where undefined), ``undefined`` (the reasons, or
+            empty) and ``contaminated`` (bool: the checkpoint saw this subject, or may have).
         """
         rows = {}
         for subject, scores in self.metrics["subjects"].items():

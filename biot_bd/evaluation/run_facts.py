@@ -1,8 +1,9 @@
-"""What a run folder holds: the facts of its JSON files as types, and the one place that writes and reads them.
+"""What a run folder holds: the facts of its JSON files as types, and the one place that writes
+and reads them.
 
-``run.json`` is :class:`RunFacts`, ``metrics.json`` :class:`RunMetrics`, ``folds/NN/fold.json`` :class:`FoldFacts`; files of a
-study and of intervals are written and read here too.  Each says the version of its format; the version table is
-:mod:`biot_bd.evaluation.run_versions`.
+``run.json`` is :class:`RunFacts`, ``metrics.json`` :class:`RunMetrics`, ``folds/NN/fold.json``
+:class:`FoldFacts`; files of a study and of intervals are written and read here too.  Each says the
+version of its format; the version table is :mod:`biot_bd.evaluation.run_versions`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ PREDICTION_COLUMNS = {
 """Columns of the table of predictions, and their types, which do not depend on their content."""
 
 Cells: TypeAlias = dict[str, Any]
-"""Facts whose names are data: a metric's name -> its :class:`ScoreFacts`, beside counts; a parameter's name -> its value."""
+"""Facts whose names are data: a metric's name -> its :class:`ScoreFacts`, beside counts.
+
+A parameter's name -> its value.
+"""
 
 
 class ScoreFacts(TypedDict):
@@ -87,7 +91,9 @@ class ThresholdFacts(ScoreFacts):
 
 
 class RecordingEvents(TypedDict):
-    """A test recording: its annotated seizures and its detected events ``[onset_s, offset_s, confidence]``."""
+    """A test recording: its annotated seizures and its detected events ``[onset_s, offset_s,
+    confidence]``.
+    """
 
     subject: str
     duration_s: float
@@ -208,7 +214,8 @@ def read_facts(path: str | os.PathLike[str]) -> Any:
 
 
 def stored_facts(folder: Path, name: str) -> Any:
-    """Return the facts that a run (``run.json``) or study folder holds, None where it is new or empty.
+    """Return the facts that a run (``run.json``) or study folder holds, None where it is new or
+    empty.
 
     Raises
     ------
@@ -236,13 +243,17 @@ def check_finished(folder: Path, names: Iterable[str], kind: str) -> None:
 
 
 def read_intervals(folder: str | os.PathLike[str]) -> Any:
-    """Read the intervals of a run folder (``intervals.json``, formerly ``certainty.json``), None where there are none."""
+    """Read the intervals of a run folder (``intervals.json``, formerly ``certainty.json``), None
+    where there are none.
+    """
     paths = (Path(folder) / name for name in (INTERVALS, FORMER_INTERVALS))
     return next((read_facts(path) for path in paths if path.is_file()), None)
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return predictions with their columns in order, of types that do not depend on their content."""
+    """Return predictions with their columns in order, of types that do not depend on their
+    content.
+    """
     return table.astype(PREDICTION_COLUMNS)[list(PREDICTION_COLUMNS)]
 
 

@@ -1,4 +1,6 @@
-"""The version table of run and study folders: one reader a version, from stored facts to those of today.
+"""The version table of run and study folders.
+
+One reader a version, from stored facts to those of today.
 
 Version 1 (files that name no version) is that of commit fb8defb, which said ``person`` for subject.
 """
@@ -30,7 +32,10 @@ _ADDRESS = re.compile(r"\bbiot_bd(?:\.\w+)*:(?=\w)")
 
 
 def read_version_1(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return facts that commit fb8defb wrote, in the words and the form of today; texts for readers stay as they are."""
+    """Return facts that commit fb8defb wrote, in the words and the form of today.
+
+    Texts for readers stay as they are.
+    """
     out = _renamed(facts)
     if "identity" not in out:  # neither run.json nor study.json
         return out
@@ -47,7 +52,9 @@ READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: read_versio
 
 
 def _renamed(value: Any, key: str = "", named: bool = False) -> Any:
-    """Rename keys, also behind a step's name (``net__compute``), and the words that are values of our own options."""
+    """Rename keys, also behind a step's name (``net__compute``), and the words that are values
+    of our own options.
+    """
     if isinstance(value, Mapping):
         items = ((k if named else _key(k), _renamed(v, k, k in _NAMED)) for k, v in value.items())
         return dict(items)
@@ -64,7 +71,10 @@ def _key(key: str) -> str:
 
 
 def _public(value: Any) -> Any:
-    """Return a description with the addresses of today: our package and the name of the class, wherever its file lies."""
+    """Return a description with the addresses of today.
+
+    Our package and the name of the class, wherever its file lies.
+    """
     if isinstance(value, Mapping):
         return {key: _public(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,6 @@
-"""The folds of another study, so that all models of a comparison are fitted and tested on the same subjects."""
+"""The folds of another study, so that all models of a comparison are fitted and tested on the
+same subjects.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def settled(given: Cells, preset: Protocol | None, source: RunFacts | None) -> t
     Parameters
     ----------
     given : dict
-        What the caller gave under these names; a value other than the default must agree with the rest.
+        What the caller gave under these names; a value other than the default must agree with the
+        rest.
     preset : Protocol or None
     source : dict or None
         ``run.json`` of the study whose splits are taken.
@@ -99,7 +102,8 @@ def stored_folds(
     recordings : array of shape (n,) or None
         Recording of each window; needed where the stored folds leave out recordings.
     random_state : int
-        With a fold's number the seed of that fold, as in a split made anew: the same number gives the stored seeds.
+        With a fold's number the seed of that fold, as in a split made anew: the same number gives
+        the stored seeds.
 
     Returns
     -------
@@ -109,8 +113,8 @@ def stored_folds(
     Raises
     ------
     SplitError
-        Subjects of the stored folds have no windows here, a subject is on two sides, recordings are needed but
-        unknown, or a fold's training subjects have one class.
+        Subjects of the stored folds have no windows here, a subject is on two sides, recordings are
+        needed but unknown, or a fold's training subjects have one class.
     """
     present = set(subjects)
     folds = []

@@ -1,8 +1,11 @@
-"""What makes two cross-validations the same study: descriptions of their parts, compared in one way.
+"""What makes two cross-validations the same study.
 
-A study is described by facts (:func:`study_identity`), and two are the same where their facts are; so a folder written under
-former names is compared as well as one of today (:mod:`biot_bd.evaluation.run_versions` translates).  A parameter that a
-stored description does not know, and that stands at its default, makes no other study.
+Descriptions of their parts, compared in one way.
+
+A study is described by facts (:func:`study_identity`), and two are the same where their facts are;
+so a folder written under former names is compared as well as one of today
+(:mod:`biot_bd.evaluation.run_versions` translates).  A parameter that a stored description does not
+know, and that stands at its default, makes no other study.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ _DEPTH = 6
 
 
 def final_step(estimator: Any) -> tuple[str, Any]:
-    """Return the last estimator inside (nested) pipelines and the prefix of its parameters, e.g. ``"net__"``."""
+    """Return the last estimator inside (nested) pipelines and the prefix of its parameters, e.g.
+    ``"net__"``.
+    """
     prefix = ""
     while isinstance(estimator, Pipeline):
         name, estimator = estimator.steps[-1]
@@ -39,26 +44,32 @@ def final_step(estimator: Any) -> tuple[str, Any]:
 
 
 def identity_of(pipeline: Any) -> Cells:
-    """Describe a pipeline without what a fold sets: split and seed of a ``BIOTClassifier`` at its end."""
+    """Describe a pipeline without what a fold sets.
+
+    Split and seed of a ``BIOTClassifier`` at its end.
+    """
     prefix, last = final_step(pipeline)
     return describe_pipeline(clone(pipeline), prefix if isinstance(last, BIOTClassifier) else None)
 
 
 def protocol_values(protocol: Mapping[str, Any]) -> Cells:
-    """Return the values of a protocol (``Protocol.as_dict()``), without the texts that explain them."""
+    """Return the values of a protocol (``Protocol.as_dict()``), without the texts that explain
+    them.
+    """
     return {name: value for name, value in protocol.items() if name not in ("source", "remarks")}
 
 
 def describe_pipeline(pipeline: Any, trained_by_us: str | None = None) -> Cells:
-    """Describe an estimator by its class and parameters, in what JSON holds, without memory addresses.
+    """Describe an estimator by its class and parameters, in what JSON holds, without memory
+    addresses.
 
     Parameters
     ----------
     pipeline : estimator
         Anything with ``get_params``.
     trained_by_us : str, optional
-        Prefix (``""`` or ``"step__"``) of the parameters of a ``BIOTClassifier`` whose split and seed the
-        fold sets; those are left out.
+        Prefix (``""`` or ``"step__"``) of the parameters of a ``BIOTClassifier`` whose split and
+        seed the fold sets; those are left out.
 
     Returns
     -------
@@ -150,14 +161,19 @@ def _defaults() -> Cells:
 
 
 def _is_default(key: str, value: Any) -> bool:
-    """Return whether a parameter, of whichever step, is one of ``BIOTClassifier`` at its default."""
+    """Return whether a parameter, of whichever step, is one of ``BIOTClassifier`` at its
+    default.
+    """
     parts = key.split("__")
     names = ("__".join(parts[at:]) for at in range(len(parts)))
     return any(name in _defaults() and _defaults()[name] == value for name in names)
 
 
 def refuse_other_study(folder: Any, lines: list[str]) -> None:
-    """Raise :class:`RunFolderError` where a folder holds another study: ``lines`` say what differs."""
+    """Raise :class:`RunFolderError` where a folder holds another study.
+
+    ``lines`` say what differs.
+    """
     if lines:
         more = f" (and {len(lines) - 8} more)" if len(lines) > 8 else ""
         raise RunFolderError(
@@ -166,7 +182,9 @@ def refuse_other_study(folder: Any, lines: list[str]) -> None:
 
 
 def comparable_facts(run: RunFacts, scoring: list[str]) -> Cells:
-    """Return what two runs must have in common for their scores to stand side by side, by its name in words."""
+    """Return what two runs must have in common for their scores to stand side by side, by its
+    name in words.
+    """
     sides = ("train", "valid", "test", "dropped_recordings")
     stored: Mapping[str, Any] = run
     return {
@@ -185,7 +203,10 @@ def short(value: Any, most: int = 80) -> str:
 
 
 def _path(value: Any) -> str:
-    """Return an address; of our own things the package and the name, so that moving a file makes no other study."""
+    """Return an address.
+
+    Of our own things the package and the name, so that moving a file makes no other study.
+    """
     module = getattr(value, "__module__", None)
     module = "biot_bd" if module is not None and module.partition(".")[0] == "biot_bd" else module
     return f"{module}:{getattr(value, '__qualname__', type(value).__qualname__)}"

@@ -1,8 +1,8 @@
 """Intervals of all scores of a run, its calibration, and what recalibration does.
 
-All of it follows from what a run stores (``predictions.parquet``, ``metrics.json``), so a finished run can be assessed again
-with other seeds and levels without computing it anew.  :func:`assess` returns plain values, the content of
-``intervals.json``.
+All of it follows from what a run stores (``predictions.parquet``, ``metrics.json``), so a finished
+run can be assessed again with other seeds and levels without computing it anew.  :func:`assess`
+returns plain values, the content of ``intervals.json``.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLE
     Returns
     -------
     dict
-        ``level``, ``n_resamples``, ``random_state``, ``resampled``, ``method``; ``windows`` and ``events`` (None where the run has
-        none), each as :func:`window_intervals` returns them; ``calibration``.
+        ``level``, ``n_resamples``, ``random_state``, ``resampled``, ``method``; ``windows`` and
+        ``events`` (None where the run has none), each as :func:`window_intervals` returns them;
+        ``calibration``.
 
     Raises
     ------
@@ -103,8 +104,9 @@ def window_intervals(
     Parameters
     ----------
     test : DataFrame or sequence of DataFrame
-        Predictions on test windows, as in ``predictions.parquet``.  Of several runs on the same recordings (one a seed) the
-        mean is taken, each resample drawing the same subjects and recordings from all.
+        Predictions on test windows, as in ``predictions.parquet``.  Of several runs on the same
+        recordings (one a seed) the mean is taken, each resample drawing the same subjects and
+        recordings from all.
     metrics : mapping or sequence of mapping
         Content of each run's ``metrics.json``: the scores that the intervals belong to.
     level, n_resamples, random_state
@@ -113,9 +115,10 @@ def window_intervals(
     Returns
     -------
     dict
-        ``macro`` and ``pooled`` (metric -> interval, for ``macro`` with ``n_defined``, the subjects for whom it is defined),
-        ``subjects`` (subject -> metric -> interval over that subject's recordings).  Of a metric of a plugin, whose resamples
-        cannot be scored at once, subjects alone are resampled.
+        ``macro`` and ``pooled`` (metric -> interval, for ``macro`` with ``n_defined``, the subjects
+        for whom it is defined), ``subjects`` (subject -> metric -> interval over that subject's
+        recordings).  Of a metric of a plugin, whose resamples cannot be scored at once, subjects
+        alone are resampled.
 
     Raises
     ------
@@ -172,7 +175,10 @@ def _mean_value(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 
 class _SubjectScores:
-    """Score draws of one subject's recordings; a subject tested in several folds gets the mean of the folds."""
+    """Score draws of one subject's recordings.
+
+    A subject tested in several folds gets the mean of the folds.
+    """
 
     def __init__(self, test: pd.DataFrame, recording: NDArray[np.int64]) -> None:
         self._test, self._recording = test, recording
@@ -191,7 +197,10 @@ class _SubjectScores:
 
 
 def _recordings(test: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return the number of each window's recording, and the subject of each recording; an unknown recording is the subject."""
+    """Return the number of each window's recording, and the subject of each recording.
+
+    An unknown recording is the subject.
+    """
     if len(test) == 0:
         raise ValueError("there are no test windows, so there is nothing to resample")
     subject = test["subject"].astype(str)
@@ -200,7 +209,7 @@ def _recordings(test: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[Any]]:
     return number.astype(np.int64), np.array([key[0] for key in keys], dtype=object)
 
 
-# --- events -----------------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
 def event_counts_of(metrics: Mapping[str, Any]) -> pd.DataFrame | None:
@@ -227,17 +236,18 @@ def event_intervals(
     Parameters
     ----------
     counts : DataFrame or sequence of DataFrame
-        One row a recording: ``subject``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.  Of several runs on the same
-        recordings, in one order, the mean is taken.
+        One row a recording: ``subject``, ``tp``, ``fp``, ``n_reference``, ``duration_s``.  Of
+        several runs on the same recordings, in one order, the mean is taken.
     level, n_resamples, random_state
         As in :func:`assess`.
 
     Returns
     -------
     dict
-        ``macro`` (counts summed by subject, scored, mean over the subjects for whom the score is defined, as SzCORE prescribes;
-        ``n_defined`` is their number), ``pooled`` (counts of all summed) and ``subjects``, each score -> interval, for
-        sensitivity, precision, f1, fa_per_24h.
+        ``macro`` (counts summed by subject, scored, mean over the subjects for whom the score is
+        defined, as SzCORE prescribes; ``n_defined`` is their number), ``pooled`` (counts of all
+        summed) and ``subjects``, each score -> interval, for sensitivity, precision, f1,
+        fa_per_24h.
 
     Raises
     ------
@@ -265,7 +275,9 @@ def event_intervals(
 
 
 def mean_event_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
-    """Return score -> subject -> mean over runs of the scores of that subject's summed counts, None where undefined in any."""
+    """Return score -> subject -> mean over runs of the scores of that subject's summed counts,
+    None where undefined in any.
+    """
     sums = [table.groupby(table["subject"].astype(str))[list(COUNTS)].sum().to_dict("index") for table in tables]
     scores = [{str(subject): event_scores(row) for subject, row in one.items()} for one in sums]
     return {
@@ -280,11 +292,13 @@ def mean_or_none(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-# --- calibration ------------------------------------------------------------------------------------------
+# --- calibration ----------------------------------------------------------------------------------
 
 
 def _calibration(predictions: pd.DataFrame, *, level: float, n_resamples: int, random_state: int) -> Cells:
-    """Return the calibration of the test windows, with intervals, and what recalibration on validation subjects does."""
+    """Return the calibration of the test windows, with intervals, and what recalibration on
+    validation subjects does.
+    """
     test = predictions[predictions["part"] == "test"]
     recording, subjects = _recordings(test)
     draws = Draws(subjects, n_resamples=n_resamples, random_state=random_state)

@@ -1,7 +1,7 @@
 """From window probabilities to a value a second, and from those to runs: plain functions of arrays.
 
-Second ``k`` is the time from ``k`` to ``k + 1`` seconds.  In the raw curve a second that nothing is known of is NaN;
-after smoothing it is 0, so that no event reaches into it.
+Second ``k`` is the time from ``k`` to ``k + 1`` seconds.  In the raw curve a second that nothing is
+known of is NaN; after smoothing it is 0, so that no event reaches into it.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def as_windows(
     Raises
     ------
     ValueError
-        Shapes differ, a value is not finite or outside [0, 1], a window starts before 0 or ends after the recording,
-        or there are neither windows nor a duration.
+        Shapes differ, a value is not finite or outside [0, 1], a window starts before 0 or ends
+        after the recording, or there are neither windows nor a duration.
     """
     proba, start = np.asarray(probabilities, dtype=np.float64), np.asarray(start_s, dtype=np.float64)
     if proba.ndim != 1 or proba.shape != start.shape:
@@ -137,7 +137,8 @@ def smoothing_width(smoothing_s: float, causal: bool) -> int:
 def smooth(raw: Floats, width: int, kind: str, causal: bool) -> Floats:
     """Return the mean or median of the known seconds around (causal: up to) each one.
 
-    Sums run lag by lag, so that a value depends on its own seconds alone and a stream gets the very same numbers.
+    Sums run lag by lag, so that a value depends on its own seconds alone and a stream gets the very
+    same numbers.
 
     Parameters
     ----------
@@ -174,7 +175,8 @@ def smooth(raw: Floats, width: int, kind: str, causal: bool) -> Floats:
 
 
 def find_runs(values: Floats, threshold: float, release: float, min_seconds: int) -> NDArray[np.int64]:
-    """Return the runs that begin where ``values`` reach ``threshold`` and end where they fall below ``release``.
+    """Return the runs that begin where ``values`` reach ``threshold`` and end where they fall
+    below ``release``.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""From window probabilities to seizure events: smoothing, threshold with hysteresis, minimum duration, merging."""
+"""From window probabilities to seizure events.
+
+Smoothing, threshold with hysteresis, minimum duration, merging.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,10 @@ FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", 
 class EventDetector(BaseEstimator):
     """Turn the probabilities of one recording's windows into events.
 
-    Second by second the probabilities are averaged (:meth:`curve`), then smoothed.  An event begins in the second where the
-    curve reaches ``threshold`` and ends where it falls below ``release_fraction * threshold``; events shorter than
-    ``min_duration_s`` are dropped, then events at most ``merge_gap_s`` apart are joined.
+    Second by second the probabilities are averaged (:meth:`curve`), then smoothed.  An event begins
+    in the second where the curve reaches ``threshold`` and ends where it falls below
+    ``release_fraction * threshold``; events shorter than ``min_duration_s`` are dropped, then
+    events at most ``merge_gap_s`` apart are joined.
 
     Parameters
     ----------
@@ -46,34 +50,39 @@ class EventDetector(BaseEstimator):
     threshold : float
         In (0, 1].
     release_fraction : float
-        In (0, 1]: how far below the threshold the curve must fall for an event to end, as a fraction of it; 1 for no
-        hysteresis.
+        In (0, 1]: how far below the threshold the curve must fall for an event to end, as a
+        fraction of it; 1 for no hysteresis.
     min_duration_s : float
     merge_gap_s : float
     causal : bool
-        The value of a second uses only windows that ended by the end of that second; each window's value holds until the
-        next one ends, at most ``window_s``.
+        The value of a second uses only windows that ended by the end of that second; each window's
+        value holds until the next one ends, at most ``window_s``.
     target : {"f1", "fa_per_24h", "sensitivity"} or None
-        What :meth:`fit` looks for on validation: the best event F1, the highest sensitivity at no more than
-        ``target_fa_per_24h`` false alarms, or the fewest false alarms at no less than ``target_sensitivity``.  None keeps
-        the parameters.
+        What :meth:`fit` looks for on validation: the best event F1, the highest sensitivity at no
+        more than ``target_fa_per_24h`` false alarms, or the fewest false alarms at no less than
+        ``target_sensitivity``.  None keeps the parameters.
     target_fa_per_24h, target_sensitivity : float, optional
         The wanted values, each with its own target only.
     grid : mapping, optional
-        Values that :meth:`fit` tries, of ``smoothing_s``, ``release_fraction``, ``min_duration_s`` and ``merge_gap_s``, beside
-        the detector's own; :data:`~biot_bd.events.operating_point.DEFAULT_GRID` by default.  Thresholds come from the data.
+        Values that :meth:`fit` tries, of ``smoothing_s``, ``release_fraction``, ``min_duration_s``
+        and ``merge_gap_s``, beside the detector's own;
+        :data:`~biot_bd.events.operating_point.DEFAULT_GRID` by default.  Thresholds come from the
+        data.
 
     Attributes
     ----------
     smoothing_s_, threshold_, release_fraction_, min_duration_s_, merge_gap_s_ : float
         What :meth:`fit` chose.  Without them the parameters hold.
     operating_curve_ : pandas.DataFrame
-        The chosen setting at every threshold tried: ``threshold``, ``tp``, ``fp``, ``n_reference``, ``sensitivity``,
-        ``precision``, ``f1``, ``fa_per_24h``, on the validation recordings together.
+        The chosen setting at every threshold tried: ``threshold``, ``tp``, ``fp``, ``n_reference``,
+        ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h``, on the validation recordings
+        together.
     reason_ : str or None
-        What kept the target from choosing (no seizure in validation, a rate that cannot be had), or None.
+        What kept the target from choosing (no seizure in validation, a rate that cannot be had), or
+        None.
     validation_ : dict
-        What was fitted on: ``n_recordings``, ``subjects``, ``hours``, ``point`` (scores of the choice), ``scorer``.
+        What was fitted on: ``n_recordings``, ``subjects``, ``hours``, ``point`` (scores of the
+        choice), ``scorer``.
 
     See Also
     --------
@@ -102,7 +111,8 @@ class EventDetector(BaseEstimator):
     grid: Mapping[str, Sequence[float]] | None = None
 
     def setting(self) -> dict[str, float]:
-        """Return the values in use: ``threshold``, ``smoothing_s``, ... as fitted, else the parameters.
+        """Return the values in use: ``threshold``, ``smoothing_s``, ... as fitted, else the
+        parameters.
 
         Raises
         ------
@@ -129,8 +139,8 @@ class EventDetector(BaseEstimator):
         times_s : ndarray of shape (n_seconds,)
             Starts of the seconds, 0, 1, 2, ...  A causal value is known at the end of its second.
         values : ndarray of shape (n_seconds,)
-            In [0, 1], never NaN: a second that no window covers (causal: after no window or one older than
-            ``window_s``) is 0 and lends nothing to its neighbours' smoothing.
+            In [0, 1], never NaN: a second that no window covers (causal: after no window or one
+            older than ``window_s``) is 0 and lends nothing to its neighbours' smoothing.
 
         Raises
         ------
@@ -142,7 +152,10 @@ class EventDetector(BaseEstimator):
         return np.arange(len(raw), dtype=np.float64), self._smoothed(raw, setting["smoothing_s"])
 
     def predict(self, probabilities: ArrayLike, start_s: ArrayLike, duration_s: float | None = None) -> list[Event]:
-        """Return the events of one recording, in order; arguments and errors as in :meth:`curve`."""
+        """Return the events of one recording, in order.
+
+        Arguments and errors as in :meth:`curve`.
+        """
         setting = self.setting()
         raw, duration = self._raw(probabilities, start_s, duration_s)
         values = self._smoothed(raw, setting["smoothing_s"])
@@ -280,7 +293,9 @@ class EventDetector(BaseEstimator):
         self.reason_ = reason
 
     def _raw(self, probabilities: ArrayLike, start_s: ArrayLike, duration_s: float | None) -> tuple[np.ndarray, float]:
-        """Return the value of every second before smoothing, NaN where nothing is known, and the duration."""
+        """Return the value of every second before smoothing, NaN where nothing is known, and the
+        duration.
+        """
         proba, start, duration = curves.as_windows(probabilities, start_s, self.window_s, duration_s)
         n = curves.n_seconds(duration)
         if not self.causal:

@@ -1,4 +1,6 @@
-"""Files of events: SzCORE TSV, TUSZ ``csv_bi``, EDF+ annotations and MNE annotations, each read and written."""
+"""Files of events: SzCORE TSV, TUSZ ``csv_bi``, EDF+ annotations and MNE annotations, each read
+and written.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ def write_event_file(
     ----------
     path : path-like
     events : iterable of (onset_s, offset_s) or (onset_s, offset_s, confidence)
-        Sorted and not overlapping; may be empty: where nothing was found the file says so with a ``bckg`` row.
+        Sorted and not overlapping; may be empty: where nothing was found the file says so with a
+        ``bckg`` row.
     duration_s : float
         Length of the recording.
     start : datetime, optional
@@ -99,7 +102,8 @@ def write_event_file(
 
     Notes
     -----
-    A TSV holds times to a hundredth of a second.  EDF+ and MNE annotations have no place for the confidence.
+    A TSV holds times to a hundredth of a second.  EDF+ and MNE annotations have no place for the
+    confidence.
 
     Examples
     --------
@@ -169,10 +173,12 @@ def to_annotations(
     ----------
     events : iterable of (onset_s, offset_s, ...)
     duration_s : float, optional
-        Where given, and there are no events, the whole is marked ``bckg``; its end is marked ``Recording ends``.
+        Where given, and there are no events, the whole is marked ``bckg``; its end is marked
+        ``Recording ends``.
     orig_time : datetime, optional
-        When its first sample was measured, as :attr:`biot_bd.Detection.start_time` says; for annotations that stand
-        alone.  ``raw.set_annotations`` counts from the first sample where it is left out.
+        When the first sample was measured, as :attr:`biot_bd.Detection.start_time` says; for
+        annotations that stand alone.  ``raw.set_annotations`` counts from the first sample where
+        it is left out.
 
     Returns
     -------
@@ -194,7 +200,8 @@ def from_annotations(annotations: mne.Annotations) -> EventFile:
     Parameters
     ----------
     annotations : mne.Annotations
-        Seizures begin with ``sz`` or ``seiz``.  Times count from ``orig_time``, as of files of annotations.
+        Seizures begin with ``sz`` or ``seiz``.  Times count from ``orig_time``, as of files of
+        annotations.
 
     Returns
     -------

@@ -29,19 +29,20 @@ def score_folders(
     Parameters
     ----------
     reference, hypothesis : path
-        Folders, e.g. BIDS trees, of SzCORE TSV or TUSZ ``csv_bi`` files.  Where there are files ``*_events.tsv`` only those
-        count.  Two files belong together by their path without ending, ``_events`` and ``_eeg``, or by their name where the
-        folders differ and the name is unique.
+        Folders, e.g. BIDS trees, of SzCORE TSV or TUSZ ``csv_bi`` files.  Where there are files
+        ``*_events.tsv`` only those count.  Two files belong together by their path without ending,
+        ``_events`` and ``_eeg``, or by their name where the folders differ and the name is unique.
     same_subject : mapping, optional
-        Which names are one child, other name -> name (``{"sub-21": "sub-01"}``).  The name is ``sub-...`` in
-        the path, else the first folder, else the file's name.
+        Which names are one child, other name -> name (``{"sub-21": "sub-01"}``).  The name is
+        ``sub-...`` in the path, else the first folder, else the file's name.
     parameters : ScoringParameters, optional
 
     Returns
     -------
     dict
-        As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``recordings``: ``{name: {"subject", "duration_s",
-        "reference", "hypothesis"}}`` and ``unused``, predictions without annotations.
+        As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``recordings``: ``{name:
+        {"subject", "duration_s", "reference", "hypothesis"}}`` and ``unused``, predictions without
+        annotations.
 
     Raises
     ------
@@ -103,7 +104,10 @@ def score_folders(
 
 
 def _pairs(file: EventFile, duration_s: float) -> list[list[float]]:
-    """Return the events; what the file's own length has beyond the pair's (a second at most) is cut off."""
+    """Return the events.
+
+    What the file's own length has beyond the pair's (a second at most) is cut off.
+    """
     events = [[event.onset_s, event.offset_s] for event in file.events]
     if file.duration_s is None or any(offset > file.duration_s + ROUNDING_S for _, offset in events):
         return events  # nothing to cut, or a damaged file, which the scorer refuses

@@ -1,7 +1,10 @@
-"""The search for an operating point: every setting of a grid is scored by ``timescoring`` on validation recordings.
+"""The search for an operating point.
 
-All recordings lie on one time line, with pauses between them that are longer than anything the scorer merges or
-tolerates.  One call then counts them all, with the counts that one call a recording would sum up to.
+Every setting of a grid is scored by ``timescoring`` on validation recordings.
+
+All recordings lie on one time line, with pauses between them that are longer than anything the
+scorer merges or tolerates.  One call then counts them all, with the counts that one call a
+recording would sum up to.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ DEFAULT_GRID: dict[str, tuple[float, ...]] = {
     "release_fraction": (1.0, 0.75),
     "min_duration_s": (0.0, 10.0, 20.0),
 }
-"""What is tried beside the detector's own parameters; merging is left alone, as the scorer merges within 90 s itself."""
+"""What is tried beside the detector's own parameters.
+
+Merging is left alone, as the scorer merges within 90 s itself.
+"""
 SETTINGS = ("smoothing_s", "release_fraction", "min_duration_s", "merge_gap_s")
 CURVE_COLUMNS = ("threshold", "tp", "fp", "n_reference", "sensitivity", "precision", "f1", "fa_per_24h")
 N_THRESHOLDS = 40
@@ -95,7 +101,9 @@ class TimeLine:
 
 
 def candidates(line: Floats, n: int = N_THRESHOLDS) -> Floats:
-    """Return thresholds worth trying, ascending: dense where few seconds are above, the last above all of them.
+    """Return thresholds worth trying, ascending.
+
+    Dense where few seconds are above, the last above all of them.
 
     Parameters
     ----------
@@ -143,10 +151,10 @@ def search(
 ) -> Choice:
     """Score every setting at every threshold and choose.
 
-    The best point by the target is taken; among equals the earliest setting, and of its thresholds the middle of those
-    that do equally well.  ``"fa_per_24h"`` takes the highest sensitivity at no more than the wanted rate (without
-    seizures the lowest threshold from which on all keep the rate), ``"sensitivity"`` the lowest rate at no less than the wanted
-    sensitivity.
+    The best point by the target is taken; among equals the earliest setting, and of its thresholds
+    the middle of those that do equally well.  ``"fa_per_24h"`` takes the highest sensitivity at no
+    more than the wanted rate (without seizures the lowest threshold from which on all keep the
+    rate), ``"sensitivity"`` the lowest rate at no less than the wanted sensitivity.
 
     Parameters
     ----------
@@ -198,7 +206,10 @@ def _chosen(setting: dict[str, float], points: Sequence[Scores], rows: Sequence[
 
 
 def curve_table(points: Sequence[Scores]) -> pd.DataFrame:
-    """Return the operating curve of one setting, a row a threshold; undefined scores are ``<NA>``."""
+    """Return the operating curve of one setting, a row a threshold.
+
+    Undefined scores are ``<NA>``.
+    """
     table = pd.DataFrame(list(points), columns=list(CURVE_COLUMNS))
     types = dict.fromkeys(("sensitivity", "precision", "f1"), "Float64")
     return table.astype({**types, "threshold": "float64", "fa_per_24h": "float64"})

@@ -1,11 +1,14 @@
-"""Events of one recording scored as SzCORE prescribes, by ``timescoring``, with defined outcomes for every input.
+"""Events of one recording scored as SzCORE prescribes, by ``timescoring``, with defined outcomes
+for every input.
 
-What is added to the package: events are checked, sorted and joined first (unsorted or nested ones give it wrong
-counts), a score that is undefined is None with a reason (it gives NaN), and latencies by seizure, which it has not.
+What is added to the package: events are checked, sorted and joined first (unsorted or nested ones
+give it wrong counts), a score that is undefined is None with a reason (it gives NaN), and latencies
+by seizure, which it has not.
 
 References
 ----------
-Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation framework. Epilepsia, 66, 14-24.
+Dan, J. et al. (2025). SzCORE: Seizure Community Open-Source Research Evaluation framework.
+Epilepsia, 66, 14-24.
 """
 
 from __future__ import annotations
@@ -120,7 +123,8 @@ def as_intervals(events: Iterable[Sequence[Any]], duration_s: float, what: str =
     Raises
     ------
     ValueError
-        A time is not finite, an event ends before it begins, or is not inside the recording (0.1 s of rounding apart).
+        A time is not finite, an event ends before it begins, or is not inside the recording (0.1 s
+        of rounding apart).
     """
     if not np.isfinite(duration_s) or duration_s < 1 / RATE_HZ:
         raise ValueError(f"{what}: duration_s must be at least {1 / RATE_HZ} s, got {duration_s!r}")
@@ -138,12 +142,18 @@ def as_intervals(events: Iterable[Sequence[Any]], duration_s: float, what: str =
 def event_counts(
     reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float, parameters: ScoringParameters
 ) -> dict[str, int]:
-    """Return timescoring's counts of events: ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 10 Hz)."""
+    """Return timescoring's counts of events.
+
+    ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 10 Hz).
+    """
     return counts_of(EventScoring(*_annotations(reference, hypothesis, duration_s), parameters.timescoring()))
 
 
 def sample_counts(reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float) -> dict[str, int]:
-    """Return timescoring's counts of seconds: ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 1 Hz)."""
+    """Return timescoring's counts of seconds.
+
+    ``tp``, ``fp``, ``n_reference``, ``n_samples`` (at 1 Hz).
+    """
     with np.errstate(divide="ignore", invalid="ignore"):  # its own rates of nothing; only counts are taken
         return counts_of(SampleScoring(*_annotations(reference, hypothesis, duration_s), fs=SAMPLE_RATE_HZ))
 
@@ -171,8 +181,8 @@ def scores_of(counts: dict[str, int], rate_hz: int) -> Scores:
     Returns
     -------
     dict
-        ``tp``, ``fp``, ``n_reference``, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` and ``reasons``
-        ``{score: why it is None}``.
+        ``tp``, ``fp``, ``n_reference``, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` and
+        ``reasons`` ``{score: why it is None}``.
     """
     scoring = EventScoring.__new__(EventScoring)
     scoring.tp, scoring.fp, scoring.refTrue = counts["tp"], counts["fp"], counts["n_reference"]
@@ -216,11 +226,12 @@ def score_events(
     Returns
     -------
     dict
-        ``tp``, ``fp``, ``n_reference`` (counts of ``timescoring`` after merging and splitting), ``sensitivity``,
-        ``precision``, ``f1`` (None where undefined, ``reasons`` says why), ``fa_per_24h``; ``latency_s`` and
-        ``onset_error_s`` (one number a detected seizure, in the order of time); ``seizures`` (a row an annotated
-        seizure: ``onset_s``, ``offset_s``, ``detected``, ``latency_s``, ``onset_error_s``); ``false_alarm_s`` (time in
-        alarm outside all seizures and their tolerance); ``n_detections``; ``duration_s``; ``scorer``.
+        ``tp``, ``fp``, ``n_reference`` (counts of ``timescoring`` after merging and splitting),
+        ``sensitivity``, ``precision``, ``f1`` (None where undefined, ``reasons`` says why),
+        ``fa_per_24h``; ``latency_s`` and ``onset_error_s`` (one number a detected seizure, in the
+        order of time); ``seizures`` (a row an annotated seizure: ``onset_s``, ``offset_s``,
+        ``detected``, ``latency_s``, ``onset_error_s``); ``false_alarm_s`` (time in alarm outside
+        all seizures and their tolerance); ``n_detections``; ``duration_s``; ``scorer``.
 
     Raises
     ------
@@ -234,10 +245,10 @@ def score_events(
 
     Notes
     -----
-    A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the scorer counts (with a
-    ``min_overlap``: where alarms cover more than this share of it).  Its
-    latency is the onset of the first such alarm minus its own, negative where the alarm came first; its onset error is
-    the distance to the nearest onset of such an alarm.
+    A seizure is detected where an alarm overlaps it, 30 s before to 60 s after included, as the
+    scorer counts (with a ``min_overlap``: where alarms cover more than this share of it).  Its
+    latency is the onset of the first such alarm minus its own, negative where the alarm came first;
+    its onset error is the distance to the nearest onset of such an alarm.
 
     Examples
     --------
@@ -271,8 +282,8 @@ def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Seque
     Returns
     -------
     dict
-        ``tp``, ``fp``, ``n_reference`` in seconds, ``sensitivity``, ``precision``, ``f1``, ``fa_per_24h`` (seconds a
-        day), ``reasons``, ``duration_s``, ``scorer``.
+        ``tp``, ``fp``, ``n_reference`` in seconds, ``sensitivity``, ``precision``, ``f1``,
+        ``fa_per_24h`` (seconds a day), ``reasons``, ``duration_s``, ``scorer``.
 
     See Also
     --------

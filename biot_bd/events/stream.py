@@ -20,13 +20,15 @@ class _Run:
 
 
 class EventStream:
-    """Events of windows that come one after another; made by ``EventDetector(causal=True).stream()``.
+    """Events of windows that come one after another.
 
-    The events that :meth:`push` and :meth:`finish` return are those that ``detector.predict`` finds in the whole, whatever
-    the size of the chunks.  An event is returned when nothing can change it any more, so ``merge_gap_s`` and up to
-    ``min_duration_s`` after its end; an :class:`Alarm` is raised when the curve has been over the threshold for
-    ``min_duration_s``, that is ``max(1, ceil(min_duration_s))`` seconds after the onset, rounded up to the end of the next
-    window.
+    Made by ``EventDetector(causal=True).stream()``.
+
+    The events that :meth:`push` and :meth:`finish` return are those that ``detector.predict`` finds
+    in the whole, whatever the size of the chunks.  An event is returned when nothing can change it
+    any more, so ``merge_gap_s`` and up to ``min_duration_s`` after its end; an :class:`Alarm` is
+    raised when the curve has been over the threshold for ``min_duration_s``, that is ``max(1,
+    ceil(min_duration_s))`` seconds after the onset, rounded up to the end of the next window.
 
     Parameters
     ----------
@@ -34,7 +36,8 @@ class EventStream:
         Length of the window that a probability speaks of.
     smoothing : {"mean", "median"}
     setting : mapping
-        The detector's values in use, as :meth:`EventDetector.setting` gives them; later changes of it do not count.
+        The detector's values in use, as :meth:`EventDetector.setting` gives them; later changes of
+        it do not count.
 
     Attributes
     ----------
@@ -82,7 +85,9 @@ class EventStream:
 
     @property
     def active(self) -> bool:
-        """Whether an alarm is on: the curve has been high for ``min_duration_s`` and has not yet fallen below the release level."""
+        """Whether an alarm is on: the curve has been high for ``min_duration_s`` and has not yet
+        fallen below the release level.
+        """
         return self._run is not None and self._next - self._run.start >= self._shortest
 
     def push(self, probabilities: ArrayLike, start_s: ArrayLike) -> list[Event]:

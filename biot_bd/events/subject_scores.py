@@ -1,7 +1,7 @@
 """Scores of events over recordings and subjects, as SzCORE prescribes.
 
-Counts are summed over a subject's recordings, each subject is scored, and the scores are averaged over the subjects for whom
-they are defined.
+Counts are summed over a subject's recordings, each subject is scored, and the scores are averaged
+over the subjects for whom they are defined.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class ScoredRecording:
 
 
 def score_subjects(recordings: Sequence[ScoredRecording], *, parameters: ScoringParameters | None = None) -> Scores:
-    """Score events by subject and over subjects, with the detectors that always and never alarm beside.
+    """Score events by subject and over subjects, with the detectors that always and never alarm
+    beside.
 
     Parameters
     ----------
@@ -73,18 +74,21 @@ def score_subjects(recordings: Sequence[ScoredRecording], *, parameters: Scoring
     Returns
     -------
     dict
-        ``scorer``: name, version, parameters.  ``subjects``: ``{subject: {"events", "samples", "n_recordings", "hours"}}``;
-        ``events`` as :func:`~biot_bd.events.score_events` gives them on the summed counts, with
-        ``false_alarm_h_per_24h`` (time in false alarm), ``latency_s``, ``median_latency_s``, ``onset_error_s``;
-        ``samples`` in seconds.  ``macro``: ``{"events": {score: {"value", "n_subjects", "reason"}}, "samples": ...}``.
-        ``pooled``: all recordings as if of one subject.  ``by_length``: annotated seizures by their length.
-        ``seizures``: a row an annotated seizure.  ``recordings``: the counts of each (``recording``, ``subject``, ``tp``, ``fp``,
-        ``n_reference``, ``duration_s``), which intervals resample.  ``baselines``: ``{"always-on" | "always-off": {"macro", "pooled"}}``.
+        ``scorer``: name, version, parameters.  ``subjects``: ``{subject: {"events", "samples",
+        "n_recordings", "hours"}}``; ``events`` as :func:`~biot_bd.events.score_events` gives them
+        on the summed counts, with ``false_alarm_h_per_24h`` (time in false alarm), ``latency_s``,
+        ``median_latency_s``, ``onset_error_s``; ``samples`` in seconds.  ``macro``: ``{"events":
+        {score: {"value", "n_subjects", "reason"}}, "samples": ...}``.  ``pooled``: all recordings
+        as if of one subject.  ``by_length``: annotated seizures by their length.  ``seizures``: a
+        row an annotated seizure.  ``recordings``: the counts of each (``recording``, ``subject``,
+        ``tp``, ``fp``, ``n_reference``, ``duration_s``), which intervals resample.  ``baselines``:
+        ``{"always-on" | "always-off": {"macro", "pooled"}}``.
 
     Raises
     ------
     ValueError
-        No recordings, or an event that :func:`~biot_bd.events.score_events` refuses; the recording is named.
+        No recordings, or an event that :func:`~biot_bd.events.score_events` refuses; the recording
+        is named.
 
     See Also
     --------
@@ -94,10 +98,12 @@ def score_subjects(recordings: Sequence[ScoredRecording], *, parameters: Scoring
     Examples
     --------
     >>> from biot_bd.events import ScoredRecording, score_subjects
-    >>> scores = score_subjects([
-    ...     ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0),
-    ...     ScoredRecording("rec02", "site/02", [(100, 130)], [], 600.0),
-    ... ])
+    >>> scores = score_subjects(
+    ...     [
+    ...         ScoredRecording("rec01", "site/01", [(100, 130)], [(105, 140)], 600.0),
+    ...         ScoredRecording("rec02", "site/02", [(100, 130)], [], 600.0),
+    ...     ]
+    ... )
     >>> scores["macro"]["events"]["sensitivity"]
     {'value': 0.5, 'n_subjects': 2, 'reason': None}
     """
@@ -185,7 +191,9 @@ def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 def macro_of(scores: Iterable[float | None]) -> Any:
-    """Return the mean over the subjects for whom a score is defined, their number, or why there is none."""
+    """Return the mean over the subjects for whom a score is defined, their number, or why there
+    is none.
+    """
     values = [value for value in scores if value is not None]
     if not values:
         return {"value": None, "n_subjects": 0, "reason": "defined for no subject"}
@@ -193,7 +201,10 @@ def macro_of(scores: Iterable[float | None]) -> Any:
 
 
 def _by_length(seizures: Sequence[Scores]) -> list[Scores]:
-    """Return a row a bin of length: ``from_s``, ``to_s`` (None: no end), ``n``, ``n_detected``, ``sensitivity``, ``reason``."""
+    """Return a row a bin of length.
+
+    ``from_s``, ``to_s`` (None: no end), ``n``, ``n_detected``, ``sensitivity``, ``reason``.
+    """
     rows = []
     for low, high in pairwise(LENGTH_BINS_S):
         inside = [s for s in seizures if low <= s["offset_s"] - s["onset_s"] < high]

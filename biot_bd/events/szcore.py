@@ -20,7 +20,9 @@ OTHER_KINDS = ("bckg", "impd")  # background, impedance check
 
 
 def seizure_kind(text: str) -> str | None:
-    """Return the description of a seizure so that it begins with ``sz``; None where the text is no seizure.
+    """Return the description of a seizure so that it begins with ``sz``.
+
+    None where the text is no seizure.
 
     ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text
     says ``free``.

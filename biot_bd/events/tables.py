@@ -46,9 +46,11 @@ class Row:
     >>> row = Row("x.tsv", 2, {"onset": "60.00", "duration": "nan"})
     >>> row.seconds("onset")
     60.0
-    >>> row.seconds("duration")
-    Traceback (most recent call last):
-    biot_bd.exceptions.RecordingError: x.tsv, line 2: duration is 'nan', which is not finite; expected seconds
+    >>> try:
+    ...     row.seconds("duration")
+    ... except ValueError as error:
+    ...     print(error)
+    x.tsv, line 2: duration is 'nan', which is not finite; expected seconds
     """
 
     table: str

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 Scores: TypeAlias = dict[str, Any]
-"""Scores by their names, as JSON holds them: numbers, None where undefined, lists, and scores inside scores."""
+"""Scores by their names, as JSON holds them.
+
+Numbers, None where undefined, lists, and scores inside scores.
+"""
 
 
 class Event(NamedTuple):
     """An event: seconds from the recording's start, and how sure.
 
-    Of a detected event the confidence is the highest value of the smoothed curve in it; None where a file says nothing.
+    Of a detected event the confidence is the highest value of the smoothed curve in it; None where
+    a file says nothing.
 
     See Also
     --------
@@ -32,7 +36,8 @@ class Event(NamedTuple):
 
 
 class Alarm(NamedTuple):
-    """An event that has begun: its onset, the time at which that was known, and the highest value so far.
+    """An event that has begun: its onset, the time at which that was known, and the highest
+    value so far.
 
     See Also
     --------

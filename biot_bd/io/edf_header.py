@@ -13,7 +13,8 @@ from pathlib import Path
 from biot_bd.exceptions import RecordingError
 
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
-# What a header says of each signal: first byte a signal (all labels come first, then all of the next), and width.
+# What a header says of each signal: first byte a signal (all labels come first, then all of the
+# next), and width.
 _FIELDS = {
     "label": (0, 16),
     "unit": (96, 8),

@@ -11,7 +11,8 @@ from pathlib import Path
 HEAD_BYTES = 1024
 """What a probe of the first bytes is given."""
 
-# git-annex keeps a locked file as a link into its objects, an unlocked one as a line of text; Git LFS keeps lines of text.
+# git-annex keeps a locked file as a link into its objects, an unlocked one as a line of text;
+# Git LFS keeps lines of text.
 _ANNEX = re.compile(r"(^|[\\/])annex[\\/]objects[\\/]")
 _POINTERS = ((b"/annex/objects/", "git annex get"), (b"version https://git-lfs", "git lfs pull"))
 _KINDS = (

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 #: Filters of warnings are those of all threads: one collects at a time.
 COLLECTING = threading.RLock()
 
-# Pattern of a warning -> our words, None for what means nothing to EEG in windows: names that occur twice get a number,
-# filters of the header are not used, records are counted by us.
+# Pattern of a warning -> our words, None for what means nothing to EEG in windows: names that occur
+# twice get a number, filters of the header are not used, records are counted by us.
 _WORDS: tuple[tuple[str, str | None], ...] = (
     (r"Channel names are not unique", None),
     (r"Number of records from the header does not match", None),

@@ -264,7 +264,7 @@ def _check(raw: Any, path: Path) -> None:
         raise RecordingError("unreadable", f"{path}: holds {raw.n_times} samples at {sfreq:g} Hz")
 
 
-# The formats of MNE ------------------------------------------------------------------------------------------------------
+# The formats of MNE -------------------------------------------------------------------------------
 
 _MAGIC = {"edf": b"0       ", "bdf": b"\xffBIOSEMI"}
 

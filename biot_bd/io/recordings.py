@@ -97,7 +97,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     Raises
     ------
     DetectionError
-        The file is missing, damaged, of no known format, or its times cannot be told; the message names it.
+        The file is missing, damaged, of no known format, or its times cannot be told; the message
+        names it.
     TypeError
         It is neither a path nor a recording.
 

@@ -15,10 +15,12 @@ import mne
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# A record's stamp may be this late or early and there is no gap.  Recorders stamp records when they come in, up to 20 ms
-# off either way (40 ms from one to the next), and an event shall be within 0.1 s of its true time.
+# A record's stamp may be this late or early and there is no gap.  Recorders stamp records when they
+# come in, up to 20 ms off either way (40 ms from one to the next), and an event shall be within
+# 0.1 s of its true time.
 TOLERANCE_S = 0.05
-# A late stamp that the next records take back is jitter; a clock that goes back by more is out of order.
+# A late stamp that the next records take back is jitter; a clock that goes back by more is out of
+# order.
 MOST_JITTER_S = 0.25
 JITTER_RECORDS = 8
 # A crystal is 100 ppm off; a header's record duration of few digits, 500 ppm.
@@ -89,7 +91,9 @@ class TimeLine:
     Twenty seconds at 100 Hz with a pause of a minute in the middle:
 
     >>> from biot_bd.io.segments import Segment, TimeLine
-    >>> line = TimeLine((Segment(0, 1000, 0.0, 10.0), Segment(1000, 1000, 70.0, 10.0)), 100.0, 2000)
+    >>> line = TimeLine(
+    ...     (Segment(0, 1000, 0.0, 10.0), Segment(1000, 1000, 70.0, 10.0)), 100.0, 2000
+    ... )
     >>> line.gaps
     [(10.0, 70.0)]
     >>> line.time_of([0, 999, 1000]).tolist()
@@ -223,7 +227,7 @@ class TimeLine:
         )
 
     def at_rate(self, sfreq: float, n_samples: int | None = None) -> TimeLine:
-        """Return the same times for ``n_samples`` at another rate (as many as last equally long)."""
+        """Return the same times for ``n_samples`` at another rate (as many as last as long)."""
         total = round(self.n_samples * sfreq / self.sfreq) if n_samples is None else n_samples
         if sfreq == self.sfreq and total == self.n_samples:
             return self

@@ -35,7 +35,7 @@ _OTHER_TABLES = re.compile(
 _RESULT = re.compile(r"_events\.edf$|_annot\.fif$|[-_](eve|ave|epo|cov|proj|fwd|trans|src)\.fif(\.gz)?$")
 # Names that MNE gives to the later parts of a recording that it writes in several files.
 _LATER_PART = re.compile(r"-\d+(?=\.fif(\.gz)?$)|(?<=_split-)\d+(?=(_[a-z]+)?\.fif(\.gz)?$)", re.IGNORECASE)
-# A folder with one of these was written by `prepare`, `cv` or `train`; what lies in it is no data set.
+# A folder with one of these was written by `prepare`, `cv` or `train` and holds no data set.
 _OURS = (("manifest.json", "signals"), ("run.json", "folds"), ("pipeline.json", "model.safetensors"))
 
 
@@ -236,7 +236,8 @@ def _walk(
         real = folder.resolve()
         if real in skipped:
             return
-        # A folder inside the tree is searched where it lies; through a link its files would count twice.
+        # A folder inside the tree is searched where it lies; through a link its files would count
+        # twice.
         if os.path.islink(folder) and real.is_relative_to(root.resolve()):
             warnings.warn(f"{folder}: is a link to {real}, which is searched where it lies", stacklevel=2)
         elif real in seen or root.resolve().is_relative_to(real):

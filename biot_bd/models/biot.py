@@ -1,13 +1,13 @@
 """BIOT, tokenised over all channels at once, with exact masking of absent channels.
 
 :class:`BIOT` has the parameters, the state dict and (in eval mode, to rounding) the outputs of
-:class:`braindecode.models.BIOT`.  It adds channel ids, a token table of any size, and windows in which
-channels are absent.
+:class:`braindecode.models.BIOT`.  It adds channel ids, a token table of any size, and windows in
+which channels are absent.
 
 References
 ----------
-.. [1] Yang, C., Westover, M. B., Sun, J. (2023). BIOT: Biosignal Transformer for Cross-data Learning
-   in the Wild. NeurIPS 36. Code: https://github.com/ycq091044/BIOT
+.. [1] Yang, C., Westover, M. B., Sun, J. (2023). BIOT: Biosignal Transformer for Cross-data
+   Learning in the Wild. NeurIPS 36. Code: https://github.com/ycq091044/BIOT
 .. [2] Shen, Z. et al. (2021). Efficient Attention: Attention with Linear Complexities. WACV.
 """
 
@@ -31,10 +31,10 @@ from biot_bd.models.inference_plan import PrecisionPlan
 class BIOT(BraindecodeBIOT):
     """BIOT of Yang et al. (2023), equal to braindecode's, for windows with absent channels.
 
-    The state dict equals that of :class:`braindecode.models.BIOT`, and so do the outputs in eval mode and
-    float32, to ``1e-5 * max(1, |logit|)``; all channels are tokenised at once.  An absent channel (NaN
-    throughout, or False in ``present``) is masked exactly: the result is that of the model run without
-    it.  In training mode the outputs have the same distribution.
+    The state dict equals that of :class:`braindecode.models.BIOT`, and so do the outputs in eval
+    mode and float32, to ``1e-5 * max(1, |logit|)``; all channels are tokenised at once.  An absent
+    channel (NaN throughout, or False in ``present``) is masked exactly: the result is that of the
+    model run without it.  In training mode the outputs have the same distribution.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class BIOT(BraindecodeBIOT):
     att_layer_drop_prob : float
         Dropout behind each attention layer.
     channel_ids : sequence of int, optional
-        Row of the token table for each channel, e.g. ``[0, 1, 5]`` for three channels of an 18-channel
-        encoder.  None: ``0, 1, ..., n_chans - 1``.
+        Row of the token table for each channel, e.g. ``[0, 1, 5]`` for three channels of an
+        18-channel encoder.  None: ``0, 1, ..., n_chans - 1``.
     n_channel_tokens : int, optional
         Size of the token table.  None: ``n_chans``.
 
@@ -80,7 +80,8 @@ class BIOT(BraindecodeBIOT):
         Channels in the order of the token table, where a checkpoint says.
     inference_plan : PrecisionPlan
         Precision and micro-batch in eval mode without gradients; see
-        :func:`biot_bd.models.inference_plan.measure_inference_plan`.  Kept by pickle and deepcopy, not in the state dict.
+        :func:`biot_bd.models.inference_plan.measure_inference_plan`.  Kept by pickle and deepcopy,
+        not in the state dict.
 
     Raises
     ------
@@ -92,8 +93,9 @@ class BIOT(BraindecodeBIOT):
     Braindecode's ``return_feature=True`` (a tuple as output) is left out; use
     ``forward(x, return_features=True)``.
 
-    Under ``torch.compile`` and ``torch.export`` nothing is raised for bad values: absent channels are
-    masked as always, and a channel with some NaN or an empty window makes that window's output NaN.
+    Under ``torch.compile`` and ``torch.export`` nothing is raised for bad values: absent channels
+    are masked as always, and a channel with some NaN or an empty window makes that window's output
+    NaN.
 
     See Also
     --------
@@ -105,7 +107,9 @@ class BIOT(BraindecodeBIOT):
     --------
     >>> import torch
     >>> from biot_bd.models import BIOT
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2).eval()
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2
+    ... ).eval()
     >>> x = torch.randn(3, 4, 400, generator=torch.Generator().manual_seed(0))
     >>> model(x).shape
     torch.Size([3, 2])
@@ -213,8 +217,8 @@ class BIOT(BraindecodeBIOT):
         Raises
         ------
         ValueError
-            A shape differs from the model's, a channel has some NaN or an infinite value, or a window
-            has no channel at all; the message names the window of the batch and the channel.
+            A shape differs from the model's, a channel has some NaN or an infinite value, or a
+            window has no channel at all; the message names the window of the batch and the channel.
         """
         self._check_shape(x)
         x, present = self._split_absent(x, present)
@@ -232,14 +236,19 @@ class BIOT(BraindecodeBIOT):
         super().reset_head(n_outputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Return all constructor parameters as JSON holds them; ``BIOT.from_config`` takes them back."""
+        """Return all constructor parameters as JSON holds them.
+
+        ``BIOT.from_config`` takes them back.
+        """
         config = super().get_config()
         config.pop("return_feature", None)
         return config | {"channel_ids": list(self.channel_ids), "n_channel_tokens": self.n_channel_tokens}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BIOT:
-        """Build a model, without weights, from ``get_config`` of this class or of braindecode's BIOT."""
+        """Build a model, without weights, from ``get_config`` of this class or of braindecode's
+        BIOT.
+        """
         return super().from_config({k: v for k, v in config.items() if k != "return_feature"})
 
     @classmethod
@@ -257,24 +266,30 @@ class BIOT(BraindecodeBIOT):
         num_heads: int | None = None,
         drop_prob: float = 0.1,
     ) -> BIOT:
-        """Build a model with the weights of a checkpoint, strictly: to the last tensor, or not at all.
+        """Build a model with the weights of a checkpoint, strictly.
+
+        To the last tensor, or not at all.
 
         Parameters
         ----------
         source : str or path
-            A known name (``"prest-16"``, ``"shhs-prest-18"``, ``"six-datasets-18"``), a file in any published
-            layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub repository.
+            A known name (``"prest-16"``, ``"shhs-prest-18"``, ``"six-datasets-18"``), a file in any
+            published layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub
+            repository.
         n_outputs : int, optional
-            Logits.  None: those of the checkpoint's head (one logit z becomes the two 0, z), 2 where it has
-            none.  A head of another size is replaced by a fresh one; ``load_report.head`` says so.
+            Logits.  None: those of the checkpoint's head (one logit z becomes the two 0, z), 2
+            where it has none.  A head of another size is replaced by a fresh one;
+            ``load_report.head`` says so.
         ch_names : sequence of str, optional
             Names of the input channels: each takes the token of its name.
         channel_ids : sequence of int, optional
-            Tokens by number instead, e.g. ``range(16)`` for BIOT's 16 channels and an 18-channel checkpoint.
+            Tokens by number instead, e.g. ``range(16)`` for BIOT's 16 channels and an 18-channel
+            checkpoint.
         n_chans, n_times : int, optional
             Channels (one a token by default) and samples (10 s by default) of a window.
         sfreq, hop_length, num_heads : optional
-            Only checked against the checkpoint, which fixes them; needed where nothing records them.
+            Only checked against the checkpoint, which fixes them; needed where nothing records
+            them.
         drop_prob : float
             Dropout of tokens; 0.1 as in the official code.
 
@@ -323,7 +338,9 @@ class BIOT(BraindecodeBIOT):
             raise ValueError(f"BIOT expects floating-point windows, got {x.dtype}; convert with x.float()")
 
     def _split_absent(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return ``x`` without NaN marks and the mask of present channels (None: all are present)."""
+        """Return ``x`` without NaN marks and the mask of present channels (None: all are
+        present).
+        """
         if present is not None:
             if present.shape != x.shape[:2] or present.dtype != torch.bool:
                 raise ValueError(

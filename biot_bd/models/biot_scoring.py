@@ -1,7 +1,8 @@
 """BIOT for scoring only: the encoder and the head of a saved model, without braindecode's import.
 
-``import braindecode`` takes longer than everything else that scoring a window needs.  The modules below have
-the names, shapes and numbers of :class:`biot_bd.models.BIOT`, so its state dict fits them to the last tensor.
+``import braindecode`` takes longer than everything else that scoring a window needs.  The modules
+below have the names, shapes and numbers of :class:`biot_bd.models.BIOT`, so its state dict fits
+them to the last tensor.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class _Positions(nn.Module):
 
 
 class ScoringBIOT(nn.Module):
-    """BIOT in eval mode, to be filled by ``load_state_dict`` with the weights of a :class:`biot_bd.models.BIOT`.
+    """BIOT in eval mode, to be filled by ``load_state_dict`` with the weights of a
+    :class:`biot_bd.models.BIOT`.
 
     Its weights are uninitialised memory until then.
 
@@ -73,7 +75,8 @@ class ScoringBIOT(nn.Module):
     Raises
     ------
     ValueError
-        A window is shorter than a frame, or the hop longer: the full model then chooses other sizes.
+        A window is shorter than a frame, or the hop longer: the full model then chooses other
+        sizes.
     """
 
     accepts_absent_channels = True
@@ -130,8 +133,9 @@ class ScoringBIOT(nn.Module):
         Parameters
         ----------
         x : Tensor, shape (n, n_chans, n_times)
-            Windows whose channels are finite, or NaN throughout where they are absent; unlike the full model,
-            it does not look for bad values (:class:`biot_bd.training.input_data.SignalData` does).
+            Windows whose channels are finite, or NaN throughout where they are absent; unlike the
+            full model, it does not look for bad values
+            (:class:`biot_bd.training.input_data.SignalData` does).
 
         Returns
         -------

@@ -38,7 +38,9 @@ class TokenLayout:
     Examples
     --------
     >>> from biot_bd.models import BIOT
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2)
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2
+    ... )
     >>> layout = model.token_layout()
     >>> layout.n_tokens, layout.channel.tolist(), layout.start_s.tolist()
     (6, [0, 0, 0, 1, 1, 1], [0.0, 0.5, 1.0, 0.0, 0.5, 1.0])
@@ -100,7 +102,9 @@ class BIOTEncoder(nn.Module):
     --------
     >>> import torch
     >>> from biot_bd.models import BIOT
-    >>> encoder = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2).encoder.eval()
+    >>> encoder = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2
+    ... ).encoder.eval()
     >>> x = torch.zeros(1, 2, 400)
     >>> encoder.spectrum(x).shape, encoder.tokens(x).shape, encoder(x).shape
     (torch.Size([1, 2, 3, 101]), torch.Size([1, 6, 16]), torch.Size([1, 16]))
@@ -267,7 +271,10 @@ def _token_mask(present: Tensor | None, tokens: Tensor) -> Tensor | None:
 
 
 def _magnitude(frames: Tensor) -> Tensor:
-    """Return the magnitude spectrum; as ``abs`` of the complex one, faster, without a gradient at 0."""
+    """Return the magnitude spectrum.
+
+    As ``abs`` of the complex one, faster, without a gradient at 0.
+    """
     spectrum = torch.fft.rfft(frames)
     return torch.hypot(spectrum.real, spectrum.imag)
 

@@ -1,9 +1,10 @@
 """The transformer of BIOT without needless work, on the parameters of its modules.
 
-The mathematics is that of linear attention [1]_ as the modules compute it, reordered exactly: contexts are
-merged with the output projection, and the mean over tokens is taken before the last linear map, which
-commutes with it.  There are no copies to transposed layouts.  Whoever changes how the modules run (hooks,
-adapters, another attention function) gets the modules: see :func:`fast_layers`.
+The mathematics is that of linear attention [1]_ as the modules compute it, reordered exactly:
+contexts are merged with the output projection, and the mean over tokens is taken before the last
+linear map, which commutes with it.  There are no copies to transposed layouts.  Whoever changes how
+the modules run (hooks, adapters, another attention function) gets the modules: see
+:func:`fast_layers`.
 
 References
 ----------
@@ -165,8 +166,8 @@ def token_mean(x: Tensor, mask: Tensor | None) -> Tensor:
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Drop each element with probability ``p`` (to 2**-16), as ``F.dropout``.
 
-    On a CPU torch draws one number an element, on one core: a sixth of a training step.  Here a 64-bit
-    number decides over four elements.
+    On a CPU torch draws one number an element, on one core: a sixth of a training step.  Here a
+    64-bit number decides over four elements.
     """
     threshold = round(p * 2**16)
     if not training or not threshold:

@@ -1,4 +1,6 @@
-"""Inference of the fast transformer, with copies of the weights in the precision of the products."""
+"""Inference of the fast transformer, with copies of the weights in the precision of the
+products.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ _ROWS = 2432  # tokens of 8 windows: what the layout of packed weights is tuned 
 
 
 class HalfPrecisionWeights:
-    """Copies of a transformer's weights in half precision, true as long as :meth:`is_current` says so.
+    """Copies of a transformer's weights in half precision, true as long as :meth:`is_current`
+    says so.
 
     Parameters
     ----------
@@ -54,8 +57,8 @@ def infer(
     mask : Tensor of bool, shape (n, tokens), optional
         False for tokens that get no attention and no part in the mean.
     half : HalfPrecisionWeights, optional
-        Weights for the products; the sum over layers, normalisation and the last map stay in the precision
-        of ``x``.  None: the parameters themselves.
+        Weights for the products; the sum over layers, normalisation and the last map stay in the
+        precision of ``x``.  None: the parameters themselves.
 
     Returns
     -------
@@ -100,14 +103,20 @@ def _attend(layer: Layer, x: Tensor, absent: Tensor | None) -> None:
 
 
 def _linear(x: Tensor, linear: nn.Linear) -> Tensor:
-    """Return ``linear(x)``; on a CPU that function first writes the bias to every row of fresh memory."""
+    """Return ``linear(x)``.
+
+    On a CPU that function first writes the bias to every row of fresh memory.
+    """
     if x.device.type != "cpu":
         return linear(x)
     return F.linear(x, linear.weight).add_(linear.bias)
 
 
 def _add_linear(x: Tensor, hidden: Tensor, linear: nn.Linear) -> None:
-    """Add ``linear(hidden)`` to ``x``; on a CPU the product accumulates there, without memory of its own."""
+    """Add ``linear(hidden)`` to ``x``.
+
+    On a CPU the product accumulates there, without memory of its own.
+    """
     if x.device.type != "cpu":
         x.add_(linear(hidden))
         return
@@ -123,9 +132,9 @@ def _softmaxes(q: Tensor, k: Tensor, absent: Tensor | None, heads: tuple[int, in
 class _HalfPrecisionLayer:
     """One layer in half precision.
 
-    Contexts are products of all features with all, masked to the heads: half-precision units do eight times
-    the work sooner than the copies to a layout by heads take.  Each head's queries sum to 1, so a share of
-    the output's bias in each row of the merged context adds up to that bias.
+    Contexts are products of all features with all, masked to the heads: half-precision units do
+    eight times the work sooner than the copies to a layout by heads take.  Each head's queries sum
+    to 1, so a share of the output's bias in each row of the merged context adds up to that bias.
     """
 
     def __init__(self, layer: Layer, dtype: torch.dtype) -> None:

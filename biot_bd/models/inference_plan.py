@@ -1,7 +1,7 @@
 """In which precision and in what micro-batches a model computes, chosen by a short measurement.
 
-A choice is kept on disk for each machine, so the next process takes it at once; how far a lower precision
-moves the probabilities is checked on the actual weights every time.
+A choice is kept on disk for each machine, so the next process takes it at once; how far a lower
+precision moves the probabilities is checked on the actual weights every time.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def _processor() -> str:
 
 
 def has_fast(precision: str, device: torch.device | str = "cpu") -> bool:
-    """Say whether the processor computes matrix products of this precision itself, faster than float32."""
+    """Say whether the processor computes matrix products of this precision itself, faster than
+    float32.
+    """
     device = torch.device(device)
     if precision == "fp32":
         return True
@@ -168,9 +170,9 @@ def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
 def cached_choice(key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the choice kept under ``key``, or measure and keep it.
 
-    The file is ``precision.json`` in ``$BIOT_BD_CACHE`` (default ``~/.cache/biot_bd``).  Processes that ask at
-    the same time for the same thing measure once.  Where the folder cannot be written, every process
-    measures for itself.
+    The file is ``precision.json`` in ``$BIOT_BD_CACHE`` (default ``~/.cache/biot_bd``).  Processes
+    that ask at the same time for the same thing measure once.  Where the folder cannot be written,
+    every process measures for itself.
 
     Parameters
     ----------
@@ -221,15 +223,16 @@ def measure_inference_plan(
 ) -> tuple[PrecisionPlan, dict[str, Any]]:
     """Choose precision and micro-batch of inference for this model on this machine.
 
-    Each precision that the processor has is first compared with float32 on these very weights; one that
-    moves a probability by ``tolerance`` or more is out, whatever was measured before.  The fastest of
-    the others is measured once a machine, model shape and batch size, and kept on disk.
+    Each precision that the processor has is first compared with float32 on these very weights; one
+    that moves a probability by ``tolerance`` or more is out, whatever was measured before.  The
+    fastest of the others is measured once a machine, model shape and batch size, and kept on disk.
 
     Parameters
     ----------
     model : BIOT
-        Anything with ``inference_plan``, ``n_chans`` and ``n_times`` that obeys the plan in eval mode, on the device
-        that it shall compute on.  It is not changed; apply the result with ``model.inference_plan = plan``.
+        Anything with ``inference_plan``, ``n_chans`` and ``n_times`` that obeys the plan in eval
+        mode, on the device that it shall compute on.  It is not changed; apply the result with
+        ``model.inference_plan = plan``.
     n_windows : int
         Windows of a batch in use.
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
@@ -244,8 +247,8 @@ def measure_inference_plan(
     -------
     plan : PrecisionPlan
     report : dict
-        ``errors`` (largest difference of a probability by precision), ``times_s`` (by candidate, of the measurement that
-        was kept), ``reason`` (text).
+        ``errors`` (largest difference of a probability by precision), ``times_s`` (by candidate, of
+        the measurement that was kept), ``reason`` (text).
 
     Raises
     ------
@@ -274,7 +277,8 @@ def measure_inference_plan(
 
 
 def probability_error(model: nn.Module, plan: PrecisionPlan, x: Tensor) -> float:
-    """Return the largest difference of a probability between a plan and full precision (inf: not finite).
+    """Return the largest difference of a probability between a plan and full precision (inf: not
+    finite).
 
     Parameters
     ----------
@@ -353,7 +357,9 @@ def _seconds(model: nn.Module, plan: PrecisionPlan, x: Tensor) -> float:
 
 
 def _probabilities(model: Any, plan: PrecisionPlan, x: Tensor) -> Tensor:
-    """Return what ``predict_proba`` makes of the logits, on the CPU (which also waits for a GPU)."""
+    """Return what ``predict_proba`` makes of the logits, on the CPU (which also waits for a
+    GPU).
+    """
     before = model.inference_plan
     model.inference_plan = plan
     try:

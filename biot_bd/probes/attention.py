@@ -1,7 +1,7 @@
 """Attention as a probe: the layers' own maps, and the often-drawn softmax(QK^T) under its own name.
 
-An attention map says where a layer looks, not what the decision rests on: on planted evidence it lights
-up on a distractor as well.  Compare with an attribution before believing it.
+An attention map says where a layer looks, not what the decision rests on: on planted evidence it
+lights up on a distractor as well.  Compare with an attribution before believing it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from biot_bd.probes.base import Explanation, Probe
 class AttentionProbe(Probe):
     """Exact attention maps of a model's layers.
 
-    For BIOT the map is that of its linear attention, and the layer's output is rebuilt from it before
-    anything is shown (see :func:`biot_bd.record_attention`).
+    For BIOT the map is that of its linear attention, and the layer's output is rebuilt from it
+    before anything is shown (see :func:`biot_bd.record_attention`).
 
     Parameters
     ----------
@@ -45,7 +45,15 @@ class AttentionProbe(Probe):
     --------
     >>> import torch
     >>> from biot_bd import BIOT, AttentionProbe
-    >>> model = BIOT(n_outputs=2, n_chans=2, n_times=600, sfreq=200, embed_dim=16, num_heads=2, num_layers=3).eval()
+    >>> model = BIOT(
+    ...     n_outputs=2,
+    ...     n_chans=2,
+    ...     n_times=600,
+    ...     sfreq=200,
+    ...     embed_dim=16,
+    ...     num_heads=2,
+    ...     num_layers=3,
+    ... ).eval()
     >>> explanation = AttentionProbe(layers="all")(model, torch.randn(1, 2, 600))
     >>> explanation.dims
     ('window', 'layer', 'query', 'key')
@@ -83,16 +91,16 @@ class AttentionProbe(Probe):
         -------
         Explanation
             ``values`` of float32 with dims ``(window, layer, query, key)``, or with ``head`` behind
-            ``layer``.  Rows sum to 1; rows and columns of absent tokens are NaN.  ``info`` holds the
-            probe, the layers' roles (``early``, ``middle``, ``late``), the largest reconstruction error
-            and, for BIOT, the layout of tokens (``n_chans``, ``n_frames``, ``frame_start_s``,
-            ``frame_stop_s``).
+            ``layer``.  Rows sum to 1; rows and columns of absent tokens are NaN.  ``info`` holds
+            the probe, the layers' roles (``early``, ``middle``, ``late``), the largest
+            reconstruction error and, for BIOT, the layout of tokens (``n_chans``, ``n_frames``,
+            ``frame_start_s``, ``frame_stop_s``).
 
         Raises
         ------
         ValueError
-            The input or a parameter is wrong, the model has no attention that can be recorded, or its
-            layers do not give one map of equal size a window.
+            The input or a parameter is wrong, the model has no attention that can be recorded, or
+            its layers do not give one map of equal size a window.
         """
         self.check_input(model, x)
         if self.heads not in ("mean", "all"):
@@ -168,8 +176,8 @@ class AttentionProbe(Probe):
 class QKAttentionProbe(AttentionProbe):
     """The often-drawn ``softmax(Q K^T / sqrt(d))`` of linear attention layers.
 
-    This is not what BIOT computes: its correlation with the exact map is 0.3 to 0.5.  It is here for
-    comparison with published pictures.  Parameters as in :class:`AttentionProbe`.
+    This is not what BIOT computes: its correlation with the exact map is 0.3 to 0.5.  It is here
+    for comparison with published pictures.  Parameters as in :class:`AttentionProbe`.
 
     See Also
     --------
@@ -179,7 +187,15 @@ class QKAttentionProbe(AttentionProbe):
     --------
     >>> import torch
     >>> from biot_bd import BIOT
-    >>> model = BIOT(n_outputs=2, n_chans=2, n_times=600, sfreq=200, embed_dim=16, num_heads=2, num_layers=3).eval()
+    >>> model = BIOT(
+    ...     n_outputs=2,
+    ...     n_chans=2,
+    ...     n_times=600,
+    ...     sfreq=200,
+    ...     embed_dim=16,
+    ...     num_heads=2,
+    ...     num_layers=3,
+    ... ).eval()
     >>> QKAttentionProbe()(model, torch.randn(1, 2, 600)).info["kind"]
     'qk'
     """
@@ -188,7 +204,8 @@ class QKAttentionProbe(AttentionProbe):
 
 
 def by_channel(explanation: Explanation) -> np.ndarray:
-    """Reduce maps over BIOT's tokens to channel x channel (:func:`biot_bd.models.attention.maps.channel_attention`).
+    """Reduce maps over BIOT's tokens to channel x channel
+    (:func:`biot_bd.models.attention.maps.channel_attention`).
 
     Parameters
     ----------
@@ -214,7 +231,9 @@ def by_channel(explanation: Explanation) -> np.ndarray:
     >>> import numpy as np
     >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
     >>> layout = {"n_chans": 2, "n_frames": 3}
-    >>> by_channel(Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout))[0, 0]
+    >>> by_channel(
+    ...     Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout)
+    ... )[0, 0]
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
@@ -222,7 +241,8 @@ def by_channel(explanation: Explanation) -> np.ndarray:
 
 
 def received(explanation: Explanation) -> Explanation:
-    """Attention received by channel and frame, uniform attention being 1 (:func:`attention_received`).
+    """Attention received by channel and frame, uniform attention being 1
+    (:func:`attention_received`).
 
     Parameters
     ----------
@@ -248,7 +268,9 @@ def received(explanation: Explanation) -> Explanation:
     >>> import numpy as np
     >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
     >>> layout = {"n_chans": 2, "n_frames": 3}
-    >>> found = received(Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout))
+    >>> found = received(
+    ...     Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout)
+    ... )
     >>> found.dims, float(found.values.mean().round(6))
     (('window', 'layer', 'channel', 'frame'), 1.0)
     """

@@ -1,7 +1,7 @@
 """What every probe gives back, and what every probe is.
 
-A probe is called as ``probe(model, x, target=None)`` with a torch module in eval mode and windows as a
-float tensor, and answers with an :class:`Explanation`.
+A probe is called as ``probe(model, x, target=None)`` with a torch module in eval mode and windows
+as a float tensor, and answers with an :class:`Explanation`.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ class Explanation:
 class Probe(BaseEstimator, ABC):
     """Base of the built-in probes: plain keyword parameters, called with a model and windows.
 
-    Plugins may register any class of that shape; deriving from this one adds ``get_params``, ``clone``,
-    a readable ``repr`` and :meth:`check_input`.
+    Plugins may register any class of that shape; deriving from this one adds ``get_params``,
+    ``clone``, a readable ``repr`` and :meth:`check_input`.
 
     See Also
     --------
@@ -191,7 +191,8 @@ class Probe(BaseEstimator, ABC):
         TypeError
             The model is no torch module, or the windows are no tensor.
         ValueError
-            The model is in training mode, or the windows are not a float tensor of three dimensions.
+            The model is in training mode, or the windows are not a float tensor of three
+            dimensions.
         """
         if not isinstance(model, nn.Module):
             raise TypeError(

@@ -1,4 +1,7 @@
-"""Write ``comparison.html`` into a study folder: training regimes side by side, in one file, readable offline."""
+"""Write ``comparison.html`` into a study folder.
+
+Training regimes side by side, in one file, readable offline.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
 
     Examples
     --------
-    The folder of a study, ``compare_regimes(..., folder="study")``, gets its page beside its numbers:
+    The folder of a study, ``compare_regimes(..., folder="study")``, gets its page beside its
+    numbers:
 
     >>> write_comparison("study")
     Traceback (most recent call last):
@@ -63,7 +67,8 @@ def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
 
 
 def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
-    """Draw each subject's score in each regime as a dot, and the mean over subjects with its interval.
+    """Draw each subject's score in each regime as a dot, and the mean over subjects with its
+    interval.
 
     Parameters
     ----------
@@ -146,7 +151,7 @@ def _shortened(name: str) -> str:
     return name if len(name) <= 26 else name[:25] + "…"
 
 
-# --- the page ---------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 def _page(result: StudyResult) -> dict[str, Any]:
@@ -211,7 +216,10 @@ def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _link(result: StudyResult, name: str, seed: int) -> tuple[str, str]:
-    """Return a relative link to a run, and what is there: the report where there is one, else the folder."""
+    """Return a relative link to a run, and what is there.
+
+    The report where there is one, else the folder.
+    """
     folder = result.run_folder(name, seed)
     report = folder / REPORT
     where = (report if report.is_file() else folder).relative_to(result.folder).as_posix()

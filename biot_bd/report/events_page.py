@@ -1,4 +1,7 @@
-"""The event section of the report: scores with their scorer, operating points, latencies, results by length."""
+"""The event section of the report.
+
+Scores with their scorer, operating points, latencies, results by length.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ LEAST_RATE = 0.1
 
 
 def events_page(run: Run, sure: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the event section shows: scores, intervals, operating points; ``message`` says why it shows nothing."""
+    """Return what the event section shows: scores, intervals, operating points.
+
+    ``message`` says why it shows nothing.
+    """
     scores = run.metrics.get("events")
     if not scores or not scores.get("subjects"):
         reason = (scores or {}).get("reason") or "this run has none (made from arrays, or by an earlier version)"
@@ -65,7 +71,7 @@ def _target(chosen: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(dict.fromkeys(text.format(**row) for text, row in zip(targets, chosen, strict=True)))
 
 
-# --- pictures ---------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def operating_picture(
@@ -74,7 +80,9 @@ def operating_picture(
     test: Sequence[Mapping[str, Any]],
     pooled: Mapping[str, Any],
 ) -> Picture:
-    """Draw sensitivity against false alarms per 24 h: validation subjects with the points chosen, and the test subjects.
+    """Draw sensitivity against false alarms per 24 h.
+
+    Validation subjects with the points chosen, and the test subjects.
 
     Parameters
     ----------
@@ -149,7 +157,9 @@ def _point(point: Mapping[str, Any]) -> str:
 
 
 def latency_picture(seizures: Sequence[Mapping[str, Any]]) -> Picture:
-    """Draw the latency of each detected seizure, a row a subject; missed seizures stand as crosses at the right.
+    """Draw the latency of each detected seizure, a row a subject.
+
+    Missed seizures stand as crosses at the right.
 
     Parameters
     ----------

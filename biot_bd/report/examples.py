@@ -1,4 +1,6 @@
-"""EEG worth a look: single windows (a hit, a miss, a false alarm), and the gallery of detected, missed and false events."""
+"""EEG worth a look: single windows (a hit, a miss, a false alarm), and the gallery of detected,
+missed and false events.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +73,8 @@ def choose_examples(test: pd.DataFrame) -> list[Example]:
     Returns
     -------
     list of Example
-        The hit with the median probability among hits (a typical one, not the best), the seizure window with
-        the lowest probability, the background window with the highest.
+        The hit with the median probability among hits (a typical one, not the best), the seizure
+        window with the lowest probability, the background window with the highest.
     """
     called = test["proba"] >= test["threshold"]
     seizure = test["y_true"] == 1
@@ -132,7 +134,9 @@ def described(windows: Windows) -> Described:
 
 
 def seizures_of(windows: Windows) -> dict[str, list[tuple[float, float]]]:
-    """Return the annotated seizures (onset_s, offset_s) of each recording, from the store's manifest."""
+    """Return the annotated seizures (onset_s, offset_s) of each recording, from the store's
+    manifest.
+    """
     if windows.folder is None:
         return {}
     entries = read_manifest(Path(windows.folder))["recordings"]
@@ -269,7 +273,7 @@ def _stitched(windows: Windows, rows: NDArray[np.int64], low: float, high: float
     return signal
 
 
-# --- the gallery of events ----------------------------------------------------------------------------------
+# --- the gallery of events ------------------------------------------------------------------------
 
 EACH = 4
 """Pictures of each kind: a picture of EEG weighs about 150 kB."""
@@ -320,15 +324,16 @@ def choose_items(events: Mapping[str, Any], each: int = EACH) -> dict[str, tuple
     Parameters
     ----------
     events : mapping
-        ``events`` of ``metrics.json``: ``seizures``, ``detections``, ``scorer``, whose parameters say how far from a seizure an alarm
-        still belongs to it.
+        ``events`` of ``metrics.json``: ``seizures``, ``detections``, ``scorer``, whose parameters
+        say how far from a seizure an alarm still belongs to it.
     each : int
         Most of a kind.
 
     Returns
     -------
     dict
-        Kind -> (items, number of all of that kind).  Subjects take turns, each with the longest seizure first (false alarms: the most confident).
+        Kind -> (items, number of all of that kind).  Subjects take turns, each with the longest
+        seizure first (false alarms: the most confident).
     """
     before, after = (float(events["scorer"]["parameters"][name]) for name in ("tolerance_start_s", "tolerance_end_s"))
     found: dict[str, list[Item]] = {kind: [] for kind in KINDS}

@@ -1,4 +1,7 @@
-"""A saved model looked into: its network and input, and an explanation of chosen windows as arrays and as a page."""
+"""A saved model looked into.
+
+Its network and input, and an explanation of chosen windows as arrays and as a page.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ from biot_bd.training import load_pipeline, read_record
 from biot_bd.windows import Windows
 
 CONTEXT_S = 30.0
-# Fewer parameters than this and BIOT is called small on every output (the published one has 3.19 million).
+# Fewer parameters than this and BIOT is called small on every output (the published one has 3.19
+# million).
 FULL_BIOT_PARAMETERS = 3_000_000
 
 
@@ -80,7 +84,8 @@ def load_model(folder: Path) -> Model:
 
 
 def model_input(model: Model, windows: Windows) -> tuple[NDArray[np.float32], list[str]]:
-    """Return windows as the network gets them, through all steps before it, and the names of their channels.
+    """Return windows as the network gets them, through all steps before it, and the names of
+    their channels.
 
     Parameters
     ----------
@@ -109,13 +114,16 @@ def model_input(model: Model, windows: Windows) -> tuple[NDArray[np.float32], li
 def explain_windows(
     model: Model, windows: Windows, probe: Any, target: int | None = None
 ) -> tuple[Explanation, list[str]]:
-    """Run a probe on windows, on the device of the network; return the names of the channels as well."""
+    """Run a probe on windows, on the device of the network.
+
+    Return the names of the channels as well.
+    """
     x, ch_names = model_input(model, windows)
     device = next(model.module.parameters()).device
     return probe(model.module, torch.from_numpy(x).to(device), target=target), ch_names
 
 
-# --- the page -------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
     windows : Windows
         To look up the subject of ``recording``.
     fold : int, optional
-        Fold of a run; by default the first that tests the subject of ``recording``, or the first of all.
+        Fold of a run; by default the first that tests the subject of ``recording``, or the first of
+        all.
     recording : str, optional
         Recording of the window in question.
 
@@ -296,7 +305,9 @@ def explain_to_folder(
 
 
 def plain_facts(info: dict[str, Any]) -> dict[str, str]:
-    """Return those facts of a probe that fit on a line, without its name and the layout of tokens."""
+    """Return those facts of a probe that fit on a line, without its name and the layout of
+    tokens.
+    """
     return {
         name: f"{value:.3g}" if isinstance(value, float) else str(value)
         for name, value in info.items()

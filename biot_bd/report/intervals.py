@@ -18,7 +18,10 @@ METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
 
 
 def intervals_of(run: Run) -> dict[str, Any] | None:
-    """Return :func:`~biot_bd.evaluation.uncertainty.assess` of a run; None where it has no test windows."""
+    """Return :func:`~biot_bd.evaluation.uncertainty.assess` of a run.
+
+    None where it has no test windows.
+    """
     if len(run.test) == 0:
         return None
     return assess(Result(cast(RunMetrics, run.metrics), run.predictions, run.run, run.folder))
@@ -57,11 +60,12 @@ def interval_notes(sure: Mapping[str, Any] | None) -> list[str]:
     return notes
 
 
-# --- calibration ------------------------------------------------------------------------------------------
+# --- calibration ----------------------------------------------------------------------------------
 
 
 def calibration_picture(found: Mapping[str, Any]) -> Picture:
-    """Draw the share of seizure windows against the mean probability, bin by bin, and the number of windows below.
+    """Draw the share of seizure windows against the mean probability, bin by bin, and the number
+    of windows below.
 
     Parameters
     ----------

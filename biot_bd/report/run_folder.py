@@ -24,7 +24,9 @@ NO_NUMBER = "–"
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: its number, ``fold.json``, the history of its training and its saved model (or None)."""
+    """One fold: its number, ``fold.json``, the history of its training and its saved model (or
+    None).
+    """
 
     number: int
     facts: Mapping[str, Any]

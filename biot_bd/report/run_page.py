@@ -138,7 +138,10 @@ def _series(fold: Fold, wanted: dict[str, str]) -> dict[str, np.ndarray]:
 
 
 def _best_epoch(fold: Fold, monitor: str | None) -> int | None:
-    """Return the epoch (from 1) whose weights were kept: the first best one of what early stopping watched."""
+    """Return the epoch (from 1) whose weights were kept.
+
+    The first best one of what early stopping watched.
+    """
     if monitor is None or not fold.facts.get("valid"):
         return None
     values = [row.get(monitor) for row in fold.history]

@@ -57,7 +57,9 @@ def render(template: str, page: dict[str, Any]) -> str:
 
 
 def generated_banners(generated: bool, not_a_result: str | None, what: str) -> list[str]:
-    """Return the warnings about generated data and about ``what`` (scores, numbers) that are no result."""
+    """Return the warnings about generated data and about ``what`` (scores, numbers) that are no
+    result.
+    """
     found = []
     if generated:
         found.append("Generated data: not a clinical result. The recordings were made by a program, not by a brain.")
@@ -67,7 +69,10 @@ def generated_banners(generated: bool, not_a_result: str | None, what: str) -> l
 
 
 def origins(run: Run) -> str | None:
-    """Name the checkpoints and the data sets that they saw; None where weights were random (or nothing is stored)."""
+    """Name the checkpoints and the data sets that they saw.
+
+    None where weights were random (or nothing is stored).
+    """
     lines = []
     for origin in run.run.get("checkpoints") or ():
         seen = ", ".join(dict.fromkeys(f"{entry['dataset']} ({entry['how']})" for entry in origin["trained_on"]))

@@ -23,15 +23,16 @@ REPORT = "report.html"
 
 
 def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
-    """Write ``report.html`` into a run folder, atomically, and the intervals and calibration that it shows as ``intervals.json``.
+    """Write ``report.html`` into a run folder, atomically, and the intervals and calibration
+    that it shows as ``intervals.json``.
 
     Parameters
     ----------
     folder : path
         A finished run folder of :func:`biot_bd.evaluation.cross_validate`.
     windows : Windows, optional
-        The windows that were scored, in uV, for the pictures of EEG; by default those at the place that ``run.json``
-        names.  Where they are gone the report says so.
+        The windows that were scored, in uV, for the pictures of EEG; by default those at the place
+        that ``run.json`` names.  Where they are gone the report says so.
 
     Returns
     -------
@@ -84,7 +85,10 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
 
 
 def _first_model(run: Run) -> tuple[Model | None, str | None]:
-    """Load the model of the first fold that has one, for its name and size; or say why there is none."""
+    """Load the model of the first fold that has one, for its name and size.
+
+    Or say why there is none.
+    """
     for fold in run.folds:
         if fold.model is not None:
             try:

@@ -307,7 +307,8 @@ def check_windows(x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo)
         Names windows and channels at fault.
     """
     check_shapes(x, present, info)
-    # A sum is finite only where every value is (or where it overflows, which the exact test settles).
+    # A sum is finite only where every value is (or where it overflows, which the exact test
+    # settles).
     with np.errstate(over="ignore", invalid="ignore"):
         suspects = np.nonzero(~np.isfinite(x.sum(axis=-1)) & present)
     if suspects[0].size == 0:

@@ -90,7 +90,9 @@ class BandPass(_Filter):
     >>> t = np.arange(4000) / 200
     >>> x = (np.sin(2 * np.pi * 10 * t) + np.sin(2 * np.pi * 60 * t))[None, None]
     >>> out = BandPass(1, 40, sfreq_in=200).transform(x)
-    >>> bool(np.allclose(out[0, 0, 1000:3000], np.sin(2 * np.pi * 10 * t)[1000:3000], atol=0.01))
+    >>> bool(
+    ...     np.allclose(out[0, 0, 1000:3000], np.sin(2 * np.pi * 10 * t)[1000:3000], atol=0.01)
+    ... )
     True
     """
 

@@ -31,9 +31,11 @@ GUARD_S = 4.0
 LOWEST_SHARE = 0.1
 # Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.
 LARGEST_BLOCK = 256
-# OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only cost.
+# OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only
+# cost.
 LARGEST_PRODUCT = 250_000
-# A block this long keeps the zeros in its matrices few and its rows long enough for vector registers.
+# A block this long keeps the zeros in its matrices few and its rows long enough for vector
+# registers.
 FIR_BLOCK = 32
 SEGMENTS_AT_ONCE = 8
 SAMPLES_AT_ONCE = 65_536
@@ -426,12 +428,14 @@ class SegmentPlan:
         core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
         first, n_segments = part.out_start // kept_size, -(-out.shape[1] // kept_size)
         segments = self._scratch(len(x), n_segments, core + 2 * guard, out.dtype)
-        # Fading the outer half of both guards to the mean lets the segment join its own start without a step.
+        # Fading the outer half of both guards to the mean lets the segment join its own start
+        # without a step.
         ramp = _ramp(guard // 2 or 1, out.dtype.str)
         for signal, rows in zip(x, segments, strict=True):
             seen = np.ascontiguousarray(self._continued(part, signal, *self._range(first, first + n_segments)))
             item = seen.dtype.itemsize
-            # The segments overlap in memory; numpy's own helpers for that take longer than the work.
+            # The segments overlap in memory; numpy's own helpers for that take longer than the
+            # work.
             rows[...] = np.ndarray(rows.shape, seen.dtype, seen, 0, (core * item, item))
             level = np.einsum("ij->i", rows)[:, None] / out.dtype.type(rows.shape[1])
             for outer, weights in ((rows[:, : ramp.size], ramp), (rows[:, -ramp.size :], ramp[::-1])):
@@ -484,7 +488,8 @@ def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
     # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
     spectrum = there(x)[..., : shorter // 2 + 1]
     if n_out != n:
-        # The bin at the lower Nyquist frequency stands for two in one grid and for one in the other.
+        # The bin at the lower Nyquist frequency stands for two in one grid and for one in the
+        # other.
         spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
     if shift is not None:
         spectrum[..., 0] += shift

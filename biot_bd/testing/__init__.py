@@ -4,6 +4,7 @@ Run them in your plugin's tests::
 
     from biot_bd.testing import check_loss
 
+
     def test_my_loss():
         check_loss(MyLoss)
 

@@ -66,7 +66,10 @@ def parameters_of(cls: Any, name: str) -> dict[str, inspect.Parameter]:
 
 
 def refused(what: str, error: type[Exception], function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Raise :class:`ConformanceError` unless ``function`` raises ``error``; ``what`` says what it is called with."""
+    """Raise :class:`ConformanceError` unless ``function`` raises ``error``.
+
+    ``what`` says what it is called with.
+    """
     try:
         function(*args, **kwargs)
     except error:

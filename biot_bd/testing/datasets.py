@@ -56,7 +56,9 @@ def check_dataset(dataset: BaseConcatDataset) -> None:
     >>> raw = mne.io.RawArray(volts, mne.create_info(["F7-T7", "T7-P7"], 256.0, "eeg"))
     >>> raw = raw.set_annotations(mne.Annotations([20.0], [10.0], ["sz"]))
     >>> about = {"subject": "ward/01", "session": "1", "run": "1", "recording": "ward01_1"}
-    >>> outcomes = pd.DataFrame({"recording": ["ward01_1"], "outcome": ["loaded"], "detail": [""]})
+    >>> outcomes = pd.DataFrame(
+    ...     {"recording": ["ward01_1"], "outcome": ["loaded"], "detail": [""]}
+    ... )
     >>> check_dataset(make_dataset([RawDataset(raw, pd.Series(about))], outcomes))
 
     A subject without a name space could be another data set's subject:

@@ -25,8 +25,9 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
     Raises
     ------
     ConformanceError
-        The engine does not take a folder, its model lacks ``steps``, ``classifier`` or ``record_``, its probabilities
-        are none or depend on the batch, or a folder without a model raises no FileNotFoundError.
+        The engine does not take a folder, its model lacks ``steps``, ``classifier`` or ``record_``,
+        its probabilities are none or depend on the batch, or a folder without a model raises no
+        FileNotFoundError.
 
     See Also
     --------
@@ -36,7 +37,7 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
     --------
     >>> check_engine(str, "model")
     Traceback (most recent call last):
-    biot_bd.exceptions.ConformanceError: str(folder): expected steps, classifier and record_; str has no steps
+    biot_bd.exceptions.ConformanceError: str(folder): expected steps, ...; str has no steps
     """
     name, folder = describe(engine), Path(folder)
     require(callable(engine), f"{name}: expected a function (folder) -> model, got {engine!r}")
@@ -61,7 +62,10 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
 
 
 def _check_probabilities(classifier: Any, name: str) -> None:
-    """Check ``predict_proba`` on noise: shape, range, sum, and that neighbours in a batch do not matter."""
+    """Check ``predict_proba`` on noise.
+
+    Shape, range, sum, and that neighbours in a batch do not matter.
+    """
     info = classifier.input_info_
     x = np.random.default_rng(0).standard_normal((4, info.n_chans, info.n_times)).astype(np.float32)
     proba = np.asarray(attempt(f"{name}: predict_proba on windows of noise", classifier.predict_proba, x))

@@ -42,7 +42,9 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
 
     The Brier score is better where it is smaller, and defined without seizures:
 
-    >>> check_metric(Metric("brier", brier_score_loss, needs_classes=(), greater_is_better=False))
+    >>> check_metric(
+    ...     Metric("brier", brier_score_loss, needs_classes=(), greater_is_better=False)
+    ... )
     >>> check_metric(Metric("brier", brier_score_loss, needs_classes=()))
     Traceback (most recent call last):
     ...

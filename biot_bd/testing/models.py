@@ -61,6 +61,7 @@ def check_model(
     ...     def __init__(self, n_outputs, n_chans, n_times):
     ...         super().__init__()
     ...         self.head = nn.Linear(n_chans, n_outputs)
+    ...
     ...     def forward(self, x):
     ...         return self.head(x.var(dim=-1).clamp_min(1e-6).log())
     >>> check_model(BandPower, n_chans=4, n_times=400)

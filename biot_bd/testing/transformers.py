@@ -57,6 +57,7 @@ def check_transformer(transformer: WindowTransformer, X: NDArray[Any] | None = N
     >>> class ByBatch(WindowTransformer):
     ...     def output_info(self, info):
     ...         return info
+    ...
     ...     def apply(self, x, present, info):
     ...         return x / np.nanmax(np.abs(x)), present
     >>> check_transformer(ByBatch())

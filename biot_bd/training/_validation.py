@@ -1,4 +1,6 @@
-"""Small questions that ``BIOTClassifier`` asks of its parameters and of the two sides of its split."""
+"""Small questions that ``BIOTClassifier`` asks of its parameters and of the two sides of its
+split.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def uncompiled(module: Any) -> Any:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message that names what is closest to an unknown name; empty where nothing is."""
+    """Return the end of a message that names what is closest to an unknown name.
+
+    Empty where nothing is.
+    """
     return "".join(f"; did you mean {near!r}?" for near in get_close_matches(name, known, n=1))
 
 
@@ -142,7 +147,8 @@ def check_settings(values: Mapping[str, Any]) -> None:
 def subject_codes(
     groups: ArrayLike | None, n: int, taker: str, or_else: str = ""
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the names of all subjects, sorted, and the position of each window's subject among them.
+    """Return the names of all subjects, sorted, and the position of each window's subject among
+    them.
 
     Parameters
     ----------
@@ -237,7 +243,8 @@ def class_weights(
     Raises
     ------
     ValueError
-        Wrong number of weights, negative ones, unknown labels, or ``"balanced"`` and a class without windows.
+        Wrong number of weights, negative ones, unknown labels, or ``"balanced"`` and a class
+        without windows.
     """
     if class_weight is None:
         return None

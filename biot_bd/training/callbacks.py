@@ -44,14 +44,14 @@ def epoch_scores(y: NDArray[np.int64], proba: NDArray[Any]) -> dict[str, float |
     y : ndarray of int, shape (n,)
         True classes, positions in the columns of ``proba``.
     proba : ndarray, shape (n, n_classes)
-        Probabilities.  With two classes the second is the positive one; with more the scores are means over
-        one against the rest.
+        Probabilities.  With two classes the second is the positive one; with more the scores are
+        means over one against the rest.
 
     Returns
     -------
     dict
-        ``average_precision``, ``roc_auc`` and ``balanced_accuracy`` (most probable class); None where a class
-        has no windows and the score is not defined.
+        ``average_precision``, ``roc_auc`` and ``balanced_accuracy`` (most probable class); None
+        where a class has no windows and the score is not defined.
     """
     names = ("average_precision", "roc_auc", "balanced_accuracy")
     n_classes = proba.shape[1]
@@ -65,8 +65,8 @@ def epoch_scores(y: NDArray[np.int64], proba: NDArray[Any]) -> dict[str, float |
 class EpochScores(Callback):
     """Keep the predictions of each epoch and record their scores in the history.
 
-    Training scores come from the predictions made while training (weights changing, dropout on), validation
-    scores from the validation pass: no further pass over the data.
+    Training scores come from the predictions made while training (weights changing, dropout on),
+    validation scores from the validation pass: no further pass over the data.
 
     Attributes
     ----------
@@ -83,9 +83,17 @@ class EpochScores(Callback):
     >>> import numpy as np
     >>> from biot_bd.training import BIOTClassifier
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
-    >>> row = net.fit(x, [0, 1] * 4).history[-1]  # BIOTClassifier has the callback without being told
-    >>> [name for name in row if name.startswith("train_") and "loss" not in name and "batch" not in name]
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
+    >>> row = net.fit(x, [0, 1] * 4).history[
+    ...     -1
+    ... ]  # BIOTClassifier has the callback without being told
+    >>> [
+    ...     name
+    ...     for name in row
+    ...     if name.startswith("train_") and "loss" not in name and "batch" not in name
+    ... ]
     ['train_average_precision', 'train_roc_auc', 'train_balanced_accuracy']
     """
 
@@ -97,7 +105,10 @@ class EpochScores(Callback):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a restart point keeps: the last validation predictions, for pictures of the end."""
+        """Return what a restart point keeps.
+
+        The last validation predictions, for pictures of the end.
+        """
         return {"valid": self.valid_}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -129,10 +140,12 @@ class EpochScores(Callback):
 
 
 class EarlyStopping(SkorchEarlyStopping):
-    """skorch's early stopping without its ``KeyboardInterrupt``: the classifier looks at ``misses_`` itself.
+    """skorch's early stopping without its ``KeyboardInterrupt``.
 
-    So later callbacks (logging, restart points) still see the last epoch, and a real Ctrl-C stays one.  Parameters are
-    those of :class:`skorch.callbacks.EarlyStopping`.
+    The classifier looks at ``misses_`` itself.
+
+    So later callbacks (logging, restart points) still see the last epoch, and a real Ctrl-C stays
+    one.  Parameters are those of :class:`skorch.callbacks.EarlyStopping`.
 
     See Also
     --------

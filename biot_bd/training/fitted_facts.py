@@ -1,7 +1,8 @@
 """What ``fit`` learns beside the weights, in one object that a saved model keeps.
 
-The classifier writes it when ``fit`` ends, reads it everywhere, and drops or marks it as soon as weights or parameters
-are others than those that it tells of.  It is plain data: a scorer reads it without skorch and braindecode.
+The classifier writes it when ``fit`` ends, reads it everywhere, and drops or marks it as soon as
+weights or parameters are others than those that it tells of.  It is plain data: a scorer reads it
+without skorch and braindecode.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class FittedFacts:
     training_plan, inference_plan : PrecisionPlan
         Precision and micro-batches of training and of prediction.
     precision_report : dict
-        What was wanted, on which machine, measured seconds a window, the largest difference of a probability from
-        fp32, notes; JSON.
+        What was wanted, on which machine, measured seconds a window, the largest difference of a
+        probability from fp32, notes; JSON.
     provenance : Provenance or None
         All that the weights have seen.
     pretrained_report : LoadReport or None
@@ -71,7 +72,9 @@ class FittedFacts:
     >>> import numpy as np
     >>> from biot_bd.training.fitted_facts import FittedFacts
     >>> from biot_bd.training.input_data import InputInfo
-    >>> facts = FittedFacts(InputInfo(2, 400, ("Fp1", "Fp2"), 200.0, "uV"), np.array([0, 1]), stale=None)
+    >>> facts = FittedFacts(
+    ...     InputInfo(2, 400, ("Fp1", "Fp2"), 200.0, "uV"), np.array([0, 1]), stale=None
+    ... )
     >>> again = FittedFacts.from_dict(facts.as_dict())
     >>> again.input_info.ch_names, again.classes.tolist(), again.inference_plan.precision
     (('Fp1', 'Fp2'), [0, 1], 'fp32')
@@ -101,7 +104,8 @@ class FittedFacts:
         Raises
         ------
         ValueError
-            The facts are stale, or the labels are neither numbers nor texts: there is nothing true to save.
+            The facts are stale, or the labels are neither numbers nor texts: there is nothing true
+            to save.
         """
         if self.stale is not None:
             raise ValueError(f"what fit learnt is no longer known: {self.stale}; fit again")

@@ -80,8 +80,8 @@ class SignalData:
     Parameters
     ----------
     X : ndarray (n, n_chans, n_times), mne.Epochs or Windows
-        Arrays in the unit that the model shall see (microvolts, or scaled); Epochs are turned from volts into
-        microvolts; ``Windows`` stay lazy.  A channel that is NaN throughout is absent.
+        Arrays in the unit that the model shall see (microvolts, or scaled); Epochs are turned from
+        volts into microvolts; ``Windows`` stay lazy.  A channel that is NaN throughout is absent.
 
     Attributes
     ----------
@@ -95,7 +95,8 @@ class SignalData:
     TypeError
         Data of another kind.
     ValueError
-        Wrong shape, samples that are not finite (the window is named), or windows without any channel.
+        Wrong shape, samples that are not finite (the window is named), or windows without any
+        channel.
     """
 
     def __init__(self, X: Any) -> None:
@@ -127,7 +128,10 @@ class SignalData:
             self._check(part, present, np.arange(start, start + len(part)))
 
     def _check(self, x: NDArray[Any], present: NDArray[np.bool_], rows: NDArray[Any]) -> None:
-        """Raise where a present channel is not finite; the message numbers windows as the caller does."""
+        """Raise where a present channel is not finite.
+
+        The message numbers windows as the caller does.
+        """
         info = self.info
         try:
             check_windows(x, present, SignalInfo(info.ch_names, info.sfreq, info.n_times, None, info.n_chans))
@@ -181,7 +185,10 @@ class SignalData:
     def read_packed(
         self, rows: NDArray[np.int64], out: NDArray[np.int16] | None = None
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Return some windows as stored values and what to multiply them with; see ``Windows.read_packed``."""
+        """Return some windows as stored values and what to multiply them with.
+
+        See ``Windows.read_packed``.
+        """
         if isinstance(self.windows, Windows) and self.windows.always_finite:
             return self.windows.read_packed(rows, out)
         return self.read(rows), np.ones((len(rows), self.info.n_chans), np.float32)
@@ -194,7 +201,8 @@ class SignalData:
         y : ndarray of int, shape (n,), optional
             Targets; zeros by default.
         packed : bool
-            Whether batches are to be multiplied on another device; see :class:`biot_bd.windows.torch_dataset.OnDevice`.
+            Whether batches are to be multiplied on another device; see
+            :class:`biot_bd.windows.torch_dataset.OnDevice`.
         """
         return (PackedDataset if packed else WindowsDataset)(self, y)
 

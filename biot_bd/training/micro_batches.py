@@ -1,14 +1,17 @@
-"""Loss and gradients of a batch in micro-batches: the memory of a few windows, the gradient of all of them.
+"""Loss and gradients of a batch in micro-batches.
 
-Where the loss is a sum over windows (``decomposes``, see :mod:`biot_bd.losses`) every micro-batch adds its part of
-the gradient at once.  Any other loss needs the logits of the whole batch: a first pass collects them, the loss
-gives its gradient with respect to the logits, and a second pass, with the same random numbers, carries each
-micro-batch's part of it to the weights (gradient caching, [1]_).  Both are exact but for float rounding and, in
-models with dropout, the masks that are drawn.
+The memory of a few windows, the gradient of all of them.
+
+Where the loss is a sum over windows (``decomposes``, see :mod:`biot_bd.losses`) every micro-batch
+adds its part of the gradient at once.  Any other loss needs the logits of the whole batch: a first
+pass collects them, the loss gives its gradient with respect to the logits, and a second pass, with
+the same random numbers, carries each micro-batch's part of it to the weights (gradient caching,
+[1]_).  Both are exact but for float rounding and, in models with dropout, the masks that are drawn.
 
 References
 ----------
-.. [1] Gao, L. et al. (2021). Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup. RepL4NLP.
+.. [1] Gao, L. et al. (2021). Scaling Deep Contrastive Learning Batch Size under Memory Limited
+   Setup. RepL4NLP.
 """
 
 from __future__ import annotations
@@ -25,11 +28,16 @@ from biot_bd.training.resume import random_states, set_random_states
 Forward = Callable[[Tensor], Tensor]
 Scale = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-4
-"""Of relative differences between the outputs for a batch and for its halves (float32 rounding is 1e-6)."""
+"""Of relative differences between the outputs for a batch and for its halves (float32 rounding
+is 1e-6).
+"""
 
 
 def decomposes(criterion: nn.Module) -> bool:
-    """Return whether a loss says of itself that it is a sum over windows; what a subclass inherits does not count."""
+    """Return whether a loss says of itself that it is a sum over windows.
+
+    What a subclass inherits does not count.
+    """
     return bool(vars(type(criterion)).get("decomposes", False)) and getattr(criterion, "reduction", "mean") != "none"
 
 
@@ -56,7 +64,8 @@ def gradients_by_window(
     size : int
         Windows of a micro-batch.
     context : callable
-        Makes the context of the forward passes (autocast).  One spans the batch, so that weights are cast once.
+        Makes the context of the forward passes (autocast).  One spans the batch, so that weights
+        are cast once.
     scale : callable
         Factor on what is differentiated (gradient scaler).
 
@@ -110,12 +119,14 @@ def gradients_by_logits(
     Raises
     ------
     RuntimeError
-        The module gives other logits the second time, so its gradients would not be those of the loss.
+        The module gives other logits the second time, so its gradients would not be those of the
+        loss.
     """
     before = random_states()
     pieces = range(0, len(x), size)
     with context():
-        # With graph, dropped at once: so the same kernels draw the same masks, and cast weights stay usable.
+        # With graph, dropped at once: so the same kernels draw the same masks, and cast weights
+        # stay usable.
         logits = torch.cat([forward(x[start : start + size]).detach().float() for start in pieces])
         with torch.autocast(x.device.type, enabled=False):
             logits.requires_grad_()
@@ -144,7 +155,9 @@ def _check_same(first: Tensor, again: Tensor) -> None:
 
 
 def why_whole(module: nn.Module, x: Tensor) -> str | None:
-    """Say why the batches of a module must stay whole, or None: a window's output must not depend on the others.
+    """Say why the batches of a module must stay whole, or None.
+
+    A window's output must not depend on the others.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""In which precision and in which micro-batches a classifier trains and predicts, and how that is chosen."""
+"""In which precision and in which micro-batches a classifier trains and predicts, and how that
+is chosen.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,19 @@ TOLERANCE = 1e-2
 SIZES = (8, 16, 32, 64)
 GPU_SIZES = (32, 64, 128, 256)
 WORTH_BYTES = 2**29
-"""A batch whose activations are smaller trains whole on a CPU: nothing is measured, nothing is gained."""
+"""A batch whose activations are smaller trains whole on a CPU.
+
+Nothing is measured, nothing is gained.
+"""
 _TIMED_WINDOWS = 64
 _GAIN = 0.1
 """A lower precision is chosen if it saves more than this part of the time in fp32."""
 
 
 def activation_bytes(module: nn.Module, n_windows: int) -> int:
-    """Estimate what the activations of a training step of a BIOT take (measured: 25 MB a window at full size); else 0."""
+    """Estimate what the activations of a training step of a BIOT take (measured: 25 MB a window
+    at full size); else 0.
+    """
     if not isinstance(module, BIOT):
         return 0
     layout = module.token_layout()
@@ -43,7 +50,9 @@ def activation_bytes(module: nn.Module, n_windows: int) -> int:
 def training_plan(
     module: nn.Module, x: Tensor, batch_size: int, precision: str, micro_batch: int | str | None
 ) -> tuple[PrecisionPlan, dict[str, Any]]:
-    """Choose precision and micro-batch of training; where there is a choice, by timing steps on this machine.
+    """Choose precision and micro-batch of training.
+
+    Where there is a choice, by timing steps on this machine.
 
     Parameters
     ----------
@@ -60,11 +69,13 @@ def training_plan(
     -------
     plan : PrecisionPlan
     report : dict
-        The seconds a window of every candidate (empty where nothing was measured), as JSON holds it.
+        The seconds a window of every candidate (empty where nothing was measured), as JSON holds
+        it.
 
     Notes
     -----
-    The choice is kept for this machine, model and batch size (see :func:`biot_bd.models.inference_plan.cached_choice`).
+    The choice is kept for this machine, model and batch size (see
+    :func:`biot_bd.models.inference_plan.cached_choice`).
     """
     computes = [precision]
     if precision == "auto":

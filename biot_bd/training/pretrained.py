@@ -45,7 +45,8 @@ def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.
     Raises
     ------
     ValueError
-        The module is no BIOT, or the checkpoint does not fit (see :class:`biot_bd.exceptions.CheckpointError`).
+        The module is no BIOT, or the checkpoint does not fit (see
+        :class:`biot_bd.exceptions.CheckpointError`).
     OSError
         The checkpoint is not there or cannot be downloaded.
     """
@@ -86,7 +87,10 @@ def started_from(net: Any) -> Provenance | None:
 
 
 def write_load_report(net: Any, folder: str | os.PathLike[str]) -> Path | None:
-    """Write ``load_report.json`` into a run's folder; nothing (None) where no checkpoint was loaded."""
+    """Write ``load_report.json`` into a run's folder.
+
+    Nothing (None) where no checkpoint was loaded.
+    """
     report = getattr(net, "pretrained_report_", None)
     if not isinstance(report, LoadReport):
         return None
@@ -104,11 +108,14 @@ def checkpoint_identity(source: Any) -> str:
     return f"git blob {git_blob_id(file)}"
 
 
-# --- saved pipelines --------------------------------------------------------------------------------------
+# --- saved pipelines ------------------------------------------------------------------------------
 
 
 def module_facts(net: Any) -> dict[str, Any]:
-    """Return what a classifier must know of its BIOT to build it again: the facts ``module_config`` and ``token_names``."""
+    """Return what a classifier must know of its BIOT to build it again.
+
+    The facts ``module_config`` and ``token_names``.
+    """
     module = uncompiled(net.module_)
     if not isinstance(module, BIOT):
         return {}

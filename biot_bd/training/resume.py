@@ -1,9 +1,10 @@
-"""Restart points: after each epoch the whole state of a fit, so that a killed one goes on at its last epoch.
+"""Restart points: after each epoch the whole state of a fit, so that a killed one goes on at its
+last epoch.
 
-One file a fit, named by the fingerprint of its parameters and data, so fits with other parameters or data never
-mix.  The file is written atomically and holds plain data and tensors only (``torch.load(weights_only=True)``).
-It stays after the fit has ended: the same fit called again then returns at once.  Delete the folder when the
-model is saved.
+One file a fit, named by the fingerprint of its parameters and data, so fits with other parameters
+or data never mix.  The file is written atomically and holds plain data and tensors only
+(``torch.load(weights_only=True)``).  It stays after the fit has ended: the same fit called again
+then returns at once.  Delete the folder when the model is saved.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ UNSEEN = ("log_dir", "restart_dir", "verbose")
 """Parameters that do not change what is learnt."""
 
 
-# --- random numbers ---------------------------------------------------------------------------------------
+# --- random numbers -------------------------------------------------------------------------------
 
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Seed torch, numpy and random inside the block and put their states back after it; None leaves them alone."""
+    """Seed torch, numpy and random inside the block and put their states back after it.
+
+    None leaves them alone.
+    """
     if seed is None:
         yield
         return
@@ -49,7 +53,9 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 
 def random_states() -> dict[str, Any]:
-    """Return the states of the random numbers of torch, numpy and random, as plain data and tensors."""
+    """Return the states of the random numbers of torch, numpy and random, as plain data and
+    tensors.
+    """
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
@@ -73,7 +79,7 @@ def set_random_states(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
-# --- fingerprints -----------------------------------------------------------------------------------------
+# --- fingerprints ---------------------------------------------------------------------------------
 
 
 def array_digest(x: NDArray[Any]) -> str:
@@ -88,7 +94,10 @@ def array_digest(x: NDArray[Any]) -> str:
 
 
 def describe(value: Any) -> Any:
-    """Describe a parameter as JSON holds it, alike in every process: classes by path, arrays by digest, objects by content."""
+    """Describe a parameter as JSON holds it, alike in every process.
+
+    Classes by path, arrays by digest, objects by content.
+    """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -115,11 +124,14 @@ def _path(obj: Any) -> str:
     return f"{obj.__module__}:{obj.__qualname__}"
 
 
-# --- states -----------------------------------------------------------------------------------------------
+# --- states ---------------------------------------------------------------------------------------
 
 
 def _encode(value: Any) -> Any:
-    """Turn a value into what ``torch.load(weights_only=True)`` reads back; ``TypeError`` where there is nothing such."""
+    """Turn a value into what ``torch.load(weights_only=True)`` reads back.
+
+    ``TypeError`` where there is nothing such.
+    """
     if isinstance(value, np.generic):  # first: np.float64 is a float
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
@@ -175,8 +187,9 @@ def _set_callback_state(callback: Any, state: dict[str, Any]) -> None:
 class RestartPoint:
     """The restart point of one fit.
 
-    Callbacks take part with their attributes that end in ``_`` and are plain data, arrays, tensors or have
-    ``state_dict`` (learning-rate schedulers), or with ``state_dict``/``load_state_dict`` of their own.
+    Callbacks take part with their attributes that end in ``_`` and are plain data, arrays, tensors
+    or have ``state_dict`` (learning-rate schedulers), or with ``state_dict``/``load_state_dict`` of
+    their own.
 
     Parameters
     ----------
@@ -216,8 +229,8 @@ class RestartPoint:
     def load(self, net: Any) -> bool:
         """Put the stored state into an initialised net; return False where there is none.
 
-        A file that cannot be read, or that is of another version, is left out with a warning; so are the
-        restart points of other fits in the same folder.
+        A file that cannot be read, or that is of another version, is left out with a warning; so
+        are the restart points of other fits in the same folder.
         """
         if not self.path.is_file():
             if others := sorted(self.path.parent.glob("restart-*.pt")):

@@ -1,9 +1,12 @@
-"""What TensorBoard shows of a training: curves by epoch, precision-recall, confusion matrix, attention maps.
+"""What TensorBoard shows of a training.
 
-Tags: ``loss/train``, ``loss/valid``, ``average_precision/...``, ``roc_auc/...``, ``balanced_accuracy/...``,
-``learning_rate``, ``gradient_norm``, ``precision_recall/valid``, ``confusion/valid``, ``attention/layers``; when
-training ends the hyper-parameters with ``final/...``; ``test/...`` once, when somebody calls
-:func:`log_test_metrics`.  The step is the epoch.
+Curves by epoch, precision-recall, confusion matrix, attention maps.
+
+Tags: ``loss/train``, ``loss/valid``, ``average_precision/...``, ``roc_auc/...``,
+``balanced_accuracy/...``, ``learning_rate``, ``gradient_norm``, ``precision_recall/valid``,
+``confusion/valid``, ``attention/layers``; when training ends the hyper-parameters with
+``final/...``; ``test/...`` once, when somebody calls :func:`log_test_metrics`.  The step is the
+epoch.
 """
 
 from __future__ import annotations
@@ -37,21 +40,24 @@ HIDDEN_PARAMETERS = ("log_dir", "restart_dir", "verbose", "callbacks")
 class TensorBoardLogger(Callback):
     """Write a training to TensorBoard.
 
-    It holds a folder and opens its file when training begins, so it can be cloned and pickled.  A fit that is
-    taken up again goes on in the same folder.
+    It holds a folder and opens its file when training begins, so it can be cloned and pickled.  A
+    fit that is taken up again goes on in the same folder.
 
     Parameters
     ----------
     log_dir : path or None
         Folder of this run; None takes the ``log_dir`` of the net.
     attention : bool
-        Whether to draw attention maps of an early, a middle and a late layer, for models that have attention.
+        Whether to draw attention maps of an early, a middle and a late layer, for models that have
+        attention.
     max_windows : int
-        Windows that the attention maps are a mean of: seizure windows of the validation part where there are any.
+        Windows that the attention maps are a mean of: seizure windows of the validation part where
+        there are any.
 
     Notes
     -----
-    Training scores come from the predictions made while training.  Pictures are drawn after epochs 1, 2, 4, 8,
+    Training scores come from the predictions made while training.  Pictures are drawn after epochs
+    1, 2, 4, 8,
     ... and of the final model.
 
     See Also
@@ -66,8 +72,12 @@ class TensorBoardLogger(Callback):
     >>> from biot_bd.training import BIOTClassifier, TensorBoardLogger
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     logger = TensorBoardLogger(folder, attention=False)  # or BIOTClassifier(log_dir=folder)
-    ...     net = BIOTClassifier("shallow", max_epochs=1, train_split=None, callbacks=[logger], device="cpu")
+    ...     logger = TensorBoardLogger(
+    ...         folder, attention=False
+    ...     )  # or BIOTClassifier(log_dir=folder)
+    ...     net = BIOTClassifier(
+    ...         "shallow", max_epochs=1, train_split=None, callbacks=[logger], device="cpu"
+    ...     )
     ...     _ = net.fit(x, [0, 1] * 4)
     ...     any("tfevents" in path.name for path in Path(folder).iterdir())
     True
@@ -115,7 +125,8 @@ class TensorBoardLogger(Callback):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Open the file and choose the windows for the attention maps."""
         if self.writer_ is None:
-            # Epochs from here on may stand in the folder from a fit that was killed: the new ones replace them.
+            # Epochs from here on may stand in the folder from a fit that was killed: the new ones
+            # replace them.
             self.writer_ = SummaryWriter(self._folder(net), purge_step=len(net.history))
             if getattr(net, "training_note_", None):
                 self.writer_.add_text("training_scores", net.training_note_, len(net.history))
@@ -217,7 +228,9 @@ def _when(epoch: int) -> str:
 
 
 def _epoch_predictions(net: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return true classes and probabilities of the validation part in the last epoch, where they were kept."""
+    """Return true classes and probabilities of the validation part in the last epoch, where they
+    were kept.
+    """
     return next((cb.valid_ for _, cb in net.callbacks_ if isinstance(cb, EpochScores)), None)
 
 
@@ -286,7 +299,9 @@ def log_test_metrics(
     y_true: ArrayLike | None = None,
     proba: ArrayLike | None = None,
 ) -> None:
-    """Write test scores beside the training, once, when the model is final; nothing where there is no ``log_dir``.
+    """Write test scores beside the training, once, when the model is final.
+
+    Nothing where there is no ``log_dir``.
 
     Parameters
     ----------
@@ -313,8 +328,12 @@ def log_test_metrics(
     >>> from biot_bd.training import BIOTClassifier, log_test_metrics
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     net = BIOTClassifier("shallow", max_epochs=1, train_split=None, log_dir=folder, device="cpu")
-    ...     log_test_metrics(net.fit(x, [0, 1] * 4), {"roc_auc": 0.8}, y_true=[0, 1], proba=[0.2, 0.9])
+    ...     net = BIOTClassifier(
+    ...         "shallow", max_epochs=1, train_split=None, log_dir=folder, device="cpu"
+    ...     )
+    ...     log_test_metrics(
+    ...         net.fit(x, [0, 1] * 4), {"roc_auc": 0.8}, y_true=[0, 1], proba=[0.2, 0.9]
+    ...     )
     """
     if (y_true is None) != (proba is None):
         raise ValueError("give both y_true and proba, or neither")

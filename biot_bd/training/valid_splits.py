@@ -1,7 +1,7 @@
 """Inner splits of the training data by subject: some subjects validate, the others train.
 
-A split is an object called as ``split(dataset, y, groups)`` that returns two ``torch`` subsets, as skorch's
-``ValidSplit`` does; ``groups`` are the subjects of the windows.
+A split is an object called as ``split(dataset, y, groups)`` that returns two ``torch`` subsets, as
+skorch's ``ValidSplit`` does; ``groups`` are the subjects of the windows.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ def _subsets(dataset: Dataset, valid: NDArray[np.bool_]) -> tuple[Subset, Subset
 class SubjectValidSplit:
     """Choose the subjects who validate so that both sides hold every class.
 
-    Among the choices of about ``validation_fraction`` of the subjects (all of them, or a random 2000 of each size), the one
-    is taken whose share of the windows of each class comes closest to ``validation_fraction``.  With more than 12 subjects
-    three sizes are looked at, the others only where none of these leaves every class on both sides.
+    Among the choices of about ``validation_fraction`` of the subjects (all of them, or a random
+    2000 of each size), the one is taken whose share of the windows of each class comes closest to
+    ``validation_fraction``.  With more than 12 subjects three sizes are looked at, the others only
+    where none of these leaves every class on both sides.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ class SubjectValidSplit:
     Raises
     ------
     ValueError
-        When called: no subjects are known, there is one subject only, or no choice leaves every class on both sides.
+        When called: no subjects are known, there is one subject only, or no choice leaves every
+        class on both sides.
 
     See Also
     --------
@@ -71,7 +73,10 @@ class SubjectValidSplit:
     random_state: int = 0
 
     def __call__(self, dataset: Dataset, y: ArrayLike, groups: ArrayLike | None = None) -> tuple[Subset, Subset]:
-        """Split; ``y`` are the labels and ``groups`` the subjects, both of shape ``(n_windows,)``."""
+        """Split.
+
+        ``y`` are the labels and ``groups`` the subjects, both of shape ``(n_windows,)``.
+        """
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, found {self.validation_fraction}")
         names, subject_of = subject_codes(groups, len(np.asarray(y)), "a split by subject", _WITHOUT_SUBJECTS)
@@ -106,7 +111,10 @@ class SubjectValidSplit:
         return _subsets(dataset, np.isin(subject_of, best))
 
     def _choices(self, n: int) -> Iterator[Iterator[tuple[int, ...]]]:
-        """Yield, for each size, sets of subjects in random order: about the wanted size first, every size at last."""
+        """Yield, for each size, sets of subjects in random order.
+
+        About the wanted size first, every size at last.
+        """
         rng = np.random.default_rng(self.random_state)
         order = rng.permutation(n)
         wanted = min(max(1, round(self.validation_fraction * n)), n - 1)
@@ -128,7 +136,8 @@ class FixedSubjects:
     Raises
     ------
     ValueError
-        When called: no subjects are known, a named subject has no windows, or nobody is left to train on.
+        When called: no subjects are known, a named subject has no windows, or nobody is left to
+        train on.
 
     See Also
     --------
@@ -139,7 +148,9 @@ class FixedSubjects:
     >>> import numpy as np
     >>> from torch.utils.data import TensorDataset
     >>> from biot_bd.training import FixedSubjects
-    >>> train, valid = FixedSubjects(["b"])(TensorDataset(), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"])
+    >>> train, valid = FixedSubjects(["b"])(
+    ...     TensorDataset(), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"]
+    ... )
     >>> train.indices, valid.indices
     ([0, 1], [2, 3])
     """

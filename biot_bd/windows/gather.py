@@ -111,7 +111,8 @@ class Located:
         return [self.fill(first, stop, values[first:stop]) for first, stop in blocks(begin, end)]
 
     def _read_part(self, begin: int, end: int, dtype: np.dtype[Any], out: NDArray[np.float32]) -> bool:
-        # float32 is scaled where it comes to lie; int16 passes through a buffer that stays in the cache.
+        # float32 is scaled where it comes to lie; int16 passes through a buffer that stays in the
+        # cache.
         buffer = None if dtype == np.float32 else np.empty((min(BLOCK, end - begin), *out.shape[1:]), dtype)
         for first, stop in blocks(begin, end):
             target = out[first:stop]

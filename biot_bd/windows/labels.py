@@ -160,7 +160,8 @@ class Overlap:
                 raise ValueError(f"{name} must be a finite number >= 0; got {value!r}")
         window = _positive_samples("window_s", window_s, sfreq)
         _positive_samples("stride_s", stride_s, sfreq)
-        # The k-th start is rounded by itself, so a stride that is no whole number of samples does not drift.
+        # The k-th start is rounded by itself, so a stride that is no whole number of samples does
+        # not drift.
         n_windows = int((n_samples - window) / (stride_s * sfreq)) + 2 if n_samples >= window else 0
         start = np.rint(np.arange(n_windows) * (stride_s * sfreq)).astype(np.int64)
         start = start[start + window <= n_samples]

@@ -95,7 +95,8 @@ class PageShuffle(Sampler[int]):
             state = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
         self.epoch += 1
-        # All random numbers of the epoch are drawn at its start, so that a restart point between epochs holds.
+        # All random numbers of the epoch are drawn at its start, so that a restart point between
+        # epochs holds.
         mixed = [_mixed(buffer, generator) for buffer in self._buffers(generator)]
         for buffer, following in zip_longest(mixed, mixed[1:]):
             if following is not None:

@@ -160,7 +160,8 @@ class _StepTooCoarseError(Exception):
     pass
 
 
-# (first sample, channel, values), as often as it takes; called with the channels that are wanted and all units in uV.
+# (first sample, channel, values), as often as it takes; called with the channels that are wanted
+# and all units in uV.
 Blocks = Callable[[Sequence[int], Sequence[float]], Iterable[tuple[int, int, NDArray[np.float32]]]]
 # Called with a channel, a first sample and values.
 Write = Callable[[int, int, NDArray[Any]], None]
@@ -272,7 +273,8 @@ def _write_int16(
 
 def _step(top_uv: float, name: str) -> float:
     """Return the step of a channel whose values lie within ``+-top_uv``."""
-    # float32 keeps the product of step and value exact to 2^-24; a hair above keeps the peak at 32767.
+    # float32 keeps the product of step and value exact to 2^-24; a hair above keeps the peak at
+    # 32767.
     step = float(np.float32(top_uv / INT16_MAX * (1 + 1e-6))) if top_uv > 0 else float(np.float32(1 / INT16_MAX))
     if step > COARSEST_STEP_UV:
         raise _StepTooCoarseError(
@@ -282,7 +284,10 @@ def _step(top_uv: float, name: str) -> float:
 
 
 def map_key(folder: Path, recording: Recording) -> tuple[str, str, str, tuple[int, int]]:
-    """Return what :func:`open_signals` and :func:`open_map` take: path, fingerprint, dtype and shape."""
+    """Return what :func:`open_signals` and :func:`open_map` take.
+
+    Path, fingerprint, dtype and shape.
+    """
     shape = (len(recording.present), recording.n_samples)
     return os.fspath(folder / recording.file), recording.fingerprint, recording.dtype, shape
 

@@ -71,12 +71,16 @@ def _open_table(folder: str, fingerprint: str) -> StoreTable:
 def open_table(folder: str | os.PathLike[str]) -> StoreTable:
     """Return the table that lies in a folder now."""
     path = Path(folder).resolve()
-    # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is not read twice.
+    # The descriptions are small: read them to learn the fingerprint, so that an unchanged table is
+    # not read twice.
     return _open_table(os.fspath(path), _descriptions(path)[1]["fingerprint"])
 
 
 def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what manifest and table say; ValueError where the table is of other signals than are there now."""
+    """Return what manifest and table say.
+
+    ValueError where the table is of other signals than are there now.
+    """
     manifest = read_manifest(folder)
     if store_folder(folder) == folder:
         return manifest, manifest["table"]

@@ -85,7 +85,8 @@ class TableSettings:
 def table_part(
     folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings
 ) -> tuple[pd.DataFrame, Floats, list[str]]:
-    """Make the rows of the table, their percentiles and notes of one recording from its stored signal.
+    """Make the rows of the table, their percentiles and notes of one recording from its stored
+    signal.
 
     Returns
     -------

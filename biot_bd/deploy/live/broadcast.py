@@ -1,4 +1,7 @@
-"""What viewers of the live page see: the newest signal, decisions and lines, handed on without waiting for anybody."""
+"""What viewers of the live page see.
+
+The newest signal, decisions and lines, handed on without waiting for anybody.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ class Viewer:
 class Hub:
     """Keep what a page shows and pass on what is new.
 
-    Memory is bounded: 60 s of signal, the last 1200 decisions, the last 200 lines, and 64 messages a viewer; a viewer that
-    falls further behind gets the whole state instead.
+    Memory is bounded: 60 s of signal, the last 1200 decisions, the last 200 lines, and 64 messages
+    a viewer; a viewer that falls further behind gets the whole state instead.
 
     Parameters
     ----------
@@ -97,7 +100,10 @@ class Hub:
             self._viewers.discard(viewer)
 
     def wait(self, viewer: Viewer, timeout_s: float) -> list[tuple[str, str]]:
-        """Return the messages (event, JSON text) that a viewer has not had; none after ``timeout_s`` or at the end."""
+        """Return the messages (event, JSON text) that a viewer has not had.
+
+        None after ``timeout_s`` or at the end.
+        """
         with self._changed:
             self._changed.wait_for(lambda: viewer.stale or viewer.messages or self.closed, timeout_s)
             if not viewer.stale:

@@ -31,10 +31,11 @@ class Jump:
 class StreamClock:
     """Follow the stamps of a signal of constant rate.
 
-    A stamp within ``jitter_s`` of the expected one belongs to the next sample; the expectation follows slowly, so that the
-    difference between two clocks' rates does not pile up.  A later one is a gap, unless the sample would have been taken
-    after it was received (as far as the shortest delay so far tells): then the source's clock was set forward.  An
-    earlier one is a clock that was set back.
+    A stamp within ``jitter_s`` of the expected one belongs to the next sample; the expectation
+    follows slowly, so that the difference between two clocks' rates does not pile up.  A later one
+    is a gap, unless the sample would have been taken after it was received (as far as the shortest
+    delay so far tells): then the source's clock was set forward.  An earlier one is a clock that
+    was set back.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""The detector on chunks of a live signal: segments on the recording's clock, alarms, events, what went wrong."""
+"""The detector on chunks of a live signal.
+
+Segments on the recording's clock, alarms, events, what went wrong.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,11 @@ class LiveResult:
 class LiveDetector:
     """Detect seizures in chunks as they come, and tell what happens in lines.
 
-    The recording's clock begins with the first sample.  A gap of at most ``max_gap_s`` is filled with NaN, so windows that
-    touch it have no probability; a longer one, a clock that was set and another rate close the segment: its events are
-    final, and the detector begins anew at the later time.  Without gaps the final events are those of
-    :meth:`Detector.detect <biot_bd.deploy.Detector.detect>`.
+    The recording's clock begins with the first sample.  A gap of at most ``max_gap_s`` is filled
+    with NaN, so windows that touch it have no probability; a longer one, a clock that was set and
+    another rate close the segment: its events are final, and the detector begins anew at the later
+    time.  Without gaps the final events are those of :meth:`Detector.detect
+    <biot_bd.deploy.Detector.detect>`.
 
     Parameters
     ----------
@@ -109,11 +113,14 @@ class LiveDetector:
     >>> from biot_bd.signals.montages import BIOT_16
     >>> class Loudness:
     ...     montage, sfreq, window_s, threshold = BIOT_16, 200.0, 10.0, 0.5
+    ...
     ...     def score(self, batch):
     ...         return np.clip(np.nanstd(batch.x, axis=(1, 2)) / 300, 0, 1)
     >>> events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
     >>> lines = []
-    >>> live = LiveDetector(Detector(Loudness(), events, stride_s=1), BIOT_16.ch_names, 200.0, emit=lines.append)
+    >>> live = LiveDetector(
+    ...     Detector(Loudness(), events, stride_s=1), BIOT_16.ch_names, 200.0, emit=lines.append
+    ... )
     >>> microvolts = np.random.default_rng(0).normal(0, 30, (16, 60 * 200)).astype(np.float32)
     >>> microvolts[:, 20 * 200 : 40 * 200] *= 10
     >>> for piece in np.split(microvolts, 60, axis=1):
@@ -179,7 +186,9 @@ class LiveDetector:
 
     @property
     def alarm_delay_s(self) -> float:
-        """Seconds of signal from the second that crosses the threshold, its start, to the alarm (whole strides)."""
+        """Seconds of signal from the second that crosses the threshold, its start, to the alarm
+        (whole strides).
+        """
         return max(1, math.ceil(self.detector.event_detector.setting()["min_duration_s"])) + self._stream.delay_s
 
     def facts(self) -> dict[str, Any]:
@@ -339,7 +348,8 @@ class LiveDetector:
     def _feed(self, x: NDArray[np.float32]) -> None:
         if self._screen is not None and (blocks := self._thinned.push(self._drawn.apply(x), self.time_s)):
             self._screen.signal(blocks)
-        # Half a stride at most, cut at fixed places: one window a piece, so that no line depends on the chunks.
+        # Half a stride at most, cut at fixed places: one window a piece, so that no line depends on
+        # the chunks.
         done, n = 0, x.shape[1]
         while done < n:
             at = self._stream.chain.n_samples

@@ -12,7 +12,10 @@ BLOCK_S = 0.25
 
 
 class SignalBlock(TypedDict):
-    """A piece of signal: start of the first value, distance of two, microvolts by channel (None: no signal)."""
+    """A piece of signal.
+
+    Start of the first value, distance of two, microvolts by channel (None: no signal).
+    """
 
     start_s: float
     step_s: float
@@ -20,7 +23,10 @@ class SignalBlock(TypedDict):
 
 
 class Decision(TypedDict):
-    """What was decided of a window that ends at ``time_s``; ``curve`` is the smoothed probability."""
+    """What was decided of a window that ends at ``time_s``.
+
+    ``curve`` is the smoothed probability.
+    """
 
     time_s: float
     probability: float | None
@@ -41,7 +47,10 @@ class ScreenSignal:
         self.change(sfreq)
 
     def change(self, sfreq: float) -> None:
-        """Begin a new stretch, perhaps of another rate; what makes no whole block yet is left out."""
+        """Begin a new stretch, perhaps of another rate.
+
+        What makes no whole block yet is left out.
+        """
         self.sfreq, self._mean_of = sfreq, max(1, int(sfreq // SCREEN_HZ))
         self._size = max(1, round(BLOCK_S * sfreq / self._mean_of)) * self._mean_of
         self._left: list[NDArray[np.float32]] = []

@@ -18,8 +18,8 @@ from biot_bd.runs import to_jsonable
 class Lines(AbstractContextManager["Lines"]):
     """Write lines; each is flushed at once and carries the wall clock's time as ``at``.
 
-    A log that can no longer be written (a full disk) is given up with a warning, and detection goes on; when the reader of
-    stdout has gone, ``on_gone`` is called.
+    A log that can no longer be written (a full disk) is given up with a warning, and detection goes
+    on; when the reader of stdout has gone, ``on_gone`` is called.
 
     Parameters
     ----------

@@ -29,8 +29,9 @@ MICROVOLTS = {
 class LslSource(LiveSource):
     """Listen to a stream of the Lab Streaming Layer.
 
-    What comes faster than it is used waits in a buffer of 360 s; what does not fit is lost and shows as a gap in
-    the time stamps.  A connection that is lost is made anew, to the stream of the same source id where it has one.
+    What comes faster than it is used waits in a buffer of 360 s; what does not fit is lost and
+    shows as a gap in the time stamps.  A connection that is lost is made anew, to the stream of the
+    same source id where it has one.
 
     Parameters
     ----------
@@ -119,7 +120,8 @@ class LslSource(LiveSource):
         return {name: MICROVOLTS.get(str(unit).strip().lower()) for name, unit in zip(self.ch_names, told, strict=True)}
 
     def chunks(self, needed: Sequence[str]) -> Iterator[Chunk | Notice]:
-        """Yield what comes, empty chunks where nothing comes, and notices of what happens to the connection.
+        """Yield what comes, empty chunks where nothing comes, and notices of what happens to the
+        connection.
 
         Raises
         ------
@@ -155,7 +157,9 @@ class LslSource(LiveSource):
             self._stop.wait(POLL_S)
 
     def _places(self, needed: Sequence[str]) -> tuple[list[int | None], list[float]]:
-        """Return where each needed channel is in the stream (None: not there), and its factor to microvolts."""
+        """Return where each needed channel is in the stream (None: not there), and its factor to
+        microvolts.
+        """
         places = [self.ch_names.index(name) if name in self.ch_names else None for name in needed]
         factors = []
         for name in needed:
@@ -232,7 +236,9 @@ def _import_lsl() -> Any:
 
 
 def _rows(data: NDArray[Any], places: Sequence[int | None], factors: Sequence[float]) -> NDArray[np.float32]:
-    """Return samples ``(n, n_chans)`` of the stream as rows of the needed channels, NaN where one is not there."""
+    """Return samples ``(n, n_chans)`` of the stream as rows of the needed channels, NaN where
+    one is not there.
+    """
     out = np.full((len(places), len(data)), np.nan, np.float32)
     for row, place, factor in zip(out, places, factors, strict=True):
         if place is not None:

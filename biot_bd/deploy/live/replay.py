@@ -82,7 +82,10 @@ class FileSource(LiveSource):
 
     @property
     def lag_s(self) -> float | None:
-        """Seconds of signal that should have been replayed by now and were not; None at full speed."""
+        """Seconds of signal that should have been replayed by now and were not.
+
+        None at full speed.
+        """
         if not np.isfinite(self.speed) or self._begin is None:
             return None
         recorded_s = sum(segment.duration_s for segment in self._recording.timeline.segments)

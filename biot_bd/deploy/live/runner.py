@@ -1,4 +1,6 @@
-"""A live run: a detector on a source until the signal ends or somebody asks to stop, with its lines, page and events."""
+"""A live run: a detector on a source until the signal ends or somebody asks to stop, with its
+lines, page and events.
+"""
 
 from __future__ import annotations
 
@@ -85,8 +87,9 @@ def run(
     status_s : float
         Seconds between two calls of ``on_status``.
     on_status : callable, optional
-        Called with :meth:`LiveDetector.status`, ``lag_s`` (seconds of signal that wait; None at full speed) and ``load`` (share of
-        the time since the last status that was spent on computing).
+        Called with :meth:`LiveDetector.status`, ``lag_s`` (seconds of signal that wait; None at
+        full speed) and ``load`` (share of the time since the last status that was spent on
+        computing).
 
     Returns
     -------

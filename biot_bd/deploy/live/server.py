@@ -1,4 +1,6 @@
-"""The live page's server: three files and a stream of server-sent events, on this machine only unless told otherwise."""
+"""The live page's server: three files and a stream of server-sent events, on this machine only
+unless told otherwise.
+"""
 
 from __future__ import annotations
 

@@ -52,7 +52,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a reader of the log should know; becomes a line of this type with these fields.
+    """Something that a reader of the log should know.
+
+    Becomes a line of this type with these fields.
 
     Parameters
     ----------
@@ -100,9 +102,11 @@ class LiveSource(ABC):
     >>> import numpy as np
     >>> class Silence(LiveSource):
     ...     where, ch_names, sfreq, lag_s = "nothing", ["Fz", "Cz"], 100.0, None
+    ...
     ...     def chunks(self, needed):
     ...         while not self.stopped:
     ...             yield Chunk(np.zeros((len(needed), 50), np.float32), self.sfreq)
+    ...
     ...     def close(self):
     ...         pass
     >>> source = Silence()
@@ -126,7 +130,10 @@ class LiveSource(ABC):
     @property
     @abstractmethod
     def lag_s(self) -> float | None:
-        """Seconds of signal that have come and were not yet yielded; None where that says nothing."""
+        """Seconds of signal that have come and were not yet yielded.
+
+        None where that says nothing.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -1,12 +1,15 @@
-"""Calibration: whether windows called a seizure with probability p are seizures in a share p of cases.
+"""Calibration: whether windows called a seizure with probability p are seizures in a share p of
+cases.
 
-The curve is scikit-learn's ``calibration_curve`` and the Brier score its ``brier_score_loss``; what is added is the number of
-windows in each bin, the expected calibration error with its binning named, and a reference for the Brier score.
+The curve is scikit-learn's ``calibration_curve`` and the Brier score its ``brier_score_loss``; what
+is added is the number of windows in each bin, the expected calibration error with its binning
+named, and a reference for the Brier score.
 
 References
 ----------
 Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
-Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015 (ECE).
+Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, AAAI
+2015 (ECE).
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ def bin_edges(proba: ArrayLike, n_bins: int = BINS, strategy: str = "uniform") -
 
 
 def bin_of(proba: ArrayLike, edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the number of the bin of each probability, from 0, as ``calibration_curve`` assigns them."""
+    """Return the number of the bin of each probability, from 0, as ``calibration_curve`` assigns
+    them.
+    """
     return np.searchsorted(edges[1:-1], np.asarray(proba, dtype=np.float64)).astype(np.int64)
 
 
@@ -60,16 +65,18 @@ def calibration(
     Returns
     -------
     dict
-        ``n_windows``, ``prevalence``, ``brier`` (mean squared error of the probabilities), ``brier_reference`` (that of giving
-        every window the prevalence), ``brier_skill`` (1 - brier / reference; None where the reference is 0), ``ece``
-        (mean over windows of the distance of bin's mean probability and share of seizure windows), ``binning`` (in words), ``bins``
-        (``low``, ``high``, ``n_windows``, ``mean_proba``, ``share_seizure``; the last two None in an empty bin).  Values are None, with
-        ``reason``, where there are no windows.
+        ``n_windows``, ``prevalence``, ``brier`` (mean squared error of the probabilities),
+        ``brier_reference`` (that of giving every window the prevalence), ``brier_skill`` (1 - brier
+        / reference; None where the reference is 0), ``ece`` (mean over windows of the distance of
+        bin's mean probability and share of seizure windows), ``binning`` (in words), ``bins``
+        (``low``, ``high``, ``n_windows``, ``mean_proba``, ``share_seizure``; the last two None in
+        an empty bin).  Values are None, with ``reason``, where there are no windows.
 
     Raises
     ------
     ValueError
-        Shapes differ, labels are not 0 and 1, or a probability lies outside [0, 1] or is not finite.
+        Shapes differ, labels are not 0 and 1, or a probability lies outside [0, 1] or is not
+        finite.
     """
     y, p = checked(y_true, proba)
     binning = f"{n_bins} {STRATEGIES.get(strategy, strategy)}"

@@ -1,8 +1,8 @@
 """The threshold between background and seizure, chosen on stored validation predictions only.
 
 Rules: ``"balanced-accuracy"`` takes the threshold with the best balanced accuracy on validation;
-``"matched-prevalence"`` the published one of BIOT (as many validation windows are called seizures as
-truly are); a number is a fixed threshold.
+``"matched-prevalence"`` the published one of BIOT (as many validation windows are called seizures
+as truly are); a number is a fixed threshold.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def _best_balanced_accuracy(y_true: np.ndarray, proba: np.ndarray) -> tuple[floa
     best = int(np.argmax(balanced))
     if balanced[best] <= 0.5 or not np.isfinite(cuts[best]):
         return FALLBACK, "no threshold does better than chance on the validation windows"
-    # Halfway to the next lower probability, so that rounding of the probabilities changes no decision.
+    # Halfway to the next lower probability, so that rounding of the probabilities changes no
+    # decision.
     middle = (cuts[best] + cuts[best + 1]) / 2
     return float(middle if middle > cuts[best + 1] else cuts[best]), None
 

@@ -1,8 +1,9 @@
-"""Metrics over the windows' true labels and probabilities, undefined values told apart from numbers.
+"""Metrics over the windows' true labels and probabilities, undefined values told apart from
+numbers.
 
-The figures are scikit-learn's.  What is added: a metric says which classes it needs, and where one is
-absent (a subject without seizures) its value is ``None`` with the reason, never NaN and never a number
-that a library returns for want of a better one.
+The figures are scikit-learn's.  What is added: a metric says which classes it needs, and where one
+is absent (a subject without seizures) its value is ``None`` with the reason, never NaN and never a
+number that a library returns for want of a better one.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class Metric:
     name : str
         Name in the registry and in results.
     function : callable
-        ``function(y_true, proba) -> float``; with ``needs_threshold`` it gets ``function(y_true, y_pred)``
-        where ``y_pred`` is ``proba >= threshold`` as int64.  Both arrays have shape ``(n,)``.
+        ``function(y_true, proba) -> float``; with ``needs_threshold`` it gets ``function(y_true,
+        y_pred)`` where ``y_pred`` is ``proba >= threshold`` as int64.  Both arrays have shape
+        ``(n,)``.
     needs_threshold : bool
         Whether probabilities are turned into decisions first.
     needs_classes : tuple of int
@@ -112,7 +114,8 @@ class Metric:
         Raises
         ------
         ValueError
-            Shapes differ, labels are not 0 and 1, a probability is not finite, or a threshold is missing.
+            Shapes differ, labels are not 0 and 1, a probability is not finite, or a threshold is
+            missing.
         """
         y_true, proba = _check(self.name, y_true, proba)
         if len(y_true) == 0:
@@ -176,7 +179,8 @@ SPECIFICITY = Metric(
 
 
 def as_metric(metric: str | Metric | Callable[..., float]) -> Metric:
-    """Return the :class:`Metric` meant by a registered name, a metric or a plain function of ``(y_true, proba)``.
+    """Return the :class:`Metric` meant by a registered name, a metric or a plain function of
+    ``(y_true, proba)``.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """Whether an estimator starts from weights that have seen the subjects who shall test it.
 
-Scores on such subjects say how well a model remembers, not how well it detects.  The checks here look at an
-estimator before anything is fitted, downloaded or loaded: at ``pretrained`` in pipelines, in pipelines inside
-pipelines, in meta-estimators and in the grids of searches, at modules that were built from a checkpoint, and at
-frozen estimators.
+Scores on such subjects say how well a model remembers, not how well it detects.  The checks here
+look at an estimator before anything is fitted, downloaded or loaded: at ``pretrained`` in
+pipelines, in pipelines inside pipelines, in meta-estimators and in the grids of searches, at
+modules that were built from a checkpoint, and at frozen estimators.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Contamination:
     subjects: tuple[str, ...]
 
 
-# --- what an estimator starts from ------------------------------------------------------------------------
+# --- what an estimator starts from ----------------------------------------------------------------
 
 
 def find_origins(estimator: Any, *, fitted: bool = False) -> list[Origin]:
@@ -79,10 +79,11 @@ def find_origins(estimator: Any, *, fitted: bool = False) -> list[Origin]:
     Parameters
     ----------
     estimator : object
-        An estimator, a parameter grid, a checkpoint (name, path, :class:`Provenance`, or an object with a
-        ``provenance``), or a list of these.
+        An estimator, a parameter grid, a checkpoint (name, path, :class:`Provenance`, or an object
+        with a ``provenance``), or a list of these.
     fitted : bool
-        Whether what a fitted estimator has learnt counts.  False where it will be cloned and fitted anew.
+        Whether what a fitted estimator has learnt counts.  False where it will be cloned and fitted
+        anew.
 
     Returns
     -------
@@ -92,7 +93,8 @@ def find_origins(estimator: Any, *, fitted: bool = False) -> list[Origin]:
     Raises
     ------
     FileNotFoundError, ValueError, OSError
-        A checkpoint is not there, or its record is damaged; see :func:`biot_bd.models.checkpoints.provenance.provenance_of`.
+        A checkpoint is not there, or its record is damaged; see
+        :func:`biot_bd.models.checkpoints.provenance.provenance_of`.
     """
     found: dict[Any, Origin] = {}
     known: dict[str, Provenance] = {}
@@ -108,7 +110,10 @@ def find_origins(estimator: Any, *, fitted: bool = False) -> list[Origin]:
 
 
 def _weights(value: Any, where: str, key: str, above: frozenset[int], fitted: bool) -> Iterator[tuple[str, Any]]:
-    """Yield (parameter, source or Provenance); ``fitted`` where what was learnt before stays in use."""
+    """Yield (parameter, source or Provenance).
+
+    ``fitted`` where what was learnt before stays in use.
+    """
     if value is None or isinstance(value, type) or id(value) in above:
         return
     above = above | {id(value)}
@@ -154,7 +159,10 @@ def _of_estimator(value: Any, where: str, above: frozenset[int], fitted: bool) -
 
 
 def _items(value: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the items of a list; a pair of a name and an object, as in ``steps``, gives its name."""
+    """Yield the items of a list.
+
+    A pair of a name and an object, as in ``steps``, gives its name.
+    """
     for item in value:
         if isinstance(item, tuple) and len(item) > 1 and isinstance(item[0], str) and not isinstance(item[1], str):
             yield item[0], item[1:]
@@ -180,7 +188,7 @@ def _of_module(module: nn.Module, must_tell: bool) -> Provenance | None:
     return Provenance(given, (), known=False) if must_tell else None
 
 
-# --- the check --------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def check_contamination(
@@ -205,8 +213,8 @@ def check_contamination(
     Raises
     ------
     ContaminationError
-        Not with ``allow``: a test subject was seen, nobody recorded what was seen, or the subjects cannot be told.
-        The message names all checkpoints concerned.
+        Not with ``allow``: a test subject was seen, nobody recorded what was seen, or the subjects
+        cannot be told. The message names all checkpoints concerned.
     """
     if not isinstance(allow, (bool, np.bool_)):
         raise TypeError(f"allow_contaminated must be True or False, got {allow!r}")
@@ -242,7 +250,10 @@ def _check_names(provenance: Provenance, subjects: Sequence[str]) -> None:
 
 
 def _canonical_name(subject: str) -> str:
-    """Return a subject's name as the data sets here write it: ``chb-mit/chb21`` is ``chb-mit/01``."""
+    """Return a subject's name as the data sets here write it.
+
+    ``chb-mit/chb21`` is ``chb-mit/01``.
+    """
     match = _CHBMIT_CASE.fullmatch(subject)
     if match is None:
         return subject
@@ -260,11 +271,14 @@ def _canonical(provenance: Provenance) -> Provenance:
     return replace(provenance, trained_on=trained_on)
 
 
-# --- what outputs say -------------------------------------------------------------------------------------
+# --- what outputs say -----------------------------------------------------------------------------
 
 
 def contamination_notes(run: Mapping[str, Any]) -> list[str]:
-    """Return what outputs of a run (or of a saved model's record) must say first; empty where it is clean."""
+    """Return what outputs of a run (or of a saved model's record) must say first.
+
+    Empty where it is clean.
+    """
     text = run.get("contamination")
     return [str(text)] if text else []
 
@@ -272,7 +286,10 @@ def contamination_notes(run: Mapping[str, Any]) -> list[str]:
 def contamination_facts(
     origins: Sequence[Origin], contamination: Contamination | None, allowed: bool = False
 ) -> dict[str, Any]:
-    """Return what ``run.json`` and records say: checkpoints, and contamination (None and empty where clean)."""
+    """Return what ``run.json`` and records say.
+
+    Checkpoints, and contamination (None and empty where clean).
+    """
     return {
         "allow_contaminated": bool(allowed),
         "checkpoints": [origin.as_dict() for origin in origins],
@@ -282,7 +299,9 @@ def contamination_facts(
 
 
 def full_record(last: Any, origins: Sequence[Origin], subjects: Iterable[str]) -> dict[str, Any]:
-    """Return the ``"trained_on"`` entry of a trained model's record: own subjects and, through chains, all others.
+    """Return the ``"trained_on"`` entry of a trained model's record.
+
+    Own subjects and, through chains, all others.
 
     Parameters
     ----------

@@ -1,13 +1,14 @@
-"""Splits by subject: which subjects train, which choose the threshold and the epoch, which are tested.
+"""Splits by subject: which subjects train, which choose the threshold and the epoch, which are
+tested.
 
-A split is a list of :class:`Fold` made once, before anything is fitted, and stored by the subjects' names.
-Outer splits: ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``, the fixed
-``"biot-paper"`` and ``"biot-code"``, or any scikit-learn splitter that takes groups.
+A split is a list of :class:`Fold` made once, before anything is fitted, and stored by the subjects'
+names.  Outer splits: ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``,
+the fixed ``"biot-paper"`` and ``"biot-code"``, or any scikit-learn splitter that takes groups.
 
 The published CHB-MIT splits count cases, and chb21 is the same child as chb01, as PhysioNet
 says.  Here the subject is the unit: chb21 belongs to ``chb-mit/01``, which both splits train
-on, so the windows of chb21 are left out of validation and test (and of training, to keep the published
-training set), and every result says so.
+on, so the windows of chb21 are left out of validation and test (and of training, to keep the
+published training set), and every result says so.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.training import SubjectValidSplit
 
 MIN_TRAIN_SUBJECTS = 3
-"""With fewer training subjects none is spared for validation: epochs are fixed and the threshold is 0.5."""
+"""With fewer training subjects none is spared for validation.
+
+Epochs are fixed and the threshold is 0.5.
+"""
 
 _WITHOUT = "fixed epochs, no early stopping, threshold 0.5"
 _CHB21 = re.compile(r"^(chb21(_|$)|sub-01_ses-02(_|$)|sub-chb21(_|$))", re.IGNORECASE)
@@ -77,7 +81,10 @@ class Fold:
     >>> import numpy as np
     >>> from biot_bd.evaluation import Fold
     >>> fold = Fold(0, train=("a", "b"), valid=("c",), test=("d",), seed=7)
-    >>> {side: rows.tolist() for side, rows in fold.rows(np.array(["d", "a", "b", "c"])).items()}
+    >>> {
+    ...     side: rows.tolist()
+    ...     for side, rows in fold.rows(np.array(["d", "a", "b", "c"])).items()
+    ... }
     {'train': [1, 2], 'valid': [3], 'test': [0]}
     """
 
@@ -172,7 +179,8 @@ def make_folds(
     recordings : array of shape (n,), optional
         Recording of each window, for the fixed splits.
     validation_fraction : float
-        Share of the training subjects that validate, at least one; 0 for none.  Fixed splits bring their own.
+        Share of the training subjects that validate, at least one; 0 for none.  Fixed splits bring
+        their own.
     random_state : int
         Seed of the split and, with the fold's number, of each fold.
 
@@ -183,8 +191,8 @@ def make_folds(
     Raises
     ------
     SplitError
-        Unknown name, fewer than two subjects, subjects missing, a subject on two sides, or a fold whose
-        training part has one class.
+        Unknown name, fewer than two subjects, subjects missing, a subject on two sides, or a fold
+        whose training part has one class.
 
     See Also
     --------
@@ -221,7 +229,9 @@ def make_folds(
 
 
 def split_all(y: np.ndarray, subjects: np.ndarray, *, validation_fraction: float = 0.2, random_state: int = 0) -> Fold:
-    """Split all subjects into training and validation, with nobody to test; parameters as in :func:`make_folds`.
+    """Split all subjects into training and validation, with nobody to test.
+
+    Parameters as in :func:`make_folds`.
 
     Raises
     ------
@@ -235,7 +245,10 @@ def split_all(y: np.ndarray, subjects: np.ndarray, *, validation_fraction: float
 
 
 def check_fold(fold: Fold, y: np.ndarray, subjects: np.ndarray, recordings: np.ndarray | None) -> None:
-    """Raise :class:`SplitError` where a fold's training windows are of one class; parameters as in :func:`make_folds`."""
+    """Raise :class:`SplitError` where a fold's training windows are of one class.
+
+    Parameters as in :func:`make_folds`.
+    """
     labels = y[fold.rows(subjects, recordings)["train"]]
     if len(np.unique(labels)) < 2:
         what = "no windows" if len(labels) == 0 else f"only windows of class {int(labels[0])}"
@@ -248,7 +261,10 @@ def check_fold(fold: Fold, y: np.ndarray, subjects: np.ndarray, recordings: np.n
 def outer_subjects(
     cv: Any, y: np.ndarray, subjects: np.ndarray, random_state: int
 ) -> list[tuple[int, tuple[tuple[str, ...], tuple[str, ...]]]]:
-    """Return (number, (training subjects, test subjects)) of each fold, not of a fixed split; see :func:`make_folds`."""
+    """Return (number, (training subjects, test subjects)) of each fold, not of a fixed split.
+
+    See :func:`make_folds`.
+    """
     splitter = _splitter(cv, len(np.unique(subjects)), random_state)
     try:
         indices = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros((len(y), 1)), y, subjects)]
@@ -321,7 +337,8 @@ def _choose_valid(
         return (), (f"no validation subjects were asked for: {_WITHOUT}",)
     if n_subjects < MIN_TRAIN_SUBJECTS:
         return (), (f"{n_subjects} training subject(s) are too few to spare one for validation: {_WITHOUT}",)
-    # A stream of its own, so that the choice does not depend on what else the fold's seed is used for.
+    # A stream of its own, so that the choice does not depend on what else the fold's seed is used
+    # for.
     seed = int(np.random.SeedSequence(random_state, spawn_key=(index, 1)).generate_state(1)[0])
     try:
         _, valid = SubjectValidSplit(fraction, random_state=seed)(_Rows(len(y)), y, subjects)

@@ -24,19 +24,22 @@ Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(eq=False, repr=False)
 class SubjectSplit(BaseEstimator):
-    """Split by subject for ``GridSearchCV``, ``cross_val_score`` and the like, and refuse contaminated checkpoints.
+    """Split by subject for ``GridSearchCV``, ``cross_val_score`` and the like, and refuse
+    contaminated checkpoints.
 
-    scikit-learn turns an error inside a fit into a score of NaN, but not one of the splitter: what is wrong with
-    subjects or checkpoint is raised here, from :meth:`split`, before the first fit.
+    scikit-learn turns an error inside a fit into a score of NaN, but not one of the splitter: what
+    is wrong with subjects or checkpoint is raised here, from :meth:`split`, before the first fit.
 
     Parameters
     ----------
     cv : str or splitter
-        A name as in :func:`biot_bd.cross_validate` (``"subject-loo"``, ``"subject-kfold-N"``, ...) or a splitter of
-        scikit-learn that takes groups.  Of a fixed split, training and validation subjects train.
+        A name as in :func:`biot_bd.cross_validate` (``"subject-loo"``, ``"subject-kfold-N"``, ...)
+        or a splitter of scikit-learn that takes groups.  Of a fixed split, training and validation
+        subjects train.
     checkpoint : optional
-        What the model starts from: a name, file, folder or Hub repository as for ``pretrained``, a list of them, or
-        the pipeline or the parameter grid itself, whose ``pretrained`` is looked up.  None checks subjects only.
+        What the model starts from: a name, file, folder or Hub repository as for ``pretrained``, a
+        list of them, or the pipeline or the parameter grid itself, whose ``pretrained`` is looked
+        up.  None checks subjects only.
     allow_contaminated : bool
         Go on with a warning where a test subject was seen.
     random_state : int
@@ -91,9 +94,11 @@ class SubjectSplit(BaseEstimator):
         Raises
         ------
         ContaminationError
-            The checkpoint saw a subject of a test part, nobody knows what it saw, or the data name no subjects.
+            The checkpoint saw a subject of a test part, nobody knows what it saw, or the data name
+            no subjects.
         SplitError
-            A subject on two sides or divided, fewer than two subjects, subjects missing, an unknown name.
+            A subject on two sides or divided, fewer than two subjects, subjects missing, an unknown
+            name.
         """
         folds, subjects = self._folds(X, y, groups)
         self._check_checkpoint({subject for _, test in folds for subject in subjects[test]})

@@ -1,17 +1,22 @@
-"""Intervals that resample subjects, and then the recordings of each: the two-level percentile bootstrap.
+"""Intervals that resample subjects, and then the recordings of each.
 
-Windows of one subject resemble each other, so the subject is the unit, never the window.  A cohort is a sample of subjects, and
-each subject's recordings are a sample of that subject's days.  A resample draws as many subjects as there are, with
-replacement, and for each subject drawn as many recordings as that subject has, with replacement; a subject drawn twice gets two
-draws of recordings.  Intervals are percentiles of the resampled scores.  It is the one method behind all tables.
+The two-level percentile bootstrap.
 
-What is scored adds up over recordings (windows by label and probability; events hit, missed and false), so a resample is a
-weighted sum of recordings, and all resamples are computed at once: see :mod:`biot_bd.evaluation.statistics.resampled_scores`.
+Windows of one subject resemble each other, so the subject is the unit, never the window.  A cohort
+is a sample of subjects, and each subject's recordings are a sample of that subject's days.  A
+resample draws as many subjects as there are, with replacement, and for each subject drawn as many
+recordings as that subject has, with replacement; a subject drawn twice gets two draws of
+recordings.  Intervals are percentiles of the resampled scores.  It is the one method behind all
+tables.
+
+What is scored adds up over recordings (windows by label and probability; events hit, missed and
+false), so a resample is a weighted sum of recordings, and all resamples are computed at once: see
+:mod:`biot_bd.evaluation.statistics.resampled_scores`.
 
 References
 ----------
-Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (hierarchical data: both levels with
-replacement).
+Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (hierarchical data:
+both levels with replacement).
 """
 
 from __future__ import annotations
@@ -35,12 +40,15 @@ FEW = 10
 
 Scores = NDArray[np.float64]
 Weighted = Callable[[NDArray[np.int64], NDArray[np.int64]], Scores]
-"""``score(rows, weights)``: scores ``(n_resamples,)`` of recordings ``rows``, taken ``weights (n_resamples, n_rows)`` times."""
+"""``score(rows, weights)``: scores ``(n_resamples,)`` of recordings ``rows``, taken ``weights
+(n_resamples, n_rows)`` times.
+"""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with a percentile interval over resampled subjects and recordings, and how it was made.
+    """A score with a percentile interval over resampled subjects and recordings, and how it was
+    made.
 
     Attributes
     ----------
@@ -101,8 +109,9 @@ class Draws:
 
     Notes
     -----
-    Each subject's recordings are resampled ``n_resamples`` times.  A subject that a resample draws gets one of these, chosen at
-    random, which is a draw of recordings as good as a fresh one, and spares scoring it anew.
+    Each subject's recordings are resampled ``n_resamples`` times.  A subject that a resample draws
+    gets one of these, chosen at random, which is a draw of recordings as good as a fresh one, and
+    spares scoring it anew.
     """
 
     def __init__(self, subjects: ArrayLike, *, n_resamples: int = N_RESAMPLES, random_state: int = 0) -> None:
@@ -141,11 +150,15 @@ class Draws:
         return score(np.arange(self.n_recordings), self.weights)
 
     def by_subject(self, score: Weighted) -> dict[str, Scores]:
-        """Return each subject's scores over draws of that subject's recordings, NaN where undefined."""
+        """Return each subject's scores over draws of that subject's recordings, NaN where
+        undefined.
+        """
         return {subject: score(rows, self.within[subject]) for subject, rows in self.rows.items()}
 
     def macro(self, scores: Mapping[str, Scores]) -> Scores:
-        """Return the means over the subjects of a resample; subjects without a score are left out, as in the mean itself.
+        """Return the means over the subjects of a resample.
+
+        Subjects without a score are left out, as in the mean itself.
 
         Parameters
         ----------
@@ -171,7 +184,9 @@ class Draws:
         return interval_of(value, scores, level, resampled, *facts, notes, count=self.n_subjects > 1)
 
     def interval_within(self, subject: str, value: float | None, scores: Scores, *, level: float = 0.95) -> Interval:
-        """Return the interval of one subject's score over draws of that subject's recordings alone."""
+        """Return the interval of one subject's score over draws of that subject's recordings
+        alone.
+        """
         n, notes = len(self.rows[subject]), []
         if n < 2:
             notes, scores = ["one recording: there is no interval over recordings"], np.full(len(scores), np.nan)
@@ -192,7 +207,9 @@ def interval_of(
     *,
     count: bool = True,
 ) -> Interval:
-    """Return the percentile interval of resampled scores; undefined ones are counted (unless ``count`` is False), never NaN.
+    """Return the percentile interval of resampled scores.
+
+    Undefined ones are counted (unless ``count`` is False), never NaN.
 
     Raises
     ------
@@ -235,7 +252,9 @@ def macro_interval(
     n_resamples: int = N_RESAMPLES,
     random_state: int = 0,
 ) -> Interval:
-    """Return the mean over subjects with an interval that resamples subjects: where each has one score and no recordings.
+    """Return the mean over subjects with an interval that resamples subjects.
+
+    Where each has one score and no recordings.
 
     Parameters
     ----------

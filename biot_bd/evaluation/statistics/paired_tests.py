@@ -1,12 +1,16 @@
-"""Two runs compared on the same subjects: sign-flip permutation test, Wilcoxon's test, adjustment for many tests.
+"""Two runs compared on the same subjects.
 
-A paired test takes one score a subject and run, whatever the score is: AUC-PR of windows, sensitivity to seizures, false
-alarms a day.  The arithmetic is scipy's (``permutation_test``, ``wilcoxon``).
+Sign-flip permutation test, Wilcoxon's test, adjustment for many tests.
+
+A paired test takes one score a subject and run, whatever the score is: AUC-PR of windows,
+sensitivity to seizures, false alarms a day.  The arithmetic is scipy's (``permutation_test``,
+``wilcoxon``).
 
 References
 ----------
-Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005 (sign-flip test of paired differences).
-Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.
+Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005 (sign-flip test of paired
+differences).  Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal
+of Statistics 6, 1979.
 """
 
 from __future__ import annotations
@@ -38,7 +42,9 @@ MOST_EXACT = 16
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two runs compared on the subjects for whom both are defined; the difference is first minus second.
+    """Two runs compared on the subjects for whom both are defined.
+
+    The difference is first minus second.
 
     Attributes
     ----------
@@ -97,16 +103,16 @@ def paired_test(
 ) -> PairedTest:
     """Compare two runs on the same subjects.
 
-    The sign-flip test asks how often a mean difference as large would arise if, for every subject, the two runs could be
-    exchanged; up to 16 subjects all flips are counted, so that p is exact.
+    The sign-flip test asks how often a mean difference as large would arise if, for every subject,
+    the two runs could be exchanged; up to 16 subjects all flips are counted, so that p is exact.
 
     Parameters
     ----------
     first, second : mapping or Series
         Score by subject; None or NaN where undefined.
     level, n_resamples, random_state
-        Of the interval of the mean difference, as in :func:`macro_interval`; ``random_state`` also of the flips that are
-        drawn beyond 16 subjects.
+        Of the interval of the mean difference, as in :func:`macro_interval`; ``random_state`` also
+        of the flips that are drawn beyond 16 subjects.
 
     Returns
     -------
@@ -170,7 +176,9 @@ def _wilcoxon(d: NDArray) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust p-values of one family for their number (Holm 1979); None stays None and does not count.
+    """Adjust p-values of one family for their number (Holm 1979).
+
+    None stays None and does not count.
 
     Raises
     ------
@@ -192,7 +200,8 @@ def _sign_flip(d: NDArray, exact: bool, random_state: int) -> float:
     def mean(sample: NDArray, axis: int = -1) -> NDArray:
         return np.mean(sample, axis=axis)
 
-    # With one sample, "samples" flips signs; as many resamples as flips exist makes scipy count them all.
+    # With one sample, "samples" flips signs; as many resamples as flips exist makes scipy count
+    # them all.
     done = stats.permutation_test(
         (d,),
         mean,

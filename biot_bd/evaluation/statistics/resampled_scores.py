@@ -1,9 +1,10 @@
 """Scores of many resamples at once, from quantities of recordings that add up.
 
-For windows these are the numbers of windows by label at each level of probability; for events the numbers of hits, false
-alarms and annotated seizures and the hours; for calibration the sums of squared errors.  A resample takes a recording
-0, 1 or more times, so its sums are ``weights @ parts``.  Formulas are scikit-learn's and timescoring's (tests compare with
-both); what is undefined is NaN here and ``None`` with a reason in everything that leaves the package.
+For windows these are the numbers of windows by label at each level of probability; for events the
+numbers of hits, false alarms and annotated seizures and the hours; for calibration the sums of
+squared errors.  A resample takes a recording 0, 1 or more times, so its sums are ``weights @
+parts``.  Formulas are scikit-learn's and timescoring's (tests compare with both); what is undefined
+is NaN here and ``None`` with a reason in everything that leaves the package.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 MOST_VALUES = 1000
-"""So many probabilities of seizure windows are told apart in resamples: curves are exact up to there, and beyond within 0.002."""
+"""So many probabilities of seizure windows are told apart in resamples.
+
+Curves are exact up to there, and beyond within 0.002.
+"""
 _BATCH = 128
 
 Array = NDArray[np.float64]
@@ -27,7 +31,7 @@ def _ratio(top: Array, bottom: Array) -> Array:
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), np.nan)
 
 
-# --- windows ----------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
 class WindowParts:
@@ -54,7 +58,8 @@ class WindowParts:
         self.brier = np.stack([errors, np.bincount(recording, minlength=n_recordings)], axis=1)
 
     def score(self, metric: str, rows: NDArray[np.int64], weights: NDArray[np.int64]) -> Array:
-        """Return a metric of :data:`WINDOW_SCORES` for each row of ``weights`` (n_resamples, n_rows).
+        """Return a metric of :data:`WINDOW_SCORES` for each row of ``weights`` (n_resamples,
+        n_rows).
 
         Raises
         ------
@@ -71,8 +76,8 @@ class WindowParts:
 def _levels(proba: Array, y: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Return the level of each probability, 0 being the highest, and the number of levels.
 
-    Both curves depend only on how many background windows lie at, and between, the probabilities of seizure windows: each
-    such probability is a level, and each gap between two is one.
+    Both curves depend only on how many background windows lie at, and between, the probabilities of
+    seizure windows: each such probability is a level, and each gap between two is one.
     """
     values = np.unique(-proba[y == 1])
     if len(values) > MOST_VALUES:
@@ -83,7 +88,9 @@ def _levels(proba: Array, y: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]
 
 
 def _average_precision(levels: Array) -> Array:
-    """Sum of precision times the gain in recall, from the highest level down (scikit-learn's formula)."""
+    """Sum of precision times the gain in recall, from the highest level down (scikit-learn's
+    formula).
+    """
     fp, tp = np.cumsum(levels[..., 0], axis=1), np.cumsum(levels[..., 1], axis=1)
     precision = tp / np.maximum(tp + fp, 1)
     found = _ratio((precision * levels[..., 1]).sum(axis=1), tp[:, -1])
@@ -117,7 +124,7 @@ WINDOW_SCORES: Mapping[str, tuple[str, Callable[[Array], Array]]] = {
 """Metrics of windows whose resamples are scored here: the quantity they need, and their formula."""
 
 
-# --- events -----------------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 COUNTS = ("tp", "fp", "n_reference", "duration_s")
 
@@ -127,7 +134,9 @@ EVENT_SCORES: Mapping[str, Callable[[Array], Array]] = {
     "f1": lambda c: np.where(c[:, 1] + c[:, 2] > 0, _ratio(2 * c[:, 0], c[:, 0] + c[:, 1] + c[:, 2]), np.nan),
     "fa_per_24h": lambda c: _ratio(c[:, 1] * 86400, c[:, 3]),
 }
-"""Scores of events from the sums ``tp, fp, n_reference, duration_s``, by timescoring 0.0.7's formulas."""
+"""Scores of events from the sums ``tp, fp, n_reference, duration_s``, by timescoring 0.0.7's
+formulas.
+"""
 
 
 class EventParts:
@@ -155,12 +164,17 @@ class EventParts:
             raise ValueError("counts of events must be finite and not negative")
 
     def score(self, metric: str, rows: NDArray[np.int64], weights: NDArray[np.int64]) -> Array:
-        """Return a score of :data:`EVENT_SCORES` for each row of ``weights`` (n_resamples, n_rows)."""
+        """Return a score of :data:`EVENT_SCORES` for each row of ``weights`` (n_resamples,
+        n_rows).
+        """
         return EVENT_SCORES[metric](weights @ self.counts[rows])
 
 
 def event_scores(counts: Mapping[Any, Any]) -> dict[str, float | None]:
-    """Return the event scores of summed counts (``tp``, ``fp``, ``n_reference``, ``duration_s``); None where undefined."""
+    """Return the event scores of summed counts (``tp``, ``fp``, ``n_reference``, ``duration_s``).
+
+    None where undefined.
+    """
     sums = np.array([[float(counts[name]) for name in COUNTS]])
     found = {name: float(formula(sums)[0]) for name, formula in EVENT_SCORES.items()}
     return {name: value if np.isfinite(value) else None for name, value in found.items()}

@@ -1,7 +1,7 @@
 """Baselines by one word, for the same folds as the model they are compared with.
 
-``baseline("spectral-power", windows)`` is a scikit-learn pipeline like any other: ``cross_validate`` gives it the same
-subjects as a BIOT.  None needs all windows in memory.
+``baseline("spectral-power", windows)`` is a scikit-learn pipeline like any other:
+``cross_validate`` gives it the same subjects as a BIOT.  None needs all windows in memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def neural_pipeline(module: str, windows: Any, params: Mapping[str, Any] | None 
     Parameters
     ----------
     module : str
-        Name in ``biot_bd.registry.models``.  A model that cannot leave absent channels out gets zeros for them.
+        Name in ``biot_bd.registry.models``.  A model that cannot leave absent channels out gets
+        zeros for them.
     windows : Windows, array or Epochs
         What it is for.
     params : mapping, optional
@@ -68,7 +69,9 @@ BASELINES = {
 
 
 def is_neural(word: str) -> bool:
-    """Return whether a baseline is trained as a ``BIOTClassifier``, so that settings of training apply to it."""
+    """Return whether a baseline is trained as a ``BIOTClassifier``, so that settings of training
+    apply to it.
+    """
     return word in ("eegnet", "bdtcn")
 
 
@@ -95,7 +98,8 @@ def baseline(
     Raises
     ------
     ValueError
-        An unknown word, parameters for a baseline that is not neural, or an array without ``sfreq``.
+        An unknown word, parameters for a baseline that is not neural, or an array without
+        ``sfreq``.
 
     See Also
     --------
@@ -103,8 +107,8 @@ def baseline(
 
     Notes
     -----
-    ``always-on`` and ``always-off`` give every window the probability 1 or 0: AUROC is 0.5 and AUC-PR the prevalence
-    by definition, which results note as degenerate.
+    ``always-on`` and ``always-off`` give every window the probability 1 or 0: AUROC is 0.5 and
+    AUC-PR the prevalence by definition, which results note as degenerate.
 
     Examples
     --------

@@ -51,7 +51,8 @@ class StudyResult:
     Attributes
     ----------
     comparison : dict
-        Content of ``comparison.json``: scores by subject, intervals over subjects, paired tests, caveats.
+        Content of ``comparison.json``: scores by subject, intervals over subjects, paired tests,
+        caveats.
     study : dict
         Content of ``study.json``: regimes, seeds, parameters, data, notes.
     folder : Path
@@ -123,8 +124,8 @@ class StudyResult:
         Returns
         -------
         pandas.DataFrame
-            One row a regime, average (``macro``, ``pooled``) and metric: columns ``regime``, ``average``, ``metric``,
-            ``value``, ``low``, ``high``, ``n_subjects``.
+            One row a regime, average (``macro``, ``pooled``) and metric: columns ``regime``,
+            ``average``, ``metric``, ``value``, ``low``, ``high``, ``n_subjects``.
         """
         rows = [
             {"regime": name, "average": average, "metric": metric}
@@ -143,9 +144,9 @@ class StudyResult:
         Returns
         -------
         pandas.DataFrame
-            One row a pair and metric: ``metric``, ``first``, ``second``, ``difference`` (first minus second, mean over
-            subjects), ``low``, ``high``, ``n_subjects``, ``n_better``, ``n_worse``, ``n_equal``, ``p_permutation``,
-            ``p_holm``, ``p_wilcoxon``.
+            One row a pair and metric: ``metric``, ``first``, ``second``, ``difference`` (first
+            minus second, mean over subjects), ``low``, ``high``, ``n_subjects``, ``n_better``,
+            ``n_worse``, ``n_equal``, ``p_permutation``, ``p_holm``, ``p_wilcoxon``.
         """
         of_pair, of_interval = ("metric", "first", "second"), ("low", "high", "n_subjects")
         of_test = ("n_better", "n_worse", "n_equal", "p_permutation", "p_holm", "p_wilcoxon")
@@ -225,18 +226,21 @@ def compare_regimes(
     allow_contaminated: bool = False,
     progress: bool = True,
 ) -> StudyResult:
-    """Cross-validate several pipelines on the same subjects, folds and seeds, and compare them subject by subject.
+    """Cross-validate several pipelines on the same subjects, folds and seeds, and compare them
+    subject by subject.
 
     Parameters
     ----------
     windows, y, groups :
         As in :func:`~biot_bd.cross_validate`.
     regimes : mapping of str to estimator
-        Pipelines by name; the names become folders.  Differences are later minus earlier, so name the simplest first.
+        Pipelines by name; the names become folders.  Differences are later minus earlier, so name
+        the simplest first.
     folder : path
-        The study folder: ``study.json``, ``comparison.json`` and one run folder ``<regime>/seed-<n>`` a regime and seed.
-        The same call again goes on where it was stopped; regimes and seeds may be added to it.
-        ``tensorboard --logdir`` on it shows all runs beside each other.
+        The study folder: ``study.json``, ``comparison.json`` and one run folder
+        ``<regime>/seed-<n>`` a regime and seed.  The same call again goes on where it was stopped;
+        regimes and seeds may be added to it.  ``tensorboard --logdir`` on it shows all runs beside
+        each other.
     cv, scoring, threshold, validation_fraction, protocol, n_jobs, allow_contaminated, progress :
         As in :func:`~biot_bd.cross_validate`, the same for all regimes.
     seeds : sequence of int
@@ -258,10 +262,11 @@ def compare_regimes(
     RunFolderError
         The folder holds another study, or is in use.
     ContaminationError
-        A regime starts from a checkpoint that saw a test subject: before anything is fitted in any regime.
+        A regime starts from a checkpoint that saw a test subject: before anything is fitted in any
+        regime.
     SplitError, ProtocolError, ValueError
-        As in :func:`~biot_bd.cross_validate`, before anything is fitted in any regime; also names that are no folder
-        names.
+        As in :func:`~biot_bd.cross_validate`, before anything is fitted in any regime; also names
+        that are no folder names.
 
     See Also
     --------
@@ -315,7 +320,7 @@ def compare_regimes(
     return StudyResult.open(folder)
 
 
-# --- before the first fit ---------------------------------------------------------------------------------
+# --- before the first fit -------------------------------------------------------------------------
 
 
 def _check_names(regimes: Mapping[str, Any], against: str | None) -> None:
@@ -340,7 +345,10 @@ def _check_seeds(seeds: Sequence[Any]) -> None:
 def _check_before(
     data: Data, regimes: Mapping[str, Any], seeds: Sequence[int], given: Cells, preset: Protocol | None, allow: bool
 ) -> Cells:
-    """Check all regimes and seeds, so that no error shows after hours of the first; return the parameters."""
+    """Check all regimes and seeds, so that no error shows after hours of the first.
+
+    Return the parameters.
+    """
     if preset is not None:
         preset.check_windows(data.X)
         for pipeline in regimes.values():
@@ -373,7 +381,7 @@ def _check_before(
     }
 
 
-# --- the study folder -------------------------------------------------------------------------------------
+# --- the study folder -----------------------------------------------------------------------------
 
 
 def _describe(
@@ -404,7 +412,9 @@ def _describe(
 
 
 def _take_folder(folder: Path, study: Cells) -> None:
-    """Write ``study.json`` into a new folder, or check that the folder holds this study (or a part of it)."""
+    """Write ``study.json`` into a new folder, or check that the folder holds this study (or a
+    part of it).
+    """
     old = stored_facts(folder, STUDY)
     if old is not None:
         refuse_other_study(folder, _differences(old.get("identity", {}), study["identity"]))

@@ -1,4 +1,7 @@
-"""Bring the runs of several regimes on the same subjects together: scores by subject, intervals, paired tests."""
+"""Bring the runs of several regimes on the same subjects together.
+
+Scores by subject, intervals, paired tests.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,10 @@ def compare_runs(
     Returns
     -------
     dict
-        The content of ``comparison.json``: ``scoring``, ``subjects``, ``prevalence`` (by subject), ``regimes`` (by name: ``subjects``, ``macro``,
-        ``pooled``, ``seeds``), ``tests`` (one entry a pair and metric), ``events`` (the same of event scores, see
-        :func:`compare_event_runs`), ``caveats``.
+        The content of ``comparison.json``: ``scoring``, ``subjects``, ``prevalence`` (by subject),
+        ``regimes`` (by name: ``subjects``, ``macro``, ``pooled``, ``seeds``), ``tests`` (one entry
+        a pair and metric), ``events`` (the same of event scores, see :func:`compare_event_runs`),
+        ``caveats``.
 
     Raises
     ------
@@ -100,7 +104,10 @@ def compare_runs(
 
 
 def _tests(scores: Mapping[str, Scores], names: Sequence[str], against: str | None, options: Cells) -> list[Cells]:
-    """Test all pairs, or all against one; p-values of one score are one family for Holm's procedure."""
+    """Test all pairs, or all against one.
+
+    P-values of one score are one family for Holm's procedure.
+    """
     if against is not None:
         pairs = [(name, against) for name in scores if name != against]
     else:  # the later one first, so that a gain over the first regime is positive
@@ -151,7 +158,7 @@ def _check_same_study(results: Mapping[str, Mapping[int, Result]]) -> None:
                 )
 
 
-# --- events -----------------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
 def compare_events(first: Result, second: Result, **options: Any) -> dict[str, PairedTest]:
@@ -162,18 +169,21 @@ def compare_events(first: Result, second: Result, **options: Any) -> dict[str, P
     first, second : Result
         Of runs with event scores.
     **options
-        Of :func:`~biot_bd.evaluation.statistics.paired_tests.paired_test`: ``level``, ``n_resamples``, ``random_state``.
+        Of :func:`~biot_bd.evaluation.statistics.paired_tests.paired_test`: ``level``,
+        ``n_resamples``, ``random_state``.
 
     Returns
     -------
     dict
-        Score (``sensitivity``, ``precision``, ``f1``, ``fa_per_24h``) -> paired test by subject; the difference is first minus
-        second, so for ``fa_per_24h`` a negative one speaks for the first.
+        Score (``sensitivity``, ``precision``, ``f1``, ``fa_per_24h``) -> paired test by subject;
+        the difference is first minus second, so for ``fa_per_24h`` a negative one speaks for the
+        first.
 
     Raises
     ------
     ValueError
-        A run has no event scores, they were scored with other parameters, or on other recordings or seizures.
+        A run has no event scores, they were scored with other parameters, or on other recordings or
+        seizures.
 
     See Also
     --------
@@ -211,8 +221,9 @@ def compare_event_runs(runs: Mapping[str, Sequence[Result]], against: str | None
     Returns
     -------
     dict or None
-        ``scorer``; ``regimes`` (by name: ``subjects`` and ``macro``, score -> values); ``tests``, one entry a pair and score, with
-        ``p_holm`` over the pairs of a score.  None where no run has event scores.
+        ``scorer``; ``regimes`` (by name: ``subjects`` and ``macro``, score -> values); ``tests``,
+        one entry a pair and score, with ``p_holm`` over the pairs of a score.  None where no run
+        has event scores.
 
     Raises
     ------
@@ -235,7 +246,10 @@ def compare_event_runs(runs: Mapping[str, Sequence[Result]], against: str | None
 
 
 def _event_counts(runs: Mapping[str, Sequence[Result]]) -> dict[str, list[pd.DataFrame]]:
-    """Return each regime's counts by recording, one table a run, all in one order; raise where they cannot be compared."""
+    """Return each regime's counts by recording, one table a run, all in one order.
+
+    Raise where they cannot be compared.
+    """
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in runs}
     facts: Any = None
     for name, result in ((name, result) for name, results in runs.items() for result in results):

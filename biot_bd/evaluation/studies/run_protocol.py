@@ -25,14 +25,15 @@ def model_pipeline(
     Parameters
     ----------
     model : str or estimator
-        A name in ``biot_bd.registry.models``, a word of :data:`~biot_bd.evaluation.BASELINES`, or a pipeline of
-        your own, which is returned as it is.
+        A name in ``biot_bd.registry.models``, a word of :data:`~biot_bd.evaluation.BASELINES`, or a
+        pipeline of your own, which is returned as it is.
     windows : Windows
         What it is for.
     protocol : str or Protocol, optional
         Gives optimiser, learning rate, loss, selection and so on to a neural model.
     params : mapping, optional
-        Further parameters of :class:`~biot_bd.BIOTClassifier`, e.g. ``module__num_layers`` or ``pretrained``.
+        Further parameters of :class:`~biot_bd.BIOTClassifier`, e.g. ``module__num_layers`` or
+        ``pretrained``.
 
     Raises
     ------
@@ -146,15 +147,16 @@ def compare_table(
     Returns
     -------
     pandas.DataFrame
-        Index ``model``; columns ``protocol``, ``label_rule``, ``data`` (fingerprint), ``averaging``, ``n`` (subjects or
-        folds, of the first metric), ``prevalence`` (of all test windows), one column a metric (``Float64``, ``<NA>``
-        where undefined), ``contaminated``, ``not_a_result`` and ``not_comparable`` (why, or empty).
+        Index ``model``; columns ``protocol``, ``label_rule``, ``data`` (fingerprint),
+        ``averaging``, ``n`` (subjects or folds, of the first metric), ``prevalence`` (of all test
+        windows), one column a metric (``Float64``, ``<NA>`` where undefined), ``contaminated``,
+        ``not_a_result`` and ``not_comparable`` (why, or empty).
 
     Raises
     ------
     MixedTableError
-        Other label rules, data, splits (test subjects), protocols or metrics than in the first result, unless
-        ``mark_mixed``; the message names all.
+        Other label rules, data, splits (test subjects), protocols or metrics than in the first
+        result, unless ``mark_mixed``; the message names all.
     ValueError
         No results, or two of one name.
 
@@ -172,7 +174,9 @@ def compare_table(
     >>> pipeline = baseline("line-length", X)
     >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
     >>> from biot_bd.evaluation import compare_table
-    >>> never = cross_validate(baseline("always-off", X), X, y=y, groups=subjects, progress=False)
+    >>> never = cross_validate(
+    ...     baseline("always-off", X), X, y=y, groups=subjects, progress=False
+    ... )
     >>> table = compare_table({"line length": result, "never": never})
     >>> table["n"].tolist(), table["protocol"].tolist()
     ([4, 4], ['custom', 'custom'])

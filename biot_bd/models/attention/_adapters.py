@@ -96,7 +96,10 @@ def _linear_map(q: Tensor, k: Tensor, absent: Tensor | None, kind: Kind) -> Tens
 
 
 def _hook_mha(recorder: Recorder, undo: contextlib.ExitStack, name: str, module: nn.Module) -> None:
-    """Have the weights by head from callers that want weights; the others end in the SDPA adapter."""
+    """Have the weights by head from callers that want weights.
+
+    The others end in the SDPA adapter.
+    """
     names = tuple(inspect.signature(nn.MultiheadAttention.forward).parameters)[1:]
     asked: list[dict[str, Any]] = []
 
@@ -138,7 +141,8 @@ class _SDPAMode(TorchFunctionMode):
             if func is _SDPA:
                 return _sdpa(self.recorder, *args, **kwargs)
             if func is F.multi_head_attention_forward:
-                # The mode is off inside its own handler, and this function calls SDPA by its global name.
+                # The mode is off inside its own handler, and this function calls SDPA by its global
+                # name.
                 with mock.patch.object(F, "scaled_dot_product_attention", _this_thread(self.recorder)):
                     return func(*args, **kwargs)
         return func(*args, **kwargs)

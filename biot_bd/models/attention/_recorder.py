@@ -30,19 +30,20 @@ class AttentionRecord:
     adapter : {"linear", "mha", "sdpa"}
         How the map was obtained.
     kind : {"exact", "qk"}
-        ``"exact"``: the layer's own operator.  ``"qk"``: softmax of query-key products of a layer that
-        computes something else.
+        ``"exact"``: the layer's own operator.  ``"qk"``: softmax of query-key products of a layer
+        that computes something else.
     weights : Tensor, shape (n, heads, queries, keys)
         The map, or what ``reduce`` made of it.  ``n`` is the batch that the module saw: models that
         fold time into the batch have more than one map a window.
     scale : float
         The layer's heads are ``scale * weights @ V``.
     error : float or None
-        Largest difference between ``scale * weights @ V`` and what the layer computed, relative to the
-        largest value; None where there is nothing to compare (``qk``, weights that the module itself
-        returned, dropout).
+        Largest difference between ``scale * weights @ V`` and what the layer computed, relative to
+        the largest value; None where there is nothing to compare (``qk``, weights that the module
+        itself returned, dropout).
     key_mask : Tensor of bool, shape (n, keys), or None
-        False for absent tokens of a ``linear`` layer: their columns are 0, and their rows mean nothing.
+        False for absent tokens of a ``linear`` layer: their columns are 0, and their rows mean
+        nothing.
 
     See Also
     --------
@@ -140,7 +141,9 @@ class Recorder:
 
     @property
     def rebuilds(self) -> bool:
-        """Whether the model goes on with ``scale * weights @ V`` instead of the layer's own result."""
+        """Whether the model goes on with ``scale * weights @ V`` instead of the layer's own
+        result.
+        """
         return self.grad or self.edit is not None
 
     def wants(self, layer: str) -> bool:

@@ -1,7 +1,7 @@
 """Attention maps over tokens made smaller: by channel, by channel and frame; which layers to show.
 
-Tokens lie channel by channel (``token = channel * n_frames + frame``), as in BIOT.  Rows and columns of
-absent tokens may be NaN; they are left out of every mean.
+Tokens lie channel by channel (``token = channel * n_frames + frame``), as in BIOT.  Rows and
+columns of absent tokens may be NaN; they are left out of every mean.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def early_middle_late(n_layers: int) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        ``early``, ``middle`` and ``late`` with their layer numbers; two layers have no ``middle``, and
-        a single layer is called ``only``.
+        ``early``, ``middle`` and ``late`` with their layer numbers; two layers have no ``middle``,
+        and a single layer is called ``only``.
 
     Raises
     ------
@@ -116,7 +116,9 @@ def channel_attention(weights: ArrayLike | torch.Tensor, n_chans: int, n_frames:
     --------
     >>> import numpy as np
     >>> from biot_bd.models import channel_attention
-    >>> own = np.kron(np.eye(2), np.full((2, 2), 0.5))  # each channel attends to its own 2 frames
+    >>> own = np.kron(
+    ...     np.eye(2), np.full((2, 2), 0.5)
+    ... )  # each channel attends to its own 2 frames
     >>> channel_attention(own, n_chans=2, n_frames=2)
     array([[1., 0.],
            [0., 1.]])

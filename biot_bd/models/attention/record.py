@@ -5,7 +5,8 @@ Three exact adapters, chosen for each module:
 ``linear``
     BIOT's linear attention [1]_.  With ``d`` features a head the layer computes
     ``d ** -0.5 * softmax_features(Q) @ (softmax_tokens(K).T @ V)``, so its attention map is
-    ``P = softmax_features(Q) @ softmax_tokens(K).T``: non-negative, rows sum to 1, rank at most ``d``.
+    ``P = softmax_features(Q) @ softmax_tokens(K).T``: non-negative, rows sum to 1, rank at most
+    ``d``.
 ``mha``
     :class:`torch.nn.MultiheadAttention`.
 ``sdpa``
@@ -39,9 +40,9 @@ def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ..
     ----------
     model : torch.nn.Module
     x : Tensor, optional
-        One small batch.  With it the model runs once, in eval mode, and the layers come in the order of
-        their calls, those that call ``scaled_dot_product_attention`` themselves included.  Without it
-        only modules known by type are listed, in the model's own order.
+        One small batch.  With it the model runs once, in eval mode, and the layers come in the
+        order of their calls, those that call ``scaled_dot_product_attention`` themselves included.
+         Without it only modules known by type are listed, in the model's own order.
 
     Returns
     -------
@@ -60,7 +61,9 @@ def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ..
     Examples
     --------
     >>> from biot_bd.models import BIOT, attention_layers
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2)
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2
+    ... )
     >>> attention_layers(model)
     ('encoder.transformer.layers.layers.0.0.fn', 'encoder.transformer.layers.layers.1.0.fn')
     """
@@ -89,20 +92,21 @@ def record_attention(
 ) -> Iterator[AttentionTrace]:
     """Record the attention of every forward pass inside the ``with`` block.
 
-    The model's outputs stay what they are, to rounding: BIOT and torch leave their faster paths for the one
-    that can be recorded.  When the block ends, by an exception too, the model is as before.
+    The model's outputs stay what they are, to rounding: BIOT and torch leave their faster paths for
+    the one that can be recorded.  When the block ends, by an exception too, the model is as before.
 
     Parameters
     ----------
     model : torch.nn.Module
         BIOT, a braindecode transformer, or any module with one of the three kinds of attention.
     layers : sequence of int or str, optional
-        Layers to record: module paths, or numbers into ``attention_layers(model)``, negative ones from
-        the end.  None: all.
+        Layers to record: module paths, or numbers into ``attention_layers(model)``, negative ones
+        from the end.  None: all.
     keep : callable, optional
         ``keep(layer) -> bool``, a further choice by name.
     kind : {"exact", "qk"}
-        ``"qk"`` records ``softmax(Q K.T / sqrt(d))`` of linear attention, which is not its operator.
+        ``"qk"`` records ``softmax(Q K.T / sqrt(d))`` of linear attention, which is not its
+        operator.
     grad : bool
         Let the output depend on the maps and keep their gradient: after ``backward``,
         ``trace[i].weights.grad``.
@@ -113,8 +117,8 @@ def record_attention(
     max_elements : int
         Most numbers in one map and in all that is stored, against running out of memory.
     tolerance : float, optional
-        Largest relative error of the reconstruction; None: 1e-4 in float32, 1e-10 in float64, 5e-2 in
-        half precision.
+        Largest relative error of the reconstruction; None: 1e-4 in float32, 1e-10 in float64, 5e-2
+        in half precision.
 
     Yields
     ------
@@ -127,8 +131,8 @@ def record_attention(
     NotImplementedError
         The model has linear attention of a kind without a row-stochastic map (causal, local heads).
     RuntimeError
-        A map does not rebuild its layer's output, or the block ended and a layer that should have been
-        recorded was not called.
+        A map does not rebuild its layer's output, or the block ended and a layer that should have
+        been recorded was not called.
 
     See Also
     --------
@@ -139,7 +143,9 @@ def record_attention(
     --------
     >>> import torch
     >>> from biot_bd.models import BIOT, record_attention
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2).eval()
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=2, n_chans=4, n_times=400, n_outputs=2
+    ... ).eval()
     >>> with torch.no_grad(), record_attention(model, layers=[0, -1]) as trace:
     ...     logits = model(torch.randn(3, 4, 400))
     >>> len(trace), trace[0].weights.shape

@@ -1,4 +1,6 @@
-"""What the tensors of a checkpoint do not show (sizes, channels, what it was trained on), and where it is written down."""
+"""What the tensors of a checkpoint do not show (sizes, channels, what it was trained on), and
+where it is written down.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ _LAYER = re.compile(r"encoder\.transformer\.layers\.layers\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Facts:
-    """Constructor arguments that the weights need, the channels of the token table, and who says so.
+    """Constructor arguments that the weights need, the channels of the token table, and who says
+    so.
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ class Facts:
     known_from: str = "shapes"
 
 
-# --- files ------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def find_files(path: Path) -> tuple[Path, Facts]:
@@ -143,7 +146,7 @@ def _names(value: Any) -> tuple[str, ...] | None:
     return None
 
 
-# --- provenance -------------------------------------------------------------------------------------------
+# --- provenance -----------------------------------------------------------------------------------
 
 
 def provenance_of(source: str | os.PathLike[str]) -> Provenance:
@@ -222,13 +225,14 @@ def _of_pipeline(description: Mapping[str, Any], source: str) -> Provenance:
     if fitted.get("provenance"):
         found.append(Provenance.from_dict(fitted["provenance"], source))
     if not found:
-        # Saved before models kept their provenance: such a model can only have started from scratch.
+        # Saved before models kept their provenance: such a model can only have started from
+        # scratch.
         keys = ("train_subjects", "valid_subjects", "train_persons", "valid_persons")
         return Provenance(source).extended([subject for key in keys for subject in fitted.get(key, ())])
     return functools.reduce(Provenance.joined, found)
 
 
-# --- facts ------------------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------
 
 
 def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoint | None, where: str) -> Facts:

@@ -1,7 +1,8 @@
 """Checkpoints from the Hugging Face Hub, with the Hub's own cache and its offline mode.
 
-``huggingface_hub`` does the work, so its settings hold: ``HF_HOME`` and ``HF_HUB_CACHE`` for the cache,
-``HF_HUB_OFFLINE=1`` for no network, ``HF_ENDPOINT`` for a mirror, ``HF_TOKEN`` for private repositories.
+``huggingface_hub`` does the work, so its settings hold: ``HF_HOME`` and ``HF_HUB_CACHE`` for the
+cache, ``HF_HUB_OFFLINE=1`` for no network, ``HF_ENDPOINT`` for a mirror, ``HF_TOKEN`` for private
+repositories.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def fetch(
     Raises
     ------
     HubError
-        No network, no such repository, no weights in it, nothing cached in offline mode, or the optional
-        package ``huggingface_hub`` is missing.
+        No network, no such repository, no weights in it, nothing cached in offline mode, or the
+        optional package ``huggingface_hub`` is missing.
     """
     known = listed(source)
     repository = known.repository if known else source.removeprefix("hf://")
@@ -62,7 +63,10 @@ def fetch(
 
 
 def cached(source: str) -> Path | None:
-    """Return the folder of a known name or repository in the cache, or None; never uses the network."""
+    """Return the folder of a known name or repository in the cache, or None.
+
+    Never uses the network.
+    """
     try:
         return fetch(source, offline=True)
     except HubError:
@@ -71,7 +75,9 @@ def cached(source: str) -> Path | None:
 
 @dataclass
 class _Files:
-    """Fetches the files of one repository and turns what ``huggingface_hub`` raises into one line."""
+    """Fetches the files of one repository and turns what ``huggingface_hub`` raises into one
+    line.
+    """
 
     hub: Any
     repository: str

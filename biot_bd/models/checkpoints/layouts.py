@@ -1,17 +1,17 @@
 """Files of weights and the names they use: every published layout of BIOT becomes braindecode's.
 
-==============================  ==========================================  =======================================
-layout                          encoder                                     heads
-==============================  ==========================================  =======================================
-``encoder``                     no prefix                                   none
-``official``                    ``biot.``                                   ``classifier.clshead.1.``
-``supervised pretraining``      ``biot.``                                   ``classifier_<corpus>.clshead.1.``
-``unsupervised pretraining``    ``biot.``                                   ``prediction.0.``, ``prediction.2.``
-``braindecode``                 ``encoder.``                                ``final_layer.classification_head.``
-==============================  ==========================================  =======================================
+============================  ==============  ========================================
+layout                        encoder         heads
+============================  ==============  ========================================
+``encoder``                   no prefix       none
+``official``                  ``biot.``       ``classifier.clshead.1.``
+``supervised pretraining``    ``biot.``       ``classifier_<corpus>.clshead.1.``
+``unsupervised pretraining``  ``biot.``       ``prediction.0.``, ``prediction.2.``
+``braindecode``               ``encoder.``    ``final_layer.classification_head.``
+============================  ==============  ========================================
 
-Lightning nests them under ``state_dict`` and puts ``model.`` in front, ``DistributedDataParallel`` puts
-``module.`` in front, ``torch.compile`` ``_orig_mod.``; any of these may be combined.
+Lightning nests them under ``state_dict`` and puts ``model.`` in front, ``DistributedDataParallel``
+puts ``module.`` in front, ``torch.compile`` ``_orig_mod.``; any of these may be combined.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Layout:
     unexpected: tuple[str, ...] = ()
 
 
-# --- reading ----------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -156,14 +156,17 @@ def _line(error: BaseException) -> str:
 
 
 def fill_module(module: torch.nn.Module, path: Path, device: str = "cpu") -> None:
-    """Load the weights of a saved pipeline into the module that they are of; raise SavedPipelineError if they are not."""
+    """Load the weights of a saved pipeline into the module that they are of.
+
+    Raise SavedPipelineError if they are not.
+    """
     try:
         load_model(module, path, strict=True, device=device)
     except (RuntimeError, SafetensorError) as error:
         raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
 
 
-# --- names ------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def map_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:

@@ -1,9 +1,11 @@
-"""Checkpoints of BIOT: read from any published layout, checked to the last tensor, written in the official one.
+"""Checkpoints of BIOT: read from any published layout, checked to the last tensor, written in
+the official one.
 
-``load_checkpoint`` reads, :func:`build_model` makes the model, ``BIOT.from_checkpoint`` does both.  What tensor
-shapes do not show (heads, rate, hop, the order of channels) comes from the table of known checkpoints, from the
-``config.json`` of a folder, from the file's sidecar, or, for the sizes of the published encoders, from the
-official code; a file of other sizes without such a record must be given these facts.
+``load_checkpoint`` reads, :func:`build_model` makes the model, ``BIOT.from_checkpoint`` does both.
+What tensor shapes do not show (heads, rate, hop, the order of channels) comes from the table of
+known checkpoints, from the ``config.json`` of a folder, from the file's sidecar, or, for the sizes
+of the published encoders, from the official code; a file of other sizes without such a record must
+be given these facts.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class LoadedCheckpoint:
     layout : Layout
         Its tensors, float32, on the CPU.
     facts : Facts
-        Constructor arguments that the weights need, and channels; ``num_heads`` and ``hop_length`` are None where nobody
-        recorded them.
+        Constructor arguments that the weights need, and channels; ``num_heads`` and ``hop_length``
+        are None where nobody recorded them.
     provenance : Provenance
         What it was trained on.
     notes : tuple of str
@@ -68,7 +70,7 @@ class LoadedCheckpoint:
     notes: tuple[str, ...]
 
 
-# --- reading ----------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
@@ -77,8 +79,8 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     Parameters
     ----------
     source : str or path
-        A name in :data:`biot_bd.models.KNOWN`, a file in a published layout, a folder in Hub layout or written by
-        ``save_pipeline``, or a Hub repository ``owner/name``.
+        A name in :data:`biot_bd.models.KNOWN`, a file in a published layout, a folder in Hub layout
+        or written by ``save_pipeline``, or a Hub repository ``owner/name``.
 
     Returns
     -------
@@ -103,9 +105,15 @@ def load_checkpoint(source: str | os.PathLike[str]) -> LoadedCheckpoint:
     Examples
     --------
     >>> from biot_bd.models import BIOT, load_checkpoint, save_checkpoint
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2
+    ... )
     >>> checkpoint = load_checkpoint(save_checkpoint(model, "mine.ckpt", ["my-set/01"]))
-    >>> checkpoint.layout.name, checkpoint.facts.config["num_heads"], checkpoint.provenance.saw(["my-set/01"])
+    >>> (
+    ...     checkpoint.layout.name,
+    ...     checkpoint.facts.config["num_heads"],
+    ...     checkpoint.provenance.saw(["my-set/01"]),
+    ... )
     ('encoder', 2, ['my-set/01'])
     """
     path = find_source(source)
@@ -140,7 +148,7 @@ def _as_float32(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple
     return {key: value.detach().to(torch.float32) for key, value in tensors.items()}, notes
 
 
-# --- building ---------------------------------------------------------------------------------------------
+# --- building -------------------------------------------------------------------------------------
 
 
 def build_model(
@@ -157,15 +165,16 @@ def build_model(
     ----------
     checkpoint : LoadedCheckpoint
     n_outputs : int, optional
-        Logits.  None: those of the checkpoint's head (one logit becomes two), 2 where it has none.  A head of
-        another size is replaced by a fresh one.
+        Logits.  None: those of the checkpoint's head (one logit becomes two), 2 where it has none.
+         A head of another size is replaced by a fresh one.
     ch_names : sequence of str, optional
         Names of the input channels; each takes the token of its name.
     model_class : type
         BIOT or a subclass.
     **parameters
-        Further constructor arguments of :class:`biot_bd.models.BIOT`; ``channel_ids`` names tokens by number.
-        Those that the weights fix (heads, rate, hop, sizes) may be given, and are checked.
+        Further constructor arguments of :class:`biot_bd.models.BIOT`; ``channel_ids`` names tokens
+        by number.  Those that the weights fix (heads, rate, hop, sizes) may be given, and are
+        checked.
 
     Returns
     -------
@@ -175,8 +184,8 @@ def build_model(
     Raises
     ------
     CheckpointError
-        A parameter contradicts the checkpoint, a channel has no token, or a tensor is missing, unexpected or
-        of another shape.
+        A parameter contradicts the checkpoint, a channel has no token, or a tensor is missing,
+        unexpected or of another shape.
     """
     parameters = {key: value for key, value in parameters.items() if value is not None}
     config = _checked_config(checkpoint, parameters)

@@ -1,9 +1,10 @@
 """The folder of a saved pipeline: its description, and the weights that belong to it.
 
-``pipeline.json`` describes the pipeline (format 2; format 1 called it ``config.json``).  ``model.safetensors`` holds the
-weights, beside the ``config.json`` of the Hub layout where the module has one.  A description names its weights by
-checksum.  While a model is replaced, new weights lie under a name with their checksum until the new description stands,
-so a process killed at any point leaves a description and the weights that it means.
+``pipeline.json`` describes the pipeline (format 2; format 1 called it ``config.json``).
+``model.safetensors`` holds the weights, beside the ``config.json`` of the Hub layout where the
+module has one.  A description names its weights by checksum.  While a model is replaced, new
+weights lie under a name with their checksum until the new description stands, so a process killed
+at any point leaves a description and the weights that it means.
 """
 
 from __future__ import annotations

@@ -1,13 +1,18 @@
 """What a model was trained on, and the refusal to test it on subjects that it saw.
 
-Every checkpoint has a :class:`Provenance`.  It comes from the table of known checkpoints (by name, by Hub
-repository, or by the file's git blob id), from the record of a saved pipeline, or from a sidecar: beside
-``weights.ckpt`` a file ``weights.ckpt.json``, in a folder or Hub repository a file ``trained_on.json``, holding::
+Every checkpoint has a :class:`Provenance`.  It comes from the table of known checkpoints (by name,
+by Hub repository, or by the file's git blob id), from the record of a saved pipeline, or from a
+sidecar: beside ``weights.ckpt`` a file ``weights.ckpt.json``, in a folder or Hub repository a file
+``trained_on.json``, holding::
 
-    {"trained_on": [{"dataset": "chb-mit", "subjects": ["chb-mit/01"], "how": "supervised"}]}
+    {
+        "trained_on": [
+            {"dataset": "chb-mit", "subjects": ["chb-mit/01"], "how": "supervised"}
+        ]
+    }
 
-``"subjects": null`` means all subjects of that data set.  A checkpoint of which nothing is known is refused like
-one that saw a test subject: nobody could tell the difference in its scores.
+``"subjects": null`` means all subjects of that data set.  A checkpoint of which nothing is known is
+refused like one that saw a test subject: nobody could tell the difference in its scores.
 """
 
 from __future__ import annotations
@@ -77,7 +82,8 @@ class Provenance:
     trained_on : tuple of Seen
         Data sets and subjects.
     known : bool
-        Whether ``trained_on`` is complete.  False: nobody recorded it, and the checkpoint is refused.
+        Whether ``trained_on`` is complete.  False: nobody recorded it, and the checkpoint is
+        refused.
 
     See Also
     --------
@@ -104,7 +110,8 @@ class Provenance:
         return sorted(name for name in names if any(seen.covers(name) for seen in self.trained_on))
 
     def extended(self, subjects: Iterable[Any], how: str = "supervised", source: str | None = None) -> Provenance:
-        """Return the provenance after training on further ``subjects`` (none: they are unknown, so it is too).
+        """Return the provenance after training on further ``subjects`` (none: they are unknown,
+        so it is too).
 
         Parameters
         ----------
@@ -195,7 +202,7 @@ def _group(subjects: Iterable[Any], how: str) -> tuple[Seen, ...]:
     return tuple(Seen(dataset, tuple(sorted(names)), how) for dataset, names in sorted(by_dataset.items()))
 
 
-# --- where it comes from ----------------------------------------------------------------------------------
+# --- where it comes from --------------------------------------------------------------------------
 
 
 def sidecar_of(path: str | os.PathLike[str]) -> Path:
@@ -204,7 +211,7 @@ def sidecar_of(path: str | os.PathLike[str]) -> Path:
     return path / SIDECAR_IN_FOLDER if path.is_dir() else path.with_name(path.name + ".json")
 
 
-# --- the check --------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def check_clean(
@@ -229,7 +236,8 @@ def check_clean(
     Raises
     ------
     ContaminationError
-        A test subject was seen, it is not known what was seen, or the subjects are unknown; not with ``allow``.
+        A test subject was seen, it is not known what was seen, or the subjects are unknown; not
+        with ``allow``.
 
     See Also
     --------
@@ -243,7 +251,7 @@ def check_clean(
     None
     >>> check_clean(mine, ["chb-mit/01", "chb-mit/02"])  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
-    biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit (supervised), ...
+    biot_bd.exceptions.ContaminationError: mine was trained on chb-mit/01 of chb-mit ...
     """
     problem = None if provenance is None else _problem(provenance, test_subjects)
     if problem is None:

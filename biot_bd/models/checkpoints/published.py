@@ -1,7 +1,8 @@
 """The published BIOT checkpoints: where they are, how to tell them, what they were trained on.
 
-The facts are those of the BIOT repository (https://github.com/ycq091044/BIOT) and of the paper, Yang, C.,
-Westover, M. B., Sun, J. (2023), "BIOT: Biosignal Transformer for Cross-data Learning in the Wild".
+The facts are those of the BIOT repository (https://github.com/ycq091044/BIOT) and of the paper,
+Yang, C., Westover, M. B., Sun, J. (2023), "BIOT: Biosignal Transformer for Cross-data Learning in
+the Wild".
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ CHANNELS_16 = tuple(
 )
 CHANNELS_18 = (*CHANNELS_16, "C3-A2", "C4-A1")
 ENCODER: dict[str, Any] = {"embed_dim": 256, "num_heads": 8, "num_layers": 4, "sfreq": 200, "hop_length": 100}
-"""What the published encoders were trained with; heads, rate and hop do not show in tensor shapes."""
+"""What the published encoders were trained with.
+
+Heads, rate and hop do not show in tensor shapes.
+"""
 
 WEB = "https://github.com/ycq091044/BIOT/tree/main/pretrained-models"
 _PREST = Seen("mgh-prest", None, "unsupervised")
@@ -101,7 +105,10 @@ KNOWN: dict[str, Checkpoint] = {
 
 
 def git_blob_id(path: str | os.PathLike[str]) -> str:
-    """Return the id that git gives a file: SHA-1 of the word ``blob``, its size, a zero byte and its bytes."""
+    """Return the id that git gives a file.
+
+    SHA-1 of the word ``blob``, its size, a zero byte and its bytes.
+    """
     digest = hashlib.sha1(f"blob {os.path.getsize(path)}\0".encode(), usedforsecurity=False)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
@@ -113,7 +120,10 @@ def by_blob_id(blob_id: str) -> Checkpoint | None:
 
 
 def listed(source: str | os.PathLike[str]) -> Checkpoint | None:
-    """Return the published checkpoint that is named: by its name, its Hub repository, or that one's folder in the Hub's cache."""
+    """Return the published checkpoint that is named.
+
+    By its name, its Hub repository, or that one's folder in the Hub's cache.
+    """
     repositories = {one.repository.lower(): one for one in KNOWN.values()}
     text = str(source)
     named = KNOWN.get(text) or repositories.get(text.lower().removeprefix("hf://"))

@@ -1,4 +1,7 @@
-"""What happened when a checkpoint was loaded: which tensors met, which head there is, which channels are used."""
+"""What happened when a checkpoint was loaded.
+
+Which tensors met, which head there is, which channels are used.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ class LoadReport:
     channels : dict of str to int
         Channel token of each input channel.
     config : dict
-        What the model was built with and shapes do not show: heads, rate, hop; and where that is known from.
+        What the model was built with and shapes do not show: heads, rate, hop; and where that is
+        known from.
     provenance : Provenance
         What the checkpoint was trained on.
     notes : tuple of str
@@ -52,8 +56,12 @@ class LoadReport:
     Examples
     --------
     >>> from biot_bd.models import BIOT, LoadReport, save_checkpoint
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
-    >>> report = BIOT.from_checkpoint(save_checkpoint(model, "w.ckpt", ["my-set/01"]), n_times=400).load_report
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2
+    ... )
+    >>> report = BIOT.from_checkpoint(
+    ...     save_checkpoint(model, "w.ckpt", ["my-set/01"]), n_times=400
+    ... ).load_report
     >>> report.complete, report.problems()
     (True, '17 of 17 tensors match')
     >>> LoadReport.from_dict(report.to_dict()) == report

@@ -1,4 +1,6 @@
-"""Where a checkpoint is: a known name, a file, a folder or a Hub repository becomes a path on this disk."""
+"""Where a checkpoint is: a known name, a file, a folder or a Hub repository becomes a path on
+this disk.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from biot_bd.models.checkpoints import hub
 from biot_bd.models.checkpoints.published import KNOWN, WEB, Checkpoint, by_blob_id, git_blob_id
 
 FOLDER_VARIABLE = "BIOT_BD_CHECKPOINTS"
-"""Folder with published files that were fetched by hand; they are found there under their published names."""
+"""Folder with published files that were fetched by hand.
+
+They are found there under their published names.
+"""
 
 WEIGHTS = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -32,8 +37,8 @@ def find_source(source: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     source : str or path
-        A known name, a file, a folder, or a Hub repository ``owner/name`` (``hf://owner/name`` where a
-        folder of that name lies here too).
+        A known name, a file, a folder, or a Hub repository ``owner/name`` (``hf://owner/name``
+        where a folder of that name lies here too).
 
     Returns
     -------
@@ -70,7 +75,9 @@ def _by_hand(known: Checkpoint) -> Path | None:
 
 
 def check_published_file(known: Checkpoint, path: str | os.PathLike[str]) -> None:
-    """Raise ``ValueError`` unless ``path`` is, to the last bit, the published file of a known checkpoint."""
+    """Raise ``ValueError`` unless ``path`` is, to the last bit, the published file of a known
+    checkpoint.
+    """
     found = git_blob_id(path)
     if found != known.blob_id:
         other = by_blob_id(found)

@@ -30,8 +30,9 @@ def save_checkpoint(
 ) -> Path:
     """Write the weights of a BIOT as the official code does, and ``<path>.json`` beside them.
 
-    The sidecar holds what shapes do not show (heads, rate, hop, channels), what the model was trained on, and
-    the git blob id of the weights, so that it cannot be taken for the record of another file.
+    The sidecar holds what shapes do not show (heads, rate, hop, channels), what the model was
+    trained on, and the git blob id of the weights, so that it cannot be taken for the record of
+    another file.
 
     Parameters
     ----------
@@ -40,10 +41,11 @@ def save_checkpoint(
     path : path
         ``.safetensors`` writes that format, anything else a file of ``torch.save``.
     trained_on : Provenance or iterable of str
-        What the model saw, also through the checkpoint it started from (``classifier.provenance_``), or the
-        subjects of training and validation.
+        What the model saw, also through the checkpoint it started from
+        (``classifier.provenance_``), or the subjects of training and validation.
     whole : bool
-        True writes the whole classifier (``biot.`` and ``classifier.clshead.1.``), False the encoder alone.
+        True writes the whole classifier (``biot.`` and ``classifier.clshead.1.``), False the
+        encoder alone.
     ch_names : sequence of str, optional
         Channels in the order of the token table; those of ``model.token_names`` by default.
 
@@ -67,7 +69,9 @@ def save_checkpoint(
     Examples
     --------
     >>> from biot_bd.models import BIOT, save_checkpoint
-    >>> model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2)
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=4, n_times=400, n_outputs=2
+    ... )
     >>> path = save_checkpoint(model, "encoder.safetensors", ["my-set/01", "my-set/02"])
     >>> BIOT.from_checkpoint(path, n_outputs=3, n_times=400).load_report.head
     'fresh: the checkpoint has none'

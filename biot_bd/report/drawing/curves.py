@@ -39,7 +39,9 @@ def _roc_curve(y_true: NDArray, proba: NDArray) -> Scored:
 
 
 def pr_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:
-    """Draw precision against recall: a thin line a subject, the pooled one thick, prevalence dashed.
+    """Draw precision against recall.
+
+    A thin line a subject, the pooled one thick, prevalence dashed.
 
     Parameters
     ----------
@@ -71,7 +73,9 @@ def _curves_picture(
     subjects: Mapping[str, Scored],
     pooled: Scored,
 ) -> Picture:
-    """Draw one thin line a subject and the pooled one thick, over the line of chance (left and right end, tip)."""
+    """Draw one thin line a subject and the pooled one thick, over the line of chance (left and
+    right end, tip).
+    """
     title, about = said
     lines = f"One thin line for each of {len(subjects)} subjects, a thick line for all test windows pooled; {about}"
     picture = Picture(name, 440, 380, title, lines)
@@ -172,7 +176,8 @@ class EegExcerpt:
 
 
 def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_COLUMNS) -> Picture:
-    """Draw EEG with the annotated seizure shaded and alarms as bars above, and below it the probability of each window.
+    """Draw EEG with the annotated seizure shaded and alarms as bars above, and below it the
+    probability of each window.
 
     Parameters
     ----------
@@ -226,7 +231,9 @@ def _spans(events: Sequence[tuple[float, float]]) -> str:
 
 
 def _bars(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
-    """Draw annotated seizures and alarms as named bars above the EEG, told apart by place and by name, not by colour alone."""
+    """Draw annotated seizures and alarms as named bars above the EEG, told apart by place and by
+    name, not by colour alone.
+    """
     for events, top, css, name in (
         (excerpt.seizures, 2, "seizure-bar", "seizure"),
         (excerpt.alarms, 15, "alarm-bar", "alarm"),

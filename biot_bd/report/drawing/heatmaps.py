@@ -1,7 +1,7 @@
 """Explanations as matrices that can be drawn: channel x channel, channel x time, per layer.
 
-Attention is given as a ratio to uniform attention (1 = uniform), because exact attention of BIOT lies
-close to ``1 / n_tokens`` and would look empty otherwise; attributions keep their sign.
+Attention is given as a ratio to uniform attention (1 = uniform), because exact attention of BIOT
+lies close to ``1 / n_tokens`` and would look empty otherwise; attributions keep their sign.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Map:
     layer : str
         Name of the layer, ``""`` for a probe of the whole model.
     kind : str
-        ``"channels"`` (query channel x key channel), ``"time"`` (channel x time) or ``"channel"`` (one value a channel).
+        ``"channels"`` (query channel x key channel), ``"time"`` (channel x time) or ``"channel"``
+        (one value a channel).
     values : ndarray, shape (n_rows, n_columns)
         NaN for absent channels.
     rows, columns : list of str
@@ -52,7 +53,8 @@ def maps_of(explanation: Explanation, ch_names: Sequence[str], duration_s: float
     Parameters
     ----------
     explanation : Explanation
-        With attention (``query`` and ``key``) or with values by channel, and by frame or time where it has them.
+        With attention (``query`` and ``key``) or with values by channel, and by frame or time where
+        it has them.
     ch_names : sequence of str
         Channels of the window.
     duration_s : float
@@ -89,7 +91,10 @@ def maps_of(explanation: Explanation, ch_names: Sequence[str], duration_s: float
 
 
 def _layers_shown(explanation: Explanation) -> dict[str, int]:
-    """Return the title and position of each layer to draw: by the roles that the probe gave, else three of all."""
+    """Return the title and position of each layer to draw.
+
+    By the roles that the probe gave, else three of all.
+    """
     layers = list(explanation.layers or ())
     roles = explanation.info.get("roles") or {
         role: layers[number] for role, number in early_middle_late(len(layers)).items()
@@ -173,7 +178,10 @@ class ColourScale:
         return cls(float(np.quantile(np.abs(values), 0.995)) or 1.0 if values.size else 1.0, False)
 
     def colour(self, value: float) -> str:
-        """Return the colour of a value: white in the middle, red above, blue below, grey where unknown."""
+        """Return the colour of a value.
+
+        White in the middle, red above, blue below, grey where unknown.
+        """
         from matplotlib import colormaps
         from matplotlib.colors import to_hex
 

@@ -1,7 +1,7 @@
 """Small inline SVG pictures: panels with scales, axes, lines, bars of colour.
 
-Kept apart from :mod:`biot_bd.plots` (matplotlib, for TensorBoard and PNG): text in a report stays text,
-so it can be searched, read aloud and enlarged, and a report of 24 subjects stays small.
+Kept apart from :mod:`biot_bd.plots` (matplotlib, for TensorBoard and PNG): text in a report stays
+text, so it can be searched, read aloud and enlarged, and a report of 24 subjects stays small.
 """
 
 from __future__ import annotations
@@ -153,7 +153,10 @@ class Picture:
         xlabels: Mapping[float, str] | None = None,
         ylabels: Mapping[float, str] | None = None,
     ) -> None:
-        """Draw the frame, grid lines, ticks and labels of a panel; ``xlabels`` and ``ylabels`` name ticks otherwise than by value."""
+        """Draw the frame, grid lines, ticks and labels of a panel.
+
+        ``xlabels`` and ``ylabels`` name ticks otherwise than by value.
+        """
         for tick in nice_ticks(*panel.xlim) if xticks is None else xticks:
             at = float(panel.x(tick))
             self.path([at, at], [panel.top, panel.bottom], css="grid")

@@ -1,4 +1,6 @@
-"""How a classifier builds its module, loss, optimizer and callbacks, all but the module with what the recipe says."""
+"""How a classifier builds its module, loss, optimizer and callbacks, all but the module with
+what the recipe says.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ from biot_bd.training.tensorboard import TensorBoardLogger
 
 
 class _EpochTable(PrintLog):
-    """Prints the table of epochs on stderr, where ``verbose`` asks for it; stdout belongs to results."""
+    """Prints the table of epochs on stderr, where ``verbose`` asks for it.
+
+    Stdout belongs to results.
+    """
 
     def _sink(self, text: str, verbose: int) -> None:
         if verbose:
@@ -41,7 +46,7 @@ class ComponentBuilding(EEGClassifier):
     finetune: Any
     schedule: Any
 
-    # --- recipe -------------------------------------------------------------------------------------------
+    # --- recipe -----------------------------------------------------------------------------------
 
     def _recipe(self) -> tuple[FinetuneOption, ...]:
         """Return the options of ``finetune`` and ``schedule``."""
@@ -70,7 +75,7 @@ class ComponentBuilding(EEGClassifier):
         """Return the callback that carries out the recipe, if there is one."""
         return next((cb for _, cb in getattr(self, "callbacks_", ()) if isinstance(cb, FineTuning)), None)
 
-    # --- module -------------------------------------------------------------------------------------------
+    # --- module -----------------------------------------------------------------------------------
 
     def _module_class(self) -> Any:
         if not isinstance(self.module, str):
@@ -91,7 +96,9 @@ class ComponentBuilding(EEGClassifier):
         return {name: value for name, value in facts.items() if value is not None and name in taken}
 
     def initialize_module(self) -> Any:
-        """Build the module from the parameters and, where these say nothing, from the data's shapes; split it for the recipe."""
+        """Build the module from the parameters and, where these say nothing, from the data's
+        shapes; split it for the recipe.
+        """
         module = self._module_class()
         given = self.get_params_for("module")
         outputs = given.get("n_outputs")
@@ -109,7 +116,7 @@ class ComponentBuilding(EEGClassifier):
             finetuning.take(self._recipe(), self.module_)
         return self
 
-    # --- loss ---------------------------------------------------------------------------------------------
+    # --- loss -------------------------------------------------------------------------------------
 
     def _loss_class(self) -> Any:
         return registry.losses[self.criterion] if isinstance(self.criterion, str) else self.criterion
@@ -138,10 +145,12 @@ class ComponentBuilding(EEGClassifier):
         if kwargs.get("weight") is not None:
             raise ValueError("give either class_weight or criterion__weight, not both")
 
-    # --- optimizer and callbacks --------------------------------------------------------------------------
+    # --- optimizer and callbacks ------------------------------------------------------------------
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> Any:
-        """Build the optimizer (a class, or its name in ``torch.optim``) over what trains in the coming epoch."""
+        """Build the optimizer (a class, or its name in ``torch.optim``) over what trains in the
+        coming epoch.
+        """
         optimizer, finetuning = resolve_optimizer(self.optimizer), self._finetuning()
         if finetuning is None:
             args, kwargs = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())

@@ -1,4 +1,7 @@
-"""How windows reach a classifier: data sets, the training windows of an epoch, batches, on a GPU scaled there."""
+"""How windows reach a classifier.
+
+Data sets, the training windows of an epoch, batches, on a GPU scaled there.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset, collate_wind
 
 
 def training_note(sampler: Any, augment: Any) -> str | None:
-    """Return what a reader of training scores must know, or None where they are of all training windows as they are."""
+    """Return what a reader of training scores must know, or None where they are of all training
+    windows as they are.
+    """
     parts = []
     by_pages = isinstance(sampler, str) and sampler == PAGE_SHUFFLE
     if sampler is not None and not by_pages:
@@ -41,7 +46,10 @@ def training_targets(train: Any) -> NDArray[np.int64]:
 
 
 class DataLoading(EEGClassifier):
-    """Data sets, samplers and loaders of a classifier; see :class:`biot_bd.training.BIOTClassifier`."""
+    """Data sets, samplers and loaders of a classifier.
+
+    See :class:`biot_bd.training.BIOTClassifier`.
+    """
 
     sampler: Any
     augment: Any
@@ -89,7 +97,10 @@ class DataLoading(EEGClassifier):
         return make_epochs(self.sampler, training_targets(train), subjects)
 
     def _by_pages(self, windows: Any) -> bool:
-        """Return whether windows are shuffled by where they lie; unasked only those that no memory can hold."""
+        """Return whether windows are shuffled by where they lie.
+
+        Unasked only those that no memory can hold.
+        """
         if self.sampler is not None:
             return isinstance(self.sampler, str) and self.sampler == PAGE_SHUFFLE
         given = vars(self)
@@ -97,11 +108,17 @@ class DataLoading(EEGClassifier):
         return bool(given.get("iterator_train__shuffle")) and own is None and beyond_memory(windows)
 
     def _scales_on_device(self) -> bool:
-        """Return whether windows travel as they are stored and are scaled on the device: on a GPU."""
+        """Return whether windows travel as they are stored and are scaled on the device.
+
+        On a GPU.
+        """
         return torch.device(self.device).type == "cuda"
 
     def get_params_for(self, prefix: str) -> dict[str, Any]:
-        """Return the parameters with a prefix; iterators read whole batches unless they are told otherwise."""
+        """Return the parameters with a prefix.
+
+        Iterators read whole batches unless they are told otherwise.
+        """
         params = super().get_params_for(prefix)
         if not prefix.startswith("iterator_"):
             return params
@@ -114,7 +131,10 @@ class DataLoading(EEGClassifier):
         return {**{k: v for k, v in params.items() if k != "shuffle"}, "sampler": epochs}
 
     def get_iterator(self, dataset: Any, training: bool = False, **kwargs: Any) -> Any:
-        """Return batches of a data set, on a GPU where the model is there; those of a running fit come from its sampler."""
+        """Return batches of a data set, on a GPU where the model is there.
+
+        Those of a running fit come from its sampler.
+        """
         self._loads_fit = training and self._fit_epochs is not None and dataset is self._fit_epochs[0]
         try:
             loader = super().get_iterator(dataset, training=training, **kwargs)

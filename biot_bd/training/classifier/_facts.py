@@ -1,4 +1,7 @@
-"""What a classifier learnt in ``fit``: the one place that writes it, and the one that drops or marks it."""
+"""What a classifier learnt in ``fit``.
+
+The one place that writes it, and the one that drops or marks it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from biot_bd.training.pretrained import LOADED, restore_module
 from biot_bd.training.resume import describe
 
 DESCRIBED = ("criterion", "classes", "class_weight", "pretrained", "finetune", "sampler", "augment")
-"""Parameters that the facts tell of; another value makes them stale (``module`` makes new weights, so it drops them)."""
+"""Parameters that the facts tell of.
+
+Another value makes them stale (``module`` makes new weights, so it drops them).
+"""
 
 
 def _fact(name: str) -> property:
@@ -59,7 +65,7 @@ class FactKeeping(EEGClassifier):
     def _learn(self, **facts: Any) -> None:
         self.facts_ = replace(self.facts_, **facts)
 
-    # --- what changes afterwards --------------------------------------------------------------------------
+    # --- what changes afterwards ------------------------------------------------------------------
 
     def _drop_facts(self) -> None:
         """Forget everything: the weights are new, or half trained."""
@@ -72,7 +78,10 @@ class FactKeeping(EEGClassifier):
             self._learn(stale=why, **facts)
 
     def initialize(self) -> Any:
-        """Build module, loss, optimizer and callbacks anew; outside of ``fit`` the classifier is not fitted afterwards."""
+        """Build module, loss, optimizer and callbacks anew.
+
+        Outside of ``fit`` the classifier is not fitted afterwards.
+        """
         in_fit = hasattr(self, "facts_") and self.facts_.stale == RUNNING
         self._loaded = False
         try:
@@ -95,7 +104,10 @@ class FactKeeping(EEGClassifier):
             self._mark_facts("load_params replaced the weights", threshold=None, provenance=LOADED)
 
     def set_params(self, **kwargs: Any) -> Any:
-        """Set parameters; ``finetune__*`` and ``schedule__*`` belong to these options, or to the one that ``finetune`` names.
+        """Set parameters.
+
+        ``finetune__*`` and ``schedule__*`` belong to these options, or to the one that ``finetune``
+        names.
 
         Those that ``facts_`` tells of make it stale, and those of the module (new weights) drop it.
         """
@@ -124,14 +136,17 @@ class FactKeeping(EEGClassifier):
         return self
 
     def _described(self, names: Any) -> dict[str, Any]:
-        """Describe those of some parameters that the facts tell of; nothing where there are none."""
+        """Describe those of some parameters that the facts tell of.
+
+        Nothing where there are none.
+        """
         if not hasattr(self, "facts_"):
             return {}
         owners = {name: name.partition("__")[0] for name in names}
         own = vars(self)
         return {name: describe([own.get(owner), own.get(name)]) for name, owner in owners.items() if owner in DESCRIBED}
 
-    # --- is it fitted -------------------------------------------------------------------------------------
+    # --- is it fitted -----------------------------------------------------------------------------
 
     def check_is_fitted(self, attributes: Any = None, *args: Any, **kwargs: Any) -> None:
         """Raise unless the classifier is fitted, or has weights of ``load_params``.
@@ -139,7 +154,8 @@ class FactKeeping(EEGClassifier):
         Raises
         ------
         skorch.exceptions.NotInitializedError
-            A ``NotFittedError`` of scikit-learn: it was never fitted, ``fit`` failed, or the module is new since.
+            A ``NotFittedError`` of scikit-learn: it was never fitted, ``fit`` failed, or the module
+            is new since.
         """
         super().check_is_fitted(attributes, *args, **kwargs)
         if attributes is None and not hasattr(self, "facts_") and not self._loaded:
@@ -148,7 +164,9 @@ class FactKeeping(EEGClassifier):
             )
 
     def _restore(self, facts: FittedFacts) -> None:
-        """Build a classifier that was fitted once, all but its weights; its precision is checked on the first windows to predict.
+        """Build a classifier that was fitted once, all but its weights.
+
+        Its precision is checked on the first windows to predict.
 
         Parameters
         ----------

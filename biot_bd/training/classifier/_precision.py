@@ -1,4 +1,6 @@
-"""How a classifier chooses and checks the precision and the micro-batches of training and of prediction."""
+"""How a classifier chooses and checks the precision and the micro-batches of training and of
+prediction.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from biot_bd.windows.torch_dataset import PackedWindows, collate_windows
 
 CHECKED_WINDOWS = 32
 ENOUGH_TO_MEASURE = 64
-"""Fewer windows are predicted with a plan as it was saved, rather than measured for on another machine."""
+"""Fewer windows are predicted with a plan as it was saved, rather than measured for on another
+machine.
+"""
 
 
 class PrecisionPlanning(FactKeeping):
@@ -47,10 +51,13 @@ class PrecisionPlanning(FactKeeping):
         """The precision of predictions (and, unless it fell back, of training)."""
         return self.facts_.inference_plan.precision
 
-    # --- plans --------------------------------------------------------------------------------------------
+    # --- plans ------------------------------------------------------------------------------------
 
     def _choose_plans(self, dataset: Dataset[Any]) -> None:
-        """Choose both plans with some windows of the training set; told by ``precision_report_``."""
+        """Choose both plans with some windows of the training set.
+
+        Told by ``precision_report_``.
+        """
         module = uncompiled(self.module_)
         x = self._some_windows(dataset)
         batch = self._largest_batch(dataset)
@@ -89,7 +96,10 @@ class PrecisionPlanning(FactKeeping):
         }
 
     def _take_plans(self, inference: PrecisionPlan, training: PrecisionPlan | None = None) -> None:
-        """Compute by these plans from now on; where nothing was chosen anew (a resumed fit) the report says so."""
+        """Compute by these plans from now on.
+
+        Where nothing was chosen anew (a resumed fit) the report says so.
+        """
         report = self.facts_.precision_report or self._new_report()
         training = training or self.facts_.training_plan
         self._learn(training_plan=training, inference_plan=inference, precision_report=report)
@@ -114,10 +124,12 @@ class PrecisionPlanning(FactKeeping):
             return PrecisionPlan()
         return facts.training_plan if training else facts.inference_plan
 
-    # --- precision ----------------------------------------------------------------------------------------
+    # --- precision --------------------------------------------------------------------------------
 
     def _precision_context(self) -> AbstractContextManager[None]:
-        """Return a context in which a module computes in the precision of training, or of inference."""
+        """Return a context in which a module computes in the precision of training, or of
+        inference.
+        """
         training = torch.is_grad_enabled()
         own = not training and hasattr(uncompiled(self.module_), "inference_plan")  # BIOT follows its plan by itself
         plan = PrecisionPlan() if own else self._plan(training)
@@ -130,7 +142,10 @@ class PrecisionPlanning(FactKeeping):
         return self._plan(training=False).micro_batch
 
     def _check_precision(self, dataset: Any) -> None:
-        """Compare probabilities in low precision with those in fp32; fall back, and say so, where they differ."""
+        """Compare probabilities in low precision with those in fp32.
+
+        Fall back, and say so, where they differ.
+        """
         self._unchecked = False
         plan = self.facts_.inference_plan
         if plan.precision == "fp32":
@@ -170,10 +185,12 @@ class PrecisionPlanning(FactKeeping):
             words.append(f"largest difference of a probability from fp32: {report['max_difference']:.1e}")
         print(f"precision: {'; '.join(words)}", file=sys.stderr)
 
-    # --- prediction ---------------------------------------------------------------------------------------
+    # --- prediction -------------------------------------------------------------------------------
 
     def _before_predicting(self, dataset: Any) -> None:
-        """Choose anew where the parameters or the machine are others, and check a plan that was not checked here."""
+        """Choose anew where the parameters or the machine are others, and check a plan that was
+        not checked here.
+        """
         report = self.facts_.precision_report if hasattr(self, "facts_") else None
         if not report:
             return

@@ -1,4 +1,7 @@
-"""The loop over epochs with its restart points, and one step: autocast, gradient scaling, norm of the gradients."""
+"""The loop over epochs with its restart points, and one step.
+
+Autocast, gradient scaling, norm of the gradients.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,15 @@ from biot_bd.windows.page_shuffle import PageShuffle
 
 
 class TrainingLoop(PrecisionPlanning):
-    """What a classifier does with an epoch and with a batch; see :class:`biot_bd.training.BIOTClassifier`."""
+    """What a classifier does with an epoch and with a batch.
+
+    See :class:`biot_bd.training.BIOTClassifier`.
+    """
 
     _augmenter: Any = None
     _mixture: tuple[float, Tensor] | None = None  # shares and partners of the windows of a mixed batch
 
-    # --- epochs -------------------------------------------------------------------------------------------
+    # --- epochs -----------------------------------------------------------------------------------
 
     def _train(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
         """Train with the sampler, the changes of windows and the recipe of the parameters."""
@@ -54,7 +60,10 @@ class TrainingLoop(PrecisionPlanning):
             self._fit_epochs = self._augmenter = None
 
     def _run_epochs(self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None) -> None:
-        """Run the epochs; with ``restart_dir`` go on where an earlier call of the same fit was stopped."""
+        """Run the epochs.
+
+        With ``restart_dir`` go on where an earlier call of the same fit was stopped.
+        """
         self.check_training_readiness()
         self._learn(precision_report={}, training_plan=PrecisionPlan(), inference_plan=PrecisionPlan())
         self._unchecked = False
@@ -85,7 +94,10 @@ class TrainingLoop(PrecisionPlanning):
         self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if half else None
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Begin an epoch; its row in the history says where training scores are not of plain training windows."""
+        """Begin an epoch.
+
+        Its row in the history says where training scores are not of plain training windows.
+        """
         super().on_epoch_begin(net, **kwargs)
         drawn = None if isinstance(self.sampler, str) and self.sampler == PAGE_SHUFFLE else self.sampler
         parts = [word for word, given in (("sampled", drawn), ("augmented", self.augment)) if given is not None]
@@ -114,7 +126,8 @@ class TrainingLoop(PrecisionPlanning):
         try:
             self.notify("on_epoch_end", **sides)
         except KeyboardInterrupt:
-            # skorch's own EarlyStopping stops so; a real Ctrl-C must not leave a half-trained model as fitted.
+            # skorch's own EarlyStopping stops so; a real Ctrl-C must not leave a half-trained model
+            # as fitted.
             if not self._wants_to_stop():
                 raise
 
@@ -140,7 +153,7 @@ class TrainingLoop(PrecisionPlanning):
             "valid": None if valid is None else array_digest(np.asarray(valid.indices)),
         }
 
-    # --- batches ------------------------------------------------------------------------------------------
+    # --- batches ----------------------------------------------------------------------------------
 
     def infer(self, x: Any, **fit_params: Any) -> Any:
         """Run the module on a batch of signals, and on nothing else."""
@@ -162,14 +175,20 @@ class TrainingLoop(PrecisionPlanning):
         return sum(losses[1:], losses[0])
 
     def _loss_terms(self, y: Tensor) -> list[tuple[float, Tensor]]:
-        """Return shares and targets: the loss is the sum of ``share * criterion(logits, targets)``."""
+        """Return shares and targets.
+
+        The loss is the sum of ``share * criterion(logits, targets)``.
+        """
         if self._mixture is None:
             return [(1.0, y)]
         share, partners = self._mixture
         return [(share, y), (1.0 - share, y[partners.to(y.device)])]
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Compute loss and gradients of a batch: of windows that are changed and mixed where parameters say so."""
+        """Compute loss and gradients of a batch.
+
+        Of windows that are changed and mixed where parameters say so.
+        """
         x, y = unpack_data(batch)
         x, finetuning = to_tensor(x, device=self.device), self._finetuning()
         if self._augmenter is not None:

@@ -1,4 +1,6 @@
-"""``BIOTClassifier``: braindecode's ``EEGClassifier`` for subjects, probabilities and repeatable training."""
+"""``BIOTClassifier``: braindecode's ``EEGClassifier`` for subjects, probabilities and repeatable
+training.
+"""
 
 from __future__ import annotations
 
@@ -43,18 +45,21 @@ PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_vali
 class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     """A neural classifier of EEG windows, BIOT by default, with scikit-learn's interface.
 
-    It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the
-    model shall see (microvolts, or scaled) or ``mne.Epochs`` (volts, turned into microvolts).  Subjects come
-    from ``Windows``, or from ``fit(X, y, groups=subjects)``; validation is split off by subject.
+    It takes windows as ``biot_bd.Windows`` (lazy), ``ndarray`` ``(n, n_chans, n_times)`` in the
+    unit that the model shall see (microvolts, or scaled) or ``mne.Epochs`` (volts, turned into
+    microvolts).  Subjects come from ``Windows``, or from ``fit(X, y, groups=subjects)``; validation
+    is split off by subject.
 
     Parameters
     ----------
     module : str, class or nn.Module
-        Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.  Shapes,
-        channel names and rate of the data are handed to arguments of these names in its constructor
-        (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless ``module__*`` says otherwise.
+        Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.
+         Shapes, channel names and rate of the data are handed to arguments of these names in its
+        constructor (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless
+        ``module__*`` says otherwise.
     criterion : str, class or nn.Module
-        Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets ``(n,)``.
+        Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets
+        ``(n,)``.
     optimizer : class or str
         Class of ``torch.optim``, or its name (``"SGD"``).
     lr : float
@@ -64,62 +69,69 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     batch_size : int
         Windows a batch; -1 for all at once.
     classes : sequence or None
-        Labels in the order of the columns of ``predict_proba``; None takes them, sorted, from ``y``.
+        Labels in the order of the columns of ``predict_proba``; None takes them, sorted, from
+        ``y``.
     class_weight : None, "balanced", mapping or sequence
-        Weights of the classes in the loss: by label, one a class in order, or inversely proportional to the
-        numbers of training windows.  The loss must have an argument ``weight``.
+        Weights of the classes in the loss: by label, one a class in order, or inversely
+        proportional to the numbers of training windows.  The loss must have an argument ``weight``.
     train_split : "subject", None or callable
-        How validation windows are split off: by subject, not at all (then there is no early stopping), or
-        ``split(dataset, y, groups) -> (train, valid)`` such as :class:`FixedSubjects`.
+        How validation windows are split off: by subject, not at all (then there is no early
+        stopping), or ``split(dataset, y, groups) -> (train, valid)`` such as
+        :class:`FixedSubjects`.
     validation_fraction : float
         Wanted share of validation windows with ``train_split="subject"``.
     monitor : str
-        Column of the history that early stopping watches; less is better where it ends in ``_loss``.
+        Column of the history that early stopping watches; less is better where it ends in
+        ``_loss``.
     patience : int or None
-        Epochs without a better ``monitor`` after which training stops and the best weights are taken.  None
-        trains ``max_epochs`` and keeps the last weights.
+        Epochs without a better ``monitor`` after which training stops and the best weights are
+        taken.  None trains ``max_epochs`` and keeps the last weights.
     random_state : int, RandomState or None
-        Seeds initial weights, order of the windows, dropout and the split by subject, inside ``fit`` only: the
-        global generators are put back afterwards.  None draws from the global generators as they are.
+        Seeds initial weights, order of the windows, dropout and the split by subject, inside
+        ``fit`` only: the global generators are put back afterwards.  None draws from the global
+        generators as they are.
     device : str
         ``"auto"`` (a GPU where there is one), or as torch names devices.
     precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
-        Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler; ``"tf32"`` differs from
-        ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay float32.  ``"auto"`` takes what a short
-        measurement on this machine finds fastest.  After ``fit``, and on the first prediction after loading,
-        probabilities are compared with those in fp32 on a few windows: above 0.01 predictions fall back to fp32
-        with a warning.
+        Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler;
+        ``"tf32"`` differs from ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay
+        float32.  ``"auto"`` takes what a short measurement on this machine finds fastest.  After
+        ``fit``, and on the first prediction after loading, probabilities are compared with those in
+        fp32 on a few windows: above 0.01 predictions fall back to fp32 with a warning.
     micro_batch : int, None or "auto"
-        Windows that pass through the module at a time, to save memory and to stay in the processor's cache.  The
-        gradient is that of the whole batch to float rounding, whatever the loss; dropout draws other masks.  None
-        leaves batches whole; ``"auto"`` measures, once a machine, for a BIOT with large batches, and leaves others
-        whole.  Modules that normalise over the batch stay whole.
+        Windows that pass through the module at a time, to save memory and to stay in the
+        processor's cache.  The gradient is that of the whole batch to float rounding, whatever the
+        loss; dropout draws other masks.  None leaves batches whole; ``"auto"`` measures, once a
+        machine, for a BIOT with large batches, and leaves others whole.  Modules that normalise
+        over the batch stay whole.
     gradient_clip_norm : float or None
         Most that the norm of all gradients may be in a step.
     log_dir : path or None
         Folder for TensorBoard; adds :class:`TensorBoardLogger`.
     restart_dir : path or None
-        Folder for restart points: the same ``fit`` called again after a kill goes on at its last epoch, and
-        after its end returns at once (see :mod:`biot_bd.training.resume`).
+        Folder for restart points: the same ``fit`` called again after a kill goes on at its last
+        epoch, and after its end returns at once (see :mod:`biot_bd.training.resume`).
     pretrained : str, path or None
-        Checkpoint that a BIOT starts from: a known name (``"prest-16"``, ``"shhs-prest-18"``), a file in a published
-        layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub repository; see
-        :meth:`biot_bd.models.BIOT.from_checkpoint`.  Each channel takes the token of its name; ``module__channel_ids``
-        says otherwise.
+        Checkpoint that a BIOT starts from: a known name (``"prest-16"``, ``"shhs-prest-18"``), a
+        file in a published layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub
+        repository; see :meth:`biot_bd.models.BIOT.from_checkpoint`.  Each channel takes the token
+        of its name; ``module__channel_ids`` says otherwise.
     finetune : None, str, FinetuneOption or list
-        Which parts train when, at which rates, and so on: names (``"full"``, ``"linear-probe"``, ``"gradual"``,
-        ``"two-stage"``, ``"lora"``, ...) and options of :mod:`biot_bd.training.finetuning`, one or a
-        list.  None trains everything at one rate.  ``finetune__*`` are parameters of a single name.
+        Which parts train when, at which rates, and so on: names (``"full"``, ``"linear-probe"``,
+        ``"gradual"``, ``"two-stage"``, ``"lora"``, ...) and options of
+        :mod:`biot_bd.training.finetuning`, one or a list.  None trains everything at one rate.
+         ``finetune__*`` are parameters of a single name.
     schedule : None, str or Schedule
-        How the learning rate changes while training, beside what ``finetune`` says: ``"warm-up"``, ``"cosine"`` or an
-        object of :mod:`biot_bd.training.finetuning.schedules`.
+        How the learning rate changes while training, beside what ``finetune`` says: ``"warm-up"``,
+        ``"cosine"`` or an object of :mod:`biot_bd.training.finetuning.schedules`.
     sampler : None, str or callable
         Which training windows an epoch holds: ``"class-balanced"``, ``"subject-balanced"``,
-        ``"class-subject-balanced"``, ``"background-subsample"``, ``"page-shuffle"`` or an object of :mod:`biot_bd.training.sampling.strategies`.
-        None takes each once.  Balanced ``class_weight`` and prior correction follow what is drawn.
+        ``"class-subject-balanced"``, ``"background-subsample"``, ``"page-shuffle"`` or an object of
+        :mod:`biot_bd.training.sampling.strategies`.  None takes each once.  Balanced
+        ``class_weight`` and prior correction follow what is drawn.
     augment : None, str, Transform, pair or list
-        Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode that fit the
-        montage (see :mod:`biot_bd.training.sampling.augmentation`).
+        Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode
+        that fit the montage (see :mod:`biot_bd.training.sampling.augmentation`).
     callbacks : list or None
         Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
     warm_start : bool
@@ -131,41 +143,44 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     iterator_train__shuffle, iterator_train__drop_last : bool
         Order of the training windows; whether a last incomplete batch is left out.
     **kwargs
-        Parameters with the prefixes ``module__``, ``criterion__``, ``optimizer__``, ``iterator_train__``,
-        ``iterator_valid__``, ``callbacks__`` and ``compile__``, as in skorch.
+        Parameters with the prefixes ``module__``, ``criterion__``, ``optimizer__``,
+        ``iterator_train__``, ``iterator_valid__``, ``callbacks__`` and ``compile__``, as in skorch.
 
     Attributes
     ----------
     module_, criterion_, optimizer_, history : as in skorch
     facts_ : FittedFacts
-        What ``fit`` learnt, in one object; the attributes below are read from it.  It is dropped where the
-        weights are new (``initialize``, other parameters of the module, a ``fit`` that fails), and says in
-        ``stale`` where other parameters or weights make it untrue.
+        What ``fit`` learnt, in one object; the attributes below are read from it.  It is dropped
+        where the weights are new (``initialize``, other parameters of the module, a ``fit`` that
+        fails), and says in ``stale`` where other parameters or weights make it untrue.
     classes_ : ndarray, shape (n_classes,)
     input_info_ : InputInfo
         Shape, channels, rate and unit of the signals seen in ``fit``.
     train_subjects_, valid_subjects_ : tuple of str
         Empty where subjects are unknown or nobody validates.
     class_counts_ : list
-        Training windows of each class in an epoch (expected ones with a ``sampler`` that draws by chance).
+        Training windows of each class in an epoch (expected ones with a ``sampler`` that draws by
+        chance).
     training_note_ : str or None
         What to know of training scores with ``sampler`` or ``augment``.
     pretrained_report_ : LoadReport
         What was loaded (with ``pretrained``).
     provenance_ : Provenance
-        All that the model has seen: the subjects of training and validation, and those of the checkpoint.
+        All that the model has seen: the subjects of training and validation, and those of the
+        checkpoint.
     precision_ : str
         The precision that predictions are made in.
     precision_report_ : dict
-        What was wanted, the plans (precision, micro-batch) of training and inference, measured seconds a window, the
-        largest difference of a probability from fp32, notes.
+        What was wanted, the plans (precision, micro-batch) of training and inference, measured
+        seconds a window, the largest difference of a probability from fp32, notes.
     threshold_ : float or None
-        If set (two classes), ``predict`` says class 1 from this probability on, instead of from 0.5.
+        If set (two classes), ``predict`` says class 1 from this probability on, instead of from
+        0.5.
 
     Notes
     -----
-    ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is kept apart.
-    ``predict_proba`` is the softmax of the logits, whatever the loss.
+    ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is
+    kept apart.  ``predict_proba`` is the softmax of the logits, whatever the loss.
 
     See Also
     --------
@@ -180,7 +195,12 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     >>> x = np.random.default_rng(0).normal(size=(12, 4, 200)).astype("float32")
     >>> y, subjects = np.array([0, 1] * 6), np.repeat(["a", "b", "c"], 4)
     >>> net = BIOTClassifier(
-    ...     module__embed_dim=16, module__num_heads=2, module__num_layers=1, max_epochs=1, device="cpu", random_state=0
+    ...     module__embed_dim=16,
+    ...     module__num_heads=2,
+    ...     module__num_layers=1,
+    ...     max_epochs=1,
+    ...     device="cpu",
+    ...     random_state=0,
     ... )
     >>> net.fit(x, y, groups=subjects).predict_proba(x).shape
     (12, 2)
@@ -238,7 +258,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         super().__init__(module, **kwargs)
         self.__dict__.update(own)  # as given: skorch has other defaults
 
-    # --- parameters ---------------------------------------------------------------------------------------
+    # --- parameters -------------------------------------------------------------------------------
 
     @classmethod
     def _own_names(cls) -> list[str]:
@@ -290,7 +310,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             self.__dict__["device"] = wanted
         self._unchecked = hasattr(self, "facts_")  # perhaps on another machine
 
-    # --- data ---------------------------------------------------------------------------------------------
+    # --- data -------------------------------------------------------------------------------------
 
     @staticmethod
     def _labels(X: Any, y: ArrayLike | None, n: int) -> NDArray[Any]:
@@ -326,7 +346,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         return given
 
     def get_split_datasets(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> tuple[Any, Any]:
-        """Return the training and the validation windows (None without validation), no subject in both."""
+        """Return the training and the validation windows (None without validation), no subject
+        in both.
+        """
         dataset = self.get_dataset(X, y)
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
@@ -342,7 +364,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         check_sides(train, valid, self.classes_, self.monitor if needs_both else None)
         return train, valid
 
-    # --- training -----------------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> BIOTClassifier:
         """Train from the beginning (or on, with ``warm_start``).
@@ -359,7 +381,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         Raises
         ------
         ValueError
-            Bad data, unknown labels, subjects that are missing or on two sides, a class missing on a side.
+            Bad data, unknown labels, subjects that are missing or on two sides, a class missing on
+            a side.
         FloatingPointError
             The loss is no longer finite.
         """
@@ -419,7 +442,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         check_names("criterion", self._loss_class(), self.get_params_for("criterion"))
 
     def _learn_data(self, train: Subset, valid: Subset | None, groups: Any, new: bool) -> None:
-        """Keep what the data say, apart from the parameters; the loss keeps the weights that it was built with."""
+        """Keep what the data say, apart from the parameters.
+
+        The loss keeps the weights that it was built with.
+        """
         labels = training_targets(train)
         counts = class_counts(self._make_epochs(train, groups), labels, len(self.classes_))
         weights = class_weights(self.class_weight, self.classes_, labels, counts) if new else self.facts_.class_weight
@@ -443,7 +469,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             stale=None,
         )
 
-    # --- prediction ---------------------------------------------------------------------------------------
+    # --- prediction -------------------------------------------------------------------------------
 
     def _get_predict_nonlinearity(self) -> Any:
         self.check_is_fitted()
@@ -485,7 +511,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         return tags
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each window (with ``threshold_``, class 1 from there on)."""
+        """Return the most probable label of each window (with ``threshold_``, class 1 from there
+        on).
+        """
         proba = self.predict_proba(X)
         threshold = self.threshold_ if hasattr(self, "facts_") else None
         if threshold is not None and proba.shape[1] == 2:

@@ -22,10 +22,15 @@ class FinetuneOption(BaseEstimator):
     needs_parts = False
     """Whether the model must be split into head and blocks."""
     limits: Mapping[str, tuple[float, float]] = {}
-    """Lowest and highest value of each parameter that is a number; a whole number where the lowest is an ``int``."""
+    """Lowest and highest value of each parameter that is a number.
+
+    A whole number where the lowest is an ``int``.
+    """
 
     def check(self, net: Any) -> None:
-        """Raise if a parameter is out of range or does not fit the classifier; called before every fit.
+        """Raise if a parameter is out of range or does not fit the classifier.
+
+        Called before every fit.
 
         Raises
         ------
@@ -53,7 +58,9 @@ class Strategy(FinetuneOption):
     """Whether the whole model trains in the end."""
 
     def n_thawed(self, epoch: int, n_blocks: int) -> int:
-        """Return how many blocks, counted from the last one, train in ``epoch`` (1, 2, ...) beside the head."""
+        """Return how many blocks, counted from the last one, train in ``epoch`` (1, 2, ...)
+        beside the head.
+        """
         return n_blocks
 
     def rate(self, epoch: int) -> float:
@@ -78,5 +85,8 @@ class Rate(FinetuneOption):
     needs_parts = True
 
     def factor(self, depth: int, n_blocks: int) -> float:
-        """Return the factor of a part: depth 0 is the head, 1 the last block, ``n_blocks`` the first one."""
+        """Return the factor of a part.
+
+        Depth 0 is the head, 1 the last block, ``n_blocks`` the first one.
+        """
         raise NotImplementedError

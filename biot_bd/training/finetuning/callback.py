@@ -19,7 +19,9 @@ from biot_bd.training.finetuning.schedules import Schedule
 
 
 class FineTuning(Callback):
-    """Carry out the recipe of a net; the net makes it from its parameters ``finetune`` and ``schedule``.
+    """Carry out the recipe of a net.
+
+    The net makes it from its parameters ``finetune`` and ``schedule``.
 
     Attributes
     ----------
@@ -42,7 +44,7 @@ class FineTuning(Callback):
         self.averager_: Averager | None = None
         return self
 
-    # --- the recipe ---------------------------------------------------------------------------------------
+    # --- the recipe -------------------------------------------------------------------------------
 
     @property
     def strategy(self) -> Strategy:
@@ -71,7 +73,7 @@ class FineTuning(Callback):
         needed = any(option.needs_parts for option in self.options_)
         self.parts_ = model_parts(module) if needed else whole_model(module)
 
-    # --- frozen parts -------------------------------------------------------------------------------------
+    # --- frozen parts -----------------------------------------------------------------------------
 
     def freeze(self, module: nn.Module, epoch: int) -> None:
         """Let exactly those parameters have gradients that train in ``epoch``."""
@@ -84,13 +86,17 @@ class FineTuning(Callback):
                     parameter.requires_grad_(True)
 
     def _own(self, module: nn.Module, part: Part, trained: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters of a part (that train once it is thawed), none that the model itself has fixed."""
+        """Yield the parameters of a part (that train once it is thawed), none that the model
+        itself has fixed.
+        """
         for name in part.parameters:
             if name not in self.fixed_ and (not trained or self.strategy.trains(name, part.depth == 0)):
                 yield name, module.get_parameter(name)
 
     def set_modes(self, module: nn.Module) -> None:
-        """Put what is frozen into eval mode, so that dropout is off and running statistics stand still."""
+        """Put what is frozen into eval mode, so that dropout is off and running statistics stand
+        still.
+        """
         frozen = [part for part in self.parts_ if self._is_frozen(module, part)]
         if len(self.parts_) > 1 and frozen == self.parts_[1:]:
             module.eval()  # all blocks, and whatever lies between them
@@ -109,10 +115,12 @@ class FineTuning(Callback):
         own = [parameter.requires_grad for _, parameter in self._own(module, part, trained=False)]
         return not any(own) if own else part.depth > self.thawed_
 
-    # --- optimizer ----------------------------------------------------------------------------------------
+    # --- optimizer --------------------------------------------------------------------------------
 
     def groups(self, net: Any, module: nn.Module, depths: Iterable[int]) -> list[dict[str, Any]]:
-        """Return the optimizer groups of the parts at some depths, each with its name and its rate."""
+        """Return the optimizer groups of the parts at some depths, each with its name and its
+        rate.
+        """
         bare = undecayed(module) if self.option(NoDecay) is not None else set()
         rates = [option for option in self.options_ if isinstance(option, Rate)]
         groups: list[dict[str, Any]] = []
@@ -132,7 +140,9 @@ class FineTuning(Callback):
         return float(net.get_params_for("optimizer").get("lr", net.lr))
 
     def set_rates(self, net: Any, epoch: int, share: float) -> None:
-        """Give every group its rate: ``lr``, times that of its part, of the stage and of the schedule.
+        """Give every group its rate.
+
+        ``lr``, times that of its part, of the stage and of the schedule.
 
         ``share`` of the epoch will have passed after the step.
         """
@@ -154,7 +164,7 @@ class FineTuning(Callback):
         for group in self.groups(net, module, new):
             net.optimizer_.add_param_group(group)
 
-    # --- training -----------------------------------------------------------------------------------------
+    # --- training ---------------------------------------------------------------------------------
 
     def begin(self, net: Any) -> None:
         """Prepare the module for training, before restart points are looked at."""
@@ -219,7 +229,10 @@ class FineTuning(Callback):
             self.averager_.after_pass(uncompiled(net.module_))
 
     def mix(self, x: Tensor) -> tuple[Tensor, tuple[float, Tensor] | None]:
-        """Return the windows to train on; where they are mixtures, also their shares and partners."""
+        """Return the windows to train on.
+
+        Where they are mixtures, also their shares and partners.
+        """
         mixup: Mixup | None = self.option(Mixup)
         if mixup is None:
             return x, None
@@ -227,7 +240,10 @@ class FineTuning(Callback):
         return mixup.mix(x, *mixture), mixture
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a restart point keeps between epochs; stages follow from the number of epochs."""
+        """Return what a restart point keeps between epochs.
+
+        Stages follow from the number of epochs.
+        """
         averager = self.averager_
         return {} if averager is None else {"steps": averager.steps, "raw": averager.raw}
 

@@ -1,8 +1,11 @@
-"""Exponential moving average of weights: training goes on with the raw ones, all else sees the averaged ones.
+"""Exponential moving average of weights.
+
+Training goes on with the raw ones, all else sees the averaged ones.
 
 References
 ----------
-.. [1] Polyak, B. T., Juditsky, A. B. (1992). Acceleration of Stochastic Approximation by Averaging. SIAM J. Control Optim.
+.. [1] Polyak, B. T., Juditsky, A. B. (1992). Acceleration of Stochastic Approximation by Averaging.
+   SIAM J. Control Optim.
 .. [2] Tarvainen, A., Valpola, H. (2017). Mean teachers are better role models. NeurIPS.
 """
 
@@ -17,16 +20,17 @@ from biot_bd.training.finetuning.base import FinetuneOption
 class EMA(FinetuneOption):
     r"""Exponential moving average of weights [1]_ [2]_.
 
-    After step :math:`t` (1, 2, ...) :math:`a_t = d_t a_{t-1} + (1 - d_t) w_t`, where :math:`a_0` are the weights
-    before the first step.  Validation, early stopping, TensorBoard, prediction and saving use :math:`a`.
+    After step :math:`t` (1, 2, ...) :math:`a_t = d_t a_{t-1} + (1 - d_t) w_t`, where :math:`a_0`
+    are the weights before the first step.  Validation, early stopping, TensorBoard, prediction and
+    saving use :math:`a`.
 
     Parameters
     ----------
     decay : float
         :math:`d`, 0 to 1 (1 would never move).
     warm_up : bool
-        Whether :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that short trainings forget the first weights; else
-        :math:`d_t = d`.
+        Whether :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that short trainings forget the first
+        weights; else :math:`d_t = d`.
 
     Examples
     --------
@@ -49,8 +53,8 @@ class EMA(FinetuneOption):
 class Averager:
     """The running average of one training.
 
-    Between two training passes the module holds the average and ``raw`` the weights that training goes on with;
-    during a training pass it is the other way round.
+    Between two training passes the module holds the average and ``raw`` the weights that training
+    goes on with; during a training pass it is the other way round.
 
     Parameters
     ----------

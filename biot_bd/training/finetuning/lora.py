@@ -21,11 +21,13 @@ from biot_bd.training.finetuning.base import Strategy
 
 
 class LoRA(Strategy):
-    r"""Train low-rank updates of a few linear maps, and the head; every other weight is frozen [1]_.
+    r"""Train low-rank updates of a few linear maps, and the head.
 
-    A map :math:`W` becomes :math:`W + \frac{\alpha}{r} B A` with :math:`A` of shape (r, in), :math:`B` of shape
-    (out, r), :math:`B = 0` at first.  When training ends the updates are added to the weights, so the fitted and
-    the saved model is the plain one, with the same state dict.
+    Every other weight is frozen [1]_.
+
+    A map :math:`W` becomes :math:`W + \frac{\alpha}{r} B A` with :math:`A` of shape (r, in),
+    :math:`B` of shape (out, r), :math:`B = 0` at first.  When training ends the updates are added
+    to the weights, so the fitted and the saved model is the plain one, with the same state dict.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ class LoRA(Strategy):
 
     Notes
     -----
-    Blocks with updates keep their dropout; blocks without are in eval mode, and norms with running statistics
-    are so everywhere.
+    Blocks with updates keep their dropout; blocks without are in eval mode, and norms with running
+    statistics are so everywhere.
 
     Examples
     --------
@@ -64,7 +66,8 @@ class LoRA(Strategy):
         self.targets = targets
 
     def check(self, net: Any) -> None:
-        """Raise if a parameter is out of range, ``peft`` is missing, or the model is to be compiled.
+        """Raise if a parameter is out of range, ``peft`` is missing, or the model is to be
+        compiled.
 
         Raises
         ------

@@ -3,7 +3,8 @@
 References
 ----------
 .. [1] Zhang, H. et al. (2018). mixup: Beyond Empirical Risk Minimization. ICLR.
-.. [2] Szegedy, C. et al. (2016). Rethinking the Inception Architecture for Computer Vision. CVPR. (label smoothing)
+.. [2] Szegedy, C. et al. (2016). Rethinking the Inception Architecture for Computer Vision. CVPR.
+   (label smoothing)
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from biot_bd.training.finetuning.base import FinetuneOption
 class Mixup(FinetuneOption):
     r"""Train on mixtures of two windows [1]_.
 
-    Each batch draws :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` and a partner for every window:
-    :math:`\lambda x_i + (1 - \lambda) x_j`, with the loss
-    :math:`\lambda L(\hat y, y_i) + (1 - \lambda) L(\hat y, y_j)`, for any loss.  With cross-entropy without
-    class weights that is cross-entropy with the soft target.
+    Each batch draws :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` and a partner for every
+    window: :math:`\lambda x_i + (1 - \lambda) x_j`, with the loss :math:`\lambda L(\hat y, y_i) +
+    (1 - \lambda) L(\hat y, y_j)`, for any loss.  With cross-entropy without class weights that is
+    cross-entropy with the soft target.
 
     Parameters
     ----------
@@ -34,8 +35,9 @@ class Mixup(FinetuneOption):
 
     Notes
     -----
-    A channel that one of the two lacks is absent in the mixture; a window that would be left without channels
-    stays as it is.  Training scores (not the loss) compare the mixtures with the labels of the first window.
+    A channel that one of the two lacks is absent in the mixture; a window that would be left
+    without channels stays as it is.  Training scores (not the loss) compare the mixtures with the
+    labels of the first window.
 
     Examples
     --------
@@ -61,7 +63,8 @@ class Mixup(FinetuneOption):
         Returns
         -------
         tuple
-            ``lambda`` and the partners, int64 of shape (n,); a window without a fitting partner is its own.
+            ``lambda`` and the partners, int64 of shape (n,); a window without a fitting partner is
+            its own.
         """
         share = float(torch.distributions.Beta(float(self.alpha), float(self.alpha)).sample())
         partners = torch.randperm(len(x))
@@ -71,7 +74,9 @@ class Mixup(FinetuneOption):
 
     @staticmethod
     def mix(x: Tensor, share: float, partners: Tensor) -> Tensor:
-        """Return ``share * x + (1 - share) * x[partners]``, windows that are their own partner untouched."""
+        """Return ``share * x + (1 - share) * x[partners]``, windows that are their own partner
+        untouched.
+        """
         partners = partners.to(x.device)
         own = partners == torch.arange(len(x), device=x.device)
         mixed = share * x + (1.0 - share) * x[partners]
@@ -81,7 +86,8 @@ class Mixup(FinetuneOption):
 class LabelSmoothing(FinetuneOption):
     """Cross-entropy against targets of which a part is spread evenly over all classes [2]_.
 
-    It is the parameter ``label_smoothing`` of :class:`biot_bd.losses.CrossEntropyLoss`, as an option beside others.
+    It is the parameter ``label_smoothing`` of :class:`biot_bd.losses.CrossEntropyLoss`, as an
+    option beside others.
 
     Parameters
     ----------

@@ -4,7 +4,8 @@ References
 ----------
 .. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification.
    ACL. (discriminative rates)
-.. [2] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR. (layer-wise decay)
+.. [2] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR. (layer-wise
+   decay)
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class Part:
 def model_parts(module: nn.Module) -> list[Part]:
     """Split a model into its head and its blocks.
 
-    BIOT (also braindecode's) has the head ``final_layer``, one block a transformer layer, and the embedding of
-    frames, channels and positions as first block.  Other models need a ``final_layer`` with parameters, as
-    braindecode's have; what else they hold are the blocks, in order of registration: a lone child is opened, and
-    so is a list or sequence, once.  Norms and what has no parameters (dropout, pooling) go with the block in
-    front of them.
+    BIOT (also braindecode's) has the head ``final_layer``, one block a transformer layer, and the
+    embedding of frames, channels and positions as first block.  Other models need a ``final_layer``
+    with parameters, as braindecode's have; what else they hold are the blocks, in order of
+    registration: a lone child is opened, and so is a list or sequence, once.  Norms and what has no
+    parameters (dropout, pooling) go with the block in front of them.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def model_parts(module: nn.Module) -> list[Part]:
     Returns
     -------
     list of Part
-        By depth: the head, then the blocks from the last to the first.  Every parameter is in one part.
+        By depth: the head, then the blocks from the last to the first.  Every parameter is in one
+        part.
 
     Raises
     ------
@@ -125,7 +127,10 @@ def _blocks(module: nn.Module, head: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _children(module: nn.Module, path: str, head: str, closed: bool) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules that blocks are made of, with their paths; ``closed``: inside a list that was opened."""
+    """Yield the modules that blocks are made of, with their paths.
+
+    ``closed``: inside a list that was opened.
+    """
     children = [(f"{path}.{name}".lstrip("."), child) for name, child in module.named_children()]
     children = [(name, child) for name, child in children if name != head]
     alone = sum(_has_weights(child) for _, child in children) == 1
@@ -148,7 +153,10 @@ def _inside(name: str, paths: tuple[str, ...]) -> bool:
 
 
 def _owner(name: str, blocks: list[tuple[str, tuple[str, ...]]]) -> int:
-    """Return the block of a parameter; what lies outside of all of them (a class token) belongs to the first."""
+    """Return the block of a parameter.
+
+    What lies outside of all of them (a class token) belongs to the first.
+    """
     return next((i for i, (_, paths) in enumerate(blocks) if _inside(name, paths)), 0)
 
 
@@ -162,8 +170,8 @@ def undecayed(module: nn.Module) -> set[str]:
     Returns
     -------
     set of str
-        Biases, weights of norms (all parameters with at most one dimension), tables of embeddings (BIOT's channel
-        tokens), and parameters called as positions or tokens.
+        Biases, weights of norms (all parameters with at most one dimension), tables of embeddings
+        (BIOT's channel tokens), and parameters called as positions or tokens.
     """
     found = set()
     for path, child in module.named_modules():
@@ -174,13 +182,15 @@ def undecayed(module: nn.Module) -> set[str]:
 
 
 class LayerDecay(Rate):
-    r"""Layer-wise learning-rate decay: a part at depth :math:`d` learns with :math:`\lambda^d` times the rate [2]_.
+    r"""Layer-wise learning-rate decay.
+
+    A part at depth :math:`d` learns with :math:`\lambda^d` times the rate [2]_.
 
     Parameters
     ----------
     decay : float
-        :math:`\lambda`, above 0, at most 1.  The head (depth 0) keeps the full rate, BIOT's embedding has depth
-        ``num_layers + 1``.  0.65 is what LaBraM and EEGPT use.
+        :math:`\lambda`, above 0, at most 1.  The head (depth 0) keeps the full rate, BIOT's
+        embedding has depth ``num_layers + 1``.  0.65 is what LaBraM and EEGPT use.
 
     Examples
     --------

@@ -7,13 +7,16 @@ averaged weights)::
     BIOTClassifier(finetune="linear-probe")
     BIOTClassifier(finetune=Gradual(epochs_per_block=2))
     BIOTClassifier(finetune="gradual", finetune__epochs_per_block=2)
-    BIOTClassifier(finetune=["two-stage", LayerDecay(0.65), "no-decay", Cosine(warmup_epochs=2), "ema"])
+    BIOTClassifier(
+        finetune=["two-stage", LayerDecay(0.65), "no-decay", Cosine(warmup_epochs=2), "ema"]
+    )
 
 References
 ----------
-.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification. ACL.
-.. [2] Kumar, A. et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution.
-   ICLR. (head first, then everything)
+.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification.
+   ACL.
+.. [2] Kumar, A. et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform
+   Out-of-Distribution. ICLR. (head first, then everything)
 """
 
 from __future__ import annotations
@@ -150,14 +153,16 @@ def resolve(finetune: Any, params: Mapping[str, Any] | None = None, schedule: An
     finetune : None, str, FinetuneOption, or list of str and FinetuneOption
         See the module.
     params : mapping, optional
-        Parameters for the option, where ``finetune`` is one name (``finetune__*`` of the classifier).
+        Parameters for the option, where ``finetune`` is one name (``finetune__*`` of the
+        classifier).
     schedule : None, str or Schedule
         Of the learning rate, beside what ``finetune`` says.
 
     Returns
     -------
     tuple of FinetuneOption
-        The strategy first (:class:`Full` where none is named), then the others; empty where both are None.
+        The strategy first (:class:`Full` where none is named), then the others; empty where both
+        are None.
 
     Raises
     ------

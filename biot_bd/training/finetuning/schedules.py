@@ -1,12 +1,13 @@
 """Learning-rate schedules: factors on the classifier's ``lr`` that change while it trains.
 
-``BIOTClassifier(schedule=...)`` takes one, a fine-tuning recipe may hold one, and protocols say theirs so.  They multiply
-with the rates by part and by stage of a recipe, so the ratios between parts stay what they are on any schedule.
+``BIOTClassifier(schedule=...)`` takes one, a fine-tuning recipe may hold one, and protocols say
+theirs so.  They multiply with the rates by part and by stage of a recipe, so the ratios between
+parts stay what they are on any schedule.
 
 References
 ----------
-.. [1] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm Restarts. ICLR.
-   (cosine)
+.. [1] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm Restarts.
+   ICLR.  (cosine)
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Schedule(FinetuneOption):
     """Whether the factor stays what it is throughout an epoch."""
 
     def factor(self, progress: float, total: float) -> float:
-        """Return the factor after ``progress`` epochs (with the part of the running one) out of ``total``.
+        """Return the factor after ``progress`` epochs (with the part of the running one) out of
+        ``total``.
 
         With ``by_epoch`` only epochs that have ended count.
         """
@@ -60,7 +62,8 @@ class WarmUp(Schedule):
 
 
 class Cosine(Schedule):
-    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs`` [1]_.
+    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs``
+    [1]_.
 
     Parameters
     ----------
@@ -71,8 +74,8 @@ class Cosine(Schedule):
     start : float
         Factor that the rise starts from, 0 to 1.
     by_epoch : bool
-        Whether the rate changes from epoch to epoch (as torch's ``CosineAnnealingLR`` does where it is stepped so),
-        rather than with every step.
+        Whether the rate changes from epoch to epoch (as torch's ``CosineAnnealingLR`` does where it
+        is stepped so), rather than with every step.
 
     Examples
     --------
@@ -92,7 +95,9 @@ class Cosine(Schedule):
         self.by_epoch = by_epoch
 
     def check(self, net: Any) -> None:
-        """Raise ``ValueError`` if the rise takes all of ``max_epochs``, or a factor is outside 0 to 1."""
+        """Raise ``ValueError`` if the rise takes all of ``max_epochs``, or a factor is outside 0
+        to 1.
+        """
         super().check(net)
         if self.warmup_epochs >= net.max_epochs:
             raise ValueError(

@@ -1,8 +1,11 @@
-"""Where a class can be found by everybody: the address that a saved pipeline names, and those of former versions.
+"""Where a class can be found by everybody.
 
-An address is ``package:Class`` for the shortest package that shows the class: ``biot_bd:BIOTClassifier``,
-``biot_bd.training:FixedSubjects``, ``torch.optim:AdamW``, ``sklearn.preprocessing:StandardScaler``.  Files may move behind
-it; whoever renames a public class adds a line to :data:`RENAMED`.
+The address that a saved pipeline names, and those of former versions.
+
+An address is ``package:Class`` for the shortest package that shows the class:
+``biot_bd:BIOTClassifier``, ``biot_bd.training:FixedSubjects``, ``torch.optim:AdamW``,
+``sklearn.preprocessing:StandardScaler``.  Files may move behind it; whoever renames a public class
+adds a line to :data:`RENAMED`.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ _ROOMS = {
     "training": (".training", ".training.finetuning"),
     "windows": (".windows",),
 }
-"""Rooms whose classes format 1 could name, and the packages that show them today where biot_bd itself does not."""
+"""Rooms whose classes format 1 could name, and the packages that show them today where biot_bd
+itself does not.
+"""
 
 _BELOW = ("torch.optim.lr_scheduler", "torch.optim.swa_utils")
 _PACKAGES = (*_BELOW, "torch.optim", "torch.nn", "braindecode.models", "braindecode.augmentation", "skorch.callbacks")
@@ -45,8 +50,8 @@ def public_address(cls: type) -> str | None:
     Parameters
     ----------
     cls : type
-        Of biot_bd (public is what a package's list of names holds) or of another package (public is what a module
-        without an underscore holds).
+        Of biot_bd (public is what a package's list of names holds) or of another package (public is
+        what a module without an underscore holds).
     """
     name, parts = cls.__qualname__, cls.__module__.split(".")
     for number in range(1, len(parts) + 1):
@@ -57,7 +62,10 @@ def public_address(cls: type) -> str | None:
 
 
 def shows(module: str, name: str) -> bool:
-    """Return whether a module may be the public place of a name; of others than biot_bd it is not imported to tell."""
+    """Return whether a module may be the public place of a name.
+
+    Of others than biot_bd it is not imported to tell.
+    """
     if not name.isidentifier() or any(part.startswith("_") for part in (name, *module.split("."))):
         return False
     if module.partition(".")[0] != OURS:

@@ -114,7 +114,9 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     >>> from biot_bd import BIOTClassifier, save_pipeline
     >>> from biot_bd.training.persistence.audit import audit
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
     >>> found = audit(save_pipeline(net.fit(x, [0, 1] * 4), "model"))
     >>> [one.name for one in found.named], found.problems
     (['biot_bd:BIOTClassifier', 'models:shallow', 'losses:focal', 'torch.optim:AdamW'], [])

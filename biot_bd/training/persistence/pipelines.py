@@ -1,8 +1,9 @@
 """Save and load fitted pipelines as JSON and safetensors, without pickle.
 
 ``pipeline.json`` names classes by registry or by public address and holds their parameters (see
-:mod:`biot_bd.training.persistence.values` for what it may name).  ``model.safetensors`` holds the weights; where the module
-is one of braindecode's, ``config.json`` beside it is the Hub layout that plain braindecode loads.
+:mod:`biot_bd.training.persistence.values` for what it may name).  ``model.safetensors`` holds the
+weights; where the module is one of braindecode's, ``config.json`` beside it is the Hub layout that
+plain braindecode loads.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _OWN_WEIGHTS = re.compile(r"[\w-]+-[0-9a-f]{12}\.safetensors")
 """Drafts, and weights as format 1 named them."""
 
 
-# --- saving -----------------------------------------------------------------------------------------------
+# --- saving ---------------------------------------------------------------------------------------
 
 
 def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[str, Any] | None = None) -> Path:
@@ -61,8 +62,8 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     folder : path
         Made where needed.  A pipeline saved there before is replaced; other files stay.
     record : dict, optional
-        Facts about the model as JSON holds them (training subjects, data set, label rule, threshold); see
-        :func:`read_record`.
+        Facts about the model as JSON holds them (training subjects, data set, label rule,
+        threshold); see :func:`read_record`.
 
     Returns
     -------
@@ -72,7 +73,8 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     Raises
     ------
     SavedPipelineError
-        A step, named, is not fitted or cannot be written as plain data; nothing is changed on disk then.
+        A step, named, is not fitted or cannot be written as plain data; nothing is changed on disk
+        then.
     TypeError
         ``record`` has no JSON form.
 
@@ -83,11 +85,12 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
 
     Notes
     -----
-    ``log_dir`` and ``restart_dir`` belong to the run and are not saved.  A process that is killed while it saves leaves
-    the former model or the new one, never a mixture.
+    ``log_dir`` and ``restart_dir`` belong to the run and are not saved.  A process that is killed
+    while it saves leaves the former model or the new one, never a mixture.
 
-    Where the module is BIOT (with a token for each channel) or another model of braindecode, the folder is also a
-    Hub repository: ``braindecode.models.BIOT.from_pretrained(folder)`` loads the module.
+    Where the module is BIOT (with a token for each channel) or another model of braindecode, the
+    folder is also a Hub repository: ``braindecode.models.BIOT.from_pretrained(folder)`` loads the
+    module.
 
     Examples
     --------
@@ -95,7 +98,9 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     >>> from sklearn.pipeline import make_pipeline
     >>> from biot_bd import BIOTClassifier, PercentileScaler, load_pipeline, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
     >>> pipeline = make_pipeline(PercentileScaler(), net).fit(x, [0, 1] * 4)
     >>> folder = save_pipeline(pipeline, "model", record={"data": "noise"})
     >>> sorted(path.name for path in folder.iterdir())
@@ -123,7 +128,8 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    # The new description stands and finds the draft.  No config.json ever stands beside weights of another save.
+    # The new description stands and finds the draft.  No config.json ever stands beside weights of
+    # another save.
     (folder / WEIGHTS).unlink(missing_ok=True)
     if hub_config is None:
         (folder / CONFIG).unlink(missing_ok=True)
@@ -202,8 +208,9 @@ def hub_layout(module: Any) -> tuple[str | None, dict[str, Any] | None]:
     Returns
     -------
     address : str or None
-        E.g. ``"braindecode.models:BIOT"``; None where braindecode has no such module: one of another package, a BIOT
-        whose channels are not its tokens in order, a module that was changed after it was built.
+        E.g. ``"braindecode.models:BIOT"``; None where braindecode has no such module: one of
+        another package, a BIOT whose channels are not its tokens in order, a module that was
+        changed after it was built.
     config : dict or None
         What ``from_config`` of that class takes.
     """
@@ -226,7 +233,7 @@ def hub_layout(module: Any) -> tuple[str | None, dict[str, Any] | None]:
     return (f"braindecode.models:{name}", config) if found == wanted else (None, None)
 
 
-# --- loading ----------------------------------------------------------------------------------------------
+# --- loading --------------------------------------------------------------------------------------
 
 
 def load_pipeline(folder: str | os.PathLike[str]) -> Any:
@@ -261,8 +268,12 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
     >>> import numpy as np
     >>> from biot_bd import BIOTClassifier, load_pipeline, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
-    >>> again = load_pipeline(save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"}))
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
+    >>> again = load_pipeline(
+    ...     save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"})
+    ... )
     >>> again.record_, again.classes_.tolist()
     ({'data': 'noise'}, [0, 1])
     """

@@ -1,7 +1,7 @@
 """Score windows with a saved pipeline, without what only training needs.
 
-:func:`biot_bd.load_pipeline` gives back an estimator that can be fitted on, which takes skorch and braindecode:
-four seconds of imports.  A scorer has the same probabilities in half the time.
+:func:`biot_bd.load_pipeline` gives back an estimator that can be fitted on, which takes skorch and
+braindecode: four seconds of imports.  A scorer has the same probabilities in half the time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Scorer:
     classes_ : ndarray, shape (n_classes,)
         Labels in the order of the columns of :meth:`predict_proba`.
     threshold_ : float or None
-        Probability of class 1 from which :meth:`predict` says class 1; None: the most probable class.
+        Probability of class 1 from which :meth:`predict` says class 1; None: the most probable
+        class.
     input_info_ : InputInfo
         What the classifier was fitted on, behind the transformers.
     record_ : dict
@@ -60,8 +61,12 @@ class Scorer:
     >>> import numpy as np
     >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
-    >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"}))
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
+    >>> scorer = load_scorer(
+    ...     save_pipeline(net.fit(x, [0, 1] * 4), "model", record={"data": "noise"})
+    ... )
     >>> scorer.classes_.tolist(), scorer.threshold_, scorer.input_info_.n_times, scorer.record_
     ([0, 1], None, 200, {'data': 'noise'})
     >>> bool((scorer.predict(x) == net.predict(x)).all())
@@ -129,8 +134,9 @@ class _Network:
 def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
     """Load what :func:`biot_bd.save_pipeline` saved, to score windows and nothing else.
 
-    Transformers and BIOT in a plain :class:`BIOTClassifier` load without braindecode and skorch; everything else
-    (another module, a subclass, a compiled one, a precision other than fp32) goes through :func:`biot_bd.load_pipeline`.
+    Transformers and BIOT in a plain :class:`BIOTClassifier` load without braindecode and skorch;
+    everything else (another module, a subclass, a compiled one, a precision other than fp32) goes
+    through :func:`biot_bd.load_pipeline`.
 
     Parameters
     ----------
@@ -162,7 +168,9 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
     >>> from biot_bd import BIOTClassifier, load_scorer, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 400)).astype("float32")
     >>> size = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
-    >>> net = BIOTClassifier("biot", max_epochs=1, train_split=None, device="cpu", random_state=0, **size)
+    >>> net = BIOTClassifier(
+    ...     "biot", max_epochs=1, train_split=None, device="cpu", random_state=0, **size
+    ... )
     >>> scorer = load_scorer(save_pipeline(net.fit(x, [0, 1] * 4), "model"))
     >>> scorer.predict_proba(x).shape, scorer.without_braindecode
     ((8, 2), True)

@@ -1,8 +1,10 @@
-"""Parameters and classes of saved pipelines as JSON, read back without running anything that a file says.
+"""Parameters and classes of saved pipelines as JSON, read back without running anything that a
+file says.
 
-Only classes are built that are registered, or public in biot_bd, a plugin, scikit-learn's transformers,
-torch's and braindecode's modules, torch's optimizers and skorch's callbacks: a file cannot name anything else.
-Reading imports the packages that a value needs and no others, so a scorer does not pay for a trainer.
+Only classes are built that are registered, or public in biot_bd, a plugin, scikit-learn's
+transformers, torch's and braindecode's modules, torch's optimizers and skorch's callbacks: a file
+cannot name anything else. Reading imports the packages that a value needs and no others, so a
+scorer does not pay for a trainer.
 """
 
 from __future__ import annotations
@@ -49,17 +51,23 @@ KINDS = ("models", "losses", "callbacks", "montages", "label_rules")
 
 
 def _derives(cls: type, paths: tuple[str, ...]) -> bool:
-    """Return whether a class derives from one of those at ``module:name``; a base that nobody imported has no subclasses."""
+    """Return whether a class derives from one of those at ``module:name``.
+
+    A base that nobody imported has no subclasses.
+    """
     places = (path.split(":") for path in paths)
     bases = [getattr(sys.modules[module], name) for module, name in places if hasattr(sys.modules.get(module), name)]
     return issubclass(cls, tuple(bases))
 
 
-# --- classes ----------------------------------------------------------------------------------------------
+# --- classes --------------------------------------------------------------------------------------
 
 
 def class_to_json(cls: type) -> dict[str, Any]:
-    """Name a class as :func:`class_from_json` finds it again; raises SavedPipelineError where it would not be loaded."""
+    """Name a class as :func:`class_from_json` finds it again.
+
+    Raises SavedPipelineError where it would not be loaded.
+    """
     for kind in KINDS:
         name = registry.registries[kind].name_of(cls)
         if name is not None:
@@ -80,7 +88,10 @@ def _is_of_plugin(module: str) -> bool:
 
 
 def safe_bases(path: str) -> tuple[str, ...]:
-    """Return what a class at this address must derive from; none: it may not be named.  Nothing of others is imported."""
+    """Return what a class at this address must derive from; none: it may not be named.
+
+    Nothing of others is imported.
+    """
     module, _, name = path.partition(":")
     if not re.fullmatch(r"[\w.]+", module) or not re.fullmatch(r"\w+(\.\w+)*", name):
         return ()
@@ -91,7 +102,9 @@ def safe_bases(path: str) -> tuple[str, ...]:
 
 
 def _is_safe(path: str, cls: Any) -> bool:
-    """Return whether a path is of a listed package, names a class of the listed kind, and is its public address."""
+    """Return whether a path is of a listed package, names a class of the listed kind, and is its
+    public address.
+    """
     bases = safe_bases(path)
     if not bases or not isinstance(cls, type) or not _derives(cls, bases):
         return False
@@ -134,7 +147,7 @@ def class_from_json(spec: dict[str, Any]) -> Any:
     return found
 
 
-# --- values -----------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 def to_json(value: Any) -> Any:

@@ -1,12 +1,14 @@
 """Random changes of training windows: ``BIOTClassifier(augment=...)``.
 
-The transforms are braindecode's (:mod:`braindecode.augmentation`).  They change batches of training windows only, on
-the device of the model, with numpy's global generator, which ``fit`` seeds and restart points store.  A channel that
-is absent (NaN throughout) stays so exactly.  Not every transform fits bipolar channels, and those that do not are
-refused; ``docs/sampling.md`` has the table.
+The transforms are braindecode's (:mod:`braindecode.augmentation`).  They change batches of training
+windows only, on the device of the model, with numpy's global generator, which ``fit`` seeds and
+restart points store.  A channel that is absent (NaN throughout) stays so exactly.  Not every
+transform fits bipolar channels, and those that do not are refused; ``docs/sampling.md`` has the
+table.
 
-``augment`` is a preset (``"light"``, ``"strong"``), a transform, or a list of transforms, each given as a name
-(``"FTSurrogate"``), as a pair of name and parameters (``("GaussianNoise", {"std": 0.2})``) or as an object.
+``augment`` is a preset (``"light"``, ``"strong"``), a transform, or a list of transforms, each
+given as a name (``"FTSurrogate"``), as a pair of name and parameters (``("GaussianNoise", {"std":
+0.2})``) or as an object.
 """
 
 from __future__ import annotations
@@ -44,11 +46,16 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("AmplitudeScale", {"probability": 0.5, "interval": (0.8, 1.25)}),
     ),
 }
-"""Transforms by preset, for signals scaled to a 95th percentile of 1; mask lengths are shares of the window."""
+"""Transforms by preset, for signals scaled to a 95th percentile of 1.
+
+Mask lengths are shares of the window.
+"""
 
 DEFAULT_PROBABILITY = 0.5
 MOST_SHIFT_HZ = 2.0
-"""Above it a shift turns rhythms of one band (delta, theta, ...; about 4 Hz wide) into those of the next."""
+"""Above it a shift turns rhythms of one band (delta, theta, ...; about 4 Hz wide) into those of
+the next.
+"""
 
 _DROPOUT = (
     "it writes zeros, and here an absent channel is NaN, never zero; BIOT drops tokens in training by itself "
@@ -71,14 +78,17 @@ NEEDS_REFERENTIAL: dict[str, str] = {
     "ChannelsReref": "bipolar channels have no common reference that could be exchanged",
     "SensorsRotation": "it interpolates between the positions of single electrodes, and a bipolar channel has none",
 }
-"""Transforms that are taken for referential channels only, and why; rotations about x, y and z are SensorsRotations."""
+"""Transforms that are taken for referential channels only, and why.
+
+Rotations about x, y and z are SensorsRotations.
+"""
 
 _MOVES = ("ChannelsSymmetry", "ChannelsShuffle")
 _MIXES = ("ChannelsReref", "SensorsRotation")
 _KEPT_AS = {"interval": "scale", "max_mask_ratio": "mask_ratio"}
 
 
-# --- parameters -------------------------------------------------------------------------------------------
+# --- parameters -----------------------------------------------------------------------------------
 
 
 def _known() -> dict[str, type[Transform]]:
@@ -129,7 +139,8 @@ def _step(item: Any) -> list[Step]:
 
 
 def resolve_augment(augment: Any) -> tuple[Step, ...]:
-    """Return the transforms that an ``augment`` parameter stands for, checked as far as that goes without data.
+    """Return the transforms that an ``augment`` parameter stands for, checked as far as that
+    goes without data.
 
     Parameters
     ----------
@@ -194,7 +205,7 @@ def describe_augment(augment: Any) -> list[dict[str, Any]]:
     return described
 
 
-# --- fitting the data -------------------------------------------------------------------------------------
+# --- fitting the data -----------------------------------------------------------------------------
 
 
 def _electrodes(info: InputInfo, name: str) -> list[str]:
@@ -349,7 +360,8 @@ def build_augmenter(
     Raises
     ------
     ValueError
-        A transform that does not fit the montage, or lacks the sampling rate or a scale; or a bad parameter.
+        A transform that does not fit the montage, or lacks the sampling rate or a scale; or a bad
+        parameter.
     """
     steps = resolve_augment(augment)
     if not steps:

@@ -1,22 +1,25 @@
 """Which training windows an epoch holds: ``BIOTClassifier(sampler=...)``.
 
-A sampler is called once a fit as ``sampler(y, subjects)`` with the targets and the subjects of the *training*
-windows, and returns a ``torch.utils.data.Sampler`` of positions among them, so that a validation or test window
-cannot be drawn.  The classifier iterates it once an epoch.  Random numbers come from torch's global generator,
-which ``fit`` seeds and restart points store: epochs repeat under ``random_state``, and a fit that was killed goes on
-with the very epoch it would have had.
+A sampler is called once a fit as ``sampler(y, subjects)`` with the targets and the subjects of the
+*training* windows, and returns a ``torch.utils.data.Sampler`` of positions among them, so that a
+validation or test window cannot be drawn.  The classifier iterates it once an epoch.  Random
+numbers come from torch's global generator, which ``fit`` seeds and restart points store: epochs
+repeat under ``random_state``, and a fit that was killed goes on with the very epoch it would have
+had.
 
-=========================  ================================
-name                       stands for
-=========================  ================================
-``class-balanced``         ``ClassBalanced()``
+==========================  =================================================
+name                        stands for
+==========================  =================================================
+``class-balanced``          ``ClassBalanced()``
 ``subject-balanced``        ``SubjectBalanced()``
 ``class-subject-balanced``  ``ClassBalanced(by_subject=True)``
-``background-subsample``   ``BackgroundSubsample()``
-``page-shuffle``           all windows, each once, in the order of :class:`biot_bd.windows.page_shuffle.PageShuffle`
-=========================  ================================
+``background-subsample``    ``BackgroundSubsample()``
+``page-shuffle``            all windows, each once, in the order of
+                            ``biot_bd.windows.page_shuffle.PageShuffle``
+==========================  =================================================
 
-``page-shuffle`` is taken without being asked for where the windows lie in files that are larger than the memory.
+``page-shuffle`` is taken without being asked for where the windows lie in files that are larger
+than the memory.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from torch.utils.data import Sampler, WeightedRandomSampler
 
 from biot_bd.training._validation import did_you_mean, subject_codes
 
-# --- epochs -----------------------------------------------------------------------------------------------
+# --- epochs ---------------------------------------------------------------------------------------
 
 MOST_WEIGHTS = 2**24
 """``torch.multinomial`` takes no more categories."""
@@ -88,8 +91,8 @@ class BackgroundEpochs(Sampler[int]):
     background : list of ndarray of int
         Positions of background windows, one array a stratum (a subject, or all).
     n_background : int
-        Background windows an epoch, at most as many as there are; shared equally among the strata, and what one
-        stratum lacks goes to the others.  None is drawn twice in an epoch.
+        Background windows an epoch, at most as many as there are; shared equally among the strata,
+        and what one stratum lacks goes to the others.  None is drawn twice in an epoch.
     y : ndarray of int, shape (n,)
         Targets.
 
@@ -98,8 +101,8 @@ class BackgroundEpochs(Sampler[int]):
     class_counts : ndarray, shape (n_classes,)
         Number of windows of each class in every epoch.
     level, remainder : int
-        Each stratum gives ``min(size, level)`` windows, and ``remainder`` of those that hold more, chosen by chance
-        in each epoch, give one more.
+        Each stratum gives ``min(size, level)`` windows, and ``remainder`` of those that hold more,
+        chosen by chance in each epoch, give one more.
     """
 
     def __init__(
@@ -128,16 +131,20 @@ class BackgroundEpochs(Sampler[int]):
 
 
 def _equal_shares(sizes: NDArray[np.int64], wanted: int) -> tuple[int, int]:
-    """Return the largest level with ``sum(min(size, level)) <= wanted``, and what is left of ``wanted``."""
+    """Return the largest level with ``sum(min(size, level)) <= wanted``, and what is left of
+    ``wanted``.
+    """
     level = bisect_right(range(int(sizes.max()) + 1), wanted, key=lambda most: np.minimum(sizes, most).sum()) - 1
     return level, wanted - int(np.minimum(sizes, level).sum())
 
 
-# --- samplers ---------------------------------------------------------------------------------------------
+# --- samplers -------------------------------------------------------------------------------------
 
 
 def _probabilities(strata: NDArray[np.int64], strength: float) -> NDArray[np.float64]:
-    """Return the probability of each window if a stratum of n windows is drawn with one proportional to n^(1 - strength)."""
+    """Return the probability of each window if a stratum of n windows is drawn with one
+    proportional to n^(1 - strength).
+    """
     counts = np.bincount(strata).astype(float)
     weight = np.where(counts > 0, np.power(np.maximum(counts, 1), 1 - strength), 0)
     return (weight / weight.sum() / np.maximum(counts, 1))[strata]
@@ -161,13 +168,15 @@ class ClassBalanced:
     Parameters
     ----------
     by_subject : bool
-        Whether, within each class, all subjects who have windows of it are equally likely (so a subject with one short
-        seizure counts as much as one with many).  Otherwise all windows of a class are.
+        Whether, within each class, all subjects who have windows of it are equally likely (so a
+        subject with one short seizure counts as much as one with many).  Otherwise all windows of a
+        class are.
     strength : float
-        1 balances, 0 leaves the frequencies as they are: a class of n windows is drawn with a probability
-        proportional to ``n ** (1 - strength)``.
+        1 balances, 0 leaves the frequencies as they are: a class of n windows is drawn with a
+        probability proportional to ``n ** (1 - strength)``.
     epoch_size : int, float or None
-        Draws an epoch: a number, a share of the number of training windows, or (None) as many as these.
+        Draws an epoch: a number, a share of the number of training windows, or (None) as many as
+        these.
 
     Raises
     ------
@@ -176,9 +185,10 @@ class ClassBalanced:
 
     Notes
     -----
-    With :math:`n_c` windows of class c, :math:`n_{cp}` of them of subject p and :math:`m_c` subjects who have some, a
-    window is drawn with probability :math:`P_c / n_c`, or :math:`P_c / (m_c n_{cp})` with ``by_subject``, where
-    :math:`P_c = n_c^{1-s} / \sum_k n_k^{1-s}`.  With rare seizures an epoch repeats each of them many times.
+    With :math:`n_c` windows of class c, :math:`n_{cp}` of them of subject p and :math:`m_c`
+    subjects who have some, a window is drawn with probability :math:`P_c / n_c`, or :math:`P_c /
+    (m_c n_{cp})` with ``by_subject``, where :math:`P_c = n_c^{1-s} / \sum_k n_k^{1-s}`.  With rare
+    seizures an epoch repeats each of them many times.
 
     See Also
     --------
@@ -202,7 +212,9 @@ class ClassBalanced:
         _check_weighted("ClassBalanced", self.strength, self.epoch_size)
 
     def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> WeightedEpochs:
-        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
+        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape
+        ``(n,)``.
+        """
         labels = np.asarray(y, dtype=np.int64)
         p = _probabilities(labels, self.strength)
         if self.by_subject:
@@ -221,8 +233,8 @@ class SubjectBalanced:
     Parameters
     ----------
     strength : float
-        1 balances, 0 leaves the frequencies as they are: a subject with n windows is drawn with a probability
-        proportional to ``n ** (1 - strength)``.
+        1 balances, 0 leaves the frequencies as they are: a subject with n windows is drawn with a
+        probability proportional to ``n ** (1 - strength)``.
     epoch_size : int, float or None
         As in :class:`ClassBalanced`.
 
@@ -243,7 +255,9 @@ class SubjectBalanced:
     --------
     >>> import numpy as np
     >>> from biot_bd.training import SubjectBalanced
-    >>> epochs = SubjectBalanced()(np.array([0, 0, 0, 1]), np.array(["a", "a", "a", "b"], dtype=object))
+    >>> epochs = SubjectBalanced()(
+    ...     np.array([0, 0, 0, 1]), np.array(["a", "a", "a", "b"], dtype=object)
+    ... )
     >>> epochs.class_counts.tolist()
     [2.0, 2.0]
     """
@@ -255,7 +269,9 @@ class SubjectBalanced:
         _check_weighted("SubjectBalanced", self.strength, self.epoch_size)
 
     def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> WeightedEpochs:
-        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
+        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape
+        ``(n,)``.
+        """
         labels = np.asarray(y, dtype=np.int64)
         p = _probabilities(subject_codes(subjects, len(labels), "SubjectBalanced")[1], self.strength)
         return WeightedEpochs(p, self.epoch_size, labels)
@@ -265,16 +281,16 @@ class SubjectBalanced:
 class BackgroundSubsample:
     """All seizure windows and, in each epoch anew, a subsample of background.
 
-    For data sets of hundreds of hours: an epoch is as long as its subsample, and the background changes from epoch to
-    epoch, so that in the end much of it has been seen.
+    For data sets of hundreds of hours: an epoch is as long as its subsample, and the background
+    changes from epoch to epoch, so that in the end much of it has been seen.
 
     Parameters
     ----------
     ratio : float
         Background windows an epoch for each window of another class.
     by_subject : bool
-        Whether subjects give equally many background windows (as far as they have them); otherwise all background
-        windows are equally likely.
+        Whether subjects give equally many background windows (as far as they have them); otherwise
+        all background windows are equally likely.
     background : int
         Position of the background among the classes.
 
@@ -311,7 +327,9 @@ class BackgroundSubsample:
             )
 
     def __call__(self, y: NDArray[np.int64], subjects: NDArray[Any] | None = None) -> BackgroundEpochs:
-        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape ``(n,)``."""
+        """Return epochs over windows with targets ``y`` and ``subjects``, both of shape
+        ``(n,)``.
+        """
         labels = np.asarray(y, dtype=np.int64)
         is_background = labels == self.background
         kept, rest = np.flatnonzero(~is_background), np.flatnonzero(is_background)
@@ -344,7 +362,7 @@ SAMPLERS: dict[str, Callable[..., Sampler[int]]] = {
 """What ``sampler`` takes by name."""
 
 
-# --- for the classifier -----------------------------------------------------------------------------------
+# --- for the classifier ---------------------------------------------------------------------------
 
 
 def resolve_sampler(sampler: Any) -> Callable[..., Any] | None:
@@ -395,7 +413,8 @@ def make_epochs(sampler: Any, y: NDArray[np.int64], subjects: NDArray[Any] | Non
     Raises
     ------
     ValueError
-        Subjects are needed and unknown; or the sampler returns something that has no length or cannot be iterated.
+        Subjects are needed and unknown; or the sampler returns something that has no length or
+        cannot be iterated.
     """
     chosen = resolve_sampler(sampler)
     if chosen is None:
@@ -416,8 +435,8 @@ def class_counts(epochs: Any, y: NDArray[np.int64], n_classes: int) -> list[floa
     Parameters
     ----------
     epochs : Sampler or None
-        From :func:`make_epochs`.  A sampler of somebody else's may say it in ``class_counts``; otherwise, and for None,
-        it is what the training windows hold.
+        From :func:`make_epochs`.  A sampler of somebody else's may say it in ``class_counts``;
+        otherwise, and for None, it is what the training windows hold.
     y : ndarray of int, shape (n,)
         Targets of the training windows.
     n_classes : int

@@ -1,4 +1,7 @@
-"""Readers of saved pipelines: one a format version, each giving the description as the newest format has it."""
+"""Readers of saved pipelines.
+
+One a format version, each giving the description as the newest format has it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ READERS = {1: version1.read, 2: version2.read}
 
 
 def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what the description of a saved pipeline says, in the words and addresses of the newest format.
+    """Return what the description of a saved pipeline says, in the words and addresses of the
+    newest format.
 
     Nothing that it names is imported.
 
@@ -77,7 +81,9 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
     >>> import numpy as np
     >>> from biot_bd.training import BIOTClassifier, read_record, save_pipeline
     >>> x = np.random.default_rng(0).normal(size=(8, 2, 200)).astype("float32")
-    >>> net = BIOTClassifier("shallow", max_epochs=1, train_split=None, device="cpu", random_state=0)
+    >>> net = BIOTClassifier(
+    ...     "shallow", max_epochs=1, train_split=None, device="cpu", random_state=0
+    ... )
     >>> net = net.fit(x, [0, 1] * 4, groups=["a"] * 4 + ["b"] * 4)
     >>> read_record(save_pipeline(net, "model", record={"made_for": "an example"}))
     {'made_for': 'an example'}

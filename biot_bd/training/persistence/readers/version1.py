@@ -1,4 +1,6 @@
-"""Format 1: classes by the module that defined them, "person" for subject, "compute" for precision."""
+"""Format 1: classes by the module that defined them, "person" for subject, "compute" for
+precision.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ _SETTINGS = {"train_split": {"person": "subject"}, "sampler": {"person-balanced"
 def read(description: dict[str, Any]) -> dict[str, Any]:
     """Return the description in format 2."""
     record = description.get("record") or {}
-    # A record is ours, word for word, where it says who trained; others belong to whoever wrote them.
+    # A record is ours, word for word, where it says who trained; others belong to whoever wrote
+    # them.
     ours = isinstance(record.get("persons"), dict)
     return version2.read(
         {

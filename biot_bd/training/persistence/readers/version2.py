@@ -1,4 +1,6 @@
-"""Format 2, today's: public addresses, registered names, and what ``fit`` learnt as ``FittedFacts`` writes it."""
+"""Format 2, today's: public addresses, registered names, and what ``fit`` learnt as
+``FittedFacts`` writes it.
+"""
 
 from __future__ import annotations
 
