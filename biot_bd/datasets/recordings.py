@@ -17,7 +17,7 @@ from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of
 from biot_bd.events.tables import read_table
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.segments import TimeLine, annotations_of, set_annotations
-from biot_bd.io.timeline import timeline_of
+from biot_bd.io.timeline import tells_of_time, timeline_of
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
@@ -198,6 +198,8 @@ def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: floa
 def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> list[str]:
     """Replace the annotations of ``raw`` by an event table, the type as description.
 
+    Marks of pauses and splices stay.
+
     Parameters
     ----------
     raw : mne.io.BaseRaw
@@ -219,7 +221,8 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> list[str]:
     events = events_of(table)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
     rows = [(e.onset_s, e.onset_s + max(0.0, e.duration_s), e.kind) for e in others]
-    set_annotations(raw, recorded(timeline_of(raw, samples=False), rows))
+    marks = [row for row in annotations_of(raw) if tells_of_time(row[2])]
+    set_annotations(raw, marks + recorded(timeline_of(raw, samples=False), rows))
     seizures = [e for e in events if e.kind.startswith(SEIZURE)]
     spans = [(e.onset_s, e.onset_s + e.duration_s) for e in seizures]
     set_seizures(raw, spans, where=str(path), kinds=[e.kind for e in seizures])

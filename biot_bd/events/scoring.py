@@ -265,7 +265,7 @@ def score_events(
     wide = ref + [-parameters.tolerance_start_s, parameters.tolerance_end_s]
     near = as_intervals(np.clip(wide, 0.0, duration_s), duration_s, "reference")
     return {
-        **_explained(scores_of(event_counts(ref, hyp, duration_s, parameters), RATE_HZ), ref, hyp, RATE_HZ),
+        **scores_of(event_counts(ref, hyp, duration_s, parameters), RATE_HZ),
         "latency_s": [seizure["latency_s"] for seizure in found],
         "onset_error_s": [seizure["onset_error_s"] for seizure in found],
         "seizures": seizures,
@@ -300,13 +300,13 @@ def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Seque
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
     if round(duration_s) < 1:
         raise ValueError(f"seconds are scored of recordings of at least half a second, got {duration_s} s")
-    scores = _explained(scores_of(sample_counts(ref, hyp, duration_s), SAMPLE_RATE_HZ), ref, hyp, SAMPLE_RATE_HZ)
+    scores = _explained(scores_of(sample_counts(ref, hyp, duration_s), SAMPLE_RATE_HZ), ref, hyp)
     return {**scores, "duration_s": float(duration_s), "scorer": scorer()}
 
 
-def _explained(scores: Scores, ref: NDArray[np.float64], hyp: NDArray[np.float64], rate_hz: int) -> Scores:
+def _explained(scores: Scores, ref: NDArray[np.float64], hyp: NDArray[np.float64]) -> Scores:
     """Say where a score is undefined because what is there has no sample of the scorer."""
-    short = f"too short or too badly placed for a sample of the scorer ({1 / rate_hz:g} s)"
+    short = f"too short or too badly placed for a sample of the scorer ({1 / SAMPLE_RATE_HZ:g} s)"
     told = {"sensitivity": f"seizures are {short}"} if len(ref) else {}
     told |= {"precision": f"detections are {short}"} if len(hyp) else {}
     told |= {"f1": f"seizures or detections are {short}"} if told else {}
@@ -316,15 +316,14 @@ def _explained(scores: Scores, ref: NDArray[np.float64], hyp: NDArray[np.float64
 def _seizure(
     onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters, duration_s: float
 ) -> SeizureScore:
-    # In the scorer's samples, so that the row and the counts agree.
-    first, last = np.round(np.multiply((onset, offset), RATE_HZ))
-    start = max(0.0, first - parameters.tolerance_start_s * RATE_HZ)
-    stop = min(round(duration_s * RATE_HZ), last + parameters.tolerance_end_s * RATE_HZ)
+    # In the scorer's samples and by its sums, so that the row and the counts agree.
+    start = max(0.0, onset - parameters.tolerance_start_s)
+    stop = min(round(duration_s * RATE_HZ) / RATE_HZ, offset + parameters.tolerance_end_s)
+    widened = round(start * RATE_HZ), round(stop * RATE_HZ)
     alarms_at = np.round(hyp * RATE_HZ)
-    is_near = (alarms_at[:, 0] < stop) & (alarms_at[:, 1] > start) & (alarms_at[:, 1] > alarms_at[:, 0])
-    near = hyp[is_near]
-    covered = float(overlap(alarms_at[is_near], [[start, stop]]).sum())
-    detected = bool(last > first and covered > parameters.min_overlap * (stop - start))
+    reaches = np.minimum(alarms_at[:, 1], widened[1]) > np.maximum(alarms_at[:, 0], widened[0])
+    near, covered = hyp[reaches], float(overlap(alarms_at[reaches], [widened]).sum())
+    detected = covered / RATE_HZ > (parameters.min_overlap + 1e-6) * (stop - start)
     alarms = near[:, 0] - onset
     return {
         "onset_s": onset,

@@ -30,6 +30,7 @@ from biot_bd.io.readers import open_raw
 from biot_bd.io.segments import MOST_DRIFT, TOLERANCE_S, Segment, TimeLine, cut, exact, from_stamps, part_of, without
 
 DAY_S = 86_400.0
+_SKIP = "BAD_ACQ_SKIP"
 _BOUNDARY = re.compile(r"(?:(?:bad |edge )?boundary|bad boundary: (\d+(?:\.\d+)?) s missing)", re.IGNORECASE)
 
 
@@ -120,8 +121,8 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
     """Cut where annotations tell of a splice; leave samples out that stand for a pause."""
     named = [(i, str(text)) for i, text in enumerate(raw.annotations.description)]
     found = {i: _BOUNDARY.fullmatch(text) for i, text in named}
-    marks = [i for i, text in named if found[i] or text.startswith("New Segment/")]
-    skips = [i for i, text in named if text.upper().startswith("BAD_ACQ_SKIP")]
+    skips = [i for i, text in named if text.upper().startswith(_SKIP)]
+    marks = [i for i, text in named if tells_of_time(text) and i not in skips]
     if not marks and not skips:
         return line
     onset = (raw.annotations.onset - raw.first_time) * line.sfreq
@@ -142,6 +143,11 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
         for i in skips
     ]
     return cut(without(line, spans), cuts)
+
+
+def tells_of_time(text: str) -> bool:
+    """Return whether an annotation marks a pause or a splice, and so belongs to the time line."""
+    return bool(_BOUNDARY.fullmatch(text)) or text.startswith("New Segment/") or text.upper().startswith(_SKIP)
 
 
 def _eeglab_durations(raw: mne.io.BaseRaw, durations_s: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import edfio
 import numpy as np
 import pytest
 from edf_files import write_edf
+from gap_files import TOLD, write_with_pause
 
 from biot_bd.datasets import load_dataset
 from biot_bd.datasets.recordings import seizures_of
@@ -168,6 +169,28 @@ def test_seizures_behind_a_gap_keep_their_time_and_their_samples(tmp_path, kind)
     (part,) = load_recordings_folder(tmp_path).datasets
     assert seizures_of(part.raw) == [(115.0, 119.0)]
     assert (part.raw.annotations.onset[0], part.raw.annotations.duration[0]) == (15.0, 4.0)
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_a_table_counts_pauses_in_every_format_and_leaves_them_where_they_are(tmp_path, kind):
+    gap_s = 20 if kind == "skips" else 3600
+    x_uv = np.random.default_rng(0).normal(0, 30, (2, 40 * 200))
+    path = write_with_pause(tmp_path / "p1", kind, x_uv, ["Fp1", "F7"], 25 * 200, gap_s)
+    label(path, f"5\t10\tsz\n{gap_s + 30}\t6\tsz_foc")
+    (part,) = load_recordings_folder(tmp_path).datasets
+    assert timeline_of(part.raw).gaps == [pytest.approx((25, 25 + gap_s), abs=1e-6)]
+    assert np.allclose(seizures_of(part.raw), [(5, 15), (gap_s + 30, gap_s + 36)])
+
+
+@pytest.mark.parametrize("onset", [-8, 21, 500])
+def test_a_seizure_outside_is_an_error_in_a_table_and_in_the_file_alike(tmp_path, onset):
+    path = write_edf(tmp_path / "p1" / "a.edf", annotations=[(0, 20, "bckg"), (onset, 5, "sz")])
+    message = f"seizure from {onset} s to {onset + 5} s is not inside the recording of 20 s"
+    with pytest.raises(RecordingError, match=message):
+        load_recordings_folder(tmp_path)
+    label(path, f"{onset}\t5\tsz")
+    with pytest.raises(RecordingError, match=message):
+        load_recordings_folder(tmp_path)
 
 
 @pytest.mark.parametrize("options", [{"subject": 1}, {"namespace": 1.5}])
