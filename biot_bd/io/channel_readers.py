@@ -297,9 +297,13 @@ def _has_slower(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> bool:
     """Return whether channels are slower than the fastest of their EDF or BDF file.
 
     It stretches each block that is read, by itself, and displaces the channel where a block begins
-    within a record.
+    within a record.  Trigger channels are left to MNE, which changes their numbers.
     """
-    return bool(ch_names) and _is_lazy_edf(raw) and min(_counts(raw, ch_names)) < raw._raw_extras[0]["max_samp"]
+    if not ch_names or not _is_lazy_edf(raw):
+        return False
+    if any(mne.channel_type(raw.info, raw.ch_names.index(name)) == "stim" for name in ch_names):
+        return False
+    return min(_counts(raw, ch_names)) < raw._raw_extras[0]["max_samp"]
 
 
 def _counts(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> list[int]:
