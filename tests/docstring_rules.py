@@ -11,7 +11,6 @@ from pathlib import Path
 from numpydoc.validate import validate
 
 ROOT = Path(__file__).resolve().parents[1]
-TO_DO = ROOT / "tests" / "data" / "docstrings_to_do.txt"
 
 #: Codes of numpydoc.validate that hold for every public function and class.
 CODES = {

@@ -87,6 +87,7 @@ def cross_validate(
         ``BIOTClassifier``, but any classifier or ``GridSearchCV`` (whose own ``cv`` must split by
         group).  It is not changed.
     windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
+        What is scored; arrays in the unit that the pipeline shall see.
     y : array of shape (n,), optional
         Labels, 0 (background) or 1 (seizure); ``Windows`` know theirs.
     groups : array of shape (n,), optional
@@ -95,7 +96,7 @@ def cross_validate(
         The run folder, as docs/architecture.md describes it.  A call with a folder that holds a
         part of the same study computes what is missing; another study in it raises, unless that one
         has neither a finished fold nor a restart point (it failed at once): it is replaced.
-         Without a folder nothing is written.
+        Without a folder nothing is written.
     cv : str or splitter
         ``"subject-loo"``, ``"subject-kfold-N"``, ``"stratified-subject-kfold-N"``,
         ``"biot-paper"``, ``"biot-code"`` or a scikit-learn splitter, which gets the subjects as

@@ -65,21 +65,27 @@ def fit_all(
     ----------
     pipeline : Pipeline or BIOTClassifier
         Must end in a :class:`~biot_bd.BIOTClassifier`; it is cloned.
-    windows, y, groups :
+    windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
         As in :func:`~biot_bd.cross_validate`.
     folder : path
         Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out,
         ``metrics.json`` (as in a run folder).
+    y, groups : array of shape (n,), optional
+        As in :func:`~biot_bd.cross_validate`: labels, and the subject of each window.
     validation_fraction : float
         Share of the subjects that stop the training and give the threshold; with fewer than three
         subjects, or 0, none does.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
+        How the threshold is chosen on the validation predictions.
     random_state : int
-    title, notes :
-        Go into the record.
+        Seed of the split and of the training.
+    title : str, optional
+        Goes into the record.
+    notes : sequence of str
+        Remarks that go into the record.
     hold_out : sequence of str
         Subjects who neither train nor validate, and are scored once, when the model is final.
-    scoring :
+    scoring : str, Metric, callable or sequence of them
         As in :func:`~biot_bd.cross_validate`, for the hold-out.
     allow_contaminated : bool
         Score a hold-out that the checkpoint (``pretrained``) saw, or may have; the record and the

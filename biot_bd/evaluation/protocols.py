@@ -57,19 +57,24 @@ class Protocol:
     validation_fraction : float
         Share of the training subjects that validate; fixed splits bring their own.
     optimizer : {"adam", "adamw", "sgd"}
+        Its name.
     lr, weight_decay : float
+        Learning rate (the first, with a schedule) and weight decay of the optimizer.
     batch_size, max_epochs : int
+        Windows a batch, and most epochs to train.
     drop_last : bool
         Leave out a last incomplete batch of training windows.
     schedule : {"constant", "cosine"}
         Of the learning rate; cosine goes from ``lr`` to ``lr_min`` over ``max_epochs``, a step an
         epoch.
     lr_min : float
+        Learning rate at the end of a cosine; not used with ``"constant"``.
     clip_norm : float or None
         Most that the norm of the gradients may be.
     loss : str
         Registered name.
     loss_parameters : tuple of (name, value)
+        Its parameters, where they are not its defaults.
     monitor : str
         Validation score by which the epoch is selected.
     patience : int

@@ -45,7 +45,7 @@ FEW_ISOTONIC = 1000
 class Recalibration:
     """A monotone curve of probabilities.
 
-    Attributes
+    Parameters
     ----------
     method : {"sigmoid", "isotonic"}
         ``1 / (1 + exp(a p + b))``, or linear interpolation between knots.
@@ -196,6 +196,7 @@ class RecalibratedClassifier(ClassifierMixin, BaseEstimator):
     estimator : fitted classifier
         With ``predict_proba`` and the classes 0 and 1.
     recalibration : Recalibration
+        The curve that its probabilities of a seizure go through.
 
     See Also
     --------
@@ -352,7 +353,19 @@ def recalibrate_predictions(
 
 
 def save_recalibration(recalibration: Recalibration, folder: str | os.PathLike[str]) -> Path:
-    """Write the curve as ``recalibration.json`` into a model folder, atomically; return its path.
+    """Write a curve as ``recalibration.json`` into a model folder, atomically.
+
+    Parameters
+    ----------
+    recalibration : Recalibration
+        The curve.
+    folder : path
+        The model folder, as ``save_pipeline`` writes it.
+
+    Returns
+    -------
+    Path
+        The file.
 
     See Also
     --------
@@ -372,7 +385,17 @@ def save_recalibration(recalibration: Recalibration, folder: str | os.PathLike[s
 
 
 def load_recalibration(folder: str | os.PathLike[str]) -> Recalibration | None:
-    """Read the curve of a model folder, None where there is none.
+    """Read the curve of a model folder.
+
+    Parameters
+    ----------
+    folder : path
+        The model folder.
+
+    Returns
+    -------
+    Recalibration or None
+        None where the folder has no curve.
 
     Raises
     ------

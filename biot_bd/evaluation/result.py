@@ -114,7 +114,7 @@ def _mean_of_folds(metrics: Sequence[Metric], scores: list[Cells]) -> Cells:
 class Result:
     """The outcome of :func:`biot_bd.cross_validate`.
 
-    Attributes
+    Parameters
     ----------
     metrics : dict
         Content of ``metrics.json``: ``folds``, ``subjects``, ``macro``, ``pooled``, ``prevalence``,

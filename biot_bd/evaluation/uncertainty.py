@@ -38,9 +38,11 @@ def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLE
     Parameters
     ----------
     result : Result
+        The finished run.
     level : float, default=0.95
         Of the intervals.
     n_resamples : int, default=999
+        Resamples behind each interval.
     random_state : int, default=0
         Seed of the resamples.
 

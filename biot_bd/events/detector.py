@@ -45,6 +45,7 @@ class EventDetector(BaseEstimator):
     window_s : float
         Length of the window that a probability speaks of.
     smoothing : {"mean", "median"}
+        What each second of the curve is replaced by, over ``smoothing_s``.
     smoothing_s : float
         Seconds that are smoothed over, centred (causal: the last ones); 0 for none.
     threshold : float
@@ -53,7 +54,9 @@ class EventDetector(BaseEstimator):
         In (0, 1]: how far below the threshold the curve must fall for an event to end, as a
         fraction of it; 1 for no hysteresis.
     min_duration_s : float
+        Events shorter than this are dropped.
     merge_gap_s : float
+        Events that lie at most so far apart are joined, after short ones were dropped.
     causal : bool
         The value of a second uses only windows that ended by the end of that second; each window's
         value holds until the next one ends, at most ``window_s``.
@@ -383,6 +386,7 @@ def load_event_detector(folder: str | os.PathLike[str], causal: bool = False) ->
     Parameters
     ----------
     folder : path
+        The model folder, as ``save_pipeline`` writes it.
     causal : bool
         The one for live use; where none was fitted, the other one's values in a causal detector.
 

@@ -36,7 +36,7 @@ SHORTEST_S = 0.01  # what a TSV resolves
 class EventFile:
     """What a file of events says.
 
-    Attributes
+    Parameters
     ----------
     events : list of Event
         Its seizures in the order of time; the confidence is None where the file has none.
@@ -77,6 +77,7 @@ def write_event_file(
     Parameters
     ----------
     path : path-like
+        The file to write; an earlier one is replaced.
     events : iterable of (onset_s, offset_s) or (onset_s, offset_s, confidence)
         Sorted and not overlapping; may be empty: where nothing was found the file says so with a
         ``bckg`` row.
@@ -130,6 +131,7 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
     Parameters
     ----------
     path : path-like
+        The file to read.
     format : {"tsv", "csv_bi", "edf", "mne"}, optional
         Told from the ending by default.
 

@@ -36,6 +36,7 @@ def score_folders(
         Which names are one child, other name -> name (``{"sub-21": "sub-01"}``).  The name is
         ``sub-...`` in the path, else the first folder, else the file's name.
     parameters : ScoringParameters, optional
+        How events are matched; SzCORE's by default.
 
     Returns
     -------

@@ -277,13 +277,26 @@ def score_events(
 
 
 def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Sequence[Any]], duration_s: float) -> Scores:
-    """Score the seconds of one recording (1 Hz); arguments and errors as in :func:`score_events`.
+    """Score the seconds of one recording (1 Hz).
+
+    Parameters
+    ----------
+    reference, hypothesis : sequence of (onset_s, offset_s)
+        Annotated and detected events, in seconds from the recording's start, in any order; items
+        after the first two are ignored.
+    duration_s : float
+        Length of the recording in seconds.
 
     Returns
     -------
     dict
         ``tp``, ``fp``, ``n_reference`` in seconds, ``sensitivity``, ``precision``, ``f1``,
         ``fa_per_24h`` (seconds a day), ``reasons``, ``duration_s``, ``scorer``.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`score_events`, or the recording is shorter than half a second.
 
     See Also
     --------

@@ -39,8 +39,11 @@ class ScoredRecording:
     Parameters
     ----------
     recording, subject : str
+        The recording, and the subject that it is of.
     reference, hypothesis : sequence of (onset_s, offset_s, ...)
+        Annotated and detected events, in seconds from the recording's start.
     duration_s : float
+        Length of the recording in seconds.
 
     See Also
     --------

@@ -19,6 +19,13 @@ class Event(NamedTuple):
     Of a detected event the confidence is the highest value of the smoothed curve in it; None where
     a file says nothing.
 
+    Parameters
+    ----------
+    onset_s, offset_s : float
+        Where it begins and ends, in seconds from the recording's start.
+    confidence : float, optional
+        From 0 to 1; None where nothing is known.
+
     See Also
     --------
     EventDetector.predict : Finds events.
@@ -36,8 +43,16 @@ class Event(NamedTuple):
 
 
 class Alarm(NamedTuple):
-    """An event that has begun: its onset, the time at which that was known, and the highest
-    value so far.
+    """An event that has begun, and may not have ended.
+
+    Parameters
+    ----------
+    onset_s : float
+        Where the event begins, in seconds from the recording's start.
+    time_s : float
+        When that was known, in seconds from the recording's start.
+    confidence : float
+        The highest value so far of the smoothed curve in it.
 
     See Also
     --------
@@ -79,11 +94,13 @@ class RecordingScores:
     Parameters
     ----------
     recording, subject : str
+        The recording, and the subject that it is of.
     probabilities : array of shape (n,)
         Of a seizure, one a window.
     start_s : array of shape (n,)
         Starts of the windows.
     duration_s : float
+        Length of the recording in seconds.
     reference : sequence of (onset_s, offset_s)
         Annotated seizures.
 

@@ -30,7 +30,7 @@ _FIELDS = {
 class EdfHeader:
     """What the header of an EDF or BDF file says, and how much the file holds.
 
-    Attributes
+    Parameters
     ----------
     path : Path
         The file.
@@ -47,10 +47,23 @@ class EdfHeader:
         Of all signals, those of annotations included.
     samples : tuple of int
         Samples of each signal in a record.
+    _signals : bytes
+        What the header says of the signals, undecoded; :meth:`field` reads it.
 
     See Also
     --------
-    read_edf_header : Reads it, with an example.
+    read_edf_header : Reads it.
+
+    Examples
+    --------
+    >>> import tempfile, edfio, numpy as np
+    >>> from biot_bd.io import read_edf_header
+    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
+    ...     header = read_edf_header(f"{folder}/x.edf")
+    >>> header.record_s * header.present, header.cut_short
+    (2.0, None)
     """
 
     path: Path

@@ -94,6 +94,11 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
         Of any format that is registered (see :mod:`biot_bd.io.readers`).  EDF and BDF files that
         were cut short are read as far as they go, with a note.
 
+    Returns
+    -------
+    OpenRecording
+        Its ``raw`` is lazy where it is of a file.
+
     Raises
     ------
     DetectionError
@@ -101,11 +106,6 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
         names it.
     TypeError
         It is neither a path nor a recording.
-
-    Returns
-    -------
-    OpenRecording
-        Its ``raw`` is lazy where it is of a file.
 
     See Also
     --------
@@ -203,10 +203,26 @@ def read_blocks(
 def read_excerpt(
     recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
 ) -> tuple[NDArray[np.float32], float, float]:
-    """Return seconds of channels ``(n_chans, n)`` in uV, the first sample's time, the rate.
+    """Read some seconds of some channels.
 
-    Times are those since the recording's start, pauses included; what reaches into a pause is cut
-    there.
+    Parameters
+    ----------
+    recording : OpenRecording
+        What to read.
+    ch_names : sequence of str
+        Its channels, as the recording names them.
+    start_s, stop_s : float
+        Seconds since the recording's start, pauses included; what reaches into a pause or lies
+        outside the recording is left out.
+
+    Returns
+    -------
+    x : ndarray of float32, shape (len(ch_names), n)
+        In microvolts.
+    start_s : float
+        Time of its first sample, which is the last one at or before the wanted start.
+    sfreq : float
+        Its rate in Hz, that of the fastest of the channels.
 
     See Also
     --------

@@ -88,6 +88,12 @@ class BIOT(BraindecodeBIOT):
     ValueError
         A size is missing or impossible, or ``channel_ids`` does not fit.
 
+    See Also
+    --------
+    biot_bd.models.load_checkpoint : What :meth:`from_checkpoint` reads.
+    biot_bd.models.record_attention : The attention of a forward pass.
+    biot_bd.BIOTClassifier : A scikit-learn estimator around it.
+
     Notes
     -----
     Braindecode's ``return_feature=True`` (a tuple as output) is left out; use
@@ -96,12 +102,6 @@ class BIOT(BraindecodeBIOT):
     Under ``torch.compile`` and ``torch.export`` nothing is raised for bad values: absent channels
     are masked as always, and a channel with some NaN or an empty window makes that window's output
     NaN.
-
-    See Also
-    --------
-    biot_bd.models.load_checkpoint : What :meth:`from_checkpoint` reads.
-    biot_bd.models.record_attention : The attention of a forward pass.
-    biot_bd.BIOTClassifier : A scikit-learn estimator around it.
 
     Examples
     --------

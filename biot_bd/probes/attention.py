@@ -177,7 +177,18 @@ class QKAttentionProbe(AttentionProbe):
     """The often-drawn ``softmax(Q K^T / sqrt(d))`` of linear attention layers.
 
     This is not what BIOT computes: its correlation with the exact map is 0.3 to 0.5.  It is here
-    for comparison with published pictures.  Parameters as in :class:`AttentionProbe`.
+    for comparison with published pictures.
+
+    Parameters
+    ----------
+    layers : {"early-middle-late", "all"} or sequence of int or str
+        Layers to show: by choice, number (negative from the end) or module path.
+    heads : {"mean", "all"}
+        The mean over heads, or all of them as an axis.
+    batch_size : int
+        Windows a forward pass.
+    max_elements : int
+        Most numbers recorded in one forward pass.
 
     See Also
     --------

@@ -262,14 +262,14 @@ class LineLength(WindowFeatures):
     summary : tuple of {"mean", "median", "max"}, optional
         Give these over the present channels in place of every channel's own values.
 
+    See Also
+    --------
+    BandPower : Power in frequency bands.
+
     References
     ----------
     .. [1] Esteller, R. et al. (2001). Line length: an efficient feature for seizure onset
            detection. IEEE EMBC.
-
-    See Also
-    --------
-    BandPower : Power in frequency bands.
 
     Examples
     --------

@@ -75,13 +75,13 @@ class BandPass(_Filter):
     phase : str
         As in MNE, e.g. ``"zero"`` or ``"minimum"``.
 
-    Notes
-    -----
-    On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
-
     See Also
     --------
     Notch : Single frequencies, such as those of the mains.
+
+    Notes
+    -----
+    On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
 
     Examples
     --------
@@ -133,13 +133,13 @@ class Notch(_Filter):
     trans_bandwidth : float
         Width of the transitions in Hz.
 
-    Notes
-    -----
-    On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
-
     See Also
     --------
     BandPass : Whole bands.
+
+    Notes
+    -----
+    On windows the ends are wrong, see :mod:`biot_bd.signals.filters`.
 
     Examples
     --------

@@ -42,6 +42,11 @@ class MontageMapper(RecordingStep):
         input, standard positions of the 10-20 system). A channel that the input has but that is
         absent in a window stays absent, or is interpolated.
 
+    See Also
+    --------
+    biot_bd.signals.plan_montage : The plan behind it, from channels to a montage.
+    PercentileScaler : Comes after it.
+
     Examples
     --------
     >>> import numpy as np

@@ -105,6 +105,11 @@ def canonical_name(name: str) -> str | None:
         ``"Fp1-F7"`` for a derivation of two electrodes, ``"Fp1"`` for a referential channel, None
         where the name is no EEG channel.
 
+    See Also
+    --------
+    MontageMapper : Finds channels by these names.
+    montage_of : The montage that channels are, by these names.
+
     Examples
     --------
     >>> [canonical_name(name) for name in ("EEG T3-REF", "fp1-f7", "T8-P8-1", "ECG")]

@@ -28,14 +28,14 @@ class Resampler(RecordingStep):
         Sampling rate of the input in Hz, needed for arrays; a disagreement with what the data carry
         raises.
 
+    See Also
+    --------
+    biot_bd.signals.resample_fft : The function behind it.
+
     Notes
     -----
     The FFT joins the end of a window to its start, so the first and last tenths of a second of a
     window ring. Resample recordings (``prepare`` does, or :meth:`as_preprocessor`) where you can.
-
-    See Also
-    --------
-    biot_bd.signals.resample_fft : The function behind it.
 
     Examples
     --------

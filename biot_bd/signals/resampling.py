@@ -63,6 +63,10 @@ def resampled_length(n: int, sfreq_in: float, sfreq_out: float) -> int:
         A rate is not a positive number, or no fraction with a denominator below 100,000 is as near
         to the ratio as 1e-7.
 
+    See Also
+    --------
+    resample_fft, resample_polyphase : Give so many samples.
+
     Examples
     --------
     >>> from biot_bd.signals import resampled_length

@@ -42,13 +42,13 @@ class PercentileScaler(WindowTransformer):
         drop it (NaN throughout, False in ``present``) with a warning; drop it.  It is never divided
         by 1e-8.
 
-    Notes
-    -----
-    Signals in volts given as an array look flat, so the factor of a million shows as an error.
-
     See Also
     --------
     MontageMapper : Comes before it.
+
+    Notes
+    -----
+    Signals in volts given as an array look flat, so the factor of a million shows as an error.
 
     Examples
     --------

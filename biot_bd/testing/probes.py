@@ -45,7 +45,7 @@ def check_probe(
         Constructor parameters to test with.
     model : torch.nn.Module, optional
         What to explain, for probes that need a certain model; a small convolutional one by default.
-         It is put into eval mode.
+        It is put into eval mode.
     n_chans, n_times : int
         Shape of the test windows ``(3, n_chans, n_times)``.
 

@@ -140,12 +140,27 @@ class EpochScores(Callback):
 
 
 class EarlyStopping(SkorchEarlyStopping):
-    """skorch's early stopping without its ``KeyboardInterrupt``.
+    """Early stopping of skorch without its ``KeyboardInterrupt``.
 
-    The classifier looks at ``misses_`` itself.
+    The classifier looks at ``misses_`` itself, so that later callbacks (logging, restart points)
+    still see the last epoch, and a real Ctrl-C stays one.
 
-    So later callbacks (logging, restart points) still see the last epoch, and a real Ctrl-C stays
-    one.  Parameters are those of :class:`skorch.callbacks.EarlyStopping`.
+    Parameters
+    ----------
+    monitor : str
+        Column of the history that is watched.
+    patience : int
+        Epochs without a better value after which training stops.
+    threshold : float
+        How much better counts as better.
+    threshold_mode : {"rel", "abs"}
+        Whether ``threshold`` is a share of the best value so far, or a difference to it.
+    lower_is_better : bool
+        Whether less is better.
+    sink : callable
+        What the message about stopping is given to.
+    load_best : bool
+        Whether the module gets the weights of the best epoch when training ends.
 
     See Also
     --------

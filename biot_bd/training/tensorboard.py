@@ -54,15 +54,14 @@ class TensorBoardLogger(Callback):
         Windows that the attention maps are a mean of: seizure windows of the validation part where
         there are any.
 
-    Notes
-    -----
-    Training scores come from the predictions made while training.  Pictures are drawn after epochs
-    1, 2, 4, 8,
-    ... and of the final model.
-
     See Also
     --------
     log_test_metrics : Test scores beside the training.
+
+    Notes
+    -----
+    Training scores come from the predictions made while training.  Pictures are drawn of the final
+    model and after epochs 1, 2, 4, 8, and so on.
 
     Examples
     --------

@@ -36,6 +36,13 @@ class Windows:
     calling the class.  A selection shares everything with what it was selected from.  Pickled as
     paths, row numbers and steps, so workers read the same files.
 
+    Parameters
+    ----------
+    *args : object
+        None are taken: calling the class raises.
+    **kwargs : object
+        None either.
+
     Attributes
     ----------
     shape : tuple of int
@@ -93,6 +100,11 @@ class Windows:
         Read a batch, as microvolts or as it is stored.
     will_need(indices)
         Let the system read windows ahead.
+
+    Raises
+    ------
+    TypeError
+        The class was called; the message says what makes windows.
 
     See Also
     --------

@@ -21,7 +21,7 @@ FALLBACK = 0.5
 class Threshold:
     """A threshold and where it comes from.
 
-    Attributes
+    Parameters
     ----------
     value : float
         A window is called a seizure where its probability is at least this.

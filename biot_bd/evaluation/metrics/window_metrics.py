@@ -25,7 +25,7 @@ _CLASS_NAMES = {0: "background", 1: "seizure"}
 class Score:
     """The value of a metric, or the reason why there is none.
 
-    Attributes
+    Parameters
     ----------
     value : float or None
         None where the metric is undefined.

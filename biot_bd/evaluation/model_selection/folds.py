@@ -59,7 +59,7 @@ SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", *FIXED
 class Fold:
     """One fold of an outer split, by subject.
 
-    Attributes
+    Parameters
     ----------
     index : int
         Number of the fold, from 0.

@@ -46,7 +46,7 @@ class PairedTest:
 
     The difference is first minus second.
 
-    Attributes
+    Parameters
     ----------
     difference : Interval
         Mean difference over subjects, with its interval.
@@ -110,9 +110,12 @@ def paired_test(
     ----------
     first, second : mapping or Series
         Score by subject; None or NaN where undefined.
-    level, n_resamples, random_state
-        Of the interval of the mean difference, as in :func:`macro_interval`; ``random_state`` also
-        of the flips that are drawn beyond 16 subjects.
+    level : float
+        Of the interval of the mean difference, 0 to 1.
+    n_resamples : int
+        Resamples behind that interval.
+    random_state : int
+        Seed of the resamples, and of the flips that are drawn beyond 16 subjects.
 
     Returns
     -------

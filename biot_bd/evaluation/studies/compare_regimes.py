@@ -48,7 +48,7 @@ _TEST_COLUMNS = ("comparison", "metric", "difference", "better/worse/equal", "p 
 class StudyResult:
     """The outcome of :func:`compare_regimes`.
 
-    Attributes
+    Parameters
     ----------
     comparison : dict
         Content of ``comparison.json``: scores by subject, intervals over subjects, paired tests,
@@ -231,8 +231,10 @@ def compare_regimes(
 
     Parameters
     ----------
-    windows, y, groups :
+    windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
         As in :func:`~biot_bd.cross_validate`.
+    y, groups : array of shape (n,), optional
+        As in :func:`~biot_bd.cross_validate`: labels, and the subject of each window.
     regimes : mapping of str to estimator
         Pipelines by name; the names become folders.  Differences are later minus earlier, so name
         the simplest first.
@@ -241,15 +243,31 @@ def compare_regimes(
         ``<regime>/seed-<n>`` a regime and seed.  The same call again goes on where it was stopped;
         regimes and seeds may be added to it.  ``tensorboard --logdir`` on it shows all runs beside
         each other.
-    cv, scoring, threshold, validation_fraction, protocol, n_jobs, allow_contaminated, progress :
-        As in :func:`~biot_bd.cross_validate`, the same for all regimes.
+    cv : str or splitter
+        How subjects are split.  This and the parameters from here to ``progress`` are those of
+        :func:`~biot_bd.cross_validate`, the same for all regimes.
+    scoring : str, Metric, callable or sequence of them
+        Metrics.
+    threshold : {"balanced-accuracy", "matched-prevalence"} or float
+        How the threshold is chosen on the validation predictions.
+    validation_fraction : float
+        Share of a fold's training subjects that validate.
+    protocol : str or Protocol, optional
+        A preset, which gives ``cv``, ``scoring``, ``threshold`` and ``validation_fraction``.
+    n_jobs : int
+        Folds computed at once.
+    allow_contaminated, progress : bool
+        Score a regime whose checkpoint saw test subjects; show progress.
     seeds : sequence of int
         Each gives one split and one training a fold; all regimes get the same.
     against : str, optional
         Test every other regime against this one; all pairs by default.
-    level, n_resamples :
-        Of the intervals, see :mod:`biot_bd.evaluation.statistics.intervals`.
+    level : float
+        Of the intervals, 0 to 1.
+    n_resamples : int
+        Resamples behind each interval, see :mod:`biot_bd.evaluation.statistics.intervals`.
     title : str, optional
+        Stands above every output.
     notes : sequence of str
         Remarks that go into every output.
 

@@ -77,10 +77,28 @@ def run_protocol(
         A preset, see :data:`~biot_bd.evaluation.PROTOCOLS`.
     windows : Windows
         Prepared with ``protocol.prepare_parameters()``.
-    model, params :
-        As in :func:`model_pipeline`.
-    folder, splits_from, random_state, n_jobs, title, notes, progress, allow_contaminated :
-        As in :func:`cross_validate`.
+    model : str or estimator
+        A name in ``biot_bd.registry.models``, a word of :data:`~biot_bd.evaluation.BASELINES`, or a
+        pipeline of your own, which is taken as it is.
+    folder : path, optional
+        The run folder, as in :func:`cross_validate`.
+    params : mapping, optional
+        Further parameters of :class:`~biot_bd.BIOTClassifier`, e.g. ``module__num_layers`` or
+        ``pretrained``, for a model by name.
+    splits_from : Result or path, optional
+        Another study whose stored folds are used, as in :func:`cross_validate`.
+    random_state : int
+        Seed of the split and of the folds.
+    n_jobs : int
+        Folds computed at once.
+    title : str, optional
+        Stands above every output; made of model and protocol by default.
+    notes : sequence of str
+        Remarks that go into every output.
+    progress : bool
+        Show a progress bar and a line for each finished fold.
+    allow_contaminated : bool
+        Score a model whose checkpoint saw test subjects, as in :func:`cross_validate`.
 
     Returns
     -------

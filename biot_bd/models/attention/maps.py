@@ -32,6 +32,11 @@ def early_middle_late(n_layers: int) -> dict[str, int]:
     ValueError
         There is no layer.
 
+    See Also
+    --------
+    attention_layers : The layers that a model has.
+    biot_bd.probes.AttentionProbe : Shows these by default.
+
     Examples
     --------
     >>> from biot_bd.models import early_middle_late

@@ -39,10 +39,11 @@ def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ..
     Parameters
     ----------
     model : torch.nn.Module
+        In eval mode, where ``x`` is given.
     x : Tensor, optional
         One small batch.  With it the model runs once, in eval mode, and the layers come in the
         order of their calls, those that call ``scaled_dot_product_attention`` themselves included.
-         Without it only modules known by type are listed, in the model's own order.
+        Without it only modules known by type are listed, in the model's own order.
 
     Returns
     -------

@@ -166,7 +166,7 @@ def build_model(
     checkpoint : LoadedCheckpoint
     n_outputs : int, optional
         Logits.  None: those of the checkpoint's head (one logit becomes two), 2 where it has none.
-         A head of another size is replaced by a fresh one.
+        A head of another size is replaced by a fresh one.
     ch_names : sequence of str, optional
         Names of the input channels; each takes the token of its name.
     model_class : type

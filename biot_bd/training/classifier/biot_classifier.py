@@ -54,7 +54,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     ----------
     module : str, class or nn.Module
         Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.
-         Shapes, channel names and rate of the data are handed to arguments of these names in its
+        Shapes, channel names and rate of the data are handed to arguments of these names in its
         constructor (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless
         ``module__*`` says otherwise.
     criterion : str, class or nn.Module
@@ -120,7 +120,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         Which parts train when, at which rates, and so on: names (``"full"``, ``"linear-probe"``,
         ``"gradual"``, ``"two-stage"``, ``"lora"``, ...) and options of
         :mod:`biot_bd.training.finetuning`, one or a list.  None trains everything at one rate.
-         ``finetune__*`` are parameters of a single name.
+        ``finetune__*`` are parameters of a single name.
     schedule : None, str or Schedule
         How the learning rate changes while training, beside what ``finetune`` says: ``"warm-up"``,
         ``"cosine"`` or an object of :mod:`biot_bd.training.finetuning.schedules`.
@@ -177,16 +177,21 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         If set (two classes), ``predict`` says class 1 from this probability on, instead of from
         0.5.
 
-    Notes
-    -----
-    ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is
-    kept apart.  ``predict_proba`` is the softmax of the logits, whatever the loss.
+    Raises
+    ------
+    TypeError
+        A parameter that is neither named here nor has one of the prefixes.
 
     See Also
     --------
     biot_bd.save_pipeline : Saves it, fitted, without pickle.
     biot_bd.cross_validate : Trains and scores it by subject.
     biot_bd.training.finetuning : What ``finetune`` and ``schedule`` take.
+
+    Notes
+    -----
+    ``get_params()`` is the same before and after ``fit``: what is learnt from data (also shapes) is
+    kept apart.  ``predict_proba`` is the softmax of the logits, whatever the loss.
 
     Examples
     --------

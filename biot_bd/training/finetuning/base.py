@@ -17,7 +17,24 @@ from torch import nn
 
 
 class FinetuneOption(BaseEstimator):
-    """One entry of a recipe: a strategy, rates by part, a schedule, softer targets, ..."""
+    """One entry of a recipe: a strategy, rates by part, a schedule, softer targets, ...
+
+    See Also
+    --------
+    Strategy, Rate, Schedule : The kinds of options.
+    biot_bd.BIOTClassifier : Takes one, or a list of them, as ``finetune``.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> from biot_bd.training.finetuning import EMA, FinetuneOption
+    >>> isinstance(EMA(), FinetuneOption), EMA(decay=0.9).get_params()
+    (True, {'decay': 0.9, 'warm_up': True})
+    >>> EMA(decay=2.0).check(BIOTClassifier())
+    Traceback (most recent call last):
+        ...
+    ValueError: EMA: decay must be a number from 0 to 1, found 2.0
+    """
 
     needs_parts = False
     """Whether the model must be split into head and blocks."""
@@ -50,6 +67,24 @@ class Strategy(FinetuneOption):
     """Which parts train in which epoch; a recipe has one.
 
     Parts that do not train are frozen: out of the optimizer, without gradient, in eval mode.
+
+    See Also
+    --------
+    Full, LinearProbe, Gradual, TwoStage, LoRA : Those that have names.
+    Rate : Which rates the parts train at.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> from biot_bd.training.finetuning import Strategy
+    >>> class LastBlock(Strategy):
+    ...     needs_parts = True
+    ...     thaws_all = False
+    ...
+    ...     def n_thawed(self, epoch, n_blocks):
+    ...         return 1
+    >>> BIOTClassifier(finetune=[LastBlock(), "cosine"]).finetune
+    [LastBlock(), 'cosine']
     """
 
     changes = False
@@ -80,7 +115,22 @@ class Strategy(FinetuneOption):
 
 
 class Rate(FinetuneOption):
-    """Fixed factors on the learning rates of the parts."""
+    """Fixed factors on the learning rates of the parts.
+
+    See Also
+    --------
+    LayerDecay, Discriminative : Those that have names.
+    Schedule : Factors that change while training.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Rate
+    >>> class FastHead(Rate):
+    ...     def factor(self, depth, n_blocks):
+    ...         return 10.0 if depth == 0 else 1.0
+    >>> [FastHead().factor(depth, n_blocks=2) for depth in range(3)]
+    [10.0, 1.0, 1.0]
+    """
 
     needs_parts = True
 

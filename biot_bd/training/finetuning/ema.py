@@ -1,12 +1,6 @@
 """Exponential moving average of weights.
 
 Training goes on with the raw ones, all else sees the averaged ones.
-
-References
-----------
-.. [1] Polyak, B. T., Juditsky, A. B. (1992). Acceleration of Stochastic Approximation by Averaging.
-   SIAM J. Control Optim.
-.. [2] Tarvainen, A., Valpola, H. (2017). Mean teachers are better role models. NeurIPS.
 """
 
 from __future__ import annotations
@@ -18,7 +12,7 @@ from biot_bd.training.finetuning.base import FinetuneOption
 
 
 class EMA(FinetuneOption):
-    r"""Exponential moving average of weights [1]_ [2]_.
+    r"""Exponential moving average of weights.
 
     After step :math:`t` (1, 2, ...) :math:`a_t = d_t a_{t-1} + (1 - d_t) w_t`, where :math:`a_0`
     are the weights before the first step.  Validation, early stopping, TensorBoard, prediction and
@@ -31,6 +25,17 @@ class EMA(FinetuneOption):
     warm_up : bool
         Whether :math:`d_t = \min(d, (1 + t) / (10 + t))`, so that short trainings forget the first
         weights; else :math:`d_t = d`.
+
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Takes it as an option of ``finetune``.
+    biot_bd.training.EarlyStopping : Watches the averaged weights' scores.
+
+    References
+    ----------
+    .. [1] Polyak, B. T., Juditsky, A. B. (1992). Acceleration of Stochastic Approximation by
+           Averaging. SIAM J. Control Optim.
+    .. [2] Tarvainen, A., Valpola, H. (2017). Mean teachers are better role models. NeurIPS.
 
     Examples
     --------

@@ -1,9 +1,4 @@
-"""Low-rank adaptation through ``peft`` (the extra ``lora``).
-
-References
-----------
-.. [1] Hu, E. J. et al. (2022). LoRA: Low-Rank Adaptation of Large Language Models. ICLR.
-"""
+"""Low-rank adaptation through ``peft`` (the extra ``lora``)."""
 
 from __future__ import annotations
 
@@ -41,10 +36,19 @@ class LoRA(Strategy):
         Ends of the names of the linear maps; BIOT's queries and values by default, which makes
         ``4 * 512 * r * num_layers`` trainable numbers at ``embed_dim=256``, beside the head.
 
+    See Also
+    --------
+    LinearProbe : The head alone.
+    Full : All weights.
+
     Notes
     -----
     Blocks with updates keep their dropout; blocks without are in eval mode, and norms with running
     statistics are so everywhere.
+
+    References
+    ----------
+    .. [1] Hu, E. J. et al. (2022). LoRA: Low-Rank Adaptation of Large Language Models. ICLR.
 
     Examples
     --------

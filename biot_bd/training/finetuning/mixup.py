@@ -1,11 +1,4 @@
-"""Softer targets: mixup and label smoothing.
-
-References
-----------
-.. [1] Zhang, H. et al. (2018). mixup: Beyond Empirical Risk Minimization. ICLR.
-.. [2] Szegedy, C. et al. (2016). Rethinking the Inception Architecture for Computer Vision. CVPR.
-   (label smoothing)
-"""
+"""Softer targets: mixup and label smoothing."""
 
 from __future__ import annotations
 
@@ -21,7 +14,7 @@ from biot_bd.training.finetuning.base import FinetuneOption
 
 
 class Mixup(FinetuneOption):
-    r"""Train on mixtures of two windows [1]_.
+    r"""Train on mixtures of two windows.
 
     Each batch draws :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` and a partner for every
     window: :math:`\lambda x_i + (1 - \lambda) x_j`, with the loss :math:`\lambda L(\hat y, y_i) +
@@ -33,11 +26,20 @@ class Mixup(FinetuneOption):
     alpha : float
         Above 0; 0.2 leaves most mixtures close to one of the two windows.
 
+    See Also
+    --------
+    LabelSmoothing : Softens targets alone.
+    biot_bd.BIOTClassifier : Takes other changes of windows as ``augment``.
+
     Notes
     -----
     A channel that one of the two lacks is absent in the mixture; a window that would be left
     without channels stays as it is.  Training scores (not the loss) compare the mixtures with the
     labels of the first window.
+
+    References
+    ----------
+    .. [1] Zhang, H. et al. (2018). mixup: Beyond Empirical Risk Minimization. ICLR.
 
     Examples
     --------
@@ -84,7 +86,7 @@ class Mixup(FinetuneOption):
 
 
 class LabelSmoothing(FinetuneOption):
-    """Cross-entropy against targets of which a part is spread evenly over all classes [2]_.
+    """Cross-entropy against targets of which a part is spread evenly over all classes.
 
     It is the parameter ``label_smoothing`` of :class:`biot_bd.losses.CrossEntropyLoss`, as an
     option beside others.
@@ -93,6 +95,16 @@ class LabelSmoothing(FinetuneOption):
     ----------
     amount : float
         The part that is spread, 0 to 1.  0.1 is what LaBraM and EEGPT use.
+
+    See Also
+    --------
+    Mixup : Softens targets with the window's partner.
+    biot_bd.losses.CrossEntropyLoss : Smooths by a parameter of its own.
+
+    References
+    ----------
+    .. [1] Szegedy, C. et al. (2016). Rethinking the Inception Architecture for Computer Vision.
+           CVPR.
 
     Examples
     --------

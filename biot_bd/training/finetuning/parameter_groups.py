@@ -1,12 +1,4 @@
-"""Split a model into head and blocks, and say at which rates they learn and which weights decay.
-
-References
-----------
-.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification.
-   ACL. (discriminative rates)
-.. [2] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR. (layer-wise
-   decay)
-"""
+"""Split a model into head and blocks, and say at which rates they learn and which weights decay."""
 
 from __future__ import annotations
 
@@ -184,13 +176,22 @@ def undecayed(module: nn.Module) -> set[str]:
 class LayerDecay(Rate):
     r"""Layer-wise learning-rate decay.
 
-    A part at depth :math:`d` learns with :math:`\lambda^d` times the rate [2]_.
+    A part at depth :math:`d` learns with :math:`\lambda^d` times the rate [1]_.
 
     Parameters
     ----------
     decay : float
         :math:`\lambda`, above 0, at most 1.  The head (depth 0) keeps the full rate, BIOT's
         embedding has depth ``num_layers + 1``.  0.65 is what LaBraM and EEGPT use.
+
+    See Also
+    --------
+    Discriminative : Two rates only.
+    Rate : What it is a kind of.
+
+    References
+    ----------
+    .. [1] Bao, H. et al. (2022). BEiT: BERT Pre-Training of Image Transformers. ICLR.
 
     Examples
     --------
@@ -210,12 +211,22 @@ class LayerDecay(Rate):
 
 
 class Discriminative(Rate):
-    """Two learning rates: the head at ``lr``, everything else at a part of it [1]_.
+    """Two learning rates: the head at ``lr``, everything else at a part of it.
 
     Parameters
     ----------
     encoder : float
         Factor on the rate of all blocks.
+
+    See Also
+    --------
+    LayerDecay : A rate for each block.
+    TwoStage : Two rates, one after the other.
+
+    References
+    ----------
+    .. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text
+           Classification. ACL.
 
     Examples
     --------
@@ -236,6 +247,11 @@ class Discriminative(Rate):
 
 class NoDecay(FinetuneOption):
     """Weight decay on matrices only: not on biases, norms, channel tokens and positions.
+
+    See Also
+    --------
+    LayerDecay : Lower rates, where this is less decay.
+    biot_bd.BIOTClassifier : Takes it as an option of ``finetune``.
 
     Examples
     --------

@@ -10,13 +10,6 @@ averaged weights)::
     BIOTClassifier(
         finetune=["two-stage", LayerDecay(0.65), "no-decay", Cosine(warmup_epochs=2), "ema"]
     )
-
-References
-----------
-.. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text Classification.
-   ACL.
-.. [2] Kumar, A. et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform
-   Out-of-Distribution. ICLR. (head first, then everything)
 """
 
 from __future__ import annotations
@@ -36,6 +29,11 @@ from biot_bd.training.finetuning.schedules import SCHEDULES, Schedule, resolve_s
 class Full(Strategy):
     """Train everything from the first step.
 
+    See Also
+    --------
+    LinearProbe : The head only.
+    Gradual, TwoStage : Everything in the end.
+
     Examples
     --------
     >>> from biot_bd import BIOTClassifier
@@ -46,6 +44,11 @@ class Full(Strategy):
 
 class LinearProbe(Strategy):
     """Train the head; everything else stays frozen, in eval mode.
+
+    See Also
+    --------
+    Full : Everything.
+    LoRA : The head, and little of everything else.
 
     Examples
     --------
@@ -63,7 +66,7 @@ class LinearProbe(Strategy):
 
 
 class Gradual(Strategy):
-    """Train the head, then thaw the blocks from the last to the first [1]_.
+    """Train the head, then thaw the blocks from the last to the first.
 
     Parameters
     ----------
@@ -71,6 +74,16 @@ class Gradual(Strategy):
         Epochs from one block to the next.
     head_epochs : int
         Epochs in which only the head trains.
+
+    See Also
+    --------
+    TwoStage : Thaws everything at once.
+    Discriminative, LayerDecay : Lower rates in place of frozen blocks.
+
+    References
+    ----------
+    .. [1] Howard, J., Ruder, S. (2018). Universal Language Model Fine-tuning for Text
+           Classification. ACL.
 
     Examples
     --------
@@ -95,7 +108,7 @@ class Gradual(Strategy):
 
 
 class TwoStage(Strategy):
-    """Train the head, then everything at a lower rate [2]_.
+    """Train the head, then everything at a lower rate.
 
     Parameters
     ----------
@@ -103,6 +116,16 @@ class TwoStage(Strategy):
         Epochs of the first stage.
     factor : float
         Factor on all learning rates in the second stage.
+
+    See Also
+    --------
+    Gradual : Thaws block by block.
+    LinearProbe : Its first stage alone.
+
+    References
+    ----------
+    .. [1] Kumar, A. et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform
+           Out-of-Distribution. ICLR.
 
     Examples
     --------

@@ -3,11 +3,6 @@
 ``BIOTClassifier(schedule=...)`` takes one, a fine-tuning recipe may hold one, and protocols say
 theirs so.  They multiply with the rates by part and by stage of a recipe, so the ratios between
 parts stay what they are on any schedule.
-
-References
-----------
-.. [1] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm Restarts.
-   ICLR.  (cosine)
 """
 
 from __future__ import annotations
@@ -19,7 +14,22 @@ from biot_bd.training.finetuning.base import FinetuneOption
 
 
 class Schedule(FinetuneOption):
-    """A factor on all learning rates that changes with every step, or with every epoch."""
+    """A factor on all learning rates that changes with every step, or with every epoch.
+
+    See Also
+    --------
+    WarmUp, Cosine : Those that have names.
+    Rate : Factors that stay, by part.
+
+    Examples
+    --------
+    >>> from biot_bd.training.finetuning import Schedule
+    >>> class Linear(Schedule):
+    ...     def factor(self, progress, total):
+    ...         return 1.0 - progress / total
+    >>> [Linear().factor(epoch, total=4) for epoch in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
+    """
 
     by_epoch = False
     """Whether the factor stays what it is throughout an epoch."""
@@ -43,6 +53,11 @@ class WarmUp(Schedule):
     start : float
         Factor that the rise starts from, 0 to 1.
 
+    See Also
+    --------
+    Cosine : Falls again after the rise.
+    biot_bd.BIOTClassifier : Takes it as ``schedule``.
+
     Examples
     --------
     >>> from biot_bd.training.finetuning import WarmUp
@@ -62,8 +77,7 @@ class WarmUp(Schedule):
 
 
 class Cosine(Schedule):
-    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs``
-    [1]_.
+    """A linear rise over the first epochs, then half a cosine down to the last of ``max_epochs``.
 
     Parameters
     ----------
@@ -76,6 +90,16 @@ class Cosine(Schedule):
     by_epoch : bool
         Whether the rate changes from epoch to epoch (as torch's ``CosineAnnealingLR`` does where it
         is stepped so), rather than with every step.
+
+    See Also
+    --------
+    WarmUp : The rise alone.
+    biot_bd.BIOTClassifier : Takes it as ``schedule``.
+
+    References
+    ----------
+    .. [1] Loshchilov, I., Hutter, F. (2017). SGDR: Stochastic Gradient Descent with Warm
+           Restarts. ICLR.
 
     Examples
     --------

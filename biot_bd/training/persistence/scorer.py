@@ -34,12 +34,17 @@ _PLAIN = {"precision": "fp32", "compile": False}
 class Scorer:
     """A saved pipeline that gives probabilities; made by :func:`load_scorer`.
 
-    Attributes
+    Parameters
     ----------
     steps : list of transformers
         What happens to windows before the model.
     classifier : object
         With ``predict_proba``: a network without braindecode, or a :class:`BIOTClassifier`.
+    record : dict
+        The record that ``save_pipeline`` was given.
+
+    Attributes
+    ----------
     classes_ : ndarray, shape (n_classes,)
         Labels in the order of the columns of :meth:`predict_proba`.
     threshold_ : float or None
@@ -48,7 +53,7 @@ class Scorer:
     input_info_ : InputInfo
         What the classifier was fitted on, behind the transformers.
     record_ : dict
-        The record that ``save_pipeline`` was given.
+        The record.
     without_braindecode : bool
         Whether the network is a plain one, for which neither braindecode nor skorch was imported.
 

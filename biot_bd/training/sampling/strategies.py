@@ -183,17 +183,17 @@ class ClassBalanced:
     ValueError
         A parameter out of range.
 
+    See Also
+    --------
+    SubjectBalanced : Balances subjects, not classes.
+    BackgroundSubsample : Takes every seizure once and little of the background.
+
     Notes
     -----
     With :math:`n_c` windows of class c, :math:`n_{cp}` of them of subject p and :math:`m_c`
     subjects who have some, a window is drawn with probability :math:`P_c / n_c`, or :math:`P_c /
     (m_c n_{cp})` with ``by_subject``, where :math:`P_c = n_c^{1-s} / \sum_k n_k^{1-s}`.  With rare
     seizures an epoch repeats each of them many times.
-
-    See Also
-    --------
-    SubjectBalanced : Balances subjects, not classes.
-    BackgroundSubsample : Takes every seizure once and little of the background.
 
     Examples
     --------
@@ -243,13 +243,13 @@ class SubjectBalanced:
     ValueError
         A parameter out of range.
 
-    Notes
-    -----
-    The classes of a subject stay as frequent among the subject's windows as they are.
-
     See Also
     --------
     ClassBalanced : Balances classes, and subjects within them.
+
+    Notes
+    -----
+    The classes of a subject stay as frequent among the subject's windows as they are.
 
     Examples
     --------
