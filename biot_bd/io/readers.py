@@ -137,6 +137,10 @@ def find_reader(path: str | os.PathLike[str]) -> Reader:
     OSError
         The first bytes cannot be read.
 
+    See Also
+    --------
+    open_raw : Opens the file by this reader.
+
     Examples
     --------
     >>> find_reader("recording.txt.unknown")
@@ -183,6 +187,11 @@ def open_raw(path: str | os.PathLike[str]) -> tuple[mne.io.BaseRaw, list[str]]:
         ``missing-file`` or ``unreadable``: no regular file (a pipe, a device, a link that leads
         nowhere), empty, of no known format, or damaged.  One line that names the file, whatever the
         reader raised.
+
+    See Also
+    --------
+    open_recording : The same for a detector.
+    find_reader : The reader alone.
 
     Examples
     --------

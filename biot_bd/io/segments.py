@@ -45,6 +45,17 @@ class Segment:
     spliced : bool, default=False
         Something is missing before it, and the recording does not say how much: ``start_s`` counts
         nothing for it.
+
+    See Also
+    --------
+    TimeLine : What segments make.
+
+    Examples
+    --------
+    >>> from biot_bd.io import Segment
+    >>> after_a_minute = Segment(first_sample=1000, n_samples=500, start_s=70.0, duration_s=5.0)
+    >>> after_a_minute.stop_sample, after_a_minute.stop_s
+    (1500, 75.0)
     """
 
     first_sample: int
@@ -85,6 +96,10 @@ class TimeLine:
         has it in already.
     remarks : tuple of str
         What a reader should know beside the segments, e.g. a date that is none.
+
+    See Also
+    --------
+    timeline_of : Makes it of a recording.
 
     Examples
     --------

@@ -50,6 +50,10 @@ class Found:
     fault : str or None
         Why it cannot be read, e.g. that git-annex has not fetched it; None where it looks sound.
 
+    See Also
+    --------
+    find_recordings, find_tables : Walk over folders.
+
     Examples
     --------
     >>> str(Found(Path("a.edf"), "is a link that leads back to itself"))
