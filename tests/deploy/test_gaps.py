@@ -14,6 +14,7 @@ from biot_bd.deploy.live.replay import FileSource
 from biot_bd.deploy.patient_page import page_part
 from biot_bd.deploy.results import write_events
 from biot_bd.events.detector import EventDetector
+from biot_bd.exceptions import DetectionError
 from biot_bd.signals.montages import BIOT_16
 
 CUT_S, LENGTH_S, RATE = 60, 130, 200
@@ -124,3 +125,10 @@ def test_segments_that_are_all_too_short_are_told(tmp_path, x_uv):
         ValueError, match=r"has 2 segments, the longest lasts 8 s \(1600 samples\), shorter than a window"
     ):
         detector().detect(path)
+
+
+@pytest.mark.parametrize("sfreq", [0.5, 2.56, 19.9])
+def test_rates_far_below_the_models(sfreq):
+    raw = mne.io.RawArray(np.zeros((16, 1000)), mne.create_info(list(BIOT_16.ch_names), sfreq, "eeg"), verbose="error")
+    with pytest.raises(DetectionError, match=f"sampled at {sfreq:g} Hz, less than a tenth of the 200 Hz"):
+        detector().detect(raw)
