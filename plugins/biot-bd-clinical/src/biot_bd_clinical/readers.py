@@ -9,7 +9,7 @@ from typing import Any
 
 import mne
 
-from biot_bd.io.readers import Reader
+from biot_bd.io import Reader
 
 # The GUID {1C7BC30F-2DCF-4B6D-8AEA-1F64CED2B917} as it lies in the file.
 NICOLET_MAGIC = bytes.fromhex("0fc37b1ccf2d6d4b8aea1f64ced2b917")
