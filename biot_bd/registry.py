@@ -40,7 +40,6 @@ __all__ = [
     "montages",
     "objectives",
     "probes",
-    "readers",
     "registries",
 ]
 
@@ -225,8 +224,6 @@ def _path_of(obj: Any) -> str:
 
 #: Data sets: ``datasets["chb-mit"](root)`` loads recordings.
 datasets = Registry("datasets")
-#: Readers: a :class:`biot_bd.io.Reader` a format of recordings.
-readers = Registry("readers")
 #: Montages: ``montages["biot-16"]`` is a :class:`biot_bd.signals.Montage`.
 montages = Registry("montages")
 #: Label rules: classes such as :class:`biot_bd.windows.Overlap`.
@@ -253,7 +250,6 @@ registries: dict[str, Registry] = {
     r.kind: r
     for r in (
         datasets,
-        readers,
         montages,
         label_rules,
         models,

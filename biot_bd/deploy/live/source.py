@@ -28,9 +28,6 @@ class Chunk:
         missing.
     received_s : float, optional
         When the chunk came, on a clock of this machine that never jumps.
-    follows : bool
-        Whether its first sample follows the last one before it; False where a recording is spliced
-        and nobody knows what is missing.
 
     See Also
     --------
@@ -47,7 +44,6 @@ class Chunk:
     sfreq: float
     times_s: NDArray[np.float64] | None = None
     received_s: float | None = None
-    follows: bool = True
 
 
 @dataclass(frozen=True)
