@@ -77,7 +77,7 @@ with torch.inference_mode():
 import numpy as np
 from biot_bd import BIOTClassifier
 x = np.random.default_rng(0).standard_normal((128, 16, 2000)).astype("float32")
-net = BIOTClassifier(max_epochs=1, batch_size=32, train_split=None, random_state=0, device="cpu")
+net = BIOTClassifier(max_epochs=1, batch_size=32, train_split=None, random_state=0, device="cpu", micro_batch=None)
 start = time.perf_counter(); net.fit(x, np.arange(128) % 2, groups=np.arange(128).astype(str))
 tell(time.perf_counter() - start, net.predict_proba(x[:8]).astype(float).tolist())
 """,
