@@ -11,22 +11,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from biot_bd.training.persistence.readers.version1 import WORDS
+
 VERSION = 2
 
 COLUMNS = {"person": "subject"}
 """Columns of tables, former name -> name."""
 
-_KEYS = {
-    **COLUMNS,
-    "persons": "subjects",
-    "n_persons": "n_subjects",
-    "contaminated_persons": "contaminated_subjects",
-    "train_persons": "train_subjects",
-    "valid_persons": "valid_subjects",
-    "by_person": "by_subject",
-    "valid_fraction": "validation_fraction",
-    "compute": "precision",
-}
 _NAMED = ("persons", "recordings", "regimes", "runs", "reasons")  # their keys are names of yours
 _VALUES = ("cv", "sampler", "averaging", "resampled", "train_split", "reason")  # they say words of ours
 COSINE = "biot_bd:Cosine"
@@ -71,7 +62,7 @@ def _renamed(value: Any, key: str = "", named: bool = False) -> Any:
 
 def _key(key: str) -> str:
     before, step, name = key.rpartition("__")
-    return f"{before}{step}{_KEYS.get(name, name)}"
+    return f"{before}{step}{WORDS.get(name, name)}"
 
 
 def _with_schedules(described: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from biot_bd.training.persistence.addresses import OURS, today
 from biot_bd.training.persistence.readers import version2
 
-_WORDS = {
+WORDS = {
     "person": "subject",
     "persons": "subjects",
     "n_persons": "n_subjects",
@@ -20,6 +20,7 @@ _WORDS = {
     "valid_fraction": "validation_fraction",
     "compute": "precision",
 }
+"""Keys of version 1, of models and of run folders, former word -> word."""
 _BRAINDECODE = ("BIOT", "EEGNet", "BDTCN", "EEGConformer", "SPARCNet", "ContraWR")
 """Names of models that meant braindecode's; in today's registry some of them mean others."""
 _SETTINGS = {"train_split": {"person": "subject"}, "sampler": {"person-balanced": "subject-balanced"}}
@@ -46,7 +47,7 @@ def in_todays_words(value: Any) -> Any:
         return [in_todays_words(v) for v in value]
     if not isinstance(value, dict):
         return value
-    return {_WORDS.get(key, key): in_todays_words(v) for key, v in value.items()}
+    return {WORDS.get(key, key): in_todays_words(v) for key, v in value.items()}
 
 
 def _step(spec: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _step(spec: dict[str, Any]) -> dict[str, Any]:
     step = {**spec, "class": _value(spec["class"]), "params": params}
     if spec["kind"] == "transformer":
         return {**step, "fitted": {key: _value(value) for key, value in spec["fitted"].items()}}
-    params = {_WORDS.get(key, key): value for key, value in params.items()}
+    params = {WORDS.get(key, key): value for key, value in params.items()}
     if "mixed_precision" in params:  # the parameter's name until precision took its place
         params["precision"] = params.pop("mixed_precision") or "fp32"
     if params.get("module") in _BRAINDECODE:  # registered names had their case then
@@ -78,7 +79,7 @@ def _value(value: Any) -> Any:
     if "$class" in value:
         return {"$class": today(str(value["$class"]))}
     if "$object" in value and str(value["$object"].get("$class")).startswith(f"{OURS}."):
-        params = {_WORDS.get(key, key): _value(v) for key, v in value["params"].items()}
+        params = {WORDS.get(key, key): _value(v) for key, v in value["params"].items()}
         return {"$object": _value(value["$object"]), "params": params}
     return {key: _value(v) for key, v in value.items()}
 
