@@ -25,7 +25,7 @@ from _bench import BIOT_16, SFREQ, arguments, interleave, limit, publish, summar
 WATCHED = """
 import gc, json, os, sys, threading, time
 import psutil
-import biot_bd.windows, biot_bd.datasets.edf_folder
+import biot_bd.windows, biot_bd.datasets.recordings_folder
 from biot_bd import load_dataset, prepare
 process = psutil.Process()
 gc.collect()

@@ -12,8 +12,23 @@ def register_datasets(register: Register) -> None:
     register("chb-mit", "biot_bd.datasets.chbmit:load_chbmit")
     register("chb-mit-bids", "biot_bd.datasets.bids:load_chbmit_bids")
     register("siena", "biot_bd.datasets.bids:load_siena")
-    register("edf-folder", "biot_bd.datasets.edf_folder:load_edf_folder")
+    register("recordings-folder", "biot_bd.datasets.recordings_folder:load_recordings_folder")
+    register("edf-folder", "biot_bd.datasets.recordings_folder:load_recordings_folder")  # its former name
     register("demo", "biot_bd.datasets.demo:load_demo")
+
+
+# Each is a constant of biot_bd.io.readers, in capitals and with _ for -.
+_READERS = (
+    "edf bdf gdf brainvision eeglab fif neuroscan ant egi persyst nihon-kohden epilepsiae nedf mef curry curry-parts bci2000 "
+    "eximia blackrock ctf mne-other"
+).split()
+
+
+@hookimpl
+def register_readers(register: Register) -> None:
+    """Register the formats that MNE opens."""
+    for name in _READERS:
+        register(name, f"biot_bd.io.readers:{name.upper().replace('-', '_')}")
 
 
 @hookimpl

@@ -61,6 +61,11 @@ def register_datasets(register: Register) -> None:
 
 
 @hookspec(historic=True)
+def register_readers(register: Register) -> None:
+    """Readers: a :class:`biot_bd.io.readers.Reader` (endings, probe of the bytes, how to open)."""
+
+
+@hookspec(historic=True)
 def register_montages(register: Register) -> None:
     """Add montages: a :class:`biot_bd.signals.Montage`, named channels, referential or bipolar.
 

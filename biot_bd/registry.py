@@ -40,6 +40,7 @@ __all__ = [
     "montages",
     "objectives",
     "probes",
+    "readers",
     "registries",
 ]
 
@@ -224,6 +225,8 @@ def _path_of(obj: Any) -> str:
 
 #: Data sets: ``datasets["chb-mit"](root)`` loads recordings.
 datasets = Registry("datasets")
+#: Readers: a :class:`biot_bd.io.Reader` a format of recordings.
+readers = Registry("readers")
 #: Montages: ``montages["biot-16"]`` is a :class:`biot_bd.signals.Montage`.
 montages = Registry("montages")
 #: Label rules: classes such as :class:`biot_bd.windows.Overlap`.
@@ -250,6 +253,7 @@ registries: dict[str, Registry] = {
     r.kind: r
     for r in (
         datasets,
+        readers,
         montages,
         label_rules,
         models,

@@ -1,23 +1,31 @@
-"""CHB-MIT and Siena in their BIDS editions, with the seizures that mne-bids loses.
+"""CHB-MIT and Siena in their BIDS editions, with the seizure annotations that mne-bids loses.
 
 mne-bids gives every event the description ``n/a``, because SzCORE names the column ``eventType``;
-the event table is therefore read here.
+names, tables and recordings are therefore read here, as in every other folder.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from braindecode.datasets import CHBMIT, SIENA, BaseConcatDataset, RawDataset
+import mne
+from braindecode.datasets import BaseConcatDataset, RawDataset
 
-from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_events, set_seizures
+from biot_bd.datasets.recordings import (
+    Outcomes,
+    check_choice,
+    entity,
+    list_subjects,
+    make_dataset,
+    set_events,
+    set_seizures,
+)
+from biot_bd.events.tables import read_table
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import check_continuous, read_edf_header
+from biot_bd.io.walk import Found, find_recordings, open_found, stem_of
 
 
 def load_chbmit_bids(
@@ -38,7 +46,7 @@ def load_chbmit_bids(
     unlisted : {"exclude", "background"}, default="exclude"
         What becomes of recordings without an event table: their labels are unknown.
     on_error : {"raise", "skip"}, default="raise"
-        When an event table is wrong or a recording has gaps (EDF+D); ``"skip"`` notes it in
+        When an event table is wrong or a recording has no times (EDF+D); ``"skip"`` notes it in
         ``outcomes``.
 
     Returns
@@ -60,7 +68,7 @@ def load_chbmit_bids(
     ----------
     https://zenodo.org/records/10259996
     """
-    return _load(CHBMIT, "chb-mit", root, subjects, unlisted, on_error)
+    return _load("chb-mit", root, subjects, unlisted, on_error)
 
 
 def load_siena(
@@ -92,11 +100,10 @@ def load_siena(
     ----------
     https://zenodo.org/records/10640762
     """
-    return _load(SIENA, "siena", root, subjects, unlisted, on_error)
+    return _load("siena", root, subjects, unlisted, on_error)
 
 
 def _load(
-    reader: Any,
     name: str,
     root: str | os.PathLike[str],
     subjects: Iterable[str] | str | None,
@@ -110,27 +117,22 @@ def _load(
     wanted = _labels(subjects, name)
     if wanted is not None and (absent := sorted(s for s in wanted if not (root / f"sub-{s}").is_dir())):
         raise FileNotFoundError(f"{root}: no sub-{', sub-'.join(absent)} here")
-    found = _read(reader, root, wanted)
+    found = _find(root, wanted)
     outcomes, parts = Outcomes(name), list[RawDataset]()
-    for old in sorted(found, key=lambda part: str(part.description["path"])):
-        path = Path(old.description["path"])
-        recording = path.stem.removesuffix("_eeg")
-        table = path.with_name(f"{recording}_events.tsv")
+    for one in found:
+        recording = stem_of(one.path.name).removesuffix("_eeg")
         try:
-            check_continuous(read_edf_header(path))
-            if table.is_file():
-                set_events(old.raw, table)
-            elif unlisted == "background":
-                set_seizures(old.raw, [], where=str(path))
+            raw, details = open_found(one)
+            known = _annotate(raw, one.path, unlisted)
         except RecordingError as error:
             outcomes.add_error(recording, error, on_error)
             continue
-        if not table.is_file() and unlisted == "exclude":
-            outcomes.add(recording, "unlisted", f"no event table {table.name}, so its labels are unknown")
+        if known is None:
+            outcomes.add(recording, "unlisted", f"no event table {_table(one.path).name}, so its labels are unknown")
             continue
-        parts.append(RawDataset(old.raw, _describe(old.description, name, recording)))
-        outcomes.add(recording, "loaded", "" if table.is_file() else "no event table, taken as free of seizures")
-    seen = {str(part.description["subject"]) for part in found}
+        parts.append(RawDataset(raw, _describe(one.path, name, recording)))
+        outcomes.add(recording, "loaded", "; ".join([*details, *known]))
+    seen = {entity("sub", one.path.name) for one in found}
     for label in participants:
         if label not in seen and (wanted is None or label in wanted):
             outcomes.add(f"sub-{label}", "missing-file", "participants.tsv names it, no recording is there")
@@ -144,10 +146,8 @@ def _participants(root: Path) -> list[str]:
     path = root / "participants.tsv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; give the folder of the BIDS data set, which holds it")
-    table = pd.read_csv(path, sep="\t", dtype=str)
-    if "participant_id" not in table:
-        raise ValueError(f"{path}: has no column participant_id; found {list(table.columns)}")
-    return [str(label).removeprefix("sub-") for label in table["participant_id"]]
+    rows = read_table(path, ["participant_id"]).rows
+    return [row["participant_id"].removeprefix("sub-") for row in rows]
 
 
 def _labels(subjects: Iterable[str] | str | None, name: str) -> set[str] | None:
@@ -157,22 +157,36 @@ def _labels(subjects: Iterable[str] | str | None, name: str) -> set[str] | None:
     return {str(s).removeprefix(f"{name}/").removeprefix("sub-") for s in listed}
 
 
-def _read(reader: Any, root: Path, wanted: set[str] | None) -> list[RawDataset]:
-    folders = [f"sub-{s}" for s in sorted(wanted)] if wanted is not None else ["sub-*"]
-    if not any(path for folder in folders for path in root.glob(f"{folder}/**/*.edf")):
-        raise FileNotFoundError(f"{root}: no EDF files below {', '.join(folders)}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # sidecars that BIDS asks for and these editions lack
-        try:
-            return reader(root=root, subjects=None if wanted is None else sorted(wanted)).datasets
-        except Exception as error:  # mne-bids fails in many ways on damaged trees
-            raise RecordingError(
-                "unreadable",
-                f"{root}: braindecode's {reader.__name__} cannot read it ({type(error).__name__}: {error})",
-            ) from error
+def _find(root: Path, wanted: set[str] | None) -> list[Found]:
+    """Return the recordings of the subjects, sorted."""
+    below = [one for one in find_recordings(root) if one.path.relative_to(root).parts[0].startswith("sub-")]
+    found = [one for one in below if wanted is None or entity("sub", one.path.name) in wanted]
+    if not found:
+        folders = ["sub-*"] if wanted is None else [f"sub-{s}" for s in sorted(wanted)]
+        raise FileNotFoundError(f"{root}: no recordings below {', '.join(folders)}")
+    return sorted(found, key=lambda one: str(one.path))
 
 
-def _describe(description: pd.Series, name: str, recording: str) -> dict[str, Any]:
-    found = {key: description.get(key) for key in ("subject", "session", "run", "path")}
-    texts = {key: "" if pd.isna(value) else str(value) for key, value in found.items()}
-    return texts | {"subject": f"{name}/{texts['subject']}", "recording": recording, "zero_is_missing": True}
+def _table(path: Path) -> Path:
+    return path.with_name(stem_of(path.name).removesuffix("_eeg") + "_events.tsv")
+
+
+def _annotate(raw: mne.io.BaseRaw, path: Path, unlisted: str) -> list[str] | None:
+    """Set the annotations from the event table; None where the recording is left out."""
+    if _table(path).is_file():
+        return set_events(raw, _table(path))
+    if unlisted == "exclude":
+        return None
+    set_seizures(raw, [], where=str(path))
+    return ["no event table, taken as free of seizures"]
+
+
+def _describe(path: Path, name: str, recording: str) -> dict[str, Any]:
+    return {
+        "subject": f"{name}/{entity('sub', path.name)}",
+        "session": entity("ses", path.name),
+        "run": entity("run", path.name),
+        "recording": recording,
+        "path": str(path),
+        "zero_is_missing": True,
+    }

@@ -74,6 +74,8 @@ class _Parser:
         name = key.lower()
         if name == "data sampling rate":
             self.sfreq = self.to_number(value, "Hz")
+            if self.sfreq == 0:
+                raise self.fail(f"expected a sampling rate above 0 Hz, found {value!r}")
         elif name in ("channels in edf files", "channels changed"):
             self.finish_record()
             self.ch_names = []
@@ -135,9 +137,9 @@ class _Parser:
             record.end_s += _DAY_S
 
     def to_number(self, value: str, unit: str) -> float:
-        match = re.fullmatch(rf"(\d+(?:\.\d+)?)\s*(?:{unit})?", value, re.IGNORECASE)
+        match = re.fullmatch(rf"(\d{{1,15}}(?:\.\d+)?)\s*(?:{unit})?", value, re.IGNORECASE)
         if match is None:
-            raise self.fail(f"expected a number{f' of {unit}' if unit else ''}, found {value!r}")
+            raise self.fail(f"expected a number{f' of {unit}' if unit else ''}, found {value[:40]!r}")
         return float(match[1])
 
     def to_clock(self, value: str) -> int:

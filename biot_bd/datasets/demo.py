@@ -17,7 +17,7 @@ from biot_bd.datasets import demo_signals as signals
 from biot_bd.datasets.chbmit import Layout, load_layout
 from biot_bd.datasets.recordings import check_text
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import read_edf_header
+from biot_bd.io.edf_header import read_edf_header
 from biot_bd.runs import atomic_path, read_json, write_json, write_text
 
 DEMO = Layout("demo", "demo")

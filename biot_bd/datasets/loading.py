@@ -23,7 +23,7 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
     ----------
     name : str
         A name of ``biot_bd.registry.datasets``: ``chb-mit``, ``chb-mit-bids``, ``siena``,
-        ``edf-folder``, ``demo``, or one that a plugin brings.
+        ``recordings-folder``, ``demo``, or one that a plugin brings.
     root : path-like
         Where the recordings are (``demo``: where they are generated).
     **options

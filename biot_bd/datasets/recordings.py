@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
-from biot_bd.events.szcore import SEIZURE, read_events
+from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of
+from biot_bd.events.tables import read_table
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.segments import TimeLine, annotations_of, set_annotations
+from biot_bd.io.timeline import tells_of_time, timeline_of
 
 if TYPE_CHECKING:
     from braindecode.datasets import BaseConcatDataset, RawDataset
@@ -44,8 +48,11 @@ class Outcomes:
         self.rows.append((recording, outcome, detail))
 
     def add_error(self, recording: str, error: RecordingError, on_error: str) -> None:
-        """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``."""
-        if on_error == "raise":
+        """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``.
+
+        What is not on the disk is not damaged: it is noted, and the others are loaded.
+        """
+        if on_error == "raise" and error.outcome != "missing-file":
             raise error
         self.add(recording, error.outcome, str(error))
 
@@ -72,6 +79,18 @@ class Outcomes:
                     f"{self.source}: {len(names)} of {len(self.rows)} recordings {what}: {shown} (see dataset.outcomes)",
                     stacklevel=4,
                 )
+
+
+def entity(key: str, text: str) -> str:
+    """Return what BIDS calls an entity of a name or path, ``""`` where it has none.
+
+    Examples
+    --------
+    >>> entity("run", "sub-01_ses-02_run-03_eeg.edf"), entity("acq", "sub-01_eeg.edf")
+    ('03', '')
+    """
+    match = re.search(rf"(?:^|[_/]){key}-([A-Za-z0-9]+)", text)
+    return match[1] if match else ""
 
 
 def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
@@ -129,7 +148,7 @@ def set_seizures(
     raw : mne.io.BaseRaw
         Changed in place.
     seizures : iterable of (float, float)
-        Onset and offset in seconds from the recording's start.
+        Onset and offset in seconds since the recording's start, pauses included.
     where : str
         Names the recording and the source of the annotations, for messages.
     kinds : sequence of str, optional
@@ -143,13 +162,23 @@ def set_seizures(
     RecordingError
         ``bad-annotation``: a seizure has no length, or is not inside the recording.
     """
-    duration_s = raw.n_times / raw.info["sfreq"]
-    checked = [_check_seizure(onset, offset, duration_s, slack_s, where) for onset, offset in seizures]
-    others = [not str(text).startswith(SEIZURE) for text in raw.annotations.description]
+    line = timeline_of(raw, samples=False)
+    checked = [_check_seizure(onset, offset, line.duration_s, slack_s, where) for onset, offset in seizures]
     kinds = [SEIZURE] * len(checked) if kinds is None else list(kinds)
-    columns = [onset for onset, _ in checked], [offset - onset for onset, offset in checked], kinds
-    added = mne.Annotations(*columns, orig_time=raw.annotations.orig_time)
-    raw.set_annotations(raw.annotations[others] + added, verbose="ERROR")
+    rows = [row for row in annotations_of(raw) if not row[2].startswith(SEIZURE)]
+    set_annotations(raw, rows + recorded(line, [(*times, kind) for times, kind in zip(checked, kinds, strict=True)]))
+
+
+def recorded(line: TimeLine, rows: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Turn (onset_s, offset_s, text) into (onset, duration, text), pauses left out."""
+    found = []
+    for onset_s, offset_s, text in rows:
+        if line.is_continuous:
+            found.append((onset_s, offset_s - onset_s, text))
+        else:
+            onset, offset = line.position_of([onset_s, offset_s]) / line.sfreq
+            found.append((float(onset), float(offset - onset), text))
+    return found
 
 
 def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: float, where: str) -> tuple[float, float]:
@@ -166,8 +195,10 @@ def _check_seizure(onset: float, offset: float, duration_s: float, slack_s: floa
     return onset, min(offset, duration_s)
 
 
-def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
+def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> list[str]:
     """Replace the annotations of ``raw`` by an event table, the type as description.
+
+    Marks of pauses and splices stay.
 
     Parameters
     ----------
@@ -176,18 +207,26 @@ def set_events(raw: mne.io.BaseRaw, path: str | os.PathLike[str]) -> None:
     path : path-like
         The table.
 
+    Returns
+    -------
+    list of str
+        Notes: that the table is only a header.
+
     Raises
     ------
     RecordingError
         The table is not understood, or a seizure is not inside the recording.
     """
-    events = read_events(path)
+    table = read_table(path, COLUMNS)
+    events = events_of(table)
     others = [e for e in events if not e.kind.startswith(SEIZURE)]
-    columns = [e.onset_s for e in others], [max(0.0, e.duration_s) for e in others], [e.kind for e in others]
-    raw.set_annotations(mne.Annotations(*columns, orig_time=raw.annotations.orig_time), verbose="ERROR")
+    rows = [(e.onset_s, e.onset_s + max(0.0, e.duration_s), e.kind) for e in others]
+    marks = [row for row in annotations_of(raw) if tells_of_time(row[2])]
+    set_annotations(raw, marks + recorded(timeline_of(raw, samples=False), rows))
     seizures = [e for e in events if e.kind.startswith(SEIZURE)]
     spans = [(e.onset_s, e.onset_s + e.duration_s) for e in seizures]
     set_seizures(raw, spans, where=str(path), kinds=[e.kind for e in seizures])
+    return [f"{table.path.name} is only a header, taken as free of seizures"] if table.is_header_only else []
 
 
 def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: bool = False) -> BaseConcatDataset:
@@ -248,10 +287,6 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
 
 def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s), from the recording's start, of the annotations ``sz...``."""
-    start = raw.first_time if raw.annotations.orig_time is not None else 0.0
-    return [
-        (float(a["onset"]) - start, float(a["onset"]) - start + float(a["duration"]))
-        for a in raw.annotations
-        if a["description"].startswith(SEIZURE)
-    ]
+    """Return (onset_s, offset_s) of annotations ``sz...`` since the start, pauses included."""
+    found = [(onset, onset + duration) for onset, duration, text in annotations_of(raw) if text.startswith(SEIZURE)]
+    return timeline_of(raw, samples=False).clock_times(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,10 +20,14 @@ from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError
 from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
+from biot_bd.io.segments import TimeLine
+from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan, parse_name
+from biot_bd.signals.resampling import check_rate
 
 STRIDE_S = 5.0
 BATCH = 64
+SHORTEST_GAP_S = 0.05
 
 
 class Setting(TypedDict):
@@ -46,6 +51,7 @@ class DetectionFacts(TypedDict):
     events: list[dict[str, float]]
     n_windows: int
     gaps: list[list[float]]
+    segments: list[list[float]]
     sfreq: float
     start_time: str | None
     channels: dict[str, str]
@@ -63,7 +69,7 @@ class Detection:
     source : str
         The file, or what a recording in memory says of itself.
     events : list of Event
-        Onset and offset in seconds from the first sample, and confidence.
+        Onset and offset in seconds since the first sample, pauses included, and confidence.
     start_s, probabilities : ndarray, shape (n,)
         Every window: its start in seconds, its probability of a seizure; NaN where no channel was
         usable.
@@ -83,6 +89,8 @@ class Detection:
         When the recording began, as it says.
     seconds : dict of str to float
         Where the time went: ``read``, ``prepare``, ``model``, ``total``.
+    segments : list of (float, float)
+        Start and length of each stretch without a pause, in seconds since the recording's start.
 
     See Also
     --------
@@ -124,6 +132,7 @@ class Detection:
     setting: Setting
     start_time: datetime | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    segments: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def gaps(self) -> list[tuple[float, float]]:
@@ -134,7 +143,8 @@ class Detection:
             if start > covered + 1e-6:
                 found.append((covered, float(start)))
             covered = max(covered, float(start) + self.window_s)
-        if covered < self.duration_s - 1e-6:
+        # Where the recorder's clock runs off, the last window ends a sample or so early.
+        if covered < self.duration_s - SHORTEST_GAP_S:
             found.append((covered, self.duration_s))
         return found
 
@@ -146,6 +156,7 @@ class Detection:
             "events": [event._asdict() for event in self.events],
             "n_windows": len(self.start_s),
             "gaps": [list(gap) for gap in self.gaps],
+            "segments": [[round(start_s, 6), round(length_s, 6)] for start_s, length_s in self.segments],
             "sfreq": self.sfreq,
             "start_time": None if self.start_time is None else self.start_time.isoformat(),
             "channels": self.channels,
@@ -315,6 +326,7 @@ class Detector:
         """
         options: dict[str, Any] = {name: getattr(self, name) for name in ("stride_s", "on_missing", "batch_size")}
         try:
+            check_rate(sfreq, self.scorer.sfreq)
             return DetectionStream(self.scorer, self.event_detector, ch_names, sfreq, where=where, **options)
         except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
@@ -354,25 +366,43 @@ class Detector:
         """
         begin = time.perf_counter()
         recording = open_recording(source)
-        self._check_length(recording)
-        stream = self.stream(recording.raw.ch_names, recording.sfreq, recording.where)
-        read_s = time.perf_counter() - begin
-        blocks = read_blocks(recording, stream.needed)
-        while True:
-            start = time.perf_counter()
-            block = next(blocks, None)
-            read_s += time.perf_counter() - start
-            if block is None:
-                break
-            stream.push(block)
-        result, info = stream.finish(), recording.raw.info
+        mapper = MontageMapper(self.scorer.montage, on_missing=self.on_missing)  # type: ignore[arg-type]
+        try:
+            needed = mapper.plan(recording.raw.ch_names, recording.where).needed
+        except MissingChannelsError as error:  # names the place itself
+            raise DetectionError(str(error)) from error
+        except ValueError as error:
+            raise DetectionError(f"{recording.where}: {error}") from error
+        reader, line = recording.reader(needed)
+        self._check_length(recording, line)
+        stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
+        read_s, results = time.perf_counter() - begin, []
+        # Each segment has a stream of its own: no window and no event reaches across a pause.
+        for number, segment in enumerate(line.segments):
+            if number:
+                stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
+            blocks = read_blocks(recording, stream.needed, segment.first_sample, segment.stop_sample, reader)
+            while True:
+                start = time.perf_counter()
+                block = next(blocks, None)
+                read_s += time.perf_counter() - start
+                if block is None:
+                    break
+                stream.push(block)
+            results.append(stream.finish())
+        result = results[0] if line.is_continuous else _on_clock(results, line)
         seconds = {"read": read_s, **result.seconds, "total": time.perf_counter() - begin}
-        result = replace(result, seconds=seconds)
-        bad = [name for name in stream.needed if name in info["bads"]]
+        bad = [name for name in stream.needed if name in recording.raw.info["bads"]]
         notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
-        notes = [*recording.notes, *notes]
-        start_time = info["meas_date"]
-        return self.detection(recording.where, result, stream.plan, recording.sfreq, notes=notes, start_time=start_time)
+        return self.detection(
+            recording.where,
+            replace(result, seconds=seconds),
+            stream.plan,
+            reader.sfreq,
+            notes=[*recording.notes, *notes],
+            start_time=line.start_time,
+            segments=[(s.start_s, s.duration_s) for s in line.segments],
+        )
 
     def detection(
         self,
@@ -383,6 +413,7 @@ class Detector:
         *,
         notes: Sequence[str],
         start_time: datetime | None,
+        segments: Sequence[tuple[float, float]],
     ) -> Detection:
         """Put together what a stream found in a source, with what a reader should know of its
         channels and gaps.
@@ -401,8 +432,9 @@ class Detector:
             setting=self.setting(),
             start_time=start_time,
             seconds=result.seconds,
+            segments=list(segments),
         )
-        return replace(found, notes=[*found.notes, *gap_notes(found.gaps)])
+        return replace(found, notes=[*found.notes, *gap_notes(_recorded(found.gaps, found.segments))])
 
     def detect_many(
         self, sources: Iterable[str | os.PathLike[str] | mne.io.BaseRaw]
@@ -426,13 +458,52 @@ class Detector:
             except DetectionError as error:
                 yield source, error
 
-    def _check_length(self, recording: OpenRecording) -> None:
-        window = round(self.scorer.window_s * recording.sfreq)
-        if recording.raw.n_times < window:
+    def _check_length(self, recording: OpenRecording, line: TimeLine) -> None:
+        window = round(self.scorer.window_s * line.sfreq)
+        longest = max((s.n_samples for s in line.segments), default=0)
+        if longest < window:
+            which = "lasts" if len(line.segments) < 2 else f"has {len(line.segments)} segments, the longest lasts"
             raise DetectionError(
-                f"{recording.where}: lasts {recording.duration_s:g} s ({recording.raw.n_times} samples), shorter than a "
+                f"{recording.where}: {which} {longest / line.sfreq:g} s ({longest} samples), shorter than a "
                 f"window of {self.scorer.window_s:g} s"
             )
+
+
+def _on_clock(results: Sequence[StreamResult], line: TimeLine) -> StreamResult:
+    """Join what was found in each segment, with the times of the recording."""
+    events, starts = list[Event](), []
+    absent, seconds = Counter[str](), Counter[str]()
+    for result, segment in zip(results, line.segments, strict=True):
+        first = segment.first_sample
+        starts.append(line.time_of(first + result.start_s * line.sfreq))
+        for event in result.events:
+            onset_s = float(line.time_of(first + event.onset_s * line.sfreq))
+            offset_s = min(float(line.time_of(first + event.offset_s * line.sfreq, stop=True)), segment.stop_s)
+            events.append(Event(onset_s, offset_s, event.confidence))
+        absent.update(result.n_absent)
+        seconds.update(result.seconds)  # type: ignore[arg-type]  # counts what is added up, of any kind
+    return StreamResult(
+        events=events,
+        start_s=np.concatenate(starts),
+        probabilities=np.concatenate([result.probabilities for result in results]),
+        duration_s=line.duration_s,
+        n_absent=dict(absent),
+        seconds=dict(seconds),
+    )
+
+
+def _recorded(
+    gaps: Sequence[tuple[float, float]], segments: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Return the parts of gaps in which something was recorded."""
+    if len(segments) < 2:
+        return list(gaps)
+    return [
+        (max(a, start), min(b, start + length))
+        for a, b in gaps
+        for start, length in segments
+        if min(b, start + length) > max(a, start) + 1e-6
+    ]
 
 
 def _event_detector(

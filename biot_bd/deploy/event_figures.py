@@ -73,14 +73,14 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
     plan = mapper.plan(recording.raw.ch_names, recording.where)
     for number, event in enumerate(detection.events[:most], 1):
         stop_s = min(event.offset_s + CONTEXT_S, event.onset_s + LONGEST_S)
-        x, start_s = read_excerpt(recording, plan.needed, event.onset_s - CONTEXT_S, stop_s)
+        x, start_s, sfreq = read_excerpt(recording, plan.needed, event.onset_s - CONTEXT_S, stop_s)
         centre_s = detection.start_s + detection.window_s / 2
         shown = ~np.isnan(detection.probabilities) & (centre_s >= start_s) & (centre_s <= stop_s)
         length = f"{event.offset_s - event.onset_s:.0f} s"
         signal = plan.reduced().apply(x)
         yield eeg_figure(
             np.where(np.isfinite(signal), signal, np.nan),  # which a picture leaves blank
-            recording.sfreq,
+            sfreq,
             montage.ch_names,
             start_s=start_s,
             events=[(event.onset_s, min(event.offset_s, stop_s))],

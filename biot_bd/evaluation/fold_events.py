@@ -80,7 +80,7 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
     out = []
     for name, rows in predictions.groupby("recording", sort=True):
         recording = known[str(name)]
-        duration = recording.source_n_samples / recording.source_sfreq
+        duration = recording.duration_s
         reference = [(float(on), min(float(off), duration)) for on, off in recording.events]
         subject, starts = str(rows["subject"].iloc[0]), rows["start_s"].to_numpy(dtype=np.float64)
         out.append(RecordingScores(str(name), subject, rows["proba"].to_numpy(), starts, duration, reference))

@@ -4,6 +4,7 @@ and written.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from biot_bd.events.scoring import as_intervals
-from biot_bd.events.szcore import SEIZURE, read_table, rows_of, seizure_kind
+from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of, seizure_kind
+from biot_bd.events.tables import clock_time, number, read_table
 from biot_bd.events.types import Event
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.files import fault_of
+from biot_bd.io.notes import one_line
 from biot_bd.runs import atomic_path, write_text
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class EventFile:
         Length of the recording, where the file says it.
     start : datetime or None
         When the recording began, without a time zone.
+    notes : tuple of str
+        What a reader of the results should know, e.g. that the table is only a header.
 
     See Also
     --------
@@ -57,6 +61,7 @@ class EventFile:
     events: list[Event]
     duration_s: float | None
     start: datetime | None = None
+    notes: tuple[str, ...] = ()
 
 
 def write_event_file(
@@ -139,7 +144,8 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is not what its format says; the message names it.
+        The file is not what its format says, or a time in it is not finite; one line that names
+        file and row.
 
     See Also
     --------
@@ -155,8 +161,8 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
     60.0
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of events")
+    if fault := fault_of(path):
+        raise FileNotFoundError(f"{path}: no such file of events; it {fault}")
     return _format(path, format)[1](path)
 
 
@@ -172,7 +178,9 @@ def to_annotations(
         Where given, and there are no events, the whole is marked ``bckg``; its end is marked
         ``Recording ends``.
     orig_time : datetime, optional
-        The recording's ``raw.annotations.orig_time``.
+        When the first sample was measured, as :attr:`biot_bd.Detection.start_time` says; for
+        annotations that stand alone.  ``raw.set_annotations`` counts from the first sample where
+        it is left out.
 
     Returns
     -------
@@ -210,6 +218,8 @@ def _from_rows(rows: Iterable[tuple[float, float, str]], start: datetime | None)
     events: list[Event] = []
     end: float | None = None
     for onset, duration, text in rows:
+        if not math.isfinite(onset + duration):
+            raise ValueError(f"the annotation {text!r} at {onset:g} s lasts {duration:g} s; expected finite times")
         if seizure_kind(text) is not None:
             events.append(Event(onset, onset + duration, None))
         elif text == END:
@@ -239,29 +249,22 @@ def _write_tsv(path: Path, events: list[Event], duration_s: float, start: dateti
 
 
 def _read_tsv(path: Path) -> EventFile:
-    table = read_table(path)
-    rows = rows_of(table, path)
-    told = [_number(text) for text in table.get("confidence", pd.Series(["n/a"] * len(rows)))]
+    table = read_table(path, COLUMNS)
+    notes = ["the table is only a header, no row says what was found"] if table.is_header_only else []
     events = [
-        Event(row.onset_s, row.onset_s + row.duration_s, confidence)
-        for row, confidence in zip(rows, told, strict=True)
+        Event(row.onset_s, row.onset_s + row.duration_s, row.confidence)
+        for row in events_of(table)
         if row.kind.startswith(SEIZURE)
     ]
-    told_lengths = (_number(text) for text in table.get("recordingDuration", pd.Series(dtype=str)))
-    lengths = {length for length in told_lengths if length is not None}
+    lengths = {row.seconds("recordingDuration") for row in table.rows if row.get("recordingDuration") is not None}
     if len(lengths) > 1:
         raise RecordingError("bad-annotation", f"{path}: recordingDuration differs between rows: {sorted(lengths)}")
-    starts = [text for text in table.get("dateTime", pd.Series(dtype=str)) if text.strip() not in ("", "n/a")]
-    start = pd.to_datetime(starts[0], errors="coerce") if starts else pd.NaT
-    return EventFile(_sorted(events), next(iter(lengths), None), None if pd.isna(start) else start.to_pydatetime())
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if value == value else None
+    start = None
+    if told := next((text for row in table.rows if (text := row.get("dateTime")) is not None), None):
+        start = clock_time(told)
+        if start is None:
+            notes.append(f"dateTime {told!r} is not written as 2020-03-02 10:11:12, so the start is not known")
+    return EventFile(_sorted(events), next(iter(lengths), None), start, tuple(notes))
 
 
 def _write_csv_bi(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
@@ -280,33 +283,19 @@ def _write_csv_bi(path: Path, events: list[Event], duration_s: float, start: dat
 
 
 def _read_csv_bi(path: Path) -> EventFile:
-    head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    try:
-        table = pd.read_csv(path, comment="#", skip_blank_lines=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path}: not a csv_bi table ({error})") from error
-    missing = [name for name in TUSZ_COLUMNS if name not in table.columns]
-    if missing:
-        raise ValueError(f"{path}: has no column {missing[0]!r}; expected {', '.join(TUSZ_COLUMNS)}")
-    events = []
-    for row in table.itertuples():
-        label = str(row.label).strip().lower()
-        if label == BACKGROUND:
-            continue
-        if label not in TUSZ_SEIZURES:
-            raise ValueError(f"{path}: unknown label {row.label!r}; expected bckg or one of {sorted(TUSZ_SEIZURES)}")
-        try:
-            times = float(str(row.start_time)), float(str(row.stop_time))
-        except ValueError:
-            raise ValueError(f"{path}: {row.start_time!r} and {row.stop_time!r} are not both numbers") from None
-        events.append(Event(*times, _number(str(row.confidence))))
-    length = next((m for line in head if (m := re.match(r"#\s*duration\s*=\s*([0-9.]+)", line))), None)
-    began = next((m for line in head if (m := re.match(r"#\s*start\s*=\s*(.+)", line))), None)
-    return EventFile(
-        _sorted(events),
-        float(length[1]) if length else None,
-        datetime.fromisoformat(began[1].strip()) if began else None,
-    )
+    table, events = read_table(path, TUSZ_COLUMNS, separator=","), []
+    for row in table.rows:
+        label = row["label"].lower()
+        if label not in TUSZ_SEIZURES and label != BACKGROUND:
+            raise row.error(f"unknown label {row['label']!r}; expected bckg or one of {sorted(TUSZ_SEIZURES)}")
+        times = row.seconds("start_time"), row.seconds("stop_time")
+        if label != BACKGROUND:
+            events.append(Event(*times, number(row["confidence"])))
+    notes = ("the table is only a header, no row says what was found",) if table.is_header_only else ()
+    matches = (re.match(r"#\s*(\w+)\s*=\s*(.+)", line) for line in table.comments)
+    told = {match[1]: match[2] for match in matches if match}
+    length = number(told.get("duration", "").removesuffix("secs").strip())
+    return EventFile(_sorted(events), length, clock_time(told.get("start", "")), notes)
 
 
 def _write_edf(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
@@ -331,13 +320,13 @@ def _read_edf(path: Path) -> EventFile:
     try:
         edf = edfio.read_edf(path)
         rows = [(float(a.onset), float(a.duration or 0.0), str(a.text)) for a in edf.annotations]
-    except (ValueError, OSError, IndexError) as error:
-        raise ValueError(f"{path}: no readable EDF+ annotations ({error})") from error
-    try:
-        start = datetime.combine(edf.startdate, edf.starttime)
-    except edfio.AnonymizedDateError:
-        start = None
-    return _from_rows(rows, start)
+        try:
+            start = datetime.combine(edf.startdate, edf.starttime)
+        except edfio.AnonymizedDateError:
+            start = None
+        return _from_rows(rows, start)
+    except Exception as error:  # edfio fails in many ways on damaged files
+        raise ValueError(f"{path}: no readable EDF+ annotations ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _write_mne(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
@@ -351,8 +340,8 @@ def _read_mne(path: Path) -> EventFile:
 
     try:
         return from_annotations(mne.read_annotations(path))
-    except (ValueError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: no readable MNE annotations ({error})") from error
+    except Exception as error:  # MNE fails in many ways on damaged files
+        raise ValueError(f"{path}: no readable MNE annotations ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _naive(start: datetime | None) -> datetime | None:

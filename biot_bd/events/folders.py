@@ -12,8 +12,8 @@ from biot_bd.events.scoring import ROUNDING_S, ScoringParameters
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 from biot_bd.events.types import Scores
 from biot_bd.exceptions import MissingPredictionError
+from biot_bd.io.walk import TABLE_ENDINGS, find_tables
 
-ENDINGS = (".tsv", ".csv_bi")
 LENGTH_SLACK_S = 1.0
 
 
@@ -118,11 +118,13 @@ def _pairs(file: EventFile, duration_s: float) -> list[list[float]]:
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix in ENDINGS and p.is_file() and not p.name.startswith("."))
-    events = [p for p in paths if p.stem.endswith("_events")]
-    chosen = events or [p for p in paths if p.name != "participants.tsv"]
+    found = find_tables(folder)
+    if faulty := [one for one in found if one.fault is not None]:
+        raise FileNotFoundError(f"{faulty[0]}" + (f" ({len(faulty)} such files)" if len(faulty) > 1 else ""))
+    paths = [one.path for one in found if one.fault is None]
+    chosen = [path for path in paths if path.stem.endswith("_events")] or paths
     if not chosen:
-        raise FileNotFoundError(f"{folder}: no files of events ({', '.join(ENDINGS)}) in it")
+        raise FileNotFoundError(f"{folder}: no files of events ({', '.join(TABLE_ENDINGS)}) in it")
     files: dict[str, Path] = {}
     for path in chosen:
         stem = re.sub(r"(_events|_eeg)+$", "", path.stem)
@@ -141,7 +143,10 @@ def _subject(key: str) -> str:
 def _duration(truth: EventFile, said: EventFile, first: Path, second: Path) -> float:
     told = [one.duration_s for one in (truth, said) if one.duration_s is not None]
     if not told:
-        raise ValueError(f"{first}: says no recordingDuration, nor does {second}; the rate of false alarms needs it")
+        only_header = "; it is only a header" if truth.notes and not truth.events else ""
+        raise ValueError(
+            f"{first}: says no recordingDuration, nor does {second}; the rate of false alarms needs it{only_header}"
+        )
     if abs(told[0] - told[-1]) > LENGTH_SLACK_S:
         raise ValueError(
             f"{second}: recordingDuration is {told[1]:g} s, but {told[0]:g} s in {first}: not one recording"

@@ -313,17 +313,30 @@ def score_samples(reference: Iterable[Sequence[Any]], hypothesis: Iterable[Seque
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
     if round(duration_s) < 1:
         raise ValueError(f"seconds are scored of recordings of at least half a second, got {duration_s} s")
-    scores = scores_of(sample_counts(ref, hyp, duration_s), SAMPLE_RATE_HZ)
+    scores = _explained(scores_of(sample_counts(ref, hyp, duration_s), SAMPLE_RATE_HZ), ref, hyp)
     return {**scores, "duration_s": float(duration_s), "scorer": scorer()}
+
+
+def _explained(scores: Scores, ref: NDArray[np.float64], hyp: NDArray[np.float64]) -> Scores:
+    """Say where a score is undefined because what is there has no sample of the scorer."""
+    short = f"too short or too badly placed for a sample of the scorer ({1 / SAMPLE_RATE_HZ:g} s)"
+    told = {"sensitivity": f"seizures are {short}"} if len(ref) else {}
+    told |= {"precision": f"detections are {short}"} if len(hyp) else {}
+    told |= {"f1": f"seizures or detections are {short}"} if told else {}
+    return {**scores, "reasons": {name: told.get(name, why) for name, why in scores["reasons"].items()}}
 
 
 def _seizure(
     onset: float, offset: float, hyp: NDArray[np.float64], parameters: ScoringParameters, duration_s: float
 ) -> SeizureScore:
-    start, stop = max(0.0, onset - parameters.tolerance_start_s), min(duration_s, offset + parameters.tolerance_end_s)
-    near = hyp[(hyp[:, 0] < stop) & (hyp[:, 1] > start)]
-    covered_s = float(overlap(near, [[start, stop]]).sum())
-    detected = covered_s > parameters.min_overlap * (stop - start)
+    # In the scorer's samples and by its sums, so that the row and the counts agree.
+    start = max(0.0, onset - parameters.tolerance_start_s)
+    stop = min(round(duration_s * RATE_HZ) / RATE_HZ, offset + parameters.tolerance_end_s)
+    widened = round(start * RATE_HZ), round(stop * RATE_HZ)
+    alarms_at = np.round(hyp * RATE_HZ)
+    reaches = np.minimum(alarms_at[:, 1], widened[1]) > np.maximum(alarms_at[:, 0], widened[0])
+    near, covered = hyp[reaches], float(overlap(alarms_at[reaches], [widened]).sum())
+    detected = covered / RATE_HZ > (parameters.min_overlap + 1e-6) * (stop - start)
     alarms = near[:, 0] - onset
     return {
         "onset_s": onset,

@@ -1,6 +1,4 @@
-"""Event tables of SzCORE and BIDS.
-
-``..._events.tsv`` with ``onset``, ``duration`` and ``eventType``.
+"""Event tables of SzCORE and BIDS: ``onset``, ``duration`` and ``eventType``, between tabs.
 
 References
 ----------
@@ -11,12 +9,9 @@ Epilepsia, 66, 14-24.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
-from biot_bd.exceptions import RecordingError
+from biot_bd.events.tables import Row, Table, number, read_table
 
 SEIZURE = "sz"
 """How the description of a seizure begins."""
@@ -58,15 +53,16 @@ def seizure_kind(text: str) -> str | None:
 
 
 class TableRow(NamedTuple):
-    """One row of an event table: seconds from the recording's start, and the SzCORE type."""
+    """One row of an event table: seconds from the recording's start, SzCORE type, confidence."""
 
     onset_s: float
     duration_s: float
     kind: str
+    confidence: float | None = None
 
 
 def read_events(path: str | os.PathLike[str]) -> list[TableRow]:
-    """Read a SzCORE event table.
+    r"""Read a SzCORE event table.
 
     Parameters
     ----------
@@ -76,57 +72,53 @@ def read_events(path: str | os.PathLike[str]) -> list[TableRow]:
     Returns
     -------
     list of TableRow
-        Every row: types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an
-        impedance check.  Case does not matter, and ``seizure`` is read as ``sz``.
+        Types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an impedance
+        check.  Case does not matter, and ``seizure`` is read as ``sz``.  Background and checks
+        without times (``n/a``) are left out.
 
     Raises
     ------
     RecordingError
-        ``bad-annotation``: a column is missing, a number is none, or a type is empty or unknown;
-        names file and row.
+        ``bad-annotation``: a column is missing, a number is none or not finite, or a type is empty
+        or unknown; names file and line.
+
+    See Also
+    --------
+    biot_bd.events.tables.read_table : The cells as they stand in the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "x_events.tsv")
+    ...     _ = path.write_text("onset\tduration\teventType\n60\t20\tsz_foc\n")
+    ...     read_events(path)
+    [TableRow(onset_s=60.0, duration_s=20.0, kind='sz_foc', confidence=None)]
     """
-    path = Path(path)
-    return rows_of(read_table(path), path)
+    return events_of(read_table(path, COLUMNS))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Return a SzCORE table as texts, with at least its three columns.
-
-    Errors as in :func:`read_events`.
-    """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise RecordingError("bad-annotation", f"{path}: not a tab-separated table ({error})") from error
-    table.columns = table.columns.str.strip()
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise RecordingError(
-            "bad-annotation", f"{path}: has no column {missing}; expected {list(COLUMNS)}, found {list(table.columns)}"
-        )
-    return table
+def events_of(table: Table) -> list[TableRow]:
+    """Return the events of a table with the :data:`COLUMNS`; errors as in :func:`read_events`."""
+    events = []
+    for row in table.rows:
+        kind = _kind(row)
+        timeless = row.get("onset") is None or row.get("duration") is None
+        if kind.startswith(SEIZURE) or not timeless:
+            events.append(
+                TableRow(row.seconds("onset"), row.seconds("duration"), kind, number(row.get("confidence") or ""))
+            )
+    return events
 
 
-def rows_of(table: pd.DataFrame, path: Path) -> list[TableRow]:
-    """Return the rows of a table of :func:`read_table`; errors as in :func:`read_events`."""
-    rows = zip(table["onset"], table["duration"], table["eventType"], strict=True)
-    return [_event(path, line, *row) for line, row in enumerate(rows, start=2)]
-
-
-def _event(path: Path, line: int, onset: str, duration: str, kind: str) -> TableRow:
-    try:
-        event = TableRow(float(onset), float(duration), kind.strip())
-    except ValueError:
-        raise RecordingError(
-            "bad-annotation", f"{path}, line {line}: onset {onset!r} and duration {duration!r} are not both numbers"
-        ) from None
-    if event.kind in ("", "n/a"):
-        raise RecordingError("bad-annotation", f"{path}, line {line}: eventType is {kind!r}; expected e.g. sz or bckg")
-    known = seizure_kind(event.kind) or event.kind.lower()
+def _kind(row: Row) -> str:
+    kind = row.get("eventType")
+    if kind is None:
+        raise row.error(f"eventType is {row['eventType']!r}; expected e.g. sz or bckg")
+    known = seizure_kind(kind) or kind.lower()
     if not known.startswith(SEIZURE) and known not in OTHER_KINDS:
-        raise RecordingError(
-            "bad-annotation",
-            f"{path}, line {line}: unknown eventType {event.kind!r}; expected sz (or sz_..., seizure), "
-            f"{', '.join(OTHER_KINDS)}; rename it, or remove the row",
+        raise row.error(
+            f"unknown eventType {kind!r}; expected sz (or sz_..., seizure), {', '.join(OTHER_KINDS)}; rename it, or remove the row"
         )
-    return TableRow(event.onset_s, event.duration_s, known)
+    return known

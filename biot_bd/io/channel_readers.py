@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.io.edf import ANNOTATIONS, EdfHeader, read_edf_header
+from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
 
 UV_PER_V = 1e6
 # Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
@@ -75,8 +74,8 @@ class EdfReader:
             found = dict(zip(_mne_names([header.labels[i] for i in ordinary]), ordinary, strict=True))
             if missing := [name for name in ch_names if name not in found]:
                 raise _NotPlainEdfError(f"channels {missing} are not in the header")
-            if len(found) < len(ordinary) or header.kind == "EDF+D" or header.sample_bytes != 2 or header.cut_short:
-                raise _NotPlainEdfError("names that occur twice, 24-bit samples, or records that are not continuous")
+            if len(found) < len(ordinary) or header.sample_bytes != 2 or header.cut_short:
+                raise _NotPlainEdfError("names that occur twice, 24-bit samples, or fewer records than declared")
             chosen = [found[name] for name in ch_names]
             self.scales, self.ranges_uv = _calibrations(header, chosen)
             lengths = {header.samples[i] for i in chosen}
@@ -213,9 +212,6 @@ class RawReader:
         return x
 
 
-ChannelReader = EdfReader | RawReader
-
-
 def source_file(raw: mne.io.BaseRaw) -> Path | None:
     """Return the file that a recording reads from, or None (several files, or none)."""
     files = [name for name in raw.filenames if name is not None]
@@ -226,7 +222,7 @@ def may_be_plain_edf(raw: mne.io.BaseRaw) -> bool:
     """Return whether a recording is an untouched EDF file, for :class:`EdfReader`."""
     path = source_file(raw)
     lazy = type(raw).__name__ == "RawEDF" and not raw.preload and not raw.proj and raw.first_samp == 0
-    return lazy and path is not None and path.suffix.lower() == ".edf"
+    return lazy and path is not None
 
 
 def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
@@ -241,8 +237,9 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
 
     Returns
     -------
-    EdfReader or RawReader
-        A reader of those channels, in their order.
+    EdfReader, RawReader or OwnRatesReader
+        A reader of those channels, in their order, at the rate of the fastest of them
+        (:func:`rate_of`).
 
     See Also
     --------
@@ -262,12 +259,157 @@ def open_reader(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
     >>> [round(float(value)) for value in out]
     [1000, 1001, 1002]
     """
-    if ch_names and may_be_plain_edf(raw):
-        with suppress(_NotPlainEdfError):
-            reader = EdfReader(raw.filenames[0], ch_names)
-            if _agrees(reader, raw):
-                return reader
+    if _has_slower(raw, ch_names):
+        return _at_own_rates(raw, ch_names)
+    path = source_file(raw)
+    if ch_names and path is not None and may_be_plain_edf(raw):
+        reader = _edf_reader(path, ch_names, raw)
+        if reader is not None:
+            return reader
     return RawReader(raw, ch_names)
+
+
+def _edf_reader(path: Path, ch_names: Sequence[str], raw: mne.io.BaseRaw) -> EdfReader | None:
+    """Return the fast reader where it gives what MNE gives, else None."""
+    try:
+        reader = EdfReader(path, ch_names)
+        return reader if _agrees(reader, raw) else None
+    except _NotPlainEdfError:
+        return None
+
+
+def rate_of(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> float:
+    """Return the rate at which :func:`open_reader` reads channels, that of the fastest.
+
+    It is less than the recording's where MNE would stretch all of them for the sake of a faster one
+    (ECG at 500 Hz).
+    """
+    if not _has_slower(raw, ch_names):
+        return float(raw.info["sfreq"])
+    return max(_counts(raw, ch_names)) * _records_a_second(raw)
+
+
+def _is_lazy_edf(raw: mne.io.BaseRaw) -> bool:
+    return type(raw).__name__ in ("RawEDF", "RawBDF") and not raw.preload and len(raw.filenames) == 1
+
+
+def _has_slower(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> bool:
+    """Return whether channels are slower than the fastest of their EDF or BDF file.
+
+    It stretches each block that is read, by itself, and displaces the channel where a block begins
+    within a record.  Trigger channels are left to MNE, which changes their numbers.
+    """
+    if not ch_names or not _is_lazy_edf(raw):
+        return False
+    if any(mne.channel_type(raw.info, raw.ch_names.index(name)) == "stim" for name in ch_names):
+        return False
+    return min(_counts(raw, ch_names)) < raw._raw_extras[0]["max_samp"]
+
+
+def _counts(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> list[int]:
+    """Return the samples a record of channels of a lazy EDF or BDF recording."""
+    extras, picks = raw._raw_extras[0], raw._read_picks[0]
+    return [int(extras["n_samps"][extras["sel"][picks[raw.ch_names.index(name)]]]) for name in ch_names]
+
+
+def _records_a_second(raw: mne.io.BaseRaw) -> float:
+    return float(raw.info["sfreq"]) / int(raw._raw_extras[0]["max_samp"])
+
+
+def _at_own_rates(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader:
+    """Return a reader of channels some of which are slower than the fastest of their file."""
+    path = source_file(raw)
+    if path is None or raw.proj:  # a projection mixes channels
+        return RawReader(raw.copy().load_data(verbose="error"), ch_names)
+    counts = _counts(raw, ch_names)
+    picks = raw._read_picks[0]
+    # What MNE called them before anybody renamed them.
+    names = [raw._raw_extras[0]["ch_names"][picks[raw.ch_names.index(name)]] for name in ch_names]
+    readers: dict[int, EdfReader | RawReader] = {}
+    for count in sorted(set(counts), reverse=True):
+        some = [name for name, n in zip(names, counts, strict=True) if n == count]
+        alone = _opened_alone(raw, path, some)
+        readers[count] = _edf_reader(path, some, alone) or RawReader(alone, some)
+    fastest = readers[max(counts)]
+    start = round(raw.first_samp * fastest.sfreq / raw.info["sfreq"])
+    length = min(round(raw.n_times * fastest.sfreq / raw.info["sfreq"]), fastest.n_samples - start)
+    if len(readers) == 1 and (start, length) == (0, fastest.n_samples):
+        fastest.ch_names = tuple(ch_names)
+        return fastest
+    return OwnRatesReader(ch_names, counts, readers, start, length)
+
+
+def _opened_alone(raw: mne.io.BaseRaw, path: Path, names: Sequence[str]) -> mne.io.BaseRaw:
+    """Open a file once more for channels of one rate, so that MNE stretches none."""
+    # Repeated labels are "T8-P8" in the header and "T8-P8-0", "T8-P8-1" to MNE.
+    labels = [*names, *(name.rpartition("-")[0] for name in names if name.rpartition("-")[2].isdigit())]
+    # By its class, as MNE's functions go by the file's ending.
+    alone = type(raw)(path, include=labels, preload=False, verbose="ERROR", encoding="latin1")
+    if _has_slower(alone, names):  # repeated labels of different rates
+        alone.load_data(verbose="error")
+    return alone
+
+
+class OwnRatesReader:
+    """Channels of different rates, or a stretch of them; slower ones are resampled.
+
+    They are resampled whole, as MNE does with a recording that is loaded, and held as float32.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+        The channels.
+    counts : sequence of int
+        The samples a record of each.
+    readers : dict of int to ChannelReader
+        By samples a record, a reader of all channels that have so many, in order.
+    start, n_samples : int
+        The stretch, in samples of the fastest.
+    """
+
+    scales = ranges_uv = None  # a resampled channel may exceed its range by a little
+
+    def __init__(
+        self,
+        ch_names: Sequence[str],
+        counts: Sequence[int],
+        readers: dict[int, EdfReader | RawReader],
+        start: int,
+        n_samples: int,
+    ) -> None:
+        self.ch_names, self.n_samples = tuple(ch_names), n_samples
+        self._fastest, self._start = readers[max(counts)], start
+        self.sfreq = self._fastest.sfreq
+        # By channel: its place in the reader of the fastest, or all of it.
+        self._sources: list[int | NDArray[np.float32]] = []
+        seen = Counter[int]()
+        for count in counts:
+            place, seen[count] = seen[count], seen[count] + 1
+            slower = readers[count] is not self._fastest
+            self._sources.append(_stretched(readers[count], place, self._fastest.n_samples) if slower else place)
+
+    def block(self, start: int, stop: int) -> Block:
+        """Return samples ``start`` to ``stop`` of all channels."""
+        start, stop = start + self._start, stop + self._start
+        fastest, x = self._fastest.block(start, stop), np.empty((len(self._sources), stop - start), np.float32)
+        for source, row in zip(self._sources, x, strict=True):
+            if isinstance(source, int):
+                fastest.read(source, row)
+            else:
+                row[:] = source[start:stop]
+        return Block(x)
+
+
+def _stretched(reader: EdfReader | RawReader, index: int, n_samples: int) -> NDArray[np.float32]:
+    """Return a whole channel, resampled to ``n_samples``, in uV."""
+    x = np.empty(reader.n_samples, np.float32)
+    for start in range(0, len(x), CHUNK_SAMPLES):
+        stop = min(start + CHUNK_SAMPLES, len(x))
+        reader.block(start, stop).read(index, x[start:stop])
+    return np.asarray(mne.filter.resample(x.astype(np.float64), n_samples, len(x), npad=0, verbose="error"), np.float32)
+
+
+ChannelReader = EdfReader | RawReader | OwnRatesReader
 
 
 def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:

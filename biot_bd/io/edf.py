@@ -1,242 +1,52 @@
-"""Opening EDF and BDF files: their header, what the file holds, gaps, and MNE's lazy reader.
-
-References
-----------
-https://www.edfplus.info/specs/edf.html and https://www.edfplus.info/specs/edfplus.html
-"""
+"""Opening EDF and BDF files by MNE's lazy reader, after a look at header, length and times."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
 
 import mne
+from mne.io.edf.edf import RawBDF, RawEDF
 
 from biot_bd.exceptions import RecordingError
-
-TIMEKEEPING_S = 0.01  # records may start off by this
-ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
-_READERS = {".edf": mne.io.read_raw_edf, ".bdf": mne.io.read_raw_bdf}
-# What a header says of each signal: first byte a signal (all labels come first, then all of the
-# next), and width.
-_FIELDS = {
-    "label": (0, 16),
-    "unit": (96, 8),
-    "physical_min": (104, 8),
-    "physical_max": (112, 8),
-    "digital_min": (120, 8),
-    "digital_max": (128, 8),
-    "samples": (216, 8),
-}
+from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
+from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timeline, length_note
+from biot_bd.io.notes import collecting
+from biot_bd.io.segments import TimeLine, set_annotations
 
 
-@dataclass(frozen=True)
-class EdfHeader:
-    """What the header of an EDF or BDF file says, and how much the file holds.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    kind : str
-        ``"EDF+C"``, ``"EDF+D"`` (discontinuous), ``"BDF+C"``, ``"BDF+D"``, or what a plain file has
-        there.
-    sample_bytes : int
-        2 (EDF) or 3 (BDF).
-    declared, present : int
-        Records by the header (-1 where the recorder never wrote it), and whole records in the file.
-    record_s : float
-        Length of a record in seconds.
-    labels : tuple of str
-        Of all signals, those of annotations included.
-    samples : tuple of int
-        Samples of each signal in a record.
-    _signals : bytes
-        What the header says of the signals, undecoded; :meth:`field` reads it.
-
-    See Also
-    --------
-    read_edf_header : Reads it.
-
-    Examples
-    --------
-    >>> import tempfile, edfio, numpy as np
-    >>> from biot_bd.io import read_edf_header
-    >>> signal = edfio.EdfSignal(np.sin(np.arange(512)), 256, label="EEG Cz-REF")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
-    ...     header = read_edf_header(f"{folder}/x.edf")
-    >>> header.record_s * header.present, header.cut_short
-    (2.0, None)
-    """
-
-    path: Path
-    kind: str
-    sample_bytes: int
-    declared: int
-    present: int
-    record_s: float
-    labels: tuple[str, ...]
-    samples: tuple[int, ...]
-    _signals: bytes
-
-    def field(self, name: str) -> list[str]:
-        """Return ``"unit"``, ``"physical_min"``, ... of all signals, as the header writes them."""
-        return _field(self._signals, name)
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the header; the first record lies behind them."""
-        return 256 * (len(self.labels) + 1)
-
-    @property
-    def cut_short(self) -> str | None:
-        """How many records are missing, None where all that the header declares are there."""
-        if self.present >= self.declared:
-            return None
-        return f"the header declares {self.declared} records, the file holds {self.present}"
-
-
-def _field(signals: bytes, name: str) -> list[str]:
-    n, (begin, width) = len(signals) // 256, _FIELDS[name]
-    text = signals[begin * n : (begin + width) * n].decode("latin-1")
-    return [text[width * i : width * (i + 1)].strip() for i in range(n)]
-
-
-def read_edf_header(path: str | Path) -> EdfHeader:
-    """Read the header of an EDF or BDF file.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    EdfHeader
-
-    Raises
-    ------
-    RecordingError
-        ``unreadable``: the header is not that of an EDF or BDF file.
-
-    See Also
-    --------
-    open_edf : Open the recording itself.
-
-    Examples
-    --------
-    >>> import tempfile, edfio, numpy as np
-    >>> x = np.sin(np.arange(512))
-    >>> signal = edfio.EdfSignal(x, 256, label="EEG Cz-REF", physical_dimension="uV")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     edfio.Edf([signal]).write(f"{folder}/x.edf")
-    ...     header = read_edf_header(f"{folder}/x.edf")
-    >>> header.labels, header.samples, header.declared, header.field("unit")
-    (('EEG Cz-REF',), (256,), 2, ['uV'])
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(256)
-            n_signals = int(head[252:256])
-            signals = file.read(256 * n_signals)
-        samples = tuple(int(text) for text in _field(signals, "samples"))
-        sample_bytes, length = 3 if head[0] == 0xFF else 2, 256 * (n_signals + 1)
-        if int(head[184:192]) != length or len(signals) < length - 256:
-            raise ValueError(
-                f"it says that it is {int(head[184:192])} bytes long; with {n_signals} signals it has {length}"
-            )
-        return EdfHeader(
-            path=path,
-            kind=head[192:197].decode("latin-1"),
-            sample_bytes=sample_bytes,
-            declared=int(head[236:244]),
-            present=(path.stat().st_size - length) // (sample_bytes * sum(samples)),
-            record_s=float(head[244:252]),
-            labels=tuple(_field(signals, "label")),
-            samples=samples,
-            _signals=signals,
-        )
-    except (ValueError, IndexError, ZeroDivisionError, OSError) as error:
-        raise RecordingError(
-            "unreadable", f"{path}: the header is not that of an EDF or BDF file ({type(error).__name__}: {error})"
-        ) from error
-
-
-def check_continuous(header: EdfHeader) -> None:
-    """Refuse files with gaps: MNE joins their records, so all after a gap would shift.
-
-    Parameters
-    ----------
-    header : EdfHeader
-        Of the file; only those whose header says that they are discontinuous are read further.
-
-    Raises
-    ------
-    RecordingError
-        ``unreadable``: a record does not begin where the one before it ends, or does not say when
-        it begins.
-    """
-    if header.kind not in ("EDF+D", "BDF+D"):
-        return
-    where = f"{header.path}: is {header.kind}"
-    advice = "export it as a continuous file, or one file for each stretch"
-    try:
-        onsets = _record_onsets(header)
-    except (ValueError, IndexError) as error:
-        raise RecordingError(
-            "unreadable", f"{where}, and its records do not say when they begin ({error}); {advice}"
-        ) from error
-    for number, onset in enumerate(onsets):
-        expected = onsets[0] + number * header.record_s
-        if abs(onset - expected) > TIMEKEEPING_S:
-            raise RecordingError(
-                "unreadable",
-                f"{where} with a gap: record {number + 1} begins at {onset:g} s, expected {expected:g} s; {advice}",
-            )
-
-
-def _record_onsets(header: EdfHeader) -> list[float]:
-    """Return when each record begins, in seconds, by the first annotation in it."""
-    index = next((i for i, label in enumerate(header.labels) if label in ANNOTATIONS), None)
-    if index is None:
-        raise ValueError("no signal of annotations")
-    before, record = (header.sample_bytes * sum(header.samples[:end]) for end in (index, None))
-    onsets = []
-    with header.path.open("rb") as file:
-        for number in range(header.present):
-            file.seek(header.n_bytes + number * record + before)
-            onsets.append(float(file.read(header.sample_bytes * header.samples[index]).split(b"\x14", 1)[0]))
-    return onsets
-
-
-def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseRaw:
+def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str] | None = None) -> mne.io.BaseRaw:
     """Open an EDF or BDF file without reading its samples.
 
     Parameters
     ----------
     path : str or Path
-        The file; the ending may be in capitals.
+        The file.  Its first byte says whether it is EDF or BDF, whatever its ending.
     allow_truncated : bool, default=False
         Accept a file that holds fewer records than its header declares
         (:attr:`EdfHeader.cut_short`).
+    notes : list of str, optional
+        Grows by what MNE warns of, in our words, by pauses, and by what the file holds less or more
+        than its header declares.
 
     Returns
     -------
     mne.io.BaseRaw
-        Lazy, in volts.
+        Lazy, in volts.  Pauses are left out, in annotations too;
+        :func:`biot_bd.io.timeline.timeline_of` has them.
 
     Raises
     ------
     RecordingError
-        The file is not EDF or BDF, is damaged, empty, discontinuous (EDF+D with gaps), or shorter
-        than its header says.
+        The file is not EDF or BDF, is damaged, empty, shorter than its header says, or EDF+D whose
+        records are out of order or do not say when they begin.
 
     See Also
     --------
-    biot_bd.io.open_recording : Any format that MNE reads.
+    biot_bd.io.open_recording : Any registered format.
 
     Examples
     --------
@@ -250,21 +60,78 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False) -> mne.io.BaseR
     (['EEG Cz-REF'], 512, False)
     """
     path = Path(path)
-    if path.suffix.lower() not in _READERS:
-        raise RecordingError("unreadable", f"{path}: expected a file ending in .edf or .bdf")
     header = read_edf_header(path)
+    if set(header.labels) <= set(ANNOTATIONS):
+        raise RecordingError("unreadable", f"{path}: holds annotations and no signal")
     if header.present < 1:
         raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
     if header.cut_short and not allow_truncated:
         raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
-    check_continuous(header)
-    read = _READERS[path.suffix.lower()]
+    line = edf_timeline(path, samples=False)
+    told = list[str]()
+    # The classes, for MNE's functions go by the ending; 24 bits of a BDF read as 16 become noise.
+    read = RawEDF if header.sample_bytes == 2 else RawBDF
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # repeated labels (T8-P8) are expected
+        with collecting(told), _start_if_told(line):
             try:
-                return read(path, preload=False, verbose="ERROR")
+                raw = read(path, verbose="WARNING")
             except UnicodeDecodeError:
-                return read(path, preload=False, verbose="ERROR", encoding="latin1")
+                raw = read(path, verbose="WARNING", encoding="latin1")
+        _correct(raw, path, line)
     except Exception as error:  # MNE fails in many ways on damaged files
         raise RecordingError("unreadable", f"{path}: MNE cannot read it ({type(error).__name__}: {error})") from error
+    if notes is not None:
+        notes += [note for note in (length_note(header), *line.notes) if note]
+        notes += _notes(told, path, line)
+    return raw
+
+
+class _NoDate(dt.datetime):
+    """What MNE makes of a date that is none."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        raise ValueError("no date")
+
+    @classmethod
+    def strptime(cls, *args: Any) -> Self:
+        raise ValueError("no date")
+
+
+@contextmanager
+def _start_if_told(line: TimeLine) -> Iterator[None]:
+    """Keep MNE from the header's start where that is none: it fails on hour 24.
+
+    Within :func:`collecting`, which one thread enters at a time.
+    """
+    if line.start_time is not None:
+        yield
+        return
+    mne.io.edf.edf.datetime = _NoDate
+    try:
+        yield
+    finally:
+        mne.io.edf.edf.datetime = dt.datetime
+
+
+def _correct(raw: mne.io.BaseRaw, path: Path, line: TimeLine) -> None:
+    """Leave out what is no record, and give start and annotations as the time line has them."""
+    if raw.n_times > line.n_samples:
+        raw.crop(tmax=(line.n_samples - 1) / raw.info["sfreq"], verbose="ERROR")
+    if raw.info["meas_date"] != line.start_time:
+        raw.set_meas_date(line.start_time)
+    if not line.is_continuous:  # MNE sets them as if there were no pauses, and drops what it finds outside
+        set_annotations(raw, edf_annotations(path, line))
+
+
+def _notes(told: list[str], path: Path, line: TimeLine) -> list[str]:
+    """Return what MNE told and the time line does not say better."""
+    kept = [note for note in told if "start of the recording" not in note and "outside the recording" not in note]
+    if line.is_continuous and len(kept) == len(told):
+        return kept
+    if outside := annotations_outside(path, line):
+        onset_s, _, text = outside[0]
+        kept.append(
+            f"{len(outside)} annotations outside the recording of {line.duration_s:g} s were left out, "
+            f"the first {text!r} at {onset_s:g} s"
+        )
+    return kept

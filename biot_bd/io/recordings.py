@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import mne
@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import DetectionError, RecordingError
-from biot_bd.io.channel_readers import open_reader
-from biot_bd.io.edf import open_edf, read_edf_header
+from biot_bd.io.channel_readers import ChannelReader, open_reader
+from biot_bd.io.notes import one_line
+from biot_bd.io.readers import open_raw
+from biot_bd.io.segments import TimeLine
+from biot_bd.io.timeline import timeline_of
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
@@ -59,8 +62,27 @@ class OpenRecording:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
-        return int(self.raw.n_times) / self.sfreq
+        """Length in seconds, pauses included."""
+        return self.timeline.duration_s
+
+    @cached_property
+    def timeline(self) -> TimeLine:
+        """When its samples were measured."""
+        return timeline_of(self.raw)
+
+    def reader(self, ch_names: Sequence[str]) -> tuple[ChannelReader, TimeLine]:
+        """Return a reader of some channels and the time line at its rate.
+
+        Raises
+        ------
+        DetectionError
+            They cannot be read.
+        """
+        try:
+            reader = open_reader(self.raw, ch_names)
+        except Exception as error:  # MNE fails in many ways on damaged files
+            raise DetectionError(f"{self.where}: cannot be read ({type(error).__name__}: {one_line(error)})") from error
+        return reader, self.timeline.at_rate(reader.sfreq, reader.n_samples)
 
 
 def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
@@ -69,8 +91,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     Parameters
     ----------
     source : path or mne.io.BaseRaw
-        EDF, BDF, or any format that :func:`mne.io.read_raw` knows.  EDF and BDF files that were cut
-        short are read as far as they go, with a note.
+        Of any format that is registered (see :mod:`biot_bd.io.readers`).  EDF and BDF files that
+        were cut short are read as far as they go, with a note.
 
     Returns
     -------
@@ -80,7 +102,8 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     Raises
     ------
     DetectionError
-        The file is missing, damaged, of no known format, or discontinuous; the message names it.
+        The file is missing, damaged, of no known format, or its times cannot be told; the message
+        names it.
     TypeError
         It is neither a path nor a recording.
 
@@ -99,45 +122,33 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     >>> open_recording(raw).where
     'recording of 2 channels in memory'
     """
+    recording = _opened(source)
+    try:
+        recording.notes.extend(note for note in recording.timeline.notes if note not in recording.notes)
+    except (RecordingError, OSError) as error:
+        raise DetectionError(str(error)) from error
+    return recording
+
+
+def _opened(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
     if isinstance(source, mne.io.BaseRaw):
         names = [os.fspath(name) for name in source.filenames if name is not None]
         return OpenRecording(source, names[0] if names else f"recording of {len(source.ch_names)} channels in memory")
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
-    path = Path(source)
-    _check_readable(path)
-    notes = []
     try:
-        if path.suffix.lower() in (".edf", ".bdf"):
-            raw = open_edf(path, allow_truncated=True)
-            if short := read_edf_header(path).cut_short:
-                notes.append(f"cut short: {short}; what is there was used")
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+        raw, notes = open_raw(source)
     except RecordingError as error:
         raise DetectionError(str(error)) from error
-    except Exception as error:  # MNE fails in many ways on damaged files
-        raise DetectionError(f"{path}: cannot be read as EEG ({type(error).__name__}: {_first_line(error)})") from error
-    return OpenRecording(raw, str(path), notes)
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-        if path.is_dir():
-            os.scandir(path).close()
-    except OSError as error:
-        raise DetectionError(f"{path}: cannot be opened ({error.strerror})") from error
-    if path.is_dir() and path.suffix.lower() not in (".mff", ".ds"):
-        raise DetectionError(f"{path}: is a folder; expected a recording")
-    if path.is_file() and size == 0:
-        raise DetectionError(f"{path}: the file is empty (0 bytes)")
+    return OpenRecording(raw, str(Path(source)), notes)
 
 
 def read_blocks(
-    recording: OpenRecording, ch_names: Sequence[str], start: int = 0, stop: int | None = None
+    recording: OpenRecording,
+    ch_names: Sequence[str],
+    start: int = 0,
+    stop: int | None = None,
+    reader: ChannelReader | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Read some channels block by block.
 
@@ -148,7 +159,9 @@ def read_blocks(
     ch_names : sequence of str
         Its channels, as the recording names them.
     start, stop : int
-        Samples; all of them by default.
+        Samples at the rate of the fastest of them; all by default.
+    reader : ChannelReader, optional
+        Of these channels, where it was opened by :meth:`OpenRecording.reader`.
 
     Yields
     ------
@@ -174,22 +187,22 @@ def read_blocks(
     >>> [x.shape for x in read_blocks(open_recording(raw), ["Fp2"])]
     [(1, 1000)]
     """
-    stop = recording.raw.n_times if stop is None else min(stop, recording.raw.n_times)
+    reader = reader or recording.reader(ch_names)[0]
+    stop = reader.n_samples if stop is None else min(stop, reader.n_samples)
     begin = start
     try:
-        reader = open_reader(recording.raw, ch_names)
         for begin in range(start, stop, BLOCK_SAMPLES):
             yield reader.block(begin, min(begin + BLOCK_SAMPLES, stop)).read_all()
     except Exception as error:  # MNE fails in many ways on damaged files
         raise DetectionError(
-            f"{recording.where}: cannot be read from {begin / recording.sfreq:g} s on "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"{recording.where}: cannot be read from {begin / reader.sfreq:g} s on "
+            f"({type(error).__name__}: {one_line(error)})"
         ) from error
 
 
 def read_excerpt(
     recording: OpenRecording, ch_names: Sequence[str], start_s: float, stop_s: float
-) -> tuple[NDArray[np.float32], float]:
+) -> tuple[NDArray[np.float32], float, float]:
     """Read some seconds of some channels.
 
     Parameters
@@ -199,7 +212,8 @@ def read_excerpt(
     ch_names : sequence of str
         Its channels, as the recording names them.
     start_s, stop_s : float
-        Seconds from the recording's first sample; what lies outside the recording is left out.
+        Seconds since the recording's start, pauses included; what reaches into a pause or lies
+        outside the recording is left out.
 
     Returns
     -------
@@ -207,6 +221,8 @@ def read_excerpt(
         In microvolts.
     start_s : float
         Time of its first sample, which is the last one at or before the wanted start.
+    sfreq : float
+        Its rate in Hz, that of the fastest of the channels.
 
     See Also
     --------
@@ -219,15 +235,17 @@ def read_excerpt(
     >>> signals = 1e-6 * np.arange(2000.0).reshape(2, 1000)
     >>> info = mne.create_info(["Fp1", "Fp2"], 100.0, "eeg")
     >>> raw = mne.io.RawArray(signals, info, verbose="error")
-    >>> x, start_s = read_excerpt(open_recording(raw), ["Fp1"], 2.0, 2.03)
+    >>> x, start_s, sfreq = read_excerpt(open_recording(raw), ["Fp1"], 2.0, 2.03)
     >>> [round(float(value)) for value in x[0]], start_s
     ([200, 201, 202], 2.0)
     """
-    start = max(0, int(start_s * recording.sfreq))
-    parts = list(read_blocks(recording, ch_names, start, int(np.ceil(stop_s * recording.sfreq))))
+    reader, line = recording.reader(ch_names)
+    start = max(0, int(line.position_of(start_s)))
+    stop = int(np.ceil(line.position_of(stop_s)))
+    if not line.is_continuous:
+        middle = float(line.position_of((start_s + stop_s) / 2))
+        whole = next((s for s in line.segments if middle < s.stop_sample), line.segments[-1])
+        start, stop = max(start, whole.first_sample), min(stop, whole.stop_sample)
+    parts = list(read_blocks(recording, ch_names, start, stop, reader))
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(ch_names), 0), np.float32)
-    return x, start / recording.sfreq
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return x, float(line.time_of(start)), reader.sfreq

@@ -28,6 +28,7 @@ SHORT_SAMPLES_AT_ONCE = 400_000
 SIGNALS_AT_ONCE = 16
 SEGMENT_S = 40.0
 GUARD_S = 4.0
+LOWEST_SHARE = 0.1
 # Beyond this a block matrix is mostly zeros and scipy's polyphase loop is quicker.
 LARGEST_BLOCK = 256
 # OpenBLAS starts its threads for products of more than 2**18 multiplications; here they would only
@@ -296,6 +297,17 @@ def make_plan(how: str, n: int, sfreq_in: float, sfreq_out: float, context: int 
     if n <= SEGMENT_S * sfreq_in or 4 * guard >= blocks or n <= blocks * down:
         return WholePlan(n, up, down, _scipy_fft)
     return SegmentPlan(n, up, down, blocks, guard, context)
+
+
+def check_rate(sfreq: float, wanted: float) -> None:
+    """Raise a ValueError where a rate is so far below the wanted one that no EEG is left.
+
+    A header that is wrong by much would else make hours of signal out of seconds.
+    """
+    if sfreq < LOWEST_SHARE * wanted:
+        raise ValueError(
+            f"sampled at {sfreq:g} Hz, less than a tenth of the {wanted:g} Hz that are needed; is the header right?"
+        )
 
 
 def resampling_ratio(sfreq_in: float, sfreq_out: float) -> tuple[int, int]:
@@ -586,4 +598,35 @@ def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...]
     return matrices, block_in, block_out, lead
 
 
-ResamplingPlan = CopyPlan | WholePlan | SegmentPlan | FirPlan
+class PiecewisePlan:
+    """Resample pieces of a signal, each by its own plan, as if nothing were beside it.
+
+    Parameters
+    ----------
+    starts : sequence of int
+        Where each piece begins in the input.
+    plans : sequence of ResamplingPlan
+        Of each piece.
+    """
+
+    def __init__(self, starts: Sequence[int], plans: Sequence[ResamplingPlan]) -> None:
+        self.n_out = 0
+        self._own: dict[Part, tuple[ResamplingPlan, Part]] = {}
+        for start, plan in zip(starts, plans, strict=True):
+            for part in plan.parts:
+                moved = Part(
+                    part.start + start, part.stop + start, part.out_start + self.n_out, part.out_stop + self.n_out
+                )
+                self._own[moved] = plan, part
+            self.n_out += plan.n_out
+        self.parts: tuple[Part, ...] = tuple(self._own)
+
+    def apply(
+        self, part: Part, x: Signals, out: NDArray, gain: NDArray | None = None, offset: NDArray | None = None
+    ) -> None:
+        """Resample one part, as :meth:`CopyPlan.apply`."""
+        plan, own = self._own[part]
+        plan.apply(own, x, out, gain, offset)
+
+
+ResamplingPlan = CopyPlan | WholePlan | SegmentPlan | FirPlan | PiecewisePlan

@@ -11,4 +11,5 @@ from .others import check_callback as check_callback
 from .others import check_exporter as check_exporter
 from .others import check_objective as check_objective
 from .probes import check_probe as check_probe
+from .readers import check_reader as check_reader
 from .transformers import check_transformer as check_transformer

@@ -12,6 +12,7 @@ from biot_bd.exceptions import ConformanceError
 #: Name of the check for each registry: what a plugin registers there must pass it.
 CHECKS = {
     "datasets": "check_dataset",
+    "readers": "check_reader",
     "montages": "check_montage",
     "label_rules": "check_label_rule",
     "models": "check_model",

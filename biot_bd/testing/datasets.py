@@ -132,10 +132,9 @@ def _check_signal(raw: Any, where: str) -> None:
 
 def _check_seizures(raw: Any, where: str) -> None:
     duration = raw.n_times / raw.info["sfreq"]
-    start = raw.first_time if raw.annotations.orig_time is not None else 0.0
     slack = 1.0 / raw.info["sfreq"]
     for onset, length, text in zip(
-        raw.annotations.onset - start, raw.annotations.duration, raw.annotations.description, strict=True
+        raw.annotations.onset - raw.first_time, raw.annotations.duration, raw.annotations.description, strict=True
     ):
         if not str(text).startswith("sz"):
             require(

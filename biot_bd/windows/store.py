@@ -40,6 +40,28 @@ Span = list[int]
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A segment of a prepared recording; seconds since its start, pauses included.
+
+    Parameters
+    ----------
+    first_sample, n_samples : int
+        In the recording, at its own rate.
+    start_s, duration_s : float
+        When it begins, how long it lasts.
+    stored_start, stored_samples : int
+        Where it lies in the signal file.
+    """
+
+    first_sample: int
+    n_samples: int
+    start_s: float
+    duration_s: float
+    stored_start: int
+    stored_samples: int
+
+
+@dataclass(frozen=True)
 class Recording:
     """One prepared recording; samples and spans of ``source_*`` are at the recording's own rate.
 
@@ -68,7 +90,7 @@ class Recording:
     present : list of bool
         Which channels exist.
     events : list of [onset_s, offset_s]
-        Seizures, seconds from the first sample.
+        Seizures, in seconds since the first sample, pauses included.
     flat : list of lists of [start, stop]
         By channel: stretches of constant value, half a second or longer, in samples of the source.
     not_finite : list of lists of [start, stop]
@@ -77,6 +99,8 @@ class Recording:
         Changes with the input file and every parameter that changes the signal.
     outcome : str
         ``"prepared"``.
+    segments : list of dict
+        Where the recording has pauses: its segments, as :class:`Stretch` has them; else empty.
     """
 
     recording: str
@@ -96,6 +120,7 @@ class Recording:
     flat: list[list[Span]] = field(default_factory=list)
     not_finite: list[list[Span]] = field(default_factory=list)
     outcome: str = "prepared"
+    segments: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Recording:
@@ -105,8 +130,17 @@ class Recording:
 
     @property
     def duration_s(self) -> float:
-        """Length of the recording in seconds."""
-        return self.source_n_samples / self.source_sfreq
+        """Length of the recording in seconds, pauses included."""
+        last = self.stretches[-1]
+        return last.start_s + last.duration_s
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The segments; a single one where the recording has no pause."""
+        if self.segments:
+            return [Stretch(**segment) for segment in self.segments]
+        duration_s = self.source_n_samples / self.source_sfreq
+        return [Stretch(0, self.source_n_samples, 0.0, duration_s, 0, self.n_samples)]
 
 
 def signals_stem(folder: Path, recording: str) -> Path:

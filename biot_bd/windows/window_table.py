@@ -23,7 +23,7 @@ from biot_bd.runs import atomic_path, fingerprint
 from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
 from biot_bd.windows.gather import BLOCK, Located, blocks
 from biot_bd.windows.labels import Ints, check_table, rule_name, rule_parameters
-from biot_bd.windows.store import Recording, map_key, open_signals
+from biot_bd.windows.store import Recording, Stretch, map_key, open_signals
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -103,19 +103,14 @@ def table_part(
         The label rule failed, the recording is shorter than a window, or a channel is bad and
         ``on_bad="raise"``; the message names the recording.
     """
-    try:
-        rows = settings.rule(
-            recording.source_n_samples,
-            recording.source_sfreq,
-            recording.events,
-            window_s=settings.window_s,
-            stride_s=settings.stride_s,
-        )
-        rows = check_table(rows, settings.rule, recording.source_n_samples).reset_index(drop=True)
-    except ValueError as error:
-        raise ValueError(f"recording {recording.recording}: {error}") from error
-    start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
-    frame = _frame(recording, rows, settings)
+    stretches = recording.stretches
+    window = round(settings.window_s * recording.source_sfreq)
+    if len(stretches) > 1:  # no window reaches across a pause, and none fits into less than its length
+        stretches = [stretch for stretch in stretches if stretch.n_samples >= window]
+    parts = [(stretch, _labelled(recording, stretch, settings)) for stretch in stretches]
+    frame = pd.concat([_frame(recording, *part, settings) for part in parts], ignore_index=True)
+    start = np.concatenate([rows["start_sample"].to_numpy(np.int64) + s.first_sample for s, rows in parts])
+    length = np.concatenate([rows["n_samples"].to_numpy(np.int64) for _, rows in parts])
     recorded = np.broadcast_to(np.array(recording.present), (len(frame), len(ch_names)))
     percentiles, scalable = _percentiles(folder, recording, frame, recorded, settings)
     bad = (_bad_channels(recording, start, length) | ~scalable) & recorded
@@ -137,8 +132,29 @@ def table_part(
     return frame, percentiles[usable], told
 
 
-def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
-    """Turn the rule's rows, in samples of the source, into the table's, in the store's."""
+def _labelled(recording: Recording, stretch: Stretch, settings: TableSettings) -> pd.DataFrame:
+    """Return what the rule makes of one stretch, in samples since its start."""
+    events: Any = recording.events
+    if recording.segments:
+        # As the samples count seconds, which the clock may not do.
+        rate = stretch.n_samples / recording.source_sfreq / stretch.duration_s
+        within = np.clip(np.array(events).reshape(-1, 2) - stretch.start_s, 0.0, stretch.duration_s) * rate
+        events = within[within[:, 1] > within[:, 0]].tolist()
+    try:
+        rows = settings.rule(
+            stretch.n_samples,
+            recording.source_sfreq,
+            events,
+            window_s=settings.window_s,
+            stride_s=settings.stride_s,
+        )
+        return check_table(rows, settings.rule, stretch.n_samples).reset_index(drop=True)
+    except ValueError as error:
+        raise ValueError(f"recording {recording.recording}: {error}") from error
+
+
+def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """Turn the rule's rows, in samples of the stretch, into the table's, in the store's."""
     start, length = rows["start_sample"].to_numpy(np.int64), rows["n_samples"].to_numpy(np.int64)
     stored_start, stored_length = start, length
     if settings.resample != "fft-window":
@@ -150,16 +166,22 @@ def _frame(recording: Recording, rows: pd.DataFrame, settings: TableSettings) ->
                 f"{int(length[cut][0])} samples, shorter than {settings.window_s:g} s; that needs prepare(resample='fft-window')"
             )
         stored_start = np.rint(start * (recording.sfreq / recording.source_sfreq)).astype(np.int64)
-        stored_start = np.minimum(stored_start, recording.n_samples - settings.n_times)
+        stored_start = np.minimum(stored_start, stretch.stored_samples - settings.n_times)
+    # One division for recordings without a pause, so that their tables stay to the last digit.
+    seconds = stretch.duration_s / stretch.n_samples if recording.segments else None
+    start_s, stop_s = (
+        at / recording.source_sfreq if seconds is None else stretch.start_s + at * seconds
+        for at in (start, start + length)
+    )
     return pd.DataFrame(
         {
             "recording": recording.recording,
             "subject": recording.subject,
-            "start_s": start / recording.source_sfreq,
-            "stop_s": (start + length) / recording.source_sfreq,
+            "start_s": start_s,
+            "stop_s": stop_s,
             "seizure_fraction": rows["seizure_fraction"].to_numpy(np.float64),
             "label": rows["label"].to_numpy(np.int64),
-            "start_sample": stored_start,
+            "start_sample": stored_start + stretch.stored_start,
             "n_samples": stored_length,
             "kind": rows["kind"].astype(str),
         }

@@ -623,7 +623,11 @@ def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stri
     with FileLock(table.store / ".lock"):
         if (folder / TABLE_JSON).is_file():  # written last; another process may just have done it
             return folder
-        short = [r.recording for r in table.recordings if r.duration_s < settings.window_s]
+        short = [
+            r.recording
+            for r in table.recordings
+            if max(s.n_samples for s in r.stretches) / r.source_sfreq < settings.window_s
+        ]
         if short:
             raise ValueError(
                 f"recording {short[0]} is shorter than a window of {settings.window_s:g} s ({len(short)} such)"

@@ -144,13 +144,13 @@ def test_roots_that_are_no_bids(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"participants\.tsv is not there"):
         load_chbmit_bids(tmp_path)
     write_participants(tmp_path, "01")
-    with pytest.raises(FileNotFoundError, match="no EDF files"):
+    with pytest.raises(FileNotFoundError, match="no recordings below sub-"):
         load_chbmit_bids(tmp_path)
     write_recording(tmp_path, "01", "01", 0, []).write_bytes(b"nonsense")
-    with pytest.raises(RecordingError, match="CHBMIT cannot read it"):
+    with pytest.raises(RecordingError, match=r"run-00_eeg\.edf: the header is not that of an EDF"):
         load_chbmit_bids(tmp_path)
     (tmp_path / "participants.tsv").write_text("who\n01\n")
-    with pytest.raises(ValueError, match="no column participant_id"):
+    with pytest.raises(ValueError, match=r"has no column .*participant_id"):
         load_chbmit_bids(tmp_path)
 
 
@@ -164,10 +164,10 @@ def test_event_tables_agree_with_epilepsy2bids(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a tab-separated table"),
+        ("", "the table is empty; expected a line of columns"),
         ("onset,duration,eventType\n1,2,sz\n", "has no column"),
         ("onset\tduration\ttype\n1\t2\tsz\n", r"has no column \['eventType'\]"),
-        ("onset\tduration\teventType\n1\tn/a\tsz\n", "line 2: onset '1' and duration 'n/a' are not both numbers"),
+        ("onset\tduration\teventType\n1\tn/a\tsz\n", "line 2: duration is 'n/a', which is no number; expected seconds"),
         ("onset\tduration\teventType\n1\t2\tsz\n3\t4\tn/a\n", "line 3: eventType is 'n/a'"),
         ("onset\tduration\teventType\n1\t2\t\n", "eventType is ''"),
     ],

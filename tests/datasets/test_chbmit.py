@@ -12,7 +12,7 @@ from biot_bd.datasets import describe_dataset, load_dataset
 from biot_bd.datasets.chbmit import load_chbmit, select_cases
 from biot_bd.datasets.recordings import seizures_of
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import read_edf_header
+from biot_bd.io.edf_header import read_edf_header
 from biot_bd.testing import check_dataset
 
 

@@ -107,6 +107,13 @@ def test_chb24_has_16_seizures_and_lacks_ten_files(summaries, shared):
             HEADER + entry("a.edf", [(1, 2)]).replace("1 seconds", "one seconds"),
             "line 11: expected a number of seconds",
         ),
+        (
+            HEADER + entry("a.edf", [(1, 2)]).replace("1 seconds", "9" * 400 + " seconds"),
+            "a number of seconds, found '9999",
+        ),
+        (HEADER + entry("a.edf").replace("File: 0", "File: " + "9" * 400), "a number, found '9999"),
+        (HEADER.replace("256", "0"), "a sampling rate above 0 Hz, found '0 Hz'"),
+        (HEADER.replace("256", "9" * 400), "a number of Hz, found '9999"),
         (HEADER + entry("a.edf") + entry("a.edf"), "a.edf is listed twice"),
         (HEADER + entry("../a.edf"), "not a plain file name"),
         (HEADER + entry("a.edf") + "File Start Time: noon\n", "hh:mm:ss"),

@@ -167,3 +167,29 @@ def test_a_rounded_end_is_the_end_of_the_recording():
     assert as_intervals([(50, 60.01)], 60.0).tolist() == [[50, 60]]
     with pytest.raises(ValueError, match="duration_s"):
         score_events([], [], 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    onset=st.integers(10000, 20000),
+    length=st.integers(1, 3000),
+    alarm=st.integers(5000, 30000),
+    alarm_length=st.integers(1, 3000),
+    share=st.sampled_from([0.0, 0.1]),
+)
+def test_rows_and_counts_agree_to_the_hundredth_of_a_second(onset, length, alarm, alarm_length, share):
+    seizures, alarms = [(onset / 100, (onset + length) / 100)], [(alarm / 100, (alarm + alarm_length) / 100)]
+    scores = score_events(seizures, alarms, 3600, parameters=ScoringParameters(min_overlap=share))
+    (seizure,) = scores["seizures"]
+    assert seizure["detected"] == (scores["sensitivity"] == 1.0)
+
+
+def test_reasons_are_true():
+    scores = score_samples([(11.5, 12.5)], [(11.5, 12.5)], 100)
+    assert scores["n_reference"] == 0
+    assert scores["reasons"] == {
+        "sensitivity": "seizures are too short or too badly placed for a sample of the scorer (1 s)",
+        "precision": "detections are too short or too badly placed for a sample of the scorer (1 s)",
+        "f1": "seizures or detections are too short or too badly placed for a sample of the scorer (1 s)",
+    }
+    assert score_samples([], [], 100)["reasons"]["sensitivity"] == "no seizure in the reference"

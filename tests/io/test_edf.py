@@ -1,9 +1,13 @@
 """The header against edfio's and MNE's, and against files with headers that are wrong."""
 
+import datetime as dt
+
 import edfio
 import mne
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io import open_edf, read_edf_header
@@ -62,7 +66,7 @@ def test_a_header_that_is_none_is_told_by_the_files_name(path, damage):
     assert caught.value.outcome == "unreadable"
 
 
-def test_a_gap_is_told_with_its_record(path):
+def test_records_out_of_order_are_told_with_their_number(path):
     data = bytearray(path.read_bytes())
     data[192:197] = b"EDF+D"
     header = read_edf_header(path)
@@ -73,5 +77,90 @@ def test_a_gap_is_told_with_its_record(path):
     assert data[place : place + 3] == b"+2\x14"
     data[place : place + 3] = b"+7\x14"
     path.write_bytes(bytes(data))
-    with pytest.raises(RecordingError, match=r"is EDF\+D with a gap: record 3 begins at 7 s, expected 2 s"):
+    with pytest.raises(
+        RecordingError, match=r"is EDF\+D, and its records are out of order: stamp 4 says 3 s, expected 8 s"
+    ):
         open_edf(path)
+
+
+def rewritten(path, start, text):
+    data = bytearray(path.read_bytes())
+    data[start : start + len(text)] = text
+    path.write_bytes(bytes(data))
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Return a plain EDF file of five records of a second, and its samples in uV."""
+    found, x = tmp_path_factory.mktemp("plain") / "x.edf", np.random.default_rng(1).normal(0, 30, 5 * 64)
+    signal = edfio.EdfSignal(x, 64, label="Fp1", physical_dimension="uV", physical_range=(-200, 200))
+    edfio.Edf([signal], data_record_duration=1).write(found)
+    return found, edfio.read_edf(found).signals[0].data
+
+
+@settings(max_examples=40, deadline=None)
+@given(behind=st.binary(min_size=1, max_size=1000), declared=st.integers(1, 5))
+def test_bytes_behind_the_declared_records_are_told_and_never_read(tmp_path_factory, plain, behind, declared):
+    whole, truth = plain
+    path = tmp_path_factory.mktemp("behind") / "x.edf"
+    path.write_bytes(whole.read_bytes() + behind)
+    rewritten(path, 236, str(declared).encode().ljust(8))
+    notes = []
+    raw = open_edf(path, notes=notes)
+    assert np.allclose(raw.get_data()[0] * 1e6, truth[: declared * 64])
+    surplus = len(behind) + (5 - declared) * 128
+    said = f"{surplus} bytes behind the {declared} records are not of the recording by its header: not read"
+    assert notes == [said]
+
+
+@pytest.mark.parametrize(
+    ("declared", "n", "said"), [("-1", 5, "does not say how many"), ("0", 5, "does not say how many")]
+)
+def test_a_count_that_was_never_written_is_told(tmp_path, plain, declared, n, said):
+    path = tmp_path / "x.edf"
+    path.write_bytes(plain[0].read_bytes())
+    notes = []
+    assert open_edf(rewritten(path, 236, declared.encode().ljust(8)), notes=notes).n_times == n * 64
+    assert notes == [f"the header {said} records there are; {n} were found"]
+
+
+def test_records_whose_stamps_go_on_are_read_whatever_the_header_counts(path):
+    truth = open_edf(path).get_data()
+    notes = []
+    raw = open_edf(rewritten(path, 236, b"2       "), notes=notes)
+    assert np.array_equal(raw.get_data(), truth)
+    assert notes == ["the header declares 2 records; time stamps go on, and 4 were read"]
+
+
+@pytest.mark.parametrize(
+    ("date", "clock", "start"),
+    [
+        (b"02.03.20", b"24.00.00", None),
+        (b"02.03.20", b"10.61.00", None),
+        (b"31.04.21", b"10.11.12", None),
+        (b"02-03-20", b"10:11:12", dt.datetime(2020, 3, 2, 10, 11, 12, tzinfo=dt.UTC)),
+        (b"2/3/20  ", b"9.1.2   ", dt.datetime(2020, 3, 2, 9, 1, 2, tzinfo=dt.UTC)),
+    ],
+)
+def test_a_start_is_right_or_absent_with_a_note_and_the_signal_is_read(tmp_path, plain, date, clock, start):
+    path = tmp_path / "x.edf"
+    path.write_bytes(plain[0].read_bytes())
+    notes = []
+    raw = open_edf(rewritten(rewritten(path, 88, b" " * 80), 168, date + clock), notes=notes)
+    assert np.allclose(raw.get_data()[0] * 1e6, plain[1])
+    assert raw.info["meas_date"] == start
+    assert len(notes) == (start is None)
+    assert isinstance(mne.io.edf.edf.datetime(2020, 1, 1), dt.datetime)  # MNE is left as it was
+
+
+@pytest.mark.parametrize(("first_s", "stamps"), [(0.5, b"+%d.5"), (7200, b"+720%d")])
+def test_a_recording_begins_when_its_first_record_does(path, first_s, stamps):
+    whole = dt.datetime(2020, 3, 2, 10, 11, 12, tzinfo=dt.UTC)
+    data, record = rewritten(path, 168, b"02.03.2010.11.12").read_bytes(), 2 * sum(read_edf_header(path).samples)
+    at = read_edf_header(path).n_bytes + 2 * sum(read_edf_header(path).samples[:2])
+    for k in range(4):
+        stamp = (stamps % k + b"\x14\x14\0").ljust(record - 2 * (256 + 64), b"\0")
+        data = data[: at + k * record] + stamp + data[at + k * record + len(stamp) :]
+    path.write_bytes(data)
+    assert open_edf(path).info["meas_date"] == whole + dt.timedelta(seconds=first_s)

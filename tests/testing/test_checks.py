@@ -26,6 +26,7 @@ OURS = {
     "metrics": ["average_precision", "roc_auc", "balanced_accuracy", "sensitivity", "specificity"],
     "montages": ["biot-16", "biot-18", "double-banana-18", "szcore-19"],
     "label_rules": ["overlap", "biot-official"],
+    "readers": ["bdf", "nihon-kohden", "ant", "bci2000"],
 }
 
 

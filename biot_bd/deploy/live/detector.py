@@ -161,6 +161,7 @@ class LiveDetector:
         self._clock = StreamClock(self.sfreq, jitter_s)
         self._notes, self._start_s, self._probabilities = list(notes), array("d"), array("d")
         self._events: list[Event] = []
+        self._segments: list[tuple[float, float]] = []
         self._n_absent: Counter[str] = Counter()
         self._seconds: dict[str, float] = {}
         self._n_segments = self._n_alarms = 0
@@ -219,6 +220,11 @@ class LiveDetector:
             return
         if chunk.sfreq != self.sfreq:
             self._change_rate(chunk)
+        if not chunk.follows:
+            at_s = round(self.time_s, 4)  # nobody knows how much is missing
+            self._emit_at("gap", start_s=at_s, stop_s=at_s, seconds=0.0, action="segment closed")
+            self._begin_segment(self.time_s)
+            self._clock = StreamClock(self.sfreq, self._jitter_s)
         if chunk.times_s is None:
             self._feed(chunk.x)
             return
@@ -263,7 +269,13 @@ class LiveDetector:
         start_s, probabilities = np.array(self._start_s), np.array(self._probabilities)
         found = StreamResult(self._events, start_s, probabilities, self.time_s, dict(self._n_absent), self._seconds)
         detection = self.detector.detection(
-            self.where, found, self._stream.plan, self.sfreq, notes=self._notes, start_time=self.start_time
+            self.where,
+            found,
+            self._stream.plan,
+            self.sfreq,
+            notes=self._notes,
+            start_time=self.start_time,
+            segments=self._segments,
         )
         return LiveResult(detection, self._n_segments, self._n_alarms, self._max_lag_s)
 
@@ -279,6 +291,8 @@ class LiveDetector:
         self._tell(result.last, self.time_s)
         for event in result.events[self._n_told :]:
             self._tell_event(event)
+        if result.duration_s:
+            self._segments.append((self._offset_s, result.duration_s))
         self._start_s.extend((result.start_s + self._offset_s).tolist())
         self._probabilities.extend(result.probabilities.tolist())
         self._n_absent.update(result.n_absent)
@@ -311,6 +325,11 @@ class LiveDetector:
         self._begin_segment(start)
 
     def _change_rate(self, chunk: Chunk) -> None:
+        if not self.time_s:  # the source could not tell before it knew which channels are needed
+            self.sfreq = float(chunk.sfreq)
+            self._clock, self._n_segments = StreamClock(self.sfreq, self._jitter_s), 0
+            self._open(0.0)
+            return
         start = self.time_s + self._elapsed(chunk)
         change = {"change": "rate", "from_hz": self.sfreq, "to_hz": chunk.sfreq}
         self._emit_at("clock", **change, action="segment closed", start_s=round(start, 4))

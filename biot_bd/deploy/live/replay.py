@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import mne
 import numpy as np
+from numpy.typing import NDArray
 
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.io.recordings import open_recording, read_blocks
@@ -17,7 +18,8 @@ class FileSource(LiveSource):
     """Replay a recording.
 
     A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is
-    read before its turn.
+    read before its turn. Where the recording has a pause, time stamps go on behind it; the replay
+    does not wait for the pause to pass.
 
     Parameters
     ----------
@@ -48,26 +50,26 @@ class FileSource(LiveSource):
         self.speed, self.chunk_s = speed, chunk_s
         self.where, self.notes = self._recording.where, list(self._recording.notes)
         self.ch_names, self.sfreq = list(self._recording.raw.ch_names), self._recording.sfreq
-        self.start_time = self._recording.raw.info["meas_date"]
+        self.start_time = self._recording.timeline.start_time
         self.duration_s = self._recording.duration_s
         self._begin: float | None = None
         self._given = 0
 
     def chunks(self, needed: Sequence[str]) -> Iterator[Chunk | Notice]:
         """Yield the file's samples, waiting until their time has come."""
+        reader, line = self._recording.reader(needed)
+        self.sfreq = reader.sfreq
         size = max(1, round(self.chunk_s * self.sfreq))
         self._begin, self._given = time.monotonic(), 0
-        left = np.empty((len(needed), 0), np.float32)
-        for block in read_blocks(self._recording, needed):
-            x = np.concatenate([left, block], axis=1) if left.size else block
-            whole = x.shape[1] // size * size
-            for start in range(0, whole, size):
-                if not self._wait(size):
+        for segment in line.segments:
+            blocks = read_blocks(self._recording, needed, segment.first_sample, segment.stop_sample, reader)
+            at = segment.first_sample
+            for x in _pieces(blocks, len(needed), size):
+                if not self._wait(x.shape[1]):
                     return
-                yield Chunk(x[:, start : start + size], self.sfreq)
-            left = x[:, whole:]
-        if left.shape[1] and self._wait(left.shape[1]):
-            yield Chunk(left, self.sfreq)
+                times_s = None if line.is_continuous else line.time_of(np.arange(at, at + x.shape[1]))
+                yield Chunk(x, self.sfreq, times_s, follows=not (segment.spliced and at == segment.first_sample))
+                at += x.shape[1]
 
     def _wait(self, n: int) -> bool:
         """Wait until ``n`` more samples would have come; return False to stop."""
@@ -86,9 +88,23 @@ class FileSource(LiveSource):
         """
         if not np.isfinite(self.speed) or self._begin is None:
             return None
-        due = min((time.monotonic() - self._begin) * self.speed, self.duration_s)
+        recorded_s = sum(segment.duration_s for segment in self._recording.timeline.segments)
+        due = min((time.monotonic() - self._begin) * self.speed, recorded_s)
         return max(0.0, due - self._given / self.sfreq)
 
     def close(self) -> None:
         """Close the file."""
         self._recording.raw.close()
+
+
+def _pieces(blocks: Iterable[NDArray[np.float32]], n_chans: int, size: int) -> Iterator[NDArray[np.float32]]:
+    """Cut blocks anew into pieces of ``size`` samples; the last may be shorter."""
+    left = np.empty((n_chans, 0), np.float32)
+    for block in blocks:
+        x = np.concatenate([left, block], axis=1) if left.size else block
+        whole = x.shape[1] // size * size
+        for start in range(0, whole, size):
+            yield x[:, start : start + size]
+        left = x[:, whole:]
+    if left.shape[1]:
+        yield left

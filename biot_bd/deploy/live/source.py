@@ -28,6 +28,9 @@ class Chunk:
         missing.
     received_s : float, optional
         When the chunk came, on a clock of this machine that never jumps.
+    follows : bool
+        Whether its first sample follows the last one before it; False where a recording is spliced
+        and nobody knows what is missing.
 
     See Also
     --------
@@ -44,6 +47,7 @@ class Chunk:
     sfreq: float
     times_s: NDArray[np.float64] | None = None
     received_s: float | None = None
+    follows: bool = True
 
 
 @dataclass(frozen=True)

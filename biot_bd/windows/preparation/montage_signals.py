@@ -41,9 +41,9 @@ class Harmonised:
     Attributes
     ----------
     sfreq : float
-        Rate of the recording in Hz.
+        Rate of the fastest channel that is needed, in Hz.
     n_samples : int
-        Its length.
+        The recording's length at that rate.
     present : list of bool
         Which channels of the montage can be made.
     ranges_uv : list of float or None
@@ -69,7 +69,7 @@ class Harmonised:
             [(places[plan.ch_names[source]], weight) for source, weight in zip(c.sources, c.weights, strict=True)]
             for c in plan.channels
         ]
-        self.sfreq, self.n_samples = float(raw.info["sfreq"]), int(raw.n_times)
+        self.sfreq, self.n_samples = self._reader.sfreq, self._reader.n_samples
         self.shortest_flat_samples = max(2, round(SHORTEST_FLAT_S * self.sfreq))
         self.present = [planned.how != "missing" for planned in plan.channels]
         self.ranges_uv = [self._range_uv(i) for i in range(len(plan.channels))]

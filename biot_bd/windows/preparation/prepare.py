@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biot_bd import registry
-from biot_bd.exceptions import MissingChannelsError, PreparationError, TooShortError
+from biot_bd.exceptions import MissingChannelsError, PreparationError, RecordingError, TooShortError
 from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import fingerprint, write_json
 from biot_bd.signals.montages import Montage
@@ -223,7 +223,7 @@ class _Preparation:
             try:
                 job.identify(self.signals)
                 jobs.append(job)
-            except OSError as error:
+            except (OSError, RecordingError) as error:
                 self._failed(job, "unreadable", str(error))
         return jobs
 

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,12 @@ import mne
 import numpy as np
 
 from biot_bd.exceptions import TooShortError
-from biot_bd.io.channel_readers import CHUNK_SAMPLES, source_file
+from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
+from biot_bd.io.segments import TimeLine
+from biot_bd.io.timeline import timeline_of
 from biot_bd.runs import fingerprint
-from biot_bd.signals.montages import Montage
-from biot_bd.signals.resampling import make_plan
+from biot_bd.signals.montages import Montage, plan_montage
+from biot_bd.signals.resampling import PiecewisePlan, check_rate, make_plan
 from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
 
@@ -55,11 +58,11 @@ class Job:
         return f"recording {self.recording}" + (f" ({path})" if path else "")
 
     def identify(self, settings: SignalSettings) -> None:
-        """Set the fingerprint; OSError where the file is not there."""
-        events = seizure_events(self.raw)
-        self.fingerprint = fingerprint(
-            [settings.fingerprint(), _identity(self.raw), self.subject, self.zero_is_missing, events]
-        )
+        """Set the fingerprint; OSError or RecordingError where the file is not there or damaged."""
+        identity, line = _identity(self.raw), timeline_of(self.raw)
+        identity |= _time_identity(self.raw, line, settings.montage)
+        events = seizure_events(self.raw, line)
+        self.fingerprint = fingerprint([settings.fingerprint(), identity, self.subject, self.zero_is_missing, events])
 
 
 def _identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
@@ -79,13 +82,20 @@ def _identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
     return known
 
 
-def seizure_events(raw: mne.io.BaseRaw) -> list[list[float]]:
-    """Return (onset_s, offset_s), from the first sample, of the annotations ``sz...``."""
-    found = [
-        [float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time]
+def _time_identity(raw: mne.io.BaseRaw, line: TimeLine, montage: Montage) -> dict[str, Any]:
+    """Describe pauses and another rate of the needed channels; nothing without them."""
+    known: dict[str, Any] = {} if line.is_continuous else {"segments": line.as_list()}
+    rate = rate_of(raw, plan_montage(montage, raw.ch_names).needed)
+    return known if rate == raw.info["sfreq"] else known | {"sfreq_read": rate}
+
+
+def seizure_events(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[float]]:
+    """Return (onset_s, offset_s) of annotations ``sz...``, pauses included."""
+    found = line.clock_times(
+        (float(a["onset"]) - raw.first_time, float(a["onset"]) + float(a["duration"]) - raw.first_time)
         for a in raw.annotations
         if str(a["description"]).startswith("sz")
-    ]
+    )
     return sorted([[round(max(0.0, on), 6), round(off, 6)] for on, off in found if off >= 0])
 
 
@@ -189,7 +199,7 @@ def finished_recording(job: Job, folder: Path, shortest_s: float) -> store.Recor
     """
     finished = store.read_recording(store.signals_stem(folder, job.recording), job.fingerprint)
     if finished is not None:
-        _check_length(finished.source_n_samples, finished.source_sfreq, shortest_s)
+        _check_length(max(s.n_samples for s in finished.stretches), finished.source_sfreq, shortest_s)
     return finished
 
 
@@ -230,14 +240,20 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         return finished
     stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
-    _check_length(int(raw.n_times), float(raw.info["sfreq"]), shortest_s)
+    line = timeline_of(raw)
+    _check_length(max((s.n_samples for s in line.segments), default=0), line.sfreq, shortest_s)
     source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing)
     if not any(source.present):
         raise ValueError("none of the montage's channels holds a signal")
+    check_rate(source.sfreq, settings.sfreq)
     sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
-    plan = make_plan(
-        STORED_BY[settings.resample], source.n_samples, source.sfreq, sfreq, context=source.shortest_flat_samples
-    )
+    line = line.at_rate(source.sfreq, source.n_samples)
+    plans = [
+        make_plan(STORED_BY[settings.resample], s.n_samples, source.sfreq, sfreq, context=source.shortest_flat_samples)
+        for s in line.segments
+    ]
+    # Nothing is resampled across a pause.
+    plan = plans[0] if line.is_continuous else PiecewisePlan([s.first_sample for s in line.segments], plans)
     path = stem.with_name(stem.name + ".npy")
     dtype, reason, steps = store.write_signals(
         path,
@@ -262,13 +278,23 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         sfreq=sfreq,
         n_samples=plan.n_out,
         present=source.present,
-        events=seizure_events(raw),
+        events=seizure_events(raw, line),
         fingerprint=job.fingerprint,
         flat=source.flat,
         not_finite=source.not_finite,
+        segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
     )
     store.write_recording(stem, recording)
     return recording
+
+
+def _stretches(line: TimeLine, lengths: Sequence[int]) -> list[dict[str, Any]]:
+    """Describe the segments of a recording and where each lies in the signal file."""
+    starts = [0, *accumulate(lengths)][:-1]
+    return [
+        asdict(store.Stretch(s.first_sample, s.n_samples, s.start_s, s.duration_s, start, length))
+        for s, start, length in zip(line.segments, starts, lengths, strict=True)
+    ]
 
 
 def _preprocessed(raw: mne.io.BaseRaw, preprocessors: Sequence[Any]) -> mne.io.BaseRaw:

@@ -1,4 +1,4 @@
-"""Any folder of EDF or BDF files, each beside a SzCORE event table or without one."""
+"""Any folder of recordings, each beside a SzCORE event table or without one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from biot_bd.datasets.recordings import (
     Outcomes,
     check_choice,
     check_text,
+    entity,
     make_dataset,
     seizures_of,
     set_events,
@@ -20,12 +21,11 @@ from biot_bd.datasets.recordings import (
 )
 from biot_bd.events.szcore import SEIZURE, seizure_kind
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import open_edf, read_edf_header
+from biot_bd.io.edf_times import annotations_outside, edf_timeline
+from biot_bd.io.walk import Found, find_recordings, open_found, searched_endings, stem_of
 
-_ENDINGS = (".edf", ".bdf")
 
-
-def load_edf_folder(
+def load_recordings_folder(
     root: str | os.PathLike[str],
     *,
     subject: str | None = None,
@@ -33,7 +33,7 @@ def load_edf_folder(
     unlisted: str = "exclude",
     on_error: str = "raise",
 ) -> BaseConcatDataset:
-    """Load every EDF and BDF file below a folder.
+    """Load every recording below a folder, of all formats that are registered.
 
     Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``;
     for ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin
@@ -42,7 +42,9 @@ def load_edf_folder(
     Parameters
     ----------
     root : path-like
-        Searched with its subfolders; hidden files and folders are left alone.
+        Searched with its subfolders, as :func:`biot_bd.io.walk.find_recordings` does: hidden files,
+        ``derivatives``, ``sourcedata``, files of annotations only and what BIDS names another
+        modality than EEG are left alone.
     subject : str, optional
         Regular expression, searched in the path below ``root`` (with ``/``); its first group is the
         subject.  By default the ``sub-`` of a BIDS name or of the path, else the folder that holds
@@ -60,12 +62,13 @@ def load_edf_folder(
     -------
     BaseConcatDataset of RawDataset
         Lazy, in volts.  ``recording`` is the file's BIDS name, else its path below ``root`` joined
-        with ``__``. ``outcomes``: ``loaded``, ``unlisted``, ``unreadable`` or ``bad-annotation``.
+        with ``__``. ``outcomes``: ``loaded``, ``unlisted``, ``unreadable``, ``bad-annotation``, or
+        ``missing-file`` for links to files that were not fetched; with what the reader noted.
 
     Raises
     ------
     FileNotFoundError
-        The folder is not there, or holds no EDF or BDF file.
+        The folder is not there, or holds no recording.
     RecordingError
         A file or a table is damaged, and ``on_error="raise"``.
     ValueError
@@ -80,12 +83,13 @@ def load_edf_folder(
     pattern = _pattern(subject)
     space = _space(namespace or root.name)
     files = _find(root)
-    outcomes, parts = Outcomes("edf-folder"), list[RawDataset]()
-    for path, name in files.items():
+    outcomes, parts = Outcomes("recordings-folder"), list[RawDataset]()
+    for found, name in files.items():
+        path = found.path
         relative = path.relative_to(root).as_posix()
         try:
-            raw, short = open_edf(path, allow_truncated=True), read_edf_header(path).cut_short
-            labelled = _annotate(raw, path)
+            raw, details = open_found(found)
+            labelled = _annotate(raw, path, details)
         except RecordingError as error:
             outcomes.add_error(name, error, on_error)
             continue
@@ -94,17 +98,16 @@ def load_edf_folder(
                 name, "unlisted", f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
             )
             continue
-        details = [f"cut short: {short}"] if short else []
         details += [] if labelled else ["no labels, taken as free of seizures"]
         parts.append(RawDataset(raw, _describe(path, root, name, pattern, space)))
         outcomes.add(name, "loaded", "; ".join(details))
     if not parts and outcomes.of("unlisted"):
         raise ValueError(
-            f"{root}: none of {len(files)} recordings has labels (e.g. {next(iter(files)).stem}_events.tsv); "
+            f"{root}: none of {len(files)} recordings has labels (e.g. {stem_of(next(iter(files)).path.name)}_events.tsv); "
             "unlisted='background' loads them as free of seizures"
         )
     dataset = make_dataset(parts, outcomes.frame())
-    outcomes.warn({"unlisted": "have no labels: left out"})
+    outcomes.warn({"unlisted": "have no labels: left out", "missing-file": "are not on the disk: left out"})
     return dataset
 
 
@@ -121,38 +124,35 @@ def _pattern(subject: str | None) -> re.Pattern[str] | None:
 
 
 def _space(text: str) -> str:
-    return re.sub(r"[\s/]+", "-", text) or "edf-folder"
+    return re.sub(r"[\s/]+", "-", text) or "recordings-folder"
 
 
-def _find(root: Path) -> dict[Path, str]:
-    """Return path -> recording name, sorted; names are unique."""
+def _find(root: Path) -> dict[Found, str]:
+    """Return what the walk finds -> recording name, sorted; names are unique."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    found = [
-        path
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in _ENDINGS
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
-    if not found:
-        raise FileNotFoundError(f"{root}: holds no file ending in {' or '.join(_ENDINGS)}")
-    names, owners = dict[Path, str](), dict[str, Path]()
-    for path in found:
-        relative = path.relative_to(root)
-        is_bids = path.stem.endswith("_eeg") and path.stem.startswith("sub-")
-        name = path.stem.removesuffix("_eeg") if is_bids else "__".join([*relative.parent.parts, path.stem])
+    names, owners = dict[Found, str](), dict[str, Path]()
+    for found in find_recordings(root):
+        path = found.path
+        relative, stem = path.relative_to(root), stem_of(path.name)
+        is_bids = stem.endswith("_eeg") and stem.startswith("sub-")
+        name = stem.removesuffix("_eeg") if is_bids else "__".join([*relative.parent.parts, stem])
         name = re.sub(r"[\\:]", "-", name)
         # Case matters not on every disk, and the name becomes a file's.
         if (other := owners.setdefault(name.lower(), path)) is not path:
             raise ValueError(f"{other} and {path} are both called {name!r}; rename one of them")
-        names[path] = name
+        names[found] = name
+    if not names:
+        raise FileNotFoundError(
+            f"{root}: holds no recording; files of these endings are looked for: {', '.join(searched_endings())}"
+        )
     return names
 
 
 def _table(path: Path) -> Path | None:
-    stems = {f"{path.stem}_events.tsv", f"{path.stem}.tsv", f"{path.stem.removesuffix('_eeg')}_events.tsv"}
-    found = sorted(table for stem in stems if (table := path.with_name(stem)).is_file())
+    stem = stem_of(path.name)
+    names = {f"{stem}_events.tsv", f"{stem}.tsv", f"{stem.removesuffix('_eeg')}_events.tsv"}
+    found = sorted(table for name in names if (table := path.with_name(name)).is_file())
     if len(found) > 1:
         raise RecordingError(
             "bad-annotation", f"{path}: several event tables: {', '.join(p.name for p in found)}; keep one"
@@ -160,19 +160,26 @@ def _table(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _annotate(raw: mne.io.BaseRaw, path: Path) -> bool:
+def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str]) -> bool:
     """Set or check the annotations; return whether the labels are known."""
     table = _table(path)
     if table is not None:
-        set_events(raw, table)
+        details += set_events(raw, table)
         return True
     texts = set(map(str, raw.annotations.description))
     background = {text: "bckg" for text in texts if text.strip().lower() == "bckg"}
     raw.annotations.rename({text: seizure_kind(text) or background.get(text, text) for text in texts})
     kinds = [str(text) for text in raw.annotations.description]
     seizures = [text for text in kinds if text.startswith(SEIZURE)]
-    set_seizures(raw, seizures_of(raw), where=str(path), kinds=seizures)
+    # MNE drops what is not inside; it is an error, as in a table.
+    outside = [row[:2] for row in _outside(raw, path) if seizure_kind(row[2])]
+    set_seizures(raw, [*seizures_of(raw), *outside], where=str(path), kinds=[*seizures, *([SEIZURE] * len(outside))])
     return bool(seizures) or "bckg" in kinds
+
+
+def _outside(raw: mne.io.BaseRaw, path: Path) -> list[tuple[float, float, str]]:
+    is_edf = type(raw).__name__ in ("RawEDF", "RawBDF")
+    return annotations_outside(path, edf_timeline(path, samples=False)) if is_edf else []
 
 
 def _subject(path: Path, root: Path) -> str:
@@ -181,7 +188,7 @@ def _subject(path: Path, root: Path) -> str:
     Raise where it is not certain which folder.
     """
     relative = path.relative_to(root)
-    if label := _entity("sub", path.name) or _entity("sub", relative.as_posix()):
+    if label := entity("sub", path.name) or entity("sub", relative.as_posix()):
         return label
     if len(relative.parts) > 2:
         raise ValueError(
@@ -202,13 +209,8 @@ def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None
         subject = _subject(path, root)
     return {
         "subject": f"{space}/{_space(subject)}",
-        "session": _entity("ses", relative),
-        "run": _entity("run", path.stem),
+        "session": entity("ses", relative),
+        "run": entity("run", path.stem),
         "recording": name,
         "path": str(path),
     }
-
-
-def _entity(key: str, text: str) -> str:
-    match = re.search(rf"(?:^|[_/]){key}-([A-Za-z0-9]+)", text)
-    return match[1] if match else ""

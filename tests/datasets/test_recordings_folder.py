@@ -8,11 +8,13 @@ import edfio
 import numpy as np
 import pytest
 from edf_files import write_edf
+from gap_files import TOLD, write_with_pause
 
 from biot_bd.datasets import load_dataset
-from biot_bd.datasets.edf_folder import load_edf_folder
 from biot_bd.datasets.recordings import seizures_of
+from biot_bd.datasets.recordings_folder import load_recordings_folder
 from biot_bd.exceptions import RecordingError
+from biot_bd.io import timeline_of
 from biot_bd.testing import check_dataset
 
 TABLE = "onset\tduration\teventType\n{}\n"
@@ -41,20 +43,20 @@ def test_tables_annotations_and_none(tmp_path):
     assert [p.description["subject"] for p in dataset.datasets] == ["clinic-A/p1"] * 2 + ["clinic-A/p2"] * 2
     assert "eyes open" in dataset.datasets[3].raw.annotations.description
     assert dataset.outcomes.set_index("recording")["outcome"]["p2__nothing"] == "unlisted"
-    everything = load_edf_folder(root, unlisted="background")
+    everything = load_recordings_folder(root, unlisted="background")
     assert len(everything.datasets) == 5
     assert "taken as free of seizures" in everything.outcomes.set_index("recording")["detail"]["p2__nothing"]
 
 
 def test_the_table_outweighs_annotations_in_the_file(tmp_path):
     label(write_edf(tmp_path / "p" / "a.edf", annotations=[(1, 2, "sz")]), "12\t3\tsz")
-    assert seizures_of(load_edf_folder(tmp_path).datasets[0].raw) == [(12.0, 15.0)]
+    assert seizures_of(load_recordings_folder(tmp_path).datasets[0].raw) == [(12.0, 15.0)]
 
 
 def test_bids_names(tmp_path):
     path = write_edf(tmp_path / "sub-07" / "ses-02" / "eeg" / "sub-07_ses-02_task-x_run-03_eeg.edf")
     label(path)
-    description = load_edf_folder(tmp_path, namespace="clinic").datasets[0].description
+    description = load_recordings_folder(tmp_path, namespace="clinic").datasets[0].description
     assert description[["subject", "session", "run", "recording"]].tolist() == [
         "clinic/07",
         "02",
@@ -67,21 +69,22 @@ def test_subjects_from_path_folder_or_expression(tmp_path):
     for name in ("clinic/sub-a1/night/x.edf", "P_ID64/P_ID64_r2.edf", "flat.edf"):
         label(write_edf(tmp_path / name))
     subjects = {
-        p.description["recording"]: p.description["subject"] for p in load_edf_folder(tmp_path, namespace="n").datasets
+        p.description["recording"]: p.description["subject"]
+        for p in load_recordings_folder(tmp_path, namespace="n").datasets
     }
     assert subjects == {
         "clinic__sub-a1__night__x": "n/a1",
         "P_ID64__P_ID64_r2": "n/P_ID64",
         "flat": f"n/{tmp_path.name}",
     }
-    one = load_edf_folder(tmp_path / "P_ID64", namespace="n", subject=r"P_ID(\d+)_r")
+    one = load_recordings_folder(tmp_path / "P_ID64", namespace="n", subject=r"P_ID(\d+)_r")
     assert one.datasets[0].description["subject"] == "n/64"
     with pytest.raises(ValueError, match=r"flat\.edf: the subject is not found by subject="):
-        load_edf_folder(tmp_path, subject=r"(ID\d+|sub-\w+)")
+        load_recordings_folder(tmp_path, subject=r"(ID\d+|sub-\w+)")
     with pytest.raises(ValueError, match="put the subject in parentheses"):
-        load_edf_folder(tmp_path, subject=r"ID\d+")
+        load_recordings_folder(tmp_path, subject=r"ID\d+")
     with pytest.raises(ValueError, match="not a regular expression"):
-        load_edf_folder(tmp_path, subject="(")
+        load_recordings_folder(tmp_path, subject="(")
 
 
 def test_a_folder_of_days_is_not_taken_for_a_subject(tmp_path):
@@ -90,11 +93,11 @@ def test_a_folder_of_days_is_not_taken_for_a_subject(tmp_path):
     with pytest.raises(
         ValueError, match=r"a\.edf: not certain which of the folders P01, day1 is the subject.*subject="
     ) as e:
-        load_edf_folder(tmp_path, on_error="skip")
+        load_recordings_folder(tmp_path, on_error="skip")
     assert "\n" not in str(e.value)
     for pattern, subjects in {"^([^/]+)/": ["P01", "P01", "P02"], "([^/]+)/[^/]+$": ["day1", "day2", "day1"]}.items():
         assert pattern in str(e.value)
-        dataset = load_edf_folder(tmp_path, namespace="n", subject=pattern)
+        dataset = load_recordings_folder(tmp_path, namespace="n", subject=pattern)
         assert [p.description["subject"] for p in dataset.datasets] == [f"n/{subject}" for subject in subjects]
 
 
@@ -105,7 +108,7 @@ def test_a_folder_of_days_is_not_taken_for_a_subject(tmp_path):
 def test_seizures_in_other_spellings(tmp_path, word, known):
     label(write_edf(tmp_path / "p" / "table.edf"), f"5\t10\t{word}\n0\t5\tBckg")
     write_edf(tmp_path / "p" / "inside.edf", annotations=[(5, 10, word), (0, 5, "BCKG"), (1, 0, "Eyes open")])
-    inside, table = load_edf_folder(tmp_path).datasets
+    inside, table = load_recordings_folder(tmp_path).datasets
     for part in (inside, table):
         assert seizures_of(part.raw) == [(5.0, 15.0)]
         assert {"bckg", known} <= set(part.raw.annotations.description)
@@ -117,13 +120,13 @@ def test_unknown_event_types_are_not_background(tmp_path, word):
     label(write_edf(tmp_path / "p" / "a.edf"), f"0\t5\tbckg\n5\t10\t{word}")
     message = rf"a_events\.tsv, line 3: unknown eventType '{word}'; expected sz .*seizure.*bckg, impd"
     with pytest.raises(RecordingError, match=message) as error:
-        load_edf_folder(tmp_path)
+        load_recordings_folder(tmp_path)
     assert error.value.outcome == "bad-annotation"
 
 
 def test_other_annotations_in_the_file_mean_nothing(tmp_path):
     write_edf(tmp_path / "p" / "a.edf", annotations=[(0, 5, "seizure-free"), (6, 5, "ictal?"), (0, 20, "bckg")])
-    assert seizures_of(load_edf_folder(tmp_path).datasets[0].raw) == []
+    assert seizures_of(load_recordings_folder(tmp_path).datasets[0].raw) == []
 
 
 def discontinuous(path, from_record=None, gap_s=100):
@@ -140,33 +143,67 @@ def discontinuous(path, from_record=None, gap_s=100):
     path.write_bytes(data)
 
 
-def test_gaps_in_edf_plus_d_are_refused(tmp_path):
+def test_gaps_in_edf_plus_d_are_read_and_such_without_times_refused(tmp_path):
     for name in ("whole", "gap", "silent"):
         path = write_edf(tmp_path / "p" / f"{name}.edf", annotations=[(0, 20, "bckg")])
         discontinuous(path, {"gap": 10}.get(name))
     silent = path.read_bytes().replace(b"EDF Annotations ", b"EKG             ")
     path.write_bytes(silent)
-    with pytest.raises(
-        RecordingError, match=r"gap\.edf: is EDF\+D with a gap: record 11 begins at 110 s, expected 10 s"
-    ):
-        load_edf_folder(tmp_path)
-    with pytest.warns(UserWarning, match="2 of 3 recordings cannot be read"):
-        rows = load_edf_folder(tmp_path, on_error="skip").outcomes.set_index("recording")
-    assert rows["outcome"].to_dict() == {"p__gap": "unreadable", "p__silent": "unreadable", "p__whole": "loaded"}
-    assert "do not say when they begin (no signal of annotations)" in rows["detail"]["p__silent"]
+    with pytest.raises(RecordingError, match=r"silent\.edf: is EDF\+D without a signal of annotations"):
+        load_recordings_folder(tmp_path)
+    with pytest.warns(UserWarning, match="1 of 3 recordings cannot be read"):
+        dataset = load_recordings_folder(tmp_path, on_error="skip")
+    rows = dataset.outcomes.set_index("recording")
+    assert rows["outcome"].to_dict() == {"p__gap": "loaded", "p__silent": "unreadable", "p__whole": "loaded"}
+    lines = {part.description["recording"]: timeline_of(part.raw) for part in dataset.datasets}
+    assert lines["p__gap"].gaps == [(10.0, 110.0)]
+    assert lines["p__whole"].is_continuous
+
+
+@pytest.mark.parametrize("kind", [b"EDF+D", b"EDF+C"])
+def test_seizures_behind_a_gap_keep_their_time_and_their_samples(tmp_path, kind):
+    path = write_edf(tmp_path / "p" / "table.edf", annotations=[(0, 20, "bckg")])
+    discontinuous(path, 10)
+    path.write_bytes(path.read_bytes().replace(b"EDF+D", kind))
+    label(path, "115\t4\tsz")
+    (part,) = load_recordings_folder(tmp_path).datasets
+    assert seizures_of(part.raw) == [(115.0, 119.0)]
+    assert (part.raw.annotations.onset[0], part.raw.annotations.duration[0]) == (15.0, 4.0)
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_a_table_counts_pauses_in_every_format_and_leaves_them_where_they_are(tmp_path, kind):
+    gap_s = 20 if kind == "skips" else 3600
+    x_uv = np.random.default_rng(0).normal(0, 30, (2, 40 * 200))
+    path = write_with_pause(tmp_path / "p1", kind, x_uv, ["Fp1", "F7"], 25 * 200, gap_s)
+    label(path, f"5\t10\tsz\n{gap_s + 30}\t6\tsz_foc")
+    (part,) = load_recordings_folder(tmp_path).datasets
+    assert timeline_of(part.raw).gaps == [pytest.approx((25, 25 + gap_s), abs=1e-6)]
+    assert np.allclose(seizures_of(part.raw), [(5, 15), (gap_s + 30, gap_s + 36)])
+
+
+@pytest.mark.parametrize("onset", [-8, 21, 500])
+def test_a_seizure_outside_is_an_error_in_a_table_and_in_the_file_alike(tmp_path, onset):
+    path = write_edf(tmp_path / "p1" / "a.edf", annotations=[(0, 20, "bckg"), (onset, 5, "sz")])
+    message = f"seizure from {onset} s to {onset + 5} s is not inside the recording of 20 s"
+    with pytest.raises(RecordingError, match=message):
+        load_recordings_folder(tmp_path)
+    label(path, f"{onset}\t5\tsz")
+    with pytest.raises(RecordingError, match=message):
+        load_recordings_folder(tmp_path)
 
 
 @pytest.mark.parametrize("options", [{"subject": 1}, {"namespace": 1.5}])
 def test_options_of_a_wrong_type(tmp_path, options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}=1.*: expected a text, e.g. "):
-        load_edf_folder(tmp_path, **options)
+        load_recordings_folder(tmp_path, **options)
 
 
 def test_names_that_clash(tmp_path):
     for name in ("a/sub-1_eeg.edf", "b/sub-1_eeg.edf"):
         label(write_edf(tmp_path / name))
     with pytest.raises(ValueError, match="are both called 'sub-1'"):
-        load_edf_folder(tmp_path)
+        load_recordings_folder(tmp_path)
 
 
 def test_two_tables_for_one_recording(tmp_path):
@@ -174,18 +211,18 @@ def test_two_tables_for_one_recording(tmp_path):
     label(path)
     label(path, suffix=".tsv")
     with pytest.raises(RecordingError, match=r"several event tables: a\.tsv, a_events\.tsv"):
-        load_edf_folder(tmp_path)
+        load_recordings_folder(tmp_path)
 
 
 def test_no_labels_at_all_and_no_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file ending in"):
-        load_edf_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no recording; files of these endings are looked for"):
+        load_recordings_folder(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        load_edf_folder(tmp_path / "nowhere")
+        load_recordings_folder(tmp_path / "nowhere")
     write_edf(tmp_path / "a.edf")
     write_edf(tmp_path / ".hidden" / "b.edf")
     with pytest.raises(ValueError, match=r"none of 1 recordings has labels .*a_events\.tsv.*unlisted='background'"):
-        load_edf_folder(tmp_path)
+        load_recordings_folder(tmp_path)
 
 
 def test_damaged_and_truncated_files(tmp_path):
@@ -196,18 +233,20 @@ def test_damaged_and_truncated_files(tmp_path):
     label(cut)
     (tmp_path / "bad.edf").write_bytes(b"0       not a header")
     with pytest.raises(RecordingError, match=r"bad\.edf: the header is not"):
-        load_edf_folder(tmp_path)
+        load_recordings_folder(tmp_path)
     with pytest.warns(UserWarning, match="cannot be read"):
-        dataset = load_edf_folder(tmp_path, on_error="skip")
+        dataset = load_recordings_folder(tmp_path, on_error="skip")
     rows = dataset.outcomes.set_index("recording")
     assert rows["outcome"].to_dict() == {"a": "loaded", "bad": "unreadable", "cut": "loaded"}
-    assert rows["detail"]["cut"] == "cut short: the header declares 20 records, the file holds 18"
+    assert (
+        rows["detail"]["cut"] == "cut short: the header declares 20 records, the file holds 18; what is there was used"
+    )
     (tmp_path / "bad.edf").unlink()
     label(cut, "15\t5\tsz")
     with pytest.raises(
         RecordingError, match=r"cut_events\.tsv: seizure from 15 s to 20 s is not inside the recording of 18 s"
     ):
-        load_edf_folder(tmp_path)
+        load_recordings_folder(tmp_path)
 
 
 def test_bdf(tmp_path):
@@ -215,14 +254,14 @@ def test_bdf(tmp_path):
     signal = edfio.BdfSignal(x, 256, label="Fp1", physical_dimension="uV", physical_range=(-800, 800))
     edfio.Bdf([signal]).write(tmp_path / "a.bdf")
     label(tmp_path / "a.bdf")
-    raw = load_edf_folder(tmp_path).datasets[0].raw
+    raw = load_recordings_folder(tmp_path).datasets[0].raw
     np.testing.assert_allclose(raw.get_data()[0] * 1e6, x, atol=2e-4)
 
 
 @pytest.mark.parametrize("folder", ["edf-oddities", "epilepsy2bids-headers", "eegmmidb"])
 def test_real_odd_files_load(shared, tmp_path, folder):
     shutil.copytree(shared / "data" / folder, tmp_path / folder)
-    dataset = load_edf_folder(tmp_path / folder, unlisted="background", subject=r"([^/]+)\.\w+$")
+    dataset = load_recordings_folder(tmp_path / folder, unlisted="background", subject=r"([^/]+)\.\w+$")
     files = [p for p in (tmp_path / folder).rglob("*") if p.suffix.lower() in (".edf", ".bdf")]
     assert len(dataset.datasets) == len(files)
     assert set(dataset.outcomes["outcome"]) == {"loaded"}
