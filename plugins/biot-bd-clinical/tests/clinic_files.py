@@ -18,7 +18,7 @@ def write_nihon_kohden(path, blocks, sfreq, electrodes, log=()):
 
     blocks: (datetime, array (n_chans, n) of int16 steps) each; electrodes: {index in the .21E: name}; log: (datetime, text).
     """
-    bodies, addresses, at = [], [], 0x1000
+    bodies, addresses, at = [], [], 0x1800
     for start, digital in blocks:
         n_chans, n = digital.shape
         head = bytearray(0x27)
@@ -33,9 +33,9 @@ def write_nihon_kohden(path, blocks, sfreq, electrodes, log=()):
         bodies.append(bytes(head) + table + words.tobytes())
         addresses.append(at)
         at += len(bodies[-1])
-    file = bytearray(0x1000)
+    file = bytearray(0x1800)
     file[0:16] = file[0x81:0x91] = b"EEG-1100C V01.00"
-    file[0x91] = 1
+    file[0x91] = file[0x17FE] = 1  # the last: samples of EEG, as MNE wants it said
     struct.pack_into("<I", file, 0x92, 0x400)
     file[0x411] = len(blocks)
     for i, address in enumerate(addresses):

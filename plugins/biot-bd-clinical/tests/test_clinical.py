@@ -86,6 +86,15 @@ def test_pauses_are_gaps_of_the_time_line(recording):
     assert line.notes == ("has a gap of 60 s at 20 s",)
 
 
+def test_nihon_kohden_without_its_electrodes_is_read_as_without_the_plugin(tmp_path):
+    path, x_uv = nihon_kohden(tmp_path)
+    path.with_suffix(".21E").unlink()
+    raw, _ = open_raw(path)
+    assert type(raw).__name__ == "RawNihon"
+    np.testing.assert_allclose(raw.get_data()[:3] * 1e6, x_uv, atol=NK_UV)
+    assert timeline_of(path).gaps == [(20.0, 80.0)]
+
+
 def test_events_and_joins_are_annotations(recording):
     raw, _ = open_raw(recording[1])
     told = {(round(a["onset"] - raw.first_time, 2), a["description"]) for a in raw.annotations}

@@ -48,8 +48,11 @@ def read_micromed(path: Path) -> mne.io.BaseRaw:
 def read_nihon_kohden(path: Path) -> mne.io.BaseRaw:
     """Open all blocks of a Nihon Kohden recording, joined, with the events of its ``.LOG``.
 
-    Marks tell the pauses.
+    Marks tell the pauses.  eeg2edf needs the ``.21E`` beside the file, MNE does not: a recording
+    without it is read as if the plugin were not there.
     """
+    if not any(path.with_suffix(ending).is_file() for ending in (".21E", ".21e")):
+        return mne.io.read_raw_nihon(path, verbose="WARNING")
     return _read(path, block="all")
 
 
