@@ -1,9 +1,9 @@
-"""What the labels of a recording are, judged together: scalp electrodes, or contacts of those names.
+"""What the labels of a recording are, judged together: scalp electrodes, or contacts so named.
 
 Depth electrodes, strips and grids number their contacts behind a letter or two (``C1`` to ``C12``,
-``LA1``, ``A'1``), and BioSemi caps theirs from ``A1`` to ``H32``: ``C3``, ``F7`` or ``A1`` are then no
-places of the 10-20 system.  What tells them is in the other labels: numbers that no electrode has
-(``C7``), and runs of other letters.
+``LA1``, ``A'1``), and BioSemi caps theirs from ``A1`` to ``H32``: ``C3``, ``F7`` or ``A1`` are then
+no places of the 10-20 system.  What tells them is in the other labels: numbers that no electrode
+has (``C7``), and runs of other letters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Scheme = Literal["10-20", "biosemi", "egi", "contacts", "unknown"]
 _AUXILIARY = frozenset(
     "ECG EKG EMG EOG HEOG VEOG LEOG REOG EXG AUX DC X BIP CHIN LEG LLEG RLEG LAT RAT LOC ROC SP SPH PG RESP "
     "FLOW THOR ABD ABDO SNORE SPO SAO OSAT PHO TRIG TRG STIM STI EVT EVENT DIG ANA ANALOG GSR ACC ACCEL GYR GYRO "
-    "MAG EEG REF GND CH CHAN MISC MK PHOTIC PULSE PLETH TEMP PRESS RR HR BP ART ICP CVP CS G STATUS".split()
+    "MAG EEG REF GND CH CHAN MISC MK PHOTIC PULSE PLETH TEMP PRESS RR HR BP ART ICP CVP CS STATUS".split()
 )
 _LABEL = re.compile(r"([A-Z]{1,6}'*)[-_]?0*(\d{1,3})('*)")
 _PRIMES = str.maketrans("’′`´ʹ", "'" * 5)
@@ -68,6 +68,13 @@ class NameJudgement:
     See Also
     --------
     judge_names : Makes it.
+
+    Examples
+    --------
+    >>> from biot_bd.signals import judge_names
+    >>> judgement = judge_names([f"A{i}" for i in range(1, 33)])
+    >>> judgement.scheme, judgement.withheld
+    ('biosemi', ('A1', 'A2'))
     """
 
     ch_names: tuple[str, ...]
@@ -157,15 +164,22 @@ def _numbered(ch_names: tuple[str, ...]) -> list[_Label]:
     """Return the labels of letters and a number; both sides of a derivation within one shaft."""
     labels = []
     for position, name in enumerate(ch_names):
-        prefix, text = split_prefix(name.translate(_PRIMES))
+        _, text = split_prefix(name.translate(_PRIMES))
         whole = _LABEL.fullmatch(text.rstrip("."))
         first, _, second = (text, "", "") if whole else re.sub(r"[_/:]", "-", text).partition("-")
         sides = [_LABEL.fullmatch(side.rstrip(".")) for side in (first, re.sub(r"(-\d+)+$", "", second))]
-        stems = [side and side[1] + side[3] for side in sides]
+        stems = [side[1] + side[3] if side else "" for side in sides]
         for side, stem in zip(sides, stems, strict=True):
             if side and stem == stems[0] and stem not in _AUXILIARY and not side[1].endswith("Z"):
-                labels.append(_Label(position, (prefix, second), stem, int(side[2])))
+                labels.append(_Label(position, _form(name), stem, int(side[2])))
     return labels
+
+
+def _form(name: str) -> tuple[str, str]:
+    """Return what is written around a label: its prefix and its reference."""
+    prefix, text = split_prefix(name)
+    _, *reference = re.split(r"[-_/:]", re.sub(r"(-\d+)+$", "", text), maxsplit=1)
+    return prefix, "".join(reference)
 
 
 def _find_contacts(
@@ -189,19 +203,29 @@ def _find_contacts(
         lateral = {7, 8} <= scalp.get("F", set()) and not _is_run(scalp["F"])
         shafts |= {s: n for s, n in scalp.items() if _is_run(n) and not (s == "T" and lateral)}
     contacts = {label.position for label in labels if label.stem in shafts}
-    return shafts, contacts - _told_apart(labels, shafts, alone)
+    certain = {
+        _form(name)
+        for name, parsed in zip(ch_names, alone, strict=True)
+        if parsed is not None and (parsed.electrode.endswith("z") or (parsed.electrode[:2] == "Fp" and "FP" in scalp))
+    }
+    return shafts, contacts - _told_apart(labels, shafts, certain)
 
 
 def _is_shaft(stem: str, numbers: set[int], midlines: set[str], wide: bool) -> bool:
     if stem not in _NUMBERS:
-        single = len(stem.rstrip("'")) == 1
-        return f"{stem}Z" not in midlines and max(numbers) >= _FEWEST_IN_RUN <= (len(numbers) if not single else 3)
+        # A row of a cap has its midline electrode; two labels may be anything (E1, E2: eyes).
+        long_enough = len(numbers) >= _FEWEST_IN_RUN or _is_letter(stem)
+        return long_enough and max(numbers) >= _FEWEST_IN_RUN and f"{stem}Z" not in midlines
     # Caps of many electrodes go on to F11, F12, FT11, ... in pairs.
     beyond = {11, 12} if wide and stem in ("F", "FT", "TP", "P", "PO", "T") else set()
-    if numbers - _NUMBERS[stem] - beyond - ({1, 2} if stem == "I" else set()):
+    if numbers - _NUMBERS[stem] - beyond:
         return True
     # T3 and T7 are one electrode; beside T1 or T2 they are contacts of one shaft.
     return stem == "T" and all(numbers & part for part in ({1, 2}, {3, 4, 5, 6}, {7, 8}))
+
+
+def _is_letter(stem: str) -> bool:
+    return len(stem.rstrip("'")) == 1
 
 
 def _is_run(numbers: set[int], fewest: int = _FEWEST_IN_RUN) -> bool:
@@ -215,25 +239,23 @@ def _all_runs(scalp: dict[str, set[int]]) -> bool:
 
 def _has_pairs(scalp: dict[str, set[int]], shafts: dict[str, set[int]]) -> bool:
     """Whether F3 and F4, C3 and C4 or P3 and P4 are there without 1 and 2, as on a scalp."""
-    lettered = any(len(stem.rstrip("'")) == 1 for stem in shafts)
+    lettered = any(map(_is_letter, shafts))
     return not lettered and any({3, 4} <= scalp.get(s, set()) and not {1, 2} & scalp[s] for s in "FCP")
 
 
-def _told_apart(labels: list[_Label], shafts: dict[str, set[int]], alone: list[ChannelName | None]) -> set[int]:
-    """Return labels of electrodes that are written otherwise than a shaft which has them all too."""
+def _told_apart(labels: list[_Label], shafts: dict[str, set[int]], certain: set[tuple[str, str]]) -> set[int]:
+    """Return labels of electrodes that are written otherwise than a shaft which has them all too.
+
+    ``certain`` are the ways of writing in which an electrode of the scalp stands for certain.
+    """
     kept: set[int] = set()
-    certain = {
-        label.form[0]: label.form
-        for label in labels
-        if label.stem == "FP" and "FP" not in shafts and alone[label.position] is not None
-    }
-    for form in certain.values():
-        for stem in shafts:
-            mine = {x.number: x.position for x in labels if x.stem == stem and x.form == form}
+    for form in certain:
+        for stem in set(shafts) & set(_NUMBERS):
+            mine = [x for x in labels if x.stem == stem and x.form == form]
+            numbers = {x.number for x in mine}
             others = {x.number for x in labels if x.stem == stem and x.form != form}
-            twice = len(mine) < sum(x.stem == stem and x.form == form for x in labels)
-            if mine and not twice and set(mine) <= others and stem in _NUMBERS and set(mine) <= _NUMBERS[stem]:
-                kept |= {position for position in mine.values() if alone[position] is not None}
+            if len(numbers) == len(mine) and numbers <= others & _NUMBERS[stem]:
+                kept |= {x.position for x in mine}
     return kept
 
 

@@ -1,10 +1,11 @@
 """Channel names as recordings write them, read as electrodes of the 10-20 and 10-10 systems.
 
 ``parse_name`` accepts any case and spaces, the prefixes ``EEG`` and ``POL``, trailing dots
-(``Fc5.``) and units (``Fp1 (uV)``), the old names T3, T4, T5 and T6, references (``-REF``, ``_Ref``,
-``-LE``, ``/A2``, ...) and the ``-0``, ``-1`` that MNE puts behind duplicate labels.  Whatever does
-not start with a scalp electrode is not EEG here.  One label alone does not tell a scalp electrode
-from a contact of the same name: :func:`biot_bd.signals.judge_names` looks at all of a recording.
+(``Fc5.``) and units (``Fp1 (uV)``), the old names T3, T4, T5 and T6, references (``-REF``,
+``_Ref``, ``-LE``, ``/A2``, ...) and the ``-0``, ``-1`` that MNE puts behind duplicate labels.
+Whatever does not start with a scalp electrode is not EEG here.  One label alone does not tell a
+scalp electrode from a contact of the same name: :func:`biot_bd.signals.judge_names` looks at all of
+a recording.
 """
 
 from __future__ import annotations
