@@ -22,7 +22,7 @@ from biot_bd.exceptions import DetectionError, MissingChannelsError
 from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
 from biot_bd.signals.mapper import MontageMapper
-from biot_bd.signals.montages import MontagePlan, parse_name
+from biot_bd.signals.montages import MontagePlan
 from biot_bd.signals.resampling import check_rate
 
 STRIDE_S = 5.0
@@ -549,14 +549,16 @@ def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
     windows.
     """
     same: dict[Any, list[int]] = {}
-    for position, name in enumerate(plan.ch_names):
-        same.setdefault(parse_name(name), []).append(position)
+    for position, parsed in enumerate(plan.names.channels):
+        same.setdefault(parsed, []).append(position)
     used = {source for channel in plan.channels for source in channel.sources}
     notes = [
         f"{', '.join(plan.ch_names[place] for place in places)} have one name; the first was used"
         for parsed, places in same.items()
         if parsed is not None and len(places) > 1 and used & set(places)
     ]
+    if plan.names.withheld:
+        notes.append(plan.names.reason)
     if plan.missing:
         notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
     filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]

@@ -5,6 +5,8 @@ from .features import FillAbsent as FillAbsent
 from .features import LineLength as LineLength
 from .filters import BandPass as BandPass
 from .filters import Notch as Notch
+from .label_sets import NameJudgement as NameJudgement
+from .label_sets import judge_names as judge_names
 from .mapper import MontageMapper as MontageMapper
 from .montages import Montage as Montage
 from .montages import montage_of as montage_of

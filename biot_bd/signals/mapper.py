@@ -136,6 +136,8 @@ class MontageMapper(RecordingStep):
             return plan.apply(x), np.broadcast_to(made, (len(x), made.size)).copy()
         out = np.empty((len(x), self.resolve().n_chans, x.shape[2]), x.dtype)
         out_present = np.zeros(out.shape[:2], bool)
+        # Judged once, by all labels: those of a window in which some are absent would tell less.
+        names = tuple(n if p else ABSENT for n, p in zip(names, plan.names.channels, strict=True))
         patterns, which = np.unique(present, axis=0, return_inverse=True)
         for i, pattern in enumerate(patterns):
             rows = np.flatnonzero(which.reshape(-1) == i)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from biot_bd import registry
 from biot_bd.exceptions import MissingChannelsError
-from biot_bd.signals.names import ELECTRODES, ChannelName, parse_name
+from biot_bd.signals.label_sets import NameJudgement, judge_names
+from biot_bd.signals.names import ELECTRODES, parse_name
 
 Pair = tuple[str, str | None]
 
@@ -155,6 +156,11 @@ class MontagePlan:
         return tuple(e for e in needed if e not in self.electrodes)
 
     @property
+    def names(self) -> NameJudgement:
+        """What the recording's labels are, judged together."""
+        return judge_names(self.ch_names, self.montage.electrodes)
+
+    @property
     def _used(self) -> list[int]:
         return sorted({source for channel in self.channels for source in channel.sources})
 
@@ -218,15 +224,17 @@ class MontagePlan:
         if not self.missing:
             return
         montage = self.montage
-        found = [name for name in self.ch_names if parse_name(name) is not None]
-        others = [name for name in self.ch_names if parse_name(name) is None]
+        named = list(zip(self.ch_names, self.names.channels, strict=True))
+        found = [name for name, parsed in named if parsed is not None]
+        others = [name for name, parsed in named if parsed is None]
         if self.missing_electrodes:
-            seen = {e for p in map(parse_name, found) if p is not None for e in (p.electrode, p.reference)}
+            seen = {e for _, p in named if p is not None for e in (p.electrode, p.reference)}
             elsewhere = [e for e in self.missing_electrodes if e in seen]
             why = f"missing electrodes: {', '.join(self.missing_electrodes)}"
             why += f" (only in other derivations: {', '.join(elsewhere)})" if elsewhere else ""
         else:
             why = "their electrodes have no common reference"
+        why += f"; {self.names.reason}" if self.names.reason else ""
         raise MissingChannelsError(
             f"{where + ': ' if where else ''}montage {montage.name!r} needs {montage.n_chans} channels and "
             f"{len(self.missing)} cannot be made: {', '.join(self.missing)}; {why}; "
@@ -279,7 +287,8 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     montage : Montage
         The target.
     ch_names : sequence of str
-        The recording's channels, as it writes them; dummies and other signals are passed over.
+        The recording's channels, as it writes them; dummies and other signals are passed over, and
+        so are contacts that bear the name of an electrode (:func:`judge_names`).
 
     Returns
     -------
@@ -289,6 +298,7 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     See Also
     --------
     MontageMapper : The same on windows and recordings.
+    judge_names : Which labels are scalp electrodes.
 
     Examples
     --------
@@ -299,7 +309,7 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     (['difference', 'reversed', 'missing'], ('T7-P7',))
     """
     where: dict[tuple[str, str | None], int] = {}
-    for position, parsed in enumerate(_parse_all(ch_names)):
+    for position, parsed in enumerate(judge_names(ch_names, montage.electrodes).channels):
         if parsed is not None:
             where.setdefault((parsed.electrode, parsed.reference), position)
     reference = _best_reference(montage, where)
@@ -309,17 +319,6 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     )
     electrodes = {e: position for (e, r), position in where.items() if r == reference}
     return MontagePlan(montage, tuple(ch_names), channels, electrodes)
-
-
-def _parse_all(ch_names: Sequence[str]) -> list[ChannelName | None]:
-    parsed = [parse_name(name) for name in ch_names]
-    # CHB-MIT writes O1 as "01" once; digits are read so only beside the other occipital electrode.
-    for typo, meant, other in (("01", "O1", "O2"), ("02", "O2", "O1")):
-        known = {p.electrode for p in parsed if p is not None}
-        if typo in ch_names and meant not in known and other in known:
-            reference = next(p.reference for p in parsed if p is not None and p.electrode == other)
-            parsed[list(ch_names).index(typo)] = ChannelName(meant, reference)
-    return parsed
 
 
 def _best_reference(montage: Montage, where: dict[tuple[str, str | None], int]) -> str | None:

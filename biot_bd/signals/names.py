@@ -1,9 +1,11 @@
 """Channel names as recordings write them, read as electrodes of the 10-20 and 10-10 systems.
 
-``parse_name`` accepts any case and spaces, the prefix ``EEG``, trailing dots (``Fc5.``), the old
-names T3, T4, T5 and T6, references (``-REF``, ``-LE``, ``-Avg``, ``-CS2``, ...) and the ``-0``,
-``-1`` that MNE puts behind duplicate labels.  Whatever does not start with a scalp electrode is not
-EEG here.
+``parse_name`` accepts any case and spaces, the prefixes ``EEG`` and ``POL``, trailing dots
+(``Fc5.``) and units (``Fp1 (uV)``), the old names T3, T4, T5 and T6, references (``-REF``,
+``_Ref``, ``-LE``, ``/A2``, ...) and the ``-0``, ``-1`` that MNE puts behind duplicate labels.
+Whatever does not start with a scalp electrode is not EEG here.  One label alone does not tell a
+scalp electrode from a contact of the same name: :func:`biot_bd.signals.judge_names` looks at all of
+a recording.
 """
 
 from __future__ import annotations
@@ -30,11 +32,15 @@ OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 
 _KNOWN = {name.upper(): name for name in ELECTRODES} | OLD_NAMES
 # Channels against these are no EEG derivations, whatever stands in front.
-_NO_REFERENCE = re.compile(r"(ECG|EKG|EMG|EOG|VNS|LOC|ROC|CHIN|DC)\d*$")
+_NO_REFERENCE = re.compile(r"(ECG|EKG|EMG|EOG|VNS|LOC|ROC|CHIN|DC|SAT|CO)\d*$")
 # One spelling for each common reference; anything else stands for itself.
 _REFERENCES = {"AV": "AVG", "AVE": "AVG", "AR": "AVG", "A1A2": "LE", "A1+A2": "LE"}
 _DUPLICATE = re.compile(r"(?<=[^-])(-\d+)+$")
 _REFERENCE = re.compile(r"[A-Z0-9+()/]{1,12}$")
+_PREFIX = re.compile(r"(EEG|POL)[\s:_-]*")
+_UNIT = re.compile(r"\s*[(\[](µ|μ|u|m|n)?V[)\]]\s*$", re.IGNORECASE)
+# Behind a hyphen anything may stand; behind the others a number is part of the name.
+_BETWEEN = re.compile(r"-|[_/:](?=[A-Z(])")
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,25 @@ class ChannelName:
         return self.reference in ELECTRODES
 
 
+def split_prefix(name: str) -> tuple[str, str]:
+    """Split a channel's name into what is written before it and the name itself.
+
+    Parameters
+    ----------
+    name : str
+        As the recording writes it, e.g. ``"POL Fp1"``.
+
+    Returns
+    -------
+    prefix, text : str
+        ``"EEG"``, ``"POL"`` or nothing, and the rest in capitals, without spaces and unit.
+    """
+    text = re.sub(r"[–—−]", "-", _UNIT.sub("", str(name))).strip().upper()
+    found = _PREFIX.match(text)
+    prefix, rest = (found[1], text[found.end() :]) if found else ("", text)
+    return prefix, re.sub(r"\s+", "", rest)
+
+
 @lru_cache(maxsize=4096)
 def parse_name(name: str) -> ChannelName | None:
     """Read a channel's name.
@@ -73,16 +98,17 @@ def parse_name(name: str) -> ChannelName | None:
     ChannelName or None
         None for dummies (``-``, ``--0``, ``.``), for channels that are not EEG (``ECG``,
         ``LOC-ROC``, ``VNS``) and for electrodes outside the 10-10 system.
+
+    See Also
+    --------
+    biot_bd.signals.judge_names : Reads all names of a recording together.
     """
-    text = re.sub(r"[–—−]", "-", str(name)).strip().upper()
-    text = re.sub(r"^EEG[\s:_]+", "", text)
-    text = re.sub(r"\s+", "", text)
-    text = _DUPLICATE.sub("", text)
-    first, _, second = text.partition("-")
+    _, text = split_prefix(name)
+    first, *rest = _BETWEEN.split(_DUPLICATE.sub("", text), maxsplit=1)
     electrode = _KNOWN.get(first.rstrip("."))
     if electrode is None:
         return None
-    second = second.rstrip(".")
+    second = "".join(rest).rstrip(".")
     if not second:
         return ChannelName(electrode, None)
     if _NO_REFERENCE.match(second) or not _REFERENCE.match(second):

@@ -31,6 +31,17 @@ TEMPORAL = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6"}
         ("Fp1-A1A2", "Fp1", "LE"),
         ("C3-(A1+A2)/2", "C3", "(A1+A2)/2"),
         ("T8-P8-0-1", "T8", "P8"),
+        ("POL Fp1", "Fp1", None),
+        ("EEG-Fp1", "Fp1", None),
+        ("EEG_Fp1-Ref", "Fp1", "REF"),
+        ("Fp1_Ref", "Fp1", "REF"),
+        ("C3/A2", "C3", "A2"),
+        ("C4:M1", "C4", "M1"),
+        ("Fp1-M1", "Fp1", "M1"),
+        ("M1", "M1", None),
+        ("EEG Fp1-A1A2", "Fp1", "LE"),
+        ("Fp1 (uV)", "Fp1", None),
+        ("EEG T3-Ref [µV]", "T7", "REF"),
     ],
 )
 def test_names_as_recordings_write_them(written, electrode, reference):
@@ -40,7 +51,8 @@ def test_names_as_recordings_write_them(written, electrode, reference):
 @pytest.mark.parametrize(
     "written",
     """- --0 --1 . .-0 -- ECG VNS LOC-ROC EKG1-EKG2 EKG1-CHIN LUE-RAE SpO2 HR MK PLET A 1 61 01 OorLiAchter Sph1 EMG1-EMG2
-    C3-EKG O2-ECG1 F7-F7 Fp1-F7-F3 C3-P3-XX PHO2 OSAT DC01 STATUS EEG EEG-REF""".split()
+    C3-EKG O2-ECG1 F7-F7 Fp1-F7-F3 C3-P3-XX PHO2 OSAT DC01 STATUS EEG EEG-REF O2-Sat O2_Sat C3_1
+    C3' C03 SEEG_C3""".split()
     + [
         "",
         " ",
@@ -52,6 +64,8 @@ def test_names_as_recordings_write_them(written, electrode, reference):
         "SaO2 X9",
         "EKG EKG",
         "DIG DTRIG",
+        "SEEG C3",
+        "ECoG C3",
         "3Hz +5/-5 V",
     ],
 )
