@@ -4,7 +4,6 @@ and written.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biot_bd.events.scoring import as_intervals
-from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of, seizure_kind
+from biot_bd.events.szcore import COLUMNS, events_of
 from biot_bd.events.tables import clock_time, number, read_table
+from biot_bd.events.texts import SEIZURE, TUSZ_SEIZURES, judge_annotations
 from biot_bd.events.types import Event
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.files import fault_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import mne
 
 BACKGROUND, END = "bckg", "Recording ends"  # the last is a standard text of EDF+
-TUSZ_SEIZURES = frozenset("seiz fnsz gnsz spsz cpsz absz tnsz cnsz tcsz atsz mysz nesz".split())
 TUSZ_COLUMNS = ("channel", "start_time", "stop_time", "label", "confidence")
 SHORTEST_S = 0.01  # what a TSV resolves
 
@@ -202,31 +201,38 @@ def from_annotations(annotations: mne.Annotations) -> EventFile:
     Parameters
     ----------
     annotations : mne.Annotations
-        Seizures begin with ``sz`` or ``seiz``.  Times count from ``orig_time``, as of files of
-        annotations.
+        Judged by their words, as :func:`~biot_bd.events.texts.judge_annotations` does.  Times count
+        from ``orig_time``, as of files of annotations.
 
     Returns
     -------
     EventFile
         Its length is that of a ``bckg`` from 0, or where ``Recording ends``; None without either.
+        ``notes`` name what is not clearly a seizure.
+
+    Raises
+    ------
+    RecordingError
+        A begin of a seizure has no end, or the other way round, or a time is not finite.
     """
+    return _from_annotations(annotations, "annotations")
+
+
+def _from_annotations(annotations: mne.Annotations, where: str) -> EventFile:
     rows = [(float(row["onset"]), float(row["duration"]), str(row["description"])) for row in annotations]
-    return _from_rows(rows, _naive(annotations.orig_time))
+    return _from_rows(rows, _naive(annotations.orig_time), where)
 
 
-def _from_rows(rows: Iterable[tuple[float, float, str]], start: datetime | None) -> EventFile:
-    events: list[Event] = []
+def _from_rows(rows: list[tuple[float, float, str]], start: datetime | None, where: str) -> EventFile:
     end: float | None = None
     for onset, duration, text in rows:
-        if not math.isfinite(onset + duration):
-            raise ValueError(f"the annotation {text!r} at {onset:g} s lasts {duration:g} s; expected finite times")
-        if seizure_kind(text) is not None:
-            events.append(Event(onset, onset + duration, None))
-        elif text == END:
+        if text == END:
             end = onset
         elif text == BACKGROUND and onset == 0 and end is None:
             end = duration
-    return EventFile(_sorted(events), end, start)
+    judged = judge_annotations([(onset, onset + duration, text) for onset, duration, text in rows], where)
+    events = [Event(onset, offset, None) for onset, offset, _ in judged.seizures]
+    return EventFile(_sorted(events), end, start, tuple(judged.notes))
 
 
 def _sorted(events: list[Event]) -> list[Event]:
@@ -324,7 +330,9 @@ def _read_edf(path: Path) -> EventFile:
             start = datetime.combine(edf.startdate, edf.starttime)
         except edfio.AnonymizedDateError:
             start = None
-        return _from_rows(rows, start)
+        return _from_rows(rows, start, str(path))
+    except RecordingError:
+        raise
     except Exception as error:  # edfio fails in many ways on damaged files
         raise ValueError(f"{path}: no readable EDF+ annotations ({type(error).__name__}: {one_line(error)})") from error
 
@@ -339,7 +347,9 @@ def _read_mne(path: Path) -> EventFile:
     import mne
 
     try:
-        return from_annotations(mne.read_annotations(path))
+        return _from_annotations(mne.read_annotations(path), str(path))
+    except RecordingError:
+        raise
     except Exception as error:  # MNE fails in many ways on damaged files
         raise ValueError(f"{path}: no readable MNE annotations ({type(error).__name__}: {one_line(error)})") from error
 
