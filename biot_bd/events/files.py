@@ -233,7 +233,8 @@ def from_annotations(annotations: mne.Annotations, *, start_time: datetime | Non
         Judged by their words, as :func:`~biot_bd.events.texts.judge_annotations` does.
     start_time : datetime, optional
         When the recording began; at ``annotations.orig_time`` by default, as in files of
-        annotations.  Those of a ``Raw`` that was cropped count from before its first sample.
+        annotations.  Those of a ``Raw`` that was cropped count from before its first sample; where
+        it has no date, by ``raw.first_time`` seconds.
 
     Returns
     -------
