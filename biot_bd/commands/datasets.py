@@ -21,6 +21,14 @@ ReaderOptions = Annotated[
 ]
 
 
+SeizureWords = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Own words for a seizure in annotations within files, e.g. Anfall; separated by commas, or repeat the option."
+    ),
+]
+
+
 @app.command("list")
 def list_datasets(as_json: JSON = False) -> None:
     """List the data sets by name, with the plugin that brings each."""
@@ -39,6 +47,7 @@ def describe(
     name: Annotated[str, typer.Argument(help="Name of the data set, as `biot-bd datasets list` shows it.")],
     root: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
     option: ReaderOptions = None,
+    seizure_words: SeizureWords = None,
     as_json: JSON = False,
 ) -> None:
     """Count each subject's recordings and seizures.
@@ -47,7 +56,8 @@ def describe(
     """
     from biot_bd.datasets import describe_dataset
 
-    dataset = load_recordings(name, root, parse_assignments(option, "--option"))
+    options = parse_assignments(option, "--option") | reader_words(seizure_words)
+    dataset = load_recordings(name, root, options)
     outcomes = dataset.outcomes
     facts = {
         "name": name,
@@ -118,11 +128,17 @@ def load_recordings(name: str, root: Path, options: Mapping[str, Any]) -> Any:
         raise ValueError(str(error)) from error
 
 
-def names_between_commas(texts: Sequence[str] | None, what: str) -> list[str] | None:
-    """Return the names that ``--subjects`` gives, None where it is left out."""
+def reader_words(seizure_words: Sequence[str] | None) -> dict[str, list[str]]:
+    """Return ``--seizure-words`` as an option of the reader, where it is given."""
+    words = names_between_commas(seizure_words, "word", "--seizure-words")
+    return {} if words is None else {"seizure_words": words}
+
+
+def names_between_commas(texts: Sequence[str] | None, what: str, option: str = "--subjects") -> list[str] | None:
+    """Return the names that an option gives, None where it is left out."""
     names = [part.strip() for text in texts or [] for part in text.split(",") if part.strip()]
     if texts and not names:
-        raise typer.BadParameter(f"no {what} is named; leave it out for all of them", param_hint="--subjects")
+        raise typer.BadParameter(f"no {what} is named; leave the option out, or name one", param_hint=option)
     return names or None
 
 

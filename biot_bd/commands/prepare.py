@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from biot_bd.commands._pipelines import parse_assignments, print_json
-from biot_bd.commands.datasets import ReaderOptions, load_recordings, names_between_commas, print_table
+from biot_bd.commands.datasets import (
+    ReaderOptions,
+    SeizureWords,
+    load_recordings,
+    names_between_commas,
+    print_table,
+    reader_words,
+)
 
 
 def prepare(
@@ -34,6 +41,7 @@ def prepare(
             help="Only these subjects, as the data set names them; separated by commas, or repeat the option."
         ),
     ] = None,
+    seizure_words: SeizureWords = None,
     option: ReaderOptions = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
@@ -41,7 +49,7 @@ def prepare(
     from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows
 
-    options = parse_assignments(option, "--option")
+    options = parse_assignments(option, "--option") | reader_words(seizure_words)
     if subjects:
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")

@@ -13,7 +13,7 @@ from braindecode.datasets import BaseConcatDataset, RawDataset
 from biot_bd import registry
 from biot_bd.datasets.recordings import OUTCOME_COLUMNS, make_dataset, seizures_of
 from biot_bd.events.intervals import merge, total
-from biot_bd.events.szcore import SEIZURE
+from biot_bd.events.texts import SEIZURE
 
 
 def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> BaseConcatDataset:

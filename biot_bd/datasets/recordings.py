@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import mne
 import pandas as pd
 
-from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of
+from biot_bd.events.szcore import COLUMNS, events_of
 from biot_bd.events.tables import read_table
+from biot_bd.events.texts import SEIZURE
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.segments import TimeLine, annotations_of, set_annotations
 from biot_bd.io.timeline import tells_of_time, timeline_of
@@ -103,6 +104,17 @@ def check_text(option: str, value: Any, example: str) -> None:
     """Raise a ValueError where an option is neither None nor a text."""
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{option}={value!r}: expected a text, e.g. {option}={example!r}")
+
+
+def list_words(option: str, value: Any) -> list[str]:
+    """Return an option of words as a list; a ValueError where it is none, or one is empty."""
+    words = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(words, Iterable) or isinstance(words, Mapping):
+        raise ValueError(f"{option}={value!r}: expected texts, e.g. {option}=['Anfall']")
+    found = list(words)
+    if any(not isinstance(word, str) or not word.strip() for word in found):
+        raise ValueError(f"{option}={value!r}: expected texts that are not empty, e.g. {option}=['Anfall']")
+    return found
 
 
 def list_subjects(subjects: Any) -> list[str | int] | None:

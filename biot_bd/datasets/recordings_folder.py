@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import mne
@@ -14,14 +15,16 @@ from biot_bd.datasets.recordings import (
     check_choice,
     check_text,
     entity,
+    list_words,
     make_dataset,
-    seizures_of,
     set_events,
     set_seizures,
 )
-from biot_bd.events.szcore import SEIZURE, seizure_kind
+from biot_bd.events.texts import SEIZURE, Meaning, judge_annotations, meaning_of
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_times import annotations_outside, edf_timeline
+from biot_bd.io.segments import annotations_of
+from biot_bd.io.timeline import timeline_of
 from biot_bd.io.walk import Found, find_recordings, open_found, searched_endings, stem_of
 
 
@@ -32,12 +35,15 @@ def load_recordings_folder(
     namespace: str | None = None,
     unlisted: str = "exclude",
     on_error: str = "raise",
+    seizure_words: Sequence[str] | str | None = None,
 ) -> BaseConcatDataset:
     """Load every recording below a folder, of all formats that are registered.
 
     Labels come from the event table beside the file (``x_events.tsv`` or ``x.tsv`` for ``x.edf``;
-    for ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that begin
-    with ``sz`` or ``seiz`` or are ``bckg``, in any case; other annotations mean nothing.
+    for ``..._eeg.edf`` BIDS's ``..._events.tsv``), else from annotations within the file that are
+    ``bckg``, or whose words say that there is a seizure (``sz_foc``, ``EEG seizure``), that it
+    begins or that it ends (``Seizure start``, ``Seizure end``), in any case; what is not clear
+    (``seizure?``) is noted, other annotations mean nothing.
 
     Parameters
     ----------
@@ -56,7 +62,11 @@ def load_recordings_folder(
         What becomes of recordings without labels.  ``"background"`` takes them as free of seizures:
         for detection, or where that is known.
     on_error : {"raise", "skip"}, default="raise"
-        When a file or table is damaged; ``"skip"`` notes it in ``outcomes``.
+        When a file or table is damaged, or marks of begin and end do not pair; ``"skip"`` notes it
+        in ``outcomes``.
+    seizure_words : sequence of str, str or None, default=None
+        Own words or phrases that mean a seizure in annotations within files, beside the English
+        ones, e.g. ``["Anfall"]``.
 
     Returns
     -------
@@ -79,6 +89,7 @@ def load_recordings_folder(
     check_choice("on_error", on_error, ("raise", "skip"))
     check_text("subject", subject, r"P_ID(\d+)")
     check_text("namespace", namespace, "clinic")
+    words = list_words("seizure_words", seizure_words)
     root = Path(root).absolute()
     pattern = _pattern(subject)
     space = _space(namespace or root.name)
@@ -89,14 +100,13 @@ def load_recordings_folder(
         relative = path.relative_to(root).as_posix()
         try:
             raw, details = open_found(found)
-            labelled = _annotate(raw, path, details)
+            labelled = _annotate(raw, path, details, words)
         except RecordingError as error:
             outcomes.add_error(name, error, on_error)
             continue
         if not labelled and unlisted == "exclude":
-            outcomes.add(
-                name, "unlisted", f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
-            )
+            reason = f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
+            outcomes.add(name, "unlisted", "; ".join([reason, *details]))
             continue
         details += [] if labelled else ["no labels, taken as free of seizures"]
         parts.append(RawDataset(raw, _describe(path, root, name, pattern, space)))
@@ -160,21 +170,37 @@ def _table(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str]) -> bool:
+def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str], seizure_words: list[str]) -> bool:
     """Set or check the annotations; return whether the labels are known."""
     table = _table(path)
     if table is not None:
         details += set_events(raw, table)
         return True
-    texts = set(map(str, raw.annotations.description))
-    background = {text: "bckg" for text in texts if text.strip().lower() == "bckg"}
-    raw.annotations.rename({text: seizure_kind(text) or background.get(text, text) for text in texts})
-    kinds = [str(text) for text in raw.annotations.description]
-    seizures = [text for text in kinds if text.startswith(SEIZURE)]
     # MNE drops what is not inside; it is an error, as in a table.
-    outside = [row[:2] for row in _outside(raw, path) if seizure_kind(row[2])]
-    set_seizures(raw, [*seizures_of(raw), *outside], where=str(path), kinds=[*seizures, *([SEIZURE] * len(outside))])
-    return bool(seizures) or "bckg" in kinds
+    seizures, notes = judge_annotations([*_inside(raw), *_outside(raw, path)], str(path), seizure_words)
+    details += notes
+    raw.annotations.rename({text: _renamed(text, seizure_words) for text in set(map(str, raw.annotations.description))})
+    set_seizures(
+        raw, [row[:2] for row in seizures], where=str(path), kinds=[description for _, _, description in seizures]
+    )
+    return bool(seizures) or "bckg" in raw.annotations.description
+
+
+def _inside(raw: mne.io.BaseRaw) -> list[tuple[float, float, str]]:
+    """Return (onset_s, offset_s, text) since the start, pauses included; MNE keeps ``@@`` apart."""
+    rows = annotations_of(raw)
+    spans = timeline_of(raw, samples=False).clock_times([(onset, onset + length) for onset, length, _ in rows])
+    channels = ["@@" + ",".join(names) if names else "" for names in raw.annotations.ch_names]
+    return [(*span, text + channel) for span, (_, _, text), channel in zip(spans, rows, channels, strict=True)]
+
+
+def _renamed(text: str, seizure_words: list[str]) -> str:
+    """Return how an annotation is called: what begins with ``sz`` is a seizure for everybody."""
+    if text.strip().lower() == "bckg":
+        return "bckg"
+    if meaning_of(text, seizure_words) in (Meaning.SEIZURE, Meaning.BEGIN, Meaning.END):
+        return SEIZURE  # replaced by the seizures found
+    return f"other: {text}" if text.startswith(SEIZURE) else text
 
 
 def _outside(raw: mne.io.BaseRaw, path: Path) -> list[tuple[float, float, str]]:

@@ -11,7 +11,7 @@ from .scoring import score_samples as score_samples
 from .stream import EventStream as EventStream
 from .subject_scores import ScoredRecording as ScoredRecording
 from .subject_scores import score_subjects as score_subjects
-from .szcore import seizure_kind as seizure_kind
+from .texts import seizure_kind as seizure_kind
 from .types import Alarm as Alarm
 from .types import Event as Event
 from .types import RecordingScores as RecordingScores

@@ -4,7 +4,6 @@ and written.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biot_bd.events.scoring import as_intervals
-from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of, seizure_kind
+from biot_bd.events.szcore import COLUMNS, events_of
 from biot_bd.events.tables import clock_time, number, read_table
+from biot_bd.events.texts import SEIZURE, TUSZ_SEIZURES, judge_annotations
 from biot_bd.events.types import Event
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.files import fault_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import mne
 
 BACKGROUND, END = "bckg", "Recording ends"  # the last is a standard text of EDF+
-TUSZ_SEIZURES = frozenset("seiz fnsz gnsz spsz cpsz absz tnsz cnsz tcsz atsz mysz nesz".split())
 TUSZ_COLUMNS = ("channel", "start_time", "stop_time", "label", "confidence")
 SHORTEST_S = 0.01  # what a TSV resolves
 
@@ -167,7 +166,11 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
 
 
 def to_annotations(
-    events: Iterable[Sequence[Any]], duration_s: float | None = None, *, orig_time: Any = None
+    events: Iterable[Sequence[Any]],
+    duration_s: float | None = None,
+    *,
+    orig_time: datetime | None = None,
+    start_time: datetime | None = None,
 ) -> mne.Annotations:
     """Return events as MNE annotations ``sz``.
 
@@ -178,13 +181,36 @@ def to_annotations(
         Where given, and there are no events, the whole is marked ``bckg``; its end is marked
         ``Recording ends``.
     orig_time : datetime, optional
-        When the first sample was measured, as :attr:`biot_bd.Detection.start_time` says; for
-        annotations that stand alone.  ``raw.set_annotations`` counts from the first sample where
-        it is left out.
+        From when the annotations count; for a ``Raw`` its ``annotations.orig_time``.
+        ``raw.set_annotations`` counts from the first sample where it is left out.
+    start_time : datetime, optional
+        When the first sample was measured, as :attr:`biot_bd.Detection.start_time` says; by default
+        at ``orig_time``.  A ``Raw`` that was cropped begins ``raw.first_time`` seconds later.
 
     Returns
     -------
     mne.Annotations
+
+    See Also
+    --------
+    from_annotations : The way back.
+
+    Examples
+    --------
+    >>> import mne, numpy as np
+    >>> from datetime import UTC, datetime
+    >>> from biot_bd.events.files import to_annotations
+    >>> raw = mne.io.RawArray(
+    ...     np.zeros((1, 900)), mne.create_info(1, 10.0, "eeg"), verbose="error"
+    ... )
+    >>> raw = raw.set_meas_date(datetime(2020, 3, 2, 10, tzinfo=UTC)).crop(40)
+    >>> when = {
+    ...     "orig_time": raw.annotations.orig_time,
+    ...     "start_time": datetime(2020, 3, 2, 10, 0, 40),
+    ... }
+    >>> annotations = to_annotations([(10, 30)], **when)
+    >>> float(raw.set_annotations(annotations).annotations.onset[0] - raw.first_time)
+    10.0
     """
     import mne
 
@@ -193,40 +219,68 @@ def to_annotations(
         rows = rows or [(0.0, float(duration_s), BACKGROUND)]
         rows.append((float(duration_s), 0.0, END))
     onsets, durations, texts = zip(*rows, strict=True) if rows else ((), (), ())
-    return mne.Annotations(onsets, durations, texts, orig_time=orig_time)
+    orig_time = _utc(orig_time if orig_time is not None else start_time)
+    late_s = _late_s(orig_time, start_time)
+    return mne.Annotations([onset + late_s for onset in onsets], durations, texts, orig_time=orig_time)
 
 
-def from_annotations(annotations: mne.Annotations) -> EventFile:
+def from_annotations(annotations: mne.Annotations, *, start_time: datetime | None = None) -> EventFile:
     """Return what MNE annotations say of seizures.
 
     Parameters
     ----------
     annotations : mne.Annotations
-        Seizures begin with ``sz`` or ``seiz``.  Times count from ``orig_time``, as of files of
-        annotations.
+        Judged by their words, as :func:`~biot_bd.events.texts.judge_annotations` does.
+    start_time : datetime, optional
+        When the recording began; at ``annotations.orig_time`` by default, as in files of
+        annotations.  Those of a ``Raw`` that was cropped count from before its first sample; where
+        it has no date, by ``raw.first_time`` seconds.
 
     Returns
     -------
     EventFile
         Its length is that of a ``bckg`` from 0, or where ``Recording ends``; None without either.
+        ``notes`` name what is not clearly a seizure.
+
+    Raises
+    ------
+    RecordingError
+        A begin of a seizure has no end, or the other way round, or a time is not finite.
+
+    See Also
+    --------
+    to_annotations : The way there.
     """
-    rows = [(float(row["onset"]), float(row["duration"]), str(row["description"])) for row in annotations]
-    return _from_rows(rows, _naive(annotations.orig_time))
+    return _from_annotations(annotations, "annotations", start_time)
 
 
-def _from_rows(rows: Iterable[tuple[float, float, str]], start: datetime | None) -> EventFile:
-    events: list[Event] = []
+def _late_s(orig_time: datetime | None, start_time: datetime | None) -> float:
+    """Return by how many seconds a recording begins behind that from which annotations count."""
+    told = _utc(start_time), _utc(orig_time)
+    return 0.0 if told[0] is None or told[1] is None else (told[0] - told[1]).total_seconds()
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    """Give a time without a zone that of MNE."""
+    return time if time is None or time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def _from_annotations(annotations: mne.Annotations, where: str, start_time: datetime | None = None) -> EventFile:
+    late_s = _late_s(annotations.orig_time, start_time)
+    rows = [(float(row["onset"]) - late_s, float(row["duration"]), str(row["description"])) for row in annotations]
+    return _from_rows(rows, _naive(start_time or annotations.orig_time), where)
+
+
+def _from_rows(rows: list[tuple[float, float, str]], start: datetime | None, where: str) -> EventFile:
     end: float | None = None
     for onset, duration, text in rows:
-        if not math.isfinite(onset + duration):
-            raise ValueError(f"the annotation {text!r} at {onset:g} s lasts {duration:g} s; expected finite times")
-        if seizure_kind(text) is not None:
-            events.append(Event(onset, onset + duration, None))
-        elif text == END:
+        if text == END:
             end = onset
         elif text == BACKGROUND and onset == 0 and end is None:
             end = duration
-    return EventFile(_sorted(events), end, start)
+    judged = judge_annotations([(onset, onset + duration, text) for onset, duration, text in rows], where)
+    events = [Event(onset, offset, None) for onset, offset, _ in judged.seizures]
+    return EventFile(_sorted(events), end, start, tuple(judged.notes))
 
 
 def _sorted(events: list[Event]) -> list[Event]:
@@ -324,22 +378,25 @@ def _read_edf(path: Path) -> EventFile:
             start = datetime.combine(edf.startdate, edf.starttime)
         except edfio.AnonymizedDateError:
             start = None
-        return _from_rows(rows, start)
+        return _from_rows(rows, start, str(path))
+    except RecordingError:
+        raise
     except Exception as error:  # edfio fails in many ways on damaged files
         raise ValueError(f"{path}: no readable EDF+ annotations ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _write_mne(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
-    orig_time = None if start is None else start.replace(tzinfo=UTC)
     with atomic_path(path) as temporary:
-        to_annotations(events, duration_s, orig_time=orig_time).save(temporary, overwrite=True, verbose="ERROR")
+        to_annotations(events, duration_s, orig_time=start).save(temporary, overwrite=True, verbose="ERROR")
 
 
 def _read_mne(path: Path) -> EventFile:
     import mne
 
     try:
-        return from_annotations(mne.read_annotations(path))
+        return _from_annotations(mne.read_annotations(path), str(path))
+    except RecordingError:
+        raise
     except Exception as error:  # MNE fails in many ways on damaged files
         raise ValueError(f"{path}: no readable MNE annotations ({type(error).__name__}: {one_line(error)})") from error
 

@@ -12,44 +12,10 @@ import os
 from typing import NamedTuple
 
 from biot_bd.events.tables import Row, Table, number, read_table
+from biot_bd.events.texts import SEIZURE, seizure_kind
 
-SEIZURE = "sz"
-"""How the description of a seizure begins."""
 COLUMNS = ("onset", "duration", "eventType")
 OTHER_KINDS = ("bckg", "impd")  # background, impedance check
-
-
-def seizure_kind(text: str) -> str | None:
-    """Return the description of a seizure so that it begins with ``sz``.
-
-    None where the text is no seizure.
-
-    ``sz...`` and ``seiz...`` are seizures in any case (``SZ``, ``Seizure``), except where the text
-    says ``free``.
-
-    Parameters
-    ----------
-    text : str
-        An event type or annotation.
-
-    Returns
-    -------
-    str or None
-
-    See Also
-    --------
-    read_event_file : Reads files of events.
-
-    Examples
-    --------
-    >>> seizure_kind("Seizure"), seizure_kind("sz_foc"), seizure_kind("seizure free")
-    ('sz', 'sz_foc', None)
-    """
-    text = text.strip()
-    low = text.lower()
-    if low.startswith(SEIZURE):
-        return SEIZURE + text[len(SEIZURE) :]
-    return SEIZURE if low.startswith("seiz") and "free" not in low else None
 
 
 class TableRow(NamedTuple):

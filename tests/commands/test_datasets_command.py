@@ -8,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
+from edf_files import write_edf
 
 from biot_bd.cli import main
 
@@ -152,3 +153,15 @@ def test_options_of_a_wrong_type_are_one_line(tmp_path, capsys, args, message):
         assert message in stderr
         assert "bug" not in stderr
         assert stderr.count("\n") == 1
+
+
+def test_own_words_for_seizures(tmp_path, capsys):
+    write_edf(tmp_path / "n" / "p" / "a.edf", annotations=[(5, 5, "Anfall"), (12, 2, "Crise")])
+    root = str(tmp_path / "n")
+    assert main(["datasets", "describe", "recordings-folder", root]) == 1
+    assert "none of 1 recordings has labels" in capsys.readouterr().err
+    words = ["--seizure-words", "anfall,crise"]
+    assert main(["datasets", "describe", "recordings-folder", root, "--json", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["subjects"][0]["seizures"] == 2
+    assert main(["datasets", "describe", "chb-mit", root, *words]) == 1
+    assert "has no option seizure_words" in capsys.readouterr().err

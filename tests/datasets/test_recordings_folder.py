@@ -115,7 +115,7 @@ def test_seizures_in_other_spellings(tmp_path, word, known):
     assert "Eyes open" in inside.raw.annotations.description
 
 
-@pytest.mark.parametrize("word", ["ictal", "fnsz", "seizure-free", "background"])
+@pytest.mark.parametrize("word", ["ictal", "aura", "seizure-free", "Seizure end", "background"])
 def test_unknown_event_types_are_not_background(tmp_path, word):
     label(write_edf(tmp_path / "p" / "a.edf"), f"0\t5\tbckg\n5\t10\t{word}")
     message = rf"a_events\.tsv, line 3: unknown eventType '{word}'; expected sz .*seizure.*bckg, impd"
@@ -127,6 +127,46 @@ def test_unknown_event_types_are_not_background(tmp_path, word):
 def test_other_annotations_in_the_file_mean_nothing(tmp_path):
     write_edf(tmp_path / "p" / "a.edf", annotations=[(0, 5, "seizure-free"), (6, 5, "ictal?"), (0, 20, "bckg")])
     assert seizures_of(load_recordings_folder(tmp_path).datasets[0].raw) == []
+
+
+def test_marks_of_begin_and_end_are_one_seizure_and_channels_are_joined(tmp_path):
+    write_edf(tmp_path / "p" / "a.edf", annotations=[(5, 0, "Seizure start"), (12, 0, "Seizure end"), (1, 2, "szene")])
+    write_edf(tmp_path / "p" / "b.edf", annotations=[(5, 6, "Seizure@@FP1-F7"), (6, 8, "Seizure@@F7-T7")])
+    pair, channels = load_recordings_folder(tmp_path).datasets
+    assert seizures_of(pair.raw) == [(5.0, 12.0)]
+    assert seizures_of(channels.raw) == [(5.0, 14.0)]
+    assert set(pair.raw.annotations.description) == {"sz", "other: szene"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ([(5, 0, "Seizure start")], "'Seizure start' at 5 s has no end"),
+        ([(5, 0, "Sz end"), (8, 4, "sz")], "'Sz end' at 5 s ends what has no begin"),
+    ],
+)
+def test_marks_that_do_not_pair_are_told(tmp_path, rows, what):
+    write_edf(tmp_path / "p" / "a.edf", annotations=rows)
+    write_edf(tmp_path / "p" / "b.edf", annotations=[(5, 5, "sz")])
+    with pytest.warns(UserWarning, match="impossible annotations"):
+        dataset = load_recordings_folder(tmp_path, on_error="skip")
+    told = dataset.outcomes.set_index("recording").loc["p__a"]
+    assert told["outcome"] == "bad-annotation"
+    assert f"a.edf: the annotation {what}" in told["detail"]
+
+
+def test_what_is_not_clear_is_said_and_own_words_make_it_clear(tmp_path):
+    write_edf(tmp_path / "p" / "a.edf", annotations=[(5, 5, "Anfall"), (12, 3, "seizure?")])
+    write_edf(tmp_path / "p" / "b.edf", annotations=[(0, 5, "bckg"), (12, 3, "Seizure, fell")])
+    with pytest.warns(UserWarning, match="have no labels"):
+        before = load_recordings_folder(tmp_path).outcomes
+    assert before["outcome"].tolist() == ["unlisted", "loaded"]
+    assert "'seizure?'" in before["detail"][0]
+    assert "'Seizure, fell'" in before["detail"][1]
+    dataset = load_recordings_folder(tmp_path, seizure_words=["anfall", "seizure, fell"])
+    assert [seizures_of(part.raw) for part in dataset.datasets] == [[(5.0, 10.0)], [(12.0, 15.0)]]
+    assert "'seizure?'" in dataset.outcomes["detail"][0]
+    assert dataset.outcomes["detail"][1] == ""
 
 
 def discontinuous(path, from_record=None, gap_s=100):

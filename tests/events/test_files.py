@@ -1,8 +1,9 @@
 """Files of events: what is written is read back, by us and by the libraries that others use."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import mne
+import numpy as np
 import pandas as pd
 import pytest
 from epilepsy2bids.annotations import Annotations
@@ -10,6 +11,7 @@ from epilepsy2bids.load_annotations import tuh
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from biot_bd.datasets.recordings import seizures_of
 from biot_bd.events import Event
 from biot_bd.events.files import (
     FORMATS,
@@ -105,6 +107,33 @@ def test_mne_reads_the_edf_and_annotations_go_onto_a_recording(tmp_path):
     raw.set_annotations(to_annotations(EVENTS))
     assert [e[:2] for e in from_annotations(raw.annotations).events] == [(3, 13.25), (60, 100)]
     assert len(to_annotations([])) == 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    first_s=st.integers(0, 200),
+    dated=st.booleans(),
+    onset=st.integers(0, 60),
+    way=st.sampled_from(["raw", "start", "file"]),
+)
+def test_events_stand_at_their_time_on_a_recording_that_was_cropped(tmp_path_factory, first_s, dated, onset, way):
+    raw = mne.io.RawArray(np.zeros((1, 3000)), mne.create_info(["a"], 10, "eeg"), verbose="ERROR")
+    raw.set_meas_date(START.replace(tzinfo=UTC) if dated else None).crop(first_s, first_s + 90)
+    start = START + timedelta(seconds=first_s) if dated else None
+    events = [(onset, onset + 20)]
+    if way == "file":
+        path = write_event_file(tmp_path_factory.mktemp("c") / "c_annot.fif", events, 90.1, start=start)
+        found = mne.read_annotations(path)
+    elif way == "raw":
+        found = to_annotations(events, 90.1, orig_time=raw.annotations.orig_time, start_time=start)
+    else:
+        found = to_annotations(events, 90.1, start_time=start)
+    raw.set_annotations(found)
+    assert seizures_of(raw)[0] == pytest.approx((onset, onset + 20))
+    if dated:
+        told = from_annotations(raw.annotations, start_time=start)
+        assert told.events[0][:2] == pytest.approx((onset, onset + 20))
+        assert told.start == start
 
 
 def test_what_cannot_be_written_or_read_is_named(tmp_path):
