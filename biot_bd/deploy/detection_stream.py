@@ -23,6 +23,8 @@ from biot_bd.signals.montages import MontagePlan
 
 # Products of one window and of many round differently; live, windows come one by one.
 CAUSAL_BATCH = 1
+# What a result counts windows of, by channel.
+WINDOW_COUNTS = ("n_absent", "n_flat")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class StreamResult:
         Time spent on ``prepare`` and ``model``.
     last : Scored
         What became ready at the end, after the last :meth:`DetectionStream.push`.
+    n_flat : dict of str to int
+        Windows in which a channel of the source was flat, by its name there.
     """
 
     events: list[Event]
@@ -77,6 +81,7 @@ class StreamResult:
     n_absent: dict[str, int]
     seconds: dict[str, float]
     last: Scored = field(default_factory=Scored)
+    n_flat: dict[str, int] = field(default_factory=dict)
 
 
 class DetectionStream:
@@ -215,7 +220,9 @@ class DetectionStream:
             for name, n, made in zip(self.chain.ch_names, self._absent, self._made, strict=True)
             if n and made
         }
-        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, dict(self._seconds), last)
+        n_flat = {name: int(n) for name, n in zip(self.needed, self.chain.n_flat, strict=True) if n}
+        seconds = dict(self._seconds)
+        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, seconds, last, n_flat)
 
     def _score_ready(self) -> Scored:
         starts, found, present, events = [], [], [], list[Event]()

@@ -95,7 +95,8 @@ def table_part(
     percentiles : ndarray of float32, shape (n_windows, n_chans)
         95th percentile of the absolute value in uV, NaN where a channel is absent.
     notes : list of str
-        Channels that were bad, windows left out, seizures that no positive window holds.
+        Channels that were bad, windows left out, seizures that no positive window holds; those of
+        the recording.
 
     Raises
     ------
@@ -128,8 +129,8 @@ def table_part(
         f"{n_empty} windows left out, no channel is usable in them": n_empty,
         f"no positive window for the seizure(s) at {lost} s": lost,
     }
-    told = [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
-    return frame, percentiles[usable], told
+    told = [*recording.notes, *(note for note, holds in notes.items() if holds)]
+    return frame, percentiles[usable], [f"{recording.recording}: {note}" for note in told]
 
 
 def _labelled(recording: Recording, stretch: Stretch, settings: TableSettings) -> pd.DataFrame:

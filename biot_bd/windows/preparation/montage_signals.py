@@ -48,7 +48,7 @@ class Harmonised:
         Which channels of the montage can be made.
     ranges_uv : list of float or None
         The largest absolute value that the recording's header allows, by channel, in uV.
-    flat, not_finite : list of lists of [start, stop]
+    not_finite : list of lists of [start, stop]
         By channel, in samples of the recording; complete once :meth:`resampled` went through all
         parts.
     """
@@ -73,9 +73,38 @@ class Harmonised:
         self.shortest_flat_samples = max(2, round(SHORTEST_FLAT_S * self.sfreq))
         self.present = [planned.how != "missing" for planned in plan.channels]
         self.ranges_uv = [self._range_uv(i) for i in range(len(plan.channels))]
-        self.flat: list[list[Span]] = [[] for _ in plan.channels]
+        # Of what is read, by its place in the reader; and of what is derived of several.
+        self._flat_sources: list[list[Span]] = [[] for _ in self._reader.ch_names]
+        self._flat_derived: list[list[Span]] = [[] for _ in plan.channels]
         self.not_finite: list[list[Span]] = [[] for _ in plan.channels]
         self._bridges: list[list[tuple[float, float]]] | None = None
+
+    @property
+    def flat(self) -> list[list[Span]]:
+        """Stretches of constant value, by channel of the montage, in samples of the recording.
+
+        Those of every electrode that a channel is derived from count; they may overlap.  Complete
+        once :meth:`resampled` went through all parts.
+        """
+        return [
+            [
+                list(span)
+                for span in sorted(
+                    {(a, b) for place, _ in sources for a, b in self._flat_sources[place]} | {(a, b) for a, b in own}
+                )
+            ]
+            for sources, own in zip(self._sources, self._flat_derived, strict=True)
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the recording's channels; complete as :attr:`flat` is."""
+        dead = [
+            name
+            for name, spans in zip(self._reader.ch_names, self._flat_sources, strict=True)
+            if sum(b - a for a, b in spans) == self.n_samples
+        ]
+        return [f"flat throughout, as is nothing that needs it: {', '.join(dead)}"] if dead else []
 
     def resampled(
         self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
@@ -102,12 +131,19 @@ class Harmonised:
         made = np.empty((rows, max(part.out_stop - part.out_start for part in plan.parts)), np.float32)
         for part in plan.parts:
             block = self._reader.block(part.start, part.stop)
+            self._find_flat_sources(block, channels, part.start)
             for group in groups:
                 x, gain, offset = self._inputs(block, group, part, buffer)
                 out = made[: len(group), : part.out_stop - part.out_start]
                 plan.apply(part, x, out, gain / np.take(units_uv, group), offset)
                 for channel, values in zip(group, out, strict=True):
                     yield part.out_start, channel, values
+
+    def _find_flat_sources(self, block: Block, channels: Sequence[int], start: int) -> None:
+        """Note where what the channels are made of is constant."""
+        for place in sorted({place for channel in channels for place, _ in self._sources[channel]}):
+            for a, b in constant_spans(block.stored(place), self.shortest_flat_samples):
+                _join(self._flat_sources[place], [a + start, b + start])
 
     def _alike(self, channels: Sequence[int]) -> list[list[int]]:
         """Split channels into those that are one digital channel of the file, and others."""
@@ -139,8 +175,10 @@ class Harmonised:
                 if self._reader.scales is None:  # digital values are always finite
                     self._bridge(x[i], channel, part.start)
         for row, channel in zip(x, group, strict=True):
-            for a, b in constant_spans(row, self.shortest_flat_samples):
-                _join(self.flat[channel], [a + part.start, b + part.start])
+            # Electrodes that are joined by a bridge differ by nothing, though neither is flat.
+            if len(self._sources[channel]) > 1:
+                for a, b in constant_spans(row, self.shortest_flat_samples):
+                    _join(self._flat_derived[channel], [a + part.start, b + part.start])
         if not digital:
             return x, np.ones(len(group)), None
         return x, np.array([gain for _, gain, _ in digital]), np.array([offset for _, _, offset in digital])
