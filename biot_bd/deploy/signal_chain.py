@@ -197,7 +197,7 @@ class SignalChain:
         """Return which channels that are made are usable in a window of the source."""
         finite, flat = _faults(x)
         self.n_flat += flat
-        usable = ~(self._uses & (flat | ~finite)).any(axis=1)
+        usable: NDArray[np.bool_] = ~np.any(self._uses & (flat | ~finite), axis=1)
         # Electrodes that are joined by a bridge differ by nothing, though neither is flat.
         few = self._plan.apply(x[:, ::COARSE])[self._made]
         suspects = usable & (few == few[:, :1]).all(axis=1)
