@@ -73,9 +73,9 @@ class Harmonised:
         self.shortest_flat_samples = max(2, round(SHORTEST_FLAT_S * self.sfreq))
         self.present = [planned.how != "missing" for planned in plan.channels]
         self.ranges_uv = [self._range_uv(i) for i in range(len(plan.channels))]
-        # Of what is read, by its place in the reader; and of what is derived of several.
+        # Of what channels are derived from, by its place in the reader; and of what is made.
         self._flat_sources: list[list[Span]] = [[] for _ in self._reader.ch_names]
-        self._flat_derived: list[list[Span]] = [[] for _ in plan.channels]
+        self._flat_made: list[list[Span]] = [[] for _ in plan.channels]
         self.not_finite: list[list[Span]] = [[] for _ in plan.channels]
         self._bridges: list[list[tuple[float, float]]] | None = None
 
@@ -86,25 +86,21 @@ class Harmonised:
         Those of every electrode that a channel is derived from count; they may overlap.  Complete
         once :meth:`resampled` went through all parts.
         """
-        return [
-            [
-                list(span)
-                for span in sorted(
-                    {(a, b) for place, _ in sources for a, b in self._flat_sources[place]} | {(a, b) for a, b in own}
-                )
-            ]
-            for sources, own in zip(self._sources, self._flat_derived, strict=True)
-        ]
+        found = []
+        for sources, own in zip(self._sources, self._flat_made, strict=True):
+            electrodes = [span for place in _derived_from(sources) for span in self._flat_sources[place]]
+            found.append([list(span) for span in sorted({(a, b) for a, b in [*own, *electrodes]})])
+        return found
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know of the recording's channels; complete as :attr:`flat` is."""
+        """What a reader should know of the electrodes; complete as :attr:`flat` is."""
         dead = [
             name
             for name, spans in zip(self._reader.ch_names, self._flat_sources, strict=True)
             if sum(b - a for a, b in spans) == self.n_samples
         ]
-        return [f"flat throughout, as is nothing that needs it: {', '.join(dead)}"] if dead else []
+        return [f"flat throughout, nothing is derived from it: {', '.join(dead)}"] if dead else []
 
     def resampled(
         self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
@@ -140,8 +136,8 @@ class Harmonised:
                     yield part.out_start, channel, values
 
     def _find_flat_sources(self, block: Block, channels: Sequence[int], start: int) -> None:
-        """Note where what the channels are made of is constant."""
-        for place in sorted({place for channel in channels for place, _ in self._sources[channel]}):
+        """Note where electrodes that channels are derived from are constant."""
+        for place in sorted({place for channel in channels for place in _derived_from(self._sources[channel])}):
             for a, b in constant_spans(block.stored(place), self.shortest_flat_samples):
                 _join(self._flat_sources[place], [a + start, b + start])
 
@@ -175,10 +171,8 @@ class Harmonised:
                 if self._reader.scales is None:  # digital values are always finite
                     self._bridge(x[i], channel, part.start)
         for row, channel in zip(x, group, strict=True):
-            # Electrodes that are joined by a bridge differ by nothing, though neither is flat.
-            if len(self._sources[channel]) > 1:
-                for a, b in constant_spans(row, self.shortest_flat_samples):
-                    _join(self._flat_derived[channel], [a + part.start, b + part.start])
+            for a, b in constant_spans(row, self.shortest_flat_samples):
+                _join(self._flat_made[channel], [a + part.start, b + part.start])
         if not digital:
             return x, np.ones(len(group)), None
         return x, np.array([gain for _, gain, _ in digital]), np.array([offset for _, _, offset in digital])
@@ -245,6 +239,11 @@ class Harmonised:
     def _value(self, channel: int, sample: int) -> float:
         block = self._reader.block(sample, sample + 1)
         return float(self._derive(block, channel, np.empty((2, 1), np.float32))[0])
+
+
+def _derived_from(sources: Sequence[tuple[int, float]]) -> list[int]:
+    """Return the places of what a channel is derived from; none of one that is taken as it is."""
+    return [place for place, _ in sources] if len(sources) > 1 else []
 
 
 def _without_zero_channels(raw: mne.io.BaseRaw, montage: Montage) -> list[str]:
