@@ -492,6 +492,7 @@ def _on_clock(results: Sequence[StreamResult], line: TimeLine) -> StreamResult:
         seconds=dict(seconds),
         n_absent=counts["n_absent"],
         n_flat=counts["n_flat"],
+        n_offset=counts["n_offset"],
     )
 
 
@@ -575,6 +576,7 @@ def channel_notes(plan: MontagePlan, found: StreamResult | None = None) -> list[
             k: n for k, n in found.n_flat.items() if k in derived
         },
         "flat or not finite, left out there": found.n_absent,
+        "an offset far larger than the EEG (a DC amplifier?), taken off before scaling": found.n_offset,
     }
     for kind, counts in kinds.items():
         if counts:

@@ -275,6 +275,7 @@ class LiveDetector:
             self._counts["n_absent"],
             self._seconds,
             n_flat=self._counts["n_flat"],
+            n_offset=self._counts["n_offset"],
         )
         detection = self.detector.detection(
             self.where,
