@@ -46,7 +46,9 @@ def offset_channels(x: NDArray[Any], step_uv: NDArray[np.floating] | float = 1.0
         for window, channel in np.argwhere(found):
             row = x[window, channel].astype(np.float64) * step[channel]
             mean = abs(row.mean())
-            found[window, channel] = mean > OFFSET_UV and mean > OFFSET_SHARE * np.percentile(np.abs(row), PERCENTILE)
+            found[window, channel] = OFFSET_UV < mean < np.inf and mean > OFFSET_SHARE * np.percentile(
+                np.abs(row), PERCENTILE
+            )
     return found
 
 
