@@ -127,7 +127,9 @@ def test_a_dead_electrode_is_no_source_of_interpolated_channels():
     needs = np.array([names.index("Fp2") in channel.sources for channel in plan.channels])
     assert needs.sum() >= 4  # two derived, and all that are interpolated
     assert not present[4:7, needs].any()  # 20 to 30 s, 25 to 35 s, 30 to 40 s
-    assert present[4:7, ~needs].all() and present[:3].all() and present[8:].all()
+    assert present[4:7, ~needs].all()
+    assert present[:3].all()
+    assert present[8:].all()
 
 
 def test_a_recorded_reference_of_zeros_takes_nothing_from_channels_named_against_it():

@@ -56,7 +56,8 @@ def test_percentiles_and_notes(stores):
     np.testing.assert_array_equal(table.percentiles[:7], without[:7])
     np.testing.assert_allclose(table.percentiles[7:, 2], without[7:, 2], rtol=0.02)
     (note,) = [note for note in read_manifest(ridden.folder)["notes"] if "offset" in note]
-    assert note.startswith("r1: an offset far larger") and "T7-P7 (7 windows)" in note
+    assert note.startswith("r1: an offset far larger")
+    assert "T7-P7 (7 windows)" in note
     assert read_manifest(plain.folder)["notes"] == []
     assert "has_offset" not in plain.tables[0].frame
 
