@@ -1,8 +1,8 @@
 """Offsets of electrodes (DC amplifiers, BDF) that are far larger than the EEG on them.
 
 Scaling by a percentile of absolute values takes for granted that windows swing about zero.  Where a
-constant outweighs the EEG, the least-squares line is taken off first; all other windows stay as
-they are, bit by bit.
+constant outweighs the EEG, the least-squares line is taken off first (such electrodes drift); all
+other windows stay as they are, bit by bit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def offset_channels(x: NDArray[Any], step_uv: NDArray[np.floating] | float = 1.0
         for window, channel in np.argwhere(found):
             row = x[window, channel].astype(np.float64) * step[channel]
             mean = abs(row.mean())
-            found[window, channel] = mean > OFFSET_UV and mean > OFFSET_SHARE * np.percentile(np.abs(row), PERCENTILE)
+            share = mean / np.percentile(np.abs(row), PERCENTILE)
+            found[window, channel] = OFFSET_UV < mean < np.inf and share > OFFSET_SHARE
     return found
 
 
