@@ -195,4 +195,4 @@ def test_environment_is_json_and_names_the_versions():
 def test_json_nested_without_end_is_told_by_its_file(tmp_path):
     (tmp_path / "run.json").write_text("[" * 200_000)
     with pytest.raises(ValueError, match=r"run\.json: not valid JSON"):
-        read_json(tmp_path / "run.json")
+        runs.read_json(tmp_path / "run.json")
