@@ -4,6 +4,9 @@
 was expected, what was found, and what to do.
 """
 
+from datetime import datetime
+from typing import Any
+
 
 class BiotBdError(Exception):
     """Base of all errors of biot_bd.
@@ -239,6 +242,32 @@ class DetectionError(BiotBdError, ValueError):
     --------
     biot_bd.Detector.detect : Raises it.
     """
+
+
+class ShortRecordingError(DetectionError):
+    """A recording is shorter than a window, so that nothing can be looked for in it.
+
+    Parameters
+    ----------
+    message : str
+        Names the recording, its length and that of a window.
+    duration_s : float
+        How long it is, in seconds, pauses included.
+    start_time : datetime or None
+        When it began.
+
+    See Also
+    --------
+    biot_bd.Detector.detect : Raises it.
+    """
+
+    def __init__(self, message: str, duration_s: float, start_time: datetime | None = None) -> None:
+        super().__init__(message)
+        self.duration_s = duration_s
+        self.start_time = start_time
+
+    def __reduce__(self) -> tuple[Any, ...]:  # between processes
+        return type(self), (str(self), self.duration_s, self.start_time)
 
 
 class LostStreamError(BiotBdError, RuntimeError):

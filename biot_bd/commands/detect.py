@@ -56,7 +56,7 @@ def detect(
 
     A recording that fails stops no other: each failure is one line, and the exit status is 1.
     """
-    from biot_bd.deploy.recording_files import find_items
+    from biot_bd.deploy.recording_files import find_items, page_paths
     from biot_bd.deploy.results import FORMATS, Outputs
 
     formats = tuple(dict.fromkeys(format or ["tsv"]))
@@ -68,8 +68,9 @@ def detect(
     items, folder = _targets(find_items(inputs, skip=[output]), inputs, output, formats)
     outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html)
     options = {name: context.params[name] for name in (*shared.DETECTOR, "causal")}
-    wanted = _wanted(items, outputs) if skip_existing else items
-    outcomes = _run(wanted, model, options, outputs, jobs, quiet=json)
+    pages = page_paths(items, folder) if html else {}
+    wanted = _wanted(items, outputs, pages) if skip_existing else items
+    outcomes = _run(wanted, model, options, outputs, jobs, pages, quiet=json)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if json:
         from biot_bd.commands._pipelines import print_json
@@ -108,24 +109,28 @@ def _targets(
     return items, output
 
 
-def _wanted(items: list[Item], outputs: Outputs) -> list[Item]:
+def _wanted(items: list[Item], outputs: Outputs, pages: dict[str, Path]) -> list[Item]:
     """Return the items whose results are not all there; of a patient whose page is wanted all or
     none.
     """
-    from biot_bd.deploy.patient_page import page_path
     from biot_bd.deploy.results import is_done
 
     left = [item for item in items if not is_done(item, outputs)]
     if not outputs.html:
         return left
-    again = {item.patient for item in left} | {
-        item.patient for item in items if not page_path(outputs.folder, item.patient).is_file()
-    }
+    again = {item.patient for item in left} | {patient for patient, page in pages.items() if not page.is_file()}
     return [item for item in items if item.patient in again]
 
 
 def _run(
-    items: list[Item], model: Path, options: dict[str, Any], outputs: Outputs, jobs: int, quiet: bool
+    items: list[Item],
+    model: Path,
+    options: dict[str, Any],
+    outputs: Outputs,
+    jobs: int,
+    pages: dict[str, Path],
+    *,
+    quiet: bool,
 ) -> list[Outcome]:
     """Work with a progress bar on stderr; failures are told as they come."""
     from rich.console import Console
@@ -145,17 +150,17 @@ def _run(
             _tell(console, outcome, quiet)
             left[outcome.item.patient] -= 1
             if outputs.html and left[outcome.item.patient] == 0:
-                _write_page(console, outcome.item.patient, outcomes, outputs, model)
+                _write_page(console, outcome.item.patient, outcomes, pages[outcome.item.patient], model)
     return outcomes
 
 
-def _write_page(console: Any, patient: str, outcomes: list[Outcome], outputs: Outputs, model: Path) -> None:
+def _write_page(console: Any, patient: str, outcomes: list[Outcome], path: Path, model: Path) -> None:
     from biot_bd.deploy.patient_page import write_page
 
     own = [outcome for outcome in outcomes if outcome.item.patient == patient]
     parts = [outcome.part for outcome in own if outcome.part is not None]
     try:
-        page = write_page(outputs.folder, patient, parts, [o.error for o in own if o.error], model.name)
+        page = write_page(path, patient, parts, [o.error for o in own if o.error], model.name)
     except OSError as error:
         own[-1].error = f"{patient}: its page cannot be written ({error})"
         _tell(console, own[-1], quiet=True)

@@ -62,6 +62,7 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
     ]
     if scores["unused"]:
         lines.append(f"predictions without annotations, not scored: {', '.join(scores['unused'])}")
+    lines += [f"note: {note}" for note in scores["notes"]]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

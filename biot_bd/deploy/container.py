@@ -10,7 +10,9 @@ One recording in, one SzCORE table out, named by INPUT and OUTPUT.
 - optional ``STRIDE_S``, ``THRESHOLD``, ``ON_MISSING`` (default ``drop``: a missing channel is
   masked, as the public board scores a missing table as no detection) and ``PRECISION``.
 
-Exit status: 0 and a table, or 1, no table and one line on stderr.
+Exit status: 0 and a table, or 1, no table and one line on stderr.  A recording that is shorter than
+a window gets a table that says ``bckg``, as the public board wants one of every recording, and a
+note on stderr that nothing could be looked for.
 """
 
 from __future__ import annotations
@@ -55,8 +57,18 @@ def run(environment: Mapping[str, str]) -> Path:
             options[option] = _number(variable, environment[variable])
     from biot_bd.deploy.detector import Detector
     from biot_bd.deploy.results import write_events
+    from biot_bd.events.files import write_event_file
+    from biot_bd.events.scoring import RATE_HZ
+    from biot_bd.exceptions import ShortRecordingError
 
-    detection = Detector.load(environment.get("MODEL", "/model"), **options).detect(source)
+    detector = Detector.load(environment.get("MODEL", "/model"), **options)
+    try:
+        detection = detector.detect(source)
+    except ShortRecordingError as error:
+        if error.duration_s * RATE_HZ < 1:  # of no length, for the scorer
+            raise
+        print(f"note: {error}; nothing could be looked for in it, the table says bckg", file=sys.stderr)
+        return write_event_file(target, [], error.duration_s, start=error.start_time)
     for note in detection.notes:
         print(f"note: {note}", file=sys.stderr)
     return write_events(target, detection, "tsv")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
-from biot_bd.exceptions import DetectionError, MissingChannelsError
+from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
 from biot_bd.signals.mapper import MontageMapper
@@ -463,9 +463,11 @@ class Detector:
         longest = max((s.n_samples for s in line.segments), default=0)
         if longest < window:
             which = "lasts" if len(line.segments) < 2 else f"has {len(line.segments)} segments, the longest lasts"
-            raise DetectionError(
+            raise ShortRecordingError(
                 f"{recording.where}: {which} {longest / line.sfreq:g} s ({longest} samples), shorter than a "
-                f"window of {self.scorer.window_s:g} s"
+                f"window of {self.scorer.window_s:g} s",
+                line.duration_s,
+                line.start_time,
             )
 
 

@@ -4,7 +4,6 @@ each event.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,18 +51,13 @@ def page_part(detection: Detection, montage: Montage) -> PagePart:
     return PagePart(detection.as_dict(), png_uri(overview_figure(detection)), [png_uri(figure) for figure in figures])
 
 
-def page_path(folder: Path, patient: str) -> Path:
-    """Return where a patient's page goes."""
-    return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', patient).lstrip('.') or 'patient'}_report.html"
-
-
-def write_page(folder: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str) -> Path:
+def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str) -> Path:
     """Write a patient's page, atomically; it is one file, readable offline.
 
     Parameters
     ----------
-    folder : Path
-        Of the output.
+    path : Path
+        The file to write.
     patient : str
         The patient.
     parts : sequence of PagePart
@@ -97,7 +91,7 @@ def write_page(folder: Path, patient: str, parts: Sequence[PagePart], failures: 
         "version": version("biot-bd"),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-    return write_text(page_path(folder, patient), environment.get_template("patient.html.j2").render(**page))
+    return write_text(path, environment.get_template("patient.html.j2").render(**page))
 
 
 def _clock(seconds: float) -> str:

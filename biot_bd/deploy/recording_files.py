@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biot_bd.io.walk import find_recordings, is_folder_recording, searched_endings, stem_of
@@ -55,7 +58,8 @@ def find_items(inputs: Sequence[str | os.PathLike[str]], skip: Iterable[Path] = 
     Returns
     -------
     list of Item
-        In the order given, within a folder by name.
+        In the order given, within a folder by name.  Where results would differ in case alone,
+        which not every disk tells apart, their names get a digest.
 
     Raises
     ------
@@ -68,13 +72,56 @@ def find_items(inputs: Sequence[str | os.PathLike[str]], skip: Iterable[Path] = 
     items: dict[str, Item] = {}
     for given in map(Path, inputs):
         for item in _items_of(given, skipped):
-            # Case matters not on every disk.
-            other = items.setdefault(str(item.stem).lower(), item)
+            other = items.setdefault(str(item.stem), item)
             if other.path.resolve() != item.path.resolve():
                 raise ValueError(
                     f"{other.path} and {item.path} would both be written to {item.stem}_events; give them to separate outputs"
                 )
-    return list(items.values())
+    return _told_apart(list(items.values()))
+
+
+def _told_apart(items: list[Item]) -> list[Item]:
+    counts = Counter(_folded(str(item.stem)) for item in items)
+    return [item if counts[_folded(str(item.stem))] == 1 else _with_digest(item) for item in items]
+
+
+def _with_digest(item: Item) -> Item:
+    return replace(item, stem=item.stem.with_name(f"{item.stem.name}-{_digest(str(item.stem))}"))
+
+
+def page_paths(items: Sequence[Item], folder: Path) -> dict[str, Path]:
+    """Return where the page of each patient goes.
+
+    A name with letters that not every disk and browser takes, or that differs from another's in
+    case alone, gets a digest of the patient.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        All recordings, so that names stay where only some are worked on.
+    folder : Path
+        Of the results.
+
+    Returns
+    -------
+    dict of str to Path
+        By patient.
+    """
+    names = {item.patient: re.sub(r"[^A-Za-z0-9._-]", "_", item.patient).lstrip(".") for item in items}
+    counts = Counter(_folded(name) for patient, name in names.items() if name == patient)
+    for patient, name in names.items():
+        if name != patient or counts[_folded(name)] > 1:
+            names[patient] = f"{name or 'patient'}-{_digest(patient)}"
+    return {patient: folder / f"{name}_report.html" for patient, name in names.items()}
+
+
+def _folded(name: str) -> str:
+    """Return what names have in common that a disk may take for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
 
 
 def _items_of(given: Path, skipped: set[Path]) -> Iterator[Item]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from biot_bd.events.files import EventFile, read_event_file
 from biot_bd.events.scoring import ROUNDING_S, ScoringParameters
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
+from biot_bd.events.tables import read_table
 from biot_bd.events.types import Scores
 from biot_bd.exceptions import MissingPredictionError
 from biot_bd.io.walk import TABLE_ENDINGS, find_tables
@@ -42,8 +43,9 @@ def score_folders(
     -------
     dict
         As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``recordings``: ``{name:
-        {"subject", "duration_s", "reference", "hypothesis"}}`` and ``unused``, predictions without
-        annotations.
+        {"subject", "duration_s", "reference", "hypothesis"}}``, ``unused``, predictions without
+        annotations, and ``notes``: tables of other tasks (``*_events.tsv`` without ``eventType``
+        that nothing was predicted for), which are left alone, and what the files say beside events.
 
     Raises
     ------
@@ -82,15 +84,20 @@ def score_folders(
             missing.append(key)
         else:
             pairs[key] = match
-    if missing:
+    foreign = [key for key in missing if _is_of_another_task(wanted[key])]
+    notes = [f"{wanted[key]}: has no column eventType, taken as of another task and left alone" for key in foreign]
+    if missing := [key for key in missing if key not in foreign]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise MissingPredictionError(
-            f"{hypothesis}: no prediction for {len(missing)} of {len(wanted)} recordings: {', '.join(missing[:5])}{more}; "
+            f"{hypothesis}: no prediction for {len(missing)} of {len(wanted) - len(foreign)} recordings: {', '.join(missing[:5])}{more}; "
             "write a file with a bckg row where nothing was found"
         )
+    if not pairs:
+        raise FileNotFoundError(f"{reference}: no annotations of seizures in it; {notes[0]}")
     scored = []
     for key, match in pairs.items():
         truth, said = read_event_file(wanted[key]), read_event_file(found[match])
+        notes += [f"{path}: {note}" for path, one in ((wanted[key], truth), (found[match], said)) for note in one.notes]
         duration = _duration(truth, said, wanted[key], found[match])
         name = _subject(key)
         subject = (same_subject or {}).get(name, name)
@@ -101,6 +108,7 @@ def score_folders(
             r.recording: {name: value for name, value in vars(r).items() if name != "recording"} for r in scored
         },
         "unused": sorted(set(found) - set(pairs.values())),
+        "notes": notes,
     }
 
 
@@ -133,6 +141,11 @@ def _files(folder: Path) -> dict[str, Path]:
             raise ValueError(f"{files[key]} and {path} are both of recording {key}; keep one")
         files[key] = path
     return files
+
+
+def _is_of_another_task(path: Path) -> bool:
+    """Return whether a table is one of BIDS's events, but not of seizures."""
+    return path.suffix.lower() == ".tsv" and "eventtype" not in map(str.lower, read_table(path, ()).columns)
 
 
 def _subject(key: str) -> str:

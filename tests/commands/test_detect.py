@@ -1,6 +1,7 @@
 """``biot-bd detect``: files, folders, options, what is printed, exit status."""
 
 import json
+import re
 import shutil
 
 import mne
@@ -128,6 +129,29 @@ def test_a_page_escapes_what_recordings_say(model, tree, tmp_path):
     (page,) = (tmp_path / "out").glob("*_report.html")
     assert "<b>x" not in page.read_text()
     assert "&lt;b&gt;x&amp;y" in page.read_text()
+
+
+def test_patients_whose_names_differ_in_their_letters_alone_have_a_page_each(model, tree, tmp_path, capsys):
+    names = ("M\u00fcller", "M\u00f6ller", "m\u00fcller", "\u738b\u4f1f")
+    for name in names:
+        (tmp_path / "in" / name).mkdir(parents=True)
+        shutil.copy(next(tree.rglob("*.edf")), tmp_path / "in" / name / "x.edf")
+    options = (model, tmp_path / "in", "-o", tmp_path / "out", "--html")
+    assert detect(*options) == 0
+    pages = sorted((tmp_path / "out").glob("*_report.html"))
+    titles = [re.search("<title>(.*?)</title>", page.read_text())[1] for page in pages]
+    assert len(pages) == 4
+    assert sum(any(name in title for title in titles) for name in names) == 4
+    assert len({path.name.lower() for path in pages}) == 4
+    assert len(list((tmp_path / "out").rglob("*_events.tsv"))) == 4
+    capsys.readouterr()
+    (lost,) = (page for page in pages if "\u738b\u4f1f" in page.read_text())
+    lost.unlink()
+    assert detect(*options, "--resume", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["n_skipped"] == 3
+    assert lost.is_file()
+    assert sorted((tmp_path / "out").glob("*_report.html")) == pages
 
 
 def test_failures_are_lines_and_the_rest_is_done(model, tree, tmp_path, capsys):

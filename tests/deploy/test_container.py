@@ -5,11 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mne
+import numpy as np
 import pytest
 from deploy_files import REFERENTIAL, write_edf
 from epilepsy2bids.annotations import Annotations
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timescoring.annotations import Annotation
+from timescoring.scoring import EventScoring
 
 from biot_bd.deploy.container import main
+from biot_bd.deploy.container import run as container_run
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRYPOINT = ROOT / "docker" / "entrypoint"
@@ -71,6 +78,38 @@ def test_a_missing_channel_is_masked_rather_than_refused(places, model):
     assert "missing channels, left out: P7-O1, P3-O1" in done.stderr
     (event,) = Annotations.loadTsv(places / "output" / "x.tsv").events
     assert event["eventType"].value == "bckg"
+
+
+@pytest.mark.parametrize("seconds", [2, *(pytest.param(s, marks=pytest.mark.slow) for s in (9, 11))])
+def test_short_recordings_get_a_table_that_the_scorer_takes(places, model, seconds):
+    write_edf(places / "data" / "x.edf", ch_names=REFERENTIAL, seconds=seconds)
+    done = run(places, model, INPUT="x.edf", OUTPUT="x.tsv", THRESHOLD="1")
+    assert done.returncode == 0, done.stderr
+    told = f"x.edf: lasts {seconds} s ({seconds * 256} samples), shorter than a window of 10 s; nothing could be looked for"
+    assert (told in done.stderr) == (seconds < 10)
+    table = Annotations.loadTsv(places / "output" / "x.tsv")
+    (event,) = table.events
+    assert (event["eventType"].value, event["onset"], event["duration"], event["recordingDuration"]) == (
+        "bckg",
+        0,
+        seconds,
+        seconds,
+    )
+    mask = table.getMask(10)
+    scored = EventScoring(Annotation(mask, 10), Annotation(mask, 10))
+    assert (scored.refTrue, scored.fp) == (0, 0)
+
+
+@settings(max_examples=6, deadline=None)
+@given(samples=st.integers(26, 2559))
+def test_any_recording_shorter_than_a_window_gets_its_row(tmp_path_factory, model, samples):
+    folder = tmp_path_factory.mktemp("short")
+    info = mne.create_info(REFERENTIAL, 256, "eeg")
+    x = np.random.default_rng(0).normal(0, 3e-5, (len(REFERENTIAL), samples))
+    mne.io.RawArray(x, info, verbose="ERROR").save(folder / "x_raw.fif", verbose="ERROR")
+    environment = {"INPUT": str(folder / "x_raw.fif"), "OUTPUT": str(folder / "x.tsv"), "MODEL": str(model)}
+    (row,) = Annotations.loadTsv(container_run(environment)).events
+    assert (row["eventType"].value, row["recordingDuration"]) == ("bckg", pytest.approx(samples / 256, abs=0.0051))
 
 
 WRONG = (

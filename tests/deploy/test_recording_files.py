@@ -5,8 +5,10 @@ from pathlib import Path
 import mne
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from biot_bd.deploy.recording_files import find_items
+from biot_bd.deploy.recording_files import find_items, page_paths
 
 
 def touch(root, *names):
@@ -80,3 +82,36 @@ def test_a_recording_in_several_fif_files_is_one(tmp_path, naming):
     raw.crop(0, 1).save(tmp_path / "b_eeg.fif", verbose="error")
     raw.save(tmp_path / "b_eeg-7.fif", verbose="error")
     assert {i.path.name for i in find_items([tmp_path])} == {item.path.name, "b_eeg.fif", "b_eeg-7.fif"}
+
+
+NAMES = st.text("aAbB\u00fc\u00dc\u00f6\u00df \u738b\u4f1f._-&", min_size=1, max_size=6).filter(
+    lambda n: n.strip(". ") != ""
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(names=st.sets(NAMES, min_size=1, max_size=8))
+def test_any_patients_have_a_page_and_files_each_on_any_disk(tmp_path_factory, names):
+    root = tmp_path_factory.mktemp("p")
+    touch(root, *(f"{name}/x.edf" for name in names if not name.startswith(".")))
+    names = {name for name in names if not name.startswith(".")}
+    if not names:
+        return
+    items = find_items([root])
+    pages = page_paths(items, Path("out"))
+    assert set(pages) == names == {item.patient for item in items}
+    for paths in (list(pages.values()), [item.output(Path("out"), "_events.tsv") for item in items]):
+        assert len({str(path).lower() for path in paths}) == len(names)
+    assert all(page.name.isascii() and "/" not in page.name for page in pages.values())
+    for name in names:
+        if name.isascii() and name.replace("-", "").isalnum() and sum(n.lower() == name.lower() for n in names) == 1:
+            assert pages[name].name == f"{name}_report.html"
+
+
+def test_names_that_a_disk_may_take_for_one(tmp_path):
+    touch(tmp_path, "M\u00fcller/x.edf", "m\u00fcller/x.edf", "M\u00f6ller/x.edf", "P1/y.edf", "p1/y.edf", "p 1/y.edf")
+    items = find_items([tmp_path])
+    assert [str(i.stem) for i in items if i.patient in ("M\u00f6ller", "p 1")] == ["M\u00f6ller/x", "p 1/y"]
+    changed = {str(i.stem.parent): i.stem.name for i in items if "-" in i.stem.name}
+    assert set(changed) == {"M\u00fcller", "m\u00fcller", "P1", "p1"}
+    assert len({name.lower() for name in changed.values()}) == 4

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from biot_bd.cli import main
 from biot_bd.events.files import write_event_file
 from biot_bd.events.folders import score_folders
 from biot_bd.exceptions import MissingPredictionError
@@ -99,3 +100,36 @@ def test_command(trees, tmp_path, capsys, monkeypatch):
     score(*trees, json=True)
     printed = json.loads(capsys.readouterr().out)
     assert printed["pooled"] == json.loads((tmp_path / "scores.json").read_text())["pooled"]
+
+
+def test_events_of_other_tasks_and_derivatives_are_left_alone(trees, capsys):
+    before = score_folders(*trees)
+    assert before["notes"] == []
+    other = trees[0] / "sub-01" / "ses-01" / "eeg" / "sub-01_ses-01_task-rest_events.tsv"
+    other.write_text("onset\tduration\ttrial_type\n1\t2\tgo\n")
+    for tree in trees:
+        path = tree / "derivatives" / "x" / "sub-01" / "sub-01_events.tsv"
+        write_event_file(path, [(1, 2)], 77)
+    after = score_folders(*trees)
+    assert after["notes"] == [f"{other}: has no column eventType, taken as of another task and left alone"]
+    assert {**after, "notes": []} == before
+    assert main(["score", *map(str, trees)]) == 0
+    assert f"note: {other}" in capsys.readouterr().out
+    # A prediction for it makes it one that must be understood.
+    write_event_file(trees[1] / other.relative_to(trees[0]), [], 3600)
+    with pytest.raises(ValueError, match=r"task-rest_events.*eventType"):
+        score_folders(*trees)
+
+
+def test_only_other_tasks_is_an_error_and_notes_of_files_are_told(trees):
+    for path in trees[0].rglob("*_events.tsv"):
+        path.write_text("onset\tduration\ttrial_type\n")
+    for path in trees[1].rglob("*_events.tsv"):
+        path.unlink()
+    write_event_file(trees[1] / "y_events.tsv", [], 60)
+    with pytest.raises(FileNotFoundError, match=r"no annotations of seizures.*eventType"):
+        score_folders(*trees)
+    (trees[0] / "y_events.tsv").write_text("onset\tduration\teventType\n")
+    notes = score_folders(*trees)["notes"]
+    assert len(notes) == 4
+    assert "y_events.tsv: the table is only a header" in notes[-1]
