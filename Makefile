@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-run
 SEED ?= 0
+N ?= 2000
 INSTALLED := $(VENV)/.installed
 # Two processes with one thread each: tiny models gain nothing from threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 SITE ?= docs/_build/html
 
-.PHONY: demo test test-slow docs browser lint bench install clean
+.PHONY: demo test test-slow fuzz docs browser lint bench install clean
 
 demo: $(INSTALLED)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -21,6 +22,10 @@ test: $(INSTALLED) lint
 
 test-slow: $(INSTALLED) browser
 	$(PYTEST) tests plugins -m slow
+
+# N damaged inputs for each reader; what is found is printed as seed and number.
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz_frame.py --n $(N) --seed $(SEED)
 
 # Runs the gallery; a warning is an error. Needs no network.
 docs: $(INSTALLED)

@@ -270,3 +270,9 @@ def test_environment_is_json_and_names_the_versions():
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["packages"]["numpy"] == np.__version__
     assert set(found["packages"]) == set(runs.PACKAGES)
+
+
+def test_json_nested_without_end_is_told_by_its_file(tmp_path):
+    (tmp_path / "run.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"run\.json: not valid JSON"):
+        runs.read_json(tmp_path / "run.json")

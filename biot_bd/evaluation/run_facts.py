@@ -17,6 +17,7 @@ import pandas as pd
 
 from biot_bd.evaluation.run_versions import COLUMNS, READERS, VERSION
 from biot_bd.exceptions import RunFolderError
+from biot_bd.io.notes import one_line
 from biot_bd.runs import atomic_path, read_json, write_json
 
 RUN, METRICS, FOLD, PREDICTIONS = "run.json", "metrics.json", "fold.json", "predictions.parquet"
@@ -274,4 +275,6 @@ def read_predictions(path: Path) -> pd.DataFrame:
     try:
         return typed(pd.read_parquet(path).rename(columns=COLUMNS))
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: no readable predictions ({error}); delete it and run the study again") from error
+        raise ValueError(
+            f"{path}: no readable predictions ({one_line(error)}); delete it and run the study again"
+        ) from error

@@ -12,10 +12,12 @@ import mne
 from mne.io.edf.edf import RawBDF, RawEDF
 
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
+from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
 from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timeline, length_note
 from biot_bd.io.notes import collecting
 from biot_bd.io.segments import TimeLine, set_annotations
+
+LARGEST = 1e30  # of a range in a header; in microvolts it must fit float32
 
 
 def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str] | None = None) -> mne.io.BaseRaw:
@@ -67,6 +69,7 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
         raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
     if header.cut_short and not allow_truncated:
         raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
+    _check_ranges(path, header)
     line = edf_timeline(path, samples=False)
     told = list[str]()
     # The classes, for MNE's functions go by the ending; 24 bits of a BDF read as 16 become noise.
@@ -84,6 +87,25 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
         notes += [note for note in (length_note(header), *line.notes) if note]
         notes += _notes(told, path, line)
     return raw
+
+
+def _check_ranges(path: Path, header: EdfHeader) -> None:
+    """Raise where a range would make every sample of a channel infinite or NaN."""
+    for name in ("physical_min", "physical_max", "digital_min", "digital_max"):
+        for label, text in zip(header.labels, header.field(name), strict=True):
+            if label not in ANNOTATIONS and not _fits(text):
+                raise RecordingError(
+                    "unreadable",
+                    f"{path}: channel {label!r} has {name} {text!r}; expected a finite number below {LARGEST:g}: "
+                    "correct the header or export the file again",
+                )
+
+
+def _fits(text: str) -> bool:
+    try:
+        return abs(float(text)) < LARGEST
+    except ValueError:
+        return True  # no number: MNE says so
 
 
 class _NoDate(dt.datetime):

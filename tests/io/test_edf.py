@@ -49,6 +49,17 @@ def test_a_cut_file_says_how_many_records_are_missing(path):
     assert open_edf(path, allow_truncated=True).n_times == 2 * 256
 
 
+@pytest.mark.parametrize("value", ["-inf", "nan", "1e999", "1e35"])
+@pytest.mark.parametrize(("name", "at"), [("physical_min", 104), ("physical_max", 112), ("digital_max", 128)])
+def test_a_range_without_end_is_told_with_its_channel_and_never_read_as_nan(path, name, at, value):
+    data = bytearray(path.read_bytes())
+    place = 256 + 3 * at + 8  # of the second of three signals
+    data[place : place + 8] = value.encode().ljust(8)
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=rf"^.*x\.edf: channel 'ECG' has {name} '{value}'; expected a finite"):
+        open_edf(path)
+
+
 @pytest.mark.parametrize("damage", ["short", "length", "signals", "samples"])
 def test_a_header_that_is_none_is_told_by_the_files_name(path, damage):
     data = bytearray(path.read_bytes())

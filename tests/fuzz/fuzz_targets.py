@@ -1,0 +1,161 @@
+"""The readers under test, each with a small valid file."""
+
+import math
+import shutil
+import sys
+from datetime import datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+from checkpoint_files import encoder_of, tiny
+from fuzz_frame import Target, damage_bytes, damage_header, damage_json, damage_text
+from gap_files import write_with_pause
+
+from biot_bd.datasets.chbmit_summary import read_summary
+from biot_bd.events import (
+    Event,
+    EventDetector,
+    load_event_detector,
+    read_event_file,
+    save_event_detector,
+    write_event_file,
+)
+from biot_bd.io import open_recording, read_blocks
+from biot_bd.models import load_checkpoint, save_checkpoint
+from biot_bd.report.run_folder import read_run
+from biot_bd.training import load_pipeline
+
+EVENTS = [Event(3.0, 5.0, 0.5), Event(7.0, 8.0, 0.75)]
+SUMMARY = """Data Sampling Rate: 256 Hz
+*****
+
+Channels in EDF Files:
+*****
+Channel 1: FP1-F7
+Channel 2: F7-T7
+
+File Name: chb01_01.edf
+File Start Time: 11:42:54
+File End Time: 12:42:54
+Number of Seizures in File: 1
+Seizure Start Time: 10 seconds
+Seizure End Time: 20 seconds
+"""
+
+
+def make_recording(kind):
+    def make(folder):
+        x_uv = 30 * np.random.default_rng(0).normal(size=(2, 800))
+        return write_with_pause(folder, kind, x_uv, ["FP1-F7", "F7-T7"], 400, 5)
+
+    return make
+
+
+def read_recording(path):
+    recording = open_recording(path)
+    if not (recording.sfreq > 0 and math.isfinite(recording.duration_s)):
+        raise AssertionError(f"rate {recording.sfreq}, length {recording.duration_s}")
+    for name in recording.raw.ch_names:
+        for x in read_blocks(recording, [name], 0, 100_000):
+            if not np.isfinite(x).all():
+                raise AssertionError("NaN in what was read")
+
+
+def make_events(name):
+    return lambda folder: write_event_file(folder / name, EVENTS, 10.0, start=datetime(2020, 3, 2, 10, 11, 12))
+
+
+def read_events(path):
+    file = read_event_file(path, format="mne" if path.suffix in (".csv", ".txt") else None)
+    numbers = [v for e in file.events for v in e if v is not None] + [file.duration_s or 0.0]
+    if not all(map(math.isfinite, numbers)):
+        raise AssertionError(f"not finite: {file}")
+
+
+def make_annotations(name):
+    import mne
+
+    def make(folder):
+        mne.Annotations([3.0, 7.0], [2.0, 1.0], ["sz", "sz"]).save(folder / name, overwrite=True, verbose="error")
+        return folder / name
+
+    return make
+
+
+def make_summary(folder):
+    (folder / "chb01-summary.txt").write_text(SUMMARY)
+    return folder / "chb01-summary.txt"
+
+
+def make_detector(folder):
+    save_event_detector(EventDetector(), folder)
+    return folder / "events.json"
+
+
+def make_checkpoint(name):
+    def make(folder):
+        if name.endswith(".ckpt"):
+            torch.save(encoder_of(tiny()), folder / name)
+            return folder / name
+        found = Path(save_checkpoint(tiny(), folder / name, ["my-set/01"]))
+        return next(found.glob("*.safetensors")) if found.is_dir() else found
+
+    return make
+
+
+def read_checkpoint(path):
+    load_checkpoint(path)
+
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def make_model(name):
+    """Return a maker of a model folder, the file ``name`` of which is damaged."""
+
+    def make(folder):
+        shutil.copytree(DATA / "model-v1", folder / "model")
+        return next((folder / "model").glob(name))
+
+    return make
+
+
+def make_run(name):
+    """Return a maker of a run folder, the file ``name`` of which is damaged."""
+
+    def make(folder):
+        shutil.copytree(next((DATA / "run-v1/study").glob("*/seed-*")), folder / "run")
+        return next((folder / "run").rglob(name))
+
+    return make
+
+
+def read_run_of(path):
+    folder = next(parent for parent in path.parents if parent.name == "run")
+    run = read_run(folder)
+    if not np.isfinite(run.predictions["proba"]).all():
+        raise AssertionError("a score that is NaN")
+
+
+TARGETS = [
+    Target("edf", make_recording("edf+d"), damage_header, read_recording),
+    Target("bdf", make_recording("bdf+d"), damage_header, read_recording),
+    Target("tsv", make_events("x_events.tsv"), damage_text, read_events),
+    Target("csv_bi", make_events("x.csv_bi"), damage_text, read_events),
+    Target("summary", make_summary, damage_text, read_summary),
+    Target("edf-annotations", make_events("x.edf"), damage_header, read_events),
+    Target("mne-fif", make_annotations("x_annot.fif"), damage_bytes, read_events),
+    Target("mne-csv", make_annotations("x-annot.csv"), damage_text, read_events),
+    Target("mne-txt", make_annotations("x-annot.txt"), damage_text, read_events),
+    Target("events.json", make_detector, damage_json, lambda path: load_event_detector(path.parent)),
+    Target("config.json", make_model("config.json"), damage_json, lambda path: load_pipeline(path.parent)),
+    Target("run.json", make_run("run.json"), damage_json, read_run_of),
+    Target("metrics.json", make_run("metrics.json"), damage_json, read_run_of),
+    Target("fold.json", make_run("fold.json"), damage_json, read_run_of),
+    Target("predictions.parquet", make_run("predictions.parquet"), damage_bytes, read_run_of),
+    Target("ckpt", make_checkpoint("x.ckpt"), damage_bytes, read_checkpoint),
+    Target("model.safetensors", make_model("*.safetensors"), damage_bytes, lambda path: load_pipeline(path.parent)),
+]
