@@ -24,7 +24,7 @@ _PREFIXES = {
     "": 1e6,
 }
 _VOLTS = re.compile(r"([a-z]*?)[ _-]?v(?:olts?)?", re.IGNORECASE)
-# Of all signs that may stand before a V only micro lies outside ASCII, so that only micro gets lost.
+# Of all signs that may stand before a V only micro is outside ASCII, so that only micro gets lost.
 _LOST_SIGN = re.compile("[^a-zA-Z0-9+/*-]{1,3}v(?:olts?)?", re.IGNORECASE)
 
 # EEG as recorders write it: no coarser than this, and room for as much.

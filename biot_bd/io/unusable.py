@@ -159,7 +159,7 @@ class _Described:
 
 
 def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
-    """Yield what headers say of the channels, of each file of a joined recording; not of triggers."""
+    """Yield what headers say of the channels, of each file of a joined recording; no triggers."""
     if type(raw).__name__ not in _LIKE_EDF:
         return
     for path, extras, picks in zip(raw.filenames, raw._raw_extras, raw._read_picks, strict=True):
