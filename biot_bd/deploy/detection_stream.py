@@ -20,9 +20,12 @@ from biot_bd.events.detector import Event, EventDetector
 from biot_bd.events.types import Alarm
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
+from biot_bd.signals.offset import offset_channels
 
 # Products of one window and of many round differently; live, windows come one by one.
 CAUSAL_BATCH = 1
+# What a result counts windows of, by channel.
+WINDOW_COUNTS = ("n_absent", "n_flat", "n_offset")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class StreamResult:
         Time spent on ``prepare`` and ``model``.
     last : Scored
         What became ready at the end, after the last :meth:`DetectionStream.push`.
+    n_flat : dict of str to int
+        Windows in which a channel of the source was flat, by its name there.
+    n_offset : dict of str to int
+        Windows in which a channel had an offset far larger than its EEG, by channel of the montage.
     """
 
     events: list[Event]
@@ -77,6 +84,8 @@ class StreamResult:
     n_absent: dict[str, int]
     seconds: dict[str, float]
     last: Scored = field(default_factory=Scored)
+    n_flat: dict[str, int] = field(default_factory=dict)
+    n_offset: dict[str, int] = field(default_factory=dict)
 
 
 class DetectionStream:
@@ -167,7 +176,7 @@ class DetectionStream:
         # 16 bytes a window, so that a live stream may run for weeks.
         self._start_s, self._probabilities = array("d"), array("d")
         self._made = np.array([channel.how != "missing" for channel in self.plan.channels])
-        self._absent = np.zeros(len(self._made), np.int64)
+        self._absent, self._offset = np.zeros((2, len(self._made)), np.int64)
         self._seconds = {"prepare": 0.0, "model": 0.0}
 
     @property
@@ -215,7 +224,10 @@ class DetectionStream:
             for name, n, made in zip(self.chain.ch_names, self._absent, self._made, strict=True)
             if n and made
         }
-        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, dict(self._seconds), last)
+        n_offset = {name: int(n) for name, n in zip(self.chain.ch_names, self._offset, strict=True) if n}
+        n_flat = {name: int(n) for name, n in zip(self.needed, self.chain.n_flat, strict=True) if n}
+        seconds = dict(self._seconds)
+        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, seconds, last, n_flat, n_offset)
 
     def _score_ready(self) -> Scored:
         starts, found, present, events = [], [], [], list[Event]()
@@ -229,6 +241,7 @@ class DetectionStream:
             scores = self.scorer.score(batch)
             self._seconds["model"] += time.perf_counter() - middle
             self._absent += (~batch.present).sum(axis=0)
+            self._offset += offset_channels(batch.x).sum(axis=0)
             starts.append(batch.start_s)
             found.append(scores)
             present.append(batch.present)

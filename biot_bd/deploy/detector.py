@@ -15,7 +15,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detection_stream import DetectionStream, StreamResult
+from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError
@@ -428,7 +428,7 @@ class Detector:
             duration_s=result.duration_s,
             sfreq=sfreq,
             channels=channel_facts(plan),
-            notes=[*self.notes, *notes, *channel_notes(plan, result.n_absent)],
+            notes=[*self.notes, *notes, *channel_notes(plan, result)],
             setting=self.setting(),
             start_time=start_time,
             seconds=result.seconds,
@@ -472,7 +472,8 @@ class Detector:
 def _on_clock(results: Sequence[StreamResult], line: TimeLine) -> StreamResult:
     """Join what was found in each segment, with the times of the recording."""
     events, starts = list[Event](), []
-    absent, seconds = Counter[str](), Counter[str]()
+    counts: dict[str, Counter[str]] = {name: Counter() for name in WINDOW_COUNTS}
+    seconds = Counter[str]()
     for result, segment in zip(results, line.segments, strict=True):
         first = segment.first_sample
         starts.append(line.time_of(first + result.start_s * line.sfreq))
@@ -480,15 +481,18 @@ def _on_clock(results: Sequence[StreamResult], line: TimeLine) -> StreamResult:
             onset_s = float(line.time_of(first + event.onset_s * line.sfreq))
             offset_s = min(float(line.time_of(first + event.offset_s * line.sfreq, stop=True)), segment.stop_s)
             events.append(Event(onset_s, offset_s, event.confidence))
-        absent.update(result.n_absent)
+        for name, of_channels in counts.items():
+            of_channels.update(getattr(result, name))
         seconds.update(result.seconds)  # type: ignore[arg-type]  # counts what is added up, of any kind
     return StreamResult(
         events=events,
         start_s=np.concatenate(starts),
         probabilities=np.concatenate([result.probabilities for result in results]),
         duration_s=line.duration_s,
-        n_absent=dict(absent),
         seconds=dict(seconds),
+        n_absent=counts["n_absent"],
+        n_flat=counts["n_flat"],
+        n_offset=counts["n_offset"],
     )
 
 
@@ -544,9 +548,9 @@ def channel_facts(plan: MontagePlan) -> dict[str, str]:
     }
 
 
-def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
-    """Say which channels were doubled, missing, interpolated, or left out in ``n_absent``
-    windows.
+def channel_notes(plan: MontagePlan, found: StreamResult | None = None) -> list[str]:
+    """Say which channels were doubled, missing, interpolated, or left out in windows that were
+    found.
     """
     same: dict[Any, list[int]] = {}
     for position, name in enumerate(plan.ch_names):
@@ -562,9 +566,22 @@ def channel_notes(plan: MontagePlan, n_absent: dict[str, int]) -> list[str]:
     filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]
     if filled:
         notes.append(f"interpolated channels: {', '.join(filled)}")
-    if n_absent:
-        named = ", ".join(f"{name} ({n} windows)" for name, n in n_absent.items())
-        notes.append(f"flat or not finite, left out there: {named}")
+    if found is None:
+        return notes
+    derived = {
+        plan.ch_names[source] for channel in plan.channels if len(channel.sources) > 1 for source in channel.sources
+    }
+    kinds = {
+        f"flat, nothing is derived from it there (of {len(found.start_s)} windows)": {
+            k: n for k, n in found.n_flat.items() if k in derived
+        },
+        "flat or not finite, left out there": found.n_absent,
+        "an offset far larger than the EEG (a DC amplifier?), taken off before scaling": found.n_offset,
+    }
+    for kind, counts in kinds.items():
+        if counts:
+            named = ", ".join(f"{name} ({n} windows)" for name, n in counts.items())
+            notes.append(f"{kind}: {named}")
     return notes
 
 

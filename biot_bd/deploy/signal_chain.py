@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,8 @@ class WindowBatch:
     x : ndarray of float32, shape (n, n_chans, n_times)
         Absent channels are NaN throughout.
     present : ndarray of bool, shape (n, n_chans)
-        False where a channel is missing, flat throughout the window, or not finite somewhere in it.
+        False where a channel is missing, or it or an electrode that it is derived from is flat
+        throughout the window, or not finite somewhere in it.
     start_s : ndarray of float64, shape (n,)
         Seconds from the first sample of the recording.
     """
@@ -57,6 +59,11 @@ class SignalChain:
         Resample with a fixed short delay (:attr:`delay_s`), or in blocks of minutes as
         :func:`biot_bd.prepare` does.
 
+    Attributes
+    ----------
+    n_flat : ndarray of int, shape (len(plan.needed),)
+        Windows so far in which a channel of the source was flat.
+
     Raises
     ------
     ValueError
@@ -82,9 +89,13 @@ class SignalChain:
         self.ch_names = plan.montage.ch_names
         self._plan = plan.reduced()
         self._made = np.array([channel.how != "missing" for channel in plan.channels])
-        n_made = int(self._made.sum())
+        n_made, n_needed = int(self._made.sum()), len(plan.needed)
+        self._uses = np.zeros((n_made, n_needed), bool)
+        for row, channel in zip(self._uses, compress(self._plan.channels, self._made), strict=True):
+            row[list(channel.sources)] = True
+        self.n_flat = np.zeros(n_needed, np.int64)
         self._stream = make_stream(n_made, sfreq_in, sfreq_out, causal)
-        self._source, self._signal = RollingBuffer(n_made), RollingBuffer(n_made)
+        self._source, self._signal = RollingBuffer(n_needed), RollingBuffer(n_made)
         self._n_in, self._n_out = round(window_s * sfreq_in), round(window_s * sfreq_out)
         self._next = 0  # number of the next window
         self._ended = self._tail_done = False
@@ -118,8 +129,9 @@ class SignalChain:
         """
         if self._ended:
             raise ValueError("this signal was finished; make a new chain")
-        signal = self._plan.apply(np.asarray(x, np.float32))[self._made]
-        self._source.append(signal)
+        x = np.asarray(x, np.float32)
+        signal = self._plan.apply(x)[self._made]
+        self._source.append(x)
         self._signal.append(self._stream.push(signal))
 
     def finish(self) -> None:
@@ -175,17 +187,30 @@ class SignalChain:
         shape = (len(starts), len(self.ch_names), self._n_out)
         x, present = np.full(shape, np.nan, np.float32), np.zeros(shape[:2], bool)
         for row, start in enumerate(starts):
-            usable = _usable(self._source.view(start, start + self._n_in))
+            usable = self._usable(self._source.view(start, start + self._n_in))
             present[row, self._made] = usable
             place = min(self._place(start), self._signal.stop - self._n_out)
             x[row, present[row]] = self._signal.view(place, place + self._n_out)[usable]
         return WindowBatch(x, present, np.array(starts) / self.sfreq_in)
 
+    def _usable(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which channels that are made are usable in a window of the source."""
+        finite, flat = _faults(x)
+        self.n_flat += flat
+        usable: NDArray[np.bool_] = ~np.any(self._uses & (flat | ~finite), axis=1)
+        # Electrodes that are joined by a bridge differ by nothing, though neither is flat.
+        few = self._plan.apply(x[:, ::COARSE])[self._made]
+        suspects = usable & (few == few[:, :1]).all(axis=1)
+        if suspects.any():
+            usable[suspects] = ~_faults(self._plan.apply(x)[self._made][suspects])[1]
+        return usable
 
-def _usable(x: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which channels of one window ``(n_chans, n)`` are finite and not constant."""
-    usable = np.isfinite(x.sum(axis=1, dtype=np.float64)) | np.isfinite(x).all(axis=1)
+
+def _faults(x: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which channels of one window ``(n_chans, n)`` are finite, and which are constant."""
+    finite = np.isfinite(x.sum(axis=1, dtype=np.float64)) | np.isfinite(x).all(axis=1)
     few = x[:, ::COARSE]
-    for channel in np.flatnonzero(usable & (few == few[:, :1]).all(axis=1)):
-        usable[channel] = (x[channel] != x[channel, 0]).any()
-    return usable
+    flat = np.zeros(len(x), bool)
+    for channel in np.flatnonzero((few == few[:, :1]).all(axis=1)):
+        flat[channel] = (x[channel] == x[channel, 0]).all()
+    return finite, flat

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.signals.base import Marked, SignalInfo, WindowTransformer, check_shapes, describe_channels
+from biot_bd.signals.offset import without_offsets
 
 FLAT_UV = 1e-3
 """A channel that moves by less than this in a window is flat.
@@ -30,7 +31,9 @@ class PercentileScaler(WindowTransformer):
     """Divide each channel of each window by a percentile of its absolute values.
 
     The formula is ``x / (quantile(|x|, q / 100, linear) + 1e-8)`` with ``x`` in microvolts, that of
-    BIOT (Yang et al. 2023, Biosignal Transformer, NeurIPS).  The output has no unit.
+    BIOT (Yang et al. 2023, Biosignal Transformer, NeurIPS).  The output has no unit.  Where a
+    constant outweighs the EEG in a window (DC amplifiers; the mean is above 50 uV and above half of
+    the 95th percentile), the least-squares line is taken off that channel first.
 
     Parameters
     ----------
@@ -77,6 +80,7 @@ class PercentileScaler(WindowTransformer):
         """Scale windows in microvolts."""
         self._check_params()
         check_shapes(x, present, info)
+        x, _ = without_offsets(x)
         percentiles = window_percentiles(x, self.q)
         faulty = present & ~np.isfinite(percentiles)
         flat = present & ~faulty & flat_channels(x, percentiles)

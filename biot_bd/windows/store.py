@@ -92,7 +92,8 @@ class Recording:
     events : list of [onset_s, offset_s]
         Seizures, in seconds since the first sample, pauses included.
     flat : list of lists of [start, stop]
-        By channel: stretches of constant value, half a second or longer, in samples of the source.
+        By channel: stretches, half a second or longer, in which it or an electrode that it is
+        derived from has a constant value, in samples of the source; they may overlap.
     not_finite : list of lists of [start, stop]
         By channel: stretches that are NaN or infinite, in samples of the source.
     fingerprint : str
@@ -101,6 +102,8 @@ class Recording:
         ``"prepared"``.
     segments : list of dict
         Where the recording has pauses: its segments, as :class:`Stretch` has them; else empty.
+    notes : list of str
+        What a reader should know of its channels.
     """
 
     recording: str
@@ -121,6 +124,7 @@ class Recording:
     not_finite: list[list[Span]] = field(default_factory=list)
     outcome: str = "prepared"
     segments: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Recording:

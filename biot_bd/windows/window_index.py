@@ -16,7 +16,7 @@ from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
 from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
 from biot_bd.windows.store_versions import present_version, read_description
-from biot_bd.windows.window_table import PERCENTILES, TABLE
+from biot_bd.windows.window_table import OFFSET, PERCENTILES, TABLE
 
 
 class StoreTable:
@@ -117,6 +117,9 @@ class Source:
         self.percentiles = first.percentiles if len(tables) == 1 else np.concatenate([t.percentiles for t in tables])
         self.start = self.frame["start_sample"].to_numpy(np.int64)
         self.length = self.frame["n_samples"].to_numpy(np.int64)
+        self.has_offset = (
+            self.frame[OFFSET].eq(True).to_numpy() if OFFSET in self.frame else np.zeros(len(self.start), bool)
+        )
         self.labels = self.frame["label"].to_numpy(np.int64)
         self.subjects = self.frame["subject"].to_numpy(object)
         self._files: list[tuple[Any, ...]] = []

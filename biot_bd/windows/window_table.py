@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
+from biot_bd.signals.offset import offset_channels, without_line, without_offsets
 from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
 from biot_bd.windows.gather import BLOCK, Located, blocks
 from biot_bd.windows.labels import Ints, check_table, rule_name, rule_parameters
@@ -29,6 +30,8 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 TABLE = "windows.parquet"
 PERCENTILES = "percentiles.npy"
+# A column of the tables in which it occurs: a channel had an offset that the scaler takes off.
+OFFSET = "has_offset"
 CACHED_PERCENTILE = 95
 WINDOWS_A_MAP = 128
 LOOKS = 8
@@ -95,7 +98,8 @@ def table_part(
     percentiles : ndarray of float32, shape (n_windows, n_chans)
         95th percentile of the absolute value in uV, NaN where a channel is absent.
     notes : list of str
-        Channels that were bad, windows left out, seizures that no positive window holds.
+        Channels that were bad, windows left out, seizures that no positive window holds; those of
+        the recording.
 
     Raises
     ------
@@ -112,24 +116,33 @@ def table_part(
     start = np.concatenate([rows["start_sample"].to_numpy(np.int64) + s.first_sample for s, rows in parts])
     length = np.concatenate([rows["n_samples"].to_numpy(np.int64) for _, rows in parts])
     recorded = np.broadcast_to(np.array(recording.present), (len(frame), len(ch_names)))
-    percentiles, scalable = _percentiles(folder, recording, frame, recorded, settings)
+    percentiles, scalable, offset = _percentiles(folder, recording, frame, recorded, settings)
     bad = (_bad_channels(recording, start, length) | ~scalable) & recorded
     if bad.any() and settings.on_bad == "raise":
         raise ValueError(_describe_bad(recording, ch_names, bad, start) + "; on_bad='drop' marks it as absent there")
     present = recorded & ~bad
     percentiles[~present] = np.nan
+    offset &= present
     usable = present.any(axis=1)
+    if offset.any():
+        frame[OFFSET] = np.any(offset, axis=1)
     frame = frame[usable].reset_index(drop=True)
-    named = ", ".join(f"{ch_names[c]} ({n} windows)" for c, n in enumerate(bad.sum(axis=0)) if n)
+    named = _counted(ch_names, bad)
     n_empty = int((~usable).sum())
     lost = ", ".join(f"{onset:g}" for onset in _lost_seizures(recording, frame))
     notes = {
+        f"an offset far larger than the EEG, taken off before scaling: {_counted(ch_names, offset)}": offset.any(),
         f"flat or not finite, marked as absent: {named}": named,
         f"{n_empty} windows left out, no channel is usable in them": n_empty,
         f"no positive window for the seizure(s) at {lost} s": lost,
     }
-    told = [f"{recording.recording}: {note}" for note, holds in notes.items() if holds]
-    return frame, percentiles[usable], told
+    told = [*recording.notes, *(note for note, holds in notes.items() if holds)]
+    return frame, percentiles[usable], [f"{recording.recording}: {note}" for note in told]
+
+
+def _counted(ch_names: Sequence[str], found: Bools) -> str:
+    """Name the channels and the number of windows in which something was found."""
+    return ", ".join(f"{ch_names[c]} ({n} windows)" for c, n in enumerate(found.sum(axis=0)) if n)
 
 
 def _labelled(recording: Recording, stretch: Stretch, settings: TableSettings) -> pd.DataFrame:
@@ -217,10 +230,12 @@ def _lost_seizures(recording: Recording, frame: pd.DataFrame) -> list[float]:
 
 def _percentiles(
     folder: Path, recording: Recording, frame: pd.DataFrame, recorded: Bools, settings: TableSettings
-) -> tuple[Floats, Bools]:
-    """Return the percentiles ``(n_windows, n_chans)``, and which channels the scaler accepts."""
+) -> tuple[Floats, Bools, Bools]:
+    """Return the percentiles ``(n_windows, n_chans)``, which channels the scaler accepts, and those
+    of which it takes an offset.
+    """
     start, length = frame["start_sample"].to_numpy(), frame["n_samples"].to_numpy()
-    percentiles, accepted = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool)
+    measured = np.empty(recorded.shape, np.float32), np.empty(recorded.shape, bool), np.empty(recorded.shape, bool)
     digital = recording.dtype == "int16" and bool((length == settings.n_times).all())
     steps = np.array(recording.steps_uv, np.float32)
     for i in range(0, len(frame), WINDOWS_A_MAP):
@@ -228,27 +243,35 @@ def _percentiles(
         # Opened anew, as the pages of a map that was read count as memory.
         signals = open_signals(*map_key(folder, recording))
         if digital:
-            percentiles[some], accepted[some] = _measure_digital(signals, steps, start[some], settings.n_times)
+            parts = _measure_digital(signals, steps, start[some], settings.n_times)
         else:
-            percentiles[some], accepted[some] = _measure(signals, steps, start[some], length[some], settings.n_times)
-    return percentiles, accepted & recorded
+            parts = _measure(signals, steps, start[some], length[some], settings.n_times)
+        for whole, part in zip(measured, parts, strict=True):
+            whole[some] = part
+    percentiles, accepted, offset = measured
+    return percentiles, accepted & recorded, offset
 
 
-def _measure(signals: NDArray[Any], steps: Floats, start: Ints, length: Ints, n_times: int) -> tuple[Floats, Bools]:
+def _measure(
+    signals: NDArray[Any], steps: Floats, start: Ints, length: Ints, n_times: int
+) -> tuple[Floats, Bools, Bools]:
     """Measure windows as they will be read."""
     shape = (len(start), len(steps))
-    percentiles, accepted = np.empty(shape, np.float32), np.empty(shape, bool)
+    percentiles, accepted, offset = np.empty(shape, np.float32), np.empty(shape, bool), np.empty(shape, bool)
     buffer = np.empty((BLOCK, len(steps), n_times), np.float32)
     for i, stop in blocks(0, len(start)):
         scales = np.broadcast_to(steps, (stop - i, len(steps)))
         x = buffer[: stop - i]
         Located([signals] * len(x), start[i:stop].tolist(), length[i:stop].tolist(), scales, n_times).read(x)
+        x, offset[i:stop] = without_offsets(x)
         percentiles[i:stop] = window_percentiles(x, CACHED_PERCENTILE)
         accepted[i:stop] = np.isfinite(percentiles[i:stop]) & ~flat_channels(x, percentiles[i:stop])
-    return percentiles, accepted
+    return percentiles, accepted, offset
 
 
-def _measure_digital(signals: NDArray[np.int16], steps: Floats, start: Ints, n_times: int) -> tuple[Floats, Bools]:
+def _measure_digital(
+    signals: NDArray[np.int16], steps: Floats, start: Ints, n_times: int
+) -> tuple[Floats, Bools, Bools]:
     """Measure windows in digital steps: :func:`_measure` within rounding, half the bytes."""
     windows = _overlapping(signals, start, n_times)
     percentiles = (window_percentiles(windows, CACHED_PERCENTILE) * steps).astype(np.float32)
@@ -258,7 +281,11 @@ def _measure_digital(signals: NDArray[np.int16], steps: Floats, start: Ints, n_t
     for window, channel in np.argwhere(~moving):
         row = windows[window, channel]
         moving[window, channel] = (float(row.max()) - float(row.min())) * steps[channel] >= FLAT_UV
-    return percentiles, moving & (percentiles >= FLAT_UV)
+    offset = offset_channels(windows, steps)
+    for window, channel in np.argwhere(offset):
+        row = without_line(windows[window, channel][None] * steps[channel])
+        percentiles[window, channel] = window_percentiles(row[None], CACHED_PERCENTILE)[0, 0]
+    return percentiles, moving & (percentiles >= FLAT_UV), offset
 
 
 def _overlapping(signals: NDArray[np.int16], start: Ints, n_times: int) -> NDArray[np.int16]:
@@ -335,7 +362,10 @@ def build_table(
             f"label rule {rule_name(settings.rule)} with windows of {settings.window_s:g} s makes no window of {len(recordings)} recordings"
             + (f"; {next(iter(failures.values()))}" if failures else "")
         )
-    return pd.concat(frames, ignore_index=True), np.concatenate(percentiles), notes
+    frame = pd.concat(frames, ignore_index=True)
+    if OFFSET in frame:
+        frame[OFFSET] = frame[OFFSET].eq(True)  # recordings without an offset do not say so
+    return frame, np.concatenate(percentiles), notes
 
 
 def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> Any:

@@ -511,7 +511,7 @@ class Windows:
         cached, q, steps = self._scaling()
         if not steps or q is not None:
             located = self._source.locate(rows, cached, q)
-            if located.packed == np.int16:
+            if located.packed == np.int16 and not (self._steps and self._source.has_offset[rows].any()):
                 values = np.empty((len(rows), *self.shape[1:]), np.int16) if out is None else out
                 scales = located.read_packed(values)
                 if scales is not None:
@@ -543,9 +543,8 @@ class Windows:
         if out is None:
             out = np.empty((len(rows), self.info.n_chans, self.info.n_times), np.float32)
         if not steps:
-            self._source.locate(rows, cached).read(out)
-            return out
-        if q is not None:
+            return self._gather(rows, cached, out)
+        if q is not None and not self._source.has_offset[rows].any():
             located = self._source.locate(rows, False, q)
             if located.packed == np.int16 and located.read(out) is not None:
                 return out
@@ -555,12 +554,23 @@ class Windows:
         for first, stop in blocks(0, len(rows)):
             places = order[first:stop]
             chosen = rows[places]
-            x = scratch[: len(chosen)]
-            self._source.locate(chosen, cached).read(x)
+            x = self._gather(chosen, cached, scratch[: len(chosen)])
             present = self._source.present(chosen)
             for step, info in zip(steps, self._infos[cached:], strict=False):
                 x, present = step.apply(x, present, info)
             out[places] = x
+        return out
+
+    def _gather(self, rows: NDArray[np.int64], scaled: bool, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Read windows in uV, or scaled by the cached percentiles."""
+        self._source.locate(rows, scaled).read(out)
+        # The cache only multiplies; an offset has to be taken off.
+        places = np.flatnonzero(self._source.has_offset[rows]) if scaled else np.empty(0, np.int64)
+        for first, stop in blocks(0, len(places)):
+            some = places[first:stop]
+            x = np.empty((len(some), *out.shape[1:]), np.float32)
+            self._source.locate(rows[some], False).read(x)
+            out[some], _ = self._steps[0].apply(x, self._source.present(rows[some]), self._source.info)
         return out
 
     def _select(self, index: Any) -> Windows:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.deploy.detection_stream import Scored, StreamResult
+from biot_bd.deploy.detection_stream import WINDOW_COUNTS, Scored, StreamResult
 from biot_bd.deploy.detector import Detection, Detector, channel_facts, channel_notes
 from biot_bd.deploy.live.broadcast import Hub
 from biot_bd.deploy.live.clock import Jump, StreamClock
@@ -162,7 +162,7 @@ class LiveDetector:
         self._notes, self._start_s, self._probabilities = list(notes), array("d"), array("d")
         self._events: list[Event] = []
         self._segments: list[tuple[float, float]] = []
-        self._n_absent: Counter[str] = Counter()
+        self._counts: dict[str, Counter[str]] = {name: Counter() for name in WINDOW_COUNTS}
         self._seconds: dict[str, float] = {}
         self._n_segments = self._n_alarms = 0
         self._told_drift = 0.0
@@ -205,7 +205,7 @@ class LiveDetector:
             "decision_delay_s": self._stream.delay_s,
             "alarm_delay_s": self.alarm_delay_s,
             "max_gap_s": self._max_gap_s,
-            "notes": [*self.detector.notes, *self._notes, *channel_notes(self._stream.plan, {})],
+            "notes": [*self.detector.notes, *self._notes, *channel_notes(self._stream.plan)],
         }
 
     def push(self, chunk: Chunk) -> None:
@@ -267,7 +267,16 @@ class LiveDetector:
         """End the signal: close what is open and return everything."""
         self._close()
         start_s, probabilities = np.array(self._start_s), np.array(self._probabilities)
-        found = StreamResult(self._events, start_s, probabilities, self.time_s, dict(self._n_absent), self._seconds)
+        found = StreamResult(
+            self._events,
+            start_s,
+            probabilities,
+            self.time_s,
+            self._counts["n_absent"],
+            self._seconds,
+            n_flat=self._counts["n_flat"],
+            n_offset=self._counts["n_offset"],
+        )
         detection = self.detector.detection(
             self.where,
             found,
@@ -295,7 +304,8 @@ class LiveDetector:
             self._segments.append((self._offset_s, result.duration_s))
         self._start_s.extend((result.start_s + self._offset_s).tolist())
         self._probabilities.extend(result.probabilities.tolist())
-        self._n_absent.update(result.n_absent)
+        for name, counts in self._counts.items():
+            counts.update(getattr(result, name))
         for name, spent_s in result.seconds.items():
             self._seconds[name] = self._seconds.get(name, 0.0) + spent_s
 

@@ -48,7 +48,7 @@ class Harmonised:
         Which channels of the montage can be made.
     ranges_uv : list of float or None
         The largest absolute value that the recording's header allows, by channel, in uV.
-    flat, not_finite : list of lists of [start, stop]
+    not_finite : list of lists of [start, stop]
         By channel, in samples of the recording; complete once :meth:`resampled` went through all
         parts.
     """
@@ -73,9 +73,34 @@ class Harmonised:
         self.shortest_flat_samples = max(2, round(SHORTEST_FLAT_S * self.sfreq))
         self.present = [planned.how != "missing" for planned in plan.channels]
         self.ranges_uv = [self._range_uv(i) for i in range(len(plan.channels))]
-        self.flat: list[list[Span]] = [[] for _ in plan.channels]
+        # Of what channels are derived from, by its place in the reader; and of what is made.
+        self._flat_sources: list[list[Span]] = [[] for _ in self._reader.ch_names]
+        self._flat_made: list[list[Span]] = [[] for _ in plan.channels]
         self.not_finite: list[list[Span]] = [[] for _ in plan.channels]
         self._bridges: list[list[tuple[float, float]]] | None = None
+
+    @property
+    def flat(self) -> list[list[Span]]:
+        """Stretches of constant value, by channel of the montage, in samples of the recording.
+
+        Those of every electrode that a channel is derived from count; they may overlap.  Complete
+        once :meth:`resampled` went through all parts.
+        """
+        found = []
+        for sources, own in zip(self._sources, self._flat_made, strict=True):
+            electrodes = [span for place in _derived_from(sources) for span in self._flat_sources[place]]
+            found.append([list(span) for span in sorted({(a, b) for a, b in [*own, *electrodes]})])
+        return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the electrodes; complete as :attr:`flat` is."""
+        dead = [
+            name
+            for name, spans in zip(self._reader.ch_names, self._flat_sources, strict=True)
+            if sum(b - a for a, b in spans) == self.n_samples
+        ]
+        return [f"flat throughout, nothing is derived from it: {', '.join(dead)}"] if dead else []
 
     def resampled(
         self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
@@ -102,12 +127,19 @@ class Harmonised:
         made = np.empty((rows, max(part.out_stop - part.out_start for part in plan.parts)), np.float32)
         for part in plan.parts:
             block = self._reader.block(part.start, part.stop)
+            self._find_flat_sources(block, channels, part.start)
             for group in groups:
                 x, gain, offset = self._inputs(block, group, part, buffer)
                 out = made[: len(group), : part.out_stop - part.out_start]
                 plan.apply(part, x, out, gain / np.take(units_uv, group), offset)
                 for channel, values in zip(group, out, strict=True):
                     yield part.out_start, channel, values
+
+    def _find_flat_sources(self, block: Block, channels: Sequence[int], start: int) -> None:
+        """Note where electrodes that channels are derived from are constant."""
+        for place in sorted({place for channel in channels for place in _derived_from(self._sources[channel])}):
+            for a, b in constant_spans(block.stored(place), self.shortest_flat_samples):
+                _join(self._flat_sources[place], [a + start, b + start])
 
     def _alike(self, channels: Sequence[int]) -> list[list[int]]:
         """Split channels into those that are one digital channel of the file, and others."""
@@ -140,7 +172,7 @@ class Harmonised:
                     self._bridge(x[i], channel, part.start)
         for row, channel in zip(x, group, strict=True):
             for a, b in constant_spans(row, self.shortest_flat_samples):
-                _join(self.flat[channel], [a + part.start, b + part.start])
+                _join(self._flat_made[channel], [a + part.start, b + part.start])
         if not digital:
             return x, np.ones(len(group)), None
         return x, np.array([gain for _, gain, _ in digital]), np.array([offset for _, _, offset in digital])
@@ -207,6 +239,11 @@ class Harmonised:
     def _value(self, channel: int, sample: int) -> float:
         block = self._reader.block(sample, sample + 1)
         return float(self._derive(block, channel, np.empty((2, 1), np.float32))[0])
+
+
+def _derived_from(sources: Sequence[tuple[int, float]]) -> list[int]:
+    """Return the places of what a channel is derived from; none of one that is taken as it is."""
+    return [place for place, _ in sources] if len(sources) > 1 else []
 
 
 def _without_zero_channels(raw: mne.io.BaseRaw, montage: Montage) -> list[str]:

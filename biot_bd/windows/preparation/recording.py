@@ -283,6 +283,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         flat=source.flat,
         not_finite=source.not_finite,
         segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
+        notes=source.notes,
     )
     store.write_recording(stem, recording)
     return recording
