@@ -130,7 +130,8 @@ def _load(
         if known is None:
             outcomes.add(recording, "unlisted", f"no event table {_table(one.path).name}, so its labels are unknown")
             continue
-        parts.append(RawDataset(raw, _describe(one.path, name, recording)))
+        labels_from = "event table" if _table(one.path).is_file() else "none"
+        parts.append(RawDataset(raw, _describe(one.path, name, recording) | {"labels_from": labels_from}))
         outcomes.add(recording, "loaded", "; ".join([*details, *known]))
     seen = {entity("sub", one.path.name) for one in found}
     for label in participants:

@@ -123,7 +123,7 @@ def load_layout(
     check_choice("on_missing", on_missing, ("warn", "raise", "ignore"))
     check_choice("on_error", on_error, ("raise", "skip"))
     root = Path(root)
-    folders = _case_folders(root, layout)
+    folders = case_folders(root, layout)
     wanted = select_cases(subjects, layout)
     if wanted is not None:
         if absent := sorted(wanted - set(folders)):
@@ -183,7 +183,7 @@ def select_cases(subjects: Iterable[str | int] | str | int | None, layout: Layou
     return cases
 
 
-def _case_folders(root: Path, layout: Layout) -> dict[str, Path]:
+def case_folders(root: Path, layout: Layout) -> dict[str, Path]:
     """Find the folder of each case: below the root, or the root itself."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
@@ -263,6 +263,7 @@ def _load_recording(path: Path, record: SummaryRecord | None, case: str, layout:
         "run": path.stem[len(layout.prefix) + 2 :].lstrip("_"),
         "recording": path.stem,
         "path": str(path),
+        "labels_from": "summary" if record else "none",
     }
     return RawDataset(raw, description), "; ".join(details)
 

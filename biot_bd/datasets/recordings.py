@@ -15,7 +15,7 @@ import pandas as pd
 
 from biot_bd.events.szcore import COLUMNS, SEIZURE, events_of
 from biot_bd.events.tables import read_table
-from biot_bd.exceptions import RecordingError
+from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.segments import TimeLine, annotations_of, set_annotations
 from biot_bd.io.timeline import tells_of_time, timeline_of
 
@@ -247,8 +247,10 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
     Raises
     ------
+    EmptyDatasetError
+        There is no recording at all.
     ValueError
-        There is no recording at all, or two have one name.
+        Two have one name.
 
     See Also
     --------
@@ -276,7 +278,9 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     if not parts:
         counts = ", ".join(f"{n} {what}" for what, n in outcomes["outcome"].value_counts().items())
         first = "" if outcomes.empty else f"; the first: {outcomes['recording'].iloc[0]}: {outcomes['detail'].iloc[0]}"
-        raise ValueError(f"no recording could be loaded ({counts or 'the source mentions none'}){first}")
+        raise EmptyDatasetError(
+            f"no recording could be loaded ({counts or 'the source mentions none'}){first}", outcomes
+        )
     names = pd.Series([part.description["recording"] for part in parts])
     if names.duplicated().any():
         raise ValueError(f"recordings share a name: {', '.join(sorted(names[names.duplicated()].unique()))}")

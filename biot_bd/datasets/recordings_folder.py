@@ -20,7 +20,7 @@ from biot_bd.datasets.recordings import (
     set_seizures,
 )
 from biot_bd.events.szcore import SEIZURE, seizure_kind
-from biot_bd.exceptions import RecordingError
+from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.edf_times import annotations_outside, edf_timeline
 from biot_bd.io.walk import Found, find_recordings, open_found, searched_endings, stem_of
 
@@ -99,12 +99,15 @@ def load_recordings_folder(
             )
             continue
         details += [] if labelled else ["no labels, taken as free of seizures"]
-        parts.append(RawDataset(raw, _describe(path, root, name, pattern, space)))
+        labels_from = "none" if not labelled else "annotations" if _table(path) is None else "event table"
+        description = _describe(path, root, name, pattern, space) | {"labels_from": labels_from}
+        parts.append(RawDataset(raw, description))
         outcomes.add(name, "loaded", "; ".join(details))
     if not parts and outcomes.of("unlisted"):
-        raise ValueError(
+        raise EmptyDatasetError(
             f"{root}: none of {len(files)} recordings has labels (e.g. {stem_of(next(iter(files)).path.name)}_events.tsv); "
-            "unlisted='background' loads them as free of seizures"
+            "unlisted='background' loads them as free of seizures",
+            outcomes.frame(),
         )
     dataset = make_dataset(parts, outcomes.frame())
     outcomes.warn({"unlisted": "have no labels: left out", "missing-file": "are not on the disk: left out"})
