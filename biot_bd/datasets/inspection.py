@@ -24,9 +24,10 @@ from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.channel_readers import rate_of, source_file
 from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
 from biot_bd.io.notes import one_line
+from biot_bd.io.readers import open_raw
 from biot_bd.io.timeline import timeline_of
 from biot_bd.io.unusable import unusable_channels
-from biot_bd.io.walk import Found, find_recordings, find_tables, open_found, stem_of
+from biot_bd.io.walk import find_recordings, find_tables, stem_of
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.windows.preparation.prepare import WINDOW_S
 from biot_bd.windows.preparation.recording import SignalSettings, check_header, outcome_of
@@ -172,9 +173,21 @@ class DatasetFacts:
         return self.error is not None or not self.used or any(o.outcome not in HARMLESS for o in self.recordings)
 
     def subjects(self) -> pd.DataFrame:
-        """Return ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` of those used."""
-        rows = [(o.subject, 1, (o.duration_s or 0.0) / 3600, o.n_seizures, o.seizure_s) for o in self.used]
-        columns = ["subject", "recordings", "hours", "seizures", "seizure_s"]
+        """Return what would be used of each subject, and how much would not.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``subject``, ``recordings``, ``hours``, ``seizures``, ``seizure_s`` of the recordings
+            that would be used, ``left_out`` and ``seizures_left_out`` of the others.
+        """
+        rows = [
+            (o.subject, 1, (o.duration_s or 0.0) / 3600, o.n_seizures, o.seizure_s, 0, 0)
+            if o.is_used
+            else (o.subject, 0, 0.0, 0, 0.0, 1, o.n_seizures)
+            for o in self.recordings
+        ]
+        columns = ["subject", "recordings", "hours", "seizures", "seizure_s", "left_out", "seizures_left_out"]
         return pd.DataFrame(rows, columns=columns).groupby("subject", sort=True).sum().reset_index()
 
 
@@ -264,11 +277,11 @@ def _inspect(
         warnings.simplefilter("always", UserWarning)
         parts, outcomes = _load(layout, options, facts)
     facts.hints += [one_line(w.message) for w in told if "dataset.outcomes" not in str(w.message)]
-    files = _files_by_name(layout.path) if len(parts) < len(outcomes) else {}
+    known = outcomes.attrs.get("left_out", {})
     for number, row in enumerate(outcomes.itertuples(), start=1):
         part = parts.get(row.recording)
         if part is None:
-            one = _left_out(row, files, settings)
+            one = _left_out(row, known.get(row.recording, {}), settings)
         else:
             labels = part.description.get("labels_from", "annotations")
             one = inspect_recording(part.raw, settings, row.recording, labels_from=labels, samples=samples)
@@ -309,28 +322,22 @@ def _load(layout: Layout, options: dict[str, Any], facts: DatasetFacts) -> tuple
     return {part.description["recording"]: part for part in loaded.datasets}, loaded.outcomes
 
 
-def _files_by_name(root: Path) -> dict[str, Found]:
-    """Return what lies below a folder, by the names that loaders give to recordings."""
-    found = {}
-    for one in find_recordings(root):
-        stem = stem_of(one.path.name)
-        parts = one.path.relative_to(root).parent.parts
-        for name in ("__".join([*parts, stem]), stem.removesuffix("_eeg"), stem):
-            found.setdefault(name, one)
-    return found
-
-
-def _left_out(row: Any, files: dict[str, Found], settings: SignalSettings) -> RecordingFacts:
+def _left_out(row: Any, known: Mapping[str, Any], settings: SignalSettings) -> RecordingFacts:
     """Say what can be known of a recording that its data set did not load."""
-    found = files.get(row.recording)
-    one = RecordingFacts(row.recording)
-    if found is not None and row.outcome not in ("missing-file", "unreadable"):
+    one, path = RecordingFacts(row.recording), known.get("path")
+    if path is not None and row.outcome not in ("missing-file", "unreadable"):
         try:
-            one = inspect_recording(open_found(found)[0], settings, row.recording, labels_from="none")
+            raw, notes = open_raw(path)
+            one = inspect_recording(raw, settings, row.recording, labels_from="none")
+            one.notes = [*notes, *(note for note in one.notes if note not in notes)]
+            if not one.is_used:  # labels alone would not help
+                one.notes.append(f"{one.outcome}: {one.detail}")
         except RecordingError as error:
             one.notes.append(one_line(error))
-    one.path = None if found is None else str(found.path)
-    one.outcome, one.detail = row.outcome, row.detail
+    one.path, one.outcome, one.detail = path, row.outcome, row.detail
+    one.subject = known.get("subject")
+    seizures = known.get("seizures", [])
+    one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0])) if seizures else 0.0
     return one
 
 
@@ -371,7 +378,9 @@ def inspect_recording(
     >>> import mne, numpy as np
     >>> from biot_bd import registry
     >>> from biot_bd.windows.preparation.recording import SignalSettings
-    >>> settings = SignalSettings(registry.montages["biot-16"], 200.0, (), "raise", "fft", "int16")
+    >>> settings = SignalSettings(
+    ...     registry.montages["biot-16"], 200.0, (), "raise", "fft", "int16"
+    ... )
     >>> info = mne.create_info(["Fp1-F7", "ECG"], 100.0, "eeg")
     >>> raw = mne.io.RawArray(np.zeros((2, 6000)), info, verbose="error")
     >>> facts = inspect_recording(raw, settings)
@@ -433,9 +442,9 @@ def _hints(facts: DatasetFacts, layout: Layout, options: Mapping[str, Any]) -> l
     """Return options that change what was understood."""
     hints, known = [], options_of(layout.dataset or "") or ()
     outcomes = {one.outcome for one in facts.recordings}
-    subjects = {one.subject for one in facts.used}
+    subjects = {one.subject for one in facts.recordings}
     flat = [one for one in facts.recordings if one.path and Path(one.path).parent == layout.path.absolute()]
-    if "subject" in known and "subject" not in options and facts.recordings and not facts.error:
+    if "subject" in known and "subject" not in options and facts.recordings:
         if len(subjects) == 1 and len(flat) > 1:
             hints.append(
                 f"{len(flat)} recordings lie directly in the folder and count as one subject; where their names hold "

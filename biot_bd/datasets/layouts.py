@@ -112,7 +112,9 @@ def _own_layouts(folder: Path, floors: int, seen: set[Path]) -> list[Layout]:
     layouts = [layout for child, below in inner.items() for layout in below or _plain(child)]
     loose = [found for found in find_recordings(folder, skip=inner) if found.path.parent == folder]
     if loose:
-        why = f"{_counted(len(loose), 'recording')} beside folders that are data sets of their own: move them to a folder"
+        why = (
+            f"{_counted(len(loose), 'recording')} beside folders that are data sets of their own: move them to a folder"
+        )
         layouts.append(Layout(folder, None, why))
     return layouts
 
@@ -138,7 +140,11 @@ def _of(folder: Path) -> Layout | None:
     for names, what in OURS.items():
         if all(os.path.exists(folder / name) for name in names):
             return Layout(folder, None, what)
-    if "demo" in registry.datasets and (folder / "demo.json").is_file() and any(folder.glob(f"{DEMO.prefix}[0-9][0-9]")):
+    if (
+        "demo" in registry.datasets
+        and (folder / "demo.json").is_file()
+        and any(folder.glob(f"{DEMO.prefix}[0-9][0-9]"))
+    ):
         return Layout(folder, "demo", "demo.json: made by `biot-bd demo`, not recorded")
     if "chb-mit" in registry.datasets and (cases := _cases(folder)):
         named = ", ".join(f"{CHB_MIT.prefix}{case}" for case in cases[:3]) + (", ..." if len(cases) > 3 else "")

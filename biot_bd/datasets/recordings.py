@@ -42,27 +42,55 @@ class Outcomes:
 
     source: str
     rows: list[tuple[str, str, str]] = field(default_factory=list)
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, recording: str, outcome: str, detail: str = "") -> None:
-        """Note one recording."""
+    def add(
+        self,
+        recording: str,
+        outcome: str,
+        detail: str = "",
+        *,
+        subject: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        seizures: Iterable[tuple[float, float]] = (),
+    ) -> None:
+        """Note one recording; of one that is left out also what the source says of it."""
         self.rows.append((recording, outcome, detail))
+        if outcome != "loaded":
+            where = None if path is None else os.fspath(path)
+            self.known[recording] = {"subject": subject, "path": where, "seizures": [list(s) for s in seizures]}
 
-    def add_error(self, recording: str, error: RecordingError, on_error: str) -> None:
+    def add_error(
+        self,
+        recording: str,
+        error: RecordingError,
+        on_error: str,
+        *,
+        subject: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        seizures: Iterable[tuple[float, float]] = (),
+    ) -> None:
         """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``.
 
         What is not on the disk is not damaged: it is noted, and the others are loaded.
         """
         if on_error == "raise" and error.outcome != "missing-file":
             raise error
-        self.add(recording, error.outcome, str(error))
+        self.add(recording, error.outcome, str(error), subject=subject, path=path, seizures=seizures)
 
     def of(self, outcome: str) -> list[str]:
         """Return the recordings with that outcome."""
         return [name for name, found, _ in self.rows if found == outcome]
 
     def frame(self) -> pd.DataFrame:
-        """Return the table ``recording``, ``outcome``, ``detail``."""
-        return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
+        """Return the table ``recording``, ``outcome``, ``detail``.
+
+        Its ``attrs["left_out"]`` has what is known of each recording that is not loaded:
+        ``{"subject", "path", "seizures"}``.
+        """
+        frame = pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
+        frame.attrs["left_out"] = self.known
+        return frame
 
     def warn(self, said: Mapping[str, str]) -> None:
         """Warn of each outcome that occurred, with the number and the first names.

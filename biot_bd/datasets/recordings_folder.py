@@ -91,11 +91,17 @@ def load_recordings_folder(
             raw, details = open_found(found)
             labelled = _annotate(raw, path, details)
         except RecordingError as error:
-            outcomes.add_error(name, error, on_error)
+            outcomes.add_error(
+                name, error, on_error, subject=_subject_if_certain(path, root, pattern, space), path=path
+            )
             continue
         if not labelled and unlisted == "exclude":
             outcomes.add(
-                name, "unlisted", f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
+                name,
+                "unlisted",
+                f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown",
+                subject=_subject_if_certain(path, root, pattern, space),
+                path=path,
             )
             continue
         details += [] if labelled else ["no labels, taken as free of seizures"]
@@ -199,6 +205,13 @@ def _subject(path: Path, root: Path) -> str:
             f"subject=, e.g. subject='^([^/]+)/' for {relative.parts[0]!r} or subject='([^/]+)/[^/]+$' for {path.parent.name!r}"
         )
     return path.parent.name
+
+
+def _subject_if_certain(path: Path, root: Path, pattern: re.Pattern[str] | None, space: str) -> str | None:
+    try:
+        return _describe(path, root, "", pattern, space)["subject"]
+    except ValueError:  # of what is left out it need not be certain
+        return None
 
 
 def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None, space: str) -> dict[str, str]:

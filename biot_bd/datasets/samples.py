@@ -66,9 +66,7 @@ def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) 
 def _told(ch_names: Sequence[str], counts: dict[str, np.ndarray], n_windows: int, window_s: float) -> list[str]:
     zero, flat = counts["zero"] == n_windows, counts["flat"] == n_windows
     whole = {"zero throughout": zero, "flat throughout": flat & ~zero}
-    notes = [
-        f"{what}: {', '.join(np.array(ch_names)[which])}" for what, which in whole.items() if which.any()
-    ]
+    notes = [f"{what}: {', '.join(np.array(ch_names)[which])}" for what, which in whole.items() if which.any()]
     partly = {
         "flat": np.where(flat, 0, counts["flat"]),
         "not finite": counts["not finite"],
