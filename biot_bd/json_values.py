@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-_WORDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+from biot_bd.exceptions import BiotBdError
+
+DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    AssertionError,
+)
+"""What damaged content may raise in those who read it and build from it."""
+_WORDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 _WORDS[type(None)] = "null"
 _NOTHING = object()
 
@@ -63,6 +85,41 @@ def check_values(value: Any, wanted: Any, where: str = "") -> None:
     elif origin is dict:
         for key, one in value.items():
             check_values(one, get_args(wanted)[1], f"{before}{key}")
+
+
+@contextmanager
+def naming(where: str | os.PathLike[str], kind: type[Exception] = ValueError) -> Iterator[None]:
+    """Turn what damaged content raises into one error that names its file or folder.
+
+    Parameters
+    ----------
+    where : path
+        The file or folder.
+    kind : type of Exception
+        The error to raise.
+
+    Raises
+    ------
+    Exception
+        Of ``kind``; errors of biot_bd and those that name ``where`` already go through.
+
+    Examples
+    --------
+    >>> from biot_bd.json_values import naming
+    >>> with naming("run/metrics.json"):
+    ...     {}["macro"]
+    Traceback (most recent call last):
+    ...
+    ValueError: run/metrics.json: damaged (lacks 'macro')
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        if isinstance(error, BiotBdError) or os.fspath(where) in str(error):
+            raise
+        told = " ".join(str(error).split())[:300]
+        what = f"lacks {told}" if type(error) is KeyError else f"{type(error).__name__}: {told}"
+        raise kind(f"{where}: damaged ({what})") from error
 
 
 def _plain(wanted: Any) -> Any:

@@ -329,7 +329,9 @@ class Detector:
         options: dict[str, Any] = {name: getattr(self, name) for name in ("stride_s", "on_missing", "batch_size")}
         try:
             check_rate(sfreq, self.scorer.sfreq)
-            return DetectionStream(self.scorer, self.event_detector, ch_names, sfreq, where=where, unusable=unusable, **options)
+            return DetectionStream(
+                self.scorer, self.event_detector, ch_names, sfreq, where=where, unusable=unusable, **options
+            )
         except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
         except ValueError as error:

@@ -65,7 +65,9 @@ def weights_file(folder: Path, spec: Mapping[str, Any]) -> Path:
     """
     weights = spec.get("weights") or {}
     if not isinstance(weights, Mapping):
-        raise SavedPipelineError(f"{folder}: weights: expected an object, found {weights!r}; copy the whole folder again")
+        raise SavedPipelineError(
+            f"{folder}: weights: expected an object, found {weights!r}; copy the whole folder again"
+        )
     name, digest = weights.get("file"), weights.get("sha256")
     if not isinstance(name, str) or Path(name).name != name or not re.fullmatch("[0-9a-f]{64}", str(digest)):
         raise SavedPipelineError(f"{folder}: a saved pipeline whose weights are missing; copy the whole folder again")

@@ -12,6 +12,7 @@ from typing import Any
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.checkpoints.pipeline_folder import (
     CONFIG,
     WEIGHTS,
@@ -21,7 +22,7 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     weights_file,
 )
 from biot_bd.runs import read_json
-from biot_bd.training.persistence.readers import DAMAGE, read_description
+from biot_bd.training.persistence.readers import read_description
 from biot_bd.training.persistence.run_settings import without_run_settings
 from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import KINDS, READERS, safe_bases

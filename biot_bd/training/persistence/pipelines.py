@@ -22,6 +22,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
 from biot_bd.exceptions import SavedPipelineError, UnknownNameError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import (
@@ -40,7 +41,7 @@ from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.persistence.bounded_build import bounded_build
-from biot_bd.training.persistence.readers import DAMAGE, damaged_model, read_description
+from biot_bd.training.persistence.readers import damaged_model, read_description
 from biot_bd.training.persistence.run_settings import NOT_SAVED, without_run_settings
 from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import build, class_to_json, load_transformer, to_json

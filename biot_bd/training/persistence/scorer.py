@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.biot_scoring import ScoringBIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import steps_of, weights_file
@@ -23,7 +24,7 @@ from biot_bd.training._validation import resolve_device
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.persistence.bounded_build import bounded_build
-from biot_bd.training.persistence.readers import DAMAGE, damaged_model, read_description
+from biot_bd.training.persistence.readers import damaged_model, read_description
 from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import from_json, load_transformer
 

@@ -261,7 +261,11 @@ def build(cls: dict[str, Any], params: dict[str, Any]) -> Any:
     parameter.
     """
     found = class_from_json(cls)
-    if not isinstance(found, type) or not (is_dataclass(found) or _derives(found, _BUILT)) or reaches_out(f"{found.__module__}:{found.__qualname__}"):
+    if (
+        not isinstance(found, type)
+        or not (is_dataclass(found) or _derives(found, _BUILT))
+        or reaches_out(f"{found.__module__}:{found.__qualname__}")
+    ):
         raise SavedPipelineError(
             f"the saved pipeline asks for an object of {cls}, which may not be built on loading; "
             "it was not written by save_pipeline"

@@ -10,21 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.checkpoints.pipeline_folder import FORMAT, PIPELINE, description_file
 from biot_bd.runs import read_json
 from biot_bd.training.persistence.readers import version1, version2
 
-DAMAGE = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    AssertionError,
-)
-"""What a damaged description may raise in those who read and build what it names."""
 READERS = {1: version1.read, 2: version2.read}
 
 

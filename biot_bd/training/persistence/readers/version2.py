@@ -10,7 +10,6 @@ from biot_bd.json_values import check_values
 from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, steps_of
 
 
-
 class _Input(TypedDict):
     n_chans: int
     n_times: int
@@ -60,7 +59,7 @@ def read(description: dict[str, Any]) -> dict[str, Any]:
         check_values(step, _Step, f"step {step.get('name')}")
         if step["kind"] not in ("classifier", "transformer"):
             raise ValueError(f"step {step['name']!r} is of an unknown kind, {step['kind']!r}")
-        step["class"]  # noqa: B018 - it must be there
+        step["class"]
     if spec["kind"] != "classifier":
         raise ValueError(f"the last step is of kind {spec['kind']!r}, expected 'classifier'")
     check_values(spec["fitted"], Fitted, "fitted")
