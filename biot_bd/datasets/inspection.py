@@ -60,7 +60,8 @@ class RecordingFacts:
     sfreqs : tuple of float
         All rates of the file, in Hz.
     units : tuple of str
-        Units of the channels that the montage needs, as the file spells them.
+        Units of the channels that the montage needs (of all where it needs none), as the file
+        spells them.
     n_channels : int
         Channels of the file.
     found, derived, missing : tuple of str
@@ -68,7 +69,8 @@ class RecordingFacts:
     unusable : dict of str to str
         Channels that would be needed and cannot be used, with the reason.
     labels_from : str
-        ``"summary"``, ``"event table"``, ``"annotations"`` (within the file) or ``"none"``.
+        ``"summary"``, ``"event table"``, ``"annotations"`` (within the file), ``"none"``, or
+        ``"not read"`` of what is left out for another reason.
     n_seizures, seizure_s : int, float
         Seizures and their seconds, overlaps counted once.
     gaps : list of (float, float)
@@ -335,6 +337,7 @@ def _left_out(row: Any, known: Mapping[str, Any], settings: SignalSettings) -> R
         except RecordingError as error:
             one.notes.append(one_line(error))
     one.path, one.outcome, one.detail = path, row.outcome, row.detail
+    one.labels_from = "none" if row.outcome in ("unlisted", "no-summary") else "not read"
     one.subject = known.get("subject")
     seizures = known.get("seizures", [])
     one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0])) if seizures else 0.0
@@ -420,21 +423,20 @@ def _format_of(
     """Return the format, all rates in Hz and the units of what the plan reads."""
     kind = type(raw).__name__.removeprefix("Raw")
     if kind not in ("EDF", "BDF") or path is None:
-        units = {str(unit) for name, unit in raw._orig_units.items() if name in plan.needed}
+        units = {str(unit) for name, unit in raw._orig_units.items() if name in (plan.needed or raw.ch_names)}
         return kind, (float(raw.info["sfreq"]),), tuple(sorted(units))
     header = read_edf_header(path)
     plus = header.kind if header.kind in ("EDF+C", "EDF+D", "BDF+C", "BDF+D") else kind
     labels = zip(header.labels, header.samples, header.field("unit"), strict=True)
     signals = [(label, n, unit) for label, n, unit in labels if label not in ANNOTATIONS and n > 0]
-    needed = {raw._raw_extras[0]["sel"][place] for place in _places(raw, plan)}
-    units = {header.field("unit")[i] or "blank" for i in needed}
+    units = {header.field("unit")[raw._raw_extras[0]["sel"][place]] or "blank" for place in _places(raw, plan)}
     return plus, tuple(sorted({n / header.record_s for _, n, _ in signals})), tuple(sorted(units))
 
 
 def _places(raw: mne.io.BaseRaw, plan: MontagePlan) -> Iterator[int]:
-    """Yield the places of needed channels among those that MNE reads of an EDF or BDF."""
+    """Yield the places of needed channels (else of all) among those that MNE reads of a file."""
     picks = raw._read_picks[0]
-    for name in plan.needed:
+    for name in plan.needed or raw.ch_names:
         yield int(picks[raw.ch_names.index(name)])
 
 
