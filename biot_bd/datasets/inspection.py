@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from biot_bd.io.notes import one_line
 from biot_bd.io.readers import open_raw
 from biot_bd.io.timeline import timeline_of
 from biot_bd.io.unusable import unusable_channels
-from biot_bd.io.walk import find_recordings, find_tables, stem_of
+from biot_bd.io.walk import find_tables, stem_of
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.windows.preparation.prepare import WINDOW_S
 from biot_bd.windows.preparation.recording import SignalSettings, check_header, outcome_of
@@ -390,17 +390,13 @@ def inspect_recording(
     >>> facts.outcome, facts.duration_s, facts.found, len(facts.missing)
     ('missing-channels', 60.0, ('Fp1-F7',), 15)
     """
-    plan = plan_montage(settings.montage, raw.ch_names, unusable_channels(raw))
-    one = RecordingFacts(recording, labels_from=labels_from, n_channels=len(raw.ch_names), unusable=dict(plan.unusable))
+    one, plan = RecordingFacts(recording, labels_from=labels_from, n_channels=len(raw.ch_names)), None
     path = source_file(raw)
     one.path = None if path is None else str(path)
     one.duration_s = raw.n_times / float(raw.info["sfreq"])
-    one.sfreq = rate_of(raw, plan.needed)
-    one.format, one.sfreqs, one.units = _format_of(raw, path, plan)
     try:
         line = timeline_of(raw, samples=samples)
-        one.gaps = line.gaps
-        one.notes += [note for note in line.notes if note not in one.notes]
+        one.gaps, one.notes = line.gaps, list(line.notes)
         seizures = seizures_of(raw)
         one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0]))
         plan = check_header(raw, line, settings, WINDOW_S)
@@ -408,6 +404,9 @@ def inspect_recording(
         one.outcome, one.detail = "unreadable", one_line(error)
     except ValueError as error:
         one.outcome, one.detail = outcome_of(error), one_line(error, 1000)
+    plan = plan or plan_montage(settings.montage, raw.ch_names, unusable_channels(raw))
+    one.unusable, one.sfreq = dict(plan.unusable), rate_of(raw, plan.needed)
+    one.format, one.sfreqs, one.units = _format_of(raw, path, plan)
     one.found, one.derived, one.missing = (
         tuple(c.name for c in plan.channels if c.how in how)
         for how in (("direct",), ("reversed", "difference", "interpolated"), ("missing",))
@@ -463,18 +462,17 @@ def _hints(facts: DatasetFacts, layout: Layout, options: Mapping[str, Any]) -> l
     if outcomes - set(HARMLESS):
         hints.append("prepare stops at the first that cannot be used; --on-error skip leaves them out")
     if layout.dataset == FOLDER:
-        hints += _foreign_labels(layout.path)
+        hints += _foreign_labels(layout.path, [Path(one.path).name for one in facts.recordings if one.path])
     return hints
 
 
-def _foreign_labels(root: Path) -> list[str]:
+def _foreign_labels(root: Path, recordings: Iterable[str]) -> list[str]:
     """Say which files look like labels and belong to no recording by their name."""
     stems = set()
-    for found in find_recordings(root):
-        stem = stem_of(found.path.name)
+    for stem in map(stem_of, recordings):
         stems |= {stem.lower(), f"{stem}_events".lower(), f"{stem.removesuffix('_eeg')}_events".lower()}
     tables = [t.path.name for t in find_tables(root) if t.path.stem.lower() not in stems]
-    lists = [path.name for path in sorted(root.rglob("*eizure*.txt"))] + [p.name for p in root.rglob("*.seizures")]
+    lists = sorted(p.name for p in root.rglob("*eizure*") if p.suffix in (".txt", ".seizures", ".csv", ".xlsx"))
     said = []
     if tables:
         said.append(
