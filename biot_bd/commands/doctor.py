@@ -100,8 +100,10 @@ def _show(facts: DatasetFacts, show_all: bool) -> None:
     _line("looks like", f"{facts.dataset}: {facts.why}")
     if facts.generated:
         _line("GENERATED", "made by a program, not recorded from people")
-    if facts.error:
+    if facts.error and not facts.recordings:
         _line("ERROR", facts.error)
+    elif not facts.used:
+        _line("ERROR", "no recording can be used as it is")
     if facts.recordings:
         _show_recordings(facts, show_all)
     for hint in facts.hints:
@@ -121,17 +123,13 @@ def _show_recordings(facts: DatasetFacts, show_all: bool) -> None:
     )
     if n := int(table["seizures_left_out"].sum()):
         _line("", f"{n} seizures are in recordings that are left out")
-    _line("formats", _counts(one.format for one in seen))
-    _line("rates", _counts(", ".join(f"{hz:g}" for hz in one.sfreqs) + " Hz" for one in seen))
-    _line("units", _counts(", ".join(one.units) or "not told" for one in seen))
-    _line("channels", f"{facts.montage}: {_counts((_channels(one) for one in seen), '; ')}")
-    _line("labels", _counts(one.labels_from for one in seen))
-    _line("gaps", _gaps(seen))
+    if seen:
+        _show_headers(facts.montage, seen)
     for outcome, n in Counter(one.outcome for one in facts.left_out).most_common():
         those = [one for one in facts.left_out if one.outcome == outcome]
         _line("left out", f"{n:,} {outcome}: {_few([one.recording for one in those])}")
         if not show_all:
-            _line("", f"e.g. {those[0].detail}")
+            _line("", f"e.g. {_short(those[0].detail)}")
     _show_notes(facts.recordings, show_all)
     rows = [
         row | {"hours": f"{row['hours']:.2f}", "seizure_s": f"{row['seizure_s']:g}"} for row in table.to_dict("records")
@@ -150,6 +148,15 @@ def _show_recordings(facts: DatasetFacts, show_all: bool) -> None:
             _show_one(one)
 
 
+def _show_headers(montage: str, seen: list[RecordingFacts]) -> None:
+    _line("formats", _counts(one.format for one in seen))
+    _line("rates", _counts(", ".join(f"{hz:g}" for hz in one.sfreqs) + " Hz" for one in seen))
+    _line("units", _counts(", ".join(one.units) or "not told" for one in seen))
+    _line("channels", f"{montage}: {_counts((_channels(one) for one in seen), '; ')}")
+    _line("labels", _counts(one.labels_from for one in seen))
+    _line("gaps", _gaps(seen))
+
+
 def _show_one(one: RecordingFacts) -> None:
     known = [one.subject, one.format, None if one.duration_s is None else f"{one.duration_s:g} s"]
     known += [f"{one.sfreq:g} Hz" if one.sfreq else None, f"{one.n_seizures} seizures"]
@@ -162,7 +169,7 @@ def _show_notes(recordings: list[RecordingFacts], show_all: bool) -> None:
     for one in recordings:
         reasons = [f"cannot be used: {name}: {reason}" for name, reason in one.unusable.items()]
         for note in [*one.notes, *reasons]:
-            owners.setdefault(note, []).append(one.recording)
+            owners.setdefault(note if show_all else _short(note), []).append(one.recording)
     most = len(owners) if show_all else FEW
     for note, names in list(owners.items())[:most]:
         _line("note", f"{note} ({_few(names, 2)})")
@@ -192,8 +199,12 @@ def _gaps(recordings: list[RecordingFacts]) -> str:
 def _counts(values: Iterable[Any], between: str = ", ") -> str:
     """Return each value with how often it occurs, the most frequent first."""
     found = Counter(values).most_common()
-    more = f"{between}and {len(found) - FEW} other kinds" if len(found) > FEW else ""
+    more = f"{between}and {len(found) - FEW} more" if len(found) > FEW else ""
     return between.join(f"{value} ({n:,})" for value, n in found[:FEW]) + more if found else "not known"
+
+
+def _short(text: str, most: int = 150) -> str:
+    return text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " ..."
 
 
 def _few(names: Iterable[str], most: int = FEW) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from biot_bd.io.notes import one_line
 from biot_bd.io.readers import open_raw
 from biot_bd.io.timeline import timeline_of
 from biot_bd.io.unusable import unusable_channels
-from biot_bd.io.walk import find_recordings, find_tables, stem_of
+from biot_bd.io.walk import find_tables, stem_of
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.windows.preparation.prepare import WINDOW_S
 from biot_bd.windows.preparation.recording import SignalSettings, check_header, outcome_of
@@ -60,7 +60,8 @@ class RecordingFacts:
     sfreqs : tuple of float
         All rates of the file, in Hz.
     units : tuple of str
-        Units of the channels that the montage needs, as the file spells them.
+        Units of the channels that the montage needs (of all where it needs none), as the file
+        spells them.
     n_channels : int
         Channels of the file.
     found, derived, missing : tuple of str
@@ -68,7 +69,8 @@ class RecordingFacts:
     unusable : dict of str to str
         Channels that would be needed and cannot be used, with the reason.
     labels_from : str
-        ``"summary"``, ``"event table"``, ``"annotations"`` (within the file) or ``"none"``.
+        ``"summary"``, ``"event table"``, ``"annotations"`` (within the file), ``"none"``, or
+        ``"not read"`` of what is left out for another reason.
     n_seizures, seizure_s : int, float
         Seizures and their seconds, overlaps counted once.
     gaps : list of (float, float)
@@ -335,6 +337,7 @@ def _left_out(row: Any, known: Mapping[str, Any], settings: SignalSettings) -> R
         except RecordingError as error:
             one.notes.append(one_line(error))
     one.path, one.outcome, one.detail = path, row.outcome, row.detail
+    one.labels_from = "none" if row.outcome in ("unlisted", "no-summary") else "not read"
     one.subject = known.get("subject")
     seizures = known.get("seizures", [])
     one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0])) if seizures else 0.0
@@ -387,17 +390,13 @@ def inspect_recording(
     >>> facts.outcome, facts.duration_s, facts.found, len(facts.missing)
     ('missing-channels', 60.0, ('Fp1-F7',), 15)
     """
-    plan = plan_montage(settings.montage, raw.ch_names, unusable_channels(raw))
-    one = RecordingFacts(recording, labels_from=labels_from, n_channels=len(raw.ch_names), unusable=dict(plan.unusable))
+    one, plan = RecordingFacts(recording, labels_from=labels_from, n_channels=len(raw.ch_names)), None
     path = source_file(raw)
     one.path = None if path is None else str(path)
     one.duration_s = raw.n_times / float(raw.info["sfreq"])
-    one.sfreq = rate_of(raw, plan.needed)
-    one.format, one.sfreqs, one.units = _format_of(raw, path, plan)
     try:
         line = timeline_of(raw, samples=samples)
-        one.gaps = line.gaps
-        one.notes += [note for note in line.notes if note not in one.notes]
+        one.gaps, one.notes = line.gaps, list(line.notes)
         seizures = seizures_of(raw)
         one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0]))
         plan = check_header(raw, line, settings, WINDOW_S)
@@ -405,6 +404,9 @@ def inspect_recording(
         one.outcome, one.detail = "unreadable", one_line(error)
     except ValueError as error:
         one.outcome, one.detail = outcome_of(error), one_line(error, 1000)
+    plan = plan or plan_montage(settings.montage, raw.ch_names, unusable_channels(raw))
+    one.unusable, one.sfreq = dict(plan.unusable), rate_of(raw, plan.needed)
+    one.format, one.sfreqs, one.units = _format_of(raw, path, plan)
     one.found, one.derived, one.missing = (
         tuple(c.name for c in plan.channels if c.how in how)
         for how in (("direct",), ("reversed", "difference", "interpolated"), ("missing",))
@@ -420,21 +422,20 @@ def _format_of(
     """Return the format, all rates in Hz and the units of what the plan reads."""
     kind = type(raw).__name__.removeprefix("Raw")
     if kind not in ("EDF", "BDF") or path is None:
-        units = {str(unit) for name, unit in raw._orig_units.items() if name in plan.needed}
+        units = {str(unit) for name, unit in raw._orig_units.items() if name in (plan.needed or raw.ch_names)}
         return kind, (float(raw.info["sfreq"]),), tuple(sorted(units))
     header = read_edf_header(path)
     plus = header.kind if header.kind in ("EDF+C", "EDF+D", "BDF+C", "BDF+D") else kind
     labels = zip(header.labels, header.samples, header.field("unit"), strict=True)
     signals = [(label, n, unit) for label, n, unit in labels if label not in ANNOTATIONS and n > 0]
-    needed = {raw._raw_extras[0]["sel"][place] for place in _places(raw, plan)}
-    units = {header.field("unit")[i] or "blank" for i in needed}
+    units = {header.field("unit")[raw._raw_extras[0]["sel"][place]] or "blank" for place in _places(raw, plan)}
     return plus, tuple(sorted({n / header.record_s for _, n, _ in signals})), tuple(sorted(units))
 
 
 def _places(raw: mne.io.BaseRaw, plan: MontagePlan) -> Iterator[int]:
-    """Yield the places of needed channels among those that MNE reads of an EDF or BDF."""
+    """Yield the places of needed channels (else of all) among those that MNE reads of a file."""
     picks = raw._read_picks[0]
-    for name in plan.needed:
+    for name in plan.needed or raw.ch_names:
         yield int(picks[raw.ch_names.index(name)])
 
 
@@ -461,18 +462,17 @@ def _hints(facts: DatasetFacts, layout: Layout, options: Mapping[str, Any]) -> l
     if outcomes - set(HARMLESS):
         hints.append("prepare stops at the first that cannot be used; --on-error skip leaves them out")
     if layout.dataset == FOLDER:
-        hints += _foreign_labels(layout.path)
+        hints += _foreign_labels(layout.path, [Path(one.path).name for one in facts.recordings if one.path])
     return hints
 
 
-def _foreign_labels(root: Path) -> list[str]:
+def _foreign_labels(root: Path, recordings: Iterable[str]) -> list[str]:
     """Say which files look like labels and belong to no recording by their name."""
     stems = set()
-    for found in find_recordings(root):
-        stem = stem_of(found.path.name)
+    for stem in map(stem_of, recordings):
         stems |= {stem.lower(), f"{stem}_events".lower(), f"{stem.removesuffix('_eeg')}_events".lower()}
     tables = [t.path.name for t in find_tables(root) if t.path.stem.lower() not in stems]
-    lists = [path.name for path in sorted(root.rglob("*eizure*.txt"))] + [p.name for p in root.rglob("*.seizures")]
+    lists = sorted(p.name for p in root.rglob("*eizure*") if p.suffix in (".txt", ".seizures", ".csv", ".xlsx"))
     said = []
     if tables:
         said.append(
