@@ -64,6 +64,26 @@ def check_values(value: Any, wanted: Any, where: str = "") -> None:
     ...
     ValueError: scores.auc_pr: expected a number or null, found 'high'
     """
+    _check(value, wanted, where, whole=True)
+
+
+def check_present(value: Any, wanted: Any, where: str = "") -> None:
+    """Raise as :func:`check_values` does, but for keys that are missing: older files lack some.
+
+    Parameters
+    ----------
+    value, wanted, where
+        As for :func:`check_values`.
+
+    Raises
+    ------
+    ValueError
+        A value that is there is of another type.
+    """
+    _check(value, wanted, where, whole=False)
+
+
+def _check(value: Any, wanted: Any, where: str, whole: bool) -> None:
     members = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
     found = next((one for one in members if _is_a(value, _plain(one))), _NOTHING)
     if found is _NOTHING:
@@ -76,15 +96,15 @@ def check_values(value: Any, wanted: Any, where: str = "") -> None:
         for key, hint in hints.items():
             optional = get_origin(hint) is NotRequired
             if key in value:
-                check_values(value[key], get_args(hint)[0] if optional else hint, f"{before}{key}")
-            elif not optional and key not in wanted.__optional_keys__:
+                _check(value[key], get_args(hint)[0] if optional else hint, f"{before}{key}", whole)
+            elif whole and not optional and key not in wanted.__optional_keys__:
                 raise ValueError(f"{before}{key} is missing")
     elif origin is list:
         for number, one in enumerate(value):
-            check_values(one, get_args(wanted)[0], f"{where}[{number}]")
+            _check(one, get_args(wanted)[0], f"{where}[{number}]", whole)
     elif origin is dict:
         for key, one in value.items():
-            check_values(one, get_args(wanted)[1], f"{before}{key}")
+            _check(one, get_args(wanted)[1], f"{before}{key}", whole)
 
 
 @contextmanager

@@ -167,12 +167,10 @@ class Result:
         metrics = run_facts.read_facts(folder / run_facts.METRICS, run_facts.RunMetrics)
         with naming(folder / run_facts.METRICS, RunFolderError):
             _check_scores(metrics)
-        return cls(
-            metrics,
-            run_facts.read_predictions(folder / run_facts.PREDICTIONS),
-            run_facts.read_facts(folder / run_facts.RUN, run_facts.RunFacts),
-            folder,
-        )
+        run = run_facts.read_facts(folder / run_facts.RUN, run_facts.RunFacts)
+        with naming(folder / run_facts.RUN, RunFolderError):
+            run["data"]["label_rule"]  # what no reader of a run does without
+        return cls(metrics, run_facts.read_predictions(folder / run_facts.PREDICTIONS), run, folder)
 
     @property
     def scoring(self) -> list[str]:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from biot_bd.evaluation.run_versions import COLUMNS, READERS, VERSION
 from biot_bd.exceptions import RunFolderError
-from biot_bd.json_values import DAMAGE, check_values, naming
+from biot_bd.json_values import DAMAGE, check_present, naming
 from biot_bd.runs import atomic_path, read_json, write_json
 
 RUN, METRICS, FOLD, PREDICTIONS = "run.json", "metrics.json", "fold.json", "predictions.parquet"
@@ -202,15 +202,15 @@ def read_facts(path: str | os.PathLike[str], form: Any = None) -> Any:
     path : path
         The file.
     form : type, optional
-        What the facts must be, e.g. :class:`RunFacts`.
+        What the facts that are there must be, e.g. :class:`RunFacts`; older files lack some.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged, or of a later version; the message names it, and the key where one is
-        missing or another than it must be.
+        The file is damaged, or of a later version; the message names it, and the key that is
+        another than it must be.
     """
     facts = read_json(path)
     if not isinstance(facts, dict):
@@ -222,7 +222,7 @@ def read_facts(path: str | os.PathLike[str], form: Any = None) -> Any:
     with naming(path, RunFolderError):
         facts = READERS[version](facts)
         if form is not None:
-            check_values(facts, form)
+            check_present(facts, form)
     return facts
 
 

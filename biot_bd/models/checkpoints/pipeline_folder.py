@@ -69,7 +69,7 @@ def weights_file(folder: Path, spec: Mapping[str, Any]) -> Path:
             f"{folder}: weights: expected an object, found {weights!r}; copy the whole folder again"
         )
     name, digest = weights.get("file"), weights.get("sha256")
-    if not isinstance(name, str) or Path(name).name != name or not re.fullmatch("[0-9a-f]{64}", str(digest)):
+    if not isinstance(name, str) or Path(name).name != name or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise SavedPipelineError(f"{folder}: a saved pipeline whose weights are missing; copy the whole folder again")
     found = [path for path in (folder / draft_name(name, digest), folder / name) if path.is_file()]
     if not found:

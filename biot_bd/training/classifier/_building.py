@@ -47,6 +47,7 @@ class ComponentBuilding(EEGClassifier):
     schedule: Any
     _own_callbacks_only = False  # while a saved model is loaded
     _callbacks_wait = False
+    callbacks_: list[tuple[str, Any]]
 
     # --- recipe -----------------------------------------------------------------------------------
 

@@ -135,13 +135,14 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     except ValueError:  # the reader below says what is wrong
         stored = None
     found = Audit(str(folder), stored.get("version") if isinstance(stored, dict) else None)
+    weights: Path | None = None
     try:
         description = read_description(folder)
         found.named = [one for step in steps_of(description["pipeline"]) for one in _of_step(step)]
         found.problems = [f"{one.where}: {one.problem}" for one in found.named if one.problem]
         spec = classifier_spec(description)
         found.left_out = without_run_settings(spec["params"])[1]
-        weights: Path | None = weights_file(folder, spec)
+        weights = weights_file(folder, spec)
         check_sizes(spec, weights)
     except SavedPipelineError as error:
         found.problems.append(str(error))
