@@ -397,7 +397,7 @@ def inspect_recording(
     try:
         line = timeline_of(raw, samples=samples)
         one.gaps, one.notes = line.gaps, list(line.notes)
-        seizures = seizures_of(raw)
+        seizures = seizures_of(raw, line)
         one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0]))
         plan = check_header(raw, line, settings, WINDOW_S)
     except (RecordingError, OSError) as error:

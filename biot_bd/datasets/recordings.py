@@ -330,7 +330,10 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     return dataset
 
 
-def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s) of annotations ``sz...`` since the start, pauses included."""
+def seizures_of(raw: mne.io.BaseRaw, line: TimeLine | None = None) -> list[tuple[float, float]]:
+    """Return (onset_s, offset_s) of annotations ``sz...`` since the start, pauses included.
+
+    ``line`` is its time line, where it is known already.
+    """
     found = [(onset, onset + duration) for onset, duration, text in annotations_of(raw) if text.startswith(SEIZURE)]
-    return timeline_of(raw, samples=False).clock_times(found)
+    return (line or timeline_of(raw, samples=False)).clock_times(found)

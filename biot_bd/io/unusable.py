@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,8 @@ class _Described:
     @property
     def is_read_so(self) -> bool:
         """Whether MNE multiplies by what the unit is."""
-        return self.uv is not None and bool(np.isclose(self.extras["units"][self.place] * UV_PER_V, self.uv, rtol=1e-6))
+        read = float(self.extras["units"][self.place]) * UV_PER_V
+        return self.uv is not None and math.isclose(read, self.uv, rel_tol=1e-6)
 
     def _range_fault(self) -> str | None:
         if self.n_samples < 1:
