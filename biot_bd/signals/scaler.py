@@ -32,9 +32,8 @@ class PercentileScaler(WindowTransformer):
 
     The formula is ``x / (quantile(|x|, q / 100, linear) + 1e-8)`` with ``x`` in microvolts, that of
     BIOT (Yang et al. 2023, Biosignal Transformer, NeurIPS).  The output has no unit.  Where a
-    constant or a drift outweighs the EEG in a window (DC amplifiers; the mean, or the change from
-    the middle to the ends, is above 50 uV and above half of the 95th percentile), the least-squares
-    line is taken off that channel first.
+    constant outweighs the EEG in a window (DC amplifiers; the mean is above 50 uV and above half of
+    the 95th percentile), the least-squares line is taken off that channel first.
 
     Parameters
     ----------
