@@ -131,8 +131,10 @@ def _show_recordings(facts: DatasetFacts, show_all: bool) -> None:
         if not show_all:
             _line("", f"e.g. {_short(those[0].detail)}")
     _show_notes(facts.recordings, show_all)
-    rows = [
-        row | {"hours": f"{row['hours']:.2f}", "seizure_s": f"{row['seizure_s']:g}"} for row in table.to_dict("records")
+    rows: list[dict[str, Any]] = [
+        {str(key): value for key, value in row.items()}
+        | {"hours": f"{row['hours']:.2f}", "seizure_s": f"{row['seizure_s']:g}"}
+        for row in table.to_dict("records")
     ]
     if len(rows) > 1 and (show_all or len(rows) <= 2 * FEW):
         numbers = {

@@ -280,15 +280,16 @@ def _inspect(
         parts, outcomes = _load(layout, options, facts)
     facts.hints += [one_line(w.message) for w in told if "dataset.outcomes" not in str(w.message)]
     known = outcomes.attrs.get("left_out", {})
-    for number, row in enumerate(outcomes.itertuples(), start=1):
-        part = parts.get(row.recording)
+    rows: list[tuple[str, str, str]] = outcomes[["recording", "outcome", "detail"]].to_numpy().tolist()
+    for number, (name, outcome, detail) in enumerate(rows, start=1):
+        part = parts.get(name)
         if part is None:
-            one = _left_out(row, known.get(row.recording, {}), settings)
+            one = _left_out(name, outcome, detail, known.get(name, {}), settings)
         else:
             labels = part.description.get("labels_from", "annotations")
-            one = inspect_recording(part.raw, settings, row.recording, labels_from=labels, samples=samples)
+            one = inspect_recording(part.raw, settings, name, labels_from=labels, samples=samples)
             one.subject = part.description["subject"]
-            one.notes = [*filter(None, [row.detail]), *one.notes]
+            one.notes = [*([detail] if detail else []), *one.notes]
         facts.recordings.append(one)
         if progress is not None:
             progress(number, len(outcomes))
@@ -324,20 +325,22 @@ def _load(layout: Layout, options: dict[str, Any], facts: DatasetFacts) -> tuple
     return {part.description["recording"]: part for part in loaded.datasets}, loaded.outcomes
 
 
-def _left_out(row: Any, known: Mapping[str, Any], settings: SignalSettings) -> RecordingFacts:
+def _left_out(
+    recording: str, outcome: str, detail: str, known: Mapping[str, Any], settings: SignalSettings
+) -> RecordingFacts:
     """Say what can be known of a recording that its data set did not load."""
-    one, path = RecordingFacts(row.recording), known.get("path")
-    if path is not None and row.outcome not in ("missing-file", "unreadable"):
+    one, path = RecordingFacts(recording), known.get("path")
+    if path is not None and outcome not in ("missing-file", "unreadable"):
         try:
             raw, notes = open_raw(path)
-            one = inspect_recording(raw, settings, row.recording, labels_from="none")
+            one = inspect_recording(raw, settings, recording, labels_from="none")
             one.notes = [*notes, *(note for note in one.notes if note not in notes)]
             if not one.is_used:  # labels alone would not help
                 one.notes.append(f"{one.outcome}: {one.detail}")
         except RecordingError as error:
             one.notes.append(one_line(error))
-    one.path, one.outcome, one.detail = path, row.outcome, row.detail
-    one.labels_from = "none" if row.outcome in ("unlisted", "no-summary") else "not read"
+    one.path, one.outcome, one.detail = path, outcome, detail
+    one.labels_from = "none" if outcome in ("unlisted", "no-summary") else "not read"
     one.subject = known.get("subject")
     seizures = known.get("seizures", [])
     one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0])) if seizures else 0.0
