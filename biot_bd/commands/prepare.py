@@ -34,6 +34,10 @@ def prepare(
             help="Only these subjects, as the data set names them; separated by commas, or repeat the option."
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace windows that a run or a model uses, or those of other signals."),
+    ] = False,
     option: ReaderOptions = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
@@ -63,6 +67,7 @@ def prepare(
         dtype=dtype,
         n_jobs=jobs,
         on_error=on_error,
+        overwrite=overwrite,
     )
     facts = _facts(dataset, folder, windows)
     if json:
