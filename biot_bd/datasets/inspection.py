@@ -41,7 +41,7 @@ HARMLESS = ("loaded", "missing-file", "unlisted", "no-summary")
 class RecordingFacts:
     """What is known of one recording.
 
-    Attributes
+    Parameters
     ----------
     recording : str
         Its name.
@@ -119,7 +119,7 @@ class RecordingFacts:
 class DatasetFacts:
     """What is known of a folder as one data set.
 
-    Attributes
+    Parameters
     ----------
     path : str
         The folder.
@@ -280,7 +280,7 @@ def _inspect(
         parts, outcomes = _load(layout, options, facts)
     facts.hints += [one_line(w.message) for w in told if "dataset.outcomes" not in str(w.message)]
     known = outcomes.attrs.get("left_out", {})
-    rows: list[tuple[str, str, str]] = outcomes[["recording", "outcome", "detail"]].to_numpy().tolist()
+    rows: list[list[str]] = outcomes[["recording", "outcome", "detail"]].to_numpy().tolist()
     for number, (name, outcome, detail) in enumerate(rows, start=1):
         part = parts.get(name)
         if part is None:
@@ -396,7 +396,7 @@ def inspect_recording(
     one, plan = RecordingFacts(recording, labels_from=labels_from, n_channels=len(raw.ch_names)), None
     path = source_file(raw)
     one.path = None if path is None else str(path)
-    one.duration_s = raw.n_times / float(raw.info["sfreq"])
+    one.duration_s = float(raw.n_times / raw.info["sfreq"])
     try:
         line = timeline_of(raw, samples=samples)
         one.gaps, one.notes = line.gaps, list(line.notes)
