@@ -7,10 +7,12 @@ half a file and a killed process leaves the old one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -34,12 +36,17 @@ PACKAGES = (
 )
 
 
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a quota, a limit on the size of files: never the fault of what is written."""
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends well.
 
     The temporary may become a file or a folder (an existing folder at ``path`` is replaced).  When
-    the block raises, the temporary is removed and ``path`` stays as it was.
+    the block raises, the temporary is removed and ``path`` stays as it was.  A file gets the mode
+    that any new file gets there, also where a library writes files that only their owner may read.
 
     Parameters
     ----------
@@ -55,6 +62,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     FileNotFoundError
         The block ended well, but wrote nothing.
+    OSError
+        The disk is full, or the file may not be written: whatever the block raised for it, the
+        error names ``path`` and has the system's ``errno``.
 
     See Also
     --------
@@ -76,6 +86,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         if not os.path.lexists(temporary):
             raise FileNotFoundError(f"nothing was written for {path}")
+        _as_any_new_file(temporary)
         if temporary.is_dir() and path.is_dir():
             old = temporary.with_name(temporary.name + ".old")
             os.replace(path, old)
@@ -87,12 +98,54 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        fault = _disk_fault(error, temporary)
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that may not be written is told by the error itself
+                temporary.unlink(missing_ok=True)
+        if fault is not None:
+            raise OSError(fault, os.strerror(fault), str(path)) from error
         raise
+
+
+def _as_any_new_file(temporary: Path) -> None:
+    """Give a file that only its owner may read the mode that the umask gives any other."""
+    if temporary.is_symlink() or not temporary.is_file() or temporary.stat().st_mode & 0o077:
+        return
+    # A new file tells the mode; to ask for the umask would change it for all threads.
+    probe = temporary.with_name(f"{temporary.name}.mode")
+    with contextlib.suppress(OSError):  # a mode that cannot be set is no reason to lose the file
+        try:
+            with probe.open("xb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+            temporary.chmod(mode & 0o777)
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def _disk_fault(error: BaseException, temporary: Path) -> int | None:
+    """Return the errno of a write that failed, or None where something else went wrong.
+
+    Libraries hide it: torch and numpy raise errors without it, safetensors has it in its text.
+    """
+    if not isinstance(error, Exception):
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        ours = error.filename is not None and Path(os.fsdecode(error.filename)) == temporary
+        return error.errno if ours or (error.filename is None and error.errno in DISK_FAULTS) else None
+    told = re.search(r"os error (\d+)", str(error))
+    if told and int(told[1]) in DISK_FAULTS:
+        return int(told[1])
+    if not isinstance(error, (OSError, RuntimeError)) or not temporary.is_file():
+        return None
+    try:  # where the disk is full, it says so once more
+        with temporary.open("ab", buffering=0) as file:
+            file.write(b"\0" * 65536)
+    except OSError as again:
+        return again.errno if again.errno in DISK_FAULTS else None
+    return None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

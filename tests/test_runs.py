@@ -1,13 +1,18 @@
 """Run folders: atomic writes, JSON, fingerprints."""
 
+import errno
 import json
+import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +76,81 @@ def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
         temporary.mkdir()
     assert os.listdir(path) == ["old"]
     assert os.listdir(tmp_path) == ["run"]
+
+
+def _save_weights(path):
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(50_000)}, path)
+
+
+WRITERS = {
+    "text": lambda path: path.write_text("x" * 200_000),
+    "numpy": lambda path: np.save(path.open("wb"), np.zeros(50_000)),
+    "torch": lambda path: torch.save({"w": torch.zeros(50_000)}, path),
+    "safetensors": _save_weights,
+    "parquet": lambda path: pd.DataFrame({"x": np.random.default_rng(0).normal(size=50_000)}).to_parquet(path),
+    "npz": lambda path: np.savez(path.open("wb"), x=np.random.default_rng(0).normal(size=50_000)),
+}
+
+
+def _in_a_child(call):
+    """Return what ``call`` returns in a process of its own: its limits and umask end with it."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply_async(call).get(60)
+
+
+class _Written:
+    """Write by a library under a limit of the size of files, or under a umask; tell what became of it."""
+
+    def __init__(self, kind, path, limit=None, umask=0o022):
+        self.kind, self.path, self.limit, self.umask = kind, path, limit, umask
+
+    def __call__(self):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        if self.limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, self.limit))
+        os.umask(self.umask)
+        try:
+            with runs.atomic_path(self.path) as temporary:
+                WRITERS[self.kind](temporary)
+        except OSError as error:
+            return type(error), error.errno, error.strerror, error.filename
+        return self.path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("limit", [0, 1000, 70_000])
+def test_a_disk_that_is_full_is_told_with_file_and_cause_whatever_library_writes(tmp_path, kind, limit):
+    path = runs.write_text(tmp_path / "a.bin", "old")
+    found = _in_a_child(_Written(kind, path, limit))
+    assert found == (OSError, errno.EFBIG, "File too large", str(path))
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@given(number=st.sampled_from(runs.DISK_FAULTS), name=st.sampled_from(["a.txt", "ä b.json", ".x", "c"]))
+def test_the_cause_is_kept_and_the_file_named_for_every_fault_of_a_disk(tmp_path_factory, number, name):
+    path = tmp_path_factory.mktemp("full") / name
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, runs.atomic_path(path):
+        raise OSError(number, os.strerror(number))
+    assert (caught.value.errno, caught.value.filename) == (number, str(path))
+    assert not os.listdir(path.parent)
+
+
+def test_an_error_of_what_is_read_in_the_block_is_not_laid_at_the_door_of_the_file(tmp_path):
+    for error in (FileNotFoundError(errno.ENOENT, "gone", "in.edf"), RuntimeError("no such channel"), OSError("odd")):
+        with pytest.raises(type(error)) as caught, runs.atomic_path(tmp_path / "a.txt") as temporary:  # noqa: PT012
+            temporary.touch()
+            raise error
+        assert caught.value is error
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_a_file_gets_the_mode_of_any_new_file_whatever_library_writes(tmp_path, kind, umask, mode):
+    assert _in_a_child(_Written(kind, tmp_path / "a.bin", umask=umask)) == mode
+    assert os.listdir(tmp_path) == ["a.bin"]
 
 
 def test_a_block_that_writes_nothing_is_an_error_that_names_the_file(tmp_path):

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from biot_bd import registry
 from biot_bd.exceptions import MissingChannelsError, PreparationError, RecordingError, TooShortError
 from biot_bd.io.channel_readers import may_be_plain_edf
-from biot_bd.runs import fingerprint, write_json
+from biot_bd.runs import DISK_FAULTS, fingerprint, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
@@ -392,7 +392,7 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         outcome = "too-short" if isinstance(error, TooShortError) else "missing-channels"
         return _Failure(job.recording, job.subject, outcome, str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
+        if error.errno in (*DISK_FAULTS, errno.EMFILE):
             raise  # not this recording's fault
         return _Failure(job.recording, job.subject, "unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
