@@ -25,16 +25,18 @@ def train(
     json: Json = False,
 ) -> None:
     """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score
-    the hold-out, if there is one.
+    the hold-out, if there is one.  A training that was stopped goes on with the same command.
     """
     from biot_bd.commands import _pipelines
     from biot_bd.evaluation.final_model import fit_all
+    from biot_bd.evaluation.training_folder import WORK
     from biot_bd.models.checkpoints.pipeline_folder import description_file
 
     _pipelines.check_output(output)
-    if description_file(output) is not None:
+    unfinished = (output / WORK).is_dir()  # a training that was stopped: this call goes on, or says that it is another
+    if description_file(output) is not None and not unfinished:
         raise FileExistsError(f"{output} holds a model already; name a new folder or delete it")
-    if output.is_dir() and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
+    if output.is_dir() and not unfinished and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
         shown = ", ".join(others[:5])
         raise FileExistsError(f"{output} is no model's folder and not empty ({shown}); name a new folder for the model")
     parameters = _pipelines.study_parameters(options)

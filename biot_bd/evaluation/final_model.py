@@ -36,7 +36,8 @@ from biot_bd.evaluation.model_selection.contamination import (
 from biot_bd.evaluation.model_selection.folds import Fold, split_all
 from biot_bd.evaluation.result import aggregate
 from biot_bd.evaluation.run_facts import METRICS, Cells, FoldFacts, RunMetrics, write_facts
-from biot_bd.evaluation.study_identity import final_step
+from biot_bd.evaluation.study_identity import final_step, identity_of
+from biot_bd.evaluation.training_folder import TrainingFolder
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, save_pipeline
@@ -69,7 +70,8 @@ def fit_all(
         As in :func:`~biot_bd.cross_validate`.
     folder : path
         Gets what ``save_pipeline`` writes, with the record, ``tensorboard/`` and, with a hold-out,
-        ``metrics.json`` (as in a run folder).
+        ``metrics.json`` (as in a run folder); an earlier model is replaced.  All appear when the
+        training has ended.  One that was killed goes on with the same call.
     y, groups : array of shape (n,), optional
         As in :func:`~biot_bd.cross_validate`: labels, and the subject of each window.
     validation_fraction : float
@@ -106,6 +108,10 @@ def fit_all(
     ContaminationError
         The checkpoint saw a subject of the hold-out, or nobody knows what it saw: before anything
         is loaded or fitted.
+    RunFolderError
+        Another process trains into the folder.
+    FileExistsError
+        The folder holds the model of another training that was stopped while it tidied up.
     TypeError
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
     SplitError, ValueError
@@ -135,7 +141,7 @@ def fit_all(
     """
     if not isinstance(final_step(pipeline)[1], BIOTClassifier):
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
-    data, rule, folder = as_data(windows, y, groups), check_threshold_rule(threshold), Path(folder)
+    data, rule = as_data(windows, y, groups), check_threshold_rule(threshold)
     metrics = as_metrics(scoring)
     template = EventDetector() if event_detector is None else event_detector
     detector_parameters(template)  # raises before anything is fitted
@@ -144,53 +150,61 @@ def fit_all(
     contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
     estimator = configure(pipeline, fold, None)
     prefix, last = final_step(estimator)
-    # Beside the model until it is saved, which replaces the folder; a killed training goes on from
-    # here.
-    work = folder.with_name(folder.name + ".training")
-    log, restart = work / "tensorboard", work / "restart"
-    estimator.set_params(**{f"{prefix}log_dir": str(log), f"{prefix}restart_dir": str(restart)})
-    rows = fold.rows(data.subjects)
-    seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
-    whole = data.X, data.y, data.subjects
-    fit(estimator, *([part[seen] for part in whole] if fold.test else whole))
-    proba = probabilities(estimator, data.X[rows["valid"]], "validation")
-    chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
-    detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
-    last.threshold_ = chosen.value  # what the saved model's predict uses
-    record = runs.to_jsonable(
+    study = runs.fingerprint(
         {
-            "title": title,
-            "notes": [*notes, *training_notes(estimator), *fold.notes],
-            "not_a_result": data.not_a_result()
-            if fold.test
-            else "the model saw all subjects, so it has no score of its own",
-            "subjects": fold.sides(),
-            "threshold": chosen.as_dict(),
-            "events": None if detectors is None else operating_point(detectors.offline),
-            "n_epochs": len(last.history_),
-            "precision": last.precision_report_,
-            "seed": random_state,
-            "data": data.facts,
-            "environment": runs.environment(),
-            **contamination_facts(origins, contamination, allow_contaminated),
-            "trained_on": full_record(last, origins, (*fold.train, *fold.valid)),
+            "pipeline": identity_of(pipeline),
+            "data": data.facts["fingerprint"],
+            "splits": fold.sides(),
+            "parameters": [rule, random_state, [metric.name for metric in metrics], detector_parameters(template)],
+            "texts": [title, list(notes), allow_contaminated],
         }
     )
-    scores = _scores(estimator, data, fold, metrics, chosen, detectors) if fold.test else None
-    if scores is not None:
-        scores["contamination"] = record["contamination"]
-        record["scores"] = scores
-    estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
-    (folder / METRICS).unlink(missing_ok=True)  # of an earlier model
-    save_pipeline(estimator, folder, record=record)
-    if detectors is not None:
-        save_event_detector(detectors.offline, folder, detectors.causal)
-    if scores is not None:
-        write_facts(folder / METRICS, scores)
-    if log.is_dir():
-        shutil.move(log, folder / "tensorboard")
-    shutil.rmtree(work, ignore_errors=True)
-    return record
+    place = TrainingFolder(Path(folder), study)
+    with place.opened() as finished:
+        if finished is not None:
+            return finished
+        estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
+        rows = fold.rows(data.subjects)
+        seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
+        whole = data.X, data.y, data.subjects
+        fit(estimator, *([part[seen] for part in whole] if fold.test else whole))
+        proba = probabilities(estimator, data.X[rows["valid"]], "validation")
+        chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
+        detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
+        last.threshold_ = chosen.value  # what the saved model's predict uses
+        record = runs.to_jsonable(
+            {
+                "title": title,
+                "notes": [*notes, *training_notes(estimator), *fold.notes],
+                "not_a_result": data.not_a_result()
+                if fold.test
+                else "the model saw all subjects, so it has no score of its own",
+                "subjects": fold.sides(),
+                "threshold": chosen.as_dict(),
+                "events": None if detectors is None else operating_point(detectors.offline),
+                "n_epochs": len(last.history_),
+                "precision": last.precision_report_,
+                "seed": random_state,
+                "data": data.facts,
+                "environment": runs.environment(),
+                "study": study,
+                **contamination_facts(origins, contamination, allow_contaminated),
+                "trained_on": full_record(last, origins, (*fold.train, *fold.valid)),
+            }
+        )
+        scores = _scores(estimator, data, fold, metrics, chosen, detectors) if fold.test else None
+        if scores is not None:
+            scores["contamination"] = record["contamination"]
+            record["scores"] = scores
+        estimator.set_params(**{f"{prefix}log_dir": None, f"{prefix}restart_dir": None})
+        shutil.rmtree(place.model, ignore_errors=True)  # of a call that was killed here
+        save_pipeline(estimator, place.model, record=record)
+        if detectors is not None:
+            save_event_detector(detectors.offline, place.model, detectors.causal)
+        if scores is not None:
+            write_facts(place.model / METRICS, scores)
+        place.publish()
+        return record
 
 
 def _split(data: Data, hold_out: Sequence[str], validation_fraction: float, random_state: int) -> Fold:

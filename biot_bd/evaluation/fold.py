@@ -347,9 +347,9 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, dete
         "trained_on": full_record(final_step(estimator)[1], task.origins, (*task.fold.train, *task.fold.valid)),
         "contamination": facts["contamination"],
     }
-    save_pipeline(estimator, folder, record=record)
-    if detectors is not None:
+    if detectors is not None:  # first: a folder with a description holds all that belongs to it
         save_event_detector(detectors.offline, folder, detectors.causal)
+    save_pipeline(estimator, folder, record=record)
     return {"model": "model", "model_reason": None}
 
 

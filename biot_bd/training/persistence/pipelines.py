@@ -29,6 +29,7 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     PIPELINE,
     WEIGHTS,
     classifier_spec,
+    description_file,
     draft_name,
     sha256,
     weights_file,
@@ -122,19 +123,17 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     draft, digest = _write_draft(module, folder)
     classifier_spec(description)["weights"] = {"file": WEIGHTS, "sha256": digest, "hub_class": hub_class}
     before = {path for path in folder.glob("*.safetensors") if _OWN_WEIGHTS.fullmatch(path.name)} - {draft}
+    replaces = description_file(folder) is not None
+    if not replaces:  # what declares a new model comes last
+        _place_weights(draft, hub_config)
     try:
         write_json(folder / PIPELINE, description | {"environment": environment()})
     except BaseException:
-        draft.unlink(missing_ok=True)
+        for path in (draft,) if replaces else (folder / WEIGHTS, folder / CONFIG):
+            path.unlink(missing_ok=True)
         raise
-    # The new description stands and finds the draft.  No config.json ever stands beside weights of
-    # another save.
-    (folder / WEIGHTS).unlink(missing_ok=True)
-    if hub_config is None:
-        (folder / CONFIG).unlink(missing_ok=True)
-    else:
-        write_json(folder / CONFIG, hub_config)
-    os.replace(draft, folder / WEIGHTS)
+    if replaces:  # the new description stands and finds the draft
+        _place_weights(draft, hub_config)
     for path in before:
         path.unlink(missing_ok=True)
     return folder
@@ -149,6 +148,20 @@ def _write_draft(module: torch.nn.Module, folder: Path) -> tuple[Path, str]:
     draft = folder / draft_name(WEIGHTS, digest)
     os.replace(unnamed, draft)
     return draft, digest
+
+
+def _place_weights(draft: Path, hub_config: dict[str, Any] | None) -> None:
+    """Give weights their name, beside the ``config.json`` of the Hub layout.
+
+    No ``config.json`` ever stands beside weights of another save.
+    """
+    folder = draft.parent
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    if hub_config is None:
+        (folder / CONFIG).unlink(missing_ok=True)
+    else:
+        write_json(folder / CONFIG, hub_config)
+    os.replace(draft, folder / WEIGHTS)
 
 
 def _step_to_json(name: str, step: Any) -> dict[str, Any]:
