@@ -71,7 +71,9 @@ def check(folder, undisturbed):
     again = train(folder)
     assert {path.name for path in folder.iterdir()} == names
     np.testing.assert_array_equal(load_pipeline(folder).predict_proba(X), proba)
-    assert {**again, "environment": None} == {**record, "environment": None}
+    for facts in (again, record):
+        facts["precision"].pop("seconds_a_window", None)  # measured anew, or not again
+    assert again == record
     assert json.loads((folder / "metrics.json").read_text())["pooled"] == record["scores"]["pooled"]
 
 
@@ -79,8 +81,8 @@ def test_a_training_leaves_what_belongs_to_the_model(undisturbed):
     assert undisturbed[2] == PARTS
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(step=st.integers(1, 60))
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(step=st.integers(1, 40))
 def test_killed_anywhere_it_goes_on(undisturbed, tmp_path_factory, step):
     folder = tmp_path_factory.mktemp("killed") / "model"
     killed_at(step, folder)
