@@ -7,13 +7,17 @@ at once.
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
@@ -49,8 +53,18 @@ SUMMARIES = {
     "plugins": "List the plugins, what they register and which of them failed.",
 }
 
+# What a command that was stopped needs to go on.
+SAME = "the same command goes on"
+GOES_ON = {
+    **dict.fromkeys(("demo", "datasets", "prepare", "cv", "train", "models"), SAME),
+    "detect": "what is done is kept; the same command with --resume goes on",
+}
+STARTS_AGAIN = "the same command starts again"
+
 # What bad input, data or files raise; anything else is a fault of the program.
 EXPECTED = (ValueError, OSError, LookupError, RuntimeError, ImportError, MemoryError)
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_HELP = "; what was finished is kept: make room and run the same command again"
 FOR_PROGRAMMERS = (FutureWarning, DeprecationWarning, PendingDeprecationWarning)
 NUMPYDOC_SECTION = re.compile(r"^\w[\w ]*\n-{3,}\s*$", re.MULTILINE)
 
@@ -166,8 +180,42 @@ class _LazyGroup(TyperGroup):
         # A command's return value is no exit status.
         try:
             super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as stop:  # Typer would tell it in its own way
+            raise typer.Exit(_stopped(stop)) from None
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: temporary files and child processes go."""
+
+
+@contextmanager
+def _told_of_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise inside the block, where nobody else listens to it."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not ours:
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        raise _TerminatedError
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    """Say where a command stopped and what goes on; return the exit status."""
+    from biot_bd.runs import what_is_done
+
+    terminated = isinstance(stop, _TerminatedError)
+    name = _now[-1] if _now else ""
+    done = what_is_done()
+    after = f" after {done}" if done else ""
+    how = f"; {GOES_ON.get(name, STARTS_AGAIN)}" if name in SUMMARIES else ""
+    return _fail(f"stopped by {'SIGTERM' if terminated else 'Ctrl-C'}{after}{how}", 143 if terminated else 130)
 
 
 _now: list[str] = []  # the command being run, for its error line
@@ -176,7 +224,7 @@ app = typer.Typer(
     cls=_LazyGroup,
     name=PROGRAM,
     help="From raw EEG files to a trained, honestly scored, explained seizure detector.",
-    epilog="biot-bd COMMAND --help says more. Exit status: 0 done, 1 failed, 2 bad arguments.",
+    epilog="biot-bd COMMAND --help says more. Exit status: 0 done, 1 failed, 2 bad arguments, 130 or 143 stopped.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -222,11 +270,13 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted.
+        Exit status: 0 done, 1 failed, 2 bad arguments, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     _now.clear()
+    if "biot_bd.runs" in sys.modules:
+        sys.modules["biot_bd.runs"].forget_done()
     debug_before = os.environ.get(DEBUG_VARIABLE)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _told_of_sigterm():
         warnings.showwarning = _show_warning
         try:
             command = typer.main.get_command(app)
@@ -234,8 +284,8 @@ def main(args: Sequence[str] | None = None) -> int:
             return status if isinstance(status, int) else 0
         except typer.Abort:
             return _fail("stopped", 1)
-        except KeyboardInterrupt:
-            return 130
+        except KeyboardInterrupt as stop:
+            return _stopped(stop)
         except SystemExit as error:
             if error.code is None or isinstance(error.code, int):
                 return error.code or 0
@@ -263,7 +313,7 @@ def _report(error: Exception) -> int:
     if _debugging():
         traceback.print_exception(error)
     if isinstance(error, EXPECTED) and not isinstance(error, RecursionError):
-        message = str(error)
+        message = str(error) + (_DISK_HELP if isinstance(error, OSError) and error.errno in _DISK_FAULTS else "")
         return _fail(message if message and type(error) is not KeyError else f"{type(error).__name__}: {error}", 1)
     return _fail(
         f"{type(error).__name__}: {error}; this is a bug, please report it with what {DEBUG_VARIABLE}=1 shows", 1

@@ -148,6 +148,57 @@ def _disk_fault(error: BaseException, temporary: Path) -> int | None:
     return None
 
 
+_done: dict[str, tuple[int, int]] = {}
+
+
+def note_done(what: str, done: int, total: int) -> None:
+    """Note how far this process is, for the line that is printed where it is stopped.
+
+    Parameters
+    ----------
+    what : str
+        Of what, e.g. ``"folds"``.
+    done, total : int
+        How many are done, of how many; 0 forgets it.
+
+    See Also
+    --------
+    what_is_done : Tells it.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import note_done, what_is_done
+    >>> note_done("folds", 2, 6), note_done("epochs", 3, 10), what_is_done()
+    (None, None, '2 of 6 folds, 3 of 10 epochs')
+    >>> note_done("folds", 0, 6), note_done("epochs", 0, 10), what_is_done()
+    (None, None, '')
+    """
+    if done:
+        _done[what] = done, total
+    else:
+        _done.pop(what, None)
+
+
+def what_is_done() -> str:
+    """Return what :func:`note_done` noted, e.g. ``"2 of 6 folds"``; empty before anything is done.
+
+    Returns
+    -------
+    str
+        The parts between commas.
+
+    See Also
+    --------
+    note_done : With an example.
+    """
+    return ", ".join(f"{done} of {total} {what}" for what, (done, total) in _done.items())
+
+
+def forget_done() -> None:
+    """Forget what :func:`note_done` noted: a new command begins."""
+    _done.clear()
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write UTF-8 text atomically and return its path.
 

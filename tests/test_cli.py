@@ -223,20 +223,45 @@ def test_debugging_shows_the_traceback(world, kind):
     assert "Traceback" not in run("fail", kind, world=world, BIOT_BD_DEBUG="0").stderr
 
 
-def test_interrupting(world):
-    assert run("fail", "interrupt", world=world).returncode == 130
+@pytest.mark.parametrize(
+    ("number", "status", "told"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_interrupting(world, number, status, told):
     (world.root / "extra.py").write_text(
-        "import time\ndef fail(kind: str):\n    print('on', flush=True); time.sleep(60)\n"
+        "import time\ndef fail(kind: str):\n    print('on', flush=True); time.sleep(600)\n"
     )
-    env = dict(os.environ, PYTHONPATH=str(world.root))
     with subprocess.Popen(
-        [*CLI, "fail", "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        [*CLI, "fail", "x"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(world.root)),
+        # A job in the background of a shell ignores SIGINT, and its children do, too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout.readline() == "on\n"
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Traceback" not in stderr
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=300)
+    assert process.returncode == status
+    assert stderr == f"biot-bd fail: stopped by {told}\n"
+
+
+def test_an_interruption_from_inside_is_told_alike(world):
+    assert one_line(run("fail", "interrupt", world=world), 130) == "biot-bd fail: stopped by Ctrl-C"
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(world):
+    (world.root / "extra.py").write_text(
+        "import os, signal\ndef fail(kind: str):\n    os.kill(os.getpid(), signal.SIGINT); print('on')\n"
+    )
+    done = subprocess.run(
+        [*CLI, "fail", "x"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(world.root)),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
 
 
 def test_a_broken_command_says_so_and_disturbs_nobody(world):

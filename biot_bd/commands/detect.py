@@ -137,6 +137,7 @@ def _run(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from biot_bd.deploy.results import detect_items
+    from biot_bd.runs import note_done
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -147,6 +148,7 @@ def _run(
         for outcome in detect_items(items, model, options, outputs, n_jobs=jobs):
             outcomes.append(outcome)
             progress.advance(task)
+            note_done("recordings", len(outcomes), len(items))
             _tell(console, outcome, quiet)
             left[outcome.item.patient] -= 1
             if outputs.html and left[outcome.item.patient] == 0:

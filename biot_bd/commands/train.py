@@ -36,7 +36,11 @@ def train(
     unfinished = (output / WORK).is_dir()  # a training that was stopped: this call goes on, or says that it is another
     if description_file(output) is not None and not unfinished:
         raise FileExistsError(f"{output} holds a model already; name a new folder or delete it")
-    if output.is_dir() and not unfinished and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith("."))):
+    if (
+        output.is_dir()
+        and not unfinished
+        and (others := sorted(p.name for p in output.iterdir() if not p.name.startswith(".")))
+    ):
         shown = ", ".join(others[:5])
         raise FileExistsError(f"{output} is no model's folder and not empty ({shown}); name a new folder for the model")
     parameters = _pipelines.study_parameters(options)

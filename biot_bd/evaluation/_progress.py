@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from biot_bd.evaluation.run_facts import FoldFacts
+from biot_bd.runs import note_done
 
 
 class _EpochColumn(ProgressColumn):
@@ -43,6 +44,8 @@ class FoldProgress(Progress):
         columns = (TextColumn("folds"), BarColumn(), MofNCompleteColumn(), self._epochs, TimeElapsedColumn())
         super().__init__(*columns, console=Console(stderr=True), disable=not show)
         self._folds = self.add_task("folds", total=n_folds, completed=already)
+        self._n_done, self._n_folds = already, n_folds
+        note_done("folds", already, n_folds)
         if already:
             self._say(f"{already} of {n_folds} folds were finished before")
 
@@ -54,6 +57,9 @@ class FoldProgress(Progress):
         """Count a fold (the content of its ``fold.json``) as finished."""
         self.watch(None)
         self.advance(self._folds)
+        self._n_done += 1
+        note_done("folds", self._n_done, self._n_folds)
+        note_done("epochs", 0, 0)  # those of the next fold are yet to come
         scores = facts["scores"]["pooled"]
         shown = [
             f"{name.replace('_', ' ')} {value['value']:.3f}"

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.models.inference_plan import PrecisionPlan
-from biot_bd.runs import atomic_path, fingerprint
+from biot_bd.runs import atomic_path, fingerprint, note_done
 
 FORMAT = 2
 UNSEEN = ("log_dir", "restart_dir", "verbose")
@@ -225,6 +225,7 @@ class RestartPoint:
         }
         with atomic_path(self.path) as temporary:
             torch.save(state, temporary)
+        note_done("epochs", len(net.history), net.max_epochs)
 
     def load(self, net: Any) -> bool:
         """Put the stored state into an initialised net; return False where there is none.

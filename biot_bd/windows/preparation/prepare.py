@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from biot_bd import registry
 from biot_bd.exceptions import MissingChannelsError, PreparationError, RecordingError, TooShortError
 from biot_bd.io.channel_readers import may_be_plain_edf
-from biot_bd.runs import DISK_FAULTS, fingerprint, write_json
+from biot_bd.runs import DISK_FAULTS, fingerprint, note_done, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
@@ -338,6 +338,7 @@ class _Preparation:
             else:
                 recordings.append(result)
             progress.advance(task)
+            note_done("recordings", len(recordings), len(self.jobs))
         return recordings
 
     def _write_table(
