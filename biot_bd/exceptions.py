@@ -85,6 +85,15 @@ class PreparationError(BiotBdError, ValueError):
     """
 
 
+class StoreInUseError(BiotBdError, ValueError):
+    """Prepared windows would be replaced, though a run or a model was made from them.
+
+    See Also
+    --------
+    biot_bd.prepare : Raises it; ``overwrite=True`` replaces them.
+    """
+
+
 class TooShortError(BiotBdError, ValueError):
     """A recording is shorter than a window.
 

@@ -42,6 +42,10 @@ def prepare(
         ),
     ] = None,
     seizure_words: SeizureWords = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace windows that a run or a model uses, or those of other signals."),
+    ] = False,
     option: ReaderOptions = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
@@ -71,6 +75,7 @@ def prepare(
         dtype=dtype,
         n_jobs=jobs,
         on_error=on_error,
+        overwrite=overwrite,
     )
     facts = _facts(dataset, folder, windows)
     if json:

@@ -227,6 +227,8 @@ def cross_validate(
     path = None if folder is None else Path(folder)
     template = EventDetector() if event_detector is None else event_detector
     with nullcontext() if path is None else _opened(path, run):
+        if path is not None and isinstance(data.X, Windows):
+            note_user(data.X, path)
         tasks = [
             FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, tuple(origins), None, template)
             for fold in folds

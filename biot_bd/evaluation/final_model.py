@@ -41,6 +41,8 @@ from biot_bd.evaluation.training_folder import TrainingFolder
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, save_pipeline
+from biot_bd.windows import Windows
+from biot_bd.windows.store_users import note_user
 
 
 def fit_all(
@@ -163,6 +165,8 @@ def fit_all(
     with place.opened() as finished:
         if finished is not None:
             return finished
+        if isinstance(data.X, Windows):
+            note_user(data.X, place.folder)
         estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
         rows = fold.rows(data.subjects)
         seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,13 +20,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from biot_bd import registry
-from biot_bd.exceptions import MissingChannelsError, PreparationError, RecordingError, TooShortError
+from biot_bd.exceptions import (
+    MissingChannelsError,
+    PreparationError,
+    RecordingError,
+    StoreInUseError,
+    TooShortError,
+)
 from biot_bd.io.channel_readers import may_be_plain_edf
 from biot_bd.runs import DISK_FAULTS, fingerprint, note_done, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
 from biot_bd.windows.preparation.recording import Job, SignalSettings, finished_recording, make_jobs, make_recording
+from biot_bd.windows.store_users import Changes, forget_users, told, users_of
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
 from biot_bd.windows.windows import Windows
@@ -68,6 +76,7 @@ def prepare(
     dtype: str = "int16",
     n_jobs: int = 1,
     on_error: str = "raise",
+    overwrite: bool = False,
 ) -> Windows:
     """Harmonise, resample, label and store recordings as windows that can be read at once.
 
@@ -76,7 +85,8 @@ def prepare(
     The folder may be shared: of two processes one works and the other waits for it.  A killed call
     leaves finished recordings behind, and the same call again finishes the work with the same
     result.  A data set may grow or shrink from call to call; signal files of recordings that it has
-    no longer are removed.
+    no longer are removed.  Windows that a run or a model was made from are replaced only with
+    ``overwrite=True``.
 
     Parameters
     ----------
@@ -117,6 +127,9 @@ def prepare(
         warning and an entry in the manifest.  The warning counts those that the data set's own
         loader left out as unreadable or with an impossible annotation, too; the manifest lists them
         in ``outcomes``.
+    overwrite : bool
+        Replace windows that a run or a trained model uses, that are of other signals, or of other
+        recordings.  Without it such a call raises and leaves the store as it is.
 
     Returns
     -------
@@ -130,6 +143,8 @@ def prepare(
     ValueError
         A parameter makes no sense, descriptions lack names or name a recording twice, or the folder
         holds a store of other signals, or of none of these recordings.
+    StoreInUseError
+        The store's windows would change, and a run or a model uses them.
 
     See Also
     --------
@@ -172,17 +187,24 @@ def prepare(
         dtype=dtype,
     )
     table = TableSettings(rule, *times, float(sfreq), resample, on_bad)
-    return _Preparation(dataset, Path(folder).resolve(), signals, table, n_jobs, on_error).run()
+    return _Preparation(dataset, Path(folder).resolve(), signals, table, n_jobs, on_error, overwrite).run()
 
 
 class _Preparation:
     """One call of :func:`prepare`."""
 
     def __init__(
-        self, dataset: Any, folder: Path, signals: SignalSettings, table: TableSettings, n_jobs: int, on_error: str
+        self,
+        dataset: Any,
+        folder: Path,
+        signals: SignalSettings,
+        table: TableSettings,
+        n_jobs: int,
+        on_error: str,
+        overwrite: bool,
     ) -> None:
         self.folder, self.signals, self.table = folder, signals, table
-        self.n_jobs, self.on_error = n_jobs, on_error
+        self.n_jobs, self.on_error, self.overwrite = n_jobs, on_error, overwrite
         self.generated = bool(getattr(dataset, "generated", False))
         self.outcomes = _outcomes(dataset)
         self.failures: list[_Failure] = []
@@ -238,13 +260,36 @@ class _Preparation:
             manifest = store.read_manifest(self.folder)
         except FileNotFoundError:
             return False
+        if self.overwrite and manifest["signals_fingerprint"] != self.signals.fingerprint():
+            return False
         self._check_same_signals(manifest)
         files = [TABLE, PERCENTILES, *(entry["file"] for entry in manifest["recordings"])]
+        if not all((self.folder / file).is_file() for file in files):
+            return False
+        if not self.overwrite and (users := users_of(self.folder)):
+            changes = self._changes(manifest)
+            if affected := changes.affected(users, manifest["table"]["fingerprint"]):
+                raise StoreInUseError(
+                    f"{self.folder} holds windows that {told(affected)} was made from, and they would change: {changes}; "
+                    "choose another folder, or replace them with overwrite=True (--overwrite)"
+                )
+            if manifest["failures"]:  # what failed before stays out, so that the windows stay
+                return True
         # Recordings that failed are tried again: the reason may have gone.
-        return (
-            manifest["fingerprint"] == self.fingerprint
-            and not manifest["failures"]
-            and all((self.folder / file).is_file() for file in files)
+        return manifest["fingerprint"] == self.fingerprint and not manifest["failures"]
+
+    def _changes(self, manifest: dict[str, Any]) -> Changes:
+        """Return what this call would change of the windows that are there."""
+        there, here = manifest["table"], self.table.as_dict()
+        settings = [f"{k} is {there.get(k)!r} there and {v!r} here" for k, v in here.items() if there.get(k) != v]
+        stored = {entry["recording"]: entry["fingerprint"] for entry in manifest["recordings"]}
+        jobs = {job.recording: job.fingerprint for job in self.jobs}
+        failed = {failure["recording"] for failure in manifest["failures"]}
+        return Changes(
+            settings=tuple(settings),
+            added=tuple(name for name in jobs if name not in stored and name not in failed),
+            gone=tuple(name for name in stored if name not in jobs),
+            changed=tuple(name for name in stored if name in jobs and jobs[name] != stored[name]),
         )
 
     def _check_same_signals(self, manifest: dict[str, Any]) -> None:
@@ -257,16 +302,16 @@ class _Preparation:
             if old.get(key) != new[key]
         ]
         raise ValueError(
-            f"{self.folder} holds windows of other signals: {'; '.join(changed)}; choose another folder, or delete that one"
+            f"{self.folder} holds windows of other signals: {'; '.join(changed)}; choose another folder, or replace it with overwrite=True (--overwrite)"
         )
 
     def _check_same_data(self) -> None:
         """Refuse to replace the recordings of another data set."""
         there = store.stored_stems(self.folder)
-        if there and there.isdisjoint(store.signals_stem(self.folder, name).name for name in self.names):
+        if not self.overwrite and there and there.isdisjoint(store.signals_stem(self.folder, name).name for name in self.names):
             raise ValueError(
                 f"{self.folder} holds windows of other recordings: {len(there)} such as {min(there)} there, none of the "
-                f"{len(self.names)} such as {self.names[0]} here; choose another folder, or delete that one"
+                f"{len(self.names)} such as {self.names[0]} here; choose another folder, or delete that one, or replace it with overwrite=True (--overwrite)"
             )
 
     def _check_lengths(self) -> None:
@@ -284,6 +329,8 @@ class _Preparation:
         self._check_lengths()
         store.remove_leftovers(self.folder)
         made = self._table_in_place()
+        if self.overwrite:
+            self._give_up_users(made)
         (self.folder / store.MANIFEST).unlink(missing_ok=True)  # no reader may mix old and new
         # MNE's level is one for all threads; set here it is surely restored.
         with _progress() as progress, mne.use_log_level("error" if self.prefer == "threads" else None):
@@ -318,6 +365,14 @@ class _Preparation:
         }
         write_json(self.folder / store.MANIFEST, manifest)
         store.remove_unlisted(self.folder, self.names)
+
+    def _give_up_users(self, made: dict[str, Any]) -> None:
+        """Forget who used windows that are replaced, and tables over signals that are."""
+        forget_users(self.folder)
+        if made["fingerprint"] is not None and store.read_manifest(self.folder)["signals_fingerprint"] != (
+            self.signals.fingerprint()
+        ):
+            shutil.rmtree(self.folder / store.TABLES, ignore_errors=True)
 
     def _table_in_place(self) -> dict[str, Any]:
         """Return fingerprint, version and notes of the finished table there; None for no table."""

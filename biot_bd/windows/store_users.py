@@ -1,0 +1,113 @@
+"""Who uses a store: runs and models whose windows must not change behind their back.
+
+A run or a training notes itself in ``users/`` of the store whose windows it reads; ``prepare`` asks
+there before it replaces a table or signals.  A user that is no longer where it was does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biot_bd.runs import read_json, write_json
+
+if TYPE_CHECKING:
+    from biot_bd.windows.windows import Windows
+
+USERS = "users"
+
+
+@dataclass(frozen=True)
+class StoreUser:
+    """A run or a model that was made from a store's windows.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder.
+    table : str
+        Fingerprint of the table that it read.
+    """
+
+    path: Path
+    table: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a call of ``prepare`` would change of the windows that are there.
+
+    Parameters
+    ----------
+    settings : tuple of str
+        Settings of the table that differ, as a message tells them.
+    added, gone, changed : tuple of str
+        Recordings: not there yet, no longer in the data set, other files or seizures than before.
+    """
+
+    settings: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    def affected(self, users: Iterable[StoreUser], table: str) -> list[StoreUser]:
+        """Return the users whose windows would change.
+
+        Tables that ``Windows.relabel`` made depend on the signals alone; ``table`` is the store's.
+        """
+        if self.gone or self.changed:
+            return list(users)
+        return [user for user in users if user.table == table] if self.settings or self.added else []
+
+    def __str__(self) -> str:
+        parts = list(self.settings)
+        for names, what in ((self.added, "new"), (self.gone, "not in the data set"), (self.changed, "changed")):
+            if names:
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                parts.append(f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'} {what}")
+        return "; ".join(parts)
+
+
+def note_user(windows: Windows, folder: Path) -> None:
+    """Note in the stores of windows that a run or a model in ``folder`` uses them.
+
+    A store that may not be written is left as it is: nobody with these rights can replace it.
+    """
+    path = str(folder.resolve())
+    name = hashlib.sha256(path.encode()).hexdigest()[:16]
+    for table in windows.tables:
+        with suppress(PermissionError, OSError):
+            write_json(table.store / USERS / f"{name}-{table.fingerprint}.json", {"path": path, "table": table.fingerprint})
+
+
+def users_of(store: Path) -> list[StoreUser]:
+    """Return the users of a store that are still where they were, by path."""
+    users = [StoreUser(Path(note["path"]), str(note["table"])) for note in _notes(store)]
+    return sorted((user for user in users if user.path.is_dir()), key=lambda user: user.path)
+
+
+def _notes(store: Path) -> Iterable[dict[str, str]]:
+    for path in (store / USERS).glob("*.json"):
+        if path.name.startswith("."):
+            continue
+        note = read_json(path)
+        if not isinstance(note, dict) or not {"path", "table"} <= note.keys():
+            raise ValueError(f"{path}: not the note of a user of these windows; delete it if no run of yours reads them")
+        yield note
+
+
+def forget_users(store: Path) -> None:
+    """Forget all users: their windows are replaced by their owner's wish."""
+    shutil.rmtree(store / USERS, ignore_errors=True)
+
+
+def told(users: Iterable[StoreUser], limit: int = 3) -> str:
+    """Name the first users, for a message."""
+    paths = sorted({os.fspath(user.path) for user in users})
+    return ", ".join(paths[:limit]) + (f" and {len(paths) - limit} more" if len(paths) > limit else "")
