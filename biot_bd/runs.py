@@ -189,13 +189,34 @@ def what_is_done() -> str:
 
     See Also
     --------
-    note_done : With an example.
+    note_done : Notes it.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import note_done, what_is_done
+    >>> note_done("recordings", 5, 24)
+    >>> what_is_done()
+    '5 of 24 recordings'
+    >>> note_done("recordings", 0, 24)
     """
     return ", ".join(f"{done} of {total} {what}" for what, (done, total) in _done.items())
 
 
 def forget_done() -> None:
-    """Forget what :func:`note_done` noted: a new command begins."""
+    """Forget what :func:`note_done` noted: a new command begins.
+
+    See Also
+    --------
+    note_done : Notes it.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import forget_done, note_done, what_is_done
+    >>> note_done("folds", 2, 6)
+    >>> forget_done()
+    >>> what_is_done()
+    ''
+    """
     _done.clear()
 
 

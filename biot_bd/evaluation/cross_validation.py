@@ -50,6 +50,8 @@ from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
 from biot_bd.runs import fingerprint
 from biot_bd.training.pretrained import checkpoint_identity
+from biot_bd.windows import Windows
+from biot_bd.windows.store_users import note_user
 
 
 def cross_validate(

@@ -77,13 +77,15 @@ class Changes:
 def note_user(windows: Windows, folder: Path) -> None:
     """Note in the stores of windows that a run or a model in ``folder`` uses them.
 
-    A store that may not be written is left as it is: nobody with these rights can replace it.
+    A store that cannot be written is left as it is: nobody with these rights can replace it.
     """
     path = str(folder.resolve())
     name = hashlib.sha256(path.encode()).hexdigest()[:16]
     for table in windows.tables:
-        with suppress(PermissionError, OSError):
-            write_json(table.store / USERS / f"{name}-{table.fingerprint}.json", {"path": path, "table": table.fingerprint})
+        with suppress(OSError):
+            write_json(
+                table.store / USERS / f"{name}-{table.fingerprint}.json", {"path": path, "table": table.fingerprint}
+            )
 
 
 def users_of(store: Path) -> list[StoreUser]:
@@ -98,7 +100,9 @@ def _notes(store: Path) -> Iterable[dict[str, str]]:
             continue
         note = read_json(path)
         if not isinstance(note, dict) or not {"path", "table"} <= note.keys():
-            raise ValueError(f"{path}: not the note of a user of these windows; delete it if no run of yours reads them")
+            raise ValueError(
+                f"{path}: not the note of a user of these windows; delete it if no run of yours reads them"
+            )
         yield note
 
 

@@ -28,7 +28,7 @@ from biot_bd.exceptions import (
     TooShortError,
 )
 from biot_bd.io.channel_readers import may_be_plain_edf
-from biot_bd.runs import DISK_FAULTS, fingerprint, note_done, write_json
+from biot_bd.runs import DISK_FAULTS, fingerprint, note_done, to_jsonable, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
@@ -280,7 +280,7 @@ class _Preparation:
 
     def _changes(self, manifest: dict[str, Any]) -> Changes:
         """Return what this call would change of the windows that are there."""
-        there, here = manifest["table"], self.table.as_dict()
+        there, here = manifest["table"], to_jsonable(self.table.as_dict())
         settings = [f"{k} is {there.get(k)!r} there and {v!r} here" for k, v in here.items() if there.get(k) != v]
         stored = {entry["recording"]: entry["fingerprint"] for entry in manifest["recordings"]}
         jobs = {job.recording: job.fingerprint for job in self.jobs}
@@ -295,7 +295,7 @@ class _Preparation:
     def _check_same_signals(self, manifest: dict[str, Any]) -> None:
         if manifest["signals_fingerprint"] == self.signals.fingerprint():
             return
-        old, new = manifest["signals"], self.signals.as_dict()
+        old, new = manifest["signals"], to_jsonable(self.signals.as_dict())
         changed = [
             f"{key} is {_short(old.get(key))} there and {_short(new[key])} here"
             for key in new
@@ -308,7 +308,11 @@ class _Preparation:
     def _check_same_data(self) -> None:
         """Refuse to replace the recordings of another data set."""
         there = store.stored_stems(self.folder)
-        if not self.overwrite and there and there.isdisjoint(store.signals_stem(self.folder, name).name for name in self.names):
+        if (
+            not self.overwrite
+            and there
+            and there.isdisjoint(store.signals_stem(self.folder, name).name for name in self.names)
+        ):
             raise ValueError(
                 f"{self.folder} holds windows of other recordings: {len(there)} such as {min(there)} there, none of the "
                 f"{len(self.names)} such as {self.names[0]} here; choose another folder, or delete that one, or replace it with overwrite=True (--overwrite)"
@@ -341,6 +345,7 @@ class _Preparation:
             if made["fingerprint"] == self.table.fingerprint(recordings):
                 notes = made["notes"]
             else:
+                self._check_lost(self.table.fingerprint(recordings))
                 recordings, notes = self._write_table(recordings, progress)
                 made["version"] = STORE_VERSION
         manifest = {
@@ -365,6 +370,19 @@ class _Preparation:
         }
         write_json(self.folder / store.MANIFEST, manifest)
         store.remove_unlisted(self.folder, self.names)
+
+    def _check_lost(self, fingerprint: str) -> None:
+        """Refuse another table where a killed call left that of a run unfinished."""
+        lost = [
+            user
+            for user in users_of(self.folder)
+            if user.table != fingerprint and not (self.folder / store.TABLES / user.table).is_dir()
+        ]
+        if lost and not self.overwrite:
+            raise StoreInUseError(
+                f"{self.folder}: the preparation of windows that {told(lost)} was made from did not finish, and this call "
+                "makes others; run that prepare again, or replace them with overwrite=True (--overwrite)"
+            )
 
     def _give_up_users(self, made: dict[str, Any]) -> None:
         """Forget who used windows that are replaced, and tables over signals that are."""
