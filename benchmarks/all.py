@@ -21,6 +21,7 @@ SCRIPTS = (
     "search",
     "start_up",
     "detect",
+    "doctor",
     "baseline",
     "gpu",
     "table",

@@ -40,6 +40,7 @@ DEBUG_VARIABLE = "BIOT_BD_DEBUG"
 SUMMARIES = {
     "demo": "Generate recordings, train and score a small BIOT on them, write the report.",
     "datasets": "List, describe and download data sets.",
+    "doctor": "Say what is in a folder of recordings, and what would be left out.",
     "prepare": "Turn recordings into harmonised, labelled windows on disk.",
     "cv": "Cross-validate a pipeline by subject and write a run folder.",
     "train": "Fit a pipeline on all subjects and save it.",

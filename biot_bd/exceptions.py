@@ -4,6 +4,8 @@
 was expected, what was found, and what to do.
 """
 
+from __future__ import annotations
+
 from datetime import datetime
 from typing import Any
 
@@ -74,6 +76,27 @@ class RecordingError(BiotBdError, ValueError):
     def __init__(self, outcome: str, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+
+class EmptyDatasetError(BiotBdError, ValueError):
+    """A source mentions recordings, or none, and not one of them can be loaded.
+
+    Parameters
+    ----------
+    message : str
+        Names the source, the outcomes, what to do.
+    outcomes : pandas.DataFrame, optional
+        ``recording``, ``outcome``, ``detail``, as ``dataset.outcomes`` would be.
+
+    See Also
+    --------
+    biot_bd.load_dataset : Raises it.
+    biot_bd.datasets.inspect_folder : Tells what is there all the same.
+    """
+
+    def __init__(self, message: str, outcomes: Any = None) -> None:
+        super().__init__(message)
+        self.outcomes = outcomes
 
 
 class PreparationError(BiotBdError, ValueError):

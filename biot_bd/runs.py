@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -38,6 +39,7 @@ PACKAGES = (
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a quota, a limit on the size of files: never the fault of what is written."""
+DEEPEST_JSON = 100
 
 
 @contextlib.contextmanager
@@ -331,7 +333,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> Path:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
+    """Read a JSON file as :func:`write_json` writes one.
 
     Parameters
     ----------
@@ -341,16 +343,20 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     object
-        What it holds.
+        What it holds: numbers are finite, whole ones have at most 1000 bits, no object has a key
+        twice, and nothing is nested more than 100 deep.
 
     Raises
     ------
     ValueError
-        The file is not JSON; the message names it.
+        The file is not such JSON; the message names it, and the key where there is one.
+    OSError
+        It cannot be read, or is a pipe or device.
 
     See Also
     --------
     write_json : Writes such a file.
+    biot_bd.json_values.check_values : Whether the content has the form that was expected.
 
     Examples
     --------
@@ -360,10 +366,49 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     ...
     ValueError: run.json: not valid JSON (Expecting ',' delimiter: ...); delete it and ...
     """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(f"{path}: a pipe or device, no file; delete it and run the command again")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number, object_pairs_hook=_unique_keys)
+        _check_values_of_json(found)
+    except (ValueError, RecursionError, MemoryError) as error:  # not JSON, or not UTF-8
         raise ValueError(f"{path}: not valid JSON ({error}); delete it and run the command again") from error
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
+
+
+def _check_values_of_json(found: Any) -> None:
+    """Raise where a number is too large for any machine's, or objects are nested too deep."""
+    level = [("", found)]
+    for _ in range(DEEPEST_JSON):
+        inner: list[tuple[str, Any]] = []
+        for key, value in level:
+            if isinstance(value, dict):
+                inner += value.items()
+            elif isinstance(value, list):
+                inner += [(key, one) for one in value]
+            elif isinstance(value, float):
+                if not math.isfinite(value):
+                    raise ValueError(f"{key or 'the number'} is too large for a number")
+            elif isinstance(value, int) and value.bit_length() > 1000:
+                raise ValueError(f"{key or 'the number'} is a whole number of more than 1000 bits")
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f"objects are nested more than {DEEPEST_JSON} deep")
 
 
 def fingerprint(data: Any) -> str:

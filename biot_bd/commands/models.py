@@ -99,6 +99,8 @@ def audit(
             typer.echo(f"  {one.name}: {one.problem or f'from {one.provided_by}'} ({one.where})")
         for file in found.files:
             typer.echo(f"  {file['name']}: {file['size_bytes']} bytes, {file['role']}")
+        for setting in found.left_out:
+            typer.echo(f"  left out on loading: {setting}")
         typer.echo(
             "\n".join(f"refused: {problem}" for problem in found.problems) or "nothing speaks against loading it"
         )

@@ -1,3 +1,9 @@
+from .inspection import DatasetFacts as DatasetFacts
+from .inspection import RecordingFacts as RecordingFacts
+from .inspection import inspect_folder as inspect_folder
+from .inspection import inspect_recording as inspect_recording
+from .layouts import Layout as Layout
+from .layouts import find_layouts as find_layouts
 from .loading import adapt_dataset as adapt_dataset
 from .loading import describe_dataset as describe_dataset
 from .loading import load_dataset as load_dataset

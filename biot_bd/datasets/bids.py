@@ -121,21 +121,25 @@ def _load(
     outcomes, parts = Outcomes(name), list[RawDataset]()
     for one in found:
         recording = stem_of(one.path.name).removesuffix("_eeg")
+        subject = f"{name}/{entity('sub', one.path.name)}"
         try:
             raw, details = open_found(one)
             known = _annotate(raw, one.path, unlisted)
         except RecordingError as error:
-            outcomes.add_error(recording, error, on_error)
+            outcomes.add_error(recording, error, on_error, subject=subject, path=one.path)
             continue
         if known is None:
-            outcomes.add(recording, "unlisted", f"no event table {_table(one.path).name}, so its labels are unknown")
+            detail = f"no event table {_table(one.path).name}, so its labels are unknown"
+            outcomes.add(recording, "unlisted", detail, subject=subject, path=one.path)
             continue
-        parts.append(RawDataset(raw, _describe(one.path, name, recording)))
+        labels_from = "event table" if _table(one.path).is_file() else "none"
+        parts.append(RawDataset(raw, _describe(one.path, name, recording) | {"labels_from": labels_from}))
         outcomes.add(recording, "loaded", "; ".join([*details, *known]))
     seen = {entity("sub", one.path.name) for one in found}
     for label in participants:
         if label not in seen and (wanted is None or label in wanted):
-            outcomes.add(f"sub-{label}", "missing-file", "participants.tsv names it, no recording is there")
+            detail = "participants.tsv names it, no recording is there"
+            outcomes.add(f"sub-{label}", "missing-file", detail, subject=f"{name}/{label}")
     dataset = make_dataset(parts, outcomes.frame())
     unlisted = "have no event table, so their labels are unknown: left out"
     outcomes.warn({"unlisted": unlisted, "missing-file": "are not on the disk"})

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
@@ -123,7 +124,7 @@ def load_layout(
     check_choice("on_missing", on_missing, ("warn", "raise", "ignore"))
     check_choice("on_error", on_error, ("raise", "skip"))
     root = Path(root)
-    folders = _case_folders(root, layout)
+    folders = case_folders(root, layout)
     wanted = select_cases(subjects, layout)
     if wanted is not None:
         if absent := sorted(wanted - set(folders)):
@@ -183,7 +184,7 @@ def select_cases(subjects: Iterable[str | int] | str | int | None, layout: Layou
     return cases
 
 
-def _case_folders(root: Path, layout: Layout) -> dict[str, Path]:
+def case_folders(root: Path, layout: Layout) -> dict[str, Path]:
     """Find the folder of each case: below the root, or the root itself."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
@@ -231,18 +232,23 @@ def _load_case(
     parts = []
     for file in [*records, *sorted(extra)]:
         name, record = Path(file).stem, records.get(file)
+        known: dict[str, Any] = {
+            "subject": _visit(case, layout)[0],
+            "path": on_disk.get(file),
+            "seizures": record.seizures if record else (),
+        }
         if record is None and not summary.is_file():
-            outcomes.add(name, "no-summary", f"{summary} is not there, so its labels are unknown")
+            outcomes.add(name, "no-summary", f"{summary} is not there, so its labels are unknown", **known)
         elif record is None and (unlisted == "exclude" or file not in on_disk):
             absent = "" if file in on_disk else "; not on the disk either"
-            outcomes.add(name, "unlisted", f"absent from {summary.name}, so its labels are unknown{absent}")
+            outcomes.add(name, "unlisted", f"absent from {summary.name}, so its labels are unknown{absent}", **known)
         elif file not in on_disk:
-            outcomes.add(name, "missing-file", f"{summary.name} lists it, {folder / file} is not there")
+            outcomes.add(name, "missing-file", f"{summary.name} lists it, {folder / file} is not there", **known)
         else:
             try:
                 part, detail = _load_recording(on_disk[file], record, case, layout)
             except RecordingError as error:
-                outcomes.add_error(name, error, on_error)
+                outcomes.add_error(name, error, on_error, **known)
             else:
                 parts.append(part)
                 outcomes.add(name, "loaded", detail)
@@ -255,16 +261,23 @@ def _load_recording(path: Path, record: SummaryRecord | None, case: str, layout:
     if record is None:
         details.append("absent from its summary, taken as free of seizures")
     set_seizures(raw, record.seizures if record else [], where=str(path), slack_s=SUMMARY_SLACK_S)
-    subject, session = layout.same_subject.get(case, (case, "01"))
+    subject, session = _visit(case, layout)
     description = {
-        "subject": f"{layout.name}/{subject}",
+        "subject": subject,
         "case": f"{layout.prefix}{case}",
         "session": session,
         "run": path.stem[len(layout.prefix) + 2 :].lstrip("_"),
         "recording": path.stem,
         "path": str(path),
+        "labels_from": "summary" if record else "none",
     }
     return RawDataset(raw, description), "; ".join(details)
+
+
+def _visit(case: str, layout: Layout) -> tuple[str, str]:
+    """Return subject and session of a case."""
+    subject, session = layout.same_subject.get(case, (case, "01"))
+    return f"{layout.name}/{subject}", session
 
 
 def _tidy_channels(raw: mne.io.BaseRaw) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 from biot_bd.events.szcore import COLUMNS, events_of
 from biot_bd.events.tables import read_table
 from biot_bd.events.texts import SEIZURE
-from biot_bd.exceptions import RecordingError
+from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.segments import TimeLine, annotations_of, set_annotations
 from biot_bd.io.timeline import tells_of_time, timeline_of
 
@@ -43,27 +43,55 @@ class Outcomes:
 
     source: str
     rows: list[tuple[str, str, str]] = field(default_factory=list)
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, recording: str, outcome: str, detail: str = "") -> None:
-        """Note one recording."""
+    def add(
+        self,
+        recording: str,
+        outcome: str,
+        detail: str = "",
+        *,
+        subject: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        seizures: Iterable[tuple[float, float]] = (),
+    ) -> None:
+        """Note one recording; of one that is left out also what the source says of it."""
         self.rows.append((recording, outcome, detail))
+        if outcome != "loaded":
+            where = None if path is None else os.fspath(path)
+            self.known[recording] = {"subject": subject, "path": where, "seizures": [list(s) for s in seizures]}
 
-    def add_error(self, recording: str, error: RecordingError, on_error: str) -> None:
+    def add_error(
+        self,
+        recording: str,
+        error: RecordingError,
+        on_error: str,
+        *,
+        subject: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        seizures: Iterable[tuple[float, float]] = (),
+    ) -> None:
         """Note a failed recording, or raise the error again where ``on_error`` is ``"raise"``.
 
         What is not on the disk is not damaged: it is noted, and the others are loaded.
         """
         if on_error == "raise" and error.outcome != "missing-file":
             raise error
-        self.add(recording, error.outcome, str(error))
+        self.add(recording, error.outcome, str(error), subject=subject, path=path, seizures=seizures)
 
     def of(self, outcome: str) -> list[str]:
         """Return the recordings with that outcome."""
         return [name for name, found, _ in self.rows if found == outcome]
 
     def frame(self) -> pd.DataFrame:
-        """Return the table ``recording``, ``outcome``, ``detail``."""
-        return pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
+        """Return the table ``recording``, ``outcome``, ``detail``.
+
+        Its ``attrs["left_out"]`` has what is known of each recording that is not loaded:
+        ``{"subject", "path", "seizures"}``.
+        """
+        frame = pd.DataFrame(self.rows, columns=OUTCOME_COLUMNS)
+        frame.attrs["left_out"] = self.known
+        return frame
 
     def warn(self, said: Mapping[str, str]) -> None:
         """Warn of each outcome that occurred, with the number and the first names.
@@ -259,8 +287,10 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
 
     Raises
     ------
+    EmptyDatasetError
+        There is no recording at all.
     ValueError
-        There is no recording at all, or two have one name.
+        Two have one name.
 
     See Also
     --------
@@ -288,7 +318,9 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     if not parts:
         counts = ", ".join(f"{n} {what}" for what, n in outcomes["outcome"].value_counts().items())
         first = "" if outcomes.empty else f"; the first: {outcomes['recording'].iloc[0]}: {outcomes['detail'].iloc[0]}"
-        raise ValueError(f"no recording could be loaded ({counts or 'the source mentions none'}){first}")
+        raise EmptyDatasetError(
+            f"no recording could be loaded ({counts or 'the source mentions none'}){first}", outcomes
+        )
     names = pd.Series([part.description["recording"] for part in parts])
     if names.duplicated().any():
         raise ValueError(f"recordings share a name: {', '.join(sorted(names[names.duplicated()].unique()))}")
@@ -298,7 +330,10 @@ def make_dataset(parts: list[RawDataset], outcomes: pd.DataFrame, *, generated: 
     return dataset
 
 
-def seizures_of(raw: mne.io.BaseRaw) -> list[tuple[float, float]]:
-    """Return (onset_s, offset_s) of annotations ``sz...`` since the start, pauses included."""
+def seizures_of(raw: mne.io.BaseRaw, line: TimeLine | None = None) -> list[tuple[float, float]]:
+    """Return (onset_s, offset_s) of annotations ``sz...`` since the start, pauses included.
+
+    ``line`` is its time line, where it is known already.
+    """
     found = [(onset, onset + duration) for onset, duration, text in annotations_of(raw) if text.startswith(SEIZURE)]
-    return timeline_of(raw, samples=False).clock_times(found)
+    return (line or timeline_of(raw, samples=False)).clock_times(found)

@@ -21,7 +21,7 @@ from biot_bd.datasets.recordings import (
     set_seizures,
 )
 from biot_bd.events.texts import SEIZURE, Meaning, judge_annotations, meaning_of
-from biot_bd.exceptions import RecordingError
+from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.edf_times import annotations_outside, edf_timeline
 from biot_bd.io.segments import annotations_of
 from biot_bd.io.timeline import timeline_of
@@ -102,19 +102,30 @@ def load_recordings_folder(
             raw, details = open_found(found)
             labelled = _annotate(raw, path, details, words)
         except RecordingError as error:
-            outcomes.add_error(name, error, on_error)
+            outcomes.add_error(
+                name, error, on_error, subject=_subject_if_certain(path, root, pattern, space), path=path
+            )
             continue
         if not labelled and unlisted == "exclude":
             reason = f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
-            outcomes.add(name, "unlisted", "; ".join([reason, *details]))
+            outcomes.add(
+                name,
+                "unlisted",
+                "; ".join([reason, *details]),
+                subject=_subject_if_certain(path, root, pattern, space),
+                path=path,
+            )
             continue
         details += [] if labelled else ["no labels, taken as free of seizures"]
-        parts.append(RawDataset(raw, _describe(path, root, name, pattern, space)))
+        labels_from = "none" if not labelled else "annotations" if _table(path) is None else "event table"
+        description = _describe(path, root, name, pattern, space) | {"labels_from": labels_from}
+        parts.append(RawDataset(raw, description))
         outcomes.add(name, "loaded", "; ".join(details))
     if not parts and outcomes.of("unlisted"):
-        raise ValueError(
+        raise EmptyDatasetError(
             f"{root}: none of {len(files)} recordings has labels (e.g. {stem_of(next(iter(files)).path.name)}_events.tsv); "
-            "unlisted='background' loads them as free of seizures"
+            "unlisted='background' loads them as free of seizures",
+            outcomes.frame(),
         )
     dataset = make_dataset(parts, outcomes.frame())
     outcomes.warn({"unlisted": "have no labels: left out", "missing-file": "are not on the disk: left out"})
@@ -222,6 +233,13 @@ def _subject(path: Path, root: Path) -> str:
             f"subject=, e.g. subject='^([^/]+)/' for {relative.parts[0]!r} or subject='([^/]+)/[^/]+$' for {path.parent.name!r}"
         )
     return path.parent.name
+
+
+def _subject_if_certain(path: Path, root: Path, pattern: re.Pattern[str] | None, space: str) -> str | None:
+    try:
+        return _describe(path, root, "", pattern, space)["subject"]
+    except ValueError:  # of what is left out it need not be certain
+        return None
 
 
 def _describe(path: Path, root: Path, name: str, pattern: re.Pattern[str] | None, space: str) -> dict[str, str]:

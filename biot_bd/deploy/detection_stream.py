@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,6 +111,8 @@ class DetectionStream:
         Windows given to the model at once; one in a causal stream.
     where : str
         Put in front of error messages.
+    unusable : mapping of str to str, optional
+        Channels that are never used, and why, as :func:`biot_bd.io.unusable_channels` tells them.
 
     Attributes
     ----------
@@ -165,9 +167,10 @@ class DetectionStream:
         on_missing: str = "raise",
         batch_size: int = 64,
         where: str = "",
+        unusable: Mapping[str, str] | None = None,
     ) -> None:
         self.scorer, self.event_detector, self.causal = scorer, event_detector, bool(event_detector.causal)
-        self.plan: MontagePlan = MontageMapper(scorer.montage, on_missing=on_missing).plan(ch_names, where)  # type: ignore[arg-type]
+        self.plan: MontagePlan = MontageMapper(scorer.montage, on_missing=on_missing).plan(ch_names, where, unusable)  # type: ignore[arg-type]
         self.needed = self.plan.needed
         self.sfreq, self.stride_s = float(sfreq), stride_s
         self.chain = SignalChain(self.plan, sfreq, scorer.sfreq, scorer.window_s, stride_s, self.causal)

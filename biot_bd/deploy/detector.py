@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -316,7 +316,9 @@ class Detector:
         """Whether decisions use the past alone."""
         return bool(self.event_detector.causal)
 
-    def stream(self, ch_names: Sequence[str], sfreq: float, where: str = "") -> DetectionStream:
+    def stream(
+        self, ch_names: Sequence[str], sfreq: float, where: str = "", unusable: Mapping[str, str] | None = None
+    ) -> DetectionStream:
         """Return the chunk-fed form, for a signal of these channels and this rate.
 
         Raises
@@ -327,7 +329,9 @@ class Detector:
         options: dict[str, Any] = {name: getattr(self, name) for name in ("stride_s", "on_missing", "batch_size")}
         try:
             check_rate(sfreq, self.scorer.sfreq)
-            return DetectionStream(self.scorer, self.event_detector, ch_names, sfreq, where=where, **options)
+            return DetectionStream(
+                self.scorer, self.event_detector, ch_names, sfreq, where=where, unusable=unusable, **options
+            )
         except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
         except ValueError as error:
@@ -368,19 +372,19 @@ class Detector:
         recording = open_recording(source)
         mapper = MontageMapper(self.scorer.montage, on_missing=self.on_missing)  # type: ignore[arg-type]
         try:
-            needed = mapper.plan(recording.raw.ch_names, recording.where).needed
+            needed = mapper.plan(recording.raw.ch_names, recording.where, recording.unusable).needed
         except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
         except ValueError as error:
             raise DetectionError(f"{recording.where}: {error}") from error
         reader, line = recording.reader(needed)
         self._check_length(recording, line)
-        stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
+        stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where, recording.unusable)
         read_s, results = time.perf_counter() - begin, []
         # Each segment has a stream of its own: no window and no event reaches across a pause.
         for number, segment in enumerate(line.segments):
             if number:
-                stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where)
+                stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where, recording.unusable)
             blocks = read_blocks(recording, stream.needed, segment.first_sample, segment.stop_sample, reader)
             while True:
                 start = time.perf_counter()
@@ -565,6 +569,8 @@ def channel_notes(plan: MontagePlan, found: StreamResult | None = None) -> list[
     ]
     if plan.names.withheld:
         notes.append(plan.names.reason)
+    if plan.unusable:
+        notes.append(f"cannot be used: {plan.unusable_text}")
     if plan.missing:
         notes.append(f"missing channels, left out: {', '.join(plan.missing)}")
     filled = [channel.name for channel in plan.channels if channel.how == "interpolated"]

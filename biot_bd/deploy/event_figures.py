@@ -70,7 +70,7 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
         return
     recording = open_recording(detection.source)
     mapper = MontageMapper(montage, on_missing=detection.setting["on_missing"])  # type: ignore[arg-type]
-    plan = mapper.plan(recording.raw.ch_names, recording.where)
+    plan = mapper.plan(recording.raw.ch_names, recording.where, recording.unusable)
     for number, event in enumerate(detection.events[:most], 1):
         stop_s = min(event.offset_s + CONTEXT_S, event.onset_s + LONGEST_S)
         x, start_s, sfreq = read_excerpt(recording, plan.needed, event.onset_s - CONTEXT_S, stop_s)

@@ -33,6 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 from biot_bd.evaluation.fold import probabilities
 from biot_bd.evaluation.metrics.calibration import checked
 from biot_bd.events.detector import RECALIBRATION_FILE
+from biot_bd.json_values import naming
 from biot_bd.runs import read_json, write_json
 from biot_bd.windows import Windows
 
@@ -420,7 +421,5 @@ def load_recalibration(folder: str | os.PathLike[str]) -> Recalibration | None:
     if not path.is_file():
         return None
     stored = read_json(path)
-    try:
+    with naming(path):
         return Recalibration.from_dict(stored)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error

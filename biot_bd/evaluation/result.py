@@ -25,6 +25,8 @@ from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 from biot_bd.events.subject_scores import macro_of
+from biot_bd.exceptions import RunFolderError
+from biot_bd.json_values import check_values, naming
 
 LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
@@ -162,12 +164,13 @@ class Result:
         """
         folder = Path(folder)
         run_facts.check_finished(folder, (run_facts.RUN, run_facts.METRICS, run_facts.PREDICTIONS), "run")
-        return cls(
-            run_facts.read_facts(folder / run_facts.METRICS),
-            run_facts.read_predictions(folder / run_facts.PREDICTIONS),
-            run_facts.read_facts(folder / run_facts.RUN),
-            folder,
-        )
+        metrics = run_facts.read_facts(folder / run_facts.METRICS, run_facts.RunMetrics)
+        with naming(folder / run_facts.METRICS, RunFolderError):
+            _check_scores(metrics)
+        run = run_facts.read_facts(folder / run_facts.RUN, run_facts.RunFacts)
+        with naming(folder / run_facts.RUN, RunFolderError):
+            run["data"]["label_rule"]  # what no reader of a run does without
+        return cls(metrics, run_facts.read_predictions(folder / run_facts.PREDICTIONS), run, folder)
 
     @property
     def scoring(self) -> list[str]:
@@ -254,6 +257,17 @@ class Result:
 
     def __str__(self) -> str:
         return as_text(self, width=110)
+
+
+def _check_scores(metrics: RunMetrics) -> None:
+    """Raise where a metric that was asked for lacks its scores."""
+    for name in metrics["scoring"]:
+        check_values(metrics["macro"][name], run_facts.MacroFacts, f"macro.{name}")
+        check_values(metrics["pooled"][name], run_facts.ScoreFacts, f"pooled.{name}")
+        for subject, scores in metrics["subjects"].items():
+            check_values(scores[name], run_facts.ScoreFacts, f"subjects.{subject}.{name}")
+    for subject, scores in metrics["subjects"].items():
+        check_values({count: scores[count] for count in _COUNTS}, dict[str, float | None], f"subjects.{subject}")
 
 
 def as_text(shown: RenderableType, width: int) -> str:

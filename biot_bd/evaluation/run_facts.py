@@ -17,7 +17,7 @@ import pandas as pd
 
 from biot_bd.evaluation.run_versions import COLUMNS, READERS, VERSION
 from biot_bd.exceptions import RunFolderError
-from biot_bd.io.notes import one_line
+from biot_bd.json_values import DAMAGE, check_present, naming
 from biot_bd.runs import atomic_path, read_json, write_json
 
 RUN, METRICS, FOLD, PREDICTIONS = "run.json", "metrics.json", "fold.json", "predictions.parquet"
@@ -194,24 +194,36 @@ def write_facts(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> Path:
     return write_json(path, {"version": VERSION, **facts})
 
 
-def read_facts(path: str | os.PathLike[str]) -> Any:
+def read_facts(path: str | os.PathLike[str], form: Any = None) -> Any:
     """Read what :func:`write_facts` wrote, by this or an earlier version, in the words of this one.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    form : type, optional
+        What the facts that are there must be, e.g. :class:`RunFacts`; older files lack some.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged, or of a later version; the message names it.
+        The file is damaged, or of a later version; the message names it, and the key that is
+        another than it must be.
     """
     facts = read_json(path)
     if not isinstance(facts, dict):
         raise ValueError(f"{path}: expected an object of facts, found {type(facts).__name__}; delete it and run again")
     version = facts.pop("version", 1)
-    if version not in READERS:
+    if type(version) is not int or version not in READERS:
         known = ", ".join(map(str, READERS))
         raise ValueError(f"{path}: format version {version!r}; this biot_bd reads version {known}: update it")
-    return READERS[version](facts)
+    with naming(path, RunFolderError):
+        facts = READERS[version](facts)
+        if form is not None:
+            check_present(facts, form)
+    return facts
 
 
 def stored_facts(folder: Path, name: str) -> Any:
@@ -273,8 +285,20 @@ def read_predictions(path: Path) -> pd.DataFrame:
         The file is damaged or lacks a column; the message names it.
     """
     try:
-        return typed(pd.read_parquet(path).rename(columns=COLUMNS))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path}: no readable predictions ({one_line(error)}); delete it and run the study again"
+        table = typed(pd.read_parquet(path).rename(columns=COLUMNS))
+        _check_predictions(table)
+    except (OSError, *DAMAGE) as error:
+        raise RunFolderError(
+            f"{path}: no readable predictions ({' '.join(str(error).split())[:300]}); delete it and run the study again"
         ) from error
+    return table
+
+
+def _check_predictions(table: pd.DataFrame) -> None:
+    """Raise where a column holds what no study writes."""
+    fits = {"proba": table["proba"].between(0, 1), "y_true": table["y_true"].isin((0, 1))}
+    fits["part"] = table["part"].isin(("valid", "test"))
+    for column, good in fits.items():
+        if not bool(good.fillna(False).all()):
+            row = int((~good.fillna(False)).to_numpy().argmax())
+            raise ValueError(f"row {row}, column {column}: {table[column].iloc[row]!r}")

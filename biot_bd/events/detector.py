@@ -22,6 +22,7 @@ from biot_bd.events.intervals import merge
 from biot_bd.events.scoring import scorer
 from biot_bd.events.stream import EventStream
 from biot_bd.events.types import Event, RecordingScores
+from biot_bd.json_values import naming
 from biot_bd.runs import read_json, to_jsonable, write_json
 
 EVENTS_JSON = "events.json"
@@ -421,7 +422,8 @@ def load_event_detector(folder: str | os.PathLike[str], causal: bool = False) ->
     detectors = data.get("detectors") if isinstance(data, dict) else None
     if not isinstance(detectors, dict) or data.get("version") not in (1, VERSION):
         raise ValueError(f"{path}: not a {FORMAT} of version 1 or {VERSION}")
-    if causal and detectors.get("causal") is not None:
-        return EventDetector.from_dict(detectors["causal"], str(path))
-    detector = EventDetector.from_dict(detectors["offline"], str(path))
+    with naming(path):
+        if causal and detectors.get("causal") is not None:
+            return EventDetector.from_dict(detectors["causal"], str(path))
+        detector = EventDetector.from_dict(detectors["offline"], str(path))
     return detector.set_params(causal=True) if causal else detector

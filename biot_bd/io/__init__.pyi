@@ -12,6 +12,7 @@ from .recordings import read_excerpt as read_excerpt
 from .segments import Segment as Segment
 from .segments import TimeLine as TimeLine
 from .timeline import timeline_of as timeline_of
+from .unusable import unusable_channels as unusable_channels
 from .walk import Found as Found
 from .walk import find_recordings as find_recordings
 from .walk import find_tables as find_tables

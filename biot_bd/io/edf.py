@@ -16,6 +16,7 @@ from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
 from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timeline, length_note
 from biot_bd.io.notes import collecting
 from biot_bd.io.segments import TimeLine, set_annotations
+from biot_bd.io.unusable import correct_units
 
 LARGEST = 1e30  # of a range in a header; in microvolts it must fit float32
 
@@ -81,6 +82,7 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
             except UnicodeDecodeError:
                 raw = read(path, verbose="WARNING", encoding="latin1")
         _correct(raw, path, line)
+        correct_units(raw)
     except Exception as error:  # MNE fails in many ways on damaged files
         raise RecordingError("unreadable", f"{path}: MNE cannot read it ({type(error).__name__}: {error})") from error
     if notes is not None:

@@ -18,6 +18,7 @@ from biot_bd.io.notes import one_line
 from biot_bd.io.readers import open_raw
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.timeline import timeline_of
+from biot_bd.io.unusable import unusable_channels
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
@@ -69,6 +70,11 @@ class OpenRecording:
     def timeline(self) -> TimeLine:
         """When its samples were measured."""
         return timeline_of(self.raw)
+
+    @cached_property
+    def unusable(self) -> dict[str, str]:
+        """Channels whose microvolts nobody can tell, with the reason, from the header alone."""
+        return unusable_channels(self.raw)
 
     def reader(self, ch_names: Sequence[str]) -> tuple[ChannelReader, TimeLine]:
         """Return a reader of some channels and the time line at its rate.

@@ -36,7 +36,11 @@ _RESULT = re.compile(r"_events\.edf$|_annot\.fif$|[-_](eve|ave|epo|cov|proj|fwd|
 # Names that MNE gives to the later parts of a recording that it writes in several files.
 _LATER_PART = re.compile(r"-\d+(?=\.fif(\.gz)?$)|(?<=_split-)\d+(?=(_[a-z]+)?\.fif(\.gz)?$)", re.IGNORECASE)
 # A folder with one of these was written by `prepare`, `cv` or `train` and holds no data set.
-_OURS = (("manifest.json", "signals"), ("run.json", "folds"), ("pipeline.json", "model.safetensors"))
+OURS = {
+    ("manifest.json", "signals"): "windows that `biot-bd prepare` made",
+    ("run.json", "folds"): "a run of `biot-bd cv`",
+    ("pipeline.json", "model.safetensors"): "a saved model",
+}
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,7 @@ def _walk(
 
 def _is_ours(folder: Path) -> bool:
     # os.path, as methods of Path raise where a folder may not be entered.
-    return any(all(os.path.exists(folder / name) for name in names) for names in _OURS)
+    return any(all(os.path.exists(folder / name) for name in names) for names in OURS)
 
 
 def _is_recording(path: Path) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.run_facts import RunFacts, read_facts
+from biot_bd.evaluation.run_facts import FoldFacts, RunFacts, read_facts
+from biot_bd.exceptions import RunFolderError
+from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import description_file
 from biot_bd.runs import read_json
 
@@ -97,13 +99,18 @@ def read_run(folder: str | Path) -> Run:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such run folder; make one with `biot-bd cv`")
     result = Result.open(folder)
-    folds = [_read_fold(path) for path in sorted((folder / "folds").glob("*/fold.json"))]
+    folds = []
+    for path in sorted((folder / "folds").glob("*/fold.json")):
+        with naming(path, RunFolderError):
+            folds.append(_read_fold(path))
     return Run(folder, result.run, result.metrics, result.predictions, folds)
 
 
 def _read_fold(path: Path) -> Fold:
-    facts = read_facts(path)
+    facts = read_facts(path, FoldFacts)
     history_file, model = path.parent / "history.json", path.parent / "model"
     history = read_json(history_file) if history_file.is_file() else []
+    with naming(history_file, RunFolderError):
+        check_values(history, list[dict[str, Any]])
     number = int(facts.get("fold", path.parent.name))
     return Fold(number, facts, history, model if description_file(model) is not None else None)

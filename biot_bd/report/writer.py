@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.evaluation.run_facts import FORMER_INTERVALS, INTERVALS, write_facts
-from biot_bd.exceptions import StoreError
+from biot_bd.exceptions import RunFolderError, StoreError
+from biot_bd.json_values import naming
 from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report import examples
 from biot_bd.report.drawing.heatmaps import map_rows, maps_of
@@ -64,6 +65,11 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
     'report.html'
     """
     run = read_run(folder)
+    with naming(run.folder, RunFolderError):
+        return _write(run, windows)
+
+
+def _write(run: Run, windows: Windows | None) -> Path:
     model, no_model = _first_model(run)
     assessed = intervals_of(run)
     page = page_of(run, model.monitor if model else None, assessed)

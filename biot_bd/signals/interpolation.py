@@ -54,7 +54,8 @@ def interpolate_missing(plan: MontagePlan, where: str = "") -> MontagePlan:
             f"{prefix}montage {plan.montage.name!r}: interpolation needs a referential recording with at least {enough} of the "
             f"{len(wanted)} electrodes against one reference, found {len(set(good) & set(wanted))}; cannot be made: "
             f"{', '.join(plan.missing)}; missing electrodes: {', '.join(plan.missing_electrodes)}"
-            + (f"; {plan.names.reason}" if plan.names.reason else ""),
+            + (f"; {plan.names.reason}" if plan.names.reason else "")
+            + (f"; cannot be used: {plan.unusable_text}" if plan.unusable else ""),
             plan.missing,
             plan.missing_electrodes,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.io.unusable import unusable_channels
 from biot_bd.registry import montages
 from biot_bd.signals.base import Marked, SignalInfo, check_windows
 from biot_bd.signals.interpolation import interpolate_missing
@@ -77,7 +78,7 @@ class MontageMapper(RecordingStep):
             )
         return found
 
-    def plan(self, ch_names: Sequence[str], where: str = "") -> MontagePlan:
+    def plan(self, ch_names: Sequence[str], where: str = "", unusable: Mapping[str, str] | None = None) -> MontagePlan:
         """Plan the way from channels to the montage, ``on_missing`` included.
 
         Parameters
@@ -86,6 +87,9 @@ class MontageMapper(RecordingStep):
             Channels of the input.
         where : str
             Put in front of error messages, e.g. the recording's name.
+        unusable : mapping of str to str, optional
+            Channels that are never used, and why
+            (:func:`~biot_bd.signals.montages.plan_montage`).
 
         Returns
         -------
@@ -102,7 +106,7 @@ class MontageMapper(RecordingStep):
         """
         if self.on_missing not in ("raise", "drop", "interpolate"):
             raise ValueError(f"on_missing must be 'raise', 'drop' or 'interpolate', found {self.on_missing!r}")
-        plan = plan_montage(self.resolve(), ch_names)
+        plan = plan_montage(self.resolve(), ch_names, unusable)
         if self.on_missing == "interpolate":
             return interpolate_missing(plan, where)
         # A recording of which nothing can be used is no recording of this montage.
@@ -173,7 +177,7 @@ class MontageMapper(RecordingStep):
 
     def _pick(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
         names = self._names(SignalInfo(tuple(raw.ch_names), None, raw.n_times, "uV"))
-        return raw.copy().pick(list(self.plan(names).needed))
+        return raw.copy().pick(list(self.plan(names, unusable=unusable_channels(raw)).needed))
 
     def _plain_params(self) -> dict[str, Any]:
         params = self.get_params(deep=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -136,12 +136,15 @@ class MontagePlan:
     electrodes : dict of str to int
         Electrodes recorded against the one common reference that serves the montage best, and
         where.
+    unusable : dict of str to str
+        Channels that would have been used and cannot be, and why.
     """
 
     montage: Montage
     ch_names: tuple[str, ...]
     channels: tuple[PlannedChannel, ...]
     electrodes: dict[str, int]
+    unusable: dict[str, str] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -169,12 +172,20 @@ class MontagePlan:
         """The recording's channels that the plan reads, in the recording's order."""
         return tuple(self.ch_names[source] for source in self._used)
 
+    @property
+    def unusable_text(self) -> str:
+        """The unusable channels with their reasons, in one phrase; empty where there are none."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.unusable.items():
+            reasons.setdefault(reason, []).append(name)
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+
     def reduced(self) -> MontagePlan:
         """Return the plan for a recording of which only :attr:`needed` channels were read."""
         position = {source: i for i, source in enumerate(self._used)}
         channels = tuple(replace(c, sources=tuple(position[s] for s in c.sources)) for c in self.channels)
         electrodes = {e: position[s] for e, s in self.electrodes.items() if s in position}
-        return MontagePlan(self.montage, self.needed, channels, electrodes)
+        return MontagePlan(self.montage, self.needed, channels, electrodes, self.unusable)
 
     def apply(self, x: NDArray[Any]) -> NDArray[Any]:
         """Make the montage's channels.
@@ -235,6 +246,7 @@ class MontagePlan:
         else:
             why = "their electrodes have no common reference"
         why += f"; {self.names.reason}" if self.names.reason else ""
+        why += f"; cannot be used: {self.unusable_text}" if self.unusable else ""
         raise MissingChannelsError(
             f"{where + ': ' if where else ''}montage {montage.name!r} needs {montage.n_chans} channels and "
             f"{len(self.missing)} cannot be made: {', '.join(self.missing)}; {why}; "
@@ -274,7 +286,7 @@ def montage_of(ch_names: Sequence[str] | None) -> Montage | None:
     return next((m for m in found if isinstance(m, Montage) and m.ch_names == tuple(ch_names or ())), None)
 
 
-def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
+def plan_montage(montage: Montage, ch_names: Sequence[str], unusable: Mapping[str, str] | None = None) -> MontagePlan:
     """Plan how a recording's channels become a montage's.
 
     A bipolar channel is taken as it is, else turned round with a sign change, else made as the
@@ -289,6 +301,8 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     ch_names : sequence of str
         The recording's channels, as it writes them; dummies and other signals are passed over, and
         so are contacts that bear the name of an electrode (:func:`judge_names`).
+    unusable : mapping of str to str, optional
+        Channels that are never used, and why, as :func:`biot_bd.io.unusable_channels` tells them.
 
     Returns
     -------
@@ -310,7 +324,7 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
     """
     where: dict[tuple[str, str | None], int] = {}
     for position, parsed in enumerate(judge_names(ch_names, montage.electrodes).channels):
-        if parsed is not None:
+        if parsed is not None and ch_names[position] not in (unusable or ()):
             where.setdefault((parsed.electrode, parsed.reference), position)
     reference = _best_reference(montage, where)
     channels = tuple(
@@ -318,7 +332,9 @@ def plan_montage(montage: Montage, ch_names: Sequence[str]) -> MontagePlan:
         for name, (plus, minus) in zip(montage.ch_names, montage.pairs, strict=True)
     )
     electrodes = {e: position for (e, r), position in where.items() if r == reference}
-    return MontagePlan(montage, tuple(ch_names), channels, electrodes)
+    wished = plan_montage(montage, ch_names).needed if unusable else ()
+    missed = {name: unusable[name] for name in wished if unusable and name in unusable}
+    return MontagePlan(montage, tuple(ch_names), channels, electrodes, missed)
 
 
 def _best_reference(montage: Montage, where: dict[tuple[str, str | None], int]) -> str | None:

@@ -135,7 +135,7 @@ class FittedFacts:
             raise ValueError(f"fitted facts do not have {', '.join(unknown)}; they were written by another version")
         taken: dict[str, Any] = {**values, "stale": None}
         taken["input_info"] = InputInfo.from_dict(values["input_info"])
-        taken["classes"] = np.array(values["classes"]["labels"], dtype=np.dtype(values["classes"]["dtype"]))
+        taken["classes"] = _labels(**values["classes"])
         makers = {
             "training_plan": PrecisionPlan.from_dict,
             "inference_plan": PrecisionPlan.from_dict,
@@ -146,3 +146,14 @@ class FittedFacts:
             "token_names": tuple,
         }
         return cls(**taken | {k: make(values[k]) for k, make in makers.items() if values.get(k) is not None})  # type: ignore[operator]
+
+
+def _labels(dtype: str, labels: list[Any]) -> NDArray[Any]:
+    found = np.dtype(dtype)
+    longest = max((len(str(label)) for label in labels), default=0)
+    if found.kind not in _LABELS or found.itemsize > max(64, 4 * longest + 64):
+        raise ValueError(f"classes.dtype is {dtype!r}, expected one of numbers or texts")
+    made = np.array(labels, dtype=found)
+    if made.ndim != 1 or len(set(labels)) != len(labels):
+        raise ValueError(f"classes.labels must be a list of labels, each once; found {labels!r}")
+    return made

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
+from biot_bd.json_values import check_values
 from biot_bd.runs import atomic_path, write_json
 from biot_bd.windows.store_versions import STORE_VERSION, read_description
 
@@ -130,6 +131,12 @@ class Recording:
     def from_dict(cls, entry: dict[str, Any]) -> Recording:
         """Return the recording that a manifest's entry describes."""
         known = {f.name for f in fields(cls)}
+        hints = get_type_hints(cls)
+        for key in known & set(entry):
+            check_values(entry[key], hints[key], key)
+        file = PurePath(entry["file"])
+        if not file.parts or file.is_absolute() or ".." in file.parts:
+            raise ValueError(f"file is {entry['file']!r}, expected a path inside the store")
         return cls(**{key: value for key, value in entry.items() if key in known})
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from biot_bd.json_values import naming
 from biot_bd.runs import read_json
 
 STORE_VERSION = 2
@@ -58,9 +59,10 @@ def present_version(found: Any, version: Any, path: Path) -> Any:
 
     ValueError where the version is unknown.
     """
-    if version not in READERS:
+    if type(version) is not int or version not in READERS:
         raise ValueError(
             f"{path}: version {version!r}, this biot_bd reads versions {', '.join(map(str, READERS))}; "
             "delete that folder and prepare the recordings again"
         )
-    return READERS[version](found)
+    with naming(path):
+        return READERS[version](found)

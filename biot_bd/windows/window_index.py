@@ -5,18 +5,51 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biot_bd.json_values import check_values, naming
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
-from biot_bd.windows.store import TABLE_JSON, Recording, advise, map_key, open_map, read_manifest, store_folder
+from biot_bd.windows.store import (
+    MANIFEST,
+    TABLE_JSON,
+    Recording,
+    advise,
+    map_key,
+    open_map,
+    read_manifest,
+    store_folder,
+)
 from biot_bd.windows.store_versions import present_version, read_description
 from biot_bd.windows.window_table import OFFSET, PERCENTILES, TABLE
+
+
+class TableFacts(TypedDict):
+    """What the description of a table of windows says."""
+
+    fingerprint: str
+    label_rule: str
+    window_s: float
+    stride_s: float
+    n_times: int
+    version: NotRequired[int]
+    signals: NotRequired[list[list[str]]]
+
+
+class Manifest(TypedDict):
+    """What the manifest of a store says."""
+
+    recordings: list[dict[str, Any]]
+    table: TableFacts
+    ch_names: list[str]
+    sfreq: float
+    resample: str
+    generated: bool
 
 
 class StoreTable:
@@ -39,7 +72,15 @@ class StoreTable:
         self.folder = folder
         self.store = store_folder(folder)
         manifest, table = _descriptions(folder)
-        self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
+        with naming(self.store / MANIFEST):
+            check_values(manifest, Manifest)
+            self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
+        with naming(folder / TABLE):
+            self._read(manifest, table)
+
+    def _read(self, manifest: dict[str, Any], table: dict[str, Any]) -> None:
+        folder = self.folder
+        check_values(table, TableFacts, "table")
         self.fingerprint: str = table["fingerprint"]
         self.label_rule: str = table["label_rule"]
         self.window_s, self.stride_s = float(table["window_s"]), float(table["stride_s"])
@@ -82,9 +123,13 @@ def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     ValueError where the table is of other signals than are there now.
     """
     manifest = read_manifest(folder)
+    with naming(store_folder(folder) / MANIFEST):
+        check_values(manifest, Manifest)
     if store_folder(folder) == folder:
         return manifest, manifest["table"]
     table = read_description(folder / TABLE_JSON)
+    with naming(folder / TABLE_JSON):
+        check_values(table, TableFacts)
     if table["signals"] != [[entry["recording"], entry["fingerprint"]] for entry in manifest["recordings"]]:
         raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
     return manifest, table

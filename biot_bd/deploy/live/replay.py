@@ -49,7 +49,10 @@ class FileSource(LiveSource):
         self._recording = open_recording(source)
         self.speed, self.chunk_s = speed, chunk_s
         self.where, self.notes = self._recording.where, list(self._recording.notes)
-        self.ch_names, self.sfreq = list(self._recording.raw.ch_names), self._recording.sfreq
+        unusable = self._recording.unusable
+        self.notes += [f"channel {name} cannot be used: {reason}" for name, reason in unusable.items()]
+        self.ch_names = [name for name in self._recording.raw.ch_names if name not in unusable]
+        self.sfreq = self._recording.sfreq
         self.start_time = self._recording.timeline.start_time
         self.duration_s = self._recording.duration_s
         self._begin: float | None = None

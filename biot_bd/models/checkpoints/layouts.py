@@ -163,7 +163,11 @@ def fill_module(module: torch.nn.Module, path: Path, device: str = "cpu") -> Non
     try:
         load_model(module, path, strict=True, device=device)
     except (RuntimeError, SafetensorError) as error:
-        raise SavedPipelineError(f"{path}: the weights do not fit the model ({error})") from error
+        raise SavedPipelineError(f"{path}: the weights do not fit the model ({_line(error)})") from error
+    for name, value in module.state_dict().items():
+        # A sum is finite where all values are, and costs the least.
+        if value.is_floating_point() and not bool(value.sum().isfinite()) and not bool(value.isfinite().all()):
+            raise SavedPipelineError(f"{path}: {name} holds NaN or infinite values; the file is damaged")
 
 
 # --- names ----------------------------------------------------------------------------------------

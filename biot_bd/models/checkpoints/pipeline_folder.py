@@ -10,6 +10,7 @@ at any point leaves a description and the weights that it means.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,17 @@ def weights_file(folder: Path, spec: Mapping[str, Any]) -> Path:
         It is missing, or not what was written.
     """
     weights = spec.get("weights") or {}
+    if not isinstance(weights, Mapping):
+        raise SavedPipelineError(
+            f"{folder}: weights: expected an object, found {weights!r}; copy the whole folder again"
+        )
     name, digest = weights.get("file"), weights.get("sha256")
-    if not isinstance(name, str) or Path(name).name != name or not isinstance(digest, str):
+    if (
+        not isinstance(name, str)
+        or Path(name).name != name
+        or not isinstance(digest, str)
+        or not re.fullmatch("[0-9a-f]{64}", digest)
+    ):
         raise SavedPipelineError(f"{folder}: a saved pipeline whose weights are missing; copy the whole folder again")
     found = [path for path in (folder / draft_name(name, digest), folder / name) if path.is_file()]
     if not found:

@@ -45,6 +45,9 @@ class ComponentBuilding(EEGClassifier):
 
     finetune: Any
     schedule: Any
+    _own_callbacks_only = False  # while a saved model is loaded
+    _callbacks_wait = False
+    callbacks_: list[tuple[str, Any]]
 
     # --- recipe -----------------------------------------------------------------------------------
 
@@ -184,6 +187,25 @@ class ComponentBuilding(EEGClassifier):
         if self.log_dir is not None:  # behind early stopping: it draws the weights that are taken in the end
             callbacks.append(("tensorboard", TensorBoardLogger(self.log_dir)))
         return [*callbacks, ("print_log", _EpochTable())]
+
+    def initialize_callbacks(self) -> Any:
+        """Make the callbacks; those of a loaded model wait until it is trained on."""
+        given = self.callbacks
+        if self._own_callbacks_only:
+            self.__dict__["callbacks"] = None
+        try:
+            super().initialize_callbacks()
+        finally:
+            self.__dict__["callbacks"] = given
+        self._callbacks_wait = self._own_callbacks_only and bool(given)
+        return self
+
+    def _start_waiting_callbacks(self) -> None:
+        """Start the given callbacks of a loaded model, beside those that it has."""
+        if self._callbacks_wait:
+            made = dict(self.callbacks_)
+            self.initialize_callbacks()
+            self.callbacks_ = [(name, made.get(name, callback)) for name, callback in self.callbacks_]
 
     def _yield_callbacks(self) -> Iterator[tuple[str, Any, bool]]:
         for name, callback, named in NeuralNet._yield_callbacks(self):

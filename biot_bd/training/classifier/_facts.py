@@ -34,6 +34,7 @@ class FactKeeping(EEGClassifier):
 
     facts_: FittedFacts
     _loaded = False  # whether the weights are those of load_params
+    _own_callbacks_only = False  # while a saved model is loaded
     _module_config: dict[str, Any] | None = None  # of a module that is restored without its checkpoint
 
     input_info_ = _fact("input_info")
@@ -185,10 +186,12 @@ class FactKeeping(EEGClassifier):
         """
         self.facts_ = replace(facts, stale=RUNNING)
         self._module_config = facts.module_config if self.pretrained is not None else None
+        self._own_callbacks_only = True
         try:
             self.initialize()
         finally:
             self._module_config = None
+            self._own_callbacks_only = False
         restore_module(self, facts)
         plans = facts.inference_plan, facts.training_plan
         if not facts.precision_report:  # saved before there were plans

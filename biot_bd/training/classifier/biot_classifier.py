@@ -415,6 +415,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                 self._learn_data(train, valid, groups, new=before is None)
                 if fresh:
                     self.initialize()
+                self._start_waiting_callbacks()
                 self._train(data, train, valid, groups, seed if fresh else None)
             self._learn_result(
                 None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)

@@ -12,6 +12,7 @@ from typing import Any
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.checkpoints.pipeline_folder import (
     CONFIG,
     WEIGHTS,
@@ -22,6 +23,8 @@ from biot_bd.models.checkpoints.pipeline_folder import (
 )
 from biot_bd.runs import read_json
 from biot_bd.training.persistence.readers import read_description
+from biot_bd.training.persistence.run_settings import without_run_settings
+from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import KINDS, READERS, safe_bases
 
 _NAMED_BY_TEXT = {"module": "models", "criterion": "losses", "callbacks": "callbacks", "montage": "montages"}
@@ -69,6 +72,9 @@ class Audit:
         ``name``, ``size_bytes`` and ``role`` of each file.
     problems : list of str
         Why the model would not be loaded; empty where nothing speaks against it.
+    left_out : list of str
+        What belongs to the run that trained the model, and loading does not take over: callbacks
+        that write files, folders, the compiler.
     """
 
     folder: str
@@ -76,6 +82,7 @@ class Audit:
     named: list[Named] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it, with ``packages`` that would be imported."""
@@ -123,17 +130,24 @@ def audit(folder: str | os.PathLike[str]) -> Audit:
     """
     folder = Path(folder)
     file = description_file(folder)
-    stored = read_json(file) if file is not None else None
+    try:
+        stored = read_json(file) if file is not None else None
+    except ValueError:  # the reader below says what is wrong
+        stored = None
     found = Audit(str(folder), stored.get("version") if isinstance(stored, dict) else None)
+    weights: Path | None = None
     try:
         description = read_description(folder)
         found.named = [one for step in steps_of(description["pipeline"]) for one in _of_step(step)]
         found.problems = [f"{one.where}: {one.problem}" for one in found.named if one.problem]
-        weights: Path | None = weights_file(folder, classifier_spec(description))
+        spec = classifier_spec(description)
+        found.left_out = without_run_settings(spec["params"])[1]
+        weights = weights_file(folder, spec)
+        check_sizes(spec, weights)
     except SavedPipelineError as error:
         found.problems.append(str(error))
         weights = None
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except DAMAGE as error:
         found.problems.append(f"{file}: damaged ({type(error).__name__}: {error})")
         weights = None
     roles = {
@@ -164,7 +178,7 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[Named]:
     pretrained = step["params"].get("pretrained")
     if isinstance(pretrained, str):
         told = step["fitted"].get("module_config")
-        problem = None if told else f"would be read from {pretrained!r}: the model does not say its own sizes"
+        problem = None if told else f"started from {pretrained!r}, and the model does not say its own sizes"
         yield Named("checkpoint", pretrained, f"{where}, parameter pretrained", None, problem)
     if step["kind"] == "transformer":
         for key, value in step["fitted"].items():

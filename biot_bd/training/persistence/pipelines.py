@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
 from biot_bd.exceptions import SavedPipelineError, UnknownNameError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import (
@@ -38,13 +40,14 @@ from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
 from biot_bd.training.fitted_facts import FittedFacts
-from biot_bd.training.persistence.readers import read_description
+from biot_bd.training.persistence.bounded_build import bounded_build
+from biot_bd.training.persistence.readers import damaged_model, read_description
+from biot_bd.training.persistence.run_settings import NOT_SAVED, without_run_settings
+from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import build, class_to_json, load_transformer, to_json
 from biot_bd.training.resume import seeded
 
 VERSION = 2
-NOT_SAVED = ("log_dir", "restart_dir")
-"""Parameters of the classifier that belong to one run, not to the model; loaded as None."""
 _OWN_WEIGHTS = re.compile(r"[\w-]+-[0-9a-f]{12}\.safetensors")
 """Drafts, and weights as format 1 named them."""
 
@@ -195,7 +198,7 @@ def _step_to_json(name: str, step: Any) -> dict[str, Any]:
 def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
     if not hasattr(net, "facts_"):
         raise SavedPipelineError("is not fitted")
-    params = {k: None if k in NOT_SAVED else v for k, v in net.get_params(deep=False).items()}
+    params = {k: NOT_SAVED.get(k, v) for k, v in net.get_params(deep=False).items()}
     if isinstance(params["module"], torch.nn.Module):
         raise SavedPipelineError(
             "has a module that is an instance; give its class or registered name and module__ parameters"
@@ -295,12 +298,10 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
         # Building a module draws random weights that are replaced at once.
         with seeded(0):
             pipeline = _load_step(description["pipeline"], folder)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, (UnknownNameError, SavedPipelineError)):
-            raise
-        raise SavedPipelineError(
-            f"{folder}: the saved pipeline is damaged ({type(error).__name__}: {error})"
-        ) from error
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{folder}: {error}") from error
+    except DAMAGE as error:
+        raise damaged_model(folder, error) from error
     pipeline.record_ = description.get("record") or {}
     return pipeline
 
@@ -316,8 +317,25 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
     if kind != "classifier":
         raise SavedPipelineError(f"{folder}: the saved pipeline has an unknown kind of step {kind!r}")
     path = weights_file(folder, spec)
-    net = build(spec["class"], spec["params"])
-    net._restore(FittedFacts.from_dict(spec["fitted"]))
+    check_sizes(spec, path)
+    params, left_out = without_run_settings(spec["params"])
+    if left_out:
+        warnings.warn(
+            f"{folder}: left out, as it belongs to the run that trained the model: {', '.join(left_out)}; "
+            "set it anew where you train on",
+            stacklevel=2,
+        )
+    net = build(spec["class"], params)
+    if not isinstance(net, BIOTClassifier):
+        raise SavedPipelineError(f"{folder}: the classifier is a {type(net).__name__}, expected a BIOTClassifier")
+    facts = FittedFacts.from_dict(spec["fitted"])
+    if net.pretrained is not None and facts.module_config is None:
+        raise SavedPipelineError(
+            f"{folder}: the model started from {net.pretrained!r} and does not say its own sizes; loading a model reads "
+            "no other file: train it again"
+        )
+    with bounded_build(folder, path):
+        net._restore(facts)
     fill_module(uncompiled(net.module_), path, str(net.device))
     net.module_.eval()
     return net

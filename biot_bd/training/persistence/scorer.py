@@ -16,13 +16,16 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.biot_scoring import ScoringBIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import steps_of, weights_file
 from biot_bd.training._validation import resolve_device
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
-from biot_bd.training.persistence.readers import read_description
+from biot_bd.training.persistence.bounded_build import bounded_build
+from biot_bd.training.persistence.readers import damaged_model, read_description
+from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import from_json, load_transformer
 
 _CLASSIFIER = {"$class": "biot_bd:BIOTClassifier"}
@@ -189,9 +192,9 @@ def load_scorer(folder: str | os.PathLike[str]) -> Scorer:
             return _whole(folder)
         steps = [load_transformer(spec) for spec in specs[:-1]]
         return Scorer(steps, _load_network(specs[-1], folder), description.get("record") or {})
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except DAMAGE as error:
         if isinstance(error, SavedPipelineError):
-            raise
+            raise damaged_model(folder, error) from error
         return _whole(folder)  # it reads more, or says what is damaged
 
 
@@ -209,10 +212,12 @@ def _is_plain(spec: Mapping[str, Any]) -> bool:
 
 def _load_network(spec: Mapping[str, Any], folder: Path) -> _Network:
     path = weights_file(folder, spec)
+    check_sizes(spec, path)
     params, facts = spec["params"], FittedFacts.from_dict(spec["fitted"])
     sizes = {key: spec["fitted"]["module_config"][key] for key in _SIZES}
     options = {"activation": from_json(params["module__activation"])} if "module__activation" in params else {}
-    module = ScoringBIOT(**sizes, n_outputs=len(facts.classes), **options)
+    with bounded_build(folder, path):
+        module = ScoringBIOT(**sizes, n_outputs=len(facts.classes), **options)
     fill_module(module, path)
     # The micro-batch that the classifier found to be fastest, where it has measured one.
     at_once = facts.inference_plan.micro_batch or int(params["batch_size"])

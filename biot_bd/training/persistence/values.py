@@ -25,6 +25,7 @@ import numpy as np
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.training.persistence.addresses import public_address, shows
+from biot_bd.training.persistence.run_settings import reaches_out
 
 _SAFE_PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("biot_bd.", ("builtins:object",)),
@@ -46,6 +47,8 @@ _SAFE_KINDS = (
     "torch.optim:Optimizer",
     "torch.optim.lr_scheduler:LRScheduler",
 )
+_BUILT = (*_ESTIMATORS, *_SPLITS, "braindecode.augmentation:Transform")
+LONGEST_TEXT_BYTES = 4 * 10_000
 KINDS = ("models", "losses", "callbacks", "montages", "label_rules")
 """Registries whose names a saved pipeline may hold."""
 
@@ -206,14 +209,28 @@ def _object_to_json(value: Any) -> dict[str, Any]:
     return {"$object": class_to_json(type(value)), "params": {k: to_json(v) for k, v in params.items()}}
 
 
+def plain_dtype(text: Any, kinds: str = "biufU") -> np.dtype[Any]:
+    """Return the dtype that a text names: of numbers or texts, of a size that a value may have.
+
+    Raises SavedPipelineError of others: one of them may be as large as memory.
+    """
+    try:
+        found = np.dtype(str(text))
+    except TypeError as error:
+        raise SavedPipelineError(f"the saved pipeline names the dtype {text!r}, which does not exist") from error
+    if found.kind not in kinds or found.itemsize > LONGEST_TEXT_BYTES:
+        raise SavedPipelineError(f"the saved pipeline names the dtype {text!r}, expected one of numbers or texts")
+    return found
+
+
 READERS: dict[str, Callable[[Any], Any]] = {
     "$value_of": lambda content: class_from_json({"$registered": content}),
     "$float": float,
     "$tuple": lambda content: tuple(from_json(content)),
     "$dict": lambda content: {from_json(k): from_json(v) for k, v in content},
-    "$scalar": lambda content: np.dtype(content[0]).type(from_json(content[1])),
-    "$array": lambda content: np.array(from_json(content[2]), dtype=np.dtype(content[0])).reshape(content[1]),
-    "$dtype": np.dtype,
+    "$scalar": lambda content: plain_dtype(content[0]).type(from_json(content[1])),
+    "$array": lambda content: np.array(from_json(content[2]), dtype=plain_dtype(content[0])).reshape(content[1]),
+    "$dtype": plain_dtype,
 }
 """How the content of a tagged entry is read; entries of classes and objects aside."""
 
@@ -238,8 +255,22 @@ def from_json(value: Any) -> Any:
 
 
 def build(cls: dict[str, Any], params: dict[str, Any]) -> Any:
-    """Build the object of a named class from its written parameters."""
-    return class_from_json(cls)(**{k: from_json(v) for k, v in params.items()})
+    """Build the object of a named class from its written parameters.
+
+    Only of the kinds that :func:`to_json` writes as objects: a network or an optimizer is never a
+    parameter.
+    """
+    found = class_from_json(cls)
+    if (
+        not isinstance(found, type)
+        or not (is_dataclass(found) or _derives(found, _BUILT))
+        or reaches_out(f"{found.__module__}:{found.__qualname__}")
+    ):
+        raise SavedPipelineError(
+            f"the saved pipeline asks for an object of {cls}, which may not be built on loading; "
+            "it was not written by save_pipeline"
+        )
+    return found(**{k: from_json(v) for k, v in params.items()})
 
 
 def load_transformer(spec: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.io.channel_readers import Block, ChannelReader, open_reader
+from biot_bd.io.unusable import unusable_channels
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, plan_montage
 from biot_bd.signals.resampling import Part, ResamplingPlan
@@ -61,7 +62,7 @@ class Harmonised:
         zero_is_missing: bool = False,
     ) -> None:
         names = _without_zero_channels(raw, montage) if zero_is_missing else list(raw.ch_names)
-        plan = MontageMapper(montage, on_missing=on_missing).plan(names)
+        plan = MontageMapper(montage, on_missing=on_missing).plan(names, unusable=unusable_channels(raw))
         self._reader: ChannelReader = open_reader(raw, plan.needed)
         # By channel: places in the reader, and what is multiplied with.
         places = {name: i for i, name in enumerate(self._reader.ch_names)}

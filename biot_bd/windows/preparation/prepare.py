@@ -32,7 +32,14 @@ from biot_bd.runs import DISK_FAULTS, fingerprint, note_done, to_jsonable, write
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
-from biot_bd.windows.preparation.recording import Job, SignalSettings, finished_recording, make_jobs, make_recording
+from biot_bd.windows.preparation.recording import (
+    Job,
+    SignalSettings,
+    finished_recording,
+    make_jobs,
+    make_recording,
+    outcome_of,
+)
 from biot_bd.windows.store_users import Changes, forget_users, told, users_of
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
@@ -462,15 +469,12 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     """
     try:
         return make_recording(job, folder, settings, shortest_s)
-    except (TooShortError, MissingChannelsError) as error:
-        outcome = "too-short" if isinstance(error, TooShortError) else "missing-channels"
-        return _Failure(job.recording, job.subject, outcome, str(error))
-    except OSError as error:
-        if error.errno in (*DISK_FAULTS, errno.EMFILE):
-            raise  # not this recording's fault
-        return _Failure(job.recording, job.subject, "unreadable", f"{type(error).__name__}: {error}")
     except Exception as error:
-        return _Failure(job.recording, job.subject, "failed", f"{type(error).__name__}: {error}")
+        if isinstance(error, OSError) and error.errno in (*DISK_FAULTS, errno.EMFILE):
+            raise  # not this recording's fault
+        told = isinstance(error, (TooShortError, MissingChannelsError))
+        detail = str(error) if told else f"{type(error).__name__}: {error}"
+        return _Failure(job.recording, job.subject, outcome_of(error), detail)
 
 
 def _told(skipped: Sequence[dict[str, Any]], limit: int = 5) -> str:

@@ -13,12 +13,14 @@ from typing import Any, Literal
 import mne
 import numpy as np
 
-from biot_bd.exceptions import TooShortError
+from biot_bd.exceptions import MissingChannelsError, TooShortError
 from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.timeline import timeline_of
+from biot_bd.io.unusable import unusable_channels
 from biot_bd.runs import fingerprint
-from biot_bd.signals.montages import Montage, plan_montage
+from biot_bd.signals.mapper import MontageMapper
+from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.signals.resampling import PiecewisePlan, check_rate, make_plan
 from biot_bd.windows import store
 from biot_bd.windows.preparation.montage_signals import Harmonised
@@ -203,6 +205,45 @@ def finished_recording(job: Job, folder: Path, shortest_s: float) -> store.Recor
     return finished
 
 
+def check_header(raw: mne.io.BaseRaw, line: TimeLine, settings: SignalSettings, shortest_s: float) -> MontagePlan:
+    """Judge a recording by its header: length, channels, rate; :func:`make_recording` begins so.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        The recording.
+    line : TimeLine
+        Its time line.
+    settings : SignalSettings
+        What is wanted of it.
+    shortest_s : float
+        A recording without a segment of that length holds no window.
+
+    Returns
+    -------
+    MontagePlan
+        How its channels become the montage's.
+
+    Raises
+    ------
+    TooShortError, MissingChannelsError, ValueError
+        It cannot be prepared; :func:`outcome_of` is the word for it.
+    """
+    _check_length(max((s.n_samples for s in line.segments), default=0), line.sfreq, shortest_s)
+    mapper = MontageMapper(settings.montage, on_missing=settings.on_missing)
+    plan = mapper.plan(raw.ch_names, unusable=unusable_channels(raw))
+    if not plan.needed:
+        raise ValueError("none of the montage's channels holds a signal")
+    check_rate(rate_of(raw, plan.needed), settings.sfreq)
+    return plan
+
+
+def outcome_of(error: Exception) -> str:
+    """Return the word for what kept a recording from being prepared, as a manifest lists it."""
+    kinds = {TooShortError: "too-short", MissingChannelsError: "missing-channels", OSError: "unreadable"}
+    return next((word for kind, word in kinds.items() if isinstance(error, kind)), "failed")
+
+
 def _check_length(n_samples: int, sfreq: float, shortest_s: float) -> None:
     duration_s = n_samples / sfreq
     if duration_s < shortest_s:
@@ -241,11 +282,10 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
     line = timeline_of(raw)
-    _check_length(max((s.n_samples for s in line.segments), default=0), line.sfreq, shortest_s)
+    check_header(raw, line, settings, shortest_s)
     source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing)
     if not any(source.present):
         raise ValueError("none of the montage's channels holds a signal")
-    check_rate(source.sfreq, settings.sfreq)
     sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq
     line = line.at_rate(source.sfreq, source.n_samples)
     plans = [

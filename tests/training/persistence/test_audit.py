@@ -138,7 +138,7 @@ def test_weights_from_elsewhere_are_named(copy):
     assert audit(copy).problems == []
     assert "somewhere.ckpt" in [one.name for one in audit(copy).named]
     edit(copy, lambda steps: steps[2]["fitted"].update(module_config=None))
-    assert "would be read from 'somewhere.ckpt'" in audit(copy).problems[0]
+    assert "started from 'somewhere.ckpt', and the model does not say" in audit(copy).problems[0]
 
 
 def test_no_callbacks_are_no_name_of_one(copy):

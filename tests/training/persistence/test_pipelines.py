@@ -204,7 +204,11 @@ def edit(folder, change):
         (lambda f: edit(f, lambda c: c.pop("pipeline")), SavedPipelineError, "damaged"),
         (lambda f: next(f.glob("*.safetensors")).unlink(), SavedPipelineError, "weights are missing"),
         (lambda f: cut(next(f.glob("*.safetensors"))), SavedPipelineError, "weights are damaged"),
-        (lambda f: edit(f, lambda c: last(c)["params"].update(module__embed_dim=32)), SavedPipelineError, "do not fit"),
+        (
+            lambda f: edit(f, lambda c: last(c)["params"].update(module__embed_dim=32)),
+            SavedPipelineError,
+            "embed_dim is 32, but the weights in model.safetensors have 16",
+        ),
         (lambda f: edit(f, lambda c: last(c)["params"].update(nonsense=32)), SavedPipelineError, "damaged.*nonsense"),
         (lambda f: edit(f, lambda c: last(c)["weights"].update(file="../x")), SavedPipelineError, "missing"),
     ],

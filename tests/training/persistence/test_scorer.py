@@ -143,7 +143,11 @@ def test_wrong_input_raises(saved, data):
         (lambda f, c: c.pop("pipeline"), SavedPipelineError, "damaged"),
         (lambda f, c: next(f.glob("*.safetensors")).write_bytes(b"x"), SavedPipelineError, "weights are damaged"),
         (lambda f, c: next(f.glob("*.safetensors")).unlink(), SavedPipelineError, "weights are missing"),
-        (lambda f, c: last(c)["fitted"]["module_config"].update(embed_dim=32), SavedPipelineError, "do not fit"),
+        (
+            lambda f, c: last(c)["fitted"]["module_config"].update(embed_dim=32),
+            SavedPipelineError,
+            "embed_dim is 32, but the weights in model.safetensors have 16",
+        ),
         (lambda f, c: last(c)["fitted"].pop("threshold"), SavedPipelineError, "damaged"),
         (lambda f, c: c["pipeline"]["steps"][0].update({"class": {"$class": "os:system"}}), SavedPipelineError, "os:"),
     ],

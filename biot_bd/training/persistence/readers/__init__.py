@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.json_values import DAMAGE
 from biot_bd.models.checkpoints.pipeline_folder import FORMAT, PIPELINE, description_file
 from biot_bd.runs import read_json
 from biot_bd.training.persistence.readers import version1, version2
@@ -34,11 +35,14 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     file = description_file(folder)
     if file is None:
         raise FileNotFoundError(f"{folder}: no saved pipeline here (no {PIPELINE})")
-    description = read_json(file)
+    try:
+        description = read_json(file)
+    except ValueError as error:
+        raise SavedPipelineError(str(error)) from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise SavedPipelineError(f"{file}: not written by save_pipeline")
     version = description.get("version")
-    reader = READERS.get(version) if isinstance(version, int) else None
+    reader = READERS.get(version) if type(version) is int else None
     if reader is None:
         known = " and ".join(map(str, READERS))
         raise SavedPipelineError(
@@ -46,10 +50,18 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
         )
     try:
         return reader(description)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except DAMAGE as error:
         if isinstance(error, SavedPipelineError):
             raise type(error)(f"{file}: {error}") from error
         raise SavedPipelineError(f"{file}: damaged ({type(error).__name__}: {error})") from error
+
+
+def damaged_model(folder: Path, error: BaseException) -> SavedPipelineError:
+    """Return the error of a folder for what went wrong while it was loaded."""
+    if isinstance(error, SavedPipelineError):
+        return error if str(folder) in str(error) else type(error)(f"{folder}: {error}")
+    what = " ".join(str(error).split())[:300]
+    return SavedPipelineError(f"{folder}: the saved pipeline is damaged ({type(error).__name__}: {what})")
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:

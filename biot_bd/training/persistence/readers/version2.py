@@ -4,22 +4,64 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from biot_bd.json_values import check_values
 from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, steps_of
 
-NEEDED = {"input_info", "classes", "class_counts", "threshold", "train_subjects", "valid_subjects", "n_epochs"}
-"""Facts without which a model is not what was saved."""
+
+class _Input(TypedDict):
+    n_chans: int
+    n_times: int
+    ch_names: list[str] | None
+    sfreq: float | None
+    unit: str
+
+
+class _Classes(TypedDict):
+    dtype: str
+    labels: list[Any]
+
+
+class Fitted(TypedDict):
+    """What :meth:`FittedFacts.as_dict` gives."""
+
+    input_info: _Input
+    classes: _Classes
+    class_weight: NotRequired[list[float] | None]
+    class_counts: list[float]
+    train_subjects: list[str]
+    valid_subjects: list[str]
+    threshold: float | None
+    n_epochs: int
+    training_note: NotRequired[str | None]
+    training_plan: NotRequired[dict[str, Any] | None]
+    inference_plan: NotRequired[dict[str, Any] | None]
+    precision_report: NotRequired[dict[str, Any] | None]
+    provenance: NotRequired[dict[str, Any] | None]
+    pretrained_report: NotRequired[dict[str, Any] | None]
+    module_config: NotRequired[dict[str, Any] | None]
+    token_names: NotRequired[list[str] | None]
+
+
+class _Step(TypedDict):
+    name: str
+    params: dict[str, Any]
+    fitted: dict[str, Any]
 
 
 def read(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the description as it is; raises KeyError where a part is missing."""
+    """Return the description as it is; raises KeyError or ValueError where a part is missing or
+    another than it must be.
+    """
     spec = classifier_spec({"pipeline": description["pipeline"]})
     for step in steps_of(description["pipeline"]):
-        parts = {key: step[key] for key in ("name", "class", "params", "fitted")}
-        if step["kind"] not in ("classifier", "transformer") or not isinstance(parts["params"], dict):
+        check_values(step, _Step, f"step {step.get('name')}")
+        if step["kind"] not in ("classifier", "transformer"):
             raise ValueError(f"step {step['name']!r} is of an unknown kind, {step['kind']!r}")
-    missing = NEEDED - set(spec["fitted"] if spec["kind"] == "classifier" else NEEDED)
-    if missing:
-        raise KeyError(", ".join(sorted(missing)))
+        step["class"]
+    if spec["kind"] != "classifier":
+        raise ValueError(f"the last step is of kind {spec['kind']!r}, expected 'classifier'")
+    check_values(spec["fitted"], Fitted, "fitted")
+    check_values(description.get("record"), dict[str, Any] | None, "record")
     return description

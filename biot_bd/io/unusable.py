@@ -1,0 +1,192 @@
+"""Channels whose microvolts nobody can tell, and why: from the header alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+
+from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf_header import read_edf_header
+from biot_bd.io.units import IMPOSSIBLE_STEP_UV, uv_per_unit, uv_per_unit_by_range
+
+UV_PER_V = 1e6
+_LIKE_EDF = ("RawEDF", "RawBDF", "RawGDF")
+
+
+def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
+    """Return the channels that cannot be used, and why; no sample is read.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        A recording, lazy or not; what it was cropped, picked or renamed from is known.
+
+    Returns
+    -------
+    dict of str to str
+        Channel as the recording names it -> reason in one phrase.  EDF, BDF and GDF: an empty or
+        impossible range, no samples, a unit that is not known or that MNE takes for another.
+
+    See Also
+    --------
+    biot_bd.signals.plan_montage : Takes it, and uses none of these.
+    biot_bd.io.OpenRecording.unusable : The same of an open recording.
+
+    Examples
+    --------
+    >>> import tempfile, edfio, mne, numpy as np
+    >>> from biot_bd.io import unusable_channels
+    >>> x = np.sin(np.arange(512))
+    >>> signals = [edfio.EdfSignal(x, 256, label="Fp1", physical_dimension="uV")]
+    >>> signals += [edfio.EdfSignal(x, 256, label="Fp2", physical_dimension="mmHg")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     edfio.Edf(signals).write(f"{folder}/x.edf")
+    ...     raw = mne.io.read_raw_edf(f"{folder}/x.edf", verbose="error")
+    ...     unusable_channels(raw)
+    {'Fp2': "unit 'mmHg' is not known"}
+    """
+    found = {}
+    for channel in _described(raw):
+        if reason := channel.fault():
+            found[raw.ch_names[channel.index]] = reason
+    return found
+
+
+def correct_units(raw: mne.io.BaseRaw) -> None:
+    """Let a lazy recording be read in volts where MNE does not know how its header spells the unit.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        As MNE opened it; nothing is done to formats other than EDF, BDF and GDF.
+    """
+    for channel in _described(raw):
+        if channel.uv is not None and not channel.is_read_so:
+            channel.extras["units"][channel.place] = channel.uv / UV_PER_V
+
+
+def unit_notes(raw: mne.io.BaseRaw, ch_names: tuple[str, ...]) -> list[str]:
+    """Say which channels' unit was concluded from their range.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        The recording.
+    ch_names : tuple of str
+        The channels that are used.
+
+    Returns
+    -------
+    list of str
+        Empty where all units are as the standard spells them.
+    """
+    concluded: dict[str, list[str]] = {}
+    for channel in _described(raw):
+        name = raw.ch_names[channel.index]
+        if name in ch_names and channel.uv is not None and channel.is_read_so and uv_per_unit(channel.unit) is None:
+            unit = "mV" if channel.uv > 1 else "uV"
+            concluded.setdefault(f"unit {channel.unit!r} read as {unit}, by the range", []).append(name)
+    return [f"{what}: {', '.join(names)}" for what, names in concluded.items()]
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What a header says of a channel: position in the recording, and in MNE's tables."""
+
+    index: int
+    place: int
+    extras: dict[str, Any]
+    unit: str
+    low: float
+    high: float
+    digital_low: float
+    digital_high: float
+    n_samples: int
+
+    @property
+    def _step(self) -> float:
+        return abs(self.high - self.low) / abs(self.digital_high - self.digital_low)
+
+    @property
+    def uv(self) -> float | None:
+        """Microvolts a unit; None where the header does not tell, or its range is none."""
+        if self._range_fault():
+            return None
+        top = max(abs(self.low), abs(self.high))
+        told = uv_per_unit(self.unit)
+        return uv_per_unit_by_range(self.unit, top, self._step) if told is None else told
+
+    @property
+    def is_read_so(self) -> bool:
+        """Whether MNE multiplies by what the unit is."""
+        read = float(self.extras["units"][self.place]) * UV_PER_V
+        return self.uv is not None and math.isclose(read, self.uv, rel_tol=1e-6)
+
+    def _range_fault(self) -> str | None:
+        if self.n_samples < 1:
+            return "it has no samples in a record"
+        for what, a, b in (
+            ("physical", self.low, self.high),
+            ("digital", self.digital_low, self.digital_high),
+        ):
+            if not (np.isfinite(a) and np.isfinite(b)):
+                return f"its {what} range is from {a:g} to {b:g}"
+            if a == b:
+                return f"its {what} minimum and maximum are both {a:g}"
+        return None
+
+    def fault(self) -> str | None:
+        if fault := self._range_fault():
+            return fault
+        if self.uv is None:
+            return f"unit {self.unit!r} is not known" if self.unit else self._blank()
+        if self._step * self.uv > IMPOSSIBLE_STEP_UV:
+            return f"with unit {self.unit!r} and that range a digital step would be {self._step * self.uv:g} uV"
+        if not self.is_read_so:
+            factor = self.extras["units"][self.place]
+            return (
+                f"unit {self.unit!r} was read as {factor:g} V, it is {self.uv / UV_PER_V:g} V; open the file by "
+                "biot_bd.io.open_recording"
+            )
+        return None
+
+    def _blank(self) -> str:
+        return f"its unit is blank, and the range from {self.low:g} to {self.high:g} fits several"
+
+
+def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
+    """Yield what headers say of the channels, of each file of a joined recording; no triggers."""
+    if type(raw).__name__ not in _LIKE_EDF:
+        return
+    for path, extras, picks in zip(raw.filenames, raw._raw_extras, raw._read_picks, strict=True):
+        units = _units(raw, path, extras)
+        for index, place in enumerate(picks[: len(raw.ch_names)]):
+            if place >= len(extras["sel"]) or place in extras["stim_channel_idxs"]:
+                continue
+            low, high, lowest, highest = (
+                float(extras[f"{kind}_{end}"][place]) for kind in ("physical", "digital") for end in ("min", "max")
+            )
+            n_samples = int(extras["n_samps"][extras["sel"][place]])
+            yield _Described(index, int(place), extras, units[place], low, high, lowest, highest, n_samples)
+
+
+def _units(raw: mne.io.BaseRaw, path: Path | None, extras: dict[str, Any]) -> list[str]:
+    """Return the units as the header spells them, of MNE's channels."""
+    known = {1e-6: "uV", 1e-3: "mV"}
+    if type(raw).__name__ != "RawGDF" and path is not None:
+        try:
+            told = read_edf_header(path).field("unit")
+            # A unit that was given to MNE's reader, which takes it where the header has none.
+            return [
+                told[signal].strip("\0 ") or known.get(round(float(factor), 9), "")
+                for signal, factor in zip(extras["sel"], extras["units"], strict=True)
+            ]
+        except (RecordingError, IndexError):
+            pass
+    return [known.get(round(float(factor), 9), "") for factor in extras["units"]]
