@@ -83,11 +83,29 @@ tell(time.perf_counter() - start, net.predict_proba(x[:8]).astype(float).tolist(
 """,
     "prepare 18 recordings of 6 min": """
 import shutil
+import numpy as np
 from biot_bd import load_dataset, prepare
 recordings = load_dataset("demo", folder / "demo")
 shutil.rmtree(own / "store", ignore_errors=True)
 start = time.perf_counter(); windows = prepare(recordings, own / "store")
-tell(time.perf_counter() - start, [len(windows), int(windows.y.sum()), float(windows[:50].astype("float64").sum())])
+tell(time.perf_counter() - start, [len(windows), int(windows.y.sum()), float(windows.read(np.arange(50)).astype("float64").sum())])
+""",
+    "prepare an EDF of an hour": """
+import shutil
+import numpy as np
+from biot_bd import load_dataset, prepare
+recordings = load_dataset("edf-folder", folder / "hour")
+shutil.rmtree(own / "hour", ignore_errors=True)
+start = time.perf_counter(); windows = prepare(recordings, own / "hour", n_jobs=1)
+tell(time.perf_counter() - start, [len(windows), float(windows.read(np.arange(50)).astype("float64").sum())])
+""",
+    "detect an EDF of an hour, BIOT of one layer": """
+import inspect
+from biot_bd import Detector
+word = "precision" if "precision" in inspect.signature(Detector.load).parameters else "compute"
+detector = Detector.load(folder / "small", **{word: "fp32"})
+start = time.perf_counter(); found = detector.detect(folder / "hour" / "P01" / "hour.edf")
+tell(time.perf_counter() - start, found.probabilities.astype(float).tolist())
 """,
     "read 1,278 shuffled windows": """
 import numpy as np
@@ -156,8 +174,15 @@ np.save(folder / "windows.npy", x)
 net = BIOTClassifier(max_epochs=1, batch_size=8, train_split=None, random_state=0, device="cpu")
 pipeline = make_pipeline(PercentileScaler(), net)
 pipeline.fit(x, np.arange(8) % 2, biotclassifier__groups=np.arange(8).astype(str))
-save_pipeline(pipeline, folder / "model"); tell(0, 0)
+save_pipeline(pipeline, folder / "model")
+from _bench import write_recording
+from detect import save_model
+edf = write_recording(folder / "hour" / "P01" / "hour.edf", 3600, seed=0)
+edf.with_name("hour_events.tsv").write_text(EVENTS)
+save_model(folder / "small", embed_dim=16, num_heads=2, num_layers=1); tell(0, 0)
 """
+        table = "onset\tduration\teventType\n1000.0\t60.0\tsz\n"
+        make = f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nEVENTS = {table!r}\n" + make
         run(pythons["baseline"], make, folder, folder / "made")  # what the baseline wrote, both read
         for what, program in PROGRAMS.items():
             found = {who: run(python, program, folder, folder / who)[1] for who, python in pythons.items()}
