@@ -13,10 +13,12 @@ import numpy as np
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import read_edf_header
-from biot_bd.io.units import IMPOSSIBLE_STEP_UV, uv_per_unit, uv_per_unit_by_range
+from biot_bd.io.told_units import correct_told_units, corrected_units, told_faults
+from biot_bd.io.units import IMPOSSIBLE_STEP_UV, UV_PER_V, channel_uv, uv_per_unit
 
-UV_PER_V = 1e6
 _LIKE_EDF = ("RawEDF", "RawBDF", "RawGDF")
+# Units that MNE knows in a header; it takes all others for volts.
+_OF_MNE = ("uV", "µV", "μV", "\x83\xcaV", "mV", "V")
 
 
 def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
@@ -31,7 +33,8 @@ def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
     -------
     dict of str to str
         Channel as the recording names it -> reason in one phrase.  EDF, BDF and GDF: an empty or
-        impossible range, no samples, a unit that is not known or that MNE takes for another.
+        impossible range, no samples, a unit that is not known or that MNE takes for another.  Other
+        formats: a unit that is not known or that MNE takes for another, where the file tells one.
 
     See Also
     --------
@@ -55,7 +58,29 @@ def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
     for channel in _described(raw):
         if reason := channel.fault():
             found[raw.ch_names[channel.index]] = reason
-    return found
+    return found or told_faults(raw)
+
+
+def read_otherwise(raw: mne.io.BaseRaw) -> dict[str, float | str]:
+    """Return the channels that are read otherwise than MNE alone reads them.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        The recording, opened by :func:`biot_bd.io.open_raw`.
+
+    Returns
+    -------
+    dict of str to float or str
+        Channel -> microvolts a unit, or the reason why it is not used; empty where the header says
+        everything as its standard wants it.
+    """
+    corrected = {
+        raw.ch_names[channel.index]: channel.uv
+        for channel in _described(raw)
+        if channel.uv is not None and channel.unit not in _OF_MNE
+    }
+    return corrected | corrected_units(raw) | unusable_channels(raw)
 
 
 def correct_units(raw: mne.io.BaseRaw) -> None:
@@ -64,11 +89,12 @@ def correct_units(raw: mne.io.BaseRaw) -> None:
     Parameters
     ----------
     raw : mne.io.BaseRaw
-        As MNE opened it; nothing is done to formats other than EDF, BDF and GDF.
+        As MNE opened it; nothing is done to formats other than EDF, BDF, GDF and BrainVision.
     """
     for channel in _described(raw):
         if channel.uv is not None and not channel.is_read_so:
             channel.extras["units"][channel.place] = channel.uv / UV_PER_V
+    correct_told_units(raw)
 
 
 def unit_notes(raw: mne.io.BaseRaw, ch_names: tuple[str, ...]) -> list[str]:
@@ -118,9 +144,7 @@ class _Described:
         """Microvolts a unit; None where the header does not tell, or its range is none."""
         if self._range_fault():
             return None
-        top = max(abs(self.low), abs(self.high))
-        told = uv_per_unit(self.unit)
-        return uv_per_unit_by_range(self.unit, top, self._step) if told is None else told
+        return channel_uv(self.unit, max(abs(self.low), abs(self.high)), self._step)
 
     @property
     def is_read_so(self) -> bool:
