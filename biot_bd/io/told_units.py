@@ -1,4 +1,4 @@
-"""Units that files of other formats than EDF tell of their channels, and what MNE takes them for."""
+"""Units of channels that other formats than EDF tell, and what MNE takes them for."""
 
 from __future__ import annotations
 

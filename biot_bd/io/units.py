@@ -31,8 +31,8 @@ _LOST_SIGN = re.compile("[^a-zA-Z0-9+/*-]{1,3}v(?:olts?)?", re.IGNORECASE)
 # EEG as recorders write it: no coarser than this, and room for as much.
 COARSEST_STEP_UV = 5.0
 SMALLEST_TOP_UV, LARGEST_TOP_UV = 100.0, 1e6
-# With a coarser step EEG is one digit: the unit cannot be as it is spelled.  A BDF of 262 mV that was
-# written as EDF has 8 uV, a range of 3277 in 16 bits that is said to be millivolts 100 uV.
+# With a coarser step EEG is one digit: the unit cannot be as it is spelled.  A BDF of 262 mV that
+# was written as EDF has 8 uV, a range of 3277 in 16 bits that is said to be millivolts 100 uV.
 IMPOSSIBLE_STEP_UV = 50.0
 # What a range that is meant in millivolts may look like at the coarsest.
 _COARSE_STEP_UV = 10.0

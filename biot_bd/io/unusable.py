@@ -17,6 +17,9 @@ from biot_bd.io.told_units import correct_told_units, corrected_units, told_faul
 from biot_bd.io.units import IMPOSSIBLE_STEP_UV, UV_PER_V, channel_uv, uv_per_unit
 
 _LIKE_EDF = ("RawEDF", "RawBDF", "RawGDF")
+# Among MNE's extras: units as the header spells them, of channels that were corrected.
+_TOLD = "biot_bd_units"
+_GDF_UNITS = {0: "", 512: "", 4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
 # Units that MNE knows in a header; it takes all others for volts.
 _OF_MNE = ("uV", "µV", "μV", "\x83\xcaV", "mV", "V")
 
@@ -54,11 +57,13 @@ def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
     ...     unusable_channels(raw)
     {'Fp2': "unit 'mmHg' is not known"}
     """
+    if type(raw).__name__ not in _LIKE_EDF:
+        return told_faults(raw)
     found = {}
     for channel in _described(raw):
         if reason := channel.fault():
             found[raw.ch_names[channel.index]] = reason
-    return found or told_faults(raw)
+    return found
 
 
 def read_otherwise(raw: mne.io.BaseRaw) -> dict[str, float | str]:
@@ -93,6 +98,8 @@ def correct_units(raw: mne.io.BaseRaw) -> None:
     """
     for channel in _described(raw):
         if channel.uv is not None and not channel.is_read_so:
+            # Beside MNE's factors, so that what the header says is known of copies and parts, too.
+            channel.extras.setdefault(_TOLD, {})[channel.place] = channel.unit
             channel.extras["units"][channel.place] = channel.uv / UV_PER_V
     correct_told_units(raw)
 
@@ -190,6 +197,8 @@ def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
         return
     for path, extras, picks in zip(raw.filenames, raw._raw_extras, raw._read_picks, strict=True):
         units = _units(raw, path, extras)
+        for place, unit in extras.get(_TOLD, {}).items():
+            units[place] = unit
         for index, place in enumerate(picks[: len(raw.ch_names)]):
             if place >= len(extras["sel"]) or place in extras["stim_channel_idxs"]:
                 continue
@@ -203,14 +212,29 @@ def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
 def _units(raw: mne.io.BaseRaw, path: Path | None, extras: dict[str, Any]) -> list[str]:
     """Return the units as the header spells them, of MNE's channels."""
     known = {1e-6: "uV", 1e-3: "mV"}
-    if type(raw).__name__ != "RawGDF" and path is not None:
-        try:
-            told = read_edf_header(path).field("unit")
-            # A unit that was given to MNE's reader, which takes it where the header has none.
-            return [
-                told[signal].strip("\0 ") or known.get(round(float(factor), 9), "")
-                for signal, factor in zip(extras["sel"], extras["units"], strict=True)
-            ]
-        except (RecordingError, IndexError):
-            pass
-    return [known.get(round(float(factor), 9), "") for factor in extras["units"]]
+    # A unit that was given to MNE's reader, which takes it where the header has none.
+    given = [known.get(round(float(factor), 9), "") for factor in extras["units"]]
+    if path is None:
+        return given
+    try:
+        told = _gdf_units(path) if type(raw).__name__ == "RawGDF" else read_edf_header(path).field("unit")
+        return [told[signal].strip("\0 ") or unit for signal, unit in zip(extras["sel"], given, strict=True)]
+    except (RecordingError, OSError, ValueError, IndexError):
+        return given
+
+
+def _gdf_units(path: Path) -> list[str]:
+    """Return the units of a GDF file; from version 1.9 on they are codes.
+
+    References
+    ----------
+    https://arxiv.org/abs/cs/0608052
+    """
+    with path.open("rb") as file:
+        head = file.read(256)
+        n = int.from_bytes(head[252:254], "little")
+        signals = file.read(256 * n)
+    if float(head[4:8]) < 1.9:
+        return [signals[at : at + 8].decode("latin-1").strip() for at in range(96 * n, 104 * n, 8)]
+    codes = [int.from_bytes(signals[at : at + 2], "little") for at in range(102 * n, 104 * n, 2)]
+    return [_GDF_UNITS.get(code, f"code {code}") for code in codes]

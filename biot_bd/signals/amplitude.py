@@ -18,11 +18,11 @@ Ints = NDArray[np.int64]
 IMPOSSIBLE_UV = 1e6
 """No amplifier of EEG measures a swing of a volt; EEG of 1 uV that is taken for volts swings so."""
 LOUD_UV = 1e4
-"""Ten times the largest EEG; an electrode that touches nothing may pick up as much from the mains."""
+"""Ten times the largest EEG; an electrode that touches nothing may pick up as much."""
 FAINT_UV = 0.05
 """Less than the noise of any amplifier (0.2 uV and more)."""
 NONE_UV = 1e-3
-"""What :class:`~biot_bd.PercentileScaler` calls flat; EEG in volts that is taken for microvolts is."""
+"""Flat to :class:`~biot_bd.PercentileScaler`; EEG in volts that is taken for microvolts is."""
 # Every sixteenth sample tells how a window swings.
 COARSE = 16
 KINDS = ("impossible", "loud", "faint")

@@ -105,8 +105,9 @@ def table_part(
     Raises
     ------
     ValueError
-        The label rule failed, the recording is shorter than a window, most channels have amplitudes
-        that no EEG has, or a channel is bad and ``on_bad="raise"``; the message names the recording.
+        The label rule failed, the recording is shorter than a window, most of its channels have
+        amplitudes that no EEG has, or a channel is bad and ``on_bad="raise"``; the message names
+        the recording.
     """
     stretches = recording.stretches
     window = round(settings.window_s * recording.source_sfreq)

@@ -96,7 +96,7 @@ class Harmonised:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know of labels, units and electrodes; complete as :attr:`flat` is."""
+        """What a reader should know of labels, units, electrodes; complete as :attr:`flat` is."""
         dead = [
             name
             for name, spans in zip(self._reader.ch_names, self._flat_sources, strict=True)
