@@ -19,10 +19,12 @@ IMPOSSIBLE_UV = 1e6
 """No amplifier of EEG measures a swing of a volt; EEG of 1 uV that is taken for volts swings so."""
 LOUD_UV = 1e4
 """Ten times the largest EEG; an electrode that touches nothing may pick up as much."""
-FAINT_UV = 0.05
-"""Less than the noise of any amplifier (0.2 uV and more)."""
+FAINT_UV = 0.1
+"""Less than the noise of any amplifier, which swings by 0.15 uV and more."""
 NONE_UV = 1e-3
 """Flat to :class:`~biot_bd.PercentileScaler`; EEG in volts that is taken for microvolts is."""
+SWING_OF_PERCENTILE = 0.4
+"""Share of the 95th percentile of absolute values by which noise swings on average."""
 # Every sixteenth sample tells how a window swings.
 COARSE = 16
 KINDS = ("impossible", "loud", "faint")
@@ -59,7 +61,7 @@ def odd_windows(swing_uv: NDArray[np.floating]) -> dict[str, Ints]:
     -------
     dict of str to ndarray of int64, shape (n_chans,)
         ``impossible`` (above a volt, or below 0.001 uV), ``loud`` (above 10 mV), ``faint`` (below
-        0.05 uV); an impossible window counts as loud or faint, too.
+        0.1 uV); an impossible window counts as loud or faint, too.
 
     Examples
     --------

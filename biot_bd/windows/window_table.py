@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
-from biot_bd.signals.amplitude import amplitude_notes, no_eeg, odd_windows
+from biot_bd.signals.amplitude import SWING_OF_PERCENTILE, amplitude_notes, no_eeg, odd_windows
 from biot_bd.signals.offset import offset_channels, without_line, without_offsets
 from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
 from biot_bd.windows.gather import BLOCK, Located, blocks
@@ -120,7 +120,7 @@ def table_part(
     recorded = np.broadcast_to(np.array(recording.present), (len(frame), len(ch_names)))
     percentiles, scalable, offset = _percentiles(folder, recording, frame, recorded, settings)
     constant = _bad_channels(recording, start, length)
-    swing_uv = np.where(recorded & ~constant, percentiles, np.nan)
+    swing_uv = np.where(recorded & ~constant, SWING_OF_PERCENTILE * percentiles, np.nan)
     odd = {kind: dict(zip(ch_names, n.tolist(), strict=True)) for kind, n in odd_windows(swing_uv).items()}
     moving = dict(zip(ch_names, (swing_uv > 0).sum(axis=0).tolist(), strict=True))
     if refused := no_eeg(odd["impossible"], moving):
