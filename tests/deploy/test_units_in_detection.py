@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit_files import write_units
 
-from biot_bd import load_dataset, prepare
+from biot_bd import prepare
 from biot_bd.datasets import inspect_folder
 from biot_bd.deploy import Detector
 from biot_bd.deploy.live.replay import FileSource
