@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 UV_PER_V = 1e6
 _MICRO_SIGNS = "µμ"
@@ -64,6 +65,11 @@ def uv_per_unit(text: str) -> float | None:
     >>> [uv_per_unit(text) for text in ("", "?V", "MV", "mmHg")]
     [None, None, None, None]
     """
+    return _told(text)
+
+
+@lru_cache(maxsize=1024)  # the channels of a recording, and its neighbours', spell alike
+def _told(text: str) -> float | None:
     text = _plain(text)
     match = _VOLTS.fullmatch(text)
     if match is None or text in ("mv", "MV", "Mv"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mne
-import numpy as np
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import read_edf_header
@@ -104,14 +104,14 @@ def correct_units(raw: mne.io.BaseRaw) -> None:
     correct_told_units(raw)
 
 
-def unit_notes(raw: mne.io.BaseRaw, ch_names: tuple[str, ...]) -> list[str]:
+def unit_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> list[str]:
     """Say which channels' unit was concluded from their range.
 
     Parameters
     ----------
     raw : mne.io.BaseRaw
         The recording.
-    ch_names : tuple of str
+    ch_names : sequence of str
         The channels that are used.
 
     Returns
@@ -146,7 +146,7 @@ class _Described:
     def _step(self) -> float:
         return abs(self.high - self.low) / abs(self.digital_high - self.digital_low)
 
-    @property
+    @cached_property
     def uv(self) -> float | None:
         """Microvolts a unit; None where the header does not tell, or its range is none."""
         if self._range_fault():
@@ -166,7 +166,7 @@ class _Described:
             ("physical", self.low, self.high),
             ("digital", self.digital_low, self.digital_high),
         ):
-            if not (np.isfinite(a) and np.isfinite(b)):
+            if not (math.isfinite(a) and math.isfinite(b)):
                 return f"its {what} range is from {a:g} to {b:g}"
             if a == b:
                 return f"its {what} minimum and maximum are both {a:g}"

@@ -115,10 +115,11 @@ def test_labels_that_are_withheld_are_told_by_prepare(tmp_path):
 
 
 def test_a_replay_leaves_out_what_detect_leaves_out(tmp_path):
-    path = write_units(tmp_path / "a.edf", ELECTRODES, noise(), RATE, [(b"mmHg", 1.0), *[UV] * 18])
+    path = write_units(tmp_path / "a.edf", ELECTRODES, noise(), RATE, [(b"mmHg", 1.0), (b"", 1.0), *[UV] * 17])
     source = FileSource(path, speed=float("inf"))
     assert source.ch_names == ELECTRODES[1:]
     assert any("channel Fp1 cannot be used: unit 'mmHg' is not known" in note for note in source.notes)
+    assert any("unit '' read as uV, by the range: F3" in note for note in source.notes)
     source.close()
 
 
