@@ -26,7 +26,7 @@ from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
 from biot_bd.io.notes import one_line
 from biot_bd.io.readers import open_raw
 from biot_bd.io.timeline import timeline_of
-from biot_bd.io.unusable import unusable_channels
+from biot_bd.io.unusable import unit_notes, unusable_channels
 from biot_bd.io.walk import find_tables, stem_of
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.windows.preparation.prepare import WINDOW_S
@@ -414,6 +414,7 @@ def inspect_recording(
         tuple(c.name for c in plan.channels if c.how in how)
         for how in (("direct",), ("reversed", "difference", "interpolated"), ("missing",))
     )
+    one.notes += [*([plan.names.reason] if plan.names.withheld else []), *unit_notes(raw, plan.needed)]
     if samples and one.is_used:
         one.notes += sample_notes(raw, plan.needed, WINDOW_S)
     return one

@@ -8,6 +8,7 @@ import mne
 import numpy as np
 
 from biot_bd.io.channel_readers import open_reader
+from biot_bd.signals.amplitude import KINDS, amplitude_notes, no_eeg, odd_windows, swings_uv
 from biot_bd.signals.offset import offset_channels
 
 # Windows read at a time.
@@ -49,7 +50,7 @@ def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) 
     reader = open_reader(raw, ch_names)
     length = max(1, round(window_s * reader.sfreq))
     counts = {kind: np.zeros(len(reader.ch_names), np.int64) for kind in ("flat", "zero", "not finite", "offset")}
-    n_windows = 0
+    n_windows, odd, moving = 0, {kind: np.zeros(len(reader.ch_names), np.int64) for kind in KINDS}, 0
     for start in range(0, reader.n_samples, length * WINDOWS_AT_ONCE):
         block = reader.block(start, min(start + length * WINDOWS_AT_ONCE, reader.n_samples)).read_all()
         for at in range(0, block.shape[1], length):
@@ -59,8 +60,16 @@ def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) 
             counts["zero"] += flat & (np.abs(x[:, 0]) < 1.0)  # a digital zero may lie half a step off
             counts["not finite"] += ~np.isfinite(x).all(axis=1)
             counts["offset"] += offset_channels(x[None])[0]
+            swing_uv = np.where(flat, np.nan, swings_uv(x[None]))
+            moving = moving + (swing_uv > 0).sum(axis=0)
+            for kind, n in odd_windows(swing_uv).items():
+                odd[kind] += n
             n_windows += 1
-    return _told(reader.ch_names, counts, n_windows, window_s)
+    named = {kind: dict(zip(reader.ch_names, n.tolist(), strict=True)) for kind, n in odd.items()}
+    n_moving = dict(zip(reader.ch_names, np.broadcast_to(moving, len(reader.ch_names)).tolist(), strict=True))
+    refused = no_eeg(named["impossible"], n_moving)
+    notes = [refused] if refused else amplitude_notes(named, n_moving)
+    return _told(reader.ch_names, counts, n_windows, window_s) + notes
 
 
 def _told(ch_names: Sequence[str], counts: dict[str, np.ndarray], n_windows: int, window_s: float) -> list[str]:

@@ -18,6 +18,7 @@ from biot_bd.deploy.model import Scorer
 from biot_bd.deploy.signal_chain import SignalChain, WindowBatch
 from biot_bd.events.detector import Event, EventDetector
 from biot_bd.events.types import Alarm
+from biot_bd.signals.amplitude import KINDS, odd_windows, swings_uv
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
 from biot_bd.signals.offset import offset_channels
@@ -25,7 +26,7 @@ from biot_bd.signals.offset import offset_channels
 # Products of one window and of many round differently; live, windows come one by one.
 CAUSAL_BATCH = 1
 # What a result counts windows of, by channel.
-WINDOW_COUNTS = ("n_absent", "n_flat", "n_offset")
+WINDOW_COUNTS = ("n_absent", "n_flat", "n_offset", "n_impossible", "n_loud", "n_faint")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ class StreamResult:
         Windows in which a channel of the source was flat, by its name there.
     n_offset : dict of str to int
         Windows in which a channel had an offset far larger than its EEG, by channel of the montage.
+    n_impossible, n_loud, n_faint : dict of str to int
+        Windows in which a channel had an amplitude that no EEG has, by channel of the montage
+        (:func:`biot_bd.signals.amplitude.odd_windows`).
     """
 
     events: list[Event]
@@ -86,6 +90,9 @@ class StreamResult:
     last: Scored = field(default_factory=Scored)
     n_flat: dict[str, int] = field(default_factory=dict)
     n_offset: dict[str, int] = field(default_factory=dict)
+    n_impossible: dict[str, int] = field(default_factory=dict)
+    n_loud: dict[str, int] = field(default_factory=dict)
+    n_faint: dict[str, int] = field(default_factory=dict)
 
 
 class DetectionStream:
@@ -180,6 +187,7 @@ class DetectionStream:
         self._start_s, self._probabilities = array("d"), array("d")
         self._made = np.array([channel.how != "missing" for channel in self.plan.channels])
         self._absent, self._offset = np.zeros((2, len(self._made)), np.int64)
+        self._odd = {kind: np.zeros(len(self._made), np.int64) for kind in KINDS}
         self._seconds = {"prepare": 0.0, "model": 0.0}
 
     @property
@@ -227,10 +235,26 @@ class DetectionStream:
             for name, n, made in zip(self.chain.ch_names, self._absent, self._made, strict=True)
             if n and made
         }
-        n_offset = {name: int(n) for name, n in zip(self.chain.ch_names, self._offset, strict=True) if n}
+        n_offset, n_impossible, n_loud, n_faint = (
+            {name: int(n) for name, n in zip(self.chain.ch_names, counts, strict=True) if n}
+            for counts in (self._offset, *self._odd.values())
+        )
         n_flat = {name: int(n) for name, n in zip(self.needed, self.chain.n_flat, strict=True) if n}
         seconds = dict(self._seconds)
-        return StreamResult(events, start_s, probabilities, self.duration_s, n_absent, seconds, last, n_flat, n_offset)
+        return StreamResult(
+            events,
+            start_s,
+            probabilities,
+            self.duration_s,
+            n_absent,
+            seconds,
+            last,
+            n_flat=n_flat,
+            n_offset=n_offset,
+            n_impossible=n_impossible,
+            n_loud=n_loud,
+            n_faint=n_faint,
+        )
 
     def _score_ready(self) -> Scored:
         starts, found, present, events = [], [], [], list[Event]()
@@ -245,6 +269,8 @@ class DetectionStream:
             self._seconds["model"] += time.perf_counter() - middle
             self._absent += (~batch.present).sum(axis=0)
             self._offset += offset_channels(batch.x).sum(axis=0)
+            for kind, n in odd_windows(swings_uv(batch.x)).items():
+                self._odd[kind] += n
             starts.append(batch.start_s)
             found.append(scores)
             present.append(batch.present)

@@ -21,6 +21,8 @@ from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, Even
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
+from biot_bd.io.unusable import unit_notes
+from biot_bd.signals.amplitude import amplitude_notes, no_eeg
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
 from biot_bd.signals.resampling import check_rate
@@ -365,8 +367,8 @@ class Detector:
         Raises
         ------
         DetectionError
-            The file is missing, damaged or unreadable, lacks electrodes, or is shorter than a
-            window.
+            The file is missing, damaged or unreadable, lacks electrodes, is shorter than a window,
+            or most of its channels have amplitudes that no EEG has.
         """
         begin = time.perf_counter()
         recording = open_recording(source)
@@ -395,9 +397,12 @@ class Detector:
                 stream.push(block)
             results.append(stream.finish())
         result = results[0] if line.is_continuous else _on_clock(results, line)
+        if refused := no_eeg(result.n_impossible, _n_windows(stream.plan, result)):
+            raise DetectionError(f"{recording.where}: {refused}")
         seconds = {"read": read_s, **result.seconds, "total": time.perf_counter() - begin}
         bad = [name for name in stream.needed if name in recording.raw.info["bads"]]
         notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
+        notes += unit_notes(recording.raw, stream.needed)
         return self.detection(
             recording.where,
             replace(result, seconds=seconds),
@@ -499,6 +504,9 @@ def _on_clock(results: Sequence[StreamResult], line: TimeLine) -> StreamResult:
         n_absent=counts["n_absent"],
         n_flat=counts["n_flat"],
         n_offset=counts["n_offset"],
+        n_impossible=counts["n_impossible"],
+        n_loud=counts["n_loud"],
+        n_faint=counts["n_faint"],
     )
 
 
@@ -592,7 +600,13 @@ def channel_notes(plan: MontagePlan, found: StreamResult | None = None) -> list[
         if counts:
             named = ", ".join(f"{name} ({n} windows)" for name, n in counts.items())
             notes.append(f"{kind}: {named}")
-    return notes
+    return notes + amplitude_notes({"loud": found.n_loud, "faint": found.n_faint}, _n_windows(plan, found))
+
+
+def _n_windows(plan: MontagePlan, found: StreamResult) -> dict[str, int]:
+    """Return the windows in which each channel of the montage was there and moved."""
+    made = [channel.name for channel in plan.channels if channel.how != "missing"]
+    return {name: len(found.start_s) - found.n_absent.get(name, 0) for name in made}
 
 
 def gap_notes(gaps: list[tuple[float, float]]) -> list[str]:

@@ -19,10 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
+from biot_bd.io.units import UV_PER_V, channel_uv
 
-UV_PER_V = 1e6
-# Both code points for micro occur in headers, MICRO SIGN and GREEK SMALL LETTER MU.
-UV_PER_UNIT = {"uV": 1.0, "µV": 1.0, "μV": 1.0, "mV": 1e3, "V": 1e6}
 CHUNK_SAMPLES = 2**18
 # Values that MNE's data may take as float32, 96 MB; reading them twice would cost more.
 LARGEST_HELD = 24 * 2**20
@@ -443,11 +441,13 @@ def _calibrations(header: EdfHeader, chosen: Sequence[int]) -> tuple[list[tuple[
     scales, largest = [], []
     for i in chosen:
         low, high, digital_low, digital_high = (float(of_all[i]) for of_all in bounds)
-        unit = UV_PER_UNIT.get(units[i])
-        if unit is None or high <= low or digital_high <= digital_low:
-            raise _NotPlainEdfError(f"channel {header.labels[i]}: unit {units[i]!r} or an empty range")
+        if high <= low or digital_high <= digital_low:
+            raise _NotPlainEdfError(f"channel {header.labels[i]}: an empty range")
         scale = (high - low) / (digital_high - digital_low)
         offset, top = low - scale * digital_low, max(abs(low), abs(high))
+        unit = channel_uv(units[i], top, scale)
+        if unit is None:
+            raise _NotPlainEdfError(f"channel {header.labels[i]}: unit {units[i]!r}")
         if abs(offset) > 4 * top:
             raise _NotPlainEdfError(
                 f"channel {header.labels[i]}: a digital range so far from zero that float32 loses digits"

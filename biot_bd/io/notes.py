@@ -20,6 +20,8 @@ _WORDS: tuple[tuple[str, str | None], ...] = (
     (r"Highpass cutoff frequency .* is greater", None),
     (r"Channels contain different (high|low)pass filters", None),
     (r"Invalid patient information", None),
+    # Units are judged by us.
+    (r"Unsupported physical dimension for channel", None),
     (r"mixed sampling frequencies", None),
     # The time line says where.
     (r"The data contains 'boundary' events", None),

@@ -22,6 +22,7 @@ from biot_bd.exceptions import PluginError, RecordingError
 from biot_bd.io.edf import open_edf
 from biot_bd.io.files import fault_of, first_bytes, pointer_fault
 from biot_bd.io.notes import collecting, one_line
+from biot_bd.io.unusable import correct_units
 
 SEARCHES = ("ending", "probe", "never")
 
@@ -287,7 +288,9 @@ def _read_edf(path: Path) -> mne.io.BaseRaw:
 
 
 def _read(name: str, path: Path, **options: Any) -> mne.io.BaseRaw:
-    return getattr(mne.io, name)(path, preload=False, verbose="WARNING", **options)
+    raw = getattr(mne.io, name)(path, preload=False, verbose="WARNING", **options)
+    correct_units(raw)
+    return raw
 
 
 def _by_mne(name: str, **options: Any) -> Callable[[Path], mne.io.BaseRaw]:

@@ -1,9 +1,11 @@
-"""Units of voltage as headers spell them, and how many microvolts each is."""
+"""Units of voltage as headers and streams spell them, and how many microvolts each is."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+UV_PER_V = 1e6
 _MICRO_SIGNS = "µμ"
 # As a header that is decoded as latin-1 shows the sign of another encoding; the longest go first.
 _MICRO = sorted(
@@ -11,7 +13,7 @@ _MICRO = sorted(
     | {
         sign.encode(codec, "ignore").decode("latin-1")
         for sign in _MICRO_SIGNS
-        for codec in ("utf-8", "latin-1", "cp437", "iso8859-7", "shift_jis", "euc_jp", "euc_kr")
+        for codec in ("utf-8", "latin-1", "cp437", "iso8859-7", "shift_jis", "euc_jp", "euc_kr", "big5")
     }
     - {""},
     key=len,
@@ -21,7 +23,7 @@ _PREFIXES = {
     **dict.fromkeys(("u", "micro", "mikro", "mc"), 1.0),
     **dict.fromkeys(("m", "milli"), 1e3),
     **dict.fromkeys(("n", "nano"), 1e-3),
-    "": 1e6,
+    "": UV_PER_V,
 }
 _VOLTS = re.compile(r"([a-z]*?)[ _-]?v(?:olts?)?", re.IGNORECASE)
 # Of all signs that may stand before a V only micro is outside ASCII, so that only micro gets lost.
@@ -30,8 +32,9 @@ _LOST_SIGN = re.compile("[^a-zA-Z0-9+/*-]{1,3}v(?:olts?)?", re.IGNORECASE)
 # EEG as recorders write it: no coarser than this, and room for as much.
 COARSEST_STEP_UV = 5.0
 SMALLEST_TOP_UV, LARGEST_TOP_UV = 100.0, 1e6
-# With a step as this, a signal of 100 uV is one digit: the unit cannot be as it is spelled.
-IMPOSSIBLE_STEP_UV = 100.0
+# With a coarser step EEG is one digit: the unit cannot be as it is spelled.  A BDF of 262 mV that
+# was written as EDF has 8 uV, a range of 3277 in 16 bits that is said to be millivolts 100 uV.
+IMPOSSIBLE_STEP_UV = 50.0
 # What a range that is meant in millivolts may look like at the coarsest.
 _COARSE_STEP_UV = 10.0
 
@@ -62,6 +65,11 @@ def uv_per_unit(text: str) -> float | None:
     >>> [uv_per_unit(text) for text in ("", "?V", "MV", "mmHg")]
     [None, None, None, None]
     """
+    return _told(text)
+
+
+@lru_cache(maxsize=1024)  # the channels of a recording, and its neighbours', spell alike
+def _told(text: str) -> float | None:
     text = _plain(text)
     match = _VOLTS.fullmatch(text)
     if match is None or text in ("mv", "MV", "Mv"):
@@ -110,6 +118,28 @@ def uv_per_unit_by_range(text: str, top: float, step: float) -> float | None:
     fits_mv = top * 1e3 <= LARGEST_TOP_UV and step * 1e3 <= _COARSE_STEP_UV
     fits_nv = top * 1e-3 >= SMALLEST_TOP_UV
     return 1.0 if not text and fits_uv and not fits_mv and not fits_nv else None
+
+
+def channel_uv(text: str, top: float, step: float) -> float | None:
+    """Return how many microvolts the unit of a channel is: told, or proved by its range.
+
+    Parameters
+    ----------
+    text, top, step
+        As for :func:`uv_per_unit_by_range`.
+
+    Returns
+    -------
+    float or None
+        None where neither says it.
+
+    Examples
+    --------
+    >>> channel_uv("mV", top=3.2768, step=1e-4), channel_uv("", top=3276.8, step=0.1)
+    (1000.0, 1.0)
+    """
+    told = uv_per_unit(text)
+    return uv_per_unit_by_range(text, top, step) if told is None else told
 
 
 def _fits(top_uv: float, step_uv: float) -> bool:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mne
-import numpy as np
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import read_edf_header
-from biot_bd.io.units import IMPOSSIBLE_STEP_UV, uv_per_unit, uv_per_unit_by_range
+from biot_bd.io.told_units import correct_told_units, corrected_units, told_faults
+from biot_bd.io.units import IMPOSSIBLE_STEP_UV, UV_PER_V, channel_uv, uv_per_unit
 
-UV_PER_V = 1e6
 _LIKE_EDF = ("RawEDF", "RawBDF", "RawGDF")
+# Among MNE's extras: units as the header spells them, of channels that were corrected.
+_TOLD = "biot_bd_units"
+_GDF_UNITS = {0: "", 512: "", 4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
+# Units that MNE knows in a header; it takes all others for volts.
+_OF_MNE = ("uV", "µV", "μV", "\x83\xcaV", "mV", "V")
 
 
 def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
@@ -31,7 +36,8 @@ def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
     -------
     dict of str to str
         Channel as the recording names it -> reason in one phrase.  EDF, BDF and GDF: an empty or
-        impossible range, no samples, a unit that is not known or that MNE takes for another.
+        impossible range, no samples, a unit that is not known or that MNE takes for another.  Other
+        formats: a unit that is not known or that MNE takes for another, where the file tells one.
 
     See Also
     --------
@@ -51,11 +57,35 @@ def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
     ...     unusable_channels(raw)
     {'Fp2': "unit 'mmHg' is not known"}
     """
+    if type(raw).__name__ not in _LIKE_EDF:
+        return told_faults(raw)
     found = {}
     for channel in _described(raw):
         if reason := channel.fault():
             found[raw.ch_names[channel.index]] = reason
     return found
+
+
+def read_otherwise(raw: mne.io.BaseRaw) -> dict[str, float | str]:
+    """Return the channels that are read otherwise than MNE alone reads them.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        The recording, opened by :func:`biot_bd.io.open_raw`.
+
+    Returns
+    -------
+    dict of str to float or str
+        Channel -> microvolts a unit, or the reason why it is not used; empty where the header says
+        everything as its standard wants it.
+    """
+    corrected = {
+        raw.ch_names[channel.index]: channel.uv
+        for channel in _described(raw)
+        if channel.uv is not None and channel.unit not in _OF_MNE
+    }
+    return corrected | corrected_units(raw) | unusable_channels(raw)
 
 
 def correct_units(raw: mne.io.BaseRaw) -> None:
@@ -64,21 +94,24 @@ def correct_units(raw: mne.io.BaseRaw) -> None:
     Parameters
     ----------
     raw : mne.io.BaseRaw
-        As MNE opened it; nothing is done to formats other than EDF, BDF and GDF.
+        As MNE opened it; nothing is done to formats other than EDF, BDF, GDF and BrainVision.
     """
     for channel in _described(raw):
         if channel.uv is not None and not channel.is_read_so:
+            # Beside MNE's factors, so that what the header says is known of copies and parts, too.
+            channel.extras.setdefault(_TOLD, {})[channel.place] = channel.unit
             channel.extras["units"][channel.place] = channel.uv / UV_PER_V
+    correct_told_units(raw)
 
 
-def unit_notes(raw: mne.io.BaseRaw, ch_names: tuple[str, ...]) -> list[str]:
+def unit_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> list[str]:
     """Say which channels' unit was concluded from their range.
 
     Parameters
     ----------
     raw : mne.io.BaseRaw
         The recording.
-    ch_names : tuple of str
+    ch_names : sequence of str
         The channels that are used.
 
     Returns
@@ -113,14 +146,12 @@ class _Described:
     def _step(self) -> float:
         return abs(self.high - self.low) / abs(self.digital_high - self.digital_low)
 
-    @property
+    @cached_property
     def uv(self) -> float | None:
         """Microvolts a unit; None where the header does not tell, or its range is none."""
         if self._range_fault():
             return None
-        top = max(abs(self.low), abs(self.high))
-        told = uv_per_unit(self.unit)
-        return uv_per_unit_by_range(self.unit, top, self._step) if told is None else told
+        return channel_uv(self.unit, max(abs(self.low), abs(self.high)), self._step)
 
     @property
     def is_read_so(self) -> bool:
@@ -135,7 +166,7 @@ class _Described:
             ("physical", self.low, self.high),
             ("digital", self.digital_low, self.digital_high),
         ):
-            if not (np.isfinite(a) and np.isfinite(b)):
+            if not (math.isfinite(a) and math.isfinite(b)):
                 return f"its {what} range is from {a:g} to {b:g}"
             if a == b:
                 return f"its {what} minimum and maximum are both {a:g}"
@@ -166,6 +197,8 @@ def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
         return
     for path, extras, picks in zip(raw.filenames, raw._raw_extras, raw._read_picks, strict=True):
         units = _units(raw, path, extras)
+        for place, unit in extras.get(_TOLD, {}).items():
+            units[place] = unit
         for index, place in enumerate(picks[: len(raw.ch_names)]):
             if place >= len(extras["sel"]) or place in extras["stim_channel_idxs"]:
                 continue
@@ -179,14 +212,29 @@ def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
 def _units(raw: mne.io.BaseRaw, path: Path | None, extras: dict[str, Any]) -> list[str]:
     """Return the units as the header spells them, of MNE's channels."""
     known = {1e-6: "uV", 1e-3: "mV"}
-    if type(raw).__name__ != "RawGDF" and path is not None:
-        try:
-            told = read_edf_header(path).field("unit")
-            # A unit that was given to MNE's reader, which takes it where the header has none.
-            return [
-                told[signal].strip("\0 ") or known.get(round(float(factor), 9), "")
-                for signal, factor in zip(extras["sel"], extras["units"], strict=True)
-            ]
-        except (RecordingError, IndexError):
-            pass
-    return [known.get(round(float(factor), 9), "") for factor in extras["units"]]
+    # A unit that was given to MNE's reader, which takes it where the header has none.
+    given = [known.get(round(float(factor), 9), "") for factor in extras["units"]]
+    if path is None:
+        return given
+    try:
+        told = _gdf_units(path) if type(raw).__name__ == "RawGDF" else read_edf_header(path).field("unit")
+        return [told[signal].strip("\0 ") or unit for signal, unit in zip(extras["sel"], given, strict=True)]
+    except (RecordingError, OSError, ValueError, IndexError):
+        return given
+
+
+def _gdf_units(path: Path) -> list[str]:
+    """Return the units of a GDF file; from version 1.9 on they are codes.
+
+    References
+    ----------
+    https://arxiv.org/abs/cs/0608052
+    """
+    with path.open("rb") as file:
+        head = file.read(256)
+        n = int.from_bytes(head[252:254], "little")
+        signals = file.read(256 * n)
+    if float(head[4:8]) < 1.9:
+        return [signals[at : at + 8].decode("latin-1").strip() for at in range(96 * n, 104 * n, 8)]
+    codes = [int.from_bytes(signals[at : at + 2], "little") for at in range(102 * n, 104 * n, 2)]
+    return [_GDF_UNITS.get(code, f"code {code}") for code in codes]

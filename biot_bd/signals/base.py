@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-UV_PER_V = 1e6
+from biot_bd.io.units import UV_PER_V
+
 Marked = tuple[NDArray[Any], NDArray[np.bool_]]
 """Windows ``(n, n_chans, n_times)``, and which of their channels are present, ``(n, n_chans)``."""
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.signal import welch
 from sklearn.utils.validation import check_is_fitted
 
+from biot_bd.io.units import UV_PER_V
 from biot_bd.signals.base import (
-    UV_PER_V,
     Marked,
     SignalInfo,
     TakesWindows,

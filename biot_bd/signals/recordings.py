@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import mne
 
-from biot_bd.signals.base import UV_PER_V, SignalInfo, WindowTransformer, mne_info_like, present_channels
+from biot_bd.io.units import UV_PER_V
+from biot_bd.signals.base import SignalInfo, WindowTransformer, mne_info_like, present_channels
 
 if TYPE_CHECKING:
     from braindecode.preprocessing import Preprocessor

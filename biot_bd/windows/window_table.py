@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from biot_bd.runs import atomic_path, fingerprint
+from biot_bd.signals.amplitude import SWING_OF_PERCENTILE, amplitude_notes, no_eeg, odd_windows
 from biot_bd.signals.offset import offset_channels, without_line, without_offsets
 from biot_bd.signals.scaler import FLAT_UV, flat_channels, window_percentiles
 from biot_bd.windows.gather import BLOCK, Located, blocks
@@ -104,8 +105,9 @@ def table_part(
     Raises
     ------
     ValueError
-        The label rule failed, the recording is shorter than a window, or a channel is bad and
-        ``on_bad="raise"``; the message names the recording.
+        The label rule failed, the recording is shorter than a window, most of its channels have
+        amplitudes that no EEG has, or a channel is bad and ``on_bad="raise"``; the message names
+        the recording.
     """
     stretches = recording.stretches
     window = round(settings.window_s * recording.source_sfreq)
@@ -117,7 +119,13 @@ def table_part(
     length = np.concatenate([rows["n_samples"].to_numpy(np.int64) for _, rows in parts])
     recorded = np.broadcast_to(np.array(recording.present), (len(frame), len(ch_names)))
     percentiles, scalable, offset = _percentiles(folder, recording, frame, recorded, settings)
-    bad = (_bad_channels(recording, start, length) | ~scalable) & recorded
+    constant = _bad_channels(recording, start, length)
+    swing_uv = np.where(recorded & ~constant, SWING_OF_PERCENTILE * percentiles, np.nan)
+    odd = {kind: dict(zip(ch_names, n.tolist(), strict=True)) for kind, n in odd_windows(swing_uv).items()}
+    moving = dict(zip(ch_names, (swing_uv > 0).sum(axis=0).tolist(), strict=True))
+    if refused := no_eeg(odd["impossible"], moving):
+        raise ValueError(f"recording {recording.recording}: {refused}")
+    bad = (constant | ~scalable) & recorded
     if bad.any() and settings.on_bad == "raise":
         raise ValueError(_describe_bad(recording, ch_names, bad, start) + "; on_bad='drop' marks it as absent there")
     present = recorded & ~bad
@@ -137,6 +145,7 @@ def table_part(
         f"no positive window for the seizure(s) at {lost} s": lost,
     }
     told = [*recording.notes, *(note for note, holds in notes.items() if holds)]
+    told += amplitude_notes(odd, moving)
     return frame, percentiles[usable], [f"{recording.recording}: {note}" for note in told]
 
 

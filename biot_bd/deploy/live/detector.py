@@ -276,6 +276,9 @@ class LiveDetector:
             self._seconds,
             n_flat=self._counts["n_flat"],
             n_offset=self._counts["n_offset"],
+            n_impossible=self._counts["n_impossible"],
+            n_loud=self._counts["n_loud"],
+            n_faint=self._counts["n_faint"],
         )
         detection = self.detector.detection(
             self.where,

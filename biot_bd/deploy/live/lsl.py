@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.exceptions import LostStreamError
+from biot_bd.io.units import uv_per_unit
 
 BUFFER_S = 360  # of liblsl; what does not fit is lost there, and shows as a gap
 SILENT_S = 15.0  # a connection from which nothing came for so long is made anew
@@ -18,12 +19,10 @@ IDLE_S = 0.25
 SAME_NAME_S = 1.0  # how long to look for a second stream of the name
 POLL_S = 0.02
 CORRECTION_S = 5.0  # how often the offset of the sender's clock is looked at
-MICROVOLTS = {
-    **dict.fromkeys(("v", "volt", "volts", "0"), 1e6),
-    **dict.fromkeys(("mv", "millivolt", "millivolts", "-3"), 1e3),
-    **dict.fromkeys(("uv", "µv", "μv", "microvolt", "microvolts", "-6"), 1.0),
-    **dict.fromkeys(("nv", "nanovolt", "nanovolts", "-9"), 1e-3),
-}
+# What mne-lsl sends for units of MNE: powers of ten of a volt.
+CODES = {"0": "V", "-3": "mV", "-6": "uV", "-9": "nV"}
+# What a user gives; no other unit is meant in any case of its letters.
+GIVEN = {unit.lower(): unit for unit in CODES.values()}
 
 
 class LslSource(LiveSource):
@@ -68,11 +67,12 @@ class LslSource(LiveSource):
         reconnect_s: float = 60.0,
         jitter_s: float = 0.2,
     ) -> None:
-        if unit is not None and unit.lower() not in MICROVOLTS:
+        if unit is not None and _uv_per_unit(GIVEN.get(unit.lower(), unit)) is None:
             raise ValueError(f"unit {unit!r}: expected V, mV, uV or nV")
         super().__init__()
         self._lsl = _import_lsl()
-        self.name, self.source_id, self.unit = name, source_id, unit
+        self.name, self.source_id = name, source_id
+        self.unit = unit if unit is None else GIVEN.get(unit.lower(), unit)
         self.reconnect_s, self.jitter_s = reconnect_s, jitter_s
         self.where, self.notes = f"LSL stream {name!r}", list[str]()
         self._inlet: Any = None
@@ -111,13 +111,10 @@ class LslSource(LiveSource):
             raise ValueError(f"{self.where}: does not name its {full.n_channels} channels; let the sender name them")
         self.source_id = self.source_id or full.source_id or None
         self.ch_names, self.sfreq = list(names), float(full.sfreq)
-        self._factors = self._read_units(full.get_channel_units())
+        units = [self.unit] * len(names) if self.unit else full.get_channel_units() or [None] * len(names)
+        self._units = {name: str(unit or "").strip() for name, unit in zip(names, units, strict=True)}
         self._inlet = inlet
         self._correction, self._corrected_at = self._time_correction(), self._lsl.local_clock()
-
-    def _read_units(self, units: Sequence[str | None] | None) -> dict[str, float | None]:
-        told = [self.unit] * len(self.ch_names) if self.unit else list(units or [None] * len(self.ch_names))
-        return {name: MICROVOLTS.get(str(unit).strip().lower()) for name, unit in zip(self.ch_names, told, strict=True)}
 
     def chunks(self, needed: Sequence[str]) -> Iterator[Chunk | Notice]:
         """Yield what comes, empty chunks where nothing comes, and notices of what happens to the
@@ -163,10 +160,13 @@ class LslSource(LiveSource):
         places = [self.ch_names.index(name) if name in self.ch_names else None for name in needed]
         factors = []
         for name in needed:
-            factor = self._factors.get(name, 1.0)
+            factor = _uv_per_unit(self._units.get(name, "uV"))
             if factor is None:
+                unit = self._units[name]
+                fault = f"unit {unit!r} of channel {name!r} is not known" if unit else ""
                 raise ValueError(
-                    f"{self.where}: does not say the unit of channel {name!r}; expected V, mV, uV or nV; give it by unit= (--lsl-unit)"
+                    f"{self.where}: {fault or f'does not say the unit of channel {name!r}'}; expected V, mV, uV or nV; "
+                    "give it by unit= (--lsl-unit)"
                 )
             factors.append(factor)
         return places, factors
@@ -233,6 +233,10 @@ def _import_lsl() -> Any:
         ) from error
     mne_lsl.set_log_level("ERROR")
     return lsl
+
+
+def _uv_per_unit(text: str) -> float | None:
+    return uv_per_unit(CODES.get(text, text))
 
 
 def _rows(data: NDArray[Any], places: Sequence[int | None], factors: Sequence[float]) -> NDArray[np.float32]:

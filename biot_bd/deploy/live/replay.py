@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.io.recordings import open_recording, read_blocks
+from biot_bd.io.unusable import unit_notes
 
 
 class FileSource(LiveSource):
@@ -52,6 +53,7 @@ class FileSource(LiveSource):
         unusable = self._recording.unusable
         self.notes += [f"channel {name} cannot be used: {reason}" for name, reason in unusable.items()]
         self.ch_names = [name for name in self._recording.raw.ch_names if name not in unusable]
+        self.notes += unit_notes(self._recording.raw, self.ch_names)
         self.sfreq = self._recording.sfreq
         self.start_time = self._recording.timeline.start_time
         self.duration_s = self._recording.duration_s

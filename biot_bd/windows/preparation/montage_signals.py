@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.io.channel_readers import Block, ChannelReader, open_reader
-from biot_bd.io.unusable import unusable_channels
+from biot_bd.io.unusable import unit_notes, unusable_channels
 from biot_bd.signals.mapper import MontageMapper
-from biot_bd.signals.montages import Montage, plan_montage
+from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.signals.resampling import Part, ResamplingPlan
 from biot_bd.windows.store import Span
 
@@ -63,6 +63,7 @@ class Harmonised:
     ) -> None:
         names = _without_zero_channels(raw, montage) if zero_is_missing else list(raw.ch_names)
         plan = MontageMapper(montage, on_missing=on_missing).plan(names, unusable=unusable_channels(raw))
+        self._header_notes = header_notes(raw, plan)
         self._reader: ChannelReader = open_reader(raw, plan.needed)
         # By channel: places in the reader, and what is multiplied with.
         places = {name: i for i, name in enumerate(self._reader.ch_names)}
@@ -95,13 +96,14 @@ class Harmonised:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know of the electrodes; complete as :attr:`flat` is."""
+        """What a reader should know of labels, units, electrodes; complete as :attr:`flat` is."""
         dead = [
             name
             for name, spans in zip(self._reader.ch_names, self._flat_sources, strict=True)
             if sum(b - a for a, b in spans) == self.n_samples
         ]
-        return [f"flat throughout, nothing is derived from it: {', '.join(dead)}"] if dead else []
+        flat = [f"flat throughout, nothing is derived from it: {', '.join(dead)}"] if dead else []
+        return [*self._header_notes, *flat]
 
     def resampled(
         self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
@@ -240,6 +242,13 @@ class Harmonised:
     def _value(self, channel: int, sample: int) -> float:
         block = self._reader.block(sample, sample + 1)
         return float(self._derive(block, channel, np.empty((2, 1), np.float32))[0])
+
+
+def header_notes(raw: mne.io.BaseRaw, plan: MontagePlan) -> list[str]:
+    """Say which labels and channels of a recording are not used, and which units were concluded."""
+    notes = [plan.names.reason] if plan.names.withheld else []
+    notes += [f"cannot be used: {plan.unusable_text}"] if plan.unusable else []
+    return notes + unit_notes(raw, plan.needed)
 
 
 def _derived_from(sources: Sequence[tuple[int, float]]) -> list[int]:

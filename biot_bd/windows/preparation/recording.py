@@ -17,7 +17,7 @@ from biot_bd.exceptions import MissingChannelsError, TooShortError
 from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.timeline import timeline_of
-from biot_bd.io.unusable import unusable_channels
+from biot_bd.io.unusable import read_otherwise, unusable_channels
 from biot_bd.runs import fingerprint
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
@@ -62,7 +62,8 @@ class Job:
     def identify(self, settings: SignalSettings) -> None:
         """Set the fingerprint; OSError or RecordingError where the file is not there or damaged."""
         identity, line = _identity(self.raw), timeline_of(self.raw)
-        identity |= _time_identity(self.raw, line, settings.montage)
+        needed = plan_montage(settings.montage, self.raw.ch_names).needed
+        identity |= _time_identity(self.raw, line, needed) | _unit_identity(self.raw, needed)
         events = seizure_events(self.raw, line)
         self.fingerprint = fingerprint([settings.fingerprint(), identity, self.subject, self.zero_is_missing, events])
 
@@ -84,11 +85,17 @@ def _identity(raw: mne.io.BaseRaw) -> dict[str, Any]:
     return known
 
 
-def _time_identity(raw: mne.io.BaseRaw, line: TimeLine, montage: Montage) -> dict[str, Any]:
+def _time_identity(raw: mne.io.BaseRaw, line: TimeLine, needed: Sequence[str]) -> dict[str, Any]:
     """Describe pauses and another rate of the needed channels; nothing without them."""
     known: dict[str, Any] = {} if line.is_continuous else {"segments": line.as_list()}
-    rate = rate_of(raw, plan_montage(montage, raw.ch_names).needed)
+    rate = rate_of(raw, needed)
     return known if rate == raw.info["sfreq"] else known | {"sfreq_read": rate}
+
+
+def _unit_identity(raw: mne.io.BaseRaw, needed: Sequence[str]) -> dict[str, Any]:
+    """Describe channels that are read otherwise than MNE alone reads them; nothing without them."""
+    known = {name: what for name, what in read_otherwise(raw).items() if name in needed}
+    return {"units": known} if known else {}
 
 
 def seizure_events(raw: mne.io.BaseRaw, line: TimeLine) -> list[list[float]]:

@@ -175,6 +175,20 @@ def test_units():
     source.close()
 
 
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("uv", 1), ("µV", 1), ("-6", 1), ("nV", 1e-3), ("mv", None), ("MV", None), ("ohm", None)]
+)
+def test_units_of_a_stream_are_spelled_as_in_files_or_refused(unit, factor):
+    sender = Sender(unit=unit)
+    source = LslSource(sender.name)
+    if factor is None:
+        with pytest.raises(ValueError, match=f"unit '{unit}' of channel 'FP1-F7' is not known; .*--lsl-unit"):
+            next(source.chunks(BIPOLAR))
+    else:
+        assert source._places(BIPOLAR)[1] == [factor] * 16
+    source.close()
+
+
 def test_idle_chunks_come_while_nothing_comes():
     sender = Sender()
     source = LslSource(sender.name)
