@@ -69,9 +69,7 @@ class PageServer:
         The port cannot be used; the message names it.
     """
 
-    def __init__(
-        self, hub: Hub, host: str = "127.0.0.1", port: int = 0, *, allow_hosts: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, hub: Hub, host: str = "127.0.0.1", port: int = 0, *, allow_hosts: Sequence[str] = ()) -> None:
         self.hub = hub
         try:
             self._server = _Server(hub, host, port, allow_hosts)
@@ -149,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers one request a connection, so that nobody holds a place without a stream."""
 
     server: _Server
-    protocol_version = "HTTP/1.1"
+    protocol_version = default_request_version = "HTTP/1.1"
     server_version, sys_version = "biot-bd", ""
     command, requestline, request_version = "", "", "HTTP/1.1"
 
