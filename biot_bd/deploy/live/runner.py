@@ -127,7 +127,8 @@ def run(
 def _push(live: LiveDetector, chunk: Chunk, duration_s: float | None) -> bool:
     """Feed a chunk, or what fits into the duration; return whether that was all."""
     if duration_s is not None:
-        left = round((duration_s - live.time_s) * chunk.sfreq)
+        at_s = live.time_s if chunk.begins is None else max(live.time_s, chunk.begins.start_s)
+        left = round((duration_s - at_s) * chunk.sfreq)
         if chunk.x.shape[1] >= left:
             times = None if chunk.times_s is None else chunk.times_s[: max(0, left)]
             live.push(replace(chunk, x=chunk.x[:, : max(0, left)], times_s=times))
