@@ -31,7 +31,9 @@ def stream(
         float | None, typer.Option(help="Seconds a replay gives at once; 0.25, 10 at full speed.")
     ] = None,
     stride_s: shared.StrideS = 1.0,
-    max_gap_s: Annotated[float, typer.Option(help="Longest gap within a segment, in seconds.", min=0)] = 5.0,
+    max_gap_s: Annotated[
+        float, typer.Option(help="Longest gap within a segment of a live signal, in seconds.", min=0)
+    ] = 5.0,
     jitter_s: Annotated[float, typer.Option(help="What time stamps may be off, in seconds.", min=0.001)] = 0.2,
     duration_s: Annotated[float | None, typer.Option(help="Stop after so many seconds of signal.", min=0.01)] = None,
     output: Annotated[

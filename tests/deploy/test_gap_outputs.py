@@ -129,12 +129,18 @@ def table(path):
     return [(float(row["onset"]), float(row["onset"]) + float(row["duration"])) for row in rows]
 
 
+def close(found, expected, off=0.1):
+    """Whether these are the same numbers, and as many."""
+    found, expected = (np.array(list(values), float) for values in (found, expected))
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=off, equal_nan=True)
+
+
 def check_table_and_json(folder, found, truth):
     events = table(write_events(folder / "events.tsv", found, "tsv"))
-    assert np.allclose(events, truth, atol=0.1)
+    assert close(events, truth)
     facts = json.loads(write_events(folder / "events.json", found, "json").read_text())
-    assert np.allclose([(event["onset_s"], event["offset_s"]) for event in facts["events"]], truth, atol=0.1)
-    assert np.allclose([start for start, _ in facts["segments"]], BEGINS_S, atol=0.01)
+    assert close([(event["onset_s"], event["offset_s"]) for event in facts["events"]], truth)
+    assert close([start for start, _ in facts["segments"]], BEGINS_S, 0.01)
 
 
 def check_page(folder, found, truth):
@@ -142,7 +148,7 @@ def check_page(folder, found, truth):
     rows = Cells(write_page(folder / "page.html", "p", [part], [], "m").read_text()).rows
     head = next(row for row in rows if "onset" in row)
     events = [dict(zip(head, row, strict=True)) for row in rows[rows.index(head) + 1 :]]
-    assert np.allclose([(seconds(event["onset"]), seconds(event["offset"])) for event in events], truth, atol=0.1)
+    assert close([(seconds(event["onset"]), seconds(event["offset"])) for event in events], truth)
     if found.start_time is None:
         assert "time" not in head
         return
@@ -178,7 +184,11 @@ def of(lines, kind, *fields):
     return [tuple(line[field] for field in fields) for line in lines if line["type"] == kind]
 
 
-@pytest.mark.parametrize("kind", [*TOLD, *BY_HAND])
+QUICK = ("edf+d", "brainvision", "nihon")
+EACH = [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in (*TOLD, *BY_HAND)]
+
+
+@pytest.mark.parametrize("kind", EACH)
 def test_a_replay_tells_true_times_in_lines_table_and_live_page(files, truth, tmp_path, kind):
     shown, threads = [], []
 
@@ -187,15 +197,16 @@ def test_a_replay_tells_true_times_in_lines_table_and_live_page(files, truth, tm
         threads[0].start()
 
     with Lines(tmp_path / "lines.jsonl", echo=False) as lines:
-        session = Session(detector(True), lines, "m", output=tmp_path / "out.tsv", page=("127.0.0.1", 0), status_s=0)
-        ended = session.run(FileSource(files[kind], speed=float("inf"), chunk_s=7), on_page=on_page)
+        shows = {"output": tmp_path / "out.tsv", "page": ("127.0.0.1", 0)}
+        source = FileSource(files[kind], speed=float("inf"), chunk_s=7)
+        ended = Session(detector(True), lines, "m", status_s=0, **shows).run(source, on_page=on_page)
     threads[0].join(timeout=60)
     written = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     for told in (written, shown):
-        assert np.allclose(of(told, "event", "onset_s", "offset_s"), truth[True], atol=0.1)
-        assert np.allclose(of(told, "alarm", "onset_s"), [onset for onset, _ in truth[True]], atol=0.1)
-        assert np.allclose(of(told, "gap", "start_s", "stop_s", "seconds"), [(40, 44, 4), (104, 405, 301)], atol=0.01)
-    assert np.allclose(table(tmp_path / "out.tsv"), truth[True], atol=0.1)
+        assert close(of(told, "event", "onset_s", "offset_s"), truth[True])
+        assert close(of(told, "alarm", "onset_s"), [(onset,) for onset, _ in truth[True]])
+        assert close(of(told, "gap", "start_s", "stop_s", "seconds"), [(40, 44, 4), (104, 405, 301)], 0.01)
+    assert close(table(tmp_path / "out.tsv"), truth[True])
     check_table_and_json(tmp_path, ended.result.detection, truth[True])
     check_page(tmp_path, ended.result.detection, truth[True])
 
@@ -221,38 +232,37 @@ def test_a_browser_shows_true_times_on_the_live_page(files, truth):
             server.close()
             page.close()
             said = [tuple(map(seconds, re.findall(r"\d+:\d\d:\d\d\.\d", text))) for text in events]
-            assert np.allclose(said, truth[True], atol=0.1)
-            assert [text.split(":", 3)[-1] for text in gaps] != []
-            assert [tuple(map(seconds, re.findall(r"\d+:\d\d:\d\d\.\d", text))) for text in gaps] == [(40, 44), (104, 405)]
+            assert close(said, truth[True])
+            said = [tuple(map(seconds, re.findall(r"\d+:\d\d:\d\d\.\d", text))) for text in gaps]
+            assert said == [(40, 44), (104, 405)]
         browser.close()
 
 
 # Any pauses
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(["edf+d", "brainvision", "skips", "mff"]))
-def test_any_pauses_give_each_segment_its_events_at_its_time(tmp_path_factory, data, kind):
+def test_any_pauses_give_each_segment_its_events_at_its_time(tmp_path_factory, files, data, kind):
     x_uv = signal_uv(100, ((20, 45), (60, 85)))
     cuts = sorted(data.draw(st.sets(st.integers(5, 95), min_size=1, max_size=3)))
     # Shorter than what a live signal's stamps may be off, than a window, and longer.
     gaps = [data.draw(st.sampled_from([0.1, 0.15, 0.3, 2.5, 7, 60])) for _ in cuts]
     begins = [0.0, *np.add(cuts, np.cumsum(gaps)).tolist()]
     pauses = [(cut * RATE, gap) for cut, gap in zip(cuts, gaps, strict=True)]
-    with recorded_readers():
-        path = write_with_pauses(tmp_path_factory.mktemp("any"), kind, x_uv, BIOT_16.ch_names, pauses, RATE)
-        for causal in (False, True):
-            events = alone(x_uv, causal, cuts, begins)
-            found = detector(causal).detect(path)
-            assert np.allclose([event[:2] for event in found.events], events, atol=0.1)
-        with Lines(echo=False) as lines:
-            ended = Session(detector(True), lines, "m", status_s=0).run(FileSource(path, speed=float("inf"), chunk_s=3.3))
+    path = write_with_pauses(tmp_path_factory.mktemp("any"), kind, x_uv, BIOT_16.ch_names, pauses, RATE)
+    for causal in (False, True):
+        events = alone(x_uv, causal, cuts, begins)
+        found = detector(causal).detect(path)
+        assert close([event[:2] for event in found.events], events)
+    with Lines(echo=False) as lines:
+        ended = Session(detector(True), lines, "m", status_s=0).run(FileSource(path, speed=float("inf"), chunk_s=3.3))
     replayed = ended.result.detection
-    assert np.allclose([event[:2] for event in replayed.events], [event[:2] for event in found.events])
-    assert np.allclose(replayed.segments, found.segments)
+    assert close([event[:2] for event in replayed.events], [event[:2] for event in found.events], 1e-6)
+    assert close(replayed.segments, found.segments, 1e-6)
     # Segments shorter than a window have no curve, here and there.
-    assert np.allclose(replayed.start_s, found.start_s)
-    assert np.allclose(replayed.probabilities, found.probabilities, equal_nan=True)
+    assert close(replayed.start_s, found.start_s, 1e-6)
+    assert close(replayed.probabilities, found.probabilities, 1e-6)
     assert replayed.duration_s == pytest.approx(found.duration_s)
 
 
@@ -265,7 +275,7 @@ def test_a_replay_follows_a_clock_that_runs_off(tmp_path):
     with Lines(echo=False) as lines:
         ended = Session(detector(True), lines, "m", status_s=0).run(FileSource(path, speed=float("inf")))
     replayed = ended.result.detection
-    assert np.allclose([event[:2] for event in replayed.events], [event[:2] for event in found.events], atol=0.01)
+    assert close([event[:2] for event in replayed.events], [event[:2] for event in found.events], 0.01)
     assert replayed.duration_s == pytest.approx(found.duration_s)
 
 

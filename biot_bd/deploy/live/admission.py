@@ -69,7 +69,7 @@ def refusal(path: str, headers: Message, own: str, names: Collection[str]) -> tu
     >>> headers = Message()
     >>> headers["Host"] = "evil.example"
     >>> refusal("/", headers, "127.0.0.1", ())
-    (400, "the page is not at 'evil.example'; where that name leads here, start it with --allow-host")
+    (400, "the page is not at 'evil.example'; where that name leads here, add --allow-host")
     """
     hosts = headers.get_all("Host", [])
     try:
@@ -77,7 +77,7 @@ def refusal(path: str, headers: Message, own: str, names: Collection[str]) -> tu
     except ValueError as error:
         return 400, f"the Host header is malformed: {error}"
     if not _is_here(host[0], own, names):
-        return 400, f"the page is not at {_shown(host[0])}; where that name leads here, start it with --allow-host"
+        return 400, f"the page is not at {_shown(host[0])}; where that name leads here, add --allow-host"
     for origin in headers.get_all("Origin", []):
         scheme, _, authority = origin.partition("://")
         try:

@@ -59,10 +59,11 @@ class LiveDetector:
     """Detect seizures in chunks as they come, and tell what happens in lines.
 
     The recording's clock begins with the first sample.  A gap of at most ``max_gap_s`` is filled
-    with NaN, so windows that touch it have no probability; a longer one, a clock that was set and
-    another rate close the segment: its events are final, and the detector begins anew at the later
-    time, as it does at each pause that a recording tells of itself.  Without gaps the final events are those of :meth:`Detector.detect
-    <biot_bd.deploy.Detector.detect>`.
+    with NaN, so windows that touch it have no probability; a longer one, a pause that a recording
+    tells of itself, a clock that was set and another rate close the segment: its events are final,
+    and the detector begins anew at the later time.  Without gaps the final events are those of
+    :meth:`Detector.detect <biot_bd.deploy.Detector.detect>`, and so they are for a recording with
+    pauses.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ class FileSource(LiveSource):
     """Replay a recording.
 
     A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is
-    read before its turn. Where the recording has a pause, times go on behind it; the replay does not
-    wait for the pause to pass.
+    read before its turn. Where the recording has a pause, times go on behind it; the replay does
+    not wait for the pause to pass.
 
     Parameters
     ----------

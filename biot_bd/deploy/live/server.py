@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "nothing here; the page is at /")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Say in a line what the library finds wrong: a request that is none, or no ``do_`` for it."""
+        """Say in a line what is wrong: a request that is none, or of another method."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "the page can only be read (GET)", {"Allow": "GET"})
         else:

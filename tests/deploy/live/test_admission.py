@@ -176,8 +176,7 @@ def test_a_host_comes_in_exactly_if_it_is_one_of_ours(host, port, own):
 def test_a_split_authority_is_what_was_written(text):
     try:
         name, port = split_authority(text)
-    except ValueError as error:
-        assert "\n" not in str(error)
+    except ValueError:
         return
     assert name == name.lower()
     assert name in text.lower()
@@ -307,11 +306,11 @@ def test_silence_and_half_a_request_time_out(quick, server, head):
 
 def test_a_byte_now_and_then_gains_no_time(quick, server):
     begin = time.monotonic()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() - begin < 3:
-                client.sendall(b"G")
-                time.sleep(0.05)
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+    with client, contextlib.suppress(ConnectionError):
+        while time.monotonic() - begin < 3:
+            client.sendall(b"G")
+            time.sleep(0.05)
     assert time.monotonic() - begin < 2
 
 
@@ -391,8 +390,8 @@ ADDRESSES = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "::ffff:10.0.0.
 def test_other_machines_never_have_all_places(moves, total, each, kept):
     places = Places(total, each, min(kept, total))
     held = dict.fromkeys(ADDRESSES, 0)
+    foreign = ADDRESSES[3:]
     for address, come in moves:
-        foreign = [a for a in ADDRESSES[3:]]
         if not come:
             if held[address]:
                 places.give_back(address)
