@@ -39,7 +39,7 @@ def check(line, expected, off_s):
 
 def save_eeglab(path, rows, **more):
     """Write zeros with events (type, latency, duration); duration may be left out of all of them."""
-    fields = [("type", object), ("latency", float), *([("duration", float)] if more.get("durations", True) else [])]
+    fields = [("type", more.get("type", object)), ("latency", float), *([("duration", float)] if more.get("durations", True) else [])]
     event = np.array([row[: len(fields)] for row in rows], dtype=fields)
     eeg = {
         "setname": "x", "nbchan": 1, "trials": 1, "pnts": N, "srate": float(SFREQ), "xmin": 0.0, "xmax": (N - 1) / SFREQ,
@@ -79,6 +79,17 @@ def test_eeglab_boundaries_with_and_without_duration(tmp_path_factory, cuts, los
         expected.append((a, b - a, a / SFREQ + moved_s, bool(k) and not known[k - 1]))
     for source in (path, mne.io.read_raw_eeglab(path, verbose="error")):
         check(timeline_of(source), expected, 0.001)
+
+
+@pytest.mark.parametrize("number", [float, "i2"])
+def test_eeglab_boundaries_among_events_that_are_numbers(tmp_path, number):
+    rows = [(3, 500.0, 1.0), (-99, 1000.5, 256.0), (99, 2000.0, 1.0), (-99, 3000.5, 0.0)]
+    line = timeline_of(save_eeglab(tmp_path / "x.set", rows, type=number))
+    assert found(line) == [
+        (0, 1000, 0.0, False),
+        (1000, 2000, 1000 / SFREQ + 2, False),
+        (3000, N - 3000, 3000 / SFREQ + 2, True),
+    ]
 
 
 # FIF, and what MNE marks in memory
