@@ -39,7 +39,11 @@ def check(line, expected, off_s):
 
 def save_eeglab(path, rows, **more):
     """Write zeros with events (type, latency, duration); duration may be left out of all of them."""
-    fields = [("type", more.get("type", object)), ("latency", float), *([("duration", float)] if more.get("durations", True) else [])]
+    fields = [
+        ("type", more.get("type", object)),
+        ("latency", float),
+        *([("duration", float)] if more.get("durations", True) else []),
+    ]
     event = np.array([row[: len(fields)] for row in rows], dtype=fields)
     eeg = {
         "setname": "x", "nbchan": 1, "trials": 1, "pnts": N, "srate": float(SFREQ), "xmin": 0.0, "xmax": (N - 1) / SFREQ,
