@@ -252,7 +252,7 @@ def _from_clock_times(
         at_s, spliced = last_s, bool(kept)
         if clock is not None and start is not None:
             told_s, spliced = (clock - start).total_seconds(), False
-            if told_s < last_s - max(coarse_s, MOST_DRIFT * last_s):
+            if told_s < last_s - max(coarse_s, MOST_DRIFT * at / sfreq):
                 remarks.append(
                     f"the clock goes back by {last_s - told_s:.6g} s at {last_s:.6g} s; times count on there"
                 )

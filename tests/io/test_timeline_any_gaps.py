@@ -158,6 +158,7 @@ STEP = st.one_of(
 @given(cuts=CUTS, steps=st.lists(STEP, min_size=5, max_size=5), dated=st.booleans())
 @example(cuts=[100, 200], steps=[("none", ""), ("gap", 7.5)] * 3, dated=True)
 @example(cuts=[100], steps=[("gap", 86400.0)] * 5, dated=True)  # over 29 February
+@example(cuts=[1, 2], steps=[("gap", 1100.0), ("back", 1.0), *[("gap", 0.0)] * 3], dated=True)
 def test_brainvision_new_segments_with_and_without_dates(tmp_path_factory, cuts, steps, dated):
     folder = tmp_path_factory.mktemp("bv")
     options = {"meas_date": START if dated else None, "unit": "µV"}
