@@ -31,7 +31,9 @@ def stream(
         float | None, typer.Option(help="Seconds a replay gives at once; 0.25, 10 at full speed.")
     ] = None,
     stride_s: shared.StrideS = 1.0,
-    max_gap_s: Annotated[float, typer.Option(help="Longest gap within a segment, in seconds.", min=0)] = 5.0,
+    max_gap_s: Annotated[
+        float, typer.Option(help="Longest gap within a segment of a live signal, in seconds.", min=0)
+    ] = 5.0,
     jitter_s: Annotated[float, typer.Option(help="What time stamps may be off, in seconds.", min=0.001)] = 0.2,
     duration_s: Annotated[float | None, typer.Option(help="Stop after so many seconds of signal.", min=0.01)] = None,
     output: Annotated[
@@ -44,6 +46,10 @@ def stream(
     host: Annotated[
         str, typer.Option(help="Address of the page; others than 127.0.0.1 let everybody in.")
     ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name under which the page may be asked for, e.g. a proxy's; can be given several times."),
+    ] = None,
     stay: Annotated[bool, typer.Option("--stay", help="Keep the page after the end, until Ctrl-C.")] = False,
     status_s: Annotated[float, typer.Option(help="Seconds between status lines; 0 for none.", min=0)] = 10.0,
     decisions: Annotated[bool, typer.Option("--decisions", help="Print a line for every decision, too.")] = False,
@@ -74,6 +80,7 @@ def stream(
     format = _format(output, file)
     if stay and not page:
         raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
+    names = [_name(text) for text in allow_host or ()]
     detector = Detector.load(model, causal=True, **{name: context.params[name] for name in shared.DETECTOR})
     source: LiveSource
     if file is not None:
@@ -91,6 +98,7 @@ def stream(
             output=output,
             format=format,
             page=(host, port) if page else None,
+            allow_hosts=names,
             stay=stay,
             status_s=status_s,
             decisions=decisions,
@@ -116,6 +124,20 @@ def _speed(text: str) -> float:
     if not (math.isfinite(speed) and speed > 0):
         raise typer.BadParameter(f"{text!r}: expected 1 for real time, 10 for tenfold, or max", param_hint="--speed")
     return speed
+
+
+def _name(text: str) -> str:
+    """Return the name or address of ``--allow-host``."""
+    from biot_bd.deploy.live.admission import split_authority
+
+    bare = text.count(":") > 1 and not text.startswith("[")
+    try:
+        name, port = split_authority(f"[{text}]" if bare else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--allow-host") from error
+    if port is not None:
+        raise typer.BadParameter(f"{text}: expected a name or address without its port", param_hint="--allow-host")
+    return name
 
 
 def _format(output: Path | None, file: Path | None) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["clock"] = _clock
+    environment.filters |= {"clock": _clock, "date": _date}
     page = {
         "patient": patient,
         "colours": css_colours(),
@@ -94,6 +94,14 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
     return write_text(path, environment.get_template("patient.html.j2").render(**page))
 
 
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+def _clock(seconds: float, digits: int = 0) -> str:
+    """Return seconds since the recording's start as hours, minutes and seconds."""
+    ticks = round(seconds * 10**digits)
+    whole, rest = divmod(ticks, 10**digits)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}" + (f".{rest:0{digits}d}" if digits else "")
+
+
+def _date(seconds: float, start_time: str) -> str:
+    """Return date and time so long after the recording's start, to a tenth of a second."""
+    at = datetime.fromisoformat(start_time) + timedelta(seconds=round(seconds, 6) + 0.05)
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 100_000}"

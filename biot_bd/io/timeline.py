@@ -120,6 +120,8 @@ def _fitted(whole: TimeLine, sfreq: float, first: int, n_samples: int) -> TimeLi
 def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
     """Cut where annotations tell of a splice; leave samples out that stand for a pause."""
     named = [(i, str(text)) for i, text in enumerate(raw.annotations.description)]
+    if type(raw).__name__ == "RawEEGLAB":  # which calls boundaries so where all its events are numbers
+        named = [(i, "boundary" if text in ("-99", "-99.0") else text) for i, text in named]
     found = {i: _BOUNDARY.fullmatch(text) for i, text in named}
     skips = [i for i, text in named if text.upper().startswith(_SKIP)]
     marks = [i for i, text in named if tells_of_time(text) and i not in skips]
@@ -250,7 +252,7 @@ def _from_clock_times(
         at_s, spliced = last_s, bool(kept)
         if clock is not None and start is not None:
             told_s, spliced = (clock - start).total_seconds(), False
-            if told_s < last_s - max(coarse_s, MOST_DRIFT * last_s):
+            if told_s < last_s - max(coarse_s, MOST_DRIFT * at / sfreq):
                 remarks.append(
                     f"the clock goes back by {last_s - told_s:.6g} s at {last_s:.6g} s; times count on there"
                 )

@@ -145,10 +145,16 @@ def test_a_signal_ends_the_run_cleanly(model, source, tmp_path, number):
 def test_the_page_of_a_run(model, source, tmp_path):
     command = [sys.executable, "-m", "biot_bd.cli", "stream", str(model), str(source), "--speed", "max", "--json"]
     with subprocess.Popen(
-        [*command, "--page", "--port", "0", "--stay"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--page", "--port", "0", "--stay", "--allow-host", "EEG.example", "--allow-host", "2001:db8::1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         url = next(line for line in process.stderr if "live page" in line).split()[-1]
         state = None
+        for host in ("eeg.example", "[2001:db8::1]:443"):
+            with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=60) as page:
+                assert page.status == 200
         with urllib.request.urlopen(url + "events", timeout=60) as events:
             for line in events:
                 if line.startswith(b"data: "):
@@ -183,6 +189,8 @@ def test_a_reader_that_goes_ends_the_run(model, source):
         (["FILE", "-o", "FILE"], 2, "is the recording itself"),
         (["FILE", "-o", "out.xml"], 2, "expected a file that ends in .tsv"),
         (["FILE", "--stay"], 2, "add --page"),
+        (["FILE", "--allow-host", "a b"], 2, "'a b' is no name or address"),
+        (["FILE", "--allow-host", "eeg.example:443"], 2, "expected a name or address without its port"),
         (["FILE", "--on-missing", "zero"], 1, "on_missing must be"),
         (["gone.edf"], 1, "gone.edf: cannot be opened"),
         (["FILE", "--chunk-s", "0"], 1, "chunk_s must be a positive"),

@@ -1,5 +1,6 @@
 """Recordings are read by what their bytes say; whatever fails is one line that names the file."""
 
+import contextlib
 import os
 import socket
 import warnings
@@ -9,13 +10,13 @@ import mne
 import numpy as np
 import pytest
 from deploy_files import save_edf
+from gap_files import plugged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mne.io._read_raw import _get_supported
 
 from biot_bd import registry
 from biot_bd.exceptions import DetectionError, RecordingError
-from biot_bd.hookspecs import hookimpl
 from biot_bd.io.readers import Reader, find_reader, open_raw, readers_of
 from biot_bd.io.recordings import open_recording
 from biot_bd.testing import check_reader
@@ -213,32 +214,11 @@ def test_equal_limits_are_named(tmp_path, signal):
 # Plugins ----------------------------------------------------------------------------------------------------------------
 
 
-class Clinic:
-    """A plugin with one reader."""
-
-    def __init__(self, name, reader):
-        self.name, self.reader = name, reader
-
-    @hookimpl
-    def register_readers(self, register):
-        register(self.name, self.reader)
-
-
 @pytest.fixture
 def plug():
     """Add readers by hand and take them away again."""
-    added = []
-
-    def add(name, reader):
-        registry.add_plugin(Clinic(name, reader), f"plugin-{name}")
-        added.append(f"plugin-{name}")
-
-    yield add
-    for name in added:
-        registry._manager.unregister(name=name)
-        for known in registry.registries.values():
-            known._remove_all_of(name)
-        del registry._plugins[name]
+    with contextlib.ExitStack() as added:
+        yield lambda name, reader: added.enter_context(plugged({name: reader}))
 
 
 def claims_abc(head):

@@ -22,6 +22,7 @@ from biot_bd.deploy.live.clock import Jump, StreamClock
 from biot_bd.deploy.live.display import Decision, ScreenSignal
 from biot_bd.deploy.live.source import Chunk, Notice
 from biot_bd.events.detector import Event
+from biot_bd.io.segments import Segment
 
 MAX_GAP_S = 5.0
 DRIFT_S = 1.0  # a drift of the source's clock is told in steps of this
@@ -58,10 +59,11 @@ class LiveDetector:
     """Detect seizures in chunks as they come, and tell what happens in lines.
 
     The recording's clock begins with the first sample.  A gap of at most ``max_gap_s`` is filled
-    with NaN, so windows that touch it have no probability; a longer one, a clock that was set and
-    another rate close the segment: its events are final, and the detector begins anew at the later
-    time.  Without gaps the final events are those of :meth:`Detector.detect
-    <biot_bd.deploy.Detector.detect>`.
+    with NaN, so windows that touch it have no probability; a longer one, a pause that a recording
+    tells of itself, a clock that was set and another rate close the segment: its events are final,
+    and the detector begins anew at the later time.  Without gaps the final events are those of
+    :meth:`Detector.detect <biot_bd.deploy.Detector.detect>`, and so they are for a recording with
+    pauses.
 
     Parameters
     ----------
@@ -180,7 +182,7 @@ class LiveDetector:
     @property
     def time_s(self) -> float:
         """End of the signal so far, on the recording's clock."""
-        return self._offset_s + self._stream.duration_s
+        return self._clock_s(self._stream.duration_s)
 
     @property
     def alarm(self) -> bool:
@@ -220,11 +222,8 @@ class LiveDetector:
             return
         if chunk.sfreq != self.sfreq:
             self._change_rate(chunk)
-        if not chunk.follows:
-            at_s = round(self.time_s, 4)  # nobody knows how much is missing
-            self._emit_at("gap", start_s=at_s, stop_s=at_s, seconds=0.0, action="segment closed")
-            self._begin_segment(self.time_s)
-            self._clock = StreamClock(self.sfreq, self._jitter_s)
+        if chunk.begins is not None:
+            self._begin_recorded(chunk.begins)
         if chunk.times_s is None:
             self._feed(chunk.x)
             return
@@ -294,6 +293,7 @@ class LiveDetector:
     def _open(self, offset_s: float) -> None:
         self._stream = self.detector.stream(self._ch_names, self.sfreq, self.where)
         self._offset_s, self._n_told, self._n_segments = offset_s, 0, self._n_segments + 1
+        self._pace = 1.0  # seconds of the recording's clock a second of samples
         self._filled: list[tuple[float, float]] = []
         self._piece = 1
         self._thinned.change(self.sfreq)
@@ -304,8 +304,8 @@ class LiveDetector:
         for event in result.events[self._n_told :]:
             self._tell_event(event)
         if result.duration_s:
-            self._segments.append((self._offset_s, result.duration_s))
-        self._start_s.extend((result.start_s + self._offset_s).tolist())
+            self._segments.append((self._offset_s, result.duration_s * self._pace))
+        self._start_s.extend((self._offset_s + result.start_s * self._pace).tolist())
         self._probabilities.extend(result.probabilities.tolist())
         for name, counts in self._counts.items():
             counts.update(getattr(result, name))
@@ -315,6 +315,21 @@ class LiveDetector:
     def _begin_segment(self, start_s: float) -> None:
         self._close()
         self._open(start_s)
+
+    def _begin_recorded(self, segment: Segment) -> None:
+        """Close what was, and go on where the recording says."""
+        begin, start_s = self.time_s, max(self.time_s, segment.start_s)
+        if segment.first_sample or start_s:
+            times = {"start_s": round(begin, 4), "stop_s": round(start_s, 4), "seconds": round(start_s - begin, 4)}
+            self._emit_at("gap", **times, action="segment closed")
+        if self._stream.duration_s:
+            self._begin_segment(start_s)
+            self._clock = StreamClock(self.sfreq, self._jitter_s)
+        self._offset_s, self._pace = start_s, segment.duration_s * self.sfreq / segment.n_samples
+
+    def _clock_s(self, time_s: float) -> float:
+        """Return when, on the recording's clock, what lies so far into the segment was."""
+        return self._offset_s + time_s * self._pace
 
     def _jump(self, jump: Jump, chunk: Chunk) -> None:
         drift, self._told_drift = self._told_drift, 0.0
@@ -382,8 +397,8 @@ class LiveDetector:
         window_s, delay_s, follower = self.detector.scorer.window_s, self._stream.delay_s, self._stream.live
         known_s = 0.0
         for start, value, present in zip(scored.start_s, scored.probabilities, scored.present, strict=True):
-            time_s = self._offset_s + float(start) + window_s
-            known_s = min(time_s + delay_s, end_s)
+            time_s = self._clock_s(float(start) + window_s)
+            known_s = min(self._clock_s(float(start) + window_s + delay_s), end_s)
             self.probability = None if np.isnan(value) else float(value)
             self._tell_channels(present, time_s)
             curve = None if self.probability is None or follower is None else follower.value
@@ -394,14 +409,14 @@ class LiveDetector:
                 self._emit("decision", **decision)
         for alarm in scored.alarms:
             self._n_alarms += 1
-            moved = {"onset_s": alarm.onset_s + self._offset_s, "time_s": alarm.time_s + self._offset_s}
+            moved = {"onset_s": self._clock_s(alarm.onset_s), "time_s": self._clock_s(alarm.time_s)}
             self._emit("alarm", **moved, known_s=round(known_s, 4), confidence=alarm.confidence)
         for event in scored.events:
             self._n_told += 1
             self._tell_event(event)
 
     def _tell_event(self, event: Event) -> None:
-        moved = Event(event.onset_s + self._offset_s, event.offset_s + self._offset_s, event.confidence)
+        moved = Event(self._clock_s(event.onset_s), self._clock_s(event.offset_s), event.confidence)
         self._events.append(moved)
         self._emit("event", **moved._asdict())
 

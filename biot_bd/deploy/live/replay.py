@@ -19,8 +19,8 @@ class FileSource(LiveSource):
     """Replay a recording.
 
     A slow model makes the replay fall behind (:attr:`lag_s`); nothing is dropped, and nothing is
-    read before its turn. Where the recording has a pause, time stamps go on behind it; the replay
-    does not wait for the pause to pass.
+    read before its turn. Where the recording has a pause, times go on behind it; the replay does
+    not wait for the pause to pass.
 
     Parameters
     ----------
@@ -68,13 +68,12 @@ class FileSource(LiveSource):
         self._begin, self._given = time.monotonic(), 0
         for segment in line.segments:
             blocks = read_blocks(self._recording, needed, segment.first_sample, segment.stop_sample, reader)
-            at = segment.first_sample
+            begins = None if line.is_continuous else segment
             for x in _pieces(blocks, len(needed), size):
                 if not self._wait(x.shape[1]):
                     return
-                times_s = None if line.is_continuous else line.time_of(np.arange(at, at + x.shape[1]))
-                yield Chunk(x, self.sfreq, times_s, follows=not (segment.spliced and at == segment.first_sample))
-                at += x.shape[1]
+                yield Chunk(x, self.sfreq, begins=begins)
+                begins = None
 
     def _wait(self, n: int) -> bool:
         """Wait until ``n`` more samples would have come; return False to stop."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,7 +127,8 @@ def run(
 def _push(live: LiveDetector, chunk: Chunk, duration_s: float | None) -> bool:
     """Feed a chunk, or what fits into the duration; return whether that was all."""
     if duration_s is not None:
-        left = round((duration_s - live.time_s) * chunk.sfreq)
+        at_s = live.time_s if chunk.begins is None else max(live.time_s, chunk.begins.start_s)
+        left = round((duration_s - at_s) * chunk.sfreq)
         if chunk.x.shape[1] >= left:
             times = None if chunk.times_s is None else chunk.times_s[: max(0, left)]
             live.push(replace(chunk, x=chunk.x[:, : max(0, left)], times_s=times))
@@ -181,6 +182,9 @@ class Session:
         Of it, see :data:`biot_bd.deploy.results.FORMATS`.
     page : (str, int), optional
         Address and port of the live page.
+    allow_hosts : sequence of str
+        Names under which the page may be asked for, see
+        :class:`~biot_bd.deploy.live.server.PageServer`.
     stay : bool
         Keep the page after the signal's end until the source is stopped.
     status_s : float
@@ -197,6 +201,7 @@ class Session:
     output: Path | None = None
     format: str = "tsv"
     page: tuple[str, int] | None = None
+    allow_hosts: Sequence[str] = ()
     stay: bool = False
     status_s: float = STATUS_S
     decisions: bool = False
@@ -237,7 +242,7 @@ class Session:
             hub = None
             if self.page is not None:
                 hub = Hub({"source": source.where, "model": self.model})
-                server = PageServer(hub, *self.page)
+                server = PageServer(hub, *self.page, allow_hosts=self.allow_hosts)
                 ends.callback(server.close)
                 self.lines.listeners.append(hub.line)
                 if on_page is not None:

@@ -4,20 +4,28 @@ unless told otherwise.
 
 from __future__ import annotations
 
-import ipaddress
+import io
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
 
+from biot_bd.deploy.live.admission import Places, refusal
 from biot_bd.deploy.live.broadcast import Hub
 from biot_bd.plots import css_colours
 
-MOST_VIEWERS = 32
+# In all, for one address of another machine, for this machine alone.
+VIEWERS = {"total": 32, "each": 8, "kept": 8}
+CONNECTIONS = {"total": 160, "each": 24, "kept": 32}
+REQUEST_S = 5.0  # a client has so long to say what it wants
+MOST_REQUEST_BYTES = 16_384
 SLOW_S = 10.0  # a viewer that takes nothing for so long is sent away
+UNREAD_BYTES = 65_536  # what the system keeps for a viewer that takes nothing
 KEEP_ALIVE_S = 5.0
 FULL_STATE_S = 0.5  # between two full states for one viewer
 PAGES = {
@@ -46,6 +54,9 @@ class PageServer:
         Address to listen at; 127.0.0.1 lets nobody in from outside.  There is no password.
     port : int
         0 for any that is free.
+    allow_hosts : sequence of str
+        Names and addresses under which it may be asked for beside ``host``, loopback names and the
+        address at which a client came in.
 
     Attributes
     ----------
@@ -58,10 +69,10 @@ class PageServer:
         The port cannot be used; the message names it.
     """
 
-    def __init__(self, hub: Hub, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, hub: Hub, host: str = "127.0.0.1", port: int = 0, *, allow_hosts: Sequence[str] = ()) -> None:
         self.hub = hub
         try:
-            self._server = _Server(hub, host, port)
+            self._server = _Server(hub, host, port, allow_hosts)
         except (OSError, OverflowError) as error:
             raise OSError(f"the page cannot be served at {host}:{port} ({error}); choose another port") from error
         shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
@@ -81,51 +92,99 @@ class PageServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
 
-    def __init__(self, hub: Hub, host: str, port: int) -> None:
-        # Names by which a browser may call this server; others are another site's (DNS rebinding).
-        self.hub, self.names = hub, {"localhost", host.lower(), socket.gethostname().lower()}
+    def __init__(self, hub: Hub, host: str, port: int, allow_hosts: Sequence[str]) -> None:
+        self.hub, self.names = hub, {name.lower() for name in (host, *allow_hosts)}
+        self.viewers, self.connections = Places(**VIEWERS), Places(**CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection a thread if it has a place."""
+        if not self.connections.take(client_address[0]):
+            request.settimeout(0)  # whoever accepts connections waits for nobody
+            with suppress(OSError):
+                request.send(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\ntoo many connections\n")
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self.connections.give_back(client_address[0])
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and give the place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.give_back(client_address[0])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent: a viewer that went away is no fault."""
 
 
-def _host_name(header: str) -> str:
-    """Return the name in a Host header, without port and brackets."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()
+def _read_request(connection: socket.socket) -> bytes:
+    """Return a request's lines.
 
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    Raises
+    ------
+    TimeoutError
+        They did not come in time.
+    """
+    head, until = b"", time.monotonic() + REQUEST_S
+    while b"\n\r\n" not in head and b"\n\n" not in head and len(head) <= MOST_REQUEST_BYTES:
+        connection.settimeout(max(0.001, until - time.monotonic()))
+        more = connection.recv(4096)
+        if not more:
+            break
+        head += more
+    return head
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Answers one request a connection, so that nobody holds a place without a stream."""
+
     server: _Server
-    timeout = SLOW_S
-    protocol_version = "HTTP/1.1"
+    protocol_version = default_request_version = "HTTP/1.1"
     server_version, sys_version = "biot-bd", ""
+    command, requestline, request_version = "", "", "HTTP/1.1"
+
+    def handle(self) -> None:
+        self.close_connection = True
+        self.rfile.close()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES)
+        head = None
+        with suppress(TimeoutError):
+            head = _read_request(self.connection)
+        self.connection.settimeout(SLOW_S)
+        if head is None:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"no whole request came within {REQUEST_S:g} s")
+        elif len(head) > MOST_REQUEST_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected {MOST_REQUEST_BYTES} bytes at most")
+        else:
+            self.rfile = io.BytesIO(head)
+            self.handle_one_request()
 
     def do_GET(self) -> None:
-        name = _host_name(self.headers.get("Host", ""))
-        # A numeric address cannot be rebound: no name was looked up for it.
-        if name not in self.server.names and not _is_address(name):
-            self._refuse(HTTPStatus.FORBIDDEN, "this page is not served under that name")
-            return
         path = self.path.partition("?")[0]
-        if path == "/events":
+        refused = refusal(path, self.headers, self.connection.getsockname()[0], self.server.names)
+        if refused is not None:
+            self._refuse(HTTPStatus(refused[0]), refused[1])
+        elif path == "/events":
             self._events()
         elif path in PAGES:
             self._file(*PAGES[path])
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "nothing here; the page is at /")
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Say in a line what is wrong: a request that is none, or of another method."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "the page can only be read (GET)", {"Allow": "GET"})
+        else:
+            self._refuse(HTTPStatus(code), ascii(message or HTTPStatus(code).phrase)[1:-1][:200])
 
     def _file(self, name: str, kind: str) -> None:
         body = files("biot_bd.deploy.live").joinpath("static", name).read_bytes()
@@ -134,24 +193,31 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(HTTPStatus.OK, kind, {"Content-Length": str(len(body))})
         self.wfile.write(body)
 
-    def _refuse(self, status: HTTPStatus, why: str) -> None:
+    def _refuse(self, status: HTTPStatus, why: str, more: dict[str, str] | None = None) -> None:
         body = f"{why}\n".encode()
-        self._head(status, "text/plain; charset=utf-8", {"Content-Length": str(len(body)), "Connection": "close"})
-        self.wfile.write(body)
+        self._head(status, "text/plain; charset=utf-8", {"Content-Length": str(len(body)), **(more or {})})
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _head(self, status: HTTPStatus, kind: str, more: dict[str, str]) -> None:
         self.send_response(status)
-        for key, value in {"Content-Type": kind, **HEADERS, **more}.items():
+        for key, value in {"Content-Type": kind, "Connection": "close", **HEADERS, **more}.items():
             self.send_header(key, value)
         self.end_headers()
 
     def _events(self) -> None:
-        hub = self.server.hub
-        if hub.n_viewers >= MOST_VIEWERS:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"{MOST_VIEWERS} viewers already")
+        address = self.client_address[0]
+        if not self.server.viewers.take(address):
+            why = "{total} viewers are the most, {each} of one address, {kept} kept for this machine".format(**VIEWERS)
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"no place is left: {why}")
             return
-        self.close_connection = True
-        self._head(HTTPStatus.OK, "text/event-stream; charset=utf-8", {"Connection": "close"})
+        try:
+            self._follow(self.server.hub)
+        finally:
+            self.server.viewers.give_back(address)
+
+    def _follow(self, hub: Hub) -> None:
+        self._head(HTTPStatus.OK, "text/event-stream; charset=utf-8", {})
         viewer = hub.join()
         full = 0.0
         try:

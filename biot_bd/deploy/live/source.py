@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.io.segments import Segment
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -28,9 +30,9 @@ class Chunk:
         missing.
     received_s : float, optional
         When the chunk came, on a clock of this machine that never jumps.
-    follows : bool
-        Whether its first sample follows the last one before it; False where a recording is spliced
-        and nobody knows what is missing.
+    begins : Segment, optional
+        The stretch of a recording without a gap that begins with its first sample; what comes until
+        the next one belongs to it.
 
     See Also
     --------
@@ -47,7 +49,7 @@ class Chunk:
     sfreq: float
     times_s: NDArray[np.float64] | None = None
     received_s: float | None = None
-    follows: bool = True
+    begins: Segment | None = None
 
 
 @dataclass(frozen=True)

@@ -78,33 +78,6 @@ def test_the_page_needs_nothing_from_elsewhere(server):
     assert get(server, "/live.html")[0].status == 404
 
 
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        ("127.0.0.1:8765", 200),
-        ("localhost", 200),
-        ("[::1]:80", 200),
-        ("evil.example", 403),
-        ("evil.example:8765", 403),
-        ("127.0.0.1.evil.example", 403),
-        ("", 403),
-    ],
-)
-@pytest.mark.parametrize("path", ["/", "/events"])
-def test_other_names_are_refused(server, hub, host, status, path):
-    if status == 200 and path == "/events":
-        return  # a stream that does not end
-    assert get(server, path, Host=host)[0].status == status
-    assert hub.n_viewers == 0
-
-
-def test_only_reading_is_possible(server):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
-    connection.request("POST", "/", body=b"x")
-    assert connection.getresponse().status == 501
-    connection.close()
-
-
 def test_the_server_listens_on_this_machine_only(server):
     assert server._server.server_address[0] == "127.0.0.1"
     assert server.url == f"http://127.0.0.1:{server.port}/"
@@ -154,12 +127,13 @@ def test_a_slow_viewer_stalls_nobody_and_gets_everything_anew(hub):
 
 def test_a_viewer_that_reads_nothing_does_not_hold_the_detector(server, hub):
     stuck = Follower(server)
+    while not hub.n_viewers:
+        time.sleep(0.01)
     live = LiveDetector(loudness(), BIPOLAR, SFREQ, screen=hub)
     begin = time.monotonic()
     for _ in range(20):
         live.push(Chunk(signal(seconds=20, loud=()), SFREQ))
     passed = time.monotonic() - begin
-    assert hub.n_viewers == 1
     assert passed < 60  # a writer that waits for its reader would wait for ever
     stuck.close()
 

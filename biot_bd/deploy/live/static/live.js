@@ -8,6 +8,7 @@ const clock = (s) => {
   const whole = Math.max(0, Math.floor(s)), two = (n) => String(n).padStart(2, "0");
   return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
 };
+const exact = (s) => { const tenths = Math.round(Math.max(0, s) * 10); return `${clock(Math.floor(tenths / 10))}.${tenths % 10}`; };
 const percent = (p) => (p === null || p === undefined ? "none" : `${(100 * p).toFixed(p > 0.995 || p < 0.1 ? 1 : 0)} %`);
 const blockEnd = (b) => b.start_s + b.step_s * b.uv[0].length;
 const newest = () => (eeg.length ? blockEnd(eeg[eeg.length - 1]) : decisions.length ? decisions[decisions.length - 1].time_s : 0);
@@ -70,9 +71,9 @@ function item(text, kind) {
 
 function words(line) {
   switch (line.type) {
-    case "alarm": return `▲ Alarm at ${clock(line.time_s)}: high since ${clock(line.onset_s)}, up to ${percent(line.confidence)}`;
-    case "event": return `Event closed: ${clock(line.onset_s)} to ${clock(line.offset_s)} (${Math.round(line.offset_s - line.onset_s)} s), up to ${percent(line.confidence)}`;
-    case "gap": return `Gap ${clock(line.start_s)} to ${clock(line.stop_s)}: ${line.seconds.toFixed(1)} s missing, ${line.action}`;
+    case "alarm": return `▲ Alarm at ${exact(line.time_s)}: high since ${exact(line.onset_s)}, up to ${percent(line.confidence)}`;
+    case "event": return `Event closed: ${exact(line.onset_s)} to ${exact(line.offset_s)} (${Math.round(line.offset_s - line.onset_s)} s), up to ${percent(line.confidence)}`;
+    case "gap": return `Gap ${exact(line.start_s)} to ${exact(line.stop_s)}: ${line.stop_s > line.start_s ? line.seconds.toFixed(1) : "unknown"} s missing, ${line.action}`;
     case "channels": return [`Channels at ${clock(line.time_s)}:`, line.lost.length ? `lost ${line.lost.join(", ")}` : "", line.back.length ? `back ${line.back.join(", ")}` : ""].filter(Boolean).join(" ");
     case "clock": return `Clock at ${clock(line.time_s)}: ${line.change}${line.seconds === undefined ? "" : ` ${line.seconds.toFixed(2)} s`}, ${line.action || "noted"}`;
     case "connection": return `Connection at ${clock(line.time_s)}: ${line.state}${line.reason ? ` (${line.reason})` : ""}`;
