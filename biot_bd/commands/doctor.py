@@ -59,7 +59,11 @@ def doctor(
     *named, folder = words
     options = parse_assignments(option, "--option") | reader_words(seizure_words)
     with _progress() as progress:
-        task = progress.add_task("recordings", total=None)
+        task = progress.add_task("opening recordings", total=None)
+
+        def looked(done: int, total: int) -> None:
+            progress.update(task, description="looking at recordings", completed=done, total=total)
+
         try:
             found = inspect_folder(
                 folder,
@@ -68,7 +72,7 @@ def doctor(
                 on_missing=on_missing,  # type: ignore[arg-type]  # checked above
                 samples=samples,
                 options=options,
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
+                progress=looked,
             )
         except TypeError as error:  # an option that the reader does not have
             raise ValueError(str(error)) from error
@@ -125,10 +129,10 @@ def as_dict(facts: DatasetFacts) -> dict[str, Any]:
 
 def _progress() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
