@@ -57,7 +57,6 @@ def doctor(
     if on_missing not in ("raise", "drop", "interpolate"):
         raise typer.BadParameter(f"{on_missing!r} is none of raise, drop, interpolate", param_hint="--on-missing")
     *named, folder = words
-    options = parse_assignments(option, "--option") | reader_words(seizure_words)
     with _progress() as progress:
         task = progress.add_task("opening recordings", total=None)
 
@@ -71,7 +70,8 @@ def doctor(
                 montage=montage,
                 on_missing=on_missing,  # type: ignore[arg-type]  # checked above
                 samples=samples,
-                options=options,
+                options=parse_assignments(option, "--option"),
+                seizure_words=reader_words(seizure_words).get("seizure_words", ()),
                 progress=looked,
             )
         except TypeError as error:  # an option that the reader does not have
@@ -106,7 +106,11 @@ def _next(facts: DatasetFacts, given: dict[str, list[str]]) -> str | None:
     """Return what a user would call next; None where something has to be mended first."""
     if facts.dataset is None:
         return None
-    options = [word for name, values in given.items() for value in values for word in (name, value)]
+    from biot_bd.datasets.loading import options_of
+
+    takes_words = "seizure_words" in (options_of(facts.dataset) or ())
+    kept = {name: values for name, values in given.items() if takes_words or name != "--seizure-words"}
+    options = [word for name, values in kept.items() for value in values for word in (name, value)]
     if facts.used:
         skip = ["--on-error", "skip"] if facts.stops_prepare else []
         return shlex.join(["biot-bd", "prepare", facts.dataset, facts.path, "-o", "WINDOWS", *options, *skip])

@@ -7,7 +7,7 @@ import re
 import shlex
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from biot_bd.io.unusable import unit_notes, unusable_channels
 from biot_bd.io.walk import find_tables, stem_of
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.windows.preparation.prepare import WINDOW_S
-from biot_bd.windows.preparation.recording import SignalSettings, check_header, outcome_of
+from biot_bd.windows.preparation.recording import SignalSettings, check_header, detail_of, outcome_of
 
 SFREQ = 200.0
 HARMLESS = ("loaded", "missing-file", "unlisted", "no-summary")
@@ -218,6 +218,7 @@ def inspect_folder(
     on_missing: Literal["raise", "drop", "interpolate"] = "raise",
     samples: bool = False,
     options: Mapping[str, Any] | None = None,
+    seizure_words: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[DatasetFacts]:
     """Say what is in a folder of recordings, and what would become of it.
@@ -239,6 +240,8 @@ def inspect_folder(
         Also read the samples, for electrodes that are flat or not finite and for offsets.
     options : mapping, optional
         Options of the data set's loader; they need ``dataset``.
+    seizure_words : sequence of str
+        Own words for a seizure in annotations within files, for each loader that reads such.
     progress : callable, optional
         Called with the number of recordings looked at, and of all.
 
@@ -279,7 +282,17 @@ def inspect_folder(
     wanted = registry.montages[montage] if isinstance(montage, str) else montage
     settings = SignalSettings(wanted, SFREQ, (), on_missing, "fft", "int16")
     layouts = find_layouts(folder) if dataset is None else [Layout(check_folder(folder), dataset, "as you say")]
-    return [_inspect(layout, settings, samples, dict(options or {}), progress) for layout in layouts]
+    given = [_with_words(layout, options or {}, seizure_words, dataset) for layout in layouts]
+    return [_inspect(layout, settings, samples, own, progress) for layout, own in zip(layouts, given, strict=True)]
+
+
+def _with_words(
+    layout: Layout, options: Mapping[str, Any], seizure_words: Sequence[str], named: str | None
+) -> dict[str, Any]:
+    """Return the options of a layout; own words reach loaders that take them, and one that was named."""
+    if not seizure_words or (named is None and "seizure_words" not in (options_of(layout.dataset or FOLDER) or ())):
+        return dict(options)
+    return {**options, "seizure_words": list(seizure_words)}
 
 
 def _inspect(
@@ -424,8 +437,8 @@ def inspect_recording(
         plan = check_header(raw, line, settings, WINDOW_S)
     except (RecordingError, OSError) as error:
         one.outcome, one.detail = "unreadable", one_line(error)
-    except ValueError as error:
-        one.outcome, one.detail = outcome_of(error), one_line(error, 1000)
+    except Exception as error:  # as in `prepare`, whatever a reader raises is that recording's outcome
+        one.outcome, one.detail = outcome_of(error), one_line(detail_of(error), 1000)
     plan = plan or plan_montage(settings.montage, raw.ch_names, unusable_channels(raw))
     one.unusable, one.sfreq = dict(plan.unusable), rate_of(raw, plan.needed)
     one.format, one.sfreqs, one.units = _format_of(raw, path, plan)
@@ -433,9 +446,7 @@ def inspect_recording(
         tuple(c.name for c in plan.channels if c.how in how)
         for how in (("direct",), ("reversed", "difference", "interpolated"), ("missing",))
     )
-    one.notes += unit_notes(raw, plan.needed)
-    if plan.names.withheld:
-        one.notes.append(plan.names.reason)
+    one.notes += [*([plan.names.reason] if plan.names.withheld else []), *unit_notes(raw, plan.needed)]
     if samples and one.is_used:
         one.notes += sample_notes(raw, plan.needed, WINDOW_S)
     return one
