@@ -289,7 +289,7 @@ def inspect_folder(
 def _with_words(
     layout: Layout, options: Mapping[str, Any], seizure_words: Sequence[str], named: str | None
 ) -> dict[str, Any]:
-    """Return the options of a layout; own words reach loaders that take them, and one that was named."""
+    """Return a layout's options; own words reach loaders that take them, and one that is named."""
     if not seizure_words or (named is None and "seizure_words" not in (options_of(layout.dataset or FOLDER) or ())):
         return dict(options)
     return {**options, "seizure_words": list(seizure_words)}
