@@ -375,7 +375,8 @@ def _left_out(
     one.labels_from = "none" if without_labels else "not read"
     one.subject = known.get("subject")
     seizures = known.get("seizures", [])
-    one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0])) if seizures else 0.0
+    lasting = [(onset_s, offset_s) for onset_s, offset_s in seizures if offset_s > onset_s]
+    one.n_seizures, one.seizure_s = len(seizures), float(total(merge(lasting)[0]))
     return one
 
 

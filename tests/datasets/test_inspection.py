@@ -422,6 +422,14 @@ def test_files_that_a_summary_lists_are_missing_and_the_rest_is_used(tmp_path):
     assert facts.subjects()["seizures_left_out"].tolist() == [3]
 
 
+def test_seizures_that_end_before_they_begin_have_no_length(tmp_path):
+    write_case(tmp_path, "chb01", {"chb01_01.edf": [(9, 3), (2, 5)], "chb01_02.edf": [(9, 3)]}, ["chb01_01.edf"])
+    assert [(o.outcome, o.n_seizures, o.seizure_s) for o in one(tmp_path).recordings] == [
+        ("bad-annotation", 2, 3.0),
+        ("missing-file", 1, 0.0),
+    ]
+
+
 def test_nothing_is_written_into_a_folder_of_demo_recordings(tmp_path):
     load_dataset("demo", tmp_path, n_subjects=2, recordings=1, minutes=1)
     (gone,) = tmp_path.glob("demo02/*.edf")
