@@ -168,3 +168,24 @@ def test_every_shared_folder_fits_80_columns(shared, capsys, monkeypatch):
         for line in captured.out.splitlines():
             assert len(line) <= 80 or line.startswith("  next ") or str(folder) in line
         assert "looks like" in captured.out
+
+
+def test_ctrl_c_in_the_middle_is_one_line(clinic, capsys, monkeypatch):
+    from biot_bd.datasets import inspection
+
+    def stop(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspection, "inspect_recording", stop)
+    assert main(["doctor", str(clinic)]) == 130
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "biot-bd doctor: stopped by Ctrl-C; the same command starts again\n"
+
+
+def test_a_terminal_shows_how_far_it_is(clinic, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    assert main(["doctor", str(clinic)]) == 1
+    shown = capsys.readouterr().err
+    assert "opening recordings" in shown
+    assert "3/3" in shown
