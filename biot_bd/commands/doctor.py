@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,12 +13,17 @@ import typer
 
 from biot_bd.commands._options import Json, OnMissing
 from biot_bd.commands._pipelines import parse_assignments, print_json
-from biot_bd.commands.datasets import ReaderOptions, print_table
+from biot_bd.commands.datasets import ReaderOptions, SeizureWords, print_table, reader_words
+from biot_bd.io.notes import counted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from biot_bd.datasets import DatasetFacts, RecordingFacts
 
 FEW = 5
+FEW_DETAILS = 3
+MOST_ROWS = 2 * FEW
 WIDTH = 12
 
 
@@ -33,6 +40,7 @@ def doctor(
     samples: Annotated[
         bool, typer.Option("--samples", help="Also read samples: dead electrodes, zeros, offsets (takes long).")
     ] = False,
+    seizure_words: SeizureWords = None,
     option: ReaderOptions = None,
     show_all: Annotated[bool, typer.Option("--all", help="List every subject and recording.")] = False,
     json: Json = False,
@@ -50,7 +58,11 @@ def doctor(
         raise typer.BadParameter(f"{on_missing!r} is none of raise, drop, interpolate", param_hint="--on-missing")
     *named, folder = words
     with _progress() as progress:
-        task = progress.add_task("recordings", total=None)
+        task = progress.add_task("opening recordings", total=None)
+
+        def looked(done: int, total: int) -> None:
+            progress.update(task, description="looking at recordings", completed=done, total=total)
+
         try:
             found = inspect_folder(
                 folder,
@@ -59,18 +71,53 @@ def doctor(
                 on_missing=on_missing,  # type: ignore[arg-type]  # checked above
                 samples=samples,
                 options=parse_assignments(option, "--option"),
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
+                seizure_words=reader_words(seizure_words).get("seizure_words", ()),
+                progress=looked,
             )
         except TypeError as error:  # an option that the reader does not have
             raise ValueError(str(error)) from error
+    given = _given(montage, on_missing, option, seizure_words)
     if json:
-        print_json({"folder": folder, "layouts": [as_dict(facts) for facts in found]})
+        print_json({"folder": folder, "layouts": [as_dict(facts) | {"next": _next(facts, given)} for facts in found]})
     for facts in () if json else found:
-        _show(facts, show_all)
+        _show(facts, show_all, _next(facts, given))
     if not found:
-        raise ValueError(f"{folder}: holds no recording of a format that is known (`biot-bd plugins` lists them)")
+        from biot_bd.datasets.layouts import nothing_in
+
+        raise ValueError(f"{folder}: {nothing_in(folder)}")
     if any(facts.stops_prepare for facts in found):
         raise typer.Exit(1)
+
+
+def _given(
+    montage: str, on_missing: str, option: list[str] | None, seizure_words: list[str] | None
+) -> dict[str, list[str]]:
+    """Return the options that `prepare` would take over, those with defaults left out."""
+    texts = {
+        "--montage": [] if montage == "biot-16" else [montage],
+        "--on-missing": [] if on_missing == "raise" else [on_missing],
+        "--option": option or [],
+        "--seizure-words": seizure_words or [],
+    }
+    return {name: values for name, values in texts.items() if values}
+
+
+def _next(facts: DatasetFacts, given: dict[str, list[str]]) -> str | None:
+    """Return what a user would call next; None where something has to be mended first."""
+    if facts.dataset is None:
+        return None
+    from biot_bd.datasets.loading import options_of
+
+    takes_words = "seizure_words" in (options_of(facts.dataset) or ())
+    kept = {name: values for name, values in given.items() if takes_words or name != "--seizure-words"}
+    options = [word for name, values in kept.items() for value in values for word in (name, value)]
+    if facts.used:
+        skip = ["--on-error", "skip"] if facts.stops_prepare else []
+        return shlex.join(["biot-bd", "prepare", facts.dataset, facts.path, "-o", "WINDOWS", *options, *skip])
+    if facts.can_take_unlisted and not any("unlisted=" in word for word in options):
+        extra = ["--option", "unlisted=background"]
+        return shlex.join(["biot-bd", "doctor", facts.dataset, facts.path, *options, *extra])
+    return None
 
 
 def as_dict(facts: DatasetFacts) -> dict[str, Any]:
@@ -79,25 +126,25 @@ def as_dict(facts: DatasetFacts) -> dict[str, Any]:
         **asdict(facts),
         "subjects": facts.subjects().to_dict("records"),
         "outcomes": dict(Counter(one.outcome for one in facts.recordings)),
+        "can_take_unlisted": facts.can_take_unlisted,
         "would_prepare": None if facts.dataset is None else not facts.stops_prepare,
     }
 
 
 def _progress() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _show(facts: DatasetFacts, show_all: bool) -> None:
+def _show(facts: DatasetFacts, show_all: bool, command: str | None) -> None:
     typer.echo(f"\n{facts.path}")
+    _line("looks like", facts.why if facts.dataset is None else f"{facts.dataset}: {facts.why}")
     if facts.dataset is None:
-        _line("looks like", facts.why)
         return
-    _line("looks like", f"{facts.dataset}: {facts.why}")
     if facts.generated:
         _line("GENERATED", "made by a program, not recorded from people")
     if facts.error and not facts.recordings:
@@ -108,43 +155,26 @@ def _show(facts: DatasetFacts, show_all: bool) -> None:
         _show_recordings(facts, show_all)
     for hint in facts.hints:
         _line("note", hint)
-    if not facts.stops_prepare:
-        _line("next", f"biot-bd prepare {facts.dataset} {facts.path} -o WINDOWS")
+    if command:
+        typer.echo(f"  {'next':{WIDTH}}{command}")  # in one line, to be copied
 
 
 def _show_recordings(facts: DatasetFacts, show_all: bool) -> None:
     used, seen = facts.used, [one for one in facts.recordings if one.format]
     table = facts.subjects()
-    hours, seizures = table["hours"].sum(), int(table["seizures"].sum())
-    _line("subjects", f"{len(table)}: {_few(table['subject'], len(table) if show_all else FEW)}")
+    more = "" if show_all or len(table) <= MOST_ROWS else " (--all lists each)"
+    _line("subjects", f"{len(table):,}: {_few(table['subject'], len(table) if show_all else FEW)}{more}")
     left = f" of {len(facts.recordings):,}" if facts.left_out else ""
-    _line(
-        "used", f"{len(used):,}{left} recordings, {hours:.2f} h, {seizures} seizures of {table['seizure_s'].sum():g} s"
-    )
-    if n := int(table["seizures_left_out"].sum()):
-        _line("", f"{n} seizures are in recordings that are left out")
+    n_seizures, seconds = int(table["seizures"].sum()), table["seizure_s"].sum()
+    seizures = f"{counted(n_seizures, 'seizure')} of {seconds:g} s" if n_seizures else "no seizure"
+    kept = f"{len(used):,}{left} recordings" if left else counted(len(used), "recording")
+    _line("used", f"{kept}, {_length(sum(one.duration_s or 0.0 for one in used))}, {seizures}" if used else kept)
     if seen:
         _show_headers(facts.montage, seen)
-    for outcome, n in Counter(one.outcome for one in facts.left_out).most_common():
-        those = [one for one in facts.left_out if one.outcome == outcome]
-        _line("left out", f"{n:,} {outcome}: {_few([one.recording for one in those])}")
-        if not show_all:
-            _line("", f"e.g. {_short(those[0].detail)}")
-    _show_notes(facts.recordings, show_all)
-    rows: list[dict[str, Any]] = [
-        {str(key): value for key, value in row.items()}
-        | {"hours": f"{row['hours']:.2f}", "seizure_s": f"{row['seizure_s']:g}"}
-        for row in table.to_dict("records")
-    ]
-    if len(rows) > 1 and (show_all or len(rows) <= 2 * FEW):
-        numbers = {
-            "recordings": "used",
-            "hours": "hours",
-            "seizures": "seizures",
-            "seizure_s": "seconds",
-            "left_out": "left out",
-        }
-        print_table(rows, {"subject": "subject", **numbers}, right=tuple(numbers))
+    _show_left_out(facts, show_all)
+    if 1 < len(table) <= MOST_ROWS or show_all:
+        _show_table(table)
+    _show_notes(facts, show_all)
     if show_all:
         for one in facts.recordings:
             _show_one(one)
@@ -152,42 +182,75 @@ def _show_recordings(facts: DatasetFacts, show_all: bool) -> None:
 
 def _show_headers(montage: str, seen: list[RecordingFacts]) -> None:
     _line("formats", _counts(one.format for one in seen))
-    _line("rates", _counts(", ".join(f"{hz:g}" for hz in one.sfreqs) + " Hz" for one in seen))
-    _line("units", _counts(", ".join(one.units) or "not told" for one in seen))
+    _line("rates", _counts((" and ".join(f"{hz:g}" for hz in one.sfreqs) + " Hz" for one in seen), "; "))
+    _line("units", _counts((" and ".join(one.units) or "not told" for one in seen), "; "))
     _line("channels", f"{montage}: {_counts((_channels(one) for one in seen), '; ')}")
     _line("labels", _counts(one.labels_from for one in seen))
     _line("gaps", _gaps(seen))
 
 
+def _show_left_out(facts: DatasetFacts, show_all: bool) -> None:
+    for outcome, n in Counter(one.outcome for one in facts.left_out).most_common():
+        those = [one for one in facts.left_out if one.outcome == outcome]
+        known_s = sum(one.duration_s or 0.0 for one in those)
+        length = f", {_length(known_s)}" if known_s else ""
+        _line("left out", f"{n:,} {outcome}{length}: {_few([one.recording for one in those])}")
+        if not show_all:
+            for one in those[:1] if n > FEW_DETAILS else those:
+                _line("", f"{'e.g. ' if n > FEW_DETAILS else ''}{_short(_below(facts.path, one.detail))}")
+    if n := sum(one.n_seizures for one in facts.left_out):
+        _line("", f"{counted(n, 'seizure')} of what is left out: not used")
+
+
+def _show_table(table: pd.DataFrame) -> None:
+    rows: list[dict[str, Any]] = [
+        {str(key): value for key, value in row.items()}
+        | {"recorded": _length(row["hours"] * 3600), "seizure_s": f"{row['seizure_s']:g}"}
+        for row in table.to_dict("records")
+    ]
+    numbers = {
+        "recordings": "used",
+        "recorded": "recorded",
+        "seizures": "seizures",
+        "seizure_s": "seconds",
+        "left_out": "left out",
+    }
+    print_table(rows, {"subject": "subject", **numbers}, right=tuple(numbers))
+
+
 def _show_one(one: RecordingFacts) -> None:
     known = [one.subject, one.format, None if one.duration_s is None else f"{one.duration_s:g} s"]
-    known += [f"{one.sfreq:g} Hz" if one.sfreq else None, f"{one.n_seizures} seizures"]
+    known += [f"{one.sfreq:g} Hz" if one.sfreq else None, counted(one.n_seizures, "seizure")]
     outcome = "" if one.is_used else f" {one.outcome}: {one.detail}"
     typer.echo(f"- {one.recording}: {', '.join(filter(None, known))}{outcome}")
 
 
-def _show_notes(recordings: list[RecordingFacts], show_all: bool) -> None:
+def _show_notes(facts: DatasetFacts, show_all: bool) -> None:
     owners: dict[str, list[str]] = {}
-    for one in recordings:
+    for one in facts.recordings:
         reasons = [f"cannot be used: {name}: {reason}" for name, reason in one.unusable.items()]
         for note in [*one.notes, *reasons]:
-            owners.setdefault(note if show_all else _short(note), []).append(one.recording)
+            if one.if_labelled and note.startswith(f"{one.if_labelled}: ") and not show_all:
+                continue  # told together, as a hint
+            text = note if show_all else _short(_below(facts.path, note))
+            owners.setdefault(text, []).append(one.recording)
     most = len(owners) if show_all else FEW
     for note, names in list(owners.items())[:most]:
         _line("note", f"{note} ({_few(names, 2)})")
     if len(owners) > most:
-        _line("", f"and {len(owners) - most} more; --all or --json has them")
+        _line("", f"and {len(owners) - most:,} more; --all or --json has them")
 
 
 def _channels(one: RecordingFacts) -> str:
-    if not one.missing:
-        return (
-            f"all {len(one.found)} found" if not one.derived else f"{len(one.found)} found, {len(one.derived)} derived"
-        )
-    if not one.found and not one.derived:
-        return "none"
-    named = _few(one.missing)
-    return f"{len(one.found)} found, {len(one.derived)} derived, {len(one.missing)} missing: {named}"
+    n_found, n_derived, n_missing = len(one.found), len(one.derived), len(one.missing)
+    whole = f"{n_found + n_derived + n_missing}"
+    if not n_found and not n_derived:
+        return f"none of {whole}"
+    parts = [(n_found, "found"), (n_derived, "derived"), (n_missing, "missing")]
+    told = [f"{n} {what}" for n, what in parts if n]
+    if len(told) == 1:
+        return f"all {told[0]}"
+    return ", ".join(told) + (f": {_few(one.missing)}" if n_missing else "")
 
 
 def _gaps(recordings: list[RecordingFacts]) -> str:
@@ -195,7 +258,20 @@ def _gaps(recordings: list[RecordingFacts]) -> str:
     if not paused:
         return "none that files tell of"
     lost_s = sum(stop - start for one in paused for start, stop in one.gaps)
-    return f"{sum(len(one.gaps) for one in paused)} in {len(paused)} recordings, together {lost_s:g} s: {_few([o.recording for o in paused])}"
+    where = f"{sum(len(one.gaps) for one in paused):,} in {counted(len(paused), 'recording')}"
+    return f"{where}, together {_length(lost_s)}: {_few([one.recording for one in paused])}"
+
+
+def _length(seconds: float) -> str:
+    """Return a length of time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.2f} h"
+
+
+def _below(folder: str, text: str) -> str:
+    """Return a text with paths as they are below the folder."""
+    return text.replace(os.path.join(os.path.abspath(folder), ""), "").replace(os.path.join(folder, ""), "")
 
 
 def _counts(values: Iterable[Any], between: str = ", ") -> str:
@@ -205,7 +281,7 @@ def _counts(values: Iterable[Any], between: str = ", ") -> str:
     return between.join(f"{value} ({n:,})" for value, n in found[:FEW]) + more if found else "not known"
 
 
-def _short(text: str, most: int = 150) -> str:
+def _short(text: str, most: int = 240) -> str:
     return text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " ..."
 
 

@@ -4,6 +4,7 @@ from .inspection import inspect_folder as inspect_folder
 from .inspection import inspect_recording as inspect_recording
 from .layouts import Layout as Layout
 from .layouts import find_layouts as find_layouts
+from .layouts import recognised_by as recognised_by
 from .loading import adapt_dataset as adapt_dataset
 from .loading import describe_dataset as describe_dataset
 from .loading import load_dataset as load_dataset

@@ -7,13 +7,14 @@ names, tables and recordings are therefore read here, as in every other folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
+from biot_bd.datasets.layouts import bids_title, recognised_by
 from biot_bd.datasets.recordings import (
     Outcomes,
     check_choice,
@@ -28,6 +29,17 @@ from biot_bd.exceptions import RecordingError
 from biot_bd.io.walk import Found, find_recordings, open_found, stem_of
 
 
+def _looks_like(word: str) -> Callable[[Path], str]:
+    """Return a function that says whether a BIDS data set has a word in its name."""
+
+    def looks_like(folder: Path) -> str:
+        title = bids_title(folder)
+        return title if title is not None and word in title.lower() else ""
+
+    return looks_like
+
+
+@recognised_by(_looks_like("chb"))
 def load_chbmit_bids(
     root: str | os.PathLike[str],
     *,
@@ -71,6 +83,7 @@ def load_chbmit_bids(
     return _load("chb-mit", root, subjects, unlisted, on_error)
 
 
+@recognised_by(_looks_like("siena"))
 def load_siena(
     root: str | os.PathLike[str],
     *,

@@ -20,9 +20,11 @@ import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
 from biot_bd.datasets.chbmit_summary import SummaryRecord, read_summary
+from biot_bd.datasets.layouts import recognised_by
 from biot_bd.datasets.recordings import Outcomes, check_choice, list_subjects, make_dataset, set_seizures
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf import open_edf
+from biot_bd.io.notes import counted
 
 SUMMARY_SLACK_S = 1.0  # summaries round to whole seconds
 _DUMMY = re.compile(r"[-.](-\d+)?")  # MNE numbers repeated names: "--0", "--1"
@@ -58,6 +60,17 @@ class Layout:
 CHB_MIT = Layout("chb-mit", "chb", {"21": ("01", "02")})
 
 
+def _looks_like(folder: Path) -> str:
+    """Say which cases a folder holds."""
+    try:
+        cases = sorted(case_folders(folder, CHB_MIT))
+    except OSError:  # no case, or the folder cannot be searched
+        return ""
+    named = ", ".join(f"{CHB_MIT.prefix}{case}" for case in cases[:3]) + (", ..." if len(cases) > 3 else "")
+    return f"{counted(len(cases), 'case')} of CHB-MIT as on PhysioNet: {named}"
+
+
+@recognised_by(_looks_like)
 def load_chbmit(
     root: str | os.PathLike[str],
     *,

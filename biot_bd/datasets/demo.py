@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from biot_bd.datasets import demo_signals as signals
 from biot_bd.datasets.chbmit import Layout, load_layout
+from biot_bd.datasets.layouts import recognised_by
 from biot_bd.datasets.recordings import check_text
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import read_edf_header
@@ -28,6 +29,13 @@ STEP_UV = 0.1
 LARGEST_UV = 32767 * STEP_UV
 
 
+def _looks_like(folder: Path) -> str:
+    """Say whether demo recordings lie in a folder."""
+    there = (folder / "demo.json").is_file() and any(folder.glob(f"{DEMO.prefix}[0-9][0-9]"))
+    return "demo.json: made by `biot-bd demo`, not recorded" if there else ""
+
+
+@recognised_by(_looks_like)
 def load_demo(
     root: str | os.PathLike[str],
     *,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,11 +33,13 @@ from biot_bd.io.unusable import unit_notes, unusable_channels
 from biot_bd.io.walk import find_tables, stem_of
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
 from biot_bd.windows.preparation.prepare import WINDOW_S
-from biot_bd.windows.preparation.recording import SignalSettings, check_header, outcome_of
+from biot_bd.windows.preparation.recording import SignalSettings, check_header, detail_of, outcome_of
 
 SFREQ = 200.0
 HARMLESS = ("loaded", "missing-file", "unlisted", "no-summary")
 """Outcomes with which :func:`biot_bd.prepare` goes on by default."""
+# How names of files may begin with a subject; proposed only where all names fit.
+SUBJECT_PATTERNS = (r"^([A-Za-z]+[-_]?\d+)", r"^(\d+)[-_.]", r"^([^-_.]+)[-_.]")
 
 
 @dataclass
@@ -69,14 +74,17 @@ class RecordingFacts:
     unusable : dict of str to str
         Channels that would be needed and cannot be used, with the reason.
     labels_from : str
-        ``"summary"``, ``"event table"``, ``"annotations"`` (within the file), ``"none"``, or
-        ``"not read"`` of what is left out for another reason.
+        ``"summary"``, ``"event table"``, ``"annotations"`` (within the file), ``"data set"`` (its
+        reader does not say), ``"none"``, or ``"not read"`` of what is left out for another reason.
     n_seizures, seizure_s : int, float
         Seizures and their seconds, overlaps counted once.
     gaps : list of (float, float)
         Pauses of known length, in seconds since the start.
     notes : list of str
         What else a user should know.
+    if_labelled : str or None
+        Of a recording without labels the outcome that it would have with them; None of others, and
+        where its file is not found.
 
     See Also
     --------
@@ -108,6 +116,7 @@ class RecordingFacts:
     seizure_s: float = 0.0
     gaps: list[tuple[float, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    if_labelled: str | None = None
 
     @property
     def is_used(self) -> bool:
@@ -174,6 +183,14 @@ class DatasetFacts:
             return False
         return self.error is not None or not self.used or any(o.outcome not in HARMLESS for o in self.recordings)
 
+    @property
+    def can_take_unlisted(self) -> bool:
+        """Whether ``unlisted="background"`` would let recordings without labels be used."""
+        known = options_of(self.dataset) if self.dataset else None
+        return "unlisted" in (known or ()) and any(
+            one.outcome == "unlisted" and one.if_labelled == "loaded" for one in self.recordings
+        )
+
     def subjects(self) -> pd.DataFrame:
         """Return what would be used of each subject, and how much would not.
 
@@ -201,6 +218,7 @@ def inspect_folder(
     on_missing: Literal["raise", "drop", "interpolate"] = "raise",
     samples: bool = False,
     options: Mapping[str, Any] | None = None,
+    seizure_words: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[DatasetFacts]:
     """Say what is in a folder of recordings, and what would become of it.
@@ -222,6 +240,8 @@ def inspect_folder(
         Also read the samples, for electrodes that are flat or not finite and for offsets.
     options : mapping, optional
         Options of the data set's loader; they need ``dataset``.
+    seizure_words : sequence of str
+        Own words for a seizure in annotations within files, for each loader that reads such.
     progress : callable, optional
         Called with the number of recordings looked at, and of all.
 
@@ -262,7 +282,17 @@ def inspect_folder(
     wanted = registry.montages[montage] if isinstance(montage, str) else montage
     settings = SignalSettings(wanted, SFREQ, (), on_missing, "fft", "int16")
     layouts = find_layouts(folder) if dataset is None else [Layout(check_folder(folder), dataset, "as you say")]
-    return [_inspect(layout, settings, samples, dict(options or {}), progress) for layout in layouts]
+    given = [_with_words(layout, options or {}, seizure_words, dataset) for layout in layouts]
+    return [_inspect(layout, settings, samples, own, progress) for layout, own in zip(layouts, given, strict=True)]
+
+
+def _with_words(
+    layout: Layout, options: Mapping[str, Any], seizure_words: Sequence[str], named: str | None
+) -> dict[str, Any]:
+    """Return a layout's options; own words reach loaders that take them, and one that is named."""
+    if not seizure_words or (named is None and "seizure_words" not in (options_of(layout.dataset or FOLDER) or ())):
+        return dict(options)
+    return {**options, "seizure_words": list(seizure_words)}
 
 
 def _inspect(
@@ -284,12 +314,12 @@ def _inspect(
     for number, (name, outcome, detail) in enumerate(rows, start=1):
         part = parts.get(name)
         if part is None:
-            one = _left_out(name, outcome, detail, known.get(name, {}), settings)
+            one = _left_out(name, outcome, detail, known.get(name, {}), settings, samples)
         else:
-            labels = part.description.get("labels_from", "annotations")
+            labels = part.description.get("labels_from", "data set")
             one = inspect_recording(part.raw, settings, name, labels_from=labels, samples=samples)
             one.subject = part.description["subject"]
-            one.notes = [*([detail] if detail else []), *one.notes]
+            one.notes = [*([detail] if detail else []), *(note for note in one.notes if note not in detail)]
         facts.recordings.append(one)
         if progress is not None:
             progress(number, len(outcomes))
@@ -326,24 +356,27 @@ def _load(layout: Layout, options: dict[str, Any], facts: DatasetFacts) -> tuple
 
 
 def _left_out(
-    recording: str, outcome: str, detail: str, known: Mapping[str, Any], settings: SignalSettings
+    recording: str, outcome: str, detail: str, known: Mapping[str, Any], settings: SignalSettings, samples: bool
 ) -> RecordingFacts:
     """Say what can be known of a recording that its data set did not load."""
     one, path = RecordingFacts(recording), known.get("path")
+    without_labels = outcome in ("unlisted", "no-summary")
     if path is not None and outcome not in ("missing-file", "unreadable"):
         try:
             raw, notes = open_raw(path)
-            one = inspect_recording(raw, settings, recording, labels_from="none")
+            one = inspect_recording(raw, settings, recording, labels_from="none", samples=samples)
             one.notes = [*notes, *(note for note in one.notes if note not in notes)]
             if not one.is_used:  # labels alone would not help
                 one.notes.append(f"{one.outcome}: {one.detail}")
+            one.if_labelled = one.outcome if without_labels else None
         except RecordingError as error:
             one.notes.append(one_line(error))
     one.path, one.outcome, one.detail = path, outcome, detail
-    one.labels_from = "none" if outcome in ("unlisted", "no-summary") else "not read"
+    one.labels_from = "none" if without_labels else "not read"
     one.subject = known.get("subject")
     seizures = known.get("seizures", [])
-    one.n_seizures, one.seizure_s = len(seizures), float(total(merge(seizures)[0])) if seizures else 0.0
+    lasting = [(onset_s, offset_s) for onset_s, offset_s in seizures if offset_s > onset_s]
+    one.n_seizures, one.seizure_s = len(seizures), float(total(merge(lasting)[0]))
     return one
 
 
@@ -405,8 +438,8 @@ def inspect_recording(
         plan = check_header(raw, line, settings, WINDOW_S)
     except (RecordingError, OSError) as error:
         one.outcome, one.detail = "unreadable", one_line(error)
-    except ValueError as error:
-        one.outcome, one.detail = outcome_of(error), one_line(error, 1000)
+    except Exception as error:  # as in `prepare`, whatever a reader raises is that recording's outcome
+        one.outcome, one.detail = outcome_of(error), one_line(detail_of(error), 1000)
     plan = plan or plan_montage(settings.montage, raw.ch_names, unusable_channels(raw))
     one.unusable, one.sfreq = dict(plan.unusable), rate_of(raw, plan.needed)
     one.format, one.sfreqs, one.units = _format_of(raw, path, plan)
@@ -444,30 +477,68 @@ def _places(raw: mne.io.BaseRaw, plan: MontagePlan) -> Iterator[int]:
 
 
 def _hints(facts: DatasetFacts, layout: Layout, options: Mapping[str, Any]) -> list[str]:
-    """Return options that change what was understood."""
+    """Return options that change what was understood, and what else to do."""
     hints, known = [], options_of(layout.dataset or "") or ()
-    outcomes = {one.outcome for one in facts.recordings}
-    subjects = {one.subject for one in facts.recordings}
-    flat = [one for one in facts.recordings if one.path and Path(one.path).parent == layout.path.absolute()]
-    if "subject" in known and "subject" not in options and facts.recordings:
-        if len(subjects) == 1 and len(flat) > 1:
-            hints.append(
-                f"{len(flat)} recordings lie directly in the folder and count as one subject; where their names hold "
-                r"the subject, say so by --option 'subject=REGEX', e.g. 'subject=^([A-Za-z]+\d+)'"
-            )
-        else:
-            hints.append(
-                "subjects are the sub- of a path, else the folder of the file; --option 'subject=REGEX' changes it"
-            )
-    if "unlisted" in outcomes and "unlisted" in known:
-        hints.append("--option unlisted=background takes recordings without labels as free of seizures")
-    if "missing-channels" in outcomes:
+    outcomes = Counter(one.outcome for one in facts.recordings)
+    if "subject" in known and "subject" not in options:
+        hints.append(_subject_hint(facts, layout.path.absolute()))
+    if layout.dataset == "chb-mit" and outcomes["missing-file"]:
+        hints.append(f"`{shlex.join(['biot-bd', 'datasets', 'fetch', 'chb-mit', facts.path])}` fetches missing files")
+    if "unlisted" in known and "unlisted" not in options:
+        hints += _label_hints(facts.recordings)
+    if "missing-channels" in [*outcomes, *(one.if_labelled for one in facts.recordings)]:
         hints.append("--on-missing drop leaves missing channels to models that mask them, interpolate fills them")
-    if outcomes - set(HARMLESS):
+    if facts.used and facts.stops_prepare:
         hints.append("prepare stops at the first that cannot be used; --on-error skip leaves them out")
-    if layout.dataset == FOLDER:
+    if registry.datasets[layout.dataset or ""] is registry.datasets[FOLDER]:
         hints += _foreign_labels(layout.path, [Path(one.path).name for one in facts.recordings if one.path])
     return hints
+
+
+def _subject_hint(facts: DatasetFacts, root: Path) -> str:
+    """Say how the subjects were understood, and what would change that."""
+    usual = "subjects are the sub- of a path, else the folder of the file; --option 'subject=REGEX' changes it"
+    if not facts.recordings:
+        return usual
+    paths = [Path(one.path) for one in facts.recordings if one.path]
+    n_flat = sum(path.parent == root for path in paths)
+    if n_flat < 2:
+        return usual
+    hint = f"{n_flat} recordings lie directly in the folder and count as one subject"
+    names = [path.relative_to(root).as_posix() for path in paths]
+    for pattern in SUBJECT_PATTERNS:
+        found = [match[1] for name in names if (match := re.search(pattern, name))]
+        subjects = sorted(set(found))
+        if len(found) < len(names):
+            continue
+        if len(subjects) == 1:
+            return f"{hint}, and their names begin alike ({subjects[0]}); --option 'subject=REGEX' changes it"
+        if len(subjects) > 1:
+            return (
+                f"{hint}; where names hold the subject, say so: --option 'subject={pattern}' would make "
+                f"{len(subjects):,} subjects, {', '.join(subjects[:3])}{', ...' if len(subjects) > 3 else ''}"
+            )
+    return f"{hint}; where names hold the subject, say so by --option 'subject=REGEX'"
+
+
+def _label_hints(recordings: list[RecordingFacts]) -> list[str]:
+    """Say what the option ``unlisted`` would do for recordings without labels."""
+    by_outcome: dict[str, list[str]] = {}
+    for one in recordings:
+        if one.outcome == "unlisted" and one.if_labelled:
+            by_outcome.setdefault(one.if_labelled, []).append(one.recording)
+    said = []
+    if usable := by_outcome.pop("loaded", []):
+        said.append(
+            f"--option unlisted=background takes {len(usable):,} without labels as free of seizures, where that is known"
+        )
+    if by_outcome:
+        told = "; ".join(
+            f"{len(names):,} {outcome} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for outcome, names in by_outcome.items()
+        )
+        said.append(f"labels alone would not make these usable: {told}")
+    return said
 
 
 def _foreign_labels(root: Path, recordings: Iterable[str]) -> list[str]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from biot_bd import registry
-from biot_bd.datasets.chbmit import CHB_MIT, case_folders
-from biot_bd.datasets.demo import DEMO
-from biot_bd.io.walk import OURS, SKIPPED_FOLDERS, find_recordings, is_folder_recording
+from biot_bd.exceptions import PluginError
+from biot_bd.io.notes import counted, one_line
+from biot_bd.io.walk import OURS, SKIPPED_FOLDERS, find_recordings, is_folder_recording, searched_endings
 
 FOLDER = "recordings-folder"
 # Deeper folders are those of subjects, sessions and modalities.
 DEEPEST = 3
-# What the names of BIDS editions say -> the data set that reads them.
-_EDITIONS = (("siena", "siena"), ("chb", "chb-mit-bids"))
+_Loader = TypeVar("_Loader", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,42 @@ class Layout:
     path: Path
     dataset: str | None
     why: str
+
+
+def recognised_by(looks_like: Callable[[Path], str]) -> Callable[[_Loader], _Loader]:
+    """Say how :func:`find_layouts` knows the folders of a data set.
+
+    Parameters
+    ----------
+    looks_like : callable
+        Takes a folder and returns what tells that the data set reads it, in a phrase for users;
+        ``""`` where nothing does.  It should look at names alone.
+
+    Returns
+    -------
+    callable
+        A decorator of the loader, which gets ``looks_like`` as an attribute.  A loader that is a
+        class may have a static method of that name instead.
+
+    See Also
+    --------
+    find_layouts : Asks every registered data set.
+    biot_bd.hookspecs.register_datasets : The hook for loaders.
+
+    Examples
+    --------
+    >>> from biot_bd.datasets import recognised_by
+    >>> @recognised_by(lambda folder: "ward.ini" if (folder / "ward.ini").is_file() else "")
+    ... def load_ward(root): ...
+    >>> load_ward.looks_like(Path("."))
+    ''
+    """
+
+    def mark(loader: _Loader) -> _Loader:
+        loader.looks_like = looks_like  # type: ignore[attr-defined]
+        return loader
+
+    return mark
 
 
 def find_layouts(folder: str | os.PathLike[str]) -> list[Layout]:
@@ -93,7 +132,9 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder")
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: is a file; expected a folder of recordings")
+        raise NotADirectoryError(
+            f"{folder}: is a file; expected a folder of recordings, such as {folder.absolute().parent}"
+        )
     return folder
 
 
@@ -113,7 +154,7 @@ def _own_layouts(folder: Path, floors: int, seen: set[Path]) -> list[Layout]:
     loose = [found for found in find_recordings(folder, skip=inner) if found.path.parent == folder]
     if loose:
         why = (
-            f"{_counted(len(loose), 'recording')} beside folders that are data sets of their own: move them to a folder"
+            f"{counted(len(loose), 'recording')} beside folders that are data sets of their own: move them to a folder"
         )
         layouts.append(Layout(folder, None, why))
     return layouts
@@ -131,7 +172,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _plain(folder: Path) -> list[Layout]:
     recordings = find_recordings(folder)
-    told = _counted(len(recordings), "recording")
+    told = counted(len(recordings), "recording")
     return [Layout(folder, FOLDER, f"{told}, and the layout of no other data set")] if recordings else []
 
 
@@ -140,45 +181,77 @@ def _of(folder: Path) -> Layout | None:
     for names, what in OURS.items():
         if all(os.path.exists(folder / name) for name in names):
             return Layout(folder, None, what)
-    if (
-        "demo" in registry.datasets
-        and (folder / "demo.json").is_file()
-        and any(folder.glob(f"{DEMO.prefix}[0-9][0-9]"))
-    ):
-        return Layout(folder, "demo", "demo.json: made by `biot-bd demo`, not recorded")
-    if "chb-mit" in registry.datasets and (cases := _cases(folder)):
-        named = ", ".join(f"{CHB_MIT.prefix}{case}" for case in cases[:3]) + (", ..." if len(cases) > 3 else "")
-        return Layout(folder, "chb-mit", f"{_counted(len(cases), 'case')} of CHB-MIT as on PhysioNet: {named}")
-    return _bids(folder)
+    claims = {name: why for name in registry.datasets if (why := _claim(name, folder))}
+    if len(claims) > 1:
+        told = "; ".join(f"{name} ({why})" for name, why in claims.items())
+        return Layout(folder, None, f"{told}: say which, as in `biot-bd doctor {next(iter(claims))} FOLDER`")
+    for name, why in claims.items():
+        return Layout(folder, name, why)
+    title = bids_title(folder)
+    return None if title is None else Layout(folder, FOLDER, title)
 
 
-def _cases(folder: Path) -> list[str]:
+def _claim(name: str, folder: Path) -> str:
+    """Return what tells that a data set reads a folder; a plugin that fails is warned of."""
     try:
-        return sorted(case_folders(folder, CHB_MIT))
-    except OSError:  # no case, or the folder cannot be searched
-        return []
+        looks_like = getattr(registry.datasets[name], "looks_like", None)
+    except PluginError as error:
+        warnings.warn(f"data set {name!r} is left out: {one_line(error)}", stacklevel=2)
+        return ""
+    try:
+        return "" if looks_like is None else str(looks_like(folder))
+    except Exception as error:  # whatever a plugin does, the other data sets are still asked
+        warnings.warn(f"data set {name!r} fails to look at {folder}: {one_line(error)}", stacklevel=2)
+        return ""
 
 
-def _bids(folder: Path) -> Layout | None:
+def bids_title(folder: Path) -> str | None:
+    """Return what a BIDS data set calls itself, in a phrase; None where the folder is none.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``participants.tsv`` and ``sub-`` folders, if it is one.
+    """
     if not (folder / "participants.tsv").is_file() or not any(c.name.startswith("sub-") for c in _subfolders(folder)):
         return None
-    title = _title(folder / "dataset_description.json")
-    named = f"a BIDS data set named {title!r}" if title else "a BIDS data set without a name"
-    for word, dataset in _EDITIONS:
-        if word in title.lower() and dataset in registry.datasets:
-            return Layout(folder, dataset, named)
-    return Layout(folder, FOLDER, named)
-
-
-def _title(path: Path) -> str:
-    """Return a data set's name by its BIDS description; empty where it has none."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
+        told = None
     name = told.get("Name") if isinstance(told, dict) else None
-    return name if isinstance(name, str) else ""
+    if isinstance(name, str) and name:
+        return f"a BIDS data set named {one_line(name, 100)!r}"
+    return "a BIDS data set without a name"
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
+def nothing_in(folder: str | os.PathLike[str]) -> str:
+    """Say what a folder without recordings holds instead, in a phrase.
+
+    Parameters
+    ----------
+    folder : path-like
+        Searched with its subfolders.
+
+    Returns
+    -------
+    str
+        Endings of its files with their numbers, and those that are looked for.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("a.docx", "b.docx", "notes"):
+    ...         _ = Path(folder, name).write_text("0")
+    ...     told = nothing_in(folder)
+    >>> told[:74]
+    'holds no recording, but 3 files (2 .docx, 1 without ending); files of thes'
+    """
+    found = Counter(Path(name).suffix.lower() for _, _, names in os.walk(folder) for name in names)
+    named = [f"{n:,} {ending or 'without ending'}" for ending, n in found.most_common(5)]
+    told = f", but {counted(found.total(), 'file')} ({', '.join(named)}{', ...' if len(found) > 5 else ''})"
+    return (
+        f"holds no recording{told if found else ': it is empty'}; files of these endings are looked for: "
+        f"{', '.join(searched_endings())} (company such as hidden files, derivatives and sub-01_ecg.edf is left alone)"
+    )

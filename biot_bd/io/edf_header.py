@@ -141,13 +141,17 @@ def read_edf_header(path: str | Path) -> EdfHeader:
         with path.open("rb") as file:
             head = file.read(256)
             n_signals = int(head[252:256])
+            if n_signals < 1:  # of a negative number the whole file would be read
+                raise ValueError(f"it declares {n_signals} signals")
             signals = file.read(256 * n_signals)
-        samples = tuple(int(text) for text in _field(signals, "samples"))
         sample_bytes, length = 3 if head[0] == 0xFF else 2, 256 * (n_signals + 1)
-        if int(head[184:192]) != length or len(signals) < length - 256:
+        if len(signals) < length - 256:
+            raise ValueError(f"the file ends after {256 + len(signals)} bytes of a header of {length}")
+        if int(head[184:192]) != length:
             raise ValueError(
                 f"it says that it is {int(head[184:192])} bytes long; with {n_signals} signals it has {length}"
             )
+        samples = tuple(int(text) for text in _field(signals, "samples"))
         return EdfHeader(
             path=path,
             kind=head[192:197].decode("latin-1"),

@@ -115,3 +115,14 @@ def one_line(text: object, most: int = 300) -> str:
     'first second'
     """
     return " ".join(str(text).split())[:most]
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "recording"), counted(1200, "recording")
+    ('1 recording', '1,200 recordings')
+    """
+    return f"{n:,} {what}" + ("" if n == 1 else "s")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biot_bd.datasets import find_layouts
+from biot_bd import registry
+from biot_bd.datasets import find_layouts, recognised_by
 
 
 def touch(*paths):
@@ -81,3 +82,74 @@ def test_what_is_no_folder_is_an_error(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     with pytest.warns(UserWarning, match="leads back|searched where it lies"):
         assert [layout.dataset for layout in find_layouts(tmp_path)] == ["recordings-folder"]
+
+
+def ini_of(word):
+    """Recognise folders with ``ward.ini`` that holds a word."""
+
+    def looks_like(folder):
+        path = folder / "ward.ini"
+        return f"ward.ini of {word}" if path.is_file() and word in path.read_text() else ""
+
+    return looks_like
+
+
+@recognised_by(ini_of("ward 1"))
+def load_ward(root):
+    raise NotImplementedError
+
+
+class Ward2:
+    """A loader that is a class."""
+
+    looks_like = staticmethod(ini_of("ward"))
+
+
+def fail(folder):
+    raise RuntimeError("out of order")
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """Register data sets for one test."""
+
+    def add(**loaders):
+        for name, loader in loaders.items():
+            monkeypatch.setitem(registry.datasets._objects, name, loader)
+            monkeypatch.setitem(registry.datasets._owners, name, "a plugin")
+
+    len(registry.datasets)  # all plugins are there
+    return add
+
+
+def test_a_plugin_says_how_its_folders_look(tmp_path, plugged):
+    plugged(ward=load_ward)
+    MAKERS["chb-mit"](tmp_path / "chbmit")
+    touch(tmp_path / "a" / "ward.ini", tmp_path / "a" / "x.edf", tmp_path / "b" / "ward.ini", tmp_path / "b" / "y.edf")
+    (tmp_path / "a" / "ward.ini").write_text("ward 1")
+    found = [(layout.path.name, layout.dataset, layout.why.split(",")[0]) for layout in find_layouts(tmp_path)]
+    assert found == [
+        ("a", "ward", "ward.ini of ward 1"),
+        ("b", "recordings-folder", "1 recording"),
+        ("chbmit", "chb-mit", "1 case of CHB-MIT as on PhysioNet: chb01"),
+    ]
+
+
+def test_two_data_sets_that_take_a_folder_for_theirs_are_both_named(tmp_path, plugged):
+    plugged(ward=load_ward, wards=Ward2)
+    (tmp_path / "ward.ini").write_text("ward 1")
+    (layout,) = find_layouts(tmp_path)
+    assert layout.dataset is None
+    assert "ward (ward.ini of ward 1); wards (ward.ini of ward): say which" in layout.why
+    (tmp_path / "ward.ini").write_text("ward 7")
+    (layout,) = find_layouts(tmp_path)
+    assert layout.dataset == "wards"
+
+
+@pytest.mark.parametrize("broken", [recognised_by(fail)(lambda root: None), "no_such_package.ward:load"])
+def test_a_plugin_that_fails_is_warned_of_and_the_others_are_asked(tmp_path, plugged, broken):
+    plugged(broken=broken)
+    MAKERS["siena"](tmp_path)
+    with pytest.warns(UserWarning, match="data set 'broken'"):
+        (layout,) = find_layouts(tmp_path)
+    assert layout.dataset == "siena"

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+import tempfile
+from pathlib import Path
 
 import edfio
+import mne
 import numpy as np
 import pytest
 from edf_files import write_edf
 from gap_files import TOLD, write_with_pause
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from biot_bd import registry
 from biot_bd.datasets import load_dataset
 from biot_bd.datasets.recordings import seizures_of
 from biot_bd.datasets.recordings_folder import load_recordings_folder
+from biot_bd.deploy.recording_files import find_items
 from biot_bd.exceptions import RecordingError
 from biot_bd.io import timeline_of
+from biot_bd.io.readers import Reader
+from biot_bd.io.recordings import open_recording
+from biot_bd.io.walk import searched_endings
 from biot_bd.testing import check_dataset
 
 TABLE = "onset\tduration\teventType\n{}\n"
@@ -308,3 +319,81 @@ def test_real_odd_files_load(shared, tmp_path, folder):
     for part in dataset.datasets:
         assert part.raw[:, :10][0].shape == (len(part.raw.ch_names), 10)
         assert seizures_of(part.raw) == []
+
+
+# What `detect` reads, `recordings-folder` can train on
+
+HEADS = {"bdf": b"\xffBIOSEMI", "ant": b"RIFF", "bci2000": b"HeaderLen= 100", "nihon-kohden": b"EEG-1100A V01.00"}
+WRITTEN = {"edf+d": ".edf", "bdf+d": ".bdf", "brainvision": ".vhdr", "eeglab": ".set", "persyst": ".lay", "fif": ".fif"}
+
+
+def read_stand_in(path):
+    """Read what no test can write: noise, and where it came from."""
+    x = np.random.default_rng(0).normal(0, 3e-5, (16, 20 * 200))
+    return mne.io.RawArray(x, mne.create_info([f"E{i}" for i in range(16)], 200.0, "eeg"), verbose="error")
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """Let every reader but those of EDF and BDF read noise; endings, probes and company stay theirs."""
+    for name, reader in registry.readers.items():
+        if registry.readers.owner(name) == registry.BUILTIN:
+            monkeypatch.setitem(registry.readers._objects, name, dataclasses.replace(reader, read=read_stand_in))
+        else:  # probes of plugins are their own matter
+            monkeypatch.delitem(registry.readers._objects, name)
+            monkeypatch.delitem(registry.readers._owners, name)
+    abc = Reader((".abc",), lambda head: head.startswith(b"ABC"), read_stand_in)
+    monkeypatch.setitem(registry.readers._objects, "abc", abc)
+    monkeypatch.setitem(registry.readers._owners, "abc", "a plugin")
+
+
+def found_by_both(root):
+    """Return what `detect` would work on and what the data set loads, as paths; both open each."""
+    items = [item.path for item in find_items([root])]
+    parts = load_dataset("recordings-folder", root, unlisted="background", subject="^([^/]+)/").datasets
+    for item, part in zip(sorted(items), sorted(parts, key=lambda p: p.description["path"]), strict=True):
+        raw = open_recording(item).raw
+        assert (raw.n_times, raw.ch_names) == (part.raw.n_times, part.raw.ch_names)
+    return sorted(map(str, items)), sorted(part.description["path"] for part in parts)
+
+
+def test_every_ending_that_is_looked_for_is_found_by_both(tmp_path, stand_ins):
+    expected = []
+    for name, reader in registry.readers.items():
+        for ending in reader.endings:
+            path = tmp_path / "P1" / f"{name}-{ending.strip('.')}{ending}"
+            file = path / "inside" if reader.folder else path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(HEADS.get(name, b"ABC" if name == "abc" else b"0") + b" " * 100)
+            if reader.beside:
+                path.with_suffix(reader.beside).write_text("beside")
+            if reader.search != "never":
+                expected.append(str(path))
+    assert {ending for path in expected for ending in searched_endings() if path.endswith(ending)} == set(
+        searched_endings()
+    )
+    assert len(expected) > 20
+    assert found_by_both(tmp_path) == (sorted(expected), sorted(expected))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.sampled_from(sorted(WRITTEN)), min_size=1, max_size=6, unique=True))
+def test_files_of_any_formats_are_found_by_both(kinds):
+    names = "Fp1 F7 T7 P7 O1 Fp2 F8 T8 P8 O2 F3 C3 P3 F4 C4 P4".split()
+    x = np.random.default_rng(0).normal(0, 30, (16, 12 * 200))
+    with tempfile.TemporaryDirectory() as base:
+        expected = sorted(
+            str(write_with_pause(Path(base, f"P-{kind[:3]}"), kind, x, names, 6 * 200, 30.0)) for kind in kinds
+        )
+        assert found_by_both(Path(base)) == (expected, expected)
+        assert [path.rpartition(".")[2] for path in expected] == [
+            WRITTEN[kind].strip(".") for kind in sorted(kinds, key=lambda kind: f"P-{kind[:3]}")
+        ]
+
+
+def test_the_former_name_does_the_same(tmp_path):
+    label(write_edf(tmp_path / "p" / "a.edf"))
+    old, new = (load_dataset(name, tmp_path) for name in ("edf-folder", "recordings-folder"))
+    assert registry.datasets["edf-folder"] is registry.datasets["recordings-folder"]
+    assert old.outcomes.equals(new.outcomes)
+    assert old.datasets[0].description.equals(new.datasets[0].description)

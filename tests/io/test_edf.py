@@ -77,6 +77,27 @@ def test_a_header_that_is_none_is_told_by_the_files_name(path, damage):
     assert caught.value.outcome == "unreadable"
 
 
+@settings(max_examples=10, deadline=None)
+@given(n=st.integers(256, 256 * 3 - 1))
+def test_a_file_that_ends_within_its_header_says_where(tmp_path_factory, plain, n):
+    path = tmp_path_factory.mktemp("short") / "x.edf"
+    whole = plain[0].read_bytes()
+    length = 256 * (1 + int(whole[252:256]))
+    path.write_bytes(whole[: min(n, length - 1)])
+    told = rf"x\.edf: .*the file ends after {min(n, length - 1)} bytes of a header of {length}\)"
+    with pytest.raises(RecordingError, match=told):
+        read_edf_header(path)
+
+
+@pytest.mark.parametrize("n", ["-1", "0", "-99"])
+def test_numbers_of_signals_that_are_none_are_told_before_anything_is_read(tmp_path, plain, n):
+    path = tmp_path / "x.edf"
+    whole = plain[0].read_bytes()
+    path.write_bytes(whole[:252] + n.encode().ljust(4) + whole[256:])
+    with pytest.raises(RecordingError, match=f"it declares {n} signals"):
+        read_edf_header(path)
+
+
 def test_records_out_of_order_are_told_with_their_number(path):
     data = bytearray(path.read_bytes())
     data[192:197] = b"EDF+D"

@@ -21,7 +21,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from biot_bd import registry
 from biot_bd.exceptions import (
-    MissingChannelsError,
     PreparationError,
     RecordingError,
     StoreInUseError,
@@ -35,6 +34,7 @@ from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, r
 from biot_bd.windows.preparation.recording import (
     Job,
     SignalSettings,
+    detail_of,
     finished_recording,
     make_jobs,
     make_recording,
@@ -472,9 +472,7 @@ def _try_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (*DISK_FAULTS, errno.EMFILE):
             raise  # not this recording's fault
-        told = isinstance(error, (TooShortError, MissingChannelsError))
-        detail = str(error) if told else f"{type(error).__name__}: {error}"
-        return _Failure(job.recording, job.subject, outcome_of(error), detail)
+        return _Failure(job.recording, job.subject, outcome_of(error), detail_of(error))
 
 
 def _told(skipped: Sequence[dict[str, Any]], limit: int = 5) -> str:

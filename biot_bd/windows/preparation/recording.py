@@ -251,6 +251,12 @@ def outcome_of(error: Exception) -> str:
     return next((word for kind, word in kinds.items() if isinstance(error, kind)), "failed")
 
 
+def detail_of(error: Exception) -> str:
+    """Return why a recording was not prepared, as a manifest tells it."""
+    is_told = isinstance(error, (TooShortError, MissingChannelsError))
+    return str(error) if is_told else f"{type(error).__name__}: {error}"
+
+
 def _check_length(n_samples: int, sfreq: float, shortest_s: float) -> None:
     duration_s = n_samples / sfreq
     if duration_s < shortest_s:

@@ -9,6 +9,7 @@ from torch import nn
 
 import biot_bd
 from biot_bd import registry
+from biot_bd.datasets import inspect_folder
 from biot_bd.testing import check_dataset, check_loss, check_probe
 from biot_bd_tutorial.channel_occlusion import ChannelOcclusion
 from biot_bd_tutorial.csv_folder import load_csv_folder
@@ -68,6 +69,18 @@ def test_found_by_name_in_workers():
 def test_the_data_set_keeps_the_contract(folder):
     check_dataset(load_csv_folder(folder))
     check_dataset(biot_bd.load_dataset("csv-folder", folder))
+
+
+def test_doctor_recognises_its_folders(folder):
+    (facts,) = inspect_folder(folder)
+    assert (facts.dataset, facts.why) == ("csv-folder", "recordings.csv and events.csv")
+    assert [(o.recording, o.subject, o.n_seizures) for o in facts.recordings] == [
+        ("a1", "csv-folder/01", 0),
+        ("a2", "csv-folder/01", 0),
+        ("b1", "csv-folder/02", 1),
+    ]
+    assert [o.duration_s for o in facts.recordings] == [60.0] * 3
+    assert facts.recordings[0].found == ("Fp1-F7", "F7-T7")
 
 
 def test_subjects_volts_and_seizures(folder):

@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
+from biot_bd.datasets import recognised_by
+
 TABLES = {
     "recordings": ("recording", "subject", "session", "run", "sfreq"),
     "events": ("recording", "onset_s", "duration_s"),
@@ -28,6 +30,13 @@ TABLES = {
 MICROVOLT = 1e-6
 
 
+def _looks_like(folder: Path) -> str:
+    """Say what tells that a folder is one of these."""
+    there = all((folder / f"{name}.csv").is_file() for name in TABLES)
+    return "recordings.csv and events.csv" if there else ""
+
+
+@recognised_by(_looks_like)
 def load_csv_folder(root: str | os.PathLike[str], *, namespace: str = "csv-folder") -> BaseConcatDataset:
     """Load a folder of CSV recordings.
 
