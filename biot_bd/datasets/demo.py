@@ -175,7 +175,9 @@ def _write_subject(root: Path, number: int, recordings: int, duration_s: int, se
             own = np.random.default_rng([seed, number, index])
             x_uv = signals.generate_recording(own, subject, duration_s, seizures)
             _write_edf(path, x_uv, start_s=8 * 3600 + (index - 1) * duration_s)
-    write_text(root / case / f"{case}-summary.txt", _summary(case, plan, duration_s))
+    note, summary = root / case / f"{case}-summary.txt", _summary(case, plan, duration_s)
+    if not note.is_file() or note.read_text(encoding="utf-8", errors="replace") != summary:
+        write_text(note, summary)
 
 
 def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:

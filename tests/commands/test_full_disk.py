@@ -1,0 +1,117 @@
+"""A disk that is full while a command writes: file and cause in one line, nothing half written, and the same command goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from child_commands import TINY, limited, run_child, world
+from safetensors import safe_open
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+__all__ = ["world"]
+
+DETECT = (
+    "--plot",
+    "--html",
+    "--probabilities",
+    *(w for f in ("tsv", "csv_bi", "edf", "mne", "json") for w in ("--format", f)),
+)
+COMMANDS = {
+    "prepare": lambda world, out: ["prepare", "demo", world.recordings, "-o", out / "windows"],
+    "train": lambda world, out: [
+        "train",
+        world.windows,
+        "-o",
+        out / "model",
+        "--epochs",
+        1,
+        "--hold-out",
+        "demo/04",
+        *TINY,
+    ],
+    "cv": lambda world, out: ["cv", world.windows, "-o", out / "run", "--epochs", 1, "--cv", "subject-kfold-2", *TINY],
+    "detect": lambda world, out: [
+        *("detect", world.model, world.recordings / "demo01", "-o", out / "found", "--threshold", 0.001, *DETECT),
+    ],
+    "stream": lambda world, out: [
+        *("stream", world.model, world.recordings / "demo01" / "demo01_01.edf", "--speed", "max", "-o", out / "x.json"),
+    ],
+    "report": lambda world, out: ["report", _copied(world.run, out / "run")],
+    "explain": lambda world, out: ["explain", world.run, world.windows, "-o", out / "explained"],
+    "score": lambda world, out: ["score", world.run / "events", world.run / "events", "-o", out / "scores.json"],
+    "demo": lambda world, out: ["demo", out / "demo", "--epochs", 1, "--jobs", 1],
+}
+# Sizes at which each kind of file that a command writes is the first that does not fit.
+LIMITS = {
+    "prepare": (600, 5_000, 100_000),
+    "train": (1_000, 12_000, 42_500, 44_500),
+    "cv": (3_000, 12_000, 42_000, 60_000),
+    "detect": (300, 1_200, 30_000),
+    "stream": (300,),
+    "report": (1_000, 50_000),
+    "explain": (700, 25_000),
+    "score": (500,),
+    "demo": (20, 300, 100_000),
+}
+
+
+def _copied(run, to):
+    return to if to.exists() else shutil.copytree(run, to)
+
+
+def content(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+
+
+def check_whole(folder):
+    """Read every file that has its final name."""
+    for name, held in content(folder).items():
+        path, ending = folder / name, name.rpartition(".")[2]
+        if ending == "json":
+            json.loads(held)
+        elif ending == "parquet":
+            pd.read_parquet(path)
+        elif ending in ("npy", "npz"):
+            np.load(path)
+        elif ending == "safetensors":
+            with safe_open(path, "np") as weights:
+                assert weights.keys()
+        elif ending == "html":
+            assert held.rstrip().endswith(b"</html>")
+        elif ending in ("tsv", "csv_bi", "txt"):
+            assert held.endswith(b"\n")
+        elif ending == "png":
+            assert held.endswith(b"IEND\xaeB`\x82")
+
+
+QUICK = {("prepare", 100_000), ("detect", 30_000), ("stream", 300), ("score", 500)}
+CASES = [
+    pytest.param(name, limit, marks=[] if (name, limit) in QUICK else [pytest.mark.slow])
+    for name, limits in LIMITS.items()
+    for limit in limits
+]
+
+
+@pytest.mark.parametrize(("name", "limit"), CASES)
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(world, tmp_path, name, limit):
+    arguments = COMMANDS[name](world, tmp_path)
+    before = content(tmp_path)
+    failed = run_child(arguments, limited(limit))
+    assert failed.status == 1, failed.stderr
+    told = failed.line if name != "detect" else failed.stderr
+    assert "File too large" in told
+    assert str(tmp_path) in told
+    check_whole(tmp_path)
+    assert before.items() <= content(tmp_path).items()
+    assert not [path for path in tmp_path.rglob(".*.tmp*")]
+    done = run_child(arguments)
+    assert done.status == 0, done.stderr
+    check_whole(tmp_path)
