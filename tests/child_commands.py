@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import sys
@@ -46,7 +47,7 @@ class Done:
     @property
     def line(self) -> str:
         """The one line on stderr, warnings and notes on progress apart."""
-        lines = [line for line in self.stderr.splitlines() if line.startswith("biot-bd") and "warning:" not in line]
+        lines = re.findall(r"^biot-bd(?: [a-z]+)+: .*", self.stderr, re.MULTILINE)
         assert len(lines) == 1, self.stderr
         assert "Traceback" not in self.stderr
         return lines[0]

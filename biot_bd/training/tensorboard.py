@@ -241,7 +241,7 @@ class TensorBoardLogger(Callback):
 
 
 def _told_elsewhere(arguments: Any, before: Any = threading.excepthook) -> None:
-    """Keep quiet of a write that failed in TensorBoard's thread: it is raised again where it was asked for."""
+    """Keep quiet of a write that failed in TensorBoard's thread: the caller gets it, too."""
     if not (type(arguments.thread).__module__.startswith("tensorboard.") and isinstance(arguments.exc_value, OSError)):
         before(arguments)
 

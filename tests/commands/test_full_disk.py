@@ -11,6 +11,8 @@ import pytest
 from child_commands import TINY, limited, run_child, world
 from safetensors import safe_open
 
+from biot_bd.datasets.demo import DEFAULTS
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 __all__ = ["world"]
 
@@ -101,7 +103,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "limit"), CASES)
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(world, tmp_path, name, limit):
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(world, tmp_path, monkeypatch, name, limit):
+    for parameter, small in {"n_subjects": 3, "recordings": 1, "minutes": 1}.items():
+        monkeypatch.setitem(DEFAULTS, parameter, small)  # of the demo
     arguments = COMMANDS[name](world, tmp_path)
     before = content(tmp_path)
     failed = run_child(arguments, limited(limit))
@@ -111,7 +115,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(world, tmp_path, n
     assert str(tmp_path) in told
     check_whole(tmp_path)
     assert before.items() <= content(tmp_path).items()
-    assert not [path for path in tmp_path.rglob(".*.tmp*")]
+    assert not list(tmp_path.rglob(".*.tmp*"))
     done = run_child(arguments)
     assert done.status == 0, done.stderr
     check_whole(tmp_path)
