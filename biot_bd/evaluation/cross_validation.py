@@ -281,7 +281,7 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
     Check that it is new or holds a part of the same study.
     """
     run_facts.stored_facts(folder, run_facts.RUN)  # refuses what is no run folder before a lock is laid in it
-    folder.mkdir(parents=True, exist_ok=True)
+    runs.make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -1,14 +1,15 @@
-"""A disk that is full while a command writes: file and cause in one line, nothing half written, and the same command goes on."""
+"""Places that cannot be written: file and cause in one line, nothing half written, and the same command goes on."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from child_commands import TINY, limited, run_child, world
+from child_commands import TINY, bound_by_permissions, limited, run_child, world
 from safetensors import safe_open
 
 from biot_bd.datasets.demo import DEFAULTS
@@ -119,3 +120,49 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(world, tmp_path, m
     done = run_child(arguments)
     assert done.status == 0, done.stderr
     check_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "report" else []) for name in COMMANDS]
+)
+def test_a_folder_that_may_not_be_written_is_one_line(world, tmp_path, name):
+    place = tmp_path / "locked"
+    place.mkdir()
+    arguments = COMMANDS[name](world, place)
+    before = content(place)
+    folders = [place, *(path for path in place.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        failed = run_child(arguments, bound_by_permissions)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert failed.status == 1, failed.stderr
+    told = failed.line if name != "detect" else failed.stderr
+    assert "Permission denied" in told
+    assert str(place) in told
+    assert content(place) == before
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("report", "stream", "score")])
+def test_a_file_where_a_folder_should_be_is_one_line_and_stays(world, tmp_path, name):
+    taken = next(word for word in COMMANDS[name](world, tmp_path) if str(word).startswith(str(tmp_path)))
+    taken.write_text("mine")
+    failed = run_child(COMMANDS[name](world, tmp_path))
+    assert failed.status == 1, failed.stderr
+    assert re.search(
+        rf"{taken}: expected a folder|{taken} is a file|file where a folder should be.*{taken}", failed.line
+    )
+    assert content(tmp_path) == {taken.name: b"mine"}
+
+
+def test_recordings_that_may_only_be_read_are_prepared(world, tmp_path):
+    source = shutil.copytree(world.recordings, tmp_path / "recordings")
+    folders = [source, *(path for path in source.iterdir() if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    done = run_child(["prepare", "demo", source, "-o", tmp_path / "windows"], bound_by_permissions)
+    for folder in folders:
+        folder.chmod(0o755)
+    assert (done.status, done.stderr) == (0, "")
