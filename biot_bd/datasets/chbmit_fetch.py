@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from biot_bd.datasets.chbmit import CHB_MIT, select_cases
 from biot_bd.exceptions import ChecksumError, DownloadError
-from biot_bd.runs import make_folder, read_json, write_json
+from biot_bd.runs import make_folder, note_done, read_json, write_json
 
 BASE_URL = "https://physionet.org/files/chbmit/1.0.0/"
 CHECKSUMS = "SHA256SUMS.txt"
@@ -92,6 +92,7 @@ def fetch_chbmit(
         for number, (name, digest) in enumerate(wanted.items(), start=1):
             bar.reset(fetcher.task, description=f"[{number}/{len(wanted)}] {name}", total=None)
             rows.append((name, *fetcher.fetch(name, digest)))
+            note_done("files", number, len(wanted))
     return pd.DataFrame(rows, columns=["file", "outcome", "bytes"])
 
 
