@@ -297,7 +297,8 @@ def main(args: Sequence[str] | None = None) -> int:
                 return error.code or 0
             return _fail(str(error.code), 1)
         except Exception as error:
-            return _report(error)
+            # Python and libraries wrap an interruption at places, as in an error of their own.
+            return _stopped() if _asked else _report(error)
         finally:
             if debug_before is None:
                 os.environ.pop(DEBUG_VARIABLE, None)
