@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -94,6 +95,17 @@ def limited(n_bytes: int) -> Callable[[], None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
     return limit
+
+
+def signalled(number, after_s):
+    """Return what sends this process a signal some seconds later."""
+
+    def arm():
+        timer = threading.Timer(after_s, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+
+    return arm
 
 
 def bound_by_permissions() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
-import threading
 
 import pytest
-from child_commands import TINY, run_child, world
+from child_commands import TINY, run_child, signalled, world
 
 from biot_bd.datasets.demo import DEFAULTS
 
@@ -43,17 +41,6 @@ GOES_ON = {"prepare": "goes on", "train": "goes on", "demo": "goes on", "detect"
 
 def _copied(run, to):
     return to if to.exists() else shutil.copytree(run, to)
-
-
-def signalled(number, after_s):
-    """Return what sends this process a signal some seconds later."""
-
-    def arm():
-        timer = threading.Timer(after_s, os.kill, (os.getpid(), number))
-        timer.daemon = True
-        timer.start()
-
-    return arm
 
 
 @pytest.mark.parametrize(("number", "status", "told"), [(2, 130, "Ctrl-C"), (15, 143, "SIGTERM")])
