@@ -286,7 +286,10 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunFolderError(f"{folder} is being written by another process; wait for it or name another") from None
+        raise RunFolderError(
+            f"{folder} is being written by another process; wait for it or name another "
+            f"(if it ended with its machine, delete {lock.lock_file})"
+        ) from None
     try:
         _check_folder(folder, run)
         run_facts.write_facts(folder / run_facts.RUN, run)

@@ -70,7 +70,8 @@ class TrainingFolder:
             lock.acquire(timeout=0)
         except Timeout:
             raise RunFolderError(
-                f"{self.folder} is being trained into by another process; wait for it or name another folder"
+                f"{self.folder} is being trained into by another process; wait for it or name another folder "
+                f"(if it ended with its machine, delete {lock.lock_file})"
             ) from None
         try:
             yield self._found()
