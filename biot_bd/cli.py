@@ -178,48 +178,50 @@ class _LazyGroup(TyperGroup):
         return name, command, rest
 
     def invoke(self, ctx: Any) -> None:
-        # A command's return value is no exit status.
-        try:
-            super().invoke(ctx)
-        except KeyboardInterrupt as stop:  # Typer would tell it in its own way
-            raise typer.Exit(_stopped(stop)) from None
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: temporary files and child processes go."""
+        super().invoke(ctx)  # a command's return value is no exit status
 
 
 @contextmanager
-def _told_of_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise inside the block, where nobody else listens to it."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if not ours:
-        yield
-        return
-
-    def end(number: int, frame: Any) -> None:
-        raise _TerminatedError
-
-    signal.signal(signal.SIGTERM, end)
+def _stopped_by_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise inside the block, where nobody else listens to them."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    main_thread = threading.current_thread() is threading.main_thread()
+    ours = {number: how for number, how in usual.items() if main_thread and signal.getsignal(number) is how}
+    for number in ours:
+        signal.signal(number, _stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, how in ours.items():
+            signal.signal(number, how)
 
 
-def _stopped(stop: KeyboardInterrupt) -> int:
+def _stop(number: int, frame: Any) -> None:
+    # Amid the start of torch's C++ parts an exception would abort the process: ask again later.
+    if getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False):
+        again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
+    _asked.append(number)
+    raise KeyboardInterrupt  # also for SIGTERM: temporary files and child processes go
+
+
+def _stopped() -> int:
     """Say where a command stopped and what goes on; return the exit status."""
     from biot_bd.runs import what_is_done
 
-    terminated = isinstance(stop, _TerminatedError)
+    terminated = signal.SIGTERM in _asked
     name = _now[-1] if _now else ""
     done = what_is_done()
     after = f" after {done}" if done else ""
     how = f"; {GOES_ON.get(name, STARTS_AGAIN)}" if name in SUMMARIES else ""
-    return _fail(f"stopped by {'SIGTERM' if terminated else 'Ctrl-C'}{after}{how}", 143 if terminated else 130)
+    return _fail(f"stopped by {'SIGTERM' if terminated else 'Ctrl-C'}{after}{how}", 143 if terminated else _INTERRUPTED)
 
 
 _now: list[str] = []  # the command being run, for its error line
+_asked: list[int] = []  # the signals that asked it to stop
+_INTERRUPTED = 130
 
 app = typer.Typer(
     cls=_LazyGroup,
@@ -274,25 +276,29 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 failed, 2 bad arguments, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     _now.clear()
+    _asked.clear()
     if "biot_bd.runs" in sys.modules:
         sys.modules["biot_bd.runs"].forget_done()
     debug_before = os.environ.get(DEBUG_VARIABLE)
-    with warnings.catch_warnings(), _told_of_sigterm():
+    with warnings.catch_warnings(), _stopped_by_signals():
         warnings.showwarning = _show_warning
         try:
             command = typer.main.get_command(app)
             status = command.main(args=args, prog_name=PROGRAM, standalone_mode=False)
+            if status == _INTERRUPTED:  # as Typer returns an interruption
+                return _stopped()
             return status if isinstance(status, int) else 0
         except typer.Abort:
             return _fail("stopped", 1)
-        except KeyboardInterrupt as stop:
-            return _stopped(stop)
+        except KeyboardInterrupt:
+            return _stopped()
         except SystemExit as error:
             if error.code is None or isinstance(error.code, int):
                 return error.code or 0
             return _fail(str(error.code), 1)
         except Exception as error:
-            return _report(error)
+            # Python and libraries wrap an interruption at places, as in an error of their own.
+            return _stopped() if _asked else _report(error)
         finally:
             if debug_before is None:
                 os.environ.pop(DEBUG_VARIABLE, None)

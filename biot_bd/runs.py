@@ -82,7 +82,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     'auc_pr,0.7'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         yield temporary
@@ -220,6 +220,49 @@ def forget_done() -> None:
     ''
     """
     _done.clear()
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, and those above it, where they are not there yet.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Raises
+    ------
+    NotADirectoryError
+        It, or a folder above it, is a file or a link that leads nowhere; the error names that one.
+    OSError
+        It may not be made.
+
+    See Also
+    --------
+    atomic_path : Makes the folder of what it writes.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import make_folder, write_text
+    >>> make_folder(write_text("notes.txt", "mine"))
+    Traceback (most recent call last):
+    ...
+    NotADirectoryError: [Errno 20] a file where a folder should be; name another place: 'notes.txt'
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        found = next((one for one in (path, *path.parents) if os.path.lexists(one) and not one.is_dir()), path)
+        raise NotADirectoryError(
+            errno.ENOTDIR, "a file where a folder should be; name another place", str(found)
+        ) from error
+    return path
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

@@ -246,6 +246,37 @@ def test_interrupting(world, number, status, told):
     assert stderr == f"biot-bd fail: stopped by {told}\n"
 
 
+@pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_while_torch_starts_an_interruption_waits(world, number, status):
+    (world.root / "extra.py").write_text(
+        "import os, signal, sys, time, types\ndef fail(kind: str):\n"
+        "    torch = sys.modules['torch'] = types.ModuleType('torch')\n"
+        "    torch.__spec__ = types.SimpleNamespace(_initializing=True)\n"
+        f"    os.kill(os.getpid(), signal.{number}); time.sleep(0.3); print('started', flush=True)\n"
+        "    torch.__spec__._initializing = False; time.sleep(60)\n"
+    )
+    done = subprocess.run(
+        [*CLI, "fail", "x"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(world.root)),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        timeout=50,
+    )
+    assert (done.returncode, done.stdout) == (status, "started\n")
+
+
+@pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interruption_that_a_library_wraps_is_told_alike(world, number, status):
+    (world.root / "extra.py").write_text(
+        "import os, signal\ndef fail(kind: str):\n"
+        f"    try:\n        os.kill(os.getpid(), signal.{number})\n"
+        "    except BaseException as error:\n        raise RuntimeError('wrapped') from error\n"
+    )
+    line = one_line(run("fail", "x", world=world), status)
+    assert line == f"biot-bd fail: stopped by {'Ctrl-C' if number == 'SIGINT' else 'SIGTERM'}"
+
+
 def test_an_interruption_from_inside_is_told_alike(world):
     assert one_line(run("fail", "interrupt", world=world), 130) == "biot-bd fail: stopped by Ctrl-C"
 

@@ -4,8 +4,10 @@ options.
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +96,15 @@ def check_output(folder: Path) -> None:
     found = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
     if found is not None:
         raise ValueError(f"--output {folder}: expected a folder, but {found} is a file; name another place")
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``OSError`` where a file can surely not be written, before long work for it."""
+    folder = next(one for one in path.absolute().parents if one.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file where a folder should be", str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def build_pipeline(

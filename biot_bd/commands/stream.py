@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biot_bd.commands import _options as shared
+from biot_bd.commands._pipelines import check_writable
 
 if TYPE_CHECKING:
     from biot_bd.deploy.live.runner import Run
@@ -78,6 +79,8 @@ def stream(
         raise typer.BadParameter("name one source: a FILE to replay, or --lsl NAME", param_hint="FILE")
     pace = _speed(speed)
     format = _format(output, file)
+    if output is not None:
+        check_writable(output)
     if stay and not page:
         raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
     names = [_name(text) for text in allow_host or ()]

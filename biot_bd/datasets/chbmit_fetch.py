@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from biot_bd.datasets.chbmit import CHB_MIT, select_cases
 from biot_bd.exceptions import ChecksumError, DownloadError
-from biot_bd.runs import read_json, write_json
+from biot_bd.runs import make_folder, note_done, read_json, write_json
 
 BASE_URL = "https://physionet.org/files/chbmit/1.0.0/"
 CHECKSUMS = "SHA256SUMS.txt"
@@ -81,7 +81,7 @@ def fetch_chbmit(
     """
     cases = select_cases(subjects)
     dest = Path(dest)
-    dest.mkdir(parents=True, exist_ok=True)
+    make_folder(dest)
     with _locked(dest), requests.Session() as session, _progress(progress) as bar:
         fetcher = _Fetcher(session, dest, base_url.rstrip("/") + "/", retries, wait_s, bar)
         listed = fetcher.list_of_checksums()
@@ -92,6 +92,7 @@ def fetch_chbmit(
         for number, (name, digest) in enumerate(wanted.items(), start=1):
             bar.reset(fetcher.task, description=f"[{number}/{len(wanted)}] {name}", total=None)
             rows.append((name, *fetcher.fetch(name, digest)))
+            note_done("files", number, len(wanted))
     return pd.DataFrame(rows, columns=["file", "outcome", "bytes"])
 
 
@@ -189,7 +190,7 @@ class _Fetcher:
                     self._note(name, target, digest)
                 return "present", target.stat().st_size
             warnings.warn(f"{target} is not the published file (SHA-256 differs); it is downloaded again", stacklevel=3)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         resumed = part.is_file() and part.stat().st_size > 0
         self._download_with_retries(name, part)
         if (found := _sha256(part)) != digest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import edfio
@@ -19,7 +19,7 @@ from biot_bd.datasets.layouts import recognised_by
 from biot_bd.datasets.recordings import check_text
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import read_edf_header
-from biot_bd.runs import atomic_path, read_json, write_json, write_text
+from biot_bd.runs import atomic_path, make_folder, read_json, write_json, write_text
 
 DEMO = Layout("demo", "demo")
 NOTICE = "generated data: signals made by biot_bd, not recordings of a human being"
@@ -119,8 +119,9 @@ def generate_demo(
     given = {name: value for name, value in asked.items() if value is not None}
     _check_numbers(**{**DEFAULTS, **given})
     root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".demo.lock"):
+    make_folder(root)
+    # Where nothing may be written, nobody else writes either; what is there may still be read.
+    with FileLock(root / ".demo.lock") if os.access(root, os.W_OK) else nullcontext():
         made = _settle(root, given)
         for number in range(1, made["n_subjects"] + 1):
             _write_subject(root, number, made["recordings"], made["minutes"] * 60, made["seed"])
@@ -183,7 +184,9 @@ def _write_subject(root: Path, number: int, recordings: int, duration_s: int, se
             own = np.random.default_rng([seed, number, index])
             x_uv = signals.generate_recording(own, subject, duration_s, seizures)
             _write_edf(path, x_uv, start_s=8 * 3600 + (index - 1) * duration_s)
-    write_text(root / case / f"{case}-summary.txt", _summary(case, plan, duration_s))
+    note, summary = root / case / f"{case}-summary.txt", _summary(case, plan, duration_s)
+    if not note.is_file() or note.read_text(encoding="utf-8", errors="replace") != summary:
+        write_text(note, summary)
 
 
 def _write_edf(path: Path, x_uv: np.ndarray, start_s: int) -> None:

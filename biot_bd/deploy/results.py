@@ -20,7 +20,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
 from biot_bd.deploy.recording_files import Item
 from biot_bd.exceptions import DetectionError
-from biot_bd.runs import write_json, write_text
+from biot_bd.runs import make_folder, write_json, write_text
 from biot_bd.signals.montages import Montage
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def write_detection(detection: Detection, item: Item, outputs: Outputs, montage:
         from biot_bd.deploy.event_figures import event_figures, write_event_pictures
 
         pictures = item.output(outputs.folder, "_event")
-        pictures.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(pictures.parent)
         written += write_event_pictures(event_figures(detection, montage), pictures)
     # The event files last: where they are, the rest is.
     for name, path in event_paths(item, outputs).items():

@@ -281,12 +281,15 @@ def _opened(folder: Path, run: RunFacts) -> Iterator[None]:
     Check that it is new or holds a part of the same study.
     """
     run_facts.stored_facts(folder, run_facts.RUN)  # refuses what is no run folder before a lock is laid in it
-    folder.mkdir(parents=True, exist_ok=True)
+    runs.make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunFolderError(f"{folder} is being written by another process; wait for it or name another") from None
+        raise RunFolderError(
+            f"{folder} is being written by another process; wait for it or name another "
+            f"(if it ended with its machine, delete {lock.lock_file})"
+        ) from None
     try:
         _check_folder(folder, run)
         run_facts.write_facts(folder / run_facts.RUN, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +145,7 @@ def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> 
         spans = table.groupby("recording")[["start_s", "stop_s"]].agg({"start_s": "min", "stop_s": "max"})
         hours = float((spans["stop_s"] - spans["start_s"]).sum() / 3600)
     return {
+        **({"tables": _tables(X)} if is_windows else {}),  # type: ignore[typeddict-item]  # mypy follows no **
         "kind": "Windows" if is_windows else type(X).__name__,
         "fingerprint": _fingerprint(X, y, subjects, table),
         "folder": str(X.folder) if is_windows and X.folder is not None else None,
@@ -159,6 +161,34 @@ def _facts(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> 
             str(s): {str(k): int(n) for k, n in row.items()} for s, row in by_subject.to_dict("index").items()
         },
     }
+
+
+def _tables(windows: Windows) -> list[str]:
+    return [table.fingerprint for table in windows.tables]
+
+
+def other_windows(data: Mapping[str, Any], windows: Windows) -> str | None:
+    """Say in one line how prepared windows are not those that a run was made from.
+
+    Parameters
+    ----------
+    data : mapping
+        The ``data`` entry of ``run.json``.
+    windows : Windows
+        Any selection of them.
+
+    Returns
+    -------
+    str or None
+        None where they are, or where the run does not say.
+    """
+    there, here = data.get("tables"), _tables(windows)
+    if there is None or set(here) <= set(there):
+        return None
+    return (
+        f"the prepared windows at {windows.folder} are not those that this run was made from: their fingerprint is "
+        f"{', '.join(here)}, that of the run's {', '.join(there)}; prepare them again with its data and parameters"
+    )
 
 
 def _fingerprint(X: Any, y: np.ndarray, subjects: np.ndarray, table: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -42,7 +43,7 @@ from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, save_pipeline
 from biot_bd.windows import Windows
-from biot_bd.windows.store_users import note_user
+from biot_bd.windows.store_users import forgotten_with, note_user
 
 
 def fit_all(
@@ -162,11 +163,12 @@ def fit_all(
         }
     )
     place = TrainingFolder(Path(folder), study)
-    with place.opened() as finished:
+    stored = data.X if isinstance(data.X, Windows) else None
+    with nullcontext() if stored is None else forgotten_with(stored, place.folder), place.opened() as finished:
         if finished is not None:
             return finished
-        if isinstance(data.X, Windows):
-            note_user(data.X, place.folder)
+        if stored is not None:
+            note_user(stored, place.folder)
         estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
         rows = fold.rows(data.subjects)
         seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))

@@ -71,6 +71,8 @@ class DataFacts(TypedDict):
     ch_names: list[str] | None
     sfreq: float | None
     subjects: dict[str, dict[str, int]]
+    tables: NotRequired[list[str]]
+    """Fingerprints of the tables that prepared windows were read from; absent in older runs."""
 
 
 class SplitFacts(TypedDict):

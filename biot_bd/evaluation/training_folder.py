@@ -20,7 +20,7 @@ from biot_bd.evaluation.run_facts import METRICS
 from biot_bd.events.detector import EVENTS_JSON
 from biot_bd.exceptions import RunFolderError
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, PIPELINE, WEIGHTS, description_file
-from biot_bd.runs import read_json, write_json
+from biot_bd.runs import make_folder, read_json, write_json
 
 WORK = ".training"
 TENSORBOARD = "tensorboard"
@@ -64,13 +64,14 @@ class TrainingFolder:
         FileExistsError
             The model of another training was finished there, and only its tidying up stopped.
         """
-        self.work.mkdir(parents=True, exist_ok=True)
+        make_folder(self.work)
         lock = FileLock(self.work / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise RunFolderError(
-                f"{self.folder} is being trained into by another process; wait for it or name another folder"
+                f"{self.folder} is being trained into by another process; wait for it or name another folder "
+                f"(if it ended with its machine, delete {lock.lock_file})"
             ) from None
         try:
             yield self._found()

@@ -5,6 +5,7 @@ Its network and input, and an explanation of chosen windows as arrays and as a p
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from biot_bd.evaluation.data import other_windows
 from biot_bd.exceptions import StoreError
 from biot_bd.models.checkpoints.pipeline_folder import description_file
 from biot_bd.probes.base import Explanation
@@ -178,6 +180,8 @@ def choose_fold(model: Path, windows: Windows, *, fold: int | None = None, recor
     if not (model / "run.json").is_file():
         raise FileNotFoundError(f"{model}: neither a saved model (pipeline.json) nor a run folder (run.json)")
     run = read_run(model)
+    if (other := other_windows(run.data, windows)) is not None:
+        warnings.warn(f"{model}: {other}", stacklevel=2)
     if fold is not None:
         found = run.fold(fold)
         if found is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+from biot_bd.evaluation.data import other_windows
 from biot_bd.evaluation.run_facts import FORMER_INTERVALS, INTERVALS, write_facts
 from biot_bd.exceptions import RunFolderError, StoreError
 from biot_bd.json_values import naming
@@ -33,7 +35,7 @@ def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
         A finished run folder of :func:`biot_bd.evaluation.cross_validate`.
     windows : Windows, optional
         The windows that were scored, in uV, for the pictures of EEG; by default those at the place
-        that ``run.json`` names.  Where they are gone the report says so.
+        that ``run.json`` names.  Where they are gone or others, the report says so.
 
     Returns
     -------
@@ -111,6 +113,9 @@ def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dic
     page: dict[str, Any] = {"example_kinds": examples.EXAMPLES, "examples_message": None, "attention": {"rows": {}}}
     try:
         windows = windows if windows is not None else examples.open_store(run)
+        if (other := other_windows(run.data, windows)) is not None:
+            warnings.warn(f"{run.folder}: {other}; the page shows no EEG", stacklevel=5)
+            raise StoreError(other)
         page["examples"] = [(example, examples.example_picture(example, run, windows)) for example in chosen]
     except (StoreError, OSError) as error:
         page["examples_message"] = str(error)

@@ -12,7 +12,10 @@ epoch.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,26 @@ from biot_bd.windows.torch_dataset import WindowsDataset
 
 SCORES = ("loss", "average_precision", "roc_auc", "balanced_accuracy")
 HIDDEN_PARAMETERS = ("log_dir", "restart_dir", "verbose", "callbacks")
+
+
+@contextmanager
+def _naming(folder: Any) -> Iterator[None]:
+    """Name the folder of curves that cannot be written, which TensorBoard does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(folder)) from error
+
+
+def _naming_its_folder(method: Callable[..., None]) -> Callable[..., None]:
+    @wraps(method)
+    def named(self: TensorBoardLogger, net: Any, *args: Any, **kwargs: Any) -> None:
+        with _naming(self._folder(net)):
+            method(self, net, *args, **kwargs)
+
+    return named
 
 
 class TensorBoardLogger(Callback):
@@ -121,6 +144,7 @@ class TensorBoardLogger(Callback):
         folder = self.log_dir if self.log_dir is not None else getattr(net, "log_dir", None)
         return None if folder is None else os.fspath(folder)
 
+    @_naming_its_folder
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Open the file and choose the windows for the attention maps."""
         if self.writer_ is None:
@@ -135,6 +159,7 @@ class TensorBoardLogger(Callback):
         if self.batch_ is None and self.attention:
             self.batch_ = _windows_to_draw(valid if valid is not None else train, self.max_windows)
 
+    @_naming_its_folder
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the epoch."""
         if self.writer_ is None:
@@ -159,6 +184,7 @@ class TensorBoardLogger(Callback):
         # A killed process must not lose epochs that its restart point counts as done.
         self.writer_.flush()
 
+    @_naming_its_folder
     def on_train_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Draw the final model, write hyper-parameters and final scores, close the file."""
         if not net.history:
@@ -212,6 +238,15 @@ class TensorBoardLogger(Callback):
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         if self.writer_ is not None:
             self.writer_.add_image(tag, pixels, epoch, dataformats="HWC")
+
+
+def _told_elsewhere(arguments: Any, before: Any = threading.excepthook) -> None:
+    """Keep quiet of a write that failed in TensorBoard's thread: the caller gets it, too."""
+    if not (type(arguments.thread).__module__.startswith("tensorboard.") and isinstance(arguments.exc_value, OSError)):
+        before(arguments)
+
+
+threading.excepthook = _told_elsewhere
 
 
 def _has_end(folder: Any) -> bool:
@@ -339,7 +374,7 @@ def log_test_metrics(
     if classifier.log_dir is None:
         return
     epoch = len(classifier.history)
-    with SummaryWriter(os.fspath(classifier.log_dir)) as writer:
+    with _naming(classifier.log_dir), SummaryWriter(os.fspath(classifier.log_dir)) as writer:
         for name, value in metrics.items():
             writer.add_scalar(f"test/{name}", float(value), epoch)
         if y_true is not None and proba is not None:

@@ -1,7 +1,8 @@
 """Who uses a store: runs and models whose windows must not change behind their back.
 
 A run or a training notes itself in ``users/`` of the store whose windows it reads; ``prepare`` asks
-there before it replaces a table or signals.  A user that is no longer where it was does not count.
+there before it replaces a table or signals.  A user that is no longer where it was counts, too: it
+may have been moved, alone or with the store.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,19 +80,33 @@ def note_user(windows: Windows, folder: Path) -> None:
 
     A store that cannot be written is left as it is: nobody with these rights can replace it.
     """
-    path = str(folder.resolve())
-    name = hashlib.sha256(path.encode()).hexdigest()[:16]
-    for table in windows.tables:
+    for path, table in _note_files(windows, folder):
         with suppress(OSError):
-            write_json(
-                table.store / USERS / f"{name}-{table.fingerprint}.json", {"path": path, "table": table.fingerprint}
-            )
+            write_json(path, {"path": str(folder.resolve()), "table": table})
+
+
+@contextmanager
+def forgotten_with(windows: Windows, folder: Path) -> Iterator[None]:
+    """Take the notes of a user back whose folder is gone when the block ends: it failed at once."""
+    try:
+        yield
+    finally:
+        if not folder.is_dir():
+            for path, _ in _note_files(windows, folder):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+
+def _note_files(windows: Windows, folder: Path) -> Iterable[tuple[Path, str]]:
+    """Return the note of a user in each store, and the fingerprint of the table there."""
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return [(t.store / USERS / f"{name}-{t.fingerprint}.json", t.fingerprint) for t in windows.tables]
 
 
 def users_of(store: Path) -> list[StoreUser]:
-    """Return the users of a store that are still where they were, by path."""
+    """Return the users of a store by path, those that were moved or deleted among them."""
     users = [StoreUser(Path(note["path"]), str(note["table"])) for note in _notes(store)]
-    return sorted((user for user in users if user.path.is_dir()), key=lambda user: user.path)
+    return sorted(users, key=lambda user: user.path)
 
 
 def _notes(store: Path) -> Iterable[dict[str, str]]:
@@ -113,5 +128,6 @@ def forget_users(store: Path) -> None:
 
 def told(users: Iterable[StoreUser], limit: int = 3) -> str:
     """Name the first users, for a message."""
-    paths = sorted({os.fspath(user.path) for user in users})
+    gone = " (moved or deleted since)"
+    paths = sorted({f"{os.fspath(user.path)}{'' if user.path.is_dir() else gone}" for user in users})
     return ", ".join(paths[:limit]) + (f" and {len(paths) - limit} more" if len(paths) > limit else "")

@@ -36,7 +36,7 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     sha256,
     weights_file,
 )
-from biot_bd.runs import atomic_path, environment, to_jsonable, write_json
+from biot_bd.runs import atomic_path, environment, make_folder, to_jsonable, write_json
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier.biot_classifier import BIOTClassifier
 from biot_bd.training.fitted_facts import FittedFacts
@@ -122,7 +122,7 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
     module = uncompiled(last.module_)
     hub_class, hub_config = hub_layout(module)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     draft, digest = _write_draft(module, folder)
     classifier_spec(description)["weights"] = {"file": WEIGHTS, "sha256": digest, "hub_class": hub_class}
     before = {path for path in folder.glob("*.safetensors") if _OWN_WEIGHTS.fullmatch(path.name)} - {draft}

@@ -27,7 +27,7 @@ from biot_bd.exceptions import (
     TooShortError,
 )
 from biot_bd.io.channel_readers import may_be_plain_edf
-from biot_bd.runs import DISK_FAULTS, fingerprint, note_done, to_jsonable, write_json
+from biot_bd.runs import DISK_FAULTS, fingerprint, make_folder, note_done, to_jsonable, write_json
 from biot_bd.signals.montages import Montage
 from biot_bd.windows import store
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
@@ -231,7 +231,7 @@ class _Preparation:
 
     def run(self) -> Windows:
         if not self._complete():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             with _locked(self.folder):
                 if not self._complete():  # another process may just have done it
                     self._prepare()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from biot_bd import Windows, prepare
+from biot_bd import BIOTClassifier, Windows, prepare
+from biot_bd.evaluation import fit_all
 from biot_bd.exceptions import StoreInUseError
 from biot_bd.windows import Overlap
 from biot_bd.windows.store_users import note_user, users_of
@@ -92,9 +93,36 @@ def test_recordings_that_are_new_gone_or_changed_are_named(small, make, store, t
     assert set(Windows.open(store).metadata["recording"]) == {f"r{n}" for n in range(6)}
 
 
-def test_a_user_that_is_gone_does_not_count(small, store):
-    (store.parent / "run").rmdir()
-    assert prepare(small, store, stride_s=10).metadata["start_s"].max() > 0
+@pytest.mark.parametrize("moved", ["run", "store", "both", "copied"])
+def test_a_run_or_a_store_that_was_moved_is_protected(small, store, tmp_path, moved):
+    place = store
+    if moved == "copied":
+        shutil.copytree(tmp_path / "run", tmp_path / "other")
+        shutil.rmtree(tmp_path / "run")
+    elif moved == "both":
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "run").rename(tmp_path / "elsewhere" / "run")
+        place = store.rename(tmp_path / "elsewhere" / "w")
+    elif moved == "run":
+        (tmp_path / "run").rename(tmp_path / "other")
+    else:
+        place = store.rename(tmp_path / "w2")
+    before = content(place)
+    with pytest.raises(StoreInUseError) as caught:
+        prepare(small, place, stride_s=10)
+    assert f"{tmp_path / 'run'}{'' if moved == 'store' else ' (moved or deleted since)'} was made from" in str(
+        caught.value
+    )
+    assert content(place) == before
+    assert len(prepare(small, place, stride_s=10, overwrite=True)) > 0
+    assert users_of(place) == []
+
+
+def test_a_training_that_fails_at_once_does_not_use_the_store(store, tmp_path):
+    shutil.rmtree(store / "users")
+    with pytest.raises(ValueError, match="lr"):
+        fit_all(BIOTClassifier(lr="fast", device="cpu", max_epochs=1), Windows.open(store), tmp_path / "model")
+    assert users_of(store) == []
 
 
 def test_a_relabelled_table_is_in_use_only_where_signals_change(small, store, tmp_path):

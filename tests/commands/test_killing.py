@@ -1,0 +1,64 @@
+"""SIGKILL at moments drawn by chance: the same command ends with the results of an undisturbed one."""
+
+from __future__ import annotations
+
+import random
+import signal
+
+import pytest
+from child_commands import TINY, run_child, signalled, world
+
+from biot_bd import Windows
+from biot_bd.evaluation.result import Result
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+__all__ = ["world"]
+
+KILLS = 8
+COMMANDS = {
+    "prepare": lambda world, out: ["prepare", "demo", world.recordings, "-o", out / "windows"],
+    "train": lambda world, out: [
+        *("train", world.windows, "-o", out / "model", "--epochs", 3, "--hold-out", "demo/04"),
+        *TINY,
+    ],
+    "cv": lambda world, out: ["cv", world.windows, "-o", out / "run", "--epochs", 2, "--cv", "subject-kfold-2", *TINY],
+}
+
+
+def results(name, out):
+    """Return what must not depend on kills: not times of day, and not what was measured."""
+    if name == "prepare":
+        windows = Windows.open(out / "windows")
+        signals = {path.name: path.read_bytes() for path in (out / "windows" / "signals").iterdir()}
+        return windows.fingerprint, windows.metadata.to_csv(), signals
+    if name == "train":
+        names = sorted(path.name for path in (out / "model").iterdir())
+        return names, [
+            (out / "model" / file).read_bytes() for file in ("model.safetensors", "events.json", "metrics.json")
+        ]
+    result = Result.open(out / "run")
+    models = [path.read_bytes() for path in sorted((out / "run").glob("folds/*/model/model.safetensors"))]
+    return result.metrics["pooled"], result.metrics["macro"], result.predictions.to_csv(), models
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_again_and_again_it_ends_with_the_results_of_an_undisturbed_call(world, tmp_path, name):
+    drawn = random.Random(f"{name} killed")
+    undisturbed, disturbed = tmp_path / "a", tmp_path / "b"
+    for folder in (undisturbed, disturbed):
+        folder.mkdir()
+    assert run_child(COMMANDS[name](world, undisturbed)).status == 0
+    longest_s, killed, left = 0.2, 0, 0
+    while killed < KILLS:
+        after_s = drawn.uniform(0.02, longest_s)
+        status = run_child(COMMANDS[name](world, disturbed / str(left)), signalled(signal.SIGKILL, after_s)).status
+        if status == -signal.SIGKILL:
+            killed += 1
+            longest_s *= 1.3
+        else:
+            assert status == 0
+            assert results(name, disturbed / str(left)) == results(name, undisturbed)
+            left += 1  # begin anew, with kills that come earlier
+            longest_s *= 0.6
+    assert run_child(COMMANDS[name](world, disturbed / str(left))).status == 0
+    assert results(name, disturbed / str(left)) == results(name, undisturbed)

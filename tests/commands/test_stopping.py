@@ -1,0 +1,69 @@
+"""Ctrl-C and SIGTERM at any moment: one line that says where a command stopped, and the same command goes on."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+
+import pytest
+from child_commands import TINY, run_child, signalled, world
+
+from biot_bd.datasets.demo import DEFAULTS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+__all__ = ["world"]
+
+COMMANDS = {
+    "doctor": lambda world, out: ["doctor", world.recordings, "--samples"],
+    "bench": lambda world, out: ["bench", "--seconds", 0.2, "--batch-size", 2],
+    "stream": lambda world, out: [
+        *(
+            "stream",
+            world.model,
+            world.recordings / "demo01" / "demo01_01.edf",
+            "-o",
+            out / "x.tsv",
+            "--duration-s",
+            12,
+        ),
+        *("--speed", 10),
+    ],
+    "explain": lambda world, out: ["explain", world.run, world.windows, "-o", out / "explained"],
+    "report": lambda world, out: ["report", _copied(world.run, out / "run")],
+    "detect": lambda world, out: ["detect", world.model, world.recordings, "-o", out / "found", "--resume"],
+    "prepare": lambda world, out: ["prepare", "demo", world.recordings, "-o", out / "windows"],
+    "train": lambda world, out: ["train", world.windows, "-o", out / "model", "--epochs", 1, *TINY],
+    "demo": lambda world, out: ["demo", out / "demo", "--epochs", 1, "--jobs", 1],
+}
+GOES_ON = {"prepare": "goes on", "train": "goes on", "demo": "goes on", "detect": "with --resume goes on"}
+
+
+def _copied(run, to):
+    return to if to.exists() else shutil.copytree(run, to)
+
+
+@pytest.mark.parametrize(("number", "status", "told"), [(2, 130, "Ctrl-C"), (15, 143, "SIGTERM")])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ("doctor", "bench") else [pytest.mark.slow]) for n in COMMANDS]
+)
+def test_stopped_anywhere_it_says_so_and_the_same_command_goes_on(
+    world, tmp_path, monkeypatch, name, number, status, told
+):
+    for parameter, small in {"n_subjects": 3, "recordings": 1, "minutes": 1}.items():
+        monkeypatch.setitem(DEFAULTS, parameter, small)
+    arguments = COMMANDS[name](world, tmp_path)
+    drawn = random.Random(f"{name} {number}")
+    stopped = []
+    for _ in range(3):
+        done = run_child(arguments, signalled(signal.Signals(number), drawn.uniform(0.02, 0.5)))
+        if done.status == 0:  # it was done before; a stream ends well when it is asked to
+            continue
+        stopped.append(done)
+        assert done.status == status, done.stderr
+        if done.stderr == f"biot-bd: stopped by {told}\n":  # before it was known what it should do
+            continue
+        assert done.line.startswith(f"biot-bd {name}: stopped by {told}")
+        assert done.line.endswith(f"the same command {GOES_ON.get(name, 'starts again')}")
+    assert stopped or name == "stream"
+    assert run_child(arguments).status == 0
