@@ -17,14 +17,15 @@ from biot_bd import Detector, Windows
 from biot_bd.commands.demo import _check_folder
 from biot_bd.datasets.chbmit_fetch import NOTES, _Fetcher
 from biot_bd.datasets.demo import _settle
-from biot_bd.evaluation import Recalibration, Result, load_recalibration, save_recalibration
+from biot_bd.evaluation import Recalibration, Result, StudyResult, load_recalibration, save_recalibration
 from biot_bd.evaluation.fold import finished_fold
+from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.run_facts import read_intervals
 from biot_bd.evaluation.stored_folds import stored_run
 from biot_bd.events import EventDetector, load_event_detector, save_event_detector
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.models import load_checkpoint, provenance_of
-from biot_bd.report import write_report
+from biot_bd.report import write_comparison, write_report
 from biot_bd.report.run_folder import read_run
 from biot_bd.runs import write_json
 from biot_bd.training import load_pipeline, load_scorer
@@ -103,8 +104,13 @@ def read_whole_run(path):
     str(Result.open(folder))
     read_intervals(folder)
     for fold in run.folds:
-        finished_fold(folder, fold.number, fold.facts["fingerprint"])
+        finished_fold(folder, fold.number, fold.facts["fingerprint"], as_metrics(run.metrics["scoring"]))
     stored_run(folder)
+
+
+def read_study(path):
+    StudyResult.open(folder_of(path))
+    write_comparison(folder_of(path))
 
 
 def read_report(path):
@@ -192,6 +198,8 @@ TARGETS = [
     Target("metrics-report", copy_of(with_intervals, "metrics.json"), JSON, read_report),
     Target("fold-report", copy_of(with_intervals, "fold.json"), JSON, read_report),
     Target("predictions-report", copy_of(with_intervals, "predictions.parquet"), TABLE, read_report),
+    Target("study.json", copy_of(DATA / "run-v1" / "study", "study.json"), JSON, read_study),
+    Target("comparison.json", copy_of(DATA / "run-v1" / "study", "comparison.json"), JSON, read_study),
     Target("manifest.json", copy_of(STORE_V1, "manifest.json"), JSON, read_store),
     Target("windows.parquet", copy_of(STORE_V1, "windows.parquet"), TABLE, read_store),
     Target("table.json", copy_of(STORE_V1, "table.json"), JSON, read_store),

@@ -191,7 +191,9 @@ def finding(target: Target, path: Path, data: bytes) -> str | None:
 
 def _names(text: str, path: Path) -> bool:
     """Whether a message names the file, or a folder that it lies in: by its path, not by a common name."""
-    return any(str(folder) in text for folder in path.parents if len(folder.parts) > 2) or path.name in text.split(":")[0]
+    return (
+        any(str(folder) in text for folder in path.parents if len(folder.parts) > 2) or path.name in text.split(":")[0]
+    )
 
 
 def _too_slow(*_):

@@ -5,7 +5,6 @@ from fuzz_frame import fuzz
 from fuzz_targets import TARGETS
 
 
-
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_damaged_input_gives_a_result_or_one_line_that_names_the_file(target):
