@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+from biot_bd.json_values import check_values
 from biot_bd.runs import read_json, write_json
 
 if TYPE_CHECKING:
@@ -88,21 +89,28 @@ def note_user(windows: Windows, folder: Path) -> None:
             )
 
 
+class _Note(TypedDict):
+    path: str
+    table: str
+
+
 def users_of(store: Path) -> list[StoreUser]:
     """Return the users of a store that are still where they were, by path."""
     users = [StoreUser(Path(note["path"]), str(note["table"])) for note in _notes(store)]
     return sorted((user for user in users if user.path.is_dir()), key=lambda user: user.path)
 
 
-def _notes(store: Path) -> Iterable[dict[str, str]]:
+def _notes(store: Path) -> Iterable[_Note]:
     for path in (store / USERS).glob("*.json"):
         if path.name.startswith("."):
             continue
         note = read_json(path)
-        if not isinstance(note, dict) or not {"path", "table"} <= note.keys():
+        try:
+            check_values(note, _Note)
+        except ValueError as error:
             raise ValueError(
-                f"{path}: not the note of a user of these windows; delete it if no run of yours reads them"
-            )
+                f"{path}: not the note of a user of these windows ({error}); delete it if no run of yours reads them"
+            ) from error
         yield note
 
 

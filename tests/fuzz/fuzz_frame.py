@@ -7,6 +7,7 @@ finding, printed as reader, seed and number, from which the same input is made a
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import math
@@ -119,7 +120,7 @@ def damage_json(rng: random.Random, data: bytes) -> bytes:
         if rng.random() < 0.2:
             del holder[key]
         else:
-            holder[key] = rng.choice((*VALUES, rng.choice(NASTY), [holder[key]], {"x": holder[key]}))
+            holder[key] = copy.deepcopy(rng.choice((*VALUES, rng.choice(NASTY), [holder[key]], {"x": holder[key]})))
     return json.dumps(tree).encode()
 
 
