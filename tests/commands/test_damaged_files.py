@@ -1,13 +1,20 @@
-"""Commands on files of their own that were damaged: status 1 and one line that names file or folder."""
+"""Files of the package's own: damaged ones are one line of any command, new ones get the mode of any new file."""
 
-import shutil
+import os
+import stat
 
 import pytest
+from braindecode.datasets import BaseConcatDataset, RawDataset
 from deploy_files import write_edf
-from handmade_run import CH_NAMES
+from handmade_run import CH_NAMES, SUBJECTS, raw_of
 
+from biot_bd import prepare
 from biot_bd.cli import main
-from biot_bd.commands._pipelines import SMALL_BIOT
+from biot_bd.runs import write_json
+from biot_bd.windows.store import open_map
+from biot_bd.windows.window_index import _open_table, open_source
+
+UMASK = 0o027  # neither the usual one nor that of files that only their owner may read
 
 TINY = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1, "device": "cpu"}
 QUICK = ["--epochs", "1", "--batch-size", "16", *(f"--param={key}={value}" for key, value in TINY.items())]
@@ -48,24 +55,33 @@ CONTENTS = {
 
 
 @pytest.fixture(scope="module")
-def world(store, tmp_path_factory):
+def world(tmp_path_factory):
     """A folder in which every command runs: a store, a run of it with models, a recording, a demo."""
     root = tmp_path_factory.mktemp("world")
-    shutil.copytree(store.folder, root / "windows")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        assert main(["cv", "windows", "-o", "run", *QUICK]) == 0
-    assert SMALL_BIOT  # what the demo trains, which is never reached here
-    write_edf(root / "x.edf", CH_NAMES, seconds=60)
-    (root / "demo").mkdir()
-    (root / "demo" / "demo.json").write_text('{"seed": 0, "full": false, "epochs": 10}')
-    return root
+    dataset = [
+        RawDataset(raw_of(subject, seed, seizure=True), {"subject": subject, "recording": recording})
+        for seed, (subject, recording) in enumerate(SUBJECTS.items())
+    ]
+    before = os.umask(UMASK)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(root)
+            prepare(BaseConcatDataset(dataset), "windows").relabel("overlap", window_s=5, stride_s=5)
+            assert main(COMMANDS["cv"]) == 0
+            assert main(COMMANDS["report"]) == 0
+            write_edf(root / "x.edf", CH_NAMES, seconds=60)
+            write_json(root / "demo" / "demo.json", {"seed": 0, "full": False, "epochs": 10})
+            yield root
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize(("command", "name"), [(command, name) for command in READ for name in READ[command]])
 def test_one_line_names_what_is_damaged(world, monkeypatch, capsys, command, name, content):
     monkeypatch.chdir(world)
+    for cache in (_open_table, open_source, open_map):  # a command has a process of its own
+        cache.cache_clear()
     file = world / name
     whole = file.read_bytes()
     try:
@@ -81,3 +97,28 @@ def test_one_line_names_what_is_damaged(world, monkeypatch, capsys, command, nam
     assert len(said) == 1, said
     assert name in said[0] or str(file.parent.relative_to(world)) in said[0]
     assert "bug" not in said[0]
+
+
+def modes(root):
+    """Return the files and folders under a folder whose mode is not that of any new one."""
+    wanted = {True: 0o777 & ~UMASK, False: 0o666 & ~UMASK}
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in root.rglob("*")}
+    assert len(found) > 3
+    return {str(path): oct(mode) for path, mode in found.items() if mode != wanted[path.is_dir()]}
+
+
+def test_stores_runs_models_and_reports_get_the_mode_of_any_new_file(world):
+    names = {path.suffix for path in world.rglob("*")}
+    assert {".safetensors", ".json", ".parquet", ".npy", ".html", ".tsv"} <= names
+    assert modes(world) == {}
+
+
+@pytest.mark.slow
+def test_results_explanations_and_trainings_get_the_mode_of_any_new_file(world):
+    formats = ["--format=tsv", "--format=csv_bi", "--format=edf", "--format=mne", "--format=json"]
+    results = [*formats, "--probabilities", "--plot", "--html", "--threshold", "0.01"]
+    assert main([*COMMANDS["detect"], *results]) == 0
+    assert main(COMMANDS["explain"]) == 0
+    assert main(COMMANDS["train"]) == 0
+    for name in ("found", "explained", "trained"):
+        assert modes(world / name) == {}
