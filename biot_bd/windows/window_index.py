@@ -120,7 +120,7 @@ class StoreTable:
                 raise ValueError(f"column {column} is of type {self.frame[column].dtype}")
         kept = {recording.recording: recording.n_samples for recording in self.recordings}
         start, length = self.frame["start_sample"].to_numpy(), self.frame["n_samples"].to_numpy()
-        room = self.frame["recording"].astype(object).map(kept).to_numpy(np.float64)  # NaN: no such recording
+        room = self.frame["recording"].map(kept).to_numpy(np.float64)  # NaN: no such recording
         good = {
             "recording": np.isfinite(room),
             "start_sample": (start >= 0) & (start <= room - length),
