@@ -97,7 +97,7 @@ def test_one_line_names_what_is_damaged(world, monkeypatch, capsys, command, nam
         said = [line for line in captured.out.splitlines() if line.startswith("refused: ")] or said
     assert status == 1, (captured.out, captured.err)
     assert len(said) == 1, said
-    assert name in said[0] or str(file.parent.relative_to(world)) in said[0]
+    assert name in said[0] or f"{file.parent.relative_to(world)}:" in said[0]
     assert "bug" not in said[0]
 
 
