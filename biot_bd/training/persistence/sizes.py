@@ -49,13 +49,6 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
             raise SavedPipelineError(f"{where} is {value!r}, and no network of at most {most:,} has it")
         if name in COUNTS and value < 1:
             raise SavedPipelineError(f"{where} must be at least 1, found {value!r}")
-    config = spec["fitted"].get("module_config") or {}
-    for name in COUNTS:
-        given = spec["params"].get(f"module__{name}")
-        if given is not None and config.get(name, given) != given:
-            raise SavedPipelineError(
-                f"parameter module__{name} is {given!r}, but module_config.{name} is {config[name]!r}"
-            )
     if info["sfreq"] is not None and not info["sfreq"] > 0:
         raise SavedPipelineError(f"input_info.sfreq must be a positive number or null, found {info['sfreq']!r}")
     names = info["ch_names"]
@@ -69,6 +62,13 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
     for where, name, value in _declared(spec):
         if name in found and value is not None and found[name] != value:
             raise SavedPipelineError(f"{where} is {value!r}, but the weights in {weights.name} have {found[name]}")
+    config = spec["fitted"].get("module_config") or {}
+    for name in COUNTS:
+        given = spec["params"].get(f"module__{name}")
+        if given is not None and config.get(name, given) != given:
+            raise SavedPipelineError(
+                f"parameter module__{name} is {given!r}, but module_config.{name} is {config[name]!r}"
+            )
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
