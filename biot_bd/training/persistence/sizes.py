@@ -64,11 +64,9 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
             raise SavedPipelineError(f"{where} is {value!r}, but the weights in {weights.name} have {found[name]}")
     config = spec["fitted"].get("module_config") or {}
     for name in COUNTS:
-        given = spec["params"].get(f"module__{name}")
-        if given is not None and config.get(name, given) != given:
-            raise SavedPipelineError(
-                f"parameter module__{name} is {given!r}, but module_config.{name} is {config[name]!r}"
-            )
+        given, built = spec["params"].get(f"module__{name}"), config.get(name)
+        if given is not None and built is not None and given != built:
+            raise SavedPipelineError(f"parameter module__{name} is {given!r}, but module_config.{name} is {built!r}")
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
