@@ -122,7 +122,7 @@ def naming(where: str | os.PathLike[str], kind: type[Exception] = ValueError) ->
     Raises
     ------
     Exception
-        Of ``kind``; errors of biot_bd, of the system, and those that name ``where`` go through.
+        Of ``kind``; errors of biot_bd and those that name ``where`` already go through.
 
     Examples
     --------
@@ -135,9 +135,8 @@ def naming(where: str | os.PathLike[str], kind: type[Exception] = ValueError) ->
     """
     try:
         yield
-    except (OSError, *DAMAGE) as error:
-        of_the_system = isinstance(error, OSError) and error.errno is not None  # pyarrow's own have none
-        if of_the_system or isinstance(error, BiotBdError) or os.fspath(where) in str(error):
+    except DAMAGE as error:
+        if isinstance(error, BiotBdError) or os.fspath(where) in str(error):
             raise
         told = " ".join(str(error).split())[:300]
         what = f"lacks {told}" if type(error) is KeyError else f"{type(error).__name__}: {told}"

@@ -103,7 +103,7 @@ class StoreTable:
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
         self.generated = bool(manifest["generated"])
-        self.frame = present_version(pd.read_parquet(folder / TABLE), table.get("version", 1), folder / TABLE)
+        self.frame = present_version(_read_table(folder / TABLE), table.get("version", 1), folder / TABLE)
         self.percentiles: NDArray[np.float32] = np.array(read_array(folder / PERCENTILES))
         if self.percentiles.dtype != np.float32:
             raise ValueError(f"{folder / PERCENTILES}: expected float32, found {self.percentiles.dtype}")
@@ -132,6 +132,15 @@ class StoreTable:
             if not rows.all():
                 row = int((~rows).argmax())
                 raise ValueError(f"row {row}, column {column}: {self.frame[column].iloc[row]!r}")
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"not a table ({error})") from error  # pyarrow tells damage like a fault of the system
 
 
 @lru_cache(maxsize=16)
