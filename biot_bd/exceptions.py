@@ -321,8 +321,10 @@ class PluginError(BiotBdError, RuntimeError):
     """
 
 
-class UnknownNameError(BiotBdError, KeyError):
+class UnknownNameError(BiotBdError, KeyError, ValueError):
     """No such name in a registry; the message lists those that exist and plugins that failed.
+
+    A ``ValueError`` too: names come from files and settings as other values do.
 
     See Also
     --------

@@ -19,6 +19,7 @@ DAMAGE = (
     RuntimeError,
     MemoryError,
     AssertionError,
+    EOFError,
 )
 """What damaged content may raise in those who read it and build from it."""
 _WORDS = {
@@ -121,7 +122,7 @@ def naming(where: str | os.PathLike[str], kind: type[Exception] = ValueError) ->
     Raises
     ------
     Exception
-        Of ``kind``; errors of biot_bd and those that name ``where`` already go through.
+        Of ``kind``; errors of biot_bd and those of one line that name ``where`` go through.
 
     Examples
     --------
@@ -135,7 +136,8 @@ def naming(where: str | os.PathLike[str], kind: type[Exception] = ValueError) ->
     try:
         yield
     except DAMAGE as error:
-        if isinstance(error, BiotBdError) or os.fspath(where) in str(error):
+        named = os.fspath(where) in str(error) and len(str(error).splitlines()) == 1
+        if named or isinstance(error, BiotBdError):
             raise
         told = " ".join(str(error).split())[:300]
         what = f"lacks {told}" if type(error) is KeyError else f"{type(error).__name__}: {told}"

@@ -24,7 +24,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from biot_bd.datasets.chbmit import CHB_MIT, select_cases
 from biot_bd.exceptions import ChecksumError, DownloadError
-from biot_bd.runs import make_folder, note_done, read_json, write_json
+from biot_bd.json_values import check_values, naming
+from biot_bd.runs import make_folder, read_json, write_json
 
 BASE_URL = "https://physionet.org/files/chbmit/1.0.0/"
 CHECKSUMS = "SHA256SUMS.txt"
@@ -169,6 +170,8 @@ class _Fetcher:
         self.bar, self.task = bar, bar.add_task("", total=None)
         self.notes_path = dest / NOTES
         self.notes: dict[str, Any] = read_json(self.notes_path) if self.notes_path.is_file() else {}
+        with naming(self.notes_path):
+            check_values(self.notes, dict[str, Any])
 
     def list_of_checksums(self) -> dict[str, str]:
         """Download the list anew, keep it beside the files, and read it."""

@@ -19,6 +19,7 @@ from biot_bd.datasets.layouts import recognised_by
 from biot_bd.datasets.recordings import check_text
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import read_edf_header
+from biot_bd.json_values import check_values, naming
 from biot_bd.runs import atomic_path, make_folder, read_json, write_json, write_text
 
 DEMO = Layout("demo", "demo")
@@ -165,7 +166,9 @@ def _settle(root: Path, given: dict[str, int]) -> dict[str, int]:
             f"{root} holds demo recordings of other parameters: {'; '.join(differing)}; choose another folder, or delete that one"
         )
     wanted = {name: old[name] for name in DEFAULTS}
-    _check_numbers(**wanted)
+    with naming(note):
+        check_values(wanted, dict[str, int])
+        _check_numbers(**wanted)
     return wanted
 
 

@@ -48,6 +48,7 @@ from biot_bd.evaluation.study_identity import (
 )
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
+from biot_bd.json_values import naming
 from biot_bd.runs import fingerprint
 from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.windows import Windows
@@ -235,7 +236,9 @@ def cross_validate(
             FoldTask(pipeline, data, fold, metrics, rule, run["fingerprint"], path, tuple(origins), None, template)
             for fold in folds
         ]
-        done = [None if path is None else finished_fold(path, fold.index, run["fingerprint"]) for fold in folds]
+        done = [
+            None if path is None else finished_fold(path, fold.index, run["fingerprint"], metrics) for fold in folds
+        ]
         outcomes = _compute(tasks, done, n_jobs, progress)
         scores = _scores(metrics, outcomes, preset, run)
         predictions = pd.concat([outcome.predictions for outcome in outcomes], ignore_index=True)
@@ -306,14 +309,16 @@ def _check_folder(folder: Path, run: RunFacts) -> None:
     old = run_facts.stored_facts(folder, run_facts.RUN)
     if old is None:
         return
-    lines = differences(old.get("identity", {}), run["identity"])
+    with naming(folder / run_facts.RUN, RunFolderError):
+        fingerprint_of_folds = old["fingerprint"]
+        lines = differences(old.get("identity", {}), run["identity"])
     if lines and _nothing_done(folder, old):
         for part in ("folds", "tensorboard"):
             shutil.rmtree(folder / part, ignore_errors=True)
         return
     refuse_other_study(folder, lines)
     run["started"] = old.get("started", run["started"])
-    run["fingerprint"] = old["fingerprint"]
+    run["fingerprint"] = fingerprint_of_folds
 
 
 def _nothing_done(folder: Path, old: RunFacts) -> bool:

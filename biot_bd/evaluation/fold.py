@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from sklearn.model_selection._search import BaseSearchCV
 
 from biot_bd.evaluation import run_facts
 from biot_bd.evaluation.data import Data
-from biot_bd.evaluation.fold_events import Detectors, event_facts, fit_detectors
+from biot_bd.evaluation.fold_events import Detectors, aggregate_events, event_facts, fit_detectors
 from biot_bd.evaluation.metrics.thresholds import choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
@@ -30,7 +30,8 @@ from biot_bd.evaluation.model_selection.folds import Fold
 from biot_bd.evaluation.run_facts import Cells, FoldFacts
 from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector, save_event_detector
-from biot_bd.exceptions import SplitError
+from biot_bd.exceptions import RunFolderError, SplitError
+from biot_bd.json_values import check_values, naming
 from biot_bd.runs import write_json
 from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
@@ -87,8 +88,8 @@ def fold_folder(run: Path, index: int) -> Path:
     return run / "folds" / f"{index:02d}"
 
 
-def finished_fold(run: Path, index: int, fingerprint: str) -> FoldOutcome | None:
-    """Read a fold that an earlier call finished, or return None.
+def finished_fold(run: Path, index: int, fingerprint: str, metrics: Sequence[Metric] = ()) -> FoldOutcome | None:
+    """Read a fold that an earlier call finished, or return None; it has a score of each metric.
 
     Raises
     ------
@@ -98,10 +99,29 @@ def finished_fold(run: Path, index: int, fingerprint: str) -> FoldOutcome | None
     folder = fold_folder(run, index)
     if not (folder / run_facts.FOLD).is_file() or not (folder / run_facts.PREDICTIONS).is_file():
         return None
-    facts = run_facts.read_facts(folder / run_facts.FOLD)
+    facts = run_facts.read_facts(folder / run_facts.FOLD, run_facts.FoldFacts)
     if facts.get("fingerprint") != fingerprint:
         raise ValueError(f"{folder}: belongs to another study ({facts.get('fingerprint')}); delete the run folder")
+    with naming(folder / run_facts.FOLD, RunFolderError):
+        _check_fold(facts, index, metrics)
     return FoldOutcome(facts, run_facts.read_predictions(folder / run_facts.PREDICTIONS))
+
+
+def _check_fold(facts: Any, index: int, metrics: Sequence[Metric]) -> None:
+    """Raise where facts lack what the scores of a study are made of."""
+    if facts["fold"] != index:
+        raise ValueError(f"fold is {facts['fold']}, expected {index}")
+    check_values({name: facts[name] for name in ("test", "threshold", "scores")}, _Scored)
+    for where, scores in [("pooled", facts["scores"]["pooled"]), *facts["scores"]["subjects"].items()]:
+        for metric in metrics:
+            check_values(scores[metric.name], run_facts.ScoreFacts, f"scores of {where}, {metric.name}")
+    aggregate_events([facts])
+
+
+class _Scored(TypedDict):
+    test: list[str]
+    threshold: run_facts.ThresholdFacts
+    scores: run_facts.FoldScores
 
 
 def training_notes(pipeline: Any) -> list[str]:

@@ -26,7 +26,7 @@ from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 from biot_bd.events.subject_scores import macro_of
 from biot_bd.exceptions import RunFolderError
-from biot_bd.json_values import check_values, naming
+from biot_bd.json_values import check_present, check_values, naming
 
 LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
@@ -170,7 +170,10 @@ class Result:
         run = run_facts.read_facts(folder / run_facts.RUN, run_facts.RunFacts)
         with naming(folder / run_facts.RUN, RunFolderError):
             run["data"]["label_rule"]  # what no reader of a run does without
-        return cls(metrics, run_facts.read_predictions(folder / run_facts.PREDICTIONS), run, folder)
+        result = cls(metrics, run_facts.read_predictions(folder / run_facts.PREDICTIONS), run, folder)
+        with naming(folder, RunFolderError):  # what the files say can be shown, or they are damaged
+            result.__rich__()
+        return result
 
     @property
     def scoring(self) -> list[str]:
@@ -268,6 +271,7 @@ def _check_scores(metrics: RunMetrics) -> None:
             check_values(scores[name], run_facts.ScoreFacts, f"subjects.{subject}.{name}")
     for subject, scores in metrics["subjects"].items():
         check_values({count: scores[count] for count in _COUNTS}, dict[str, float | None], f"subjects.{subject}")
+    check_present(metrics.get("events"), run_facts.EventMetrics | None, "events")
 
 
 def as_text(shown: RenderableType, width: int) -> str:

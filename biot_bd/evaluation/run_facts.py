@@ -151,6 +151,16 @@ class Parameters(TypedDict):
     event_detector: Cells
 
 
+class StoredFacts(TypedDict):
+    """What a study that goes on asks of ``run.json`` or ``study.json``."""
+
+    kind: str
+    state: str
+    fingerprint: str
+    started: str
+    identity: Cells
+
+
 class RunFacts(TypedDict):
     """The content of ``run.json``."""
 
@@ -175,6 +185,36 @@ class RunFacts(TypedDict):
     checkpoints: list[Cells]
     contamination: str | None
     contaminated_subjects: list[str]
+
+
+class EventAverages(TypedDict):
+    """Event scores averaged over subjects; those of samples beside them."""
+
+    events: dict[str, MacroFacts]
+
+
+class EventBaseline(TypedDict):
+    """What a detector that knows nothing would get."""
+
+    macro: EventAverages
+
+
+class EventMetrics(TypedDict):
+    """The ``events`` entry of ``metrics.json``, for checks of what was read."""
+
+    scorer: Cells
+    subjects: dict[str, Cells]
+    macro: EventAverages
+    pooled: Cells
+    by_length: list[Cells]
+    seizures: list[Cells]
+    recordings: list[Cells]
+    baselines: dict[str, EventBaseline]
+    coverage: float
+    without_windows: list[str]
+    detections: list[Cells]
+    operating_points: list[Cells]
+    curve: list[dict[str, float | None]]
 
 
 class RunMetrics(TypedDict):
@@ -235,13 +275,13 @@ def stored_facts(folder: Path, name: str) -> Any:
     Raises
     ------
     RunFolderError
-        It is a file, or holds other things.
+        It is a file, holds other things, or is damaged.
     """
     kind = Path(name).stem
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file; name a folder for the {kind}")
     if (folder / name).is_file():
-        return read_facts(folder / name)
+        return read_facts(folder / name, StoredFacts)
     if folder.is_dir() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
         raise RunFolderError(f"{folder} is no {kind} folder and not empty ({', '.join(others[:5])}); name a new one")
     return None

@@ -80,7 +80,7 @@ def stored_run(source: Any) -> RunFacts:
         path = Path(source) / RUN
         if not path.is_file():
             raise FileNotFoundError(f"{source}: no run.json, so there are no splits to take; name a run folder")
-        run = read_facts(path)
+        run = read_facts(path, RunFacts)
     else:
         raise TypeError(f"splits_from takes a Result or a run folder, not {type(source).__name__}")
     if not run.get("splits"):

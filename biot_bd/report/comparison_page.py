@@ -17,6 +17,8 @@ import numpy as np
 from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.evaluation.studies.compare_regimes import StudyResult
 from biot_bd.events.scoring import scorer_text
+from biot_bd.exceptions import RunFolderError
+from biot_bd.json_values import naming
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
 from biot_bd.report.run_folder import NO_NUMBER
@@ -63,7 +65,8 @@ def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
     FileNotFoundError: study: ...
     """
     result = folder if isinstance(folder, StudyResult) else StudyResult.open(folder)
-    return write_text(result.folder / COMPARISON_REPORT, render("comparison.html.j2", _page(result)))
+    with naming(result.folder, RunFolderError):
+        return write_text(result.folder / COMPARISON_REPORT, render("comparison.html.j2", _page(result)))
 
 
 def comparison_picture(comparison: Mapping[str, Any]) -> Picture:

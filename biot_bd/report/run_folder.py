@@ -112,5 +112,5 @@ def _read_fold(path: Path) -> Fold:
     history = read_json(history_file) if history_file.is_file() else []
     with naming(history_file, RunFolderError):
         check_values(history, list[dict[str, Any]])
-    number = int(facts.get("fold", path.parent.name))
-    return Fold(number, facts, history, model if description_file(model) is not None else None)
+    facts["test"], facts["threshold"]["value"]  # what no reader of a fold does without
+    return Fold(facts["fold"], facts, history, model if description_file(model) is not None else None)

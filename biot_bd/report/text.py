@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from biot_bd.plots import css_colours
 from biot_bd.report.run_folder import NO_NUMBER, Run
@@ -39,7 +39,10 @@ def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:
 
 
 def render(template: str, page: dict[str, Any]) -> str:
-    """Fill one of the package's templates; every value is escaped unless it is markup of ours."""
+    """Fill one of the package's templates; every value is escaped unless it is markup of ours.
+
+    Raises ValueError where the page lacks what the template shows.
+    """
     environment = Environment(
         loader=PackageLoader("biot_bd.report"),
         autoescape=True,
@@ -51,9 +54,12 @@ def render(template: str, page: dict[str, Any]) -> str:
     environment.filters |= {"exact": repr, "number": number, "ends": ends, "quote": shlex.quote}
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template(template).render(
-        page, colours=css_colours(), version=version("biot-bd"), written=written
-    )
+    try:
+        return environment.get_template(template).render(
+            page, colours=css_colours(), version=version("biot-bd"), written=written
+        )
+    except UndefinedError as error:  # no built-in kind, so that who names the folder would not see it
+        raise ValueError(f"the page needs what the facts do not hold: {error}") from error
 
 
 def generated_banners(generated: bool, not_a_result: str | None, what: str) -> list[str]:

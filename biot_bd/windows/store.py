@@ -137,7 +137,12 @@ class Recording:
         file = PurePath(entry["file"])
         if not file.parts or file.is_absolute() or ".." in file.parts:
             raise ValueError(f"file is {entry['file']!r}, expected a path inside the store")
-        return cls(**{key: value for key, value in entry.items() if key in known})
+        if entry["dtype"] not in ("int16", "float32"):
+            raise ValueError(f"dtype is {entry['dtype']!r}, expected 'int16' or 'float32'")
+        made = cls(**{key: value for key, value in entry.items() if key in known})
+        if made.n_samples < 0 or not made.source_sfreq > 0 or not made.sfreq > 0 or not made.duration_s >= 0:
+            raise ValueError("n_samples, rates and lengths must be positive")
+        return made
 
     @property
     def duration_s(self) -> float:
@@ -328,6 +333,32 @@ def _open_files() -> int:
     return 4096 if soft == resource.RLIM_INFINITY else min(max(soft - SPARE_HANDLES, 64), 4096)
 
 
+def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Return the memory map of a ``.npy`` file; nothing is allocated, whatever shape it claims.
+
+    Raises
+    ------
+    ValueError
+        The file holds no array.
+    OSError
+        There is none, or it cannot be read.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is gone; run prepare again on its folder") from error
+    except OSError:
+        raise
+    except Exception as error:  # numpy reads the header as Python: a damaged one raises tokenize's errors, too
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path}: not an array of numbers ({type(error).__name__}: {told}); delete it and run prepare again"
+        ) from error
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{path}: not an array of numbers; delete it and run prepare again")
+    return found
+
+
 def open_signals(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]) -> NDArray[Any]:
     """Return the memory map of a recording's signal, ``(n_chans, n_samples)``.
 
@@ -343,12 +374,7 @@ def open_signals(path: str, fingerprint: str, dtype: str, shape: tuple[int, int]
     FileNotFoundError
         There is none.
     """
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is gone; run prepare again on its folder") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not a signal file ({error}); delete it and run prepare again") from error
+    found = read_array(path)
     if found.dtype != np.dtype(dtype) or found.shape != shape:
         raise ValueError(
             f"{path}: expected {dtype} of shape {shape}, found {found.dtype} of shape {found.shape}; delete it and run prepare again"

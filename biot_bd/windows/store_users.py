@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+from biot_bd.json_values import check_values
 from biot_bd.runs import read_json, write_json
 
 if TYPE_CHECKING:
@@ -103,21 +104,28 @@ def _note_files(windows: Windows, folder: Path) -> Iterable[tuple[Path, str]]:
     return [(t.store / USERS / f"{name}-{t.fingerprint}.json", t.fingerprint) for t in windows.tables]
 
 
+class _Note(TypedDict):
+    path: str
+    table: str
+
+
 def users_of(store: Path) -> list[StoreUser]:
     """Return the users of a store by path, those that were moved or deleted among them."""
     users = [StoreUser(Path(note["path"]), str(note["table"])) for note in _notes(store)]
     return sorted(users, key=lambda user: user.path)
 
 
-def _notes(store: Path) -> Iterable[dict[str, str]]:
+def _notes(store: Path) -> Iterable[_Note]:
     for path in (store / USERS).glob("*.json"):
         if path.name.startswith("."):
             continue
         note = read_json(path)
-        if not isinstance(note, dict) or not {"path", "table"} <= note.keys():
+        try:
+            check_values(note, _Note)
+        except ValueError as error:
             raise ValueError(
-                f"{path}: not the note of a user of these windows; delete it if no run of yours reads them"
-            )
+                f"{path}: not the note of a user of these windows ({error}); delete it if no run of yours reads them"
+            ) from error
         yield note
 
 

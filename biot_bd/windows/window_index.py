@@ -22,6 +22,7 @@ from biot_bd.windows.store import (
     advise,
     map_key,
     open_map,
+    read_array,
     read_manifest,
     store_folder,
 )
@@ -52,6 +53,15 @@ class Manifest(TypedDict):
     generated: bool
 
 
+_TIMES = ("start_s", "stop_s", "seizure_fraction")
+_COLUMNS = {
+    **dict.fromkeys(("recording", "subject", "kind"), "O"),
+    **dict.fromkeys(("label", "start_sample", "n_samples"), "i"),
+    **dict.fromkeys(_TIMES, "f"),
+}
+"""Columns that every table has, and the kinds of their types."""
+
+
 class StoreTable:
     """One window table and the recordings it refers to.
 
@@ -75,6 +85,9 @@ class StoreTable:
         with naming(self.store / MANIFEST):
             check_values(manifest, Manifest)
             self.recordings = [Recording.from_dict(entry) for entry in manifest["recordings"]]
+            for one in self.recordings:
+                if not len(one.steps_uv) == len(one.present) == len(manifest["ch_names"]):
+                    raise ValueError(f"recording {one.recording}: steps_uv and present must be one a channel")
         with naming(folder / TABLE):
             self._read(manifest, table)
 
@@ -90,12 +103,44 @@ class StoreTable:
         self.sfreq = float(manifest["sfreq"])
         self.resample: str = manifest["resample"]
         self.generated = bool(manifest["generated"])
-        self.frame = present_version(pd.read_parquet(folder / TABLE), table.get("version", 1), folder / TABLE)
-        self.percentiles: NDArray[np.float32] = np.load(folder / PERCENTILES, allow_pickle=False)
+        self.frame = present_version(_read_table(folder / TABLE), table.get("version", 1), folder / TABLE)
+        self.percentiles: NDArray[np.float32] = np.array(read_array(folder / PERCENTILES))
+        if self.percentiles.dtype != np.float32:
+            raise ValueError(f"{folder / PERCENTILES}: expected float32, found {self.percentiles.dtype}")
         if self.percentiles.shape != (len(self.frame), len(self.ch_names)):
             raise ValueError(
                 f"{folder}: {TABLE} and {PERCENTILES} do not belong together; delete the folder and prepare again"
             )
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        """Raise where a window lies outside of its recording, or is no window at all."""
+        for column, kinds in _COLUMNS.items():
+            if self.frame[column].dtype.kind not in kinds:
+                raise ValueError(f"column {column} is of type {self.frame[column].dtype}")
+        kept = {recording.recording: recording.n_samples for recording in self.recordings}
+        start, length = self.frame["start_sample"].to_numpy(), self.frame["n_samples"].to_numpy()
+        room = self.frame["recording"].map(kept).to_numpy(np.float64)  # NaN: no such recording
+        good = {
+            "recording": np.isfinite(room),
+            "start_sample": (start >= 0) & (start <= room - length),
+            "n_samples": (length >= 1) & (length <= room),
+            "subject": self.frame["subject"].notna().to_numpy(),
+            **{name: np.isfinite(self.frame[name].to_numpy(np.float64)) for name in _TIMES},
+        }
+        for column, rows in good.items():
+            if not rows.all():
+                row = int((~rows).argmax())
+                raise ValueError(f"row {row}, column {column}: {self.frame[column].iloc[row]!r}")
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"not a table ({error})") from error  # pyarrow tells damage like a fault of the system
 
 
 @lru_cache(maxsize=16)
@@ -130,7 +175,8 @@ def _descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     table = read_description(folder / TABLE_JSON)
     with naming(folder / TABLE_JSON):
         check_values(table, TableFacts)
-    if table["signals"] != [[entry["recording"], entry["fingerprint"]] for entry in manifest["recordings"]]:
+        signals = table["signals"]
+    if signals != [[entry.get("recording"), entry.get("fingerprint")] for entry in manifest["recordings"]]:
         raise ValueError(f"{folder}: these windows were made of recordings that have changed; call relabel again")
     return manifest, table
 

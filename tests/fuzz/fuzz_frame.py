@@ -7,6 +7,8 @@ finding, printed as reader, seed and number, from which the same input is made a
 from __future__ import annotations
 
 import argparse
+import copy
+import io
 import json
 import math
 import random
@@ -20,6 +22,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
 
 SECONDS, MEMORY = 10, 4 * 2**30
 NASTY = (
@@ -115,8 +120,34 @@ def damage_json(rng: random.Random, data: bytes) -> bytes:
         if rng.random() < 0.2:
             del holder[key]
         else:
-            holder[key] = rng.choice((*VALUES, rng.choice(NASTY), [holder[key]], {"x": holder[key]}))
+            holder[key] = copy.deepcopy(rng.choice((*VALUES, rng.choice(NASTY), [holder[key]], {"x": holder[key]})))
     return json.dumps(tree).encode()
+
+
+def damage_parquet(rng: random.Random, data: bytes) -> bytes:
+    """Put nasty values into cells and columns, drop columns, rows and the order of rows."""
+    if rng.random() < 0.2:
+        return damage_bytes(rng, data)
+    table = pd.read_parquet(io.BytesIO(data))
+    for _ in range(rng.randint(1, 2)):
+        column = rng.choice(list(table.columns))
+        kind, values = rng.randrange(5), table[column].astype(object)
+        if kind < 2 and len(table):
+            value = rng.choice((*VALUES[:11], *NASTY[:3], 2**40, -(2**40), 0.5, b"x"))
+            values.iloc[rng.randrange(len(table)) if kind else slice(None)] = value
+            table[column] = values
+        elif kind == 2 and len(table.columns) > 1:
+            table = table.drop(columns=column)
+        elif kind == 3:
+            table = table.iloc[: rng.randrange(len(table) + 1)]
+        else:
+            table = pd.concat([table, table.sample(frac=1, random_state=rng.randrange(100))])
+    out = io.BytesIO()
+    try:
+        table.to_parquet(out, index=False)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):  # kinds that one column cannot hold
+        table.astype(str).to_parquet(out, index=False)
+    return out.getvalue()
 
 
 def _keys(holder):
@@ -144,7 +175,7 @@ def finding(target: Target, path: Path, data: bytes) -> str | None:
             target.read(path)
     except (ValueError, OSError) as error:
         text = str(error)
-        if path.name not in text and path.parent.name not in text:
+        if not _names(text, path):
             return f"does not name the file: {type(error).__name__}: {text[:200]} {_place(error)}"
         return None if len(text.splitlines()) == 1 else f"more than one line: {text[:300]!r}"
     except TooSlowError as error:
@@ -157,6 +188,13 @@ def finding(target: Target, path: Path, data: bytes) -> str | None:
         resource.setrlimit(resource.RLIMIT_AS, before)
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024
     return f"took {more / 2**30:.1f} GiB" if more > 2**30 else None
+
+
+def _names(text: str, path: Path) -> bool:
+    """Whether a message names the file, or a folder that it lies in: by its path, not by a common name."""
+    return (
+        any(str(folder) in text for folder in path.parents if len(folder.parts) > 2) or path.name in text.split(":")[0]
+    )
 
 
 def _too_slow(*_):

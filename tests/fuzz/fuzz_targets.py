@@ -1,7 +1,6 @@
 """The readers under test, each with a small valid file."""
 
 import math
-import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -11,22 +10,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import torch
 from checkpoint_files import encoder_of, tiny
-from fuzz_frame import Target, damage_bytes, damage_header, damage_json, damage_text
+from folder_targets import TARGETS as OF_FOLDERS
+from fuzz_frame import Target, damage_bytes, damage_header, damage_text
 from gap_files import write_with_pause
 
 from biot_bd.datasets.chbmit_summary import read_summary
-from biot_bd.events import (
-    Event,
-    EventDetector,
-    load_event_detector,
-    read_event_file,
-    save_event_detector,
-    write_event_file,
-)
+from biot_bd.events import Event, read_event_file, write_event_file
 from biot_bd.io import open_recording, read_blocks
 from biot_bd.models import load_checkpoint, save_checkpoint
-from biot_bd.report.run_folder import read_run
-from biot_bd.training import load_pipeline
 
 EVENTS = [Event(3.0, 5.0, 0.5), Event(7.0, 8.0, 0.75)]
 SUMMARY = """Data Sampling Rate: 256 Hz
@@ -90,11 +81,6 @@ def make_summary(folder):
     return folder / "chb01-summary.txt"
 
 
-def make_detector(folder):
-    save_event_detector(EventDetector(), folder)
-    return folder / "events.json"
-
-
 def make_checkpoint(name):
     def make(folder):
         if name.endswith(".ckpt"):
@@ -110,36 +96,6 @@ def read_checkpoint(path):
     load_checkpoint(path)
 
 
-DATA = Path(__file__).parents[1] / "data"
-
-
-def make_model(name):
-    """Return a maker of a model folder, the file ``name`` of which is damaged."""
-
-    def make(folder):
-        shutil.copytree(DATA / "model-v1", folder / "model")
-        return next((folder / "model").glob(name))
-
-    return make
-
-
-def make_run(name):
-    """Return a maker of a run folder, the file ``name`` of which is damaged."""
-
-    def make(folder):
-        shutil.copytree(next((DATA / "run-v1/study").glob("*/seed-*")), folder / "run")
-        return next((folder / "run").rglob(name))
-
-    return make
-
-
-def read_run_of(path):
-    folder = next(parent for parent in path.parents if parent.name == "run")
-    run = read_run(folder)
-    if not np.isfinite(run.predictions["proba"]).all():
-        raise AssertionError("a score that is NaN")
-
-
 TARGETS = [
     Target("edf", make_recording("edf+d"), damage_header, read_recording),
     Target("bdf", make_recording("bdf+d"), damage_header, read_recording),
@@ -150,12 +106,6 @@ TARGETS = [
     Target("mne-fif", make_annotations("x_annot.fif"), damage_bytes, read_events),
     Target("mne-csv", make_annotations("x-annot.csv"), damage_text, read_events),
     Target("mne-txt", make_annotations("x-annot.txt"), damage_text, read_events),
-    Target("events.json", make_detector, damage_json, lambda path: load_event_detector(path.parent)),
-    Target("config.json", make_model("config.json"), damage_json, lambda path: load_pipeline(path.parent)),
-    Target("run.json", make_run("run.json"), damage_json, read_run_of),
-    Target("metrics.json", make_run("metrics.json"), damage_json, read_run_of),
-    Target("fold.json", make_run("fold.json"), damage_json, read_run_of),
-    Target("predictions.parquet", make_run("predictions.parquet"), damage_bytes, read_run_of),
     Target("ckpt", make_checkpoint("x.ckpt"), damage_bytes, read_checkpoint),
-    Target("model.safetensors", make_model("*.safetensors"), damage_bytes, lambda path: load_pipeline(path.parent)),
+    *OF_FOLDERS,
 ]

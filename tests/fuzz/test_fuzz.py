@@ -4,12 +4,8 @@ import pytest
 from fuzz_frame import fuzz
 from fuzz_targets import TARGETS
 
-# Of these the long run still has findings.
-FINDINGS_LEFT = ("events.json", "config.json")
-STEADY = [target for target in TARGETS if target.name not in FINDINGS_LEFT]
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", STEADY, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_damaged_input_gives_a_result_or_one_line_that_names_the_file(target):
     assert fuzz(target, seed=0, numbers=range(100), seconds=3) == []

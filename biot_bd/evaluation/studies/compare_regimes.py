@@ -36,6 +36,8 @@ from biot_bd.evaluation.study_identity import (
     protocol_values,
     refuse_other_study,
 )
+from biot_bd.exceptions import RunFolderError
+from biot_bd.json_values import naming
 from biot_bd.training import BIOTClassifier
 
 STUDY = "study.json"
@@ -94,7 +96,10 @@ class StudyResult:
         """
         folder = Path(folder)
         check_finished(folder, (STUDY, COMPARISON), "study")
-        return cls(read_facts(folder / COMPARISON), read_facts(folder / STUDY), folder)
+        result = cls(read_facts(folder / COMPARISON), read_facts(folder / STUDY), folder)
+        with naming(folder, RunFolderError):  # what the files say can be shown, or they are damaged
+            result.__rich__()
+        return result
 
     @property
     def regimes(self) -> list[str]:
@@ -435,7 +440,8 @@ def _take_folder(folder: Path, study: Cells) -> None:
     """
     old = stored_facts(folder, STUDY)
     if old is not None:
-        refuse_other_study(folder, _differences(old.get("identity", {}), study["identity"]))
+        with naming(folder / STUDY, RunFolderError):
+            refuse_other_study(folder, _differences(old.get("identity", {}), study["identity"]))
         study["started"] = old.get("started", study["started"])
     # An older comparison would not fit the regimes that now stand in study.json.
     (folder / COMPARISON).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from biot_bd.exceptions import CheckpointError, SavedPipelineError
+from biot_bd.json_values import naming
 from biot_bd.models.checkpoints import hub
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, classifier_spec, description_file, weights_file
 from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
@@ -76,11 +77,13 @@ def find_files(path: Path) -> tuple[Path, Facts]:
         return path, _from_sidecar(path)
     description = description_file(path)
     if description is not None:
-        return _from_pipeline(path, description)
+        with naming(description, CheckpointError):
+            return _from_pipeline(path, description)
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path / CONFIG}: expected a JSON object, found {type(config).__name__}")
-    facts = _from_hub_config(config, path / CONFIG)
+    with naming(path / CONFIG, CheckpointError):
+        facts = _from_hub_config(config, path / CONFIG)
     for name in hub.WEIGHTS:
         if (path / name).is_file():
             return path / name, facts
@@ -215,7 +218,10 @@ def _of_folder(folder: Path, source: str) -> Provenance:
     if sidecar_of(folder).is_file():
         return _of_sidecar(sidecar_of(folder), source)
     file = description_file(folder)
-    return _of_sidecar(folder / CONFIG, source) if file is None else _of_pipeline(read_json(file), source)
+    if file is None:
+        return _of_sidecar(folder / CONFIG, source)
+    with naming(file):
+        return _of_pipeline(read_json(file), source)
 
 
 def _of_pipeline(description: Mapping[str, Any], source: str) -> Provenance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -229,8 +230,11 @@ def _registered(kind: str, name: str, where: str) -> Named:
     return Named("registered", full, where, None, f"no plugin registers {name!r} of {kind}")
 
 
+_distributions = functools.cache(packages_distributions)  # it reads the metadata of all that is installed
+
+
 def _release(package: str) -> str:
-    distribution = packages_distributions().get(package, [package])[0]
+    distribution = _distributions().get(package, [package])[0]
     try:
         return f"{package} ({distribution} {version(distribution)})"
     except PackageNotFoundError:

@@ -17,6 +17,8 @@ MOST = {"n_times": 10_000_000, "sfreq": 1_000_000, "hop_length": 10_000_000, "ma
 MOST_OTHERS = 100_000
 """Sizes of a network above which building would take a machine's memory whatever the weights."""
 MOST_SAMPLES = 2**28  # a window of 1 GiB in float32
+COUNTS = ("embed_dim", "num_heads", "num_layers", "n_channel_tokens", "n_outputs", "hop_length", "n_chans", "n_times")
+"""Of which a network has at least one."""
 _LAYER = re.compile(r"encoder\.transformer\.layers\.layers\.(\d+)\..*")
 _ENCODER, _HEAD = "encoder.patch_embedding.projection.weight", "final_layer.classification_head.weight"
 _TOKENS = "encoder.channel_tokens.weight"
@@ -29,7 +31,7 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
     Parameters
     ----------
     spec : mapping
-        Step of the classifier, in the newest format.
+        Step of the classifier, in the newest format; the kinds of its values were checked.
     weights : Path
         Its file.
 
@@ -45,12 +47,13 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
             continue
         if not -most <= value <= most:
             raise SavedPipelineError(f"{where} is {value!r}, and no network of at most {most:,} has it")
-    for name in ("n_chans", "n_times"):
-        if isinstance(info[name], bool) or not isinstance(info[name], int) or info[name] < 1:
-            raise SavedPipelineError(f"input_info.{name} must be a positive whole number, found {info[name]!r}")
-    sfreq = info["sfreq"]
-    if sfreq is not None and (isinstance(sfreq, bool) or not isinstance(sfreq, (int, float)) or not sfreq > 0):
-        raise SavedPipelineError(f"input_info.sfreq must be a positive number or null, found {sfreq!r}")
+        if name in COUNTS and value < 1:
+            raise SavedPipelineError(f"{where} must be at least 1, found {value!r}")
+    if info["sfreq"] is not None and not info["sfreq"] > 0:
+        raise SavedPipelineError(f"input_info.sfreq must be a positive number or null, found {info['sfreq']!r}")
+    names = info["ch_names"]
+    if names is not None and len(names) != info["n_chans"]:
+        raise SavedPipelineError(f"input_info.n_chans is {info['n_chans']}, but there are {len(names)} ch_names")
     if info["n_chans"] * info["n_times"] > MOST_SAMPLES:
         raise SavedPipelineError(
             f"input_info names windows of {info['n_chans']} channels and {info['n_times']} samples, above {MOST_SAMPLES:,} values"
@@ -59,6 +62,11 @@ def check_sizes(spec: Mapping[str, Any], weights: Path) -> None:
     for where, name, value in _declared(spec):
         if name in found and value is not None and found[name] != value:
             raise SavedPipelineError(f"{where} is {value!r}, but the weights in {weights.name} have {found[name]}")
+    config = spec["fitted"].get("module_config") or {}
+    for name in COUNTS:
+        given, built = spec["params"].get(f"module__{name}"), config.get(name)
+        if given is not None and built is not None and given != built:
+            raise SavedPipelineError(f"parameter module__{name} is {given!r}, but module_config.{name} is {built!r}")
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
