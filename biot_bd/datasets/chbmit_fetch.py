@@ -25,7 +25,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from biot_bd.datasets.chbmit import CHB_MIT, select_cases
 from biot_bd.exceptions import ChecksumError, DownloadError
 from biot_bd.json_values import check_values, naming
-from biot_bd.runs import make_folder, read_json, write_json
+from biot_bd.runs import make_folder, note_done, read_json, write_json
 
 BASE_URL = "https://physionet.org/files/chbmit/1.0.0/"
 CHECKSUMS = "SHA256SUMS.txt"

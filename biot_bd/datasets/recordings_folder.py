@@ -20,11 +20,11 @@ from biot_bd.datasets.recordings import (
     set_events,
     set_seizures,
 )
-from biot_bd.events.texts import SEIZURE, Meaning, judge_annotations, meaning_of
+from biot_bd.events.texts import SEIZURE, Meaning, judge_annotations, meaning_of, unread_notes
 from biot_bd.exceptions import EmptyDatasetError, RecordingError
-from biot_bd.io.edf_times import annotations_outside, edf_timeline
+from biot_bd.io.edf_times import annotations_outside, edf_timeline, unread_annotations
 from biot_bd.io.segments import annotations_of
-from biot_bd.io.timeline import timeline_of
+from biot_bd.io.timeline import tells_of_time, timeline_of
 from biot_bd.io.walk import Found, find_recordings, open_found, searched_endings, stem_of
 
 
@@ -116,7 +116,7 @@ def load_recordings_folder(
                 path=path,
             )
             continue
-        details += [] if labelled else ["no labels, taken as free of seizures"]
+        details += [] if labelled else [_free(raw)]
         labels_from = "none" if not labelled else "annotations" if _table(path) is None else "event table"
         description = _describe(path, root, name, pattern, space) | {"labels_from": labels_from}
         parts.append(RawDataset(raw, description))
@@ -187,6 +187,8 @@ def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str], seizure_words
     if table is not None:
         details += set_events(raw, table)
         return True
+    if _is_edf(raw):  # what speaks of no seizure was noted when the file was opened
+        unread_notes(unread_annotations(path), str(path), seizure_words)
     # MNE drops what is not inside; it is an error, as in a table.
     seizures, notes = judge_annotations([*_inside(raw), *_outside(raw, path)], str(path), seizure_words)
     details += notes
@@ -214,9 +216,20 @@ def _renamed(text: str, seizure_words: list[str]) -> str:
     return f"other: {text}" if text.startswith(SEIZURE) else text
 
 
+def _free(raw: mne.io.BaseRaw) -> str:
+    """Say that a recording has no labels, and which texts of annotations were not taken for any."""
+    texts = sorted({str(text) for text in raw.annotations.description if not tells_of_time(str(text))})
+    shown = ", ".join(repr(" ".join(text.split())[:40]) for text in texts[:3]) + (", ..." if len(texts) > 3 else "")
+    told = f"; its annotations are {shown}, own words for seizures are named by seizure_words" if texts else ""
+    return f"no labels, taken as free of seizures{told}"
+
+
+def _is_edf(raw: mne.io.BaseRaw) -> bool:
+    return type(raw).__name__ in ("RawEDF", "RawBDF")
+
+
 def _outside(raw: mne.io.BaseRaw, path: Path) -> list[tuple[float, float, str]]:
-    is_edf = type(raw).__name__ in ("RawEDF", "RawBDF")
-    return annotations_outside(path, edf_timeline(path, samples=False)) if is_edf else []
+    return annotations_outside(path, edf_timeline(path, samples=False)) if _is_edf(raw) else []
 
 
 def _subject(path: Path, root: Path) -> str:

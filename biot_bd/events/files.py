@@ -4,10 +4,11 @@ and written.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from biot_bd.events.scoring import as_intervals
 from biot_bd.events.szcore import COLUMNS, events_of
 from biot_bd.events.tables import clock_time, number, read_table
-from biot_bd.events.texts import SEIZURE, TUSZ_SEIZURES, judge_annotations
+from biot_bd.events.texts import SEIZURE, TUSZ_SEIZURES, judge_annotations, unread_notes
 from biot_bd.events.types import Event
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.edf_times import unread_annotations, written_annotations
+from biot_bd.io.fif_tags import check_fif
 from biot_bd.io.files import fault_of
 from biot_bd.io.notes import one_line
 from biot_bd.runs import atomic_path, write_text
@@ -162,7 +165,13 @@ def read_event_file(path: str | os.PathLike[str], *, format: str | None = None) 
     path = Path(path)
     if fault := fault_of(path):
         raise FileNotFoundError(f"{path}: no such file of events; it {fault}")
-    return _format(path, format)[1](path)
+    found = _format(path, format)[1](path)
+    if found.duration_s is not None and not 0 < found.duration_s < math.inf:
+        raise RecordingError(
+            "bad-annotation",
+            f"{path}: the recording lasts {found.duration_s:g} s by this file; expected more than 0 s, correct the length",
+        )
+    return found
 
 
 def to_annotations(
@@ -373,12 +382,15 @@ def _read_edf(path: Path) -> EventFile:
 
     try:
         edf = edfio.read_edf(path)
-        rows = [(float(a.onset), float(a.duration or 0.0), str(a.text)) for a in edf.annotations]
         try:
             start = datetime.combine(edf.startdate, edf.starttime)
         except edfio.AnonymizedDateError:
             start = None
-        return _from_rows(rows, start, str(path))
+        # edfio passes over what is not written as the standard asks, and over texts of two lines.
+        rows = [(onset, offset - onset, text) for onset, offset, text in written_annotations(path)]
+        unread = unread_notes(unread_annotations(path), str(path))
+        found = _from_rows(rows, start, str(path))
+        return replace(found, notes=(*found.notes, *unread))
     except RecordingError:
         raise
     except Exception as error:  # edfio fails in many ways on damaged files
@@ -394,6 +406,8 @@ def _read_mne(path: Path) -> EventFile:
     import mne
 
     try:
+        if path.suffix.lower() == ".fif":
+            check_fif(path)
         return _from_annotations(mne.read_annotations(path), str(path))
     except RecordingError:
         raise

@@ -28,6 +28,7 @@ from biot_bd.events.types import Scorer, Scores, SeizureScore
 
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
+LONGEST_S = 31 * 86_400
 ROUNDING_S = 0.1  # files round to hundredths, the scorer to tenths of a second
 
 
@@ -161,8 +162,17 @@ def sample_counts(reference: NDArray[np.float64], hypothesis: NDArray[np.float64
 def _annotations(
     reference: NDArray[np.float64], hypothesis: NDArray[np.float64], duration_s: float
 ) -> list[Annotation]:
+    _check_length(duration_s)
     n = round(duration_s * RATE_HZ)
     return [Annotation([tuple(pair) for pair in pairs.tolist()], RATE_HZ, n) for pairs in (reference, hypothesis)]
+
+
+def _check_length(duration_s: float) -> None:
+    """Raise for a length that is mistyped: the scorer holds masks of all samples."""
+    if duration_s > LONGEST_S:
+        raise ValueError(
+            f"the recording lasts {duration_s:g} s; at most {LONGEST_S} s (31 days) are scored, is the length right?"
+        )
 
 
 def counts_of(scoring: EventScoring | SampleScoring) -> dict[str, int]:
@@ -258,6 +268,7 @@ def score_events(
     (1.0, 1, [5.0])
     """
     parameters = parameters or ScoringParameters()
+    _check_length(duration_s)
     ref = as_intervals(reference, duration_s, "reference")
     hyp = as_intervals(hypothesis, duration_s, "hypothesis")
     seizures = [_seizure(onset, offset, hyp, parameters, float(duration_s)) for onset, offset in ref.tolist()]

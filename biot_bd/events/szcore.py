@@ -8,6 +8,7 @@ Epilepsia, 66, 14-24.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import NamedTuple
 
@@ -38,15 +39,15 @@ def read_events(path: str | os.PathLike[str]) -> list[TableRow]:
     Returns
     -------
     list of TableRow
-        Types that begin with ``sz`` are seizures, ``bckg`` is background, ``impd`` an impedance
-        check.  Case does not matter, and ``seizure`` is read as ``sz``.  Background and checks
-        without times (``n/a``) are left out.
+        Types that say so by their words (``sz``, ``sz_foc``, ``focal seizure``) are seizures,
+        ``bckg`` is background, ``impd`` an impedance check.  Case does not matter, and ``seizure``
+        is read as ``sz``.  Background and checks without times (``n/a``) are left out.
 
     Raises
     ------
     RecordingError
-        ``bad-annotation``: a column is missing, a number is none or not finite, or a type is empty
-        or unknown; names file and line.
+        ``bad-annotation``: a column is missing, a number is none or not finite, a duration is
+        negative, or a type is empty or unknown; names file and line.
 
     See Also
     --------
@@ -72,9 +73,12 @@ def events_of(table: Table) -> list[TableRow]:
         kind = _kind(row)
         timeless = row.get("onset") is None or row.get("duration") is None
         if kind.startswith(SEIZURE) or not timeless:
-            events.append(
-                TableRow(row.seconds("onset"), row.seconds("duration"), kind, number(row.get("confidence") or ""))
-            )
+            onset_s, duration_s = row.seconds("onset"), row.seconds("duration")
+            if (kind.startswith(SEIZURE) and duration_s < 0) or not math.isfinite(onset_s + duration_s):
+                raise row.error(
+                    f"from {onset_s:g} s for {duration_s:g} s; expected a duration of 0 s or more and a finite end"
+                )
+            events.append(TableRow(onset_s, duration_s, kind, number(row.get("confidence") or "")))
     return events
 
 
@@ -82,8 +86,9 @@ def _kind(row: Row) -> str:
     kind = row.get("eventType")
     if kind is None:
         raise row.error(f"eventType is {row['eventType']!r}; expected e.g. sz or bckg")
+    # By whole words: what only begins with sz (Szene, szintigraphy) is none.
     known = seizure_kind(kind) or kind.lower()
-    if not known.startswith(SEIZURE) and known not in OTHER_KINDS:
+    if known not in OTHER_KINDS and seizure_kind(kind) is None:
         raise row.error(
             f"unknown eventType {kind!r}; expected sz (or sz_..., seizure), {', '.join(OTHER_KINDS)}; rename it, or remove the row"
         )

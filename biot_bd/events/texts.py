@@ -232,6 +232,44 @@ def judge_annotations(
     return Judged(_merged(_paired([row for row in judged if row[3] is not Meaning.UNCLEAR], where)), notes)
 
 
+def unread_notes(texts: Sequence[str], where: str, seizure_words: Sequence[str] = ()) -> list[str]:
+    """Say which annotations of a file have no time that its format knows.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        As the file has them, numbers included.
+    where : str
+        Names the file, for messages.
+    seizure_words : sequence of str
+        As in :func:`meaning_of`.
+
+    Returns
+    -------
+    list of str
+        One note, or none.
+
+    Raises
+    ------
+    RecordingError
+        ``bad-annotation``: one of them speaks of a seizure, which would be lost.
+
+    Examples
+    --------
+    >>> unread_notes(["+20,5 eyes open"], "x.edf")
+    ["1 annotations have no time as EDF+ writes it and were not read, the first '+20,5 eyes open'"]
+    """
+    for text in texts:
+        if meaning_of(text, seizure_words) is not Meaning.OTHER:
+            raise RecordingError(
+                "bad-annotation",
+                f"{where}: the annotation {text[:80]!r} has no time as EDF+ writes it (+20.5, seconds), so it cannot be read; "
+                "correct it, or write an event table beside the recording",
+            )
+    told = f"{len(texts)} annotations have no time as EDF+ writes it and were not read, the first "
+    return [f"{told}{texts[0][:80]!r}"] if texts else []
+
+
 def _paired(rows: list[tuple[float, float, str, Meaning]], where: str) -> list[tuple[float, float, str]]:
     """Join begins and ends to seizures, those of a channel (``@@F7``) for themselves."""
     rows = sorted(rows, key=lambda row: (row[0], row[3] is not Meaning.END))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -13,11 +13,12 @@ from mne.io.edf.edf import RawBDF, RawEDF
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
-from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timeline, length_note
+from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timeline, length_note, unread_annotations
 from biot_bd.io.notes import collecting
 from biot_bd.io.segments import TimeLine, set_annotations
 from biot_bd.io.unusable import correct_units
 
+_SAID_BETTER = ("start of the recording", "outside the recording", "pass the end of the recording")
 LARGEST = 1e30  # of a range in a header; in microvolts it must fit float32
 
 
@@ -79,7 +80,10 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
         with collecting(told), _start_if_told(line):
             try:
                 raw = read(path, verbose="WARNING")
-            except UnicodeDecodeError:
+            # The first of a header, the other of annotations.
+            except Exception as error:
+                if not isinstance(error, UnicodeDecodeError) and "encoding=" not in str(error):
+                    raise
                 raw = read(path, verbose="WARNING", encoding="latin1")
         _correct(raw, path, line)
         correct_units(raw)
@@ -105,7 +109,7 @@ def _check_ranges(path: Path, header: EdfHeader) -> None:
 
 def _fits(text: str) -> bool:
     try:
-        return abs(float(text)) < LARGEST
+        return abs(float(text)) < LARGEST and "_" not in text
     except ValueError:
         return True  # no number: MNE says so
 
@@ -143,19 +147,38 @@ def _correct(raw: mne.io.BaseRaw, path: Path, line: TimeLine) -> None:
         raw.crop(tmax=(line.n_samples - 1) / raw.info["sfreq"], verbose="ERROR")
     if raw.info["meas_date"] != line.start_time:
         raw.set_meas_date(line.start_time)
-    if not line.is_continuous:  # MNE sets them as if there were no pauses, and drops what it finds outside
-        set_annotations(raw, edf_annotations(path, line))
+    rows = edf_annotations(path, line)
+    # MNE counts no pauses, leaves out texts of two lines, and reads some as Latin-1.
+    if not line.is_continuous or _texts(row[2] for row in _within(rows, line)) != _texts(raw.annotations.description):
+        set_annotations(raw, rows)
+
+
+def _texts(texts: Iterable[str]) -> list[str]:
+    """Return texts without their channels, which MNE keeps apart, in the order of the alphabet."""
+    return sorted(str(text).partition("@@")[0].strip() for text in texts)
+
+
+def _within(rows: list[tuple[float, float, str]], line: TimeLine) -> list[tuple[float, float, str]]:
+    """Return the annotations that MNE keeps: those of which some lies in the recording."""
+    last_s = (line.n_samples - 1) / line.sfreq
+    return [row for row in rows if row[0] + row[1] >= 0 and row[0] <= last_s]
 
 
 def _notes(told: list[str], path: Path, line: TimeLine) -> list[str]:
     """Return what MNE told and the time line does not say better."""
-    kept = [note for note in told if "start of the recording" not in note and "outside the recording" not in note]
-    if line.is_continuous and len(kept) == len(told):
-        return kept
-    if outside := annotations_outside(path, line):
-        onset_s, _, text = outside[0]
+    kept = [note for note in told if not any(said in note for said in _SAID_BETTER)]
+    if unread := unread_annotations(path):
         kept.append(
-            f"{len(outside)} annotations outside the recording of {line.duration_s:g} s were left out, "
-            f"the first {text!r} at {onset_s:g} s"
+            f"{len(unread)} annotations have no time as EDF+ writes it and were not read, the first {unread[0][:80]!r}"
         )
+    if line.is_continuous and len(kept) == len(told) + bool(unread):
+        return kept
+    outside = annotations_outside(path, line)
+    left_out = [row for row in outside if not 0 <= row[0] <= line.duration_s]
+    for rows, became in (
+        (left_out, f"outside the recording of {line.duration_s:g} s were left out"),
+        ([row for row in outside if row not in left_out], "that pass the end of the recording were cut there"),
+    ):
+        if rows:
+            kept.append(f"{len(rows)} annotations {became}, the first {rows[0][2]!r} at {rows[0][0]:g} s")
     return kept

@@ -104,6 +104,17 @@ def _field(signals: bytes, name: str) -> list[str]:
     return [text[width * i : width * (i + 1)].strip() for i in range(n)]
 
 
+def _whole(text: bytes) -> int:
+    return int(_plain(text))
+
+
+def _plain(text: bytes) -> bytes:
+    """Refuse what only Python takes for a number: ``1_0``."""
+    if b"_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return text
+
+
 def read_edf_header(path: str | Path) -> EdfHeader:
     """Read the header of an EDF or BDF file.
 
@@ -140,25 +151,25 @@ def read_edf_header(path: str | Path) -> EdfHeader:
     try:
         with path.open("rb") as file:
             head = file.read(256)
-            n_signals = int(head[252:256])
+            n_signals = _whole(head[252:256])
             if n_signals < 1:  # of a negative number the whole file would be read
                 raise ValueError(f"it declares {n_signals} signals")
             signals = file.read(256 * n_signals)
         sample_bytes, length = 3 if head[0] == 0xFF else 2, 256 * (n_signals + 1)
         if len(signals) < length - 256:
             raise ValueError(f"the file ends after {256 + len(signals)} bytes of a header of {length}")
-        if int(head[184:192]) != length:
+        if _whole(head[184:192]) != length:
             raise ValueError(
                 f"it says that it is {int(head[184:192])} bytes long; with {n_signals} signals it has {length}"
             )
-        samples = tuple(int(text) for text in _field(signals, "samples"))
+        samples = tuple(_whole(text.encode("latin-1")) for text in _field(signals, "samples"))
         return EdfHeader(
             path=path,
             kind=head[192:197].decode("latin-1"),
             sample_bytes=sample_bytes,
-            declared=int(head[236:244]),
+            declared=_whole(head[236:244]),
             present=(path.stat().st_size - length) // (sample_bytes * sum(samples)),
-            record_s=float(head[244:252]),
+            record_s=float(_plain(head[244:252])),
             labels=tuple(_field(signals, "label")),
             samples=samples,
             _signals=signals,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +19,18 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
+from biot_bd.io.notes import one_line
 from biot_bd.io.segments import MOST_DRIFT, TOLERANCE_S, TimeLine, cut, from_stamps
 
 STAMP_BYTES = 32
-PLUS = ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
 MOST_RECORDS = 2**25
 AT_ONCE_BYTES = 2**24
 # Where the bit is set more often than once in ten seconds it is not BioSemi's.
 SHORTEST_EPOCH_S = 10.0
-_ANNOTATION = re.compile(rb"([+-]\d+\.?\d*)(?:\x15(\d*\.?\d*))?\x14([^\x00]*?)\x14?\x00")
+# Onset, duration, texts; annotations end with a byte 0.
+_TAL = re.compile(rb"([+-]\d+\.?\d*)(?:\x15(\d*\.?\d*))?\x14([^\x00]*)")
 SLOWEST_HZ = 1e-6
+MOST_MISTAKEN = 0.1  # of the duration of a record
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
@@ -43,9 +46,11 @@ def _records(header: EdfHeader, n_records: int) -> NDArray[np.uint8]:
 
 
 def _stamped(header: EdfHeader) -> int | None:
-    """Return which signal holds the time stamps of records; None of plain EDF."""
-    plus = header.kind in PLUS
-    return next((i for i, label in enumerate(header.labels) if plus and label in ANNOTATIONS), None)
+    """Return which signal holds the time stamps of records, None where no signal does.
+
+    Files that have it without saying that they are EDF+ are read as EDF+C.
+    """
+    return next((i for i, label in enumerate(header.labels) if label in ANNOTATIONS), None)
 
 
 def counted_records(header: EdfHeader) -> int:
@@ -125,7 +130,7 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
     if stamped is not None:
         line, first_s, told = _edf_stamped(header, stamped, line)
         notes += told
-    elif header.kind in PLUS and header.kind.endswith("D"):
+    elif _is_interrupted(header):
         raise RecordingError("unreadable", f"{path}: is {header.kind} without a signal of annotations: {_ADVICE}")
     clock = None if start is None else start + dt.timedelta(seconds=first_s)
     line = replace(line, start_time=clock, remarks=(*notes, *line.remarks))
@@ -137,12 +142,16 @@ def edf_timeline(path: str | os.PathLike[str], *, samples: bool = True) -> TimeL
 _ADVICE = "its times cannot be told; export it as a continuous file, or one file for each stretch"
 
 
+def _is_interrupted(header: EdfHeader) -> bool:
+    return header.kind.upper() in ("EDF+D", "BDF+D")
+
+
 def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLine, float, list[str]]:
     """Return the time line by the records' stamps, the first of them, and notes."""
     n_records = counted_records(header)
     stamps_s = _stamps(header, index, n_records)
     known = np.flatnonzero(np.isfinite(stamps_s))
-    strict = header.kind.endswith("D")
+    strict = _is_interrupted(header)
     if strict and len(known) < n_records:
         number = int(np.flatnonzero(~np.isfinite(stamps_s))[0]) + 1
         raise RecordingError(
@@ -153,6 +162,7 @@ def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLi
     if known[0]:  # records before the first stamp are counted back from it
         known = np.insert(known, 0, 0)
         stamps_s[0] = stamps_s[known[1]] - known[1] * header.record_s
+    _check_duration(header, stamps_s[known], known)
     each = plain.n_samples // n_records
     try:
         line = from_stamps(stamps_s[known], known * each, plain.n_samples, plain.sfreq)
@@ -163,6 +173,21 @@ def _edf_stamped(header: EdfHeader, index: int, plain: TimeLine) -> tuple[TimeLi
             ) from error
         return plain, 0.0, [f"is {header.kind}, and the time stamps of its records are not used: {error}"]
     return line, float(stamps_s[0]), []
+
+
+def _check_duration(header: EdfHeader, stamps_s: NDArray[np.float64], records: NDArray[np.int64]) -> None:
+    """Raise where records follow each other faster than the header says that they last."""
+    lasting_s = np.diff(stamps_s) / np.diff(records)
+    if not len(lasting_s):
+        return
+    usual_s = float(np.median(lasting_s))
+    # A stamp that repeats or goes back is another fault, which is told where it is.
+    if 0 < usual_s < header.record_s * (1 - MOST_MISTAKEN) - TOLERANCE_S:
+        raise RecordingError(
+            "unreadable",
+            f"{header.path}: records last {header.record_s:g} s by the header and {usual_s:g} s by their time stamps, so the "
+            "rate cannot be told; correct the header or export the file again",
+        )
 
 
 def edf_annotations(path: str | Path, line: TimeLine) -> list[tuple[float, float, str]]:
@@ -178,26 +203,92 @@ def edf_annotations(path: str | Path, line: TimeLine) -> list[tuple[float, float
     line : TimeLine
         Of the file, by :func:`edf_timeline`.
     """
-    header = read_edf_header(path)
-    records, found = _records(header, counted_records(header)), []
+    found = []
+    for onset_s, offset_s, text in written_annotations(path):
+        at, stop = float(line.position_of(onset_s)), float(line.position_of(offset_s))
+        found.append((at / line.sfreq, (stop - at) / line.sfreq, text))
+    return sorted(found)
+
+
+def written_annotations(path: str | Path) -> list[tuple[float, float, str]]:
+    """Return the annotations of an EDF+ or BDF+ file as it has them.
+
+    Parameters
+    ----------
+    path : path
+        The file; one without signals, too.
+
+    Returns
+    -------
+    list of (onset_s, offset_s, text)
+        Since the recording's start, which the first time stamp tells, pauses included.
+
+    Raises
+    ------
+    RecordingError
+        The header is not that of an EDF or BDF file.
+    """
+    found = []
     first_s = None
+    for data in _annotation_bytes(read_edf_header(path)):
+        for match in filter(None, map(_TAL.fullmatch, data.split(b"\0"))):
+            onset, duration, texts = match.groups(b"")
+            first_s = float(onset) if first_s is None else first_s
+            onset_s = float(onset) - first_s
+            for text in filter(None, texts.split(b"\x14")):
+                found.append((onset_s, onset_s + _seconds(duration), text.decode("utf-8", "replace")))
+    return found
+
+
+def _seconds(text: bytes) -> float:
+    """Return a duration; nothing, and a point alone, are none."""
+    return float(text) if text.strip(b".") else 0.0
+
+
+def _annotation_bytes(header: EdfHeader) -> Iterator[bytes]:
+    """Yield what signals of annotations hold, without records of a time stamp alone."""
+    n_records = counted_records(header)
+    records = _records(header, n_records)
     for index, label in enumerate(header.labels):
         if label not in ANNOTATIONS:
             continue
         begin, end = _place(header, index)
-        for onset, duration, texts in _ANNOTATION.findall(np.ascontiguousarray(records[:, begin:end]).tobytes()):
-            first_s = float(onset) if first_s is None else first_s
-            for text in filter(None, texts.split(b"\x14")):
-                at = line.position_of(float(onset) - first_s)
-                stop = line.position_of(float(onset) - first_s + float(duration or 0))
-                found.append((float(at), float(stop - at), text.decode("utf-8", "replace")))
-    return [(at / line.sfreq, length / line.sfreq, text) for at, length, text in sorted(found)]
+        rows = max(1, AT_ONCE_BYTES // max(1, end - begin))
+        for i in range(0, n_records, rows):
+            text = np.array(records[i : i + rows, begin:end])
+            if not text.size:
+                continue
+            more = (text != 0).sum(axis=1) > (text == 0x14).argmax(axis=1) + 2
+            more[0] |= i == 0  # times count from the first stamp
+            yield text[more].tobytes()
+
+
+def unread_annotations(path: str | Path) -> list[str]:
+    """Return what stands among the annotations of an EDF+ or BDF+ file and is none by the standard.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    list of str
+        Each as the file has it, for messages.
+    """
+    found = []
+    for data in _annotation_bytes(read_edf_header(path)):
+        found += [piece for piece in data.split(b"\0") if piece and not _TAL.fullmatch(piece)]
+    return [one_line(piece.replace(b"\x14", b" ").replace(b"\x15", b" ").decode("utf-8", "replace")) for piece in found]
 
 
 def annotations_outside(path: str | Path, line: TimeLine) -> list[tuple[float, float, str]]:
-    """Return annotations (onset_s, offset_s, text) that begin before the recording or behind it."""
+    """Return annotations (onset_s, offset_s, text) that begin or end outside the recording."""
     length_s = line.n_samples / line.sfreq
-    outside = [row for row in edf_annotations(path, line) if not 0 <= row[0] <= length_s]
+    # A hundredth of a second is what event tables resolve.
+    outside = [
+        row for row in edf_annotations(path, line) if row[0] < 0 or max(row[0], row[0] + row[1] - 0.011) > length_s
+    ]
     times_s = [
         line.time_of([onset * line.sfreq, (onset + length) * line.sfreq]).tolist() for onset, length, _ in outside
     ]

@@ -6,6 +6,8 @@ plugin's reader goes before them where its probe knows the first bytes.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import warnings
@@ -20,7 +22,9 @@ import mne
 from biot_bd import registry
 from biot_bd.exceptions import PluginError, RecordingError
 from biot_bd.io.edf import open_edf
+from biot_bd.io.fif_tags import check_fif
 from biot_bd.io.files import fault_of, first_bytes, pointer_fault
+from biot_bd.io.mat_elements import check_mat
 from biot_bd.io.notes import collecting, one_line
 from biot_bd.io.unusable import correct_units
 
@@ -293,6 +297,21 @@ def _read(name: str, path: Path, **options: Any) -> mne.io.BaseRaw:
     return raw
 
 
+def _read_eeglab(path: Path) -> mne.io.BaseRaw:
+    check_mat(path)
+    return _read("read_raw_eeglab", path)
+
+
+def _read_fif(path: Path) -> mne.io.BaseRaw:
+    check_fif(path)
+    return _read("read_raw_fif", path)
+
+
+def _read_persyst(path: Path) -> mne.io.BaseRaw:
+    with contextlib.redirect_stdout(io.StringIO()):  # MNE prints of birthdays, and `stream` writes its lines there
+        return _read("read_raw_persyst", path)
+
+
 def _by_mne(name: str, **options: Any) -> Callable[[Path], mne.io.BaseRaw]:
     return partial(_read, name, **options)
 
@@ -330,12 +349,12 @@ EDF = Reader((".edf", ".bdf"), _is_no_bdf, _read_edf)
 BDF = Reader((".edf", ".bdf"), _is_bdf, _read_edf)
 GDF = Reader((".gdf",), None, _by_mne("read_raw_gdf"))
 BRAINVISION = Reader((".vhdr", ".ahdr"), None, _by_mne("read_raw_brainvision"))
-EEGLAB = Reader((".set",), None, _by_mne("read_raw_eeglab"))
-FIF = Reader((".fif", ".fif.gz"), None, _by_mne("read_raw_fif"))
+EEGLAB = Reader((".set",), None, _read_eeglab)
+FIF = Reader((".fif", ".fif.gz"), None, _read_fif)
 NEUROSCAN = Reader((".cnt",), _is_no_ant, _by_mne("read_raw_cnt"))
 ANT = Reader((".cnt",), _is_ant, _by_mne("read_raw_ant"))
 EGI = Reader((".mff",), None, _by_mne("read_raw_egi"), folder=True)
-PERSYST = Reader((".lay",), None, _by_mne("read_raw_persyst"))
+PERSYST = Reader((".lay",), None, _read_persyst)
 NIHON_KOHDEN = Reader((".eeg",), _is_nihon_kohden, _by_mne("read_raw_nihon"), search="probe")
 EPILEPSIAE = Reader((".data",), None, _by_mne("read_raw_nicolet", ch_type="eeg"), beside=".head")
 NEDF = Reader((".nedf",), None, _by_mne("read_raw_nedf"))

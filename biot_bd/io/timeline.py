@@ -188,7 +188,7 @@ def _brainvision(path: Path, raw: mne.io.BaseRaw, samples: bool) -> TimeLine | N
             return None
     sfreq, n_samples = float(raw.info["sfreq"]), _whole_length(raw)
     found = re.findall(r"^Mk\d+=New Segment,[^,\n]*,(\d+),[^,\n]*,[^,\n]*(?:,(\d*))?", _text(markers), re.MULTILINE)
-    stamps = sorted((int(position) - 1, _brainvision_date(date)) for position, date in found)
+    stamps = sorted(((int(at) - 1, _brainvision_date(date)) for at, date in found), key=lambda stamp: stamp[0])
     stamps = [(at, date) for at, date in stamps if 0 <= at < n_samples]
     if not stamps or stamps[0][0] != 0:
         stamps.insert(0, (0, None))

@@ -7,16 +7,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
 import torch
 from checkpoint_files import encoder_of, tiny
 from folder_targets import TARGETS as OF_FOLDERS
 from fuzz_frame import Target, damage_bytes, damage_header, damage_text
-from gap_files import write_with_pause
+from fuzz_recordings import RECORDINGS
 
 from biot_bd.datasets.chbmit_summary import read_summary
 from biot_bd.events import Event, read_event_file, write_event_file
-from biot_bd.io import open_recording, read_blocks
 from biot_bd.models import load_checkpoint, save_checkpoint
 
 EVENTS = [Event(3.0, 5.0, 0.5), Event(7.0, 8.0, 0.75)]
@@ -35,24 +33,6 @@ Number of Seizures in File: 1
 Seizure Start Time: 10 seconds
 Seizure End Time: 20 seconds
 """
-
-
-def make_recording(kind):
-    def make(folder):
-        x_uv = 30 * np.random.default_rng(0).normal(size=(2, 800))
-        return write_with_pause(folder, kind, x_uv, ["FP1-F7", "F7-T7"], 400, 5)
-
-    return make
-
-
-def read_recording(path):
-    recording = open_recording(path)
-    if not (recording.sfreq > 0 and math.isfinite(recording.duration_s)):
-        raise AssertionError(f"rate {recording.sfreq}, length {recording.duration_s}")
-    for name in recording.raw.ch_names:
-        for x in read_blocks(recording, [name], 0, 100_000):
-            if not np.isfinite(x).all():
-                raise AssertionError("NaN in what was read")
 
 
 def make_events(name):
@@ -97,8 +77,7 @@ def read_checkpoint(path):
 
 
 TARGETS = [
-    Target("edf", make_recording("edf+d"), damage_header, read_recording),
-    Target("bdf", make_recording("bdf+d"), damage_header, read_recording),
+    *RECORDINGS,
     Target("tsv", make_events("x_events.tsv"), damage_text, read_events),
     Target("csv_bi", make_events("x.csv_bi"), damage_text, read_events),
     Target("summary", make_summary, damage_text, read_summary),
