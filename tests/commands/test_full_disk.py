@@ -9,13 +9,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from child_commands import TINY, bound_by_permissions, limited, run_child, world
+from child_commands import TINY, bound_by_permissions, limited, run_child
 from safetensors import safe_open
 
 from biot_bd.datasets.demo import DEFAULTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-__all__ = ["world"]
 
 DETECT = (
     "--plot",

@@ -6,13 +6,12 @@ import random
 import signal
 
 import pytest
-from child_commands import TINY, run_child, signalled, world
+from child_commands import TINY, run_child, signalled
 
 from biot_bd import Windows
 from biot_bd.evaluation.result import Result
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-__all__ = ["world"]
 
 KILLS = 8
 COMMANDS = {

@@ -7,12 +7,11 @@ import shutil
 import signal
 
 import pytest
-from child_commands import TINY, run_child, signalled, world
+from child_commands import TINY, run_child, signalled
 
 from biot_bd.datasets.demo import DEFAULTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-__all__ = ["world"]
 
 COMMANDS = {
     "doctor": lambda world, out: ["doctor", world.recordings, "--samples"],
@@ -54,10 +53,11 @@ def test_stopped_anywhere_it_says_so_and_the_same_command_goes_on(
         monkeypatch.setitem(DEFAULTS, parameter, small)
     arguments = COMMANDS[name](world, tmp_path)
     drawn = random.Random(f"{name} {number}")
-    stopped = []
-    for _ in range(3):
-        done = run_child(arguments, signalled(signal.Signals(number), drawn.uniform(0.02, 0.5)))
+    stopped, latest_s = [], 0.5
+    for _ in range(4):
+        done = run_child(arguments, signalled(signal.Signals(number), drawn.uniform(0.01, latest_s)))
         if done.status == 0:  # it was done before; a stream ends well when it is asked to
+            latest_s *= 0.3
             continue
         stopped.append(done)
         assert done.status == status, done.stderr
