@@ -208,6 +208,7 @@ def add_events(run: HandMade) -> HandMade:
     run.metrics["events"] = {
         **score_subjects(scored),
         "coverage": 1.0,
+        "without_windows": [],
         "detections": [
             {"recording": name, "subject": subject, "onset_s": a, "offset_s": b, "confidence": c}
             for name, (subject, _, said) in EVENTS.items()

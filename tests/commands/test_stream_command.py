@@ -169,6 +169,7 @@ def test_the_page_of_a_run(model, source, tmp_path):
     assert len(state["about"]["ch_names"]) == 16
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_ends_the_run(model, source):
     command = [sys.executable, "-m", "biot_bd.cli", "stream", str(model), str(source), "--speed", "5", "--decisions"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

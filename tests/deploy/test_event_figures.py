@@ -10,6 +10,7 @@ from biot_bd.deploy.event_figures import event_figures, write_event_pictures
 from biot_bd.signals.montages import BIOT_16
 
 
+@pytest.mark.slow
 def test_no_figure_is_kept_once_it_is_written(tmp_path):
     detector = loudness(stride_s=1)
     detector.event_detector.set_params(threshold=1e-6, min_duration_s=0, merge_gap_s=0)

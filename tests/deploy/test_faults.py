@@ -252,6 +252,7 @@ def test_full_disk(folder, model, tmp_path):
     assert (out / name).read_text() == "an older result"
 
 
+@pytest.mark.slow
 def test_killed_process(folder, model, expected, tmp_path):
     out = tmp_path / "out"
     process = start(model, folder, "-o", out, "--threshold", "0.3", before=DIES)
@@ -270,6 +271,7 @@ def test_killed_process(folder, model, expected, tmp_path):
     assert [p for p in out.rglob(".*") if p.is_file()] == []
 
 
+@pytest.mark.slow
 def test_two_detectors_on_one_folder(folder, model, expected, tmp_path):
     out = tmp_path / "out"
     both = [start(model, folder, "-o", out, "--threshold", "0.3") for _ in range(2)]
@@ -278,6 +280,7 @@ def test_two_detectors_on_one_folder(folder, model, expected, tmp_path):
     assert [p for p in out.rglob(".*") if p.is_file()] == []
 
 
+@pytest.mark.slow
 def test_one_bad_recording_stops_no_other_in_several_processes(folder, model, expected, tmp_path):
     items = find_items([folder])
     bad = tmp_path / "bad.edf"

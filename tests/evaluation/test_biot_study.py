@@ -202,6 +202,7 @@ if sys.argv[2] != "kill":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_killed_in_the_middle_of_a_fold_and_resumed_equals_the_uninterrupted_run(finished, tmp_path):
     folder = tmp_path / "run"

@@ -104,6 +104,7 @@ def test_a_subject_without_seizures_is_left_out_of_the_mean_by_name():
     assert "nan" not in json.dumps(result.metrics).lower()
 
 
+@pytest.mark.slow
 def test_the_same_whatever_the_number_of_jobs(tmp_path):
     forest = make_pipeline(FunctionTransformer(log_power), RandomForestClassifier(8))
     one, two = run(forest, folder=tmp_path / "one"), run(forest, folder=tmp_path / "two", n_jobs=2)

@@ -65,6 +65,7 @@ def test_different_values_differ(a, b):
     assert describe(a) == describe(a)
 
 
+@pytest.mark.slow
 def test_the_same_in_another_process():
     code = (
         "import importlib.util, json, sys, numpy as np\n"

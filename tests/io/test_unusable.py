@@ -36,7 +36,8 @@ def digits(rng, n_chans, low=-300, high=300, n=400):
 
 def number(value):
     """As many digits as a header's field holds, of which zeros at the end are none."""
-    return next(text for text in (f"{value:.{k}g}" for k in range(7, 0, -1)) if len(text) <= 8 and "e" not in text)
+    texts = (f"{value:.{k}{form}}" for form in "gf" for k in range(7, 0, -1))
+    return next(text for text in texts if len(text) <= 8 and "e" not in text)
 
 
 @settings(max_examples=60, deadline=None)

@@ -56,6 +56,7 @@ def test_final_events_are_those_of_detect_and_each_had_its_alarm():
     assert result.as_dict()["n_alarms"] == len(told)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     sizes=st.lists(st.one_of(st.integers(1, 40), st.integers(1, 9000)), min_size=1, max_size=3),

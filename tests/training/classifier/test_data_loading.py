@@ -23,6 +23,7 @@ def classifier(**options):
     return BIOTClassifier("shallow", max_epochs=2, patience=None, batch_size=16, random_state=0, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument")
 def test_windows_scaled_on_the_device_train_the_same_model(windows, monkeypatch):
     plain = classifier().fit(windows)
@@ -58,6 +59,7 @@ def epochs_of(net):
     return seen
 
 
+@pytest.mark.slow
 def test_page_shuffle_by_name_takes_every_training_window_once_and_repeats(windows):
     runs = []
     for _ in range(2):
@@ -76,6 +78,7 @@ def test_page_shuffle_by_name_takes_every_training_window_once_and_repeats(windo
     np.testing.assert_array_equal(np.sort(values[0]), np.sort(expected))
 
 
+@pytest.mark.slow
 def test_it_is_taken_unasked_for_what_no_memory_can_hold(windows, monkeypatch):
     made = []
     init = PageShuffle.__init__

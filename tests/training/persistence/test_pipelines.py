@@ -107,6 +107,7 @@ def test_a_loaded_pipeline_can_be_fitted_and_saved_again(fitted, data, tmp_path)
     np.testing.assert_array_equal(again.predict_proba(x), fitted.predict_proba(x))
 
 
+@pytest.mark.slow
 def test_in_another_process(fitted, data, tmp_path):
     x, _, _ = data
     save_pipeline(fitted, tmp_path / "m")

@@ -117,6 +117,7 @@ def test_two_processes_at_once_share_the_work(script, source, whole, tmp_path):
     assert_same(folder, whole)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_recordings(script, make, tmp_path):
     folder = tmp_path / "edf"
     folder.mkdir()
