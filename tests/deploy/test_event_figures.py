@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import pytest
 from deploy_files import write_edf
 from test_detector import loudness
 
