@@ -235,9 +235,8 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
     """Do one recording; whatever goes wrong is its outcome."""
     try:
         detector = load_cached(model, **options)
-        detection = detector.detect(item.path)
-        montage = detector.scorer.montage
-        files = write_detection(detection, item, outputs, montage)
+        detection, montage = detector.detect(item.path), detector.scorer.montage
+        files = _written(detection, item, outputs, montage)
         if not outputs.html:
             return Outcome(item, detection.as_dict(), files)
         from biot_bd.deploy.patient_page import page_part
@@ -245,10 +244,16 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
         return Outcome(item, detection.as_dict(), files, part=page_part(detection, montage))
     except DetectionError as error:
         return Outcome(item, error=_one_line(error))
-    except OSError as error:
-        return Outcome(item, error=f"{item.path}: its results cannot be written ({_one_line(error)})")
     except Exception as error:
         return Outcome(item, error=f"{item.path}: {type(error).__name__}: {_one_line(error)}")
+
+
+def _written(detection: Detection, item: Item, outputs: Outputs, montage: Montage) -> list[Path]:
+    """Write a detection; an error of the system is that of the results, not of the recording."""
+    try:
+        return write_detection(detection, item, outputs, montage)
+    except OSError as error:
+        raise DetectionError(f"{item.path}: its results cannot be written ({_one_line(error)})") from error
 
 
 def _one_line(error: BaseException) -> str:
