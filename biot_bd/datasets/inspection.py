@@ -449,7 +449,10 @@ def inspect_recording(
     )
     one.notes += [*([plan.names.reason] if plan.names.withheld else []), *unit_notes(raw, plan.needed)]
     if samples and one.is_used:
-        one.notes += sample_notes(raw, plan.needed, WINDOW_S)
+        notes, refused = sample_notes(raw, plan.needed, WINDOW_S)
+        one.notes += notes
+        if refused:
+            one.outcome, one.detail = "failed", f"recording {recording}: {refused}"
     return one
 
 
@@ -457,7 +460,7 @@ def _format_of(
     raw: mne.io.BaseRaw, path: Path | None, plan: MontagePlan
 ) -> tuple[str, tuple[float, ...], tuple[str, ...]]:
     """Return the format, all rates in Hz and the units of what the plan reads."""
-    kind = type(raw).__name__.removeprefix("Raw")
+    kind = type(raw).__name__.removeprefix("Raw") or "FIF"  # whose class is MNE's plain one
     if kind not in ("EDF", "BDF") or path is None:
         units = {str(unit) for name, unit in raw._orig_units.items() if name in (plan.needed or raw.ch_names)}
         return kind, (float(raw.info["sfreq"]),), tuple(sorted(units))

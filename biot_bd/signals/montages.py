@@ -239,7 +239,8 @@ class MontagePlan:
         found = [name for name, parsed in named if parsed is not None]
         others = [name for name, parsed in named if parsed is None]
         if self.missing_electrodes:
-            seen = {e for _, p in named if p is not None for e in (p.electrode, p.reference)}
+            usable = [p for name, p in named if p is not None and name not in self.unusable]
+            seen = {e for p in usable for e in (p.electrode, p.reference)}
             elsewhere = [e for e in self.missing_electrodes if e in seen]
             why = f"missing electrodes: {', '.join(self.missing_electrodes)}"
             why += f" (only in other derivations: {', '.join(elsewhere)})" if elsewhere else ""

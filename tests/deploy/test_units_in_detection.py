@@ -223,8 +223,12 @@ def test_numbers_in_another_unit_are_refused(tmp_path, kind, factor):
     path = WRITERS[kind](tmp_path, noise() * factor)
     with pytest.raises(DetectionError, match=r"rec.*16 of 16 channels swing by more than 1 V or by less than 0.001 uV"):
         detect(path)
-    with pytest.raises(PreparationError, match="another unit than they are read in"):
+    with pytest.raises(PreparationError, match="another unit than they are read in") as refused:
         store_of(path, tmp_path / "store")
+    (facts,) = inspect_folder(tmp_path, "recordings-folder", options={"unlisted": "background"}, samples=True)
+    (one,) = facts.recordings
+    assert (one.outcome, facts.stops_prepare, one.format.lower()) == ("failed", True, kind)
+    assert one.detail == f"recording {one.recording}: {str(refused.value).removeprefix('recording r: ')}"
 
 
 @pytest.mark.parametrize("kind", WRITERS)
