@@ -26,7 +26,7 @@ from biot_bd.events.intervals import merge, total
 from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.channel_readers import rate_of, source_file
 from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
-from biot_bd.io.notes import one_line
+from biot_bd.io.notes import counted, one_line
 from biot_bd.io.readers import open_raw
 from biot_bd.io.timeline import timeline_of
 from biot_bd.io.unusable import unit_notes, unusable_channels
@@ -485,8 +485,14 @@ def _hints(facts: DatasetFacts, layout: Layout, options: Mapping[str, Any]) -> l
     outcomes = Counter(one.outcome for one in facts.recordings)
     if "subject" in known and "subject" not in options:
         hints.append(_subject_hint(facts, layout.path.absolute()))
-    if layout.dataset == "chb-mit" and outcomes["missing-file"]:
+    if layout.dataset == "chb-mit" and (outcomes["missing-file"] or outcomes["no-summary"]):
         hints.append(f"`{shlex.join(['biot-bd', 'datasets', 'fetch', 'chb-mit', facts.path])}` fetches missing files")
+    if layout.dataset == "chb-mit" and outcomes["no-summary"] and (tables := find_tables(layout.path)):
+        # Not as the next command: recordings of CHB-MIT itself would get two subjects of one child.
+        hints.append(
+            f"{counted(len(tables), 'event table')} in it: chb-mit takes its labels from summaries; "
+            f"`{shlex.join(['biot-bd', 'doctor', FOLDER, facts.path])}` reads your own recordings of such names"
+        )
     if "unlisted" in known and "unlisted" not in options:
         hints += _label_hints(facts.recordings)
     if "missing-channels" in [*outcomes, *(one.if_labelled for one in facts.recordings)]:

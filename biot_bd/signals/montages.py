@@ -175,10 +175,7 @@ class MontagePlan:
     @property
     def unusable_text(self) -> str:
         """The unusable channels with their reasons, in one phrase; empty where there are none."""
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.unusable.items():
-            reasons.setdefault(reason, []).append(name)
-        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        return told_reasons(self.unusable)
 
     def reduced(self) -> MontagePlan:
         """Return the plan for a recording of which only :attr:`needed` channels were read."""
@@ -256,6 +253,31 @@ class MontagePlan:
             self.missing,
             self.missing_electrodes,
         )
+
+
+def told_reasons(unusable: Mapping[str, str]) -> str:
+    """Return channels with their reasons in one phrase, those of one reason together.
+
+    Parameters
+    ----------
+    unusable : mapping of str to str
+        Channel -> why it cannot be used.
+
+    Returns
+    -------
+    str
+        Empty where there is none.
+
+    Examples
+    --------
+    >>> from biot_bd.signals.montages import told_reasons
+    >>> told_reasons({"Fp1": "its unit is blank", "F7": "no samples", "F3": "its unit is blank"})
+    'Fp1, F3: its unit is blank; F7: no samples'
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, reason in unusable.items():
+        reasons.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
 def montage_of(ch_names: Sequence[str] | None) -> Montage | None:
