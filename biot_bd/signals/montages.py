@@ -271,7 +271,9 @@ def told_reasons(unusable: Mapping[str, str]) -> str:
     Examples
     --------
     >>> from biot_bd.signals.montages import told_reasons
-    >>> told_reasons({"Fp1": "its unit is blank", "F7": "no samples", "F3": "its unit is blank"})
+    >>> told_reasons(
+    ...     {"Fp1": "its unit is blank", "F7": "no samples", "F3": "its unit is blank"}
+    ... )
     'Fp1, F3: its unit is blank; F7: no samples'
     """
     reasons: dict[str, list[str]] = {}
