@@ -147,7 +147,7 @@ def _format(output: Path | None, file: Path | None) -> str:
     """Return the format that the output's ending names."""
     if output is None:
         return "tsv"
-    from biot_bd.deploy.results import FORMATS
+    from biot_bd.deploy.results import FORMATS, check_apart_from_labels
 
     format = next((name for name, ending in FORMATS.items() if ending == output.suffix.lower()), None)
     if format is None or output.is_dir():
@@ -155,6 +155,8 @@ def _format(output: Path | None, file: Path | None) -> str:
         raise typer.BadParameter(f"{output}: expected a file that ends in {expected}", param_hint="--output")
     if file is not None and output.resolve() == file.resolve():
         raise typer.BadParameter(f"{output} is the recording itself", param_hint="--output")
+    if file is not None:
+        check_apart_from_labels(file, [output])
     return format
 
 
