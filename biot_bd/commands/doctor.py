@@ -226,10 +226,12 @@ def _show_one(one: RecordingFacts) -> None:
 
 
 def _show_notes(facts: DatasetFacts, show_all: bool) -> None:
+    from biot_bd.signals.montages import told_reasons
+
     owners: dict[str, list[str]] = {}
     for one in facts.recordings:
-        reasons = [f"cannot be used: {name}: {reason}" for name, reason in one.unusable.items()]
-        for note in [*one.notes, *reasons]:
+        unusable = [f"cannot be used: {told_reasons(one.unusable)}"] if one.unusable else []
+        for note in [*one.notes, *unusable]:
             if one.if_labelled and note.startswith(f"{one.if_labelled}: ") and not show_all:
                 continue  # told together, as a hint
             text = note if show_all else _short(_below(facts.path, note))

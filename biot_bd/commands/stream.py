@@ -147,7 +147,7 @@ def _format(output: Path | None, file: Path | None) -> str:
     """Return the format that the output's ending names."""
     if output is None:
         return "tsv"
-    from biot_bd.deploy.results import FORMATS
+    from biot_bd.deploy.results import FORMATS, check_apart_from_labels
 
     format = next((name for name, ending in FORMATS.items() if ending == output.suffix.lower()), None)
     if format is None or output.is_dir():
@@ -155,18 +155,19 @@ def _format(output: Path | None, file: Path | None) -> str:
         raise typer.BadParameter(f"{output}: expected a file that ends in {expected}", param_hint="--output")
     if file is not None and output.resolve() == file.resolve():
         raise typer.BadParameter(f"{output} is the recording itself", param_hint="--output")
+    if file is not None:
+        check_apart_from_labels(file, [output])
     return format
 
 
 def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) -> LiveSource:
     """Open a file; one that is shorter than a window is an error, as ``detect`` has it."""
+    from biot_bd.deploy.detector import check_length
     from biot_bd.deploy.live.replay import FileSource
-    from biot_bd.exceptions import DetectionError
 
     chunk = chunk_s if chunk_s is not None else 0.25 if math.isfinite(speed) else 10.0
     source = FileSource(file, speed=speed, chunk_s=chunk)
-    if round(source.duration_s * source.sfreq) < round(window_s * source.sfreq):
-        raise DetectionError(f"{file}: lasts {source.duration_s:g} s, shorter than a window of {window_s:g} s")
+    check_length(source.where, source.recording.timeline, window_s)
     return source
 
 

@@ -26,7 +26,7 @@ from biot_bd.events.intervals import merge, total
 from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.channel_readers import rate_of, source_file
 from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
-from biot_bd.io.notes import one_line
+from biot_bd.io.notes import counted, one_line
 from biot_bd.io.readers import open_raw
 from biot_bd.io.timeline import timeline_of
 from biot_bd.io.unusable import unit_notes, unusable_channels
@@ -449,7 +449,10 @@ def inspect_recording(
     )
     one.notes += [*([plan.names.reason] if plan.names.withheld else []), *unit_notes(raw, plan.needed)]
     if samples and one.is_used:
-        one.notes += sample_notes(raw, plan.needed, WINDOW_S)
+        notes, refused = sample_notes(raw, plan.needed, WINDOW_S)
+        one.notes += notes
+        if refused:
+            one.outcome, one.detail = "failed", f"recording {recording}: {refused}"
     return one
 
 
@@ -457,7 +460,7 @@ def _format_of(
     raw: mne.io.BaseRaw, path: Path | None, plan: MontagePlan
 ) -> tuple[str, tuple[float, ...], tuple[str, ...]]:
     """Return the format, all rates in Hz and the units of what the plan reads."""
-    kind = type(raw).__name__.removeprefix("Raw")
+    kind = type(raw).__name__.removeprefix("Raw") or "FIF"  # whose class is MNE's plain one
     if kind not in ("EDF", "BDF") or path is None:
         units = {str(unit) for name, unit in raw._orig_units.items() if name in (plan.needed or raw.ch_names)}
         return kind, (float(raw.info["sfreq"]),), tuple(sorted(units))
@@ -482,8 +485,14 @@ def _hints(facts: DatasetFacts, layout: Layout, options: Mapping[str, Any]) -> l
     outcomes = Counter(one.outcome for one in facts.recordings)
     if "subject" in known and "subject" not in options:
         hints.append(_subject_hint(facts, layout.path.absolute()))
-    if layout.dataset == "chb-mit" and outcomes["missing-file"]:
+    if layout.dataset == "chb-mit" and (outcomes["missing-file"] or outcomes["no-summary"]):
         hints.append(f"`{shlex.join(['biot-bd', 'datasets', 'fetch', 'chb-mit', facts.path])}` fetches missing files")
+    if layout.dataset == "chb-mit" and outcomes["no-summary"] and (tables := find_tables(layout.path)):
+        # Not as the next command: recordings of CHB-MIT itself would get two subjects of one child.
+        hints.append(
+            f"{counted(len(tables), 'event table')} in it: chb-mit takes its labels from summaries; "
+            f"`{shlex.join(['biot-bd', 'doctor', FOLDER, facts.path])}` reads your own recordings of such names"
+        )
     if "unlisted" in known and "unlisted" not in options:
         hints += _label_hints(facts.recordings)
     if "missing-channels" in [*outcomes, *(one.if_labelled for one in facts.recordings)]:

@@ -25,7 +25,7 @@ from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io.edf_times import annotations_outside, edf_timeline, unread_annotations
 from biot_bd.io.segments import annotations_of
 from biot_bd.io.timeline import tells_of_time, timeline_of
-from biot_bd.io.walk import Found, find_recordings, open_found, searched_endings, stem_of
+from biot_bd.io.walk import Found, find_recordings, label_tables, open_found, searched_endings, stem_of
 
 
 def load_recordings_folder(
@@ -171,9 +171,7 @@ def _find(root: Path) -> dict[Found, str]:
 
 
 def _table(path: Path) -> Path | None:
-    stem = stem_of(path.name)
-    names = {f"{stem}_events.tsv", f"{stem}.tsv", f"{stem.removesuffix('_eeg')}_events.tsv"}
-    found = sorted(table for name in names if (table := path.with_name(name)).is_file())
+    found = sorted(table for table in label_tables(path) if table.is_file())
     if len(found) > 1:
         raise RecordingError(
             "bad-annotation", f"{path}: several event tables: {', '.join(p.name for p in found)}; keep one"

@@ -15,7 +15,7 @@ from biot_bd.signals.offset import offset_channels
 WINDOWS_AT_ONCE = 30
 
 
-def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) -> list[str]:
+def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) -> tuple[list[str], str | None]:
     """Read channels window by window and say which are dead, not finite or have an offset.
 
     Parameters
@@ -29,12 +29,15 @@ def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) 
 
     Returns
     -------
-    list of str
+    notes : list of str
         One line a kind of fault; empty where there is none.
+    refused : str or None
+        Why :func:`biot_bd.prepare` refuses the recording, where its amplitudes are no EEG's.
 
     See Also
     --------
     biot_bd.signals.offset.offset_channels : What an offset is.
+    biot_bd.signals.amplitude.no_eeg : What is refused.
 
     Examples
     --------
@@ -43,10 +46,10 @@ def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) 
     >>> info = mne.create_info(["Fp1", "F7"], 100.0, "eeg")
     >>> raw = mne.io.RawArray(np.stack([wave, 0 * wave]), info, verbose="error")
     >>> sample_notes(raw, ["Fp1", "F7"], 10.0)
-    ['zero throughout: F7']
+    (['zero throughout: F7'], None)
     """
     if not ch_names:
-        return []
+        return [], None
     reader = open_reader(raw, ch_names)
     length = max(1, round(window_s * reader.sfreq))
     counts = {kind: np.zeros(len(reader.ch_names), np.int64) for kind in ("flat", "zero", "not finite", "offset")}
@@ -68,8 +71,8 @@ def sample_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str], window_s: float) 
     named = {kind: dict(zip(reader.ch_names, n.tolist(), strict=True)) for kind, n in odd.items()}
     n_moving = dict(zip(reader.ch_names, np.broadcast_to(moving, len(reader.ch_names)).tolist(), strict=True))
     refused = no_eeg(named["impossible"], n_moving)
-    notes = [refused] if refused else amplitude_notes(named, n_moving)
-    return _told(reader.ch_names, counts, n_windows, window_s) + notes
+    notes = [] if refused else amplitude_notes(named, n_moving)
+    return _told(reader.ch_names, counts, n_windows, window_s) + notes, refused
 
 
 def _told(ch_names: Sequence[str], counts: dict[str, np.ndarray], n_windows: int, window_s: float) -> list[str]:

@@ -19,7 +19,7 @@ from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, Stre
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
-from biot_bd.io.recordings import OpenRecording, open_recording, read_blocks
+from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.unusable import unit_notes
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
@@ -380,7 +380,7 @@ class Detector:
         except ValueError as error:
             raise DetectionError(f"{recording.where}: {error}") from error
         reader, line = recording.reader(needed)
-        self._check_length(recording, line)
+        check_length(recording.where, line, self.scorer.window_s)
         stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where, recording.unusable)
         read_s, results = time.perf_counter() - begin, []
         # Each segment has a stream of its own: no window and no event reaches across a pause.
@@ -467,17 +467,32 @@ class Detector:
             except DetectionError as error:
                 yield source, error
 
-    def _check_length(self, recording: OpenRecording, line: TimeLine) -> None:
-        window = round(self.scorer.window_s * line.sfreq)
-        longest = max((s.n_samples for s in line.segments), default=0)
-        if longest < window:
-            which = "lasts" if len(line.segments) < 2 else f"has {len(line.segments)} segments, the longest lasts"
-            raise ShortRecordingError(
-                f"{recording.where}: {which} {longest / line.sfreq:g} s ({longest} samples), shorter than a "
-                f"window of {self.scorer.window_s:g} s",
-                line.duration_s,
-                line.start_time,
-            )
+
+def check_length(where: str, line: TimeLine, window_s: float) -> None:
+    """Raise where no stretch of a recording without a pause holds a window.
+
+    Parameters
+    ----------
+    where : str
+        Name of the recording, for the message.
+    line : TimeLine
+        Its time line.
+    window_s : float
+        Length of a window in seconds.
+
+    Raises
+    ------
+    ShortRecordingError
+        Its longest stretch is shorter.
+    """
+    longest = max((s.n_samples for s in line.segments), default=0)
+    if longest < round(window_s * line.sfreq):
+        which = "lasts" if len(line.segments) < 2 else f"has {len(line.segments)} segments, the longest lasts"
+        raise ShortRecordingError(
+            f"{where}: {which} {longest / line.sfreq:g} s ({longest} samples), shorter than a window of {window_s:g} s",
+            line.duration_s,
+            line.start_time,
+        )
 
 
 def _on_clock(results: Sequence[StreamResult], line: TimeLine) -> StreamResult:
@@ -600,7 +615,10 @@ def channel_notes(plan: MontagePlan, found: StreamResult | None = None) -> list[
         if counts:
             named = ", ".join(f"{name} ({n} windows)" for name, n in counts.items())
             notes.append(f"{kind}: {named}")
-    return notes + amplitude_notes({"loud": found.n_loud, "faint": found.n_faint}, _n_windows(plan, found))
+    n_windows = _n_windows(plan, found)
+    if refused := no_eeg(found.n_impossible, n_windows):  # a live signal, of which nothing can be taken back
+        return [*notes, refused]
+    return notes + amplitude_notes({"loud": found.n_loud, "faint": found.n_faint}, n_windows)
 
 
 def _n_windows(plan: MontagePlan, found: StreamResult) -> dict[str, int]:

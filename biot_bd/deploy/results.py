@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +20,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
 from biot_bd.deploy.recording_files import Item
 from biot_bd.exceptions import DetectionError
+from biot_bd.io.walk import label_tables
 from biot_bd.runs import make_folder, write_json, write_text
 from biot_bd.signals.montages import Montage
 
@@ -67,6 +68,30 @@ def event_paths(item: Item, outputs: Outputs) -> dict[str, Path]:
         return {outputs.formats[0]: item.target}
     endings = FORMATS | {"mne": "_annot.fif"}  # by which MNE knows annotations
     return {name: item.output(outputs.folder, f"_events{endings[name]}") for name in outputs.formats}
+
+
+def check_apart_from_labels(recording: Path, results: Iterable[Path]) -> None:
+    """Raise where a result would be taken for the labels of its recording, or replace them.
+
+    Parameters
+    ----------
+    recording : Path
+        The recording.
+    results : iterable of Path
+        What would be written of it.
+
+    Raises
+    ------
+    ValueError
+        The message names both.
+    """
+    labels = {table.resolve() for table in label_tables(recording)}
+    for path in results:
+        if path.resolve() in labels:
+            raise ValueError(
+                f"{path}: detections would lie where the labels of {recording} are looked for"
+                f"{', and replace what is there' if path.exists() else ''}; name another folder for results"
+            )
 
 
 def is_done(item: Item, outputs: Outputs) -> bool:
@@ -208,10 +233,13 @@ def detect_items(
     Raises
     ------
     FileNotFoundError, ValueError
-        The model cannot be loaded, or ``n_jobs`` is 0.
+        The model cannot be loaded, a result would be taken for labels of its recording, or
+        ``n_jobs`` is 0.
     """
     if n_jobs == 0:
         raise ValueError("n_jobs is how many recordings at once, 1 or more, or -1 for one a processor; got 0")
+    for item in items:
+        check_apart_from_labels(item.path, event_paths(item, outputs).values())
     model = os.fspath(model)
     load_cached(model, **options)  # what is wrong with the model is no recording's fault
     n_jobs = min(effective_n_jobs(n_jobs), max(1, len(items)))
@@ -235,9 +263,8 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
     """Do one recording; whatever goes wrong is its outcome."""
     try:
         detector = load_cached(model, **options)
-        detection = detector.detect(item.path)
-        montage = detector.scorer.montage
-        files = write_detection(detection, item, outputs, montage)
+        detection, montage = detector.detect(item.path), detector.scorer.montage
+        files = _written(detection, item, outputs, montage)
         if not outputs.html:
             return Outcome(item, detection.as_dict(), files)
         from biot_bd.deploy.patient_page import page_part
@@ -245,10 +272,16 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
         return Outcome(item, detection.as_dict(), files, part=page_part(detection, montage))
     except DetectionError as error:
         return Outcome(item, error=_one_line(error))
-    except OSError as error:
-        return Outcome(item, error=f"{item.path}: its results cannot be written ({_one_line(error)})")
     except Exception as error:
         return Outcome(item, error=f"{item.path}: {type(error).__name__}: {_one_line(error)}")
+
+
+def _written(detection: Detection, item: Item, outputs: Outputs, montage: Montage) -> list[Path]:
+    """Write a detection; an error of the system is that of the results, not of the recording."""
+    try:
+        return write_detection(detection, item, outputs, montage)
+    except OSError as error:
+        raise DetectionError(f"{item.path}: its results cannot be written ({_one_line(error)})") from error
 
 
 def _one_line(error: BaseException) -> str:

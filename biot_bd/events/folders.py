@@ -51,7 +51,7 @@ def score_folders(
     ------
     MissingPredictionError
         A recording has no prediction.
-    FileNotFoundError
+    FileNotFoundError, NotADirectoryError
         A folder does not exist or holds no files of events.
     ValueError
         A file is not understood, says no length, or the lengths of a pair differ.
@@ -124,6 +124,10 @@ def _pairs(file: EventFile, duration_s: float) -> list[list[float]]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"{folder}: is a file; expected a folder of event files, such as {folder.absolute().parent}"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = find_tables(folder)

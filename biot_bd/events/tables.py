@@ -225,11 +225,14 @@ def _cells(line: str, separator: str) -> list[str]:
 def _columns(path: Path, columns: list[str], required: Sequence[str]) -> tuple[str, ...]:
     missing = [name for name in required if name not in columns]
     if missing:
-        quoted = any(column.startswith('"') for column in columns)
+        advice = ""
+        if len(columns) == 1 and re.search("[,;\t]", columns[0]):
+            advice = "; other characters stand between the cells than are expected, which are tabs in .tsv and commas in .csv_bi"
+        elif any(column.startswith('"') for column in columns):
+            advice = "; write it without quotation marks, which are letters in such tables"
         raise RecordingError(
             "bad-annotation",
-            f"{path}: has no column {missing}; expected {list(required)}, found {columns}"
-            + ("; write it without quotation marks, which are letters in such tables" if quoted else ""),
+            f"{path}: has no column {', '.join(missing)}; expected {', '.join(required)}, found {', '.join(columns)}{advice}",
         )
     twice = [name for name in required if columns.count(name) > 1]
     if twice:

@@ -131,8 +131,11 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     recording = _opened(source)
     try:
         recording.notes.extend(note for note in recording.timeline.notes if note not in recording.notes)
-    except (RecordingError, OSError) as error:
+    except RecordingError as error:
         raise DetectionError(str(error)) from error
+    except Exception as error:  # what lies beside the samples may be damaged in any way, too
+        told = f"{type(error).__name__}: {one_line(error)}"
+        raise DetectionError(f"{recording.where}: its times cannot be read ({told})") from error
     return recording
 
 

@@ -196,6 +196,29 @@ def stem_of(name: str) -> str:
     return name[: -len(max(endings, key=len))] if endings else Path(name).stem
 
 
+def label_tables(path: str | os.PathLike[str]) -> list[Path]:
+    """Return where the event table with the labels of a recording is looked for.
+
+    Parameters
+    ----------
+    path : path-like
+        The recording.
+
+    Returns
+    -------
+    list of Path
+        Beside it, whether they are there or not.
+
+    Examples
+    --------
+    >>> [table.name for table in label_tables("sub-01_eeg.edf")]
+    ['sub-01_eeg_events.tsv', 'sub-01_eeg.tsv', 'sub-01_events.tsv']
+    """
+    stem = stem_of(Path(path).name)
+    names = (f"{stem}_events.tsv", f"{stem}.tsv", f"{stem.removesuffix('_eeg')}_events.tsv")
+    return [Path(path).with_name(name) for name in dict.fromkeys(names)]
+
+
 def searched_endings() -> list[str]:
     """Return the endings of files that a search takes for recordings, sorted.
 

@@ -107,7 +107,7 @@ def no_eeg(n_impossible: Mapping[str, int], n_windows: Mapping[str, int]) -> str
         return None
     return (
         f"{len(wrong)} of {len(there)} channels swing by more than {IMPOSSIBLE_UV / UV_PER_V:g} V or by less than "
-        f"{NONE_UV:g} uV, which is no EEG: the file's numbers are in another unit than they are read in; "
+        f"{NONE_UV:g} uV, which is no EEG: its numbers are in another unit than they are read in; "
         "scale them and save the recording anew"
     )
 

@@ -175,10 +175,7 @@ class MontagePlan:
     @property
     def unusable_text(self) -> str:
         """The unusable channels with their reasons, in one phrase; empty where there are none."""
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.unusable.items():
-            reasons.setdefault(reason, []).append(name)
-        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        return told_reasons(self.unusable)
 
     def reduced(self) -> MontagePlan:
         """Return the plan for a recording of which only :attr:`needed` channels were read."""
@@ -239,7 +236,8 @@ class MontagePlan:
         found = [name for name, parsed in named if parsed is not None]
         others = [name for name, parsed in named if parsed is None]
         if self.missing_electrodes:
-            seen = {e for _, p in named if p is not None for e in (p.electrode, p.reference)}
+            usable = [p for name, p in named if p is not None and name not in self.unusable]
+            seen = {e for p in usable for e in (p.electrode, p.reference)}
             elsewhere = [e for e in self.missing_electrodes if e in seen]
             why = f"missing electrodes: {', '.join(self.missing_electrodes)}"
             why += f" (only in other derivations: {', '.join(elsewhere)})" if elsewhere else ""
@@ -255,6 +253,33 @@ class MontagePlan:
             self.missing,
             self.missing_electrodes,
         )
+
+
+def told_reasons(unusable: Mapping[str, str]) -> str:
+    """Return channels with their reasons in one phrase, those of one reason together.
+
+    Parameters
+    ----------
+    unusable : mapping of str to str
+        Channel -> why it cannot be used.
+
+    Returns
+    -------
+    str
+        Empty where there is none.
+
+    Examples
+    --------
+    >>> from biot_bd.signals.montages import told_reasons
+    >>> told_reasons(
+    ...     {"Fp1": "its unit is blank", "F7": "no samples", "F3": "its unit is blank"}
+    ... )
+    'Fp1, F3: its unit is blank; F7: no samples'
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, reason in unusable.items():
+        reasons.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
 def montage_of(ch_names: Sequence[str] | None) -> Montage | None:

@@ -57,6 +57,31 @@ def test_a_tree_in_a_tree_out(model, tree, tmp_path, capsys):
     assert "run-01_eeg.edf: events: 0 to 24 s" in err
 
 
+LABELS = "onset\tduration\teventType\n5\t4\tsz\n"
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("target", ["", "sub-01/eeg/sub-01_events.tsv", "sub-01/eeg/sub-01_eeg.tsv"])
+def test_detections_are_never_written_where_labels_lie(model, tmp_path, capsys, target, there):
+    recording = write_edf(tmp_path / "sub-01/eeg/sub-01_eeg.edf", ch_names=REFERENTIAL, seconds=12)
+    table = tmp_path / (target or "sub-01/eeg/sub-01_events.tsv")
+    if there:
+        table.write_text(LABELS)
+    before = files(tmp_path)
+    assert detect(model, recording if target else tmp_path, "-o", tmp_path / target) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"biot-bd detect: {table}: detections would lie where the labels of {recording} are looked for"
+    )
+    assert ("replace what is there" in said, said.count("\n")) == (there, 1)
+    assert main(["stream", str(model), str(recording), "--speed", "max", "-o", str(table)]) == 1
+    assert "where the labels of" in capsys.readouterr().err
+    assert files(tmp_path) == before
+    assert not there or table.read_text() == LABELS
+    # Results that nobody takes for labels may lie there.
+    assert detect(model, recording, "-o", table.with_suffix(".json"), "--format", "json") == 0
+
+
 def test_every_format_says_the_same(model, tree, tmp_path):
     formats = ("tsv", "csv_bi", "edf", "mne", "json")
     options = [part for name in formats for part in ("--format", name)]

@@ -99,6 +99,16 @@ def test_wrong_words_are_one_line(tmp_path, capsys):
         assert stderr.count("\n") == 1
 
 
+def test_channels_that_cannot_be_used_for_one_reason_are_one_note(clinic, capsys):
+    path = clinic / "P1/a.edf"
+    content = bytearray(path.read_bytes())
+    content[256 + 96 * 16 : 256 + 104 * 16] = b"furlong ".ljust(8) * 15 + b"mmHg".ljust(8)
+    path.write_bytes(content)
+    assert main(["doctor", str(clinic)]) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"note cannot be used: {', '.join(NAMES[:15])}: unit 'furlong' is not known; P4-O2: unit" in text
+
+
 def test_long_lists_are_shortened():
     assert doctor._few(map(str, np.arange(8)), 3) == "0, 1, 2 and 5 more"
     assert doctor._counts("aabbbc") == "b (3), a (2), c (1)"

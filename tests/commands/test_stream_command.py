@@ -8,8 +8,10 @@ import sys
 import time
 import urllib.request
 
+import numpy as np
 import pytest
 from deploy_files import REFERENTIAL, write_edf
+from gap_files import write_with_pause
 from small_model import save_small_model
 
 from biot_bd.cli import main
@@ -209,9 +211,23 @@ def test_wrong_use_is_one_line(model, source, capsys, options, status, message):
 def test_recordings_that_cannot_be_used(model, tmp_path, capsys):
     few = write_edf(tmp_path / "few.edf", ch_names=REFERENTIAL[:5], seconds=20)
     short = write_edf(tmp_path / "short.edf", ch_names=REFERENTIAL, seconds=4)
-    for path, message in ((few, "missing electrodes"), (short, "lasts 4 s, shorter than a window of 10 s")):
+    for path, message in (
+        (few, "missing electrodes"),
+        (short, "lasts 4 s (1024 samples), shorter than a window of 10 s"),
+    ):
         assert stream(model, path, "--speed", "max") == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_recording_whose_segments_are_all_shorter_than_a_window(model, tmp_path, capsys):
+    x = np.random.default_rng(0).normal(0, 30, (len(REFERENTIAL), 12 * 200))
+    path = write_with_pause(tmp_path, "edf+d", x, REFERENTIAL, 6 * 200, 60.0)
+    assert stream(model, path, "--speed", "max") == 1
+    said = capsys.readouterr().err
+    assert (
+        said
+        == f"biot-bd stream: {path}: has 2 segments, the longest lasts 6 s (1200 samples), shorter than a window of 10 s\n"
+    )
 
 
 def test_a_stream_that_nobody_sends(model, capsys):

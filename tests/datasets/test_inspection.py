@@ -412,6 +412,18 @@ def test_samples_tell_of_electrodes(tmp_path):
 # Folders as they are
 
 
+def test_own_recordings_with_names_of_chbmit_are_told_who_reads_them(tmp_path):
+    path = write_edf(tmp_path / "chb01/chb01_01.edf", BIPOLAR)
+    facts = one(tmp_path)
+    assert (facts.dataset, facts.used) == ("chb-mit", [])
+    assert not [hint for hint in facts.hints if "recordings-folder" in hint]  # of CHB-MIT itself it would be wrong
+    path.with_name("chb01_01_events.tsv").write_text(TABLE + "1\t4\tsz\n")
+    (hint,) = [hint for hint in one(tmp_path).hints if "recordings-folder" in hint]
+    assert hint.startswith("1 event table in it")
+    assert f"`biot-bd doctor recordings-folder {tmp_path}`" in hint
+    assert len(one(tmp_path, "recordings-folder").used) == 1
+
+
 def test_files_that_a_summary_lists_are_missing_and_the_rest_is_used(tmp_path):
     write_case(tmp_path, "chb01", {"chb01_01.edf": [(2, 9)], "chb01_02.edf": [(1, 3), (5, 6)]}, ["chb01_01.edf"])
     facts = one(tmp_path)

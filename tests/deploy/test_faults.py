@@ -1,5 +1,6 @@
 """Faults of files, disks and processes: each row of docs/reliability.md."""
 
+import errno
 import os
 import resource
 import shutil
@@ -153,6 +154,33 @@ def test_a_file_in_place_of_a_folder(model, path, tmp_path):
     (outcome,) = detect_items(find_items([path]), model, {}, Outputs(tmp_path / "taken"))
     assert outcome.error.startswith(f"{path}: its results cannot be written")
     assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_what_cannot_be_read_is_not_said_to_be_unwritable(model, path, tmp_path, monkeypatch):
+    def fails(self, source):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Detector, "detect", fails)
+    (outcome,) = detect_items(find_items([path]), model, {}, Outputs(tmp_path / "out"))
+    assert outcome.error == f"{path}: OSError: [Errno 5] Input/output error"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("two\nlines")])
+def test_times_that_cannot_be_read_are_one_line_that_names_the_recording(model, path, tmp_path, monkeypatch, error):
+    header = tmp_path / "bv.vhdr"
+    raw = mne.io.read_raw_edf(path, verbose="error")
+    mne.export.export_raw(header, raw, verbose="error")
+
+    def fails(self):
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", fails)  # as the markers are read for their dates
+    with pytest.raises(DetectionError) as caught:
+        open_recording(header)
+    assert (
+        str(caught.value)
+        == f"{header}: its times cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+    )
 
 
 def test_unreadable_folder(model):

@@ -15,6 +15,7 @@ from biot_bd import prepare
 from biot_bd.datasets import inspect_folder
 from biot_bd.deploy import Detector
 from biot_bd.deploy.live.replay import FileSource
+from biot_bd.deploy.live.runner import make_live, run
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import DetectionError, PreparationError
 from biot_bd.io import open_recording
@@ -114,13 +115,36 @@ def test_labels_that_are_withheld_are_told_by_prepare(tmp_path):
         assert any("C1 to C12" in note for note in notes)
 
 
+def replay(path, on_missing="drop"):
+    """Return what a replay of a file at full speed ends with."""
+    events = EventDetector(window_s=10, smoothing_s=0, causal=True, target=None)
+    source = FileSource(path, speed=float("inf"), chunk_s=5)
+    return run(source, make_live(Detector(Seen(), events, stride_s=5, on_missing=on_missing), source)).result.detection
+
+
 def test_a_replay_leaves_out_what_detect_leaves_out(tmp_path):
     path = write_units(tmp_path / "a.edf", ELECTRODES, noise(), RATE, [(b"mmHg", 1.0), (b"", 1.0), *[UV] * 17])
-    source = FileSource(path, speed=float("inf"))
-    assert source.ch_names == ELECTRODES[1:]
-    assert any("channel Fp1 cannot be used: unit 'mmHg' is not known" in note for note in source.notes)
-    assert any("unit '' read as uV, by the range: F3" in note for note in source.notes)
-    source.close()
+    found, replayed = detect(path)[1], replay(path)
+    assert replayed.channels == found.channels
+    for notes in (found.notes, replayed.notes):
+        assert "cannot be used: Fp1: unit 'mmHg' is not known" in notes
+        assert "unit '' read as uV, by the range: F3" in notes
+
+
+def test_a_replay_says_why_channels_are_missing_as_detect_does(tmp_path):
+    path = write_units(tmp_path / "a.edf", ELECTRODES, noise(), RATE, [(b"mmHg", 1.0)] * 19)
+    with pytest.raises(DetectionError, match="unit 'mmHg' is not known") as said:
+        detect(path)
+    with pytest.raises(DetectionError) as replayed:
+        replay(path)
+    assert str(replayed.value) == str(said.value)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-6])
+def test_a_replay_of_numbers_in_another_unit_ends_with_the_reason(tmp_path, factor):
+    notes = replay(write_fif(tmp_path, noise() * 1e-6 * factor)).notes
+    assert any("another unit than they are read in" in note for note in notes)
+    assert not any("no EEG (is its unit right?" in note for note in notes)
 
 
 @pytest.mark.parametrize("unit", [b"UV", b"", b"mmHg"])
@@ -223,8 +247,12 @@ def test_numbers_in_another_unit_are_refused(tmp_path, kind, factor):
     path = WRITERS[kind](tmp_path, noise() * factor)
     with pytest.raises(DetectionError, match=r"rec.*16 of 16 channels swing by more than 1 V or by less than 0.001 uV"):
         detect(path)
-    with pytest.raises(PreparationError, match="another unit than they are read in"):
+    with pytest.raises(PreparationError, match="another unit than they are read in") as refused:
         store_of(path, tmp_path / "store")
+    (facts,) = inspect_folder(tmp_path, "recordings-folder", options={"unlisted": "background"}, samples=True)
+    (one,) = facts.recordings
+    assert (one.outcome, facts.stops_prepare, one.format.lower()) == ("failed", True, kind)
+    assert one.detail == f"recording {one.recording}: {str(refused.value).removeprefix('recording r: ')}"
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -36,6 +36,13 @@ def test_bids_trees_by_subject(trees):
     assert list(together["subjects"]) == ["sub-01"]
 
 
+def test_a_file_in_place_of_a_folder_is_told_as_one(trees, capsys):
+    table = next(trees[1].rglob("*run-01_events.tsv"))
+    assert main(["score", str(trees[0]), str(table)]) == 1
+    said = f"biot-bd score: {table}: is a file; expected a folder of event files, such as {table.parent}\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_missing_prediction_is_an_error_not_background(trees):
     next(trees[1].rglob("*run-01_events.tsv")).unlink()
     with pytest.raises(MissingPredictionError, match=r"1 of 3.*run-01"):

@@ -69,7 +69,14 @@ NAMED = {
     "row too long": (text(HEAD, ROWS[0], ROWS[1] + "\textra"), r"line 3: has 8 cells for 7 columns"),
     "names of rows": (text(HEAD, *(f"1\t{row}" for row in ROWS)), r"line 2: has 8 cells for 7 columns"),
     "quoted": (text('"' + HEAD.replace("\t", '"\t"') + '"'), r"has no column .*write it without quotation marks"),
-    "trial_type": (text(HEAD.replace("eventType", "trial_type"), *ROWS), r"has no column \['eventType'\]"),
+    "trial_type": (
+        text(HEAD.replace("eventType", "trial_type"), *ROWS),
+        r"has no column eventType; expected onset, duration, eventType, found onset, duration, trial_type",
+    ),
+    "commas": (
+        text(HEAD.replace("\t", ",")),
+        "other characters stand between the cells than are expected, which are tabs",
+    ),
     "eventType twice": (
         text(HEAD + "\teventType", *(row + "\tx" for row in ROWS)),
         "'eventType' stands there more than once",

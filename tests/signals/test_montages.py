@@ -131,6 +131,16 @@ def test_the_error_names_channels_electrodes_and_what_was_found():
     plan_montage(BIOT_16, CHBMIT).raise_if_missing()
 
 
+def test_the_error_of_channels_that_cannot_be_used_says_nothing_of_other_derivations():
+    names = [f"EEG {electrode}-REF" for electrode in TEN_TWENTY]
+    with pytest.raises(MissingChannelsError) as caught:
+        plan_montage(BIOT_16, names, dict.fromkeys(names, "its unit is blank")).raise_if_missing()
+    assert "other derivations" not in str(caught.value)
+    assert "cannot be used: EEG Fp1-REF, " in str(caught.value)
+    with pytest.raises(MissingChannelsError, match=r"derivations: Fp1, F7\); cannot be used: FP1-F7: empty"):
+        plan_montage(BIOT_16, CHBMIT, {"FP1-F7": "empty"}).raise_if_missing()
+
+
 def test_all_montages_of_chbmit_map_or_name_electrodes(shared):
     names = set()
     for summary in sorted((shared / "data" / "chbmit-annotations").glob("*-summary.txt")):

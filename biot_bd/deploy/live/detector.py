@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,8 @@ class LiveDetector:
         Longest gap that is filled.
     jitter_s : float
         See :class:`~biot_bd.deploy.live.clock.StreamClock`.
+    unusable : mapping of str to str, optional
+        Channels that are never used, and why.
 
     Attributes
     ----------
@@ -150,13 +152,14 @@ class LiveDetector:
         decisions: bool = False,
         max_gap_s: float = MAX_GAP_S,
         jitter_s: float = 0.2,
+        unusable: Mapping[str, str] | None = None,
     ) -> None:
         if not detector.causal:
             raise ValueError("a live signal needs a causal detector: Detector.load(model, causal=True)")
         if not (np.isfinite(max_gap_s) and max_gap_s >= 0):
             raise ValueError(f"max_gap_s must be a number of seconds of at least 0, found {max_gap_s!r}")
         self.detector, self.where, self.start_time = detector, where, start_time
-        self._ch_names, self.sfreq = list(ch_names), float(sfreq)
+        self._ch_names, self._unusable, self.sfreq = list(ch_names), unusable, float(sfreq)
         self._take, self._decisions = emit or (lambda line: None), decisions
         self._screen, self._thinned = screen, ScreenSignal(self.sfreq)
         self._max_gap_s, self._jitter_s = max_gap_s, jitter_s
@@ -291,7 +294,7 @@ class LiveDetector:
         return LiveResult(detection, self._n_segments, self._n_alarms, self._max_lag_s)
 
     def _open(self, offset_s: float) -> None:
-        self._stream = self.detector.stream(self._ch_names, self.sfreq, self.where)
+        self._stream = self.detector.stream(self._ch_names, self.sfreq, self.where, self._unusable)
         self._offset_s, self._n_told, self._n_segments = offset_s, 0, self._n_segments + 1
         self._pace = 1.0  # seconds of the recording's clock a second of samples
         self._filled: list[tuple[float, float]] = []

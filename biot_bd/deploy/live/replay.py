@@ -31,6 +31,13 @@ class FileSource(LiveSource):
     chunk_s : float
         Seconds that come at once; at least a sample.
 
+    Attributes
+    ----------
+    recording : OpenRecording
+        The open file.
+    duration_s : float
+        Its length in seconds, pauses included.
+
     Raises
     ------
     biot_bd.exceptions.DetectionError
@@ -47,27 +54,25 @@ class FileSource(LiveSource):
         if not (np.isfinite(chunk_s) and chunk_s > 0):
             raise ValueError(f"chunk_s must be a positive number of seconds, found {chunk_s!r}")
         super().__init__()
-        self._recording = open_recording(source)
+        self.recording = open_recording(source)
         self.speed, self.chunk_s = speed, chunk_s
-        self.where, self.notes = self._recording.where, list(self._recording.notes)
-        unusable = self._recording.unusable
-        self.notes += [f"channel {name} cannot be used: {reason}" for name, reason in unusable.items()]
-        self.ch_names = [name for name in self._recording.raw.ch_names if name not in unusable]
-        self.notes += unit_notes(self._recording.raw, self.ch_names)
-        self.sfreq = self._recording.sfreq
-        self.start_time = self._recording.timeline.start_time
-        self.duration_s = self._recording.duration_s
+        self.where, self.unusable = self.recording.where, self.recording.unusable
+        self.ch_names = list(self.recording.raw.ch_names)
+        self.notes = [*self.recording.notes, *unit_notes(self.recording.raw, self.ch_names)]
+        self.sfreq = self.recording.sfreq
+        self.start_time = self.recording.timeline.start_time
+        self.duration_s = self.recording.duration_s
         self._begin: float | None = None
         self._given = 0
 
     def chunks(self, needed: Sequence[str]) -> Iterator[Chunk | Notice]:
         """Yield the file's samples, waiting until their time has come."""
-        reader, line = self._recording.reader(needed)
+        reader, line = self.recording.reader(needed)
         self.sfreq = reader.sfreq
         size = max(1, round(self.chunk_s * self.sfreq))
         self._begin, self._given = time.monotonic(), 0
         for segment in line.segments:
-            blocks = read_blocks(self._recording, needed, segment.first_sample, segment.stop_sample, reader)
+            blocks = read_blocks(self.recording, needed, segment.first_sample, segment.stop_sample, reader)
             begins = None if line.is_continuous else segment
             for x in _pieces(blocks, len(needed), size):
                 if not self._wait(x.shape[1]):
@@ -92,13 +97,13 @@ class FileSource(LiveSource):
         """
         if not np.isfinite(self.speed) or self._begin is None:
             return None
-        recorded_s = sum(segment.duration_s for segment in self._recording.timeline.segments)
+        recorded_s = sum(segment.duration_s for segment in self.recording.timeline.segments)
         due = min((time.monotonic() - self._begin) * self.speed, recorded_s)
         return max(0.0, due - self._given / self.sfreq)
 
     def close(self) -> None:
         """Close the file."""
-        self._recording.raw.close()
+        self.recording.raw.close()
 
 
 def _pieces(blocks: Iterable[NDArray[np.float32]], n_chans: int, size: int) -> Iterator[NDArray[np.float32]]:

@@ -53,7 +53,7 @@ def make_live(detector: Detector, source: LiveSource, **options: Any) -> LiveDet
     detector : Detector
         A causal one.
     source : LiveSource
-        Its channels, rate, name, start and notes are used.
+        Its channels, rate, name, start, notes and what it cannot use are taken.
     **options
         Of :class:`~biot_bd.deploy.live.LiveDetector`.
 
@@ -63,6 +63,7 @@ def make_live(detector: Detector, source: LiveSource, **options: Any) -> LiveDet
         The channels or the rate cannot be used.
     """
     options |= {"where": source.where, "start_time": source.start_time, "notes": source.notes}
+    options |= {"unusable": source.unusable}
     return LiveDetector(detector, source.ch_names, source.sfreq, **options)
 
 

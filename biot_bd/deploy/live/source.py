@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,8 @@ class LiveSource(ABC):
         Of the first sample.
     notes : list of str
         What a reader of the results should know.
+    unusable : mapping of str to str
+        Channels that are never used, and why; empty where the source cannot tell.
 
     See Also
     --------
@@ -121,6 +124,7 @@ class LiveSource(ABC):
     sfreq: float
     start_time: datetime | None = None
     notes: Sequence[str] = ()
+    unusable: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._stop = threading.Event()
