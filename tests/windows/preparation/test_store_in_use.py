@@ -1,10 +1,11 @@
 """Windows that a run or a model was made from are not replaced behind its back."""
 
 import json
-import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from child_commands import bound_by_permissions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -182,8 +183,21 @@ def test_a_note_that_is_damaged_is_named(small, store):
         prepare(small, store, stride_s=10)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="permission bits do not bind root")
-def test_a_store_that_may_not_be_written_is_used_all_the_same(store):
+def test_a_store_that_may_not_be_written_is_used_all_the_same(store, tmp_path):
+    def note():
+        bound_by_permissions()  # of this thread alone
+        with pytest.raises(PermissionError):
+            (users / "x").touch()
+        note_user(Windows.open(store), tmp_path)
+
+    users = store / "users"
+    before = set(users.iterdir())
+    users.chmod(0o555)
     store.chmod(0o555)
-    note_user(Windows.open(store), store.parent)
-    store.chmod(0o755)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(note).result()
+    finally:
+        store.chmod(0o755)
+        users.chmod(0o755)
+    assert set(users.iterdir()) == before
