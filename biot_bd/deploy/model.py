@@ -171,6 +171,8 @@ def load_model(folder: str | os.PathLike[str], engine: str = "torch") -> ModelSc
         return ModelScorer(found.steps, found.classifier, found.record_)
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
+    except TypeError as error:  # what a step was given is of a kind that it does not take
+        raise ValueError(f"{folder}: damaged ({error})") from error
 
 
 def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) -> Montage:

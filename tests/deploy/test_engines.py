@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,16 @@ def imported_by(path: Path) -> set[str]:
             name = importlib.util.resolve_name(base, "biot_bd.deploy") if node.level else base
             found |= {name} | {f"{name}.{alias.name}" for alias in node.names}
     return found
+
+
+@pytest.mark.parametrize("montage", [["biot-16"], 16, True])
+def test_a_montage_of_another_kind_is_one_line_that_names_the_folder(tmp_path, montage):
+    shutil.copytree(Path(__file__).parents[1] / "data/model-v1", tmp_path / "model")
+    config = tmp_path / "model/config.json"
+    config.write_text(config.read_text().replace('"montage": "biot-16"', f'"montage": {json.dumps(montage)}'))
+    with pytest.raises(ValueError, match=r"model: .*montage") as told:
+        load_model(tmp_path / "model")
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("path", sorted(Path(biot_bd.deploy.__file__).parent.rglob("*.py")), ids=lambda p: p.stem)
