@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
 from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
+from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
 from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset
 
@@ -108,6 +109,7 @@ class SignalData:
             self._take_array(X.get_data(units="uV"), tuple(X.ch_names), float(X.info["sfreq"]), "uV")
         else:
             self._take_array(_as_array(X), None, None, "unknown")
+            self.groups = X.groups if isinstance(X, SubjectArray) else None
         if not self.present.any(axis=1).all():
             window = int(np.argmin(self.present.any(axis=1)))
             raise ValueError(f"window {window} has no channel that is present; leave such windows out")

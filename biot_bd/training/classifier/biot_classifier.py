@@ -5,6 +5,7 @@ training.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -37,6 +38,7 @@ from biot_bd.training.input_data import SignalData, encode_labels
 from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
+from biot_bd.training.seen_windows import SeenWindows
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
@@ -132,6 +134,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     augment : None, str, Transform, pair or list
         Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode
         that fit the montage (see :mod:`biot_bd.training.sampling.augmentation`).
+    seen_subjects : {"raise", "warn", "allow"}
+        What predictions do on ``Windows`` of a subject of whom other windows were in ``fit``:
+        raise :class:`~biot_bd.SubjectLeakError`, warn, or nothing (a model that shall know its
+        subject).  The windows of ``fit`` themselves are always predicted.
     callbacks : list or None
         Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
     warm_start : bool
@@ -243,6 +249,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         schedule: Any = None,
         sampler: Any = None,
         augment: Any = None,
+        seen_subjects: str = "raise",
         callbacks: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -417,6 +424,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                     self.initialize()
                 self._start_waiting_callbacks()
                 self._train(data, train, valid, groups, seed if fresh else None)
+            seen = SeenWindows.of(X)
+            self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
             self._learn_result(
                 None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)
             )
@@ -498,8 +507,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         ------
         ValueError
             Other channels, rate, length or unit than in ``fit``, or samples that are not finite.
+        SubjectLeakError
+            ``Windows`` of a subject of whom other windows were in ``fit``; see ``seen_subjects``.
         """
         self.check_is_fitted()
+        self._check_seen(X)
         if len(X) == 0:
             return np.empty((0, len(self.classes_)), dtype=np.float32)
         dataset = self.get_dataset(X)
@@ -508,6 +520,17 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if proba.shape[1] != len(self.classes_):
             raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
         return proba
+
+    def _check_seen(self, X: Any) -> None:
+        seen = self.facts_.seen if hasattr(self, "facts_") else None
+        if seen is None or self.seen_subjects == "allow":
+            return
+        if self.seen_subjects == "warn":
+            found = seen.leak(X)
+            if found is not None:
+                warnings.warn(found, stacklevel=3)
+            return
+        seen.check(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
