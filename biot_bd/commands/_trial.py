@@ -13,7 +13,6 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from biot_bd.exceptions import UnknownNameError
 from biot_bd.training import BIOTClassifier
 from biot_bd.training._validation import class_weights
 from biot_bd.training.fitted_facts import FittedFacts
@@ -23,7 +22,7 @@ from biot_bd.training.resume import seeded
 if TYPE_CHECKING:
     from biot_bd import Windows
 
-PASSED_ON = (ValueError, OSError, ImportError, MemoryError, UnknownNameError)
+PASSED_ON = (ValueError, OSError, ImportError, MemoryError)
 """Errors that speak for themselves."""
 
 

@@ -74,14 +74,14 @@ class _Inflated(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._inflate.eof:
-            held = self._inflate.unconsumed_tail
-            if not held:
-                held = self._file.read(min(self._left, CHUNK_BYTES))
-                self._left -= len(held)
-            found = self._inflate.decompress(held, len(buffer))
-            if found or not held:
-                buffer[: len(found)] = found
-                return len(found)
+            compressed = self._inflate.unconsumed_tail
+            if not compressed:
+                compressed = self._file.read(min(self._left, CHUNK_BYTES))
+                self._left -= len(compressed)
+            plain = self._inflate.decompress(compressed, len(buffer))
+            if plain or not compressed:
+                buffer[: len(plain)] = plain
+                return len(plain)
         return 0
 
 

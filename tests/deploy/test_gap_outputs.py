@@ -5,7 +5,6 @@ import datetime as dt
 import http.client
 import json
 import re
-import shutil
 import threading
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
@@ -229,31 +228,24 @@ def test_a_replay_tells_true_times_in_lines_table_and_live_page(files, truth, tm
 
 
 @pytest.mark.slow
-def test_a_browser_shows_true_times_on_the_live_page(files, truth):
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on the path")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        for kind in (*TOLD, *BY_HAND):
-            path = files[kind]
-            hub = Hub({"source": "x", "ch_names": [], "notes": []})
-            with Lines(echo=False) as lines:
-                lines.listeners.append(hub.line)
-                Session(detector(True), lines, "m", status_s=0).run(FileSource(path, speed=float("inf"), chunk_s=7))
-            server, page = PageServer(hub), browser.new_page()
-            page.goto(server.url)
-            page.wait_for_selector("#alarms li.event")
-            events = page.locator("#alarms li.event").all_inner_texts()[::-1]
-            gaps = page.locator("#log li.gap").all_inner_texts()[::-1]
-            server.close()
-            page.close()
-            said = [tuple(map(seconds, re.findall(r"\d+:\d\d:\d\d\.\d", text))) for text in events]
-            assert close(said, truth[True])
-            said = [tuple(map(seconds, re.findall(r"\d+:\d\d:\d\d\.\d", text))) for text in gaps]
-            assert said == [(40, 44), (104, 405)]
-        browser.close()
+def test_a_browser_shows_true_times_on_the_live_page(files, truth, browser):
+    for kind in (*TOLD, *BY_HAND):
+        path = files[kind]
+        hub = Hub({"source": "x", "ch_names": [], "notes": []})
+        with Lines(echo=False) as lines:
+            lines.listeners.append(hub.line)
+            Session(detector(True), lines, "m", status_s=0).run(FileSource(path, speed=float("inf"), chunk_s=7))
+        server, page = PageServer(hub), browser.new_page()
+        page.goto(server.url)
+        page.wait_for_selector("#alarms li.event")
+        events = page.locator("#alarms li.event").all_inner_texts()[::-1]
+        gaps = page.locator("#log li.gap").all_inner_texts()[::-1]
+        server.close()
+        page.close()
+        said = [tuple(map(seconds, re.findall(r"\d+:\d\d:\d\d\.\d", text))) for text in events]
+        assert close(said, truth[True])
+        said = [tuple(map(seconds, re.findall(r"\d+:\d\d:\d\d\.\d", text))) for text in gaps]
+        assert said == [(40, 44), (104, 405)]
 
 
 # Any pauses

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import shutil
 import threading
 import time
 
@@ -176,18 +175,6 @@ class Feeder:
     def close(self):
         self.stop.set()
         self.thread.join(timeout=10)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on the path")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def strokes(page, canvas):
