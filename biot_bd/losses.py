@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -206,7 +208,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         self.prior_correction = prior_correction
         self.tau = float(tau)
         self.register_buffer("log_prior", None, persistent=False)
-        if prior_correction is not None and not isinstance(prior_correction, bool):
+        if prior_correction is not None and not isinstance(prior_correction, (bool, np.bool_)):
             self._set_prior(prior_correction, "prior_correction")
 
     def set_class_counts(self, counts: Sequence[float] | Tensor) -> None:
@@ -266,7 +268,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
 
 def _alpha_by_class(alpha: float | Sequence[float] | None) -> Tensor | None:
-    if alpha is None or not isinstance(alpha, (int, float)):
+    if alpha is None or not isinstance(alpha, Real):
         return _class_numbers(alpha, "alpha")
     if not 0 <= alpha <= 1:
         raise ValueError(

@@ -16,7 +16,8 @@ from torch import nn
 from biot_bd.training import BIOTClassifier
 from biot_bd.training._validation import class_weights
 from biot_bd.training.fitted_facts import FittedFacts
-from biot_bd.training.input_data import SignalData, encode_labels
+from biot_bd.training.input_data import SignalData
+from biot_bd.training.labels import encode_labels, output_labels
 from biot_bd.training.resume import seeded
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def _try(classifier: BIOTClassifier, windows: Windows) -> None:
         net = BIOTClassifier(_StandIn, **{**params, "pretrained": None})
     labels = np.asarray(windows.y)
     info = SignalData(windows[:1]).info
-    classes = np.unique(labels) if net.classes is None else np.asarray(net.classes)
+    classes = output_labels(net.classes, labels)
     y = encode_labels(labels, classes)
     counts = np.bincount(y, minlength=len(classes)).tolist()
-    weights = class_weights(net.class_weight, classes, y, counts)
+    weights = class_weights(net.class_weight, classes, y, counts, net.classes)
     net.facts_ = FittedFacts(info, classes, class_weight=weights, class_counts=counts)
     net.initialize()
     with torch.no_grad():

@@ -6,6 +6,7 @@ import datetime
 import os
 import re
 from contextlib import nullcontext, suppress
+from numbers import Integral
 from pathlib import Path
 
 import edfio
@@ -132,9 +133,9 @@ def generate_demo(
 def _check_numbers(n_subjects: int, recordings: int, minutes: int, seed: int) -> None:
     numbers = {"n_subjects": (n_subjects, 1, 99), "recordings": (recordings, 1, 99), "minutes": (minutes, 1, 240)}
     for name, (value, low, high) in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
             raise ValueError(f"{name}={value!r}: expected a whole number from {low} to {high}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"seed={seed!r}: expected a whole number, 0 or more")
 
 

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import mne
@@ -164,9 +165,11 @@ def list_subjects(subjects: Any) -> list[str | int] | None:
     """
     if subjects is None:
         return None
-    single = isinstance(subjects, (str, int)) or not isinstance(subjects, Iterable) or isinstance(subjects, Mapping)
+    single = (
+        isinstance(subjects, (str, Integral)) or not isinstance(subjects, Iterable) or isinstance(subjects, Mapping)
+    )
     found = [subjects] if single else list(subjects)
-    if any(isinstance(subject, bool) or not isinstance(subject, (str, int)) for subject in found):
+    if any(isinstance(subject, bool) or not isinstance(subject, (str, Integral)) for subject in found):
         raise ValueError(f"subjects={subjects!r}: expected texts or whole numbers, e.g. '01' or ['01', '02']")
     if not found:
         raise ValueError("subjects is empty; leave it out to take all")

@@ -18,7 +18,6 @@ from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage, montage_of, parse_name
 from biot_bd.signals.scaler import PercentileScaler
 
-SEIZURE_CLASS = 1
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -54,6 +53,7 @@ class ModelScorer:
         From windows of the montage in microvolts to what the classifier takes.
     classifier : object
         Fitted, of two classes: ``predict_proba``, ``classes_``, ``threshold_``, ``input_info_``.
+        Seizure is its ``positive_label_``; without one label 1, else the last class.
     record : dict, optional
         What is known of the model.
 
@@ -81,6 +81,9 @@ class ModelScorer:
         classes = getattr(self.classifier, "classes_", None)
         if classes is None or len(classes) != 2:
             raise ValueError(f"a detector needs a model of two classes, background and seizure; found {classes!r}")
+        labels = np.asarray(classes).tolist()
+        seizure = getattr(self.classifier, "positive_label_", 1 if 1 in labels else labels[-1])
+        self._seizure_column = labels.index(seizure)
         known: Any = getattr(self.classifier, "input_info_", None)
         mapper = next((step for step in self.steps if isinstance(step, MontageMapper)), None)
         self.montage = _montage_of(mapper, getattr(known, "ch_names", None))
@@ -142,7 +145,7 @@ class ModelScorer:
         usable = present.any(axis=1)
         out = np.full(len(batch), np.nan)
         if usable.any():
-            out[usable] = self.classifier.predict_proba(x[usable])[:, SEIZURE_CLASS]
+            out[usable] = self.classifier.predict_proba(x[usable])[:, self._seizure_column]
         return out
 
 

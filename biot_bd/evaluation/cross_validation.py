@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,9 @@ def cross_validate(
     data = as_data(windows, y, groups)
     metrics = as_metrics(scoring)
     rule = check_threshold_rule(threshold)
-    if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
+    if isinstance(random_state, bool) or not isinstance(random_state, Integral) or random_state < 0:
         raise ValueError(f"random_state must be an int of at least 0, got {random_state!r}")
+    random_state, validation_fraction = int(random_state), float(validation_fraction)
     if source is not None:
         folds = stored_folds(source, data.y, data.subjects, data.recordings, random_state)
     else:

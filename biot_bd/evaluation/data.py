@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from biot_bd.evaluation.run_facts import DataFacts
+from biot_bd.training.labels import read_labels
 from biot_bd.windows import Windows
 
 MIN_SUBJECTS = 5
@@ -105,16 +106,17 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
 
 
 def _labels(y: Any) -> np.ndarray:
-    y = np.asarray(y)
-    found = sorted(set(np.unique(y).tolist()), key=str)
+    y = read_labels(y, "y")
+    found = np.unique(y).tolist()
     if not set(found) <= {0, 1}:
-        raise ValueError(f"labels must be 0 (background) and 1 (seizure), found {found[:6]}")
+        raise ValueError(f"labels must be the numbers 0 (background) and 1 (seizure), found {found[:6]}")
     return y.astype(np.int64)
 
 
 def _subjects(groups: Any) -> np.ndarray:
+    masked = np.ma.getmaskarray(groups) if np.ma.isMaskedArray(groups) else False
     groups = np.asarray(groups)
-    nameless = pd.isna(groups) | (groups.astype(str) == "")
+    nameless = masked | pd.isna(groups) | (groups.astype(str) == "")
     if nameless.any():
         raise ValueError(
             f"{int(nameless.sum())} windows have no subject (first: window {int(np.argmax(nameless))}); name one for each"

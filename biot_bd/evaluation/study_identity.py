@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
@@ -122,6 +123,9 @@ def describe(value: Any, depth: int = 0, inside: frozenset[int] = frozenset()) -
 def _describe_object(value: Any, depth: int, inside: frozenset[int]) -> Any:
     if hasattr(value, "detach") and hasattr(value, "numpy"):  # a torch tensor, without importing torch
         value = value.detach().cpu().numpy()
+    if isinstance(value, (pd.Series, pd.Index)):
+        items = list(value.items() if isinstance(value, pd.Series) else value)
+        return {_path(type(value)): describe(items, depth + 1, inside)}
     if isinstance(value, np.ndarray):
         content = repr(value.tolist()).encode() if value.dtype == object else np.ascontiguousarray(value).tobytes()
         return f"array {value.shape} {value.dtype} {_hash(content)}"

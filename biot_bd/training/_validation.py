@@ -19,6 +19,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import Subset
 
 from biot_bd.models.inference_plan import PRECISIONS
+from biot_bd.training.labels import given_labels, other_kind
 
 
 def resolve_device(device: Any) -> Any:
@@ -26,6 +27,11 @@ def resolve_device(device: Any) -> Any:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def plain_scalar(value: Any) -> Any:
+    """Return a scalar of numpy as Python's; other values as they are."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def uncompiled(module: Any) -> Any:
@@ -122,7 +128,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
     "micro_batch": (
         "a positive whole number of windows, None (the whole batch) or 'auto'",
-        lambda v: v is None or v == "auto" or (_is(v, int) and v >= 1),
+        lambda v: v is None or v == "auto" or (_is(v, Integral) and v >= 1),
     ),
 }
 """What each setting must be, in words and as a test."""
@@ -227,13 +233,17 @@ def check_sides(train: Subset, valid: Subset, classes: NDArray[Any], monitor: st
 
 
 def class_weights(
-    class_weight: Any, classes: NDArray[Any], y: NDArray[np.int64], counts: Sequence[float]
+    class_weight: Any,
+    classes: NDArray[Any],
+    y: NDArray[np.int64],
+    counts: Sequence[float],
+    given: Iterable[Any] | None = None,
 ) -> list[float] | None:
     """Return one weight a class, or None.
 
     Parameters
     ----------
-    class_weight : None, "balanced", mapping from labels, or sequence
+    class_weight : None, "balanced", mapping or Series by label, or sequence
         As given to the classifier; labels left out of a mapping weigh 1.
     classes : ndarray, shape (n_classes,)
         Labels.
@@ -241,6 +251,8 @@ def class_weights(
         Training targets, positions in ``classes``.
     counts : sequence of float, shape (n_classes,)
         How often each class is seen in an epoch.
+    given : iterable, optional
+        Labels in the order of a sequence of weights; sorted by default.
 
     Raises
     ------
@@ -256,13 +268,36 @@ def class_weights(
             raise ValueError(f"class_weight={class_weight!r}: a class has no training windows")
         numbers = np.arange(len(labels))
         return compute_class_weight(class_weight, classes=numbers, y=numbers, sample_weight=counts).tolist()
-    if isinstance(class_weight, Mapping):
-        unknown = sorted(str(label) for label in set(class_weight) - set(labels))
-        if unknown:
-            raise ValueError(f"class_weight names {', '.join(unknown)}, which are not among classes={labels}")
-        weights = [float(class_weight.get(label, 1.0)) for label in labels]
-    else:
-        weights = [float(w) for w in class_weight]
-    if len(weights) != len(labels) or not all(math.isfinite(w) and w >= 0 for w in weights):
+    by_label = _weights_by_label(class_weight, sorted(labels) if given is None else given_labels(given).tolist())
+    unknown = [label for label in by_label if label not in labels]
+    if unknown:
+        raise ValueError(
+            f"class_weight names {', '.join(map(repr, unknown))}, which are not among classes={sorted(labels)}"
+            + ("; texts and numbers are different labels" if other_kind(unknown, classes) else "")
+        )
+    if not all(math.isfinite(w) and w >= 0 for w in by_label.values()):
+        raise ValueError(f"class_weight must hold {len(labels)} numbers >= 0, one a class; found {by_label}")
+    return [by_label.get(label, 1.0) for label in labels]
+
+
+def _weights_by_label(class_weight: Any, labels: list[Any]) -> dict[Any, float]:
+    """Return the weights that are given, by label; a sequence has them in the order of
+    ``labels``.
+    """
+    if isinstance(class_weight, pd.Series):
+        if not class_weight.index.is_unique:
+            raise ValueError(f"class_weight names a label twice: {class_weight.index.tolist()}")
+        class_weight = class_weight.to_dict()
+    try:
+        if isinstance(class_weight, Mapping):
+            return {label: float(weight) for label, weight in class_weight.items()}
+        if isinstance(class_weight, (set, frozenset, pd.DataFrame)) or np.ma.is_masked(class_weight):
+            raise TypeError(f"a {type(class_weight).__name__} says not which weight is whose")
+        weights = [float(weight) for weight in class_weight]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"class_weight must be 'balanced', numbers by label or one a class, found {class_weight!r} ({error})"
+        ) from error
+    if len(weights) != len(labels):
         raise ValueError(f"class_weight must hold {len(labels)} numbers >= 0, one a class; found {weights}")
-    return weights
+    return dict(zip(labels, weights, strict=True))

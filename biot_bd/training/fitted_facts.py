@@ -34,7 +34,7 @@ class FittedFacts:
     input_info : InputInfo
         Shape, channels, rate and unit of the windows.
     classes : ndarray, shape (n_classes,)
-        Labels in the order of the columns of ``predict_proba``.
+        Labels in the order of the module's outputs, the positive one last of two.
     class_weight : list of float or None
         Weights of the classes in the loss.
     class_counts : list of float
@@ -42,7 +42,7 @@ class FittedFacts:
     train_subjects, valid_subjects : tuple of str
         Empty where subjects are unknown or nobody validates.
     threshold : float or None
-        Probability from which ``predict`` says class 1; None: the most probable class.
+        Probability from which ``predict`` says the positive class; None: the most probable one.
     n_epochs : int
         Epochs that were trained.
     training_note : str or None

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import column_or_1d
+from numpy.typing import NDArray
 
 from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
 from biot_bd.windows import Windows
@@ -223,35 +222,14 @@ def _as_array(X: Any) -> NDArray[Any]:
             f"expected an array (n, n_chans, n_times), mne.Epochs or biot_bd.Windows, found {type(X).__name__}; "
             "biot_bd.prepare makes Windows of recordings"
         )
+    if np.ma.is_masked(X):
+        window = int(np.argwhere(np.ma.getmaskarray(X))[0][0])
+        raise ValueError(
+            f"window {window} has masked samples; leave such windows out, or make a channel that is absent NaN throughout"
+        )
     x = np.asarray(X)
     if x.ndim != 3 or 0 in x.shape[1:]:
         raise ValueError(f"expected windows of shape (n, n_chans, n_times), found shape {x.shape}")
     if x.dtype.kind not in "fiu":
         raise ValueError(f"expected real numbers, found dtype {x.dtype}")
     return x if x.dtype.kind == "f" else x.astype(np.float32)
-
-
-def encode_labels(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the position of each label in ``classes``.
-
-    Parameters
-    ----------
-    y : array-like, shape (n,)
-        Labels: numbers or strings.
-    classes : ndarray, shape (n_classes,)
-        Known labels.
-
-    Raises
-    ------
-    ValueError
-        A label is unknown, or ``y`` is not one-dimensional.
-    """
-    labels = column_or_1d(np.asarray(y))
-    position = {label: i for i, label in enumerate(classes.tolist())}
-    unknown = sorted({str(label) for label in set(labels.tolist()) - position.keys()})
-    if unknown:
-        raise ValueError(
-            f"labels {', '.join(unknown[:5])} are not among classes={classes.tolist()}; "
-            "give BIOTClassifier(classes=...) all labels in order, or classes=None to take them from y"
-        )
-    return np.fromiter((position[label] for label in labels.tolist()), dtype=np.int64, count=len(labels))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import time
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ def training_plan(
 
 
 def _sizes(module: nn.Module, device: torch.device, batch_size: int, wanted: int | str | None) -> list[int | None]:
-    if wanted is None or isinstance(wanted, int):
+    if wanted is None or isinstance(wanted, Integral):
         return [None if wanted is None or wanted >= batch_size else int(wanted)]
     needed = activation_bytes(module, batch_size)
     if device.type == "cuda":  # splitting gains memory there, no time

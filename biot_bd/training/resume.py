@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -104,6 +105,8 @@ def describe(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return {"array": array_digest(value)}
+    if isinstance(value, (pd.Series, pd.Index)):
+        return describe(list(value.items() if isinstance(value, pd.Series) else value))
     if isinstance(value, torch.Tensor):
         return {"tensor": array_digest(value.detach().cpu().float().numpy())}
     if isinstance(value, Mapping):

@@ -221,7 +221,7 @@ class TensorBoardLogger(Callback):
         if valid is not None:
             n = valid[1].shape[1]
             counts = confusion_matrix(valid[0], valid[1].argmax(axis=1), labels=range(n))
-            names = [str(label) for label in getattr(net, "classes_", range(n))]
+            names = [str(label) for label in (net.facts_.classes if hasattr(net, "facts_") else range(n))]
             self._add_figure(
                 "confusion/valid", confusion_figure(counts, names, title=f"validation, epoch {epoch}"), epoch
             )

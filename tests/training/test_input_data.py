@@ -12,7 +12,8 @@ from training_data import make_data, small
 from biot_bd.signals import MontageMapper, PercentileScaler
 from biot_bd.signals.montages import BIOT_16
 from biot_bd.training import BIOTClassifier, FixedSubjects, load_pipeline, save_pipeline
-from biot_bd.training.input_data import SignalData, encode_labels
+from biot_bd.training.input_data import SignalData
+from biot_bd.training.labels import encode_labels
 from biot_bd.windows import prepare
 from biot_bd.windows.labels import Overlap
 

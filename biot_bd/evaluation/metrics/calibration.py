@@ -14,6 +14,7 @@ Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bay
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def bin_edges(proba: ArrayLike, n_bins: int = BINS, strategy: str = "uniform") -
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"no binning {strategy!r}; there are {', '.join(STRATEGIES)}")
-    if isinstance(n_bins, bool) or not isinstance(n_bins, int) or n_bins < 1:
+    if isinstance(n_bins, bool) or not isinstance(n_bins, Integral) or n_bins < 1:
         raise ValueError(f"n_bins must be a whole number of at least 1, got {n_bins!r}")
     shares = np.linspace(0.0, 1.0, n_bins + 1)
     return shares if strategy == "uniform" else np.percentile(np.asarray(proba, dtype=np.float64), shares * 100)

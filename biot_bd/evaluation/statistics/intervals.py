@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -303,7 +304,7 @@ def check_options(level: float, n_resamples: int) -> None:
     """Raise ValueError where a parameter of an interval is out of range."""
     if isinstance(level, bool) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}")
-    if isinstance(n_resamples, bool) or not isinstance(n_resamples, int) or n_resamples < 99:
+    if isinstance(n_resamples, bool) or not isinstance(n_resamples, Integral) or n_resamples < 99:
         raise ValueError(f"n_resamples must be a whole number of at least 99, got {n_resamples!r}")
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -359,7 +360,7 @@ def _check_names(regimes: Mapping[str, Any], against: str | None) -> None:
 
 
 def _check_seeds(seeds: Sequence[Any]) -> None:
-    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0 for seed in seeds):
         raise ValueError(f"seeds must be whole numbers of at least 0, at least one, got {list(seeds)!r}")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"a seed is given twice: {list(seeds)}")

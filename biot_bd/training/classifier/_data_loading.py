@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Subset
 
 from biot_bd.signals.base import describe_channels
-from biot_bd.training.input_data import SignalData, encode_labels
+from biot_bd.training._validation import plain_scalar
+from biot_bd.training.input_data import SignalData
+from biot_bd.training.labels import encode_labels
 from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
 from biot_bd.windows import Windows
@@ -85,7 +87,7 @@ class DataLoading(EEGClassifier):
                     f"{model} cannot leave out absent channels, but {describe_channels(~data.present, data.info.ch_names)} "
                     "are absent; use BIOT, another montage, or leave these windows out"
                 )
-        targets = None if y is None else encode_labels(y, self.classes_)
+        targets = None if y is None else encode_labels(y, self._outputs)
         return data.dataset(targets, packed=self._scales_on_device())
 
     def _make_epochs(self, train: Any, groups: Any) -> Any:
@@ -117,12 +119,18 @@ class DataLoading(EEGClassifier):
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         """Return the parameters with a prefix.
 
-        Iterators read whole batches unless they are told otherwise.
+        Iterators read whole batches unless they are told otherwise.  Scalars of numpy (of a random
+        search) become Python's: torch's loaders take no others.
         """
-        params = super().get_params_for(prefix)
+        params = {key: plain_scalar(value) for key, value in super().get_params_for(prefix).items()}
         if not prefix.startswith("iterator_"):
             return params
-        params = {"collate_fn": collate_windows, "pin_memory": self._scales_on_device(), **params}
+        params = {
+            "batch_size": plain_scalar(self.batch_size),
+            "collate_fn": collate_windows,
+            "pin_memory": self._scales_on_device(),
+            **params,
+        }
         if not self._loads_fit or self._fit_epochs is None or prefix != "iterator_train":
             return params
         epochs = self._fit_epochs[1]  # in the place of shuffling

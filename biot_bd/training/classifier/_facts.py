@@ -5,16 +5,22 @@ The one place that writes it, and the one that drops or marks it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from braindecode import EEGClassifier
+from numpy.typing import NDArray
 from skorch.exceptions import NotInitializedError
+from skorch.utils import to_numpy
 
 from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.finetuning.base import FinetuneOption
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
+from biot_bd.training.labels import LabelsOf, output_labels, positive_label
 from biot_bd.training.pretrained import LOADED, restore_module
 from biot_bd.training.resume import describe
 
@@ -45,6 +51,57 @@ class FactKeeping(EEGClassifier):
     valid_subjects_ = _fact("valid_subjects")
     training_note_ = _fact("training_note")
     provenance_ = _fact("provenance")
+
+    # --- labels -----------------------------------------------------------------------------------
+
+    @property
+    def _outputs(self) -> NDArray[Any]:
+        """Labels in the order of the module's outputs, those of the weights where known."""
+        if hasattr(self, "facts_"):
+            return self.facts_.classes
+        if self.classes is None or len(self.classes) == 0:
+            raise AttributeError("classes are not known before fit: there is no classes_")
+        return output_labels(self.classes)
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Sorted labels: the columns of ``predict_proba``."""
+        return np.sort(self._outputs)
+
+    @property
+    def positive_label_(self) -> Any:
+        """The positive one of two classes, else None."""
+        return positive_label(self._outputs)
+
+    def _check_same_classes(self) -> None:
+        """Raise where training goes on with other classes than those of the weights."""
+        if not hasattr(self, "facts_") or self.classes is None:
+            return
+        given, known = output_labels(self.classes).tolist(), self.facts_.classes.tolist()
+        if set(given) != set(known):
+            raise ValueError(
+                f"the weights were trained for the classes {sorted(known)}, but classes={given} now; fit from the beginning"
+            )
+
+    @contextmanager
+    def _scored_by_label(self) -> Iterator[None]:
+        """Give scorers of skorch's callbacks labels to compare predictions with.
+
+        Batches hold positions, which only look like labels where these are 0, 1, ...
+        """
+        outputs = self._outputs
+        told = [
+            callback
+            for _, callback in self.callbacks_
+            if getattr(callback, "target_extractor", None) is to_numpy and outputs.tolist() != list(range(len(outputs)))
+        ]
+        for callback in told:
+            callback.target_extractor = LabelsOf(outputs)
+        try:
+            yield
+        finally:
+            for callback in told:
+                callback.target_extractor = to_numpy
 
     @property
     def threshold_(self) -> float | None:

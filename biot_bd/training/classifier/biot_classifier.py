@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
@@ -33,7 +34,8 @@ from biot_bd.training.classifier._building import ComponentBuilding
 from biot_bd.training.classifier._data_loading import DataLoading, training_targets
 from biot_bd.training.classifier._training_loop import TrainingLoop
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
-from biot_bd.training.input_data import SignalData, encode_labels
+from biot_bd.training.input_data import SignalData
+from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
 from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
@@ -69,11 +71,13 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     batch_size : int
         Windows a batch; -1 for all at once.
     classes : sequence or None
-        Labels in the order of the columns of ``predict_proba``; None takes them, sorted, from
-        ``y``.
-    class_weight : None, "balanced", mapping or sequence
-        Weights of the classes in the loss: by label, one a class in order, or inversely
-        proportional to the numbers of training windows.  The loss must have an argument ``weight``.
+        Labels, in any order; None takes them from ``y``.  Of two, the positive one (P(seizure)) is
+        the greater number; of texts the one that names a seizure where the other does not, else the
+        last one given.
+    class_weight : None, "balanced", mapping, Series or sequence
+        Weights of the classes in the loss: by label, one a class in the order of ``classes``
+        (sorted without them), or inversely proportional to the numbers of training windows.  The
+        loss must have an argument ``weight``.
     train_split : "subject", None or callable
         How validation windows are split off: by subject, not at all (then there is no early
         stopping), or ``split(dataset, y, groups) -> (train, valid)`` such as
@@ -154,13 +158,16 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         where the weights are new (``initialize``, other parameters of the module, a ``fit`` that
         fails), and says in ``stale`` where other parameters or weights make it untrue.
     classes_ : ndarray, shape (n_classes,)
+        Sorted labels, as scikit-learn's tools expect them: the columns of ``predict_proba``.
+    positive_label_ : label or None
+        The positive one of two classes, which ``threshold_`` and early stopping are about.
     input_info_ : InputInfo
         Shape, channels, rate and unit of the signals seen in ``fit``.
     train_subjects_, valid_subjects_ : tuple of str
         Empty where subjects are unknown or nobody validates.
     class_counts_ : list
-        Training windows of each class in an epoch (expected ones with a ``sampler`` that draws by
-        chance).
+        Training windows of each class in an epoch, as in ``facts_.classes`` (expected ones with a
+        ``sampler`` that draws by chance).
     training_note_ : str or None
         What to know of training scores with ``sampler`` or ``augment``.
     pretrained_report_ : LoadReport
@@ -174,8 +181,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         What was wanted, the plans (precision, micro-batch) of training and inference, measured
         seconds a window, the largest difference of a probability from fp32, notes.
     threshold_ : float or None
-        If set (two classes), ``predict`` says class 1 from this probability on, instead of from
-        0.5.
+        If set (two classes), ``predict`` says ``positive_label_`` from this probability on, instead
+        of from 0.5.
 
     Raises
     ------
@@ -322,7 +329,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         found = getattr(X, "y", None) if y is None else y
         if found is None:
             raise ValueError("fit needs y: only Windows carry labels")
-        labels = np.asarray(found)
+        labels = read_labels(found)
         if len(labels) != n:
             raise ValueError(f"{n} windows but {len(labels)} labels")
         if n == 0:
@@ -330,10 +337,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         return labels
 
     def _encoded(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        encoded = encode_labels(labels, self.classes_)
+        encoded = encode_labels(labels, self._outputs)
         if len(np.unique(encoded)) < 2:
             raise ValueError(
-                f"all {len(labels)} training windows are of class {self.classes_.tolist()[encoded[0]]!r}; two classes are needed"
+                f"all {len(labels)} training windows are of class {self._outputs.tolist()[encoded[0]]!r}; two classes are needed"
             )
         return encoded
 
@@ -341,10 +348,17 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _groups(data: SignalData, groups: ArrayLike | None) -> NDArray[Any] | None:
         if groups is None:
             return data.groups
+        masked = np.ma.getmaskarray(groups) if np.ma.isMaskedArray(groups) else False
         given = np.asarray(groups, dtype=object)
         if given.shape != (len(data),):
             raise ValueError(
                 f"groups must name one subject a window: expected shape ({len(data)},), found {given.shape}"
+            )
+        missing = masked | pd.isna(given)
+        if missing.any():
+            window = int(np.argmax(missing))
+            raise ValueError(
+                f"training window {window} has no subject in groups ({given[window]!r}{', masked' if np.any(masked) else ''})"
             )
         if data.groups is not None and not np.array_equal(given.astype(str), data.groups.astype(str)):
             raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
@@ -366,7 +380,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         train, valid = split(dataset, dataset.y, groups)
         check_subjects_apart(train, valid, dataset, groups)
         needs_both = self.patience is not None and not self.monitor.endswith("_loss")
-        check_sides(train, valid, self.classes_, self.monitor if needs_both else None)
+        check_sides(train, valid, self._outputs, self.monitor if needs_both else None)
         return train, valid
 
     # --- training ---------------------------------------------------------------------------------
@@ -406,17 +420,23 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             self._drop_facts()
             self.__dict__.pop("module_", None)
         before, n_before = getattr(self, "facts_", None), len(self.history_ or ())
+        self._check_same_classes()
         labels = self._labels(X, y, len(data))
-        self.facts_ = FittedFacts(data.info, np.unique(labels)) if before is None else replace(before, stale=RUNNING)
+        self.facts_ = (
+            FittedFacts(data.info, output_labels(self.classes, labels))
+            if before is None
+            else replace(before, stale=RUNNING)
+        )
         try:
             seed = self._seed()
             with seeded(seed):
-                train, valid = self.get_split_datasets(data, self.classes_[self._encoded(labels)], groups)
+                train, valid = self.get_split_datasets(data, self._outputs[self._encoded(labels)], groups)
                 self._learn_data(train, valid, groups, new=before is None)
                 if fresh:
                     self.initialize()
                 self._start_waiting_callbacks()
-                self._train(data, train, valid, groups, seed if fresh else None)
+                with self._scored_by_label():
+                    self._train(data, train, valid, groups, seed if fresh else None)
             self._learn_result(
                 None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)
             )
@@ -453,10 +473,12 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         The loss keeps the weights that it was built with.
         """
         labels = training_targets(train)
-        counts = class_counts(self._make_epochs(train, groups), labels, len(self.classes_))
-        weights = class_weights(self.class_weight, self.classes_, labels, counts) if new else self.facts_.class_weight
+        outputs = self._outputs
+        counts = class_counts(self._make_epochs(train, groups), labels, len(outputs))
+        weights = self.facts_.class_weight
+        if new:
+            weights = class_weights(self.class_weight, outputs, labels, counts, self.classes)
         self._learn(
-            classes=self.classes_,
             class_counts=counts,
             class_weight=weights,
             threshold=None,
@@ -507,7 +529,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         proba = NeuralNet.predict_proba(self, dataset)
         if proba.shape[1] != len(self.classes_):
             raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
-        return proba
+        return sorted_columns(proba, self._outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -517,11 +539,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         return tags
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each window (with ``threshold_``, class 1 from there
-        on).
+        """Return the most probable label of each window (with ``threshold_``, the positive one from
+        there on).
         """
-        proba = self.predict_proba(X)
         threshold = self.threshold_ if hasattr(self, "facts_") else None
-        if threshold is not None and proba.shape[1] == 2:
-            return self.classes_[(proba[:, 1] >= threshold).astype(int)]
-        return self.classes_[proba.argmax(axis=1)]
+        return decide(self.predict_proba(X), self.classes_, self.positive_label_, threshold)

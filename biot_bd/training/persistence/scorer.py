@@ -23,6 +23,7 @@ from biot_bd.models.checkpoints.pipeline_folder import steps_of, weights_file
 from biot_bd.training._validation import resolve_device
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
+from biot_bd.training.labels import decide, positive_label, sorted_columns
 from biot_bd.training.persistence.bounded_build import bounded_build
 from biot_bd.training.persistence.readers import damaged_model, read_description
 from biot_bd.training.persistence.sizes import check_sizes
@@ -50,10 +51,11 @@ class Scorer:
     Attributes
     ----------
     classes_ : ndarray, shape (n_classes,)
-        Labels in the order of the columns of :meth:`predict_proba`.
+        Sorted labels, in the order of the columns of :meth:`predict_proba`.
+    positive_label_ : label or None
+        The positive one of two classes.
     threshold_ : float or None
-        Probability of class 1 from which :meth:`predict` says class 1; None: the most probable
-        class.
+        Probability from which :meth:`predict` says the positive class; None: the most probable one.
     input_info_ : InputInfo
         What the classifier was fitted on, behind the transformers.
     record_ : dict
@@ -86,6 +88,7 @@ class Scorer:
         self.steps = steps
         self.classifier = classifier
         self.classes_: NDArray[Any] = classifier.classes_
+        self.positive_label_: Any = classifier.positive_label_
         self.threshold_: float | None = classifier.threshold_
         self.input_info_: InputInfo = classifier.input_info_
         self.record_ = record
@@ -110,10 +113,7 @@ class Scorer:
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the label of each window, as the pipeline's ``predict`` does."""
-        proba = self.predict_proba(X)
-        if self.threshold_ is not None and proba.shape[1] == 2:
-            return self.classes_[(proba[:, 1] >= self.threshold_).astype(int)]
-        return self.classes_[proba.argmax(axis=1)]
+        return decide(self.predict_proba(X), self.classes_, self.positive_label_, self.threshold_)
 
 
 class _Network:
@@ -121,7 +121,9 @@ class _Network:
 
     def __init__(self, module: torch.nn.Module, facts: FittedFacts, batch_size: int, device: str) -> None:
         self.module = module.to(device)
-        self.classes_, self.threshold_, self.input_info_ = facts.classes, facts.threshold, facts.input_info
+        self.outputs, self.classes_ = facts.classes, np.sort(facts.classes)
+        self.positive_label_ = positive_label(facts.classes)
+        self.threshold_, self.input_info_ = facts.threshold, facts.input_info
         self.batch_size = batch_size
         self.device = device
 
@@ -137,7 +139,7 @@ class _Network:
                 rows = np.arange(start, min(start + size, len(data)))
                 logits = self.module(torch.from_numpy(data.read(rows)).to(self.device))
                 proba[rows] = torch.softmax(logits.float(), dim=1).cpu().numpy()
-        return proba
+        return sorted_columns(proba, self.outputs)
 
 
 def load_scorer(folder: str | os.PathLike[str]) -> Scorer:

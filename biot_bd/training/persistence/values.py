@@ -21,6 +21,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
@@ -166,7 +167,7 @@ def class_from_json(spec: dict[str, Any]) -> Any:
 def to_json(value: Any) -> Any:
     """Write a parameter or fitted attribute as JSON that :func:`from_json` reads back."""
     if isinstance(value, np.generic):
-        return {"$scalar": [value.dtype.str, to_json(value.item())]}
+        return to_json(value.item())  # a number, wherever it is read
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -181,6 +182,10 @@ def to_json(value: Any) -> Any:
         return {"$dict": [[to_json(k), to_json(v)] for k, v in value.items()]}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
         return {"$array": [value.dtype.str, list(value.shape), [to_json(v) for v in value.ravel().tolist()]]}
+    if isinstance(value, pd.Series):
+        return {"$series": [[to_json(k), to_json(v)] for k, v in value.items()]}
+    if isinstance(value, pd.Index):
+        return to_json(tuple(value.tolist()))
     if isinstance(value, np.dtype) and value.kind in "biufU":
         return {"$dtype": value.str}
     if isinstance(value, type):
@@ -228,6 +233,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "$float": float,
     "$tuple": lambda content: tuple(from_json(content)),
     "$dict": lambda content: {from_json(k): from_json(v) for k, v in content},
+    "$series": lambda content: pd.Series([from_json(v) for _, v in content], index=[from_json(k) for k, _ in content]),
     "$scalar": lambda content: plain_dtype(content[0]).type(from_json(content[1])),
     "$array": lambda content: np.array(from_json(content[2]), dtype=plain_dtype(content[0])).reshape(content[1]),
     "$dtype": plain_dtype,

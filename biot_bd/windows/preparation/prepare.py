@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +179,9 @@ def prepare(
         if value not in CHOICES[name]:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, CHOICES[name]))}; got {value!r}")
     for name, number in (("sfreq", sfreq), ("window_s", window_s), ("stride_s", stride_s)):
-        if not isinstance(number, (int, float)) or not math.isfinite(number) or number <= 0:
+        if not isinstance(number, Real) or not math.isfinite(number) or number <= 0:
             raise ValueError(f"{name} must be a positive number; got {number!r}")
+    sfreq, window_s, stride_s = to_jsonable([sfreq, window_s, stride_s])
     rule = make_label_rule(labels)
     check_resample(rule, resample, "got")
     # The defaults here give way to what a rule fixes, so they count as not given.

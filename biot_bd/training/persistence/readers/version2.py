@@ -50,6 +50,13 @@ class _Step(TypedDict):
     fitted: dict[str, Any]
 
 
+def _number(value: Any) -> Any:
+    """Return what stands in a tagged scalar of numpy, which is written as a plain number today."""
+    if isinstance(value, dict) and list(value) == ["$scalar"] and len(value["$scalar"]) == 2:
+        return value["$scalar"][1]
+    return value
+
+
 def read(description: dict[str, Any]) -> dict[str, Any]:
     """Return the description as it is; raises KeyError or ValueError where a part is missing or
     another than it must be.
@@ -57,6 +64,7 @@ def read(description: dict[str, Any]) -> dict[str, Any]:
     spec = classifier_spec({"pipeline": description["pipeline"]})
     for step in steps_of(description["pipeline"]):
         check_values(step, _Step, f"step {step.get('name')}")
+        step["params"] = {key: _number(value) for key, value in step["params"].items()}
         if step["kind"] not in ("classifier", "transformer"):
             raise ValueError(f"step {step['name']!r} is of an unknown kind, {step['kind']!r}")
         step["class"]
