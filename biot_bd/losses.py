@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -268,7 +267,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
 
 def _alpha_by_class(alpha: float | Sequence[float] | None) -> Tensor | None:
-    if alpha is None or not isinstance(alpha, Real):
+    if alpha is None or not isinstance(alpha, (int, float, np.integer, np.floating)):
         return _class_numbers(alpha, "alpha")
     if not 0 <= alpha <= 1:
         raise ValueError(

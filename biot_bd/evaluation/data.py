@@ -109,7 +109,7 @@ def _labels(y: Any) -> np.ndarray:
     y = read_labels(y, "y")
     found = np.unique(y).tolist()
     if not set(found) <= {0, 1}:
-        raise ValueError(f"labels must be the numbers 0 (background) and 1 (seizure), found {found[:6]}")
+        raise ValueError(f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}")
     return y.astype(np.int64)
 
 

@@ -167,7 +167,7 @@ def class_from_json(spec: dict[str, Any]) -> Any:
 def to_json(value: Any) -> Any:
     """Write a parameter or fitted attribute as JSON that :func:`from_json` reads back."""
     if isinstance(value, np.generic):
-        return to_json(value.item())  # a number, wherever it is read
+        return {"$scalar": [value.dtype.str, to_json(value.item())]}
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -17,7 +17,6 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -263,7 +262,7 @@ def _filled(name: str, params: dict[str, Any], info: InputInfo) -> dict[str, Any
             "augment: GaussianNoise needs std in microvolts for signals that are not scaled, e.g. ('GaussianNoise', {'std': 5.0})"
         )
     length = full.get("mask_len_samples")
-    if isinstance(length, Real) and 0 < length < 1:
+    if isinstance(length, (float, np.floating)) and 0 < length < 1:
         full["mask_len_samples"] = max(1, round(length * info.n_times))
     return full
 

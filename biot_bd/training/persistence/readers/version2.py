@@ -51,20 +51,21 @@ class _Step(TypedDict):
 
 
 def _number(value: Any) -> Any:
-    """Return what stands in a tagged scalar of numpy, which is written as a plain number today."""
+    """Return the number that stands in a tagged scalar of numpy: who reads sizes takes no other."""
     if isinstance(value, dict) and list(value) == ["$scalar"] and len(value["$scalar"]) == 2:
         return value["$scalar"][1]
     return value
 
 
 def read(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the description as it is; raises KeyError or ValueError where a part is missing or
-    another than it must be.
+    """Return the description, scalars of numpy among its parameters as numbers.
+
+    Raises KeyError or ValueError where a part is missing or another than it must be.
     """
     spec = classifier_spec({"pipeline": description["pipeline"]})
     for step in steps_of(description["pipeline"]):
         check_values(step, _Step, f"step {step.get('name')}")
-        step["params"] = {key: _number(value) for key, value in step["params"].items()}
+        step["params"] = {key: _number(value) for key, value in step["params"].items()}  # type: ignore[index]  # of JSON
         if step["kind"] not in ("classifier", "transformer"):
             raise ValueError(f"step {step['name']!r} is of an unknown kind, {step['kind']!r}")
         step["class"]
