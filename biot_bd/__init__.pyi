@@ -10,6 +10,7 @@ from .events import Event as Event
 from .events import EventDetector as EventDetector
 from .exceptions import BiotBdError as BiotBdError
 from .exceptions import ContaminationError as ContaminationError
+from .exceptions import SubjectLeakError as SubjectLeakError
 from .losses import FocalLoss as FocalLoss
 from .models import BIOT as BIOT
 from .models import record_attention as record_attention

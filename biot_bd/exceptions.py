@@ -219,6 +219,20 @@ class SplitError(BiotBdError, ValueError):
     """
 
 
+class SubjectLeakError(SplitError):
+    """Windows test a model that was trained on other windows of the same subject.
+
+    Such a score says how well subjects are remembered.  Raised where a classifier is asked, and for
+    splits inside meta-estimators before anything is fitted.
+
+    See Also
+    --------
+    biot_bd.BIOTClassifier : Raises it, unless ``seen_subjects`` says otherwise.
+    biot_bd.SubjectSplit : A splitter that keeps subjects apart.
+    biot_bd.cross_validate : Raises it for a ``cv`` inside the pipeline.
+    """
+
+
 class ProtocolError(BiotBdError, ValueError):
     """Windows, pipeline or parameters are not what the protocol says.
 

@@ -27,6 +27,7 @@ from biot_bd.evaluation.data import Data, as_data
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     FoldTask,
+    check_splits_inside,
     finished_fold,
     run_fold,
     training_notes,
@@ -88,8 +89,8 @@ def cross_validate(
     ----------
     pipeline : estimator
         A scikit-learn estimator with ``predict_proba``: usually a ``Pipeline`` that ends in
-        ``BIOTClassifier``, but any classifier or ``GridSearchCV`` (whose own ``cv`` must split by
-        group).  It is not changed.
+        ``BIOTClassifier``, but any classifier, search, calibration, stack and so on.  Every ``cv``
+        inside must split by group, and is given the subjects.  It is not changed.
     windows : Windows, array of shape (n, n_chans, n_times) or mne.Epochs
         What is scored; arrays in the unit that the pipeline shall see.
     y : array of shape (n,), optional
@@ -149,6 +150,8 @@ def cross_validate(
     ContaminationError
         A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is
         loaded or fitted.
+    SubjectLeakError
+        A ``cv`` inside the pipeline, at any depth, puts a subject on two sides.
     SplitError
         Fewer than two subjects, subjects of a fixed split missing, a subject on two sides, a fold
         whose training part has one class: before anything is fitted.
@@ -211,6 +214,8 @@ def cross_validate(
         "random_state": random_state,
         "event_detector": detector_parameters(event_detector),
     }
+    for fold in folds:
+        check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)
     tested = [subject for fold in folds for subject in fold.test]
     contamination = check_contamination(origins, tested, allow=allow_contaminated)

@@ -17,7 +17,6 @@ import pandas as pd
 import sklearn
 import torch
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
 from biot_bd.evaluation import run_facts
@@ -27,15 +26,22 @@ from biot_bd.evaluation.metrics.thresholds import choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric
 from biot_bd.evaluation.model_selection.contamination import Origin, check_contamination, full_record
 from biot_bd.evaluation.model_selection.folds import Fold
+from biot_bd.evaluation.model_selection.inner_splits import (
+    bind_inner_splits,
+    check_inner_splits,
+    needs_subjects,
+)
 from biot_bd.evaluation.run_facts import Cells, FoldFacts
 from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector, save_event_detector
-from biot_bd.exceptions import RunFolderError, SplitError
+from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import check_values, naming
 from biot_bd.runs import write_json
+from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.pretrained import write_load_report
+from biot_bd.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -167,28 +173,29 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
 
 
 def fit(estimator: Any, X: Any, y: np.ndarray, subjects: np.ndarray) -> Any:
-    """Fit, handing subjects on to whoever splits inside (a ``BIOTClassifier`` or a search),
-    routing on or off.
+    """Fit, handing subjects on to whoever splits inside, at any depth, routing on or off.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its inner splitters are changed to find the subjects.
+    X : Windows, array or mne.Epochs
+    y, subjects : ndarray, shape (n,)
+
+    Raises
+    ------
+    SubjectLeakError
+        A split inside would put a subject on two sides.
     """
     prefix, last = final_step(estimator)
+    check_inner_splits(estimator, X, y, subjects)
+    bind_inner_splits(estimator, y, subjects)
+    if not isinstance(last, BIOTClassifier) and isinstance(X, np.ndarray) and needs_subjects(estimator):
+        X = SubjectArray(X, subjects)
     if not isinstance(last, (BIOTClassifier, BaseSearchCV)):
         return estimator.fit(X, y)
-    if isinstance(last, BaseSearchCV):
-        _check_search(last, y, subjects)
     name = "groups" if sklearn.get_config()["enable_metadata_routing"] else f"{prefix}groups"
     return estimator.fit(X, y, **{name: subjects})
-
-
-def _check_search(search: Any, y: np.ndarray, subjects: np.ndarray) -> None:
-    """Raise if the search would choose parameters on subjects that it trains on."""
-    splitter = check_cv(search.cv, y, classifier=True)
-    for train, test in splitter.split(np.zeros((len(y), 1)), y, subjects):
-        both = sorted(set(subjects[train]) & set(subjects[test]))
-        if both:
-            raise SplitError(
-                f"{type(search).__name__}(cv={search.cv!r}) puts {', '.join(both[:3])} in training and in testing; "
-                "give it a splitter by group, e.g. cv=GroupKFold(3)"
-            )
 
 
 def probabilities(estimator: Any, X: Any, where: str) -> np.ndarray:
@@ -279,6 +286,27 @@ def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> Fold
         return _run(task, time.perf_counter(), watch)
 
 
+def check_splits_inside(pipeline: Any, data: Data, fold: Fold) -> None:
+    """Raise where anything inside a pipeline would split the fold's windows within subjects.
+
+    Raises
+    ------
+    SubjectLeakError, SplitError
+        See :func:`~biot_bd.evaluation.model_selection.inner_splits.check_inner_splits`.
+    """
+    rows = _fitted_rows(pipeline, fold.rows(data.subjects, data.recordings))
+    X = data.X[rows] if isinstance(data.X, Windows) else None
+    check_inner_splits(pipeline, X, data.y[rows], data.subjects[rows])
+
+
+def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the windows that a fold's fit is given."""
+    # A BIOTClassifier gets the validation subjects to watch; any other estimator never sees them.
+    if isinstance(final_step(pipeline)[1], BIOTClassifier):
+        return np.sort(np.concatenate([rows["train"], rows["valid"]]))
+    return rows["train"]
+
+
 @contextmanager
 def torch_threads(n: int | None) -> Iterator[None]:
     """Let torch use ``n`` threads in the block; as many as before where None."""
@@ -293,14 +321,11 @@ def torch_threads(n: int | None) -> Iterator[None]:
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
     rows = fold.rows(data.subjects, data.recordings)
+    seen = _fitted_rows(task.pipeline, rows)
     estimator = configure(task.pipeline, fold, task.folder)
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)
-    # A BIOTClassifier gets the validation subjects to watch; any other estimator never sees them.
-    seen = (
-        np.sort(np.concatenate([rows["train"], rows["valid"]])) if isinstance(last, BIOTClassifier) else rows["train"]
-    )
     fit(estimator, data.X[seen], data.y[seen], data.subjects[seen])
     valid = predictions_of(data, fold, "valid", rows["valid"], probabilities(estimator, data.X[rows["valid"]], where))
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold)

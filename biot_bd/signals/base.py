@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from biot_bd.io.units import UV_PER_V
+from biot_bd.signals.subject_array import with_subjects_of
 
 Marked = tuple[NDArray[Any], NDArray[np.bool_]]
 """Windows ``(n, n_chans, n_times)``, and which of their channels are present, ``(n, n_chans)``."""
@@ -217,7 +218,7 @@ class WindowTransformer(TakesWindows):
         self.output_info(info)
         out, _ = self.apply(x, present_channels(x), info)
         # Writing to an output must not change the input.
-        return out.copy() if np.may_share_memory(out, x) else out
+        return with_subjects_of(X, out.copy() if np.may_share_memory(out, x) else out)
 
     def _transform_epochs(self, epochs: mne.BaseEpochs) -> Any:
         info = described(epochs, self)

@@ -20,6 +20,7 @@ from torch.utils.data import Subset
 
 from biot_bd.models.inference_plan import PRECISIONS
 from biot_bd.training.labels import given_labels, other_kind
+from biot_bd.training.seen_windows import SEEN_SUBJECTS
 
 
 def resolve_device(device: Any) -> Any:
@@ -126,6 +127,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "verbose": ("a whole number (1 prints a line an epoch)", lambda v: isinstance(v, Integral)),
     "callbacks": ('a list, e.g. ["name"]', lambda v: not isinstance(v, (str, Mapping)) or v == "disable"),
     "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
+    "seen_subjects": ("'raise', 'warn' or 'allow'", lambda v: isinstance(v, str) and v in SEEN_SUBJECTS),
     "micro_batch": (
         "a positive whole number of windows, None (the whole batch) or 'auto'",
         lambda v: v is None or v == "auto" or (_is(v, Integral) and v >= 1),

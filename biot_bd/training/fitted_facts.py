@@ -19,9 +19,11 @@ from biot_bd.models.checkpoints.report import LoadReport
 from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.runs import to_jsonable
 from biot_bd.training.input_data import InputInfo
+from biot_bd.training.seen_windows import SeenWindows
 
 RUNNING = "fit has not ended"
 """Why the facts of a running fit are stale."""
+_NOT_SAVED = ("seen", "stale")
 _LABELS = "biufUO"  # kinds of dtypes that plain labels have
 
 
@@ -60,6 +62,8 @@ class FittedFacts:
         Architecture of a BIOT, from which it is built again without its checkpoint.
     token_names : tuple of str or None
         Channel names of a BIOT's tokens.
+    seen : SeenWindows or None
+        The windows that ``fit`` was given, where they tell their subjects; not saved.
     stale : str or None
         Why the facts no longer (or not yet) tell of the classifier as it is; None: they do.
 
@@ -96,6 +100,7 @@ class FittedFacts:
     pretrained_report: LoadReport | None = None
     module_config: dict[str, Any] | None = None
     token_names: tuple[str, ...] | None = None
+    seen: SeenWindows | None = None
     stale: str | None = RUNNING
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,7 +116,7 @@ class FittedFacts:
             raise ValueError(f"what fit learnt is no longer known: {self.stale}; fit again")
         if self.classes.dtype.kind not in _LABELS:
             raise ValueError(f"classes must be numbers or texts to be saved, found dtype {self.classes.dtype}")
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "stale"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SAVED}
         values["classes"] = {"dtype": self.classes.dtype.str, "labels": self.classes.tolist()}
         for name in ("input_info", "training_plan", "inference_plan"):
             values[name] = values[name].as_dict()
@@ -130,7 +135,7 @@ class FittedFacts:
         KeyError
             An entry without a default is missing.
         """
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        unknown = sorted(set(values) - {f.name for f in fields(cls)} | set(values) & {"seen"})
         if unknown:
             raise ValueError(f"fitted facts do not have {', '.join(unknown)}; they were written by another version")
         taken: dict[str, Any] = {**values, "stale": None}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.signals.base import SignalInfo, check_windows, describe_channels, is_epochs, present_channels
+from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.windows import Windows
 from biot_bd.windows.torch_dataset import PackedDataset, WindowsDataset
 
@@ -107,6 +108,7 @@ class SignalData:
             self._take_array(X.get_data(units="uV"), tuple(X.ch_names), float(X.info["sfreq"]), "uV")
         else:
             self._take_array(_as_array(X), None, None, "unknown")
+            self.groups = X.groups if isinstance(X, SubjectArray) else None
         if not self.present.any(axis=1).all():
             window = int(np.argmin(self.present.any(axis=1)))
             raise ValueError(f"window {window} has no channel that is present; leave such windows out")

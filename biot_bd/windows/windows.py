@@ -81,6 +81,8 @@ class Windows:
         Bytes of the signal files, and of the largest window in them.
     places : ndarray of int64, shape (n_windows,)
         Where windows lie among the samples of all recordings.
+    row_ids : ndarray of uint64, shape (n_windows,)
+        A number for each window, the same in every selection.
 
     Methods
     -------
@@ -395,6 +397,17 @@ class Windows:
         In this order they are read fastest.
         """
         return self._source.places(self._rows)
+
+    @property
+    def row_ids(self) -> NDArray[np.uint64]:
+        """A number for each window, the same in every selection, ``(n_windows,)``.
+
+        Windows of another table (a relabelled store) have others.
+        """
+        own = np.searchsorted(self._source.offsets, self._rows, side="right") - 1
+        tables = [hashlib.sha256(table.fingerprint.encode()).digest()[:8] for table in self._source.tables]
+        begins = np.array([int.from_bytes(digest, "little") for digest in tables], dtype=np.uint64)
+        return begins[own] + (self._rows - self._source.offsets[own]).astype(np.uint64)
 
     def will_need(self, indices: ArrayLike) -> None:
         """Ask the system to read windows (row numbers) into its page cache; does not wait."""

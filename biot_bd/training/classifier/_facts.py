@@ -159,7 +159,7 @@ class FactKeeping(EEGClassifier):
         super().load_params(f_params, *args, checkpoint=checkpoint, **kwargs)
         if f_params is not None or checkpoint is not None:
             self._loaded = True
-            self._mark_facts("load_params replaced the weights", threshold=None, provenance=LOADED)
+            self._mark_facts("load_params replaced the weights", threshold=None, provenance=LOADED, seen=None)
 
     def set_params(self, **kwargs: Any) -> Any:
         """Set parameters.

@@ -5,6 +5,7 @@ training.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -39,6 +40,7 @@ from biot_bd.training.labels import decide, encode_labels, output_labels, read_l
 from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
+from biot_bd.training.seen_windows import SeenWindows
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
@@ -136,6 +138,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     augment : None, str, Transform, pair or list
         Random changes of training windows: ``"light"``, ``"strong"`` or transforms of braindecode
         that fit the montage (see :mod:`biot_bd.training.sampling.augmentation`).
+    seen_subjects : {"raise", "warn", "allow"}
+        What predictions do on ``Windows`` of a subject of whom other windows were in ``fit``:
+        raise :class:`~biot_bd.SubjectLeakError`, warn, or nothing (a model that shall know its
+        subject).  The windows of ``fit`` themselves are always predicted.
     callbacks : list or None
         Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
     warm_start : bool
@@ -250,6 +256,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         schedule: Any = None,
         sampler: Any = None,
         augment: Any = None,
+        seen_subjects: str = "raise",
         callbacks: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -437,6 +444,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                 self._start_waiting_callbacks()
                 with self._scored_by_label():
                     self._train(data, train, valid, groups, seed if fresh else None)
+            seen = SeenWindows.of(X)
+            self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
             self._learn_result(
                 None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)
             )
@@ -520,8 +529,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         ------
         ValueError
             Other channels, rate, length or unit than in ``fit``, or samples that are not finite.
+        SubjectLeakError
+            ``Windows`` of a subject of whom other windows were in ``fit``; see ``seen_subjects``.
         """
         self.check_is_fitted()
+        self._check_seen(X)
         if len(X) == 0:
             return np.empty((0, len(self.classes_)), dtype=np.float32)
         dataset = self.get_dataset(X)
@@ -530,6 +542,17 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if proba.shape[1] != len(self.classes_):
             raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
         return sorted_columns(proba, self._outputs)
+
+    def _check_seen(self, X: Any) -> None:
+        seen = self.facts_.seen if hasattr(self, "facts_") else None
+        if seen is None or self.seen_subjects == "allow":
+            return
+        if self.seen_subjects == "warn":
+            found = seen.leak(X)
+            if found is not None:
+                warnings.warn(found, stacklevel=3)
+            return
+        seen.check(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
