@@ -29,6 +29,7 @@ from biot_bd.evaluation.model_selection.folds import Fold
 from biot_bd.evaluation.model_selection.inner_splits import (
     bind_inner_splits,
     check_inner_splits,
+    has_inner_splits,
     needs_subjects,
 )
 from biot_bd.evaluation.run_facts import Cells, FoldFacts
@@ -41,7 +42,6 @@ from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.pretrained import write_load_report
-from biot_bd.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -294,9 +294,10 @@ def check_splits_inside(pipeline: Any, data: Data, fold: Fold) -> None:
     SubjectLeakError, SplitError
         See :func:`~biot_bd.evaluation.model_selection.inner_splits.check_inner_splits`.
     """
+    if not has_inner_splits(pipeline):
+        return  # no copy of an array for nothing
     rows = _fitted_rows(pipeline, fold.rows(data.subjects, data.recordings))
-    X = data.X[rows] if isinstance(data.X, Windows) else None
-    check_inner_splits(pipeline, X, data.y[rows], data.subjects[rows])
+    check_inner_splits(pipeline, data.X[rows], data.y[rows], data.subjects[rows])
 
 
 def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:

@@ -104,7 +104,7 @@ def check_inner_splits(estimator: Any, X: Any, y: NDArray[Any], subjects: NDArra
     ----------
     estimator : estimator
     X : Windows, array or mne.Epochs
-        The windows, of which none is read.
+        The windows; only a splitter that looks at them reads any.
     y : ndarray, shape (n,)
         Their labels.
     subjects : ndarray, shape (n,)
@@ -117,10 +117,9 @@ def check_inner_splits(estimator: Any, X: Any, y: NDArray[Any], subjects: NDArra
     SplitError
         A ``cv`` cannot split these subjects.
     """
-    rows = X if isinstance(X, Windows) else np.zeros((len(y), 1))
 
     def tried(cv: Any, owner: str) -> Any:
-        InnerSplit(cv, owner, y, subjects).split(rows, y, subjects)
+        InnerSplit(cv, owner, y, subjects).split(X, y, subjects)
         return cv
 
     _changed(estimator, tried)
@@ -143,16 +142,22 @@ def bind_inner_splits(estimator: Any, y: NDArray[Any], subjects: NDArray[Any]) -
     estimator.set_params(**_changed(estimator, bound))
 
 
-def needs_subjects(estimator: Any) -> bool:
-    """Return whether anything inside of an estimator splits the windows that it is fitted on."""
-    found: list[Any] = []
+def has_inner_splits(estimator: Any) -> bool:
+    """Return whether there is any ``cv`` inside an estimator."""
+    found: list[str] = []
 
     def noted(cv: Any, owner: str) -> Any:
         found.append(owner)
         return cv
 
     _changed(estimator, noted)
-    return bool(found) or any(isinstance(value, BIOTClassifier) for value in estimator.get_params(deep=True).values())
+    return bool(found)
+
+
+def needs_subjects(estimator: Any) -> bool:
+    """Return whether anything inside of an estimator splits the windows that it is fitted on."""
+    inside = estimator.get_params(deep=True).values()
+    return has_inner_splits(estimator) or any(isinstance(value, BIOTClassifier) for value in inside)
 
 
 def _changed(estimator: Any, change: Callable[[Any, str], Any]) -> dict[str, Any]:
