@@ -256,7 +256,7 @@ def test_the_subjects_that_it_gets_are_the_right_ones(arrays, meta):
     assert all(train and test and not (train & test) for train, test in met)
 
 
-@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("routing", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_networks_inside_split_off_validation_by_subject(arrays, routing):
     """Arrays carry the subjects down to the network, through the steps in front of it."""
     for estimator in (
