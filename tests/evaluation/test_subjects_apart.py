@@ -223,6 +223,22 @@ def test_a_mixing_split_inside_is_refused_before_the_first_fit(arrays, meta, rou
     assert Counted.fits == 0
 
 
+class MixingAtLast(GroupKFold):
+    """Mixes subjects where the last one is not among them."""
+
+    def split(self, X, y=None, groups=None):
+        return super().split(X, y, groups) if "set/05" in groups else MIX.split(X, y)
+
+
+def test_every_fold_is_looked_at_before_the_first_fit(arrays):
+    x, y, groups = arrays
+    Counted.fits = 0
+    estimator = CalibratedClassifierCV(Counted(), cv=MixingAtLast(2))
+    with pytest.raises(SubjectLeakError, match="CalibratedClassifierCV"):
+        cross_validate(estimator, x, y=y, groups=groups, cv="subject-loo", progress=False)
+    assert Counted.fits == 0
+
+
 @pytest.mark.filterwarnings("error::sklearn.exceptions.FitFailedWarning", "error:.*non-finite:UserWarning")
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("meta", METAS)
