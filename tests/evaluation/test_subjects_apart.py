@@ -235,7 +235,7 @@ def test_every_fold_is_looked_at_before_the_first_fit(arrays):
     Counted.fits = 0
     estimator = CalibratedClassifierCV(Counted(), cv=MixingAtLast(2))
     with pytest.raises(SubjectLeakError, match="CalibratedClassifierCV"):
-        cross_validate(estimator, x, y=y, groups=groups, cv="subject-loo", progress=False)
+        cross_validate(estimator, x, y=y, groups=groups, cv="subject-loo", validation_fraction=0, progress=False)
     assert Counted.fits == 0
 
 
