@@ -18,14 +18,19 @@ from numpy.typing import NDArray
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, Scored, StreamResult
 from biot_bd.deploy.detector import Detection, Detector, channel_facts, channel_notes
 from biot_bd.deploy.live.broadcast import Hub
-from biot_bd.deploy.live.clock import Jump, StreamClock
+from biot_bd.deploy.live.clock import FOLLOW_S, Jump, StreamClock
 from biot_bd.deploy.live.display import Decision, ScreenSignal
+from biot_bd.deploy.live.rate import LARGEST_SHARE
+from biot_bd.deploy.live.retiming import HALF, Retimer
 from biot_bd.deploy.live.source import Chunk, Notice
 from biot_bd.events.detector import Event
+from biot_bd.exceptions import DetectionError
 from biot_bd.io.segments import Segment
 
 MAX_GAP_S = 5.0
 DRIFT_S = 1.0  # a drift of the source's clock is told in steps of this
+TELL_SHARE = 0.002  # a measured rate that changes by more is told again
+LARGEST_SLEW = 0.01  # by which times that are off are put right
 BEHIND_S, CAUGHT_UP_S = 10.0, 1.0
 FILL_S = 10.0  # NaN are fed in pieces of this
 
@@ -64,6 +69,10 @@ class LiveDetector:
     and the detector begins anew at the later time.  Without gaps the final events are those of
     :meth:`Detector.detect <biot_bd.deploy.Detector.detect>`, and so they are for a recording with
     pauses.
+
+    Time stamps tell when samples come at another rate than the nominal one.  Such a signal is
+    resampled to the nominal rate from then on, so that times stay those of the stamps; one that is
+    more than 6 % off is refused.
 
     Parameters
     ----------
@@ -171,6 +180,10 @@ class LiveDetector:
         self._seconds: dict[str, float] = {}
         self._n_segments = self._n_alarms = 0
         self._told_drift = 0.0
+        # Of a source at another rate than its nominal one.
+        self._retimer: Retimer | None = None
+        self._told_hz, self._since_s = self.sfreq, 0.0
+        self._put_in_s = self._owed_s = self._carried_s = 0.0
         self._received_s: float | None = None
         self._behind, self._max_lag_s = False, 0.0
         self.probability: float | None = None
@@ -220,6 +233,8 @@ class LiveDetector:
         ------
         ValueError
             It has another number of channels, or a rate that cannot be used.
+        biot_bd.exceptions.DetectionError
+            Its time stamps tell of a rate that is too far from the nominal one.
         """
         if not chunk.x.shape[1]:
             return
@@ -233,12 +248,13 @@ class LiveDetector:
         for begin, stop, jump in self._clock.split(chunk.times_s, chunk.received_s):
             if jump is not None:
                 self._jump(jump, chunk)
-            self._feed(chunk.x[:, begin:stop])
+            self._take_in(chunk.x[:, begin:stop])
         self._received_s = chunk.received_s
-        drift = self._clock.drift_s - self._told_drift
+        self._follow_rate()
+        drift = self._owed_s - self._told_drift
         if abs(drift) >= DRIFT_S:
-            self._told_drift = self._clock.drift_s
-            self._emit_at("clock", change="drift", seconds=round(self._clock.drift_s, 3), action="none")
+            self._told_drift = self._owed_s
+            self._emit_at("clock", change="drift", seconds=round(self._owed_s, 3), action="none")
 
     def notice(self, notice: Notice) -> None:
         """Tell something that the source says."""
@@ -287,7 +303,7 @@ class LiveDetector:
             found,
             self._stream.plan,
             self.sfreq,
-            notes=self._notes,
+            notes=[*self._notes, *self._rate_notes()],
             start_time=self.start_time,
             segments=self._segments,
         )
@@ -295,6 +311,7 @@ class LiveDetector:
 
     def _open(self, offset_s: float) -> None:
         self._stream = self.detector.stream(self._ch_names, self.sfreq, self.where, self._unusable)
+        self._owed_s = self._carried_s = 0.0
         self._offset_s, self._n_told, self._n_segments = offset_s, 0, self._n_segments + 1
         self._pace = 1.0  # seconds of the recording's clock a second of samples
         self._filled: list[tuple[float, float]] = []
@@ -302,6 +319,7 @@ class LiveDetector:
         self._thinned.change(self.sfreq)
 
     def _close(self) -> None:
+        self._flush()
         result = self._stream.finish()
         self._tell(result.last, self.time_s)
         for event in result.events[self._n_told :]:
@@ -327,15 +345,75 @@ class LiveDetector:
             self._emit_at("gap", **times, action="segment closed")
         if self._stream.duration_s:
             self._begin_segment(start_s)
-            self._clock = StreamClock(self.sfreq, self._jitter_s)
+            self._forget_rate()
         self._offset_s, self._pace = start_s, segment.duration_s * self.sfreq / segment.n_samples
 
     def _clock_s(self, time_s: float) -> float:
         """Return when, on the recording's clock, what lies so far into the segment was."""
         return self._offset_s + time_s * self._pace
 
+    def _take_in(self, x: NDArray[np.float32]) -> None:
+        """Feed samples, at the nominal rate."""
+        if self._retimer is None:
+            self._feed(x)
+            return
+        step = self._step()
+        self._put_in_s += x.shape[1] * (1 / step - 1) / self.sfreq
+        self._feed(self._retimer.push(x, step))
+
+    def _step(self) -> float:
+        """Return how many samples of the source make one of the nominal rate."""
+        slew = min(max(self._owed_s / FOLLOW_S, -LARGEST_SLEW), LARGEST_SLEW)
+        return self._clock.rate_hz / self.sfreq / (1 + slew)
+
+    def _flush(self) -> None:
+        if self._retimer is not None:
+            retimer, self._retimer = self._retimer, Retimer(len(self.needed))
+            self._feed(retimer.finish(self._step()))
+
+    def _follow_rate(self) -> None:
+        """Follow the measured rate, tell it, or refuse it."""
+        self._owed_s = self._carried_s + self._clock.drift_s - self._put_in_s
+        if not self._clock.is_measured:
+            return
+        rate_hz, share = self._clock.rate_hz, self._clock.rate_hz / self.sfreq - 1
+        told = {"nominal_hz": self.sfreq, "measured_hz": round(rate_hz, 3), "percent": round(100 * share, 2)}
+        if abs(share) > LARGEST_SHARE:
+            self._emit_at("clock", change="measured", **told, action="refused")
+            raise DetectionError(
+                f"{self.where}: its time stamps tell of {rate_hz:.5g} samples a second, its nominal rate is "
+                f"{self.sfreq:g} Hz ({100 * share:+.1f} %, at most {100 * LARGEST_SHARE:g} % are followed); "
+                "correct the nominal rate of the sender, or look for lost samples"
+            )
+        if self._retimer is None:
+            self._retimer, self._since_s = Retimer(len(self.needed)), self.time_s
+        elif abs(rate_hz - self._told_hz) < TELL_SHARE * self.sfreq:
+            return
+        self._told_hz = rate_hz
+        self._emit_at("clock", change="measured", **told, action="followed")
+
+    def _rate_notes(self) -> list[str]:
+        if self._retimer is None:
+            return []
+        rate_hz = self._clock.rate_hz
+        return [
+            f"the source gave {rate_hz:.5g} samples a second by its time stamps, its nominal rate is {self.sfreq:g} Hz "
+            f"({100 * (rate_hz / self.sfreq - 1):+.1f} %): resampled to that from {self._since_s:.1f} s on"
+        ]
+
+    def _forget_rate(self) -> None:
+        """Begin with the nominal rate anew."""
+        self._notes += self._rate_notes()
+        self._clock, self._told_drift = StreamClock(self.sfreq, self._jitter_s), 0.0
+        self._retimer, self._put_in_s, self._owed_s, self._carried_s = None, 0.0, 0.0, 0.0
+
     def _jump(self, jump: Jump, chunk: Chunk) -> None:
         drift, self._told_drift = self._told_drift, 0.0
+        if self._retimer is not None:
+            drift = self._carried_s + jump.drift_s - self._put_in_s
+            self._flush()
+        # The clock counts from the jump; a gap that is filled leaves what was owed.
+        self._put_in_s, self._carried_s = 0.0, 0.0 if self._retimer is None else drift
         begin = self.time_s
         if jump.kind == "gap":
             n = round(jump.seconds * self.sfreq)
@@ -358,7 +436,8 @@ class LiveDetector:
     def _change_rate(self, chunk: Chunk) -> None:
         if not self.time_s:  # the source could not tell before it knew which channels are needed
             self.sfreq = float(chunk.sfreq)
-            self._clock, self._n_segments = StreamClock(self.sfreq, self._jitter_s), 0
+            self._n_segments = 0
+            self._forget_rate()
             self._open(0.0)
             return
         start = self.time_s + self._elapsed(chunk)
@@ -366,7 +445,7 @@ class LiveDetector:
         self._emit_at("clock", **change, action="segment closed", start_s=round(start, 4))
         self._close()
         self.sfreq = float(chunk.sfreq)
-        self._clock, self._told_drift = StreamClock(self.sfreq, self._jitter_s), 0.0
+        self._forget_rate()
         self._open(start)
 
     def _elapsed(self, chunk: Chunk) -> float:
@@ -393,11 +472,15 @@ class LiveDetector:
             self._tell(self._stream.push(x[:, done:stop]))
             done = stop
 
+    @property
+    def _delay_s(self) -> float:
+        return self._stream.delay_s + (0.0 if self._retimer is None else HALF / self.sfreq)
+
     def _cut(self, number: int) -> int:
         return max(number, int(np.rint(number * self.detector.stride_s * self.sfreq / 2)))
 
     def _tell(self, scored: Scored, end_s: float = math.inf) -> None:
-        window_s, delay_s, follower = self.detector.scorer.window_s, self._stream.delay_s, self._stream.live
+        window_s, delay_s, follower = self.detector.scorer.window_s, self._delay_s, self._stream.live
         known_s = 0.0
         for start, value, present in zip(scored.start_s, scored.probabilities, scored.present, strict=True):
             time_s = self._clock_s(float(start) + window_s)

@@ -215,15 +215,15 @@ def test_a_clock_set_forward_adds_no_time():
 
 
 def test_drift_is_told_and_later_segments_stand_right():
-    x = signal(seconds=400, loud=())
-    times = np.arange(x.shape[1]) / SFREQ * 1.004
-    times[300 * SFREQ :] += 50
+    x = signal(seconds=700, loud=())
+    times = np.arange(x.shape[1]) / SFREQ * 1.002
+    times[600 * SFREQ :] += 50
     lines, result = follow(loudness(), x, (64,), times)
     drifts = [line for line in of(lines, "clock") if line["change"] == "drift"]
     assert drifts[0]["seconds"] == pytest.approx(1, abs=0.1)
     (gap,) = of(lines, "gap")
-    # 300 s and their drift, then the gap; the drift lags a little behind.
-    assert gap["stop_s"] == pytest.approx(300 * 1.004 + 50, abs=1.2)
+    # 600 s and their drift, then the gap; the drift lags a little behind.
+    assert gap["stop_s"] == pytest.approx(600 * 1.002 + 50, abs=1.2)
     assert result.n_segments == 2
 
 

@@ -75,7 +75,7 @@ function words(line) {
     case "event": return `Event closed: ${exact(line.onset_s)} to ${exact(line.offset_s)} (${Math.round(line.offset_s - line.onset_s)} s), up to ${percent(line.confidence)}`;
     case "gap": return `Gap ${exact(line.start_s)} to ${exact(line.stop_s)}: ${line.stop_s > line.start_s ? line.seconds.toFixed(1) : "unknown"} s missing, ${line.action}`;
     case "channels": return [`Channels at ${clock(line.time_s)}:`, line.lost.length ? `lost ${line.lost.join(", ")}` : "", line.back.length ? `back ${line.back.join(", ")}` : ""].filter(Boolean).join(" ");
-    case "clock": return `Clock at ${clock(line.time_s)}: ${line.change}${line.seconds === undefined ? "" : ` ${line.seconds.toFixed(2)} s`}, ${line.action || "noted"}`;
+    case "clock": return `Clock at ${clock(line.time_s)}: ${line.change}${line.measured_hz === undefined ? "" : ` ${line.measured_hz} Hz, nominal ${line.nominal_hz} Hz (${line.percent} %)`}${line.seconds === undefined ? "" : ` ${line.seconds.toFixed(2)} s`}, ${line.action || "noted"}`;
     case "connection": return `Connection at ${clock(line.time_s)}: ${line.state}${line.reason ? ` (${line.reason})` : ""}`;
     case "lag": return `Lag at ${clock(line.time_s)}: ${line.state}, ${line.lag_s.toFixed(1)} s`;
     default: return `Ended: ${line.reason}`;
