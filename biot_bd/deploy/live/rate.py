@@ -58,9 +58,7 @@ class RateLine:
 
     def is_another_rate(self, jitter_s: float) -> bool:
         """Return whether the stamps say, beyond jitter and drift, that the rate is not nominal."""
-        return (
-            self.is_straight(jitter_s) and abs(self.share) >= LEAST_SHARE and self.explained >= LEAST_EXPLAINED
-        )
+        return self.is_straight(jitter_s) and abs(self.share) >= LEAST_SHARE and self.explained >= LEAST_EXPLAINED
 
 
 class RateMeter:
@@ -112,7 +110,7 @@ class RateMeter:
         n = min(self._count(span_s), len(self._blocks))
         if n < 3:
             return None
-        samples, ahead = np.array([self._blocks[i] for i in range(-n, 0)]).T
+        samples, ahead = np.array(list(self._blocks)[-n:]).T
         nominal_s = samples / self.sfreq
         middle, mean = nominal_s.mean(), ahead.mean()
         x, y = nominal_s - middle, ahead - mean

@@ -34,10 +34,10 @@ class Sender:
     def wait(self):
         assert self.outlet.wait_for_consumers(timeout=10)
 
-    def send(self, x, start_s=0.0, size=128):
+    def send(self, x, start_s=0.0, size=128, rate=SFREQ):
         for begin in range(0, x.shape[1], size):
             part = np.ascontiguousarray(x[:, begin : begin + size].T, np.float32)
-            stamps = self.begin + start_s + (begin + np.arange(len(part))) / SFREQ
+            stamps = self.begin + start_s + (begin + np.arange(len(part))) / rate
             self.outlet.push_chunk(part, stamps)
 
     def close(self):
@@ -87,6 +87,26 @@ def test_events_of_a_stream_are_those_of_the_file():
     assert len(offline.events) == 1
     np.testing.assert_array_equal(ended.result.detection.probabilities, offline.probabilities)
     assert [line["type"] for line in lines if line["type"] != "lag"] == ["alarm", "event"]
+
+
+def test_a_stream_that_is_slower_than_it_says_is_followed():
+    x = signal(250, seconds=90, loud=((40, 65),))
+    sender = Sender()
+    source = LslSource(sender.name)
+    lines = []
+    live = make_live(loudness(), source, emit=lines.append)
+    done = {}
+    worker = threading.Thread(target=lambda: done.update(run=run(source, live)))
+    worker.start()
+    sender.wait()
+    sender.send(x, rate=250)
+    wait_for(lambda: live.time_s > 89.8)
+    source.stop()
+    worker.join(timeout=60)
+    found = done["run"].result.detection
+    assert [line["measured_hz"] for line in lines if line["type"] == "clock"] == [pytest.approx(250, abs=0.1)]
+    assert np.isfinite(found.probabilities).all()
+    assert [event.onset_s for event in found.events] == pytest.approx([43], abs=1)
 
 
 def test_a_player_plays_volts():
