@@ -39,7 +39,7 @@ class Retimer:
         parts = [np.empty((self._n_chans, 0), np.float32)]
         while self._next < stop:
             n = min(AT_ONCE, int(np.ceil((stop - self._next) / step)))
-            places = self._next + np.arange(n) * step
+            places = self._next + np.arange(n, dtype=np.float64) * step
             parts.append(self._at(places[places < stop], step))
             self._next += len(parts[-1][0]) * step
             self._buffer.drop_before(int(self._next) - HALF)
