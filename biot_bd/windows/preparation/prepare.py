@@ -496,7 +496,11 @@ def _locked(folder: Path) -> AcquireReturnProxy:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        Console(stderr=True).print(f"another process prepares {folder}; waiting for it", highlight=False)
+        Console(stderr=True).print(
+            f"another process prepares {folder} and has its lock ({lock.lock_file}); waiting for it",
+            soft_wrap=True,
+            highlight=False,
+        )
         return lock.acquire()
 
 
