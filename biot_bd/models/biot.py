@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
+from biot_bd.models.fast_attention import all_finite
 from biot_bd.models.inference_plan import PrecisionPlan
 
 
@@ -99,9 +100,9 @@ class BIOT(BraindecodeBIOT):
     Braindecode's ``return_feature=True`` (a tuple as output) is left out; use
     ``forward(x, return_features=True)``.
 
-    Under ``torch.compile`` and ``torch.export`` nothing is raised for bad values: absent channels
-    are masked as always, and a channel with some NaN or an empty window makes that window's output
-    NaN.
+    Under ``torch.compile``, ``torch.export`` and ``torch.func.vmap`` nothing is raised for bad
+    values: absent channels are masked as always, and a channel with some NaN or an empty window
+    makes that window's output NaN.
 
     Examples
     --------
@@ -221,8 +222,9 @@ class BIOT(BraindecodeBIOT):
             window has no channel at all; the message names the window of the batch and the channel.
         """
         self._check_shape(x)
-        x, present = self._split_absent(x, present)
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        finite = all_finite(x)
+        x, present = self._split_absent(x, present, finite)
+        if self.training or torch.is_grad_enabled() or finite is None:
             embedding = self.encoder(x, present)
         else:
             embedding = self.encoder.infer(x, present, self.inference_plan)
@@ -337,7 +339,9 @@ class BIOT(BraindecodeBIOT):
         if not x.is_floating_point():
             raise ValueError(f"BIOT expects floating-point windows, got {x.dtype}; convert with x.float()")
 
-    def _split_absent(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _split_absent(
+        self, x: Tensor, present: Tensor | None, finite: bool | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return ``x`` without NaN marks and the mask of present channels (None: all are
         present).
         """
@@ -348,12 +352,11 @@ class BIOT(BraindecodeBIOT):
                     f"got {present.dtype} {tuple(present.shape)}"
                 )
             present = present.to(x.device)
-        if torch.compiler.is_compiling():  # no branch on values inside a graph
+        if finite is None:  # no branch on values inside a graph
             absent = x.isnan().all(dim=-1)
             present = ~absent if present is None else present & ~absent
             return torch.where(present[..., None], x, x.new_zeros(())), present
-        # One sum costs far less than a search for NaN, and no finite sum hides one.
-        if present is None and bool(x.sum().isfinite()):
+        if finite and present is None:
             return x, None
         missing = x.isnan()
         found = ~missing.all(dim=-1)
