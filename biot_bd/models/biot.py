@@ -194,9 +194,10 @@ class BIOT(BraindecodeBIOT):
             The window is shorter than one frame or longer than the position table.
         """
         n_frames = _check_length(self.encoder, self.n_times if n_times is None else n_times)
-        channel, frame = np.divmod(np.arange(self.n_chans * n_frames), n_frames)
+        n_chans = len(self.channel_ids)
+        channel, frame = np.divmod(np.arange(n_chans * n_frames), n_frames)
         start_s = frame * self.encoder.hop_length / self.sfreq
-        return TokenLayout(channel, frame, start_s, start_s + self.encoder.n_fft / self.sfreq, self.n_chans, n_frames)
+        return TokenLayout(channel, frame, start_s, start_s + self.encoder.n_fft / self.sfreq, n_chans, n_frames)
 
     def forward(self, x: Tensor, present: Tensor | None = None, return_features: bool = False) -> Any:
         """Compute logits.
@@ -326,9 +327,10 @@ class BIOT(BraindecodeBIOT):
         return model
 
     def _check_shape(self, x: Tensor) -> None:
-        if x.ndim != 3 or x.shape[1] != self.n_chans:
+        n_chans = len(self.channel_ids)  # not self.n_chans: braindecode's interpolating subclass has other ones in front
+        if x.ndim != 3 or x.shape[1] != n_chans:
             raise ValueError(
-                f"BIOT expects windows of shape (n, {self.n_chans}, {self.n_times}), got {tuple(x.shape)}; "
+                f"BIOT expects windows of shape (n, {n_chans}, {self.n_times}), got {tuple(x.shape)}; "
                 "map the montage first, or build the model with n_chans= and channel_ids="
             )
         if x.shape[2] != self.n_times:
@@ -384,7 +386,8 @@ class BIOT(BraindecodeBIOT):
             )
 
     def _channel_name(self, channel: int) -> str:
-        name = self._chs_info[channel].get("ch_name") if self._chs_info else None
+        infos = self._chs_info or []
+        name = infos[channel].get("ch_name") if len(infos) == len(self.channel_ids) else None
         return f"{channel} ({name})" if name else str(channel)
 
 
