@@ -213,6 +213,7 @@ class Source:
         )
         self.labels = self.frame["label"].to_numpy(np.int64)
         self.subjects = self.frame["subject"].to_numpy(object)
+        self.recordings: list[Recording] = []  # as ``recording_of`` counts them
         self._files: list[tuple[Any, ...]] = []
         steps: list[list[float]] = []
         self.recording_of = np.empty(len(self.frame), np.int64)
@@ -220,6 +221,7 @@ class Source:
             places = {}
             for recording in table.recordings:
                 places[recording.recording] = len(self._files)
+                self.recordings.append(recording)
                 self._files.append(map_key(table.store, recording))
                 steps.append(list(recording.steps_uv))
             self.recording_of[begin : begin + len(frame)] = frame["recording"].map(places).to_numpy(np.int64)

@@ -59,6 +59,9 @@ class Windows:
         Which channels are present; an absent one is NaN throughout.
     seizures : pandas.DataFrame
         Annotated seizures of the recordings: ``recording``, ``subject``, ``onset_s``, ``offset_s``.
+    recordings : pandas.DataFrame
+        The recordings: ``recording``, ``subject``, ``digest`` (tells each by its content; None
+        where nothing does, or in stores of before), ``namespace_from``.
     info : biot_bd.signals.SignalInfo
         ``ch_names``, ``sfreq`` (Hz), ``n_times`` and ``unit`` of a window as it is read.
     ch_names : tuple of str or None
@@ -348,6 +351,21 @@ class Windows:
             for onset, offset in r.events
         ]
         return pd.DataFrame(rows, columns=["recording", "subject", "onset_s", "offset_s"])
+
+    @property
+    def recordings(self) -> pd.DataFrame:
+        """What the recordings of these windows are told by.
+
+        Columns ``recording``, ``subject``, ``digest`` (:func:`biot_bd.io.recording_digest`) and
+        ``namespace_from`` (``"folder"`` where the subject's namespace is but a folder's name).
+        """
+        chosen = set(self._source.recording_of[self._rows].tolist())
+        rows = [
+            (r.recording, r.subject, r.digest, r.namespace_from)
+            for number, r in enumerate(self._source.recordings)
+            if number in chosen
+        ]
+        return pd.DataFrame(rows, columns=["recording", "subject", "digest", "namespace_from"], dtype=object)
 
     @property
     def folder(self) -> Path | None:
