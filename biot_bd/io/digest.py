@@ -1,16 +1,13 @@
 """What a recording is told by, whatever its file, folder, subject and date are called.
 
 A copy that was renamed, or whose header names another patient or day, has the same digest; it is
-made of channel labels, rates and samples alone.  Whoever has no copy of the recording cannot use a
-digest that was salted (:func:`salted`) to find out whether two publications share one.
+made of channel labels, rates and samples alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +50,7 @@ def recording_digest(raw: mne.io.BaseRaw) -> str | None:
 
     See Also
     --------
-    salted : What is written where others may read it.
+    biot_bd.models.checkpoints.seen_recordings.SeenRecordings : What a model says of its recordings.
 
     Examples
     --------
@@ -81,34 +78,6 @@ def recording_digest(raw: mne.io.BaseRaw) -> str | None:
         for i, n in zip(ordinary, counts, strict=True)
     ]
     return _digest("digital", channels, _pieces_of_edf(header, ordinary, _parts(counts)))
-
-
-def new_salt() -> str:
-    """Return a salt for one thing that is saved: 32 random hexadecimal digits."""
-    return secrets.token_hex(16)
-
-
-def salted(digest: str, salt: str) -> str:
-    """Return a digest as it is published: 32 hexadecimal digits that differ from salt to salt.
-
-    Parameters
-    ----------
-    digest : str
-        Of :func:`recording_digest`.
-    salt : str
-        Of :func:`new_salt`.
-
-    See Also
-    --------
-    recording_digest : Needs the recording.
-
-    Examples
-    --------
-    >>> from biot_bd.io.digest import salted
-    >>> salted("00" * 16, "a") == salted("00" * 16, "a"), salted("00" * 16, "a") == salted("00" * 16, "b")
-    (True, False)
-    """
-    return hmac.new(salt.encode(), digest.encode(), "sha256").hexdigest()[:32]
 
 
 def _edf_header_of(raw: mne.io.BaseRaw) -> EdfHeader | None:

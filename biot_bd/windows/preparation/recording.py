@@ -302,9 +302,9 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         The recording cannot be prepared; the message says why.
     """
     finished = finished_recording(job, folder, shortest_s)
-    stem = store.signals_stem(folder, job.recording)
     if finished is not None:
-        return _with_identity(finished, job, stem)
+        return _with_identity(finished, job)
+    stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
     line = timeline_of(raw)
     check_header(raw, line, settings, shortest_s)
@@ -356,14 +356,9 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     return recording
 
 
-def _with_identity(finished: store.Recording, job: Job, stem: Path) -> store.Recording:
-    """Add to a recording of a store of before what tells it by its content."""
-    told = replace(
-        finished, digest=finished.digest or recording_digest(job.raw), namespace_from=job.namespace_from
-    )
-    if told != finished:
-        store.write_recording(stem, told)
-    return told
+def _with_identity(finished: store.Recording, job: Job) -> store.Recording:
+    """Add what tells a recording by its content, which stores of before lack; its file stays."""
+    return replace(finished, digest=finished.digest or recording_digest(job.raw), namespace_from=job.namespace_from)
 
 
 def _stretches(line: TimeLine, lengths: Sequence[int]) -> list[dict[str, Any]]:
