@@ -37,7 +37,7 @@ from biot_bd.training.classifier._training_loop import TrainingLoop
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
-from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
+from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, recordings_of, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
