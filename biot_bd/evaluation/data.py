@@ -48,6 +48,11 @@ class Data:
         """Recording of each window, or None where the data does not say."""
         return self.table["recording"].to_numpy() if isinstance(self.X, Windows) else None
 
+    @property
+    def recording_table(self) -> pd.DataFrame | None:
+        """What recordings are told by (``Windows.recordings``), or None where none are named."""
+        return self.X.recordings if isinstance(self.X, Windows) else None
+
     def not_a_result(self) -> str | None:
         """Say why no score on this data is a result, or return None."""
         reasons = []

@@ -101,7 +101,8 @@ class SubjectSplit(BaseEstimator):
             name.
         """
         folds, subjects = self._folds(X, y, groups)
-        self._check_checkpoint({subject for _, test in folds for subject in subjects[test]})
+        recordings = X.recordings if isinstance(X, Windows) else None
+        self._check_checkpoint({subject for _, test in folds for subject in subjects[test]}, recordings)
         return iter(folds)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
@@ -119,11 +120,13 @@ class SubjectSplit(BaseEstimator):
                 return int(self.cv.get_n_splits(None, None, None))
         return len(self._folds(X, y, groups)[0])
 
-    def _check_checkpoint(self, test_subjects: set[str]) -> None:
+    def _check_checkpoint(self, test_subjects: set[str], recordings: pd.DataFrame | None) -> None:
         if self.checkpoint is None:
             return
         origins = find_origins(self.checkpoint, fitted=True)
-        found = check_contamination(origins, test_subjects, allow=self.allow_contaminated)
+        found = check_contamination(
+            origins, test_subjects, recordings=recordings, allow=self.allow_contaminated
+        )
         if found is not None:
             warnings.warn(found.text, stacklevel=3)
 
