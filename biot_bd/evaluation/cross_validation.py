@@ -223,9 +223,7 @@ def cross_validate(
         check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)
     tested = [subject for fold in folds for subject in fold.test]
-    contamination = check_contamination(
-        origins, tested, recordings=data.recording_table, allow=allow_contaminated
-    )
+    contamination = check_contamination(origins, tested, recordings=data.recording_table, allow=allow_contaminated)
     notes = [*notes, *comparison_notes(origins, data.recording_table)]
     identity: Cells = {
         "pipeline": identity_of(pipeline),

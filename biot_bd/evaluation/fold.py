@@ -392,9 +392,7 @@ def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, dete
         "threshold": facts["threshold"],
         "data": {k: v for k, v in task.data.facts.items() if k != "subjects"},
         "study": task.fingerprint,
-        "trained_on": full_record(
-            final_step(estimator)[1], task.origins, seen, recordings_of(task.data.X, seen)
-        ),
+        "trained_on": full_record(final_step(estimator)[1], task.origins, seen, recordings_of(task.data.X, seen)),
         "contamination": facts["contamination"],
     }
     if detectors is not None:  # first: a folder with a description holds all that belongs to it

@@ -9,7 +9,6 @@ modules that were built from a checkpoint, and at frozen estimators.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -23,12 +22,10 @@ from torch import nn
 
 from biot_bd.exceptions import ContaminationError
 from biot_bd.models import provenance_of
-from biot_bd.models.checkpoints.provenance import Provenance, check_clean, some
+from biot_bd.models.checkpoints.provenance import Provenance, canonical_name, check_clean, some
 
 PARAMETER = "pretrained"
 ACCEPT = "or set allow_contaminated=True, which is then written into every result"
-_CHBMIT_CASE = re.compile(r"chb-mit/(?:sub-)?(?:chb)?0*(\d+)", re.IGNORECASE)
-_SAME_CHILD = {21: 1}
 _SHOWN = 6
 FROM_FOLDER = "folder"
 
@@ -246,14 +243,14 @@ def _problems(
     provenance: Provenance, names: Sequence[str], recordings: pd.DataFrame | None
 ) -> Iterator[tuple[str, set[str]]]:
     """Yield what is wrong with one set of weights, and the test subjects concerned."""
-    by_name = {name for name in names if provenance.saw([_canonical_name(name)])}
+    by_name = {name for name in names if provenance.saw([canonical_name(name)])}
     by_content = _seen_by_content(provenance, recordings)
     if hidden := [row for row in by_content if row[1] not in by_name]:
         yield _hidden_text(provenance.source, hidden), {subject for _, subject, _ in hidden}
     doubtful = _doubtful(provenance, by_name - {subject for _, subject, _ in by_content}, recordings)
     try:
         _check_names(provenance, names)
-        check_clean(provenance, [_canonical_name(name) for name in names if name not in doubtful] or names)
+        check_clean(provenance, [canonical_name(name) for name in names if name not in doubtful] or names)
     except ContaminationError as error:
         if doubtful != set(names):
             yield str(error), (by_name - doubtful if provenance.known and by_name - doubtful else set(names))
@@ -271,7 +268,9 @@ def _seen_by_content(provenance: Provenance, recordings: pd.DataFrame | None) ->
 
 
 def _hidden_text(source: str, seen: Sequence[tuple[str, str, list[str]]]) -> str:
-    shown = ", ".join(f"{recording} of {subject} (there of {', '.join(there)})" for recording, subject, there in seen[:3])
+    shown = ", ".join(
+        f"{recording} of {subject} (there of {', '.join(there)})" for recording, subject, there in seen[:3]
+    )
     more = f" and {len(seen) - 3} more" if len(seen) > 3 else ""
     return (
         f"{source} was trained on recordings that test it, under other names: {shown}{more}; the samples are the same, so "
@@ -287,10 +286,10 @@ def _doubtful(provenance: Provenance, subjects: set[str], recordings: pd.DataFra
     """
     if recordings is None or not subjects:
         return set()
-    named = {_canonical_name(subject) for seen in provenance.recordings for subject, _ in seen.subjects}
+    named = {canonical_name(subject) for seen in provenance.recordings for subject, _ in seen.subjects}
     found = set()
     for subject, rows in recordings[recordings["subject"].isin(subjects)].groupby("subject"):
-        if _canonical_name(str(subject)) in named and rows["digest"].notna().all():
+        if canonical_name(str(subject)) in named and rows["digest"].notna().all():
             if (rows["namespace_from"] == FROM_FOLDER).all():
                 found.add(str(subject))
     return found
@@ -341,23 +340,11 @@ def _check_names(provenance: Provenance, subjects: Sequence[str]) -> None:
         )
 
 
-def _canonical_name(subject: str) -> str:
-    """Return a subject's name as the data sets here write it.
-
-    ``chb-mit/chb21`` is ``chb-mit/01``.
-    """
-    match = _CHBMIT_CASE.fullmatch(subject)
-    if match is None:
-        return subject
-    number = int(match[1])
-    return f"chb-mit/{_SAME_CHILD.get(number, number):02d}"
-
-
 def _canonical(provenance: Provenance) -> Provenance:
     trained_on = tuple(
         seen
         if seen.subjects is None
-        else replace(seen, subjects=tuple(dict.fromkeys(map(_canonical_name, seen.subjects))))
+        else replace(seen, subjects=tuple(dict.fromkeys(map(canonical_name, seen.subjects))))
         for seen in provenance.trained_on
     )
     return replace(provenance, trained_on=trained_on)

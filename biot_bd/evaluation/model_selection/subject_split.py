@@ -124,9 +124,7 @@ class SubjectSplit(BaseEstimator):
         if self.checkpoint is None:
             return
         origins = find_origins(self.checkpoint, fitted=True)
-        found = check_contamination(
-            origins, test_subjects, recordings=recordings, allow=self.allow_contaminated
-        )
+        found = check_contamination(origins, test_subjects, recordings=recordings, allow=self.allow_contaminated)
         if found is not None:
             warnings.warn(found.text, stacklevel=3)
 

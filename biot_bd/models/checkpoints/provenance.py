@@ -18,6 +18,7 @@ refused like one that saw a test subject: nobody could tell the difference in it
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from biot_bd.runs import to_jsonable
 KEY = "trained_on"
 RECORDINGS = "recordings"
 SIDECAR_IN_FOLDER = "trained_on.json"
+_CHBMIT_CASE = re.compile(r"chb-mit/(?:sub-)?(?:chb)?0*(\d+)", re.IGNORECASE)
+_SAME_CHILD = {21: 1}
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ class Provenance:
     def tells_recordings(self) -> bool:
         """Whether of every subject recordings are known, so that another name hides none."""
         told = {subject for seen in self.recordings for subject, _ in seen.subjects}
-        return self.known and all(seen.subjects is not None and told.issuperset(seen.subjects) for seen in self.trained_on)
+        return self.known and all(
+            seen.subjects is not None and told.issuperset(seen.subjects) for seen in self.trained_on
+        )
 
     def saw_recording(self, digest: str) -> list[str]:
         """Return whose recording it was in training, sorted; empty where it was none.
@@ -161,9 +166,7 @@ class Provenance:
         """Return what this and ``other`` saw together; known only where both are."""
         more = tuple(seen for seen in other.trained_on if seen not in self.trained_on)
         recordings = tuple(seen for seen in other.recordings if seen not in self.recordings)
-        return Provenance(
-            self.source, self.trained_on + more, self.known and other.known, self.recordings + recordings
-        )
+        return Provenance(self.source, self.trained_on + more, self.known and other.known, self.recordings + recordings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it; :meth:`from_dict` takes it back."""
@@ -329,6 +332,21 @@ def _problem(provenance: Provenance, test_subjects: Sequence[Any] | None) -> tup
             f'write that into {where} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
         )
     return None
+
+
+def canonical_name(subject: str) -> str:
+    """Return a subject's name as the data sets here write it.
+
+    Examples
+    --------
+    >>> canonical_name("chb-mit/chb21"), canonical_name("clinic/01")
+    ('chb-mit/01', 'clinic/01')
+    """
+    match = _CHBMIT_CASE.fullmatch(subject)
+    if match is None:
+        return subject
+    number = int(match[1])
+    return f"chb-mit/{_SAME_CHILD.get(number, number):02d}"
 
 
 def some(names: Sequence[str], most: int) -> str:
