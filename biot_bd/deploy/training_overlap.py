@@ -57,7 +57,7 @@ def training_overlap(
     if there:
         who = some(there, 3)
         return {"recording": True, "subject": there[0]}, [
-            f"this recording trained the model (as one of {who}), so what is found in it says nothing of how well the model does"
+            f"this recording trained the model (as one of the recordings of {who}), so what is found in it says nothing of how well the model does"
         ]
     recording = False if there is not None and provenance.tells_recordings else None
     if subject is not None and provenance.saw([name := canonical_name(subject)]):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import mne
@@ -124,7 +123,7 @@ def _pieces_of_raw(raw: mne.io.BaseRaw, parts: list[list[tuple[int, int]]]) -> P
 
 
 def _pieces_of_edf(header: EdfHeader, chosen: Sequence[int], parts: list[list[tuple[int, int]]]) -> Pieces:
-    """Yield digital samples, as int16 where they fit, so that EDF and BDF of one recording agree."""
+    """Yield digital samples, as int16 where they fit: EDF and BDF of one recording agree."""
     ends = np.cumsum([0, *header.samples]) * header.sample_bytes
     with header.path.open("rb", buffering=0) as file:
         for part in parts:

@@ -252,7 +252,7 @@ def _problems(
         _check_names(provenance, names)
         check_clean(provenance, [canonical_name(name) for name in names if name not in doubtful] or names)
     except ContaminationError as error:
-        if doubtful != set(names):
+        if not doubtful or doubtful != set(names):
             yield str(error), (by_name - doubtful if provenance.known and by_name - doubtful else set(names))
     if doubtful:
         yield _doubt_text(provenance.source, doubtful), doubtful
@@ -289,9 +289,9 @@ def _doubtful(provenance: Provenance, subjects: set[str], recordings: pd.DataFra
     named = {canonical_name(subject) for seen in provenance.recordings for subject, _ in seen.subjects}
     found = set()
     for subject, rows in recordings[recordings["subject"].isin(subjects)].groupby("subject"):
-        if canonical_name(str(subject)) in named and rows["digest"].notna().all():
-            if (rows["namespace_from"] == FROM_FOLDER).all():
-                found.add(str(subject))
+        told = rows["digest"].notna().all() and (rows["namespace_from"] == FROM_FOLDER).all()
+        if told and canonical_name(str(subject)) in named:
+            found.add(str(subject))
     return found
 
 

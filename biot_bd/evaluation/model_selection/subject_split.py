@@ -18,6 +18,7 @@ from biot_bd.evaluation.model_selection.contamination import check_contamination
 from biot_bd.evaluation.model_selection.folds import FIXED_SPLITS, Fold, check_subjects, fixed_folds, outer_subjects
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.windows import Windows
+from biot_bd.windows.same_recordings import check_recordings_apart
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -96,6 +97,8 @@ class SubjectSplit(BaseEstimator):
         ContaminationError
             The checkpoint saw a subject of a test part, nobody knows what it saw, or the data name
             no subjects.
+        SubjectLeakError
+            A recording is there under the names of two subjects.
         SplitError
             A subject on two sides or divided, fewer than two subjects, subjects missing, an unknown
             name.
@@ -153,7 +156,10 @@ class SubjectSplit(BaseEstimator):
         return rows, subjects
 
     def _subjects(self, X: Any, groups: Any) -> NDArray[Any]:
-        own = X.groups if isinstance(X, Windows) else None
+        own = None
+        if isinstance(X, Windows):
+            own = X.groups
+            check_recordings_apart(X.recordings)
         found = own if groups is None else groups
         if found is None:
             kind = ContaminationError if self.checkpoint is not None else SplitError

@@ -69,7 +69,7 @@ class SeenRecordings:
         subjects = data.get("subjects") if isinstance(data, Mapping) else None
         if not (
             isinstance(subjects, Mapping)
-            and isinstance(data["salt"] if "salt" in data else None, str)
+            and isinstance(data.get("salt"), str)
             and all(isinstance(digests, list) for digests in subjects.values())
             and all(isinstance(digest, str) for digests in subjects.values() for digest in digests)
         ):
