@@ -116,5 +116,23 @@ def shared_subjects(tables: Sequence[Sequence[Recording]]) -> str | None:
     )
 
 
+def namespace_note(recordings: pd.DataFrame) -> str | None:
+    """Say which namespaces are but names of folders, which other data sets may have, too.
+
+    Parameters
+    ----------
+    recordings : pandas.DataFrame
+        ``Windows.recordings``.
+    """
+    subjects = recordings.loc[recordings["namespace_from"] == "folder", "subject"]
+    if subjects.empty:
+        return None
+    named = ", ".join(sorted({_space(subject) for subject in subjects}))
+    return (
+        f"subjects are named after the folder {named} ({subjects.iloc[0]}, ...); another data set in a folder of that name "
+        "would share their names: namespace= (--option namespace=NAME) gives this one its own"
+    )
+
+
 def _space(subject: str) -> str:
     return subject.rpartition("/")[0].replace("/", "-") or subject

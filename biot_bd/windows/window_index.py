@@ -298,7 +298,7 @@ def _renamed(frame: pd.DataFrame, table: StoreTable, recordings: list[Recording]
     """Return the rows of a table with the names that its recordings have in a joined source."""
     pairs = zip(table.recordings, recordings, strict=True)
     names = {old.recording: new.recording for old, new in pairs if old.recording != new.recording}
-    return frame.replace({"recording": names}) if names else frame
+    return frame.assign(recording=[names.get(n, n) for n in frame["recording"]]) if names else frame
 
 
 @lru_cache(maxsize=8)
