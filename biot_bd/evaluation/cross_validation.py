@@ -35,7 +35,12 @@ from biot_bd.evaluation.fold import (
 from biot_bd.evaluation.fold_events import detector_parameters, write_events
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
-from biot_bd.evaluation.model_selection.contamination import check_contamination, contamination_facts, find_origins
+from biot_bd.evaluation.model_selection.contamination import (
+    check_contamination,
+    comparison_notes,
+    contamination_facts,
+    find_origins,
+)
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
@@ -218,7 +223,8 @@ def cross_validate(
         check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)
     tested = [subject for fold in folds for subject in fold.test]
-    contamination = check_contamination(origins, tested, allow=allow_contaminated)
+    contamination = check_contamination(origins, tested, recordings=data.recording_table, allow=allow_contaminated)
+    notes = [*notes, *comparison_notes(origins, data.recording_table)]
     identity: Cells = {
         "pipeline": identity_of(pipeline),
         "data": data.facts["fingerprint"],

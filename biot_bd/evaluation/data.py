@@ -13,6 +13,7 @@ import pandas as pd
 from biot_bd.evaluation.run_facts import DataFacts
 from biot_bd.training.labels import read_labels
 from biot_bd.windows import Windows
+from biot_bd.windows.same_recordings import check_recordings_apart
 
 MIN_SUBJECTS = 5
 MIN_HOURS = 1.0
@@ -48,6 +49,11 @@ class Data:
         """Recording of each window, or None where the data does not say."""
         return self.table["recording"].to_numpy() if isinstance(self.X, Windows) else None
 
+    @property
+    def recording_table(self) -> pd.DataFrame | None:
+        """What recordings are told by (``Windows.recordings``), or None where none are named."""
+        return self.X.recordings if isinstance(self.X, Windows) else None
+
     def not_a_result(self) -> str | None:
         """Say why no score on this data is a result, or return None."""
         reasons = []
@@ -80,6 +86,8 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     ------
     ValueError
         Labels or subjects are missing, of another length, or not what is expected.
+    SubjectLeakError
+        A recording is there under the names of two subjects.
     """
     is_windows = isinstance(X, Windows)
     if isinstance(X, (list, tuple)):
@@ -100,6 +108,8 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     labels, subjects = _labels(y), _subjects(groups)
     if is_windows and not np.array_equal(subjects, _subjects(X.groups)):
         raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
+    if is_windows:
+        check_recordings_apart(X.recordings)
     nothing = {"recording": None, "subject": subjects, "start_s": np.nan, "stop_s": np.nan}
     table = _table(X, subjects) if is_windows else pd.DataFrame(nothing)
     return Data(X, labels, subjects, table, _facts(X, labels, subjects, table))

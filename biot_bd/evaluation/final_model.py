@@ -30,6 +30,7 @@ from biot_bd.evaluation.metrics.thresholds import Threshold, check_threshold_rul
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
 from biot_bd.evaluation.model_selection.contamination import (
     check_contamination,
+    comparison_notes,
     contamination_facts,
     find_origins,
     full_record,
@@ -42,6 +43,7 @@ from biot_bd.evaluation.training_folder import TrainingFolder
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, save_pipeline
+from biot_bd.training.pretrained import recordings_of
 from biot_bd.windows import Windows
 from biot_bd.windows.store_users import forgotten_with, note_user
 
@@ -150,7 +152,12 @@ def fit_all(
     detector_parameters(template)  # raises before anything is fitted
     fold = _split(data, hold_out, validation_fraction, random_state)
     origins = find_origins(pipeline)
-    contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
+    contamination, compared = None, list[str]()
+    if fold.test:
+        contamination = check_contamination(
+            origins, fold.test, recordings=data.recording_table, allow=allow_contaminated
+        )
+        compared = comparison_notes(origins, data.recording_table)
     estimator = configure(pipeline, fold, None)
     prefix, last = final_step(estimator)
     study = runs.fingerprint(
@@ -181,7 +188,7 @@ def fit_all(
         record = runs.to_jsonable(
             {
                 "title": title,
-                "notes": [*notes, *training_notes(estimator), *fold.notes],
+                "notes": [*notes, *training_notes(estimator), *fold.notes, *compared],
                 "not_a_result": data.not_a_result()
                 if fold.test
                 else "the model saw all subjects, so it has no score of its own",
@@ -195,7 +202,9 @@ def fit_all(
                 "environment": runs.environment(),
                 "study": study,
                 **contamination_facts(origins, contamination, allow_contaminated),
-                "trained_on": full_record(last, origins, (*fold.train, *fold.valid)),
+                "trained_on": full_record(
+                    last, origins, (*fold.train, *fold.valid), recordings_of(data.X, (*fold.train, *fold.valid))
+                ),
             }
         )
         scores = _scores(estimator, data, fold, metrics, chosen, detectors) if fold.test else None

@@ -41,7 +41,7 @@ from biot_bd.runs import write_json
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
-from biot_bd.training.pretrained import write_load_report
+from biot_bd.training.pretrained import recordings_of, write_load_report
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,8 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     if isinstance(last, BIOTClassifier):
         last.threshold_ = threshold.value  # what the saved model's predict uses
     detectors = fit_detectors(task.event_detector, data, valid)
-    seen_before = check_contamination(task.origins, fold.test, allow=True)  # of this fold; the study was allowed before
+    # Of this fold; the study was allowed before.
+    seen_before = check_contamination(task.origins, fold.test, recordings=data.recording_table, allow=True)
     known: Cells = {
         **fold.as_dict(),
         "fingerprint": task.fingerprint,
@@ -384,13 +385,14 @@ def _training_facts(last: Any) -> Cells:
 def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, detectors: Detectors | None) -> Cells:
     if not isinstance(final_step(estimator)[1], BIOTClassifier):
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
+    seen = (*task.fold.train, *task.fold.valid)
     record = {
         "fold": facts["fold"],
         "subjects": task.fold.sides(),
         "threshold": facts["threshold"],
         "data": {k: v for k, v in task.data.facts.items() if k != "subjects"},
         "study": task.fingerprint,
-        "trained_on": full_record(final_step(estimator)[1], task.origins, (*task.fold.train, *task.fold.valid)),
+        "trained_on": full_record(final_step(estimator)[1], task.origins, seen, recordings_of(task.data.X, seen)),
         "contamination": facts["contamination"],
     }
     if detectors is not None:  # first: a folder with a description holds all that belongs to it

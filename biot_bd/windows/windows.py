@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +22,8 @@ from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.windows.gather import BLOCK, blocks
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
-from biot_bd.windows.store import TABLE_JSON, TABLES
+from biot_bd.windows.same_recordings import check_names_apart, check_recordings_apart, shared_subjects
+from biot_bd.windows.store import TABLE_JSON, TABLES, Recording
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
 from biot_bd.windows.window_table import CACHED_PERCENTILE, TableSettings, build_table, warn_of, write_table
@@ -59,6 +61,9 @@ class Windows:
         Which channels are present; an absent one is NaN throughout.
     seizures : pandas.DataFrame
         Annotated seizures of the recordings: ``recording``, ``subject``, ``onset_s``, ``offset_s``.
+    recordings : pandas.DataFrame
+        The recordings: ``recording``, ``subject``, ``digest`` (tells each by its content; None
+        where nothing does, or in stores of before), ``namespace_from``.
     info : biot_bd.signals.SignalInfo
         ``ch_names``, ``sfreq`` (Hz), ``n_times`` and ``unit`` of a window as it is read.
     ch_names : tuple of str or None
@@ -77,6 +82,8 @@ class Windows:
         Changes with the recordings, the table, the selection and the steps.
     tables : tuple
         The tables these windows are of, which say how they were prepared.
+    entries : tuple of biot_bd.windows.store.Recording
+        What the stores say of all their recordings.
     nbytes, window_bytes : int
         Bytes of the signal files, and of the largest window in them.
     places : ndarray of int64, shape (n_windows,)
@@ -186,12 +193,21 @@ class Windows:
         Parameters
         ----------
         parts : sequence of Windows
-            They agree in channels, rate, window length, label rule and steps.
+            They agree in channels, rate, window length, label rule and steps.  Recordings of two
+            namespaces that have one name get their namespace before it, as in
+            ``"clinic__P01_rec1"``.
 
         Raises
         ------
         ValueError
-            They do not agree, or there are none.
+            They do not agree, there are none, or two recordings of a subject have one name.
+        SubjectLeakError
+            A recording is there under the names of two subjects.
+
+        Warns
+        -----
+        UserWarning
+            Subjects have one name, which begins with that of a folder, and no recording in common.
         """
         parts = list(parts)
         if not parts:
@@ -211,7 +227,13 @@ class Windows:
             own = np.searchsorted(part._source.offsets, part._rows, side="right") - 1
             shift = np.array([begin[pair] for pair in part._source.key]) - part._source.offsets[:-1]
             rows.append(part._rows + shift[own])
-        return cls._of(source, np.concatenate(rows), parts[0]._steps)
+        joined = cls._of(source, np.concatenate(rows), parts[0]._steps)
+        if len(key) > 1:
+            check_recordings_apart(joined.recordings)
+            check_names_apart(source.recordings)
+            if (doubt := shared_subjects([table.recordings for table in source.tables])) is not None:
+                warnings.warn(doubt, stacklevel=2)
+        return joined
 
     def map(self, transformer: WindowTransformer) -> Windows:
         """Return these windows with a step that is applied when they are read.
@@ -342,12 +364,31 @@ class Windows:
         chosen = set(self._source.frame["recording"].iloc[self._rows])
         rows = [
             (r.recording, r.subject, onset, offset)
-            for table in self._source.tables
-            for r in table.recordings
+            for r in self._source.recordings
             if r.recording in chosen
             for onset, offset in r.events
         ]
         return pd.DataFrame(rows, columns=["recording", "subject", "onset_s", "offset_s"])
+
+    @property
+    def recordings(self) -> pd.DataFrame:
+        """What the recordings of these windows are told by.
+
+        Columns ``recording``, ``subject``, ``digest`` (:func:`biot_bd.io.recording_digest`) and
+        ``namespace_from`` (``"folder"`` where the subject's namespace is but a folder's name).
+        """
+        chosen = set(self._source.recording_of[self._rows].tolist())
+        rows = [
+            (r.recording, r.subject, r.digest, r.namespace_from)
+            for number, r in enumerate(self._source.recordings)
+            if number in chosen
+        ]
+        return pd.DataFrame(rows, columns=["recording", "subject", "digest", "namespace_from"], dtype=object)
+
+    @property
+    def entries(self) -> tuple[Recording, ...]:
+        """What the stores say of all their recordings, under the names of these windows."""
+        return tuple(self._source.recordings)
 
     @property
     def folder(self) -> Path | None:

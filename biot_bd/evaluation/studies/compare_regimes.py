@@ -390,7 +390,7 @@ def _check_before(
         )
         tested |= {subject for fold in folds for subject in fold.test}
     for name, pipeline in regimes.items():
-        check_contamination(find_origins(pipeline), tested, allow=allow)
+        check_contamination(find_origins(pipeline), tested, recordings=data.recording_table, allow=allow)
         last = final_step(clone(pipeline))[1]
         try:
             if isinstance(last, BIOTClassifier):

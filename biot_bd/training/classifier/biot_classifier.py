@@ -37,7 +37,7 @@ from biot_bd.training.classifier._training_loop import TrainingLoop
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
-from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
+from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, recordings_of, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
@@ -446,9 +446,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                     self._train(data, train, valid, groups, seed if fresh else None)
             seen = SeenWindows.of(X)
             self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
-            self._learn_result(
-                None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)
-            )
+            subjects = subjects_of(train, groups) + subjects_of(valid, groups)
+            self._learn_result(None if before is None else before.provenance, subjects, recordings_of(X, subjects))
         except BaseException:
             if fresh or len(self.history_ or ()) > n_before:  # what the weights are now, nobody knows
                 self._drop_facts()
@@ -495,12 +494,14 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             valid_subjects=subjects_of(valid, groups),
         )
 
-    def _learn_result(self, before: Provenance | None, subjects: tuple[str, ...]) -> None:
+    def _learn_result(
+        self, before: Provenance | None, subjects: tuple[str, ...], recordings: list[tuple[str, str]]
+    ) -> None:
         """Keep what training added; from here on the facts tell of the classifier."""
         base = before or (LOADED if self._loaded else started_from(self) or SCRATCH)
         self._learn(
             n_epochs=len(self.history),
-            provenance=base.extended(subjects),
+            provenance=base.extended(subjects, recordings=recordings),
             pretrained_report=getattr(self, "pretrained_report_", None),
             **module_facts(self),
             stale=None,
