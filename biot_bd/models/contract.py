@@ -165,7 +165,7 @@ class ModelContract:
         """
         problems = self.problems(info, name, given, scratch)
         if problems:
-            raise ContractError(problems[0] + (f" ({len(problems) - 1} more: {problems[1]})" if problems[1:] else ""))
+            raise ContractError("; also, ".join([problems[0], *(text.removeprefix(f"{name} ") for text in problems[1:])]))
 
     def problems(self, info: _Described, name: str = "the model", given: Collection[str] = (), scratch: bool = False) -> list[str]:
         """Return all that :meth:`check` would raise for, a line each; nothing where all is well."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import mne
 import numpy as np
 import torch
 from braindecode import EEGClassifier
@@ -157,7 +158,8 @@ class ComponentBuilding(EEGClassifier):
     def _build_module(self, module: Any, arguments: dict[str, Any]) -> Any:
         """Build the module; say in one line what it needs that is not there."""
         try:
-            return self.initialized_instance(module, arguments)
+            with mne.use_log_level("ERROR"):  # models that interpolate would print how they fit a sphere
+                return self.initialized_instance(module, arguments)
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             contract = self._contract()
             if contract is not None and contract.needs is not None and isinstance(error, (RuntimeError, OSError)):
