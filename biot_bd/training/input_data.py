@@ -30,6 +30,8 @@ class InputInfo:
         In Hz, None where the data carry none (arrays).
     unit : str
         ``"uV"``, ``"scaled"`` or, for arrays, ``"unknown"``.
+    scale : str or None
+        How scaled signals were scaled, e.g. ``"percentile-95"``; None where nobody says.
     """
 
     n_chans: int
@@ -37,6 +39,7 @@ class InputInfo:
     ch_names: tuple[str, ...] | None
     sfreq: float | None
     unit: str
+    scale: str | None = None
 
     def check_same(self, other: InputInfo) -> None:
         """Raise where ``other`` (new data) is known to differ from what the model was fitted on.
@@ -44,7 +47,7 @@ class InputInfo:
         Raises
         ------
         ValueError
-            Other number of channels or samples, channel names, sampling rate or unit.
+            Other number of channels or samples, channel names, sampling rate, unit or scale.
         """
         for name, what in (("n_chans", "channels a window"), ("n_times", "samples a window"), ("sfreq", "Hz")):
             expected, found = getattr(self, name), getattr(other, name)
@@ -61,6 +64,10 @@ class InputInfo:
             raise ValueError(
                 f"the classifier was fitted on signals in {self.unit!r}, found {other.unit!r}; "
                 "put the same transformers in front of it"
+            )
+        if self.scale and other.scale and self.scale != other.scale:
+            raise ValueError(
+                f"the classifier was fitted on signals scaled to {self.scale}, found {other.scale}; put the same scaler in front of it"
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,7 +124,7 @@ class SignalData:
         info = X.info
         self.windows, self.present, self.groups = X, np.asarray(X.present), np.asarray(X.groups, dtype=object)
         unit = "scaled" if info.unit is None else info.unit
-        self.info = InputInfo(info.n_chans, info.n_times, info.ch_names, info.sfreq, unit)
+        self.info = InputInfo(info.n_chans, info.n_times, info.ch_names, info.sfreq, unit, info.scale)
 
     def _take_array(self, x: NDArray[Any], ch_names: tuple[str, ...] | None, sfreq: float | None, unit: str) -> None:
         n, n_chans, n_times = x.shape

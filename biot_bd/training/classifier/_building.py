@@ -9,14 +9,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import mne
+import numpy as np
 import torch
 from braindecode import EEGClassifier
+from braindecode.models.base import EEGModuleMixin
 from braindecode.models.util import models_dict
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring, PrintLog
 from torch import nn
 
 from biot_bd import registry
+from biot_bd.exceptions import ContractError
+from biot_bd.models.biot import BIOT
+from biot_bd.models.checkpoints.published import KNOWN
+from biot_bd.models.contract import ModelContract
+from biot_bd.signals.positions import channel_positions, make_chs_info
 from biot_bd.training._validation import resolve_optimizer, uncompiled
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
 from biot_bd.training.finetuning.base import FinetuneOption
@@ -96,7 +104,35 @@ class ComponentBuilding(EEGClassifier):
         facts = {name: getattr(info, name) for name in ("n_chans", "n_times", "sfreq", "ch_names")}
         facts["n_outputs"] = len(self.classes_)
         taken = inspect.signature(module).parameters
+        infers = inspect.isclass(module) and issubclass(module, EEGModuleMixin)
+        if info.sfreq is not None and not infers:  # braindecode's own models divide the two themselves
+            facts["input_window_seconds"] = info.n_times / info.sfreq
+        if "chs_info" in taken and info.ch_names is not None and self._reads_positions(module):
+            placed = bool(np.isfinite(channel_positions(info.ch_names)).all())
+            facts["chs_info"] = make_chs_info(info.ch_names) if placed else None
         return {name: value for name, value in facts.items() if value is not None and name in taken}
+
+    def _contract(self) -> ModelContract | None:
+        """Return what a registered model expects; None of a class, an instance and others' names."""
+        named = isinstance(self.module, str) and self.module in registry.models
+        return registry.models.contract(self.module) if named else None
+
+    def _reads_positions(self, module: Any) -> bool:
+        """Return whether a module that names ``chs_info`` does anything with it.
+
+        Who does not is built, and saved, without.
+        """
+        name = registry.models.name_of(module)
+        contract = None if name is None else registry.models.contract(name)
+        of_biot = inspect.isclass(module) and issubclass(module, BIOT)
+        return not of_biot and (contract is None or contract.positions != "unused")
+
+    def _check_contract(self, info: Any) -> None:
+        """Raise where a registered model is known to expect other windows than these."""
+        contract = self._contract()
+        if contract is not None:
+            published = any(self.pretrained in (one.name, one.repository) for one in KNOWN.values())
+            contract.check(info, self.module, self.get_params_for("module"), scratch=not published)
 
     def initialize_module(self) -> Any:
         """Build the module from the parameters and, where these say nothing, from the data's
@@ -111,13 +147,32 @@ class ComponentBuilding(EEGClassifier):
             )
         arguments = {**self._facts_for_module(module), **given}
         if self.pretrained is None:
-            self.module_ = self.initialized_instance(module, arguments)
+            self.module_ = self._build_module(module, arguments)
         else:
             self.module_ = build_pretrained(self, module, arguments)
         finetuning = self._finetuning()
         if finetuning is not None:
             finetuning.take(self._recipe(), self.module_)
         return self
+
+    def _build_module(self, module: Any, arguments: dict[str, Any]) -> Any:
+        """Build the module; say in one line what it needs that is not there."""
+        try:
+            with mne.use_log_level("ERROR"):  # models that interpolate would print how they fit a sphere
+                return self.initialized_instance(module, arguments)
+        except (ValueError, TypeError, RuntimeError, OSError) as error:
+            contract = self._contract()
+            if contract is not None and contract.needs is not None and isinstance(error, (RuntimeError, OSError)):
+                raise ContractError(f"{self.module} needs {contract.needs}: {error}") from error
+            known = self.facts_.input_info if hasattr(self, "facts_") else None
+            unknown = {"sfreq": "the sampling rate", "chs_info": "the channels and their positions"}
+            wanted = [what for name, what in unknown.items() if name not in arguments and name in str(error)]
+            if known is None or known.ch_names is not None or not wanted:
+                raise
+            raise ValueError(
+                f"{module.__name__} needs {' and '.join(wanted)}, which arrays do not carry; give Windows or mne.Epochs, "
+                f"or module__sfreq=200, module__chs_info=make_chs_info([...]) ({error})"
+            ) from error
 
     # --- loss -------------------------------------------------------------------------------------
 

@@ -59,8 +59,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     module : str, class or nn.Module
         Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.
         Shapes, channel names and rate of the data are handed to arguments of these names in its
-        constructor (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless
-        ``module__*`` says otherwise.
+        constructor (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``input_window_seconds``,
+        ``ch_names``, ``chs_info``) unless ``module__*`` says otherwise.  A registered name brings
+        its contract (:class:`biot_bd.models.ModelContract`), which ``fit`` checks: windows of
+        another scale, rate or reference raise :class:`biot_bd.exceptions.ContractError`.
     criterion : str, class or nn.Module
         Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets
         ``(n,)``.
@@ -409,6 +411,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         ValueError
             Bad data, unknown labels, subjects that are missing or on two sides, a class missing on
             a side.
+        ContractError
+            The registered model expects other windows.
         FloatingPointError
             The loss is no longer finite.
         """
@@ -421,6 +425,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         self._check_parameters()
         data = SignalData(X)
+        self._check_contract(data.info)
         groups = self._groups(data, groups)
         if fresh:
             # Forget the last fit before the new data are compared with it.
