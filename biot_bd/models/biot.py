@@ -26,6 +26,7 @@ from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
 from biot_bd.models.inference_plan import PrecisionPlan
+from biot_bd.models.weight_identity import weight_digests
 
 
 class BIOT(BraindecodeBIOT):
@@ -78,6 +79,8 @@ class BIOT(BraindecodeBIOT):
         What :meth:`from_checkpoint` loaded.
     token_names : tuple of str or None
         Channels in the order of the token table, where a checkpoint says.
+    fresh_head : dict or None
+        Digests of the weights that :meth:`reset_head` made, which nobody has trained.
     inference_plan : PrecisionPlan
         Precision and micro-batch in eval mode without gradients; see
         :func:`biot_bd.models.inference_plan.measure_inference_plan`.  Kept by pickle and deepcopy,
@@ -127,6 +130,7 @@ class BIOT(BraindecodeBIOT):
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
+    fresh_head: dict[str, str] | None = None
     inference_plan: PrecisionPlan = PrecisionPlan("fp32", 8)
 
     def __init__(
@@ -231,9 +235,15 @@ class BIOT(BraindecodeBIOT):
         return self.final_layer(embedding)
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace the last linear map by a fresh one with ``n_outputs`` logits."""
+        """Replace the last linear map by a fresh one with ``n_outputs`` logits.
+
+        A :class:`biot_bd.BIOTClassifier` around it predicts again after ``partial_fit``.
+        """
+        before = next(self.final_layer.parameters())
         self._set_n_outputs(n_outputs)
         super().reset_head(n_outputs)
+        self.final_layer.to(before).train(self.training)
+        self.fresh_head = weight_digests(self.final_layer)
 
     def get_config(self) -> dict[str, Any]:
         """Return all constructor parameters as JSON holds them.
