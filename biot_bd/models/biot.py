@@ -27,6 +27,7 @@ from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
 from biot_bd.models.fast_attention import all_finite
 from biot_bd.models.inference_plan import PrecisionPlan
+from biot_bd.models.weight_identity import weight_digests
 
 
 class BIOT(BraindecodeBIOT):
@@ -79,6 +80,8 @@ class BIOT(BraindecodeBIOT):
         What :meth:`from_checkpoint` loaded.
     token_names : tuple of str or None
         Channels in the order of the token table, where a checkpoint says.
+    fresh_head : dict or None
+        Digests of the weights that :meth:`reset_head` made, which nobody has trained.
     inference_plan : PrecisionPlan
         Precision and micro-batch in eval mode without gradients; see
         :func:`biot_bd.models.inference_plan.measure_inference_plan`.  Kept by pickle and deepcopy,
@@ -128,6 +131,7 @@ class BIOT(BraindecodeBIOT):
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
+    fresh_head: dict[str, str] | None = None
     inference_plan: PrecisionPlan = PrecisionPlan("fp32", 8)
 
     def __init__(
@@ -234,9 +238,15 @@ class BIOT(BraindecodeBIOT):
         return self.final_layer(embedding)
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace the last linear map by a fresh one with ``n_outputs`` logits."""
+        """Replace the last linear map by a fresh one with ``n_outputs`` logits.
+
+        A :class:`biot_bd.BIOTClassifier` around it predicts again after ``partial_fit``.
+        """
+        before = next(self.final_layer.parameters())
         self._set_n_outputs(n_outputs)
         super().reset_head(n_outputs)
+        self.final_layer.to(before).train(self.training)
+        self.fresh_head = weight_digests(self.final_layer)
 
     def get_config(self) -> dict[str, Any]:
         """Return all constructor parameters as JSON holds them.
@@ -327,7 +337,9 @@ class BIOT(BraindecodeBIOT):
         return model
 
     def _check_shape(self, x: Tensor) -> None:
-        n_chans = len(self.channel_ids)  # not self.n_chans: braindecode's interpolating subclass has other ones in front
+        n_chans = len(
+            self.channel_ids
+        )  # not self.n_chans: braindecode's interpolating subclass has other ones in front
         if x.ndim != 3 or x.shape[1] != n_chans:
             raise ValueError(
                 f"BIOT expects windows of shape (n, {n_chans}, {self.n_times}), got {tuple(x.shape)}; "
@@ -341,9 +353,7 @@ class BIOT(BraindecodeBIOT):
         if not x.is_floating_point():
             raise ValueError(f"BIOT expects floating-point windows, got {x.dtype}; convert with x.float()")
 
-    def _split_absent(
-        self, x: Tensor, present: Tensor | None, finite: bool | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def _split_absent(self, x: Tensor, present: Tensor | None, finite: bool | None) -> tuple[Tensor, Tensor | None]:
         """Return ``x`` without NaN marks and the mask of present channels (None: all are
         present).
         """

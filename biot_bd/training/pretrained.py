@@ -25,6 +25,8 @@ from biot_bd.windows import Windows
 
 SCRATCH = Provenance("a model trained from scratch")
 LOADED = Provenance("weights of load_params", (), known=False)
+CHANGED = Provenance("weights that were changed after fit", (), known=False)
+UNRECORDED = Provenance("a model without a record of what it saw", (), known=False)
 
 
 def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.Module:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import mne
@@ -22,6 +23,7 @@ from torch import nn
 from biot_bd import registry
 from biot_bd.exceptions import ContractError
 from biot_bd.models.biot import BIOT
+from biot_bd.models.checkpoints.provenance import some
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.contract import ModelContract
 from biot_bd.signals.positions import channel_positions, make_chs_info
@@ -34,6 +36,7 @@ from biot_bd.training.finetuning.recipes import resolve
 from biot_bd.training.finetuning.schedules import Schedule
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.pretrained import build_pretrained
+from biot_bd.training.resume import describe
 from biot_bd.training.tensorboard import TensorBoardLogger
 
 
@@ -51,10 +54,17 @@ class _EpochTable(PrintLog):
 class ComponentBuilding(EEGClassifier):
     """What a classifier is made of; see :class:`biot_bd.training.BIOTClassifier`."""
 
+    facts_: FittedFacts
     finetune: Any
     schedule: Any
+    patience: int | None
+    monitor: str
+    log_dir: Any
     _own_callbacks_only = False  # while a saved model is loaded
     _callbacks_wait = False
+    _callbacks_of: list[Any] | None = None  # the settings that callbacks_ were made for
+    _recipe_of: tuple[Any, int] | None = None  # the recipe that is carried out, and the epochs before it
+    _built: dict[str, tuple[int, ...]] | None = None  # shapes of the module as it was built
     callbacks_: list[tuple[str, Any]]
 
     # --- recipe -----------------------------------------------------------------------------------
@@ -150,9 +160,11 @@ class ComponentBuilding(EEGClassifier):
             self.module_ = self._build_module(module, arguments)
         else:
             self.module_ = build_pretrained(self, module, arguments)
-        finetuning = self._finetuning()
+        self._built = _shapes(self.module_)
+        recipe, finetuning = self._recipe(), self._finetuning()
+        self._recipe_of = describe(recipe), 0
         if finetuning is not None:
-            finetuning.take(self._recipe(), self.module_)
+            finetuning.take(recipe, self.module_)
         return self
 
     def _build_module(self, module: Any, arguments: dict[str, Any]) -> Any:
@@ -173,6 +185,84 @@ class ComponentBuilding(EEGClassifier):
                 f"{module.__name__} needs {' and '.join(wanted)}, which arrays do not carry; give Windows or mne.Epochs, "
                 f"or module__sfreq=200, module__chs_info=make_chs_info([...]) ({error})"
             ) from error
+
+    def _n_logits(self) -> int | None:
+        """Return the module's number of outputs, where it says one."""
+        with suppress(AttributeError, ValueError):  # braindecode's raise where they were told none
+            return int(uncompiled(self.module_).n_outputs)
+        return None
+
+    def _check_built(self) -> None:
+        """Raise where the parameters do not build the module as it is, so that nobody could load
+        it.
+        """
+        now, built = _shapes(uncompiled(self.module_)), self._built or {}
+        other = [name for name in {**built, **now} if (name in now) != (name in built)]
+        if not other and self._n_logits() in (None, len(self.facts_.classes)):  # a head that was reset has other shapes
+            head = "final_layer."
+            other = [name for name in now if now[name] != built[name] and not name.startswith(head)]
+        if self._built is not None and other:
+            raise ValueError(
+                f"the module was changed after it was built ({some(other, 3)}), and its parameters build another: give them "
+                "the class of this one, or merge what was put into it (LoRA: finetune='lora' does)"
+            )
+
+    # --- going on with a module that is there -----------------------------------------------------
+
+    def _renew_parts(self, new_classes: bool) -> None:
+        """Bring callbacks, recipe and loss to the parameters as they are now, and the loss to new
+        classes.
+        """
+        if self._callbacks_of is not None and not _same(self._callbacks_of, self._callback_settings()):
+            self._initialize_callbacks()  # type: ignore[no-untyped-call]
+        recipe, finetuning = self._recipe(), self._finetuning()
+        described = describe(recipe)
+        before, start = self._recipe_of or (described, 0)
+        changed = described != before
+        if finetuning is not None and (changed or not finetuning.options_):
+            start = len(self.history_ or ()) if changed else start
+            finetuning.take(recipe, uncompiled(self.module_), start)
+        self._recipe_of = described, start
+        self._check_outputs()
+        if changed or (new_classes and self._weighs_classes()):
+            self._initialize_criterion()  # type: ignore[no-untyped-call]
+        if changed:
+            self._initialize_optimizer()  # type: ignore[no-untyped-call]
+
+    def _weighs_classes(self) -> bool:
+        return self.facts_.class_weight is not None or getattr(self.criterion_, "weight", None) is not None
+
+    def _check_outputs(self) -> None:
+        logits, classes = self._n_logits(), self.facts_.classes
+        given = self.get_params_for("module").get("n_outputs")
+        for name, n_outputs in (("the module has", logits), ("module__n_outputs says", given)):
+            if n_outputs not in (None, len(classes)):
+                raise ValueError(
+                    f"{name} {n_outputs} outputs, but there are {len(classes)} classes: {classes.tolist()}; set classes= "
+                    "to those of the outputs, reset the head (module_.reset_head), or fit from the beginning"
+                )
+
+    def _complete_optimizer(self) -> None:
+        """Make the optimizer anew where parameters that train are not in it (of a new head, a
+        replaced module), with the moments of the others.
+        """
+        known = {id(p) for group in self.optimizer_.param_groups for p in group["params"]}
+        own = {id(p) for _, p in self.get_all_learnable_params()}
+        if self._to_optimize() <= known <= own:
+            return
+        before = self.optimizer_.state
+        self._initialize_optimizer()  # type: ignore[no-untyped-call]
+        for group in self.optimizer_.param_groups:
+            for parameter in group["params"]:
+                if parameter in before:
+                    self.optimizer_.state[parameter] = before[parameter]
+
+    def _to_optimize(self) -> set[int]:
+        finetuning = self._finetuning()
+        if finetuning is None:
+            return {id(p) for _, p in self.get_all_learnable_params() if p.requires_grad}
+        groups = finetuning.groups(self, uncompiled(self.module_), range(finetuning.thawed_ + 1))
+        return {id(p) for group in groups for p in group["params"]}
 
     # --- loss -------------------------------------------------------------------------------------
 
@@ -215,7 +305,7 @@ class ComponentBuilding(EEGClassifier):
             self.optimizer_ = optimizer(*args, **{"lr": self.lr, **kwargs})
             return self
         module = uncompiled(self.module_)
-        finetuning.freeze(module, len(getattr(self, "history_", None) or ()) + 1)
+        finetuning.freeze(module, finetuning.epoch(self) + 1)
         groups = finetuning.groups(self, module, range(finetuning.thawed_ + 1))
         learnt = list(self.criterion_.parameters()) if isinstance(self.criterion_, nn.Module) else []
         if learnt:
@@ -253,7 +343,13 @@ class ComponentBuilding(EEGClassifier):
         finally:
             self.__dict__["callbacks"] = given
         self._callbacks_wait = self._own_callbacks_only and bool(given)
+        self._callbacks_of = self._callback_settings()
         return self
+
+    def _callback_settings(self) -> list[Any]:
+        given = self.callbacks if isinstance(self.callbacks, (list, tuple)) else [self.callbacks]
+        own = [self.patience, self.monitor, self.log_dir, self.train_split is None]
+        return [*own, self.finetune is None and self.schedule is None, *given]
 
     def _start_waiting_callbacks(self) -> None:
         """Start the given callbacks of a loaded model, beside those that it has."""
@@ -268,3 +364,14 @@ class ComponentBuilding(EEGClassifier):
                 yield (name if named else callback), registry.callbacks[callback], True
             else:
                 yield name, callback, named
+
+
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+
+
+def _same(before: list[Any], now: list[Any]) -> bool:
+    plain = (bool, int, float, str)
+    return len(before) == len(now) and all(
+        a is b or (isinstance(a, plain) and isinstance(b, plain) and a == b) for a, b in zip(before, now, strict=True)
+    )

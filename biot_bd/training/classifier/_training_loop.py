@@ -53,6 +53,8 @@ class TrainingLoop(PrecisionPlanning):
         try:
             if finetuning is not None:
                 finetuning.begin(self)
+            else:
+                self._complete_optimizer()
             self._run_epochs(data, train, valid, groups, seed)
             if finetuning is not None:
                 finetuning.finish(self)
@@ -140,7 +142,7 @@ class TrainingLoop(PrecisionPlanning):
         """Return what makes this fit this fit, for its restart point."""
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
         if self.pretrained is not None:  # its content, wherever it lies
-            params["pretrained"] = self.pretrained_report_.blob_id
+            params["pretrained"] = getattr(getattr(self, "pretrained_report_", None), "blob_id", None)
         return {
             "parameters": describe(params) | {"augment": describe_augment(self.augment)},
             "seed": seed,

@@ -34,10 +34,10 @@ from biot_bd.training.callbacks import probabilities
 from biot_bd.training.classifier._building import ComponentBuilding
 from biot_bd.training.classifier._data_loading import DataLoading, training_targets
 from biot_bd.training.classifier._training_loop import TrainingLoop
-from biot_bd.training.fitted_facts import RUNNING, FittedFacts
-from biot_bd.training.input_data import SignalData
+from biot_bd.training.fitted_facts import NEW_HEAD, RUNNING, FittedFacts
+from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
-from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, recordings_of, started_from
+from biot_bd.training.pretrained import LOADED, SCRATCH, UNRECORDED, module_facts, recordings_of, started_from
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
@@ -431,28 +431,28 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             # Forget the last fit before the new data are compared with it.
             self._drop_facts()
             self.__dict__.pop("module_", None)
+        self._follow_weights()
         before, n_before = getattr(self, "facts_", None), len(self.history_ or ())
-        self._check_same_classes()
+        self._n_epochs_before = 0 if fresh else n_before
         labels = self._labels(X, y, len(data))
-        self.facts_ = (
-            FittedFacts(data.info, output_labels(self.classes, labels))
-            if before is None
-            else replace(before, stale=RUNNING)
-        )
+        self.facts_ = self._facts_to_begin(before, data.info, labels)
+        new = before is None or self.facts_.classes is not before.classes
         try:
             seed = self._seed()
             with seeded(seed):
                 train, valid = self.get_split_datasets(data, self._outputs[self._encoded(labels)], groups)
-                self._learn_data(train, valid, groups, new=before is None)
+                self._learn_data(train, valid, groups, new)
                 if fresh:
                     self.initialize()
+                else:
+                    self._renew_parts(new)
                 self._start_waiting_callbacks()
                 with self._scored_by_label():
                     self._train(data, train, valid, groups, seed if fresh else None)
             seen = SeenWindows.of(X)
             self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
             subjects = subjects_of(train, groups) + subjects_of(valid, groups)
-            self._learn_result(None if before is None else before.provenance, subjects, recordings_of(X, subjects))
+            self._learn_result(before, subjects, recordings_of(X, subjects))
         except BaseException:
             if fresh or len(self.history_ or ()) > n_before:  # what the weights are now, nobody knows
                 self._drop_facts()
@@ -500,17 +500,39 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         )
 
     def _learn_result(
-        self, before: Provenance | None, subjects: tuple[str, ...], recordings: list[tuple[str, str]]
+        self, before: FittedFacts | None, subjects: tuple[str, ...], recordings: list[tuple[str, str]]
     ) -> None:
         """Keep what training added; from here on the facts tell of the classifier."""
-        base = before or (LOADED if self._loaded else started_from(self) or SCRATCH)
         self._learn(
-            n_epochs=len(self.history),
-            provenance=base.extended(subjects, recordings=recordings),
+            n_epochs=len(self.history) - self._n_epochs_before + (0 if before is None else before.n_epochs),
+            provenance=self._provenance_before(before).extended(subjects, recordings=recordings),
             pretrained_report=getattr(self, "pretrained_report_", None),
             **module_facts(self),
             stale=None,
         )
+        self._loaded = False
+        self._note_weights()
+
+    def _provenance_before(self, before: FittedFacts | None) -> Provenance:
+        """Return what the weights had seen before they were trained (on)."""
+        if self._loaded:
+            return LOADED
+        if before is None:
+            return started_from(self) or SCRATCH
+        return before.provenance or UNRECORDED.extended(before.train_subjects + before.valid_subjects)
+
+    def _facts_to_begin(self, before: FittedFacts | None, info: InputInfo, labels: NDArray[Any]) -> FittedFacts:
+        """Return the facts that a fit begins with: those of the weights where it goes on.
+
+        A head that was reset, or has other outputs, takes new classes.
+        """
+        if before is None:
+            return FittedFacts(info, output_labels(self.classes, labels))
+        other_head = before.stale is not None and self._n_logits() not in (None, len(before.classes))
+        if before.stale == NEW_HEAD or other_head:
+            return replace(before, classes=output_labels(self.classes, labels), class_weight=None, stale=RUNNING)
+        self._check_same_classes()
+        return replace(before, stale=RUNNING)
 
     # --- prediction -------------------------------------------------------------------------------
 
@@ -538,6 +560,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         SubjectLeakError
             ``Windows`` of a subject of whom other windows were in ``fit``; see ``seen_subjects``.
         """
+        self._follow_weights(thorough=False)
         self.check_is_fitted()
         self._check_seen(X)
         if len(X) == 0:
@@ -571,5 +594,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         """Return the most probable label of each window (with ``threshold_``, the positive one from
         there on).
         """
-        threshold = self.threshold_ if hasattr(self, "facts_") else None
-        return decide(self.predict_proba(X), self.classes_, self.positive_label_, threshold)
+        proba = self.predict_proba(X)  # first: it looks whether the threshold is still that of the weights
+        threshold = self.facts_.threshold if hasattr(self, "facts_") else None
+        return decide(proba, self.classes_, self.positive_label_, threshold)

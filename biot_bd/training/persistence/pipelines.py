@@ -198,6 +198,9 @@ def _step_to_json(name: str, step: Any) -> dict[str, Any]:
 def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
     if not hasattr(net, "facts_"):
         raise SavedPipelineError("is not fitted")
+    net._follow_weights()
+    if net.facts_.stale is None:
+        net._check_built()
     params = {k: NOT_SAVED.get(k, v) for k, v in net.get_params(deep=False).items()}
     if isinstance(params["module"], torch.nn.Module):
         raise SavedPipelineError(
@@ -338,4 +341,5 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
         net._restore(facts)
     fill_module(uncompiled(net.module_), path, str(net.device))
     net.module_.eval()
+    net._note_weights()
     return net
