@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from braindecode import EEGClassifier
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Subset
 
 from biot_bd.signals.base import describe_channels
 from biot_bd.training._validation import plain_scalar
+from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.labels import encode_labels
 from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
@@ -47,7 +47,7 @@ def training_targets(train: Any) -> NDArray[np.int64]:
     return np.asarray(train.dataset.y)[np.asarray(train.indices)]
 
 
-class DataLoading(EEGClassifier):
+class DataLoading(FactKeeping):
     """Data sets, samplers and loaders of a classifier.
 
     See :class:`biot_bd.training.BIOTClassifier`.
@@ -131,6 +131,9 @@ class DataLoading(EEGClassifier):
             "pin_memory": self._scales_on_device(),
             **params,
         }
+        if prefix == "iterator_valid" and not self._runs_fit():
+            # A loader draws a number even where nothing is shuffled: predictions must not move those of others.
+            params.setdefault("generator", torch.Generator())
         if not self._loads_fit or self._fit_epochs is None or prefix != "iterator_train":
             return params
         epochs = self._fit_epochs[1]  # in the place of shuffling

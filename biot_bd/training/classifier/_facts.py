@@ -142,12 +142,15 @@ class FactKeeping(WeightsFollowing):
         if hasattr(self, "facts_") and self.facts_.stale not in (RUNNING, NEW_HEAD):
             self._learn(stale=why, **facts)
 
+    def _runs_fit(self) -> bool:
+        return hasattr(self, "facts_") and self.facts_.stale == RUNNING
+
     def initialize(self) -> Any:
         """Build module, loss, optimizer and callbacks anew.
 
         Outside of ``fit`` the classifier is not fitted afterwards.
         """
-        in_fit = hasattr(self, "facts_") and self.facts_.stale == RUNNING
+        in_fit = self._runs_fit()
         self._loaded = False
         try:
             return super().initialize()  # with the shapes of the last data

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from biot_bd.models.inference_plan import PrecisionPlan
+from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.classifier._precision import PrecisionPlanning
@@ -161,7 +162,7 @@ class TrainingLoop(PrecisionPlanning):
         """Run the module on a batch of signals, and on nothing else."""
         x = to_tensor(x, device=self.device)
         size = self._classifier_splits_by()
-        with self._precision_context():
+        with own_modes(self.device), self._precision_context():
             if size is None or size >= len(x):
                 return self.module_(x)
             parts = [self.module_(part) for part in x.split(size)]

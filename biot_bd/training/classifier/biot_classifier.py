@@ -20,6 +20,7 @@ from skorch import NeuralNet
 from torch.utils.data import Subset
 
 from biot_bd.models.checkpoints.provenance import Provenance
+from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import (
     check_device,
     check_names,
@@ -439,7 +440,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         new = before is None or self.facts_.classes is not before.classes
         try:
             seed = self._seed()
-            with seeded(seed):
+            with seeded(seed), own_modes(self.device, training=True):
                 train, valid = self.get_split_datasets(data, self._outputs[self._encoded(labels)], groups)
                 self._learn_data(train, valid, groups, new)
                 if fresh:
@@ -566,8 +567,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if len(X) == 0:
             return np.empty((0, len(self.classes_)), dtype=np.float32)
         dataset = self.get_dataset(X)
-        self._before_predicting(dataset)
-        proba = NeuralNet.predict_proba(self, dataset)
+        with own_modes(self.device):
+            self._before_predicting(dataset)
+            proba = NeuralNet.predict_proba(self, dataset)
         if proba.shape[1] != len(self.classes_):
             raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
         return sorted_columns(proba, self._outputs)
