@@ -23,6 +23,7 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     weights_file,
 )
 from biot_bd.runs import read_json
+from biot_bd.training.persistence.functions import is_named
 from biot_bd.training.persistence.readers import read_description
 from biot_bd.training.persistence.run_settings import without_run_settings
 from biot_bd.training.persistence.sizes import check_sizes
@@ -38,10 +39,10 @@ class Named:
 
     Parameters
     ----------
-    what : {"class", "registered", "entry"}
-        A class by address, an object of a registry, or an entry that no reader knows.
+    what : {"class", "function", "registered", "checkpoint", "entry"}
+        A class or function by address, an object of a registry, or an entry that no reader knows.
     name : str
-        The address, ``registry:name``, or the entry's tag.
+        The address, ``registry:name``, the checkpoint, or the entry's tag.
     where : str
         The step, and its parameter or attribute.
     provided_by : str or None
@@ -199,6 +200,8 @@ def _of_value(value: Any, where: str) -> Iterator[Named]:
         yield from _of_value(list(value.get("params", {}).values()), where)
     elif isinstance(value, dict) and "$class" in value:
         yield _class(str(value["$class"]), where)
+    elif isinstance(value, dict) and "$function" in value:
+        yield _function(str(value["$function"]), where)
     elif isinstance(value, dict) and ("$registered" in value or "$value_of" in value):
         kind, name = value.get("$registered") or value["$value_of"]
         yield _registered(kind, name, where)
@@ -216,6 +219,13 @@ def _class(address: str, where: str) -> Named:
     if find_spec(package) is None:
         return Named("class", address, where, None, f"{address!r} needs the package {package}, which is not installed")
     return Named("class", address, where, _release(package))
+
+
+def _function(address: str, where: str) -> Named:
+    if not is_named(address):
+        return Named("function", address, where, None, f"{address!r} may not be loaded")
+    package = address.partition(":")[0].partition(".")[0]
+    return Named("function", address, where, "Python" if package == "builtins" else _release(package))
 
 
 def _registered(kind: str, name: str, where: str) -> Named:

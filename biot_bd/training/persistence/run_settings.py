@@ -69,6 +69,8 @@ def without_run_settings(params: Mapping[str, Any]) -> tuple[dict[str, Any], lis
             kept[name] = neutral
     gone = set()
     callbacks = params.get("callbacks")
+    if isinstance(callbacks, Mapping):  # a tuple, or one alone
+        callbacks = callbacks["$tuple"] if "$tuple" in callbacks else [callbacks]
     if isinstance(callbacks, list):
         kept["callbacks"] = [one for one in callbacks if _writer_in(one) is None]
         writers = [found for one in callbacks if (found := _writer_in(one)) is not None]
