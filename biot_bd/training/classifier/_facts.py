@@ -87,7 +87,8 @@ class FactKeeping(EEGClassifier):
     def _scored_by_label(self) -> Iterator[None]:
         """Give scorers of skorch's callbacks labels to compare predictions with.
 
-        Batches hold positions, which only look like labels where these are 0, 1, ...
+        Batches hold positions, which only look like labels where these are 0, 1, ...  Predictions
+        are those of the epoch's own passes: skorch finds no labels for others.
         """
         outputs = self._outputs
         told = [
@@ -97,9 +98,11 @@ class FactKeeping(EEGClassifier):
         ]
         for callback in told:
             callback.target_extractor = LabelsOf(outputs)
+        self.__dict__["use_caching"] = True
         try:
             yield
         finally:
+            self.__dict__["use_caching"] = "auto"
             for callback in told:
                 callback.target_extractor = to_numpy
 
@@ -189,7 +192,11 @@ class FactKeeping(EEGClassifier):
         return self
 
     def _set(self, own: dict[str, Any], nested: dict[str, Any]) -> None:
+        # Loaders are made anew for each pass, so nothing has to be built; skorch raises.
+        loaders = {key: own.pop(key) for key in list(own) if key.startswith(("iterator_train__", "iterator_valid__"))}
         super().set_params(**own)
+        for key, value in loaders.items():
+            setattr(self, key, value)
         for key, value in nested.items():
             owner, _, name = key.partition("__")
             if isinstance(getattr(self, owner), FinetuneOption):

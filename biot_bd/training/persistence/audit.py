@@ -25,9 +25,10 @@ from biot_bd.models.checkpoints.pipeline_folder import (
 from biot_bd.runs import read_json
 from biot_bd.training.persistence.functions import is_named
 from biot_bd.training.persistence.readers import read_description
-from biot_bd.training.persistence.run_settings import without_run_settings
+from biot_bd.training.persistence.run_settings import without_run_settings, written_callbacks
 from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import KINDS, READERS, safe_bases
+from biot_bd.training.scorers import is_scorer_name
 
 _NAMED_BY_TEXT = {"module": "models", "criterion": "losses", "callbacks": "callbacks", "montage": "montages"}
 """Parameters whose text is the name of a registry."""
@@ -171,8 +172,8 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[Named]:
     yield from _of_value(step["class"], where)
     for key, value in step["params"].items():
         kind, place = _NAMED_BY_TEXT.get(key), f"{where}, parameter {key}"
-        for text in value if isinstance(value, list) else [value]:
-            if kind is not None and isinstance(text, str) and (key, text) != ("callbacks", "disable"):
+        for text in written_callbacks(value) if key == "callbacks" else [value]:
+            if kind is not None and isinstance(text, str):
                 yield _registered(kind, text, place)
         if key == "optimizer" and isinstance(value, str):
             yield _class(f"torch.optim:{value}", place)
@@ -235,6 +236,8 @@ def _registered(kind: str, name: str, where: str) -> Named:
     names = registry.registries[kind]
     if name in names:
         return Named("registered", full, where, f"plugin {names.owner(name)} ({names.path(name)})")
+    if kind == "callbacks" and is_scorer_name(name):
+        return Named("registered", full, where, _release("sklearn"))
     if kind == "models" and name.isidentifier():  # braindecode's own names need no registry
         return _class(f"braindecode.models:{name}", where)
     return Named("registered", full, where, None, f"no plugin registers {name!r} of {kind}")

@@ -24,7 +24,7 @@ _DEFAULTS = (
     "skorch.utils:valid_loss_score",
 )
 _FAMILIES = {"sklearn.metrics": r"\w+_(corrcoef|error|loss|score)", "torch.nn.init": r"\w+_"}
-"""Modules, and which of their public functions: metrics of arrays, and initial values of weights."""
+"""Modules, and which of their public functions: metrics of arrays, initial values of weights."""
 
 
 def is_named(address: str) -> bool:

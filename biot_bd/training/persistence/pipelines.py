@@ -215,7 +215,9 @@ def _settings_to_json(name: str, step: Any) -> dict[str, Any]:
     if isinstance(step, Pipeline):
         if step.memory is not None:
             with inside("memory"):
-                raise SavedPipelineError(f"found {step.memory!r}; a pipeline that keeps its steps cannot be saved, set None")
+                raise SavedPipelineError(
+                    f"found {step.memory!r}; a pipeline that keeps its steps cannot be saved, set None"
+                )
         return {"name": name, "kind": "pipeline", "steps": [_inner_to_json(n, s) for n, s in step.steps]}
     if isinstance(step, BIOTClassifier):
         return {"name": name, "kind": "classifier", **_classifier_to_json(step)}

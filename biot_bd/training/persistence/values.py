@@ -306,8 +306,8 @@ def _shown(value: Any) -> str:
 def _instead(value: Any) -> str:
     if callable(value) and not hasattr(value, "get_params"):
         return (
-            "no code is saved: take what a name and numbers describe, e.g. LRScheduler('ExponentialLR', gamma=0.9), "
-            "or a class of a plugin"
+            "no code is saved: take a class of a plugin, or what names and numbers describe, as "
+            "LRScheduler('ExponentialLR', gamma=0.9)"
         )
     return "take numbers, texts, or a class that a plugin registers"
 
