@@ -27,7 +27,10 @@ from biot_bd.evaluation.data import Data, as_data
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     FoldTask,
+    check_kept,
+    check_scorable,
     check_splits_inside,
+    configure,
     finished_fold,
     run_fold,
     training_notes,
@@ -112,7 +115,8 @@ def cross_validate(
         ``"biot-paper"``, ``"biot-code"`` or a scikit-learn splitter, which gets the subjects as
         groups.
     scoring : str, Metric, callable or sequence of them
-        Names out of ``biot_bd.registry.metrics``.
+        Names in ``biot_bd.registry.metrics`` or of scorers of scikit-learn (``"f1"``),
+        ``make_scorer(...)``, or functions of ``(y_true, proba)``.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
         How the threshold is chosen on the validation predictions.
     validation_fraction : float
@@ -163,9 +167,12 @@ def cross_validate(
     RunFolderError
         The folder holds another study (the message says what differs), is no run folder, or is in
         use.
+    SavedPipelineError
+        With ``folder``: something in the pipeline cannot be saved (the message names the
+        parameter), before anything is fitted.
     ValueError
-        Labels or subjects are missing or malformed, or a model gives probabilities that are not
-        finite.
+        Labels or subjects are missing or malformed, a metric cannot score labels and probabilities,
+        the pipeline gives none, or a model gives some that are not finite.
 
     See Also
     --------
@@ -196,6 +203,7 @@ def cross_validate(
     cv, scoring, threshold, validation_fraction = settled(given, preset, source)
     data = as_data(windows, y, groups)
     metrics = as_metrics(scoring)
+    check_scorable(pipeline)
     rule = check_threshold_rule(threshold)
     if isinstance(random_state, bool) or not isinstance(random_state, Integral) or random_state < 0:
         raise ValueError(f"random_state must be an int of at least 0, got {random_state!r}")
@@ -219,6 +227,8 @@ def cross_validate(
         "random_state": random_state,
         "event_detector": detector_parameters(event_detector),
     }
+    if folder is not None:
+        check_kept(configure(pipeline, folds[0], None))
     for fold in folds:
         check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)

@@ -42,7 +42,7 @@ from biot_bd.evaluation.study_identity import final_step, identity_of
 from biot_bd.evaluation.training_folder import TrainingFolder
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
-from biot_bd.training import BIOTClassifier, save_pipeline
+from biot_bd.training import BIOTClassifier, check_savable, save_pipeline
 from biot_bd.training.pretrained import recordings_of
 from biot_bd.windows import Windows
 from biot_bd.windows.store_users import forgotten_with, note_user
@@ -119,6 +119,8 @@ def fit_all(
         The folder holds the model of another training that was stopped while it tidied up.
     TypeError
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
+    SavedPipelineError
+        Something in it cannot be saved (the message names the parameter), before it is fitted.
     SplitError, ValueError
         As in :func:`~biot_bd.cross_validate`.
 
@@ -160,6 +162,7 @@ def fit_all(
         compared = comparison_notes(origins, data.recording_table)
     estimator = configure(pipeline, fold, None)
     prefix, last = final_step(estimator)
+    check_savable(estimator)
     study = runs.fingerprint(
         {
             "pipeline": identity_of(pipeline),

@@ -17,6 +17,7 @@ import pandas as pd
 import sklearn
 import torch
 from sklearn.base import clone
+from sklearn.ensemble import StackingClassifier
 from sklearn.model_selection._search import BaseSearchCV
 
 from biot_bd.evaluation import run_facts
@@ -35,11 +36,11 @@ from biot_bd.evaluation.model_selection.inner_splits import (
 from biot_bd.evaluation.run_facts import Cells, FoldFacts
 from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector, save_event_detector
-from biot_bd.exceptions import RunFolderError
+from biot_bd.exceptions import RunFolderError, SavedPipelineError
 from biot_bd.json_values import check_values, naming
 from biot_bd.runs import write_json
 from biot_bd.signals.subject_array import SubjectArray
-from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
+from biot_bd.training import BIOTClassifier, FixedSubjects, check_savable, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.pretrained import recordings_of, write_load_report
 
@@ -217,9 +218,7 @@ def probabilities(estimator: Any, X: Any, where: str) -> np.ndarray:
     if len(X) == 0:
         return np.zeros(0)
     if not hasattr(estimator, "predict_proba"):
-        raise ValueError(
-            f"{type(estimator).__name__} has no predict_proba; wrap it, e.g. in CalibratedClassifierCV, or set probability=True"
-        )
+        _refuse_without_probabilities(estimator)
     classes = [int(label) for label in estimator.classes_]
     if 1 not in classes:
         raise ValueError(f"{where}: the fitted model knows the classes {classes}, not class 1 (seizure)")
@@ -284,6 +283,55 @@ def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> Fold
     """
     with torch_threads(task.threads):
         return _run(task, time.perf_counter(), watch)
+
+
+def check_scorable(pipeline: Any) -> None:
+    """Raise where a pipeline would have no probabilities once it is fitted.
+
+    Raises
+    ------
+    ValueError
+        A search that keeps no model (``refit=False``), or an estimator without ``predict_proba``.
+    """
+    for name, value in [("", pipeline), *pipeline.get_params(deep=True).items()]:
+        if isinstance(value, BaseSearchCV) and not value.refit:
+            where = f"{name}__refit" if name else "refit"
+            raise ValueError(f"{where}: found False, so {type(value).__name__} keeps no model to score; set refit=True")
+    _, last = final_step(pipeline)
+    if not hasattr(last, "predict_proba") and all(map(_tells_before, [last, *last.get_params(deep=True).values()])):
+        _refuse_without_probabilities(last)
+
+
+def _tells_before(part: Any) -> bool:
+    """Return whether a part of an estimator says before ``fit`` whether it will have
+    probabilities.
+    """
+    known = type(part).__module__.startswith("sklearn.") or isinstance(part, BIOTClassifier)
+    return not hasattr(part, "get_params") or (known and not isinstance(part, StackingClassifier))
+
+
+def _refuse_without_probabilities(estimator: Any) -> None:
+    raise ValueError(
+        f"{type(estimator).__name__} has no predict_proba; wrap it, e.g. in CalibratedClassifierCV, or set probability=True"
+    )
+
+
+def check_kept(pipeline: Any) -> None:
+    """Raise where a model of a pipeline could not be written into a folder.
+
+    Other estimators than a ``BIOTClassifier`` at the end are not saved.
+
+    Raises
+    ------
+    SavedPipelineError
+        Names the parameter.
+    """
+    if not isinstance(final_step(pipeline)[1], BIOTClassifier):
+        return
+    try:
+        check_savable(pipeline)
+    except SavedPipelineError as error:
+        raise SavedPipelineError(f"{error}; without a folder nothing is saved, and this may stay") from error
 
 
 def check_splits_inside(pipeline: Any, data: Data, fold: Fold) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.class_weight import compute_class_weight
+from skorch.callbacks import Callback
 from torch.utils.data import Subset
 
 from biot_bd.models.inference_plan import PRECISIONS
@@ -116,6 +117,14 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
+def _is_disabled(callbacks: Any) -> bool:
+    return isinstance(callbacks, str) and callbacks == "disable"
+
+
+def _is_callback_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Callback)
+
+
 _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "lr": ("a number of at least 0", lambda v: isinstance(v, torch.Tensor) or (_is(v, Real) and 0 <= v < math.inf)),
     "max_epochs": ("a whole number of epochs", lambda v: _is(v, Integral) and v >= 0),
@@ -125,7 +134,10 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "validation_fraction": ("a number between 0 and 1", lambda v: _is(v, Real)),
     "monitor": ("the name of a column of the history", lambda v: isinstance(v, str)),
     "verbose": ("a whole number (1 prints a line an epoch)", lambda v: isinstance(v, Integral)),
-    "callbacks": ('a list, e.g. ["name"]', lambda v: not isinstance(v, (str, Mapping)) or v == "disable"),
+    "callbacks": (
+        'a callback, or a list of callbacks and names, e.g. ["accuracy"]',
+        lambda v: v is None or isinstance(v, (list, tuple, Callback)) or _is_disabled(v) or _is_callback_class(v),
+    ),
     "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
     "seen_subjects": ("'raise', 'warn' or 'allow'", lambda v: isinstance(v, str) and v in SEEN_SUBJECTS),
     "micro_batch": (

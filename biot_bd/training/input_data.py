@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -225,11 +226,27 @@ class SignalData:
         return "-".join([str(self.windows.fingerprint), *columns, array_digest(self.present)])
 
 
+def _instead(X: Any) -> str:
+    """Say what to give in the place of data of another library."""
+    packages = {cls.__module__.partition(".")[0] for cls in type(X).__mro__}
+    if "braindecode" in packages:
+        return (
+            "its windows are in volts unless somebody scaled them, which nobody can tell: make Windows of the recordings by "
+            "biot_bd.prepare(dataset, folder), or give an array in microvolts with y and groups=subjects"
+        )
+    if packages & {"torch", "skorch"}:
+        return (
+            "give its windows as an array in microvolts, its labels as y and its subjects as groups, or biot_bd.Windows"
+        )
+    if isinstance(X, Mapping):
+        return f"give the windows alone, X[{next(iter(X), 'name')!r}]"
+    return "biot_bd.prepare makes Windows of recordings"
+
+
 def _as_array(X: Any) -> NDArray[Any]:
     if not isinstance(X, (np.ndarray, list, tuple)) and not hasattr(X, "__array__"):
         raise TypeError(
-            f"expected an array (n, n_chans, n_times), mne.Epochs or biot_bd.Windows, found {type(X).__name__}; "
-            "biot_bd.prepare makes Windows of recordings"
+            f"expected an array (n, n_chans, n_times), mne.Epochs or biot_bd.Windows, found {type(X).__name__}; {_instead(X)}"
         )
     if np.ma.is_masked(X):
         window = int(np.argwhere(np.ma.getmaskarray(X))[0][0])

@@ -16,18 +16,28 @@ import torch
 from braindecode import EEGClassifier
 from braindecode.models.base import EEGModuleMixin
 from braindecode.models.util import models_dict
+from sklearn.metrics import get_scorer_names
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring, PrintLog
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    EpochScoring,
+    EpochTimer,
+    InputShapeSetter,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
 from torch import nn
 
 from biot_bd import registry
-from biot_bd.exceptions import ContractError
+from biot_bd.exceptions import ContractError, UnknownNameError
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.provenance import some
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.contract import ModelContract
 from biot_bd.signals.positions import channel_positions, make_chs_info
-from biot_bd.training._validation import resolve_optimizer, uncompiled
+from biot_bd.training._validation import did_you_mean, resolve_optimizer, uncompiled
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
 from biot_bd.training.finetuning.base import FinetuneOption
 from biot_bd.training.finetuning.callback import FineTuning
@@ -37,6 +47,7 @@ from biot_bd.training.finetuning.schedules import Schedule
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.pretrained import build_pretrained
 from biot_bd.training.resume import describe
+from biot_bd.training.scorers import is_scorer_name, scoring_problem
 from biot_bd.training.tensorboard import TensorBoardLogger
 
 
@@ -358,12 +369,82 @@ class ComponentBuilding(EEGClassifier):
             self.initialize_callbacks()
             self.callbacks_ = [(name, made.get(name, callback)) for name, callback in self.callbacks_]
 
+    def _given_callbacks(self) -> list[Any]:
+        """Return what ``callbacks`` names, one by one."""
+        given = self.callbacks
+        if given is None or isinstance(given, str):
+            return []
+        return list(given) if isinstance(given, (list, tuple)) else [given]
+
     def _yield_callbacks(self) -> Iterator[tuple[str, Any, bool]]:
-        for name, callback, named in NeuralNet._yield_callbacks(self):
-            if isinstance(callback, str):
-                yield (name if named else callback), registry.callbacks[callback], True
-            else:
+        given, self.__dict__["callbacks"] = self.callbacks, self._given_callbacks()
+        try:
+            found = list(NeuralNet._yield_callbacks(self))
+        finally:
+            self.__dict__["callbacks"] = given
+        for name, callback, named in found:
+            if not isinstance(callback, str):
                 yield name, callback, named
+            elif callback in registry.callbacks:
+                yield (name if named else callback), registry.callbacks[callback], True
+            elif is_scorer_name(callback):
+                yield from self._both_sides(name if named else callback, callback)
+            else:
+                known = [*registry.callbacks, *get_scorer_names()]
+                raise UnknownNameError(
+                    f"callbacks: {callback!r} is neither a callback ({', '.join(registry.callbacks)}) nor a scorer of scikit-learn"
+                    f"{did_you_mean(callback, known)}"
+                )
+
+    def _both_sides(self, name: str, scorer: str) -> Iterator[tuple[str, Any, bool]]:
+        """Yield the callbacks that score training and validation windows, as braindecode's names
+        do.
+        """
+        sides = ("train",) if self.train_split is None else ("train", "valid")
+        for side in sides:
+            scoring = EpochScoring(scorer, lower_is_better=False, on_train=side == "train", name=f"{side}_{name}")
+            yield f"{side}_{name}", scoring, True
+
+    def _check_callbacks(self) -> None:
+        """Raise where a callback cannot work here, before anything is trained."""
+        if self.callbacks == "disable":
+            return
+        for item in self._given_callbacks():
+            callback = item[1] if isinstance(item, (tuple, list)) and len(item) == 2 else item
+            kind = callback if isinstance(callback, type) else type(callback)
+            if not isinstance(callback, str) and callback is not None and not issubclass(kind, Callback):
+                raise ValueError(
+                    f"callbacks: found {item!r}; expected callbacks of skorch, names, or pairs (name, callback)"
+                )
+            if issubclass(kind, InputShapeSetter):
+                raise ValueError(
+                    "callbacks: InputShapeSetter builds the module anew when training has begun; leave it out: the module is "
+                    "given n_chans, n_times, n_outputs, sfreq and ch_names of the data by itself"
+                )
+            if isinstance(callback, EpochScoring) and callback.on_train and not callback.use_caching:
+                raise ValueError(
+                    f"callbacks: {kind.__name__} would predict the training windows once more after each epoch; take "
+                    "EpochScoring(on_train=True), which scores the predictions made while training"
+                )
+        for name, _, _ in self._yield_callbacks():
+            if not isinstance(name, str):
+                raise ValueError(f"callbacks: a name must be a text, found {name!r}")
+
+    def _check_scorers(self) -> None:
+        """Raise where a scorer of a callback cannot score the classes, before anything is
+        trained.
+        """
+        if self.callbacks == "disable":
+            return
+        for name, callback, _ in self._yield_callbacks():
+            scoring = getattr(callback, "scoring", None)
+            if isinstance(callback, (EpochScoring, BatchScoring)) and not isinstance(callback, PassthroughScoring):
+                problem = scoring_problem(scoring, self.classes_)
+                if problem is not None:
+                    raise ValueError(
+                        f"callbacks__{name}__scoring: {scoring!r} cannot score the classes {self.classes_.tolist()} ({problem}); "
+                        f"say which one is positive: make_scorer(..., pos_label={self.positive_label_!r}), or take another score"
+                    )
 
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -67,14 +67,14 @@ class DataLoading(FactKeeping):
             raise ValueError(f"give either sampler or iterator_train__{taken[0]}, not both")
 
     def get_dataset(self, X: Any, y: ArrayLike | None = None) -> Any:
-        """Return a torch data set that reads batches of ``X``; a data set passes through.
+        """Return a torch data set that reads batches of ``X``; one that this made passes through.
 
         Raises
         ------
         TypeError, ValueError
             See :class:`biot_bd.training.input_data.SignalData`; also data unlike those of ``fit``.
         """
-        if isinstance(X, (WindowsDataset, Subset)):
+        if isinstance(X.dataset if isinstance(X, Subset) else X, WindowsDataset):
             return X
         data = X if isinstance(X, SignalData) else SignalData(X)
         if hasattr(self, "facts_"):

@@ -95,7 +95,8 @@ class FactKeeping(WeightsFollowing):
     def _scored_by_label(self) -> Iterator[None]:
         """Give scorers of skorch's callbacks labels to compare predictions with.
 
-        Batches hold positions, which only look like labels where these are 0, 1, ...
+        Batches hold positions, which only look like labels where these are 0, 1, ...  Predictions
+        are those of the epoch's own passes: skorch finds no labels for others.
         """
         outputs = self._outputs
         told = [
@@ -105,9 +106,11 @@ class FactKeeping(WeightsFollowing):
         ]
         for callback in told:
             callback.target_extractor = LabelsOf(outputs)
+        self.__dict__["use_caching"] = True
         try:
             yield
         finally:
+            self.__dict__["use_caching"] = "auto"
             for callback in told:
                 callback.target_extractor = to_numpy
 

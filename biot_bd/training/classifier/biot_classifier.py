@@ -42,7 +42,7 @@ from biot_bd.training.pretrained import LOADED, SCRATCH, UNRECORDED, module_fact
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
-from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
+from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
@@ -145,8 +145,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         What predictions do on ``Windows`` of a subject of whom other windows were in ``fit``:
         raise :class:`~biot_bd.SubjectLeakError`, warn, or nothing (a model that shall know its
         subject).  The windows of ``fit`` themselves are always predicted.
-    callbacks : list or None
-        Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
+    callbacks : None, Callback, str, pair, list or tuple
+        Callbacks of skorch, their names in ``biot_bd.registry.callbacks``, names of scorers of
+        scikit-learn (``"accuracy"``: its score of both sides by epoch, from the predictions that
+        training makes anyway), or pairs ``(name, callback)``, in a list or tuple; or one callback.
     warm_start : bool
         Whether ``fit`` goes on with the weights of the last one.
     verbose : int
@@ -270,6 +272,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     ) -> None:
         own = {name: value for name, value in locals().items() if name in self._own_names()}
         unknown = [key for key in kwargs if key.partition("__")[0] not in PREFIXES or "__" not in key]
+        if "cropped" in unknown:
+            raise TypeError(
+                f"cropped={kwargs['cropped']!r}: each window has one label here, so there is no cropped decoding; leave it out "
+                "and choose window_s and stride_s in prepare"
+            )
         if unknown:
             raise TypeError(
                 f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
@@ -296,7 +303,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         params: dict[str, Any] = {}
         if not deep or self.callbacks == "disable":
             return params
-        given = [item[1] if isinstance(item, (tuple, list)) else item for item in self.callbacks or []]
+        given = [item[1] if isinstance(item, (tuple, list)) else item for item in self._given_callbacks()]
         for name, callback in self._uniquely_named_callbacks():
             if callback is None or isinstance(callback, type):
                 continue
@@ -385,8 +392,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if split == "subject":
             seed = self.random_state if isinstance(self.random_state, Integral) else 0
             split = SubjectValidSplit(self.validation_fraction, int(seed))
-        elif not callable(split):
-            raise ValueError(f"train_split must be 'subject', None or callable(dataset, y, groups), found {split!r}")
+        check_train_split(split, groups, known=True)
         train, valid = split(dataset, dataset.y, groups)
         check_subjects_apart(train, valid, dataset, groups)
         needs_both = self.patience is not None and not self.monitor.endswith("_loss")
@@ -443,6 +449,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             with seeded(seed), own_modes(self.device, training=True):
                 train, valid = self.get_split_datasets(data, self._outputs[self._encoded(labels)], groups)
                 self._learn_data(train, valid, groups, new)
+                self._check_scorers()
                 if fresh:
                     self.initialize()
                 else:
@@ -476,6 +483,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         check_settings(vars(self))
         check_device(self.__dict__["device"])
         optimizer = resolve_optimizer(self.optimizer)
+        check_train_split(self.train_split)
+        self._check_callbacks()
         check_names("optimizer", optimizer, self.get_params_for("optimizer"), leave=("param_groups",))
         self._check_recipe()
         self._check_sampling()
