@@ -141,7 +141,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     seen_subjects : {"raise", "warn", "allow"}
         What predictions do on ``Windows`` of a subject of whom other windows were in ``fit``:
         raise :class:`~biot_bd.SubjectLeakError`, warn, or nothing (a model that shall know its
-        subject).  The windows of ``fit`` themselves are always predicted.
+        subject).  The windows of ``fit`` themselves are always predicted.  With ``"raise"``,
+        ``fit`` refuses windows that a tool of scikit-learn split from others of their subjects.
     callbacks : list or None
         Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
     warm_start : bool
@@ -409,6 +410,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         ValueError
             Bad data, unknown labels, subjects that are missing or on two sides, a class missing on
             a side.
+        SubjectLeakError
+            One side of a split that mixes subjects; see ``seen_subjects``.
         FloatingPointError
             The loss is no longer finite.
         """
@@ -420,8 +423,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         self._check_parameters()
-        data = SignalData(X)
+        data, seen = SignalData(X), SeenWindows.of(X)
         groups = self._groups(data, groups)
+        if seen is not None and self.seen_subjects == "raise":
+            seen.check_split(X)
         if fresh:
             # Forget the last fit before the new data are compared with it.
             self._drop_facts()
@@ -444,7 +449,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                 self._start_waiting_callbacks()
                 with self._scored_by_label():
                     self._train(data, train, valid, groups, seed if fresh else None)
-            seen = SeenWindows.of(X)
             self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
             self._learn_result(
                 None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)
