@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -29,6 +31,7 @@ from biot_bd.windows.window_index import Source, StoreTable, open_source, open_t
 from biot_bd.windows.window_table import CACHED_PERCENTILE, TableSettings, build_table, warn_of, write_table
 
 METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "label"]
+_selected = threading.local()  # what scikit-learn selected last in this thread, and from which windows
 
 
 class Windows:
@@ -90,6 +93,8 @@ class Windows:
         Where windows lie among the samples of all recordings.
     row_ids : ndarray of uint64, shape (n_windows,)
         A number for each window, the same in every selection.
+    other_side : Windows or None
+        The side that tests, where scikit-learn took these windows to train.
 
     Methods
     -------
@@ -146,6 +151,7 @@ class Windows:
     _rows: NDArray[np.int64]
     _steps: tuple[WindowTransformer, ...]
     _infos: list[SignalInfo]
+    _other_side: weakref.ref[Windows] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError(
@@ -253,7 +259,9 @@ class Windows:
         transformer.output_info(self.info)
         if transformer.is_identity(self.info):
             return self
-        return self._of(self._source, self._rows, (*self._steps, transformer))
+        made = self._of(self._source, self._rows, (*self._steps, transformer))
+        made._other_side = self._other_side
+        return made
 
     def query(self, expr: str) -> Windows:
         """Return the windows for which a pandas expression over the table's columns holds.
@@ -450,6 +458,15 @@ class Windows:
         begins = np.array([int.from_bytes(digest, "little") for digest in tables], dtype=np.uint64)
         return begins[own] + (self._rows - self._source.offsets[own]).astype(np.uint64)
 
+    @property
+    def other_side(self) -> Windows | None:
+        """What a tool of scikit-learn took next from the same windows, as long as it is in use.
+
+        For the training side of a split that is the testing side; None for windows that no such
+        tool took.
+        """
+        return None if self._other_side is None else self._other_side()
+
     def will_need(self, indices: ArrayLike) -> None:
         """Ask the system to read windows (row numbers) into its page cache; does not wait."""
         self._source.will_need(self._checked(indices))
@@ -488,7 +505,7 @@ class Windows:
                 raise IndexError(
                     f"windows are selected by their number only, e.g. windows[3], windows[mask] or windows[rows, ...]; got {index!r}"
                 )
-            index = index[0]
+            return self._side(index[0])
         if isinstance(index, slice):
             return self._select(index)
         found = np.asarray(index)
@@ -626,6 +643,19 @@ class Windows:
             self._source.locate(rows[some], False).read(x)
             out[some], _ = self._steps[0].apply(x, self._source.present(rows[some]), self._source.info)
         return out
+
+    def _side(self, index: Any) -> Any:
+        """Return a selection as scikit-learn asks for it, which knows the one that comes next.
+
+        Its tools take both sides of a split before they fit, training first.
+        """
+        made = self[index]
+        if isinstance(made, Windows):
+            of, before = getattr(_selected, "last", (lambda: None, lambda: None))
+            if of() is self and (first := before()) is not None:
+                first._other_side = weakref.ref(made)
+            _selected.last = weakref.ref(self), weakref.ref(made)
+        return made
 
     def _select(self, index: Any) -> Windows:
         return self._of(self._source, self._rows[index], self._steps)

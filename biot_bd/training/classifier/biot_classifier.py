@@ -144,7 +144,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     seen_subjects : {"raise", "warn", "allow"}
         What predictions do on ``Windows`` of a subject of whom other windows were in ``fit``:
         raise :class:`~biot_bd.SubjectLeakError`, warn, or nothing (a model that shall know its
-        subject).  The windows of ``fit`` themselves are always predicted.
+        subject).  The windows of ``fit`` themselves are always predicted.  With ``"raise"``,
+        ``fit`` refuses windows that a tool of scikit-learn split from others of their subjects.
     callbacks : None, Callback, str, pair, list or tuple
         Callbacks of skorch, their names in ``biot_bd.registry.callbacks``, names of scorers of
         scikit-learn (``"accuracy"``: its score of both sides by epoch, from the predictions that
@@ -420,6 +421,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             a side.
         ContractError
             The registered model expects other windows.
+        SubjectLeakError
+            One side of a split that mixes subjects; see ``seen_subjects``.
         FloatingPointError
             The loss is no longer finite.
         """
@@ -431,9 +434,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         self._check_parameters()
-        data = SignalData(X)
+        data, seen = SignalData(X), SeenWindows.of(X)
         self._check_contract(data.info)
         groups = self._groups(data, groups)
+        if seen is not None and self.seen_subjects == "raise":
+            seen.check_split(X)
         if fresh:
             # Forget the last fit before the new data are compared with it.
             self._drop_facts()
@@ -457,7 +462,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                 self._start_waiting_callbacks()
                 with self._scored_by_label():
                     self._train(data, train, valid, groups, seed if fresh else None)
-            seen = SeenWindows.of(X)
             self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
             subjects = subjects_of(train, groups) + subjects_of(valid, groups)
             self._learn_result(before, subjects, recordings_of(X, subjects))
