@@ -1,1 +1,1 @@
-"""What `clients.py` runs, a module a client; each registers its checks in :mod:`_clients.checks`."""
+"""What ``clients.py`` runs, a module a client; each registers checks in ``checks``."""

@@ -54,7 +54,7 @@ class Check:
     run : callable
         ``run(world, variant)``, raises where something is not right.
     expected : mapping
-        The right kind of outcome by variant.
+        The right kind of outcome by variant; ``"works or refused"`` where either is.
     why : str
         What a reader must know of it, e.g. why a tool cannot work.
     limit_s : float

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from _clients.checks import REFUSED, WORKS, check, same, true
-from _clients.world import World, pipe
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -31,6 +29,9 @@ from sklearn.model_selection import (
     permutation_test_score,
     validation_curve,
 )
+
+from _clients.checks import REFUSED, WORKS, check, same, true
+from _clients.world import World, pipe
 
 CLIENT = "scikit-learn, tools that split"
 LR, EPOCHS = "biotclassifier__lr", "biotclassifier__max_epochs"
