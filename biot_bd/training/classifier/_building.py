@@ -121,7 +121,7 @@ class ComponentBuilding(EEGClassifier):
             )
         arguments = {**self._facts_for_module(module), **given}
         if self.pretrained is None:
-            self.module_ = self.initialized_instance(module, arguments)
+            self.module_ = self._instance(module, arguments)
         else:
             self.module_ = build_pretrained(self, module, arguments)
         self._built = _shapes(self.module_)
@@ -130,6 +130,17 @@ class ComponentBuilding(EEGClassifier):
         if finetuning is not None:
             finetuning.take(recipe, self.module_)
         return self
+
+    def _instance(self, module: Any, arguments: dict[str, Any]) -> Any:
+        try:
+            return self.initialized_instance(module, arguments)
+        except ValueError as error:
+            if hasattr(self, "facts_") or "could not be inferred" not in str(error):
+                raise
+            raise ValueError(
+                f"{error} Before fit nothing is known of the data: fit first, or give module__n_chans=, module__n_times= "
+                "and module__n_outputs= (those of the weights that shall be loaded)"
+            ) from error
 
     def _n_logits(self) -> int | None:
         """Return the module's number of outputs, where it says one."""
