@@ -182,7 +182,7 @@ class ComponentBuilding(EEGClassifier):
         """Build the module; say in one line what it needs that is not there."""
         try:
             with mne.use_log_level("ERROR"):  # models that interpolate would print how they fit a sphere
-                return self.initialized_instance(module, arguments)
+                return self._instance(module, arguments)
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             contract = self._contract()
             if contract is not None and contract.needs is not None and isinstance(error, (RuntimeError, OSError)):
@@ -195,6 +195,17 @@ class ComponentBuilding(EEGClassifier):
             raise ValueError(
                 f"{module.__name__} needs {' and '.join(wanted)}, which arrays do not carry; give Windows or mne.Epochs, "
                 f"or module__sfreq=200, module__chs_info=make_chs_info([...]) ({error})"
+            ) from error
+
+    def _instance(self, module: Any, arguments: dict[str, Any]) -> Any:
+        try:
+            return self.initialized_instance(module, arguments)
+        except ValueError as error:
+            if hasattr(self, "facts_") or "could not be inferred" not in str(error):
+                raise
+            raise ValueError(
+                f"{error} Before fit nothing is known of the data: fit first, or give module__n_chans=, module__n_times= "
+                "and module__n_outputs= (those of the weights that shall be loaded)"
             ) from error
 
     def _n_logits(self) -> int | None:

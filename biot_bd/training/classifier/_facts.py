@@ -47,6 +47,7 @@ class FactKeeping(WeightsFollowing):
     """Keep what ``fit`` learnt as ``facts_``; see :class:`biot_bd.training.BIOTClassifier`."""
 
     _loaded = False  # whether the weights are those of load_params
+    _made_with: dict[str, Any] | None = None
     _n_epochs_before = 0  # epochs in the history when the running fit began
     _own_callbacks_only = False  # while a saved model is loaded
     _module_config: dict[str, Any] | None = None  # of a module that is restored without its checkpoint
@@ -301,6 +302,15 @@ class FactKeeping(WeightsFollowing):
         own = vars(self)
         return {name: describe([own.get(owner), own.get(name)]) for name, owner in owners.items() if owner in DESCRIBED}
 
+    def _origins(self) -> dict[str, Any]:
+        """Describe the parameters that only a fit from the beginning, or a new loss, can follow."""
+        return {name: describe(getattr(self, name)) for name in ("class_weight", "pretrained")}
+
+    def _changed_since(self) -> set[str]:
+        """Return those of :meth:`_origins` that are others than when the weights were made."""
+        now = self._origins()
+        return {name for name, value in (self._made_with or now).items() if value != now[name]}
+
     # --- is it fitted -----------------------------------------------------------------------------
 
     def check_is_fitted(self, attributes: Any = None, *args: Any, **kwargs: Any) -> None:
@@ -344,4 +354,5 @@ class FactKeeping(WeightsFollowing):
             plans = (PrecisionPlan("fp32" if self.precision == "auto" else self.precision),) * 2
         self._take_plans(*plans)
         self._learn(stale=None)
+        self._made_with = self._origins()
         self._unchecked = True

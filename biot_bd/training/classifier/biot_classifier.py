@@ -448,7 +448,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         self._n_epochs_before = 0 if fresh else n_before
         labels = self._labels(X, y, len(data))
         self.facts_ = self._facts_to_begin(before, data.info, labels)
-        new = before is None or self.facts_.classes is not before.classes
+        new = before is None or self.facts_.classes is not before.classes or "class_weight" in self._changed_since()
         try:
             seed = self._seed()
             with seeded(seed), own_modes(self.device, training=True):
@@ -497,7 +497,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _learn_data(self, train: Subset, valid: Subset | None, groups: Any, new: bool) -> None:
         """Keep what the data say, apart from the parameters.
 
-        The loss keeps the weights that it was built with.
+        The loss keeps the weights that it was built with, unless classes or ``class_weight`` are
+        new.
         """
         labels = training_targets(train)
         outputs = self._outputs
@@ -525,6 +526,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             stale=None,
         )
         self._loaded = False
+        self._made_with = self._origins()
         self._note_weights()
 
     def _provenance_before(self, before: FittedFacts | None) -> Provenance:
@@ -546,6 +548,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if before.stale == NEW_HEAD or other_head:
             return replace(before, classes=output_labels(self.classes, labels), class_weight=None, stale=RUNNING)
         self._check_same_classes()
+        if "pretrained" in self._changed_since():
+            raise ValueError(
+                f"pretrained={self.pretrained!r} is not what the weights that would be trained on started from; fit from "
+                "the beginning, or set it back"
+            )
         return replace(before, stale=RUNNING)
 
     # --- prediction -------------------------------------------------------------------------------
