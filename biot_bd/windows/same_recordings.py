@@ -31,15 +31,18 @@ def shared_recordings(recordings: pd.DataFrame) -> str | None:
         None where there are none.
     """
     known = recordings[recordings["digest"].notna()]
-    counts = known.groupby("digest")["subject"].nunique()
+    counts = known.groupby("digest", sort=False)["subject"].nunique()
     shared = counts.index[counts > 1]
     if not len(shared):
         return None
     first = known[known["digest"] == shared[0]].drop_duplicates("subject")
-    named = " and ".join(f"{row.recording!r} of {row.subject}" for row in first.itertuples())
-    more = f", and {len(shared) - 1} more are" if len(shared) > 1 else ""
+    if first["recording"].nunique() == 1:
+        named = f"recording {first['recording'].iloc[0]!r} is one of {' and '.join(first['subject'])}"
+    else:
+        named = " and ".join(f"{row.recording!r} of {row.subject}" for row in first.itertuples()) + " are one recording"
+    more = f", and so are {len(shared) - 1} more" if len(shared) > 1 else ""
     return (
-        f"{named} are one recording by their samples{more}, so a split by subject would put it on two sides; "
+        f"{named} by the samples{more}, so a split by subject would put it on two sides; "
         f"leave one out, e.g. windows.query(\"recording != '{first['recording'].iloc[-1]}'\"), or give the child one name"
     )
 
@@ -67,13 +70,12 @@ def told_apart(tables: Sequence[Sequence[Recording]]) -> list[list[Recording]]:
     for recordings in tables:
         for one in recordings:
             spaces[one.recording].add(_space(one.subject))
-    return [
-        [
-            replace(r, recording=f"{_space(r.subject)}__{r.recording}") if len(spaces[r.recording]) > 1 else r
-            for r in part
-        ]
-        for part in tables
-    ]
+
+    def named(one: Recording) -> Recording:
+        space = _space(one.subject)
+        return replace(one, recording=f"{space}__{one.recording}") if space and len(spaces[one.recording]) > 1 else one
+
+    return [[named(one) for one in recordings] for recordings in tables]
 
 
 def check_names_apart(recordings: Sequence[Recording]) -> None:
@@ -135,4 +137,5 @@ def namespace_note(recordings: pd.DataFrame) -> str | None:
 
 
 def _space(subject: str) -> str:
-    return subject.rpartition("/")[0].replace("/", "-") or subject
+    """Return the namespace of a subject, which may have none."""
+    return subject.rpartition("/")[0].replace("/", "-")
