@@ -32,6 +32,7 @@ from biot_bd.evaluation.fold import (
     run_fold,
     training_notes,
 )
+from biot_bd.evaluation.fold_callbacks import check_callbacks
 from biot_bd.evaluation.fold_events import detector_parameters, write_events
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
@@ -116,7 +117,9 @@ def cross_validate(
         bring their own.
     n_jobs : int
         Folds computed at once (joblib).  The result does not depend on it: every fold uses as many
-        torch threads as the calling process (``torch.set_num_threads``).
+        torch threads as the calling process (``torch.set_num_threads``), and files of callbacks of
+        its own (``fold-NN`` in each folder that one names).  With joblib's threading backend the
+        fits of neural nets run one after another.
     random_state : int
         Seed of the split; with a fold's number the seed of that fold.
     title : str, optional
@@ -149,7 +152,7 @@ def cross_validate(
     ------
     ContaminationError
         A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is
-        loaded or fitted.
+        loaded or fitted.  So is a ``LoadInitState`` of files that the pipeline does not write itself.
     SubjectLeakError
         A ``cv`` inside the pipeline, at any depth, puts a subject on two sides.
     SplitError
@@ -159,8 +162,8 @@ def cross_validate(
         The folder holds another study (the message says what differs), is no run folder, or is in
         use.
     ValueError
-        Labels or subjects are missing or malformed, or a model gives probabilities that are not
-        finite.
+        Labels or subjects are missing or malformed, a model gives probabilities that are not
+        finite, or folds at once would share the files of a callback.
 
     See Also
     --------
@@ -214,6 +217,7 @@ def cross_validate(
         "random_state": random_state,
         "event_detector": detector_parameters(event_detector),
     }
+    check_callbacks(pipeline, several=n_jobs != 1 and len(folds) > 1, allow_contaminated=allow_contaminated)
     for fold in folds:
         check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)

@@ -26,7 +26,8 @@ from biot_bd.training.finetuning.recipes import resolve
 from biot_bd.training.finetuning.schedules import Schedule
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.pretrained import build_pretrained
-from biot_bd.training.tensorboard import TensorBoardLogger
+from biot_bd.training.private_paths import FitPlace, private_callbacks
+from biot_bd.training.tensorboard import TensorBoardLogger, with_folder_of
 
 
 class _EpochTable(PrintLog):
@@ -47,6 +48,7 @@ class ComponentBuilding(EEGClassifier):
     schedule: Any
     _own_callbacks_only = False  # while a saved model is loaded
     _callbacks_wait = False
+    _place: FitPlace | None = None  # where callbacks write; None: where they were told to
     callbacks_: list[tuple[str, Any]]
 
     # --- recipe -----------------------------------------------------------------------------------
@@ -197,8 +199,21 @@ class ComponentBuilding(EEGClassifier):
             super().initialize_callbacks()
         finally:
             self.__dict__["callbacks"] = given
+        if self._place is not None:
+            made = [(name, with_folder_of(callback, self)) for name, callback in self.callbacks_]
+            self.callbacks_ = private_callbacks(made, self._place)
         self._callbacks_wait = self._own_callbacks_only and bool(given)
         return self
+
+    def write_in(self, place: FitPlace | None) -> None:
+        """Have the callbacks of the coming fits write in another place.
+
+        Parameters
+        ----------
+        place : FitPlace or None
+            None: where they were told to.
+        """
+        self.__dict__["_place"] = place
 
     def _start_waiting_callbacks(self) -> None:
         """Start the given callbacks of a loaded model, beside those that it has."""
