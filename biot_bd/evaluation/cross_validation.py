@@ -152,7 +152,7 @@ def cross_validate(
     ------
     ContaminationError
         A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is
-        loaded or fitted.  So is a ``LoadInitState`` of files that the pipeline does not write itself.
+        loaded or fitted.  Also a ``LoadInitState`` of files that the pipeline does not write.
     SubjectLeakError
         A ``cv`` inside the pipeline, at any depth, puts a subject on two sides.
     SplitError
