@@ -35,6 +35,7 @@ from biot_bd.evaluation.fold import (
     run_fold,
     training_notes,
 )
+from biot_bd.evaluation.fold_callbacks import check_callbacks
 from biot_bd.evaluation.fold_events import detector_parameters, write_events
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
@@ -125,7 +126,9 @@ def cross_validate(
         bring their own.
     n_jobs : int
         Folds computed at once (joblib).  The result does not depend on it: every fold uses as many
-        torch threads as the calling process (``torch.set_num_threads``).
+        torch threads as the calling process (``torch.set_num_threads``), and files of callbacks of
+        its own (``fold-NN`` in each folder that one names).  With joblib's threading backend the
+        fits of neural nets run one after another.
     random_state : int
         Seed of the split; with a fold's number the seed of that fold.
     title : str, optional
@@ -158,7 +161,7 @@ def cross_validate(
     ------
     ContaminationError
         A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is
-        loaded or fitted.
+        loaded or fitted.  Also a ``LoadInitState`` of files that the pipeline does not write.
     SubjectLeakError
         A ``cv`` inside the pipeline, at any depth, puts a subject on two sides.
     SplitError
@@ -172,7 +175,8 @@ def cross_validate(
         parameter), before anything is fitted.
     ValueError
         Labels or subjects are missing or malformed, a metric cannot score labels and probabilities,
-        the pipeline gives none, or a model gives some that are not finite.
+        the pipeline gives none, a model gives some that are not finite, or folds at once would
+        share the files of a callback.
 
     See Also
     --------
@@ -229,6 +233,7 @@ def cross_validate(
     }
     if folder is not None:
         check_kept(configure(pipeline, folds[0], None))
+    check_callbacks(pipeline, several=n_jobs != 1 and len(folds) > 1, allow_contaminated=allow_contaminated)
     for fold in folds:
         check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)

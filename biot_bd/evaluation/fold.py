@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,7 +14,6 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 import sklearn
-import torch
 from sklearn.base import clone
 from sklearn.ensemble import StackingClassifier
 from sklearn.model_selection._search import BaseSearchCV
@@ -43,6 +41,8 @@ from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import BIOTClassifier, FixedSubjects, check_savable, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.pretrained import recordings_of, write_load_report
+from biot_bd.training.private_paths import FitPlace
+from biot_bd.training.worker_threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def training_notes(pipeline: Any) -> list[str]:
     return [] if note is None else [note]
 
 
-def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
+def configure(pipeline: Any, fold: Fold, run: Path | None, place: FitPlace | None = None) -> Any:
     """Clone a pipeline and give it the fold's seed and, for a ``BIOTClassifier``, its subjects
     and folders.
 
@@ -151,6 +151,8 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
     fold : Fold
     run : Path or None
         The run folder; without one nothing is logged and there are no restart points.
+    place : FitPlace, optional
+        Where the callbacks of every ``BIOTClassifier`` inside write; None: where they were told to.
 
     Returns
     -------
@@ -170,6 +172,9 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
         settings[f"{prefix}train_split"] = FixedSubjects(fold.valid) if fold.valid else None
         settings[f"{prefix}log_dir"] = str(run / "tensorboard" / f"fold-{fold.index:02d}") if run else None
         settings[f"{prefix}restart_dir"] = str(fold_folder(run, fold.index) / "restart") if run else None
+    for inside in (estimator, *estimator.get_params(deep=True).values()):
+        if isinstance(inside, BIOTClassifier):
+            inside.write_in(place)
     return estimator.set_params(**settings)
 
 
@@ -356,22 +361,11 @@ def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
     return rows["train"]
 
 
-@contextmanager
-def torch_threads(n: int | None) -> Iterator[None]:
-    """Let torch use ``n`` threads in the block; as many as before where None."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if n is None else n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
     rows = fold.rows(data.subjects, data.recordings)
     seen = _fitted_rows(task.pipeline, rows)
-    estimator = configure(task.pipeline, fold, task.folder)
+    estimator = configure(task.pipeline, fold, task.folder, FitPlace([f"fold-{fold.index:02d}"]))
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)

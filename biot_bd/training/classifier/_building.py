@@ -46,9 +46,10 @@ from biot_bd.training.finetuning.recipes import resolve
 from biot_bd.training.finetuning.schedules import Schedule
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.pretrained import build_pretrained
+from biot_bd.training.private_paths import FitPlace, private_callbacks
 from biot_bd.training.resume import describe
 from biot_bd.training.scorers import is_scorer_name, scoring_problem
-from biot_bd.training.tensorboard import TensorBoardLogger
+from biot_bd.training.tensorboard import TensorBoardLogger, with_folder_of
 
 
 class _EpochTable(PrintLog):
@@ -76,6 +77,7 @@ class ComponentBuilding(EEGClassifier):
     _callbacks_of: list[Any] | None = None  # the settings that callbacks_ were made for
     _recipe_of: tuple[Any, int] | None = None  # the recipe that is carried out, and the epochs before it
     _built: dict[str, tuple[int, ...]] | None = None  # shapes of the module as it was built
+    _place: FitPlace | None = None  # where callbacks write; None: where they were told to
     callbacks_: list[tuple[str, Any]]
 
     # --- recipe -----------------------------------------------------------------------------------
@@ -364,6 +366,9 @@ class ComponentBuilding(EEGClassifier):
             super().initialize_callbacks()
         finally:
             self.__dict__["callbacks"] = given
+        if self._place is not None:
+            made = [(name, with_folder_of(callback, self)) for name, callback in self.callbacks_]
+            self.callbacks_ = private_callbacks(made, self._place)
         self._callbacks_wait = self._own_callbacks_only and bool(given)
         self._callbacks_of = self._callback_settings()
         return self
@@ -372,6 +377,16 @@ class ComponentBuilding(EEGClassifier):
         given = self.callbacks if isinstance(self.callbacks, (list, tuple)) else [self.callbacks]
         own = [self.patience, self.monitor, self.log_dir, self.train_split is None]
         return [*own, self.finetune is None and self.schedule is None, *given]
+
+    def write_in(self, place: FitPlace | None) -> None:
+        """Have the callbacks of the coming fits write in another place.
+
+        Parameters
+        ----------
+        place : FitPlace or None
+            None: where they were told to.
+        """
+        self.__dict__["_place"] = place
 
     def _start_waiting_callbacks(self) -> None:
         """Start the given callbacks of a loaded model, beside those that it has."""

@@ -132,7 +132,7 @@ class DataLoading(FactKeeping):
             **params,
         }
         if prefix == "iterator_valid" and not self._runs_fit():
-            # A loader draws a number even where nothing is shuffled: predictions must not move those of others.
+            # A loader draws a number even where nothing is shuffled.
             params.setdefault("generator", torch.Generator())
         if not self._loads_fit or self._fit_epochs is None or prefix != "iterator_train":
             return params

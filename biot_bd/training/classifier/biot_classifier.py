@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -39,10 +40,12 @@ from biot_bd.training.fitted_facts import NEW_HEAD, RUNNING, FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
 from biot_bd.training.pretrained import LOADED, SCRATCH, UNRECORDED, module_facts, recordings_of, started_from
+from biot_bd.training.private_paths import FitPlace, without_copy
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
+from biot_bd.training.worker_threads import ThreadsOfOrigin, torch_threads
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
@@ -234,6 +237,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
+    _origin: ThreadsOfOrigin | None = None  # of a clone
 
     def __init__(
         self,
@@ -339,6 +343,25 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if wanted == "auto":
             self.__dict__["device"] = wanted
         self._unchecked = hasattr(self, "facts_")  # perhaps on another machine
+
+    def __sklearn_clone__(self) -> Any:
+        """Return a copy that is not fitted; its callbacks write in folders of its own."""
+        try:
+            made = super().__sklearn_clone__()
+        except TypeError as error:
+            shared = without_copy(self.callbacks or [])
+            if shared is None:
+                raise
+            raise TypeError(
+                f"callback {shared} holds something open that cannot be copied for another fit ({error}); give it a "
+                "path that it opens when training begins, e.g. log_dir= in place of TensorBoard(writer)"
+            ) from error
+        made.write_in((self._place or FitPlace()).for_clone())
+        made.__dict__["_origin"] = ThreadsOfOrigin()
+        return made
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return torch_threads(None if self._origin is None else self._origin.here())
 
     # --- data -------------------------------------------------------------------------------------
 
@@ -451,7 +474,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         new = before is None or self.facts_.classes is not before.classes or "class_weight" in self._changed_since()
         try:
             seed = self._seed()
-            with seeded(seed), own_modes(self.device, training=True):
+            with seeded(seed), own_modes(self.device, training=True), self._threads():
                 train, valid = self.get_split_datasets(data, self._outputs[self._encoded(labels)], groups)
                 self._learn_data(train, valid, groups, new)
                 self._check_scorers()
@@ -587,7 +610,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if len(X) == 0:
             return np.empty((0, len(self.classes_)), dtype=np.float32)
         dataset = self.get_dataset(X)
-        with own_modes(self.device):
+        with own_modes(self.device), self._threads():
             self._before_predicting(dataset)
             proba = NeuralNet.predict_proba(self, dataset)
         if proba.shape[1] != len(self.classes_):
