@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.class_weight import compute_class_weight
-from skorch.callbacks import Callback
 from torch.utils.data import Subset
 
 from biot_bd.models.inference_plan import PRECISIONS
@@ -121,8 +120,8 @@ def _is_disabled(callbacks: Any) -> bool:
     return isinstance(callbacks, str) and callbacks == "disable"
 
 
-def _is_callback_class(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Callback)
+def _is_callback(value: Any) -> bool:
+    return hasattr(value, "on_train_begin")  # skorch is not imported for it: a scorer does without
 
 
 _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -136,7 +135,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "verbose": ("a whole number (1 prints a line an epoch)", lambda v: isinstance(v, Integral)),
     "callbacks": (
         'a callback, or a list of callbacks and names, e.g. ["accuracy"]',
-        lambda v: v is None or isinstance(v, (list, tuple, Callback)) or _is_disabled(v) or _is_callback_class(v),
+        lambda v: v is None or isinstance(v, (list, tuple)) or _is_callback(v) or _is_disabled(v),
     ),
     "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
     "seen_subjects": ("'raise', 'warn' or 'allow'", lambda v: isinstance(v, str) and v in SEEN_SUBJECTS),

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skorch.dataset import ValidSplit
 from torch.utils.data import Dataset, Subset
 
 from biot_bd.training._validation import subject_codes
@@ -218,7 +217,7 @@ def check_train_split(split: Any, groups: ArrayLike | None = None, *, known: boo
             "train_split=predefined_split(...) validates on windows of which nobody knows the subjects; put all windows "
             "into X with their subjects, and name those who validate: train_split=FixedSubjects([...])"
         )
-    if isinstance(split, ValidSplit):
+    if type(split).__name__ == "ValidSplit" and hasattr(split, "cv"):  # skorch's
         number = isinstance(split.cv, Number)
         if number or (known and groups is None):
             cv = split.cv if number else type(split.cv).__name__
@@ -228,7 +227,7 @@ def check_train_split(split: Any, groups: ArrayLike | None = None, *, known: boo
             )
     elif isinstance(split, Number) and not isinstance(split, bool):
         raise ValueError(f"{where}: a share of the windows would mix subjects; {_BY_SUBJECT}")
-    elif hasattr(split, "split") and not callable(split):
+    elif hasattr(split, "get_n_splits"):
         raise ValueError(f"{where}: a splitter makes several splits, and validation is one; {_BY_SUBJECT}")
     elif not callable(split):
         raise ValueError(f"train_split must be 'subject', None or callable(dataset, y, groups), found {split!r}")

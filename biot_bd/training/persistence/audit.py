@@ -28,7 +28,6 @@ from biot_bd.training.persistence.readers import read_description
 from biot_bd.training.persistence.run_settings import without_run_settings, written_callbacks
 from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import KINDS, READERS, safe_bases
-from biot_bd.training.scorers import is_scorer_name
 
 _NAMED_BY_TEXT = {"module": "models", "criterion": "losses", "callbacks": "callbacks", "montage": "montages"}
 """Parameters whose text is the name of a registry."""
@@ -236,11 +235,17 @@ def _registered(kind: str, name: str, where: str) -> Named:
     names = registry.registries[kind]
     if name in names:
         return Named("registered", full, where, f"plugin {names.owner(name)} ({names.path(name)})")
-    if kind == "callbacks" and is_scorer_name(name):
+    if kind == "callbacks" and _is_scorer(name):
         return Named("registered", full, where, _release("sklearn"))
     if kind == "models" and name.isidentifier():  # braindecode's own names need no registry
         return _class(f"braindecode.models:{name}", where)
     return Named("registered", full, where, None, f"no plugin registers {name!r} of {kind}")
+
+
+def _is_scorer(name: str) -> bool:
+    from biot_bd.training.scorers import is_scorer_name  # it imports scikit-learn; most audits need none
+
+    return is_scorer_name(name)
 
 
 _distributions = functools.cache(packages_distributions)  # it reads the metadata of all that is installed

@@ -114,6 +114,8 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     """
     folder = Path(folder)
     last = _check_end(pipeline)
+    if not hasattr(last, "facts_"):
+        raise SavedPipelineError(f"{type(last).__name__} is not fitted")
     spec = _settings_to_json("biotclassifier", pipeline)
     with inside():
         _add_learnt(spec, pipeline)
@@ -259,8 +261,6 @@ def _add_learnt(spec: dict[str, Any], step: Any) -> None:
             with inside(name):
                 _add_learnt(inner, one)
     elif spec["kind"] == "classifier":
-        if not hasattr(step, "facts_"):
-            raise SavedPipelineError(f"{type(step).__name__} is not fitted")
         step._follow_weights()
         if step.facts_.stale is None:
             step._check_built()
