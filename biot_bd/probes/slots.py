@@ -138,7 +138,7 @@ def open_model(name: str, windows: Windows) -> Any:
 
     net = BIOTClassifier(pretrained=name, device="cpu") if name in KNOWN else BIOTClassifier(name, device="cpu")
     contract = net._contract()
-    steps = [] if contract is None else _steps_for(contract, windows)
+    steps = [] if contract is None else steps_for(contract, windows)
     mapped = windows
     for step in steps:
         mapped = mapped.map(step)
@@ -149,7 +149,21 @@ def open_model(name: str, windows: Windows) -> Any:
     return make_pipeline(*steps, net)
 
 
-def _steps_for(contract: ModelContract, windows: Windows) -> list[Any]:
+def steps_for(contract: ModelContract, windows: Windows) -> list[Any]:
+    """Return the steps that bring windows to a model's rate and scale.
+
+    Parameters
+    ----------
+    contract : ModelContract
+        What the model expects.
+    windows : Windows
+        What there is.
+
+    Returns
+    -------
+    list of WindowTransformer
+        Empty where all is well.
+    """
     steps: list[Any] = []
     if contract.sfreq is not None and windows.sfreq != contract.sfreq:
         steps.append(Resampler(contract.sfreq))
