@@ -36,6 +36,7 @@ MONTAGES = {
 LIMIT_S = 240
 # Sizes of the large ones, so that a processor fits them in seconds; what they need does not change.
 SMALL: dict[str, dict[str, Any]] = {
+    "BrainModule": {"hidden_dim": 32, "depth": 2},
     "BENDR": {"encoder_h": 64, "contextualizer_hidden": 64, "transformer_layers": 1},
     "CBraMod": {"n_layer": 1},
     "CodeBrain": {"num_res_layers": 1},
@@ -47,6 +48,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "InterpolatedBENDR": {"encoder_h": 64, "contextualizer_hidden": 64, "transformer_layers": 1},
     "InterpolatedEEGPT": {"depth": 1, "embed_dim": 64, "num_heads": 2},
     "InterpolatedLaBraM": {"num_layers": 1},
+}
+# What a model needs for windows of 10 s at 200 Hz; told in the table.
+NEEDS: dict[str, dict[str, Any]] = {
+    "AttnSleep": {"d_model": 54, "n_attn_heads": 6},
 }
 NOT_BY_CLASS = {"Labram": "labram", "InterpolatedSignalJEPA": "interpolated-signaljepa"}
 
@@ -72,7 +77,8 @@ def prepare_windows(folder: Path) -> dict[str, Any]:
             (place / "r1_events.tsv").write_text("onset\tduration\teventType\n40\t40\tsz\n")
         recordings = load_dataset("recordings-folder", folder / montage)
         windows = prepare(recordings, folder / f"{montage}-store", montage=montage, window_s=10, stride_s=10)
-        stores[montage] = windows
+        loud, quiet = np.flatnonzero(windows.y == 1)[:3], np.flatnonzero(windows.y == 0)[:3]
+        stores[montage] = windows[np.sort(np.r_[loud, quiet])]
     return stores
 
 
@@ -90,7 +96,7 @@ def run_model(cls: type, windows: Any, folder: Path) -> tuple[str, list[str]]:
     from biot_bd import BIOTClassifier, PercentileScaler, load_pipeline, registry, save_pipeline
     from biot_bd.probes.slots import steps_for
 
-    name = registered_name(cls)
+    name, needed = registered_name(cls), NEEDS.get(cls.__name__, {})
     contract = None if name is None else registry.models.contract(name)
     steps = [PercentileScaler(95)] if contract is None else steps_for(contract, windows)
     net = BIOTClassifier(
@@ -102,10 +108,10 @@ def run_model(cls: type, windows: Any, folder: Path) -> tuple[str, list[str]]:
         random_state=0,
         device="cpu",
         micro_batch=None,
-        **{f"module__{key}": value for key, value in SMALL.get(cls.__name__, {}).items()},
+        **{f"module__{key}": value for key, value in {**SMALL.get(cls.__name__, {}), **needed}.items()},
     )
     pipeline = make_pipeline(*steps, net) if steps else net
-    said = [type(step).__name__ for step in steps]
+    said = [type(step).__name__ for step in steps] + [f"module__{key}={value!r}" for key, value in needed.items()]
     proba = pipeline.fit(windows, windows.y).predict_proba(windows)
     if not np.isfinite(proba).all():
         return "probabilities are not finite", said
@@ -150,7 +156,7 @@ def run_apart(cls: type, windows: Any, folder: Path) -> tuple[str, list[str] | N
 
 def all_models() -> dict[str, type]:
     """Return braindecode's models by name, the interpolated ones last."""
-    import biot_bd  # noqa: F401  # before braindecode
+    import biot_bd.probes.slots  # noqa: F401  # before braindecode, and once for all child processes
     from braindecode.models.util import interpolated_models_dict, models_dict
 
     return {**dict(sorted(models_dict.items())), **dict(sorted(interpolated_models_dict.items()))}
@@ -160,7 +166,7 @@ def make_row(name: str, cls: type, stores: dict[str, Any], folder: Path) -> tupl
     """Return model, registered name, how it goes on 16 bipolar channels and on electrodes, steps."""
     went, steps = run_apart(cls, stores["biot-16"], folder / f"{name}-16")
     other = "-"
-    if went != "fits":
+    if went != "fits" and not went.startswith("not done"):
         other, other_steps = run_apart(cls, stores["szcore-19"], folder / f"{name}-19")
         steps = steps or other_steps
     known = registered_name(cls)
@@ -174,7 +180,7 @@ def to_markdown(rows: list[tuple[str, ...]]) -> str:
     head = (
         f"{n_fit} of {len(rows)} models can be trained, predict, and are the same after saving and loading. "
         f"{datetime.date.today():%Y-%m-%d}, Python {platform.python_version()}, {packages}.\n\n"
-        "| model of braindecode | registered as | 16 bipolar channels | else: 19 electrodes | steps in front |\n"
+        "| model of braindecode | registered as | 16 bipolar channels | else: 19 electrodes | steps in front, parameters |\n"
         "|---|---|---|---|---|\n"
     )
     return head + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
@@ -199,10 +205,15 @@ def main() -> None:
     if options.models:
         print(to_markdown(rows))
         return
+    write_page(rows)
+    print(f"wrote {PAGE}")
+
+
+def write_page(rows: list[tuple[str, ...]]) -> None:
+    """Put the table into the page of models."""
     text = PAGE.read_text()
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}\n{to_markdown(rows)}{END}{after}")
-    print(f"wrote {PAGE}")
 
 
 if __name__ == "__main__":

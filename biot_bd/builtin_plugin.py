@@ -80,7 +80,9 @@ def register_models(register: Register) -> None:
     for name, cls, contract in _BRAINDECODE:
         register(name, f"braindecode.models:{cls}", contract=f"{contracts}:{contract}")
     register("labram", f"{ours}:Labram", contract=f"{contracts}:LABRAM")
-    register("interpolated-signaljepa", f"{ours}:InterpolatedSignalJEPA", contract=f"{contracts}:INTERPOLATED_SIGNALJEPA")
+    register(
+        "interpolated-signaljepa", f"{ours}:InterpolatedSignalJEPA", contract=f"{contracts}:INTERPOLATED_SIGNALJEPA"
+    )
 
 
 @hookimpl

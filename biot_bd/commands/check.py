@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def check(
     model: Annotated[
         str,
-        typer.Argument(help="Folder of a saved model, registered model, or published checkpoint (see `biot-bd models list`)."),
+        typer.Argument(
+            help="Folder of a saved model, registered model, or published checkpoint (see `biot-bd models list`)."
+        ),
     ],
     store: Store,
     windows: Annotated[int, typer.Option(help="Windows to send through the model, evenly spread.", min=1)] = 16,

@@ -12,7 +12,6 @@ from braindecode.models.labram import LABRAM_CHANNEL_ORDER
 from torch import Tensor
 
 
-
 class Labram(_Labram):
     """LaBraM of braindecode that keeps the names of its channels.
 

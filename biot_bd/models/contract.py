@@ -143,7 +143,9 @@ class ModelContract:
         """Return the facts as JSON holds them."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
-    def check(self, info: _Described, name: str = "the model", given: Collection[str] = (), scratch: bool = False) -> None:
+    def check(
+        self, info: _Described, name: str = "the model", given: Collection[str] = (), scratch: bool = False
+    ) -> None:
         """Raise where windows are known to be others than the model expects.
 
         Parameters
@@ -165,9 +167,13 @@ class ModelContract:
         """
         problems = self.problems(info, name, given, scratch)
         if problems:
-            raise ContractError("; also, ".join([problems[0], *(text.removeprefix(f"{name} ") for text in problems[1:])]))
+            raise ContractError(
+                "; also, ".join([problems[0], *(text.removeprefix(f"{name} ") for text in problems[1:])])
+            )
 
-    def problems(self, info: _Described, name: str = "the model", given: Collection[str] = (), scratch: bool = False) -> list[str]:
+    def problems(
+        self, info: _Described, name: str = "the model", given: Collection[str] = (), scratch: bool = False
+    ) -> list[str]:
         """Return all that :meth:`check` would raise for, a line each; nothing where all is well."""
         scale = None if scratch and not self.scale_from_scratch else self._scale(info)
         found = [scale, self._sfreq(info, given), self._window(info), self._count(info)]

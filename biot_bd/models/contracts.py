@@ -115,7 +115,10 @@ INTERPOLATED_BENDR = replace(
     instead=None,
     reference="referential",
     positions="required",
-    notes=(INTERPOLATES, "SCALE is interpolated like an electrode, so it holds no amplitude; scale each window to -1 to 1"),
+    notes=(
+        INTERPOLATES,
+        "SCALE is interpolated like an electrode, so it holds no amplitude; scale each window to -1 to 1",
+    ),
 )
 LUNA = ModelContract(
     scale="z-score",
@@ -129,7 +132,9 @@ LUNA = ModelContract(
     ),
 )
 MEDFORMER = ModelContract(
-    sources=("braindecode.models.MEDFormer: no pretrained weights, any scale and rate; patches of 2, 8 and 16 channels",),
+    sources=(
+        "braindecode.models.MEDFormer: no pretrained weights, any scale and rate; patches of 2, 8 and 16 channels",
+    ),
     min_chans=2,
 )
 REVE = ModelContract(
@@ -148,7 +153,9 @@ SIGNALJEPA = ModelContract(
     positions="required",
     min_window_s=1.1875,
     weights="Hub: braindecode/signal-jepa_without-chans",
-    sources=("braindecode.models.SignalJEPA: 128 Hz, 0.5 to 40 Hz, microvolts; an embedding a channel from its position",),
+    sources=(
+        "braindecode.models.SignalJEPA: 128 Hz, 0.5 to 40 Hz, microvolts; an embedding a channel from its position",
+    ),
     notes=("band-pass to 0.5 to 40 Hz, which nothing in the data tells",),
 )
 INTERPOLATED_SIGNALJEPA = replace(SIGNALJEPA, reference="referential", notes=(*SIGNALJEPA.notes, INTERPOLATES))

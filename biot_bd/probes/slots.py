@@ -223,7 +223,7 @@ def check_slots(model: Any, windows: Windows, *, n_windows: int = 16, name: str 
     label = name or (net.module if isinstance(net.module, str) else getattr(net.module, "__name__", "the module"))
     problems = [] if contract is None else _contract_problems(contract, net, SignalData(mapped).info, label)
     candidates = _candidates(stored, stored_names, [one for one in names if one], entered.shape[-1])
-    tokens = _tokens(uncompiled(net.module_), len(names))
+    tokens = _tokens(uncompiled(net.module_), len(names), net.facts_.token_names)
     slots = [
         _slot(position, entered[:, position], names[position], tokens[position], candidates)
         for position in range(entered.shape[1])
@@ -340,16 +340,20 @@ def _correlation(x: NDArray[Any], other: NDArray[Any]) -> float:
     """Return the mean over windows of the correlation; NaN where no window has both."""
     x = x.astype(np.float64)
     usable = np.isfinite(x).all(axis=1) & np.isfinite(other).all(axis=1)
-    x, other = x[usable] - x[usable].mean(axis=1, keepdims=True), other[usable] - other[usable].mean(axis=1, keepdims=True)
+    x, other = (
+        x[usable] - x[usable].mean(axis=1, keepdims=True),
+        other[usable] - other[usable].mean(axis=1, keepdims=True),
+    )
     norm = np.sqrt((x**2).sum(axis=1) * (other**2).sum(axis=1))
     live = norm > 0
     return float(((x * other).sum(axis=1)[live] / norm[live]).mean()) if live.any() else float("nan")
 
 
-def _tokens(module: nn.Module, n_chans: int) -> list[str | None]:
+def _tokens(module: nn.Module, n_chans: int, learnt: Sequence[str] | None) -> list[str | None]:
     """Return the channel that a module takes each slot for, where it knows channels by name."""
-    if isinstance(module, BIOT) and module.token_names is not None:
-        return [module.token_names[i] for i in module.channel_ids]
+    if isinstance(module, BIOT):
+        known = module.token_names or learnt
+        return [None] * n_chans if known is None else [known[i] for i in module.channel_ids]
     names = getattr(module, "ch_names", None)
     return list(names) if names is not None and len(names) == n_chans else [None] * n_chans
 
@@ -362,7 +366,9 @@ def _slot(
     position: int, x: NDArray[np.float32], name: str | None, token: str | None, candidates: Mapping[str, NDArray[Any]]
 ) -> Slot:
     missing = np.isnan(x).all(axis=1)
-    constant = ~missing & (np.nanmax(np.where(missing[:, None], 0, x), axis=1) == np.nanmin(np.where(missing[:, None], 0, x), axis=1))
+    constant = ~missing & (
+        np.nanmax(np.where(missing[:, None], 0, x), axis=1) == np.nanmin(np.where(missing[:, None], 0, x), axis=1)
+    )
     found = {channel: _correlation(x, signal) for channel, signal in candidates.items()}
     found = {channel: r for channel, r in found.items() if np.isfinite(r)}
     holds, r = max(found.items(), key=lambda one: abs(one[1]), default=(None, None))
@@ -396,7 +402,9 @@ def _problem(
     if constant > 0:
         return f"{called} is one value throughout in {constant:.0%} of the windows; an absent channel must be NaN, not zeros"
     if holds is None:
-        return f"{called} is like no channel of the store" + ("" if r is None else f" (the closest has a correlation of {r:.2f})")
+        return f"{called} is like no channel of the store" + (
+            "" if r is None else f" (the closest has a correlation of {r:.2f})"
+        )
     if name is not None and not _same_channel(name, holds):
         return f"{called} holds {holds} (correlation {r:.2f})"
     if r is not None and r < 0:
@@ -428,4 +436,6 @@ def _scale_problems(
         wanted = 1.0 if scale == "uV" else 1 / float(scale.removeprefix("uV/"))
     if abs(found / wanted - 1) <= TOLERANCE:
         return []
-    return [f"{name} expects signals scaled to {scale}, but the {what} of what enters it is {found:.3g}, not {wanted:.3g}"]
+    return [
+        f"{name} expects signals scaled to {scale}, but the {what} of what enters it is {found:.3g}, not {wanted:.3g}"
+    ]

@@ -90,7 +90,10 @@ def test_the_scale_of_published_weights_alone():
         contract.check(BIPOLAR)
 
 
-@pytest.mark.parametrize("wrong", [{"reference": "average"}, {"positions": "maybe"}, {"multiple_samples": 0}, {"sfreq": 0.0}, {"all_channels": True}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"reference": "average"}, {"positions": "maybe"}, {"multiple_samples": 0}, {"sfreq": 0.0}, {"all_channels": True}],
+)
 def test_a_contract_that_cannot_be(wrong):
     with pytest.raises(ValueError, match="must be|needs"):
         ModelContract(**wrong)

@@ -41,11 +41,15 @@ def test_absent_channels_stay_absent_and_others_do_not_change(step):
     with_gap[1, 0] = np.nan
     out = step.transform(with_gap)
     assert np.isnan(out[1, 0]).all()
-    np.testing.assert_array_equal(np.delete(out.reshape(6, 50), 2, 0), np.delete(step.transform(x).reshape(6, 50), 2, 0))
+    np.testing.assert_array_equal(
+        np.delete(out.reshape(6, 50), 2, 0), np.delete(step.transform(x).reshape(6, 50), 2, 0)
+    )
 
 
 def test_the_output_says_how_it_was_scaled():
-    said = [step.output_info(UV).scale for step in (FixedScaler(), FixedScaler(1000), Standardizer(), PercentileScaler(95))]
+    said = [
+        step.output_info(UV).scale for step in (FixedScaler(), FixedScaler(1000), Standardizer(), PercentileScaler(95))
+    ]
     assert said == ["uV/100", "uV/1000", "z-score", "percentile-95"]
     for step in (FixedScaler(), Standardizer()):
         with pytest.raises(ValueError, match="scaled already"):

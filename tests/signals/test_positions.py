@@ -19,7 +19,9 @@ def template():
 def test_electrodes_lie_where_the_template_says(template):
     found = channel_positions(SZCORE_19.ch_names)
     np.testing.assert_array_equal(found, [template[name] for name in SZCORE_19.ch_names])
-    np.testing.assert_array_equal(channel_positions(["EEG T3-REF", "T5", "fp1"]), [template[n] for n in ("T7", "P7", "Fp1")])
+    np.testing.assert_array_equal(
+        channel_positions(["EEG T3-REF", "T5", "fp1"]), [template[n] for n in ("T7", "P7", "Fp1")]
+    )
 
 
 def test_a_derivation_lies_at_the_midpoint(template):
