@@ -247,7 +247,7 @@ class ModelContract:
         found = [name.upper() for name in ch_names]
         other = f"; use module={self.instead!r} for other channels" if self.instead else "; prepare another montage"
         if self.all_channels and found != known:
-            return f"expects exactly the {len(known)} channels {', '.join(self.ch_names or ())}, found {', '.join(ch_names)}{other}"
+            return f"expects exactly the {len(known)} channels {', '.join(known[:3])}, ..., {known[-1]}, found {len(found)}: {', '.join(ch_names[:3])}, ...{other}"
         unknown = [name for name in ch_names if name.upper() not in known]
         if unknown:
             return f"knows no channels {', '.join(unknown)} (it knows {len(known)}, such as {', '.join((self.ch_names or ())[:3])}){other}"

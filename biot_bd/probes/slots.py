@@ -138,7 +138,7 @@ def open_model(name: str, windows: Windows) -> Any:
 
     net = BIOTClassifier(pretrained=name, device="cpu") if name in KNOWN else BIOTClassifier(name, device="cpu")
     contract = net._contract()
-    steps = [] if contract is None else _steps_for(contract, windows)
+    steps = [] if contract is None else steps_for(contract, windows)
     mapped = windows
     for step in steps:
         mapped = mapped.map(step)
@@ -149,7 +149,21 @@ def open_model(name: str, windows: Windows) -> Any:
     return make_pipeline(*steps, net)
 
 
-def _steps_for(contract: ModelContract, windows: Windows) -> list[Any]:
+def steps_for(contract: ModelContract, windows: Windows) -> list[Any]:
+    """Return the steps that bring windows to a model's rate and scale.
+
+    Parameters
+    ----------
+    contract : ModelContract
+        What the model expects.
+    windows : Windows
+        What there is.
+
+    Returns
+    -------
+    list of WindowTransformer
+        Empty where all is well.
+    """
     steps: list[Any] = []
     if contract.sfreq is not None and windows.sfreq != contract.sfreq:
         steps.append(Resampler(contract.sfreq))
@@ -209,7 +223,7 @@ def check_slots(model: Any, windows: Windows, *, n_windows: int = 16, name: str 
     label = name or (net.module if isinstance(net.module, str) else getattr(net.module, "__name__", "the module"))
     problems = [] if contract is None else _contract_problems(contract, net, SignalData(mapped).info, label)
     candidates = _candidates(stored, stored_names, [one for one in names if one], entered.shape[-1])
-    tokens = _tokens(uncompiled(net.module_), len(names))
+    tokens = _tokens(uncompiled(net.module_), len(names), net.facts_.token_names)
     slots = [
         _slot(position, entered[:, position], names[position], tokens[position], candidates)
         for position in range(entered.shape[1])
@@ -335,10 +349,11 @@ def _correlation(x: NDArray[Any], other: NDArray[Any]) -> float:
     return float(((x * other).sum(axis=1)[live] / norm[live]).mean()) if live.any() else float("nan")
 
 
-def _tokens(module: nn.Module, n_chans: int) -> list[str | None]:
+def _tokens(module: nn.Module, n_chans: int, learnt: Sequence[str] | None) -> list[str | None]:
     """Return the channel that a module takes each slot for, where it knows channels by name."""
-    if isinstance(module, BIOT) and module.token_names is not None:
-        return [module.token_names[i] for i in module.channel_ids]
+    if isinstance(module, BIOT):
+        known = module.token_names or learnt
+        return [None] * n_chans if known is None else [known[i] for i in module.channel_ids]
     names = getattr(module, "ch_names", None)
     return list(names) if names is not None and len(names) == n_chans else [None] * n_chans
 
