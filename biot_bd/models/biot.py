@@ -327,7 +327,9 @@ class BIOT(BraindecodeBIOT):
         return model
 
     def _check_shape(self, x: Tensor) -> None:
-        n_chans = len(self.channel_ids)  # not self.n_chans: braindecode's interpolating subclass has other ones in front
+        n_chans = len(
+            self.channel_ids
+        )  # not self.n_chans: braindecode's interpolating subclass has other ones in front
         if x.ndim != 3 or x.shape[1] != n_chans:
             raise ValueError(
                 f"BIOT expects windows of shape (n, {n_chans}, {self.n_times}), got {tuple(x.shape)}; "
@@ -341,9 +343,7 @@ class BIOT(BraindecodeBIOT):
         if not x.is_floating_point():
             raise ValueError(f"BIOT expects floating-point windows, got {x.dtype}; convert with x.float()")
 
-    def _split_absent(
-        self, x: Tensor, present: Tensor | None, finite: bool | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def _split_absent(self, x: Tensor, present: Tensor | None, finite: bool | None) -> tuple[Tensor, Tensor | None]:
         """Return ``x`` without NaN marks and the mask of present channels (None: all are
         present).
         """
