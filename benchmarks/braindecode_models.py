@@ -109,7 +109,10 @@ def page(recorder: Recorder, source: str) -> str:
 def commit_of(source: Path) -> str:
     """Return commit and date of a checkout, or say that it is none."""
     found = subprocess.run(
-        ["git", "-C", str(source), "log", "-1", "--format=commit %h of %cs"], capture_output=True, text=True, check=False
+        ["git", "-C", str(source), "log", "-1", "--format=commit %h of %cs"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return found.stdout.strip() or "an unknown commit"
 

@@ -19,3 +19,4 @@ from .encoder import BIOTEncoder as BIOTEncoder
 from .encoder import TokenLayout as TokenLayout
 from .inference_plan import PrecisionPlan as PrecisionPlan
 from .inference_plan import measure_inference_plan as measure_inference_plan
+from .model_config import BIOTConfig as BIOTConfig
