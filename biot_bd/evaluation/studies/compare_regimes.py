@@ -18,7 +18,7 @@ from sklearn.base import clone
 
 from biot_bd import runs
 from biot_bd.evaluation.cross_validation import cross_validate, now
-from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
@@ -390,6 +390,7 @@ def _check_before(
         )
         tested |= {subject for fold in folds for subject in fold.test}
     for name, pipeline in regimes.items():
+        check_classes(pipeline)
         check_contamination(find_origins(pipeline), tested, allow=allow)
         last = final_step(clone(pipeline))[1]
         try:
