@@ -23,6 +23,7 @@ from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.training._validation import (
     check_device,
     check_names,
+    check_processes,
     check_settings,
     check_sides,
     class_weights,
@@ -96,8 +97,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         Seeds initial weights, order of the windows, dropout and the split by subject, inside
         ``fit`` only: the global generators are put back afterwards.  None draws from the global
         generators as they are.
-    device : str
-        ``"auto"`` (a GPU where there is one), or as torch names devices.
+    device : str or None
+        ``"auto"`` (a GPU where there is one), or as torch names devices; None is torch's default.
     precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
         Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler;
         ``"tf32"`` differs from ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay
@@ -246,7 +247,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         monitor: str = "valid_average_precision",
         patience: int | None = 10,
         random_state: Any = None,
-        device: str = "auto",
+        device: str | None = "auto",
         precision: str = "fp32",
         micro_batch: int | str | None = "auto",
         gradient_clip_norm: float | None = None,
@@ -326,7 +327,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def __setstate__(self, state: dict[str, Any]) -> None:
         wanted = state["device"]
         super().__setstate__({**state, "device": resolve_device(wanted)})
-        if wanted == "auto":
+        if wanted in ("auto", None):
             self.__dict__["device"] = wanted
         self._unchecked = hasattr(self, "facts_")  # perhaps on another machine
 
@@ -474,6 +475,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _check_parameters(self) -> None:
         check_settings(vars(self))
         check_device(self.__dict__["device"])
+        check_processes(self)
         optimizer = resolve_optimizer(self.optimizer)
         check_names("optimizer", optimizer, self.get_params_for("optimizer"), leave=("param_groups",))
         self._check_recipe()
