@@ -26,7 +26,7 @@ from biot_bd.training.seen_windows import SEEN_SUBJECTS
 
 
 def resolve_device(device: Any) -> Any:
-    """Return the device that ``"auto"`` or None (torch's default) stands for; others as they are."""
+    """Return the device that ``"auto"`` or None (torch's default) means; others as they are."""
     if device is None:
         return str(torch.get_default_device())
     if device != "auto":
