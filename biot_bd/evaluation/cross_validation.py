@@ -23,7 +23,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from biot_bd import runs
 from biot_bd.evaluation import run_facts
 from biot_bd.evaluation._progress import FoldProgress
-from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     FoldTask,
@@ -206,6 +206,7 @@ def cross_validate(
     given = {"cv": cv, "scoring": scoring, "threshold": threshold, "validation_fraction": validation_fraction}
     cv, scoring, threshold, validation_fraction = settled(given, preset, source)
     data = as_data(windows, y, groups)
+    check_classes(pipeline)
     metrics = as_metrics(scoring)
     check_scorable(pipeline)
     rule = check_threshold_rule(threshold)

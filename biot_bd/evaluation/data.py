@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from biot_bd.evaluation.run_facts import DataFacts
-from biot_bd.training.labels import read_labels
+from biot_bd.training import BIOTClassifier
+from biot_bd.training.labels import given_labels, read_labels
 from biot_bd.windows import Windows
 from biot_bd.windows.same_recordings import check_recordings_apart
 
@@ -115,11 +116,43 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     return Data(X, labels, subjects, table, _facts(X, labels, subjects, table))
 
 
+def check_classes(estimator: Any) -> None:
+    """Check that every classifier in an estimator has the classes 0 and 1, in any order.
+
+    Raises
+    ------
+    ValueError
+        ``classes`` of a ``BIOTClassifier`` are others, so that the first fit would fail.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> from biot_bd.evaluation.data import check_classes
+    >>> check_classes(BIOTClassifier(classes=(1, 0)))
+    >>> check_classes(BIOTClassifier(classes=("background", "seizure")))
+    Traceback (most recent call last):
+    ...
+    ValueError: classes=('background', 'seizure'), but cross-validation ... or leave them out
+    """
+    inside = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    for part in (estimator, *inside):
+        if not isinstance(part, BIOTClassifier) or part.classes is None:
+            continue
+        if set(given_labels(part.classes).tolist()) != {0, 1}:
+            raise ValueError(
+                f"classes={part.classes!r}, but cross-validation and final models know the labels 0 (background) and 1 "
+                "(seizure) only; give classes=(0, 1), or leave them out"
+            )
+
+
 def _labels(y: Any) -> np.ndarray:
     y = read_labels(y, "y")
     found = np.unique(y).tolist()
     if not set(found) <= {0, 1}:
-        raise ValueError(f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}")
+        raise ValueError(
+            f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}; "
+            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}"
+        )
     return y.astype(np.int64)
 
 

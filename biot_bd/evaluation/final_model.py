@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from biot_bd import runs
-from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     configure,
@@ -149,6 +149,7 @@ def fit_all(
     if not isinstance(final_step(pipeline)[1], BIOTClassifier):
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
     data, rule = as_data(windows, y, groups), check_threshold_rule(threshold)
+    check_classes(pipeline)
     metrics = as_metrics(scoring)
     template = EventDetector() if event_detector is None else event_detector
     detector_parameters(template)  # raises before anything is fitted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,12 +81,8 @@ class SeenWindows:
         SubjectLeakError
             The other side has windows of the same subjects.
         """
-        other = getattr(X, "other_side", None)
-        if other is None or np.isin(other.row_ids, self.row_ids).any():  # no split: drawn with replacement
-            return
-        found = self._said(
-            other, "nothing was trained: {names}, {who} in {n} of {total} windows, would train the same model"
-        )
+        text = "nothing was trained: {names}, {who} in {n} of {total} windows, would train the same model"
+        found = replace(self, row_ids=self.row_ids[:0])._said(getattr(X, "other_side", None), text)
         if found is not None:
             warnings.warn(found, stacklevel=4)
             raise SubjectLeakError(found)

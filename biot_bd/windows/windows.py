@@ -647,14 +647,17 @@ class Windows:
     def _side(self, index: Any) -> Any:
         """Return a selection as scikit-learn asks for it, which knows the one that comes next.
 
-        Its tools take both sides of a split before they fit, training first.
+        Its tools take both sides of a split before they fit, training first.  Selections that share
+        windows are no split.
         """
         made = self[index]
         if isinstance(made, Windows):
-            of, before = getattr(_selected, "last", (lambda: None, lambda: None))
-            if of() is self and (first := before()) is not None:
+            places = np.arange(len(self))[index]
+            of, before, taken = getattr(_selected, "last", (lambda: None, lambda: None, places))
+            first = before()
+            if of() is self and first is not None and not np.isin(places, taken).any():
                 first._other_side = weakref.ref(made)
-            _selected.last = weakref.ref(self), weakref.ref(made)
+            _selected.last = weakref.ref(self), weakref.ref(made), places
         return made
 
     def _select(self, index: Any) -> Windows:

@@ -156,6 +156,12 @@ def test_sides_that_scikit_learn_takes_know_each_other(windows):
     assert train[1:].other_side is None
     assert pickle.loads(pickle.dumps(train)).other_side is None
     assert windows[:5].other_side is windows.other_side is None  # a user's selections
+    mask = np.arange(len(windows)) < 5
+    assert windows[mask, ...].other_side is None
+    drawn = windows[[3, 3, 6], ...]
+    more = windows[[6, 7], ...]
+    assert drawn.other_side is None  # they share a window
+    assert len(more) == 2
     del test
     assert train.other_side is None  # no longer in use
     second = windows[np.arange(9, 12), ...]
@@ -201,6 +207,10 @@ def test_a_training_side_is_refused_before_anything_is_done(windows):
         model.fit(train, labels)
     assert not hasattr(model, "facts_")
     net(seen_subjects="allow").fit(train, labels)
+    twice = Windows.concat([windows, windows])
+    with pytest.warns(UserWarning, match="nothing"), pytest.raises(SubjectLeakError):  # a window on both sides
+        net().fit(*(sides := train_test_split(twice, twice.y, random_state=0))[::2])
+    assert len(sides[1])
     drawn, again = (resample(windows, n_samples=60, random_state=seed) for seed in (0, 1))
     assert len(again) == len(net().fit(drawn, drawn.y).predict(drawn))  # not a split: windows are in both
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from biot_bd import runs
 from biot_bd.evaluation.cross_validation import cross_validate, now
-from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import check_kept, check_scorable, configure
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import as_metrics
@@ -390,6 +390,7 @@ def _check_before(
         )
         tested |= {subject for fold in folds for subject in fold.test}
     for name, pipeline in regimes.items():
+        check_classes(pipeline)
         check_contamination(find_origins(pipeline), tested, recordings=data.recording_table, allow=allow)
         try:
             check_scorable(pipeline)

@@ -25,6 +25,7 @@ from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import (
     check_device,
     check_names,
+    check_processes,
     check_settings,
     check_sides,
     class_weights,
@@ -102,8 +103,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         Seeds initial weights, order of the windows, dropout and the split by subject, inside
         ``fit`` only: the global generators are put back afterwards.  None draws from the global
         generators as they are.
-    device : str
-        ``"auto"`` (a GPU where there is one), or as torch names devices.
+    device : str or None
+        ``"auto"`` (a GPU where there is one), or as torch names devices; None is torch's default.
     precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
         Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler;
         ``"tf32"`` differs from ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay
@@ -255,7 +256,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         monitor: str = "valid_average_precision",
         patience: int | None = 10,
         random_state: Any = None,
-        device: str = "auto",
+        device: str | None = "auto",
         precision: str = "fp32",
         micro_batch: int | str | None = "auto",
         gradient_clip_norm: float | None = None,
@@ -340,7 +341,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def __setstate__(self, state: dict[str, Any]) -> None:
         wanted = state["device"]
         super().__setstate__({**state, "device": resolve_device(wanted)})
-        if wanted == "auto":
+        if wanted in ("auto", None):
             self.__dict__["device"] = wanted
         self._unchecked = hasattr(self, "facts_")  # perhaps on another machine
 
@@ -509,6 +510,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _check_parameters(self) -> None:
         check_settings(vars(self))
         check_device(self.__dict__["device"])
+        check_processes(self)
         optimizer = resolve_optimizer(self.optimizer)
         check_train_split(self.train_split)
         self._check_callbacks()
