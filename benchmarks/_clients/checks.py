@@ -137,13 +137,15 @@ def judged(error: BaseException) -> tuple[str, str]:
 
 
 def _ours(error: BaseException) -> bool:
-    """Return whether a line of the package raised it, or another process did so."""
+    """Return whether a ``raise`` of the package made it, here or in another process."""
     from biot_bd.exceptions import BiotBdError
 
     if isinstance(error, BiotBdError):
         return True
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
+    if not frames or not Path(frames[-1].filename).is_relative_to(PACKAGE):
+        return False
+    return (frames[-1].line or "").lstrip().startswith("raise")  # else a mistake that Python found
 
 
 def tried(entry: Check, world: Any, variant: str) -> Outcome:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _clients.checks import REFUSED, check, same, true
-from _clients.world import TRAINING, World
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import LabelEncoder
 
+from _clients.checks import REFUSED, check, same, true
+from _clients.world import TRAINING, World
 from biot_bd import BIOTClassifier, PercentileScaler
 
 CLIENT = "MOABB"
@@ -102,7 +102,9 @@ def folds_in_a_session(metadata: Any, y: Any) -> Any:
                 yield rows[train], [rows[test]]
 
 
-@check(CLIENT, "CrossSubjectEvaluation", "scores by subject and session equal those of fits by hand, one subject left out")
+@check(
+    CLIENT, "CrossSubjectEvaluation", "scores by subject and session equal those of fits by hand, one subject left out"
+)
 def cross_subject(world: World) -> None:
     found = evaluate("CrossSubjectEvaluation", pipeline())
     same(found.score, np.ravel(by_hand(pipeline(), one_subject_out)), "AUC", 1e-7)
@@ -138,7 +140,12 @@ def default_split(world: World) -> None:
     evaluate("CrossSubjectEvaluation", pipeline(train_split="subject"))
 
 
-@check(CLIENT, "param_grid", "a search inside each fold: runs, and its scores are numbers", why="MOABB's inner split is by window: use it to try, not to report")
+@check(
+    CLIENT,
+    "param_grid",
+    "a search inside each fold: runs, and its scores are numbers",
+    why="MOABB's inner split is by window: use it to try, not to report",
+)
 def grid(world: World) -> None:
     import moabb.evaluations
 
