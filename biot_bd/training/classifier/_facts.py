@@ -34,7 +34,7 @@ Another value makes them stale (``module`` makes new weights, so it drops them).
 """
 
 
-_BUILT = ("module", "criterion", "compile")
+_BUILT = ("module", "criterion", "optimizer", "compile")
 """Parameters for which skorch builds parts of the net anew, whatever their value was."""
 _LOADING = ("iterator_train", "iterator_valid", "dataset")
 
@@ -266,8 +266,8 @@ class FactKeeping(WeightsFollowing):
         """Set parameters of skorch's, without what skorch would build anew for no reason."""
         plain = {}
         if self.initialized_:
-            quiet = (*_LOADING, "compile")
-            plain = {key: value for key, value in given.items() if key.partition("__")[0] in quiet}
+            quiet = (*_LOADING, "compile")  # as optimizer=, skorch refuses them or builds everything anew
+            plain = {k: v for k, v in given.items() if k.partition("__")[0] in quiet or k == "optimizer"}
         super().set_params(**{key: value for key, value in given.items() if key not in plain})
         if not plain:
             return
@@ -277,11 +277,13 @@ class FactKeeping(WeightsFollowing):
         if any(key.partition("__")[0] == "compile" for key in plain):
             for name in ("module", "criterion"):
                 self.__dict__[f"{name}_"] = self.torch_compile(uncompiled(getattr(self, f"{name}_")), name)
+        if "optimizer" in plain:
+            self._initialize_optimizer()
 
     def _is_set(self, key: str, value: Any) -> bool:
         """Return whether a parameter for which skorch would build anew has the value already."""
         own = vars(self)
-        if key.partition("__")[0] not in _BUILT or key not in own:
+        if key.partition("__")[0] not in _BUILT or key not in own or self._is_virtual_param(key):
             return False
         return own[key] is value or describe(own[key]) == describe(value)
 
