@@ -138,10 +138,10 @@ class FactKeeping(WeightsFollowing):
         self._loaded = False
         self._watch = None
 
-    def _mark_facts(self, why: str, **facts: Any) -> None:
+    def _mark_facts(self, why: str) -> None:
         """Say that the facts no longer tell of this classifier; a running fit learns them anew."""
         if hasattr(self, "facts_") and self.facts_.stale not in (RUNNING, NEW_HEAD):
-            self._learn(stale=why, **facts)
+            self._learn(stale=why)
 
     def initialize(self) -> Any:
         """Build module, loss, optimizer and callbacks anew.
@@ -242,7 +242,7 @@ class FactKeeping(WeightsFollowing):
         if was_fitted:
             warnings.warn(
                 f"set_params({', '.join(names)}) made a new module with new weights: what fit learnt is dropped; fit again",
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _set(self, own: dict[str, Any], nested: dict[str, Any]) -> None:
