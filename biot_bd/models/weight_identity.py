@@ -48,7 +48,7 @@ def _digest(value: Tensor) -> str:
         value = value.int_repr()
     if not value.is_meta:
         plain = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
-        found.update(plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()[:16]
 
 

@@ -34,7 +34,7 @@ Another value makes them stale (``module`` makes new weights, so it drops them).
 """
 
 
-_BUILT = ("module", "criterion", "compile")
+_BUILT = ("module", "criterion", "optimizer", "compile")
 """Parameters for which skorch builds parts of the net anew, whatever their value was."""
 _LOADING = ("iterator_train", "iterator_valid", "dataset")
 
@@ -141,10 +141,10 @@ class FactKeeping(WeightsFollowing):
         self._loaded = False
         self._watch = None
 
-    def _mark_facts(self, why: str, **facts: Any) -> None:
+    def _mark_facts(self, why: str) -> None:
         """Say that the facts no longer tell of this classifier; a running fit learns them anew."""
         if hasattr(self, "facts_") and self.facts_.stale not in (RUNNING, NEW_HEAD):
-            self._learn(stale=why, **facts)
+            self._learn(stale=why)
 
     def _runs_fit(self) -> bool:
         return hasattr(self, "facts_") and self.facts_.stale == RUNNING
@@ -248,7 +248,7 @@ class FactKeeping(WeightsFollowing):
         if was_fitted:
             warnings.warn(
                 f"set_params({', '.join(names)}) made a new module with new weights: what fit learnt is dropped; fit again",
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _set(self, own: dict[str, Any], nested: dict[str, Any]) -> None:
@@ -272,8 +272,8 @@ class FactKeeping(WeightsFollowing):
         """Set parameters of skorch's, without what skorch would build anew for no reason."""
         plain = {}
         if self.initialized_:
-            quiet = (*_LOADING, "compile")
-            plain = {key: value for key, value in given.items() if key.partition("__")[0] in quiet}
+            quiet = (*_LOADING, "compile")  # as optimizer=, skorch refuses them or builds everything anew
+            plain = {k: v for k, v in given.items() if k.partition("__")[0] in quiet or k == "optimizer"}
         super().set_params(**{key: value for key, value in given.items() if key not in plain})
         if not plain:
             return
@@ -283,11 +283,13 @@ class FactKeeping(WeightsFollowing):
         if any(key.partition("__")[0] == "compile" for key in plain):
             for name in ("module", "criterion"):
                 self.__dict__[f"{name}_"] = self.torch_compile(uncompiled(getattr(self, f"{name}_")), name)
+        if "optimizer" in plain:
+            self._initialize_optimizer()
 
     def _is_set(self, key: str, value: Any) -> bool:
         """Return whether a parameter for which skorch would build anew has the value already."""
         own = vars(self)
-        if key.partition("__")[0] not in _BUILT or key not in own:
+        if key.partition("__")[0] not in _BUILT or key not in own or self._is_virtual_param(key):
             return False
         return own[key] is value or describe(own[key]) == describe(value)
 

@@ -172,7 +172,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     facts_ : FittedFacts
         What ``fit`` learnt, in one object; the attributes below are read from it.  It is dropped
         where the weights are new (``initialize``, other parameters of the module, a ``fit`` that
-        fails), and says in ``stale`` where other parameters or weights make it untrue.
+        fails), and says in ``stale`` where other parameters or weights make it untrue.  Weights
+        that were changed by other hands are noticed by what is claimed of them (the attributes
+        below, ``save_pipeline``, ``partial_fit``; by predictions mostly): ``provenance_`` is
+        unknown then.
     classes_ : ndarray, shape (n_classes,)
         Sorted labels, as scikit-learn's tools expect them: the columns of ``predict_proba``.
     positive_label_ : label or None

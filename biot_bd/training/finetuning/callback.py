@@ -68,6 +68,7 @@ class FineTuning(Callback):
         """Begin with a new module, or with a new recipe after ``start`` epochs."""
         self.options_ = options
         self.start_ = start
+        self.left_ = _trainable(module)
         self.fixed_ = tuple(name for name, p in module.named_parameters() if not p.requires_grad)
         average = self.option(EMA)
         self.averager_ = None if average is None else Averager(average)
@@ -98,7 +99,7 @@ class FineTuning(Callback):
     def _heed(self, module: nn.Module) -> None:
         """Leave frozen what somebody else froze since, and take back what they thawed."""
         now = _trainable(module)
-        other = {name for name, trains in now.items() if trains != self.left_.get(name, trains)}
+        other = {name for name, trains in now.items() if trains != self.left_.get(name, True)}
         self.fixed_ = tuple(name for name in now if (name in self.fixed_) != (name in other) and not now[name])
 
     def _own(self, module: nn.Module, part: Part, trained: bool = True) -> Iterator[tuple[str, nn.Parameter]]:

@@ -13,6 +13,7 @@ import os
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import braindecode.models
@@ -146,7 +147,9 @@ def _write_draft(module: torch.nn.Module, folder: Path) -> tuple[Path, str]:
     """Write weights under a name that says their content; return the file and its checksum."""
     unnamed = folder / draft_name(WEIGHTS, "0" * 12)
     with atomic_path(unnamed) as temporary:
-        save_model(module, str(temporary))
+        # A view of a larger memory (as vector_to_parameters leaves) is written as what it shows.
+        state = {k: v.clone() if v.untyped_storage().nbytes() > v.nbytes else v for k, v in module.state_dict().items()}
+        save_model(SimpleNamespace(state_dict=lambda: state), str(temporary))  # type: ignore[arg-type]
         digest = sha256(temporary)
     draft = folder / draft_name(WEIGHTS, digest)
     os.replace(unnamed, draft)
