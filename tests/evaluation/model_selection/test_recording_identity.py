@@ -99,12 +99,12 @@ def test_it_holds_through_chains(model, seen, hidden, others, place):
 
 
 def test_recalibration_is_refused_what_trained_under_other_names(model, hidden):
+    loaded = load_pipeline(model)
     with pytest.raises(ValueError, match=r"recordings/P0. trained the model"):
-        recalibrate(load_pipeline(model), hidden)
-    fitted = load_pipeline(model).steps[-1][1] if hasattr(load_pipeline(model), "steps") else load_pipeline(model)
-    validated = [s for s in fitted.valid_subjects_]
-    (kid,) = ["study/kid" + name[-1] for name in validated]
-    assert recalibrate(load_pipeline(model), hidden.query(f"subject == '{kid}'"), method="sigmoid") is not None
+        recalibrate(loaded, hidden)
+    (validated,) = loaded.valid_subjects_
+    of_validation = hidden.query(f"subject == 'study/kid{validated[-1]}'")
+    assert recalibrate(loaded, of_validation, method="sigmoid").recalibration.subjects
 
 
 def test_two_hospitals_with_one_name_are_a_doubt_until_told_apart(model, others, place):
