@@ -270,7 +270,8 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
     """Do one recording; whatever goes wrong is its outcome."""
     try:
         detector = load_cached(model, **options)
-        detection, montage = detector.detect(item.path, subject=item.subject), detector.scorer.montage
+        known = {} if item.subject is None else {"subject": item.subject}
+        detection, montage = detector.detect(item.path, **known), detector.scorer.montage
         files = _written(detection, item, outputs, montage)
         if not outputs.html:
             return Outcome(item, detection.as_dict(), files)

@@ -385,7 +385,7 @@ class Windows:
         Columns ``recording``, ``subject``, ``digest`` (:func:`biot_bd.io.recording_digest`) and
         ``namespace_from`` (``"folder"`` where the subject's namespace is but a folder's name).
         """
-        chosen = set(self._source.recording_of[self._rows].tolist())
+        chosen = set(np.unique(self._source.recording_of[self._rows]).tolist())
         rows = [
             (r.recording, r.subject, r.digest, r.namespace_from)
             for number, r in enumerate(self._source.recordings)

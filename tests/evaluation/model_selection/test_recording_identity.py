@@ -6,7 +6,8 @@ import shutil
 import pytest
 from clinic_files import anonymous_copy, prepared, save_model, tiny, write_clinic
 
-from biot_bd import ContaminationError, SubjectSplit, Windows, cross_validate
+from biot_bd import ContaminationError, SubjectSplit, Windows, cross_validate, load_pipeline
+from biot_bd.evaluation import recalibrate
 from biot_bd.evaluation.final_model import fit_all
 from biot_bd.evaluation.model_selection.contamination import check_contamination, comparison_notes, find_origins
 from biot_bd.exceptions import SubjectLeakError
@@ -95,6 +96,15 @@ def test_it_holds_through_chains(model, seen, hidden, others, place):
     plain = [digest for windows in (seen, Windows.open(place / "others-a")) for digest in windows.recordings["digest"]]
     assert len(plain) == 6
     assert not any(digest in text for digest in plain)
+
+
+def test_recalibration_is_refused_what_trained_under_other_names(model, hidden):
+    loaded = load_pipeline(model)
+    with pytest.raises(ValueError, match=r"recordings/P0. trained the model"):
+        recalibrate(loaded, hidden)
+    (validated,) = loaded.valid_subjects_
+    of_validation = hidden.query(f"subject == 'study/kid{validated[-1]}'")
+    assert recalibrate(loaded, of_validation, method="sigmoid").recalibration.subjects
 
 
 def test_two_hospitals_with_one_name_are_a_doubt_until_told_apart(model, others, place):
