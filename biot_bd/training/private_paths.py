@@ -219,8 +219,15 @@ def _moved(callback: Any, place: FitPlace) -> Any:
     if not changed:
         return callback
     made = copy.copy(callback)
+    if changed.get("dirname") and not callback.dirname and _holds_memory(callback):
+        # skorch takes no folder beside a file in memory, but a prefix.
+        changed["fn_prefix"] = os.path.join(changed.pop("dirname"), callback.fn_prefix)
     vars(made).update(changed)
     return made
+
+
+def _holds_memory(callback: Any) -> bool:
+    return any(value and not isinstance(value, str) for name, value in vars(callback).items() if name.startswith("f_"))
 
 
 def _moved_value(callback: Any, name: str, value: Any, place: FitPlace) -> Any:

@@ -105,8 +105,13 @@ def test_all_paths_of_a_callback_move_and_nothing_else(tmp_path):
 def test_a_callback_without_paths_stays_the_same_object():
     scoring = EpochScoring("roc_auc", name="valid/auc").initialize()
     assert private_callbacks([("s", scoring)], FitPlace(["x"])) == [("s", scoring)]
+
+
+def test_a_file_in_memory_stays_and_the_files_beside_it_move(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     memory = io.BytesIO()
-    assert one(Checkpoint(f_params=memory), FitPlace(["x"])).f_params is memory
+    made = one(Checkpoint(f_params=memory, fn_prefix="a_"), FitPlace(["x"]))
+    assert made.f_params is memory and made.f_history_ == "x/a_history.json"
 
 
 @pytest.mark.parametrize("kind", [Checkpoint, TrainEndCheckpoint])
@@ -148,10 +153,9 @@ def search(net, data, **options):
 def test_fits_of_a_search_share_no_file_and_tensorboard_shows_each(data, tmp_path):
     net = small(
         max_epochs=2,
-        log_dir=str(tmp_path / "log"),
         callbacks=[
-            ("best", Checkpoint(dirname=str(tmp_path / "cp"), monitor=None, load_best=True)),
-            ("own", TensorBoardLogger(attention=False)),
+            ("best", Checkpoint(dirname=str(tmp_path / "cp"), load_best=True)),
+            ("curves", TensorBoardLogger(str(tmp_path / "log"), attention=False)),
         ],
     )
     found = search(net, data, param_grid={"lr": [1e-2, 1e-3]})
@@ -164,11 +168,18 @@ def test_fits_of_a_search_share_no_file_and_tensorboard_shows_each(data, tmp_pat
         assert [point.step for point in curves.Scalars("loss/train")] == [1, 2]
         rates.append(round(curves.Scalars("learning_rate")[0].value, 6))
     assert rates[:4] == [1e-2, 1e-2, 1e-3, 1e-3]
-    log_test_metrics(found.best_estimator_, {"roc_auc": 0.5})
-    assert not [path for path in files(tmp_path / "log") if not path.startswith("fit-")]
     last = torch.load(tmp_path / "cp" / "fit-0005" / "params.pt", weights_only=True)
     for name, weight in found.best_estimator_.module_.state_dict().items():
         assert torch.equal(weight, last[name])
+
+
+def test_curves_of_a_clone_and_its_test_scores_lie_together(data, tmp_path):
+    x, y, groups = data
+    net = clone(small(max_epochs=1, log_dir=str(tmp_path), callbacks=[("own", TensorBoardLogger(attention=False))]))
+    net.fit(x, y, groups=groups)
+    assert dict(net.callbacks_)["own"].log_dir == str(tmp_path / "fit-0001")
+    log_test_metrics(net, {"roc_auc": 0.5})
+    assert {path.split("/")[0] for path in files(tmp_path)} == {"fit-0001"} and net.log_dir == str(tmp_path)
 
 
 def test_a_net_that_is_no_clone_writes_where_it_was_told_to_and_goes_on_there(data, tmp_path):
