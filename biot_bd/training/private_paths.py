@@ -129,12 +129,6 @@ def private_callbacks(callbacks: Sequence[tuple[str, Any]], place: FitPlace) -> 
     return made
 
 
-def reads_elsewhere(callbacks: Sequence[Any]) -> list[LoadInitState]:
-    """Return those that load weights which no callback beside them writes."""
-    written = [_paths(callback) for callback in callbacks if not isinstance(callback, LoadInitState)]
-    return [one for one in callbacks if isinstance(one, LoadInitState) and _paths(one.checkpoint) not in written]
-
-
 def without_copy(callbacks: Sequence[Any]) -> str | None:
     """Return the class of the first callback that cannot be copied for another fit, or None."""
     for one in callbacks:
