@@ -11,7 +11,7 @@ from biot_bd.training.private_paths import hides_paths, names_paths
 
 
 def check_callbacks(pipeline: Any) -> None:
-    """Look at the callbacks of all nets in a pipeline whose folds will run at once, before any does.
+    """Look at the callbacks of all nets in a pipeline whose folds will run at once.
 
     Parameters
     ----------

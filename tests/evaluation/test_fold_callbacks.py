@@ -45,12 +45,12 @@ class Hides(Callback):
 
 def run(net, data, **options):
     x, y, groups = data
-    return cross_validate(net, x, y=y, groups=groups, **{"progress": False, "cv": "subject-kfold-3", **options})
+    return cross_validate(net, x, y=y, groups=groups, **{"progress": False, "cv": "subject-kfold-2", **options})
 
 
 @pytest.fixture(scope="module")
 def few():
-    return make_data(n_subjects=4, per_subject=6)
+    return make_data(n_subjects=6, per_subject=5)
 
 
 def same(one, two):
@@ -66,7 +66,7 @@ def test_each_fold_has_its_files_and_takes_its_own_best_weights(few, tmp_path):
     result = run(small(max_epochs=2, callbacks=callbacks), few, folder=tmp_path / "run")
     again = run(small(max_epochs=2, callbacks=callbacks), few)  # nothing is taken from the files of before
     same(result, again)
-    folds = ["fold-00", "fold-01", "fold-02"]
+    folds = ["fold-00", "fold-01"]
     for part in ("cp", "spy", "run/tensorboard"):
         assert sorted(path.name for path in (tmp_path / part).iterdir()) == folds
     for fold in result.run["splits"]:
