@@ -63,18 +63,18 @@ def test_each_fold_has_its_files_and_takes_its_own_best_weights(few, tmp_path):
         ("best", Checkpoint(dirname=str(tmp_path / "cp"), load_best=True)),
         ("spy", Spy(tmp_path / "spy")),
     ]
-    result = run(small(max_epochs=2, callbacks=callbacks), few, folder=tmp_path / "run")
+    result = run(small(max_epochs=2, callbacks=callbacks), few)
     again = run(small(max_epochs=2, callbacks=callbacks), few)  # nothing is taken from the files of before
     same(result, again)
     folds = ["fold-00", "fold-01"]
-    for part in ("cp", "spy", "run/tensorboard"):
+    for part in ("cp", "spy"):
         assert sorted(path.name for path in (tmp_path / part).iterdir()) == folds
     for fold in result.run["splits"]:
         text = (tmp_path / "spy" / f"fold-{fold['fold']:02d}" / "seen.txt").read_text().splitlines()
         assert text[0] == str(tuple(fold["train"]))
         kept = torch.load(tmp_path / "cp" / f"fold-{fold['fold']:02d}" / "params.pt", weights_only=True)
         assert float(text[2]) == float(next(iter(kept.values())).sum())
-    assert not list((tmp_path / "run" / "tensorboard").rglob("fold-*/fold-*"))
+    assert not list(tmp_path.rglob("fold-*/fold-*"))
 
 
 def test_fits_of_a_search_in_a_fold_have_folders_inside_that_of_the_fold(few, tmp_path):
