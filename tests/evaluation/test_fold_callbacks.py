@@ -32,7 +32,7 @@ class Spy(Callback):
         lines = [
             str(net.train_subjects_),
             str(torch.get_num_threads()),
-            str(float(next(net.module_.parameters()).sum())),
+            str(float(next(net.module_.parameters()).detach().sum())),
         ]
         Path(self.folder, "seen.txt").write_text("\n".join(lines))
 
