@@ -161,7 +161,7 @@ def cross_validate(
     ------
     ContaminationError
         A checkpoint saw a test subject of any fold, or nobody knows what it saw: before anything is
-        loaded or fitted.  Also a ``LoadInitState`` of files that the pipeline does not write.
+        loaded or fitted.
     SubjectLeakError
         A ``cv`` inside the pipeline, at any depth, puts a subject on two sides.
     SplitError
@@ -234,7 +234,8 @@ def cross_validate(
     }
     if folder is not None:
         check_kept(configure(pipeline, folds[0], None))
-    check_callbacks(pipeline, several=n_jobs != 1 and len(folds) > 1, allow_contaminated=allow_contaminated)
+    if n_jobs != 1:
+        check_callbacks(pipeline)
     for fold in folds:
         check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)

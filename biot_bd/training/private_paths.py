@@ -129,12 +129,6 @@ def private_callbacks(callbacks: Sequence[tuple[str, Any]], place: FitPlace) -> 
     return made
 
 
-def reads_elsewhere(callbacks: Sequence[Any]) -> list[LoadInitState]:
-    """Return those that load weights which no callback beside them writes."""
-    written = [_paths(callback) for callback in callbacks if not isinstance(callback, LoadInitState)]
-    return [one for one in callbacks if isinstance(one, LoadInitState) and _paths(one.checkpoint) not in written]
-
-
 def without_copy(callbacks: Sequence[Any]) -> str | None:
     """Return the class of the first callback that cannot be copied for another fit, or None."""
     for one in callbacks:
@@ -219,8 +213,15 @@ def _moved(callback: Any, place: FitPlace) -> Any:
     if not changed:
         return callback
     made = copy.copy(callback)
+    if changed.get("dirname") and not callback.dirname and _holds_memory(callback):
+        # skorch takes no folder beside a file in memory, but a prefix.
+        changed["fn_prefix"] = os.path.join(changed.pop("dirname"), callback.fn_prefix)
     vars(made).update(changed)
     return made
+
+
+def _holds_memory(callback: Any) -> bool:
+    return any(value and not isinstance(value, str) for name, value in vars(callback).items() if name.startswith("f_"))
 
 
 def _moved_value(callback: Any, name: str, value: Any, place: FitPlace) -> Any:

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from training_data import small
 
 from biot_bd.training import TensorBoardLogger, log_test_metrics
-from biot_bd.training.private_paths import FitPlace, hides_paths, names_paths, private_callbacks, reads_elsewhere
+from biot_bd.training.private_paths import FitPlace, hides_paths, names_paths, private_callbacks
 
 
 class Writes(Callback):
@@ -94,26 +94,38 @@ def test_all_paths_of_a_callback_move_and_nothing_else(tmp_path):
     given = Writes(str(tmp_path), str(tmp_path / "scores.csv"), extra, str(tmp_path / "template.json"))
     made = one(given, FitPlace(["fold-00"]))
     inside = tmp_path / "fold-00"
-    assert made.folder == str(inside) and made.table == str(inside / "scores.csv")
-    assert made.extra == {"log": [inside / "a.log", 3]} and made.derived == inside / "rows.csv"
-    assert made.template_file == str(inside / "template.json") and made.monitor == "valid/loss"
-    assert given.folder == str(tmp_path) and given.extra == extra  # the user's is as it was
+    assert made.folder == str(inside)
+    assert made.table == str(inside / "scores.csv")
+    assert made.extra == {"log": [inside / "a.log", 3]}
+    assert made.derived == inside / "rows.csv"
+    assert made.template_file == str(inside / "template.json")
+    assert made.monitor == "valid/loss"
+    assert given.folder == str(tmp_path)
+    assert given.extra == extra
     read = one(Reads(str(tmp_path), template_file=str(tmp_path / "template.json")), FitPlace(["fold-00"]))
-    assert read.template_file == str(tmp_path / "template.json") and read.folder == str(inside)
+    assert read.template_file == str(tmp_path / "template.json")
+    assert read.folder == str(inside)
 
 
 def test_a_callback_without_paths_stays_the_same_object():
     scoring = EpochScoring("roc_auc", name="valid/auc").initialize()
     assert private_callbacks([("s", scoring)], FitPlace(["x"])) == [("s", scoring)]
+
+
+def test_a_file_in_memory_stays_and_the_files_beside_it_move(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     memory = io.BytesIO()
-    assert one(Checkpoint(f_params=memory), FitPlace(["x"])).f_params is memory
+    made = one(Checkpoint(f_params=memory, fn_prefix="a_"), FitPlace(["x"]))
+    assert made.f_params is memory
+    assert made.f_history_ == "x/a_history.json"
 
 
 @pytest.mark.parametrize("kind", [Checkpoint, TrainEndCheckpoint])
 def test_checkpoints_move_also_from_the_working_folder(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     made = one(kind(f_pickle=str(tmp_path / "far" / "net.pkl")), FitPlace(["fold-00"]))
-    assert made.dirname == "fold-00" and made.f_params == "params.pt"
+    assert made.dirname == "fold-00"
+    assert made.f_params == "params.pt"
     assert made.f_pickle == str(tmp_path / "far" / "fold-00" / "net.pkl")
     if kind is TrainEndCheckpoint:
         assert made.checkpoint_.dirname == "fold-00"
@@ -125,14 +137,18 @@ def test_a_load_of_what_the_net_writes_is_left_out_and_of_other_files_stays(tmp_
     made = private_callbacks(
         [("a", LoadInitState(same)), ("b", other), ("c", writes.initialize())], FitPlace(["fold-00"])
     )
-    assert [name for name, _ in made] == ["b", "c"] and made[0][1].checkpoint.dirname == str(tmp_path / "other")
-    assert reads_elsewhere([LoadInitState(same), other, writes]) == [other]
+    assert [name for name, _ in made] == ["b", "c"]
+    assert made[0][1].checkpoint.dirname == str(tmp_path / "other")
 
 
 def test_who_writes_where_nobody_sees_is_known(tmp_path):
-    assert hides_paths(Hides()) and not hides_paths(Quiet()) and not hides_paths(Writes(str(tmp_path)))
-    assert not hides_paths(Checkpoint()) and not hides_paths(EpochScoring("roc_auc"))
-    assert names_paths(Checkpoint()) and not names_paths(Quiet())
+    assert hides_paths(Hides())
+    assert not hides_paths(Quiet())
+    assert not hides_paths(Writes(str(tmp_path)))
+    assert not hides_paths(Checkpoint())
+    assert not hides_paths(EpochScoring("roc_auc"))
+    assert names_paths(Checkpoint())
+    assert not names_paths(Quiet())
 
 
 # --- classifiers ----------------------------------------------------------------------------------
@@ -148,10 +164,9 @@ def search(net, data, **options):
 def test_fits_of_a_search_share_no_file_and_tensorboard_shows_each(data, tmp_path):
     net = small(
         max_epochs=2,
-        log_dir=str(tmp_path / "log"),
         callbacks=[
-            ("best", Checkpoint(dirname=str(tmp_path / "cp"), monitor=None, load_best=True)),
-            ("own", TensorBoardLogger(attention=False)),
+            ("best", Checkpoint(dirname=str(tmp_path / "cp"), load_best=True)),
+            ("curves", TensorBoardLogger(str(tmp_path / "log"), attention=False)),
         ],
     )
     found = search(net, data, param_grid={"lr": [1e-2, 1e-3]})
@@ -164,11 +179,19 @@ def test_fits_of_a_search_share_no_file_and_tensorboard_shows_each(data, tmp_pat
         assert [point.step for point in curves.Scalars("loss/train")] == [1, 2]
         rates.append(round(curves.Scalars("learning_rate")[0].value, 6))
     assert rates[:4] == [1e-2, 1e-2, 1e-3, 1e-3]
-    log_test_metrics(found.best_estimator_, {"roc_auc": 0.5})
-    assert not [path for path in files(tmp_path / "log") if not path.startswith("fit-")]
     last = torch.load(tmp_path / "cp" / "fit-0005" / "params.pt", weights_only=True)
     for name, weight in found.best_estimator_.module_.state_dict().items():
         assert torch.equal(weight, last[name])
+
+
+def test_curves_of_a_clone_and_its_test_scores_lie_together(data, tmp_path):
+    x, y, groups = data
+    net = clone(small(max_epochs=1, log_dir=str(tmp_path), callbacks=[("own", TensorBoardLogger(attention=False))]))
+    net.fit(x, y, groups=groups)
+    assert dict(net.callbacks_)["own"].log_dir == str(tmp_path / "fit-0001")
+    log_test_metrics(net, {"roc_auc": 0.5})
+    assert {path.split("/")[0] for path in files(tmp_path)} == {"fit-0001"}
+    assert net.log_dir == str(tmp_path)
 
 
 def test_a_net_that_is_no_clone_writes_where_it_was_told_to_and_goes_on_there(data, tmp_path):
@@ -182,14 +205,15 @@ def test_a_net_that_is_no_clone_writes_where_it_was_told_to_and_goes_on_there(da
     assert any(not torch.equal(first[k], v) for k, v in torch.load(tmp_path / "params.pt", weights_only=True).items())
     assert not [path for path in files(tmp_path) if "/" in path]
     copied = clone(net).fit(x, y, groups=groups)
-    assert len(copied.history) == 1 and (tmp_path / "fit-0001" / "params.pt").is_file()
+    assert len(copied.history) == 1
+    assert (tmp_path / "fit-0001" / "params.pt").is_file()
     copied.fit(x, y, groups=groups)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["fit-0001"]
 
 
 def test_an_open_writer_is_refused_before_any_fit(data, tmp_path):
     net = small(callbacks=[TensorBoard(SummaryWriter(str(tmp_path)))])
-    with pytest.raises(TypeError, match="callback TensorBoard holds something open.*log_dir="):
+    with pytest.raises(TypeError, match=r"callback TensorBoard holds something open.*log_dir="):
         search(net, data, param_grid={"lr": [1e-2]})
     assert not hasattr(net, "module_")
 

@@ -102,7 +102,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     random_state : int, RandomState or None
         Seeds initial weights, order of the windows, dropout and the split by subject, inside
         ``fit`` only: the global generators are put back afterwards.  None draws from the global
-        generators as they are.
+        generators as they are.  Fits in threads run one after another.
     device : str or None
         ``"auto"`` (a GPU where there is one), or as torch names devices; None is torch's default.
     precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
@@ -120,7 +120,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     gradient_clip_norm : float or None
         Most that the norm of all gradients may be in a step.
     log_dir : path or None
-        Folder for TensorBoard; adds :class:`TensorBoardLogger`.
+        Folder for TensorBoard; adds :class:`TensorBoardLogger`.  As all paths of callbacks, it is
+        where a clone makes a folder of its own, ``fit-0001`` and so on
+        (:mod:`biot_bd.training.private_paths`).
     restart_dir : path or None
         Folder for restart points: the same ``fit`` called again after a kill goes on at its last
         epoch, and after its end returns at once (see :mod:`biot_bd.training.resume`).

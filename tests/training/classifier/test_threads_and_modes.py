@@ -112,8 +112,10 @@ def test_fits_in_threads_are_the_fit_alone_and_leave_the_generators(alone, data)
     after = random_states()
     for proba in found:
         np.testing.assert_array_equal(proba, expected)
-    assert torch.equal(before["torch"], after["torch"]) and before["python"] == after["python"]
-    assert torch.equal(before["numpy"][1], after["numpy"][1]) and before["numpy"][2:] == after["numpy"][2:]
+    assert torch.equal(before["torch"], after["torch"])
+    assert before["python"] == after["python"]
+    assert torch.equal(before["numpy"][1], after["numpy"][1])
+    assert before["numpy"][2:] == after["numpy"][2:]
 
 
 def test_predictions_move_no_generator_so_a_fit_beside_them_stays_the_same(alone, data):
@@ -135,7 +137,8 @@ def test_predictions_move_no_generator_so_a_fit_beside_them_stays_the_same(alone
         done.set()
         beside.join()
     np.testing.assert_array_equal(found, expected)
-    assert others and all(others)
+    assert others
+    assert all(others)
 
 
 def test_a_search_with_joblibs_threads_has_the_scores_of_one_job(data):
