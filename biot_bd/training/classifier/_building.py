@@ -21,6 +21,7 @@ from skorch.callbacks import (
     EpochTimer,
     InputShapeSetter,
     LRScheduler,
+    ParamMapper,
     PassthroughScoring,
     PrintLog,
 )
@@ -28,7 +29,7 @@ from torch import nn
 
 from biot_bd import registry
 from biot_bd.exceptions import UnknownNameError
-from biot_bd.training._validation import did_you_mean, resolve_optimizer, uncompiled
+from biot_bd.training._validation import did_you_mean, plain_scalar, resolve_optimizer, uncompiled
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
 from biot_bd.training.finetuning.base import FinetuneOption
 from biot_bd.training.finetuning.callback import FineTuning
@@ -50,6 +51,13 @@ class _EpochTable(PrintLog):
     def _sink(self, text: str, verbose: int) -> None:
         if verbose:
             print(text, file=sys.stderr)
+
+
+def _plain_epoch(item: Any) -> None:
+    """Make the epoch of a ``Freezer`` and its like Python's number: skorch calls any other."""
+    callback = item[1] if isinstance(item, (tuple, list)) and len(item) == 2 else item
+    if isinstance(callback, ParamMapper):
+        callback.at = plain_scalar(callback.at)
 
 
 class ComponentBuilding(EEGClassifier):
@@ -206,6 +214,8 @@ class ComponentBuilding(EEGClassifier):
         if self._own_callbacks_only:
             self.__dict__["callbacks"] = None
         try:
+            for callback in self._given_callbacks():
+                _plain_epoch(callback)
             super().initialize_callbacks()
         finally:
             self.__dict__["callbacks"] = given
