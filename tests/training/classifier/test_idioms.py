@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from braindecode.datasets import RecordDataset
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer
 from sklearn.model_selection import GroupKFold, KFold
@@ -184,6 +185,19 @@ def test_cropped_decoding_is_refused(value):
 # --- data -----------------------------------------------------------------------------------------
 
 
+class Volts(RecordDataset):
+    """Windows as braindecode reads them."""
+
+    def __init__(self):
+        pass
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, index):
+        return np.zeros((4, 300), "float32"), 0, [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -192,6 +206,7 @@ def test_cropped_decoding_is_refused(value):
             "TensorDataset; give its",
         ),
         (lambda x, y: Dataset(x, y), "found Dataset; give its windows as an array in microvolts"),
+        (lambda x, y: Volts(), "found Volts; its windows are in volts unless .* biot_bd.prepare"),
         (lambda x, y: SliceDataset(Volts()), "found SliceDataset; its windows are in volts unless"),
         (lambda x, y: {"x": x}, r"found dict; give the windows alone, X\['x'\]"),
         (lambda x, y: iter(x), "biot_bd.prepare makes Windows"),
