@@ -228,8 +228,8 @@ class SignalData:
 
 def _instead(X: Any) -> str:
     """Say what to give in the place of data of another library."""
-    packages = {cls.__module__.partition(".")[0] for cls in type(X).__mro__}
-    if "braindecode" in packages:
+    packages = _packages(X)
+    if "braindecode" in packages | _packages(getattr(X, "dataset", None)):
         return (
             "its windows are in volts unless somebody scaled them, which nobody can tell: make Windows of the recordings by "
             "biot_bd.prepare(dataset, folder), or give an array in microvolts with y and groups=subjects"
@@ -243,8 +243,13 @@ def _instead(X: Any) -> str:
     return "biot_bd.prepare makes Windows of recordings"
 
 
+def _packages(X: Any) -> set[str]:
+    return {cls.__module__.partition(".")[0] for cls in type(X).__mro__}
+
+
 def _as_array(X: Any) -> NDArray[Any]:
-    if not isinstance(X, (np.ndarray, list, tuple)) and not hasattr(X, "__array__"):
+    of_braindecode = "braindecode" in _packages(getattr(X, "dataset", None))  # a SliceDataset, an array of volts
+    if not isinstance(X, (np.ndarray, list, tuple)) and (of_braindecode or not hasattr(X, "__array__")):
         raise TypeError(
             f"expected an array (n, n_chans, n_times), mne.Epochs or biot_bd.Windows, found {type(X).__name__}; {_instead(X)}"
         )

@@ -391,7 +391,6 @@ def _check_before(
         tested |= {subject for fold in folds for subject in fold.test}
     for name, pipeline in regimes.items():
         check_classes(pipeline)
-        check_contamination(find_origins(pipeline), tested, recordings=data.recording_table, allow=allow)
         try:
             check_scorable(pipeline)
             estimator = configure(pipeline, folds[0], None)
@@ -401,6 +400,7 @@ def _check_before(
                 last._check_parameters()
         except (ValueError, TypeError) as error:
             raise type(error)(f"regime {name!r}: {error}") from error
+        check_contamination(find_origins(pipeline), tested, recordings=data.recording_table, allow=allow)
     return {
         "cv": cv if isinstance(cv, str) else describe(cv),
         "scoring": [metric.name for metric in as_metrics(scoring)],

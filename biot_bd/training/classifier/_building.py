@@ -25,6 +25,7 @@ from skorch.callbacks import (
     EpochTimer,
     InputShapeSetter,
     LRScheduler,
+    ParamMapper,
     PassthroughScoring,
     PrintLog,
 )
@@ -37,7 +38,7 @@ from biot_bd.models.checkpoints.provenance import some
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.contract import ModelContract
 from biot_bd.signals.positions import channel_positions, make_chs_info
-from biot_bd.training._validation import did_you_mean, resolve_optimizer, uncompiled
+from biot_bd.training._validation import did_you_mean, plain_scalar, resolve_optimizer, uncompiled
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
 from biot_bd.training.finetuning.base import FinetuneOption
 from biot_bd.training.finetuning.callback import FineTuning
@@ -61,6 +62,13 @@ class _EpochTable(PrintLog):
     def _sink(self, text: str, verbose: int) -> None:
         if verbose:
             print(text, file=sys.stderr)
+
+
+def _plain_epoch(item: Any) -> None:
+    """Make the epoch of a ``Freezer`` and its like Python's number: skorch calls any other."""
+    callback = item[1] if isinstance(item, (tuple, list)) and len(item) == 2 else item
+    if isinstance(callback, ParamMapper):
+        callback.at = plain_scalar(callback.at)
 
 
 class ComponentBuilding(EEGClassifier):
@@ -363,6 +371,8 @@ class ComponentBuilding(EEGClassifier):
         if self._own_callbacks_only:
             self.__dict__["callbacks"] = None
         try:
+            for callback in self._given_callbacks():
+                _plain_epoch(callback)
             super().initialize_callbacks()
         finally:
             self.__dict__["callbacks"] = given
