@@ -19,6 +19,7 @@ import platform
 import tempfile
 import time
 import warnings
+from importlib import import_module
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -156,14 +157,14 @@ def run_apart(cls: type, windows: Any, folder: Path) -> tuple[str, list[str] | N
 
 def all_models() -> dict[str, type]:
     """Return braindecode's models by name, the interpolated ones last."""
-    import biot_bd.probes.slots  # noqa: F401  # before braindecode, and once for all child processes
+    import_module("biot_bd.probes.slots")  # before braindecode, and once for all child processes
     from braindecode.models.util import interpolated_models_dict, models_dict
 
     return {**dict(sorted(models_dict.items())), **dict(sorted(interpolated_models_dict.items()))}
 
 
 def make_row(name: str, cls: type, stores: dict[str, Any], folder: Path) -> tuple[str, str, str, str, str]:
-    """Return model, registered name, how it goes on 16 bipolar channels and on electrodes, steps."""
+    """Return model, registered name, how it goes on bipolar channels and on electrodes, steps."""
     went, steps = run_apart(cls, stores["biot-16"], folder / f"{name}-16")
     other = "-"
     if went != "fits" and not went.startswith("not done"):

@@ -7,7 +7,6 @@ asked for.  Hooks are historic: a plugin that is registered late is called at on
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from pluggy import HookimplMarker, HookspecMarker
 

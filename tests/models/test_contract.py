@@ -50,7 +50,8 @@ def scaled(info, scale):
 def test_what_is_otherwise_is_refused_in_one_line(contract, info, said):
     with pytest.raises(ContractError, match=re.escape(said)) as caught:
         ModelContract(**contract).check(info, "mine")
-    assert str(caught.value).startswith("mine ") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("mine ")
+    assert "\n" not in str(caught.value)
 
 
 def test_what_data_do_not_say_is_not_refused():
