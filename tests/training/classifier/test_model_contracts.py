@@ -87,7 +87,7 @@ def test_models_that_read_no_positions_are_built_and_saved_without():
     for module in ("biot", BIOT, "eegnet"):
         sizes = {} if module == "eegnet" else {"embed_dim": 16, "num_heads": 2, "num_layers": 1}
         config = net(module, **sizes).fit(windows, windows.y).module_.get_config()
-        assert config["chs_info"] is None and config["input_window_seconds"] is None, module
+        assert (config["chs_info"], config["input_window_seconds"]) == (None, None), module
 
 
 @pytest.mark.parametrize(
