@@ -19,6 +19,7 @@ import platform
 import tempfile
 import time
 import warnings
+from importlib import import_module
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +30,7 @@ import numpy as np
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- table: made by benchmarks/models_table.py -->", "<!-- end of the table -->"
+CONTRACTS, CONTRACTS_END = "<!-- contracts: made by benchmarks/models_table.py -->", "<!-- end of the contracts -->"
 MONTAGES = {
     "biot-16": "Fp1-F7 F7-T7 T7-P7 P7-O1 Fp2-F8 F8-T8 T8-P8 P8-O2 Fp1-F3 F3-C3 C3-P3 P3-O1 Fp2-F4 F4-C4 C4-P4 P4-O2".split(),
     "szcore-19": "Fp1 F3 C3 P3 O1 F7 T3 T5 Fz Cz Pz Fp2 F4 C4 P4 O2 F8 T4 T6".split(),
@@ -156,14 +158,14 @@ def run_apart(cls: type, windows: Any, folder: Path) -> tuple[str, list[str] | N
 
 def all_models() -> dict[str, type]:
     """Return braindecode's models by name, the interpolated ones last."""
-    import biot_bd.probes.slots  # noqa: F401  # before braindecode, and once for all child processes
+    import_module("biot_bd.probes.slots")  # before braindecode, and once for all child processes
     from braindecode.models.util import interpolated_models_dict, models_dict
 
     return {**dict(sorted(models_dict.items())), **dict(sorted(interpolated_models_dict.items()))}
 
 
 def make_row(name: str, cls: type, stores: dict[str, Any], folder: Path) -> tuple[str, str, str, str, str]:
-    """Return model, registered name, how it goes on 16 bipolar channels and on electrodes, steps."""
+    """Return model, registered name, how it goes on bipolar channels and on electrodes, steps."""
     went, steps = run_apart(cls, stores["biot-16"], folder / f"{name}-16")
     other = "-"
     if went != "fits" and not went.startswith("not done"):
@@ -184,6 +186,36 @@ def to_markdown(rows: list[tuple[str, ...]]) -> str:
         "|---|---|---|---|---|\n"
     )
     return head + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
+
+
+def contracts_table() -> str:
+    """Return the contracts of the registered models as rows of a table."""
+    from biot_bd import registry
+
+    rows = []
+    for name in registry.models:
+        one = registry.models.contract(name)
+        if one is None or registry.models.owner(name) != "biot_bd":
+            continue
+        rate = "any" if one.sfreq is None else f"{one.sfreq:g} Hz"
+        window = [f"multiple of {one.multiple_samples} samples"] if one.multiple_samples > 1 else []
+        window += [f"at least {one.min_window_s:g} s"] if one.min_window_s else []
+        channels = [one.reference] if one.reference else []
+        channels += [f"{'exactly' if one.all_channels else 'some of'} its {len(one.ch_names)}"] if one.ch_names else []
+        channels += [f"at least {one.min_chans}"] if one.min_chans > 1 else []
+        channels += ["with positions"] if one.positions == "required" else []
+        more = [text for text in (one.weights, one.needs and f"needs {one.needs}", *one.notes) if text]
+        cells = [
+            f"`{name}`",
+            one.scale or "any",
+            rate,
+            ", ".join(window) or "any",
+            ", ".join(channels) or "any",
+            "; ".join(more),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    head = "| name | scale | rate | window | channels | pretrained weights, and what nothing checks |\n|---|---|---|---|---|---|\n"
+    return head + "\n".join(rows) + "\n"
 
 
 def main() -> None:
@@ -212,8 +244,10 @@ def main() -> None:
 def write_page(rows: list[tuple[str, ...]]) -> None:
     """Put the table into the page of models."""
     text = PAGE.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{to_markdown(rows)}{END}{after}")
+    for begin, end, made in ((CONTRACTS, CONTRACTS_END, contracts_table()), (BEGIN, END, to_markdown(rows))):
+        before, after = text.partition(begin)[0], text.partition(end)[2]
+        text = f"{before}{begin}\n{made}{end}{after}"
+    PAGE.write_text(text)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class ModelContract:
     >>> contract.check(SignalInfo(("F7-T7", "T7-P7"), 200.0, 2000, "uV"), "cbramod")
     Traceback (most recent call last):
     ...
-    biot_bd.exceptions.ContractError: cbramod expects signals scaled to uV/100, found uV; put FixedScaler(100) in front of it
+    biot_bd.exceptions.ContractError: cbramod expects signals scaled to uV/100, found uV; ...
     """
 
     scale: str | None = None
@@ -236,9 +236,9 @@ class ModelContract:
         if self.ch_names is not None and "ch_names" not in named:
             return self._known_names(info.ch_names)
         if self.positions == "required" and "chs_info" not in named:
-            lost = np.isnan(channel_positions(info.ch_names)).any(axis=1)
-            if lost.any():
-                names = ", ".join(name for name, gone in zip(info.ch_names, lost, strict=True) if gone)
+            positions = channel_positions(info.ch_names)
+            names = ", ".join(name for name, row in zip(info.ch_names, positions, strict=True) if np.isnan(row).any())
+            if names:
                 return f"needs the positions of the channels, and none is known for {names}; use 10-20 names, or module__chs_info"
         return None
 

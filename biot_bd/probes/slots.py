@@ -59,17 +59,27 @@ class Slot:
         Share of the windows where the slot is NaN throughout; where it is one value throughout.
     problem : str or None
         What is wrong.
+
+    See Also
+    --------
+    check_slots : Finds them.
+
+    Examples
+    --------
+    >>> from biot_bd.probes import Slot
+    >>> Slot(position=0, name="Fp1-F7", holds="F7-T7", correlation=1.0).holds
+    'F7-T7'
     """
 
     position: int
     name: str | None
-    token: str | None
-    holds: str | None
-    correlation: float | None
-    before_uv: float | None
-    after: float | None
-    absent: float
-    constant: float
+    token: str | None = None
+    holds: str | None = None
+    correlation: float | None = None
+    before_uv: float | None = None
+    after: float | None = None
+    absent: float = 0.0
+    constant: float = 0.0
     problem: str | None = None
 
 
@@ -93,17 +103,28 @@ class SlotReport:
         One a channel.
     problems : tuple of str
         All that is wrong, a line each; empty where all is well.
+
+    See Also
+    --------
+    check_slots : Makes it.
+
+    Examples
+    --------
+    >>> from biot_bd.probes import SlotReport
+    >>> report = SlotReport(model="mine", n_windows=1, n_chans=2, n_times=200, scale="uV")
+    >>> report.problems, report.as_dict()["n_chans"]
+    ((), 2)
     """
 
     model: str
-    contract: dict[str, Any] | None
+    contract: dict[str, Any] | None = None
     n_windows: int
     n_chans: int
     n_times: int
-    sfreq: float | None
+    sfreq: float | None = None
     scale: str
-    slots: tuple[Slot, ...]
-    problems: tuple[str, ...]
+    slots: tuple[Slot, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON holds them."""
@@ -133,6 +154,15 @@ def open_model(name: str, windows: Windows) -> Any:
     See Also
     --------
     check_slots : What to do with it.
+
+    Examples
+    --------
+    >>> from biot_bd import load_dataset, prepare
+    >>> from biot_bd.probes import check_slots, open_model
+    >>> recordings = load_dataset("demo", "edf", n_subjects=1, recordings=1)
+    >>> windows = prepare(recordings, "store")
+    >>> [type(step).__name__ for _, step in open_model("signaljepa", windows).steps]
+    ['Resampler', 'BIOTClassifier']
     """
     from sklearn.pipeline import make_pipeline
 
@@ -205,6 +235,16 @@ def check_slots(model: Any, windows: Windows, *, n_windows: int = 16, name: str 
     See Also
     --------
     open_model : A model by name.
+
+    Examples
+    --------
+    >>> from biot_bd import load_dataset, prepare
+    >>> from biot_bd.probes import check_slots, open_model
+    >>> recordings = load_dataset("demo", "edf", n_subjects=1, recordings=1)
+    >>> windows = prepare(recordings, "store")
+    >>> report = check_slots(open_model("signaljepa", windows), windows)
+    >>> report.problems, report.sfreq, report.slots[0].holds
+    ((), 128.0, 'Fp1-F7')
     """
     tables = windows.tables
     if len(tables) != 1 or windows.unit != "uV":
@@ -220,7 +260,7 @@ def check_slots(model: Any, windows: Windows, *, n_windows: int = 16, name: str 
     info = net.facts_.input_info
     names: Sequence[str | None] = info.ch_names or [None] * entered.shape[1]
     contract = net._contract()
-    label = name or (net.module if isinstance(net.module, str) else getattr(net.module, "__name__", "the module"))
+    label = str(name or (net.module if isinstance(net.module, str) else getattr(net.module, "__name__", "the module")))
     problems = [] if contract is None else _contract_problems(contract, net, SignalData(mapped).info, label)
     candidates = _candidates(stored, stored_names, [one for one in names if one], entered.shape[-1])
     tokens = _tokens(uncompiled(net.module_), len(names), net.facts_.token_names)
@@ -295,20 +335,21 @@ def _inner_problems(inner: Tensor | None) -> list[str]:
 
 
 def _stored(windows: Windows) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Read windows from the files of signals, without the code that feeds models; uV, absent NaN."""
+    """Read windows, in uV, from the files of signals, without the code that models are given by."""
     table = windows.tables[0]
     recordings = {one.recording: one for one in table.recordings}
     signals = {}
     found = []
     frame = table.frame.set_index(["recording", "start_s"])
-    for row in windows.metadata.itertuples():
-        place = frame.loc[(row.recording, row.start_s)]
+    chosen = windows.metadata
+    for recording, start_s in zip(chosen["recording"].astype(str), chosen["start_s"], strict=True):
+        place = frame.loc[(recording, start_s)]
         start, length = int(place["start_sample"]), int(place["n_samples"])
-        entry = recordings[row.recording]
-        if row.recording not in signals:
-            signals[row.recording] = np.load(table.store / entry.file, mmap_mode="r")
-        x = np.asarray(signals[row.recording][:, start : start + length], dtype=np.float64)
-        if signals[row.recording].dtype == np.int16:
+        entry = recordings[recording]
+        if recording not in signals:
+            signals[recording] = np.load(table.store / entry.file, mmap_mode="r")
+        x = np.asarray(signals[recording][:, start : start + length], dtype=np.float64)
+        if signals[recording].dtype == np.int16:
             x *= np.asarray(entry.steps_uv)[:, None]
         x[~np.asarray(entry.present)] = np.nan
         found.append(x)
@@ -365,10 +406,8 @@ def _same_channel(one: str, other: str) -> bool:
 def _slot(
     position: int, x: NDArray[np.float32], name: str | None, token: str | None, candidates: Mapping[str, NDArray[Any]]
 ) -> Slot:
-    missing = np.isnan(x).all(axis=1)
-    constant = ~missing & (
-        np.nanmax(np.where(missing[:, None], 0, x), axis=1) == np.nanmin(np.where(missing[:, None], 0, x), axis=1)
-    )
+    missing: NDArray[np.bool_] = np.all(np.isnan(x), axis=1)
+    constant = ~missing & (x.max(axis=1) == x.min(axis=1))
     found = {channel: _correlation(x, signal) for channel, signal in candidates.items()}
     found = {channel: r for channel, r in found.items() if np.isfinite(r)}
     holds, r = max(found.items(), key=lambda one: abs(one[1]), default=(None, None))

@@ -50,7 +50,8 @@ def scaled(info, scale):
 def test_what_is_otherwise_is_refused_in_one_line(contract, info, said):
     with pytest.raises(ContractError, match=re.escape(said)) as caught:
         ModelContract(**contract).check(info, "mine")
-    assert str(caught.value).startswith("mine ") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("mine ")
+    assert "\n" not in str(caught.value)
 
 
 def test_what_data_do_not_say_is_not_refused():
@@ -95,7 +96,7 @@ def test_the_scale_of_published_weights_alone():
     [{"reference": "average"}, {"positions": "maybe"}, {"multiple_samples": 0}, {"sfreq": 0.0}, {"all_channels": True}],
 )
 def test_a_contract_that_cannot_be(wrong):
-    with pytest.raises(ValueError, match="must be|needs"):
+    with pytest.raises(ValueError, match=r"must be|needs"):
         ModelContract(**wrong)
 
 
@@ -103,7 +104,7 @@ def test_every_registered_model_has_one_that_json_holds():
     for name in registry.models:
         if registry.models.owner(name) == "biot_bd":
             contract = registry.models.contract(name)
-            assert isinstance(contract, ModelContract) and contract.sources, name
+            assert contract.sources, name
             again = json.loads(json.dumps(contract.as_dict()))
             assert ModelContract(**{k: tuple(v) if isinstance(v, list) else v for k, v in again.items()}) == contract
             assert contract.instead is None or contract.instead in registry.models

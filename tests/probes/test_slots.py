@@ -131,13 +131,15 @@ def test_an_absent_channel_is_no_fault(stores, tmp_path):
     recordings = load_dataset("recordings-folder", tmp_path / "d")
     windows = prepare(recordings, tmp_path / "store", window_s=10, stride_s=10, on_missing="drop")
     report = check_slots(fitted(windows, PercentileScaler()), windows)
-    assert report.problems == () and [slot.absent for slot in report.slots] == [0] * 15 + [1]
+    assert report.problems == ()
+    assert [slot.absent for slot in report.slots] == [0] * 15 + [1]
 
 
 def test_derivations_of_electrodes_are_worked_out_anew(stores):
     windows = stores["szcore-19"]
     report = check_slots(fitted(windows, MontageMapper("biot-16"), PercentileScaler()), windows)
-    assert report.problems == () and [slot.holds for slot in report.slots] == list(BIOT_16.ch_names)
+    assert report.problems == ()
+    assert [slot.holds for slot in report.slots] == list(BIOT_16.ch_names)
 
 
 def test_tokens_of_other_channels(stores, tmp_path):
@@ -175,7 +177,8 @@ def test_models_by_name_get_the_steps_of_their_contract(stores):
     opened = open_model("signaljepa", windows)
     assert [type(step).__name__ for _, step in opened.steps] == ["Resampler", "BIOTClassifier"]
     report = check_slots(opened, windows)
-    assert report.problems == () and (report.sfreq, report.n_times) == (128.0, 1280)
+    assert report.problems == ()
+    assert (report.sfreq, report.n_times) == (128.0, 1280)
     with pytest.raises(ContractError, match="labram knows no channels Fp1-F3"):
         open_model("labram", windows)
     with pytest.raises(ValueError, match="windows of one store, without steps"):
@@ -192,17 +195,21 @@ def test_the_command(stores, tmp_path, capsys):
     windows = stores["biot-16"]
     folder = save_pipeline(fitted(windows, PercentileScaler()), tmp_path / "model")
     code, said = run(capsys, folder, windows.folder, "--json", tmp_path / "facts.json")
-    assert code == 0 and "all is as the model expects" in said.out
+    assert code == 0
+    assert "all is as the model expects" in said.out
     facts = json.loads((tmp_path / "facts.json").read_text())
-    assert [slot["holds"] for slot in facts["slots"]] == list(BIOT_16.ch_names) and facts["problems"] == []
+    assert [slot["holds"] for slot in facts["slots"]] == list(BIOT_16.ch_names)
+    assert facts["problems"] == []
     lines = [line.split() for line in said.out.splitlines()[3:19]]
     assert [line[1:4] for line in lines] == [[name] * 3 for name in BIOT_16.ch_names]
     code, said = run(capsys, "eegnet", windows.folder)
     assert code == 0
     code, said = run(capsys, "interpolated-labram", windows.folder)
-    assert code == 1 and "expects electrodes against one reference" in said.err
+    assert code == 1
+    assert "expects electrodes against one reference" in said.err
     code, said = run(capsys, "egnet", windows.folder)
-    assert code == 1 and "'egnet' is no folder, no registered model" in said.err
+    assert code == 1
+    assert "'egnet' is no folder, no registered model" in said.err
 
 
 def test_the_command_on_a_model_that_is_given_zeros_and_another_order(stores, tmp_path, capsys):
@@ -217,5 +224,6 @@ def test_the_command_on_a_model_that_is_given_zeros_and_another_order(stores, tm
     model = BIOTClassifier(pretrained=path, module__channel_ids=ids, max_epochs=1, train_split=None, device="cpu")
     folder = save_pipeline(make_pipeline(PercentileScaler(), model).fit(windows, windows.y), tmp_path / "model")
     code, said = run(capsys, folder, windows.folder)
-    assert code == 1 and said.out.count("wrong: slot") == 16
+    assert code == 1
+    assert said.out.count("wrong: slot") == 16
     assert "wrong: slot 0: the model takes Fp1-F7 for its channel P4-O2" in said.out

@@ -144,7 +144,7 @@ class ComponentBuilding(EEGClassifier):
         return {name: value for name, value in facts.items() if value is not None and name in taken}
 
     def _contract(self) -> ModelContract | None:
-        """Return what a registered model expects; None of a class, an instance and others' names."""
+        """Return what a registered model expects; None of a class, an instance, others' names."""
         named = isinstance(self.module, str) and self.module in registry.models
         return registry.models.contract(self.module) if named else None
 

@@ -26,10 +26,10 @@ class Told(nn.Module):
         self, n_outputs, n_chans, n_times, sfreq=None, ch_names=None, chs_info=None, input_window_seconds=None
     ):
         super().__init__()
-        self.told = dict(
-            n_outputs=n_outputs, n_chans=n_chans, n_times=n_times, sfreq=sfreq, ch_names=ch_names, chs_info=chs_info,
-            input_window_seconds=input_window_seconds,
-        )  # fmt: skip
+        self.told = {
+            "n_outputs": n_outputs, "n_chans": n_chans, "n_times": n_times, "sfreq": sfreq, "ch_names": ch_names, "chs_info": chs_info,
+            "input_window_seconds": input_window_seconds,
+        }  # fmt: skip
         self.head = nn.Linear(n_chans, n_outputs)
 
     def forward(self, x):
@@ -70,14 +70,16 @@ def test_arrays_and_names_without_positions_tell_less():
     told = net(Told).fit(windows.x, windows.y).module_.told
     assert (told["sfreq"], told["ch_names"], told["chs_info"], told["input_window_seconds"]) == (None,) * 4
     told = net(Told).fit(windows_of(["Fp1", "X1"]), windows.y).module_.told
-    assert told["ch_names"] == ("Fp1", "X1") and told["chs_info"] is None
+    assert told["ch_names"] == ("Fp1", "X1")
+    assert told["chs_info"] is None
 
 
 def test_what_the_caller_gives_goes_before_the_data():
     windows = windows_of()
     own = make_chs_info(SZCORE_19.ch_names[:16])
     told = net(Told, chs_info=own, sfreq=100.0).fit(windows, windows.y).module_.told
-    assert told["chs_info"] is own and told["sfreq"] == 100.0
+    assert told["chs_info"] is own
+    assert told["sfreq"] == 100.0
 
 
 def test_models_that_read_no_positions_are_built_and_saved_without():
@@ -85,7 +87,7 @@ def test_models_that_read_no_positions_are_built_and_saved_without():
     for module in ("biot", BIOT, "eegnet"):
         sizes = {} if module == "eegnet" else {"embed_dim": 16, "num_heads": 2, "num_layers": 1}
         config = net(module, **sizes).fit(windows, windows.y).module_.get_config()
-        assert config["chs_info"] is None and config["input_window_seconds"] is None, module
+        assert (config["chs_info"], config["input_window_seconds"]) == (None, None), module
 
 
 @pytest.mark.parametrize(
