@@ -105,7 +105,11 @@ class BIOT(BraindecodeBIOT):
 
     Under ``torch.compile``, ``torch.export`` and ``torch.func.vmap`` nothing is raised for bad
     values: absent channels are masked as always, and a channel with some NaN or an empty window
-    makes that window's output NaN.
+    makes that window's output NaN.  For a graph with a free batch, give ``torch.export`` and
+    ``torch.onnx.export(dynamo=True)`` an example of two windows or more: torch takes a 1 for a
+    constant.  ``torch.jit.trace`` asks for a model that was built with ``chs_info``;
+    ``torch.jit.script``, ``torch.fx.symbolic_trace`` and the ONNX exporter without ``dynamo`` cannot
+    take this model.
 
     Examples
     --------

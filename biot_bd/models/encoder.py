@@ -136,8 +136,10 @@ class BIOTEncoder(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> BIOTEncoder:
         """Move or convert as every module; ``to_empty`` leaves no garbage in the index."""
+        before = self.index
         super()._apply(fn, recurse)
-        self._fill_index(self.index.device)
+        if self.index is not before:
+            self._fill_index(self.index.device)
         return self
 
     def _load_from_state_dict(
