@@ -30,7 +30,7 @@ from _clients.checks import CHECKS, FAILS, LEFT_OUT, ONLY, REFUSED, WORKS, Check
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "clients.md"
-RESULTS = FOLDER / "results" / "clients.json"
+MODEL_TESTS = FOLDER / "braindecode_models.md"  # written by braindecode_models.py
 BEGIN, END = "<!-- made by benchmarks/clients.py: begin -->", "<!-- made by benchmarks/clients.py: end -->"
 MODULES = (
     "sklearn_tools",
@@ -169,7 +169,15 @@ def block(found: Found) -> str:
     ]
     for client in dict.fromkeys(entry.client for entry in found):
         lines += section(client, {entry: o for entry, o in found.items() if entry.client == client})
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, *model_tests()]).rstrip() + "\n"
+
+
+def model_tests(path: Path = MODEL_TESTS) -> list[str]:
+    """Return the table of braindecode's own tests of models, a heading deeper."""
+    if not path.is_file():
+        return []
+    text = re.sub(r"^(#+) ", r"##\1 ", path.read_text(encoding="utf-8").strip(), flags=re.MULTILINE)
+    return [*text.splitlines(), ""]
 
 
 def write_page(found: Found, page: Path = PAGE) -> None:
