@@ -30,7 +30,10 @@ from _clients.checks import CHECKS, FAILS, LEFT_OUT, ONLY, REFUSED, WORKS, Check
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "clients.md"
-MODEL_TESTS = FOLDER / "braindecode_models.md"  # written by braindecode_models.py
+OTHERS = {  # tables that other scripts write
+    "braindecode's own tests of models": "braindecode_models.md",
+    "PyTorch's tools": "pytorch_tools.md",
+}
 BEGIN, END = "<!-- made by benchmarks/clients.py: begin -->", "<!-- made by benchmarks/clients.py: end -->"
 MODULES = (
     "sklearn_tools",
@@ -169,15 +172,18 @@ def block(found: Found) -> str:
     ]
     for client in dict.fromkeys(entry.client for entry in found):
         lines += section(client, {entry: o for entry, o in found.items() if entry.client == client})
-    return "\n".join([*lines, *model_tests()]).rstrip() + "\n"
+    return "\n".join([*lines, *other_tables()]).rstrip() + "\n"
 
 
-def model_tests(path: Path = MODEL_TESTS) -> list[str]:
-    """Return the table of braindecode's own tests of models, a heading deeper."""
-    if not path.is_file():
-        return []
-    text = re.sub(r"^(#+) ", r"##\1 ", path.read_text(encoding="utf-8").strip(), flags=re.MULTILINE)
-    return [*text.splitlines(), ""]
+def other_tables(folder: Path = FOLDER) -> list[str]:
+    """Return the tables that other scripts wrote, where they did."""
+    lines = []
+    for title, name in OTHERS.items():
+        if (folder / name).is_file():
+            text = (folder / name).read_text(encoding="utf-8").strip()
+            text = re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.MULTILINE)  # headings are those of the page
+            lines += [f"### {title}", "", f"By `benchmarks/{name.removesuffix('.md')}.py`.", "", text, ""]
+    return lines
 
 
 def write_page(found: Found, page: Path = PAGE) -> None:
