@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from biot_bd import PercentileScaler, SubjectSplit
+from biot_bd import PercentileScaler
 from biot_bd.exceptions import SubjectLeakError
+from biot_bd.signals.subject_array import SubjectArray
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 PAGE = FOLDER.parent / "docs" / "clients.md"
@@ -65,7 +67,7 @@ def raises(error):
 def test_outcomes_are_told_apart(checks):
     refused = [
         error_of(lambda: raises(SubjectLeakError("mixed"))),
-        error_of(lambda: SubjectSplit("subject-kfold-x")),  # a ValueError that our code raised
+        error_of(lambda: SubjectArray(np.zeros((4, 1)), ["a"])),  # a ValueError that our code raised
     ]
     assert [checks.judged(error)[0] for error in refused] == ["refused", "refused"]
     failed = [
@@ -136,9 +138,21 @@ def test_the_tables_stand_between_the_marks(clients, checks, tmp_path):
         clients.write_page(found, tmp_path / "other.md")
 
 
+def test_outcomes_of_former_runs_are_kept(clients, checks, tmp_path, monkeypatch):
+    path, (first, second, *_) = tmp_path / "clients.json", checks.CHECKS
+    outcomes = {entry: {v: checks.Outcome("works", "", 1.5) for v in entry.expected} for entry in (first, second)}
+    assert list(clients.keep({second: outcomes[second]}, path)) == [second]
+    assert clients.keep({first: outcomes[first]}, path) == outcomes
+    other = {second: {v: checks.Outcome("fails", "now") for v in second.expected}}
+    assert clients.keep(other, path) == {**outcomes, **other}
+    monkeypatch.setattr(clients, "installed", lambda: {"numpy": "0"})
+    with pytest.raises(SystemExit, match="other versions"):
+        clients.keep({first: outcomes[first]}, path)
+
+
 @pytest.mark.slow
 def test_scikit_learns_tools_do_what_the_page_says():
-    command = [sys.executable, "-W", "ignore", str(FOLDER / "clients.py"), "--only", "tools that split"]
+    command = [sys.executable, "-W", "ignore", str(FOLDER / "clients.py"), "--only", "tools that split", "--no-page"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Outcomes: 28 works, 28 refused." in done.stdout
