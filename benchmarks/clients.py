@@ -1,10 +1,10 @@
 """What other people's tools do with the product, tried and compared with a truth.
 
-Every check runs in a process of its own with a time limit.  The table is written into
-``docs/clients.md``, between its two marks:
+Every check runs in a process of its own with a time limit.  Outcomes are kept in
+``results/clients.json``, and their tables written into ``docs/clients.md`` between its two marks:
 
-    .venv/bin/python benchmarks/clients.py               # all, and write the page
-    .venv/bin/python benchmarks/clients.py --only moabb  # those with "moabb" in a name; no page
+    .venv/bin/python benchmarks/clients.py               # all
+    .venv/bin/python benchmarks/clients.py --only moabb  # "moabb" in a name; others kept
 
 Ends with 1 where an outcome is not the right one.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib
+import json
 import logging
 import os
 import platform
@@ -21,6 +22,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,6 +33,10 @@ from _clients.checks import CHECKS, FAILS, LEFT_OUT, ONLY, REFUSED, WORKS, Check
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "clients.md"
 RESULTS = FOLDER / "results" / "clients.json"
+OTHERS = {  # tables that other scripts write
+    "braindecode's own tests of models": "braindecode_models.md",
+    "PyTorch's tools": "pytorch_tools.md",
+}
 BEGIN, END = "<!-- made by benchmarks/clients.py: begin -->", "<!-- made by benchmarks/clients.py: end -->"
 MODULES = (
     "sklearn_tools",
@@ -89,6 +95,37 @@ def wrong(found: Found) -> list[str]:
         for variant, outcome in outcomes.items()
         if not right(outcome, entry.expected[variant])
     ]
+
+
+# --- what is kept between runs ---
+
+
+def key(entry: Check) -> str:
+    return f"{entry.client}: {entry.tool}"
+
+
+def keep(found: Found, path: Path = RESULTS) -> Found:
+    """Write outcomes beside those of former runs, and return all that are known, in order.
+
+    Raises
+    ------
+    SystemExit
+        Kept outcomes were made with other versions: run all again.
+    """
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"outcomes": {}}
+    missing = [entry for entry in CHECKS if entry not in found and key(entry) in kept["outcomes"]]
+    if missing and kept["versions"] != installed():
+        raise SystemExit(f"{path} was made with other versions of libraries; run all, without --only, or remove it")
+    known: Found = {}
+    for entry in CHECKS:
+        if entry in found:
+            known[entry] = found[entry]
+        elif entry in missing:
+            known[entry] = {v: Outcome(**outcome) for v, outcome in kept["outcomes"][key(entry)].items()}
+    outcomes = {key(entry): {v: asdict(o) for v, o in made.items()} for entry, made in known.items()}
+    record = {"versions": installed(), "outcomes": outcomes}
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return known
 
 
 # --- the page ---
@@ -169,7 +206,18 @@ def block(found: Found) -> str:
     ]
     for client in dict.fromkeys(entry.client for entry in found):
         lines += section(client, {entry: o for entry, o in found.items() if entry.client == client})
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, *other_tables()]).rstrip() + "\n"
+
+
+def other_tables(folder: Path = FOLDER) -> list[str]:
+    """Return the tables that other scripts wrote, where they did."""
+    lines = []
+    for title, name in OTHERS.items():
+        if (folder / name).is_file():
+            text = (folder / name).read_text(encoding="utf-8").strip()
+            text = re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.MULTILINE)  # headings are those of the page
+            lines += [f"### {title}", "", f"By `benchmarks/{name.removesuffix('.md')}.py`.", "", text, ""]
+    return lines
 
 
 def write_page(found: Found, page: Path = PAGE) -> None:
@@ -184,7 +232,8 @@ def write_page(found: Found, page: Path = PAGE) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", help="part of the names of clients or tools; prints, and leaves the page")
+    parser.add_argument("--only", help="part of the names of clients or tools; other outcomes are kept")
+    parser.add_argument("--no-page", action="store_true", help="print the tables, and write nothing")
     parser.add_argument("--store", type=Path, help="folder for the generated windows (default: a temporary one)")
     options = parser.parse_args()
     checks = chosen(load_checks(), options.only)
@@ -199,10 +248,10 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         found = run_all(checks, World(options.store or Path(folder)))
-    if options.only:
+    if options.no_page:
         sys.stdout.write(block(found))
     else:
-        write_page(found)
+        write_page(keep(found))
     if others := wrong(found):
         raise SystemExit(f"not as they should be: {'; '.join(others)}")
 

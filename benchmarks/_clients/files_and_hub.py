@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from _clients.braindecode_parts import DIMS, SHAPE
-from _clients.checks import REFUSED, check, missing, same, true
+from _clients.checks import REFUSED, LeftOutError, check, missing, same, true
 from _clients.world import World, net, pipe
 from biot_bd import BIOTClassifier, load_pipeline, save_pipeline
 from biot_bd.models import BIOT
@@ -76,8 +76,6 @@ def pretrained_of_a_pipeline(world: World) -> None:
     why="would need an account; what it uploads is what `save_pretrained` writes",
 )
 def push(world: World) -> None:
-    from _clients.checks import LeftOutError
-
     raise LeftOutError("no server here")
 
 
