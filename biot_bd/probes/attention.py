@@ -110,7 +110,7 @@ class AttentionProbe(Probe):
         x = x.to(next(model.parameters(), x).device)
         layers, roles = self._choose(model, x[:1])
         parts, errors = [], []
-        for batch in x.split(self.batch_size):
+        for batch in x.split(int(self.batch_size)):
             trace = self._record(model, batch, layers)
             errors += [record.error for record in trace if record.error is not None]
             parts.append(np.stack([self._map_of(trace, layer, len(batch)) for layer in layers], axis=1))

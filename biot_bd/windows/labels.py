@@ -282,7 +282,8 @@ def rule_name(rule: LabelRule) -> str:
         defaults = rule_parameters(kind())
     except TypeError:  # a rule with required parameters: show them all
         defaults = {}
-    changed = [f"{k}={v!r}" for k, v in rule_parameters(rule).items() if k not in defaults or defaults[k] != v]
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in rule_parameters(rule).items()}
+    changed = [f"{k}={v!r}" for k, v in plain.items() if k not in defaults or defaults[k] != v]
     return name + (f"({', '.join(changed)})" if changed else "")
 
 

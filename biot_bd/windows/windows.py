@@ -711,7 +711,8 @@ def _described(steps: Sequence[WindowTransformer]) -> list[str]:
 def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stride_s: float | None) -> Path:
     """Write the table of another rule, window or stride; return its folder."""
     check_resample(rule, table.resample, f"{table.store} has")
-    times = rule_times(rule, to_jsonable(window_s), to_jsonable(stride_s), (table.window_s, table.stride_s))
+    window_s, stride_s = to_jsonable([window_s, stride_s])
+    times = rule_times(rule, window_s, stride_s, (table.window_s, table.stride_s))
     settings = TableSettings(rule, *times, table.sfreq, table.resample, table.settings["on_bad"])
     fingerprint = settings.fingerprint(table.recordings)
     folder = table.store / TABLES / fingerprint

@@ -115,6 +115,7 @@ def test_what_cannot_be_saved(make, message, tmp_path, epochs):
     ):
         with pytest.raises(SavedPipelineError) as caught:
             run()
+        assert caught.type is SavedPipelineError
         text = str(caught.value).removeprefix("regime 'other': ")
         assert re.search(message, text), text
         assert "\n" not in text

@@ -31,6 +31,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from biot_bd.runs import to_jsonable
+
 METHOD = "percentile bootstrap"
 SUBJECTS = "subjects"
 RESAMPLED = "subjects, then recordings within subjects"
@@ -234,14 +236,14 @@ def interval_of(
         value,
         low,
         high,
-        level,
+        to_jsonable(level),
         METHOD,
         resampled,
         n_subjects,
         n_recordings,
         len(scores),
         n_undefined,
-        random_state,
+        to_jsonable(random_state),
         tuple(notes),
     )
 

@@ -117,9 +117,7 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     last = _check_end(pipeline)
     if not hasattr(last, "facts_"):
         raise SavedPipelineError(f"{type(last).__name__} is not fitted")
-    spec = _settings_to_json("biotclassifier", pipeline)
-    with inside():
-        _add_learnt(spec, pipeline)
+    spec = _described(pipeline, learnt=True)
     description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
     module = uncompiled(last.module_)
     hub_class, hub_config = hub_layout(module)
@@ -199,7 +197,7 @@ def check_savable(pipeline: Any) -> None:
     biot_bd.exceptions.SavedPipelineError: callbacks__rates__lr_lambda: found the function ...
     """
     _check_end(pipeline)
-    _settings_to_json("biotclassifier", pipeline)
+    _described(pipeline, learnt=False)
 
 
 def _check_end(pipeline: Any) -> BIOTClassifier:
@@ -211,6 +209,18 @@ def _check_end(pipeline: Any) -> BIOTClassifier:
     if not isinstance(last, BIOTClassifier):
         raise SavedPipelineError(f"{where}: only BIOTClassifier, and pipelines that end in it, can be saved")
     return last
+
+
+def _described(pipeline: Any, learnt: bool) -> dict[str, Any]:
+    """Describe a pipeline, with or without what ``fit`` left in it."""
+    try:
+        with inside():
+            spec = _settings_to_json("biotclassifier", pipeline)
+            if learnt:
+                _add_learnt(spec, pipeline)
+    except SavedPipelineError as error:
+        raise SavedPipelineError(str(error)) from error.__cause__
+    return spec
 
 
 def _settings_to_json(name: str, step: Any) -> dict[str, Any]:
