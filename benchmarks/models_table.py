@@ -55,7 +55,7 @@ SMALL: dict[str, dict[str, Any]] = {
 NEEDS: dict[str, dict[str, Any]] = {
     "AttnSleep": {"d_model": 54, "n_attn_heads": 6},
 }
-NOT_BY_CLASS = {"Labram": "labram", "InterpolatedSignalJEPA": "interpolated-signaljepa"}
+NOT_BY_CLASS = {"Labram": "labram", "SignalJEPA": "signaljepa", "InterpolatedSignalJEPA": "interpolated-signaljepa"}
 
 
 def prepare_windows(folder: Path) -> dict[str, Any]:
@@ -158,6 +158,7 @@ def run_apart(cls: type, windows: Any, folder: Path) -> tuple[str, list[str] | N
 
 def all_models() -> dict[str, type]:
     """Return braindecode's models by name, the interpolated ones last."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what wants a download says so at once
     import_module("biot_bd.probes.slots")  # before braindecode, and once for all child processes
     from braindecode.models.util import interpolated_models_dict, models_dict
 
