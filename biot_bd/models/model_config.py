@@ -21,9 +21,9 @@ class BIOTConfig(_Fields):  # type: ignore[misc]
     ----------
     embed_dim, num_heads, num_layers, sfreq, hop_length, n_outputs, n_chans : optional
         As for :class:`biot_bd.models.BIOT`, by name.
-    chs_info, n_times, input_window_seconds, activation, drop_prob, max_seq_len, att_drop_prob : optional
+    chs_info, n_times, input_window_seconds, activation, drop_prob : optional
         As there.
-    att_layer_drop_prob, channel_ids, n_channel_tokens : optional
+    max_seq_len, att_drop_prob, att_layer_drop_prob, channel_ids, n_channel_tokens : optional
         As there.
     model_name_ : str
         Tells configurations apart: ``"biot_bd.BIOT"``.
