@@ -108,8 +108,8 @@ class BIOT(BraindecodeBIOT):
     makes that window's output NaN.  For a graph with a free batch, give ``torch.export`` and
     ``torch.onnx.export(dynamo=True)`` an example of two windows or more: torch takes a 1 for a
     constant.  ``torch.jit.trace`` asks for a model that was built with ``chs_info``;
-    ``torch.jit.script``, ``torch.fx.symbolic_trace`` and the ONNX exporter without ``dynamo`` cannot
-    take this model.
+    ``torch.jit.script``, ``torch.fx.symbolic_trace`` and the ONNX exporter without ``dynamo``
+    cannot take this model.
 
     Examples
     --------

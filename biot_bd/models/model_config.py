@@ -19,8 +19,14 @@ class BIOTConfig(_Fields):  # type: ignore[misc]
 
     Parameters
     ----------
-    **fields
-        Those of :class:`biot_bd.models.BIOT`, by name.
+    embed_dim, num_heads, num_layers, sfreq, hop_length, n_outputs, n_chans : optional
+        As for :class:`biot_bd.models.BIOT`, by name.
+    chs_info, n_times, input_window_seconds, activation, drop_prob : optional
+        As there.
+    max_seq_len, att_drop_prob, att_layer_drop_prob, channel_ids, n_channel_tokens : optional
+        As there.
+    model_name_ : str
+        Tells configurations apart: ``"biot_bd.BIOT"``.
 
     Raises
     ------
