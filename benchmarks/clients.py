@@ -12,7 +12,6 @@ Ends with 1 where an outcome is not the right one.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import json
 import logging
@@ -196,9 +195,10 @@ def installed() -> dict[str, str]:
 
 def block(found: Found) -> str:
     """Return the part of the page between the marks."""
+    dates = [outcome.date for outcomes in found.values() for outcome in outcomes.values()]
     said = ", ".join(f"{name} {number}" for name, number in installed().items())
     lines = [
-        f"Made on {datetime.date.today().isoformat()} by `python benchmarks/clients.py`, {platform.system()} "
+        f"Run on {' to '.join(sorted({min(dates), max(dates)}))} by `python benchmarks/clients.py`, {platform.system()} "
         f"{platform.machine()}, Python {platform.python_version()}; {said}.",
         "",
         f"Outcomes: {counts(found)}.",

@@ -54,6 +54,10 @@ def test_the_page_has_a_line_for_every_check_and_no_other(clients, checks):
     assert [line for line in lines_of(PAGE.read_text(encoding="utf-8")) if line[0] in names] == known
 
 
+def test_what_cannot_work_has_its_reason(checks):
+    assert [entry.tool for entry in checks.CHECKS if "fails" in entry.expected.values() and not entry.why] == []
+
+
 def error_of(function):
     with pytest.raises(Exception) as caught:
         function()
