@@ -47,17 +47,42 @@ def register_label_rules(register: Register) -> None:
     register("biot-official", "biot_bd.windows.labels:BiotOfficial")
 
 
+# Name, class and contract (of biot_bd.models.contracts).
+_BRAINDECODE = (
+    ("eegnet", "EEGNet", "FROM_SCRATCH"),
+    ("bdtcn", "BDTCN", "FROM_SCRATCH"),
+    ("eegconformer", "EEGConformer", "FROM_SCRATCH"),
+    ("shallow", "ShallowFBCSPNet", "FROM_SCRATCH"),
+    ("deep4", "Deep4Net", "FROM_SCRATCH"),
+    ("sparcnet", "SPARCNet", "FROM_SCRATCH"),
+    ("contrawr", "ContraWR", "FROM_SCRATCH_WITH_RATE"),
+    ("medformer", "MEDFormer", "MEDFORMER"),
+    ("biot-braindecode", "BIOT", "BIOT_BRAINDECODE"),
+    ("cbramod", "CBraMod", "CBRAMOD"),
+    ("codebrain", "CodeBrain", "CODEBRAIN"),
+    ("eegpt", "EEGPT", "EEGPT"),
+    ("bendr", "BENDR", "BENDR"),
+    ("luna", "LUNA", "LUNA"),
+    ("reve", "REVE", "REVE"),
+    ("signaljepa", "SignalJEPA_PreLocal", "SIGNALJEPA"),
+    ("interpolated-biot", "InterpolatedBIOT", "INTERPOLATED_BIOT"),
+    ("interpolated-labram", "InterpolatedLaBraM", "INTERPOLATED_LABRAM"),
+    ("interpolated-eegpt", "InterpolatedEEGPT", "INTERPOLATED_EEGPT"),
+    ("interpolated-bendr", "InterpolatedBENDR", "INTERPOLATED_BENDR"),
+)
+
+
 @hookimpl
 def register_models(register: Register) -> None:
-    """Register BIOT and, by their usual names, models of braindecode."""
-    register("biot", "biot_bd.models.biot:BIOT")
-    register("eegnet", "braindecode.models:EEGNet")
-    register("bdtcn", "braindecode.models:BDTCN")
-    register("eegconformer", "braindecode.models:EEGConformer")
-    register("shallow", "braindecode.models:ShallowFBCSPNet")
-    register("deep4", "braindecode.models:Deep4Net")
-    register("sparcnet", "braindecode.models:SPARCNet")
-    register("contrawr", "braindecode.models:ContraWR")
+    """Register BIOT and models of braindecode, each with what it expects of its input."""
+    contracts, ours = "biot_bd.models.contracts", "biot_bd.models.braindecode_models"
+    register("biot", "biot_bd.models.biot:BIOT", contract=f"{contracts}:BIOT")
+    for name, cls, contract in _BRAINDECODE:
+        register(name, f"braindecode.models:{cls}", contract=f"{contracts}:{contract}")
+    register("labram", f"{ours}:Labram", contract=f"{contracts}:LABRAM")
+    register(
+        "interpolated-signaljepa", f"{ours}:InterpolatedSignalJEPA", contract=f"{contracts}:INTERPOLATED_SIGNALJEPA"
+    )
 
 
 @hookimpl

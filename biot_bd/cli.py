@@ -44,6 +44,7 @@ SUMMARIES = {
     "prepare": "Turn recordings into harmonised, labelled windows on disk.",
     "cv": "Cross-validate a pipeline by subject and write a run folder.",
     "train": "Fit a pipeline on all subjects and save it.",
+    "check": "Say which channel reaches which input of a model, and in which unit.",
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
     "detect": "Find seizures in recordings with a saved model.",

@@ -162,6 +162,16 @@ class CheckpointError(BiotBdError, ValueError):
     """
 
 
+class ContractError(BiotBdError, ValueError):
+    """Windows are not what a registered model expects; the message says what to put in front of it.
+
+    See Also
+    --------
+    biot_bd.models.ModelContract : Raises it.
+    biot_bd.BIOTClassifier : Raises it before training.
+    """
+
+
 class HubError(BiotBdError, OSError):
     """A checkpoint cannot be fetched; the message says why, and where to get the file by hand.
 

@@ -7,7 +7,6 @@ asked for.  Hooks are historic: a plugin that is registered late is called at on
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from pluggy import HookimplMarker, HookspecMarker
 
@@ -17,8 +16,8 @@ hookspec = HookspecMarker(PROJECT)
 #: Marks a function of a plugin as the implementation of the hook that has its name.
 hookimpl = HookimplMarker(PROJECT)
 
-#: What a hook gets: ``register(name, obj)``.
-Register = Callable[[str, Any], None]
+#: What a hook gets: ``register(name, obj)``; for models also ``contract=``.
+Register = Callable[..., None]
 
 __all__ = [
     "Register",
@@ -118,11 +117,13 @@ def register_models(register: Register) -> None:
     Parameters
     ----------
     register : callable
-        ``register(name, obj)``: ``obj`` itself, or its import path.
+        ``register(name, obj, contract=None)``: ``obj`` itself, or its import path, and what it
+        expects of its input, a :class:`biot_bd.models.ModelContract` or its import path, which
+        :class:`biot_bd.BIOTClassifier` checks before it trains.
 
     See Also
     --------
-    biot_bd.registry.models : Where they are found by name.
+    biot_bd.registry.models : Where they are found by name; ``registry.models.contract(name)``.
     biot_bd.testing.check_model : Checks one in a plugin's tests.
 
     Examples
@@ -131,6 +132,7 @@ def register_models(register: Register) -> None:
     >>> @hookimpl
     ... def register_models(register):
     ...     register("band-power", "my_package.models:BandPower")
+    ...     register("big", "my_package.models:Big", contract="my_package.models:BIG_CONTRACT")
     """
 
 

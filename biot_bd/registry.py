@@ -108,6 +108,7 @@ class Registry(Mapping[str, Any]):
         self.kind = kind
         self._objects: dict[str, Any] = {}
         self._owners: dict[str, str] = {}
+        self._contracts: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         name = self._registered(name)
@@ -141,6 +142,18 @@ class Registry(Mapping[str, Any]):
     def path(self, name: str) -> str:
         """Return where ``name`` comes from, ``"module:attribute"`` where that is known."""
         return _path_of(self._objects[self._registered(name)])
+
+    def contract(self, name: str) -> Any:
+        """Return what ``name`` expects of its input, a :class:`biot_bd.models.ModelContract`.
+
+        None where its plugin says nothing; only models have one.
+        """
+        name = self._registered(name)
+        found = self._contracts.get(name)
+        if isinstance(found, str):
+            found = _resolve(found, f"contract of {self.kind} {name!r} of plugin {self._owners[name]!r}")
+            self._contracts[name] = found
+        return found
 
     def name_of(self, obj: Any) -> str | None:
         """Return the name under which ``obj`` is registered, or None; imports nothing."""
@@ -176,7 +189,7 @@ class Registry(Mapping[str, Any]):
         broken = [f"{p.name} ({p.error})" for p in _plugins.values() if p.error]
         return text + (f"; plugins that failed to load: {', '.join(broken)}" if broken else "")
 
-    def _add(self, name: str, obj: Any, owner: str) -> None:
+    def _add(self, name: str, obj: Any, owner: str, contract: Any = None) -> None:
         if not isinstance(name, str) or not name:
             raise PluginError(
                 f"{self.kind}: plugin {owner!r} registered the name {name!r}; names are non-empty strings"
@@ -187,16 +200,21 @@ class Registry(Mapping[str, Any]):
             raise PluginError(
                 f"{self.kind}: plugin {owner!r} registered {name!r} as {obj!r}; a text must be an import path 'package.module:attribute'"
             )
+        if contract is not None and self.kind != "models":
+            raise PluginError(f"{self.kind}: plugin {owner!r} gave {name!r} a contract; only models have one")
         if known := self._same(name):
             raise PluginError(
                 f"{self.kind}: {name!r} of plugin {owner!r} is already registered by plugin {self._owners[known]!r}"
                 f"{'' if known == name else f' as {known!r}'}; rename one of them"
             )
         self._objects[name], self._owners[name] = obj, owner
+        if contract is not None:
+            self._contracts[name] = contract
 
     def _remove_all_of(self, owner: str) -> None:
         for name in [name for name, by in self._owners.items() if by == owner]:
             del self._objects[name], self._owners[name]
+            self._contracts.pop(name, None)
 
 
 def _registry_of_kind(kind: str) -> Registry:
@@ -276,15 +294,15 @@ _loaded = False
 _loading = False
 
 
-def _registrar(registry: Registry) -> Callable[[str, Any], None]:
-    def register(name: str, obj: Any) -> None:
+def _registrar(registry: Registry) -> Callable[..., None]:
+    def register(name: str, obj: Any, *, contract: Any = None) -> None:
         if not _current:
             raise PluginError(
                 f"{registry.kind}: {name!r} was registered outside of a hook; call register inside "
                 f"register_{registry.kind}, or give an object with that hook to biot_bd.registry.add_plugin"
             )
         owner = _current[-1]
-        registry._add(name, obj, owner)
+        registry._add(name, obj, owner, contract)
         _plugins[owner].registers.setdefault(registry.kind, []).append(name)
 
     return register

@@ -46,9 +46,9 @@ def cv(
 
     from biot_bd.commands import _pipelines
     from biot_bd.evaluation import cross_validate
-    from biot_bd.evaluation.fold import torch_threads
     from biot_bd.evaluation.protocols import as_protocol
     from biot_bd.report import write_report
+    from biot_bd.training.worker_threads import torch_threads
 
     if jobs == 0:
         raise ValueError("--jobs 0: expected how many folds at once, 1 or more, or -1 for one a processor")

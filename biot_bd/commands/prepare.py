@@ -86,6 +86,7 @@ def prepare(
 
 def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
     """Gather what ``--json`` prints."""
+    from biot_bd.windows.same_recordings import namespace_note
     from biot_bd.windows.store import read_manifest
 
     manifest = read_manifest(folder)
@@ -102,7 +103,7 @@ def _facts(dataset: str, folder: Path, windows: Any) -> dict[str, Any]:
         "subjects": windows.summary()[["n_windows", "n_seizure_windows"]].to_dict("index"),
         "not_loaded": [row for row in manifest["outcomes"] if row["outcome"] != "loaded"],
         "failures": manifest["failures"],
-        "notes": manifest["notes"],
+        "notes": [*manifest["notes"], *([] if (note := namespace_note(windows.recordings)) is None else [note])],
     }
 
 

@@ -120,6 +120,7 @@ def generate_demo(
     asked = {"n_subjects": n_subjects, "recordings": recordings, "minutes": minutes, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
     _check_numbers(**{**DEFAULTS, **given})
+    given = {name: int(value) for name, value in given.items()}  # a narrow number of numpy overflows
     root = Path(root)
     make_folder(root)
     # Where nothing may be written, nobody else writes either; what is there may still be read.

@@ -16,7 +16,9 @@ from biot_bd.events.intervals import merge, total
 from biot_bd.events.texts import SEIZURE
 
 
-def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> BaseConcatDataset:
+def load_dataset(
+    name: str, root: str | os.PathLike[str], *, namespace: str | None = None, **options: Any
+) -> BaseConcatDataset:
     """Load a registered data set.
 
     Parameters
@@ -26,6 +28,10 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
         ``recordings-folder``, ``demo``, or one that a plugin brings.
     root : path-like
         Where the recordings are (``demo``: where they are generated).
+    namespace : str, optional
+        Stands before the subjects, as in ``"clinic/01"``, where the loader asks for it
+        (``recordings-folder``, ``demo``); the folder's name by default, which another data set may
+        have, too.  Public data sets have theirs, wherever they lie.
     **options
         Options of that loader.
 
@@ -60,6 +66,8 @@ def load_dataset(name: str, root: str | os.PathLike[str], **options: Any) -> Bas
     ['loaded', 'loaded']
     """
     loader = registry.datasets[name]
+    if namespace is not None:
+        options["namespace"] = namespace
     known = options_of(name)
     if known is not None and (unknown := sorted(set(options) - set(known))):
         raise TypeError(f"data set {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")

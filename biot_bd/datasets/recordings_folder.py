@@ -119,6 +119,8 @@ def load_recordings_folder(
         details += [] if labelled else [_free(raw)]
         labels_from = "none" if not labelled else "annotations" if _table(path) is None else "event table"
         description = _describe(path, root, name, pattern, space) | {"labels_from": labels_from}
+        if namespace is None:  # another data set may lie in a folder of the same name
+            description["namespace_from"] = "folder"
         parts.append(RawDataset(raw, description))
         outcomes.add(name, "loaded", "; ".join(details))
     if not parts and outcomes.of("unlisted"):

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
+from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, training_overlap
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.unusable import unit_notes
+from biot_bd.models.checkpoints.config import provenance_of
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
@@ -54,6 +57,7 @@ class DetectionFacts(TypedDict):
     n_windows: int
     gaps: list[list[float]]
     segments: list[list[float]]
+    in_training: InTraining
     sfreq: float
     start_time: str | None
     channels: dict[str, str]
@@ -93,6 +97,8 @@ class Detection:
         Where the time went: ``read``, ``prepare``, ``model``, ``total``.
     segments : list of (float, float)
         Start and length of each stretch without a pause, in seconds since the recording's start.
+    in_training : InTraining
+        Whether the recording trained the model, and what its subject was called there.
 
     See Also
     --------
@@ -135,6 +141,7 @@ class Detection:
     start_time: datetime | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     segments: list[tuple[float, float]] = field(default_factory=list)
+    in_training: InTraining = field(default_factory=lambda: UNKNOWN)
 
     @property
     def gaps(self) -> list[tuple[float, float]]:
@@ -159,6 +166,7 @@ class Detection:
             "n_windows": len(self.start_s),
             "gaps": [list(gap) for gap in self.gaps],
             "segments": [[round(start_s, 6), round(length_s, 6)] for start_s, length_s in self.segments],
+            "in_training": self.in_training,
             "sfreq": self.sfreq,
             "start_time": None if self.start_time is None else self.start_time.isoformat(),
             "channels": self.channels,
@@ -187,6 +195,9 @@ class Detector:
         Windows that the model computes at once.
     notes : sequence of str
         Put before every detection's own notes.
+    provenance : Provenance, optional
+        What the model was trained on; detections of a recording, or a subject, of its training say
+        so.
 
     Raises
     ------
@@ -236,6 +247,7 @@ class Detector:
         on_missing: str = "raise",
         batch_size: int = BATCH,
         notes: Sequence[str] = (),
+        provenance: Provenance | None = None,
     ) -> None:
         if not (np.isfinite(stride_s) and stride_s > 0):
             raise ValueError(f"stride_s must be a positive number of seconds, found {stride_s!r}")
@@ -247,7 +259,7 @@ class Detector:
             )
         self.scorer, self.event_detector = scorer, event_detector
         self.stride_s, self.on_missing, self.batch_size = stride_s, on_missing, batch_size
-        self.notes = list(notes)
+        self.notes, self.provenance = list(notes), provenance
 
     @classmethod
     def load(
@@ -311,7 +323,15 @@ class Detector:
         given = {name: value for name, value in options.items() if value is not None}
         event_detector, told = _event_detector(Path(model), scorer, causal, given)
         notes += told
-        return cls(scorer, event_detector, stride_s=stride_s, on_missing=on_missing, batch_size=batch_size, notes=notes)
+        return cls(
+            scorer,
+            event_detector,
+            stride_s=stride_s,
+            on_missing=on_missing,
+            batch_size=batch_size,
+            notes=notes,
+            provenance=_provenance_of(model),
+        )
 
     @property
     def causal(self) -> bool:
@@ -352,13 +372,16 @@ class Detector:
             "events": self.event_detector.setting(),
         }
 
-    def detect(self, source: str | os.PathLike[str] | mne.io.BaseRaw) -> Detection:
+    def detect(self, source: str | os.PathLike[str] | mne.io.BaseRaw, *, subject: str | None = None) -> Detection:
         """Find seizures in one recording.
 
         Parameters
         ----------
         source : path or mne.io.BaseRaw
             A file in a format that MNE reads, or an MNE recording in volts.
+        subject : str, optional
+            Full name of its subject, as a data set has it, e.g. ``"clinic/01"``, to say whether the
+            model was trained on it.
 
         Returns
         -------
@@ -403,15 +426,17 @@ class Detector:
         bad = [name for name in stream.needed if name in recording.raw.info["bads"]]
         notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
         notes += unit_notes(recording.raw, stream.needed)
-        return self.detection(
+        in_training, told = training_overlap(self.provenance, recording.raw, subject)
+        found = self.detection(
             recording.where,
             replace(result, seconds=seconds),
             stream.plan,
             reader.sfreq,
-            notes=[*recording.notes, *notes],
+            notes=[*told, *recording.notes, *notes],
             start_time=line.start_time,
             segments=[(s.start_s, s.duration_s) for s in line.segments],
         )
+        return replace(found, in_training=in_training)
 
     def detection(
         self,
@@ -566,6 +591,14 @@ def _event_detector(
         )
     events.setting()
     return events, notes
+
+
+def _provenance_of(model: str | os.PathLike[str]) -> Provenance:
+    """Return what a model was trained on; a record that cannot be read refuses no recording."""
+    try:
+        return provenance_of(Path(model).absolute())
+    except (OSError, ValueError):
+        return Provenance(os.fspath(model), (), known=False)
 
 
 def channel_facts(plan: MontagePlan) -> dict[str, str]:

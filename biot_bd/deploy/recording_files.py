@@ -30,12 +30,16 @@ class Item:
         named, the file itself.
     target : Path, optional
         The event file to write, where it was named; else the stem says it.
+    subject : str, optional
+        The patient's full name, as ``load_dataset("recordings-folder", ...)`` makes it of the
+        folder that was named.
     """
 
     path: Path
     stem: Path
     patient: str
     target: Path | None = None
+    subject: str | None = None
 
     def output(self, folder: Path, ending: str) -> Path:
         """Return the path of a result in the output folder.
@@ -138,7 +142,13 @@ def _items_of(given: Path, skipped: set[Path]) -> Iterator[Item]:
         if relative == Path():  # the folder itself cannot be read
             yield Item(path, Path(path.name), path.name)
             continue
-        yield Item(path, relative.with_name(_stem(path.name)), patient_of(given.resolve().name / relative))
+        patient = patient_of(given.resolve().name / relative)
+        subject = f"{_word(given.resolve().name)}/{_word(patient.removeprefix('sub-'))}"
+        yield Item(path, relative.with_name(_stem(path.name)), patient, subject=subject)
+
+
+def _word(name: str) -> str:
+    return re.sub(r"[\s/]+", "-", name)
 
 
 def _stem(name: str) -> str:

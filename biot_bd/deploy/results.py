@@ -145,7 +145,14 @@ def write_events(path: Path, detection: Detection, format: str) -> Path:
         return write_json(path, detection.as_dict())
     from biot_bd.events.files import write_event_file
 
-    return write_event_file(path, detection.events, detection.duration_s, start=detection.start_time, format=format)
+    found = detection.in_training
+    # Nothing where there is nothing to say: an event file is a standard's.
+    facts = {}
+    if found["recording"] or found["subject"] is not None:
+        facts["inTraining"] = "recording" if found["recording"] else "subject"
+    return write_event_file(
+        path, detection.events, detection.duration_s, start=detection.start_time, format=format, facts=facts
+    )
 
 
 def _write_probabilities(path: Path, detection: Detection) -> Path:
@@ -263,7 +270,8 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
     """Do one recording; whatever goes wrong is its outcome."""
     try:
         detector = load_cached(model, **options)
-        detection, montage = detector.detect(item.path), detector.scorer.montage
+        known = {} if item.subject is None else {"subject": item.subject}
+        detection, montage = detector.detect(item.path, **known), detector.scorer.montage
         files = _written(detection, item, outputs, montage)
         if not outputs.html:
             return Outcome(item, detection.as_dict(), files)

@@ -23,19 +23,28 @@ from sklearn.utils.parallel import Parallel, delayed
 from biot_bd import runs
 from biot_bd.evaluation import run_facts
 from biot_bd.evaluation._progress import FoldProgress
-from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     FoldTask,
+    check_kept,
+    check_scorable,
     check_splits_inside,
+    configure,
     finished_fold,
     run_fold,
     training_notes,
 )
+from biot_bd.evaluation.fold_callbacks import check_callbacks
 from biot_bd.evaluation.fold_events import detector_parameters, write_events
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
-from biot_bd.evaluation.model_selection.contamination import check_contamination, contamination_facts, find_origins
+from biot_bd.evaluation.model_selection.contamination import (
+    check_contamination,
+    comparison_notes,
+    contamination_facts,
+    find_origins,
+)
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
@@ -107,7 +116,8 @@ def cross_validate(
         ``"biot-paper"``, ``"biot-code"`` or a scikit-learn splitter, which gets the subjects as
         groups.
     scoring : str, Metric, callable or sequence of them
-        Names out of ``biot_bd.registry.metrics``.
+        Names in ``biot_bd.registry.metrics`` or of scorers of scikit-learn (``"f1"``),
+        ``make_scorer(...)``, or functions of ``(y_true, proba)``.
     threshold : {"balanced-accuracy", "matched-prevalence"} or float
         How the threshold is chosen on the validation predictions.
     validation_fraction : float
@@ -116,7 +126,9 @@ def cross_validate(
         bring their own.
     n_jobs : int
         Folds computed at once (joblib).  The result does not depend on it: every fold uses as many
-        torch threads as the calling process (``torch.set_num_threads``).
+        torch threads as the calling process (``torch.set_num_threads``), and files of callbacks of
+        its own (``fold-NN`` in each folder that one names).  With joblib's threading backend the
+        fits of neural nets run one after another.
     random_state : int
         Seed of the split; with a fold's number the seed of that fold.
     title : str, optional
@@ -158,9 +170,13 @@ def cross_validate(
     RunFolderError
         The folder holds another study (the message says what differs), is no run folder, or is in
         use.
+    SavedPipelineError
+        With ``folder``: something in the pipeline cannot be saved (the message names the
+        parameter), before anything is fitted.
     ValueError
-        Labels or subjects are missing or malformed, or a model gives probabilities that are not
-        finite.
+        Labels or subjects are missing or malformed, a metric cannot score labels and probabilities,
+        the pipeline gives none, a model gives some that are not finite, or folds at once would
+        share the files of a callback.
 
     See Also
     --------
@@ -190,7 +206,9 @@ def cross_validate(
     given = {"cv": cv, "scoring": scoring, "threshold": threshold, "validation_fraction": validation_fraction}
     cv, scoring, threshold, validation_fraction = settled(given, preset, source)
     data = as_data(windows, y, groups)
+    check_classes(pipeline)
     metrics = as_metrics(scoring)
+    check_scorable(pipeline)
     rule = check_threshold_rule(threshold)
     if isinstance(random_state, bool) or not isinstance(random_state, Integral) or random_state < 0:
         raise ValueError(f"random_state must be an int of at least 0, got {random_state!r}")
@@ -214,11 +232,16 @@ def cross_validate(
         "random_state": random_state,
         "event_detector": detector_parameters(event_detector),
     }
+    if folder is not None:
+        check_kept(configure(pipeline, folds[0], None))
+    if n_jobs != 1:
+        check_callbacks(pipeline)
     for fold in folds:
         check_splits_inside(pipeline, data, fold)
     origins = find_origins(pipeline)
     tested = [subject for fold in folds for subject in fold.test]
-    contamination = check_contamination(origins, tested, allow=allow_contaminated)
+    contamination = check_contamination(origins, tested, recordings=data.recording_table, allow=allow_contaminated)
+    notes = [*notes, *comparison_notes(origins, data.recording_table)]
     identity: Cells = {
         "pipeline": identity_of(pipeline),
         "data": data.facts["fingerprint"],

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from biot_bd.evaluation.run_facts import DataFacts
-from biot_bd.training.labels import read_labels
+from biot_bd.training import BIOTClassifier
+from biot_bd.training.labels import given_labels, read_labels
 from biot_bd.windows import Windows
+from biot_bd.windows.same_recordings import check_recordings_apart
 
 MIN_SUBJECTS = 5
 MIN_HOURS = 1.0
@@ -48,6 +50,11 @@ class Data:
         """Recording of each window, or None where the data does not say."""
         return self.table["recording"].to_numpy() if isinstance(self.X, Windows) else None
 
+    @property
+    def recording_table(self) -> pd.DataFrame | None:
+        """What recordings are told by (``Windows.recordings``), or None where none are named."""
+        return self.X.recordings if isinstance(self.X, Windows) else None
+
     def not_a_result(self) -> str | None:
         """Say why no score on this data is a result, or return None."""
         reasons = []
@@ -80,6 +87,8 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     ------
     ValueError
         Labels or subjects are missing, of another length, or not what is expected.
+    SubjectLeakError
+        A recording is there under the names of two subjects.
     """
     is_windows = isinstance(X, Windows)
     if isinstance(X, (list, tuple)):
@@ -100,16 +109,50 @@ def as_data(X: Any, y: Any = None, groups: Any = None) -> Data:
     labels, subjects = _labels(y), _subjects(groups)
     if is_windows and not np.array_equal(subjects, _subjects(X.groups)):
         raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
+    if is_windows:
+        check_recordings_apart(X.recordings)
     nothing = {"recording": None, "subject": subjects, "start_s": np.nan, "stop_s": np.nan}
     table = _table(X, subjects) if is_windows else pd.DataFrame(nothing)
     return Data(X, labels, subjects, table, _facts(X, labels, subjects, table))
+
+
+def check_classes(estimator: Any) -> None:
+    """Check that every classifier in an estimator has the classes 0 and 1, in any order.
+
+    Raises
+    ------
+    ValueError
+        ``classes`` of a ``BIOTClassifier`` are others, so that the first fit would fail.
+
+    Examples
+    --------
+    >>> from biot_bd import BIOTClassifier
+    >>> from biot_bd.evaluation.data import check_classes
+    >>> check_classes(BIOTClassifier(classes=(1, 0)))
+    >>> check_classes(BIOTClassifier(classes=("background", "seizure")))
+    Traceback (most recent call last):
+    ...
+    ValueError: classes=('background', 'seizure'), but cross-validation ... or leave them out
+    """
+    inside = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    for part in (estimator, *inside):
+        if not isinstance(part, BIOTClassifier) or part.classes is None:
+            continue
+        if set(given_labels(part.classes).tolist()) != {0, 1}:
+            raise ValueError(
+                f"classes={part.classes!r}, but cross-validation and final models know the labels 0 (background) and 1 "
+                "(seizure) only; give classes=(0, 1), or leave them out"
+            )
 
 
 def _labels(y: Any) -> np.ndarray:
     y = read_labels(y, "y")
     found = np.unique(y).tolist()
     if not set(found) <= {0, 1}:
-        raise ValueError(f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}")
+        raise ValueError(
+            f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}; "
+            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}"
+        )
     return y.astype(np.int64)
 
 

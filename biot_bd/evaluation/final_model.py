@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from biot_bd import runs
-from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
     FoldOutcome,
     configure,
@@ -30,6 +30,7 @@ from biot_bd.evaluation.metrics.thresholds import Threshold, check_threshold_rul
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
 from biot_bd.evaluation.model_selection.contamination import (
     check_contamination,
+    comparison_notes,
     contamination_facts,
     find_origins,
     full_record,
@@ -41,7 +42,8 @@ from biot_bd.evaluation.study_identity import final_step, identity_of
 from biot_bd.evaluation.training_folder import TrainingFolder
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
-from biot_bd.training import BIOTClassifier, save_pipeline
+from biot_bd.training import BIOTClassifier, check_savable, save_pipeline
+from biot_bd.training.pretrained import recordings_of
 from biot_bd.windows import Windows
 from biot_bd.windows.store_users import forgotten_with, note_user
 
@@ -117,6 +119,8 @@ def fit_all(
         The folder holds the model of another training that was stopped while it tidied up.
     TypeError
         The pipeline does not end in a ``BIOTClassifier``, so that it could not be saved.
+    SavedPipelineError
+        Something in it cannot be saved (the message names the parameter), before it is fitted.
     SplitError, ValueError
         As in :func:`~biot_bd.cross_validate`.
 
@@ -145,14 +149,21 @@ def fit_all(
     if not isinstance(final_step(pipeline)[1], BIOTClassifier):
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
     data, rule = as_data(windows, y, groups), check_threshold_rule(threshold)
+    check_classes(pipeline)
     metrics = as_metrics(scoring)
     template = EventDetector() if event_detector is None else event_detector
     detector_parameters(template)  # raises before anything is fitted
     fold = _split(data, hold_out, validation_fraction, random_state)
     origins = find_origins(pipeline)
-    contamination = check_contamination(origins, fold.test, allow=allow_contaminated) if fold.test else None
+    contamination, compared = None, list[str]()
+    if fold.test:
+        contamination = check_contamination(
+            origins, fold.test, recordings=data.recording_table, allow=allow_contaminated
+        )
+        compared = comparison_notes(origins, data.recording_table)
     estimator = configure(pipeline, fold, None)
     prefix, last = final_step(estimator)
+    check_savable(estimator)
     study = runs.fingerprint(
         {
             "pipeline": identity_of(pipeline),
@@ -181,7 +192,7 @@ def fit_all(
         record = runs.to_jsonable(
             {
                 "title": title,
-                "notes": [*notes, *training_notes(estimator), *fold.notes],
+                "notes": [*notes, *training_notes(estimator), *fold.notes, *compared],
                 "not_a_result": data.not_a_result()
                 if fold.test
                 else "the model saw all subjects, so it has no score of its own",
@@ -195,7 +206,9 @@ def fit_all(
                 "environment": runs.environment(),
                 "study": study,
                 **contamination_facts(origins, contamination, allow_contaminated),
-                "trained_on": full_record(last, origins, (*fold.train, *fold.valid)),
+                "trained_on": full_record(
+                    last, origins, (*fold.train, *fold.valid), recordings_of(data.X, (*fold.train, *fold.valid))
+                ),
             }
         )
         scores = _scores(estimator, data, fold, metrics, chosen, detectors) if fold.test else None

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,8 +14,8 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 import sklearn
-import torch
 from sklearn.base import clone
+from sklearn.ensemble import StackingClassifier
 from sklearn.model_selection._search import BaseSearchCV
 
 from biot_bd.evaluation import run_facts
@@ -35,13 +34,15 @@ from biot_bd.evaluation.model_selection.inner_splits import (
 from biot_bd.evaluation.run_facts import Cells, FoldFacts
 from biot_bd.evaluation.study_identity import describe, final_step
 from biot_bd.events.detector import EventDetector, save_event_detector
-from biot_bd.exceptions import RunFolderError
+from biot_bd.exceptions import RunFolderError, SavedPipelineError
 from biot_bd.json_values import check_values, naming
 from biot_bd.runs import write_json
 from biot_bd.signals.subject_array import SubjectArray
-from biot_bd.training import BIOTClassifier, FixedSubjects, log_test_metrics, save_pipeline
+from biot_bd.training import BIOTClassifier, FixedSubjects, check_savable, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
-from biot_bd.training.pretrained import write_load_report
+from biot_bd.training.pretrained import recordings_of, write_load_report
+from biot_bd.training.private_paths import FitPlace
+from biot_bd.training.worker_threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def training_notes(pipeline: Any) -> list[str]:
     return [] if note is None else [note]
 
 
-def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
+def configure(pipeline: Any, fold: Fold, run: Path | None, place: FitPlace | None = None) -> Any:
     """Clone a pipeline and give it the fold's seed and, for a ``BIOTClassifier``, its subjects
     and folders.
 
@@ -150,6 +151,8 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
     fold : Fold
     run : Path or None
         The run folder; without one nothing is logged and there are no restart points.
+    place : FitPlace, optional
+        Where the callbacks of every ``BIOTClassifier`` inside write; None: where they were told to.
 
     Returns
     -------
@@ -169,6 +172,9 @@ def configure(pipeline: Any, fold: Fold, run: Path | None) -> Any:
         settings[f"{prefix}train_split"] = FixedSubjects(fold.valid) if fold.valid else None
         settings[f"{prefix}log_dir"] = str(run / "tensorboard" / f"fold-{fold.index:02d}") if run else None
         settings[f"{prefix}restart_dir"] = str(fold_folder(run, fold.index) / "restart") if run else None
+    for inside in (estimator, *estimator.get_params(deep=True).values()):
+        if isinstance(inside, BIOTClassifier):
+            inside.write_in(place)
     return estimator.set_params(**settings)
 
 
@@ -217,9 +223,7 @@ def probabilities(estimator: Any, X: Any, where: str) -> np.ndarray:
     if len(X) == 0:
         return np.zeros(0)
     if not hasattr(estimator, "predict_proba"):
-        raise ValueError(
-            f"{type(estimator).__name__} has no predict_proba; wrap it, e.g. in CalibratedClassifierCV, or set probability=True"
-        )
+        _refuse_without_probabilities(estimator)
     classes = [int(label) for label in estimator.classes_]
     if 1 not in classes:
         raise ValueError(f"{where}: the fitted model knows the classes {classes}, not class 1 (seizure)")
@@ -286,6 +290,55 @@ def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> Fold
         return _run(task, time.perf_counter(), watch)
 
 
+def check_scorable(pipeline: Any) -> None:
+    """Raise where a pipeline would have no probabilities once it is fitted.
+
+    Raises
+    ------
+    ValueError
+        A search that keeps no model (``refit=False``), or an estimator without ``predict_proba``.
+    """
+    for name, value in [("", pipeline), *pipeline.get_params(deep=True).items()]:
+        if isinstance(value, BaseSearchCV) and not value.refit:
+            where = f"{name}__refit" if name else "refit"
+            raise ValueError(f"{where}: found False, so {type(value).__name__} keeps no model to score; set refit=True")
+    _, last = final_step(pipeline)
+    if not hasattr(last, "predict_proba") and all(map(_tells_before, [last, *last.get_params(deep=True).values()])):
+        _refuse_without_probabilities(last)
+
+
+def _tells_before(part: Any) -> bool:
+    """Return whether a part of an estimator says before ``fit`` whether it will have
+    probabilities.
+    """
+    known = type(part).__module__.startswith("sklearn.") or isinstance(part, BIOTClassifier)
+    return not hasattr(part, "get_params") or (known and not isinstance(part, StackingClassifier))
+
+
+def _refuse_without_probabilities(estimator: Any) -> None:
+    raise ValueError(
+        f"{type(estimator).__name__} has no predict_proba; wrap it, e.g. in CalibratedClassifierCV, or set probability=True"
+    )
+
+
+def check_kept(pipeline: Any) -> None:
+    """Raise where a model of a pipeline could not be written into a folder.
+
+    Other estimators than a ``BIOTClassifier`` at the end are not saved.
+
+    Raises
+    ------
+    SavedPipelineError
+        Names the parameter.
+    """
+    if not isinstance(final_step(pipeline)[1], BIOTClassifier):
+        return
+    try:
+        check_savable(pipeline)
+    except SavedPipelineError as error:
+        raise SavedPipelineError(f"{error}; without a folder nothing is saved, and this may stay") from error
+
+
 def check_splits_inside(pipeline: Any, data: Data, fold: Fold) -> None:
     """Raise where anything inside a pipeline would split the fold's windows within subjects.
 
@@ -308,22 +361,11 @@ def _fitted_rows(pipeline: Any, rows: dict[str, np.ndarray]) -> np.ndarray:
     return rows["train"]
 
 
-@contextmanager
-def torch_threads(n: int | None) -> Iterator[None]:
-    """Let torch use ``n`` threads in the block; as many as before where None."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if n is None else n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) -> FoldOutcome:
     fold, data, where = task.fold, task.data, f"fold {task.fold.index}"
     rows = fold.rows(data.subjects, data.recordings)
     seen = _fitted_rows(task.pipeline, rows)
-    estimator = configure(task.pipeline, fold, task.folder)
+    estimator = configure(task.pipeline, fold, task.folder, FitPlace([f"fold-{fold.index:02d}"]))
     _, last = final_step(estimator)
     if watch is not None:
         watch(last)
@@ -333,7 +375,8 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     if isinstance(last, BIOTClassifier):
         last.threshold_ = threshold.value  # what the saved model's predict uses
     detectors = fit_detectors(task.event_detector, data, valid)
-    seen_before = check_contamination(task.origins, fold.test, allow=True)  # of this fold; the study was allowed before
+    # Of this fold; the study was allowed before.
+    seen_before = check_contamination(task.origins, fold.test, recordings=data.recording_table, allow=True)
     known: Cells = {
         **fold.as_dict(),
         "fingerprint": task.fingerprint,
@@ -384,13 +427,14 @@ def _training_facts(last: Any) -> Cells:
 def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, detectors: Detectors | None) -> Cells:
     if not isinstance(final_step(estimator)[1], BIOTClassifier):
         return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
+    seen = (*task.fold.train, *task.fold.valid)
     record = {
         "fold": facts["fold"],
         "subjects": task.fold.sides(),
         "threshold": facts["threshold"],
         "data": {k: v for k, v in task.data.facts.items() if k != "subjects"},
         "study": task.fingerprint,
-        "trained_on": full_record(final_step(estimator)[1], task.origins, (*task.fold.train, *task.fold.valid)),
+        "trained_on": full_record(final_step(estimator)[1], task.origins, seen, recordings_of(task.data.X, seen)),
         "contamination": facts["contamination"],
     }
     if detectors is not None:  # first: a folder with a description holds all that belongs to it

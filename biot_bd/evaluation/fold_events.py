@@ -76,7 +76,7 @@ def recording_scores(data: Data, predictions: pd.DataFrame) -> list[RecordingSco
     """
     if not isinstance(data.X, Windows):
         return None
-    known = {r.recording: r for table in data.X.tables for r in table.recordings}
+    known = {r.recording: r for r in data.X.entries}
     out = []
     for name, rows in predictions.groupby("recording", sort=True):
         recording = known[str(name)]
@@ -147,8 +147,7 @@ def event_facts(detectors: Detectors, data: Data, test: pd.DataFrame) -> FoldEve
 
 
 def _without_windows(data: Data, found: Mapping[str, Any], subjects: set[str]) -> list[str]:
-    recordings = [r for table in data.X.tables for r in table.recordings]
-    return sorted(r.recording for r in recordings if r.subject in subjects and r.recording not in found)
+    return sorted(r.recording for r in data.X.entries if r.subject in subjects and r.recording not in found)
 
 
 def _covered_s(recording: RecordingScores, window_s: float) -> float:

@@ -34,6 +34,7 @@ from biot_bd.evaluation.fold import probabilities
 from biot_bd.evaluation.metrics.calibration import checked
 from biot_bd.events.detector import RECALIBRATION_FILE
 from biot_bd.json_values import naming
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.runs import read_json, write_json
 from biot_bd.windows import Windows
 
@@ -303,7 +304,14 @@ def recalibrate(
         raise ValueError(f"{type(windows_valid).__name__} do not say their labels: pass y=")
     subjects = [] if groups is None else sorted({str(subject) for subject in groups})
     last = getattr(estimator, "steps", [(None, estimator)])[-1][1]
-    if both := sorted(set(subjects) & set(map(str, getattr(last, "train_subjects_", ())))):
+    trained = set(map(str, getattr(last, "train_subjects_", ())))
+    provenance = getattr(last, "provenance_", None)
+    if isinstance(windows_valid, Windows) and isinstance(provenance, Provenance):  # under other names, too
+        digests = windows_valid.recordings["digest"].dropna()
+        subjects_there = {subject for digest in digests for subject in provenance.saw_recording(digest)}
+    else:
+        subjects_there = set()
+    if both := sorted((set(subjects) | subjects_there) & trained):
         raise ValueError(f"{', '.join(both[:5])} trained the model; recalibrate on subjects that it was not fitted on")
     proba = probabilities(estimator, windows_valid, type(estimator).__name__)
     return RecalibratedClassifier(estimator, fit_recalibration(y, proba, method, subjects=subjects))

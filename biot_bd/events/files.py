@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
@@ -73,6 +73,7 @@ def write_event_file(
     *,
     start: datetime | None = None,
     format: str | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the events of one recording, atomically.
 
@@ -89,6 +90,9 @@ def write_event_file(
         When the recording began.
     format : {"tsv", "csv_bi", "edf", "mne"}, optional
         Told from the ending by default (``.tsv``, ``.csv_bi``, ``.edf``, ``.fif``).
+    facts : mapping of str to str, optional
+        What else holds of the recording: further columns of a TSV, comments of a ``csv_bi``; EDF+
+        and MNE annotations have no place for it.
 
     Returns
     -------
@@ -123,7 +127,7 @@ def write_event_file(
     overlapping = [(a, b) for a, b in pairwise(found) if b.onset_s < a.offset_s]
     if overlapping:
         raise ValueError(f"{path}: events overlap, first {overlapping[0]}; join them before writing")
-    _format(path, format)[0](path, found, float(duration_s), _naive(start))
+    _format(path, format)[0](path, found, float(duration_s), _naive(start), facts or {})
     return path
 
 
@@ -296,7 +300,9 @@ def _sorted(events: list[Event]) -> list[Event]:
     return sorted(events, key=lambda event: event[:2])
 
 
-def _write_tsv(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+def _write_tsv(
+    path: Path, events: list[Event], duration_s: float, start: datetime | None, facts: Mapping[str, str]
+) -> None:
     from epilepsy2bids.annotations import Annotations
 
     # Never a row of no length: the scorer of the public board refuses it.
@@ -309,6 +315,10 @@ def _write_tsv(path: Path, events: list[Event], duration_s: float, start: dateti
         row["dateTime"] = "n/a" if start is None else start
     with atomic_path(path) as temporary:
         table.saveTsv(str(temporary))
+        if facts:  # columns that its writer does not know
+            header, *rows = temporary.read_text(encoding="utf-8").splitlines()
+            lines = ["\t".join([header, *facts]), *("\t".join([row, *facts.values()]) for row in rows)]
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _read_tsv(path: Path) -> EventFile:
@@ -330,9 +340,12 @@ def _read_tsv(path: Path) -> EventFile:
     return EventFile(_sorted(events), next(iter(lengths), None), start, tuple(notes))
 
 
-def _write_csv_bi(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+def _write_csv_bi(
+    path: Path, events: list[Event], duration_s: float, start: datetime | None, facts: Mapping[str, str]
+) -> None:
     lines = ["# version = csv_v1.0.0", f"# bname = {path.stem}", f"# duration = {duration_s:.4f} secs"]
     lines += [] if start is None else [f"# start = {start:%Y-%m-%d %H:%M:%S}"]
+    lines += [f"# {name} = {value}" for name, value in facts.items()]
     lines += ["#", ",".join(TUSZ_COLUMNS)]
     at = 0.0
     for event in [*events, Event(duration_s, duration_s, None)]:
@@ -361,7 +374,9 @@ def _read_csv_bi(path: Path) -> EventFile:
     return EventFile(_sorted(events), length, clock_time(told.get("start", "")), notes)
 
 
-def _write_edf(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+def _write_edf(
+    path: Path, events: list[Event], duration_s: float, start: datetime | None, facts: Mapping[str, str]
+) -> None:
     import edfio
 
     texts = [(e.onset_s, e.offset_s - e.onset_s, SEIZURE) for e in events] or [(0.0, duration_s, BACKGROUND)]
@@ -397,7 +412,9 @@ def _read_edf(path: Path) -> EventFile:
         raise ValueError(f"{path}: no readable EDF+ annotations ({type(error).__name__}: {one_line(error)})") from error
 
 
-def _write_mne(path: Path, events: list[Event], duration_s: float, start: datetime | None) -> None:
+def _write_mne(
+    path: Path, events: list[Event], duration_s: float, start: datetime | None, facts: Mapping[str, str]
+) -> None:
     with atomic_path(path) as temporary:
         to_annotations(events, duration_s, orig_time=start).save(temporary, overwrite=True, verbose="ERROR")
 

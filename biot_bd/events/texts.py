@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from biot_bd.events.intervals import OVERLAPPING, merge
 from biot_bd.exceptions import RecordingError
+from biot_bd.io.notes import without_time
 
 SEIZURE = "sz"
 """How the description of a seizure begins."""
@@ -257,7 +258,7 @@ def unread_notes(texts: Sequence[str], where: str, seizure_words: Sequence[str] 
     Examples
     --------
     >>> unread_notes(["+20,5 eyes open"], "x.edf")
-    ["1 annotations have no time as EDF+ writes it and were not read, the first '+20,5 eyes open'"]
+    ["1 annotation without a time as EDF+ writes it, not read; the first is '+20,5 eyes open'"]
     """
     for text in texts:
         if meaning_of(text, seizure_words) is not Meaning.OTHER:
@@ -266,8 +267,7 @@ def unread_notes(texts: Sequence[str], where: str, seizure_words: Sequence[str] 
                 f"{where}: the annotation {text[:80]!r} has no time as EDF+ writes it (+20.5, seconds), so it cannot be read; "
                 "correct it, or write an event table beside the recording",
             )
-    told = f"{len(texts)} annotations have no time as EDF+ writes it and were not read, the first "
-    return [f"{told}{texts[0][:80]!r}"] if texts else []
+    return [without_time(texts)] if texts else []
 
 
 def _paired(rows: list[tuple[float, float, str, Meaning]], where: str) -> list[tuple[float, float, str]]:

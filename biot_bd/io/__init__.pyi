@@ -1,4 +1,5 @@
 from .channel_readers import open_reader as open_reader
+from .digest import recording_digest as recording_digest
 from .edf import open_edf as open_edf
 from .edf_header import EdfHeader as EdfHeader
 from .edf_header import read_edf_header as read_edf_header

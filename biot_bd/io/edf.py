@@ -14,11 +14,11 @@ from mne.io.edf.edf import RawBDF, RawEDF
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
 from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timeline, length_note, unread_annotations
-from biot_bd.io.notes import collecting
+from biot_bd.io.notes import collecting, counted, without_time
 from biot_bd.io.segments import TimeLine, set_annotations
 from biot_bd.io.unusable import correct_units
 
-_SAID_BETTER = ("start of the recording", "outside the recording", "pass the end of the recording")
+_SAID_BETTER = ("start of the recording", "outside the recording", "beyond the end of the recording")
 LARGEST = 1e30  # of a range in a header; in microvolts it must fit float32
 
 
@@ -168,17 +168,15 @@ def _notes(told: list[str], path: Path, line: TimeLine) -> list[str]:
     """Return what MNE told and the time line does not say better."""
     kept = [note for note in told if not any(said in note for said in _SAID_BETTER)]
     if unread := unread_annotations(path):
-        kept.append(
-            f"{len(unread)} annotations have no time as EDF+ writes it and were not read, the first {unread[0][:80]!r}"
-        )
+        kept.append(without_time(unread))
     if line.is_continuous and len(kept) == len(told) + bool(unread):
         return kept
     outside = annotations_outside(path, line)
     left_out = [row for row in outside if not 0 <= row[0] <= line.duration_s]
     for rows, became in (
-        (left_out, f"outside the recording of {line.duration_s:g} s were left out"),
-        ([row for row in outside if row not in left_out], "that pass the end of the recording were cut there"),
+        (left_out, f"outside the recording of {line.duration_s:g} s left out"),
+        ([row for row in outside if row not in left_out], "beyond the end of the recording cut there"),
     ):
         if rows:
-            kept.append(f"{len(rows)} annotations {became}, the first {rows[0][2]!r} at {rows[0][0]:g} s")
+            kept.append(f"{counted(len(rows), 'annotation')} {became}, the first {rows[0][2]!r} at {rows[0][0]:g} s")
     return kept

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 #: Filters of warnings are those of all threads: one collects at a time.
@@ -33,8 +33,8 @@ _WORDS: tuple[tuple[str, str | None], ...] = (
     (r"Invalid measurement date", "the header's date is none, so the start of the recording is not known"),
     (r"Header information is incorrect for record length", "the header says no length of a record; 1 s was taken"),
     (r"No PNT file exists", "no .PNT file lies beside it, so the start of the recording is not known"),
-    (r"Omitted (\d+) annotation", r"\1 annotations outside the recording were left out"),
-    (r"Limited (\d+) annotation", r"\1 annotations that pass the end of the recording were cut there"),
+    (r"Omitted (\d+) annotation", r"annotations outside the recording left out: \1"),
+    (r"Limited (\d+) annotation", r"annotations beyond the end of the recording cut there: \1"),
 )
 
 
@@ -56,7 +56,7 @@ def in_our_words(text: str) -> str | None:
     >>> in_our_words("Invalid measurement date encountered in the header.")
     "the header's date is none, so the start of the recording is not known"
     >>> in_our_words("Omitted 2 annotation(s) that were outside data range.")
-    '2 annotations outside the recording were left out'
+    'annotations outside the recording left out: 2'
     >>> in_our_words("Channel names are not unique, found duplicates for: {'T8-P8'}") is None
     True
     """
@@ -126,3 +126,14 @@ def counted(n: int, what: str) -> str:
     ('1 recording', '1,200 recordings')
     """
     return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def without_time(texts: Sequence[str]) -> str:
+    """Return the note of annotations of EDF+ that have no time as EDF+ writes it.
+
+    Examples
+    --------
+    >>> without_time(["+20,5 eyes open"])
+    "1 annotation without a time as EDF+ writes it, not read; the first is '+20,5 eyes open'"
+    """
+    return f"{counted(len(texts), 'annotation')} without a time as EDF+ writes it, not read; the first is {texts[0][:80]!r}"

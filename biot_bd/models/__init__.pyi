@@ -14,7 +14,9 @@ from .checkpoints.provenance import check_clean as check_clean
 from .checkpoints.published import KNOWN as KNOWN
 from .checkpoints.report import LoadReport as LoadReport
 from .checkpoints.saving import save_checkpoint as save_checkpoint
+from .contract import ModelContract as ModelContract
 from .encoder import BIOTEncoder as BIOTEncoder
 from .encoder import TokenLayout as TokenLayout
 from .inference_plan import PrecisionPlan as PrecisionPlan
 from .inference_plan import measure_inference_plan as measure_inference_plan
+from .model_config import BIOTConfig as BIOTConfig

@@ -25,7 +25,9 @@ from torch import Tensor, nn
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder, TokenLayout
+from biot_bd.models.fast_attention import all_finite
 from biot_bd.models.inference_plan import PrecisionPlan
+from biot_bd.models.weight_identity import weight_digests
 
 
 class BIOT(BraindecodeBIOT):
@@ -78,6 +80,8 @@ class BIOT(BraindecodeBIOT):
         What :meth:`from_checkpoint` loaded.
     token_names : tuple of str or None
         Channels in the order of the token table, where a checkpoint says.
+    fresh_head : dict or None
+        Digests of the weights that :meth:`reset_head` made, which nobody has trained.
     inference_plan : PrecisionPlan
         Precision and micro-batch in eval mode without gradients; see
         :func:`biot_bd.models.inference_plan.measure_inference_plan`.  Kept by pickle and deepcopy,
@@ -99,9 +103,13 @@ class BIOT(BraindecodeBIOT):
     Braindecode's ``return_feature=True`` (a tuple as output) is left out; use
     ``forward(x, return_features=True)``.
 
-    Under ``torch.compile`` and ``torch.export`` nothing is raised for bad values: absent channels
-    are masked as always, and a channel with some NaN or an empty window makes that window's output
-    NaN.
+    Under ``torch.compile``, ``torch.export`` and ``torch.func.vmap`` nothing is raised for bad
+    values: absent channels are masked as always, and a channel with some NaN or an empty window
+    makes that window's output NaN.  For a graph with a free batch, give ``torch.export`` and
+    ``torch.onnx.export(dynamo=True)`` an example of two windows or more: torch takes a 1 for a
+    constant.  ``torch.jit.trace`` asks for a model that was built with ``chs_info``;
+    ``torch.jit.script``, ``torch.fx.symbolic_trace`` and the ONNX exporter without ``dynamo`` cannot
+    take this model.
 
     Examples
     --------
@@ -127,6 +135,7 @@ class BIOT(BraindecodeBIOT):
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
+    fresh_head: dict[str, str] | None = None
     inference_plan: PrecisionPlan = PrecisionPlan("fp32", 8)
 
     def __init__(
@@ -193,9 +202,10 @@ class BIOT(BraindecodeBIOT):
             The window is shorter than one frame or longer than the position table.
         """
         n_frames = _check_length(self.encoder, self.n_times if n_times is None else n_times)
-        channel, frame = np.divmod(np.arange(self.n_chans * n_frames), n_frames)
+        n_chans = len(self.channel_ids)
+        channel, frame = np.divmod(np.arange(n_chans * n_frames), n_frames)
         start_s = frame * self.encoder.hop_length / self.sfreq
-        return TokenLayout(channel, frame, start_s, start_s + self.encoder.n_fft / self.sfreq, self.n_chans, n_frames)
+        return TokenLayout(channel, frame, start_s, start_s + self.encoder.n_fft / self.sfreq, n_chans, n_frames)
 
     def forward(self, x: Tensor, present: Tensor | None = None, return_features: bool = False) -> Any:
         """Compute logits.
@@ -221,8 +231,9 @@ class BIOT(BraindecodeBIOT):
             window has no channel at all; the message names the window of the batch and the channel.
         """
         self._check_shape(x)
-        x, present = self._split_absent(x, present)
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        finite = all_finite(x)
+        x, present = self._split_absent(x, present, finite)
+        if self.training or torch.is_grad_enabled() or finite is None:
             embedding = self.encoder(x, present)
         else:
             embedding = self.encoder.infer(x, present, self.inference_plan)
@@ -231,9 +242,15 @@ class BIOT(BraindecodeBIOT):
         return self.final_layer(embedding)
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace the last linear map by a fresh one with ``n_outputs`` logits."""
+        """Replace the last linear map by a fresh one with ``n_outputs`` logits.
+
+        A :class:`biot_bd.BIOTClassifier` around it predicts again after ``partial_fit``.
+        """
+        before = next(self.final_layer.parameters())
         self._set_n_outputs(n_outputs)
         super().reset_head(n_outputs)
+        self.final_layer.to(before).train(self.training)
+        self.fresh_head = weight_digests(self.final_layer)
 
     def get_config(self) -> dict[str, Any]:
         """Return all constructor parameters as JSON holds them.
@@ -324,9 +341,12 @@ class BIOT(BraindecodeBIOT):
         return model
 
     def _check_shape(self, x: Tensor) -> None:
-        if x.ndim != 3 or x.shape[1] != self.n_chans:
+        n_chans = len(
+            self.channel_ids
+        )  # not self.n_chans: braindecode's interpolating subclass has other ones in front
+        if x.ndim != 3 or x.shape[1] != n_chans:
             raise ValueError(
-                f"BIOT expects windows of shape (n, {self.n_chans}, {self.n_times}), got {tuple(x.shape)}; "
+                f"BIOT expects windows of shape (n, {n_chans}, {self.n_times}), got {tuple(x.shape)}; "
                 "map the montage first, or build the model with n_chans= and channel_ids="
             )
         if x.shape[2] != self.n_times:
@@ -337,7 +357,7 @@ class BIOT(BraindecodeBIOT):
         if not x.is_floating_point():
             raise ValueError(f"BIOT expects floating-point windows, got {x.dtype}; convert with x.float()")
 
-    def _split_absent(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _split_absent(self, x: Tensor, present: Tensor | None, finite: bool | None) -> tuple[Tensor, Tensor | None]:
         """Return ``x`` without NaN marks and the mask of present channels (None: all are
         present).
         """
@@ -348,12 +368,11 @@ class BIOT(BraindecodeBIOT):
                     f"got {present.dtype} {tuple(present.shape)}"
                 )
             present = present.to(x.device)
-        if torch.compiler.is_compiling():  # no branch on values inside a graph
+        if finite is None:  # no branch on values inside a graph
             absent = x.isnan().all(dim=-1)
             present = ~absent if present is None else present & ~absent
             return torch.where(present[..., None], x, x.new_zeros(())), present
-        # One sum costs far less than a search for NaN, and no finite sum hides one.
-        if present is None and bool(x.sum().isfinite()):
+        if finite and present is None:
             return x, None
         missing = x.isnan()
         found = ~missing.all(dim=-1)
@@ -381,7 +400,8 @@ class BIOT(BraindecodeBIOT):
             )
 
     def _channel_name(self, channel: int) -> str:
-        name = self._chs_info[channel].get("ch_name") if self._chs_info else None
+        infos = self._chs_info or []
+        name = infos[channel].get("ch_name") if len(infos) == len(self.channel_ids) else None
         return f"{channel} ({name})" if name else str(channel)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +131,30 @@ class BIOTEncoder(nn.Module):
             if isinstance(layer, lat.SelfAttention):
                 layer.global_attn_fn = linear_attn
         # Not persistent, as in braindecode: it never reaches the state dict.
-        self.register_buffer("index", torch.tensor(list(channel_ids), dtype=torch.long), persistent=False)
+        self._channel_ids = tuple(channel_ids)
+        self.register_buffer("index", torch.tensor(self._channel_ids, dtype=torch.long), persistent=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> BIOTEncoder:
+        """Move or convert as every module; ``to_empty`` leaves no garbage in the index."""
+        before = self.index
+        super()._apply(fn, recurse)
+        if self.index is not before:
+            self._fill_index(self.index.device)
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *others: Any
+    ) -> None:
+        """Load as every module; an index on "meta" follows the weights that ``assign=True``
+        brings.
+        """
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+        rows = state_dict.get(prefix + "channel_tokens.weight")
+        if rows is not None and local_metadata.get("assign_to_params_buffers"):
+            self._fill_index(rows.device)  # rows taken by an index on "meta" are garbage, without an error
+
+    def _fill_index(self, device: torch.device) -> None:
+        self.index = torch.tensor(self._channel_ids, dtype=torch.long, device=device)
 
     @property
     def max_frames(self) -> int:
@@ -171,11 +194,11 @@ class BIOTEncoder(nn.Module):
         -------
         Tensor, shape (n, n_chans * n_frames, embed_dim)
         """
-        spectrum = self.spectrum(x).to(self.patch_embedding.projection.weight.dtype)
+        spectrum = self.spectrum(x).to(self._dtype())
         if not self._is_plain():
             patches = self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2)).unflatten(0, spectrum.shape[:2])
             patches = patches + self.channel_tokens(self.index)[:, None]
-            return self.positional_encoding(patches.flatten(0, 1)).reshape(len(x), -1, patches.shape[-1])
+            return self.positional_encoding(patches.flatten(0, 1)).reshape(x.shape[0], -1, patches.shape[-1])
         tokens = self._embed(spectrum).flatten(1, 2)
         drop = self.positional_encoding.dropout
         return fast_attention.dropout(tokens, drop.p, drop.training)
@@ -185,9 +208,19 @@ class BIOTEncoder(nn.Module):
         place = self.channel_tokens.weight[self.index][:, None] + self.positional_encoding.pe[0, : spectrum.shape[2]]
         return self.patch_embedding.projection(spectrum) + place
 
+    def _dtype(self) -> torch.dtype:
+        """Return the parameters' type.
+
+        Where the projection is quantised its weight is a method, or integers.
+        """
+        weight = self.patch_embedding.projection.weight
+        floating = isinstance(weight, Tensor) and weight.is_floating_point()
+        dtype: torch.dtype = weight.dtype if floating else self.positional_encoding.pe.dtype
+        return dtype
+
     def _is_plain(self) -> bool:
         """Say whether nothing observes or replaces the modules in front of the transformer."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if fast_attention.is_followed():
             return False
         front = (self.patch_embedding, self.positional_encoding, self.channel_tokens)
         return fast_attention.is_untouched([part for module in front for part in module.modules()], self._front_types)
@@ -232,7 +265,7 @@ class BIOTEncoder(nn.Module):
             Windows that a half precision cannot hold are computed again in full precision.
         """
         device = x.device.type
-        own = self.patch_embedding.projection.weight.dtype
+        own = self._dtype()
         dtype = DTYPES.get(plan.precision)
         dtype = None if dtype == own else dtype
         layers = fast_attention.fast_layers(self.transformer, linear_attn) if self._is_plain() else None

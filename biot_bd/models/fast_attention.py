@@ -57,6 +57,35 @@ class Layer:
     feed: Any
 
 
+def is_followed() -> bool:
+    """Say whether a compiler, an exporter, a tracer or a transform of ``torch.func`` follows.
+
+    They want the modules' plain operations: no branches on values, no products into given memory.
+    """
+    # torch.func says nowhere publicly whether it is at work.
+    transformed: bool = torch._C._are_functorch_transforms_active()
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or transformed
+
+
+def all_finite(x: Tensor) -> bool | None:
+    """Say whether all values are finite; None where there are no values to look at.
+
+    None inside compiled, exported and traced graphs, under ``torch.func.vmap``, and for meta and
+    fake tensors.
+
+    Parameters
+    ----------
+    x : Tensor, any shape
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return None
+    # One sum costs far less than a search for NaN, and no finite sum hides one.
+    try:
+        return bool(x.sum().isfinite())
+    except RuntimeError:  # how all of them refuse to be a truth value
+        return None
+
+
 def is_untouched(modules: Any, types: tuple[type, ...] = _PARTS) -> bool:
     """Say whether modules do just what their types do, with parameters of their own.
 
@@ -84,7 +113,7 @@ def fast_layers(transformer: nn.Module, attention_function: Callable[..., Tensor
     attention_function : callable
         The linear attention that the layers must have for :func:`encode` to stand in for them.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not is_untouched(transformer.modules()):
+    if is_followed() or not is_untouched(transformer.modules()):
         return None
     sequence: Any = transformer.layers
     if type(transformer) is not lat.LinearAttentionTransformer or sequence.layer_dropout:
@@ -137,7 +166,7 @@ def _attend(layer: Layer, x: Tensor, absent: Tensor | None) -> Tensor:
     attention = layer.attention
     normed = layer.norm(x)
     heads = (attention.heads, attention.d_heads)
-    if torch.is_autocast_enabled(x.device.type):
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         # One conversion of the activations for all three products, forward and backward.
         joined = torch.cat([attention.to_q.weight, attention.to_k.weight, attention.to_v.weight])
         q, k, v = F.linear(normed, joined).split(attention.to_q.out_features, dim=-1)

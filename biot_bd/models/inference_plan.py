@@ -104,9 +104,14 @@ def precision_context(precision: str, device: str) -> Iterator[None]:
             yield
         finally:
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    elif precision in DTYPES:
+        try:
+            with torch.autocast(device, dtype=DTYPES[precision]):
+                yield
+        finally:  # inside a caller's autocast torch would keep these copies of the weights, which go on learning
+            torch.clear_autocast_cache()
     else:
-        with torch.autocast(device, dtype=DTYPES[precision]) if precision in DTYPES else contextlib.nullcontext():
-            yield
+        yield
 
 
 # What the machine has

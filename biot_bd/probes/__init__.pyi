@@ -4,3 +4,7 @@ from .attention import by_channel as by_channel
 from .attention import received as received
 from .base import Explanation as Explanation
 from .base import Probe as Probe
+from .slots import Slot as Slot
+from .slots import SlotReport as SlotReport
+from .slots import check_slots as check_slots
+from .slots import open_model as open_model

@@ -5,6 +5,8 @@ from .features import FillAbsent as FillAbsent
 from .features import LineLength as LineLength
 from .filters import BandPass as BandPass
 from .filters import Notch as Notch
+from .fixed_scaler import FixedScaler as FixedScaler
+from .fixed_scaler import Standardizer as Standardizer
 from .label_sets import NameJudgement as NameJudgement
 from .label_sets import judge_names as judge_names
 from .mapper import MontageMapper as MontageMapper
@@ -12,6 +14,8 @@ from .montages import Montage as Montage
 from .montages import montage_of as montage_of
 from .montages import plan_montage as plan_montage
 from .names import canonical_name as canonical_name
+from .positions import channel_positions as channel_positions
+from .positions import make_chs_info as make_chs_info
 from .resampler import Resampler as Resampler
 from .resampling import resample_fft as resample_fft
 from .resampling import resample_fft_window as resample_fft_window

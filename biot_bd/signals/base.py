@@ -41,11 +41,15 @@ class SignalInfo:
         ``"uV"``, or None for scaled signals.
     n_chans : int
         Channels; may be left out where ``ch_names`` is given.
+    scale : str or None
+        How scaled signals were scaled, e.g. ``"percentile-95"`` or ``"uV/100"``; None where nobody
+        says, and with a unit.
 
     Raises
     ------
     ValueError
-        Names and number of channels disagree, or the unit is neither ``"uV"`` nor None.
+        Names and number of channels disagree, the unit is neither ``"uV"`` nor None, or signals
+        with a unit are said to be scaled.
 
     See Also
     --------
@@ -64,6 +68,7 @@ class SignalInfo:
     n_times: int
     unit: str | None
     n_chans: int = 0
+    scale: str | None = None
 
     def __post_init__(self) -> None:
         if self.ch_names is not None:
@@ -74,6 +79,8 @@ class SignalInfo:
             raise ValueError(f"{len(self.ch_names)} channel names for {self.n_chans} channels")
         if self.unit not in ("uV", None):
             raise ValueError(f"unit must be 'uV' or None (scaled), not {self.unit!r}")
+        if self.unit is not None and self.scale is not None:
+            raise ValueError(f"signals in {self.unit!r} are not scaled, but scale is {self.scale!r}")
         if self.sfreq is not None:
             object.__setattr__(self, "sfreq", float(self.sfreq))
 

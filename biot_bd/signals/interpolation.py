@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import MissingChannelsError
 from biot_bd.signals.montages import MontagePlan, PlannedChannel
+from biot_bd.signals.positions import template_montage
 
 FEWEST_ELECTRODES = 4
 
@@ -45,7 +46,7 @@ def interpolate_missing(plan: MontagePlan, where: str = "") -> MontagePlan:
     if not plan.missing:
         return plan
     prefix = f"{where}: " if where else ""
-    placed = frozenset(_positions().ch_names)
+    placed = frozenset(template_montage().ch_names)
     good = tuple(e for e in plan.electrodes if e in placed)
     wanted = plan.montage.electrodes
     enough = max(FEWEST_ELECTRODES, -(-len(wanted) // 2))
@@ -100,16 +101,9 @@ def spline_weights(good: tuple[str, ...], absent: tuple[str, ...]) -> NDArray[np
     signals[: len(good)] = np.eye(len(good))
     info = mne.create_info([*good, *absent], 1.0, "eeg")
     raw = mne.io.RawArray(signals, info, verbose="error")
-    raw.set_montage(_positions(), verbose="error")
+    raw.set_montage(template_montage(), verbose="error")
     raw.info["bads"] = list(absent)
     raw.interpolate_bads(method={"eeg": "spline"}, verbose="error")
     weights = raw.get_data()[len(good) :]
     weights.flags.writeable = False
     return weights
-
-
-@lru_cache(maxsize=1)
-def _positions() -> mne.channels.DigMontage:
-    # MNE 1.13 renames its template montages.
-    name = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
-    return mne.channels.make_standard_montage(name)

@@ -48,6 +48,7 @@ class PercentileScaler(WindowTransformer):
     See Also
     --------
     MontageMapper : Comes before it.
+    FixedScaler, Standardizer : What other models want instead.
 
     Notes
     -----
@@ -74,7 +75,7 @@ class PercentileScaler(WindowTransformer):
         self._check_params()
         if info.unit is None:
             raise ValueError("the signals are scaled already (unit None); use one PercentileScaler only")
-        return replace(info, unit=None)
+        return replace(info, unit=None, scale=f"percentile-{self.q:g}")
 
     def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Scale windows in microvolts."""

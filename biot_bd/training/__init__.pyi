@@ -2,6 +2,7 @@ from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import EpochScores as EpochScores
 from .classifier.biot_classifier import BIOTClassifier as BIOTClassifier
 from .fitted_facts import FittedFacts as FittedFacts
+from .persistence.pipelines import check_savable as check_savable
 from .persistence.pipelines import load_pipeline as load_pipeline
 from .persistence.pipelines import save_pipeline as save_pipeline
 from .persistence.readers import read_record as read_record

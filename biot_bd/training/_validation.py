@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -24,7 +26,9 @@ from biot_bd.training.seen_windows import SEEN_SUBJECTS
 
 
 def resolve_device(device: Any) -> Any:
-    """Return the device that ``"auto"`` stands for; other devices as they are."""
+    """Return the device that ``"auto"`` or None (torch's default) means; others as they are."""
+    if device is None:
+        return str(torch.get_default_device())
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -59,6 +63,36 @@ def check_device(device: Any) -> None:
         raise ValueError(
             f"device={device!r} cannot be used here ({found}; {str(error).splitlines()[0]}); take 'auto' or 'cpu'"
         ) from error
+
+
+def check_processes(net: Any) -> None:
+    """Say what several processes do not share; refuse what would share by another training step.
+
+    Raises
+    ------
+    TypeError
+        The classifier is mixed with skorch's ``AccelerateMixin``.
+    """
+    if hasattr(net, "accelerator"):
+        raise TypeError(
+            f"{type(net).__name__} takes its training step from skorch's AccelerateMixin, which leaves out precision, "
+            "micro_batch, augment and finetune; take BIOTClassifier(device=...) itself, and n_jobs for folds or candidates"
+        )
+    distributed = torch.distributed
+    in_group = distributed.is_available() and distributed.is_initialized()
+    n = distributed.get_world_size() if in_group else _world_size()
+    if n > 1:
+        warnings.warn(
+            f"started as one of {n} processes: each trains a model of its own on all its windows, and they share nothing; "
+            "for folds or candidates side by side start one process, with n_jobs",
+            stacklevel=5,
+        )
+
+
+def _world_size() -> int:
+    """Return how many processes a launcher (torchrun, accelerate) says that it started."""
+    said = os.environ.get("WORLD_SIZE", "")
+    return int(said) if said.isdecimal() else 1
 
 
 def resolve_optimizer(optimizer: Any) -> Any:
@@ -116,6 +150,14 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
+def _is_disabled(callbacks: Any) -> bool:
+    return isinstance(callbacks, str) and callbacks == "disable"
+
+
+def _is_callback(value: Any) -> bool:
+    return hasattr(value, "on_train_begin")  # skorch is not imported for it: a scorer does without
+
+
 _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "lr": ("a number of at least 0", lambda v: isinstance(v, torch.Tensor) or (_is(v, Real) and 0 <= v < math.inf)),
     "max_epochs": ("a whole number of epochs", lambda v: _is(v, Integral) and v >= 0),
@@ -125,7 +167,10 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "validation_fraction": ("a number between 0 and 1", lambda v: _is(v, Real)),
     "monitor": ("the name of a column of the history", lambda v: isinstance(v, str)),
     "verbose": ("a whole number (1 prints a line an epoch)", lambda v: isinstance(v, Integral)),
-    "callbacks": ('a list, e.g. ["name"]', lambda v: not isinstance(v, (str, Mapping)) or v == "disable"),
+    "callbacks": (
+        'a callback, or a list of callbacks and names, e.g. ["accuracy"]',
+        lambda v: v is None or isinstance(v, (list, tuple)) or _is_callback(v) or _is_disabled(v),
+    ),
     "precision": (f"one of auto, {', '.join(PRECISIONS)}", lambda v: v in ("auto", *PRECISIONS)),
     "seen_subjects": ("'raise', 'warn' or 'allow'", lambda v: isinstance(v, str) and v in SEEN_SUBJECTS),
     "micro_batch": (

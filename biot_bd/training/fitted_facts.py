@@ -23,7 +23,9 @@ from biot_bd.training.seen_windows import SeenWindows
 
 RUNNING = "fit has not ended"
 """Why the facts of a running fit are stale."""
-_NOT_SAVED = ("seen", "stale")
+NEW_HEAD = "its head was reset since, and nobody has trained the new one"
+"""Why those of a classifier are stale that cannot predict before it is trained on."""
+_NOT_SAVED = ("seen", "weights", "stale")
 _LABELS = "biufUO"  # kinds of dtypes that plain labels have
 
 
@@ -64,6 +66,9 @@ class FittedFacts:
         Channel names of a BIOT's tokens.
     seen : SeenWindows or None
         The windows that ``fit`` was given, where they tell their subjects; not saved.
+    weights : mapping or None
+        Digest of each tensor of the module that the facts tell of (see
+        :mod:`biot_bd.models.weight_identity`); not saved.
     stale : str or None
         Why the facts no longer (or not yet) tell of the classifier as it is; None: they do.
 
@@ -101,6 +106,7 @@ class FittedFacts:
     module_config: dict[str, Any] | None = None
     token_names: tuple[str, ...] | None = None
     seen: SeenWindows | None = None
+    weights: Mapping[str, str] | None = None
     stale: str | None = RUNNING
 
     def as_dict(self) -> dict[str, Any]:
@@ -135,7 +141,7 @@ class FittedFacts:
         KeyError
             An entry without a default is missing.
         """
-        unknown = sorted(set(values) - {f.name for f in fields(cls)} | set(values) & {"seen"})
+        unknown = sorted(set(values) - {f.name for f in fields(cls)} | set(values) & {"seen", "weights"})
         if unknown:
             raise ValueError(f"fitted facts do not have {', '.join(unknown)}; they were written by another version")
         taken: dict[str, Any] = {**values, "stale": None}

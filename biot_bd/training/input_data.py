@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ class InputInfo:
         In Hz, None where the data carry none (arrays).
     unit : str
         ``"uV"``, ``"scaled"`` or, for arrays, ``"unknown"``.
+    scale : str or None
+        How scaled signals were scaled, e.g. ``"percentile-95"``; None where nobody says.
     """
 
     n_chans: int
@@ -37,6 +40,7 @@ class InputInfo:
     ch_names: tuple[str, ...] | None
     sfreq: float | None
     unit: str
+    scale: str | None = None
 
     def check_same(self, other: InputInfo) -> None:
         """Raise where ``other`` (new data) is known to differ from what the model was fitted on.
@@ -44,7 +48,7 @@ class InputInfo:
         Raises
         ------
         ValueError
-            Other number of channels or samples, channel names, sampling rate or unit.
+            Other number of channels or samples, channel names, sampling rate, unit or scale.
         """
         for name, what in (("n_chans", "channels a window"), ("n_times", "samples a window"), ("sfreq", "Hz")):
             expected, found = getattr(self, name), getattr(other, name)
@@ -61,6 +65,10 @@ class InputInfo:
             raise ValueError(
                 f"the classifier was fitted on signals in {self.unit!r}, found {other.unit!r}; "
                 "put the same transformers in front of it"
+            )
+        if self.scale and other.scale and self.scale != other.scale:
+            raise ValueError(
+                f"the classifier was fitted on signals scaled to {self.scale}, found {other.scale}; put the same scaler in front of it"
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,7 +125,7 @@ class SignalData:
         info = X.info
         self.windows, self.present, self.groups = X, np.asarray(X.present), np.asarray(X.groups, dtype=object)
         unit = "scaled" if info.unit is None else info.unit
-        self.info = InputInfo(info.n_chans, info.n_times, info.ch_names, info.sfreq, unit)
+        self.info = InputInfo(info.n_chans, info.n_times, info.ch_names, info.sfreq, unit, info.scale)
 
     def _take_array(self, x: NDArray[Any], ch_names: tuple[str, ...] | None, sfreq: float | None, unit: str) -> None:
         n, n_chans, n_times = x.shape
@@ -218,11 +226,32 @@ class SignalData:
         return "-".join([str(self.windows.fingerprint), *columns, array_digest(self.present)])
 
 
+def _instead(X: Any) -> str:
+    """Say what to give in the place of data of another library."""
+    packages = _packages(X)
+    if "braindecode" in packages | _packages(getattr(X, "dataset", None)):
+        return (
+            "its windows are in volts unless somebody scaled them, which nobody can tell: make Windows of the recordings by "
+            "biot_bd.prepare(dataset, folder), or give an array in microvolts with y and groups=subjects"
+        )
+    if packages & {"torch", "skorch"}:
+        return (
+            "give its windows as an array in microvolts, its labels as y and its subjects as groups, or biot_bd.Windows"
+        )
+    if isinstance(X, Mapping):
+        return f"give the windows alone, X[{next(iter(X), 'name')!r}]"
+    return "biot_bd.prepare makes Windows of recordings"
+
+
+def _packages(X: Any) -> set[str]:
+    return {cls.__module__.partition(".")[0] for cls in type(X).__mro__}
+
+
 def _as_array(X: Any) -> NDArray[Any]:
-    if not isinstance(X, (np.ndarray, list, tuple)) and not hasattr(X, "__array__"):
+    of_braindecode = "braindecode" in _packages(getattr(X, "dataset", None))  # a SliceDataset, an array of volts
+    if not isinstance(X, (np.ndarray, list, tuple)) and (of_braindecode or not hasattr(X, "__array__")):
         raise TypeError(
-            f"expected an array (n, n_chans, n_times), mne.Epochs or biot_bd.Windows, found {type(X).__name__}; "
-            "biot_bd.prepare makes Windows of recordings"
+            f"expected an array (n, n_chans, n_times), mne.Epochs or biot_bd.Windows, found {type(X).__name__}; {_instead(X)}"
         )
     if np.ma.is_masked(X):
         window = int(np.argwhere(np.ma.getmaskarray(X))[0][0])

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from biot_bd.training.resume import random_states, set_random_states
+from biot_bd.training.resume import kept_random_states, random_states, set_random_states
 
 Forward = Callable[[Tensor], Tensor]
 Scale = Callable[[Tensor], Tensor]
@@ -174,10 +174,8 @@ def why_whole(module: nn.Module, x: Tensor) -> str | None:
             child.eval()
     if len(x) < 2:
         return None
-    before = random_states()
-    with torch.no_grad():
+    with kept_random_states(), torch.no_grad():
         whole, halves = _first(trial(x)), torch.cat([_first(trial(part)) for part in x.split((len(x) + 1) // 2)])
-    set_random_states(before)
     difference = float((whole - halves).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(whole.abs().max())):
         return f"the logits of a batch and of its halves differ by {difference:.1e}"

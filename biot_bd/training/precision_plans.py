@@ -21,6 +21,7 @@ from biot_bd.models.inference_plan import (
     machine_key,
     precision_context,
 )
+from biot_bd.training.resume import kept_random_states
 
 TOLERANCE = 1e-2
 """Most that a probability in low precision may differ from the one in fp32."""
@@ -112,7 +113,7 @@ def _measure(module: nn.Module, x: Tensor, batch_size: int, candidates: list[Pre
     x = x[torch.arange(n, device=x.device) % len(x)]
     trial = copy.deepcopy(module).train()
     times: dict[PrecisionPlan, list[float]] = {plan: [] for plan in candidates}
-    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+    with kept_random_states():
         for _ in range(2):
             for plan in candidates:
                 times[plan].append(_seconds(trial, x, plan))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from biot_bd.models.checkpoints.resolve import find_source
 from biot_bd.runs import to_jsonable, write_json
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
+from biot_bd.windows import Windows
 
 SCRATCH = Provenance("a model trained from scratch")
 LOADED = Provenance("weights of load_params", (), known=False)
+CHANGED = Provenance("weights that were changed after fit", (), known=False)
+UNRECORDED = Provenance("a model without a record of what it saw", (), known=False)
 
 
 def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.Module:
@@ -84,6 +87,15 @@ def started_from(net: Any) -> Provenance | None:
     if isinstance(report, LoadReport):
         return report.provenance
     return Provenance(f"the given instance of {type(net.module).__name__}", (), known=False)
+
+
+def recordings_of(X: Any, subjects: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (subject, digest) of the recordings of ``Windows`` of these subjects, where known."""
+    if not isinstance(X, Windows):
+        return []
+    table = X.recordings
+    table = table[table["subject"].isin(subjects) & table["digest"].notna()]
+    return list(zip(table["subject"], table["digest"], strict=True))
 
 
 def write_load_report(net: Any, folder: str | os.PathLike[str]) -> Path | None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,23 +36,49 @@ UNSEEN = ("log_dir", "restart_dir", "verbose")
 # --- random numbers -------------------------------------------------------------------------------
 
 
+class _Turn:
+    """Whose turn it is to draw from the generators, which all threads share."""
+
+    lock = threading.RLock()
+
+    @classmethod
+    def renew(cls) -> None:
+        cls.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a forked worker must not wait for a thread that it does not have
+    os.register_at_fork(after_in_child=_Turn.renew)
+
+
+@contextmanager
+def kept_random_states() -> Iterator[None]:
+    """Put the random numbers of torch, numpy and random back after the block.
+
+    The generators belong to the process, so blocks in several threads run one after another.
+    """
+    with _Turn.lock:
+        before = random_states()
+        try:
+            yield
+        finally:
+            set_random_states(before)
+
+
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
     """Seed torch, numpy and random inside the block and put their states back after it.
 
-    None leaves them alone.
+    None leaves them alone.  Blocks in several threads run one after another.
     """
     if seed is None:
-        yield
+        with _Turn.lock:
+            yield
         return
-    before = random_states()
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
-    try:
+    with kept_random_states():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
         yield
-    finally:
-        set_random_states(before)
 
 
 def random_states() -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,24 +56,7 @@ class SeenWindows:
 
     def leak(self, X: Any) -> str | None:
         """Say that ``X`` has windows which were not trained on, of subjects who were; else None."""
-        known = _known(X)
-        if known is None:
-            return None
-        row_ids, groups = known
-        both = sorted(subject for subject in set(groups) if str(subject) in self.subjects)
-        if not both:
-            return None
-        new = np.isin(groups, both) & ~np.isin(row_ids, self.row_ids)
-        if not new.any():
-            return None
-        names = sorted({str(subject) for subject in groups[new]})
-        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-        who = "who tests" if len(names) == 1 else "who test"
-        return (
-            f"the model was trained on other windows of {shown}, {who} it in {int(new.sum())} of {len(new)} windows; "
-            "keep each subject on one side, e.g. cv=SubjectSplit('subject-kfold-3'), or, where a model shall know its "
-            "subjects, set seen_subjects='allow'"
-        )
+        return self._said(X, "the model was trained on other windows of {names}, {who} it in {n} of {total} windows")
 
     def check(self, X: Any) -> None:
         """Raise where :meth:`leak` says something.
@@ -85,6 +69,40 @@ class SeenWindows:
         found = self.leak(X)
         if found is not None:
             raise SubjectLeakError(found)
+
+    def check_split(self, X: Any) -> None:
+        """Raise where the windows ``X``, that these are, train on one side of a split by window.
+
+        Warns too: scikit-learn's ``validation_curve`` makes NaN of a ``fit`` that fails, without a
+        word.
+
+        Raises
+        ------
+        SubjectLeakError
+            The other side has windows of the same subjects.
+        """
+        text = "nothing was trained: {names}, {who} in {n} of {total} windows, would train the same model"
+        found = replace(self, row_ids=self.row_ids[:0])._said(getattr(X, "other_side", None), text)
+        if found is not None:
+            warnings.warn(found, stacklevel=4)
+            raise SubjectLeakError(found)
+
+    def _said(self, X: Any, text: str) -> str | None:
+        known = _known(X)
+        if known is None:
+            return None
+        row_ids, groups = known
+        both = [subject for subject in set(groups) if str(subject) in self.subjects]
+        new = np.isin(groups, both) & ~np.isin(row_ids, self.row_ids)
+        if not new.any():
+            return None
+        names = sorted({str(subject) for subject in groups[new]})
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        who = "who tests" if len(names) == 1 else "who test"
+        return text.format(names=shown, who=who, n=int(new.sum()), total=len(new)) + (
+            "; keep each subject on one side, e.g. cv=SubjectSplit('subject-kfold-3'), or, where a model shall know its "
+            "subjects, set seen_subjects='allow'"
+        )
 
 
 def _known(X: Any) -> tuple[NDArray[np.uint64], NDArray[Any]] | None:

@@ -51,6 +51,13 @@ def _naming(folder: Any) -> Iterator[None]:
         raise OSError(error.errno, os.strerror(error.errno), os.fspath(folder)) from error
 
 
+def with_folder_of(callback: Any, net: Any) -> Any:
+    """Return a logger with the folder that it takes from a net; any other callback as it is."""
+    if not isinstance(callback, TensorBoardLogger) or callback.log_dir is not None:
+        return callback
+    return TensorBoardLogger(**{**callback.get_params(), "log_dir": net.log_dir}).initialize()
+
+
 def _naming_its_folder(method: Callable[..., None]) -> Callable[..., None]:
     @wraps(method)
     def named(self: TensorBoardLogger, net: Any, *args: Any, **kwargs: Any) -> None:
@@ -373,8 +380,10 @@ def log_test_metrics(
         raise ValueError("give both y_true and proba, or neither")
     if classifier.log_dir is None:
         return
+    made = dict(getattr(classifier, "callbacks_", None) or ()).get("tensorboard")
+    folder = made._folder(classifier) if isinstance(made, TensorBoardLogger) else os.fspath(classifier.log_dir)
     epoch = len(classifier.history)
-    with _naming(classifier.log_dir), SummaryWriter(os.fspath(classifier.log_dir)) as writer:
+    with _naming(folder), SummaryWriter(folder) as writer:
         for name, value in metrics.items():
             writer.add_scalar(f"test/{name}", float(value), epoch)
         if y_true is not None and proba is not None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from math import comb
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -183,6 +185,52 @@ class FixedSubjects:
 
     def __repr__(self) -> str:
         return f"FixedSubjects({list(self.valid_subjects)!r})"
+
+
+_BY_SUBJECT = (
+    "take train_split='subject' with validation_fraction=..., SubjectValidSplit(fraction), FixedSubjects([...]) or None"
+)
+
+
+def check_train_split(split: Any, groups: ArrayLike | None = None, *, known: bool = False) -> None:
+    """Raise where a ``train_split`` of other libraries would mix subjects, or is none.
+
+    Parameters
+    ----------
+    split : object
+        As given to the classifier.
+    groups : array-like of shape (n_windows,), or None
+        Subjects.
+    known : bool
+        Whether ``groups`` is all that is known of them; False before data are seen.
+
+    Raises
+    ------
+    ValueError
+        Says what is meant, and what to take.
+    """
+    if split is None or split == "subject":
+        return
+    where = f"train_split={split!r}"
+    if isinstance(split, partial) and "valid_ds" in split.keywords:
+        raise ValueError(
+            "train_split=predefined_split(...) validates on windows of which nobody knows the subjects; put all windows "
+            "into X with their subjects, and name those who validate: train_split=FixedSubjects([...])"
+        )
+    if type(split).__name__ == "ValidSplit" and hasattr(split, "cv"):  # skorch's
+        number = isinstance(split.cv, Number)
+        if number or (known and groups is None):
+            cv = split.cv if number else type(split.cv).__name__
+            raise ValueError(
+                f"train_split=ValidSplit({cv}) puts windows of one subject into training and validation"
+                f"{'' if number else ', as far as anybody knows without groups'}; {_BY_SUBJECT}"
+            )
+    elif isinstance(split, Number) and not isinstance(split, bool):
+        raise ValueError(f"{where}: a share of the windows would mix subjects; {_BY_SUBJECT}")
+    elif hasattr(split, "get_n_splits"):
+        raise ValueError(f"{where}: a splitter makes several splits, and validation is one; {_BY_SUBJECT}")
+    elif not callable(split):
+        raise ValueError(f"train_split must be 'subject', None or callable(dataset, y, groups), found {split!r}")
 
 
 def check_subjects_apart(train: Any, valid: Any, dataset: Dataset, groups: ArrayLike | None) -> None:

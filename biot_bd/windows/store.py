@@ -105,6 +105,11 @@ class Recording:
         Where the recording has pauses: its segments, as :class:`Stretch` has them; else empty.
     notes : list of str
         What a reader should know of its channels.
+    digest : str or None
+        Tells it by its content (:func:`biot_bd.io.recording_digest`), plain: a store holds the
+        signals anyway.  None where nothing does, or in stores of before.
+    namespace_from : str or None
+        ``"folder"`` where the namespace of ``subject`` is but the name of a folder.
     """
 
     recording: str
@@ -126,6 +131,8 @@ class Recording:
     outcome: str = "prepared"
     segments: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    digest: str | None = None
+    namespace_from: str | None = None
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Recording:

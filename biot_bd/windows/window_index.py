@@ -15,6 +15,7 @@ from biot_bd.json_values import check_values, naming
 from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.scaler import EPSILON_UV
 from biot_bd.windows.gather import Located
+from biot_bd.windows.same_recordings import told_apart
 from biot_bd.windows.store import (
     MANIFEST,
     TABLE_JSON,
@@ -204,6 +205,10 @@ class Source:
         self.offsets = np.cumsum([0, *(len(t.frame) for t in tables)])
         # Stored categories become text: a selection must not drag along those it lacks.
         frames = [t.frame.astype(dict.fromkeys(("recording", "subject", "kind"), object)) for t in tables]
+        named = [list(t.recordings) for t in tables]
+        if len(tables) > 1:
+            named = told_apart(named)
+            frames = [_renamed(*parts) for parts in zip(frames, tables, named, strict=True)]
         self.frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         self.percentiles = first.percentiles if len(tables) == 1 else np.concatenate([t.percentiles for t in tables])
         self.start = self.frame["start_sample"].to_numpy(np.int64)
@@ -213,13 +218,15 @@ class Source:
         )
         self.labels = self.frame["label"].to_numpy(np.int64)
         self.subjects = self.frame["subject"].to_numpy(object)
+        self.recordings: list[Recording] = []  # as ``recording_of`` counts them
         self._files: list[tuple[Any, ...]] = []
         steps: list[list[float]] = []
         self.recording_of = np.empty(len(self.frame), np.int64)
-        for table, begin, frame in zip(tables, self.offsets, frames, strict=False):
+        for table, begin, frame, recordings in zip(tables, self.offsets, frames, named, strict=False):
             places = {}
-            for recording in table.recordings:
+            for recording in recordings:
                 places[recording.recording] = len(self._files)
+                self.recordings.append(recording)
                 self._files.append(map_key(table.store, recording))
                 steps.append(list(recording.steps_uv))
             self.recording_of[begin : begin + len(frame)] = frame["recording"].map(places).to_numpy(np.int64)
@@ -285,6 +292,13 @@ class Source:
             self.info.n_times,
             q,
         )
+
+
+def _renamed(frame: pd.DataFrame, table: StoreTable, recordings: list[Recording]) -> pd.DataFrame:
+    """Return the rows of a table with the names that its recordings have in a joined source."""
+    pairs = zip(table.recordings, recordings, strict=True)
+    names = {old.recording: new.recording for old, new in pairs if old.recording != new.recording}
+    return frame.assign(recording=[names.get(n, n) for n in frame["recording"]]) if names else frame
 
 
 @lru_cache(maxsize=8)

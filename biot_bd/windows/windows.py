@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
+import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -16,17 +19,19 @@ from filelock import FileLock
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.runs import fingerprint as make_fingerprint
-from biot_bd.runs import write_json
+from biot_bd.runs import to_jsonable, write_json
 from biot_bd.signals.base import SignalInfo, WindowTransformer
 from biot_bd.signals.scaler import PercentileScaler
 from biot_bd.windows.gather import BLOCK, blocks
 from biot_bd.windows.labels import LabelRule, check_resample, make_label_rule, rule_times
-from biot_bd.windows.store import TABLE_JSON, TABLES
+from biot_bd.windows.same_recordings import check_names_apart, check_recordings_apart, shared_subjects
+from biot_bd.windows.store import TABLE_JSON, TABLES, Recording
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_index import Source, StoreTable, open_source, open_table
 from biot_bd.windows.window_table import CACHED_PERCENTILE, TableSettings, build_table, warn_of, write_table
 
 METADATA = ["recording", "subject", "start_s", "stop_s", "seizure_fraction", "label"]
+_selected = threading.local()  # what scikit-learn selected last in this thread, and from which windows
 
 
 class Windows:
@@ -59,6 +64,9 @@ class Windows:
         Which channels are present; an absent one is NaN throughout.
     seizures : pandas.DataFrame
         Annotated seizures of the recordings: ``recording``, ``subject``, ``onset_s``, ``offset_s``.
+    recordings : pandas.DataFrame
+        The recordings: ``recording``, ``subject``, ``digest`` (tells each by its content; None
+        where nothing does, or in stores of before), ``namespace_from``.
     info : biot_bd.signals.SignalInfo
         ``ch_names``, ``sfreq`` (Hz), ``n_times`` and ``unit`` of a window as it is read.
     ch_names : tuple of str or None
@@ -77,12 +85,16 @@ class Windows:
         Changes with the recordings, the table, the selection and the steps.
     tables : tuple
         The tables these windows are of, which say how they were prepared.
+    entries : tuple of biot_bd.windows.store.Recording
+        What the stores say of all their recordings.
     nbytes, window_bytes : int
         Bytes of the signal files, and of the largest window in them.
     places : ndarray of int64, shape (n_windows,)
         Where windows lie among the samples of all recordings.
     row_ids : ndarray of uint64, shape (n_windows,)
         A number for each window, the same in every selection.
+    other_side : Windows or None
+        The side that tests, where scikit-learn took these windows to train.
 
     Methods
     -------
@@ -139,6 +151,7 @@ class Windows:
     _rows: NDArray[np.int64]
     _steps: tuple[WindowTransformer, ...]
     _infos: list[SignalInfo]
+    _other_side: weakref.ref[Windows] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError(
@@ -186,12 +199,21 @@ class Windows:
         Parameters
         ----------
         parts : sequence of Windows
-            They agree in channels, rate, window length, label rule and steps.
+            They agree in channels, rate, window length, label rule and steps.  Recordings of two
+            namespaces that have one name get their namespace before it, as in
+            ``"clinic__P01_rec1"``.
 
         Raises
         ------
         ValueError
-            They do not agree, or there are none.
+            They do not agree, there are none, or two recordings of a subject have one name.
+        SubjectLeakError
+            A recording is there under the names of two subjects.
+
+        Warns
+        -----
+        UserWarning
+            Subjects have one name, which begins with that of a folder, and no recording in common.
         """
         parts = list(parts)
         if not parts:
@@ -211,7 +233,13 @@ class Windows:
             own = np.searchsorted(part._source.offsets, part._rows, side="right") - 1
             shift = np.array([begin[pair] for pair in part._source.key]) - part._source.offsets[:-1]
             rows.append(part._rows + shift[own])
-        return cls._of(source, np.concatenate(rows), parts[0]._steps)
+        joined = cls._of(source, np.concatenate(rows), parts[0]._steps)
+        if len(key) > 1:
+            check_recordings_apart(joined.recordings)
+            check_names_apart(source.recordings)
+            if (doubt := shared_subjects([table.recordings for table in source.tables])) is not None:
+                warnings.warn(doubt, stacklevel=2)
+        return joined
 
     def map(self, transformer: WindowTransformer) -> Windows:
         """Return these windows with a step that is applied when they are read.
@@ -231,7 +259,9 @@ class Windows:
         transformer.output_info(self.info)
         if transformer.is_identity(self.info):
             return self
-        return self._of(self._source, self._rows, (*self._steps, transformer))
+        made = self._of(self._source, self._rows, (*self._steps, transformer))
+        made._other_side = self._other_side
+        return made
 
     def query(self, expr: str) -> Windows:
         """Return the windows for which a pandas expression over the table's columns holds.
@@ -342,12 +372,31 @@ class Windows:
         chosen = set(self._source.frame["recording"].iloc[self._rows])
         rows = [
             (r.recording, r.subject, onset, offset)
-            for table in self._source.tables
-            for r in table.recordings
+            for r in self._source.recordings
             if r.recording in chosen
             for onset, offset in r.events
         ]
         return pd.DataFrame(rows, columns=["recording", "subject", "onset_s", "offset_s"])
+
+    @property
+    def recordings(self) -> pd.DataFrame:
+        """What the recordings of these windows are told by.
+
+        Columns ``recording``, ``subject``, ``digest`` (:func:`biot_bd.io.recording_digest`) and
+        ``namespace_from`` (``"folder"`` where the subject's namespace is but a folder's name).
+        """
+        chosen = set(np.unique(self._source.recording_of[self._rows]).tolist())
+        rows = [
+            (r.recording, r.subject, r.digest, r.namespace_from)
+            for number, r in enumerate(self._source.recordings)
+            if number in chosen
+        ]
+        return pd.DataFrame(rows, columns=["recording", "subject", "digest", "namespace_from"], dtype=object)
+
+    @property
+    def entries(self) -> tuple[Recording, ...]:
+        """What the stores say of all their recordings, under the names of these windows."""
+        return tuple(self._source.recordings)
 
     @property
     def folder(self) -> Path | None:
@@ -409,6 +458,15 @@ class Windows:
         begins = np.array([int.from_bytes(digest, "little") for digest in tables], dtype=np.uint64)
         return begins[own] + (self._rows - self._source.offsets[own]).astype(np.uint64)
 
+    @property
+    def other_side(self) -> Windows | None:
+        """What a tool of scikit-learn took next from the same windows, as long as it is in use.
+
+        For the training side of a split that is the testing side; None for windows that no such
+        tool took.
+        """
+        return None if self._other_side is None else self._other_side()
+
     def will_need(self, indices: ArrayLike) -> None:
         """Ask the system to read windows (row numbers) into its page cache; does not wait."""
         self._source.will_need(self._checked(indices))
@@ -447,7 +505,7 @@ class Windows:
                 raise IndexError(
                     f"windows are selected by their number only, e.g. windows[3], windows[mask] or windows[rows, ...]; got {index!r}"
                 )
-            index = index[0]
+            return self._side(index[0])
         if isinstance(index, slice):
             return self._select(index)
         found = np.asarray(index)
@@ -586,6 +644,22 @@ class Windows:
             out[some], _ = self._steps[0].apply(x, self._source.present(rows[some]), self._source.info)
         return out
 
+    def _side(self, index: Any) -> Any:
+        """Return a selection as scikit-learn asks for it, which knows the one that comes next.
+
+        Its tools take both sides of a split before they fit, training first.  Selections that share
+        windows are no split.
+        """
+        made = self[index]
+        if isinstance(made, Windows):
+            places = np.arange(len(self))[index]
+            of, before, taken = getattr(_selected, "last", (lambda: None, lambda: None, places))
+            first = before()
+            if of() is self and first is not None and not np.isin(places, taken).any():
+                first._other_side = weakref.ref(made)
+            _selected.last = weakref.ref(self), weakref.ref(made), places
+        return made
+
     def _select(self, index: Any) -> Windows:
         return self._of(self._source, self._rows[index], self._steps)
 
@@ -637,7 +711,7 @@ def _described(steps: Sequence[WindowTransformer]) -> list[str]:
 def _relabelled(table: StoreTable, rule: LabelRule, window_s: float | None, stride_s: float | None) -> Path:
     """Write the table of another rule, window or stride; return its folder."""
     check_resample(rule, table.resample, f"{table.store} has")
-    times = rule_times(rule, window_s, stride_s, (table.window_s, table.stride_s))
+    times = rule_times(rule, to_jsonable(window_s), to_jsonable(stride_s), (table.window_s, table.stride_s))
     settings = TableSettings(rule, *times, table.sfreq, table.resample, table.settings["on_bad"])
     fingerprint = settings.fingerprint(table.recordings)
     folder = table.store / TABLES / fingerprint

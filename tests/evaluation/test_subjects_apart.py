@@ -1,24 +1,35 @@
 """Subjects stay apart in scikit-learn's tools, and in every ``cv`` inside ``cross_validate``."""
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import sklearn
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.feature_selection import RFECV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    LeavePGroupsOut,
+    PredefinedSplit,
     RandomizedSearchCV,
+    ShuffleSplit,
     StratifiedKFold,
     TunedThresholdClassifierCV,
     cross_val_predict,
     cross_val_score,
+    learning_curve,
+    validation_curve,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -28,6 +39,7 @@ from biot_bd import (
     PercentileScaler,
     SubjectLeakError,
     SubjectSplit,
+    Windows,
     cross_validate,
     load_dataset,
     prepare,
@@ -39,6 +51,7 @@ from biot_bd.signals.subject_array import SubjectArray
 pytestmark = pytest.mark.usefixtures("one_thread")
 MIX = StratifiedKFold(2, shuffle=True, random_state=0)
 APART = SubjectSplit("stratified-subject-kfold-2")
+GRID = {"biotclassifier__lr": [1e-3]}
 TINY = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1, "device": "cpu"}
 
 
@@ -75,56 +88,135 @@ RAISING = {
     "stacking": lambda cv, w: StackingClassifier([("a", pipe())], cv=cv).fit(w, w.y),
     "tuned threshold": lambda cv, w: TunedThresholdClassifierCV(pipe(), cv=cv).fit(w, w.y),
     "scores": lambda cv, w: cross_val_score(pipe(), w, w.y, cv=cv, error_score="raise"),
-    "search": lambda cv, w: GridSearchCV(pipe(), {"biotclassifier__lr": [1e-3]}, cv=cv, error_score="raise").fit(
-        w, w.y
-    ),
+    "search": lambda cv, w: GridSearchCV(pipe(), GRID, cv=cv, error_score="raise").fit(w, w.y),
 }
 
 
 @pytest.mark.parametrize("tool", RAISING)
 @pytest.mark.parametrize("cv", [None, MIX], ids=["default", "stratified"])
 def test_tools_that_mix_subjects_raise(windows, tool, cv):
-    with pytest.raises(SubjectLeakError, match="trained on other windows of demo/0"):
+    with pytest.raises(SubjectLeakError, match=r"nothing was trained: demo/0.*SubjectSplit"):
         RAISING[tool](cv, windows)
 
 
-@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("tool", RAISING)
+def test_tools_whose_selections_do_not_know_each_other_raise_when_they_test(windows, tool, monkeypatch):
+    """Two guards: what is trained on both sides' behalf, and what is asked afterwards."""
+    monkeypatch.setattr(Windows, "other_side", None)
+    with pytest.raises(SubjectLeakError, match="trained on other windows of demo/0"):
+        RAISING[tool](MIX, windows)
+
+
+@pytest.mark.parametrize("routing", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tool", RAISING)
 def test_tools_that_split_by_subject_need_no_groups(windows, tool, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
         RAISING[tool](APART, windows)
 
 
-@pytest.mark.parametrize("scoring", [None, "roc_auc", ["roc_auc", "average_precision"]])
-def test_a_search_as_it_is_has_no_score_from_mixed_subjects(windows, scoring):
-    """scikit-learn writes NaN for an error in scoring, and quotes it: no number, no leak."""
-    search = GridSearchCV(
-        pipe(), {"biotclassifier__lr": [1e-3]}, cv=MIX, scoring=scoring, refit=False, return_train_score=True
-    )
-    with pytest.warns(UserWarning, match="SubjectLeakError: the model was trained on other windows"):
-        search.fit(windows, windows.y)
-    tests = [v for k, v in search.cv_results_.items() if k.startswith("split") and "_test_" in k]
-    trains = [v for k, v in search.cv_results_.items() if k.startswith("split") and "_train_" in k]
-    assert np.isnan(tests).all()
-    assert np.isfinite(trains).all()  # training scores stay possible
+TELLING = {
+    "search": lambda w, cv: GridSearchCV(pipe(), GRID, cv=cv).fit(w, w.y),
+    "search, area": lambda w, cv: GridSearchCV(pipe(), GRID, cv=cv, scoring="roc_auc", return_train_score=True).fit(
+        w, w.y
+    ),
+    "search, two scores": lambda w, cv: GridSearchCV(pipe(), GRID, cv=cv, scoring=["roc_auc"], refit="roc_auc").fit(
+        w, w.y
+    ),
+    "scores": lambda w, cv: cross_val_score(pipe(), w, w.y, cv=cv),
+    "learning curve": lambda w, cv: learning_curve(
+        pipe(), w, w.y, cv=cv, train_sizes=[0.7, 1.0], shuffle=True, random_state=0
+    ),
+}
 
 
-def test_scores_as_they_are_have_none_either(windows):
-    with pytest.warns(UserWarning, match="SubjectLeakError"):
-        assert np.isnan(cross_val_score(pipe(), windows, windows.y, cv=MIX, scoring="roc_auc")).all()
-    assert np.isfinite(cross_val_score(pipe(), windows, windows.y, cv=APART, scoring="roc_auc")).all()
+@pytest.mark.parametrize("cv", [None, MIX], ids=["default", "stratified"])
+@pytest.mark.parametrize("tool", TELLING)
+def test_tools_as_they_are_raise_too(windows, tool, cv):
+    """With their default ``error_score=nan``: no model, no score, scikit-learn's error with ours in it."""
+    with pytest.raises(ValueError, match=r"(?s)All the .* fits failed.*SubjectLeakError: nothing was trained: demo/0"):
+        TELLING[tool](windows, cv)
 
 
-def test_the_option_reaches_every_clone(windows):
-    mixed = GridSearchCV(pipe(seen_subjects="allow"), {"biotclassifier__lr": [1e-3]}, cv=MIX, scoring="roc_auc")
-    assert np.isfinite(mixed.fit(windows, windows.y).best_score_)
+def test_a_tool_that_drops_errors_warns(windows):
+    with pytest.warns(UserWarning, match="nothing was trained: demo/0"):
+        found = validation_curve(
+            pipe(), windows, windows.y, param_name="biotclassifier__lr", param_range=[1e-3], cv=MIX
+        )
+    assert np.isnan(found).all()
+
+
+def test_where_some_splits_mix_only_those_have_no_score(windows):
+    """Nobody tells a classifier of all splits, so scikit-learn warns and the mean is NaN."""
+    first = np.isin(windows.groups, sorted(set(windows.groups))[:2])
+    rows = np.arange(len(windows))
+    splits = [(rows[first], rows[~first]), (rows[::2], rows[1::2])]
+    with pytest.warns(FitFailedWarning, match="(?s)1 fits failed.*SubjectLeakError"):
+        search = GridSearchCV(pipe(), GRID, cv=splits).fit(windows, windows.y)
+    assert np.isfinite(search.cv_results_["split0_test_score"]).all()
+    assert np.isnan(search.cv_results_["split1_test_score"]).all()
+    assert np.isnan(search.best_score_)
+
+
+@pytest.mark.parametrize("option", ["allow", "warn"])
+def test_the_option_reaches_every_clone(windows, option):
+    mixed = GridSearchCV(pipe(seen_subjects=option), GRID, cv=MIX, scoring="roc_auc")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert np.isfinite(mixed.fit(windows, windows.y).best_score_)
+    told = [str(w.message) for w in caught if "trained on other windows of demo" in str(w.message)]
+    assert len(told) == (0 if option == "allow" else 2)  # once a split, where it is tested
 
 
 @pytest.mark.slow
 def test_a_search_in_other_processes_raises_too(windows):
-    search = GridSearchCV(pipe(), {"biotclassifier__lr": [1e-3]}, cv=MIX, error_score="raise", n_jobs=2)
-    with pytest.raises(SubjectLeakError):
-        search.fit(windows, windows.y)
+    for error_score in ("raise", np.nan):
+        search = GridSearchCV(pipe(), GRID, cv=MIX, error_score=error_score, n_jobs=2)
+        with pytest.raises(ValueError, match="nothing was trained: demo/0"):
+            search.fit(windows, windows.y)
+
+
+SPLITTERS = {
+    "k-fold": lambda n, seed: KFold(n),
+    "k-fold, shuffled": lambda n, seed: KFold(n, shuffle=True, random_state=seed),
+    "stratified": lambda n, seed: StratifiedKFold(n),
+    "shuffle": lambda n, seed: ShuffleSplit(n, test_size=0.3, random_state=seed),
+    "predefined": lambda n, seed: PredefinedSplit(np.arange(32) // 8 % n),
+    "by subject": lambda n, seed: SubjectSplit(GroupKFold(n)),
+    "subjects left out": lambda n, seed: SubjectSplit(LeavePGroupsOut(1)),
+    "subjects shuffled": lambda n, seed: SubjectSplit(GroupShuffleSplit(n, test_size=0.5, random_state=seed)),
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SPLITTERS)),
+    n=st.integers(2, 4),
+    seed=st.integers(0, 9),
+    tool=st.sampled_from(["cross_val_predict", "calibrated", "stacking", "scores", "search"]),
+)
+def test_any_splitter_in_any_tool_keeps_subjects_apart_or_raises(windows, untrained, name, n, seed, tool):
+    rows = [
+        np.flatnonzero((windows.groups == subject) & (windows.y == label))[:4]
+        for subject in sorted(set(windows.groups))
+        for label in (0, 1)
+    ]
+    some = windows[np.concatenate(rows)]
+    cv = SPLITTERS[name](n, seed)
+    splits = list(cv.split(some, some.y))
+    assume(all(len(set(some.y[train])) == 2 for train, _ in splits))
+    if tool in ("cross_val_predict", "calibrated", "stacking"):  # these want a partition
+        assume(sorted(np.concatenate([test for _, test in splits])) == list(range(len(some))))
+    mixed = any(set(some.groups[train]) & set(some.groups[test]) for train, test in splits)
+    with pytest.raises(SubjectLeakError) if mixed else nullcontext():
+        RAISING[tool](cv, some)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """Leave out what makes a fit slow: which windows it was given is what matters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BIOTClassifier, "_run_epochs", lambda *args: None)
+        yield
 
 
 # --- inside cross_validate ------------------------------------------------------------------------
@@ -240,7 +332,7 @@ def test_every_fold_is_looked_at_before_the_first_fit(arrays):
 
 
 @pytest.mark.filterwarnings("error::sklearn.exceptions.FitFailedWarning", "error:.*non-finite:UserWarning")
-@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("routing", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("meta", METAS)
 def test_a_split_by_subject_inside_gets_the_subjects(arrays, meta, routing):
     with sklearn.config_context(enable_metadata_routing=routing):

@@ -79,16 +79,14 @@ def test_a_seizure_without_a_time_is_one_line_in_every_way(tmp_path, text):
         read_event_file(path)
     with pytest.raises(RecordingError, match=r"x\.edf: the annotation '.*' has no time as EDF\+ writes it"):
         load_dataset("recordings-folder", tmp_path)
-    assert any("have no time as EDF+ writes it" in note for note in open_recording(path).notes)
+    assert any("without a time as EDF+ writes it" in note for note in open_recording(path).notes)
 
 
 def test_other_texts_without_a_time_are_noted(tmp_path):
     path = write(tmp_path / "x.edf", [b"+1,5\x14eyes open\x14\0", b"+3\x152\x14sz\x14\0"])
     found = read_event_file(path)
     assert [event[:2] for event in found.events] == [(3.0, 5.0)]
-    assert found.notes == (
-        "1 annotations have no time as EDF+ writes it and were not read, the first '+1,5 eyes open'",
-    )
+    assert found.notes == ("1 annotation without a time as EDF+ writes it, not read; the first is '+1,5 eyes open'",)
 
 
 WORDS = st.text(st.characters(exclude_characters="\0\x14\x15@", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -129,7 +127,7 @@ def test_a_seizure_that_passes_the_end_is_an_error_as_in_a_table(tmp_path, onset
     path = write(tmp_path / "p1/x.edf", [b"+%d\x1510\x14sz\x14\0" % onset], "EDF+D", [*range(10), *range(10, 20)])
     with pytest.raises(RecordingError, match=r"seizure from \d+ s to \d+ s is not inside the recording of 20 s"):
         load_dataset("recordings-folder", tmp_path)
-    assert any("annotations" in note and "'sz'" in note for note in open_recording(path).notes)
+    assert any("annotation" in note and "'sz'" in note for note in open_recording(path).notes)
     path.with_name("x_events.tsv").write_text(f"onset\tduration\teventType\n{onset}\t10\tsz\n")
     with pytest.raises(RecordingError, match=r"seizure from \d+ s to \d+ s is not inside the recording of 20 s"):
         load_dataset("recordings-folder", tmp_path)

@@ -343,28 +343,3 @@ def test_half_precision_input_and_autocast():
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(model(x).float(), expected, rtol=0, atol=0.05)
         torch.testing.assert_close(model(x.bfloat16()), expected, rtol=0, atol=0.05)
-
-
-def test_exported_graph_masks_as_well():
-    model, x = build(BIOT), windows(2)
-    program = torch.export.export(model, (x,), strict=False).module()
-    marked = x.clone()
-    marked[1, 3] = torch.nan
-    partial = x.clone()
-    partial[0, 0, 7] = torch.nan
-    with torch.no_grad():
-        assert_equal_to_rounding(program(x), model(x))
-        assert_equal_to_rounding(program(marked), model(marked))
-        assert program(partial)[0].isnan().all()  # never a score out of bad input
-        assert program(partial)[1].isfinite().all()
-
-
-@pytest.mark.slow
-def test_compiled_model_masks_as_well():
-    model, x = build(BIOT), windows(2)
-    compiled = torch.compile(model)
-    marked = x.clone()
-    marked[1, 3] = torch.nan
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-5)
-        torch.testing.assert_close(compiled(marked), model(marked), rtol=0, atol=1e-5)

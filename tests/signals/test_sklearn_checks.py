@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.utils import estimator_checks
 
-from biot_bd.signals import BandPass, MontageMapper, Notch, PercentileScaler, Resampler
+from biot_bd.signals import BandPass, FixedScaler, MontageMapper, Notch, PercentileScaler, Resampler, Standardizer
 
 CH_NAMES = "Fp1 F3 C3 P3 O1 F7 T3 T5 Fz Cz Pz Fp2 F4 C4 P4 O2 F8 T4 T6".split()
 
@@ -21,6 +21,8 @@ STEPS = [
     BandPass(8.0, 40.0, 256.0),
     Notch(60.0, 256.0, trans_bandwidth=4.0),
     PercentileScaler(),
+    FixedScaler(),
+    Standardizer(),
 ]
 
 APPLICABLE = [

@@ -211,7 +211,7 @@ def test_bad_samples_in_lazy_windows_are_found_when_read():
         (np.zeros((4, 0, 300)), ValueError, "found shape"),
         (np.full((4, 2, 300), "a"), ValueError, "real numbers"),
         ({"a": 1}, TypeError, "found dict"),
-        (recordings(), TypeError, "BaseConcatDataset; biot_bd.prepare"),
+        (recordings(), TypeError, "BaseConcatDataset; its windows are in volts .* biot_bd.prepare"),
     ],
 )
 def test_other_input_is_refused(X, error, message):

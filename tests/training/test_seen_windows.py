@@ -2,13 +2,16 @@
 
 import io
 import pickle
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import resample
 from training_data import make_data, small
 
 import biot_bd
@@ -143,6 +146,73 @@ def test_numbers_of_windows(windows):
     assert joined.row_ids.tolist() == [*cut.row_ids.tolist(), *windows.row_ids.tolist()]
     assert not set(cut.row_ids.tolist()) & set(place)
     assert pickle.loads(pickle.dumps(some)).row_ids.tolist() == some.row_ids.tolist()
+
+
+def test_sides_that_scikit_learn_takes_know_each_other(windows):
+    train, test = windows[np.arange(5), ...], windows[np.arange(5, 9), ...]
+    assert train.other_side is test
+    assert test.other_side is None
+    assert train.map(PercentileScaler()).other_side is test
+    assert train[1:].other_side is None
+    assert pickle.loads(pickle.dumps(train)).other_side is None
+    assert windows[:5].other_side is windows.other_side is None  # a user's selections
+    mask = np.arange(len(windows)) < 5
+    assert windows[mask, ...].other_side is None
+    drawn = windows[[3, 3, 6], ...]
+    more = windows[[6, 7], ...]
+    assert drawn.other_side is None  # they share a window
+    assert len(more) == 2
+    del test
+    assert train.other_side is None  # no longer in use
+    second = windows[np.arange(9, 12), ...]
+    assert train.other_side is None
+    other = windows.map(PercentileScaler())[np.arange(3), ...]
+    assert second.other_side is None  # of other windows
+    assert other.other_side is None
+
+
+def test_sides_in_threads_are_of_their_own(windows):
+    taken = []
+
+    def take(rows, turn, next_turn):
+        turn.acquire()
+        train = windows[rows[:4], ...]
+        next_turn.release()
+        turn.acquire()
+        test = windows[rows[4:], ...]
+        taken.append(train.other_side is test)
+        next_turn.release()
+
+    first, second = threading.Semaphore(1), threading.Semaphore(0)
+    threads = [
+        threading.Thread(target=take, args=args)
+        for args in ((np.arange(9), first, second), (np.arange(9, 18), second, first))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken == [True, True]
+
+
+def test_a_training_side_is_refused_before_anything_is_done(windows):
+    train, test, labels, _ = train_test_split(windows, windows.y, random_state=0)
+    model = net()
+    with (
+        pytest.warns(UserWarning, match="nothing was trained"),
+        pytest.raises(
+            SubjectLeakError, match=f"in {len(test)} of {len(test)} windows, would train the same model; keep"
+        ),
+    ):
+        model.fit(train, labels)
+    assert not hasattr(model, "facts_")
+    net(seen_subjects="allow").fit(train, labels)
+    twice = Windows.concat([windows, windows])
+    with pytest.warns(UserWarning, match="nothing"), pytest.raises(SubjectLeakError):  # a window on both sides
+        net().fit(*(sides := train_test_split(twice, twice.y, random_state=0))[::2])
+    assert len(sides[1])
+    drawn, again = (resample(windows, n_samples=60, random_state=seed) for seed in (0, 1))
+    assert len(again) == len(net().fit(drawn, drawn.y).predict(drawn))  # not a split: windows are in both
 
 
 @settings(max_examples=60, deadline=None)

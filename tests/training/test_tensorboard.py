@@ -157,7 +157,7 @@ def test_clone_and_pickle(data, tmp_path):
     again = pickle.loads(pickle.dumps(net))
     np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
     clone(net).set_params(callbacks=[TensorBoardLogger(str(tmp_path / "b"))]).fit(x, y, groups=groups)
-    assert "loss/train" in read(tmp_path / "b").Tags()["scalars"]
+    assert "loss/train" in read(tmp_path / "b" / "fit-0001").Tags()["scalars"]
     check_callback(TensorBoardLogger, {"log_dir": str(tmp_path / "c")})
 
 

@@ -8,15 +8,18 @@ number that a library returns for want of a better one.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, recall_score, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, get_scorer, recall_score, roc_auc_score
 
 from biot_bd import registry
+from biot_bd.training.persistence.functions import scorer_parts
+from biot_bd.training.scorers import is_scorer, is_scorer_name, one_line, score_known, trial
 
 _CLASS_NAMES = {0: "background", 1: "seizure"}
 
@@ -123,16 +126,18 @@ class Metric:
         missing = [label for label in self.needs_classes if not np.any(y_true == label)]
         if missing:
             return Score(None, "no " + " and no ".join(f"{_CLASS_NAMES[label]} windows" for label in missing))
+        decided = None
         if self.needs_threshold:
             if threshold is None:
                 raise ValueError(f"metric {self.name!r} needs a threshold; pass the one chosen on validation data")
-            value = self.function(y_true, (proba >= np.asarray(threshold)).astype(np.int64))
-        else:
-            value = self.function(y_true, proba)
-        value = float(value)
+            decided = (proba >= np.asarray(threshold)).astype(np.int64)
+        value = float(self._value(y_true, proba, decided))
         if not np.isfinite(value):
             return Score(None, f"{self.name} is {value} on {len(y_true)} windows")
         return Score(value)
+
+    def _value(self, y_true: np.ndarray, proba: np.ndarray, decided: np.ndarray | None) -> Any:
+        return self.function(y_true, proba if decided is None else decided)
 
 
 def _check(name: str, y_true: Any, proba: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -178,24 +183,79 @@ SPECIFICITY = Metric(
 )
 
 
+@dataclass(frozen=True)
+class _ScorerMetric(Metric):
+    """A scorer of scikit-learn as a metric: it takes labels or probabilities, as it needs."""
+
+    needs_threshold: bool = True
+
+    def _value(self, y_true: np.ndarray, proba: np.ndarray, decided: np.ndarray | None) -> Any:
+        columns = np.column_stack([1 - proba, proba])
+        return score_known(self.function, (0, 1), y_true, columns, np.asarray(decided))
+
+
 def as_metric(metric: str | Metric | Callable[..., float]) -> Metric:
-    """Return the :class:`Metric` meant by a registered name, a metric or a plain function of
-    ``(y_true, proba)``.
+    """Return the :class:`Metric` meant by a name, a metric, a scorer or a plain function.
+
+    It is tried on a few made-up windows, so that it does not fail behind a training.
+
+    Parameters
+    ----------
+    metric : str, Metric or callable
+        A name in ``biot_bd.registry.metrics`` or of a scorer of scikit-learn (``"f1"``), a scorer
+        (``make_scorer(...)``, or ``scorer(estimator, X, y)``) or a function of ``(y_true, proba)``.
+        Scorers that ask for labels get those at the threshold.
 
     Raises
     ------
     biot_bd.exceptions.UnknownNameError
         No metric of that name; the message lists the names.
     TypeError
-        Not a name, a metric or a function.
+        Neither a name, a metric nor a function.
+    ValueError
+        It cannot score labels 0 and 1 and probabilities.
     """
-    found: Any = registry.metrics[metric] if isinstance(metric, str) else metric
-    if isinstance(found, Metric):
-        return found
-    if callable(found):
-        name = metric if isinstance(metric, str) else str(getattr(found, "__name__", type(found).__name__))
-        return Metric(name, found)
-    raise TypeError(f"a metric is a name, a Metric or a function of (y_true, proba), not {type(found).__name__}")
+    found: Any = metric
+    if isinstance(metric, str):
+        found = (
+            get_scorer(metric)
+            if metric not in registry.metrics and is_scorer_name(metric)
+            else registry.metrics[metric]
+        )
+    if not isinstance(found, Metric) and not callable(found):
+        raise TypeError(
+            f"a metric is a name, a Metric, a scorer or a function of (y_true, proba), not {type(found).__name__}"
+        )
+    if not isinstance(found, Metric):
+        kind = _ScorerMetric if is_scorer(found) else Metric
+        found = kind(metric if isinstance(metric, str) else _name_of(found), found)
+    _try(found)
+    return found
+
+
+def _name_of(function: Any) -> str:
+    parts = scorer_parts(function)
+    return str(getattr(function if parts is None else parts[0], "__name__", type(function).__name__))
+
+
+def _try(metric: Metric) -> None:
+    """Raise where a metric fails on a few made-up windows of both classes."""
+    y_true, proba, _ = trial((0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            metric(y_true, proba[:, 1], 0.5)
+        except Exception as error:  # any kind, as in the scoring of a fold
+            name = metric.name
+            instead = (
+                f"a metric of labels goes in as scoring={name.removesuffix('_score')!r}, make_scorer({name}) or "
+                f"Metric({name!r}, {name}, needs_threshold=True)"
+                if not metric.needs_threshold
+                else "give a metric that returns a number for labels 0 (background) and 1 (seizure)"
+            )
+            raise ValueError(
+                f"scoring: {name} fails on labels and probabilities of class 1 ({one_line(error)}); {instead}"
+            ) from error
 
 
 def as_metrics(scoring: Any) -> tuple[Metric, ...]:

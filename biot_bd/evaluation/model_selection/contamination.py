@@ -9,26 +9,25 @@ modules that were built from a checkpoint, and at frozen estimators.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import LoadInitState
 from torch import nn
 
 from biot_bd.exceptions import ContaminationError
 from biot_bd.models import provenance_of
-from biot_bd.models.checkpoints.provenance import Provenance, check_clean
+from biot_bd.models.checkpoints.provenance import Provenance, canonical_name, check_clean, some
 
 PARAMETER = "pretrained"
 ACCEPT = "or set allow_contaminated=True, which is then written into every result"
-_CHBMIT_CASE = re.compile(r"chb-mit/(?:sub-)?(?:chb)?0*(\d+)", re.IGNORECASE)
-_SAME_CHILD = {21: 1}
 _SHOWN = 6
+FROM_FOLDER = "folder"
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,11 @@ def _of_module(module: nn.Module, must_tell: bool) -> Provenance | None:
 
 
 def check_contamination(
-    origins: Sequence[Origin], test_subjects: Iterable[Any] | None, *, allow: bool = False
+    origins: Sequence[Origin],
+    test_subjects: Iterable[Any] | None,
+    *,
+    recordings: pd.DataFrame | None = None,
+    allow: bool = False,
 ) -> Contamination | None:
     """Refuse weights that saw subjects who shall test them.
 
@@ -202,6 +205,9 @@ def check_contamination(
         From :func:`find_origins`.
     test_subjects : iterable of str or None
         Subjects of all folds' test parts; None where the data name none.
+    recordings : pandas.DataFrame, optional
+        ``Windows.recordings``: a recording that was seen is one under any name.  Those of other
+        subjects do not matter.
     allow : bool
         Go on all the same.
 
@@ -213,28 +219,113 @@ def check_contamination(
     Raises
     ------
     ContaminationError
-        Not with ``allow``: a test subject was seen, nobody recorded what was seen, or the subjects
-        cannot be told. The message names all checkpoints concerned.
+        Not with ``allow``: a test subject or a recording of one was seen, nobody recorded what was
+        seen, or the subjects cannot be told. The message names all checkpoints concerned.
     """
     if not isinstance(allow, (bool, np.bool_)):
         raise TypeError(f"allow_contaminated must be True or False, got {allow!r}")
     names = sorted({str(subject) for subject in test_subjects}) if test_subjects is not None else []
     errors, texts, subjects = [], [], set()
+    tested = None if recordings is None else recordings[recordings["subject"].isin(names)]
     for origin in origins:
-        provenance = _canonical(origin.provenance)
-        try:
-            _check_names(provenance, names)
-            check_clean(provenance, [_canonical_name(name) for name in names])
-        except ContaminationError as error:
-            errors.append(str(error))
-            texts.append(str(error).partition("; ")[0])
-            seen = [name for name in names if provenance.saw([_canonical_name(name)])]
-            subjects |= set(seen if provenance.known and seen else names)
+        for error, concerned in _problems(_canonical(origin.provenance), names, tested):
+            errors.append(error)
+            texts.append(error.partition("; ")[0])
+            subjects |= concerned
     if not errors:
         return None
     if not allow:
         raise ContaminationError("; also: ".join(errors))
     return Contamination("contaminated: " + "; ".join(texts), tuple(sorted(subjects)))
+
+
+def _problems(
+    provenance: Provenance, names: Sequence[str], recordings: pd.DataFrame | None
+) -> Iterator[tuple[str, set[str]]]:
+    """Yield what is wrong with one set of weights, and the test subjects concerned."""
+    by_name = {name for name in names if provenance.saw([canonical_name(name)])}
+    by_content = _seen_by_content(provenance, recordings)
+    if hidden := [row for row in by_content if row[1] not in by_name]:
+        yield _hidden_text(provenance.source, hidden), {subject for _, subject, _ in hidden}
+    doubtful = _doubtful(provenance, by_name - {subject for _, subject, _ in by_content}, recordings)
+    try:
+        _check_names(provenance, names)
+        check_clean(provenance, [canonical_name(name) for name in names if name not in doubtful] or names)
+    except ContaminationError as error:
+        if not doubtful or doubtful != set(names):
+            yield str(error), (by_name - doubtful if provenance.known and by_name - doubtful else set(names))
+    if doubtful:
+        yield _doubt_text(provenance.source, doubtful), doubtful
+
+
+def _seen_by_content(provenance: Provenance, recordings: pd.DataFrame | None) -> list[tuple[str, str, list[str]]]:
+    """Return the recordings that were seen: name, subject, and whose they were in training."""
+    if recordings is None or not provenance.recordings:
+        return []
+    known = recordings[recordings["digest"].notna()]
+    rows = zip(known["recording"], known["subject"], map(provenance.saw_recording, known["digest"]), strict=True)
+    return [row for row in rows if row[2]]
+
+
+def _hidden_text(source: str, seen: Sequence[tuple[str, str, list[str]]]) -> str:
+    shown = ", ".join(
+        f"{recording} of {subject} (there of {', '.join(there)})" for recording, subject, there in seen[:3]
+    )
+    more = f" and {len(seen) - 3} more" if len(seen) > 3 else ""
+    return (
+        f"{source} was trained on recordings that test it, under other names: {shown}{more}; the samples are the same, so "
+        f"give each child one name in all data sets, take a checkpoint that did not see them, test on other subjects, {ACCEPT}"
+    )
+
+
+def _doubtful(provenance: Provenance, subjects: set[str], recordings: pd.DataFrame | None) -> set[str]:
+    """Return those subjects whose name alone was seen.
+
+    All their recordings are known here and some there, none is the same, and the name begins with
+    that of a folder.
+    """
+    if recordings is None or not subjects:
+        return set()
+    named = {canonical_name(subject) for seen in provenance.recordings for subject, _ in seen.subjects}
+    found = set()
+    for subject, rows in recordings[recordings["subject"].isin(subjects)].groupby("subject"):
+        told = rows["digest"].notna().all() and (rows["namespace_from"] == FROM_FOLDER).all()
+        if told and canonical_name(str(subject)) in named:
+            found.add(str(subject))
+    return found
+
+
+def _doubt_text(source: str, subjects: set[str]) -> str:
+    shown, folder = some(sorted(subjects), 12), min(subjects).rpartition("/")[0]
+    return (
+        f"{source} was trained on {shown}, of whom no recording is the same here, so they may be other children in another "
+        f"folder called {folder!r}; if they are, tell them apart by load_dataset(..., namespace='another-name') "
+        f"(--option namespace=another-name) and prepare again, if not, test on other subjects, {ACCEPT}"
+    )
+
+
+def comparison_notes(origins: Sequence[Origin], recordings: pd.DataFrame | None) -> list[str]:
+    """Return what to say where subjects were compared by name alone, one line a checkpoint.
+
+    Parameters
+    ----------
+    origins : sequence of Origin
+        From :func:`find_origins`.
+    recordings : pandas.DataFrame or None
+        ``Windows.recordings``; None where the data name none.
+    """
+    if recordings is None:
+        here = "the data name no recordings"
+    elif recordings["digest"].isna().any():
+        here = "the prepared windows do not tell all recordings by their content (prepare them again)"
+    else:
+        here = ""
+    lines = []
+    for origin in origins:
+        there = "" if origin.provenance.tells_recordings else "it does not tell which recordings it was trained on"
+        if reason := there or here:
+            lines.append(f"{origin.provenance.source}: compared with the subjects by name alone, as {reason}")
+    return lines
 
 
 def _check_names(provenance: Provenance, subjects: Sequence[str]) -> None:
@@ -249,23 +340,11 @@ def _check_names(provenance: Provenance, subjects: Sequence[str]) -> None:
         )
 
 
-def _canonical_name(subject: str) -> str:
-    """Return a subject's name as the data sets here write it.
-
-    ``chb-mit/chb21`` is ``chb-mit/01``.
-    """
-    match = _CHBMIT_CASE.fullmatch(subject)
-    if match is None:
-        return subject
-    number = int(match[1])
-    return f"chb-mit/{_SAME_CHILD.get(number, number):02d}"
-
-
 def _canonical(provenance: Provenance) -> Provenance:
     trained_on = tuple(
         seen
         if seen.subjects is None
-        else replace(seen, subjects=tuple(dict.fromkeys(map(_canonical_name, seen.subjects))))
+        else replace(seen, subjects=tuple(dict.fromkeys(map(canonical_name, seen.subjects))))
         for seen in provenance.trained_on
     )
     return replace(provenance, trained_on=trained_on)
@@ -298,7 +377,9 @@ def contamination_facts(
     }
 
 
-def full_record(last: Any, origins: Sequence[Origin], subjects: Iterable[str]) -> dict[str, Any]:
+def full_record(
+    last: Any, origins: Sequence[Origin], subjects: Sequence[str], recordings: Iterable[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """Return the ``"trained_on"`` entry of a trained model's record.
 
     Own subjects and, through chains, all others.
@@ -311,9 +392,13 @@ def full_record(last: Any, origins: Sequence[Origin], subjects: Iterable[str]) -
         What the whole pipeline started from, looked up before it was fitted.
     subjects : iterable of str
         Its own subjects of training and of validation.
+    recordings : iterable of (str, str)
+        Subject and digest of their recordings.
     """
     own = getattr(last, "provenance_", None)
-    whole = own if isinstance(own, Provenance) else Provenance("a model trained from scratch").extended(subjects)
+    whole = own if isinstance(own, Provenance) else Provenance("a model trained from scratch")
+    # A step before the classifier may have made arrays of the windows, which name no recordings.
+    whole = whole.extended(subjects, recordings=recordings)
     for origin in origins:
         whole = whole.joined(origin.provenance)
     return whole.to_dict()

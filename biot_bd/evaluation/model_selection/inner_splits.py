@@ -9,6 +9,7 @@ then put into a splitter that finds the subjects itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,8 @@ class InnerSplit(BaseEstimator):
         return int(self._splitter(y).get_n_splits(X, y, self.subjects if subjects is None else subjects))
 
     def _splitter(self, y: Any) -> Any:
-        if isinstance(self.cv, float) and 0 < self.cv < 1:  # a tuned threshold's
-            return StratifiedShuffleSplit(n_splits=1, test_size=self.cv, random_state=0)
+        if isinstance(self.cv, Real) and 0 < float(self.cv) < 1:  # a tuned threshold's
+            return StratifiedShuffleSplit(n_splits=1, test_size=float(self.cv), random_state=0)
         return check_cv(self.cv, y, classifier=True)
 
     def _subjects(self, X: Any, y: Any, groups: Any) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from biot_bd.evaluation.model_selection.contamination import check_contamination
 from biot_bd.evaluation.model_selection.folds import FIXED_SPLITS, Fold, check_subjects, fixed_folds, outer_subjects
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.windows import Windows
+from biot_bd.windows.same_recordings import check_recordings_apart
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -96,12 +97,15 @@ class SubjectSplit(BaseEstimator):
         ContaminationError
             The checkpoint saw a subject of a test part, nobody knows what it saw, or the data name
             no subjects.
+        SubjectLeakError
+            A recording is there under the names of two subjects.
         SplitError
             A subject on two sides or divided, fewer than two subjects, subjects missing, an unknown
             name.
         """
         folds, subjects = self._folds(X, y, groups)
-        self._check_checkpoint({subject for _, test in folds for subject in subjects[test]})
+        recordings = X.recordings if isinstance(X, Windows) else None
+        self._check_checkpoint({subject for _, test in folds for subject in subjects[test]}, recordings)
         return iter(folds)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
@@ -119,11 +123,11 @@ class SubjectSplit(BaseEstimator):
                 return int(self.cv.get_n_splits(None, None, None))
         return len(self._folds(X, y, groups)[0])
 
-    def _check_checkpoint(self, test_subjects: set[str]) -> None:
+    def _check_checkpoint(self, test_subjects: set[str], recordings: pd.DataFrame | None) -> None:
         if self.checkpoint is None:
             return
         origins = find_origins(self.checkpoint, fitted=True)
-        found = check_contamination(origins, test_subjects, allow=self.allow_contaminated)
+        found = check_contamination(origins, test_subjects, recordings=recordings, allow=self.allow_contaminated)
         if found is not None:
             warnings.warn(found.text, stacklevel=3)
 
@@ -152,7 +156,10 @@ class SubjectSplit(BaseEstimator):
         return rows, subjects
 
     def _subjects(self, X: Any, groups: Any) -> NDArray[Any]:
-        own = X.groups if isinstance(X, Windows) else None
+        own = None
+        if isinstance(X, Windows):
+            own = X.groups
+            check_recordings_apart(X.recordings)
         found = own if groups is None else groups
         if found is None:
             kind = ContaminationError if self.checkpoint is not None else SplitError

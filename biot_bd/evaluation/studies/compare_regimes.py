@@ -14,11 +14,11 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from sklearn.base import clone
 
 from biot_bd import runs
 from biot_bd.evaluation.cross_validation import cross_validate, now
-from biot_bd.evaluation.data import Data, as_data
+from biot_bd.evaluation.data import Data, as_data, check_classes
+from biot_bd.evaluation.fold import check_kept, check_scorable, configure
 from biot_bd.evaluation.metrics.thresholds import check_threshold_rule
 from biot_bd.evaluation.metrics.window_metrics import as_metrics
 from biot_bd.evaluation.model_selection.contamination import check_contamination, find_origins
@@ -390,13 +390,17 @@ def _check_before(
         )
         tested |= {subject for fold in folds for subject in fold.test}
     for name, pipeline in regimes.items():
-        check_contamination(find_origins(pipeline), tested, allow=allow)
-        last = final_step(clone(pipeline))[1]
+        check_classes(pipeline)
         try:
+            check_scorable(pipeline)
+            estimator = configure(pipeline, folds[0], None)
+            check_kept(estimator)
+            last = final_step(estimator)[1]
             if isinstance(last, BIOTClassifier):
                 last._check_parameters()
         except (ValueError, TypeError) as error:
             raise type(error)(f"regime {name!r}: {error}") from error
+        check_contamination(find_origins(pipeline), tested, recordings=data.recording_table, allow=allow)
     return {
         "cv": cv if isinstance(cv, str) else describe(cv),
         "scoring": [metric.name for metric in as_metrics(scoring)],

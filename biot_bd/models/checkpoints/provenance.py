@@ -18,16 +18,21 @@ refused like one that saw a test subject: nobody could tell the difference in it
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from biot_bd.exceptions import ContaminationError
+from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.runs import to_jsonable
 
 KEY = "trained_on"
+RECORDINGS = "recordings"
 SIDECAR_IN_FOLDER = "trained_on.json"
+_CHBMIT_CASE = re.compile(r"chb-mit/(?:sub-)?(?:chb)?0*(\d+)", re.IGNORECASE)
+_SAME_CHILD = {21: 1}
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Provenance:
     known : bool
         Whether ``trained_on`` is complete.  False: nobody recorded it, and the checkpoint is
         refused.
+    recordings : tuple of SeenRecordings
+        The recordings, told by their content; those of older models and of arrays are not known.
 
     See Also
     --------
@@ -103,13 +110,38 @@ class Provenance:
     source: str
     trained_on: tuple[Seen, ...] = ()
     known: bool = True
+    recordings: tuple[SeenRecordings, ...] = ()
+
+    @property
+    def tells_recordings(self) -> bool:
+        """Whether of every subject recordings are known, so that another name hides none."""
+        told = {subject for seen in self.recordings for subject, _ in seen.subjects}
+        return self.known and all(
+            seen.subjects is not None and told.issuperset(seen.subjects) for seen in self.trained_on
+        )
+
+    def saw_recording(self, digest: str) -> list[str]:
+        """Return whose recording it was in training, sorted; empty where it was none.
+
+        Parameters
+        ----------
+        digest : str
+            Of :func:`biot_bd.io.recording_digest`.
+        """
+        return sorted({subject for seen in self.recordings for subject in seen.subjects_of(digest)})
 
     def saw(self, subjects: Iterable[Any]) -> list[str]:
         """Return those of ``subjects`` that the checkpoint was trained on, sorted."""
         names = {str(subject) for subject in subjects}
         return sorted(name for name in names if any(seen.covers(name) for seen in self.trained_on))
 
-    def extended(self, subjects: Iterable[Any], how: str = "supervised", source: str | None = None) -> Provenance:
+    def extended(
+        self,
+        subjects: Iterable[Any],
+        how: str = "supervised",
+        source: str | None = None,
+        recordings: Iterable[tuple[str, str]] = (),
+    ) -> Provenance:
         """Return the provenance after training on further ``subjects`` (none: they are unknown,
         so it is too).
 
@@ -121,19 +153,25 @@ class Provenance:
             See :class:`Seen`.
         source : str, optional
             Name of the new model; None keeps this one's.
+        recordings : iterable of (str, str)
+            Subject and digest (:func:`biot_bd.io.recording_digest`) of their recordings, as far as
+            they are known.
         """
         own = _group(subjects, how)
-        joined = self.joined(Provenance("", own, known=bool(own)))
+        new = [(subject, digest) for subject, digest in recordings if subject not in self.saw_recording(digest)]
+        joined = self.joined(Provenance("", own, known=bool(own), recordings=(SeenRecordings.of(new),) if new else ()))
         return joined if source is None else replace(joined, source=source)
 
     def joined(self, other: Provenance) -> Provenance:
         """Return what this and ``other`` saw together; known only where both are."""
         more = tuple(seen for seen in other.trained_on if seen not in self.trained_on)
-        return Provenance(self.source, self.trained_on + more, self.known and other.known)
+        recordings = tuple(seen for seen in other.recordings if seen not in self.recordings)
+        return Provenance(self.source, self.trained_on + more, self.known and other.known, self.recordings + recordings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it; :meth:`from_dict` takes it back."""
-        return to_jsonable(asdict(self))
+        told = {"source": self.source, KEY: [seen.to_dict() for seen in self.trained_on], "known": self.known}
+        return told | ({RECORDINGS: [seen.to_dict() for seen in self.recordings]} if self.recordings else {})
 
     @classmethod
     def from_dict(cls, data: Any, source: str | None = None) -> Provenance:
@@ -162,7 +200,14 @@ class Provenance:
         known = data.get("known", True)
         if not isinstance(known, bool):
             raise ValueError(f"{name}: 'known' must be true or false, found {known!r}")
-        return cls(name, tuple(_seen_from(entry, name) for entry in inner), known)
+        told = data.get(RECORDINGS, [])
+        if not isinstance(told, list):
+            raise ValueError(f"{name}: {RECORDINGS!r} must be a list, found {_short(told)}")
+        try:
+            recordings = tuple(map(SeenRecordings.from_dict, told))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        return cls(name, tuple(_seen_from(entry, name) for entry in inner), known, recordings)
 
 
 _FORM = (
@@ -287,6 +332,21 @@ def _problem(provenance: Provenance, test_subjects: Sequence[Any] | None) -> tup
             f'write that into {where} as {{"trained_on": [...]}} (see biot_bd.models.checkpoints.provenance), {accept}',
         )
     return None
+
+
+def canonical_name(subject: str) -> str:
+    """Return a subject's name as the data sets here write it.
+
+    Examples
+    --------
+    >>> canonical_name("chb-mit/chb21"), canonical_name("clinic/01")
+    ('chb-mit/01', 'clinic/01')
+    """
+    match = _CHBMIT_CASE.fullmatch(subject)
+    if match is None:
+        return subject
+    number = int(match[1])
+    return f"chb-mit/{_SAME_CHILD.get(number, number):02d}"
 
 
 def some(names: Sequence[str], most: int) -> str:

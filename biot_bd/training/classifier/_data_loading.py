@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from braindecode import EEGClassifier
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Subset
 
 from biot_bd.signals.base import describe_channels
 from biot_bd.training._validation import plain_scalar
+from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.labels import encode_labels
 from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
@@ -47,7 +47,7 @@ def training_targets(train: Any) -> NDArray[np.int64]:
     return np.asarray(train.dataset.y)[np.asarray(train.indices)]
 
 
-class DataLoading(EEGClassifier):
+class DataLoading(FactKeeping):
     """Data sets, samplers and loaders of a classifier.
 
     See :class:`biot_bd.training.BIOTClassifier`.
@@ -67,14 +67,14 @@ class DataLoading(EEGClassifier):
             raise ValueError(f"give either sampler or iterator_train__{taken[0]}, not both")
 
     def get_dataset(self, X: Any, y: ArrayLike | None = None) -> Any:
-        """Return a torch data set that reads batches of ``X``; a data set passes through.
+        """Return a torch data set that reads batches of ``X``; one that this made passes through.
 
         Raises
         ------
         TypeError, ValueError
             See :class:`biot_bd.training.input_data.SignalData`; also data unlike those of ``fit``.
         """
-        if isinstance(X, (WindowsDataset, Subset)):
+        if isinstance(X.dataset if isinstance(X, Subset) else X, WindowsDataset):
             return X
         data = X if isinstance(X, SignalData) else SignalData(X)
         if hasattr(self, "facts_"):
@@ -131,6 +131,9 @@ class DataLoading(EEGClassifier):
             "pin_memory": self._scales_on_device(),
             **params,
         }
+        if prefix == "iterator_valid" and not self._runs_fit():
+            # A loader draws a number even where nothing is shuffled.
+            params.setdefault("generator", torch.Generator())
         if not self._loads_fit or self._fit_epochs is None or prefix != "iterator_train":
             return params
         epochs = self._fit_epochs[1]  # in the place of shuffling

@@ -23,7 +23,7 @@ from biot_bd.training.callbacks import probabilities
 from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.micro_batches import why_whole
 from biot_bd.training.precision_plans import TOLERANCE, precision_context, training_plan
-from biot_bd.training.resume import random_states, set_random_states
+from biot_bd.training.resume import kept_random_states
 from biot_bd.windows.torch_dataset import PackedWindows, collate_windows
 
 CHECKED_WINDOWS = 32
@@ -168,12 +168,9 @@ class PrecisionPlanning(FactKeeping):
 
     def _probabilities_by(self, plan: PrecisionPlan, x: Tensor) -> Tensor:
         self._take_plans(plan)
-        state = random_states()
         self._set_training(False)
-        with torch.no_grad():
-            found = probabilities(self.infer(x))
-        set_random_states(state)
-        return found
+        with kept_random_states(), torch.no_grad():
+            return probabilities(self.infer(x))
 
     def _tell_plans(self) -> None:
         if not self.verbose:

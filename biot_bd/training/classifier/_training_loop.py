@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from biot_bd.models.inference_plan import PrecisionPlan
+from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.classifier._data_loading import training_note
 from biot_bd.training.classifier._precision import PrecisionPlanning
@@ -53,6 +54,8 @@ class TrainingLoop(PrecisionPlanning):
         try:
             if finetuning is not None:
                 finetuning.begin(self)
+            else:
+                self._complete_optimizer()
             self._run_epochs(data, train, valid, groups, seed)
             if finetuning is not None:
                 finetuning.finish(self)
@@ -140,7 +143,7 @@ class TrainingLoop(PrecisionPlanning):
         """Return what makes this fit this fit, for its restart point."""
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in (*UNSEEN, "random_state", "device")}
         if self.pretrained is not None:  # its content, wherever it lies
-            params["pretrained"] = self.pretrained_report_.blob_id
+            params["pretrained"] = getattr(getattr(self, "pretrained_report_", None), "blob_id", None)
         return {
             "parameters": describe(params) | {"augment": describe_augment(self.augment)},
             "seed": seed,
@@ -159,7 +162,7 @@ class TrainingLoop(PrecisionPlanning):
         """Run the module on a batch of signals, and on nothing else."""
         x = to_tensor(x, device=self.device)
         size = self._classifier_splits_by()
-        with self._precision_context():
+        with own_modes(self.device), self._precision_context():
             if size is None or size >= len(x):
                 return self.module_(x)
             parts = [self.module_(part) for part in x.split(size)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -20,9 +21,11 @@ from skorch import NeuralNet
 from torch.utils.data import Subset
 
 from biot_bd.models.checkpoints.provenance import Provenance
+from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import (
     check_device,
     check_names,
+    check_processes,
     check_settings,
     check_sides,
     class_weights,
@@ -34,14 +37,16 @@ from biot_bd.training.callbacks import probabilities
 from biot_bd.training.classifier._building import ComponentBuilding
 from biot_bd.training.classifier._data_loading import DataLoading, training_targets
 from biot_bd.training.classifier._training_loop import TrainingLoop
-from biot_bd.training.fitted_facts import RUNNING, FittedFacts
-from biot_bd.training.input_data import SignalData
+from biot_bd.training.fitted_facts import NEW_HEAD, RUNNING, FittedFacts
+from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
-from biot_bd.training.pretrained import LOADED, SCRATCH, module_facts, started_from
+from biot_bd.training.pretrained import LOADED, SCRATCH, UNRECORDED, module_facts, recordings_of, started_from
+from biot_bd.training.private_paths import FitPlace, without_copy
 from biot_bd.training.resume import seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
-from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
+from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
+from biot_bd.training.worker_threads import ThreadsOfOrigin, torch_threads
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
@@ -59,8 +64,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     module : str, class or nn.Module
         Name in ``biot_bd.registry.models`` (or of a model of braindecode), a class, or an instance.
         Shapes, channel names and rate of the data are handed to arguments of these names in its
-        constructor (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``ch_names``) unless
-        ``module__*`` says otherwise.
+        constructor (``n_chans``, ``n_times``, ``n_outputs``, ``sfreq``, ``input_window_seconds``,
+        ``ch_names``, ``chs_info``) unless ``module__*`` says otherwise.  A registered name brings
+        its contract (:class:`biot_bd.models.ModelContract`), which ``fit`` checks: windows of
+        another scale, rate or reference raise :class:`biot_bd.exceptions.ContractError`.
     criterion : str, class or nn.Module
         Name in ``biot_bd.registry.losses``, or a loss over logits ``(n, n_classes)`` and targets
         ``(n,)``.
@@ -95,9 +102,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     random_state : int, RandomState or None
         Seeds initial weights, order of the windows, dropout and the split by subject, inside
         ``fit`` only: the global generators are put back afterwards.  None draws from the global
-        generators as they are.
-    device : str
-        ``"auto"`` (a GPU where there is one), or as torch names devices.
+        generators as they are.  Fits in threads run one after another.
+    device : str or None
+        ``"auto"`` (a GPU where there is one), or as torch names devices; None is torch's default.
     precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
         Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler;
         ``"tf32"`` differs from ``"fp32"`` only on NVIDIA GPUs).  Weights, optimizer and loss stay
@@ -113,7 +120,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     gradient_clip_norm : float or None
         Most that the norm of all gradients may be in a step.
     log_dir : path or None
-        Folder for TensorBoard; adds :class:`TensorBoardLogger`.
+        Folder for TensorBoard; adds :class:`TensorBoardLogger`.  As all paths of callbacks, it is
+        where a clone makes a folder of its own, ``fit-0001`` and so on
+        (:mod:`biot_bd.training.private_paths`).
     restart_dir : path or None
         Folder for restart points: the same ``fit`` called again after a kill goes on at its last
         epoch, and after its end returns at once (see :mod:`biot_bd.training.resume`).
@@ -141,9 +150,12 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     seen_subjects : {"raise", "warn", "allow"}
         What predictions do on ``Windows`` of a subject of whom other windows were in ``fit``:
         raise :class:`~biot_bd.SubjectLeakError`, warn, or nothing (a model that shall know its
-        subject).  The windows of ``fit`` themselves are always predicted.
-    callbacks : list or None
-        Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
+        subject).  The windows of ``fit`` themselves are always predicted.  With ``"raise"``,
+        ``fit`` refuses windows that a tool of scikit-learn split from others of their subjects.
+    callbacks : None, Callback, str, pair, list or tuple
+        Callbacks of skorch, their names in ``biot_bd.registry.callbacks``, names of scorers of
+        scikit-learn (``"accuracy"``: its score of both sides by epoch, from the predictions that
+        training makes anyway), or pairs ``(name, callback)``, in a list or tuple; or one callback.
     warm_start : bool
         Whether ``fit`` goes on with the weights of the last one.
     verbose : int
@@ -162,7 +174,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     facts_ : FittedFacts
         What ``fit`` learnt, in one object; the attributes below are read from it.  It is dropped
         where the weights are new (``initialize``, other parameters of the module, a ``fit`` that
-        fails), and says in ``stale`` where other parameters or weights make it untrue.
+        fails), and says in ``stale`` where other parameters or weights make it untrue.  Weights
+        that were changed by other hands are noticed by what is claimed of them (the attributes
+        below, ``save_pipeline``, ``partial_fit``; by predictions mostly): ``provenance_`` is
+        unknown then.
     classes_ : ndarray, shape (n_classes,)
         Sorted labels, as scikit-learn's tools expect them: the columns of ``predict_proba``.
     positive_label_ : label or None
@@ -228,6 +243,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
+    _origin: ThreadsOfOrigin | None = None  # of a clone
 
     def __init__(
         self,
@@ -245,7 +261,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         monitor: str = "valid_average_precision",
         patience: int | None = 10,
         random_state: Any = None,
-        device: str = "auto",
+        device: str | None = "auto",
         precision: str = "fp32",
         micro_batch: int | str | None = "auto",
         gradient_clip_norm: float | None = None,
@@ -267,6 +283,11 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     ) -> None:
         own = {name: value for name, value in locals().items() if name in self._own_names()}
         unknown = [key for key in kwargs if key.partition("__")[0] not in PREFIXES or "__" not in key]
+        if "cropped" in unknown:
+            raise TypeError(
+                f"cropped={kwargs['cropped']!r}: each window has one label here, so there is no cropped decoding; leave it out "
+                "and choose window_s and stride_s in prepare"
+            )
         if unknown:
             raise TypeError(
                 f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
@@ -293,7 +314,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         params: dict[str, Any] = {}
         if not deep or self.callbacks == "disable":
             return params
-        given = [item[1] if isinstance(item, (tuple, list)) else item for item in self.callbacks or []]
+        given = [item[1] if isinstance(item, (tuple, list)) else item for item in self._given_callbacks()]
         for name, callback in self._uniquely_named_callbacks():
             if callback is None or isinstance(callback, type):
                 continue
@@ -325,9 +346,28 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def __setstate__(self, state: dict[str, Any]) -> None:
         wanted = state["device"]
         super().__setstate__({**state, "device": resolve_device(wanted)})
-        if wanted == "auto":
+        if wanted in ("auto", None):
             self.__dict__["device"] = wanted
         self._unchecked = hasattr(self, "facts_")  # perhaps on another machine
+
+    def __sklearn_clone__(self) -> Any:
+        """Return a copy that is not fitted; its callbacks write in folders of its own."""
+        try:
+            made = super().__sklearn_clone__()
+        except TypeError as error:
+            shared = without_copy(self.callbacks or [])
+            if shared is None:
+                raise
+            raise TypeError(
+                f"callback {shared} holds something open that cannot be copied for another fit ({error}); give it a "
+                "path that it opens when training begins, e.g. log_dir= in place of TensorBoard(writer)"
+            ) from error
+        made.write_in((self._place or FitPlace()).for_clone())
+        made.__dict__["_origin"] = ThreadsOfOrigin()
+        return made
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return torch_threads(None if self._origin is None else self._origin.here())
 
     # --- data -------------------------------------------------------------------------------------
 
@@ -382,8 +422,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         if split == "subject":
             seed = self.random_state if isinstance(self.random_state, Integral) else 0
             split = SubjectValidSplit(self.validation_fraction, int(seed))
-        elif not callable(split):
-            raise ValueError(f"train_split must be 'subject', None or callable(dataset, y, groups), found {split!r}")
+        check_train_split(split, groups, known=True)
         train, valid = split(dataset, dataset.y, groups)
         check_subjects_apart(train, valid, dataset, groups)
         needs_both = self.patience is not None and not self.monitor.endswith("_loss")
@@ -409,6 +448,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         ValueError
             Bad data, unknown labels, subjects that are missing or on two sides, a class missing on
             a side.
+        ContractError
+            The registered model expects other windows.
+        SubjectLeakError
+            One side of a split that mixes subjects; see ``seen_subjects``.
         FloatingPointError
             The loss is no longer finite.
         """
@@ -420,35 +463,37 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> BIOTClassifier:
         self._check_parameters()
-        data = SignalData(X)
+        data, seen = SignalData(X), SeenWindows.of(X)
+        self._check_contract(data.info)
         groups = self._groups(data, groups)
+        if seen is not None and self.seen_subjects == "raise":
+            seen.check_split(X)
         if fresh:
             # Forget the last fit before the new data are compared with it.
             self._drop_facts()
             self.__dict__.pop("module_", None)
+        self._follow_weights()
         before, n_before = getattr(self, "facts_", None), len(self.history_ or ())
-        self._check_same_classes()
+        self._n_epochs_before = 0 if fresh else n_before
         labels = self._labels(X, y, len(data))
-        self.facts_ = (
-            FittedFacts(data.info, output_labels(self.classes, labels))
-            if before is None
-            else replace(before, stale=RUNNING)
-        )
+        self.facts_ = self._facts_to_begin(before, data.info, labels)
+        new = before is None or self.facts_.classes is not before.classes or "class_weight" in self._changed_since()
         try:
             seed = self._seed()
-            with seeded(seed):
+            with seeded(seed), own_modes(self.device, training=True), self._threads():
                 train, valid = self.get_split_datasets(data, self._outputs[self._encoded(labels)], groups)
-                self._learn_data(train, valid, groups, new=before is None)
+                self._learn_data(train, valid, groups, new)
+                self._check_scorers()
                 if fresh:
                     self.initialize()
+                else:
+                    self._renew_parts(new)
                 self._start_waiting_callbacks()
                 with self._scored_by_label():
                     self._train(data, train, valid, groups, seed if fresh else None)
-            seen = SeenWindows.of(X)
             self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
-            self._learn_result(
-                None if before is None else before.provenance, subjects_of(train, groups) + subjects_of(valid, groups)
-            )
+            subjects = subjects_of(train, groups) + subjects_of(valid, groups)
+            self._learn_result(before, subjects, recordings_of(X, subjects))
         except BaseException:
             if fresh or len(self.history_ or ()) > n_before:  # what the weights are now, nobody knows
                 self._drop_facts()
@@ -470,7 +515,10 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _check_parameters(self) -> None:
         check_settings(vars(self))
         check_device(self.__dict__["device"])
+        check_processes(self)
         optimizer = resolve_optimizer(self.optimizer)
+        check_train_split(self.train_split)
+        self._check_callbacks()
         check_names("optimizer", optimizer, self.get_params_for("optimizer"), leave=("param_groups",))
         self._check_recipe()
         self._check_sampling()
@@ -479,7 +527,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
     def _learn_data(self, train: Subset, valid: Subset | None, groups: Any, new: bool) -> None:
         """Keep what the data say, apart from the parameters.
 
-        The loss keeps the weights that it was built with.
+        The loss keeps the weights that it was built with, unless classes or ``class_weight`` are
+        new.
         """
         labels = training_targets(train)
         outputs = self._outputs
@@ -495,16 +544,46 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             valid_subjects=subjects_of(valid, groups),
         )
 
-    def _learn_result(self, before: Provenance | None, subjects: tuple[str, ...]) -> None:
+    def _learn_result(
+        self, before: FittedFacts | None, subjects: tuple[str, ...], recordings: list[tuple[str, str]]
+    ) -> None:
         """Keep what training added; from here on the facts tell of the classifier."""
-        base = before or (LOADED if self._loaded else started_from(self) or SCRATCH)
         self._learn(
-            n_epochs=len(self.history),
-            provenance=base.extended(subjects),
+            n_epochs=len(self.history) - self._n_epochs_before + (0 if before is None else before.n_epochs),
+            provenance=self._provenance_before(before).extended(subjects, recordings=recordings),
             pretrained_report=getattr(self, "pretrained_report_", None),
             **module_facts(self),
             stale=None,
         )
+        self._loaded = False
+        self._made_with = self._origins()
+        self._note_weights()
+
+    def _provenance_before(self, before: FittedFacts | None) -> Provenance:
+        """Return what the weights had seen before they were trained (on)."""
+        if self._loaded:
+            return LOADED
+        if before is None:
+            return started_from(self) or SCRATCH
+        return before.provenance or UNRECORDED.extended(before.train_subjects + before.valid_subjects)
+
+    def _facts_to_begin(self, before: FittedFacts | None, info: InputInfo, labels: NDArray[Any]) -> FittedFacts:
+        """Return the facts that a fit begins with: those of the weights where it goes on.
+
+        A head that was reset, or has other outputs, takes new classes.
+        """
+        if before is None:
+            return FittedFacts(info, output_labels(self.classes, labels))
+        other_head = before.stale is not None and self._n_logits() not in (None, len(before.classes))
+        if before.stale == NEW_HEAD or other_head:
+            return replace(before, classes=output_labels(self.classes, labels), class_weight=None, stale=RUNNING)
+        self._check_same_classes()
+        if "pretrained" in self._changed_since():
+            raise ValueError(
+                f"pretrained={self.pretrained!r} is not what the weights that would be trained on started from; fit from "
+                "the beginning, or set it back"
+            )
+        return replace(before, stale=RUNNING)
 
     # --- prediction -------------------------------------------------------------------------------
 
@@ -532,13 +611,15 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         SubjectLeakError
             ``Windows`` of a subject of whom other windows were in ``fit``; see ``seen_subjects``.
         """
+        self._follow_weights(thorough=False)
         self.check_is_fitted()
         self._check_seen(X)
         if len(X) == 0:
             return np.empty((0, len(self.classes_)), dtype=np.float32)
         dataset = self.get_dataset(X)
-        self._before_predicting(dataset)
-        proba = NeuralNet.predict_proba(self, dataset)
+        with own_modes(self.device), self._threads():
+            self._before_predicting(dataset)
+            proba = NeuralNet.predict_proba(self, dataset)
         if proba.shape[1] != len(self.classes_):
             raise ValueError(f"the module returns {proba.shape[1]} logits, but there are {len(self.classes_)} classes")
         return sorted_columns(proba, self._outputs)
@@ -565,5 +646,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         """Return the most probable label of each window (with ``threshold_``, the positive one from
         there on).
         """
-        threshold = self.threshold_ if hasattr(self, "facts_") else None
-        return decide(self.predict_proba(X), self.classes_, self.positive_label_, threshold)
+        proba = self.predict_proba(X)  # first: it looks whether the threshold is still that of the weights
+        threshold = self.facts_.threshold if hasattr(self, "facts_") else None
+        return decide(proba, self.classes_, self.positive_label_, threshold)

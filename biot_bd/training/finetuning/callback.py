@@ -31,6 +31,8 @@ class FineTuning(Callback):
         Head and blocks, by depth.
     thawed_ : int
         Blocks that are in the optimizer.
+    start_ : int
+        Epochs in the history before the recipe began.
     """
 
     def initialize(self) -> FineTuning:
@@ -39,6 +41,8 @@ class FineTuning(Callback):
         self.parts_: list[Part] = []
         self.fixed_: tuple[str, ...] = ()
         self.thawed_ = 0
+        self.start_ = 0
+        self.left_: dict[str, bool] = {}
         self.n_batches_ = 1
         self.batch_ = 0
         self.averager_: Averager | None = None
@@ -60,13 +64,19 @@ class FineTuning(Callback):
         """Blocks beside the head."""
         return len(self.parts_) - 1
 
-    def take(self, options: tuple[FinetuneOption, ...], module: nn.Module) -> None:
-        """Begin with a new module."""
+    def take(self, options: tuple[FinetuneOption, ...], module: nn.Module, start: int = 0) -> None:
+        """Begin with a new module, or with a new recipe after ``start`` epochs."""
         self.options_ = options
+        self.start_ = start
+        self.left_ = _trainable(module)
         self.fixed_ = tuple(name for name, p in module.named_parameters() if not p.requires_grad)
         average = self.option(EMA)
         self.averager_ = None if average is None else Averager(average)
         self.split(module)
+
+    def epoch(self, net: Any) -> int:
+        """Return the number of the recipe's latest epoch, 0 before the first."""
+        return len(net.history_ or ()) - self.start_
 
     def split(self, module: nn.Module) -> None:
         """Find the parts of the module as it is now."""
@@ -84,6 +94,13 @@ class FineTuning(Callback):
             if part.depth <= self.thawed_:
                 for _, parameter in self._own(module, part):
                     parameter.requires_grad_(True)
+        self.left_ = _trainable(module)
+
+    def _heed(self, module: nn.Module) -> None:
+        """Leave frozen what somebody else froze since, and take back what they thawed."""
+        now = _trainable(module)
+        other = {name for name, trains in now.items() if trains != self.left_.get(name, True)}
+        self.fixed_ = tuple(name for name in now if (name in self.fixed_) != (name in other) and not now[name])
 
     def _own(self, module: nn.Module, part: Part, trained: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters of a part (that train once it is thawed), none that the model
@@ -169,15 +186,18 @@ class FineTuning(Callback):
     def begin(self, net: Any) -> None:
         """Prepare the module for training, before restart points are looked at."""
         module = uncompiled(net.module_)
-        epoch = len(net.history) + 1
+        epoch = self.epoch(net) + 1
+        self._heed(module)
         changed = self.strategy.prepare(module)
-        if changed:
+        names = {name for name, _ in module.named_parameters()}
+        if changed or names != {name for part in self.parts_ for name in part.parameters}:
             self.split(module)
         if changed or epoch == 1:
             with net._current_init_context("optimizer"):
                 net.initialize_optimizer()
         else:
             self.freeze(module, epoch - 1)  # as the optimizer has it; the next epoch may thaw more
+            net._complete_optimizer()
             self.set_rates(net, epoch, 0.0)  # lr may have been set since
         last = self.strategy.n_thawed(net.max_epochs + epoch - 1, self.n_blocks)
         if self.strategy.thaws_all and last < self.n_blocks:
@@ -198,19 +218,20 @@ class FineTuning(Callback):
         self.strategy.finish(module)
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name not in self.fixed_)
+        self.left_ = _trainable(module)
         if self.averager_ is not None:
             self.averager_.forget()
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Thaw what is due."""
         self.batch_ = 0
-        self.thaw(net, len(net.history))
+        self.thaw(net, self.epoch(net))
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Set the rates of the step, where they change while training."""
         if training and (self.strategy.changes or self.option(Schedule) is not None):
             self.batch_ += 1
-            self.set_rates(net, len(net.history), min(1.0, self.batch_ / self.n_batches_))
+            self.set_rates(net, self.epoch(net), min(1.0, self.batch_ / self.n_batches_))
 
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Count the step in the average."""
@@ -251,3 +272,7 @@ class FineTuning(Callback):
         """Take up again."""
         if self.averager_ is not None and state:
             self.averager_.steps, self.averager_.raw = int(state["steps"]), state["raw"]
+
+
+def _trainable(module: nn.Module) -> dict[str, bool]:
+    return {name: parameter.requires_grad for name, parameter in module.named_parameters()}

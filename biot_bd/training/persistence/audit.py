@@ -23,8 +23,9 @@ from biot_bd.models.checkpoints.pipeline_folder import (
     weights_file,
 )
 from biot_bd.runs import read_json
+from biot_bd.training.persistence.functions import is_named
 from biot_bd.training.persistence.readers import read_description
-from biot_bd.training.persistence.run_settings import without_run_settings
+from biot_bd.training.persistence.run_settings import without_run_settings, written_callbacks
 from biot_bd.training.persistence.sizes import check_sizes
 from biot_bd.training.persistence.values import KINDS, READERS, safe_bases
 
@@ -38,10 +39,10 @@ class Named:
 
     Parameters
     ----------
-    what : {"class", "registered", "entry"}
-        A class by address, an object of a registry, or an entry that no reader knows.
+    what : {"class", "function", "registered", "checkpoint", "entry"}
+        A class or function by address, an object of a registry, or an entry that no reader knows.
     name : str
-        The address, ``registry:name``, or the entry's tag.
+        The address, ``registry:name``, the checkpoint, or the entry's tag.
     where : str
         The step, and its parameter or attribute.
     provided_by : str or None
@@ -170,8 +171,8 @@ def _of_step(step: Mapping[str, Any]) -> Iterator[Named]:
     yield from _of_value(step["class"], where)
     for key, value in step["params"].items():
         kind, place = _NAMED_BY_TEXT.get(key), f"{where}, parameter {key}"
-        for text in value if isinstance(value, list) else [value]:
-            if kind is not None and isinstance(text, str) and (key, text) != ("callbacks", "disable"):
+        for text in written_callbacks(value) if key == "callbacks" else [value]:
+            if kind is not None and isinstance(text, str):
                 yield _registered(kind, text, place)
         if key == "optimizer" and isinstance(value, str):
             yield _class(f"torch.optim:{value}", place)
@@ -199,6 +200,8 @@ def _of_value(value: Any, where: str) -> Iterator[Named]:
         yield from _of_value(list(value.get("params", {}).values()), where)
     elif isinstance(value, dict) and "$class" in value:
         yield _class(str(value["$class"]), where)
+    elif isinstance(value, dict) and "$function" in value:
+        yield _function(str(value["$function"]), where)
     elif isinstance(value, dict) and ("$registered" in value or "$value_of" in value):
         kind, name = value.get("$registered") or value["$value_of"]
         yield _registered(kind, name, where)
@@ -218,6 +221,13 @@ def _class(address: str, where: str) -> Named:
     return Named("class", address, where, _release(package))
 
 
+def _function(address: str, where: str) -> Named:
+    if not is_named(address):
+        return Named("function", address, where, None, f"{address!r} may not be loaded")
+    package = address.partition(":")[0].partition(".")[0]
+    return Named("function", address, where, "Python" if package == "builtins" else _release(package))
+
+
 def _registered(kind: str, name: str, where: str) -> Named:
     full = f"{kind}:{name}"
     if kind not in KINDS:
@@ -225,9 +235,17 @@ def _registered(kind: str, name: str, where: str) -> Named:
     names = registry.registries[kind]
     if name in names:
         return Named("registered", full, where, f"plugin {names.owner(name)} ({names.path(name)})")
+    if kind == "callbacks" and _is_scorer(name):
+        return Named("registered", full, where, _release("sklearn"))
     if kind == "models" and name.isidentifier():  # braindecode's own names need no registry
         return _class(f"braindecode.models:{name}", where)
     return Named("registered", full, where, None, f"no plugin registers {name!r} of {kind}")
+
+
+def _is_scorer(name: str) -> bool:
+    from biot_bd.training.scorers import is_scorer_name  # it imports scikit-learn; most audits need none
+
+    return is_scorer_name(name)
 
 
 _distributions = functools.cache(packages_distributions)  # it reads the metadata of all that is installed

@@ -13,6 +13,7 @@ import os
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import braindecode.models
@@ -44,7 +45,7 @@ from biot_bd.training.persistence.bounded_build import bounded_build
 from biot_bd.training.persistence.readers import damaged_model, read_description
 from biot_bd.training.persistence.run_settings import NOT_SAVED, without_run_settings
 from biot_bd.training.persistence.sizes import check_sizes
-from biot_bd.training.persistence.values import build, class_to_json, load_transformer, to_json
+from biot_bd.training.persistence.values import build, class_to_json, inside, load_transformer, to_json
 from biot_bd.training.resume import seeded
 
 VERSION = 2
@@ -76,13 +77,14 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     Raises
     ------
     SavedPipelineError
-        A step, named, is not fitted or cannot be written as plain data; nothing is changed on disk
-        then.
+        A step is not fitted, or something in it (``step__parameter``) cannot be written as plain
+        data; nothing is changed on disk then.
     TypeError
         ``record`` has no JSON form.
 
     See Also
     --------
+    check_savable : Tells beforehand.
     load_pipeline : Load it again.
     load_scorer : Load it to score windows and nothing else.
 
@@ -112,13 +114,12 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike[str], record: dict[st
     True
     """
     folder = Path(folder)
-    where, last = type(pipeline).__name__, pipeline
-    while isinstance(last, Pipeline):
-        name, last = last.steps[-1]
-        where = f"step {name!r} ({type(last).__name__}): the last step cannot be saved"
-    if not isinstance(last, BIOTClassifier):
-        raise SavedPipelineError(f"{where}: only BIOTClassifier, and pipelines that end in it, can be saved")
-    spec = _step_to_json("biotclassifier", pipeline)
+    last = _check_end(pipeline)
+    if not hasattr(last, "facts_"):
+        raise SavedPipelineError(f"{type(last).__name__} is not fitted")
+    spec = _settings_to_json("biotclassifier", pipeline)
+    with inside():
+        _add_learnt(spec, pipeline)
     description = {"format": FORMAT, "version": VERSION, "pipeline": spec, "record": to_jsonable(record or {})}
     module = uncompiled(last.module_)
     hub_class, hub_config = hub_layout(module)
@@ -146,7 +147,9 @@ def _write_draft(module: torch.nn.Module, folder: Path) -> tuple[Path, str]:
     """Write weights under a name that says their content; return the file and its checksum."""
     unnamed = folder / draft_name(WEIGHTS, "0" * 12)
     with atomic_path(unnamed) as temporary:
-        save_model(module, str(temporary))
+        # A view of a larger memory (as vector_to_parameters leaves) is written as what it shows.
+        state = {k: v.clone() if v.untyped_storage().nbytes() > v.nbytes else v for k, v in module.state_dict().items()}
+        save_model(SimpleNamespace(state_dict=lambda: state), str(temporary))  # type: ignore[arg-type]
         digest = sha256(temporary)
     draft = folder / draft_name(WEIGHTS, digest)
     os.replace(unnamed, draft)
@@ -167,49 +170,110 @@ def _place_weights(draft: Path, hub_config: dict[str, Any] | None) -> None:
     os.replace(draft, folder / WEIGHTS)
 
 
-def _step_to_json(name: str, step: Any) -> dict[str, Any]:
-    """Describe an estimator, but for its weights."""
+def check_savable(pipeline: Any) -> None:
+    """Raise where a pipeline could not be saved once it is fitted, before anything is fitted.
+
+    Parameters
+    ----------
+    pipeline : Pipeline or BIOTClassifier
+        Need not be fitted.  What its transformers will learn is not known yet.
+
+    Raises
+    ------
+    SavedPipelineError
+        Names the parameter (``step__parameter``), what it is, and what to take instead.
+
+    See Also
+    --------
+    save_pipeline : Writes in the same way.
+
+    Examples
+    --------
+    >>> from skorch.callbacks import EarlyStopping, LRScheduler
+    >>> from biot_bd import BIOTClassifier
+    >>> from biot_bd.training import check_savable
+    >>> check_savable(BIOTClassifier(callbacks=[EarlyStopping()]))
+    >>> rates = LRScheduler("LambdaLR", lr_lambda=lambda epoch: 0.9**epoch)
+    >>> check_savable(BIOTClassifier(callbacks=[("rates", rates)]))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    biot_bd.exceptions.SavedPipelineError: callbacks__rates__lr_lambda: found the function ...
+    """
+    _check_end(pipeline)
+    _settings_to_json("biotclassifier", pipeline)
+
+
+def _check_end(pipeline: Any) -> BIOTClassifier:
+    """Return the classifier that a pipeline ends in; raise where it is none of ours."""
+    where, last = type(pipeline).__name__, pipeline
+    while isinstance(last, Pipeline):
+        name, last = last.steps[-1]
+        where = f"step {name!r} ({type(last).__name__}): the last step cannot be saved"
+    if not isinstance(last, BIOTClassifier):
+        raise SavedPipelineError(f"{where}: only BIOTClassifier, and pipelines that end in it, can be saved")
+    return last
+
+
+def _settings_to_json(name: str, step: Any) -> dict[str, Any]:
+    """Describe an estimator as it was given, fitted or not."""
     if step is None or step == "passthrough":
         return {"name": name, "kind": "passthrough"}
     if isinstance(step, Pipeline):
         if step.memory is not None:
-            raise SavedPipelineError(f"step {name!r}: a pipeline with memory= cannot be saved; set memory=None")
-        return {"name": name, "kind": "pipeline", "steps": [_step_to_json(n, s) for n, s in step.steps]}
-    try:
-        if isinstance(step, BIOTClassifier):
-            return {"name": name, "kind": "classifier", **_classifier_to_json(step)}
-        if not isinstance(step, (BaseEstimator, TransformerMixin)) or not hasattr(step, "transform"):
-            raise SavedPipelineError(
-                "is not a transformer; pipelines of transformers that end in BIOTClassifier can be saved"
-            )
-        params = step.get_params(deep=False)
-        fitted = {k: v for k, v in vars(step).items() if k not in params}
-        return {
-            "name": name,
-            "kind": "transformer",
-            "class": class_to_json(type(step)),
-            "params": {k: to_json(v) for k, v in params.items()},
-            "fitted": {k: to_json(v) for k, v in fitted.items()},
-        }
-    except ValueError as error:
-        raise SavedPipelineError(f"step {name!r} ({type(step).__name__}): {error}") from error
+            with inside("memory"):
+                raise SavedPipelineError(
+                    f"found {step.memory!r}; a pipeline that keeps its steps cannot be saved, set None"
+                )
+        return {"name": name, "kind": "pipeline", "steps": [_inner_to_json(n, s) for n, s in step.steps]}
+    if isinstance(step, BIOTClassifier):
+        return {"name": name, "kind": "classifier", **_classifier_to_json(step)}
+    if not isinstance(step, (BaseEstimator, TransformerMixin)) or not hasattr(step, "transform"):
+        raise SavedPipelineError(
+            f"found {type(step).__name__}, which is not a transformer; "
+            "pipelines of transformers that end in BIOTClassifier can be saved"
+        )
+    return {"name": name, "kind": "transformer", "class": class_to_json(type(step)), "params": _written(step)}
+
+
+def _inner_to_json(name: str, step: Any) -> dict[str, Any]:
+    with inside(name):
+        return _settings_to_json(name, step)
+
+
+def _written(step: Any, **instead: Any) -> dict[str, Any]:
+    """Write the parameters of an estimator."""
+    written = {}
+    for name, value in step.get_params(deep=False).items():
+        with inside(name):
+            written[name] = to_json(instead.get(name, value))
+    return written
 
 
 def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
-    if not hasattr(net, "facts_"):
-        raise SavedPipelineError("is not fitted")
-    params = {k: NOT_SAVED.get(k, v) for k, v in net.get_params(deep=False).items()}
-    if isinstance(params["module"], torch.nn.Module):
-        raise SavedPipelineError(
-            "has a module that is an instance; give its class or registered name and module__ parameters"
-        )
-    encoded = {}
-    for key, value in params.items():
-        try:
-            encoded[key] = to_json(value)
-        except ValueError as error:
-            raise SavedPipelineError(f"parameter {key}: {error}") from error
-    return {"class": class_to_json(type(net)), "params": encoded, "fitted": net.facts_.as_dict()}
+    if isinstance(net.module, torch.nn.Module):
+        with inside("module"):
+            raise SavedPipelineError(
+                f"found an instance of {type(net.module).__name__}; give its class or registered name and module__ parameters"
+            )
+    return {"class": class_to_json(type(net)), "params": _written(net, **NOT_SAVED)}
+
+
+def _add_learnt(spec: dict[str, Any], step: Any) -> None:
+    """Write what ``fit`` left in an estimator, but for its weights, into its description."""
+    if spec["kind"] == "pipeline":
+        for inner, (name, one) in zip(spec["steps"], step.steps, strict=True):
+            with inside(name):
+                _add_learnt(inner, one)
+    elif spec["kind"] == "classifier":
+        step._follow_weights()
+        if step.facts_.stale is None:
+            step._check_built()
+        spec["fitted"] = step.facts_.as_dict()
+    elif spec["kind"] == "transformer":
+        spec["fitted"] = {}
+        for name, value in vars(step).items():
+            if name not in spec["params"]:
+                with inside(name):
+                    spec["fitted"][name] = to_json(value)
 
 
 def hub_layout(module: Any) -> tuple[str | None, dict[str, Any] | None]:
@@ -338,4 +402,5 @@ def _load_step(spec: dict[str, Any], folder: Path) -> Any:
         net._restore(facts)
     fill_module(uncompiled(net.module_), path, str(net.device))
     net.module_.eval()
+    net._note_weights()
     return net

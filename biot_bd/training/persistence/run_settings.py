@@ -68,10 +68,10 @@ def without_run_settings(params: Mapping[str, Any]) -> tuple[dict[str, Any], lis
         if name in kept:
             kept[name] = neutral
     gone = set()
-    callbacks = params.get("callbacks")
-    if isinstance(callbacks, list):
+    callbacks = written_callbacks(params.get("callbacks"))
+    writers = [found for one in callbacks if (found := _writer_in(one)) is not None]
+    if writers:
         kept["callbacks"] = [one for one in callbacks if _writer_in(one) is None]
-        writers = [found for one in callbacks if (found := _writer_in(one)) is not None]
         gone |= {name for pair in writers for name in pair}
         left_out += [f"callback {writer}" for writer, _ in writers]
     for key in list(kept):
@@ -84,6 +84,13 @@ def without_run_settings(params: Mapping[str, Any]) -> tuple[dict[str, Any], lis
     for key in [key for key in kept if key.startswith("callbacks__") and key.split("__")[1] in gone]:
         del kept[key]
     return kept, left_out
+
+
+def written_callbacks(callbacks: Any) -> list[Any]:
+    """Return the written callbacks one by one: a list, a tuple, or one alone."""
+    if isinstance(callbacks, Mapping):
+        return list(callbacks["$tuple"]) if "$tuple" in callbacks else [callbacks]
+    return callbacks if isinstance(callbacks, list) else []
 
 
 def _writer_in(item: Any) -> tuple[str, str] | None:

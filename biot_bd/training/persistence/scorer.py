@@ -20,6 +20,7 @@ from biot_bd.json_values import DAMAGE
 from biot_bd.models.biot_scoring import ScoringBIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import steps_of, weights_file
+from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import resolve_device
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
@@ -134,7 +135,7 @@ class _Network:
         data = SignalData(X)
         self.input_info_.check_same(data.info)
         size = self.batch_size if self.batch_size > 0 else len(data)
-        with torch.inference_mode():
+        with torch.inference_mode(), own_modes(self.device):
             for start in range(0, len(data), size):
                 rows = np.arange(start, min(start + size, len(data)))
                 logits = self.module(torch.from_numpy(data.read(rows)).to(self.device))

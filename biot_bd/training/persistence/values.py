@@ -13,8 +13,10 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -26,6 +28,13 @@ import pandas as pd
 from biot_bd import registry
 from biot_bd.exceptions import SavedPipelineError
 from biot_bd.training.persistence.addresses import public_address, shows
+from biot_bd.training.persistence.functions import (
+    as_given,
+    function_address,
+    named_function,
+    scorer_of,
+    scorer_parts,
+)
 from biot_bd.training.persistence.run_settings import reaches_out
 
 _SAFE_PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -35,7 +44,7 @@ _SAFE_PACKAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("torch.nn.", ("torch.nn:Module",)),
     ("braindecode.models.", ("torch.nn:Module",)),
     ("braindecode.augmentation.", ("braindecode.augmentation:Transform",)),
-    ("skorch.callbacks.", ("skorch.callbacks:Callback",)),
+    ("skorch.callbacks.", ("skorch.callbacks:Callback", "torch.optim.lr_scheduler:LRScheduler")),
 )
 """Packages whose classes may be named, and what such a class must derive from."""
 
@@ -164,8 +173,51 @@ def class_from_json(spec: dict[str, Any]) -> Any:
 # --- values ---------------------------------------------------------------------------------------
 
 
+class _Unsavable(SavedPipelineError):
+    """What cannot be written, and the way to it."""
+
+    def __init__(self, what: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{'__'.join(path)}: {what}" if path else what)
+        self.what, self.path = what, path
+
+
+@contextmanager
+def inside(*names: str) -> Iterator[None]:
+    """Name a step or parameter in an error about what is written in the block.
+
+    Raises
+    ------
+    SavedPipelineError
+        The error of the block; ``step__parameter`` is what stands before it.
+    """
+    try:
+        yield
+    except ValueError as error:
+        what, path = (error.what, error.path) if isinstance(error, _Unsavable) else (str(error), ())
+        raise _Unsavable(what, (*names, *path)) from error.__cause__
+
+
+def _items_to_json(values: Sequence[Any]) -> list[Any]:
+    """Write the values of a list; names of pairs and of classes tell which one cannot be."""
+    if len(values) == 2 and isinstance(values[0], str):
+        return [to_json(value) for value in values]
+    written = []
+    for number, value in enumerate(values):
+        pair = isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[0], str)
+        own = type(value).__name__ if hasattr(value, "get_params") else str(number)
+        with inside(value[0] if pair else own):
+            written.append(to_json(value))
+    return written
+
+
 def to_json(value: Any) -> Any:
-    """Write a parameter or fitted attribute as JSON that :func:`from_json` reads back."""
+    """Write a parameter or fitted attribute as JSON that :func:`from_json` reads back.
+
+    Raises
+    ------
+    SavedPipelineError
+        It has no such form; what is inside of it and cannot be written is named.
+    """
     if isinstance(value, np.generic):
         return {"$scalar": [value.dtype.str, to_json(value.item())]}
     if isinstance(value, float) and not math.isfinite(value):
@@ -175,9 +227,9 @@ def to_json(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, tuple):
-        return {"$tuple": to_json(list(value))}
+        return {"$tuple": _items_to_json(value)}
     if isinstance(value, list):
-        return [to_json(v) for v in value]
+        return _items_to_json(value)
     if isinstance(value, dict):
         return {"$dict": [[to_json(k), to_json(v)] for k, v in value.items()]}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
@@ -190,7 +242,18 @@ def to_json(value: Any) -> Any:
         return {"$dtype": value.str}
     if isinstance(value, type):
         return class_to_json(value)
-    return _object_to_json(value)
+    return _function_to_json(value) or _object_to_json(value)
+
+
+def _function_to_json(value: Any) -> dict[str, Any] | None:
+    """Write a function that may be named, also with arguments or as a scorer; None of others."""
+    address = function_address(value)
+    if address is not None:
+        return {"$function": address}
+    if type(value) is partial and function_address(value.func) is not None:
+        return {"$partial": [to_json(value.func), to_json(list(value.args)), to_json(value.keywords)]}
+    parts = scorer_parts(value)
+    return None if parts is None else {"$scorer": [to_json(part) for part in parts]}
 
 
 def _object_to_json(value: Any) -> dict[str, Any]:
@@ -201,7 +264,7 @@ def _object_to_json(value: Any) -> dict[str, Any]:
     if _derives(type(value), _SPLITS):
         params = dict(vars(value))
     elif _derives(type(value), _ESTIMATORS):
-        params = value.get_params(deep=False)
+        params = {name: as_given(given) for name, given in value.get_params(deep=False).items()}
     elif _derives(type(value), ("braindecode.augmentation:Transform",)):
         # It imports braindecode, as whoever made one did.
         from biot_bd.training.sampling.augmentation import transform_parameters
@@ -210,8 +273,43 @@ def _object_to_json(value: Any) -> dict[str, Any]:
     elif is_dataclass(value):
         params = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
     else:
-        raise SavedPipelineError(f"{value!r} ({type(value).__name__}) cannot be written as plain data")
-    return {"$object": class_to_json(type(value)), "params": {k: to_json(v) for k, v in params.items()}}
+        raise SavedPipelineError(f"found {_shown(value)}, which cannot be written as plain data; {_instead(value)}")
+    return {"$object": (cls := class_to_json(type(value))), "params": _params_to_json(params, _of_run(cls))}
+
+
+def _of_run(cls: Mapping[str, Any]) -> bool:
+    """Return whether a written class is a callback that no loading takes over."""
+    return reaches_out(str(cls.get("$class")))
+
+
+def _params_to_json(params: Mapping[str, Any], partly: bool) -> dict[str, Any]:
+    """Write parameters by name, perhaps without those that cannot be written."""
+    written = {}
+    for name, value in params.items():
+        try:
+            with inside(name):
+                written[name] = to_json(value)
+        except SavedPipelineError:
+            if not partly:
+                raise
+    return written
+
+
+def _shown(value: Any) -> str:
+    name = getattr(value, "__qualname__", None)
+    if name is None or isinstance(value, type):
+        text = repr(value)
+        return f"{type(value).__name__}" if "\n" in text or len(text) > 100 else text
+    return f"the function {name} of {getattr(value, '__module__', None)}"
+
+
+def _instead(value: Any) -> str:
+    if callable(value) and not hasattr(value, "get_params"):
+        return (
+            "no code is saved: take a class of a plugin, or what names and numbers describe, as "
+            "LRScheduler('ExponentialLR', gamma=0.9)"
+        )
+    return "take numbers, texts, or a class that a plugin registers"
 
 
 def plain_dtype(text: Any, kinds: str = "biufU") -> np.dtype[Any]:
@@ -237,6 +335,11 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "$scalar": lambda content: plain_dtype(content[0]).type(from_json(content[1])),
     "$array": lambda content: np.array(from_json(content[2]), dtype=plain_dtype(content[0])).reshape(content[1]),
     "$dtype": plain_dtype,
+    "$function": named_function,
+    "$partial": lambda content: partial(
+        named_function(content[0]["$function"]), *from_json(content[1]), **from_json(content[2])
+    ),
+    "$scorer": lambda content: scorer_of(named_function(content[0]["$function"]), *map(from_json, content[1:])),
 }
 """How the content of a tagged entry is read; entries of classes and objects aside."""
 

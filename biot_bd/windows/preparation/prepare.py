@@ -41,6 +41,7 @@ from biot_bd.windows.preparation.recording import (
     make_recording,
     outcome_of,
 )
+from biot_bd.windows.same_recordings import shared_recordings
 from biot_bd.windows.store_users import Changes, forget_users, told, users_of
 from biot_bd.windows.store_versions import STORE_VERSION
 from biot_bd.windows.window_table import ON_BAD, PERCENTILES, TABLE, TableSettings, build_table, warn_of, write_table
@@ -245,7 +246,10 @@ class _Preparation:
                 f"all are listed in {self.folder / store.MANIFEST}",
                 stacklevel=3,
             )
-        return Windows.open(self.folder)
+        windows = Windows.open(self.folder)
+        if (shared := shared_recordings(windows.recordings)) is not None:
+            warnings.warn(shared, stacklevel=3)
+        return windows
 
     def _make_jobs(self, dataset: Any) -> list[Job]:
         jobs = []
@@ -496,7 +500,11 @@ def _locked(folder: Path) -> AcquireReturnProxy:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        Console(stderr=True).print(f"another process prepares {folder}; waiting for it", highlight=False)
+        Console(stderr=True).print(
+            f"another process prepares {folder} and has its lock ({lock.lock_file}); waiting for it",
+            soft_wrap=True,
+            highlight=False,
+        )
         return lock.acquire()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import numpy as np
 
 from biot_bd.exceptions import MissingChannelsError, TooShortError
 from biot_bd.io.channel_readers import CHUNK_SAMPLES, rate_of, source_file
+from biot_bd.io.digest import recording_digest
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.timeline import timeline_of
 from biot_bd.io.unusable import read_otherwise, unusable_channels
@@ -45,6 +46,8 @@ class Job:
         An exactly-zero channel was never recorded.
     fingerprint : str
         Of the input and the settings.
+    namespace_from : str, optional
+        See :class:`biot_bd.windows.store.Recording`.
     """
 
     recording: str
@@ -52,6 +55,7 @@ class Job:
     raw: mne.io.BaseRaw
     zero_is_missing: bool
     fingerprint: str
+    namespace_from: str | None = None
 
     @property
     def where(self) -> str:
@@ -130,7 +134,15 @@ def make_jobs(dataset: Any) -> list[Job]:
             raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
         # A description made from a table may hold NaN, which is true to bool().
         zero = item.description.get("zero_is_missing")
-        jobs[recording] = Job(recording, subject, item.raw, isinstance(zero, (bool, np.bool_)) and bool(zero), "")
+        space = item.description.get("namespace_from")
+        jobs[recording] = Job(
+            recording,
+            subject,
+            item.raw,
+            isinstance(zero, (bool, np.bool_)) and bool(zero),
+            "",
+            space if isinstance(space, str) else None,
+        )
     return list(jobs.values())
 
 
@@ -291,7 +303,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     """
     finished = finished_recording(job, folder, shortest_s)
     if finished is not None:
-        return finished
+        return _with_identity(finished, job)
     stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
     line = timeline_of(raw)
@@ -337,9 +349,16 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         not_finite=source.not_finite,
         segments=[] if line.is_continuous else _stretches(line, [p.n_out for p in plans]),
         notes=source.notes,
+        digest=recording_digest(job.raw),
+        namespace_from=job.namespace_from,
     )
     store.write_recording(stem, recording)
     return recording
+
+
+def _with_identity(finished: store.Recording, job: Job) -> store.Recording:
+    """Add what tells a recording by its content, which stores of before lack; its file stays."""
+    return replace(finished, digest=finished.digest or recording_digest(job.raw), namespace_from=job.namespace_from)
 
 
 def _stretches(line: TimeLine, lengths: Sequence[int]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ class _Input(TypedDict):
     ch_names: list[str] | None
     sfreq: float | None
     unit: str
+    scale: NotRequired[str | None]
 
 
 class _Classes(TypedDict):
