@@ -1,7 +1,7 @@
 """What other people's tools do with the product, tried and compared with a truth.
 
 Every check runs in a process of its own with a time limit.  Outcomes are kept in
-``results/clients.json``, and their tables written into ``docs/clients.md`` between its two marks:
+``clients.json``, and their tables written into ``docs/clients.md`` between its two marks:
 
     .venv/bin/python benchmarks/clients.py               # all
     .venv/bin/python benchmarks/clients.py --only moabb  # "moabb" in a name; others kept
@@ -12,7 +12,6 @@ Ends with 1 where an outcome is not the right one.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import json
 import logging
@@ -32,7 +31,7 @@ from _clients.checks import CHECKS, FAILS, LEFT_OUT, ONLY, REFUSED, WORKS, Check
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "clients.md"
-RESULTS = FOLDER / "results" / "clients.json"
+RESULTS = FOLDER / "clients.json"  # results/ is for times and memory
 OTHERS = {  # tables that other scripts write
     "braindecode's own tests of models": "braindecode_models.md",
     "PyTorch's tools": "pytorch_tools.md",
@@ -105,7 +104,7 @@ def key(entry: Check) -> str:
 
 
 def keep(found: Found, path: Path = RESULTS) -> Found:
-    """Write outcomes beside those of former runs, and return all that are known, in order.
+    """Write outcomes beside those of former runs, and return those of all checks, in order.
 
     Raises
     ------
@@ -122,10 +121,11 @@ def keep(found: Found, path: Path = RESULTS) -> Found:
             known[entry] = found[entry]
         elif entry in missing:
             known[entry] = {v: Outcome(**outcome) for v, outcome in kept["outcomes"][key(entry)].items()}
+    new = {entry: dict.fromkeys(entry.expected, Outcome(LEFT_OUT, "not run yet")) for entry in CHECKS}
     outcomes = {key(entry): {v: asdict(o) for v, o in made.items()} for entry, made in known.items()}
     record = {"versions": installed(), "outcomes": outcomes}
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return known
+    return new | known
 
 
 # --- the page ---
@@ -196,9 +196,10 @@ def installed() -> dict[str, str]:
 
 def block(found: Found) -> str:
     """Return the part of the page between the marks."""
+    dates = [outcome.date for outcomes in found.values() for outcome in outcomes.values()]
     said = ", ".join(f"{name} {number}" for name, number in installed().items())
     lines = [
-        f"Made on {datetime.date.today().isoformat()} by `python benchmarks/clients.py`, {platform.system()} "
+        f"Run on {' to '.join(sorted({min(dates), max(dates)}))} by `python benchmarks/clients.py`, {platform.system()} "
         f"{platform.machine()}, Python {platform.python_version()}; {said}.",
         "",
         f"Outcomes: {counts(found)}.",

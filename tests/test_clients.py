@@ -54,6 +54,10 @@ def test_the_page_has_a_line_for_every_check_and_no_other(clients, checks):
     assert [line for line in lines_of(PAGE.read_text(encoding="utf-8")) if line[0] in names] == known
 
 
+def test_what_cannot_work_has_its_reason(checks):
+    assert [entry.tool for entry in checks.CHECKS if "fails" in entry.expected.values() and not entry.why] == []
+
+
 def error_of(function):
     with pytest.raises(Exception) as caught:
         function()
@@ -139,12 +143,18 @@ def test_the_tables_stand_between_the_marks(clients, checks, tmp_path):
 
 
 def test_outcomes_of_former_runs_are_kept(clients, checks, tmp_path, monkeypatch):
-    path, (first, second, *_) = tmp_path / "clients.json", checks.CHECKS
+    path, (first, second, third, *_) = tmp_path / "clients.json", checks.CHECKS
     outcomes = {entry: {v: checks.Outcome("works", "", 1.5) for v in entry.expected} for entry in (first, second)}
-    assert list(clients.keep({second: outcomes[second]}, path)) == [second]
-    assert clients.keep({first: outcomes[first]}, path) == outcomes
+    alone = clients.keep({second: outcomes[second]}, path)
+    assert list(alone) == checks.CHECKS
+    assert alone[second] == outcomes[second]
+    assert {outcome.line for outcome in alone[first].values()} == {"not run yet"}
+    both = clients.keep({first: outcomes[first]}, path)
+    assert (both[first], both[second]) == (outcomes[first], outcomes[second])
     other = {second: {v: checks.Outcome("fails", "now") for v in second.expected}}
-    assert clients.keep(other, path) == {**outcomes, **other}
+    found = clients.keep(other, path)
+    assert (found[first], found[second]) == (outcomes[first], other[second])
+    assert {outcome.kind for outcome in found[third].values()} == {"left out"}
     monkeypatch.setattr(clients, "installed", lambda: {"numpy": "0"})
     with pytest.raises(SystemExit, match="other versions"):
         clients.keep({first: outcomes[first]}, path)

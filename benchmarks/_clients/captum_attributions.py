@@ -105,12 +105,12 @@ def integrated_gradients(module: nn.Module, windows: Tensor, baseline: Tensor) -
     check_complete(module, found.detach(), windows, baseline, 0.05)
 
 
-@attributes("GradientShap", "the mean over many draws sums to the difference of logits (within 25 %)")
+@attributes("GradientShap", "the mean over 512 draws sums to the difference of logits (within 25 %)")
 def gradient_shap(module: nn.Module, windows: Tensor, baseline: Tensor) -> None:
     from captum.attr import GradientShap
 
     torch.manual_seed(0)
-    found = GradientShap(module).attribute(windows, baseline, target=1, n_samples=128, stdevs=0.0)
+    found = GradientShap(module).attribute(windows, baseline, target=1, n_samples=512, stdevs=0.0)
     check_complete(module, found.detach(), windows, baseline, 0.25)
 
 

@@ -6,6 +6,7 @@ setting, disturbs no other.
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ class LeftOutError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a check: a kind, a line that says more, and how long it took."""
+    """What came of a check: a kind, a line that says more, how long it took, and when."""
 
     kind: str
     line: str = ""
     seconds: float = 0.0
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,7 +98,7 @@ def multi_output(world: World) -> None:
         same(part[:, 1], plain(world), "probabilities")
 
 
-@check(CLIENT, "BaggingClassifier", "the mean of its members' probabilities", expected=FAILS)
+@check(CLIENT, "BaggingClassifier", "the mean of its members' probabilities", expected=FAILS, why=TABLES)
 def bagging(world: World) -> None:
     from sklearn.ensemble import BaggingClassifier
 
@@ -107,7 +107,13 @@ def bagging(world: World) -> None:
     same(found.predict_proba(world.windows)[:, 1], truth, "probabilities", 1e-7)
 
 
-@check(CLIENT, "AdaBoostClassifier", "two members", expected=FAILS, why=TABLES)
+@check(
+    CLIENT,
+    "AdaBoostClassifier",
+    "two members",
+    expected=FAILS,
+    why="boosting weighs windows, and the classifier takes no `sample_weight`: `sampler` and `class_weight` weigh",
+)
 def boosting(world: World) -> None:
     from sklearn.ensemble import AdaBoostClassifier
 
