@@ -121,17 +121,17 @@ def test_the_tables_stand_between_the_marks(clients, checks, tmp_path):
     entry = checks.Check("Client", "Tool", "a | b", print, {"off": "works", "on": "refused"}, "why <so>")
     found = {
         entry: {
-            "off": checks.Outcome("fails", "ValueError: /home/me/data/file.npy at 0x7f00 is bad"),
+            "off": checks.Outcome("fails", f"ValueError: {tmp_path}/file.npy at 0x7f00 is bad"),
             "on": checks.Outcome("refused", "SplitError: in short"),
         }
     }
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{clients.BEGIN}\nold\n{clients.END}\nafter\n")
+    page.write_text(f"before\n{clients.BEGIN}\nof a former run\n{clients.END}\nafter\n")
     clients.write_page(found, page)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert "old" not in text
+    assert "of a former run" not in text
     line = "| `Tool` | a \\| b | **fails: ValueError: …/file.npy is bad** (should be: works) | refused: SplitError | why &lt;so> |"
     assert line in text.splitlines()
     assert "- `SplitError`, for example: in short" in text

@@ -35,7 +35,7 @@ BAD = [
     ("max_epochs=abc", "max_epochs must be a whole number of epochs, found 'abc'"),
     ("batch_size=0", "batch_size must be a positive whole number"),
     ("patience=2.5", "patience must be a positive number of epochs or None, found 2.5"),
-    ("callbacks=nosuch", 'callbacks must be a list, e.g. ["name"]'),
+    ("callbacks=nosuch", 'callbacks must be a callback, or a list of callbacks and names, e.g. ["accuracy"]'),
     ('callbacks=["nosuch"]', "nosuch"),
     ("device=nosuch", "device='nosuch' cannot be used here"),
 ]

@@ -151,7 +151,7 @@ def test_cv_prints_a_table(run, store, capsys, monkeypatch):
         (["{store}", "-o", "{out}/r", "--cv", "biot-paper"], "missing: chb-mit/04"),
         (["{store}", "-o", "{out}/r", "--model", "biott"], "eegnet"),
         (["{store}", "-o", "{out}/r", "--loss", "hinge"], "focal"),
-        (["{store}", "-o", "{out}/r", "--scoring", "f1"], "roc_auc"),
+        (["{store}", "-o", "{out}/r", "--scoring", "auc_roc"], "roc_auc"),
         (["{store}", "-o", "{out}/r", "--threshold", "best"], "matched-prevalence"),
         (["{store}", "-o", "{out}/r", "--param", "depth=3"], "depth"),
         (["{store}", "-o", "{out}/r", "--param", "module__depth=3"], "module__num_layers"),

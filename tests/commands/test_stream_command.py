@@ -70,6 +70,8 @@ def test_detect_and_stream_agree(model, source, tmp_path, capsys, chunk):
     lines = lines_of(capsys.readouterr().out)
     detected, streamed = (json.loads((tmp_path / name).read_text()) for name in ("d.json", "s.json"))
     assert len(detected["events"]) >= 1
+    # Only who has the whole recording can ask whether it trained the model.
+    detected["notes"] = [note for note in detected["notes"] if "trained the model" not in note]
     for key in set(detected) - {"seconds", "source"}:
         assert streamed[key] == detected[key], key
     assert [line["type"] for line in lines[:1]] == ["start"]

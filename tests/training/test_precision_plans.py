@@ -216,6 +216,7 @@ def test_a_loaded_model_is_checked_on_the_data_at_hand(data, tmp_path):
         net.module_.final_layer[1].weight.mul_(1e5)
         logits = net.module_(torch.from_numpy(x))
         net.module_.final_layer[1].bias[1] -= (logits[:, 1] - logits[:, 0]).median()
+    net._note_weights()  # as if training had made them
     save_pipeline(net, tmp_path)
     loaded = load_pipeline(tmp_path)
     with pytest.warns(UserWarning, match="predictions are made in fp32"):

@@ -24,7 +24,7 @@ def stores(request, make, tmp_path_factory):
     for name, signals in (("plain", [x, x]), ("ridden", [x, ridden])):
         info = mne.create_info(list(BIOT_16.ch_names), 200.0, "eeg")
         raws = [mne.io.RawArray(one * 1e-6, info, verbose="error") for one in signals]
-        items = [(raw, f"r{i}", f"s{i}", []) for i, raw in enumerate(raws)]
+        items = [(raw, f"{name}-r{i}", f"{name}-s{i}", []) for i, raw in enumerate(raws)]
         found.append(prepare(make.dataset(items), folder / name))
     return request.param, *found
 
@@ -56,7 +56,7 @@ def test_percentiles_and_notes(stores):
     np.testing.assert_array_equal(table.percentiles[:7], without[:7])
     np.testing.assert_allclose(table.percentiles[7:, 2], without[7:, 2], rtol=0.02)
     (note,) = [note for note in read_manifest(ridden.folder)["notes"] if "offset" in note]
-    assert note.startswith("r1: an offset far larger")
+    assert note.startswith("ridden-r1: an offset far larger")
     assert "T7-P7 (7 windows)" in note
     assert read_manifest(plain.folder)["notes"] == []
     assert "has_offset" not in plain.tables[0].frame

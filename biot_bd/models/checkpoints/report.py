@@ -114,7 +114,7 @@ class LoadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it; :meth:`from_dict` takes it back."""
-        return to_jsonable(asdict(self))
+        return to_jsonable(asdict(self) | {"provenance": self.provenance.to_dict()})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LoadReport:
