@@ -50,6 +50,12 @@ def test_the_walk_finds_the_files():
     assert {Path("biot_bd/registry.py"), Path("tests/test_house.py"), Path("pyproject.toml")} <= set(own_files())
 
 
+def test_modules_of_tests_have_names_of_their_own():
+    # pytest puts their folders on one path, so of two with one name the first would be imported for both.
+    names = [path.name for path in own_files() if path.suffix == ".py" and "tests" in path.parts]
+    assert sorted({name for name in names if names.count(name) > 1} - {"conftest.py"}) == []
+
+
 def test_no_paths_of_one_machine():
     found = [
         f"{path}:{number}: {line.strip()}"

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from clinic_files import anonymous_copy, prepared, save_model, write_clinic
+from two_clinics import anonymous_copy, prepared, save_model, write_clinic
 from epilepsy2bids.annotations import Annotations
 
 from biot_bd import Detector

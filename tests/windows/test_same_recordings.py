@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from clinic_files import anonymous_copy, prepared, write_clinic
+from two_clinics import anonymous_copy, prepared, write_clinic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from clinic_files import anonymous_copy, prepared, save_model, tiny, write_clinic
+from two_clinics import anonymous_copy, prepared, save_model, tiny, write_clinic
 
 from biot_bd import ContaminationError, SubjectSplit, Windows, cross_validate, load_pipeline
 from biot_bd.evaluation import recalibrate
