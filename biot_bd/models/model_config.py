@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
-
-from braindecode.models.config import make_model_config
 
 from biot_bd.models.biot import BIOT
 
-_Fields: Any = make_model_config(BIOT, ["n_outputs", "n_chans", "n_times"])
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "TypedDict class 'ChsInfoType'")  # of pydantic, about braindecode's own type
+    from braindecode.models.config import make_model_config
+
+    _Fields: Any = make_model_config(BIOT, ["n_outputs", "n_chans", "n_times"])
 
 
 class BIOTConfig(_Fields):  # type: ignore[misc]
