@@ -16,6 +16,7 @@ import datetime
 import multiprocessing
 import os
 import platform
+import re
 import tempfile
 import time
 import warnings
@@ -127,7 +128,7 @@ def run_model(cls: type, windows: Any, folder: Path) -> tuple[str, list[str]]:
 
 def first_line(error: BaseException) -> str:
     """Return what an error says, on one line."""
-    text = " ".join(str(error).split())
+    text = re.sub(r"/\S*/(?=[^/\s]+\.safetensors)", "", " ".join(str(error).split()))
     return ("refused: " if type(error).__name__ == "ContractError" else f"{type(error).__name__}: ") + text[:250]
 
 

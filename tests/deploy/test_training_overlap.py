@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from two_clinics import anonymous_copy, prepared, save_model, write_clinic
 from epilepsy2bids.annotations import Annotations
+from two_clinics import anonymous_copy, prepared, save_model, write_clinic
 
 from biot_bd import Detector
 from biot_bd.cli import main

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from two_clinics import anonymous_copy, prepared, write_clinic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_clinics import anonymous_copy, prepared, write_clinic
 
 from biot_bd import Windows, load_dataset
 from biot_bd.exceptions import SubjectLeakError

@@ -491,6 +491,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                 self._start_waiting_callbacks()
                 with self._scored_by_label():
                     self._train(data, train, valid, groups, seed if fresh else None)
+                if valid is None:
+                    self._settle_weights(train)
             self._learn(seen=seen if before is None or before.seen is None else before.seen.joined(seen))
             subjects = subjects_of(train, groups) + subjects_of(valid, groups)
             self._learn_result(before, subjects, recordings_of(X, subjects))
@@ -504,6 +506,14 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                 self.facts_ = before
             raise
         return self
+
+    def _settle_weights(self, train: Subset) -> None:
+        """Predict a window: some modules bound their weights in ``forward``, so after the last step.
+
+        Validation does it otherwise.
+        """
+        (batch,) = self.get_iterator(Subset(train.dataset, train.indices[:1]), training=False)
+        self.evaluation_step(batch, training=False)
 
     def _seed(self) -> int | None:
         if self.random_state is None:

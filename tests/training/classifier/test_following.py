@@ -514,3 +514,23 @@ def test_no_order_of_steps_makes_a_false_record(one, other, tmp_path_factory, st
         elif hasattr(net, "facts_"):
             assert net.provenance_.known == known
             assert set(net.provenance_.saw(SUBJECTS)) == seen
+
+
+class Bounded(BIOT):
+    """Bounds a weight whenever it computes, as SSTDPN does."""
+
+    def forward(self, x):
+        weight = self.final_layer[1].weight
+        weight.data = torch.renorm(weight.data, p=2, dim=0, maxnorm=0.05)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("train_split", [None, "subject"])
+def test_a_module_that_bounds_its_weights_in_forward_keeps_its_facts(data, train_split):
+    x, y, groups = data
+    net = small(module=Bounded, train_split=train_split, max_epochs=1).fit(x, y, groups=groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.predict_proba(x)
+        assert net.provenance_.known
+    assert net.train_subjects_
