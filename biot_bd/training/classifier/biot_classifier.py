@@ -508,7 +508,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         return self
 
     def _settle_weights(self, train: Subset) -> None:
-        """Predict a window: some modules bound their weights in ``forward``, so once more at the end.
+        """Predict a window: some modules bound their weights in ``forward``, so once more here.
 
         Validation does it otherwise.
         """
