@@ -42,7 +42,7 @@ from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
 from biot_bd.training.pretrained import LOADED, SCRATCH, UNRECORDED, module_facts, recordings_of, started_from
 from biot_bd.training.private_paths import FitPlace, without_copy
-from biot_bd.training.resume import seeded
+from biot_bd.training.resume import kept_random_states, seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
@@ -512,8 +512,9 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
         Validation does it otherwise.
         """
-        (batch,) = self.get_iterator(Subset(train.dataset, train.indices[:1]), training=False)
-        self.evaluation_step(batch, training=False)
+        with kept_random_states():
+            (batch,) = self.get_iterator(Subset(train.dataset, train.indices[:1]), training=False)
+            self.evaluation_step(batch, training=False)
 
     def _seed(self) -> int | None:
         if self.random_state is None:
