@@ -120,14 +120,25 @@ class EdfReader:
                 np.memmap(file, "<i2", mode="r", offset=offset, shape=(end - begin, self._record_samples))
             )
         records = self._records[: end - begin]
-        left = records.data.cast("B")
-        file.seek(offset)
-        while left:
-            n = file.readinto(left)
-            if not n:
-                raise OSError(f"{self._path}: the file ends {len(left)} bytes before its header says")
-            left = left[n:]
+        fill(records, file, offset, self._path)
         return records
+
+
+def fill(records: NDArray[Any], file: io.FileIO, offset: int, path: Path) -> None:
+    """Read an array from ``offset`` of a file.
+
+    Raises
+    ------
+    OSError
+        The file, named ``path`` in the message, ends before the array is full.
+    """
+    left = records.data.cast("B")
+    file.seek(offset)
+    while left:
+        n = file.readinto(left)
+        if not n:
+            raise OSError(f"{path}: the file ends {len(left)} bytes before its header says")
+        left = left[n:]
 
 
 class Block:

@@ -15,7 +15,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.io.channel_readers import LARGEST_RECORD, source_file
+from biot_bd.io.channel_readers import LARGEST_RECORD, fill, source_file
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
 
 # Of a longer recording, parts: of an hour all samples would take a tenth of its preparation.
@@ -147,13 +147,7 @@ def _records(file: Any, header: EdfHeader, begin: int, end: int) -> NDArray[np.u
     if header.record_bytes > LARGEST_RECORD:
         return np.asarray(np.memmap(file, np.uint8, mode="r", offset=offset, shape=shape))
     records = np.empty(shape, np.uint8)
-    left = records.data.cast("B")
-    file.seek(offset)
-    while left:
-        n = file.readinto(left)
-        if not n:
-            raise OSError(f"{header.path}: the file ends {len(left)} bytes before its header says")
-        left = left[n:]
+    fill(records, file, offset, header.path)
     return records
 
 

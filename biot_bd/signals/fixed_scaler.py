@@ -56,9 +56,8 @@ class FixedScaler(WindowTransformer):
 
     def _check_params(self) -> None:
         value = self.divisor_uv
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-            raise ValueError(f"divisor_uv must be a positive number of microvolts, found {value!r}")
-        if not (value > 0 and math.isfinite(value)):
+        good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not (good and value > 0 and math.isfinite(value)):
             raise ValueError(f"divisor_uv must be a positive number of microvolts, found {value!r}")
 
 
