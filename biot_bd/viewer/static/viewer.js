@@ -416,7 +416,7 @@ class EegViewer {
     const box = { left, top: 8, width: width - left, height: height - 26 }, x = (s) => left + ((s - begin) / span) * box.width, y = (p) => box.top + (1 - p) * box.height;
     pen.strokeStyle = colours.grid; pen.fillStyle = colours.soft; pen.textAlign = "right";
     for (const p of [0, 0.5, 1]) { pen.beginPath(); pen.moveTo(left, y(p)); pen.lineTo(width, y(p)); pen.stroke(); pen.fillText(`${100 * p} %`, left - 5, y(p) + 4); }
-    this.bands(pen, x, box, 0.18);
+    this.bands(pen, x, box, 0.1);
     this.page_(pen, x, box);
     pen.save();
     pen.beginPath(); pen.rect(left, 0, box.width, height); pen.clip();
