@@ -26,7 +26,7 @@ from biot_bd.viewer.traces import Traces
 VERSION = 1
 PROBABILITY_STEP = 1e-4
 BUDGET_BYTES = 4_500_000
-HOUR_BUDGET_BYTES = 24_500_000
+HOUR_BUDGET_BYTES = 12_000_000  # more would only be finer steps than a screen has, and opens slower
 CLOCK_NOTE = "clock as the file's header tells it; headers of anonymised files often hold invented dates"
 
 
@@ -308,11 +308,36 @@ def viewer_fragment(data: str, label: str) -> Markup:
 
     Examples
     --------
-    >>> from biot_bd.viewer import viewer_fragment
-    >>> "a &lt;b&gt;" in viewer_fragment("{}", "a <b>")
+    >>> import numpy as np
+    >>> from biot_bd.viewer import Traces, ViewedRecording, viewer_fragment, viewer_json
+    >>> traces = Traces(np.zeros((1, 256)), 128.0, 0.0, ["Cz"])
+    >>> "a &lt;b&gt;" in viewer_fragment(
+    ...     viewer_json(ViewedRecording("r", 2.0), [traces]), "a <b>"
+    ... )
     True
     """
-    return Markup(_environment().get_template("viewer.html.j2").render(data=Markup(data), label=label))
+    return _fragment(data, label, start="")
+
+
+def _fragment(data: str, label: str, *, start: str) -> Markup:
+    """Return a viewer's markup with each chunk in an element of its own.
+
+    What is looked at first comes first, then the script ``start``: a large page is drawn while the
+    rest of it is read.
+    """
+    page = json.loads(data)
+    about, texts = page["about"], []
+    first_s = min((event["onset_s"] for event in about["events"] or about["reference"]), default=0.0)
+    for piece in page["pieces"]:
+        begin_s = piece["start_s"]
+        for chunk in piece["chunks"]:
+            length_s = chunk["n"] / about["sfreq"]
+            chunk["at"] = len(texts)
+            texts.append((abs(begin_s + length_s / 2 - first_s), chunk["at"], Markup(chunk.pop("data"))))
+            begin_s += length_s
+    template = _environment().get_template("viewer.html.j2")
+    texts.sort()
+    return Markup(template.render(data=Markup(_text(page)), label=label, texts=texts, start=Markup(start)))
 
 
 def write_viewer(
@@ -366,7 +391,8 @@ def write_viewer(
     True
     """
     css, js = viewer_assets()
-    fragment = viewer_fragment(viewer_json(viewed, pieces, budget_bytes=budget_bytes), viewed.name)
+    data = viewer_json(viewed, pieces, budget_bytes=budget_bytes)
+    fragment = _fragment(data, viewed.name, start="startViewers();")
     text = (
         _environment()
         .get_template("page.html.j2")

@@ -133,7 +133,7 @@ def test_names_of_a_file_stay_text():
     traces = Traces(np.zeros((1, 128)), SFREQ, 0.0, ["Cz"], [name])
     text = viewer_json(ViewedRecording(name, 1.0, notes=[name]), [traces])
     fragment = str(viewer_fragment(text, name))
-    assert fragment.count("</script>") == 1
+    assert fragment.count("</script>") == 2
     assert "<img" not in fragment
     assert json.loads(text)["about"]["file_names"] == [name]
 

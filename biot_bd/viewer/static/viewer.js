@@ -33,15 +33,33 @@ function blockSource(about, blocksIn, kept = 16) {
   };
 }
 
-// Signals that lie in the page, as viewer_json() wrote them.
-function embeddedSource({ about, step_uv, pieces }) {
+// The text of a chunk that lies in an element of its own, which the browser may not have come to yet.
+function chunkText(root, at) {
+  const find = () => { const element = root.querySelector(`[data-eeg-chunk="${at}"]`); return element && (element.nextSibling || document.readyState !== "loading") ? element.textContent : null; };
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      const text = find(), ended = document.readyState !== "loading";
+      if (text === null && !ended) return;
+      watcher.disconnect();
+      document.removeEventListener("DOMContentLoaded", look);
+      if (text === null) reject(new Error("a part of this page is missing")); else resolve(text);
+    };
+    const watcher = new MutationObserver(look);
+    watcher.observe(root, { childList: true });
+    document.addEventListener("DOMContentLoaded", look);
+    look();
+  });
+}
+
+// Signals that lie in the page, as viewer_json() wrote them; `root` holds the chunks that are elements.
+function embeddedSource({ about, step_uv, pieces }, root) {
   const blocks = [];
   for (const piece of pieces) {
     let start_s = piece.start_s;
     for (const chunk of piece.chunks) {
       const own = start_s;
       start_s += chunk.n / about.sfreq;
-      blocks.push({ key: blocks.length, start_s: own, stop_s: start_s, load: async () => ({ start_s: own, uv: await EegTraces.decodeChunk(chunk, about.ch_names.length, step_uv) }) });
+      blocks.push({ key: blocks.length, start_s: own, stop_s: start_s, load: async () => ({ start_s: own, uv: await EegTraces.decodeChunk(chunk.data ? chunk : { ...chunk, data: await chunkText(root, chunk.at) }, about.ch_names.length, step_uv) }) });
     }
   }
   const stretches = [];
@@ -108,6 +126,7 @@ class EegViewer {
     const first = this.events[0] || this.about.reference[0], stretch = (this.source.stretches || [])[0];
     if (first) await this.select(this.events[0] || first);
     else await this.goTo(stretch ? stretch[0] : 0);
+    performance.mark("eeg-drawn");
   }
 
   // --- what callers use ---
@@ -507,6 +526,6 @@ function startViewers(options = {}) {
   return (startViewers.made = roots.map((root) => {
     const data = root.querySelector('script[type="application/json"]');
     root.querySelector("noscript")?.remove();
-    return new EegViewer(root, embeddedSource(JSON.parse(data.textContent)), { keys: roots.length === 1 ? document : root, ...options });
+    return new EegViewer(root, embeddedSource(JSON.parse(data.textContent), root), { keys: roots.length === 1 ? document : root, ...options });
   }));
 }
