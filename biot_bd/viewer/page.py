@@ -326,7 +326,8 @@ def _fragment(data: str, label: str, *, start: str) -> Markup:
     rest of it is read.
     """
     page = json.loads(data)
-    about, texts = page["about"], []
+    about = page["about"]
+    texts: list[tuple[float, int, Markup]] = []
     first_s = min((event["onset_s"] for event in about["events"] or about["reference"]), default=0.0)
     for piece in page["pieces"]:
         begin_s = piece["start_s"]

@@ -342,7 +342,7 @@ class EegViewer {
     this.showWords();
   }
   pen(canvas, height) {
-    const scale = this.root.classList.contains("eeg-print") ? 2 : window.devicePixelRatio || 1, width = canvas.clientWidth;
+    const scale = (this.scale = this.root.classList.contains("eeg-print") ? 2 : window.devicePixelRatio || 1), width = canvas.clientWidth;
     if (height) canvas.style.height = `${height}px`;
     const high = height || canvas.clientHeight;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(high * scale)) { canvas.width = Math.round(width * scale); canvas.height = Math.round(high * scale); }
@@ -373,7 +373,7 @@ class EegViewer {
     if (this.shown) {
       const first = Math.max(0, Math.floor((from_s - this.shown.start_s) * this.shown.sfreq));
       this.shown.uv.forEach((v, c) => { if (v.subarray(first).some((sample) => sample === sample)) absent.delete(c); });
-      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: 0.9 });
+      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: 1 / this.scale });
     }
     const none = !this.shown || absent.size === names.length;
     EegTraces.drawLabels(pen, names, { ...common, absent: none ? new Set() : absent });
