@@ -176,10 +176,12 @@ def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
     if json:
         from biot_bd.commands._pipelines import print_json
 
-        files = [] if output is None else [output]
+        files = [] if ended.output is None else [ended.output]
         print_json({"model": model, "reason": ended.reason, **facts, "files": files})
         return
-    written = "" if output is None else f"; results: {output}"
+    written = "" if ended.output is None else f"; results: {ended.output}"
+    if output is not None and ended.output is None:
+        written = f"; no signal came, so {output} was not written"
     typer.echo(
         f"{ended.reason} after {facts['duration_s']:g} s: {len(facts['events'])} events, {facts['n_alarms']} alarms{written}",
         err=True,
