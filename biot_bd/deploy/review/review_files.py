@@ -33,14 +33,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
-class _RecordingFacts(TypedDict):
-    recording: str
-    source: str
-    digest: str | None
-    duration_s: float
-    start_time: str | None
-
-
 class _ReviewFacts(TypedDict):
     format: str
     version: int
@@ -50,7 +42,11 @@ class _ReviewFacts(TypedDict):
     started: str
     saved: str
     software: str
-    recording: _RecordingFacts
+    recording: str
+    source: str
+    digest: str | None
+    duration_s: float
+    start_time: str | None
     model: dict[str, Any]
     detections: list[list[float]]
     marks: list[MarkFacts]
@@ -176,17 +172,17 @@ def read_review(path: str | os.PathLike[str]) -> Review:
                 f"{path}: version {facts.get('version')!r} of a review; this biot_bd reads {VERSION}, install a newer one"
             )
         check_values(facts, _ReviewFacts)
-        recording, start = facts["recording"], facts["recording"]["start_time"]
+        start = facts["start_time"]
         return Review(
             reviewer=facts["reviewer"],
-            recording=recording["recording"],
-            duration_s=recording["duration_s"],
+            recording=facts["recording"],
+            duration_s=facts["duration_s"],
             detections=tuple((one[0], one[1]) for one in facts["detections"]),
             marks=tuple(map(Mark.from_dict, facts["marks"])),
             read_whole=facts["read_whole"],
             revision=facts["revision"],
-            digest=recording["digest"],
-            source=recording["source"],
+            digest=facts["digest"],
+            source=facts["source"],
             start_time=None if start is None else datetime.fromisoformat(start),
             model=facts["model"],
             started=facts["started"],
@@ -384,13 +380,11 @@ def _as_dict(review: Review) -> _ReviewFacts:
         "started": review.started or "",
         "saved": review.saved or "",
         "software": review.software,
-        "recording": {
-            "recording": review.recording,
-            "source": review.source,
-            "digest": review.digest,
-            "duration_s": review.duration_s,
-            "start_time": None if start is None else start.isoformat(),
-        },
+        "recording": review.recording,
+        "source": review.source,
+        "digest": review.digest,
+        "duration_s": review.duration_s,
+        "start_time": None if start is None else start.isoformat(),
         "model": review.model,
         "detections": [list(one) for one in review.detections],
         "marks": [mark.as_dict() for mark in review.marks],

@@ -167,7 +167,7 @@ def test_reviewers_whose_names_differ_in_case_alone_are_not_two(tmp_path):
         (lambda facts: facts.pop("marks"), "marks is missing"),
         (lambda facts: facts["marks"][0].update(kind="maybe"), "one of confirmed"),
         (lambda facts: facts["marks"][0].update(onset_s="soon"), "expected a number, found 'soon'"),
-        (lambda facts: facts["recording"].update(start_time="noon"), "damaged"),
+        (lambda facts: facts.update(start_time="noon"), "damaged"),
         (lambda facts: facts["detections"].append([1]), "damaged"),
     ],
 )
