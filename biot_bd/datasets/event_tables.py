@@ -32,17 +32,12 @@ class _Mark(TypedDict):
     offset_s: float
 
 
-class _Recording(TypedDict):
-    digest: str | None
-    duration_s: float
-
-
 class _Review(TypedDict):
     """What labels need of a reviewer's sidecar; ``biot_bd.deploy.review`` writes more."""
 
     reviewer: str
     read_whole: bool
-    recording: _Recording
+    digest: str | None
     marks: list[_Mark]
 
 
@@ -135,7 +130,7 @@ class EventTables:
         if not review["read_whole"] and not self.partly_read:
             return None, f"{table}: {reviewer}, not read whole, so seizures may be missing; partly_read=True takes it"
         _check_table(table, review)
-        wanted, found = review["recording"]["digest"], recording_digest(raw)
+        wanted, found = review["digest"], recording_digest(raw)
         if wanted is None or found is None:
             details.append(f"{reviewer}: nothing tells whether it is of this recording")
         elif wanted != found:
