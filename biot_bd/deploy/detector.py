@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, training_overlap
+from biot_bd.events.chosen_on import ChosenOn
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
@@ -36,7 +37,11 @@ SHORTEST_GAP_S = 0.05
 
 
 class Setting(TypedDict):
-    """What decides a detection beside the model; ``events`` is :meth:`EventDetector.setting`."""
+    """What decides a detection beside the model.
+
+    ``events`` is :meth:`EventDetector.setting`, ``chosen_on`` what it was chosen on (None: options,
+    or default values).
+    """
 
     montage: str
     sfreq: float
@@ -46,6 +51,7 @@ class Setting(TypedDict):
     causal: bool
     precision: str | None
     events: dict[str, float]
+    chosen_on: ChosenOn | None
 
 
 class DetectionFacts(TypedDict):
@@ -370,6 +376,7 @@ class Detector:
             "causal": self.causal,
             "precision": getattr(self.scorer, "precision", None),
             "events": self.event_detector.setting(),
+            "chosen_on": getattr(self.event_detector, "chosen_on_", None),
         }
 
     def detect(self, source: str | os.PathLike[str] | mne.io.BaseRaw, *, subject: str | None = None) -> Detection:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from biot_bd.events.chosen_on import chosen_on_of, chosen_on_text
 from biot_bd.events.scoring import scorer_text
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.run_folder import Run
@@ -53,7 +54,7 @@ def events_page(run: Run, assessed: Mapping[str, Any] | None) -> dict[str, Any]:
         "scores": scores,
         "intervals": intervals,
         "rows": ROWS,
-        "chosen": chosen,
+        "chosen": [{**row, "chosen_on_text": chosen_on_text(chosen_on_of(row))} for row in chosen],
         "target": _target(chosen),
         "pictures": pictures,
     }
