@@ -159,7 +159,7 @@ def test_options_that_contradict_each_other(clinic, options, said):
 
 
 def test_no_folder_and_an_empty_one(clinic, tmp_path):
-    root, results = clinic
+    root, _ = clinic
     with pytest.raises(FileNotFoundError, match="no such folder"):
         loaded(root, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
