@@ -71,6 +71,8 @@ def stream(
     Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit
     status is 0.
     """
+    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines
     from biot_bd.deploy.live.runner import Session, stopped_by_signals
