@@ -25,10 +25,10 @@ from biot_bd.runs import environment, to_jsonable
 FINISHED_RUNS = "comparison of finished runs"
 LOWER_IS_BETTER = ("fa_per_24h",)
 _EVENT_LABELS = {
-    "sensitivity": "seizures found",
+    "sensitivity": "sensitivity",
     "precision": "precision",
     "f1": "F1",
-    "fa_per_24h": "false al./24 h",
+    "fa_per_24h": "FA per 24 h",
 }
 _WINDOW = ["fold", "recording", "start_s", "stop_s", "window"]
 
