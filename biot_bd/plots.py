@@ -438,7 +438,7 @@ def _draw_probabilities(
     if curve is None:
         axis.plot(times, proba, color=PROBABILITY, marker="o", markersize=2.5, linewidth=1)
     else:
-        axis.plot(times, proba, color=GREY, marker="o", markersize=2.5, linewidth=0, alpha=0.5, label="windows")
+        axis.plot(times, proba, color=GREY, marker="o", markersize=2.5, linestyle="none", alpha=0.5, label="windows")
         edges, values = _steps(*curve, second)
         axis.plot(edges, values, color=PROBABILITY, linewidth=1.2, label="smoothed curve (decides)")
         axis.legend(loc="upper left", fontsize=7, ncols=2, frameon=False)
