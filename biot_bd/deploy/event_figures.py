@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import glob
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,10 +117,3 @@ def write_event_pictures(figures: Iterable[Figure], output: Path) -> list[Path]:
         if path not in written and path.stem.removeprefix(f"{output.name}-").isdigit():
             path.unlink(missing_ok=True)
     return written
-
-
-def png_uri(figure: Figure) -> str:
-    """Return a figure as PNG in a data URI."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=DPI, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
