@@ -145,7 +145,7 @@ function showList() {
   };
   const rows = list.map(known), total = (name) => rows.reduce((sum, row) => sum + Number(row[name]), 0);
   byId("overall").textContent = `· ${total("n_decided")} of ${total("n_events")} events decided, ${total("read_whole")} of ${rows.length} recordings read whole`;
-  byId("done").textContent = `${rows.filter((row) => !row.fault && row.n_decided === row.n_events).length} of ${rows.length} decided`;
+  byId("done").textContent = `${rows.length}, with undecided events: ${rows.filter((row) => row.n_decided < row.n_events).length}`;
   const had = document.activeElement?.dataset?.recording;
   byId("rows").replaceChildren(...rows.map((row) => {
     const here = book && row.recording === book.facts.recording;
@@ -328,6 +328,7 @@ async function open(name) {
   showList();
   const items = book.items;
   choose(items.find((item) => item.kind === "undecided") || items[0] || null);
+  byId("panel").scrollIntoView(); // marks and EEG together fill a screen
 }
 
 byId("marks").addEventListener("click", (click) => { const name = click.target.closest("button")?.dataset.does; if (name) does[name](); });
@@ -358,7 +359,6 @@ async function begin() {
   const keys = EEG_KEYS.find(([names]) => names === "n p");
   if (keys) keys[1] = "next, previous undecided event";
   try { list = await get("/recordings"); } catch (error) { byId("name").textContent = "The list of recordings cannot be read"; byId("notices").replaceChildren(make("p", { class: "notice fault" }, error.message)); return; }
-  byId("list").open = list.length > 1 && window.innerWidth > 640;
   showList();
   let asked = "";
   try { asked = decodeURIComponent(location.hash.slice(1)); } catch { asked = ""; }
