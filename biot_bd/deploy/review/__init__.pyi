@@ -1,3 +1,5 @@
+from .comparison import compare_reviewers as compare_reviewers
+from .comparison import write_agreement as write_agreement
 from .marks import Mark as Mark
 from .marks import Review as Review
 from .marks import ReviewedEvent as ReviewedEvent
