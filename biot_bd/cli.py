@@ -49,6 +49,7 @@ SUMMARIES = {
     "report": "Write the HTML report of a run folder.",
     "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",
+    "review": "Confirm, reject, move and add events of a results folder on a page, and save them.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",

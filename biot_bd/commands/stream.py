@@ -75,7 +75,8 @@ def stream(
 
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines
-    from biot_bd.deploy.live.runner import Session, stopped_by_signals
+    from biot_bd.deploy.live.runner import Session
+    from biot_bd.deploy.serving.stopping import stopped_by_signals
 
     if (file is None) == (lsl is None):
         raise typer.BadParameter("name one source: a FILE to replay, or --lsl NAME", param_hint="FILE")
@@ -85,7 +86,7 @@ def stream(
         check_writable(output)
     if stay and not page:
         raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
-    names = [_name(text) for text in allow_host or ()]
+    names = [shared.host_name(text) for text in allow_host or ()]
     detector = Detector.load(model, causal=True, **{name: context.params[name] for name in shared.DETECTOR})
     source: LiveSource
     if file is not None:
@@ -129,20 +130,6 @@ def _speed(text: str) -> float:
     if not (math.isfinite(speed) and speed > 0):
         raise typer.BadParameter(f"{text!r}: expected 1 for real time, 10 for tenfold, or max", param_hint="--speed")
     return speed
-
-
-def _name(text: str) -> str:
-    """Return the name or address of ``--allow-host``."""
-    from biot_bd.deploy.serving.admission import split_authority
-
-    bare = text.count(":") > 1 and not text.startswith("[")
-    try:
-        name, port = split_authority(f"[{text}]" if bare else text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--allow-host") from error
-    if port is not None:
-        raise typer.BadParameter(f"{text}: expected a name or address without its port", param_hint="--allow-host")
-    return name
 
 
 def _format(output: Path | None, file: Path | None) -> str:

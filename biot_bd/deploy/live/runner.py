@@ -4,11 +4,9 @@ lines, page and events.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,33 +139,6 @@ def _push(live: LiveDetector, chunk: Chunk, duration_s: float | None) -> bool:
             return True
     live.push(chunk)
     return False
-
-
-@contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM call ``stop``; a second one ends the program as usual.
-
-    Does nothing outside the main thread, where signals cannot be caught.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: Any) -> None:
-        for known, handler in before.items():
-            with suppress(TypeError):  # None: set by other code than Python's
-                signal.signal(known, handler)
-        stop()
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            with suppress(TypeError):
-                signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

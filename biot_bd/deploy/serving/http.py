@@ -211,7 +211,7 @@ class PageHandler(BaseHTTPRequestHandler):
 
     def refuse(self, status: HTTPStatus, why: str, more: dict[str, str] | None = None) -> None:
         """Answer with a line that says why not."""
-        body = f"{why}\n".encode()
+        body = f"{why}\n".encode(errors="backslashreplace")
         self.head(status, "text/plain; charset=utf-8", {"Content-Length": str(len(body)), **(more or {})})
         if self.command != "HEAD":
             self.wfile.write(body)
