@@ -48,6 +48,7 @@ SUMMARIES = {
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
     "detect": "Find seizures in recordings with a saved model.",
+    "tune": "Choose a model's operating point anew on reviewed recordings, without training.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
