@@ -91,10 +91,10 @@ def tune(
         print_json({**tuning.facts, "left_out": [one.recording for one in left_out], "folder": output})
         return
     n_computed = sum(one.computed for one in seen)
-    _show(tuning.facts, [one.recording for one in left_out], n_computed, output)
+    _show(model, tuning.facts, [one.recording for one in left_out], n_computed, output)
 
 
-def _show(facts: TuningFacts, left_out: list[str], n_computed: int, output: Path | None) -> None:
+def _show(model: Path, facts: TuningFacts, left_out: list[str], n_computed: int, output: Path | None) -> None:
     from rich.console import Console
 
     from biot_bd.events.chosen_on import chosen_on_text
@@ -102,7 +102,7 @@ def _show(facts: TuningFacts, left_out: list[str], n_computed: int, output: Path
     from biot_bd.number_texts import count_text
 
     console = Console(width=WIDTH)
-    lines = [f"{facts['model']['name']}: operating point for {_target(facts)}"]
+    lines = [f"{model}: operating point for {_target(facts)}"]
     if facts["contamination"]:
         lines.insert(0, facts["contamination"].replace("contaminated", "CONTAMINATED", 1))
     lines.append(f"chosen on {chosen_on_text(facts['chosen_on'])}")

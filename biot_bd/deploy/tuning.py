@@ -13,9 +13,10 @@ from typing import Any, TypedDict
 from scipy.stats import binomtest
 from sklearn.base import clone
 
-from biot_bd.deploy.detection_record import ModelFacts, model_facts
+from biot_bd.deploy.detection_record import model_facts
 from biot_bd.deploy.detector import Detector
 from biot_bd.deploy.reviewed_scores import ReviewedScores
+from biot_bd.deploy.tuned_on import TUNING_JSON
 from biot_bd.events.chosen_on import ChosenOn
 from biot_bd.events.detector import EVENTS_JSON, EventDetector, load_event_detector, save_event_detector
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
@@ -27,7 +28,7 @@ from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.number_texts import count_text
 from biot_bd.runs import atomic_path, write_json
 
-TUNING_JSON, FORMAT, VERSION = "tuning.json", "biot_bd tuning", 1
+FORMAT, VERSION = "biot_bd tuning", 1
 LEVEL = 0.95
 FEW_SEIZURES, FEW_SUBJECTS = 20, 5
 _OF_THE_OLD_POINT = ("metrics.json",)
@@ -55,7 +56,7 @@ class TuningFacts(TypedDict):
     software: str
     date: str
     reviewer: str
-    model: ModelFacts
+    model: dict[str, str | None]
     target: str
     target_value: float | None
     chosen_on: ChosenOn
@@ -148,7 +149,8 @@ def tune(
         notes.append("the operating point for live use stays as it was: on these recordings none could be chosen")
     date = datetime.now(UTC).date().isoformat()
     what = f"recordings reviewed by {reviewer}, {date}"
-    after.chosen_on_ = chosen = {**after.chosen_on_, "what": what}
+    chosen: ChosenOn = {**after.chosen_on_, "what": what}
+    after.chosen_on_ = chosen
     if causal is not causal_before and causal.chosen_on_ is not None:
         causal.chosen_on_ = {**causal.chosen_on_, "what": what}
     point = point_of(after, recordings)
@@ -162,7 +164,8 @@ def tune(
         "software": _software(),
         "date": date,
         "reviewer": reviewer,
-        "model": model_facts(folder),
+        # Not its path: the folder may be given to others.
+        "model": {name: value for name, value in model_facts(folder).items() if name != "path"},  # type: ignore[misc]
         "target": str(after.target),
         "target_value": after.target_fa_per_24h if after.target == "fa_per_24h" else after.target_sensitivity,
         "chosen_on": chosen,
@@ -322,12 +325,13 @@ def _few(chosen_on: ChosenOn, point: Point) -> list[str]:
     if n_seizures < FEW_SEIZURES or n_subjects < FEW_SUBJECTS:
         few = f"{count_text(n_seizures, 'seizure')} of {count_text(n_subjects, 'subject')} are few"
         low_high = point["sensitivity_interval"]
-        said = (
-            ""
-            if low_high is None
-            else f": by chance alone {low_high[0]:.2f} to {low_high[1]:.2f} would do for its sensitivity"
-        )
+        said = "" if low_high is None else f": its sensitivity may truly be {low_high[0]:.2f} to {low_high[1]:.2f}"
         notes.append(few + said)
+    if point["n_reference"] != n_seizures:
+        notes.append(
+            f"the scorer merges events closer than 90 s and splits long ones: {n_seizures} annotated seizures count as "
+            f"{point['n_reference']}"
+        )
     return notes
 
 
