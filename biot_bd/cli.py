@@ -50,6 +50,7 @@ SUMMARIES = {
     "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",
     "review": "Confirm, reject, move and add events of a results folder on a page, and save them.",
+    "tune": "Choose a model's operating point anew on reviewed recordings, without training.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
