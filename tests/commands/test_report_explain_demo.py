@@ -92,7 +92,7 @@ def test_explain_bad_arguments(real_run: Path, store: Any, tmp_path: Path, capsy
     assert "attention-qk" in err
     status, _, err = run(capsys, "explain", tmp_path, store.folder, "-o", tmp_path / "out")
     assert status == 1
-    assert "neither a saved model" in err
+    assert "expected a saved model or a run folder, found" in err
     assert not (tmp_path / "out").exists()
 
 
