@@ -47,6 +47,7 @@ SUMMARIES = {
     "check": "Say which channel reaches which input of a model, and in which unit.",
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
+    "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",

@@ -9,11 +9,14 @@ import typer
 
 from biot_bd.commands._pipelines import parse_assignments, print_json
 from biot_bd.commands.datasets import (
+    EventsFolder,
+    PartlyRead,
     ReaderOptions,
     SeizureWords,
     load_recordings,
     names_between_commas,
     print_table,
+    reader_events,
     reader_words,
 )
 
@@ -42,6 +45,8 @@ def prepare(
         ),
     ] = None,
     seizure_words: SeizureWords = None,
+    events: EventsFolder = None,
+    partly_read: PartlyRead = False,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace windows that a run or a model uses, or those of other signals."),
@@ -69,7 +74,7 @@ def prepare(
     from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows
 
-    options = parse_assignments(option, "--option") | reader_words(seizure_words)
+    options = parse_assignments(option, "--option") | reader_words(seizure_words) | reader_events(events, partly_read)
     if subjects:
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")

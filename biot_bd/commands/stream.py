@@ -133,7 +133,7 @@ def _speed(text: str) -> float:
 
 def _name(text: str) -> str:
     """Return the name or address of ``--allow-host``."""
-    from biot_bd.deploy.live.admission import split_authority
+    from biot_bd.deploy.serving.admission import split_authority
 
     bare = text.count(":") > 1 and not text.startswith("[")
     try:
