@@ -128,7 +128,9 @@ class _Files:
         if isinstance(error, errors.RevisionNotFoundError):
             return f"has no branch, tag or commit {self.options['revision']!r}; leave it out for the newest"
         if status in (401, 403):
-            return f"the Hub refuses the token of HF_TOKEN ({status}): make a new one, or unset it for public repositories"
+            return (
+                f"the Hub refuses the token of HF_TOKEN ({status}): make a new one, or unset it for public repositories"
+            )
         if status == 429:
             return "the Hub was asked too often (429): wait some minutes, or set HF_TOKEN"
         told = " ".join(str(error).split())[:200] or type(error).__name__
