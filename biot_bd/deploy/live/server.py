@@ -1,4 +1,4 @@
-"""The live page's server: three files and a stream of server-sent events, on this machine only
+"""The live page's server: a few files and a stream of server-sent events, on this machine only
 unless told otherwise.
 """
 
@@ -28,10 +28,13 @@ SLOW_S = 10.0  # a viewer that takes nothing for so long is sent away
 UNREAD_BYTES = 65_536  # what the system keeps for a viewer that takes nothing
 KEEP_ALIVE_S = 5.0
 FULL_STATE_S = 0.5  # between two full states for one viewer
+OWN, SHARED = "biot_bd.deploy.live", "biot_bd.viewer"
 PAGES = {
-    "/": ("live.html", "text/html; charset=utf-8"),
-    "/live.js": ("live.js", "text/javascript; charset=utf-8"),
-    "/live.css": ("live.css", "text/css; charset=utf-8"),
+    "/": (OWN, "live.html", "text/html; charset=utf-8"),
+    "/live.js": (OWN, "live.js", "text/javascript; charset=utf-8"),
+    "/live.css": (OWN, "live.css", "text/css; charset=utf-8"),
+    "/traces.js": (SHARED, "traces.js", "text/javascript; charset=utf-8"),
+    "/viewer.css": (SHARED, "viewer.css", "text/css; charset=utf-8"),
 }
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -186,8 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(HTTPStatus(code), ascii(message or HTTPStatus(code).phrase)[1:-1][:200])
 
-    def _file(self, name: str, kind: str) -> None:
-        body = files("biot_bd.deploy.live").joinpath("static", name).read_bytes()
+    def _file(self, room: str, name: str, kind: str) -> None:
+        body = files(room).joinpath("static", name).read_bytes()
         if name == "live.css":  # which replaces some of them where the screen is dark
             body = f":root {{ {css_colours()} }}\n".encode() + body
         self._head(HTTPStatus.OK, kind, {"Content-Length": str(len(body))})
