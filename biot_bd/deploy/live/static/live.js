@@ -2,7 +2,7 @@
 const FIT_S = 2, CURVE_S = 600, KEEP_S = 60, KEEP_LINES = 200, KINDS = ["highPass", "lowPass", "notch"];
 const COLOURS = ["ink", "soft", "paper", "grid", "rule", "left", "right", "middle", "other", "faint", "mark", "curve", "window", "limit"];
 const el = (id) => document.getElementById(id);
-const view = { uvPerMm: 10, fitted: false, span: 10, negativeUp: true, filtering: true, filters: { highPass: 0.5, lowPass: 0, notch: 0 }, paused: false, dirty: true, at: 0 };
+const view = { uvPerMm: 10, fitted: false, span: matchMedia("(max-width: 40rem)").matches ? 5 : 10, negativeUp: true, filtering: true, filters: { highPass: 0.5, lowPass: 0, notch: 0 }, paused: false, dirty: true, at: 0 };
 // `eeg` are stretches without a gap, {sfreq, start_s, n, uv: a Float32Array a channel, of which n samples are used}.
 let about = {}, eeg = [], decisions = [], lines = [], status = {}, ended = false, connected = false, source = null, colours = {};
 
@@ -132,7 +132,7 @@ function showFacts() {
   set("state", text);
   document.title = state === "alarm" ? "▲ ALARM – live seizure detector" : "Live seizure detector";
   set("time", clock(newest()));
-  set("wall", wall(newest()));
+  set("wall", wall(newest()) && `clock ${wall(newest())}`);
   showView();
   set("probability", last ? percent(last.probability) : "–");
   set("lag", status.lag_s === undefined ? "–" : status.lag_s === null ? "full speed" : `${status.lag_s.toFixed(1)} s`);
@@ -169,17 +169,27 @@ function showView() {
   for (const kind of KINDS) el(kind).value = filtering ? filters[kind] : 0;
 }
 
+// Where traces have their zero: what a high-pass filter leaves, else the median, found once a second.
+function middlesOf(stretch, uv, now) {
+  if (view.filtering && view.filters.highPass) return uv.map(() => 0);
+  const key = [Math.floor(now), view.span, view.filtering, view.filters.lowPass, view.filters.notch].join();
+  if (stretch.key !== key) Object.assign(stretch, { key, middles: uv.map(EegTraces.median) });
+  return stretch.middles;
+}
+
 function drawEeg(now) {
   const { pen, width, height } = prepared("eeg"), names = about.ch_names || [], from = now - view.span, timed = wall(now) !== "";
-  const left = width < 500 ? 52 : 66, box = { left, top: 6, width: width - left, height: height - (timed ? 40 : 26) };
+  const left = width < 500 ? 52 : 66, box = { left, top: 6, width: width - left, height: height - 40 };
   const plan = EegTraces.layout(names, box.top, box.top + box.height), common = { box, ...plan, fromS: from, toS: now, colours };
-  EegTraces.drawSeconds(pen, { ...common, text: (s) => (s < 0 ? "" : clock(s)) });
-  if (timed) EegTraces.drawSeconds(pen, { ...common, box: { ...box, height: box.height + 13 }, colours: { ...colours, grid: "transparent", rule: "transparent" }, text: (s) => (s < 0 ? "" : wall(s)) });
+  const right = EegTraces.drawScale(pen, { ...common, uvPerMm: view.uvPerMm });
+  EegTraces.drawSeconds(pen, { ...common, right, text: (s) => (s < 0 ? "" : clock(s)) });
+  if (timed) EegTraces.drawSeconds(pen, { ...common, right, box: { ...box, height: box.height + 13 }, colours: { ...colours, grid: "transparent", rule: "transparent" }, text: (s) => (s < 0 ? "" : wall(s)) });
   // The part that is seen, and as much before it as filters need to settle.
   const made = (sfreq) => (view.filtering ? EegTraces.sections(sfreq, view.filters) : []);
   const shown = eeg.filter((e) => stretchEnd(e) > from && e.start_s < now).map((e) => {
     const first = Math.max(0, Math.floor((from - EegTraces.PAD_S - e.start_s) * e.sfreq)), stop = Math.min(e.n, Math.ceil((now - e.start_s) * e.sfreq) + 1);
-    return { sfreq: e.sfreq, start_s: e.start_s + first / e.sfreq, uv: e.uv.map((x) => EegTraces.filtered(x.subarray(first, stop), made(e.sfreq))) };
+    const uv = e.uv.map((x) => EegTraces.filtered(x.subarray(first, stop), made(e.sfreq)));
+    return { sfreq: e.sfreq, start_s: e.start_s + first / e.sfreq, uv, middles: middlesOf(e, uv, now) };
   });
   if (!view.fitted && eeg.length && newest() - eeg[0].start_s >= FIT_S) {
     view.fitted = true;
@@ -187,11 +197,11 @@ function drawEeg(now) {
     showView();
   }
   const out = new Set((status.absent || []).map((name) => names.indexOf(name)));
-  for (const signal of shown) EegTraces.drawTraces(pen, signal, { ...common, uvPerMm: view.uvPerMm, negativeUp: view.negativeUp, faint: out });
+  const lineWidth = 1 / (window.devicePixelRatio || 1); // a wider line takes many times as long
+  for (const signal of shown) EegTraces.drawTraces(pen, signal, { ...common, uvPerMm: view.uvPerMm, negativeUp: view.negativeUp, faint: out, lineWidth, middles: signal.middles });
   const silent = new Set(names.keys());
   for (const { uv } of shown) uv.forEach((x, c) => { if (x.some((v) => v === v)) silent.delete(c); });
   EegTraces.drawLabels(pen, names.map((name, c) => (out.has(c) ? `✕ ${name}` : name)), { ...common, absent: shown.length ? silent : new Set() });
-  EegTraces.drawScale(pen, { ...common, uvPerMm: view.uvPerMm });
 }
 
 function timeAxis({ pen, width, height }, left, from, to, step) {
@@ -265,7 +275,7 @@ el("pause").addEventListener("click", pause);
 el("smaller").addEventListener("click", () => zoom(1));
 el("larger").addEventListener("click", () => zoom(-1));
 el("span").addEventListener("click", span);
-el("polarity").addEventListener("click", polarity);
+el("polarity").parentElement.addEventListener("click", polarity);
 for (const kind of KINDS) el(kind).addEventListener("change", () => { view.filters = { ...view.filters, ...(view.filtering ? {} : { highPass: 0, lowPass: 0, notch: 0 }), [kind]: Number(el(kind).value) }; view.filtering = true; redraw(); });
 document.addEventListener("keydown", (key) => {
   if (key.ctrlKey || key.metaKey || key.altKey || key.target.tagName === "SELECT") return;
