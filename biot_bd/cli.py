@@ -47,6 +47,7 @@ SUMMARIES = {
     "check": "Say which channel reaches which input of a model, and in which unit.",
     "explain": "Explain a model's decisions on chosen windows.",
     "report": "Write the HTML report of a run folder.",
+    "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
@@ -210,13 +211,15 @@ def _stop(number: int, frame: Any) -> None:
 
 def _stopped() -> int:
     """Say where a command stopped and what goes on; return the exit status."""
-    from biot_bd.runs import what_is_done
+    from biot_bd.runs import what_is_done, what_is_finished
 
     terminated = signal.SIGTERM in _asked
     name = _now[-1] if _now else ""
     done = what_is_done()
     after = f" after {done}" if done else ""
     how = f"; {GOES_ON.get(name, STARTS_AGAIN)}" if name in SUMMARIES else ""
+    if finished := what_is_finished():
+        after, how = " when all was done", f"; {finished}"
     return _fail(f"stopped by {'SIGTERM' if terminated else 'Ctrl-C'}{after}{how}", 143 if terminated else _INTERRUPTED)
 
 

@@ -71,6 +71,8 @@ def stream(
     Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit
     status is 0.
     """
+    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines
     from biot_bd.deploy.live.runner import Session, stopped_by_signals
@@ -131,7 +133,7 @@ def _speed(text: str) -> float:
 
 def _name(text: str) -> str:
     """Return the name or address of ``--allow-host``."""
-    from biot_bd.deploy.live.admission import split_authority
+    from biot_bd.deploy.serving.admission import split_authority
 
     bare = text.count(":") > 1 and not text.startswith("[")
     try:
@@ -176,10 +178,12 @@ def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
     if json:
         from biot_bd.commands._pipelines import print_json
 
-        files = [] if output is None else [output]
+        files = [] if ended.output is None else [ended.output]
         print_json({"model": model, "reason": ended.reason, **facts, "files": files})
         return
-    written = "" if output is None else f"; results: {output}"
+    written = "" if ended.output is None else f"; results: {ended.output}"
+    if output is not None and ended.output is None:
+        written = f"; no signal came, so {output} was not written"
     typer.echo(
         f"{ended.reason} after {facts['duration_s']:g} s: {len(facts['events'])} events, {facts['n_alarms']} alarms{written}",
         err=True,

@@ -27,7 +27,12 @@ def train(
     """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score
     the hold-out, if there is one.  A training that was stopped goes on with the same command.
     """
-    from biot_bd.commands import _pipelines
+    from biot_bd.commands import _names, _pipelines
+    from biot_bd.commands._folders import expect
+
+    _names.check_training(options)
+    expect(folder, "windows")
+
     from biot_bd.evaluation.final_model import fit_all
     from biot_bd.evaluation.training_folder import WORK
     from biot_bd.models.checkpoints.pipeline_folder import description_file
@@ -80,16 +85,21 @@ def _score_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _event_lines(events: dict[str, Any] | None) -> list[str]:
-    """Say at what point the saved model gives events."""
+    """Say at what point the saved model gives events, and on how much it was chosen."""
+    from biot_bd.events import chosen_on_text
+    from biot_bd.number_texts import rate_text, score_text
+
     if events is None:
         return []
     point, reason = events["validation"]["point"], f" ({events['reason']})" if events["reason"] else ""
     line = f"events: threshold {events['threshold']:.3f}, at least {events['min_duration_s']:g} s{reason}"
     if point is not None and point["sensitivity"] is not None:
         line += (
-            f"; on validation sensitivity {point['sensitivity']:.3f}, {point['fa_per_24h']:.1f} false alarms per 24 h"
+            f"; on validation sensitivity {score_text(point['sensitivity'])}, "
+            f"{rate_text(point['fa_per_24h'])} false alarms per 24 h"
         )
-    return [line]
+    chosen_on = chosen_on_text(events["chosen_on"])
+    return [line, f"operating point chosen on: {chosen_on}" if events["chosen_on"] else f"operating point: {chosen_on}"]
 
 
 def _lines(output: Path, facts: dict[str, Any]) -> list[str]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
+from biot_bd.deploy.detection_record import ENDING as RECORD
+from biot_bd.deploy.detection_record import write_detection_record
 from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
 from biot_bd.deploy.recording_files import Item
 from biot_bd.exceptions import DetectionError
@@ -70,6 +72,11 @@ def event_paths(item: Item, outputs: Outputs) -> dict[str, Path]:
     return {name: item.output(outputs.folder, f"_events{endings[name]}") for name in outputs.formats}
 
 
+def record_path(item: Item, outputs: Outputs) -> Path:
+    """Return where the record of a recording's detection goes; a named event file has none."""
+    return item.output(outputs.folder, RECORD)
+
+
 def check_apart_from_labels(recording: Path, results: Iterable[Path]) -> None:
     """Raise where a result would be taken for the labels of its recording, or replace them.
 
@@ -99,13 +106,30 @@ def is_done(item: Item, outputs: Outputs) -> bool:
     there.
     """
     wanted = list(event_paths(item, outputs).values())
+    if item.target is None:
+        wanted.append(record_path(item, outputs))
     if outputs.probabilities:
         wanted.append(item.output(outputs.folder, PROBABILITIES))
     return all(path.is_file() for path in wanted)
 
 
-def write_detection(detection: Detection, item: Item, outputs: Outputs, montage: Montage) -> list[Path]:
+def write_detection(
+    detection: Detection, item: Item, outputs: Outputs, montage: Montage, model: str | os.PathLike[str]
+) -> list[Path]:
     """Write all that is wanted of one recording; existing files are replaced.
+
+    Parameters
+    ----------
+    detection : Detection
+        What was found in it.
+    item : Item
+        The recording.
+    outputs : Outputs
+        What is wanted.
+    montage : Montage
+        In which pictures show the EEG.
+    model : path
+        Folder of the model, for the record that lies beside the event file.
 
     Returns
     -------
@@ -126,6 +150,11 @@ def write_detection(detection: Detection, item: Item, outputs: Outputs, montage:
         pictures = item.output(outputs.folder, "_event")
         make_folder(pictures.parent)
         written += write_event_pictures(event_figures(detection, montage), pictures)
+    if item.target is None:
+        path = record_path(item, outputs)
+        _remove_leftovers(path)
+        record = write_detection_record(path, detection, model, patient=item.patient, subject=item.subject)
+        written.append(record)
     # The event files last: where they are, the rest is.
     for name, path in event_paths(item, outputs).items():
         _remove_leftovers(path)
@@ -272,7 +301,7 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
         detector = load_cached(model, **options)
         known = {} if item.subject is None else {"subject": item.subject}
         detection, montage = detector.detect(item.path, **known), detector.scorer.montage
-        files = _written(detection, item, outputs, montage)
+        files = _written(detection, item, outputs, montage, model)
         if not outputs.html:
             return Outcome(item, detection.as_dict(), files)
         from biot_bd.deploy.patient_page import page_part
@@ -284,10 +313,10 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
         return Outcome(item, error=f"{item.path}: {type(error).__name__}: {_one_line(error)}")
 
 
-def _written(detection: Detection, item: Item, outputs: Outputs, montage: Montage) -> list[Path]:
+def _written(detection: Detection, item: Item, outputs: Outputs, montage: Montage, model: str) -> list[Path]:
     """Write a detection; an error of the system is that of the results, not of the recording."""
     try:
-        return write_detection(detection, item, outputs, montage)
+        return write_detection(detection, item, outputs, montage, model)
     except OSError as error:
         raise DetectionError(f"{item.path}: its results cannot be written ({_one_line(error)})") from error
 

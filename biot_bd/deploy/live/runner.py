@@ -20,6 +20,7 @@ from biot_bd.deploy.live.json_lines import Lines
 from biot_bd.deploy.live.server import PageServer
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.deploy.results import write_events
+from biot_bd.events.scoring import SHORTEST_S
 from biot_bd.exceptions import DetectionError, LostStreamError
 
 STATUS_S = 10.0
@@ -38,11 +39,15 @@ class Run:
         Why it ended.
     error : Exception or None
         What failed.
+    output : Path or None
+        The file of the events; None where none was asked for, or the run ended before a tenth of a
+        second of signal came, of which no file of events can speak.
     """
 
     result: LiveResult
     reason: str
     error: Exception | None = None
+    output: Path | None = None
 
 
 def make_live(detector: Detector, source: LiveSource, **options: Any) -> LiveDetector:
@@ -288,8 +293,8 @@ class Session:
         ended = run(source, live, duration_s=duration_s, status_s=min(every, default=STATUS_S), on_status=on_status)
         if hub is not None:
             hub.status({**last, **live.status()})
-        if self.output is not None:
-            write_events(self.output, ended.result.detection, self.format)
+        if self.output is not None and ended.result.detection.duration_s >= SHORTEST_S:
+            ended = replace(ended, output=write_events(self.output, ended.result.detection, self.format))
         reason = ended.reason if ended.error is None else f"failed: {ended.error}"
         self.lines.write({"type": "end", "reason": reason, "model": self.model, **ended.result.as_dict()})
         return ended
