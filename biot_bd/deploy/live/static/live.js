@@ -124,7 +124,7 @@ function showFacts() {
   const text = {
     ended: `■ Ended: ${(lines.filter((line) => line.type === "end").slice(-1)[0] || {}).reason || "no more signal"}`,
     lost: "◌ No connection to the detector; trying again",
-    alarm: `▲ ALARM: possible seizure${since ? ` since ${clock(since.onset_s)}` : ""}`,
+    alarm: `▲ ALARM: possible seizure${since ? ` since ${withWall(since.onset_s, clock(since.onset_s))}` : ""}`,
     live: `● Live, no alarm${view.paused ? " (view paused)" : ""}`,
     waiting: "○ Waiting for the first decision",
   }[state];
