@@ -55,7 +55,8 @@ class ViewedRecording:
     gaps : sequence of (float, float)
         Stretches (start_s, stop_s) without a probability.
     curve_times_s, curve : array_like, shape (n,)
-        The smoothed curve that the threshold meets.
+        The smoothed curve that the threshold meets; a value holds from its time to the next, at
+        most for the usual distance of two.
     window_times_s, window_probabilities : array_like, shape (n_windows,)
         The windows' centres and probabilities, NaN where there is none.
     threshold : float, optional
@@ -174,11 +175,9 @@ def _series(times_s: ArrayLike, values: ArrayLike) -> dict[str, Any] | None:
     step_s = float(np.median(np.diff(times))) if times.size > 1 else 1.0
     regular = np.allclose(times, times[0] + step_s * np.arange(times.size), rtol=0, atol=1e-3)
     where: dict[str, Any] = (
-        {"from_s": round(float(times[0]), 6), "step_s": round(step_s, 6)}
-        if regular
-        else {"times_s": np.round(times, 3).tolist()}
+        {"from_s": round(float(times[0]), 6)} if regular else {"times_s": np.round(times, 3).tolist()}
     )
-    return where | encode_series(np.asarray(values, np.float64), PROBABILITY_STEP)
+    return where | {"step_s": round(step_s, 6)} | encode_series(np.asarray(values, np.float64), PROBABILITY_STEP)
 
 
 def viewer_json(viewed: ViewedRecording, pieces: Sequence[Traces], *, budget_bytes: int = BUDGET_BYTES) -> str:

@@ -31,7 +31,7 @@ const EegTraces = (() => {
         q[i] = (z >>> 1) ^ -(z & 1);
       }
       for (let k = body[c]; k > 0; k--) for (let i = 1; i < n; i++) q[i] += q[i - 1]; // wraps around, as it was written
-      const size = step * 2 ** ((chunk.shift || {})[c] || 0), offset = (chunk.offset || {})[c] || 0;
+      const size = (chunk.steps || {})[c] || step, offset = (chunk.offset || {})[c] || 0;
       channels.push(Float32Array.from(q, (v) => v * size + offset));
     }
     for (const [c, first, stop] of chunk.absent || []) channels[c].fill(NaN, first, stop);
