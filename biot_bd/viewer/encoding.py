@@ -89,7 +89,7 @@ class Samples:
         self._farthest = np.abs(self._values).max(axis=1, keepdims=True)
 
     def steps_uv(self, resolution: Resolution) -> NDArray[np.float64]:
-        """Return the step of each channel, shape (n_chans, 1); of three digits where it is its own."""
+        """Return the step of each channel, shape (n_chans, 1), three digits of its own ones."""
         wanted = np.maximum(resolution.share * self._spread, self._farthest / (LARGEST - 1))
         digits = 10.0 ** np.floor(np.log10(np.maximum(wanted, resolution.step_uv)) - 2)
         return np.where(wanted > resolution.step_uv, np.ceil(wanted / digits) * digits, resolution.step_uv)
