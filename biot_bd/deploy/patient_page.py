@@ -17,7 +17,7 @@ from markupsafe import Markup
 from biot_bd.deploy.counted_notes import counted_notes, said_once
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detection_record import DetectionRecord
-from biot_bd.deploy.detector import Detection
+from biot_bd.deploy.detector import GENERATED_NOTE, Detection
 from biot_bd.deploy.eeg_views import EegReader, detected_montage, neighbourhoods, viewed_recording
 from biot_bd.deploy.operating_point import in_words
 from biot_bd.deploy.page_drawings import (
@@ -113,9 +113,13 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         The file.
     """
     detections = [part.detection for part in parts]
-    notes = counted_notes((part.name, part.detection.notes) for part in parts)
+    notes = [
+        note
+        for note in counted_notes((part.name, part.detection.notes) for part in parts)
+        if note.text != GENERATED_NOTE  # which is a notice
+    ]
     shared = [note for note in notes if note.n > 1 or len(parts) == 1]
-    told = {note.text for note in shared}
+    told = {GENERATED_NOTE, *(note.text for note in shared)}
     sections = [_section(part, told) for part in parts]
     _read_eeg(sections)
     hours = sum(one.duration_s for one in detections) / 3600
@@ -140,7 +144,8 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
             for part in parts
             if part.detection.in_training["subject"] is not None and not part.detection.in_training["recording"]
         ],
-        "points": [said_once(point, len(parts)) for point in points],
+        "generated": any(GENERATED_NOTE in part.detection.notes for part in parts),
+        "points": [point.text if point.n == len(parts) else said_once(point, len(parts)) for point in points],
         "notes": [said_once(note, len(parts)) for note in shared],
         "sessions": sessions_of(detections) if hours >= 2 or len(parts) > 1 else [],
         "has_clock": any(one.start_time is not None for one in detections),
@@ -152,7 +157,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
     }
     template = _environment().get_template("patient.html.j2")
     for section in sections:
-        section.viewer = Markup("") if section.pieces else None
+        section.viewer = Markup(" ") if section.pieces else None
     budget = PAGE_BYTES - len(template.render(**page).encode())
     _encode(sections, budget)
     return write_text(path, template.render(**page))
@@ -172,7 +177,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": clock, "date": _date, "span": span_in_words}
+    environment.filters |= {"clock": clock, "when": _when, "span": span_in_words}
     return environment
 
 
@@ -225,6 +230,6 @@ def span_in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _date(seconds: float, start_time: datetime) -> str:
-    """Return date and time so long after the recording's start."""
-    return f"{start_time + timedelta(seconds=round(seconds)):%Y-%m-%d %H:%M:%S}"
+def _when(seconds: float, start_time: datetime, form: str) -> str:
+    """Return the clock's time so long after the recording's start."""
+    return format(start_time + timedelta(seconds=round(seconds)), form)
