@@ -38,7 +38,8 @@ from biot_bd.viewer import Traces, viewer_assets, viewer_fragment, viewer_json
 from biot_bd.viewer.page import CLOCK_NOTE
 
 MOST_EVENTS = 20  # of a page with EEG; all are in its tables
-PAGE_BYTES = 4_900_000  # of a page that shows EEG
+PAGE_BYTES = 4_950_000  # of a page that shows EEG
+SAMPLE_BYTES = 0.75  # what a sample of EEG takes at the coarsest
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,12 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
     template = _environment().get_template("patient.html.j2")
     for section in sections:
         section.viewer = Markup(" ") if section.pieces else None
+    n_samples = sum(piece.values_uv.size for section in sections for piece in section.pieces)
     budget = PAGE_BYTES - len(template.render(**page).encode())
+    if budget < SAMPLE_BYTES * n_samples:  # what viewers hold comes first
+        for section in sections:
+            section.stills = []
+        budget = PAGE_BYTES - len(template.render(**page).encode())
     _encode(sections, budget)
     return write_text(path, template.render(**page))
 
