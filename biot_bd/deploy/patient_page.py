@@ -54,16 +54,24 @@ class PagePart:
         Where the detection was read from one: the recording may have moved since, or changed.
     links : sequence of (str, str)
         Address and text of pages with the EEG of all of it.
+    remarks : sequence of str
+        What a reader should know beside the detection's own notes.
     """
 
     detection: Detection
     record: DetectionRecord | None = None
     links: Sequence[tuple[str, str]] = ()
+    remarks: Sequence[str] = ()
 
     @property
     def name(self) -> str:
         """The recording's file."""
         return Path(self.detection.source).name
+
+    @property
+    def notes(self) -> list[str]:
+        """All that a reader should know, each once."""
+        return list(dict.fromkeys([*self.remarks, *self.detection.notes]))
 
     def reader(self) -> EegReader:
         """Return what reads its EEG; DetectionError where the recording is gone or another one."""
@@ -116,7 +124,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
     detections = [part.detection for part in parts]
     notes = [
         note
-        for note in counted_notes((part.name, part.detection.notes) for part in parts)
+        for note in counted_notes((part.name, part.notes) for part in parts)
         if note.text != GENERATED_NOTE  # which is a notice
     ]
     shared = [note for note in notes if note.n > 1 or len(parts) == 1]
@@ -145,7 +153,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
             for part in parts
             if part.detection.in_training["subject"] is not None and not part.detection.in_training["recording"]
         ],
-        "generated": any(GENERATED_NOTE in part.detection.notes for part in parts),
+        "generated": any(GENERATED_NOTE in part.notes for part in parts),
         "points": [point.text if point.n == len(parts) else said_once(point, len(parts)) for point in points],
         "notes": [said_once(note, len(parts)) for note in shared],
         "sessions": sessions_of(detections) if hours >= 2 or len(parts) > 1 else [],
@@ -171,7 +179,7 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
 
 def _section(part: PagePart, told: set[str]) -> _Section:
     curve = curve_of(part.detection)
-    notes = [note for note in dict.fromkeys(part.detection.notes) if note not in told]
+    notes = [note for note in part.notes if note not in told]
     return _Section(part, overview_of(part.detection, curve), float(curve.values.max(initial=0.0)), notes)
 
 
