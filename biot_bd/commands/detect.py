@@ -61,6 +61,8 @@ def detect(
 
     A recording that fails stops no other: each failure is one line, and the exit status is 1.
     """
+    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+
     from biot_bd.deploy.recording_files import find_items, page_paths
     from biot_bd.deploy.results import FORMATS, Outputs
 
