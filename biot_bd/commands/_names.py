@@ -91,7 +91,7 @@ def unknown(given: str, name: str, known: Iterable[str]) -> UnknownNameError:
     listed = list(known)
     near = get_close_matches(name.lower(), listed, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return UnknownNameError(f"{given}: not known; there are {', '.join(listed)}{hint}")
+    return UnknownNameError(f"{given}: expected one of {', '.join(listed)}{hint}")
 
 
 def check_training(options: TrainingOptions) -> None:

@@ -39,7 +39,7 @@ def check(
     if is_folder:
         expect(model, "model")
     elif model not in KNOWN and model not in registry.models:
-        raise _names.unknown(f"{model}: no folder", model, [*registry.models, *KNOWN])
+        raise _names.unknown(f"{model}: neither a folder nor a name that is known", model, [*registry.models, *KNOWN])
     expect(store, "windows")
 
     from biot_bd import Windows

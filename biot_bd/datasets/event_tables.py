@@ -154,7 +154,8 @@ class EventTables:
             sidecar, record = (path.with_name(_base(path) + ending) for ending in (SIDECAR, RECORD))
             if sidecar.is_file():
                 with suppress(RecordingError):  # said when its recording is loaded
-                    reviewers.add(_review_beside(path)["reviewer"])  # type: ignore[index])
+                    if (review := _review_beside(path)) is not None:
+                        reviewers.add(review["reviewer"])
             elif record.is_file():
                 raise ValueError(
                     f"events={self.folder}: {path.name} is what a detector found, no label; "

@@ -19,7 +19,8 @@ from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, Stre
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.deploy.operating_point import OperatingPoint, operating_point_of
 from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, digest_of, training_overlap
-from biot_bd.events.chosen_on import ChosenOn
+from biot_bd.deploy.tuned_on import tuned_on
+from biot_bd.events.chosen_on import ChosenOn, chosen_on_text
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
@@ -27,6 +28,7 @@ from biot_bd.io.segments import TimeLine
 from biot_bd.io.unusable import unit_notes
 from biot_bd.models.checkpoints.config import provenance_of
 from biot_bd.models.checkpoints.provenance import Provenance
+from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
@@ -220,6 +222,9 @@ class Detector:
     provenance : Provenance, optional
         What the model was trained on; detections of a recording, or a subject, of its training say
         so.
+    tuned_on : SeenRecordings, optional
+        The recordings that chose the operating point, where they are known; detections of one of
+        them say so.
     operating_point : OperatingPoint, optional
         What the threshold was chosen on, for every detection to say.
 
@@ -272,6 +277,7 @@ class Detector:
         batch_size: int = BATCH,
         notes: Sequence[str] = (),
         provenance: Provenance | None = None,
+        tuned_on: SeenRecordings | None = None,
         operating_point: OperatingPoint | None = None,
     ) -> None:
         if not (np.isfinite(stride_s) and stride_s > 0):
@@ -284,7 +290,7 @@ class Detector:
             )
         self.scorer, self.event_detector = scorer, event_detector
         self.stride_s, self.on_missing, self.batch_size = stride_s, on_missing, batch_size
-        self.notes, self.provenance = list(notes), provenance
+        self.notes, self.provenance, self.tuned_on = list(notes), provenance, tuned_on
         self.operating_point = operating_point
 
     @classmethod
@@ -357,6 +363,7 @@ class Detector:
             batch_size=batch_size,
             notes=notes,
             provenance=_provenance_of(model),
+            tuned_on=tuned_on(model),
             operating_point=point,
         )
 
@@ -457,6 +464,10 @@ class Detector:
         notes += unit_notes(recording.raw, stream.needed)
         digest, fault = digest_of(recording.raw)
         in_training, told = training_overlap(self.provenance, digest, fault, subject)
+        if self.tuned_on is not None and digest is not None and self.tuned_on.subjects_of(digest):
+            told.append(
+                "this recording chose the operating point, so what is found in it says little of other recordings"
+            )
         found = self.detection(
             recording.where,
             replace(result, seconds=seconds),
@@ -607,6 +618,8 @@ def _event_detector(
         events = load_event_detector(model, causal=causal)
         if options:
             notes.append("given instead of what was fitted: " + ", ".join(f"{k} {v:g}" for k, v in options.items()))
+        elif "what" in (chosen := getattr(events, "chosen_on_", None) or {}):
+            notes.append(f"operating point chosen on {chosen_on_text(chosen)}")
     else:
         events = EventDetector(window_s=scorer.window_s, threshold=scorer.threshold, causal=causal, target=None)
         notes.append(

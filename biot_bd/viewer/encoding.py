@@ -105,7 +105,7 @@ def encode_chunk(values: NDArray[np.floating], resolution: Resolution) -> dict[s
     signed = np.array(rows, np.int16).astype(np.int32)
     zigzag = ((signed << 1) ^ (signed >> 31)).astype(np.uint16)
     body = bytes(orders) + (zigzag & 255).astype(np.uint8).tobytes() + (zigzag >> 8).astype(np.uint8).tobytes()
-    # Low bytes are noise to the search for repeats: runs and Huffman codes are as small and several times quicker.
+    # Low bytes are noise to a search for repeats: runs and Huffman codes are as small.
     packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     chunk: dict[str, Any] = {
         "n": values.shape[1],

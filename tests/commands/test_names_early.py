@@ -30,14 +30,17 @@ TYPOS = [
     ("prepare demoo W -o out", "no datasets named 'demoo'; .*did you mean 'demo'"),
     ("prepare demo data -o out --montage biot16", "no montages named 'biot16'; .*did you mean 'biot-16'"),
     ("prepare demo data -o out --labels overlp", "no label_rules named 'overlp'; .*did you mean 'overlap'"),
-    ("prepare demo data -o out --resample ftt", "--resample ftt: not known; .*did you mean 'fft'"),
+    ("prepare demo data -o out --resample ftt", "--resample ftt: expected one of .*did you mean 'fft'"),
     ("prepare demo data -o out --on-missing drp", "did you mean 'drop'"),
     ("doctor chbmit data", "no datasets named 'chbmit'; .*did you mean 'chb-mit'"),
     ("doctor data --montage bio-16", "no montages named 'bio-16'; .*did you mean 'biot-16'"),
     ("datasets describe chbmit data", "did you mean 'chb-mit'"),
     ("cv W -o out --model eegnt", "no models named 'eegnt'; .*did you mean 'eegnet'"),
     ("cv W -o out --loss focl", "no losses named 'focl'; .*did you mean 'focal'"),
-    ("cv W -o out --sampler class_balanced", "--sampler class_balanced: not known; .*did you mean 'class-balanced'"),
+    (
+        "cv W -o out --sampler class_balanced",
+        "--sampler class_balanced: expected one of .*did you mean 'class-balanced'",
+    ),
     ("cv W -o out --finetune linear-prob", "did you mean 'linear-probe'"),
     ("cv W -o out --protocol biot_paper", "did you mean 'biot-paper'"),
     ("cv W -o out --cv subject-lo", "did you mean 'subject-loo'"),
@@ -51,7 +54,7 @@ TYPOS = [
     ("detect M data -o out --engine trch", "no engines named 'trch'; .*there are: torch"),
     ("stream M night.edf --engine trch", "no engines named 'trch'"),
     ("explain M W -o out --probe atention", "no probes named 'atention'; .*did you mean 'attention'"),
-    ("check biott W", "biott: no folder: not known; .*did you mean 'biot'"),
+    ("check biott W", "biott: neither a folder nor a name that is known: expected one of .*did you mean 'biot'"),
 ]
 FOLDERS = [
     (

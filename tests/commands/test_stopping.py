@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 
 import pytest
 from child_commands import TINY, run_child, signalled
@@ -30,6 +31,8 @@ COMMANDS = {
         ),
         *("--speed", 10),
     ],
+    "check": lambda world, out: ["check", world.model, world.windows],
+    "score": lambda world, out: ["score", world.run / "events", world.run / "events"],
     "explain": lambda world, out: ["explain", world.run, world.windows, "-o", out / "explained"],
     "report": lambda world, out: ["report", _copied(world.run, out / "run")],
     "detect": lambda world, out: ["detect", world.model, world.recordings, "-o", out / "found", "--resume"],
@@ -38,6 +41,26 @@ COMMANDS = {
     "demo": lambda world, out: ["demo", out / "demo", "--epochs", 1, "--jobs", 1],
 }
 GOES_ON = {"prepare": "goes on", "train": "goes on", "demo": "goes on", "detect": "with --resume goes on"}
+
+
+@pytest.fixture
+def silent():
+    """A server that takes requests and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+FETCHES = [
+    (["datasets", "fetch", "chb-mit", "data", "--base-url"], "the same command goes on"),
+    (["models", "fetch", "me/mine", "--endpoint"], "the same command goes on"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "how"), FETCHES, ids=lambda value: value[0] if isinstance(value, list) else "")
+def test_a_download_that_is_stopped_goes_on(silent, tmp_path, monkeypatch, arguments, how):
+    monkeypatch.chdir(tmp_path)
+    done = run_child([*arguments, silent], signalled(signal.SIGINT, 0.8))
+    assert (done.status, done.line) == (130, f"biot-bd {arguments[0]}: stopped by Ctrl-C; {how}")
 
 
 def _copied(run, to):

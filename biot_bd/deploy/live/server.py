@@ -1,4 +1,4 @@
-"""The live page's server: three files and a stream of server-sent events, on this machine only
+"""The live page's server: a few files and a stream of server-sent events, on this machine only
 unless told otherwise.
 """
 
@@ -19,10 +19,13 @@ from biot_bd.plots import css_colours
 VIEWERS = {"total": 32, "each": 8, "kept": 8}
 KEEP_ALIVE_S = 5.0
 FULL_STATE_S = 0.5  # between two full states for one viewer
+OWN, SHARED = "biot_bd.deploy.live", "biot_bd.viewer"
 PAGES = {
-    "/": ("live.html", "text/html; charset=utf-8"),
-    "/live.js": ("live.js", "text/javascript; charset=utf-8"),
-    "/live.css": ("live.css", "text/css; charset=utf-8"),
+    "/": (OWN, "live.html", "text/html; charset=utf-8"),
+    "/live.js": (OWN, "live.js", "text/javascript; charset=utf-8"),
+    "/live.css": (OWN, "live.css", "text/css; charset=utf-8"),
+    "/traces.js": (SHARED, "traces.js", "text/javascript; charset=utf-8"),
+    "/viewer.css": (SHARED, "viewer.css", "text/css; charset=utf-8"),
 }
 
 
@@ -87,8 +90,8 @@ class _Handler(PageHandler):
         else:
             self.refuse(HTTPStatus.NOT_FOUND, "nothing here; the page is at /")
 
-    def _file(self, name: str, kind: str) -> None:
-        body = files("biot_bd.deploy.live").joinpath("static", name).read_bytes()
+    def _file(self, room: str, name: str, kind: str) -> None:
+        body = files(room).joinpath("static", name).read_bytes()
         if name == "live.css":  # which replaces some of them where the screen is dark
             body = f":root {{ {css_colours()} }}\n".encode() + body
         self.answer(body, kind)

@@ -169,7 +169,7 @@ const EegTraces = (() => {
   }
 
   // All traces of a page. `signal` is {sfreq, start_s, uv}, `box` {left, top, width, height}, `rows` of layout(), `pixelsPerUv` with its sign: negative draws negative up.
-  function drawTraces(pen, signal, { box, rows, rowPx, fromS, toS, uvPerMm, negativeUp, colours, faint = new Set(), lineWidth = 1 }) {
+  function drawTraces(pen, signal, { box, rows, rowPx, fromS, toS, uvPerMm, negativeUp, colours, faint = new Set(), lineWidth = 1, middles = null }) {
     const pixels = (MM / uvPerMm) * (negativeUp ? 1 : -1), most = MOST_ROWS_AWAY * rowPx;
     pen.save();
     pen.beginPath();
@@ -179,7 +179,7 @@ const EegTraces = (() => {
     pen.lineWidth = lineWidth;
     for (const { channel, side, y } of rows) {
       const x = signal.uv[channel], first = Math.max(0, Math.floor((fromS - signal.start_s) * signal.sfreq)), stop = Math.ceil((toS - signal.start_s) * signal.sfreq);
-      const middle = median(x.subarray(first, stop));
+      const middle = middles ? middles[channel] : median(x.subarray(first, stop));
       if (middle !== middle) continue;
       pen.strokeStyle = faint.has(channel) ? colours.faint : colours[side];
       pen.beginPath();

@@ -116,7 +116,7 @@ class EegViewer {
   async goTo(s) {
     const { duration_s } = this.about;
     this.view.from_s = Math.max(0, Math.min(s, Math.max(0, duration_s - this.view.page_s)));
-    await this.load();
+    await (this.loading = this.load());
     this.root.dispatchEvent(new CustomEvent("view", { detail: { from_s: this.view.from_s, to_s: this.to_s } }));
   }
   setEvents(events) {
@@ -143,8 +143,9 @@ class EegViewer {
   get to_s() { return Math.min(this.view.from_s + this.view.page_s, Math.max(this.about.duration_s, this.view.page_s)); }
   page(by) { return this.goTo(this.besideGap(this.view.from_s + by * this.view.page_s, by)); }
   step(by) {
-    const middle = this.view.from_s + this.view.page_s * 0.3, here = this.selected ? this.selected.onset_s : middle;
-    const found = by > 0 ? this.events.find((e) => e.onset_s > here + 1e-6) : this.events.findLast((e) => e.onset_s < here - 1e-6);
+    const { from_s } = this.view, near = this.selected && this.selected.onset_s >= from_s && this.selected.onset_s <= this.to_s;
+    const here = near ? this.selected.onset_s : from_s - 1e-6;
+    const found = by > 0 ? this.events.find((e) => e.onset_s > here) : this.events.findLast((e) => e.onset_s < here);
     if (found) return this.select(found);
     this.say(by > 0 ? "no later event" : "no earlier event");
     return Promise.resolve();
@@ -233,7 +234,7 @@ class EegViewer {
       e.keys, make("ul", {}, ...facts.map((text) => make("li", {}, text))),
       make("table", {}, make("caption", {}, "Channels and what the file calls them"), make("tbody", {}, ...other.map(([name, file]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, file))))));
     e.list = make("tbody", {});
-    e.table = make("div", { class: "eeg-events", tabindex: "0", role: "region", "aria-label": "Events" }, make("table", {}, make("caption", {}, "Events"), make("thead", {}, make("tr", {}, ...["", "Onset", "Offset", "Length", ...(start_time ? ["Clock"] : []), "Highest", "What"].map((text) => make("th", { scope: "col" }, text)))), e.list));
+    e.table = make("div", { class: "eeg-events", tabindex: "0", role: "region", "aria-label": "Events" }, make("table", {}, make("caption", {}, "Events"), make("thead", {}, make("tr", {}, ...["Event", "Onset", "Offset", "Length", ...(start_time ? ["Clock"] : []), "Highest", "What"].map((text) => make("th", { scope: "col" }, text)))), e.list));
     if (this.options.list === false) e.table.hidden = true;
     this.root.append(e.bar, e.where, e.eeg, e.curve, e.overview, e.legend, e.status, e.table, e.help);
     this.make = make;
@@ -503,9 +504,9 @@ class EegViewer {
 // All viewers of a page whose data lie in it; where there is one, it reads the page's keys.
 function startViewers(options = {}) {
   const roots = [...document.querySelectorAll("[data-eeg-viewer]")];
-  return roots.map((root) => {
+  return (startViewers.made = roots.map((root) => {
     const data = root.querySelector('script[type="application/json"]');
     root.querySelector("noscript")?.remove();
     return new EegViewer(root, embeddedSource(JSON.parse(data.textContent)), { keys: roots.length === 1 ? document : root, ...options });
-  });
+  }));
 }
