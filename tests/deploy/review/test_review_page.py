@@ -108,6 +108,7 @@ def test_two_windows_on_one_recording_lose_nothing(browser, server, results):
         second.evaluate("viewer.setSelection({from_s: 46, to_s: 48})")
         second.keyboard.press("a")
         wait_saved(second)
+        says(second, "#saved", "with what another window saved")
         says(second, "#events", "confirmed")
         assert not second.locator("#conflict").is_visible()
     assert [mark.kind for mark in saved(results).marks] == ["confirmed", "added"]

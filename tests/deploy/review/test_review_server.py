@@ -15,7 +15,7 @@ from deploy_files import BIPOLAR, write_edf
 from gap_files import write_with_pause
 from review_client import Client
 
-from biot_bd.deploy import Detection, read_detection
+from biot_bd.deploy import Detection, eeg_views, read_detection
 from biot_bd.deploy.review import find_reviews, read_review, review_paths
 from biot_bd.deploy.review.eeg_pieces import EegPieces
 from biot_bd.deploy.review.reviewed_results import ReviewedResults
@@ -80,17 +80,15 @@ def test_a_piece_is_the_recording_whichever_way_it_is_cut(client, detected):
     np.testing.assert_allclose(whole[BIOT_16.ch_names.index("T7-P7")], theirs, atol=0.2)
 
 
-def test_only_the_piece_is_read(detected, results, monkeypatch):
-    from biot_bd.deploy.review import eeg_pieces
-
+def test_only_the_piece_is_read(results, monkeypatch):
     read = []
 
     def noting(recording, ch_names, start_s, stop_s):
         read.append(stop_s - start_s)
         return open_excerpt(recording, ch_names, start_s, stop_s)
 
-    open_excerpt = eeg_pieces.read_excerpt
-    monkeypatch.setattr(eeg_pieces, "read_excerpt", noting)
+    open_excerpt = eeg_views.read_excerpt
+    monkeypatch.setattr(eeg_views, "read_excerpt", noting)
     pieces = ReviewedResults(results, "anna").pieces(NIGHT)
     assert pieces.message(30.0, 40.0) is pieces.message(30.0, 40.0)
     assert read == [pytest.approx(14, abs=0.01)]
@@ -102,7 +100,9 @@ def test_a_pause_is_no_signal_and_what_is_behind_it_has_its_time(tmp_path):
     names = ["Fp1-F7", "F7-T7"]
     path = write_with_pause(tmp_path, "edf+d", x, names, 8 * 200, 4.5)
     segments = [(0.0, 8.0), (12.5, 12.0)]
-    found = Detection("x", [], [], [], 10.0, 5.0, 24.5, 200.0, dict.fromkeys(names, ""), [], {}, segments=segments)
+    found = Detection(
+        "x", [], [], [], 10.0, 5.0, 24.5, 200.0, dict.fromkeys(names, ""), [], {"montage": ""}, segments=segments
+    )
     traces = EegPieces(open_recording(path), found).traces(6.0, 16.0)
     at = traces.start_s + np.arange(traces.values_uv.shape[1]) / traces.sfreq
     unknown = np.isnan(traces.values_uv).all(axis=0)
