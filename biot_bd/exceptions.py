@@ -327,7 +327,7 @@ class ShortRecordingError(DetectionError):
 
 
 class ReviewError(BiotBdError, ValueError):
-    """A review, or the results that it is of, cannot be used; the message names the file and what to do.
+    """A review, or what it is of, cannot be used; the message names the file and what to do.
 
     See Also
     --------

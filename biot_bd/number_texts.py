@@ -23,7 +23,8 @@ def score_text(value: float | None) -> str:
     Returns
     -------
     str
-        Three decimals; below 0.01 two significant digits, as a prevalence of 0.0031 is not 0.003.
+        Three decimals; below 0.01 two significant digits, as a prevalence of 0.0031 is not 0.003;
+        1.000 is said of 1 only.
 
     See Also
     --------
@@ -40,6 +41,8 @@ def score_text(value: float | None) -> str:
     if 0 < abs(value) < 0.00995:
         digits = 1 - math.floor(math.log10(abs(float(f"{value:.1e}"))))
         return _unsigned_zero(f"{value:.{min(digits, 9)}f}")
+    if 0.9995 <= value < 1:
+        return "> 0.999"
     return _unsigned_zero(f"{value:.3f}")
 
 
@@ -179,6 +182,7 @@ KINDS: Mapping[str, Callable[[float | None], str]] = {
     "false_alarm_h_per_24h": rate_text,
     "median_latency_s": seconds_text,
     "latency_s": seconds_text,
+    "wall_s": seconds_text,
     "hours": hours_text,
 }
 """How a score of that name is written; others by :func:`score_text`."""

@@ -70,6 +70,10 @@ def describe(
 
     Every recording that was left out is named, with the reason.
     """
+    from biot_bd.commands._names import check_registered
+
+    check_registered("datasets", name)
+
     from biot_bd.datasets import describe_dataset
 
     options = parse_assignments(option, "--option") | reader_words(seizure_words) | reader_events(events, partly_read)

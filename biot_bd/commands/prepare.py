@@ -55,6 +55,22 @@ def prepare(
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
+    from biot_bd.commands import _names
+    from biot_bd.commands._folders import expect_recordings
+
+    _names.check_registered("datasets", dataset)
+    _names.check_registered("montages", montage)
+    _names.check_registered("label_rules", labels)
+    for name, given, known in (
+        ("--on-missing", on_missing, _names.ON_MISSING),
+        ("--on-bad", on_bad, ("raise", "warn", "drop")),
+        ("--resample", resample, ("fft", "polyphase", "fft-window")),
+        ("--dtype", dtype, ("int16", "float32")),
+        ("--on-error", on_error, ("raise", "skip")),
+    ):
+        _names.check_known(name, given, known)
+    expect_recordings(root)
+
     from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows
 

@@ -503,7 +503,7 @@ class Detector:
             stride_s=self.stride_s,
             duration_s=result.duration_s,
             sfreq=sfreq,
-            channels=channel_facts(plan),
+            channels=plan.origins,
             notes=[*self.notes, *notes, *channel_notes(plan, result)],
             setting=self.setting(),
             start_time=start_time,
@@ -647,15 +647,6 @@ def _provenance_of(model: str | os.PathLike[str]) -> Provenance:
         return provenance_of(Path(model).absolute())
     except (OSError, ValueError):
         return Provenance(os.fspath(model), (), known=False)
-
-
-def channel_facts(plan: MontagePlan) -> dict[str, str]:
-    """Say how each channel of the montage came about."""
-    texts = {"direct": "{}", "reversed": "{}, sign changed", "difference": "{} minus {}"}
-    return {
-        channel.name: texts.get(channel.how, channel.how).format(*(plan.ch_names[source] for source in channel.sources))
-        for channel in plan.channels
-    }
 
 
 def channel_notes(plan: MontagePlan, found: StreamResult | None = None) -> list[str]:

@@ -252,8 +252,8 @@ def test_annotations_fit_on_the_recording(model, tree, tmp_path):
         (["--format", "xml"], 2, "no format 'xml'"),
         (["--jobs", "0"], 2, "how many recordings"),
         (["--stride-s", "0"], 2, "stride"),
-        (["--on-missing", "zero"], 1, "on_missing must be"),
-        (["--precision", "int4"], 1, "precision must be one of"),
+        (["--on-missing", "zero"], 1, "--on-missing zero: expected one of raise"),
+        (["--precision", "int4"], 1, "--precision int4: expected one of auto"),
         (["--threshold", "0"], 1, "threshold"),
     ],
 )
@@ -267,7 +267,7 @@ def test_wrong_options(model, tree, tmp_path, capsys, options, status, message):
 
 def test_no_model_no_input_no_folder(model, tree, tmp_path, capsys):
     assert detect(tmp_path, tree, "-o", tmp_path / "out") == 1
-    assert "no saved pipeline" in capsys.readouterr().err
+    assert "expected a saved model, found an empty folder" in capsys.readouterr().err
     assert detect(model, tmp_path, "-o", tmp_path / "out") == 1
     assert "holds no recording" in capsys.readouterr().err
     (tmp_path / "file").touch()

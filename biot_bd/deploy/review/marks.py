@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from biot_bd.events.intervals import OVERLAPPING, merge
@@ -38,12 +41,12 @@ class ReviewedEvent(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def seizure_types() -> tuple[str, ...]:
-    """Return the types of seizures that SzCORE knows.
+def seizure_types() -> Mapping[str, str]:
+    """Return the types of seizures that SzCORE knows, each with what it stands for.
 
     Returns
     -------
-    tuple of str
+    mapping of str to str
         ``"sz"`` first, which says no more than that it is one.
 
     See Also
@@ -52,12 +55,14 @@ def seizure_types() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> seizure_types()[:3]
-    ('sz', 'sz_foc', 'sz_foc_a')
+    >>> seizure_types()["sz_foc_ia"]
+    'Focal impaired-awareness seizure'
     """
-    from epilepsy2bids.annotations import SeizureType
+    from epilepsy2bids import bids
 
-    return tuple(SeizureType.__members__)
+    levels = json.loads(files(bids).joinpath("events.json").read_text(encoding="utf-8"))["Levels"]
+    told = {name: text.split(" (")[0].rstrip(".") for name, text in levels.items() if name.startswith(SEIZURE)}
+    return MappingProxyType({**told, SEIZURE: "Seizure, its type not said"})
 
 
 @dataclass(frozen=True)

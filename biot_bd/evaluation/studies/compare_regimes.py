@@ -25,9 +25,9 @@ from biot_bd.evaluation.model_selection.contamination import check_contamination
 from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
 from biot_bd.evaluation.result import LABELS, Result, as_text
-from biot_bd.evaluation.run_facts import Cells, check_finished, read_facts, stored_facts, write_facts
+from biot_bd.evaluation.run_facts import RUN, Cells, check_finished, read_facts, stored_facts, write_facts
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
-from biot_bd.evaluation.stored_folds import settled
+from biot_bd.evaluation.stored_folds import DEFAULTS, settled
 from biot_bd.evaluation.studies.comparison import compare_runs
 from biot_bd.evaluation.study_identity import (
     describe,
@@ -109,7 +109,8 @@ class StudyResult:
 
     def run_folder(self, regime: str, seed: int) -> Path:
         """Return the run folder of a regime and seed."""
-        return self.folder / regime / f"seed-{seed}"
+        stored = (self.study.get("runs") or {}).get(regime, {}).get(str(seed))
+        return self.folder / (stored or f"{regime}/seed-{seed}")
 
     def results(self, regime: str) -> dict[int, Result]:
         """Open the runs of a regime, by seed.
@@ -121,7 +122,8 @@ class StudyResult:
         """
         if regime not in self.study["regimes"]:
             raise KeyError(f"no regime {regime!r}; there are {', '.join(self.regimes)}")
-        return {seed: Result.open(self.run_folder(regime, seed)) for seed in self.study["seeds"]}
+        seeds = [int(seed) for seed in self.comparison["regimes"][regime]["seeds"]]
+        return {seed: Result.open(self.run_folder(regime, seed)) for seed in seeds}
 
     @property
     def table(self) -> pd.DataFrame:
@@ -322,13 +324,18 @@ def compare_regimes(
     _take_folder(folder, study)
     found: dict[str, dict[int, Result]] = {name: {} for name in regimes}
     for seed in seeds:
+        places = {name: folder / name / f"seed-{seed}" for name in regimes}
+        # Regimes that are added to a study get its folds, also those that a former version made.
+        known = next((place for place in places.values() if (place / RUN).is_file()), None)
         for name, pipeline in regimes.items():
+            added = known is not None and not (places[name] / RUN).is_file()
             found[name][seed] = cross_validate(
                 pipeline,
                 windows,
                 y=y,
                 groups=groups,
-                folder=folder / name / f"seed-{seed}",
+                folder=places[name],
+                splits_from=known if added else None,
                 protocol=preset,
                 n_jobs=n_jobs,
                 random_state=seed,
@@ -336,11 +343,11 @@ def compare_regimes(
                 notes=notes,
                 allow_contaminated=allow_contaminated,
                 progress=progress,
-                **given,
+                **({**given, "cv": DEFAULTS["cv"]} if added else given),
             )
     comparison = compare_runs(found, against=against, level=level, n_resamples=n_resamples)
     write_facts(folder / COMPARISON, comparison)
-    write_facts(folder / STUDY, study | _learnt(found) | {"state": "finished", "finished": now()})
+    write_facts(folder / STUDY, study | learnt(found) | {"state": "finished", "finished": now()})
     return StudyResult.open(folder)
 
 
@@ -460,7 +467,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return differences(before, {**new, "regimes": {name: new["regimes"][name] for name in common}})
 
 
-def _learnt(results: Mapping[str, Mapping[int, Result]]) -> Cells:
+def learnt(results: Mapping[str, Mapping[int, Result]]) -> Cells:
     """Return what the runs know beyond the call: notes of the folds, contamination, protocol."""
     runs_of = [(name, result.run) for name, by_seed in results.items() for result in by_seed.values()]
     contamination = {name: text for name, run in runs_of if (text := run.get("contamination"))}

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from epilepsy2bids.annotations import Annotations
+from epilepsy2bids.annotations import Annotations, SeizureType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +31,7 @@ added = st.builds(
     lambda onset, length, kind: Mark("added", onset, onset + length, type=kind),
     times,
     st.integers(1, 1000).map(lambda hundredths: hundredths / 100),
-    st.sampled_from(seizure_types()),
+    st.sampled_from(list(seizure_types())),
 )
 edits = st.lists(
     st.one_of(
@@ -77,6 +77,10 @@ def test_any_sequence_of_edits_reads_back_equal_and_the_table_is_what_the_marks_
     ours = [time for event in read_event_file(table).events for time in (event.onset_s, event.offset_s)]
     assert ours == pytest.approx([time for event in now.events for time in event[:2]])
     assert json.loads(sidecar.read_text())["marks"] == [mark.as_dict() for mark in now.marks]
+
+
+def test_types_are_those_of_szcore():
+    assert set(seizure_types()) == set(SeizureType.__members__)
 
 
 def test_the_type_of_a_seizure_reaches_the_table(tmp_path):
