@@ -16,6 +16,7 @@ from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring
 
 from biot_bd.deploy import Detection, Detector, read_detection, write_detection_record
+from biot_bd.deploy.operating_point import in_words
 from biot_bd.deploy.reviewed_scores import reviews_of, scores_of_reviews
 from biot_bd.deploy.tuning import point_of, save_tuned, tune
 from biot_bd.events import EventDetector, RecordingScores, load_event_detector, save_event_detector
@@ -192,6 +193,10 @@ def test_detections_with_it_say_so(results, model, tmp_path):
     assert any("this recording chose the operating point" in note for note in notes)
     other = Detector.load(folder).detect(write_edf(tmp_path / "rec" / "b.edf", seconds=30, seed=5)).notes
     assert not any("this recording chose" in note for note in other)
+    found = Detector.load(folder).detect(path)
+    said = in_words(found.operating_point, found.setting["events"]["threshold"])
+    assert "chosen on 4 subjects with 4 seizures in 1.33 h (recordings reviewed by anna, 20" in said
+    assert "validation" not in said
     given = Detector.load(folder, threshold=0.5).detect(path).notes
     assert not any("operating point chosen on" in note for note in given)
 
