@@ -121,6 +121,28 @@ def seconds_text(value: float | None) -> str:
     return _unsigned_zero(f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}")
 
 
+def ratio_text(value: float | None) -> str:
+    """Return how many times something is as large as another, without a sign for times.
+
+    Parameters
+    ----------
+    value : float or None
+        As in :func:`score_text`.
+
+    Returns
+    -------
+    str
+        Tenths below 100, whole numbers from there.
+
+    Examples
+    --------
+    >>> from biot_bd.number_texts import ratio_text
+    >>> ratio_text(10.4615), ratio_text(None)
+    ('10.5', '–')
+    """
+    return seconds_text(value)
+
+
 def percent_text(share: float | None, n: int | None = None) -> str:
     """Return a share as a percentage; all and none are said of all and none only.
 
