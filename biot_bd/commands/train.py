@@ -27,7 +27,12 @@ def train(
     """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score
     the hold-out, if there is one.  A training that was stopped goes on with the same command.
     """
-    from biot_bd.commands import _pipelines
+    from biot_bd.commands import _names, _pipelines
+    from biot_bd.commands._folders import expect
+
+    _names.check_training(options)
+    expect(folder, "windows")
+
     from biot_bd.evaluation.final_model import fit_all
     from biot_bd.evaluation.training_folder import WORK
     from biot_bd.models.checkpoints.pipeline_folder import description_file

@@ -26,6 +26,7 @@ from .studies.baselines import baseline as baseline
 from .studies.compare_regimes import StudyResult as StudyResult
 from .studies.compare_regimes import compare_regimes as compare_regimes
 from .studies.comparison import compare_events as compare_events
+from .studies.finished_runs import compare_finished as compare_finished
 from .studies.run_protocol import compare_table as compare_table
 from .studies.run_protocol import run_protocol as run_protocol
 from .uncertainty import assess as assess

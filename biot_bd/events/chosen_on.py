@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from biot_bd.events.types import RecordingScores
 from biot_bd.number_texts import count_text, hours_text
@@ -11,12 +11,13 @@ from biot_bd.number_texts import count_text, hours_text
 
 class ChosenOn(TypedDict):
     """What an operating point was chosen on; ``n_seizures`` is None where a former version wrote
-    no number.
+    no number, ``what`` says which recordings where they are not those of validation.
     """
 
     n_subjects: int
     n_seizures: int | None
     hours: float
+    what: NotRequired[str]
 
 
 def chosen_on(recordings: Sequence[RecordingScores]) -> ChosenOn:
@@ -103,4 +104,5 @@ def chosen_on_text(found: Mapping[str, Any] | None) -> str:
         return "not chosen on any recording"
     n = found["n_seizures"]
     seizures = "an unknown number of seizures" if n is None else count_text(n, "seizure")
-    return f"{count_text(found['n_subjects'], 'subject')}, {seizures}, {hours_text(found['hours'])} h"
+    what = f" ({found['what']})" if "what" in found else ""
+    return f"{count_text(found['n_subjects'], 'subject')}, {seizures}, {hours_text(found['hours'])} h{what}"

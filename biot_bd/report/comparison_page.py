@@ -6,6 +6,7 @@ Training regimes side by side, in one file, readable offline.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,14 @@ import numpy as np
 
 from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.evaluation.studies.compare_regimes import StudyResult
+from biot_bd.evaluation.studies.finished_runs import FINISHED_RUNS, better_worse
 from biot_bd.events.scoring import scorer_text
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
 from biot_bd.report.run_folder import NO_NUMBER
+from biot_bd.report.tables import study_tables, write_tables
 from biot_bd.report.text import LABELS, generated_banners, render
 from biot_bd.report.writer import REPORT
 from biot_bd.runs import write_text
@@ -32,12 +35,14 @@ WIDTH, ROW, GAP, TOP, LABEL_UNIT = 460.0, 34.0, 62.0, 8.0, 6.2
 
 
 def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
-    """Write ``comparison.html`` into a study folder, atomically.
+    """Write ``comparison.html`` into a study folder, atomically, and its tables as
+    ``tables/*.csv``.
 
     Parameters
     ----------
     folder : path or StudyResult
-        A finished study of :func:`biot_bd.evaluation.studies.compare_regimes.compare_regimes`.
+        A finished study of :func:`biot_bd.evaluation.compare_regimes`, or what
+        :func:`biot_bd.evaluation.compare_finished` wrote.
 
     Returns
     -------
@@ -66,7 +71,8 @@ def write_comparison(folder: str | os.PathLike[str] | StudyResult) -> Path:
     """
     result = folder if isinstance(folder, StudyResult) else StudyResult.open(folder)
     with naming(result.folder, RunFolderError):
-        return write_text(result.folder / COMPARISON_REPORT, render("comparison.html.j2", _page(result)))
+        page = _page(result) | {"csv": write_tables(result.folder, study_tables(result))}
+        return write_text(result.folder / COMPARISON_REPORT, render("comparison.html.j2", page))
 
 
 def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
@@ -90,8 +96,8 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
         "regimes",
         WIDTH,
         TOP + len(scoring) * (height + GAP),
-        "Scores of each subject in each training regime",
-        f"{len(regimes)} regimes: {', '.join(regimes)}. Small dots are subjects; the black mark is the mean over subjects, the "
+        "Scores of each subject in each run",
+        f"{len(regimes)} runs: {', '.join(regimes)}. Small dots are subjects; the black mark is the mean over subjects, the "
         f"bar its {comparison['level']:.0%} interval. The numbers stand in the tables.",
     )
     for index, metric in enumerate(scoring):
@@ -161,9 +167,16 @@ def _page(result: StudyResult) -> dict[str, Any]:
     comparison, study = result.comparison, result.study
     contamination = study.get("contamination") or {}
     names, events, n = list(comparison["regimes"]), comparison.get("events") or None, len(study["seeds"])
+    finished = study.get("kind") == FINISHED_RUNS
+    same = "test windows and folds" if finished else f"subjects, folds and {n} seed{'s' if n > 1 else ''}"
+    what = "run" if finished else "regime"
     return {
-        "title": study.get("title") or "Training regimes compared",
-        "lead": f"{len(names)} training regimes on the same subjects, folds and {n} seed{'s' if n > 1 else ''}: {', '.join(names)}.",
+        "title": study.get("title") or f"{'Runs' if finished else 'Training regimes'} compared",
+        "lead": f"{len(names)} {'finished runs' if finished else 'training regimes'} on the same {same}: {', '.join(names)}.",
+        "finished_runs": finished,
+        "what": what,
+        "better_worse": better_worse,
+        "tensorboard": _tensorboard(result),
         "banners": _banners(study, contamination),
         "level": f"{comparison['level']:.0%}",
         "comparison": comparison,
@@ -184,7 +197,6 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "seeds": study["seeds"],
         "link": partial(_link, result),
         "pipelines": [(name, entry["pipeline"]) for name, entry in study["regimes"].items()],
-        "folder": str(result.folder),
     }
 
 
@@ -221,9 +233,24 @@ def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:
 def _link(result: StudyResult, name: str, seed: int) -> tuple[str, str]:
     """Return a relative link to a run, and what is there.
 
-    The report where there is one, else the folder.
+    The report where there is one, else the folder; no link to a run that is not stored.
     """
     folder = result.run_folder(name, seed)
     report = folder / REPORT
-    where = (report if report.is_file() else folder).relative_to(result.folder).as_posix()
+    found = report if report.is_file() else folder
+    if not found.exists():
+        return "", "not stored"
+    where = Path(os.path.relpath(found, result.folder)).as_posix()
     return quote(where), "report" if report.is_file() else "folder"
+
+
+def _tensorboard(result: StudyResult) -> str:
+    """Return what TensorBoard is called with: the study folder, or each run by its name."""
+    if result.study.get("kind") != FINISHED_RUNS:
+        return f"--logdir {shlex.quote(str(result.folder))}"
+    runs = [
+        f"{name}:{result.run_folder(name, int(seed)).resolve()}"
+        for name, regime in result.comparison["regimes"].items()
+        for seed in regime["seeds"]
+    ]
+    return f"--logdir_spec {shlex.quote(','.join(runs))}"

@@ -38,11 +38,7 @@ def events_page(run: Run, assessed: Mapping[str, Any] | None) -> dict[str, Any]:
         reason = (scores or {}).get("reason") or "this run has none (made from arrays, or by an earlier version)"
         return {"message": reason}
     intervals = (assessed or {}).get("events") or {"macro": {}, "pooled": {}, "subjects": {}}
-    curves = {
-        fold.number: fitted.get("operating_curve_") or []
-        for fold in run.folds
-        if (fitted := ((fold.facts.get("events") or {}).get("detector") or {}).get("fitted")) is not None
-    }
+    curves = operating_curves(run)
     chosen = scores.get("operating_points") or []
     pictures = []
     if chosen:
@@ -58,6 +54,15 @@ def events_page(run: Run, assessed: Mapping[str, Any] | None) -> dict[str, Any]:
         "chosen": [{**row, "chosen_on_text": chosen_on_text(chosen_on_of(row))} for row in chosen],
         "target": _target(chosen),
         "pictures": pictures,
+    }
+
+
+def operating_curves(run: Run) -> dict[int, list[dict[str, Any]]]:
+    """Return, by fold, the scores of the validation subjects at each threshold."""
+    return {
+        fold.number: fitted.get("operating_curve_") or []
+        for fold in run.folds
+        if (fitted := ((fold.facts.get("events") or {}).get("detector") or {}).get("fitted")) is not None
     }
 
 

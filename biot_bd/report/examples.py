@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import StoreError
-from biot_bd.report.drawing.curves import EegExcerpt, eeg_picture
+from biot_bd.report.drawing.curves import Decision, EegExcerpt, eeg_picture
 from biot_bd.report.drawing.svg import Picture
 from biot_bd.report.run_folder import Run
 from biot_bd.windows import Windows
@@ -169,7 +170,43 @@ def find_rows(windows: Windows, recording: str, starts_s: Sequence[float]) -> ND
 def example_picture(example: Example, run: Run, windows: Windows) -> Picture:
     """Draw an example amid its recording; raises as :func:`excerpt_around`."""
     excerpt = excerpt_around(windows, run.test, example, seizures_of(windows))
+    recording, fold = str(example.window["recording"]), int(example.window["fold"])
+    alarms = [(a, b) for a, b in _alarms(run, recording, fold) if b > excerpt.start_s and a < excerpt.stop_s]
+    excerpt = replace(excerpt, decision=decision_of(run, recording, fold), alarms=alarms)
     return eeg_picture(f"eeg-{example.kind.replace(' ', '-')}", example.title, excerpt)
+
+
+def decision_of(run: Run, recording: str, fold: int) -> Decision | None:
+    """Return what the event detector of a fold decided on in a recording.
+
+    Parameters
+    ----------
+    run : Run
+    recording : str
+    fold : int
+        That tests the recording.
+
+    Returns
+    -------
+    Decision or None
+        None where the fold stores no event detector (a run of arrays).
+    """
+    found = run.fold(fold)
+    events = (found.facts.get("events") or {}) if found is not None else {}
+    if not events.get("detector"):
+        return None
+    detector = EventDetector.from_dict(events["detector"], f"fold {fold}")
+    duration_s = ((events.get("recordings") or {}).get(recording) or {}).get("duration_s")
+    rows = run.test[(run.test["recording"] == recording) & (run.test["fold"] == fold)]
+    _, values = detector.curve(rows["proba"].to_numpy(), rows["start_s"].to_numpy(), duration_s)
+    setting = detector.setting()
+    return Decision(values, setting["threshold"], setting["release_fraction"] * setting["threshold"])
+
+
+def _alarms(run: Run, recording: str, fold: int) -> list[tuple[float, float]]:
+    rows = (run.metrics.get("events") or {}).get("detections") or []
+    own = [row for row in rows if row["recording"] == recording and row.get("fold", fold) == fold]
+    return [(row["onset_s"], row["offset_s"]) for row in own]
 
 
 def excerpt_around(windows: Windows, test: pd.DataFrame, example: Example, seizures: Seizures) -> EegExcerpt:
@@ -400,9 +437,11 @@ def _item_picture(name: str, item: Item, windows: Windows, run: Run, annotated: 
     if len(shown) == 0:
         raise StoreError(f"the run has no test windows of recording {item.recording}")
     fold = int(np.asarray(shown["fold"])[0])
-    rows = [row for row in run.metrics["events"]["detections"] if row["recording"] == item.recording]
-    alarms = [(row["onset_s"], row["offset_s"]) for row in rows if row.get("fold", fold) == fold]
     low = item.onset_s - MARGIN_S
     span = (low, min(item.offset_s + MARGIN_S, low + LONGEST_S))
-    excerpt = excerpt_of(windows, shown[shown["fold"] == fold], item.recording, span, annotated, alarms)
-    return eeg_picture(name, f"{KINDS[item.kind][2]}: {item.place}", excerpt, columns=COLUMNS)
+    excerpt = excerpt_of(
+        windows, shown[shown["fold"] == fold], item.recording, span, annotated, _alarms(run, item.recording, fold)
+    )
+    decision = decision_of(run, item.recording, fold)
+    title = f"{KINDS[item.kind][2]}: {item.place}"
+    return eeg_picture(name, title, replace(excerpt, decision=decision), columns=COLUMNS)

@@ -5,6 +5,7 @@ Its network and input, and an explanation of chosen windows as arrays and as a p
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,7 +303,7 @@ def explain_to_folder(
         }
     )
     explanation.save(folder / "explanation.npz")
-    page = _page(source, model, windows, rows, explanation, facts)
+    page = _page(source, model, windows, rows, explanation, facts, _about(probe))
     write_text(folder / "explanation.html", render("explain.html.j2", page))
     write_json(folder / "explanation.json", facts)
     return facts
@@ -336,24 +337,40 @@ def _page(
     rows: NDArray[np.int64],
     explanation: Explanation,
     facts: dict[str, Any],
+    about: str | None,
 ) -> dict[str, Any]:
     duration_s = described(windows).duration_s
+    maps = [maps_of(explanation, facts["ch_names"], duration_s, index) for index in range(len(facts["windows"]))]
     shown = [
         (
             window,
             _eeg(source, model, windows, int(rows[index]), f"eeg-{index}"),
-            map_rows(f"map-{index}", maps_of(explanation, facts["ch_names"], duration_s, index)),
+            map_rows(f"map-{index}", maps[index]),
         )
         for index, window in enumerate(facts["windows"])
     ]
     return {
-        "title": f"Explanation: {facts['probe']}",
-        "lead": f"{facts['model']}; {facts['source']}",
+        "title": "What the model looked at",
+        "lead": f"{facts['model']}; {facts['source']}; probe {facts['probe']}",
         "banners": ["Generated data: not a clinical result."] if facts["generated"] else [],
         "explained": facts,
         "info": plain_facts(facts["info"]),
+        "threshold": _threshold(source),
+        "attends": maps[0][0].ratio,
+        "by_time": any(shown.kind == "time" for shown in maps[0]),
+        "about": about,
         "windows": shown,
     }
+
+
+def _threshold(source: Source) -> float:
+    return 0.5 if source.threshold is None else source.threshold
+
+
+def _about(probe: Any) -> str | None:
+    """Return the first sentence of a probe's own description."""
+    said = inspect.getdoc(probe if inspect.isfunction(probe) else type(probe))
+    return None if not said else " ".join(said.split("\n\n")[0].replace("`", "").split())
 
 
 def _eeg(source: Source, model: Model, windows: Windows, row: int, name: str) -> Any:
@@ -364,7 +381,7 @@ def _eeg(source: Source, model: Model, windows: Windows, row: int, name: str) ->
     centres = (metadata["start_s"] + metadata["stop_s"]) / 2
     near = ((metadata["recording"] == window["recording"]) & ((centres - middle).abs() <= CONTEXT_S)).to_numpy()
     around = np.flatnonzero(near)
-    threshold = 0.5 if source.threshold is None else source.threshold
+    threshold = _threshold(source)
     table = pd.DataFrame(metadata.iloc[around]).assign(
         fold=0, proba=_seizure_probability(model, windows[around]), threshold=threshold
     )

@@ -18,6 +18,7 @@ from biot_bd.report.explain import Model, explain_windows, load_model
 from biot_bd.report.intervals import calibration_page, intervals_of
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
+from biot_bd.report.tables import run_tables, write_tables
 from biot_bd.report.text import render
 from biot_bd.runs import write_text
 from biot_bd.windows import Windows
@@ -26,8 +27,8 @@ REPORT = "report.html"
 
 
 def write_report(folder: str | Path, *, windows: Windows | None = None) -> Path:
-    """Write ``report.html`` into a run folder, atomically, and the intervals and calibration
-    that it shows as ``intervals.json``.
+    """Write ``report.html`` into a run folder, atomically, the intervals and calibration that it
+    shows as ``intervals.json``, and its tables and curves as ``tables/*.csv``.
 
     Parameters
     ----------
@@ -89,6 +90,7 @@ def _write(run: Run, windows: Windows | None) -> Path:
     if assessed is not None:
         write_facts(run.folder / INTERVALS, assessed)
         (run.folder / FORMER_INTERVALS).unlink(missing_ok=True)
+    page["csv"] = write_tables(run.folder, run_tables(run, assessed))
     return write_text(run.folder / REPORT, render("report.html.j2", page))
 
 

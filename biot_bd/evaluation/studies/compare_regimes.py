@@ -109,7 +109,8 @@ class StudyResult:
 
     def run_folder(self, regime: str, seed: int) -> Path:
         """Return the run folder of a regime and seed."""
-        return self.folder / regime / f"seed-{seed}"
+        stored = (self.study.get("runs") or {}).get(regime, {}).get(str(seed))
+        return self.folder / (stored or f"{regime}/seed-{seed}")
 
     def results(self, regime: str) -> dict[int, Result]:
         """Open the runs of a regime, by seed.
@@ -121,7 +122,8 @@ class StudyResult:
         """
         if regime not in self.study["regimes"]:
             raise KeyError(f"no regime {regime!r}; there are {', '.join(self.regimes)}")
-        return {seed: Result.open(self.run_folder(regime, seed)) for seed in self.study["seeds"]}
+        seeds = [int(seed) for seed in self.comparison["regimes"][regime]["seeds"]]
+        return {seed: Result.open(self.run_folder(regime, seed)) for seed in seeds}
 
     @property
     def table(self) -> pd.DataFrame:
@@ -345,7 +347,7 @@ def compare_regimes(
             )
     comparison = compare_runs(found, against=against, level=level, n_resamples=n_resamples)
     write_facts(folder / COMPARISON, comparison)
-    write_facts(folder / STUDY, study | _learnt(found) | {"state": "finished", "finished": now()})
+    write_facts(folder / STUDY, study | learnt(found) | {"state": "finished", "finished": now()})
     return StudyResult.open(folder)
 
 
@@ -465,7 +467,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return differences(before, {**new, "regimes": {name: new["regimes"][name] for name in common}})
 
 
-def _learnt(results: Mapping[str, Mapping[int, Result]]) -> Cells:
+def learnt(results: Mapping[str, Mapping[int, Result]]) -> Cells:
     """Return what the runs know beyond the call: notes of the folds, contamination, protocol."""
     runs_of = [(name, result.run) for name, by_seed in results.items() for result in by_seed.values()]
     contamination = {name: text for name, run in runs_of if (text := run.get("contamination"))}

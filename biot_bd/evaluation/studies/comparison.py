@@ -61,8 +61,20 @@ def compare_runs(
     ValueError
         No runs; other subjects, windows, label rules, folds or metrics; an unknown ``against``.
     """
-    runs = {name: list(by_seed.values()) for name, by_seed in results.items()}
     _check_same_study(results)
+    return compare_scores(results, against=against, level=level, n_resamples=n_resamples, random_state=random_state)
+
+
+def compare_scores(
+    results: Mapping[str, Mapping[int, Result]],
+    *,
+    against: str | None = None,
+    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    random_state: int = 0,
+) -> Cells:
+    """Compare runs whose test windows are known to be the same; as :func:`compare_runs`."""
+    runs = {name: list(by_seed.values()) for name, by_seed in results.items()}
     any_run = next(iter(runs.values()))[0]
     scoring = any_run.scoring
     options: Cells = {"level": level, "n_resamples": n_resamples, "random_state": random_state}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from biot_bd.plots import channel_distance_uv
+from biot_bd.report.drawing.chains import in_chains, side_of
 from biot_bd.report.drawing.svg import Panel, Picture, envelope, line_style, nice_ticks
 
 MOST_POINTS = 400
@@ -36,6 +37,29 @@ def _pr_curve(y_true: NDArray, proba: NDArray) -> Scored:
 def _roc_curve(y_true: NDArray, proba: NDArray) -> Scored:
     false_rate, true_rate, _ = roc_curve(y_true, proba)
     return _thin(false_rate, true_rate)
+
+
+def curves_of(y_true: NDArray, proba: NDArray) -> list[dict[str, float | None]]:
+    """Return the points of both curves, by threshold from high to low.
+
+    Parameters
+    ----------
+    y_true : ndarray, shape (n_windows,)
+        0 and 1, both among them.
+    proba : ndarray, shape (n_windows,)
+
+    Returns
+    -------
+    list of dict
+        ``threshold`` (a window is called at and above it), ``recall``, ``precision``,
+        ``false_positive_rate``.
+    """
+    false_rate, true_rate, threshold = roc_curve(y_true, proba, drop_intermediate=False)
+    n_positive = float(np.sum(y_true))
+    found, false = true_rate * n_positive, false_rate * (len(y_true) - n_positive)
+    rows = zip(threshold[1:], true_rate[1:], (found / np.maximum(found + false, 1))[1:], false_rate[1:], strict=True)
+    names = ("threshold", "recall", "precision", "false_positive_rate")
+    return [dict(zip(names, map(float, row), strict=True)) for row in rows]
 
 
 def pr_picture(subjects: Mapping[str, Scored], pooled: Scored) -> Picture:
@@ -155,7 +179,9 @@ class EegExcerpt:
     window : tuple of float or None
         Start and stop of the window in question, if one is.
     threshold : float or None
-        Threshold of the fold, where windows are called by it.
+        What windows are called by, where one window is in question.
+    decision : Decision or None
+        The curve that the event detector decides on.
     """
 
     signal_uv: NDArray
@@ -168,6 +194,7 @@ class EegExcerpt:
     alarms: list[tuple[float, float]] = field(default_factory=list)
     window: tuple[float, float] | None = None
     threshold: float | None = None
+    decision: Decision | None = None
 
     @property
     def stop_s(self) -> float:
@@ -175,9 +202,34 @@ class EegExcerpt:
         return self.start_s + self.signal_uv.shape[1] / self.sfreq
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What an event detector decides on.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_seconds,)
+        The smoothed curve: second ``k`` of the recording is the time from ``k`` to ``k + 1`` s.
+    threshold : float
+        Where the curve reaches it, an event begins.
+    release : float
+        Where the curve falls below it, the event ends.
+    """
+
+    values: NDArray
+    threshold: float
+    release: float
+
+
+SPACING, BETWEEN_CHAINS = 25.0, 13.0
+
+
 def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_COLUMNS) -> Picture:
-    """Draw EEG with the annotated seizure shaded and alarms as bars above, and below it the
-    probability of each window.
+    """Draw EEG as it is read, and below it what decided.
+
+    Negative is up, chains stand apart and are coloured by side.  The annotated seizure is shaded,
+    alarms are bars above.  Below: the curve that the event detector meets its threshold with, and
+    the probability of each window as a dot.
 
     Parameters
     ----------
@@ -190,44 +242,96 @@ def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_C
     columns : int
         Pieces that a trace is thinned to (its lowest and highest value in each).
     """
-    n_chans = len(excerpt.ch_names)
-    spacing = 25.0
+    n_chans, chains = len(excerpt.ch_names), in_chains(excerpt.ch_names)
     xlim = (excerpt.start_s, excerpt.stop_s)
-    eeg = Panel(72, 28, 960, spacing * (n_chans + 1), xlim, (0, 1))
+    eeg = Panel(72, 28, 960, SPACING * (n_chans + 1) + BETWEEN_CHAINS * (len(chains) - 1), xlim, (0, 1))
     below = Panel(72, eeg.bottom + 26, 960, 110, xlim, (0, 1))
-    scale = channel_distance_uv(excerpt.signal_uv)
+    scale = _row_uv(excerpt.signal_uv)
     window = f" the window from {excerpt.window[0]:g} to {excerpt.window[1]:g} s is outlined;" if excerpt.window else ""
     alarms = f" alarms: {_spans(excerpt.alarms)};" if excerpt.alarms or excerpt.window is None else ""
     picture = Picture(
         name,
-        1090,
+        1100,
         below.bottom + 40,
         title,
-        f"{n_chans} channels of EEG from {xlim[0]:g} to {xlim[1]:g} s;{window}{alarms} annotated seizures in this span: "
-        f"{_spans(excerpt.seizures)}. Below: probability of a seizure by window.",
+        f"{n_chans} channels of EEG from {xlim[0]:g} to {xlim[1]:g} s, negative up;{window}{alarms} annotated seizures in this "
+        f"span: {_spans(excerpt.seizures)}. Below: {_said(excerpt)}.",
     )
     for panel in (eeg, below):
         _shade(picture, panel, excerpt)
     _bars(picture, eeg, excerpt)
-    _traces(picture, eeg, excerpt, spacing, scale, columns)
+    _seconds(picture, eeg)
+    _traces(picture, eeg, excerpt, [own for _, own in chains], scale, columns)
     picture.rect(eeg.left, eeg.top, eeg.width, eeg.height, css="frame")
-    _scale_bar(picture, eeg, spacing, scale)
-    ticks = nice_ticks(*xlim, most=12)
-    picture.axes(below, "Time from the start of the recording (s)", "Probability", xticks=ticks, yticks=[0, 0.5, 1])
-    if excerpt.threshold is not None:
-        at = float(below.y(excerpt.threshold))
-        picture.path([below.left, below.right], [at, at], css="reference", tip=f"threshold {excerpt.threshold:.3g}")
-        picture.text(below.right + 4, at + 4, "threshold", css="tick")
-    x, y = below.x(excerpt.centres_s), below.y(excerpt.proba)
-    picture.path(x, y, css="line proba")
-    for a, b, centre, p in zip(x, y, excerpt.centres_s, excerpt.proba, strict=True):
-        css = "dot above" if excerpt.threshold is not None and p >= excerpt.threshold else "dot"
-        picture.dot(float(a), float(b), 3.2, css=css, tip=f"window around {centre:g} s: {p:.3f}")
+    _calibration_bar(picture, eeg, scale)
+    _decision(picture, below, excerpt)
     return picture
+
+
+def _said(excerpt: EegExcerpt) -> str:
+    if excerpt.decision is None:
+        return "probability of a seizure by window"
+    peak = _in_span(excerpt).max(initial=0.0)
+    return (
+        f"the curve that decides, with its highest value of {peak:.3f} in this span and the threshold at "
+        f"{excerpt.decision.threshold:.3f}, and the probability of each window as a dot"
+    )
+
+
+def _in_span(excerpt: EegExcerpt) -> NDArray:
+    if excerpt.decision is None:
+        return np.zeros(0)
+    return excerpt.decision.values[int(excerpt.start_s) : int(np.ceil(excerpt.stop_s))]
 
 
 def _spans(events: Sequence[tuple[float, float]]) -> str:
     return "; ".join(f"{a:g} to {b:g} s" for a, b in events) or "none"
+
+
+def _row_uv(signal_uv: NDArray) -> float:
+    """Return the microvolts that the distance of two rows stands for.
+
+    Chosen by the usual channel, so that one full of artefacts does not flatten the rest.
+    """
+    own = [channel_distance_uv(signal[None]) for signal in signal_uv if np.isfinite(signal).any()]
+    return float(np.sort(own)[len(own) // 2]) if own else 1.0
+
+
+def _decision(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
+    """Draw the curve as the steps that it is: it reaches the threshold where an alarm begins."""
+    ticks = nice_ticks(*panel.xlim, most=12)
+    picture.axes(panel, "Time from the start of the recording (s)", "Probability", xticks=ticks, yticks=[0, 0.5, 1])
+    _thresholds(picture, panel, excerpt)
+    decision, called = excerpt.decision, excerpt.threshold
+    for centre, p in zip(excerpt.centres_s, excerpt.proba, strict=True):
+        css = "dot" if called is None or p < called else "dot above"
+        tip = f"window around {centre:g} s: {p:.3f}"
+        picture.dot(float(panel.x(centre)), float(panel.y(p)), 2.6, css=css, tip=tip)
+    if decision is None:
+        picture.path(panel.x(excerpt.centres_s), panel.y(excerpt.proba), css="line proba thin")
+        return
+    seconds = np.arange(len(decision.values) + 1, dtype=float)
+    x, y = np.repeat(seconds, 2)[1:-1], np.repeat(decision.values, 2)
+    near = (x >= panel.xlim[0] - 1) & (x <= panel.xlim[1] + 1)
+    clip = picture.clip(panel)
+    picture.path(panel.x(x[near]), panel.y(y[near]), css="line proba", tip="the curve that decides", clip=clip)
+
+
+def _thresholds(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
+    lines = []
+    if (decision := excerpt.decision) is not None:
+        lines.append((decision.threshold, "threshold", "of the curve, where an alarm begins", "reference threshold"))
+        if decision.release < decision.threshold:
+            lines.append((decision.release, "release", "where an alarm ends", "reference"))
+    if excerpt.threshold is not None:
+        label = "threshold" if decision is None else "of windows"
+        lines.append((excerpt.threshold, label, "of single windows", "reference"))
+    free = panel.bottom + 8
+    for value, label, tip, css in sorted(lines):
+        at = float(panel.y(value))
+        picture.path([panel.left, panel.right], [at, at], css=css, tip=f"{label} {tip}: {value:.3g}")
+        free = min(at + 4, free - 12)  # labels of lines close together stand above each other
+        picture.text(panel.right + 4, free, label, css="tick")
 
 
 def _bars(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
@@ -256,24 +360,41 @@ def _shade(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
         picture.rect(float(left), panel.top, float(right - left), panel.height, css="window", tip="the window shown")
 
 
-def _traces(picture: Picture, panel: Panel, excerpt: EegExcerpt, spacing: float, scale: float, columns: int) -> None:
-    clip = picture.clip(panel)
-    for index, (name, signal) in enumerate(zip(excerpt.ch_names, excerpt.signal_uv, strict=True)):
-        base = panel.top + spacing * (index + 1)
-        absent = not np.isfinite(signal).any()
-        picture.text(panel.left - 5, base + 4, name, css="tick absent" if absent else "tick", anchor="end")
-        if absent:
-            picture.text(panel.left + 6, base + 4, "absent", css="tick absent")
-            continue
-        position, value = envelope(signal - np.nanmedian(signal), columns)
-        x = panel.x(excerpt.start_s + position / excerpt.sfreq)
-        picture.path(x, base - value / scale * spacing, css="trace", clip=clip)
+def _seconds(picture: Picture, panel: Panel) -> None:
+    """Draw a faint line a second, and a stronger one where ten seconds are over."""
+    first, last = (int(np.ceil(panel.xlim[0])), int(np.floor(panel.xlim[1])))
+    for css, step in (("second", 1), ("ten-seconds", 10)):
+        marks = [k for k in range(first, last + 1) if k % step == 0 and (step > 1 or k % 10)]
+        x = np.ravel([[at, at, np.nan] for at in panel.x(marks)])
+        picture.path(x, np.tile([panel.top, panel.bottom, np.nan], len(marks)), css=css)
 
 
-def _scale_bar(picture: Picture, panel: Panel, spacing: float, scale: float) -> None:
-    """Draw a bar as high as the distance between two channels, beside the panel."""
-    x, top = panel.right + 8, panel.top + spacing
-    picture.path(
-        [x - 3, x + 3, x, x, x - 3, x + 3], [top, top, top, top + spacing, top + spacing, top + spacing], "bar"
-    )
-    picture.text(x + 7, top + spacing / 2 + 4, f"{scale:g} uV")
+def _traces(
+    picture: Picture, panel: Panel, excerpt: EegExcerpt, chains: Sequence[Sequence[int]], scale: float, columns: int
+) -> None:
+    clip, base = picture.clip(panel), panel.top
+    for place, own in enumerate(chains):
+        base += BETWEEN_CHAINS if place else 0
+        for index in own:
+            base += SPACING
+            name, signal = excerpt.ch_names[index], excerpt.signal_uv[index]
+            absent = not np.isfinite(signal).any()
+            picture.text(panel.left - 5, base + 4, name, css="tick absent" if absent else "tick", anchor="end")
+            if absent:
+                picture.text(panel.left + 6, base + 4, "absent", css="tick absent")
+                continue
+            position, value = envelope(signal - np.nanmedian(signal), columns)
+            x = panel.x(excerpt.start_s + position / excerpt.sfreq)
+            # Pixels grow downwards, and so does the voltage: negative is up.
+            picture.path(x, base + value / scale * SPACING, css=f"trace {side_of(name)}", clip=clip)
+
+
+def _calibration_bar(picture: Picture, panel: Panel, scale: float) -> None:
+    """Draw a second and the microvolts of a row's height, beside the panel, and say what is up."""
+    second = panel.width / (panel.xlim[1] - panel.xlim[0])
+    x, top = panel.right + 8, panel.top + SPACING
+    picture.path([x, x, x + second], [top, top + SPACING, top + SPACING], css="bar")
+    picture.text(x + 6, top + SPACING / 2 + 3, f"{scale:g} µV")
+    picture.text(x, top + SPACING + 14, "1 s")
+    picture.text(x, top + SPACING + 40, "negative")
+    picture.text(x, top + SPACING + 53, "is up")

@@ -24,7 +24,7 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3")
 def line_style(index: int) -> str:
     """Return the SVG style of the ``index``-th line: a colour, and a dash once colours run out."""
     dash = DASHES[(index // len(PALETTE)) % len(DASHES)]
-    style = f"stroke:{PALETTE[index % len(PALETTE)]}"
+    style = f"stroke:var(--colour{index % len(PALETTE)})"  # the page gives it, for light and dark
     return f"{style};stroke-dasharray:{dash}" if dash else style
 
 

@@ -4,9 +4,18 @@ import re
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from biot_bd.report.drawing.curves import EegExcerpt, _pr_curve, _roc_curve, eeg_picture, pr_picture, training_picture
+from biot_bd.report.drawing.curves import (
+    Decision,
+    EegExcerpt,
+    _pr_curve,
+    _roc_curve,
+    curves_of,
+    eeg_picture,
+    pr_picture,
+    training_picture,
+)
 from biot_bd.report.drawing.svg import Panel, Picture, envelope, line_style, nice_ticks
 
 
@@ -24,6 +33,19 @@ def test_area_under_the_drawn_curves_is_the_score() -> None:
     y, p = scored()
     assert area(*_pr_curve(y, p)) == pytest.approx(average_precision_score(y, p), abs=1e-12)
     assert area(*_roc_curve(y, p)) == pytest.approx(roc_auc_score(y, p), abs=1e-12)
+
+
+def test_points_of_the_curves_are_those_of_scikit_learn() -> None:
+    y, p = scored()
+    rows = curves_of(y, p)
+    assert len(rows) == len(np.unique(p))
+    precision, recall, threshold = precision_recall_curve(y, p)
+    np.testing.assert_allclose([row["threshold"] for row in rows], threshold[::-1])
+    np.testing.assert_allclose([row["precision"] for row in rows], precision[:-1][::-1])
+    np.testing.assert_allclose([row["recall"] for row in rows], recall[:-1][::-1])
+    for row in rows[:: len(rows) // 7]:
+        called = p >= row["threshold"]
+        assert row["false_positive_rate"] == pytest.approx(called[y == 0].mean())
 
 
 def test_thinned_curves_stay_close() -> None:
@@ -117,8 +139,8 @@ def test_eeg_shades_the_seizure_where_it_lies() -> None:
 
 
 def test_eeg_scale_follows_the_signal() -> None:
-    loud = re.search(r">(\d+) uV<", str(eeg_picture("e", "t", excerpt())))
-    soft = re.search(r">(\d+) uV<", str(eeg_picture("e", "t", excerpt(signal_uv=excerpt().signal_uv / 10))))
+    loud = re.search(r">(\d+) µV<", str(eeg_picture("e", "t", excerpt())))
+    soft = re.search(r">(\d+) µV<", str(eeg_picture("e", "t", excerpt(signal_uv=excerpt().signal_uv / 10))))
     assert loud is not None
     assert soft is not None
     assert int(loud[1]) == 10 * int(soft[1]) == 200
@@ -129,7 +151,7 @@ def test_absent_channel_is_said_and_not_drawn() -> None:
     signal[1] = np.nan
     text = str(eeg_picture("e", "t", excerpt(signal_uv=signal)))
     assert ">absent<" in text
-    assert text.count('class="trace"') == 2
+    assert text.count('class="trace ') == 2
     assert "nan" not in text.lower()
 
 
@@ -140,3 +162,73 @@ def test_training_curve_marks_the_kept_epoch() -> None:
     assert text.count("<circle") == 5
     with pytest.raises(ValueError, match="no finite value"):
         training_picture("l", "Loss", {"training": np.array([np.nan])}, "Loss", None)
+
+
+def traces_of(text: str) -> list[np.ndarray]:
+    """The points (x, y) of each drawn trace, in the order of drawing."""
+    paths = re.findall(r'<path d="([^"]*)" class="trace', text)
+    return [np.array(path.replace("M", "").split(), dtype=float).reshape(-1, 2) for path in paths]
+
+
+def test_negative_is_up() -> None:
+    signal = np.zeros((1, 400))
+    signal[0, 100], signal[0, 300] = -100.0, 100.0
+    (points,) = traces_of(str(eeg_picture("e", "t", excerpt(signal_uv=signal, ch_names=["F7-T7"]))))
+    base = np.median(points[:, 1])
+    assert points[100, 1] < base < points[300, 1]  # pixels grow downwards
+    assert "negative up" in str(eeg_picture("e", "t", excerpt()))
+
+
+def test_one_channel_full_of_artefacts_does_not_flatten_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    names = ["Fp1-F7", "F7-T7", "T7-P7", "P7-O1"]
+    quiet = rng.normal(0, 20, (4, 4000))
+    loud = quiet.copy()
+    loud[2] *= 500
+    bars = [
+        re.search(r">([\d.]+) µV<", str(eeg_picture("e", "t", excerpt(signal_uv=x, ch_names=names))))
+        for x in (quiet, loud)
+    ]
+    assert bars[0] is not None
+    assert bars[1] is not None
+    assert bars[0][1] == bars[1][1]
+
+
+def test_the_calibration_bar_is_as_high_and_wide_as_it_says() -> None:
+    signal = np.zeros((1, 4000))
+    signal[0, 2000:] = 100.0
+    text = str(eeg_picture("e", "t", excerpt(signal_uv=signal, ch_names=["F7-T7"])))
+    bar = re.search(r'<path d="M([\d.]+) ([\d.]+) [\d.]+ ([\d.]+) ([\d.]+) [\d.]+" class="bar"', text)
+    said = re.search(r">([\d.]+) µV<", text)
+    assert bar is not None
+    assert said is not None
+    left, top, bottom, right = map(float, bar.groups())
+    assert right - left == pytest.approx(960 / 20, abs=0.1)  # 20 s in 960 units
+    (points,) = traces_of(text)
+    step = points[-1, 1] - points[0, 1]
+    assert (bottom - top) / float(said[1]) == pytest.approx(step / 100.0, rel=1e-2)
+
+
+def test_the_drawn_curve_crosses_the_threshold_where_the_alarm_begins() -> None:
+    values = np.array([0.1] * 106 + [0.7] * 8 + [0.2] * 30)
+    decision = Decision(values, threshold=0.5, release=0.3)
+    text = str(eeg_picture("e", "t", excerpt(decision=decision, alarms=[(106.0, 114.0)], threshold=None)))
+    line = re.search(r'<path d="M([^"]*)" class="line proba"', text)
+    mark = re.search(r'<path d="M[\d.]+ ([\d.]+) [^"]*" class="reference threshold"', text)
+    bar = re.search(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="8.00" class="alarm-bar"', text)
+    assert line is not None
+    assert mark is not None
+    assert bar is not None
+    x, y = np.array(line[1].split(), dtype=float).reshape(-1, 2).T
+    above = y <= float(mark[1])
+    assert x[np.argmax(above)] == pytest.approx(float(bar[1]), abs=0.06)
+    assert x[len(above) - 1 - np.argmax(above[::-1])] == pytest.approx(float(bar[1]) + float(bar[2]), abs=0.06)
+    assert ">release<" in text
+
+
+def test_labels_of_thresholds_that_lie_close_do_not_overlap() -> None:
+    decision = Decision(np.full(140, 0.1), threshold=0.52, release=0.5)
+    text = str(eeg_picture("e", "t", excerpt(decision=decision, threshold=0.51)))
+    heights = [float(y) for y in re.findall(r'<text x="1036.0" y="([\d.]+)" class="tick"', text)]
+    assert len(heights) == 3
+    assert np.diff(sorted(heights)).min() >= 12
