@@ -186,7 +186,7 @@ def test_what_was_not_chosen_is_not_said_to_be(with_events: HandMade) -> None:
     for said in ("threshold from validation", "chosen on its validation", "chosen on validation", "subjects chose"):
         assert said not in text.replace("not from validation", "")
     assert page_of(read_run(with_events.folder))["threshold_origin"] == "threshold not from validation"
-    assert "its parameters were fixed beforehand or kept" in text
+    assert "its parameters were fixed beforehand, or kept" in text
     assert [row[-2] for row in rows_of(text) if len(row) == 10 and row[2] == "0 s"] == [
         "not chosen on any recording"
     ] * 3

@@ -108,7 +108,7 @@ def test_the_table_and_the_text(done):
     assert set(table["average"]) == {"macro", "pooled"}
     assert (table["low"] <= table["value"] + 1e-9).all()
     text = " ".join(str(done).split())
-    for part in ("A test", "power - chance", "made in a test", "only 6 subjects", "means over seeds by subject"):
+    for part in ("A test", "power - chance", "made in a test", "6 subjects are few", "means over seeds by subject"):
         assert part in text
     assert "NOT A RESULT" not in text  # six subjects, no generated data, hours unknown
 
