@@ -49,6 +49,8 @@ SUMMARIES = {
     "report": "Write the HTML report of a run folder.",
     "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",
+    "review": "Confirm, reject, move and add events of a results folder on a page, and save them.",
+    "tune": "Choose a model's operating point anew on reviewed recordings, without training.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
@@ -59,7 +61,7 @@ SUMMARIES = {
 # What a command that was stopped needs to go on.
 SAME = "the same command goes on"
 GOES_ON = {
-    **dict.fromkeys(("demo", "datasets", "prepare", "cv", "train", "models"), SAME),
+    **dict.fromkeys(("demo", "datasets fetch", "prepare", "cv", "train", "models fetch"), SAME),
     "detect": "what is done is kept; the same command with --resume goes on",
 }
 STARTS_AGAIN = "the same command starts again"
@@ -175,6 +177,7 @@ class _LazyGroup(TyperGroup):
             ctx.meta["biot_bd.command"] = name
             _now.append(name)
             command = self.found[name].load()
+            _part[:] = [one for one in rest[:1] if one in getattr(command, "commands", ())]
             for other in self.found[name].shadowed:
                 warnings.warn(f"command {name!r} of {other} is not used: {self.found[name].distribution} has that name")
         return name, command, rest
@@ -211,17 +214,20 @@ def _stop(number: int, frame: Any) -> None:
 
 def _stopped() -> int:
     """Say where a command stopped and what goes on; return the exit status."""
-    from biot_bd.runs import what_is_done
+    from biot_bd.runs import what_is_done, what_is_finished
 
     terminated = signal.SIGTERM in _asked
     name = _now[-1] if _now else ""
     done = what_is_done()
     after = f" after {done}" if done else ""
-    how = f"; {GOES_ON.get(name, STARTS_AGAIN)}" if name in SUMMARIES else ""
+    how = f"; {GOES_ON.get(' '.join([name, *_part]), STARTS_AGAIN)}" if name in SUMMARIES else ""
+    if finished := what_is_finished():
+        after, how = " when all was done", f"; {finished}"
     return _fail(f"stopped by {'SIGTERM' if terminated else 'Ctrl-C'}{after}{how}", 143 if terminated else _INTERRUPTED)
 
 
 _now: list[str] = []  # the command being run, for its error line
+_part: list[str] = []  # which of its own commands, e.g. the fetch of `models fetch`
 _asked: list[int] = []  # the signals that asked it to stop
 _INTERRUPTED = 130
 
@@ -278,6 +284,7 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 failed, 2 bad arguments, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     _now.clear()
+    _part.clear()
     _asked.clear()
     if "biot_bd.runs" in sys.modules:
         sys.modules["biot_bd.runs"].forget_done()

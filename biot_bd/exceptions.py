@@ -326,6 +326,24 @@ class ShortRecordingError(DetectionError):
         return type(self), (str(self), self.duration_s, self.start_time)
 
 
+class ReviewError(BiotBdError, ValueError):
+    """A review, or what it is of, cannot be used; the message names the file and what to do.
+
+    See Also
+    --------
+    biot_bd.deploy.review.read_review : Raises it.
+    """
+
+
+class ReviewConflictError(ReviewError):
+    """A review was saved elsewhere since it was read, so that writing would lose marks.
+
+    See Also
+    --------
+    biot_bd.deploy.review.save_review : Raises it.
+    """
+
+
 class LostStreamError(BiotBdError, RuntimeError):
     """A live stream ended without being asked to, and did not come back in time.
 

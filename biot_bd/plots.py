@@ -248,6 +248,8 @@ def eeg_figure(
     events: Sequence[tuple[float, float]] = (),
     proba_times_s: ArrayLike | None = None,
     proba: ArrayLike | None = None,
+    curve_times_s: ArrayLike | None = None,
+    curve: ArrayLike | None = None,
     threshold: float | None = None,
     scale: float | None = None,
     unit: str = "uV",
@@ -270,6 +272,9 @@ def eeg_figure(
         Annotated seizures in s.
     proba_times_s, proba : array-like, shape (n,), optional
         Times in s (centres of the windows) and probabilities of class 1.
+    curve_times_s, curve : array-like, shape (n_seconds,), optional
+        Starts of the seconds in s, and the smoothed value of each, which the threshold meets; NaN
+        where nothing is known.  It is the line then, and the windows are dots beside it.
     threshold : float, optional
         Drawn across the probabilities.
     scale : float, optional
@@ -286,7 +291,8 @@ def eeg_figure(
     Raises
     ------
     ValueError
-        Shapes do not fit, or only one of ``proba`` and ``proba_times_s`` is given.
+        Shapes do not fit, or only one of ``proba`` and ``proba_times_s``, or of ``curve`` and
+        ``curve_times_s``, is given.
 
     See Also
     --------
@@ -308,6 +314,7 @@ def eeg_figure(
         )
     if (proba is None) != (proba_times_s is None):
         raise ValueError("give both proba and proba_times_s, or neither")
+    smoothed = _curve(curve_times_s, curve)
     n_chans, n_times = signal.shape
     absent = np.isnan(signal).all(axis=1)
     step = scale or channel_distance_uv(signal)
@@ -317,7 +324,9 @@ def eeg_figure(
     else:
         grid = {"height_ratios": [0.3 * n_chans + 0.8, 1.3]}
         traces, below = figure.subplots(2, 1, sharex=True, gridspec_kw=grid)
-        _draw_probabilities(below, np.asarray(proba_times_s, float), np.asarray(proba, float), threshold, events)
+        _draw_probabilities(
+            below, np.asarray(proba_times_s, float), np.asarray(proba, float), threshold, events, smoothed
+        )
     times = start_s + np.arange(n_times) / sfreq
     for channel, (values, missing) in enumerate(zip(signal, absent, strict=True)):
         if missing:
@@ -341,6 +350,8 @@ def timeline_figure(
     *,
     events: Sequence[tuple[float, float]] = (),
     gaps: Sequence[tuple[float, float]] = (),
+    curve_times_s: ArrayLike | None = None,
+    curve: ArrayLike | None = None,
     threshold: float | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -355,6 +366,8 @@ def timeline_figure(
         Length of the recording.
     events, gaps : sequence of (start_s, stop_s)
         Detected events; stretches that nothing is known of.
+    curve_times_s, curve : array-like, shape (n_seconds,), optional
+        The smoothed curve, as for :func:`eeg_figure`.
     threshold : float, optional
         Drawn across.
     title : str, optional
@@ -385,9 +398,13 @@ def timeline_figure(
     figure = _figure(11, 2.0, title)
     axis = figure.subplots()
     spans = [(a / unit_s, b / unit_s) for a, b in events]
-    _draw_probabilities(axis, np.asarray(times_s, float) / unit_s, np.asarray(proba, float), threshold, spans)
+    smoothed = _curve(curve_times_s, curve)
+    if smoothed is not None:
+        smoothed = smoothed[0] / unit_s, smoothed[1]
+    windows = np.asarray(times_s, float) / unit_s, np.asarray(proba, float)
+    _draw_probabilities(axis, *windows, threshold, spans, smoothed, second=1 / unit_s)
     if np.size(proba) > MOST_MARKERS:
-        axis.lines[0].set(marker="", linewidth=0.8)
+        axis.lines[0].set(**({"marker": "", "linewidth": 0.8} if smoothed is None else {"markersize": 1.2}))
     for onset, offset in spans:  # a short event in a day would be too thin to see
         axis.plot((onset + offset) / 2, 1.0, marker="v", color=SEIZURE, markersize=6)
     for start, stop in gaps:
@@ -396,12 +413,35 @@ def timeline_figure(
     return figure
 
 
+def _curve(times_s: ArrayLike | None, values: ArrayLike | None) -> tuple[NDArray, NDArray] | None:
+    if (times_s is None) != (values is None):
+        raise ValueError("give both curve and curve_times_s, or neither")
+    if times_s is None or values is None:
+        return None
+    times, curve = np.asarray(times_s, float), np.asarray(values, float)
+    if times.shape != curve.shape or times.ndim != 1:
+        raise ValueError(f"curve_times_s has shape {times.shape} and curve {curve.shape}; expected (n,) twice")
+    return times, curve
+
+
 def _draw_probabilities(
-    axis: Axes, times: NDArray, proba: NDArray, threshold: float | None, events: Sequence[tuple[float, float]]
+    axis: Axes,
+    times: NDArray,
+    proba: NDArray,
+    threshold: float | None,
+    events: Sequence[tuple[float, float]],
+    curve: tuple[NDArray, NDArray] | None = None,
+    second: float = 1.0,
 ) -> None:
     if times.shape != proba.shape or times.ndim != 1:
         raise ValueError(f"proba_times_s has shape {times.shape} and proba {proba.shape}; expected (n,) twice")
-    axis.plot(times, proba, color=PROBABILITY, marker="o", markersize=2.5, linewidth=1)
+    if curve is None:
+        axis.plot(times, proba, color=PROBABILITY, marker="o", markersize=2.5, linewidth=1)
+    else:
+        axis.plot(times, proba, color=GREY, marker="o", markersize=2.5, linestyle="none", alpha=0.5, label="windows")
+        edges, values = _steps(*curve, second)
+        axis.plot(edges, values, color=PROBABILITY, linewidth=1.2, label="smoothed curve (decides)")
+        axis.legend(loc="upper left", fontsize=7, ncols=2, frameon=False)
     if threshold is not None:
         axis.axhline(threshold, color=GREY, linestyle="--", linewidth=0.8)
         axis.annotate(
@@ -410,3 +450,13 @@ def _draw_probabilities(
     for onset, offset in events:
         axis.axvspan(onset, offset, color=SEIZURE, alpha=0.15, linewidth=0)
     axis.set(xlabel="time (s)", ylabel="P(seizure)", ylim=(-0.03, 1.03))
+
+
+def _steps(times: NDArray, values: NDArray, second: float) -> tuple[NDArray, NDArray]:
+    """Return the line of a curve whose values hold for a second each, broken at pauses."""
+    if not times.size:
+        return times, values
+    width = np.minimum(np.diff(times, append=times[-1] + second), second * 1.001)
+    edges = np.stack([times, times + width, times + width], axis=1)
+    broken = np.append(np.diff(times) > 1.5 * second, True)
+    return edges.ravel(), np.stack([values, values, np.where(broken, np.nan, values)], axis=1).ravel()

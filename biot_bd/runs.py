@@ -151,6 +151,7 @@ def _disk_fault(error: BaseException, temporary: Path) -> int | None:
 
 
 _done: dict[str, tuple[int, int]] = {}
+_finished: list[str] = []
 
 
 def note_done(what: str, done: int, total: int) -> None:
@@ -204,12 +205,55 @@ def what_is_done() -> str:
     return ", ".join(f"{done} of {total} {what}" for what, (done, total) in _done.items())
 
 
-def forget_done() -> None:
-    """Forget what :func:`note_done` noted: a new command begins.
+def note_finished(what: str) -> None:
+    """Note that a command has done all that it was asked for, and would refuse to do it again.
+
+    Parameters
+    ----------
+    what : str
+        What is there now, e.g. ``"models/mine holds the model"``.
 
     See Also
     --------
-    note_done : Notes it.
+    what_is_finished : Tells it.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import forget_done, note_finished, what_is_finished
+    >>> note_finished("models/mine holds the model")
+    >>> what_is_finished()
+    'models/mine holds the model'
+    >>> forget_done()
+    """
+    _finished.append(what)
+
+
+def what_is_finished() -> str:
+    """Return what :func:`note_finished` noted last; empty before that.
+
+    Returns
+    -------
+    str
+
+    See Also
+    --------
+    note_finished : Notes it.
+
+    Examples
+    --------
+    >>> from biot_bd.runs import what_is_finished
+    >>> what_is_finished()
+    ''
+    """
+    return _finished[-1] if _finished else ""
+
+
+def forget_done() -> None:
+    """Forget what :func:`note_done` and :func:`note_finished` noted: a new command begins.
+
+    See Also
+    --------
+    note_done, note_finished : Note it.
 
     Examples
     --------
@@ -220,6 +264,7 @@ def forget_done() -> None:
     ''
     """
     _done.clear()
+    _finished.clear()
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

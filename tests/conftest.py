@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import biot_bd  # noqa: F401  (installs the torchaudio guard)
 
 os.environ.setdefault("MNE_LOGGING_LEVEL", "ERROR")
+pytest.register_assert_rewrite("browser_pages")
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,16 @@ def precision_cache(tmp_path_factory):
         del os.environ["BIOT_BD_CACHE"]
     else:
         os.environ["BIOT_BD_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for all tests of a worker; see `browser_pages.open_page`."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on the path")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -203,6 +203,7 @@ def add_events(run: HandMade) -> HandMade:
                 "target_sensitivity": None,
                 **{name: fitted[f"{name}_"] for name in chosen},
                 "validation": fitted["validation_"],
+                "chosen_on": facts["events"]["detector"]["chosen_on"],
             }
         )
     run.metrics["events"] = {

@@ -3,8 +3,11 @@
 import ast
 import importlib
 import inspect
+import os
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -80,23 +83,63 @@ def test_the_example_of_a_hook_runs_and_passes_its_check(kind, example, tmp_path
     check(*arguments(kind, example(kind), tmp_path))
 
 
-def test_the_tutorial_shows_the_plugins_own_code():
-    blocks = FENCE.findall(TUTORIAL.read_text(encoding="utf-8"))
-    shown = {}
-    for language, title, code in blocks:
-        if language == "console":
-            continue
-        assert title, f"this block names no file:\n{code}"
-        assert code.rstrip("\n") in (PLUGIN / title).read_text(encoding="utf-8"), f"not in {title}:\n{code}"
-        shown.setdefault(title, []).append(code)
-    assert {Path(title).name for title in shown} == {
-        "pyproject.toml",
-        "__init__.py",
-        "csv_folder.py",
-        "focal_tversky.py",
-        "channel_occlusion.py",
-        "test_tutorial.py",
-    }
+def files_of_the_tutorial():
+    """Put the files together as the page says: the blocks of a file, in their order, with empty lines between them."""
+    files = {}
+    for language, title, code in FENCE.findall(TUTORIAL.read_text(encoding="utf-8")):
+        if language != "console":
+            assert title, f"this block names no file:\n{code}"
+            files[title] = f"{files[title]}\n\n{code}" if title in files else code
+    return files
+
+
+def lines_of(text):
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_the_tutorial_holds_every_line_of_every_file_of_the_plugin():
+    files = files_of_the_tutorial()
+    kept = [path.relative_to(PLUGIN).as_posix() for kind in ("*.toml", "*.py") for path in PLUGIN.rglob(kind)]
+    assert set(files) == set(kept)
+    for title, text in files.items():
+        assert lines_of(text) == lines_of((PLUGIN / title).read_text(encoding="utf-8")), title
+
+
+def test_a_sentence_names_the_file_before_its_first_block():
+    text = TUTORIAL.read_text(encoding="utf-8")
+    for title in files_of_the_tutorial():
+        before = text[: text.index(f'title="{title}"')]
+        assert f"`{title}`" in before
+
+
+@pytest.mark.slow
+def test_the_plugin_that_is_written_from_the_page_alone_passes_its_tests(tmp_path):
+    """In a fresh folder, found by the entry point that its own pyproject.toml declares."""
+    for title, text in files_of_the_tutorial().items():
+        path = tmp_path / "biot-bd-tutorial" / title
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    package = tmp_path / "biot-bd-tutorial"
+    project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["biot_bd"].items())
+    info = package / "src" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (info / "entry_points.txt").write_text(f"[biot_bd]\n{points}")
+    path = os.pathsep.join(filter(None, [str(package / "src"), str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    where = "import biot_bd_tutorial as t; print(t.__file__)"
+    found = subprocess.run([sys.executable, "-c", where], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert found.stdout.strip() == str(package / "src" / "biot_bd_tutorial" / "__init__.py"), found.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "ignore"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=package,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_tutorial_lists_the_plugins_files():

@@ -114,6 +114,31 @@ def test_a_timeline_shows_curve_events_gaps_and_threshold():
         plots.timeline_figure([1, 2], [0.5], 30)
 
 
+def test_the_smoothed_curve_is_the_line_and_windows_are_dots():
+    seconds, curve = np.r_[0:20, 30:40].astype(float), RNG.random(30)
+    windows = {"times_s": [5.0, 35.0], "proba": [0.3, 0.6]}
+    (axis,) = drawn(plots.timeline_figure(**windows, duration_s=40, curve_times_s=seconds, curve=curve))
+    dots, line = axis.lines[:2]
+    assert (dots.get_linestyle(), line.get_linestyle()) == ("None", "-")
+    np.testing.assert_array_equal(dots.get_ydata(), windows["proba"])
+    x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    # Each value holds from its second's start to its end; the line is broken where there is a pause.
+    for second, value in zip(seconds, curve, strict=True):
+        held = (x >= second - 1e-9) & (x <= second + 1 + 1e-9)
+        assert value in y[held]
+    assert np.isnan(y).sum() == 2
+    axes = drawn(
+        plots.eeg_figure(
+            np.zeros((1, 4000)), 100, ["A"], proba_times_s=[5], proba=[0.3], curve_times_s=seconds, curve=curve
+        )
+    )
+    assert {text.get_text() for text in axes[1].get_legend().get_texts()} == {"windows", "smoothed curve (decides)"}
+    with pytest.raises(ValueError, match="both curve"):
+        plots.timeline_figure([5.0], [0.5], 30, curve=[0.1])
+    with pytest.raises(ValueError, match="curve_times_s has shape"):
+        plots.timeline_figure([5.0], [0.5], 30, curve=[0.1], curve_times_s=[1, 2])
+
+
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
 def test_the_distance_of_channels_is_a_round_number_that_holds_nearly_all_of_the_signal(unit):
     x = RNG.standard_normal((4, 20_000)) * 30 * unit + np.array([[0], [1000], [-50], [0]]) * unit

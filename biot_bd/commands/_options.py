@@ -29,6 +29,19 @@ DETECTOR = (
 )
 """What `detect` and `stream` hand to :meth:`biot_bd.Detector.load`."""
 
+
+def check_detector(model: Path, *, engine: str, precision: str, on_missing: str) -> None:
+    """Raise where the model of a detector is none, or a name means nothing, before anything heavy
+    is imported.
+    """
+    from biot_bd.commands import _folders, _names
+
+    _names.check_registered("engines", engine)
+    _names.check_known("--precision", precision, ("auto", "fp32", "bf16", "fp16"))
+    _names.check_known("--on-missing", on_missing, _names.ON_MISSING)
+    _folders.expect(model, "model")
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")]
 
 
@@ -133,3 +146,17 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
     shown = [*own.values(), *inspect.signature(TrainingOptions).parameters.values()]
     run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in shown])  # type: ignore[attr-defined]
     return run
+
+
+def host_name(text: str) -> str:
+    """Return the name or address of ``--allow-host``."""
+    from biot_bd.deploy.serving.admission import split_authority
+
+    bare = text.count(":") > 1 and not text.startswith("[")
+    try:
+        name, port = split_authority(f"[{text}]" if bare else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--allow-host") from error
+    if port is not None:
+        raise typer.BadParameter(f"{text}: expected a name or address without its port", param_hint="--allow-host")
+    return name

@@ -82,12 +82,10 @@ def open_windows(folder: Path) -> Windows:
     FileNotFoundError
         There is no store.
     """
+    from biot_bd.commands._folders import expect
     from biot_bd.windows import Windows
 
-    if not (folder / "manifest.json").is_file():
-        raise FileNotFoundError(
-            f"{folder}: no prepared windows here (no manifest.json); make them with `biot-bd prepare DATASET ROOT -o {folder}`"
-        )
+    expect(folder, "windows")
     return Windows.open(folder)
 
 

@@ -30,21 +30,25 @@ def check(
     order, a turned sign or zeros in the place of a channel show. Exit status: 0 if all is as the
     model expects, 1 if not.
     """
-    from biot_bd import Windows, registry
+    from biot_bd import registry
+    from biot_bd.commands import _names
+    from biot_bd.commands._folders import expect
     from biot_bd.models.checkpoints.published import KNOWN
+
+    is_folder = model not in KNOWN and Path(model).is_dir()
+    if is_folder:
+        expect(model, "model")
+    elif model not in KNOWN and model not in registry.models:
+        raise _names.unknown(f"{model}: neither a folder nor a name that is known", model, [*registry.models, *KNOWN])
+    expect(store, "windows")
+
+    from biot_bd import Windows
     from biot_bd.probes.slots import check_slots, open_model
     from biot_bd.runs import write_json
     from biot_bd.training import load_pipeline
 
     opened = Windows.open(store)
-    if model in KNOWN or (model in registry.models and not Path(model).is_dir()):
-        loaded = open_model(model, opened)
-    elif Path(model).is_dir():
-        loaded = load_pipeline(model)
-    else:
-        raise ValueError(
-            f"{model!r} is no folder, no registered model ({', '.join(registry.models)}) and no published checkpoint ({', '.join(KNOWN)})"
-        )
+    loaded = load_pipeline(model) if is_folder else open_model(model, opened)
     report = check_slots(loaded, opened, n_windows=windows, name=model)
     if json is not None:
         write_json(json, report.as_dict() | {"store": str(store)})

@@ -40,6 +40,18 @@ def cv(
     json: Json = False,
 ) -> None:
     """Train and score a pipeline on subjects that it has not seen, and write the report."""
+    from biot_bd.commands import _names
+    from biot_bd.commands._folders import expect
+
+    if jobs == 0:
+        raise ValueError("--jobs 0: expected how many folds at once, 1 or more, or -1 for one a processor")
+    _names.check_training(options)
+    _names.check_split(split)
+    _names.check_known("--protocol", protocol, _names.PROTOCOLS)
+    expect(folder, "windows")
+    if splits_from is not None:
+        expect(splits_from, "run")
+
     import joblib
     import torch
     from rich.console import Console
@@ -50,8 +62,6 @@ def cv(
     from biot_bd.report import write_report
     from biot_bd.training.worker_threads import torch_threads
 
-    if jobs == 0:
-        raise ValueError("--jobs 0: expected how many folds at once, 1 or more, or -1 for one a processor")
     _pipelines.check_output(run)
     parameters = _pipelines.study_parameters(options)
     windows = _pipelines.open_windows(folder)

@@ -29,6 +29,20 @@ SeizureWords = Annotated[
 ]
 
 
+EventsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--events",
+        help="Folder of event tables that alone are the labels, e.g. RESULTS/reviews/NAME of `biot-bd review`.",
+    ),
+]
+
+
+PartlyRead = Annotated[
+    bool, typer.Option("--partly-read", help="With --events: take reviews of recordings that were not read whole, too.")
+]
+
+
 @app.command("list")
 def list_datasets(as_json: JSON = False) -> None:
     """List the data sets by name, with the plugin that brings each."""
@@ -48,15 +62,21 @@ def describe(
     root: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
     option: ReaderOptions = None,
     seizure_words: SeizureWords = None,
+    events: EventsFolder = None,
+    partly_read: PartlyRead = False,
     as_json: JSON = False,
 ) -> None:
     """Count each subject's recordings and seizures.
 
     Every recording that was left out is named, with the reason.
     """
+    from biot_bd.commands._names import check_registered
+
+    check_registered("datasets", name)
+
     from biot_bd.datasets import describe_dataset
 
-    options = parse_assignments(option, "--option") | reader_words(seizure_words)
+    options = parse_assignments(option, "--option") | reader_words(seizure_words) | reader_events(events, partly_read)
     dataset = load_recordings(name, root, options)
     outcomes = dataset.outcomes
     facts = {
@@ -132,6 +152,12 @@ def reader_words(seizure_words: Sequence[str] | None) -> dict[str, list[str]]:
     """Return ``--seizure-words`` as an option of the reader, where it is given."""
     words = names_between_commas(seizure_words, "word", "--seizure-words")
     return {} if words is None else {"seizure_words": words}
+
+
+def reader_events(events: Path | None, partly_read: bool) -> dict[str, Any]:
+    """Return ``--events`` and ``--partly-read`` as options of the reader, where they are given."""
+    given = {"events": events, "partly_read": partly_read or None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def names_between_commas(texts: Sequence[str] | None, what: str, option: str = "--subjects") -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from biot_bd.commands import _options as shared
 
 if TYPE_CHECKING:
+    from biot_bd.deploy.detection_record import DetectionRecord
     from biot_bd.deploy.recording_files import Item
     from biot_bd.deploy.results import Outcome, Outputs
 
@@ -44,6 +46,9 @@ def detect(
     ] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw each event over the EEG.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Write a page for each patient.")] = False,
+    viewer: Annotated[
+        bool, typer.Option("--viewer", help="Write the EEG of whole recordings as pages, one an hour.")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Recordings at once; -1 for one a processor.")] = 1,
     precision: shared.ModelPrecision = "fp32",
     engine: shared.Engine = "torch",
@@ -56,6 +61,8 @@ def detect(
 
     A recording that fails stops no other: each failure is one line, and the exit status is 1.
     """
+    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+
     from biot_bd.deploy.recording_files import find_items, page_paths
     from biot_bd.deploy.results import FORMATS, Outputs
 
@@ -66,11 +73,11 @@ def detect(
     if jobs == 0:
         raise typer.BadParameter("0: expected how many recordings at once, 1 or more, or -1", param_hint="--jobs")
     items, folder = _targets(find_items(inputs, skip=[output]), inputs, output, formats)
-    outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html)
+    outputs = Outputs(folder, formats, probabilities=probabilities, plot=plot, html=html, viewer=viewer)
     options = {name: context.params[name] for name in (*shared.DETECTOR, "causal")}
-    pages = page_paths(items, folder) if html else {}
-    wanted = _wanted(items, outputs, pages) if skip_existing else items
-    outcomes = _run(wanted, model, options, outputs, jobs, pages, quiet=json)
+    work = _Work(items, outputs, page_paths(items, folder) if html else {}, model, quiet=json)
+    wanted = work.left() if skip_existing else items
+    outcomes = work.run(wanted, options, jobs)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if json:
         from biot_bd.commands._pipelines import print_json
@@ -109,80 +116,95 @@ def _targets(
     return items, output
 
 
-def _wanted(items: list[Item], outputs: Outputs, pages: dict[str, Path]) -> list[Item]:
-    """Return the items whose results are not all there; of a patient whose page is wanted all or
-    none.
+class _Work:
+    """Detect with a progress bar on stderr; failures are told as they come, notes once at the
+    end.
     """
-    from biot_bd.deploy.results import is_done
 
-    left = [item for item in items if not is_done(item, outputs)]
-    if not outputs.html:
-        return left
-    again = {item.patient for item in left} | {patient for patient, page in pages.items() if not page.is_file()}
-    return [item for item in items if item.patient in again]
+    def __init__(self, items: list[Item], outputs: Outputs, pages: dict[str, Path], model: Path, *, quiet: bool):
+        from rich.console import Console
 
+        self.items, self.outputs, self.pages, self.model, self.quiet = items, outputs, pages, model, quiet
+        self.console = Console(stderr=True)
+        self.records: dict[Path, DetectionRecord] = {}
 
-def _run(
-    items: list[Item],
-    model: Path,
-    options: dict[str, Any],
-    outputs: Outputs,
-    jobs: int,
-    pages: dict[str, Path],
-    *,
-    quiet: bool,
-) -> list[Outcome]:
-    """Work with a progress bar on stderr; failures are told as they come."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    def left(self) -> list[Item]:
+        """Return the items whose results are not all there; what is there is kept for pages."""
+        from biot_bd.deploy.patient_pages import find_records
+        from biot_bd.deploy.results import is_done
 
-    from biot_bd.deploy.results import detect_items
-    from biot_bd.runs import note_done
+        if not (self.outputs.html or self.outputs.viewer):
+            return [item for item in self.items if not is_done(item, self.outputs)]
+        self.records = find_records(self.items, self.outputs)
+        return [item for item in self.items if item.path not in self.records]
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    outcomes: list[Outcome] = []
-    left = {item.patient: sum(other.patient == item.patient for other in items) for item in items}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("recordings", total=len(items))
-        for outcome in detect_items(items, model, options, outputs, n_jobs=jobs):
-            outcomes.append(outcome)
-            progress.advance(task)
-            note_done("recordings", len(outcomes), len(items))
-            _tell(console, outcome, quiet)
-            left[outcome.item.patient] -= 1
-            if outputs.html and left[outcome.item.patient] == 0:
-                _write_page(console, outcome.item.patient, outcomes, pages[outcome.item.patient], model)
-    return outcomes
+    def run(self, items: list[Item], options: dict[str, Any], jobs: int) -> list[Outcome]:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        from biot_bd.deploy.results import detect_items
+        from biot_bd.runs import note_done
 
-def _write_page(console: Any, patient: str, outcomes: list[Outcome], path: Path, model: Path) -> None:
-    from biot_bd.deploy.patient_page import write_page
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        outcomes: list[Outcome] = []
+        left = Counter(item.patient for item in items)
+        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
+            task = progress.add_task("recordings", total=len(items))
+            self._write_what_is_there(set(left))
+            for outcome in detect_items(items, self.model, options, self.outputs, n_jobs=jobs):
+                outcomes.append(outcome)
+                progress.advance(task)
+                note_done("recordings", len(outcomes), len(items))
+                self._tell(outcome)
+                left[outcome.item.patient] -= 1
+                if self.outputs.html and left[outcome.item.patient] == 0:
+                    self._write_page(outcome, outcomes)
+        self._tell_notes(outcomes)
+        return outcomes
 
-    own = [outcome for outcome in outcomes if outcome.item.patient == patient]
-    parts = [outcome.part for outcome in own if outcome.part is not None]
-    try:
-        page = write_page(path, patient, parts, [o.error for o in own if o.error], model.name)
-    except OSError as error:
-        own[-1].error = f"{patient}: its page cannot be written ({error})"
-        _tell(console, own[-1], quiet=True)
-        return
-    own[-1].files.append(page)
-    for outcome in own:
-        outcome.part = None  # pictures of hundreds of recordings would fill the memory
+    def _write_what_is_there(self, busy: set[str]) -> None:
+        """Write viewers and pages that need no detection: those of patients with nothing left."""
+        from biot_bd.deploy.patient_pages import write_missing_viewers, write_patient_page
 
+        if self.outputs.viewer:
+            write_missing_viewers(self.items, self.records, self.outputs)
+        for patient, page in self.pages.items():
+            if patient not in busy and not page.is_file():
+                write_patient_page(page, patient, self.items, [], self.records, self.outputs, self.model)
 
-def _tell(console: Any, outcome: Outcome, quiet: bool) -> None:
-    lines = []
-    if outcome.error is not None:
-        lines = [f"failed: {outcome.error}"]
-    elif outcome.facts is not None and not quiet:
-        found = outcome.facts["events"]
-        events = ", ".join(f"{e['onset_s']:g} to {e['offset_s']:g} s" for e in found[:5]) or "none"
-        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        lines = [f"{outcome.item.path}: events: {events}{more}", *(f"  note: {n}" for n in outcome.facts["notes"])]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _write_page(self, last: Outcome, outcomes: list[Outcome]) -> None:
+        from biot_bd.deploy.patient_pages import write_patient_page
+
+        patient = last.item.patient
+        path = self.pages[patient]
+        try:
+            page = write_patient_page(path, patient, self.items, outcomes, self.records, self.outputs, self.model)
+        except OSError as error:
+            last.error = f"{patient}: its page cannot be written ({error})"
+            self._tell(last)
+            return
+        last.files.append(page)
+        for outcome in outcomes:
+            if outcome.item.patient == patient:
+                outcome.detection = None  # of hundreds of recordings they would fill the memory
+
+    def _tell(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._say(f"failed: {outcome.error}")
+        elif outcome.facts is not None and not self.quiet:
+            found = outcome.facts["events"]
+            events = ", ".join(f"{e['onset_s']:g} to {e['offset_s']:g} s" for e in found[:5]) or "none"
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            self._say(f"{outcome.item.path}: events: {events}{more}")
+
+    def _tell_notes(self, outcomes: list[Outcome]) -> None:
+        from biot_bd.deploy.counted_notes import counted_notes, said_once
+
+        done = [(str(one.item.path), one.facts["notes"]) for one in outcomes if one.facts is not None]
+        for note in counted_notes(done) if not self.quiet else []:
+            self._say(f"note: {said_once(note, len(done))}")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _facts(model: Path, outputs: Outputs, outcomes: list[Outcome], n_skipped: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from biot_bd.commands._folders import taken_by
 from biot_bd.commands._options import Json, OnMissing
 from biot_bd.commands._pipelines import parse_assignments, print_json
 from biot_bd.commands.datasets import ReaderOptions, SeizureWords, print_table, reader_words
@@ -50,13 +51,18 @@ def doctor(
     Nothing is written. Exit status: 0 if `prepare` would go through with its defaults (what is
     missing on the disk or has no labels is only told), 1 if it would stop, or nothing is there.
     """
-    from biot_bd.datasets import inspect_folder
+    from biot_bd.commands import _names
 
     if len(words) > 2:
         raise typer.BadParameter(f"expected [DATASET] FOLDER, found {len(words)} words", param_hint="FOLDER")
     if on_missing not in ("raise", "drop", "interpolate"):
         raise typer.BadParameter(f"{on_missing!r} is none of raise, drop, interpolate", param_hint="--on-missing")
     *named, folder = words
+    _names.check_registered("datasets", *named)
+    _names.check_registered("montages", montage)
+
+    from biot_bd.datasets import inspect_folder
+
     with _progress() as progress:
         task = progress.add_task("opening recordings", total=None)
 
@@ -105,7 +111,7 @@ def _given(
 def _next(facts: DatasetFacts, given: dict[str, list[str]]) -> str | None:
     """Return what a user would call next; None where something has to be mended first."""
     if facts.dataset is None:
-        return None
+        return taken_by(facts.path)
     from biot_bd.datasets.loading import options_of
 
     takes_words = "seizure_words" in (options_of(facts.dataset) or ())
@@ -144,6 +150,8 @@ def _show(facts: DatasetFacts, show_all: bool, command: str | None) -> None:
     typer.echo(f"\n{facts.path}")
     _line("looks like", facts.why if facts.dataset is None else f"{facts.dataset}: {facts.why}")
     if facts.dataset is None:
+        if command:
+            typer.echo(f"  {'next':{WIDTH}}{command}")
         return
     if facts.generated:
         _line("GENERATED", "made by a program, not recorded from people")

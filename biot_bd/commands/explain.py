@@ -34,6 +34,13 @@ def explain(
     them.
     """
     from biot_bd import registry
+    from biot_bd.commands import _names
+    from biot_bd.commands._folders import expect
+
+    _names.check_registered("probes", probe)
+    expect(model, "model", "run")
+    expect(windows, "windows")
+
     from biot_bd.commands._pipelines import open_windows, print_json
     from biot_bd.report.explain import choose_fold, choose_windows, explain_to_folder
 

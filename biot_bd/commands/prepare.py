@@ -9,11 +9,14 @@ import typer
 
 from biot_bd.commands._pipelines import parse_assignments, print_json
 from biot_bd.commands.datasets import (
+    EventsFolder,
+    PartlyRead,
     ReaderOptions,
     SeizureWords,
     load_recordings,
     names_between_commas,
     print_table,
+    reader_events,
     reader_words,
 )
 
@@ -42,6 +45,8 @@ def prepare(
         ),
     ] = None,
     seizure_words: SeizureWords = None,
+    events: EventsFolder = None,
+    partly_read: PartlyRead = False,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace windows that a run or a model uses, or those of other signals."),
@@ -50,10 +55,26 @@ def prepare(
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")] = False,
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
+    from biot_bd.commands import _names
+    from biot_bd.commands._folders import expect_recordings
+
+    _names.check_registered("datasets", dataset)
+    _names.check_registered("montages", montage)
+    _names.check_registered("label_rules", labels)
+    for name, given, known in (
+        ("--on-missing", on_missing, _names.ON_MISSING),
+        ("--on-bad", on_bad, ("raise", "warn", "drop")),
+        ("--resample", resample, ("fft", "polyphase", "fft-window")),
+        ("--dtype", dtype, ("int16", "float32")),
+        ("--on-error", on_error, ("raise", "skip")),
+    ):
+        _names.check_known(name, given, known)
+    expect_recordings(root)
+
     from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows
 
-    options = parse_assignments(option, "--option") | reader_words(seizure_words)
+    options = parse_assignments(option, "--option") | reader_words(seizure_words) | reader_events(events, partly_read)
     if subjects:
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")

@@ -21,6 +21,12 @@ def report(
     """Write report.html into a run folder: one file with scores, curves, seizures and attention,
     readable offline.
     """
+    from biot_bd.commands._folders import expect
+
+    expect(run, "run")
+    if windows is not None:
+        expect(windows, "windows")
+
     from biot_bd.commands._pipelines import open_windows, print_json
     from biot_bd.report import write_report
     from biot_bd.report.run_folder import read_run

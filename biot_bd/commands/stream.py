@@ -71,9 +71,12 @@ def stream(
     Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit
     status is 0.
     """
+    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines
-    from biot_bd.deploy.live.runner import Session, stopped_by_signals
+    from biot_bd.deploy.live.runner import Session
+    from biot_bd.deploy.serving.stopping import stopped_by_signals
 
     if (file is None) == (lsl is None):
         raise typer.BadParameter("name one source: a FILE to replay, or --lsl NAME", param_hint="FILE")
@@ -83,7 +86,7 @@ def stream(
         check_writable(output)
     if stay and not page:
         raise typer.BadParameter("there is no page to keep; add --page", param_hint="--stay")
-    names = [_name(text) for text in allow_host or ()]
+    names = [shared.host_name(text) for text in allow_host or ()]
     detector = Detector.load(model, causal=True, **{name: context.params[name] for name in shared.DETECTOR})
     source: LiveSource
     if file is not None:
@@ -129,20 +132,6 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _name(text: str) -> str:
-    """Return the name or address of ``--allow-host``."""
-    from biot_bd.deploy.live.admission import split_authority
-
-    bare = text.count(":") > 1 and not text.startswith("[")
-    try:
-        name, port = split_authority(f"[{text}]" if bare else text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--allow-host") from error
-    if port is not None:
-        raise typer.BadParameter(f"{text}: expected a name or address without its port", param_hint="--allow-host")
-    return name
-
-
 def _format(output: Path | None, file: Path | None) -> str:
     """Return the format that the output's ending names."""
     if output is None:
@@ -176,10 +165,12 @@ def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
     if json:
         from biot_bd.commands._pipelines import print_json
 
-        files = [] if output is None else [output]
+        files = [] if ended.output is None else [ended.output]
         print_json({"model": model, "reason": ended.reason, **facts, "files": files})
         return
-    written = "" if output is None else f"; results: {output}"
+    written = "" if ended.output is None else f"; results: {ended.output}"
+    if output is not None and ended.output is None:
+        written = f"; no signal came, so {output} was not written"
     typer.echo(
         f"{ended.reason} after {facts['duration_s']:g} s: {len(facts['events'])} events, {facts['n_alarms']} alarms{written}",
         err=True,

@@ -27,7 +27,12 @@ def train(
     """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score
     the hold-out, if there is one.  A training that was stopped goes on with the same command.
     """
-    from biot_bd.commands import _pipelines
+    from biot_bd.commands import _names, _pipelines
+    from biot_bd.commands._folders import expect
+
+    _names.check_training(options)
+    expect(folder, "windows")
+
     from biot_bd.evaluation.final_model import fit_all
     from biot_bd.evaluation.training_folder import WORK
     from biot_bd.models.checkpoints.pipeline_folder import description_file
@@ -63,45 +68,60 @@ def train(
 
 def _score_lines(facts: dict[str, Any]) -> list[str]:
     """Say what the hold-out scored, or why there is no score."""
+    from biot_bd.number_texts import count_text, score_text
+
     scores, held = facts.get("scores"), facts["subjects"]["test"]
     if scores is None:
         return ["no test subjects are left: score this pipeline with `biot-bd cv`, or name some with --hold-out"]
     mark = "CONTAMINATED, " if facts["contamination"] else ""
     mark += f"not a result ({facts['not_a_result']}), " if facts["not_a_result"] else ""
     prevalence = scores["prevalence"]
-    lines = [f"hold-out ({mark}prevalence {prevalence:.3f}): {', '.join(held)}"]
+    lines = [f"hold-out ({mark}prevalence {score_text(prevalence)}): {', '.join(held)}"]
     for name in scores["scoring"]:
         pooled, macro = scores["pooled"][name], scores["macro"][name]
         one, other = (
-            f"undefined ({s['reason']})" if s["value"] is None else f"{s['value']:.3f}" for s in (pooled, macro)
+            f"undefined ({s['reason']})" if s["value"] is None else score_text(s["value"]) for s in (pooled, macro)
         )
-        lines.append(f"  {name}: pooled {one}, macro {other} ({macro['n_subjects']} subjects)")
+        lines.append(f"  {name}: pooled {one}, macro {other} ({count_text(macro['n_subjects'], 'subject')})")
     return lines
 
 
+def _threshold_origin(threshold: dict[str, Any]) -> str:
+    """Say where the threshold of windows comes from."""
+    if threshold["reason"]:
+        return f"not chosen: {threshold['reason']}"
+    return "given" if threshold["rule"] == "fixed" else f"chosen on validation by {threshold['rule']}"
+
+
 def _event_lines(events: dict[str, Any] | None) -> list[str]:
-    """Say at what point the saved model gives events."""
+    """Say at what point the saved model gives events, and on how much it was chosen."""
+    from biot_bd.events import chosen_on_text
+    from biot_bd.number_texts import rate_text, score_text
+
     if events is None:
         return []
     point, reason = events["validation"]["point"], f" ({events['reason']})" if events["reason"] else ""
-    line = f"events: threshold {events['threshold']:.3f}, at least {events['min_duration_s']:g} s{reason}"
+    line = f"events: threshold {score_text(events['threshold'])}, at least {events['min_duration_s']:g} s{reason}"
     if point is not None and point["sensitivity"] is not None:
         line += (
-            f"; on validation sensitivity {point['sensitivity']:.3f}, {point['fa_per_24h']:.1f} false alarms per 24 h"
+            f"; on validation sensitivity {score_text(point['sensitivity'])}, "
+            f"{rate_text(point['fa_per_24h'])} false alarms per 24 h"
         )
-    return [line]
+    chosen_on = chosen_on_text(events["chosen_on"])
+    return [line, f"operating point chosen on: {chosen_on}" if events["chosen_on"] else f"operating point: {chosen_on}"]
 
 
 def _lines(output: Path, facts: dict[str, Any]) -> list[str]:
     from biot_bd.evaluation.model_selection.contamination import contamination_notes
+    from biot_bd.number_texts import count_text, score_text
 
     subjects = facts["subjects"]
     generated = " on generated data" if facts["data"]["generated"] else ""
     mark = "CONTAMINATED: " if facts["contamination"] else ""
     return [
         f"{mark}{facts['title']}{generated}, label rule {facts['data']['label_rule']}",
-        f"trained on {len(subjects['train'])} subjects, validated on {', '.join(subjects['valid']) or 'nobody'}",
-        f"epochs: {facts['n_epochs']}, threshold: {facts['threshold']['value']:.3f}",
+        f"trained on {count_text(len(subjects['train']), 'subject')}, validated on {', '.join(subjects['valid']) or 'nobody'}",
+        f"epochs: {facts['n_epochs']}, threshold: {score_text(facts['threshold']['value'])} ({_threshold_origin(facts['threshold'])})",
         *_event_lines(facts["events"]),
         *contamination_notes(facts),
         *facts["notes"],

@@ -10,6 +10,7 @@ from pathlib import Path
 import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
+from biot_bd.datasets.event_tables import EventTables
 from biot_bd.datasets.recordings import (
     Outcomes,
     check_choice,
@@ -36,6 +37,8 @@ def load_recordings_folder(
     unlisted: str = "exclude",
     on_error: str = "raise",
     seizure_words: Sequence[str] | str | None = None,
+    events: str | os.PathLike[str] | None = None,
+    partly_read: bool = False,
 ) -> BaseConcatDataset:
     """Load every recording below a folder, of all formats that are registered.
 
@@ -67,6 +70,13 @@ def load_recordings_folder(
     seizure_words : sequence of str, str or None, default=None
         Own words or phrases that mean a seizure in annotations within files, beside the English
         ones, e.g. ``["Anfall"]``.
+    events : path-like, optional
+        Folder of event tables, laid out as ``root`` is, e.g. ``RESULTS/reviews/anna`` of
+        ``biot-bd review``.  They alone are the labels then: recordings without a table are
+        unlisted, whatever lies beside them.
+    partly_read : bool, default=False
+        Whether a review counts whose recording was not read from beginning to end: what was not
+        read counts as free of seizures then.  Otherwise such recordings are unlisted.
 
     Returns
     -------
@@ -82,53 +92,52 @@ def load_recordings_folder(
     RecordingError
         A file or a table is damaged, and ``on_error="raise"``.
     ValueError
-        No recording has labels, the subject of a file is not found or not certain, or two files
-        have one name.
+        No recording has labels, the subject of a file is not found or not certain, two files have
+        one name, or ``events`` holds detections or reviews of several reviewers.
     """
     check_choice("unlisted", unlisted, ("exclude", "background"))
     check_choice("on_error", on_error, ("raise", "skip"))
     check_text("subject", subject, r"P_ID(\d+)")
     check_text("namespace", namespace, "clinic")
     words = list_words("seizure_words", seizure_words)
+    tables = _tables(events, partly_read, unlisted)
     root = Path(root).absolute()
     pattern = _pattern(subject)
     space = _space(namespace or root.name)
     files = _find(root)
     outcomes, parts = Outcomes("recordings-folder"), list[RawDataset]()
+    assigned = {} if tables is None else tables.assign(found.path.relative_to(root) for found in files)
     for found, name in files.items():
-        path = found.path
-        relative = path.relative_to(root).as_posix()
+        path, relative = found.path, found.path.relative_to(root).as_posix()
         try:
             raw, details = open_found(found)
-            labelled = _annotate(raw, path, details, words)
+            table = _table(path) if tables is None else assigned.get(Path(relative))
+            labels_from, unknown = _label(raw, path, table, tables, details, words)
         except RecordingError as error:
             outcomes.add_error(
                 name, error, on_error, subject=_subject_if_certain(path, root, pattern, space), path=path
             )
             continue
-        if not labelled and unlisted == "exclude":
-            reason = f"{relative}: no event table and no sz, seizure or bckg annotation, labels unknown"
+        if labels_from is None and unlisted == "exclude":
             outcomes.add(
                 name,
                 "unlisted",
-                "; ".join([reason, *details]),
+                "; ".join([f"{relative}: {unknown}", *details]),
                 subject=_subject_if_certain(path, root, pattern, space),
                 path=path,
             )
             continue
-        details += [] if labelled else [_free(raw)]
-        labels_from = "none" if not labelled else "annotations" if _table(path) is None else "event table"
-        description = _describe(path, root, name, pattern, space) | {"labels_from": labels_from}
+        details += [_free(raw)] if labels_from is None else []
+        description = _describe(path, root, name, pattern, space) | {"labels_from": labels_from or "none"}
         if namespace is None:  # another data set may lie in a folder of the same name
             description["namespace_from"] = "folder"
         parts.append(RawDataset(raw, description))
         outcomes.add(name, "loaded", "; ".join(details))
+    for key, table in () if tables is None else tables.paths.items():
+        if table not in assigned.values():
+            outcomes.add(key.replace("/", "__"), "missing-file", f"{table}: no recording of this name below {root}")
     if not parts and outcomes.of("unlisted"):
-        raise EmptyDatasetError(
-            f"{root}: none of {len(files)} recordings has labels (e.g. {stem_of(next(iter(files)).path.name)}_events.tsv); "
-            "unlisted='background' loads them as free of seizures",
-            outcomes.frame(),
-        )
+        raise EmptyDatasetError(_none_labelled(root, files, events, outcomes), outcomes.frame())
     dataset = make_dataset(parts, outcomes.frame())
     outcomes.warn({"unlisted": "have no labels: left out", "missing-file": "are not on the disk: left out"})
     return dataset
@@ -181,12 +190,65 @@ def _table(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str], seizure_words: list[str]) -> bool:
-    """Set or check the annotations; return whether the labels are known."""
-    table = _table(path)
-    if table is not None:
+def _tables(events: str | os.PathLike[str] | None, partly_read: bool, unlisted: str) -> EventTables | None:
+    """Return the tables of the option ``events``; raise for options that contradict each other."""
+    if not isinstance(partly_read, bool):
+        raise ValueError(f"partly_read={partly_read!r}: expected True or False")
+    if events is None:
+        if partly_read:
+            raise ValueError("partly_read=True is said of reviews; name their folder by events=, RESULTS/reviews/NAME")
+        return None
+    if not isinstance(events, (str, os.PathLike)):
+        raise ValueError(f"events={events!r}: expected a folder, e.g. events='results/reviews/anna'")
+    if unlisted == "background":
+        raise ValueError(
+            "unlisted='background' and events exclude each other: of recordings without a review nobody knows "
+            "that they are free of seizures"
+        )
+    return EventTables(events, partly_read)
+
+
+def _none_labelled(
+    root: Path, files: dict[Found, str], events: str | os.PathLike[str] | None, outcomes: Outcomes
+) -> str:
+    """Say that no recording has labels, and what to do."""
+    if events is not None:
+        first = next(detail for _, outcome, detail in outcomes.rows if outcome == "unlisted")
+        return f"{root}: none of {len(files)} recordings has labels in events={events}; the first: {first}"
+    return (
+        f"{root}: none of {len(files)} recordings has labels (e.g. {stem_of(next(iter(files)).path.name)}_events.tsv); "
+        "unlisted='background' loads them as free of seizures"
+    )
+
+
+def _label(
+    raw: mne.io.BaseRaw,
+    path: Path,
+    table: Path | None,
+    tables: EventTables | None,
+    details: list[str],
+    seizure_words: list[str],
+) -> tuple[str | None, str]:
+    """Set or check the annotations; return where labels come from, or None and why they are
+    unknown.
+    """
+    if tables is None and table is None:
+        labelled = _annotate(raw, path, details, seizure_words)
+        return (
+            ("annotations", "")
+            if labelled
+            else (None, "no event table and no sz, seizure or bckg annotation, labels unknown")
+        )
+    if table is None:
+        return None, "no event table in the folder of events, labels unknown"
+    labels_from, unknown = ("event table", "") if tables is None else tables.labels_of(raw, table, details)
+    if labels_from is not None:
         details += set_events(raw, table)
-        return True
+    return labels_from, unknown
+
+
+def _annotate(raw: mne.io.BaseRaw, path: Path, details: list[str], seizure_words: list[str]) -> bool:
+    """Check the annotations within a file; return whether they are labels."""
     if _is_edf(raw):  # what speaks of no seizure was noted when the file was opened
         unread_notes(unread_annotations(path), str(path), seizure_words)
     # MNE drops what is not inside; it is an error, as in a table.

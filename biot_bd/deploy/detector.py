@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
 from biot_bd.deploy.model import ModelScorer, Scorer, load_model
-from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, training_overlap
+from biot_bd.deploy.operating_point import OperatingPoint, operating_point_of
+from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, digest_of, training_overlap
+from biot_bd.deploy.tuned_on import tuned_on
+from biot_bd.events.chosen_on import ChosenOn, chosen_on_text
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
@@ -25,6 +28,7 @@ from biot_bd.io.segments import TimeLine
 from biot_bd.io.unusable import unit_notes
 from biot_bd.models.checkpoints.config import provenance_of
 from biot_bd.models.checkpoints.provenance import Provenance
+from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
@@ -36,7 +40,11 @@ SHORTEST_GAP_S = 0.05
 
 
 class Setting(TypedDict):
-    """What decides a detection beside the model; ``events`` is :meth:`EventDetector.setting`."""
+    """What decides a detection beside the model.
+
+    ``events`` is :meth:`EventDetector.setting`, ``chosen_on`` what it was chosen on (None: options,
+    or default values).
+    """
 
     montage: str
     sfreq: float
@@ -45,7 +53,9 @@ class Setting(TypedDict):
     on_missing: str
     causal: bool
     precision: str | None
+    smoothing: str
     events: dict[str, float]
+    chosen_on: ChosenOn | None
 
 
 class DetectionFacts(TypedDict):
@@ -63,6 +73,8 @@ class DetectionFacts(TypedDict):
     channels: dict[str, str]
     notes: list[str]
     setting: Setting
+    operating_point: OperatingPoint | None
+    digest: str | None
     seconds: dict[str, float]
 
 
@@ -99,10 +111,17 @@ class Detection:
         Start and length of each stretch without a pause, in seconds since the recording's start.
     in_training : InTraining
         Whether the recording trained the model, and what its subject was called there.
+    segment_samples : list of int
+        How many samples each of the segments has, at the rate ``sfreq``.
+    operating_point : OperatingPoint or None
+        What the threshold was chosen on.
+    digest : str or None
+        What tells the recording by its content (:func:`biot_bd.io.recording_digest`).
 
     See Also
     --------
     Detector.detect : Makes one.
+    biot_bd.deploy.curve_of : The curve on which it was decided.
 
     Examples
     --------
@@ -142,6 +161,9 @@ class Detection:
     seconds: dict[str, float] = field(default_factory=dict)
     segments: list[tuple[float, float]] = field(default_factory=list)
     in_training: InTraining = field(default_factory=lambda: UNKNOWN)
+    segment_samples: list[int] = field(default_factory=list)
+    operating_point: OperatingPoint | None = None
+    digest: str | None = None
 
     @property
     def gaps(self) -> list[tuple[float, float]]:
@@ -172,6 +194,8 @@ class Detection:
             "channels": self.channels,
             "notes": self.notes,
             "setting": self.setting,
+            "operating_point": self.operating_point,
+            "digest": self.digest,
             "seconds": self.seconds,
         }
 
@@ -198,6 +222,11 @@ class Detector:
     provenance : Provenance, optional
         What the model was trained on; detections of a recording, or a subject, of its training say
         so.
+    tuned_on : SeenRecordings, optional
+        The recordings that chose the operating point, where they are known; detections of one of
+        them say so.
+    operating_point : OperatingPoint, optional
+        What the threshold was chosen on, for every detection to say.
 
     Raises
     ------
@@ -248,6 +277,8 @@ class Detector:
         batch_size: int = BATCH,
         notes: Sequence[str] = (),
         provenance: Provenance | None = None,
+        tuned_on: SeenRecordings | None = None,
+        operating_point: OperatingPoint | None = None,
     ) -> None:
         if not (np.isfinite(stride_s) and stride_s > 0):
             raise ValueError(f"stride_s must be a positive number of seconds, found {stride_s!r}")
@@ -259,7 +290,8 @@ class Detector:
             )
         self.scorer, self.event_detector = scorer, event_detector
         self.stride_s, self.on_missing, self.batch_size = stride_s, on_missing, batch_size
-        self.notes, self.provenance = list(notes), provenance
+        self.notes, self.provenance, self.tuned_on = list(notes), provenance, tuned_on
+        self.operating_point = operating_point
 
     @classmethod
     def load(
@@ -321,7 +353,7 @@ class Detector:
             "merge_gap_s": merge_gap_s,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        event_detector, told = _event_detector(Path(model), scorer, causal, given)
+        event_detector, told, point = _event_detector(Path(model), scorer, causal, given)
         notes += told
         return cls(
             scorer,
@@ -331,6 +363,8 @@ class Detector:
             batch_size=batch_size,
             notes=notes,
             provenance=_provenance_of(model),
+            tuned_on=tuned_on(model),
+            operating_point=point,
         )
 
     @property
@@ -369,7 +403,9 @@ class Detector:
             "on_missing": self.on_missing,
             "causal": self.causal,
             "precision": getattr(self.scorer, "precision", None),
+            "smoothing": self.event_detector.smoothing,
             "events": self.event_detector.setting(),
+            "chosen_on": getattr(self.event_detector, "chosen_on_", None),
         }
 
     def detect(self, source: str | os.PathLike[str] | mne.io.BaseRaw, *, subject: str | None = None) -> Detection:
@@ -426,7 +462,12 @@ class Detector:
         bad = [name for name in stream.needed if name in recording.raw.info["bads"]]
         notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
         notes += unit_notes(recording.raw, stream.needed)
-        in_training, told = training_overlap(self.provenance, recording.raw, subject)
+        digest, fault = digest_of(recording.raw)
+        in_training, told = training_overlap(self.provenance, digest, fault, subject)
+        if self.tuned_on is not None and digest is not None and self.tuned_on.subjects_of(digest):
+            told.append(
+                "this recording chose the operating point, so what is found in it says little of other recordings"
+            )
         found = self.detection(
             recording.where,
             replace(result, seconds=seconds),
@@ -436,7 +477,8 @@ class Detector:
             start_time=line.start_time,
             segments=[(s.start_s, s.duration_s) for s in line.segments],
         )
-        return replace(found, in_training=in_training)
+        samples = [s.n_samples for s in line.segments]
+        return replace(found, in_training=in_training, segment_samples=samples, digest=digest)
 
     def detection(
         self,
@@ -461,12 +503,13 @@ class Detector:
             stride_s=self.stride_s,
             duration_s=result.duration_s,
             sfreq=sfreq,
-            channels=channel_facts(plan),
+            channels=plan.origins,
             notes=[*self.notes, *notes, *channel_notes(plan, result)],
             setting=self.setting(),
             start_time=start_time,
             seconds=result.seconds,
             segments=list(segments),
+            operating_point=self.operating_point,
         )
         return replace(found, notes=[*found.notes, *gap_notes(_recorded(found.gaps, found.segments))])
 
@@ -566,13 +609,17 @@ def _recorded(
 
 def _event_detector(
     model: Path, scorer: ModelScorer, causal: bool, options: dict[str, float]
-) -> tuple[EventDetector, list[str]]:
-    """Return the event detector of a model with the options that were given, and notes."""
+) -> tuple[EventDetector, list[str], OperatingPoint]:
+    """Return the event detector of a model with the options that were given, notes, and what it
+    was chosen on.
+    """
     notes = []
     if (model / EVENTS_JSON).exists():
         events = load_event_detector(model, causal=causal)
         if options:
             notes.append("given instead of what was fitted: " + ", ".join(f"{k} {v:g}" for k, v in options.items()))
+        elif "what" in (chosen := getattr(events, "chosen_on_", None) or {}):
+            notes.append(f"operating point chosen on {chosen_on_text(chosen)}")
     else:
         events = EventDetector(window_s=scorer.window_s, threshold=scorer.threshold, causal=causal, target=None)
         notes.append(
@@ -584,13 +631,14 @@ def _event_detector(
             f"{RECALIBRATION_FILE} is not applied: threshold and events belong to the model's own probabilities"
         )
     setting: dict[str, Any] = {**events.setting(), **options}
+    point = operating_point_of(events, options)
     if options:
         # Fitted values would hide parameters, so a detector with other ones is made anew.
         events = EventDetector(
             window_s=events.window_s, smoothing=events.smoothing, causal=events.causal, target=None, **setting
         )
     events.setting()
-    return events, notes
+    return events, notes, point
 
 
 def _provenance_of(model: str | os.PathLike[str]) -> Provenance:
@@ -599,15 +647,6 @@ def _provenance_of(model: str | os.PathLike[str]) -> Provenance:
         return provenance_of(Path(model).absolute())
     except (OSError, ValueError):
         return Provenance(os.fspath(model), (), known=False)
-
-
-def channel_facts(plan: MontagePlan) -> dict[str, str]:
-    """Say how each channel of the montage came about."""
-    texts = {"direct": "{}", "reversed": "{}, sign changed", "difference": "{} minus {}"}
-    return {
-        channel.name: texts.get(channel.how, channel.how).format(*(plan.ch_names[source] for source in channel.sources))
-        for channel in plan.channels
-    }
 
 
 def channel_notes(plan: MontagePlan, found: StreamResult | None = None) -> list[str]:

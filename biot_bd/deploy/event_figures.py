@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import glob
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection
 from biot_bd.io.recordings import open_recording, read_excerpt
 from biot_bd.runs import atomic_path
@@ -26,16 +25,19 @@ DPI = 100
 
 
 def overview_figure(detection: Detection) -> Figure:
-    """Draw the probabilities of a whole recording with its events and gaps."""
+    """Draw the curve of a whole recording with its windows, events and gaps."""
     from biot_bd.plots import timeline_figure
 
     known = ~np.isnan(detection.probabilities)
+    curve = curve_of(detection)
     return timeline_figure(
         detection.start_s[known] + detection.window_s / 2,
         detection.probabilities[known],
         detection.duration_s,
         events=[(event.onset_s, event.offset_s) for event in detection.events],
         gaps=detection.gaps,
+        curve_times_s=curve.times_s,
+        curve=curve.drawn,
         threshold=detection.setting["events"]["threshold"],
     )
 
@@ -69,12 +71,14 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
     if not detection.events:
         return
     recording = open_recording(detection.source)
+    curve = curve_of(detection)
     mapper = MontageMapper(montage, on_missing=detection.setting["on_missing"])  # type: ignore[arg-type]
     plan = mapper.plan(recording.raw.ch_names, recording.where, recording.unusable)
     for number, event in enumerate(detection.events[:most], 1):
         stop_s = min(event.offset_s + CONTEXT_S, event.onset_s + LONGEST_S)
         x, start_s, sfreq = read_excerpt(recording, plan.needed, event.onset_s - CONTEXT_S, stop_s)
         centre_s = detection.start_s + detection.window_s / 2
+        seconds = (curve.times_s >= start_s - 1) & (curve.times_s <= stop_s)
         shown = ~np.isnan(detection.probabilities) & (centre_s >= start_s) & (centre_s <= stop_s)
         length = f"{event.offset_s - event.onset_s:.0f} s"
         signal = plan.reduced().apply(x)
@@ -86,6 +90,8 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
             events=[(event.onset_s, min(event.offset_s, stop_s))],
             proba_times_s=centre_s[shown],
             proba=detection.probabilities[shown],
+            curve_times_s=curve.times_s[seconds],
+            curve=curve.drawn[seconds],
             threshold=detection.setting["events"]["threshold"],
             title=f"{Path(detection.source).name}: event {number} at {event.onset_s:.0f} s, {length}",
         )
@@ -111,10 +117,3 @@ def write_event_pictures(figures: Iterable[Figure], output: Path) -> list[Path]:
         if path not in written and path.stem.removeprefix(f"{output.name}-").isdigit():
             path.unlink(missing_ok=True)
     return written
-
-
-def png_uri(figure: Figure) -> str:
-    """Return a figure as PNG in a data URI."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=DPI, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -185,6 +185,21 @@ def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) 
         raise ValueError(
             "the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows"
         )
+    return montage_of_channels(ch_names)
+
+
+def montage_of_channels(ch_names: Sequence[str]) -> Montage:
+    """Return the registered montage of these channels, else one of their own.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+        Channels that a model sees, in order.
+
+    Returns
+    -------
+    Montage
+    """
     if (found := montage_of(ch_names)) is not None:
         return found
     bipolar = all(parsed is not None and parsed.bipolar for parsed in map(parse_name, ch_names))

@@ -1,58 +1,98 @@
-"""A patient's page: one HTML file with the recordings, their events, the curves and the EEG of
-each event.
+"""A patient's page: one HTML file with the recordings, what was found, the curve that decided, and
+the EEG around each event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from biot_bd.deploy.detector import Detection, DetectionFacts
-from biot_bd.deploy.event_figures import event_figures, overview_figure, png_uri
+from biot_bd.deploy.counted_notes import counted_notes, said_once
+from biot_bd.deploy.decided_curve import curve_of
+from biot_bd.deploy.detection_record import DetectionRecord
+from biot_bd.deploy.detector import Detection
+from biot_bd.deploy.eeg_views import EegReader, detected_montage, neighbourhoods, viewed_recording
+from biot_bd.deploy.operating_point import in_words
+from biot_bd.deploy.page_drawings import (
+    STILL_FINE,
+    STILL_ROW,
+    Overview,
+    Still,
+    clock,
+    overview_of,
+    sessions_of,
+    still_of,
+)
+from biot_bd.exceptions import DetectionError
+from biot_bd.io.recordings import open_recording
 from biot_bd.plots import css_colours
 from biot_bd.runs import write_text
-from biot_bd.signals.montages import Montage
+from biot_bd.viewer import Traces, viewer_assets, viewer_fragment, viewer_json
+from biot_bd.viewer.page import CLOCK_NOTE
 
-MOST_PICTURES = 20  # of events in a page; all are in its table
+MOST_EVENTS = 20  # of a page with EEG; all are in its tables
+PAGE_BYTES = 4_900_000  # of a page that shows EEG
 
 
 @dataclass(frozen=True)
 class PagePart:
-    """What a patient's page shows of one recording.
+    """What a patient's page is told of one recording.
 
     Parameters
     ----------
-    facts : DetectionFacts
-        Of its detection.
-    overview : str
-        Picture of the whole curve, as a data URI.
-    pictures : list of str
-        Of the first events.
+    detection : Detection
+        What was found in it.
+    record : DetectionRecord, optional
+        Where the detection was read from one: the recording may have moved since, or changed.
+    links : sequence of (str, str)
+        Address and text of pages with the EEG of all of it.
     """
 
-    facts: DetectionFacts
-    overview: str
-    pictures: list[str]
+    detection: Detection
+    record: DetectionRecord | None = None
+    links: Sequence[tuple[str, str]] = ()
 
     @property
     def name(self) -> str:
         """The recording's file."""
-        return Path(self.facts["source"]).name
+        return Path(self.detection.source).name
+
+    def reader(self) -> EegReader:
+        """Return what reads its EEG; DetectionError where the recording is gone or another one."""
+        recording = open_recording(self.detection.source) if self.record is None else self.record.open_recording()
+        return EegReader(recording, detected_montage(self.detection))
 
 
-def page_part(detection: Detection, montage: Montage) -> PagePart:
-    """Return what a patient's page shows of one recording; the EEG is drawn in ``montage``."""
-    figures = event_figures(detection, montage, most=MOST_PICTURES)
-    return PagePart(detection.as_dict(), png_uri(overview_figure(detection)), [png_uri(figure) for figure in figures])
+@dataclass
+class _Section:
+    """What the template draws of one recording."""
+
+    part: PagePart
+    overview: Overview
+    highest: float
+    notes: list[str]
+    pieces: list[Traces] = field(default_factory=list)
+    n_shown: int = 0
+    no_eeg: str | None = None
+    viewer: Markup | None = None
+    stills: list[Still | None] = field(default_factory=list)
+
+    @property
+    def detection(self) -> Detection:
+        return self.part.detection
 
 
 def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Sequence[str], model: str) -> Path:
     """Write a patient's page, atomically; it is one file, readable offline.
+
+    Of the first 20 events it holds the EEG from 60 s before to 60 s after; only that is read.
 
     Parameters
     ----------
@@ -72,6 +112,59 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
     Path
         The file.
     """
+    detections = [part.detection for part in parts]
+    notes = counted_notes((part.name, part.detection.notes) for part in parts)
+    shared = [note for note in notes if note.n > 1 or len(parts) == 1]
+    told = {note.text for note in shared}
+    sections = [_section(part, told) for part in parts]
+    _read_eeg(sections)
+    hours = sum(one.duration_s for one in detections) / 3600
+    points = counted_notes(
+        (part.name, [in_words(part.detection.operating_point, part.detection.setting["events"]["threshold"])])
+        for part in parts
+    )
+    css, js = viewer_assets() if any(section.pieces for section in sections) else ("", "")
+    page: dict[str, Any] = {
+        "patient": patient,
+        "colours": Markup(css_colours()),
+        "viewer_css": Markup(css),
+        "viewer_js": Markup(js),
+        "sections": sections,
+        "failures": failures,
+        "model": model,
+        "hours": hours,
+        "n_events": sum(len(one.events) for one in detections),
+        "trained_on": [part.name for part in parts if part.detection.in_training["recording"]],
+        "same_subject": [
+            part.name
+            for part in parts
+            if part.detection.in_training["subject"] is not None and not part.detection.in_training["recording"]
+        ],
+        "points": [said_once(point, len(parts)) for point in points],
+        "notes": [said_once(note, len(parts)) for note in shared],
+        "sessions": sessions_of(detections) if hours >= 2 or len(parts) > 1 else [],
+        "has_clock": any(one.start_time is not None for one in detections),
+        "clock_note": CLOCK_NOTE,
+        "still_row": STILL_ROW,
+        "still_fine": STILL_FINE,
+        "version": version("biot-bd"),
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    template = _environment().get_template("patient.html.j2")
+    for section in sections:
+        section.viewer = Markup("") if section.pieces else None
+    budget = PAGE_BYTES - len(template.render(**page).encode())
+    _encode(sections, budget)
+    return write_text(path, template.render(**page))
+
+
+def _section(part: PagePart, told: set[str]) -> _Section:
+    curve = curve_of(part.detection)
+    notes = [note for note in dict.fromkeys(part.detection.notes) if note not in told]
+    return _Section(part, overview_of(part.detection, curve), float(curve.values.max(initial=0.0)), notes)
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("biot_bd.deploy"),
         autoescape=True,
@@ -79,29 +172,59 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": _clock, "date": _date}
-    page = {
-        "patient": patient,
-        "colours": css_colours(),
-        "parts": parts,
-        "failures": failures,
-        "model": model,
-        "hours": sum(part.facts["duration_s"] for part in parts) / 3600,
-        "n_events": sum(len(part.facts["events"]) for part in parts),
-        "version": version("biot-bd"),
-        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
-    return write_text(path, environment.get_template("patient.html.j2").render(**page))
+    environment.filters |= {"clock": clock, "date": _date, "span": span_in_words}
+    return environment
 
 
-def _clock(seconds: float, digits: int = 0) -> str:
-    """Return seconds since the recording's start as hours, minutes and seconds."""
-    ticks = round(seconds * 10**digits)
-    whole, rest = divmod(ticks, 10**digits)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}" + (f".{rest:0{digits}d}" if digits else "")
+def _read_eeg(sections: Sequence[_Section]) -> None:
+    """Read the EEG around the first events of all recordings."""
+    left = MOST_EVENTS
+    for section in sections:
+        detection = section.detection
+        chosen = detection.events[:left]
+        if not chosen:
+            continue
+        try:
+            reader = section.part.reader()
+            for start_s, stop_s in neighbourhoods([e[:2] for e in chosen], detection.duration_s):
+                section.pieces += reader.read(start_s, stop_s)
+        except (DetectionError, OSError, ValueError) as error:
+            section.pieces, section.no_eeg = [], " ".join(str(error).split())
+            continue
+        section.n_shown = len(chosen)
+        left -= len(chosen)
+        section.stills = [still_of(section.pieces, event.onset_s) for event in chosen]
 
 
-def _date(seconds: float, start_time: str) -> str:
-    """Return date and time so long after the recording's start, to a tenth of a second."""
-    at = datetime.fromisoformat(start_time) + timedelta(seconds=round(seconds, 6) + 0.05)
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 100_000}"
+def _encode(sections: Sequence[_Section], budget: int) -> None:
+    """Make the viewers; each recording has its share of the page's size."""
+    size = {id(s): sum(piece.values_uv.size for piece in s.pieces) for s in sections}
+    total = sum(size.values())
+    for section in sections:
+        if not section.pieces:
+            continue
+        viewed = viewed_recording(section.detection)
+        try:
+            data = viewer_json(viewed, section.pieces, budget_bytes=int(budget * size[id(section)] / total))
+        except ValueError as error:
+            section.viewer, section.no_eeg = None, str(error)
+            continue
+        section.viewer = viewer_fragment(data, section.part.name)
+
+
+def span_in_words(seconds: float) -> str:
+    """Return a length as a reader says it: seconds, minutes, or hours.
+
+    Examples
+    --------
+    >>> span_in_words(28), span_in_words(360), span_in_words(28800)
+    ('28 s', '6 min', '8.0 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _date(seconds: float, start_time: datetime) -> str:
+    """Return date and time so long after the recording's start."""
+    return f"{start_time + timedelta(seconds=round(seconds)):%Y-%m-%d %H:%M:%S}"

@@ -12,20 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
+from biot_bd.deploy.detection_record import ENDING as RECORD
+from biot_bd.deploy.detection_record import write_detection_record
 from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
+from biot_bd.deploy.eeg_views import EegReader
 from biot_bd.deploy.recording_files import Item
+from biot_bd.deploy.viewer_files import write_viewers
 from biot_bd.exceptions import DetectionError
+from biot_bd.io.recordings import open_recording
 from biot_bd.io.walk import label_tables
 from biot_bd.runs import make_folder, write_json, write_text
 from biot_bd.signals.montages import Montage
-
-if TYPE_CHECKING:
-    from biot_bd.deploy.patient_page import PagePart
 
 FORMATS = {"tsv": ".tsv", "csv_bi": ".csv_bi", "edf": ".edf", "mne": ".fif", "json": ".json"}
 """Formats of event files, and how their names end."""
@@ -44,8 +46,9 @@ class Outputs:
         Where everything goes.
     formats : tuple of str
         Event files, of :data:`FORMATS`.
-    probabilities, plot, html : bool
-        A table of window probabilities; a picture of each event; a page a patient.
+    probabilities, plot, html, viewer : bool
+        A table of window probabilities; a picture of each event; a page a patient; viewers of the
+        whole recording.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Outputs:
     probabilities: bool = False
     plot: bool = False
     html: bool = False
+    viewer: bool = False
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -68,6 +72,11 @@ def event_paths(item: Item, outputs: Outputs) -> dict[str, Path]:
         return {outputs.formats[0]: item.target}
     endings = FORMATS | {"mne": "_annot.fif"}  # by which MNE knows annotations
     return {name: item.output(outputs.folder, f"_events{endings[name]}") for name in outputs.formats}
+
+
+def record_path(item: Item, outputs: Outputs) -> Path:
+    """Return where the record of a recording's detection goes; a named event file has none."""
+    return item.output(outputs.folder, RECORD)
 
 
 def check_apart_from_labels(recording: Path, results: Iterable[Path]) -> None:
@@ -95,17 +104,34 @@ def check_apart_from_labels(recording: Path, results: Iterable[Path]) -> None:
 
 
 def is_done(item: Item, outputs: Outputs) -> bool:
-    """Return whether everything that is wanted of a recording, pictures and pages apart, is
-    there.
+    """Return whether everything that is wanted of a recording, pictures, viewers and pages apart,
+    is there.
     """
     wanted = list(event_paths(item, outputs).values())
+    if item.target is None:
+        wanted.append(record_path(item, outputs))
     if outputs.probabilities:
         wanted.append(item.output(outputs.folder, PROBABILITIES))
     return all(path.is_file() for path in wanted)
 
 
-def write_detection(detection: Detection, item: Item, outputs: Outputs, montage: Montage) -> list[Path]:
+def write_detection(
+    detection: Detection, item: Item, outputs: Outputs, montage: Montage, model: str | os.PathLike[str]
+) -> list[Path]:
     """Write all that is wanted of one recording; existing files are replaced.
+
+    Parameters
+    ----------
+    detection : Detection
+        What was found in it.
+    item : Item
+        The recording.
+    outputs : Outputs
+        What is wanted.
+    montage : Montage
+        In which pictures show the EEG.
+    model : path
+        Folder of the model, for the record that lies beside the event file.
 
     Returns
     -------
@@ -126,6 +152,14 @@ def write_detection(detection: Detection, item: Item, outputs: Outputs, montage:
         pictures = item.output(outputs.folder, "_event")
         make_folder(pictures.parent)
         written += write_event_pictures(event_figures(detection, montage), pictures)
+    if outputs.viewer:
+        reader = EegReader(open_recording(detection.source), montage)
+        written += write_viewers(detection, reader, item.output(outputs.folder, ""))
+    if item.target is None:
+        path = record_path(item, outputs)
+        _remove_leftovers(path)
+        record = write_detection_record(path, detection, model, patient=item.patient, subject=item.subject)
+        written.append(record)
     # The event files last: where they are, the rest is.
     for name, path in event_paths(item, outputs).items():
         _remove_leftovers(path)
@@ -193,15 +227,15 @@ class Outcome:
         What was written.
     error : str, optional
         One line that names the file and the reason.
-    part : PagePart, optional
-        What the patient's page shows of it.
+    detection : Detection, optional
+        What was found, where a page is made of it.
     """
 
     item: Item
     facts: DetectionFacts | None = None
     files: list[Path] = field(default_factory=list)
     error: str | None = None
-    part: PagePart | None = None
+    detection: Detection | None = None
 
 
 @lru_cache(maxsize=2)
@@ -272,22 +306,18 @@ def _detect_item(item: Item, model: str, options: Mapping[str, Any], outputs: Ou
         detector = load_cached(model, **options)
         known = {} if item.subject is None else {"subject": item.subject}
         detection, montage = detector.detect(item.path, **known), detector.scorer.montage
-        files = _written(detection, item, outputs, montage)
-        if not outputs.html:
-            return Outcome(item, detection.as_dict(), files)
-        from biot_bd.deploy.patient_page import page_part
-
-        return Outcome(item, detection.as_dict(), files, part=page_part(detection, montage))
+        files = _written(detection, item, outputs, montage, model)
+        return Outcome(item, detection.as_dict(), files, detection=detection if outputs.html else None)
     except DetectionError as error:
         return Outcome(item, error=_one_line(error))
     except Exception as error:
         return Outcome(item, error=f"{item.path}: {type(error).__name__}: {_one_line(error)}")
 
 
-def _written(detection: Detection, item: Item, outputs: Outputs, montage: Montage) -> list[Path]:
+def _written(detection: Detection, item: Item, outputs: Outputs, montage: Montage, model: str) -> list[Path]:
     """Write a detection; an error of the system is that of the results, not of the recording."""
     try:
-        return write_detection(detection, item, outputs, montage)
+        return write_detection(detection, item, outputs, montage, model)
     except OSError as error:
         raise DetectionError(f"{item.path}: its results cannot be written ({_one_line(error)})") from error
 

@@ -25,8 +25,16 @@ class InTraining(TypedDict):
 UNKNOWN: InTraining = {"recording": None, "subject": None}
 
 
+def digest_of(raw: mne.io.BaseRaw) -> tuple[str | None, str | None]:
+    """Return a recording's digest, None where it has none, and what kept it from being made."""
+    try:
+        return recording_digest(raw), None
+    except Exception as error:  # MNE fails in many ways; what is damaged is said when it is read
+        return None, one_line(error)
+
+
 def training_overlap(
-    provenance: Provenance | None, raw: mne.io.BaseRaw, subject: str | None = None
+    provenance: Provenance | None, digest: str | None, fault: str | None = None, subject: str | None = None
 ) -> tuple[InTraining, list[str]]:
     """Compare a recording with what trained a model, by content and by its subject's name.
 
@@ -34,8 +42,8 @@ def training_overlap(
     ----------
     provenance : Provenance or None
         What the model saw; None where there is no record at all.
-    raw : mne.io.BaseRaw
-        The recording.
+    digest, fault : str or None
+        Of :func:`digest_of`.
     subject : str, optional
         Full name of its subject, such as ``"clinic/01"``.
 
@@ -49,11 +57,8 @@ def training_overlap(
         return UNKNOWN, []
     there, notes = None, []
     if provenance.recordings:
-        try:
-            digest = recording_digest(raw)
-            there = None if digest is None else provenance.saw_recording(digest)
-        except Exception as error:  # MNE fails in many ways; what is damaged is said when it is read
-            notes.append(f"not compared with the model's training recordings ({one_line(error)})")
+        there = None if digest is None else provenance.saw_recording(digest)
+        notes = [] if fault is None else [f"not compared with the model's training recordings ({fault})"]
     if there:
         who = some(there, 3)
         return {"recording": True, "subject": there[0]}, [

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from biot_bd.evaluation.run_facts import FoldFacts
+from biot_bd.number_texts import score_text
 from biot_bd.runs import note_done
 
 
@@ -61,8 +62,9 @@ class FoldProgress(Progress):
         note_done("folds", self._n_done, self._n_folds)
         note_done("epochs", 0, 0)  # those of the next fold are yet to come
         scores = facts["scores"]["pooled"]
+        prevalence = f" (prevalence {score_text(scores.get('prevalence'))})"
         shown = [
-            f"{name.replace('_', ' ')} {value['value']:.3f}"
+            f"{name.replace('_', ' ')} {score_text(value['value'])}{prevalence if name == 'average_precision' else ''}"
             for name, value in scores.items()
             if isinstance(value, dict) and value["value"] is not None
         ]

@@ -49,7 +49,7 @@ from biot_bd.evaluation.model_selection.folds import Fold, make_folds
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
 from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
-from biot_bd.evaluation.stored_folds import settled, stored_folds, stored_run
+from biot_bd.evaluation.stored_folds import kept_folds, settled, stored_folds, stored_run
 from biot_bd.evaluation.study_identity import (
     describe,
     differences,
@@ -232,6 +232,9 @@ def cross_validate(
         "random_state": random_state,
         "event_detector": detector_parameters(event_detector),
     }
+    if folder is not None and source is None:
+        asked = {name: parameters[name] for name in ("cv", "validation_fraction", "random_state")}
+        folds = kept_folds(Path(folder), folds, runs.to_jsonable(asked), data)
     if folder is not None:
         check_kept(configure(pipeline, folds[0], None))
     if n_jobs != 1:

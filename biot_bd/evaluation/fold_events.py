@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.run_facts import Cells, FoldEvents, FoldFacts, RecordingEvents
+from biot_bd.events.chosen_on import chosen_on_of, chosen_on_text
 from biot_bd.events.detector import EventDetector
 from biot_bd.events.files import write_event_file
 from biot_bd.events.intervals import merge, total
@@ -22,6 +23,7 @@ from biot_bd.events.operating_point import TimeLine
 from biot_bd.events.scoring import RATE_HZ, scorer_text, scores_of
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 from biot_bd.events.types import Event, RecordingScores
+from biot_bd.number_texts import percent_text, seconds_text, text_of
 from biot_bd.windows import Windows
 from biot_bd.windows.store import safe_name
 
@@ -29,7 +31,7 @@ EVENTS_FOLDER = "events"
 CURVE_THRESHOLDS = np.round(1 / (1 + np.exp(-np.linspace(-7, 7, 57))), 6)
 """Thresholds of the curve of the test subjects; the same in all folds, dense at both ends."""
 COVERED = 0.9
-_SHOWN = (("sensitivity", "sensitivity", ".3f"), ("f1", "F1", ".3f"), ("fa_per_24h", "false alarms per 24 h", ".1f"))
+_SHOWN = (("sensitivity", "sensitivity"), ("f1", "F1"), ("fa_per_24h", "false alarms per 24 h"))
 
 
 class Detectors(NamedTuple):
@@ -215,6 +217,7 @@ def operating_point(detector: EventDetector) -> Cells:
         **{name: getattr(detector, name) for name in ("target", "target_fa_per_24h", "target_sensitivity")},
         **detector.setting(),
         "reason": detector.reason_,
+        "chosen_on": detector.chosen_on_,
         "validation": detector.validation_,
     }
 
@@ -241,17 +244,38 @@ def event_lines(metrics: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, macro in rows.items():
         cells = []
-        for score, label, form in _SHOWN:
+        for score, label in _SHOWN:
             one = macro["events"][score]
-            value = f"– ({one['reason']})" if one["value"] is None else format(one["value"], form)
+            value = f"– ({one['reason']})" if one["value"] is None else text_of(score, one["value"])
             cells.append(f"{label} {value} ({one['n_subjects']} subjects)")
         lines.append(f"{name}: {', '.join(cells)}")
     found = events["pooled"]["events"]
     latency = found["median_latency_s"]
     lines[0] += f"; {found['tp']} of {found['n_reference']} seizures"
-    lines[0] += "" if latency is None else f", median latency {latency:.1f} s"
+    lines[0] += "" if latency is None else f", median latency {seconds_text(latency)} s"
     lines.append(f"  macro over subjects, by {scorer_text(events['scorer'])}")
-    return lines
+    return lines + _chosen_lines(events["operating_points"])
+
+
+def _chosen_lines(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say on how much the operating points of the folds were chosen."""
+    chosen = [found for point in points if (found := chosen_on_of(point)) is not None]
+    if not chosen:
+        return ["  operating points: chosen on no recording"]
+    one = [chosen_on_text(found) for found in chosen]
+    if len(set(one)) > 1:
+        least, most = (
+            chosen_on_text(
+                {
+                    name: pick([found[name] for found in chosen], key=lambda v: -1 if v is None else v)
+                    for name in chosen[0]
+                }
+            )
+            for pick in (min, max)
+        )
+        one = [f"from {least} to {most}"]
+    where = f"{len(chosen)} of {len(points)} folds" if len(chosen) < len(points) else "each fold"
+    return [f"  operating point of {where} chosen on validation: {one[0]}"]
 
 
 def event_notes(metrics: Mapping[str, Any]) -> list[str]:
@@ -262,7 +286,7 @@ def event_notes(metrics: Mapping[str, Any]) -> list[str]:
     notes = []
     if events["coverage"] < COVERED:
         notes.append(
-            f"events: windows cover {events['coverage']:.0%} of the recordings' time; the rest counts as time without "
+            f"events: windows cover {percent_text(events['coverage'])} of the recordings' time; the rest counts as time without "
             "alarm, so event scores are not those of a detector that sees all"
         )
     lost = events["without_windows"]

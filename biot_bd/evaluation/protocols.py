@@ -19,6 +19,7 @@ from skorch.callbacks import LRScheduler
 from biot_bd import registry
 from biot_bd.evaluation.study_identity import describe, final_step, short
 from biot_bd.exceptions import ProtocolError
+from biot_bd.number_texts import score_text
 from biot_bd.training import BIOTClassifier
 from biot_bd.training.finetuning import Cosine
 from biot_bd.windows import Windows
@@ -445,4 +446,4 @@ def protocol_notes(run: Mapping[str, Any], metrics: Mapping[str, Any] | None = N
 def _cell(cell: Mapping[str, Any]) -> str:
     if cell["value"] is None:
         return f"undefined ({cell['reason']})"
-    return f"{cell['value']:.3f} (n={cell['n']})"
+    return f"{score_text(cell['value'])} (n={cell['n']})"

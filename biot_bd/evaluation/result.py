@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 from biot_bd.events.subject_scores import macro_of
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import check_present, check_values, naming
+from biot_bd.number_texts import score_text
 
 LABELS = {"average_precision": "AUC-PR", "roc_auc": "AUROC", "balanced_accuracy": "bal. acc."}
 _COUNTS = ("n_windows", "n_seizure_windows", "prevalence")
@@ -236,13 +238,17 @@ class Result:
         for name in ("windows", "seizure", "prevalence", *self.scoring):
             table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right")
         for subject, scores in self.metrics["subjects"].items():
-            counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), _number(scores["prevalence"])]
+            counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), score_text(scores["prevalence"])]
             seen = " (contaminated)" if subject in self.run.get("contaminated_subjects", ()) else ""
-            table.add_row(f"{subject}{seen}", *counts, *(_number(scores[name]["value"]) for name in self.scoring))
+            table.add_row(f"{subject}{seen}", *counts, *(score_text(scores[name]["value"]) for name in self.scoring))
         table.add_section()
         self._add_averages(table)
         lines = [*event_lines(self.metrics), *(f"- {note}" for note in self.notes)]
         lines.append("- macro: mean of the subjects for whom the metric is defined (their number below it)")
+        if "average_precision" in self.scoring:
+            lines.append(
+                "- prevalence: share of seizure windows, the AUC-PR of chance; macro: mean of the subjects of its AUC-PR"
+            )
         lines.append("- pooled: all test windows at once, each at its own fold's threshold")
         undefined = self.table["undefined"]
         lines += [f"- {subject}: {reason}, so – above" for subject, reason in undefined.items() if reason]
@@ -252,11 +258,14 @@ class Result:
 
     def _add_averages(self, table: Table) -> None:
         macro, pooled = self.metrics["macro"], self.metrics["pooled"]
-        table.add_row("macro", "", "", "", *(_number(macro[name]["value"]) for name in self.scoring), style="bold")
+        chance = score_text(macro_prevalence(self.metrics)) if "average_precision" in self.scoring else ""
+        table.add_row(
+            "macro", "", "", chance, *(score_text(macro[name]["value"]) for name in self.scoring), style="bold"
+        )
         table.add_row("  subjects", "", "", "", *(str(macro[name]["n_subjects"]) for name in self.scoring))
         test = self.predictions.loc[self.predictions["part"] == "test", "y_true"]
-        counts = [str(len(test)), str(int(test.sum())), _number(self.metrics["prevalence"])]
-        table.add_row("pooled", *counts, *(_number(pooled[name]["value"]) for name in self.scoring))
+        counts = [str(len(test)), str(int(test.sum())), score_text(self.metrics["prevalence"])]
+        table.add_row("pooled", *counts, *(score_text(pooled[name]["value"]) for name in self.scoring))
 
     def __str__(self) -> str:
         return as_text(self, width=110)
@@ -281,5 +290,22 @@ def as_text(shown: RenderableType, width: int) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def macro_prevalence(metrics: RunMetrics | Mapping[str, Any]) -> float | None:
+    """Return the mean prevalence over the subjects who count in the macro AUC-PR, its chance.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Content of ``metrics.json``.
+
+    Returns
+    -------
+    float or None
+        None where no subject has an AUC-PR.
+    """
+    known = [
+        entry["prevalence"]
+        for entry in metrics["subjects"].values()
+        if (entry.get("average_precision") or {}).get("value") is not None and entry.get("prevalence") is not None
+    ]
+    return float(np.mean(known)) if known else None

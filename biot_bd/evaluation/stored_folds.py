@@ -5,16 +5,19 @@ same subjects.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from biot_bd.evaluation.data import Data
 from biot_bd.evaluation.model_selection.folds import Fold, check_fold, check_subjects, fold_seed
 from biot_bd.evaluation.protocols import Protocol
 from biot_bd.evaluation.result import Result
-from biot_bd.evaluation.run_facts import RUN, Cells, RunFacts, read_facts
+from biot_bd.evaluation.run_facts import RUN, Cells, RunFacts, read_facts, stored_facts
 from biot_bd.exceptions import ProtocolError, SplitError
+from biot_bd.json_values import DAMAGE
 
 DEFAULTS: Cells = {
     "cv": "subject-loo",
@@ -86,6 +89,42 @@ def stored_run(source: Any) -> RunFacts:
     if not run.get("splits"):
         raise SplitError(f"{source if not isinstance(source, Result) else 'this result'}: the run stores no splits")
     return run
+
+
+def kept_folds(folder: Path, made: Sequence[Fold], asked: Mapping[str, Any], data: Data) -> Sequence[Fold]:
+    """Return the folds of a run that a folder holds, if only who validates differs from those made.
+
+    A run that a former version began chose its validation subjects in another way; it goes on with
+    those that it stored.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run; may be new.
+    made : sequence of Fold
+        What this version makes of the same data.
+    asked : mapping
+        ``cv``, ``validation_fraction``, ``random_state``; where the stored run was asked for
+        something else, the folds made are returned.
+    data : Data
+
+    Raises
+    ------
+    RunFolderError
+        The folder holds something else than a run.
+    """
+    stored = stored_facts(folder, RUN)
+    if stored is None or any(stored.get("parameters", {}).get(name) != value for name, value in asked.items()):
+        return made
+    try:
+        kept = stored_folds(stored, data.y, data.subjects, data.recordings, asked["random_state"])
+    except (SplitError, *DAMAGE):
+        return made  # the comparison of the two studies says what differs
+    return kept if _outer(kept) == _outer(made) else made
+
+
+def _outer(folds: Sequence[Fold]) -> list[tuple[Any, ...]]:
+    return [(fold.index, sorted({*fold.train, *fold.valid}), sorted(fold.test), fold.dropped) for fold in folds]
 
 
 def stored_folds(

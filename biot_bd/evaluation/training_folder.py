@@ -20,7 +20,7 @@ from biot_bd.evaluation.run_facts import METRICS
 from biot_bd.events.detector import EVENTS_JSON
 from biot_bd.exceptions import RunFolderError
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, PIPELINE, WEIGHTS, description_file
-from biot_bd.runs import make_folder, read_json, write_json
+from biot_bd.runs import make_folder, note_finished, read_json, write_json
 
 WORK = ".training"
 TENSORBOARD = "tensorboard"
@@ -89,7 +89,7 @@ class TrainingFolder:
         description = description_file(self.folder)
         record = {} if description is None else read_json(description).get("record") or {}
         if begun is not None and record.get("study") == begun:
-            shutil.rmtree(self.work, ignore_errors=True)
+            self._tidy_up()
             if begun != self.study:
                 raise FileExistsError(f"{self.folder} holds a model already; name a new folder or delete it")
             return record
@@ -117,4 +117,15 @@ class TrainingFolder:
         if self.log.is_dir():
             os.replace(self.log, self.curves)
         os.replace(self.model / PIPELINE, self.folder / PIPELINE)
+        self._tidy_up()
+        note_finished(f"{self.folder} holds the model")
+
+    def _tidy_up(self) -> None:
+        """Remove what a finished training needs no more.
+
+        Its name goes last: by it a call after a kill knows whose model this is.
+        """
+        for path in self.work.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.work, ignore_errors=True)

@@ -19,6 +19,7 @@ from biot_bd.evaluation.metrics.calibration import BINS, bin_edges, bin_of, cali
 from biot_bd.evaluation.recalibration import FEW_ISOTONIC, METHODS, recalibrate_predictions
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import Cells, RunMetrics
+from biot_bd.evaluation.statistics.exact_intervals import exact_where_degenerate
 from biot_bd.evaluation.statistics.intervals import METHOD, N_RESAMPLES, RESAMPLED, SUBJECTS, Draws, Scores, Weighted
 from biot_bd.evaluation.statistics.resampled_scores import (
     COUNTS,
@@ -148,14 +149,16 @@ def window_intervals(
             own = {s: np.full(n_resamples, np.nan if value is None else value) for s, value in values.items()}
             whole = undefined
         macro = _mean_value([f["macro"] for f in facts], name)
+        n_defined = sum(value is not None for value in values.values())
+        how = {"level": level, "resampled": RESAMPLED if known else SUBJECTS, "n_scored": n_defined}
         found = {
-            "macro": draws.interval(macro, draws.macro(own), level=level, resampled=RESAMPLED if known else SUBJECTS),
+            "macro": draws.interval(macro, draws.macro(own), **how),
             "pooled": draws.interval(_mean_value([f["pooled"] for f in facts], name), whole, level=level),
         }
         for average, interval in found.items():
             out[average][name] = interval.as_dict()
             out[average][name]["notes"] += [] if known else [OF_A_PLUGIN]
-        out["macro"][name]["n_defined"] = sum(value is not None for value in values.values())
+        out["macro"][name]["n_defined"] = n_defined
         for s in draws.rows:
             scores = own[s] if known else undefined
             out["subjects"][s][name] = draws.interval_within(s, values[s], scores, level=level).as_dict()
@@ -249,7 +252,8 @@ def event_intervals(
         ``macro`` (counts summed by subject, scored, mean over the subjects for whom the score is
         defined, as SzCORE prescribes; ``n_defined`` is their number), ``pooled`` (counts of all
         summed) and ``subjects``, each score -> interval, for sensitivity, precision, f1,
-        fa_per_24h.
+        fa_per_24h.  Where all resamples of one run are equal, shares and rates of counts have an
+        exact interval (``method`` says so, ``counted`` the count), and other scores none.
 
     Raises
     ------
@@ -260,18 +264,24 @@ def event_intervals(
     parts = [EventParts(table) for table in tables]
     draws = Draws(tables[0]["subject"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
     exact = mean_event_scores(tables)
+    sums = tables[0].groupby(tables[0]["subject"].astype(str))[list(COUNTS)].sum()
     totals = [event_scores(table[list(COUNTS)].sum().to_dict()) for table in tables]
     out: Cells = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
     for name in EVENT_SCORES:
         score = _together([partial(part.score, name) for part in parts])
         scores = draws.by_subject(score)
         known = [value for subject in draws.rows if (value := exact[name][subject]) is not None]
-        macro = draws.interval(float(np.mean(known)) if known else None, draws.macro(scores), level=level)
+        mean = float(np.mean(known)) if known else None
+        macro = draws.interval(mean, draws.macro(scores), level=level, n_scored=len(known))
         out["macro"][name] = {**macro.as_dict(), "n_defined": len(known)}
         pooled = draws.interval(mean_or_none([one[name] for one in totals]), draws.pooled(score), level=level)
+        if len(tables) == 1 and draws.n_subjects > 1:
+            pooled = exact_where_degenerate(name, pooled, tables[0][list(COUNTS)].sum())
         out["pooled"][name] = pooled.as_dict()
         for subject in draws.rows:
             found = draws.interval_within(subject, exact[name][subject], scores[subject], level=level)
+            if len(tables) == 1:  # the mean over runs is no count
+                found = exact_where_degenerate(name, found, sums.loc[subject])
             out["subjects"][subject][name] = found.as_dict()
     return out
 

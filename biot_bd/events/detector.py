@@ -18,11 +18,12 @@ from sklearn.base import BaseEstimator
 
 from biot_bd.events import curve as curves
 from biot_bd.events import operating_point as grid_search
+from biot_bd.events.chosen_on import ChosenOn, chosen_on, former_chosen_on
 from biot_bd.events.intervals import merge
 from biot_bd.events.scoring import scorer
 from biot_bd.events.stream import EventStream
 from biot_bd.events.types import Event, RecordingScores
-from biot_bd.json_values import naming
+from biot_bd.json_values import check_values, naming
 from biot_bd.runs import read_json, to_jsonable, write_json
 
 EVENTS_JSON = "events.json"
@@ -87,6 +88,10 @@ class EventDetector(BaseEstimator):
     validation_ : dict
         What was fitted on: ``n_recordings``, ``subjects``, ``hours``, ``point`` (scores of the
         choice), ``scorer``.
+    chosen_on_ : dict or None
+        On how much the choice was made: ``n_subjects``, ``n_seizures`` (annotated ones; None where
+        a former version wrote none), ``hours``.  None where nothing was chosen and the parameters
+        were kept.
 
     See Also
     --------
@@ -223,8 +228,10 @@ class EventDetector(BaseEstimator):
         }
         if not recordings:
             self._keep(own, "no validation recordings; parameters kept")
+            self.chosen_on_: ChosenOn | None = None
             self.operating_curve_ = grid_search.curve_table([])
             return self
+        chosen = False
         line = grid_search.TimeLine(recordings, max(s["merge_gap_s"] for s in settings))
         raws = [self._raw_of(r) for r in recordings]
         smoothed = {
@@ -236,14 +243,16 @@ class EventDetector(BaseEstimator):
         else:
             wanted = {"fa_per_24h": self.target_fa_per_24h, "sensitivity": self.target_sensitivity}.get(self.target)
             choice = grid_search.search(line, smoothed, settings, target=self.target, wanted=wanted)
-            threshold = own["threshold"] if math.isnan(choice.threshold) else choice.threshold
+            chosen = not math.isnan(choice.threshold)
+            threshold = choice.threshold if chosen else own["threshold"]
             self._keep({**choice.setting, "threshold": threshold}, choice.reason)
-        chosen = self.setting()
-        values = smoothed[chosen["smoothing_s"]]
-        cuts = np.unique(np.append(grid_search.candidates(values), chosen["threshold"]))
-        points = line.points(values, cuts, chosen)
+        self.chosen_on_ = chosen_on(recordings) if chosen else None
+        setting = self.setting()
+        values = smoothed[setting["smoothing_s"]]
+        cuts = np.unique(np.append(grid_search.candidates(values), setting["threshold"]))
+        points = line.points(values, cuts, setting)
         self.operating_curve_ = grid_search.curve_table(points)
-        self.validation_["point"] = next(p for p in points if p["threshold"] == chosen["threshold"])
+        self.validation_["point"] = next(p for p in points if p["threshold"] == setting["threshold"])
         return self
 
     def as_dict(self) -> dict[str, Any]:
@@ -257,7 +266,15 @@ class EventDetector(BaseEstimator):
                 "validation_": self.validation_,
                 "operating_curve_": table.where(table.notna(), None).to_dict("records"),
             }
-        return to_jsonable({"format": FORMAT, "version": VERSION, "parameters": self.get_params(), "fitted": fitted})
+        return to_jsonable(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "parameters": self.get_params(),
+                "chosen_on": getattr(self, "chosen_on_", None),
+                "fitted": fitted,
+            }
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "event detector") -> EventDetector:
@@ -288,6 +305,12 @@ class EventDetector(BaseEstimator):
             detector._keep({name[:-1]: fitted[name] for name in FITTED}, fitted["reason_"])
             detector.validation_ = {_FORMER.get(name, name): value for name, value in fitted["validation_"].items()}
             detector.operating_curve_ = grid_search.curve_table(fitted["operating_curve_"])
+            if "chosen_on" in data:
+                check_values(data["chosen_on"], ChosenOn | None, f"{where}: chosen_on")
+                detector.chosen_on_ = data["chosen_on"]
+            else:
+                former = former_chosen_on(detector.target, detector.reason_, detector.validation_)
+                detector.chosen_on_ = former
         detector.setting()
         return detector
 

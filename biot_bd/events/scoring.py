@@ -28,6 +28,8 @@ from biot_bd.events.types import Scorer, Scores, SeizureScore
 
 RATE_HZ = 10
 SAMPLE_RATE_HZ = 1
+SHORTEST_S = 1 / RATE_HZ
+"""Of a recording shorter than this no file of events can speak."""
 LONGEST_S = 31 * 86_400
 ROUNDING_S = 0.1  # files round to hundredths, the scorer to tenths of a second
 
@@ -127,8 +129,8 @@ def as_intervals(events: Iterable[Sequence[Any]], duration_s: float, what: str =
         A time is not finite, an event ends before it begins, or is not inside the recording (0.1 s
         of rounding apart).
     """
-    if not np.isfinite(duration_s) or duration_s < 1 / RATE_HZ:
-        raise ValueError(f"{what}: duration_s must be at least {1 / RATE_HZ} s, got {duration_s!r}")
+    if not np.isfinite(duration_s) or duration_s < SHORTEST_S:
+        raise ValueError(f"{what}: duration_s must be at least {SHORTEST_S} s, got {duration_s!r}")
     pairs = np.array([(float(event[0]), float(event[1])) for event in events], dtype=np.float64).reshape(-1, 2)
     for onset, offset in pairs:
         if not (np.isfinite(onset) and np.isfinite(offset)):

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from biot_bd.events.chosen_on import chosen_on_of, chosen_on_text
 from biot_bd.events.scoring import scorer_text
+from biot_bd.number_texts import rate_text, score_text, seconds_text
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.run_folder import Run
 
 ROWS = (
-    ("sensitivity", "Sensitivity", 3, "share of the reference events that an alarm overlaps"),
-    ("precision", "Precision", 3, "share of the alarms that overlap a reference event"),
-    ("f1", "F1", 3, "harmonic mean of both"),
-    ("fa_per_24h", "False alarms per 24 h", 1, "alarms that overlap none"),
-    ("false_alarm_h_per_24h", "Hours in false alarm per 24 h", 2, "time in alarm outside all seizures"),
-    ("median_latency_s", "Median latency (s)", 1, "onset of the first overlapping alarm minus onset of the seizure"),
+    ("sensitivity", "Sensitivity", "share of the reference events that an alarm overlaps"),
+    ("precision", "Precision", "share of the alarms that overlap a reference event"),
+    ("f1", "F1", "harmonic mean of both"),
+    ("fa_per_24h", "False alarms per 24 h", "alarms that overlap none"),
+    ("false_alarm_h_per_24h", "Hours in false alarm per 24 h", "time in alarm outside all seizures"),
+    ("median_latency_s", "Median latency (s)", "onset of the first overlapping alarm minus onset of the seizure"),
 )
 LEAST_RATE = 0.1
 """Rates below (0 among them) are drawn here, at the left edge of a scale of powers of ten."""
@@ -49,7 +51,7 @@ def events_page(run: Run, assessed: Mapping[str, Any] | None) -> dict[str, Any]:
         "scores": scores,
         "intervals": intervals,
         "rows": ROWS,
-        "chosen": chosen,
+        "chosen": [{**row, "chosen_on_text": chosen_on_text(chosen_on_of(row))} for row in chosen],
         "target": _target(chosen),
         "pictures": pictures,
     }
@@ -65,15 +67,18 @@ def operating_curves(run: Run) -> dict[int, list[dict[str, Any]]]:
 
 
 def _target(chosen: Sequence[Mapping[str, Any]]) -> str:
-    """Say what the operating points were chosen for."""
+    """Say on whom, and for what, the operating points were chosen."""
+    chosen = [row for row in chosen if chosen_on_of(row) is not None]
+    if not chosen:
+        return "its parameters were fixed beforehand, or kept where validation could not choose"
     said = {
         "f1": "the best event F1",
         "fa_per_24h": "the highest sensitivity at no more than {target_fa_per_24h:g} false alarms per 24 h",
         "sensitivity": "the fewest false alarms at a sensitivity of at least {target_sensitivity:g}",
-        None: "nothing: its parameters were fixed beforehand",
     }
     targets = [str(said.get(row.get("target"), row.get("target"))) for row in chosen]
-    return "; ".join(dict.fromkeys(text.format(**row) for text, row in zip(targets, chosen, strict=True)))
+    said_of = dict.fromkeys(text.format(**row) for text, row in zip(targets, chosen, strict=True))
+    return f"chosen on its validation subjects for {'; '.join(said_of)}"
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -101,6 +106,7 @@ def operating_picture(
         What they got at the operating points.
     """
     points = {row["fold"]: (row.get("validation") or {}).get("point") for row in chosen}
+    how = {row["fold"]: "parameters kept" if chosen_on_of(row) is None else "chosen on validation" for row in chosen}
     known = {fold: point for fold, point in points.items() if point is not None and _defined(point)}
     rates = [row["fa_per_24h"] for rows in (*curves.values(), test) for row in rows] + [pooled["fa_per_24h"]]
     top = max(2.0, float(np.ceil(np.log10(max([*rates, 1.0])))))
@@ -109,10 +115,10 @@ def operating_picture(
         440,
         380,
         "Sensitivity against false alarms",
-        "Sensitivity to events against false alarms per 24 hours. A thin line a fold: its validation subjects at each threshold; circles: the "
-        "operating points chosen there. The thick line: all test subjects at each threshold; the cross: what they got at the operating "
+        "Sensitivity to events against false alarms per 24 hours. A thin line a fold: its validation subjects at each threshold; circles: "
+        "the operating points there. The thick line: all test subjects at each threshold; the cross: what they got at the operating "
         f"points{', ' + _point(pooled) if _defined(pooled) else ''}. "
-        + " ".join(f"Fold {fold}, chosen: {_point(point)}." for fold, point in known.items()),
+        + " ".join(f"Fold {fold}, {how[fold]}: {_point(point)}." for fold, point in known.items()),
     )
     panel = Panel(52, 12, 372, 318, (float(np.log10(LEAST_RATE)), top), (-0.02, 1.02))
     ticks = [float(tick) for tick in range(-1, int(top) + 1)]
@@ -123,7 +129,7 @@ def operating_picture(
         _staircase(picture, panel, rows, "line thin", line_style(index), f"fold {fold}, validation")
     _staircase(picture, panel, test, "line pooled", "", "test subjects")
     for fold, point in known.items():
-        picture.dot(*_place(panel, point), 4.5, css="ring", tip=f"fold {fold}: chosen on validation, {_point(point)}")
+        picture.dot(*_place(panel, point), 4.5, css="ring", tip=f"fold {fold}: {how[fold]}, {_point(point)}")
     if _defined(pooled):
         _cross(picture, *_place(panel, pooled), "", f"test subjects: {_point(pooled)}", 8)
     return picture
@@ -158,7 +164,7 @@ def _cross(picture: Picture, x: float, y: float, style: str, tip: str, size: flo
 
 
 def _point(point: Mapping[str, Any]) -> str:
-    return f"sensitivity {point['sensitivity']:.2f} at {point['fa_per_24h']:.1f} false alarms per 24 h"
+    return f"sensitivity {score_text(point['sensitivity'])} at {rate_text(point['fa_per_24h'])} false alarms per 24 h"
 
 
 def latency_picture(seizures: Sequence[Mapping[str, Any]]) -> Picture:
@@ -183,7 +189,8 @@ def latency_picture(seizures: Sequence[Mapping[str, Any]]) -> Picture:
         "Detection latency of each seizure",
         f"{len(found)} of {len(seizures)} annotated seizures were detected"
         + (
-            f"; median latency {np.median(found):.1f} s, from {min(found):.1f} to {max(found):.1f} s. "
+            f"; median latency {seconds_text(float(np.median(found)))} s, "
+            f"from {seconds_text(min(found))} to {seconds_text(max(found))} s. "
             if found
             else ". "
         )
@@ -199,7 +206,7 @@ def latency_picture(seizures: Sequence[Mapping[str, Any]]) -> Picture:
         picture.text(panel.left - 6, y + 4, subject if len(subject) < 24 else f"{subject[:22]}…", anchor="end")
         own = [seizure for seizure in seizures if seizure["subject"] == subject]
         for seizure in (s for s in own if s["detected"]):
-            tip = f"{seizure['recording']}, {seizure['onset_s']:g} s: latency {seizure['latency_s']:.1f} s"
+            tip = f"{seizure['recording']}, {seizure['onset_s']:g} s: latency {seconds_text(seizure['latency_s'])} s"
             picture.dot(float(panel.x(seizure["latency_s"])), y, 3.6, css="dot latency", tip=tip)
         missed = [seizure for seizure in own if not seizure["detected"]]
         if missed:

@@ -9,11 +9,14 @@ import numpy as np
 
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import INTERVALS, RunMetrics
+from biot_bd.evaluation.statistics.exact_intervals import EXACT
+from biot_bd.evaluation.statistics.intervals import DEGENERATE, notes_by_score
 from biot_bd.evaluation.uncertainty import assess
 from biot_bd.report.drawing.svg import Panel, Picture, line_style
 from biot_bd.report.run_folder import Run
+from biot_bd.report.text import LABELS
 
-OF_ONE_SCORE = ("undefined in", "the score is undefined")
+OF_ONE_SCORE = ("undefined in", "the score is undefined", DEGENERATE, EXACT)
 METHODS = {"sigmoid": "sigmoid (Platt)", "isotonic": "isotonic"}
 
 
@@ -36,11 +39,21 @@ def interval_notes(assessed: Mapping[str, Any] | None) -> list[str]:
         f"{assessed['resampled']}, seed {assessed['random_state']}). A subject's own interval resamples that subject's recordings."
     ]
     windows, events = assessed["windows"], assessed.get("events") or {}
-    cells = [
-        cell for part in (windows, events) for average in ("macro", "pooled") for cell in part.get(average, {}).values()
+    named = [
+        (f"{LABELS.get(name, name)}{of}", cell)
+        for part, of in ((windows, ""), (events, " of events"))
+        for average in ("macro", "pooled")
+        for name, cell in part.get(average, {}).items()
     ]
-    common = (note for cell in cells for note in cell["notes"] if not note.startswith(OF_ONE_SCORE))
-    notes += dict.fromkeys(f"{note[:1].upper()}{note[1:]}." for note in common)
+    cells = [cell for _, cell in named]
+    said_of = ((name, [note for note in cell["notes"] if not note.startswith(OF_ONE_SCORE)]) for name, cell in named)
+    notes += [f"{note[:1].upper()}{note[1:]}." for note in notes_by_score(said_of)]
+    if any(cell.get("counted") for cell in _all_cells(events)):
+        notes.append(
+            "Where all resamples of a score are equal (all seizures found, no false alarm), a share of counted events has the exact binomial "
+            "interval (Clopper-Pearson) and a rate the exact Poisson interval (Garwood), as if events came independently; other scores "
+            "have none then."
+        )
     said = {
         subject: [" ".join(cell["notes"]) for cell in scores.values()]
         for subject, scores in windows["subjects"].items()
@@ -58,6 +71,11 @@ def interval_notes(assessed: Mapping[str, Any] | None) -> list[str]:
             f"are left out; {INTERVALS} has the numbers."
         )
     return notes
+
+
+def _all_cells(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    averages = [part.get("macro", {}), part.get("pooled", {}), *part.get("subjects", {}).values()]
+    return [cell for average in averages for cell in average.values()]
 
 
 # --- calibration ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from biot_bd.evaluation.run_facts import FoldFacts, RunFacts, read_facts
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import description_file
+from biot_bd.number_texts import NO_NUMBER
 from biot_bd.runs import read_json
 
 THRESHOLD_RULES = {
@@ -21,7 +22,7 @@ THRESHOLD_RULES = {
     "matched-prevalence": "matched prevalence on validation (published rule of BIOT)",
     "fixed": "fixed beforehand",
 }
-NO_NUMBER = "–"
+CHOOSING = frozenset(THRESHOLD_RULES) - {"fixed"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Fold:
             return stored, NO_NUMBER
         rule = THRESHOLD_RULES.get(str(stored.get("rule")), str(stored.get("rule")))
         return stored.get("value"), f"0.5, because: {stored['reason']}" if stored.get("reason") else rule
+
+    @property
+    def threshold_is_chosen(self) -> bool:
+        """Whether its threshold was chosen on validation windows."""
+        stored = self.facts.get("threshold")
+        return isinstance(stored, dict) and stored.get("rule") in CHOOSING and not stored.get("reason")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,13 @@ from sklearn.metrics import confusion_matrix
 from biot_bd import registry
 from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
+from biot_bd.evaluation.result import macro_prevalence
+from biot_bd.events.chosen_on import chosen_on_of
+from biot_bd.number_texts import NO_NUMBER, rate_text
 from biot_bd.report.drawing.curves import pr_picture, roc_picture, training_picture
 from biot_bd.report.drawing.svg import line_style
 from biot_bd.report.intervals import interval_notes
-from biot_bd.report.run_folder import NO_NUMBER, Fold, Run
+from biot_bd.report.run_folder import Fold, Run
 from biot_bd.report.text import FILES, LABELS, data_name, generated_banners, origins, window_and_stride
 
 
@@ -58,7 +61,7 @@ def page_of(run: Run, monitor: str | None = None, assessed: Mapping[str, Any] | 
         "meanings": {name: _meaning(name) for name in names},
         "ratio": _ratio,
         "origins": origins(run),
-        "macro_prevalence": _macro_prevalence(run),
+        "macro_prevalence": macro_prevalence(run.metrics),
         "labels": LABELS,
         "uncertainty": assessed,
         "spacing": window_and_stride(run.predictions),
@@ -72,24 +75,38 @@ def page_of(run: Run, monitor: str | None = None, assessed: Mapping[str, Any] | 
         "curves": _curves(run.test),
         "outcomes": confusion_matrix(seizure, called, labels=[False, True]).tolist(),
         "training": [shown for fold in run.folds if (shown := _training(fold, monitor))],
+        "threshold_origin": _threshold_origin(run.folds),
+        "chosen_on_validation": _chosen_on_validation(run, monitor),
         "threshold_rules": sorted({fold.threshold[1] for fold in run.folds}),
         "other_metrics": [name for name in names if name not in LABELS],
         "files": FILES,
     }
 
 
+def _threshold_origin(folds: Sequence[Fold]) -> str:
+    """Say in a few words where the thresholds come from."""
+    n_chosen = sum(fold.threshold_is_chosen for fold in folds)
+    if n_chosen == len(folds) and folds:
+        return "threshold from validation"
+    if n_chosen:
+        return f"threshold from validation in {n_chosen} of {len(folds)} folds"
+    return "threshold not from validation"
+
+
+def _chosen_on_validation(run: Run, monitor: str | None) -> list[str]:
+    """Name what validation subjects decided, as far as the run stores it."""
+    points = (run.metrics.get("events") or {}).get("operating_points") or []
+    rule = (run.run.get("parameters") or {}).get("threshold")
+    found = {
+        "the epoch": monitor is not None and any(fold.facts.get("valid") for fold in run.folds),
+        f"the threshold (rule {rule})": any(fold.threshold_is_chosen for fold in run.folds),
+        "the parameters of the event detector": any(chosen_on_of(point) is not None for point in points),
+    }
+    return [what for what, chosen in found.items() if chosen]
+
+
 def _ratio(value: float | None, prevalence: float | None) -> str:
-    return NO_NUMBER if value is None or not prevalence else f"{value / prevalence:.1f} ×"
-
-
-def _macro_prevalence(run: Run) -> float | None:
-    """Mean prevalence over the subjects who count in the macro AUC-PR."""
-    known = [
-        entry["prevalence"]
-        for entry in run.metrics["subjects"].values()
-        if (entry.get("average_precision") or {}).get("value") is not None and entry.get("prevalence") is not None
-    ]
-    return float(np.mean(known)) if known else None
+    return NO_NUMBER if value is None or not prevalence else f"{rate_text(value / prevalence)} ×"
 
 
 def _meaning(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
+from biot_bd.number_texts import hours_text, percent_text, text_of
 from biot_bd.plots import css_colours
-from biot_bd.report.run_folder import NO_NUMBER, Run
+from biot_bd.report.run_folder import Run
 
 LABELS = {
     "average_precision": "AUC-PR",
@@ -26,16 +26,24 @@ LABELS = {
 }
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number in words, a dash where there is none."""
-    return NO_NUMBER if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+def number(value: float | None, name: str = "") -> str:
+    """Return a number in words, by the name of the score; a dash where there is none."""
+    return text_of(name, value)
 
 
-def ends(interval: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """Return the ends of an interval in words, empty where there is none."""
+def ends(interval: Mapping[str, Any] | None, name: str = "") -> str:
+    """Return the ends of an interval in words, empty where there is none.
+
+    An exact one says for which count.
+    """
     if not interval or interval.get("low") is None:
         return ""
-    return f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}"
+    text = f"{text_of(name, interval['low'])} to {text_of(name, interval['high'])}"
+    counted = interval.get("counted")
+    if not counted:
+        return text
+    of = f"of {counted['of']}" if counted["of"] is not None else f"in {hours_text(counted['hours'])} h"
+    return f"{text}, exact for {counted['n']} {of}"
 
 
 def render(template: str, page: dict[str, Any]) -> str:
@@ -51,7 +59,13 @@ def render(template: str, page: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     # exact: the shortest text that gives the same float back
-    environment.filters |= {"exact": repr, "number": number, "ends": ends, "quote": shlex.quote}
+    environment.filters |= {
+        "exact": repr,
+        "number": number,
+        "ends": ends,
+        "percent": percent_text,
+        "quote": shlex.quote,
+    }
     environment.filters["json"] = partial(json.dumps, indent=1, ensure_ascii=False)
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     try:

@@ -177,6 +177,15 @@ class MontagePlan:
         """The unusable channels with their reasons, in one phrase; empty where there are none."""
         return told_reasons(self.unusable)
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """How each channel comes about, e.g. ``"FP1-F7"``, ``"F7 minus T3"`` or ``"missing"``."""
+        texts = {"direct": "{}", "reversed": "{}, sign changed", "difference": "{} minus {}"}
+        return {
+            channel.name: texts.get(channel.how, channel.how).format(*(self.ch_names[s] for s in channel.sources))
+            for channel in self.channels
+        }
+
     def reduced(self) -> MontagePlan:
         """Return the plan for a recording of which only :attr:`needed` channels were read."""
         position = {source: i for i, source in enumerate(self._used)}

@@ -45,7 +45,10 @@ def files(folder):
 def test_a_tree_in_a_tree_out(model, tree, tmp_path, capsys):
     assert detect(model, tree, "-o", tmp_path / "out") == 0
     assert files(tmp_path / "out") == [
-        f"sub-{s}/eeg/sub-{s}_task-szMonitoring_run-{r:02d}_events.tsv" for s in ("01", "02") for r in (0, 1)
+        f"sub-{s}/eeg/sub-{s}_task-szMonitoring_run-{r:02d}_{what}"
+        for s in ("01", "02")
+        for r in (0, 1)
+        for what in ("detection.json", "events.tsv")
     ]
     path = tmp_path / "out/sub-02/eeg/sub-02_task-szMonitoring_run-01_events.tsv"
     (event,) = Annotations.loadTsv(path).events
@@ -88,7 +91,10 @@ def test_every_format_says_the_same(model, tree, tmp_path):
     source = tree / "sub-01/eeg/sub-01_task-szMonitoring_run-00_eeg.edf"
     assert detect(model, source, "-o", tmp_path, *options) == 0
     stem = "sub-01_task-szMonitoring_run-00_events"
-    assert files(tmp_path) == sorted(f"{stem}{e}" for e in (".tsv", ".csv_bi", ".edf", "_annot.fif", ".json"))
+    endings = (".tsv", ".csv_bi", ".edf", "_annot.fif", ".json")
+    assert files(tmp_path) == sorted(
+        [f"{stem}{e}" for e in endings] + ["sub-01_task-szMonitoring_run-00_detection.json"]
+    )
     for ending in (".tsv", ".csv_bi", ".edf", "_annot.fif"):
         told = read_event_file(tmp_path / f"{stem}{ending}")
         assert [(e.onset_s, e.offset_s) for e in told.events] == [(0, 23)]
@@ -205,7 +211,8 @@ def test_resume_does_only_what_is_missing(model, tree, tmp_path, capsys):
     assert detect(model, tree / "sub-01", "-o", tmp_path, "--resume", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["n_skipped"] == 1
-    assert [recording["files"] for recording in facts["recordings"]] == [[str(lost)]]
+    record = str(lost).replace("_events.tsv", "_detection.json")
+    assert [recording["files"] for recording in facts["recordings"]] == [[record, str(lost)]]
     assert {p for p, t in done.items() if p.stat().st_mtime_ns == t} == set(done) - {lost}
     # Something more is wanted of each.
     assert detect(model, tree / "sub-01", "-o", tmp_path, "--skip-existing", "--probabilities", "--json") == 0
@@ -245,8 +252,8 @@ def test_annotations_fit_on_the_recording(model, tree, tmp_path):
         (["--format", "xml"], 2, "no format 'xml'"),
         (["--jobs", "0"], 2, "how many recordings"),
         (["--stride-s", "0"], 2, "stride"),
-        (["--on-missing", "zero"], 1, "on_missing must be"),
-        (["--precision", "int4"], 1, "precision must be one of"),
+        (["--on-missing", "zero"], 1, "--on-missing zero: expected one of raise"),
+        (["--precision", "int4"], 1, "--precision int4: expected one of auto"),
         (["--threshold", "0"], 1, "threshold"),
     ],
 )
@@ -260,7 +267,7 @@ def test_wrong_options(model, tree, tmp_path, capsys, options, status, message):
 
 def test_no_model_no_input_no_folder(model, tree, tmp_path, capsys):
     assert detect(tmp_path, tree, "-o", tmp_path / "out") == 1
-    assert "no saved pipeline" in capsys.readouterr().err
+    assert "expected a saved model, found an empty folder" in capsys.readouterr().err
     assert detect(model, tmp_path, "-o", tmp_path / "out") == 1
     assert "holds no recording" in capsys.readouterr().err
     (tmp_path / "file").touch()

@@ -38,7 +38,10 @@ def test_defaults_are_left_to_the_classifier(store):
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [(["--precision", "half"], "precision must be one of auto, fp32"), (["--micro-batch", "0"], "'whole' or 'auto'")],
+    [
+        (["--precision", "half"], "--precision half: expected one of fp32"),
+        (["--micro-batch", "0"], "'whole' or 'auto'"),
+    ],
 )
 def test_bad_values_end_in_one_line(store, tmp_path, capsys, options, match):
     assert main(["cv", str(store.folder), "-o", str(tmp_path / "run"), *QUICK, *options]) != 0

@@ -48,7 +48,7 @@ def test_report_opens_the_page(
 def test_report_of_no_run_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "report", tmp_path / "nowhere")
     assert (status, out) == (1, "")
-    assert "no such run folder" in err
+    assert "expected a run folder, found no such folder" in err
     assert err.count("\n") == 1
 
 
@@ -92,7 +92,7 @@ def test_explain_bad_arguments(real_run: Path, store: Any, tmp_path: Path, capsy
     assert "attention-qk" in err
     status, _, err = run(capsys, "explain", tmp_path, store.folder, "-o", tmp_path / "out")
     assert status == 1
-    assert "neither a saved model" in err
+    assert "expected a saved model or a run folder, found" in err
     assert not (tmp_path / "out").exists()
 
 

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from biot_bd import BIOTClassifier, PercentileScaler, cross_validate, prepare
 from biot_bd.evaluation import StudyResult, assess, baseline, compare_regimes
+from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.result import Result
 from biot_bd.evaluation.run_facts import read_facts, read_intervals, write_facts
 from biot_bd.evaluation.run_versions import read_version_1
@@ -143,6 +144,10 @@ def test_a_former_run_of_windows_continues_with_its_events(tmp_path):
     whole = Result.open(FORMER / "windows")
     points = [point["validation"]["subjects"] for point in result.metrics["events"]["operating_points"]]
     assert all(points)
+    made = make_folds("subject-loo", windows.y, windows.groups)
+    assert [fold.as_dict()["valid"] for fold in made] != points  # who validates is chosen otherwise today
+    chosen_on = [point.pop("chosen_on") for point in result.metrics["events"]["operating_points"]]
+    assert [one["n_seizures"] is None for one in chosen_on] == [True, True, False, False]
     assert result.metrics == whole.metrics
     wanted = EventDetector(merge_gap_s=5.0)
     with pytest.raises(RunFolderError, match=r"event_detector.merge_gap_s: was 30.0, now is 5.0"):

@@ -342,3 +342,41 @@ def test_damaged_detectors_are_named(tmp_path):
     with pytest.raises(ValueError, match="unknown parameter"):
         EventDetector.from_dict(data | {"parameters": {"loudness": 3}})
     assert EventDetector.from_dict(data).threshold == 0.5
+
+
+def test_the_choice_says_on_how_much_it_was_made(tmp_path):
+    recordings = validation(2, n=9, separation=3.0)
+    expected = {
+        "n_subjects": len({r.subject for r in recordings}),
+        "n_seizures": sum(len(r.reference) for r in recordings),
+        "hours": pytest.approx(sum(r.duration_s for r in recordings) / 3600),
+    }
+    fitted = EventDetector(grid={}).fit(recordings)
+    assert fitted.chosen_on_ == expected
+    path = save_event_detector(fitted, tmp_path, EventDetector(grid={}, causal=True).fit(recordings))
+    stored = json.loads(path.read_text())["detectors"]
+    assert stored["offline"]["chosen_on"] == stored["causal"]["chosen_on"] == expected
+    assert load_event_detector(tmp_path).chosen_on_ == expected
+
+
+def test_what_was_not_chosen_says_so():
+    recordings = validation()
+    healthy = [r for r in recordings if not r.reference]
+    kept = EventDetector(target=None).fit(recordings), EventDetector().fit([]), EventDetector().fit(healthy)
+    assert [detector.chosen_on_ for detector in kept] == [None, None, None]
+    rate_alone = EventDetector(target="fa_per_24h", target_fa_per_24h=0.0).fit(healthy)
+    assert rate_alone.chosen_on_["n_seizures"] == 0
+
+
+def test_files_of_former_versions_tell_what_they_know_of_the_choice():
+    recordings = validation()
+    healthy = [r for r in recordings if not r.reference]
+    for detector, n in ((EventDetector(grid={}).fit(recordings), len(recordings)), (EventDetector().fit(healthy), 0)):
+        data = detector.as_dict()
+        del data["chosen_on"]
+        read = EventDetector.from_dict(data).chosen_on_
+        assert (read is None) == (n == 0)
+        if read is not None:
+            assert read == {**detector.chosen_on_, "n_seizures": None}
+    with pytest.raises(ValueError, match=r"chosen_on.*hours"):
+        EventDetector.from_dict(data | {"chosen_on": {"n_subjects": 1, "n_seizures": 2, "hours": "long"}})

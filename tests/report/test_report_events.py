@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from handmade_run import HandMade, add_events, write_run
+from handmade_run import EVENTS, HandMade, add_events, write_run
 from sklearn.metrics import brier_score_loss
 from test_writer import Page
 
 from biot_bd.evaluation import PROTOCOLS
+from biot_bd.number_texts import score_text
 from biot_bd.report import write_report
 from biot_bd.report.events_page import latency_picture, operating_picture, scorer_text
 from biot_bd.report.examples import choose_items
@@ -164,7 +165,29 @@ def test_results_by_length_and_operating_points(with_events: HandMade) -> None:
     rows = rows_of(text)
     assert ["10 to 30 s", "2", "1", "0.500", "6.0"] in rows
     point = with_events.metrics["events"]["operating_points"][0]
-    assert ["0", f"{point['threshold']:.3f}", "0 s", "1", "10 s", "30 s", "1.000", "0.0", ""] in rows
+    recordings = {r: one for r, one in EVENTS.items() if one[0] in point["validation"]["subjects"]}
+    n, n_seizures = len(point["validation"]["subjects"]), sum(len(truth) for _, truth, _ in recordings.values())
+    on = f"{n} subjects, {n_seizures} seizures, {len(recordings) * 125 / 3600:.2f} h"
+    assert ["0", f"{point['threshold']:.3f}", "0 s", "1", "10 s", "30 s", "1.000", "0", on, ""] in rows
+
+
+def test_what_was_not_chosen_is_not_said_to_be(with_events: HandMade) -> None:
+    for fold in range(3):
+        path = with_events.folder / "folds" / f"{fold:02d}" / "fold.json"
+        facts = json.loads(path.read_text())
+        facts["threshold"] = {"value": 0.4, "rule": "fixed", "reason": None}
+        path.write_text(json.dumps(facts))
+    for point in with_events.metrics["events"]["operating_points"]:
+        point |= {"target": None, "chosen_on": None}
+    with_events.rewrite()
+    text = write_report(with_events.folder).read_text(encoding="utf-8")
+    for said in ("threshold from validation", "chosen on its validation", "chosen on validation", "subjects chose"):
+        assert said not in text.replace("not from validation", "")
+    assert "threshold not from validation" in text
+    assert "its parameters were fixed beforehand or kept" in text
+    assert [row[-2] for row in rows_of(text) if len(row) == 10 and row[2] == "0 s"] == [
+        "not chosen on any recording"
+    ] * 3
 
 
 def test_the_operating_point_is_drawn_at_its_place() -> None:
@@ -177,7 +200,7 @@ def test_the_operating_point_is_drawn_at_its_place() -> None:
     assert ring is not None
     assert float(ring[1]) == pytest.approx(52 + 372 / 2, abs=0.06)
     assert float(ring[2]) == pytest.approx(12 + 318 * 0.52 / 1.04, abs=0.06)
-    assert "Fold 0, chosen: sensitivity 0.50 at 10.0 false alarms per 24 h." in text
+    assert "Fold 0, parameters kept: sensitivity 0.500 at 10 false alarms per 24 h." in text
     assert "≤ 0.1" in text
     empty = operating_picture({0: []}, [{"fold": 0, "validation": {}}], [], {"sensitivity": None, "fa_per_24h": 0.0})
     assert 'class="ring"' not in str(empty)
@@ -202,10 +225,10 @@ def test_calibration_is_that_of_the_test_windows(hand_made: HandMade) -> None:
     brier = brier_score_loss(hand_made.table["y_true"], hand_made.table["proba"])
     (row,) = [row for row in rows_of(text) if row and row[0] == "As the models give them"]
     interval = strict(hand_made.folder / "intervals.json")["calibration"]["brier_interval"]
-    assert row[1].split() == [f"{brier:.4f}", f"{interval['low']:.4f}", "to", f"{interval['high']:.4f}"]
+    assert row[1].split() == [score_text(brier), score_text(interval["low"]), "to", score_text(interval["high"])]
     assert row[4] == str(len(hand_made.table))
     prevalence = hand_made.metrics["prevalence"]
-    assert f"giving every window the prevalence would score {prevalence * (1 - prevalence):.4f}" in page.text
+    assert f"giving every window the prevalence would score {score_text(prevalence * (1 - prevalence))}" in page.text
     assert "fold 0: not recalibrated, validation subjects have 0 background and 0 seizure windows" in page.text
 
 
@@ -220,7 +243,7 @@ def test_recalibration_is_shown_where_there_are_validation_windows(hand_made: Ha
     sure = strict(hand_made.folder / "intervals.json")["calibration"]["recalibrated"]
     assert set(sure["sigmoid"]["folds"]) == {"0", "1", "2"}
     (row,) = [row for row in rows_of(text) if row and row[0].endswith("sigmoid (Platt)")]
-    assert row[1] == f"{sure['sigmoid']['after']['brier']:.4f}"
+    assert row[1] == score_text(sure["sigmoid"]["after"]["brier"])
     assert "isotonic: fold(s) 0, 1, 2: fewer than 1000 validation windows" in text
 
 

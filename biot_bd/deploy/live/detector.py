@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, Scored, StreamResult
-from biot_bd.deploy.detector import Detection, Detector, channel_facts, channel_notes
+from biot_bd.deploy.detector import Detection, Detector, channel_notes
 from biot_bd.deploy.live.broadcast import Hub
 from biot_bd.deploy.live.clock import FOLLOW_S, Jump, StreamClock
 from biot_bd.deploy.live.display import Decision, ScreenSignal
@@ -218,7 +218,7 @@ class LiveDetector:
             "source": self.where,
             "sfreq": self.sfreq,
             "start_time": None if self.start_time is None else self.start_time.isoformat(),
-            "channels": channel_facts(self._stream.plan),
+            "channels": self._stream.plan.origins,
             "setting": self.detector.setting(),
             "decision_delay_s": self._stream.delay_s,
             "alarm_delay_s": self.alarm_delay_s,

@@ -4,11 +4,9 @@ lines, page and events.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from biot_bd.deploy.live.json_lines import Lines
 from biot_bd.deploy.live.server import PageServer
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.deploy.results import write_events
+from biot_bd.events.scoring import SHORTEST_S
 from biot_bd.exceptions import DetectionError, LostStreamError
 
 STATUS_S = 10.0
@@ -38,11 +37,15 @@ class Run:
         Why it ended.
     error : Exception or None
         What failed.
+    output : Path or None
+        The file of the events; None where none was asked for, or the run ended before a tenth of a
+        second of signal came, of which no file of events can speak.
     """
 
     result: LiveResult
     reason: str
     error: Exception | None = None
+    output: Path | None = None
 
 
 def make_live(detector: Detector, source: LiveSource, **options: Any) -> LiveDetector:
@@ -136,33 +139,6 @@ def _push(live: LiveDetector, chunk: Chunk, duration_s: float | None) -> bool:
             return True
     live.push(chunk)
     return False
-
-
-@contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM call ``stop``; a second one ends the program as usual.
-
-    Does nothing outside the main thread, where signals cannot be caught.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: Any) -> None:
-        for known, handler in before.items():
-            with suppress(TypeError):  # None: set by other code than Python's
-                signal.signal(known, handler)
-        stop()
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            with suppress(TypeError):
-                signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -288,8 +264,8 @@ class Session:
         ended = run(source, live, duration_s=duration_s, status_s=min(every, default=STATUS_S), on_status=on_status)
         if hub is not None:
             hub.status({**last, **live.status()})
-        if self.output is not None:
-            write_events(self.output, ended.result.detection, self.format)
+        if self.output is not None and ended.result.detection.duration_s >= SHORTEST_S:
+            ended = replace(ended, output=write_events(self.output, ended.result.detection, self.format))
         reason = ended.reason if ended.error is None else f"failed: {ended.error}"
         self.lines.write({"type": "end", "reason": reason, "model": self.model, **ended.result.as_dict()})
         return ended

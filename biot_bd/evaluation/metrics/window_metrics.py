@@ -165,21 +165,21 @@ BALANCED_ACCURACY = Metric(
     "balanced_accuracy",
     balanced_accuracy_score,
     needs_threshold=True,
-    description="Mean of sensitivity and specificity at the threshold chosen on validation; chance is 0.5.",
+    description="Mean of sensitivity and specificity at the threshold; chance is 0.5.",
 )
 SENSITIVITY = Metric(
     "sensitivity",
     partial(recall_score, pos_label=1),
     needs_threshold=True,
     needs_classes=(1,),
-    description="Share of the seizure windows found, at the threshold chosen on validation.",
+    description="Share of the seizure windows found, at the threshold.",
 )
 SPECIFICITY = Metric(
     "specificity",
     partial(recall_score, pos_label=0),
     needs_threshold=True,
     needs_classes=(0,),
-    description="Share of the background windows left alone, at the threshold chosen on validation.",
+    description="Share of the background windows left alone, at the threshold.",
 )
 
 

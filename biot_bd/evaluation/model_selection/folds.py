@@ -23,6 +23,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 from torch.utils.data import Dataset
 
+from biot_bd.evaluation.model_selection.rotation import rotate
 from biot_bd.exceptions import ContaminationError, SplitError
 from biot_bd.training import SubjectValidSplit
 
@@ -179,7 +180,8 @@ def make_folds(
     recordings : array of shape (n,), optional
         Recording of each window, for the fixed splits.
     validation_fraction : float
-        Share of the training subjects that validate, at least one; 0 for none.  Fixed splits bring
+        Share of the training subjects that validate, at least one; 0 for none.  All validate about
+        equally often (:mod:`~biot_bd.evaluation.model_selection.rotation`).  Fixed splits bring
         their own.
     random_state : int
         Seed of the split and, with the fold's number, of each fold.
@@ -219,9 +221,7 @@ def make_folds(
         folds = fixed_folds(cv, subjects, recordings, random_state)
     else:
         outer = outer_subjects(cv, y, subjects, random_state)
-        folds = [
-            _with_valid(i, train, test, y, subjects, validation_fraction, random_state) for i, (train, test) in outer
-        ]
+        folds = _with_rotating_valid([sides for _, sides in outer], y, subjects, validation_fraction, random_state)
     for fold in folds:
         check_subjects(fold.train, fold.valid, fold.test, f"fold {fold.index}")
         check_fold(fold, y, subjects, recordings)
@@ -239,7 +239,10 @@ def split_all(y: np.ndarray, subjects: np.ndarray, *, validation_fraction: float
         No windows, or one class only.
     """
     y, subjects = np.asarray(y), np.asarray(subjects).astype(str).astype(object)
-    fold = _with_valid(0, sorted(set(subjects)), (), y, subjects, validation_fraction, random_state)
+    everybody = sorted(set(subjects))
+    reason = _without_valid(everybody, validation_fraction)
+    valid = () if reason else _best_valid(y, subjects, validation_fraction, random_state)
+    fold = _fold(0, everybody, valid, (), random_state, reason)
     check_fold(fold, y, subjects, None)
     return fold
 
@@ -311,40 +314,65 @@ def _by_subject(
     return sides
 
 
-def _with_valid(
-    index: int,
-    train: Sequence[str],
-    test: tuple[str, ...],
+def _with_rotating_valid(
+    outer: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
     y: np.ndarray,
     subjects: np.ndarray,
     fraction: float,
     random_state: int,
+) -> list[Fold]:
+    """Take validation subjects out of the training subjects of each fold, all about equally
+    often.
+    """
+    without = [_without_valid(train, fraction) for train, _ in outer]
+    asked = [() if reason else train for (train, _), reason in zip(outer, without, strict=True)]
+    chosen = rotate(y, subjects, asked, fraction, random_state)
+    never = sorted({*subjects[y == 0]} - {*subjects[y == 1]} - {name for valid in chosen for name in valid})
+    common = (f"never validating, as no threshold can be chosen without a seizure: {', '.join(never)}",)
+    return [
+        _fold(i, train, valid, test, random_state, reason, common if never and any(chosen) else ())
+        for i, ((train, test), valid, reason) in enumerate(zip(outer, chosen, without, strict=True))
+    ]
+
+
+def _fold(
+    index: int,
+    train: Sequence[str],
+    valid: tuple[str, ...],
+    test: tuple[str, ...],
+    random_state: int,
+    reason: str | None,
+    notes: tuple[str, ...] = (),
 ) -> Fold:
-    """Take the validation subjects of a fold out of its training subjects."""
-    rows = np.isin(subjects, list(train))
-    valid, notes = _choose_valid(index, y[rows], subjects[rows], fraction, random_state)
+    """Return a fold; one without validation subjects says why, and what holds then."""
+    if not valid:
+        notes = (
+            f"{reason or 'no choice of validation subjects leaves both classes on both sides'}: {_WITHOUT}",
+            *notes,
+        )
     rest = tuple(subject for subject in train if subject not in set(valid))
     return Fold(index, rest, valid, test, fold_seed(random_state, index), notes=notes)
 
 
-def _choose_valid(
-    index: int, y: np.ndarray, subjects: np.ndarray, fraction: float, random_state: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _without_valid(train: Sequence[str], fraction: float) -> str | None:
+    """Return why nobody of these subjects validates, None where somebody can be asked to."""
     if not 0 <= fraction < 1:
         raise SplitError(f"validation_fraction must be at least 0 and below 1, got {fraction!r}")
-    n_subjects = len(np.unique(subjects))
     if fraction == 0:
-        return (), (f"no validation subjects were asked for: {_WITHOUT}",)
-    if n_subjects < MIN_TRAIN_SUBJECTS:
-        return (), (f"{n_subjects} training subject(s) are too few to spare one for validation: {_WITHOUT}",)
-    # A stream of its own, so that the choice does not depend on what else the fold's seed is used
-    # for.
-    seed = int(np.random.SeedSequence(random_state, spawn_key=(index, 1)).generate_state(1)[0])
+        return "no validation subjects were asked for"
+    if len(train) < MIN_TRAIN_SUBJECTS:
+        return f"{len(train)} training subject(s) are too few to spare one for validation"
+    return None
+
+
+def _best_valid(y: np.ndarray, subjects: np.ndarray, fraction: float, random_state: int) -> tuple[str, ...]:
+    """Return the validation subjects of a split that stands alone; nobody where none can be."""
+    seed = int(np.random.SeedSequence(random_state, spawn_key=(0, 1)).generate_state(1)[0])
     try:
         _, valid = SubjectValidSplit(fraction, random_state=seed)(_Rows(len(y)), y, subjects)
     except ValueError:
-        return (), (f"no choice of validation subjects leaves both classes on both sides: {_WITHOUT}",)
-    return tuple(sorted(set(subjects[valid.indices]))), ()
+        return ()
+    return tuple(sorted(set(subjects[valid.indices])))
 
 
 class _Rows(Dataset):

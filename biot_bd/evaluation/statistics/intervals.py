@@ -21,11 +21,11 @@ both levels with replacement).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,18 @@ Weighted = Callable[[NDArray[np.int64], NDArray[np.int64]], Scores]
 """``score(rows, weights)``: scores ``(n_resamples,)`` of recordings ``rows``, taken ``weights
 (n_resamples, n_rows)`` times.
 """
+
+
+DEGENERATE = "all resamples give the same score, which tells no range: there is no interval"
+_WIDTH = 1e-12  # rounding of sums that are the same
+
+
+class Counted(TypedDict):
+    """What an exact interval was made of: ``n`` of ``of``, or ``n`` in so many hours."""
+
+    n: int
+    of: int | None
+    hours: float | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,8 @@ class Interval:
         Seed of the draws.
     notes : tuple of str
         What a reader must know of this interval.
+    counted : dict or None
+        Of an exact interval of a count, what was counted; None for intervals of resamples.
     """
 
     value: float | None
@@ -89,6 +103,7 @@ class Interval:
     n_undefined: int
     random_state: int
     notes: tuple[str, ...] = ()
+    counted: Counted | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the attributes as JSON holds them."""
@@ -175,16 +190,26 @@ class Draws:
         return np.where(n > 0, np.where(known, drawn, 0).sum(axis=1) / np.maximum(n, 1), np.nan)
 
     def interval(
-        self, value: float | None, scores: Scores, *, level: float = 0.95, resampled: str = RESAMPLED
+        self,
+        value: float | None,
+        scores: Scores,
+        *,
+        level: float = 0.95,
+        resampled: str = RESAMPLED,
+        n_scored: int | None = None,
     ) -> Interval:
-        """Return the interval of :meth:`pooled` or :meth:`macro` scores around ``value``."""
-        notes = list(few_subjects(self.n_subjects))
-        if self.n_subjects < 2:
+        """Return the interval of :meth:`pooled` or :meth:`macro` scores around ``value``.
+
+        ``n_scored`` are the subjects for whom the score is defined; all by default.
+        """
+        n_scored = self.n_subjects if n_scored is None else n_scored
+        notes = list(few_subjects(n_scored)) if n_scored else []
+        if n_scored == 1:
             notes, scores = ["one subject: there is no interval over subjects"], np.full(self.n_resamples, np.nan)
-        elif self.n_recordings == self.n_subjects and resampled == RESAMPLED:
+        elif n_scored and self.n_recordings == self.n_subjects and resampled == RESAMPLED:
             notes.append("one recording a subject: only subjects vary from resample to resample")
         facts = (self.n_subjects, self.n_recordings, self.random_state)
-        return interval_of(value, scores, level, resampled, *facts, notes, count=self.n_subjects > 1)
+        return interval_of(value, scores, level, resampled, *facts, notes, count=n_scored > 1)
 
     def interval_within(self, subject: str, value: float | None, scores: Scores, *, level: float = 0.95) -> Interval:
         """Return the interval of one subject's score over draws of that subject's recordings
@@ -230,6 +255,9 @@ def interval_of(
         notes.append("the score is undefined")
     elif len(finite):
         low, high = (float(end) for end in np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]))
+        if high - low <= _WIDTH:
+            low = high = None
+            notes.append(DEGENERATE)
     if n_undefined:
         notes.append(f"undefined in {n_undefined} of {len(scores)} resamples, which are left out")
     return Interval(
@@ -299,7 +327,37 @@ def few_subjects(n: int) -> tuple[str, ...]:
     """Return what a reader must know of an interval from so few subjects; nothing from ten on."""
     if n >= FEW:
         return ()
-    return (f"only {n} subjects: a bootstrap interval from so few is too narrow, and one subject can decide it",)
+    return (f"{n} subjects are few: a bootstrap interval is too narrow then, and one subject can decide it",)
+
+
+def notes_by_score(notes: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """Bring the notes of several scores together: what holds for all once, the rest by score.
+
+    Parameters
+    ----------
+    notes : iterable of (str, iterable of str)
+        What a score is called, and its notes.
+
+    Returns
+    -------
+    list of str
+        Without doubles, in the order given.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation.statistics.intervals import notes_by_score
+    >>> notes_by_score([("AUC-PR", ["3 subjects are few"]), ("AUROC", ["4 subjects are few"])])
+    ['AUC-PR: 3 subjects are few', 'AUROC: 4 subjects are few']
+    >>> notes_by_score([("AUC-PR", ["one seed"]), ("AUROC", ["one seed"])])
+    ['one seed']
+    """
+    scores: dict[str, None] = {}
+    said: dict[str, dict[str, None]] = {}
+    for score, own in notes:
+        scores[score] = None
+        for note in own:
+            said.setdefault(note, {})[score] = None
+    return [note if len(of) == len(scores) else f"{', '.join(of)}: {note}" for note, of in said.items()]
 
 
 def check_options(level: float, n_resamples: int) -> None:

@@ -25,9 +25,9 @@ from biot_bd.evaluation.model_selection.contamination import check_contamination
 from biot_bd.evaluation.model_selection.folds import make_folds
 from biot_bd.evaluation.protocols import Protocol, as_protocol, protocol_notes
 from biot_bd.evaluation.result import LABELS, Result, as_text
-from biot_bd.evaluation.run_facts import Cells, check_finished, read_facts, stored_facts, write_facts
+from biot_bd.evaluation.run_facts import RUN, Cells, check_finished, read_facts, stored_facts, write_facts
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
-from biot_bd.evaluation.stored_folds import settled
+from biot_bd.evaluation.stored_folds import DEFAULTS, settled
 from biot_bd.evaluation.studies.comparison import compare_runs
 from biot_bd.evaluation.study_identity import (
     describe,
@@ -324,13 +324,18 @@ def compare_regimes(
     _take_folder(folder, study)
     found: dict[str, dict[int, Result]] = {name: {} for name in regimes}
     for seed in seeds:
+        places = {name: folder / name / f"seed-{seed}" for name in regimes}
+        # Regimes that are added to a study get its folds, also those that a former version made.
+        known = next((place for place in places.values() if (place / RUN).is_file()), None)
         for name, pipeline in regimes.items():
+            added = known is not None and not (places[name] / RUN).is_file()
             found[name][seed] = cross_validate(
                 pipeline,
                 windows,
                 y=y,
                 groups=groups,
-                folder=folder / name / f"seed-{seed}",
+                folder=places[name],
+                splits_from=known if added else None,
                 protocol=preset,
                 n_jobs=n_jobs,
                 random_state=seed,
@@ -338,7 +343,7 @@ def compare_regimes(
                 notes=notes,
                 allow_contaminated=allow_contaminated,
                 progress=progress,
-                **given,
+                **({**given, "cv": DEFAULTS["cv"]} if added else given),
             )
     comparison = compare_runs(found, against=against, level=level, n_resamples=n_resamples)
     write_facts(folder / COMPARISON, comparison)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from biot_bd.evaluation.result import Result
+from biot_bd.evaluation.result import LABELS, Result
 from biot_bd.evaluation.run_facts import Cells
-from biot_bd.evaluation.statistics.intervals import METHOD, N_RESAMPLES
+from biot_bd.evaluation.statistics.intervals import METHOD, N_RESAMPLES, notes_by_score
 from biot_bd.evaluation.statistics.paired_tests import PairedTest, holm, paired_test
 from biot_bd.evaluation.statistics.resampled_scores import EVENT_SCORES
 from biot_bd.evaluation.study_identity import comparable_facts
@@ -139,9 +139,10 @@ def _caveats(
     regimes: Mapping[str, Any], tests: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[int, Result]]
 ) -> list[str]:
     """Say once what holds for many numbers."""
-    out = [note for regime in regimes.values() for cell in regime["macro"].values() for note in cell["notes"]]
-    out += [note for test in tests for note in test["notes"]]
-    out += [note for regime in regimes.values() for cell in regime["pooled"].values() for note in cell["notes"]]
+    parts = [regime[average] for average in ("macro", "pooled") for regime in regimes.values()]
+    notes = [(LABELS.get(name, name), cell["notes"]) for part in parts for name, cell in part.items()]
+    notes += [(LABELS.get(test["metric"], test["metric"]), test["notes"]) for test in tests]
+    out = notes_by_score(notes)
     seeds = {len(by_seed) for by_seed in results.values()}
     if seeds == {1}:
         out.append("one seed: how much the scores depend on the seed is not known; intervals are over subjects only")

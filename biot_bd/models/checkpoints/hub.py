@@ -96,7 +96,8 @@ class _Files:
                 return weights.parent
         if self.unreached:
             raise self.error(
-                "its weights are not in the cache, and the Hub was not reached (offline mode, or no network)"
+                "its weights are not in the cache, and the Hub was not reached (offline mode, or no network): "
+                "check the network, HF_HUB_OFFLINE, and HF_ENDPOINT where a mirror is meant"
             )
         raise self.error(f"holds none of {', '.join(WEIGHTS)}")
 
@@ -105,16 +106,37 @@ class _Files:
         errors = self.hub.errors
         try:
             return Path(self.hub.hf_hub_download(self.repository, name, local_files_only=self.offline, **self.options))
-        except errors.RepositoryNotFoundError as error:
-            raise self.error("no such repository, or it is private (set HF_TOKEN)") from error
-        except errors.LocalEntryNotFoundError:
+        except errors.LocalEntryNotFoundError as error:
+            if isinstance(error.__cause__, errors.HfHubHTTPError):  # it answered, with a refusal
+                raise self.error(self.reason(name, error.__cause__)) from error
             # One try is enough: without a network each takes long.
             self.unreached = self.offline = True
             return None
         except errors.EntryNotFoundError:
             return None
-        except (errors.HfHubHTTPError, errors.HFValidationError, OSError, RuntimeError) as error:
-            raise self.error(f"{name}: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
+        # What httpx raises amid a download is no OSError.
+        except (errors.HFValidationError, errors.HTTPError, OSError, RuntimeError) as error:
+            raise self.error(self.reason(name, error)) from error
+
+    def reason(self, name: str, error: Exception) -> str:
+        """Return in words, with what to do, why a file did not come."""
+        errors, status = self.hub.errors, getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, errors.GatedRepoError):
+            return "is gated: accept its terms on its page of the Hub, and set HF_TOKEN to a token of that account"
+        if isinstance(error, errors.RepositoryNotFoundError):
+            return "no such repository (check the name), or it is private (set HF_TOKEN)"
+        if isinstance(error, errors.RevisionNotFoundError):
+            return f"has no branch, tag or commit {self.options['revision']!r}; leave it out for the newest"
+        if status in (401, 403):
+            return (
+                f"the Hub refuses the token of HF_TOKEN ({status}): make a new one, or unset it for public repositories"
+            )
+        if status == 429:
+            return "the Hub was asked too often (429): wait some minutes, or set HF_TOKEN"
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        if status is not None:
+            return f"{name}: the Hub answers {told}; try again later"
+        return f"{name}: did not come whole ({told}); the same command goes on"
 
     def error(self, reason: str) -> HubError:
         return HubError(f"Hub repository {self.repository}: {reason}; {_by_hand(self.known)}")

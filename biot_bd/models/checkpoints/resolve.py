@@ -63,7 +63,7 @@ def find_source(source: str | os.PathLike[str]) -> Path:
         return path
     if is_repository(source):
         return hub.fetch(str(source))
-    raise FileNotFoundError(_not_found(str(source)))
+    raise FileNotFoundError(not_found(str(source)))
 
 
 def _by_hand(known: Checkpoint) -> Path | None:
@@ -85,7 +85,8 @@ def check_published_file(known: Checkpoint, path: str | os.PathLike[str]) -> Non
         raise ValueError(f"{path}: not the published {known.file} ({what}); get it again from {WEB}")
 
 
-def _not_found(source: str) -> str:
+def not_found(source: str) -> str:
+    """Return what an error says of a source that is nowhere, with the nearest name."""
     text = f"no checkpoint {source!r}: no such file or folder, and none of the known names {', '.join(KNOWN)}"
     close = get_close_matches(source.lower(), KNOWN, n=1)
     if close:

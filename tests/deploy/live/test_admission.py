@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from biot_bd.deploy.live import server as live_server
-from biot_bd.deploy.live.admission import Places, refusal, split_authority
 from biot_bd.deploy.live.broadcast import Hub
 from biot_bd.deploy.live.server import PageServer
+from biot_bd.deploy.serving import http as serving_http
+from biot_bd.deploy.serving.admission import Places, refusal, split_authority
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_a_host_comes_in_exactly_if_it_is_one_of_ours(host, port, own):
         here = {"127.0.0.1": "127.0.0.1", "10.1.2.3": "10.1.2.3", "::ffff:10.1.2.3": "10.1.2.3"}.get(own, "fe80::1")
         ours = bracketed == (address.version == 6) and (plain.is_loopback or str(plain) == here)
         ours = ours and "%" not in text
-    refused = refusal("/", headers, own, NAMES)
+    refused = refusal(headers, own, NAMES)
     if refused is None:
         assert right
         assert ours
@@ -292,8 +293,8 @@ def test_any_bytes_are_answered_or_dropped_and_the_page_goes_on(server, data, pa
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(live_server, "REQUEST_S", 0.4)
-    monkeypatch.setattr(live_server, "SLOW_S", 0.4)
+    monkeypatch.setattr(serving_http, "REQUEST_S", 0.4)
+    monkeypatch.setattr(serving_http, "SLOW_S", 0.4)
 
 
 @pytest.mark.parametrize("head", [b"", b"GET", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
@@ -361,7 +362,7 @@ def test_viewers_have_places_and_the_rest_is_told(server, hub):
 
 
 def test_connections_beyond_the_most_are_told_at_once(monkeypatch):
-    monkeypatch.setattr(live_server, "CONNECTIONS", {"total": 3, "each": 2, "kept": 1})
+    monkeypatch.setattr(serving_http, "CONNECTIONS", {"total": 3, "each": 2, "kept": 1})
     server = PageServer(Hub({}))
     try:
         held = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(3)]

@@ -65,6 +65,8 @@ def test_the_page_needs_nothing_from_elsewhere(server):
         ("/", "text/html"),
         ("/live.js", "text/javascript"),
         ("/live.css", "text/css"),
+        ("/traces.js", "text/javascript"),
+        ("/viewer.css", "text/css"),
         ("/?x=1", "text/html"),
     ):
         response, body = get(server, path)
@@ -233,9 +235,9 @@ def test_in_a_browser(browser, hub, width, tmp_path):
         assert page.evaluate("view.at") == at
         page.keyboard.press("p")
         until(page, f"view.at > {at}")
-        gain = page.evaluate("view.gain")
+        finer = page.evaluate("view.uvPerMm")
         page.keyboard.press("+")
-        assert page.evaluate("view.gain") < gain
+        assert page.evaluate("view.uvPerMm") < finer
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
         # Nothing is wider than the screen.

@@ -225,3 +225,58 @@ def test_fold_as_dict_is_json():
 def test_a_former_name_of_a_split_is_told_the_new_one():
     with pytest.raises(SplitError, match=r"no split named 'person-loo'; it is now 'subject-loo'"):
         make_folds("person-loo", np.tile([0, 1], 4), np.repeat(["a", "b"], 4))
+
+
+def times_validating(folds):
+    found = dict.fromkeys(sorted({name for fold in folds for name in (*fold.train, *fold.valid, *fold.test)}), 0)
+    for fold in folds:
+        for name in fold.valid:
+            found[name] += 1
+    return found
+
+
+@pytest.mark.parametrize("cv", ["subject-loo", "subject-kfold-3", "stratified-subject-kfold-4"])
+@pytest.mark.parametrize("n_subjects", [6, 9, 24])
+def test_subjects_validate_equally_often(cv, n_subjects):
+    for seed in range(4):
+        times = times_validating(make_folds(cv, *cohort(n_subjects), random_state=seed)).values()
+        assert max(times) - min(times) <= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(3, 12), st.integers(0, 4)), min_size=5, max_size=9),
+    st.sampled_from(["subject-loo", "subject-kfold-3"]),
+    st.integers(0, 3),
+)
+def test_rotation_goes_over_the_subjects_who_can_validate(sizes, cv, seed):
+    subjects = np.concatenate([[f"p{i}"] * (a + b) for i, (a, b) in enumerate(sizes)])
+    y = np.concatenate([[0] * a + [1] * b for a, b in sizes]).astype(int)
+    try:
+        folds = make_folds(cv, y, subjects, random_state=seed, validation_fraction=0.1)  # one subject a fold
+    except SplitError:
+        return
+    times = times_validating(folds)
+    without = {f"p{i}" for i, (_, b) in enumerate(sizes) if b == 0}
+    for fold in folds:
+        assert len(fold.valid) <= 1
+        assert not without & set(fold.valid)
+        told = any(note.startswith("never validating") for note in fold.notes)
+        assert told == bool(without and any(other.valid for other in folds))
+    # Somebody who has validated twice more than another could have made room in no fold.
+    shares = {f"p{i}": b / max(1, sum(b for _, b in sizes)) for i, (_, b) in enumerate(sizes)}
+    if not without and cv == "subject-loo" and max(shares.values()) < 0.3 and all(fold.valid for fold in folds):
+        assert max(times.values()) - min(times.values()) <= 1
+
+
+def test_a_subject_with_most_seizures_does_not_leave_training_without():
+    subjects = np.repeat([f"p{i}" for i in range(6)], 20)
+    y = np.concatenate([[1] * k + [0] * (20 - k) for k in (18, 2, 2, 2, 2, 2)])
+    times = times_validating(make_folds("subject-loo", y, subjects))
+    assert times.pop("p0") == 0  # 18 of the 26 seizure windows of any fold that could take it
+    assert sorted(times.values()) == [1, 1, 1, 1, 2]
+
+
+def test_the_choice_depends_on_random_state():
+    found = {tuple(f.valid for f in make_folds("subject-loo", *cohort(7), random_state=seed)) for seed in range(6)}
+    assert len(found) > 1

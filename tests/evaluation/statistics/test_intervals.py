@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from biot_bd.evaluation.metrics.window_metrics import as_metric
-from biot_bd.evaluation.statistics.intervals import macro_interval
+from biot_bd.evaluation.statistics.intervals import DEGENERATE, macro_interval
 from biot_bd.evaluation.statistics.paired_tests import holm, paired_test
 from biot_bd.evaluation.uncertainty import window_intervals
 
@@ -65,7 +65,7 @@ def test_undefined_subjects_are_left_out_and_few_are_said_to_be_few():
     found = macro_interval({"a": 0.5, "b": None, "c": 0.7, "d": float("nan"), "e": 0.6})
     assert found.n_subjects == 3
     assert found.value == pytest.approx(0.6)
-    assert "only 3 subjects" in " ".join(found.notes)
+    assert "3 subjects are few" in " ".join(found.notes)
 
 
 def test_no_interval_where_there_can_be_none():
@@ -77,9 +77,10 @@ def test_no_interval_where_there_can_be_none():
     assert one.notes == ("one subject: there is no interval over subjects",)
 
 
-def test_equal_scores_give_an_interval_of_no_width():
+def test_equal_scores_give_no_interval_and_say_why():
     found = macro_interval([0.5] * 12)
-    assert (found.low, found.high) == (0.5, 0.5)
+    assert (found.value, found.low, found.high) == (0.5, None, None)
+    assert DEGENERATE in found.notes
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from braindecode.models import BIOT as BraindecodeBIOT
-from checkpoint_files import hub_server
+from checkpoint_files import Cut, hub_server
 from huggingface_hub import constants
 
 from biot_bd.exceptions import CheckpointError, HubError
@@ -112,6 +112,38 @@ def test_no_network_is_one_line(hub, monkeypatch):
 def test_repositories_without_weights(hub, name, reason):
     with pytest.raises(HubError, match=reason):
         fetch(name, endpoint=hub[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((401, "RepoNotFound"), r"no such repository \(check the name\), or it is private \(set HF_TOKEN\)"),
+        ((403, "GatedRepo"), "is gated: accept its terms on its page of the Hub, and set HF_TOKEN"),
+        ((404, "RevisionNotFound"), "has no branch, tag or commit 'v9'; leave it out for the newest"),
+        ((403, ""), r"refuses the token of HF_TOKEN \(403\): make a new one"),
+        ((500, ""), "the Hub answers .*500.*; try again later"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line_with_the_cure(hub, monkeypatch, answer, reason):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    hub[2]["me/refused"] = answer
+    with pytest.raises(HubError, match=reason) as caught:
+        fetch("me/refused", endpoint=hub[0], revision="v9")
+    assert str(caught.value).startswith("Hub repository me/refused: ")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("or download its folder by hand and give its path")
+
+
+def test_a_download_that_breaks_off_is_one_line_with_the_cure(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    endpoint, _, repositories = hub
+    whole = repositories["me/mine"]
+    repositories["me/cut"] = {**whole, "model.safetensors": Cut(whole["model.safetensors"])}
+    with pytest.raises(HubError, match=r"model.safetensors: did not come whole \(.*\); the same command goes on") as caught:
+        fetch("me/cut", endpoint=endpoint)
+    assert "\n" not in str(caught.value)
+    repositories["me/cut"] = whole
+    assert (fetch("me/cut", endpoint=endpoint) / "model.safetensors").read_bytes() == whole["model.safetensors"]
 
 
 def test_a_copy_that_contradicts_the_facts_is_refused(hub, monkeypatch, folder):

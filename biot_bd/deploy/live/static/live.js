@@ -1,17 +1,19 @@
 "use strict";
-const SPANS = [10, 20, 30], GAINS = [10, 20, 50, 100, 200, 500, 1000, 2000], FIT_S = 2, CURVE_S = 600, KEEP_S = 60, KEEP_LINES = 200;
+const FIT_S = 2, CURVE_S = 600, KEEP_S = 60, KEEP_LINES = 200, KINDS = ["highPass", "lowPass", "notch"];
+const COLOURS = ["ink", "soft", "paper", "grid", "rule", "left", "right", "middle", "other", "faint", "mark", "curve", "window", "limit"];
 const el = (id) => document.getElementById(id);
-const view = { gain: 200, fitted: false, span: matchMedia("(max-width: 40rem)").matches ? 10 : 20, paused: false, dirty: true, at: 0 };
-let about = {}, eeg = [], decisions = [], lines = [], status = {}, ended = false, connected = false, source = null;
+const view = { uvPerMm: 10, fitted: false, span: matchMedia("(max-width: 40rem)").matches ? 5 : 10, negativeUp: true, filtering: true, filters: { highPass: 0.5, lowPass: 0, notch: 0 }, paused: false, dirty: true, at: 0 };
+// `eeg` are stretches without a gap, {sfreq, start_s, n, uv: a Float32Array a channel, of which n samples are used}.
+let about = {}, eeg = [], decisions = [], lines = [], status = {}, ended = false, connected = false, source = null, colours = {};
 
-const clock = (s) => {
-  const whole = Math.max(0, Math.floor(s)), two = (n) => String(n).padStart(2, "0");
-  return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
-};
-const exact = (s) => { const tenths = Math.round(Math.max(0, s) * 10); return `${clock(Math.floor(tenths / 10))}.${tenths % 10}`; };
+const clock = (s) => EegTraces.clock(Math.max(0, Math.floor(s)));
+const exact = (s) => EegTraces.clock(Math.max(0, s), 1);
+// The time of day, as the recording's header tells it; of a stream that tells none, nothing.
+const wall = (s) => EegTraces.wallClock(about.start_time, Math.max(0, s));
+const withWall = (s, text) => (wall(s) ? `${text} (${wall(s)})` : text);
 const percent = (p) => (p === null || p === undefined ? "none" : `${(100 * p).toFixed(p > 0.995 || p < 0.1 ? 1 : 0)} %`);
-const blockEnd = (b) => b.start_s + b.step_s * b.uv[0].length;
-const newest = () => (eeg.length ? blockEnd(eeg[eeg.length - 1]) : decisions.length ? decisions[decisions.length - 1].time_s : 0);
+const stretchEnd = (e) => e.start_s + e.n / e.sfreq;
+const newest = () => (eeg.length ? stretchEnd(eeg[eeg.length - 1]) : decisions.length ? decisions[decisions.length - 1].time_s : 0);
 
 function connect() {
   source = new EventSource("events");
@@ -26,17 +28,14 @@ function connect() {
   on("state", (s) => {
     const again = about.run === s.about.run;
     const known = again ? lines.length : 0;
-    about = s.about; eeg = s.eeg; decisions = s.decisions; lines = s.lines; status = s.status;
+    about = s.about; eeg = []; decisions = s.decisions; lines = s.lines; status = s.status;
     ended = lines.some((line) => line.type === "end");
+    s.eeg.forEach(keep);
     showAbout();
     showLines();
     if (again && lines.length > known) announce(lines.slice(known));
   });
-  on("eeg", (blocks) => {
-    eeg.push(...blocks);
-    const from = newest() - KEEP_S;
-    while (eeg.length && blockEnd(eeg[0]) < from) eeg.shift();
-  });
+  on("eeg", (blocks) => blocks.forEach(keep));
   on("decision", (d) => {
     decisions.push(d);
     while (decisions.length > 1200) decisions.shift();
@@ -51,6 +50,23 @@ function connect() {
   on("status", (s) => { status = s; });
 }
 
+// Append a block to the stretch that it goes on, or begin one.
+function keep({ start_s, step_s, uv }) {
+  const sfreq = 1 / step_s, size = uv[0].length, room = Math.ceil(2 * KEEP_S * sfreq);
+  let last = eeg[eeg.length - 1];
+  if (!last || last.uv.length !== uv.length || Math.abs(last.sfreq - sfreq) > 1e-6 || Math.abs(start_s - stretchEnd(last)) > 2 * step_s) {
+    last = { sfreq, start_s, n: 0, uv: uv.map(() => new Float32Array(room)) };
+    eeg.push(last);
+  } else if (last.n + size > room) {
+    const gone = last.n - Math.ceil(KEEP_S * sfreq);
+    for (const x of last.uv) x.copyWithin(0, gone, last.n);
+    last.n -= gone; last.start_s += gone / sfreq;
+  }
+  uv.forEach((values, c) => last.uv[c].set(values.map((v) => (v === null ? NaN : v)), last.n));
+  last.n += size;
+  while (stretchEnd(eeg[0]) < newest() - KEEP_S) eeg.shift();
+}
+
 function announce(added) {
   const alarms = added.filter((line) => line.type === "alarm");
   if (alarms.length) el("announce").textContent = `Alarm: possible seizure since ${clock(alarms[alarms.length - 1].onset_s)}`;
@@ -59,7 +75,14 @@ function announce(added) {
 function showAbout() {
   el("source").textContent = [about.source, about.sfreq ? `${about.sfreq} Hz` : "", about.model].filter(Boolean).join(" · ");
   el("threshold").textContent = about.threshold === undefined ? "" : percent(about.threshold);
-  el("notes").replaceChildren(...(about.notes || []).map((text) => item(text)));
+  const dated = EegTraces.wallClock(about.start_time, 0, true);
+  const begun = dated ? `Clock times are those of the header, in which the recording begins at ${dated}; headers of anonymised files often hold invented dates.` : "The source tells no time of day.";
+  el("notes").replaceChildren(...[begun, ...(about.notes || [])].map((text) => item(text)));
+  const names = Object.entries(about.channels || {});
+  el("made").hidden = !names.length;
+  el("names").replaceChildren(...names.map(([name, how]) => item(name === how ? name : `${name}: ${how}`)));
+  const rate = eeg.length ? eeg[eeg.length - 1].sfreq : Infinity;
+  for (const kind of KINDS) for (const option of el(kind).options) option.disabled = !EegTraces.usable(Number(option.value), rate);
 }
 
 function item(text, kind) {
@@ -71,8 +94,8 @@ function item(text, kind) {
 
 function words(line) {
   switch (line.type) {
-    case "alarm": return `▲ Alarm at ${exact(line.time_s)}: high since ${exact(line.onset_s)}, up to ${percent(line.confidence)}`;
-    case "event": return `Event closed: ${exact(line.onset_s)} to ${exact(line.offset_s)} (${Math.round(line.offset_s - line.onset_s)} s), up to ${percent(line.confidence)}`;
+    case "alarm": return `▲ Alarm at ${withWall(line.time_s, exact(line.time_s))}: high since ${exact(line.onset_s)}, up to ${percent(line.confidence)}`;
+    case "event": return `Event closed: ${withWall(line.onset_s, exact(line.onset_s))} to ${exact(line.offset_s)} (${Math.round(line.offset_s - line.onset_s)} s), up to ${percent(line.confidence)}`;
     case "gap": return `Gap ${exact(line.start_s)} to ${exact(line.stop_s)}: ${line.stop_s > line.start_s ? line.seconds.toFixed(1) : "unknown"} s missing, ${line.action}`;
     case "channels": return [`Channels at ${clock(line.time_s)}:`, line.lost.length ? `lost ${line.lost.join(", ")}` : "", line.back.length ? `back ${line.back.join(", ")}` : ""].filter(Boolean).join(" ");
     case "clock": return `Clock at ${clock(line.time_s)}: ${line.change}${line.measured_hz === undefined ? "" : ` ${line.measured_hz} Hz, nominal ${line.nominal_hz} Hz (${line.percent} %)`}${line.seconds === undefined ? "" : ` ${line.seconds.toFixed(2)} s`}, ${line.action || "noted"}`;
@@ -101,7 +124,7 @@ function showFacts() {
   const text = {
     ended: `■ Ended: ${(lines.filter((line) => line.type === "end").slice(-1)[0] || {}).reason || "no more signal"}`,
     lost: "◌ No connection to the detector; trying again",
-    alarm: `▲ ALARM: possible seizure${since ? ` since ${clock(since.onset_s)}` : ""}`,
+    alarm: `▲ ALARM: possible seizure${since ? ` since ${withWall(since.onset_s, clock(since.onset_s))}` : ""}`,
     live: `● Live, no alarm${view.paused ? " (view paused)" : ""}`,
     waiting: "○ Waiting for the first decision",
   }[state];
@@ -109,6 +132,8 @@ function showFacts() {
   set("state", text);
   document.title = state === "alarm" ? "▲ ALARM – live seizure detector" : "Live seizure detector";
   set("time", clock(newest()));
+  set("wall", wall(newest()) && `clock ${wall(newest())}`);
+  showView();
   set("probability", last ? percent(last.probability) : "–");
   set("lag", status.lag_s === undefined ? "–" : status.lag_s === null ? "full speed" : `${status.lag_s.toFixed(1)} s`);
   const total = (about.ch_names || []).length;
@@ -121,16 +146,67 @@ function prepared(id) {
   const canvas = el(id), box = canvas.getBoundingClientRect(), scale = window.devicePixelRatio || 1;
   const width = Math.max(1, Math.round(box.width * scale)), height = Math.max(1, Math.round(box.height * scale));
   if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-  const pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+  const pen = canvas.getContext("2d");
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, box.width, box.height);
   pen.font = "12px system-ui, sans-serif";
-  return { pen, width: box.width, height: box.height, colour: (name) => style.getPropertyValue(`--${name}`).trim() };
+  return { pen, width: box.width, height: box.height };
 }
 
-function timeAxis({ pen, width, height, colour }, left, from, to, step) {
-  pen.strokeStyle = colour("line");
-  pen.fillStyle = colour("soft");
+function readColours() {
+  const style = getComputedStyle(el("seen"));
+  colours = Object.fromEntries([...COLOURS.map((name) => [name, `--eeg-${name}`]), ["seizure", "--seizure"], ["shade", "--shade"]].map(([name, css]) => [name, style.getPropertyValue(css).trim()]));
+  view.dirty = true;
+}
+
+function showView() {
+  const { filters, filtering, negativeUp, uvPerMm } = view, rate = eeg.length ? eeg[eeg.length - 1].sfreq : 0;
+  const hertz = (kind) => (filters[kind] && filtering ? `${filters[kind]} Hz` : "off");
+  const filter = filtering && KINDS.some((kind) => filters[kind]) ? `display filter: high-pass ${hertz("highPass")}, low-pass ${hertz("lowPass")}, notch ${hertz("notch")}` : "no display filter";
+  set("how", [`${uvPerMm} µV/mm`, negativeUp ? "negative up" : "positive up", filter, rate ? `drawn at ${Math.round(10 * rate) / 10} Hz` : ""].filter(Boolean).join(" · "));
+  set("sensitivity", `${uvPerMm} µV/mm`);
+  set("polarity", negativeUp ? "Negative up" : "Positive up");
+  for (const kind of KINDS) el(kind).value = filtering ? filters[kind] : 0;
+}
+
+// Where traces have their zero: what a high-pass filter leaves, else the median, found once a second.
+function middlesOf(stretch, uv, now) {
+  if (view.filtering && view.filters.highPass) return uv.map(() => 0);
+  const key = [Math.floor(now), view.span, view.filtering, view.filters.lowPass, view.filters.notch].join();
+  if (stretch.key !== key) Object.assign(stretch, { key, middles: uv.map(EegTraces.median) });
+  return stretch.middles;
+}
+
+function drawEeg(now) {
+  const { pen, width, height } = prepared("eeg"), names = about.ch_names || [], from = now - view.span, timed = wall(now) !== "";
+  const left = width < 500 ? 52 : 66, box = { left, top: 6, width: width - left, height: height - 40 };
+  const plan = EegTraces.layout(names, box.top, box.top + box.height), common = { box, ...plan, fromS: from, toS: now, colours };
+  const right = EegTraces.drawScale(pen, { ...common, uvPerMm: view.uvPerMm });
+  EegTraces.drawSeconds(pen, { ...common, right, text: (s) => (s < 0 ? "" : clock(s)) });
+  if (timed) EegTraces.drawSeconds(pen, { ...common, right, box: { ...box, height: box.height + 13 }, colours: { ...colours, grid: "transparent", rule: "transparent" }, text: (s) => (s < 0 ? "" : wall(s)) });
+  // The part that is seen, and as much before it as filters need to settle.
+  const made = (sfreq) => (view.filtering ? EegTraces.sections(sfreq, view.filters) : []);
+  const shown = eeg.filter((e) => stretchEnd(e) > from && e.start_s < now).map((e) => {
+    const first = Math.max(0, Math.floor((from - EegTraces.PAD_S - e.start_s) * e.sfreq)), stop = Math.min(e.n, Math.ceil((now - e.start_s) * e.sfreq) + 1);
+    const uv = e.uv.map((x) => EegTraces.filtered(x.subarray(first, stop), made(e.sfreq)));
+    return { sfreq: e.sfreq, start_s: e.start_s + first / e.sfreq, uv, middles: middlesOf(e, uv, now) };
+  });
+  if (!view.fitted && eeg.length && newest() - eeg[0].start_s >= FIT_S) {
+    view.fitted = true;
+    view.uvPerMm = EegTraces.fittingSensitivity(EegTraces.robustScale(eeg[eeg.length - 1].uv.map((x) => EegTraces.filtered(x.subarray(0, eeg[eeg.length - 1].n), made(eeg[eeg.length - 1].sfreq)))), plan.rowPx);
+    showView();
+  }
+  const out = new Set((status.absent || []).map((name) => names.indexOf(name)));
+  const lineWidth = 1 / (window.devicePixelRatio || 1); // a wider line takes many times as long
+  for (const signal of shown) EegTraces.drawTraces(pen, signal, { ...common, uvPerMm: view.uvPerMm, negativeUp: view.negativeUp, faint: out, lineWidth, middles: signal.middles });
+  const silent = new Set(names.keys());
+  for (const { uv } of shown) uv.forEach((x, c) => { if (x.some((v) => v === v)) silent.delete(c); });
+  EegTraces.drawLabels(pen, names.map((name, c) => (out.has(c) ? `✕ ${name}` : name)), { ...common, absent: shown.length ? silent : new Set() });
+}
+
+function timeAxis({ pen, width, height }, left, from, to, step) {
+  pen.strokeStyle = colours.rule;
+  pen.fillStyle = colours.soft;
   pen.textAlign = "center";
   for (let t = Math.ceil(from / step) * step; t <= to; t += step) {
     const x = left + ((t - from) / (to - from)) * (width - left);
@@ -139,83 +215,26 @@ function timeAxis({ pen, width, height, colour }, left, from, to, step) {
   }
 }
 
-// Once, by the rule of all pictures: a row is twice the 98th percentile of the distance from the channels' medians, rounded up.
-function fitGain() {
-  if (view.fitted || !eeg.length || newest() - eeg[0].start_s < FIT_S) return;
-  view.fitted = true;
-  const rise = (a, b) => a - b, away = [];
-  eeg[0].uv.forEach((_, c) => {
-    const values = eeg.flatMap((b) => b.uv[c].filter((v) => v !== null)).sort(rise), median = values[values.length >> 1];
-    away.push(...values.map((v) => Math.abs(v - median)));
-  });
-  const height = 2 * (away.sort(rise)[Math.floor(0.98 * away.length)] || 0);
-  if (height) view.gain = GAINS.find((gain) => gain >= height) || GAINS[GAINS.length - 1];
-}
-
-function drawEeg(now) {
-  const plot = prepared("eeg"), { pen, width, height, colour } = plot;
-  const names = about.ch_names || [], absent = new Set(status.absent || []), left = 72, from = now - view.span, row = (height - 20) / Math.max(1, names.length);
-  timeAxis(plot, left, from, now, view.span / 5);
-  const shown = eeg.filter((b) => blockEnd(b) > from && b.start_s < now);
-  const pixels = row / view.gain; // a row is `gain` microvolts high
-  names.forEach((name, c) => {
-    const middle = row * (c + 0.5);
-    let sum = 0, n = 0;
-    for (const b of shown) for (const v of b.uv[c]) if (v !== null) { sum += v; n += 1; }
-    const mean = n ? sum / n : 0;
-    pen.textAlign = "left";
-    const out = !n || absent.has(name);
-    pen.fillStyle = out ? colour("absent") : colour("ink");
-    pen.fillText(out ? `✕ ${name}` : name, 4, middle + 4);
-    if (!n) { pen.fillText("no signal", left + 6, middle + 4); return; }
-    pen.strokeStyle = out ? colour("absent") : colour("trace");
-    pen.lineWidth = 0.8;
-    pen.save();
-    pen.beginPath(); pen.rect(left, 0, width - left, height - 18); pen.clip();
-    pen.beginPath();
-    let open = false, end = -1;
-    for (const b of shown) {
-      if (Math.abs(b.start_s - end) > 2 * b.step_s) open = false;
-      b.uv[c].forEach((v, i) => {
-        if (v === null) { open = false; return; }
-        const x = left + ((b.start_s + i * b.step_s - from) / view.span) * (width - left);
-        const y = middle - Math.max(-row, Math.min(row, (v - mean) * pixels));
-        if (open) pen.lineTo(x, y); else pen.moveTo(x, y);
-        open = true;
-      });
-      end = blockEnd(b);
-    }
-    pen.stroke();
-    pen.restore();
-  });
-  const x = width - 8, bar = 50 * pixels;
-  pen.fillStyle = colour("paper"); pen.fillRect(x - 54, 2, 60, Math.max(18, bar + 8));
-  pen.strokeStyle = colour("ink"); pen.lineWidth = 2;
-  pen.beginPath(); pen.moveTo(x, 6); pen.lineTo(x, 6 + bar); pen.stroke();
-  pen.lineWidth = 1;
-  pen.fillStyle = colour("ink"); pen.textAlign = "right"; pen.fillText("50 µV", x - 6, 16);
-}
-
 function drawCurve(now) {
-  const plot = prepared("curve"), { pen, width, height, colour } = plot;
+  const plot = prepared("curve"), { pen, width, height } = plot;
   const left = 46, from = Math.max(0, now - CURVE_S), to = Math.max(now, from + 60), low = height - 20;
   const x = (t) => left + ((t - from) / (to - from)) * (width - left), y = (p) => low - p * (low - 8);
   const shown = decisions.filter((d) => d.time_s >= from && d.time_s <= now);
-  pen.fillStyle = colour("shade");
+  pen.fillStyle = colours.shade;
   shown.forEach((d, i) => { if (d.alarm && i && shown[i - 1].alarm) { const a = x(shown[i - 1].time_s); pen.fillRect(a, 8, Math.ceil(x(d.time_s)) - a, low - 8); } });
   timeAxis(plot, left, from, to, (width < 500 ? 2 : 1) * (to - from > 300 ? 120 : to - from > 90 ? 30 : 10));
-  pen.strokeStyle = colour("seizure"); pen.lineWidth = 3;
+  pen.strokeStyle = colours.seizure; pen.lineWidth = 3;
   for (const line of lines) if (line.type === "alarm" && line.time_s >= from && line.time_s <= now) { pen.beginPath(); pen.moveTo(x(line.time_s), 8); pen.lineTo(x(line.time_s), low); pen.stroke(); }
-  pen.textAlign = "right"; pen.fillStyle = colour("soft"); pen.strokeStyle = colour("line"); pen.lineWidth = 1;
+  pen.textAlign = "right"; pen.fillStyle = colours.soft; pen.strokeStyle = colours.rule; pen.lineWidth = 1;
   for (const p of [0, 0.5, 1]) { pen.fillText(`${100 * p} %`, left - 4, y(p) + 4); pen.beginPath(); pen.moveTo(left, y(p)); pen.lineTo(width, y(p)); pen.stroke(); }
-  pen.fillStyle = colour("raw");
+  pen.fillStyle = colours.window;
   for (const d of shown) if (d.probability !== null) { pen.beginPath(); pen.arc(x(d.time_s), y(d.probability), 1.6, 0, 7); pen.fill(); }
-  pen.strokeStyle = colour("proba"); pen.lineWidth = 2; pen.beginPath();
+  pen.strokeStyle = colours.curve; pen.lineWidth = 2; pen.beginPath();
   let open = false;
   for (const d of shown) { if (d.curve === null) { open = false; continue; } if (open) pen.lineTo(x(d.time_s), y(d.curve)); else pen.moveTo(x(d.time_s), y(d.curve)); open = true; }
   pen.stroke();
   if (about.threshold !== undefined) {
-    pen.strokeStyle = colour("limit"); pen.setLineDash([6, 4]);
+    pen.strokeStyle = colours.limit; pen.setLineDash([6, 4]);
     pen.beginPath(); pen.moveTo(left, y(about.threshold)); pen.lineTo(width, y(about.threshold)); pen.stroke();
     pen.setLineDash([]);
   }
@@ -226,7 +245,6 @@ function draw() {
   if (view.dirty) {
     view.dirty = false;
     if (!view.paused) view.at = newest();
-    fitGain();
     drawEeg(view.at);
     drawCurve(view.at);
   }
@@ -240,27 +258,34 @@ function pause() {
   redraw();
 }
 function zoom(by) {
-  view.gain = GAINS[Math.max(0, Math.min(GAINS.length - 1, GAINS.indexOf(view.gain) + by))];
+  const ladder = EegTraces.SENSITIVITIES;
+  view.uvPerMm = ladder[Math.max(0, Math.min(ladder.length - 1, ladder.indexOf(view.uvPerMm) + by))];
   view.fitted = true;
   redraw();
 }
 function span() {
-  view.span = SPANS[(SPANS.indexOf(view.span) + 1) % SPANS.length];
+  view.span = EegTraces.PAGES_S[(EegTraces.PAGES_S.indexOf(view.span) + 1) % EegTraces.PAGES_S.length];
   redraw();
 }
+function polarity() { view.negativeUp = !view.negativeUp; redraw(); }
+function filters() { view.filtering = !view.filtering; redraw(); }
 function redraw() { el("span").firstChild.textContent = `${view.span} s `; view.dirty = true; showFacts(); }
 
 el("pause").addEventListener("click", pause);
 el("smaller").addEventListener("click", () => zoom(1));
 el("larger").addEventListener("click", () => zoom(-1));
 el("span").addEventListener("click", span);
+el("polarity").parentElement.addEventListener("click", polarity);
+for (const kind of KINDS) el(kind).addEventListener("change", () => { view.filters = { ...view.filters, ...(view.filtering ? {} : { highPass: 0, lowPass: 0, notch: 0 }), [kind]: Number(el(kind).value) }; view.filtering = true; redraw(); });
 document.addEventListener("keydown", (key) => {
-  if (key.ctrlKey || key.metaKey || key.altKey) return;
-  const does = { p: pause, P: pause, "-": () => zoom(1), "+": () => zoom(-1), "=": () => zoom(-1), t: span, T: span }[key.key];
+  if (key.ctrlKey || key.metaKey || key.altKey || key.target.tagName === "SELECT") return;
+  const does = { p: pause, "-": () => zoom(1), "+": () => zoom(-1), "=": () => zoom(-1), t: span, i: polarity, f: filters }[key.key.toLowerCase()];
   if (does) { key.preventDefault(); does(); }
 });
 addEventListener("resize", () => { view.dirty = true; });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { view.dirty = true; });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
+for (const kind of KINDS) el(kind).replaceChildren(...EegTraces.FILTERS[kind].map((hz) => new Option(hz ? `${hz} Hz` : "off", hz)));
+readColours();
 redraw();
 connect();
 draw();

@@ -1,4 +1,4 @@
-"""Who may see the live page: under which names, from which sites, and how many at once."""
+"""Who may see a page: under which names, from which sites, and how many at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def split_authority(text: str) -> tuple[str, int | None]:
     return (found[1] or found[2]).lower().removesuffix("."), port
 
 
-def refusal(path: str, headers: Message, own: str, names: Collection[str]) -> tuple[int, str] | None:
+def refusal(headers: Message, own: str, names: Collection[str], *, same_origin: bool = False) -> tuple[int, str] | None:
     """Return status and reason (one line) of refusing a request, None for one that may come in.
 
     A browser on this machine reaches the page for whatever site it shows: by a name that its owner
@@ -50,25 +50,25 @@ def refusal(path: str, headers: Message, own: str, names: Collection[str]) -> tu
 
     Parameters
     ----------
-    path : str
-        What is asked for.
     headers : email.message.Message
         Of the request.
     own : str
         This machine's address on the connection.
     names : collection of str
         Other names and addresses of the page, in lower case.
+    same_origin : bool
+        Whether only the page itself may ask, and no link from elsewhere.
 
     See Also
     --------
-    biot_bd.deploy.live.server.PageServer : Asks it for each request.
+    biot_bd.deploy.serving.http.PageHandler : Asks it for each request.
 
     Examples
     --------
     >>> from email.message import Message
     >>> headers = Message()
     >>> headers["Host"] = "evil.example"
-    >>> refusal("/", headers, "127.0.0.1", ())
+    >>> refusal(headers, "127.0.0.1", ())
     (400, "the page is not at 'evil.example'; where that name leads here, add --allow-host")
     """
     hosts = headers.get_all("Host", [])
@@ -87,8 +87,8 @@ def refusal(path: str, headers: Message, own: str, names: Collection[str]) -> tu
         if not same:
             return 403, f"the page answers no other site, and Origin is {_shown(origin)}"
     site = headers.get("Sec-Fetch-Site", "none")
-    if path == "/events" and site not in ("same-origin", "none"):
-        return 403, f"the stream answers no other site, and Sec-Fetch-Site is {_shown(site)}"
+    if same_origin and site not in ("same-origin", "none"):
+        return 403, f"this answers no other site, and Sec-Fetch-Site is {_shown(site)}"
     return None
 
 
@@ -132,7 +132,7 @@ class Places:
 
     See Also
     --------
-    biot_bd.deploy.live.server.PageServer : Has places for connections and for viewers.
+    biot_bd.deploy.serving.http.PageHost : Has places for connections.
 
     Examples
     --------

@@ -1,0 +1,114 @@
+"""Pages of patients, from detections that were just made and from records of earlier ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from biot_bd.deploy.detection_record import DetectionRecord, read_detection
+from biot_bd.deploy.eeg_views import EegReader, detected_montage
+from biot_bd.deploy.patient_page import PagePart, write_page
+from biot_bd.deploy.recording_files import Item
+from biot_bd.deploy.results import Outcome, Outputs, is_done, record_path
+from biot_bd.deploy.viewer_files import viewer_links, viewer_paths, write_viewers
+
+Records = dict[Path, DetectionRecord]
+
+
+def find_records(items: Iterable[Item], outputs: Outputs) -> Records:
+    """Read the records of recordings whose results are all there.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        All recordings.
+    outputs : Outputs
+        What is wanted of them.
+
+    Returns
+    -------
+    dict of Path to DetectionRecord
+        By recording; one that is not there is to be detected.
+    """
+    found = {}
+    for item in items:
+        if item.target is None and is_done(item, outputs):
+            try:
+                found[item.path] = read_detection(record_path(item, outputs))
+            except (OSError, ValueError):
+                continue  # damaged: it is made anew
+    return found
+
+
+def write_missing_viewers(items: Iterable[Item], records: Records, outputs: Outputs) -> list[Path]:
+    """Write the viewers that recordings with a record lack.
+
+    Raises
+    ------
+    DetectionError
+        A recording is gone, or is another one than was recorded.
+    OSError
+        A file cannot be written.
+    """
+    written = []
+    for item in items:
+        record = records.get(item.path)
+        output = item.output(outputs.folder, "")
+        if record is not None and not viewer_paths(output):
+            reader = EegReader(record.open_recording(), detected_montage(record.detection))
+            written += write_viewers(record.detection, reader, output)
+    return written
+
+
+def write_patient_page(
+    path: Path,
+    patient: str,
+    items: Sequence[Item],
+    outcomes: Sequence[Outcome],
+    records: Mapping[Path, DetectionRecord],
+    outputs: Outputs,
+    model: str | os.PathLike[str],
+) -> Path:
+    """Write the page of one patient.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    patient : str
+        The patient.
+    items : sequence of Item
+        All recordings; those of others are left out.
+    outcomes : sequence of Outcome
+        Of what was detected just now.
+    records : mapping of Path to DetectionRecord
+        Of what was there.
+    outputs : Outputs
+        Where results lie.
+    model : path
+        Folder of the model.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    made = {outcome.item.path: outcome for outcome in outcomes}
+    parts, failures = [], []
+    for item in (one for one in items if one.patient == patient):
+        links = viewer_links(path, viewer_paths(item.output(outputs.folder, "")))
+        outcome = made.get(item.path)
+        if outcome is None:
+            if item.path in records:
+                parts.append(PagePart(records[item.path].detection, records[item.path], links))
+        elif outcome.detection is not None:
+            parts.append(PagePart(outcome.detection, links=links))
+        if outcome is not None and outcome.error is not None:
+            failures.append(outcome.error)
+    return write_page(path, patient, parts, failures, Path(model).name)

@@ -1,0 +1,10 @@
+from .encoding import samples_message as samples_message
+from .page import ViewedRecording as ViewedRecording
+from .page import viewer_about as viewer_about
+from .page import viewer_assets as viewer_assets
+from .page import viewer_fragment as viewer_fragment
+from .page import viewer_json as viewer_json
+from .page import write_viewer as write_viewer
+from .traces import Traces as Traces
+from .traces import derived_traces as derived_traces
+from .traces import reading_montage as reading_montage
