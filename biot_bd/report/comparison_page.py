@@ -21,6 +21,7 @@ from biot_bd.evaluation.studies.finished_runs import FINISHED_RUNS, better_worse
 from biot_bd.events.scoring import scorer_text
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
+from biot_bd.number_texts import text_of
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
 from biot_bd.report.run_folder import NO_NUMBER
@@ -97,7 +98,7 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
         WIDTH,
         TOP + len(scoring) * (height + GAP),
         "Scores of each subject in each run",
-        f"{len(regimes)} runs: {', '.join(regimes)}. Small dots are subjects; the black mark is the mean over subjects, the "
+        f"{len(regimes)} runs: {', '.join(regimes)}. Small dots are subjects; the thick mark is the mean over subjects, the "
         f"bar its {comparison['level']:.0%} interval. The numbers stand in the tables.",
     )
     for index, metric in enumerate(scoring):
@@ -107,11 +108,11 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
 
 
 def _draw_metric(picture: Picture, panel: Panel, metric: str, comparison: Mapping[str, Any]) -> None:
-    regimes = comparison["regimes"]
+    regimes, chance = comparison["regimes"], _chance(metric, comparison)
     picture.axes(panel, LABELS.get(metric, metric), xticks=nice_ticks(*panel.xlim), yticks=[])
-    if metric in CHANCE and panel.xlim[0] < CHANCE[metric] < panel.xlim[1]:
-        at = float(panel.x(CHANCE[metric]))
-        picture.path([at, at], [panel.top, panel.bottom], css="reference", tip=f"chance {CHANCE[metric]:g}")
+    if chance is not None and panel.xlim[0] < chance < panel.xlim[1]:
+        at = float(panel.x(chance))
+        picture.path([at, at], [panel.top, panel.bottom], css="reference", tip=f"chance {chance:.3g}")
     middles = panel.top + ROW * (np.arange(len(regimes)) + 0.5)
     names = list(regimes)
     subjects = comparison["subjects"]
@@ -127,6 +128,18 @@ def _draw_metric(picture: Picture, panel: Panel, metric: str, comparison: Mappin
     for index, (name, y) in enumerate(zip(names, middles, strict=True)):
         picture.text(panel.left - 7, float(y) + 4, _shortened(name), css="tick", anchor="end")
         _draw_interval(picture, panel, regimes[name]["macro"][metric], float(y), name, line_style(index))
+
+
+def _chance(metric: str, comparison: Mapping[str, Any]) -> float | None:
+    """Return what a model that knows nothing gets: of AUC-PR the subjects' mean prevalence."""
+    if metric == "average_precision":
+        return _mean_prevalence(comparison)
+    return CHANCE.get(metric)
+
+
+def _mean_prevalence(comparison: Mapping[str, Any]) -> float | None:
+    known = [value for value in comparison["prevalence"].values() if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _draw_interval(
@@ -184,7 +197,8 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "labels": LABELS | {name: label for name, label, *_ in ROWS},
         "interval_text": _interval,
         "picture": comparison_picture(comparison),
-        "has_chance": any(metric in CHANCE for metric in comparison["scoring"]),
+        "has_chance": any(_chance(metric, comparison) is not None for metric in comparison["scoring"]),
+        "mean_prevalence": _mean_prevalence(comparison) if "average_precision" in comparison["scoring"] else None,
         "left_out": _left_out(comparison["tests"]),
         # None where the runs have no events, or the study is older.
         "events": events,
@@ -210,12 +224,17 @@ def _banners(study: Mapping[str, Any], contamination: Mapping[str, str]) -> list
     return found
 
 
-def _interval(cell: Mapping[str, Any], sign: bool = False) -> str:
-    form = "+.3f" if sign else ".3f"
+def _interval(cell: Mapping[str, Any], name: str = "", sign: bool = False) -> str:
+    """Return a score, or a difference, with its interval; digits are those of the score's kind."""
+
+    def text(value: float) -> str:
+        said = text_of(name, value)
+        return f"+{said}" if sign and value > 0 and said.strip("0.") else said.replace("-", "−")
+
     if cell["value"] is None:
         return NO_NUMBER
-    ends = "" if cell["low"] is None else f" [{cell['low']:{form}}, {cell['high']:{form}}]"
-    return f"{cell['value']:{form}}{ends}"
+    ends = "" if cell["low"] is None else f" ({text(cell['low'])} to {text(cell['high'])})"
+    return f"{text(cell['value'])}{ends}"
 
 
 def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:
