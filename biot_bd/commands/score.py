@@ -37,17 +37,18 @@ def score(
 def _show(console: Any, scores: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     from biot_bd.events.scoring import scorer_text
 
     table = Table(
         title="Events by subject", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    table.add_column("subject", no_wrap=True)
+    table.add_column("subject", overflow="fold")
     for name in ("hours", "sz", "found", "FA", "sens.", "prec.", "F1", "FA/24h", "late s"):
         table.add_column(name, justify="right", no_wrap=True)
     for subject, one in scores["subjects"].items():
-        table.add_row(subject, *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
+        table.add_row(Text(subject), *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
     table.add_section()
     table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
     table.add_row("pooled", *_counts(scores["pooled"]), *(_number(scores["pooled"]["events"][name]) for name in _SHOWN))
