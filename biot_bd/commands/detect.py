@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biot_bd.commands import _options as shared
+from biot_bd.commands._names import check_detector
 
 if TYPE_CHECKING:
     from biot_bd.deploy.detection_record import DetectionRecord
@@ -61,7 +62,7 @@ def detect(
 
     A recording that fails stops no other: each failure is one line, and the exit status is 1.
     """
-    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+    check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
 
     from biot_bd.deploy.recording_files import find_items, page_paths
     from biot_bd.deploy.results import FORMATS, Outputs

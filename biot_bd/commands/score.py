@@ -72,6 +72,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
 def _show(console: Any, scores: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     from biot_bd.events.scoring import scorer_text
 
@@ -82,7 +83,7 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
     for name in ("hours", "sz", "found", "FA", "sens.", "prec.", "F1", "FA/24h", "late s"):
         table.add_column(name, justify="right", no_wrap=True)
     for subject, one in scores["subjects"].items():
-        table.add_row(subject, *_counts(one), *_scores(one["events"]))
+        table.add_row(Text(subject), *_counts(one), *_scores(one["events"]))
     table.add_section()
     table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
     table.add_row("pooled", *_counts(scores["pooled"]), *_scores(scores["pooled"]["events"]))
