@@ -465,3 +465,28 @@ def test_printing_is_light_in_a_dark_browser(browser, path):
         assert page.evaluate(corner) == [255, 255, 255]
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert max(page.evaluate(corner)) < 60
+
+
+def test_a_page_around_the_viewer_keeps_its_own_keys(browser, tmp_path):
+    """Arrows scroll a region that scrolls, and PageDown a page whose EEG is not on the screen."""
+    from biot_bd.viewer import viewer_assets, viewer_fragment
+
+    css, js = viewer_assets()
+    fragment = viewer_fragment(viewer_json(recording(), [Traces(waves(18, 60), SFREQ, 0.0, NAMES)]), "a")
+    wide = '<div tabindex="0" id="wide" style="overflow:auto;width:9rem"><p style="width:99rem">wide</p></div>'
+    path = tmp_path / "around.html"
+    path.write_text(
+        f"<!DOCTYPE html><meta charset=utf-8><style>{css}</style>{wide}<button id=own>own</button>{fragment}"
+        f"<p style='height:300vh'></p><script>{js}; startViewers();</script>"
+    )
+    with open_page(browser, path) as page:
+        page.evaluate("() => { globalThis.viewer = startViewers.made[0]; return viewer.ready; }")
+        page.locator("#wide").focus()
+        page.keyboard.press("ArrowRight")
+        assert where(page)[0] == 17
+        page.locator("#own").focus()
+        page.keyboard.press("ArrowRight")
+        assert where(page)[0] == 27
+        page.evaluate("() => { document.activeElement.blur(); scrollTo(0, document.body.scrollHeight); }")
+        page.keyboard.press("ArrowRight")
+        assert where(page)[0] == 27
