@@ -199,7 +199,7 @@ class EegViewer {
     this.signal = signal && signal.uv ? signal : null;
     this.fault = fault;
     await this.refilter();
-    if (this.source.ahead) this.source.ahead(to_s, to_s + this.view.page_s);
+    if (this.source.ahead) setTimeout(() => this.source.ahead(to_s, to_s + this.view.page_s), 50);
   }
   async refilter() {
     const { signal } = this, { filtering, filters } = this.view;
