@@ -170,17 +170,28 @@ def taken_by(folder: str | os.PathLike[str]) -> str | None:
     return None if kind is None else KINDS[kind].taken_by.format(folder)
 
 
-def expect_recordings(root: str | os.PathLike[str]) -> Path:
-    """Return a folder that this package did not write.
+def refuse(path: str | os.PathLike[str], *kinds: str, wanted: str) -> Path:
+    """Return a path that is of none of the kinds, for a command that takes many other folders.
+
+    Parameters
+    ----------
+    path : path-like
+        What a user gave.
+    *kinds : str
+        Keys of :data:`KINDS` that files tell.
+    wanted : str
+        What the command takes there, in words.
 
     Raises
     ------
     FileNotFoundError
-        It is a model, a run or windows; the message says what takes it.
+        It is of one of them; the message says which command takes it.
     """
-    if (command := taken_by(root)) is not None:
-        raise FileNotFoundError(f"{root}: expected recordings, found {what_is(root)}; `{command}` takes it")
-    return Path(root)
+    found = _told_by_files(Path(path))
+    if found in kinds:
+        command = KINDS[found].taken_by.format(path)
+        raise FileNotFoundError(f"{path}: expected {wanted}, found {what_is(path)}; `{command}` takes it")
+    return Path(path)
 
 
 def _cure(path: Path, found: str | None, kinds: tuple[str, ...]) -> str:

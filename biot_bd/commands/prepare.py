@@ -58,7 +58,7 @@ def prepare(
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
     from biot_bd.commands import _names
-    from biot_bd.commands._folders import expect_recordings
+    from biot_bd.commands._folders import refuse
 
     _names.check_registered("datasets", dataset)
     _names.check_registered("montages", montage)
@@ -71,7 +71,7 @@ def prepare(
         ("--on-error", on_error, ("raise", "skip")),
     ):
         _names.check_known(name, given, known)
-    expect_recordings(root)
+    refuse(root, "model", "run", "windows", wanted="recordings")
 
     from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows

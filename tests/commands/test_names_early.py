@@ -87,6 +87,7 @@ FOLDERS = [
     ("compare R W -o out", "W: expected a run folder, found prepared windows; `biot-bd cv W -o RUN` makes a run"),
     ("tune R res", "R: expected a saved model, found a run folder with 2 saved models; give R/folds/00/model"),
     ("report res", "found results of `biot-bd detect`; .*`biot-bd review res --reviewer NAME` takes what you gave"),
+    ("score W R", "W: expected event files or a run folder, found prepared windows; `biot-bd cv W -o RUN` takes it"),
     ("check R W", "give R/folds/00/model or another of the 2, each trained without the subjects that its fold tests"),
     ("check M R", "R: expected prepared windows, found a run folder"),
 ]
