@@ -33,7 +33,8 @@ def train(recordings: Path, folder: Path) -> Path:
     cases = [word for case in TRAINED_ON for word in ("--subjects", f"chb-mit/{int(case):02d}")]
     biot_bd("prepare", "chb-mit", recordings, "-o", folder / "windows", "--stride-s", 1, *cases)
     sizes = [word for size in SMALL for word in ("--param", f"module__{size}")]
-    biot_bd("train", folder / "windows", "-o", folder / "model", "--epochs", 30, "--validation-fraction", 0, *sizes)
+    few_windows = ("--batch-size", 4, "--lr", 1e-3, "--epochs", 40, "--validation-fraction", 0)
+    biot_bd("train", folder / "windows", "-o", folder / "model", *few_windows, *sizes)
     return folder / "model"
 
 
