@@ -88,6 +88,9 @@ def detect(
         skipped = f", {len(items) - len(wanted)} were there" if skip_existing else ""
         n_events = sum(len(outcome.facts["events"]) for outcome in outcomes if outcome.facts is not None)
         typer.echo(f"{len(outcomes) - len(failures)} recordings done, {n_events} events{skipped}; results: {output}")
+        if written := [page for page in work.pages.values() if page.is_file()]:
+            more = f" and {len(written) - 1} more" if len(written) > 1 else ""
+            typer.echo(f"page: {written[0]}{more}")
     if failures:
         typer.echo(f"{len(failures)} of {len(items)} recordings failed", err=True)
         raise typer.Exit(1)
