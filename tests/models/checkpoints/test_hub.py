@@ -139,7 +139,9 @@ def test_a_download_that_breaks_off_is_one_line_with_the_cure(hub, monkeypatch):
     endpoint, _, repositories = hub
     whole = repositories["me/mine"]
     repositories["me/cut"] = {**whole, "model.safetensors": Cut(whole["model.safetensors"])}
-    with pytest.raises(HubError, match=r"model.safetensors: did not come whole \(.*\); the same command goes on") as caught:
+    with pytest.raises(
+        HubError, match=r"model.safetensors: did not come whole \(.*\); the same command goes on"
+    ) as caught:
         fetch("me/cut", endpoint=endpoint)
     assert "\n" not in str(caught.value)
     repositories["me/cut"] = whole
