@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biot_bd.commands import _options as shared
+from biot_bd.commands._names import check_detector
 
 if TYPE_CHECKING:
     from biot_bd.deploy.detection_record import DetectionRecord
@@ -61,7 +62,7 @@ def detect(
 
     A recording that fails stops no other: each failure is one line, and the exit status is 1.
     """
-    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+    check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
 
     from biot_bd.deploy.recording_files import find_items, page_paths
     from biot_bd.deploy.results import FORMATS, Outputs
@@ -127,6 +128,7 @@ class _Work:
         self.items, self.outputs, self.pages, self.model, self.quiet = items, outputs, pages, model, quiet
         self.console = Console(stderr=True)
         self.records: dict[Path, DetectionRecord] = {}
+        self.options: dict[str, Any] = {}
 
     def left(self) -> list[Item]:
         """Return the items whose results are not all there; what is there is kept for pages."""
@@ -144,6 +146,7 @@ class _Work:
         from biot_bd.deploy.results import detect_items
         from biot_bd.runs import note_done
 
+        self.options = options
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         outcomes: list[Outcome] = []
         left = Counter(item.patient for item in items)
@@ -163,21 +166,27 @@ class _Work:
 
     def _write_what_is_there(self, busy: set[str]) -> None:
         """Write viewers and pages that need no detection: those of patients with nothing left."""
-        from biot_bd.deploy.patient_pages import write_missing_viewers, write_patient_page
+        from biot_bd.deploy.patient_pages import write_missing_viewers
 
         if self.outputs.viewer:
             write_missing_viewers(self.items, self.records, self.outputs)
         for patient, page in self.pages.items():
             if patient not in busy and not page.is_file():
-                write_patient_page(page, patient, self.items, [], self.records, self.outputs, self.model)
+                self._page_of(patient, [])
+
+    def _page_of(self, patient: str, outcomes: list[Outcome]) -> Path:
+        from biot_bd.deploy.detection_record import model_facts
+        from biot_bd.deploy.patient_pages import write_patient_page
+        from biot_bd.deploy.results import load_cached
+
+        setting = load_cached(str(self.model), **self.options).setting()
+        made, facts = (self.items, outcomes, self.records, self.outputs), model_facts(self.model)
+        return write_patient_page(self.pages[patient], patient, *made, facts, setting)
 
     def _write_page(self, last: Outcome, outcomes: list[Outcome]) -> None:
-        from biot_bd.deploy.patient_pages import write_patient_page
-
         patient = last.item.patient
-        path = self.pages[patient]
         try:
-            page = write_patient_page(path, patient, self.items, outcomes, self.records, self.outputs, self.model)
+            page = self._page_of(patient, outcomes)
         except OSError as error:
             last.error = f"{patient}: its page cannot be written ({error})"
             self._tell(last)

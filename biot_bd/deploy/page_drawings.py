@@ -140,11 +140,12 @@ def ticks_of(start_s: float, stop_s: float, begins: datetime | None) -> list[Tic
     """Return labels of an axis: time since the recording's start, and the clock's below it."""
     step = next((s for s in TICKS_S if (stop_s - start_s) / s <= MOST_TICKS), TICKS_S[-1])
     times = np.arange(np.ceil(start_s / step) * step, stop_s + 1e-6, step)
+    form = "%H:%M:%S" if step < 60 or (begins is not None and begins.second) else "%H:%M"
     return [
         Tick(
             round(100 * (time_s - start_s) / (stop_s - start_s), 3),
             clock(time_s),
-            "" if begins is None else f"{begins + timedelta(seconds=float(time_s)):%H:%M:%S}",
+            "" if begins is None else format(begins + timedelta(seconds=float(time_s)), form),
         )
         for time_s in times.tolist()
     ]

@@ -162,7 +162,7 @@ def test_the_names_are_those_of_the_modules_that_take_them():
     assert folds.SPLITS == _names.SPLITS
     assert tuple(THRESHOLD_RULES) == _names.THRESHOLDS
     assert {*PRECISIONS, "auto"} == set(_names.PRECISIONS)
-    assert set(model.PRECISIONS) <= set(_names.PRECISIONS)
+    assert model.PRECISIONS == _names.DETECTOR_PRECISIONS
     assert set(get_scorer_names()) <= _names.SCORERS or _names._later_scikit_learn()
 
 

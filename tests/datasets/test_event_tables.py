@@ -50,6 +50,7 @@ def test_reviews_alone_are_the_labels(clinic):
     assert seizures == {"p1__a": [(3.0, 6.0), (11.5, 14.25)], "p1__sub_eeg": []}
     assert {part.description["labels_from"] for part in dataset.datasets} == {"review by anna"}
     outcomes = dataset.outcomes.set_index("recording")
+    assert outcomes["detail"]["p1__a"] == "labels: review by anna"
     assert outcomes["outcome"]["p2__b"] == "unlisted"
     assert "no event table in the folder of events" in outcomes["detail"]["p2__b"]
     assert [part.description["subject"] for part in dataset.datasets] == ["clinic/p1", "clinic/p1"]

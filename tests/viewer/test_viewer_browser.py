@@ -9,7 +9,7 @@ import scipy.signal
 from browser_pages import DESK, PHONE, check_page, open_page
 
 from biot_bd.viewer import Traces, ViewedRecording, samples_message, viewer_about, viewer_json, write_viewer
-from biot_bd.viewer.encoding import RESOLUTIONS, encode_chunk
+from biot_bd.viewer.encoding import RESOLUTIONS, Samples
 
 pytestmark = pytest.mark.slow
 SFREQ = 128.0
@@ -79,14 +79,14 @@ def test_the_browser_decodes_what_python_encoded(page, resolution):
     ]
     for values in sets:
         values = values.astype(np.float32)
-        chunk = encode_chunk(values, resolution)
+        chunk = Samples(values).encode(resolution)
         rows = page.evaluate(
             "async ([c, n, s]) => (await EegTraces.decodeChunk(c, n, s)).map((x) => Array.from(x, (v) => (v === v ? v : null)))",
             [chunk, len(values), resolution.step_uv],
         )
         found = np.array(rows, dtype=float)
         for channel, (made, row) in enumerate(zip(found, values.astype(float), strict=True)):
-            step = resolution.step_uv * 2 ** chunk.get("shift", {}).get(str(channel), 0)
+            step = chunk.get("steps", {}).get(str(channel), resolution.step_uv)
             assert np.array_equal(np.isnan(made), np.isnan(row))
             known = ~np.isnan(row)
             most = np.abs(row[known]).max(initial=0)

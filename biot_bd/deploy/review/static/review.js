@@ -91,7 +91,8 @@ class Book {
         if (answer.ok) {
           this.saved = await answer.json();
           this.changes.splice(0, n);
-          this.told(this, "saved", `saved ${new Date(this.saved.saved).toLocaleTimeString("en-GB")}`);
+          this.told(this, "saved", `saved ${new Date(this.saved.saved).toLocaleTimeString("en-GB")}${this.merged ? ", with what another window saved" : ""}`);
+          this.merged = false;
         } else if (answer.status === 409) await this.reread();
         else if (answer.status === 403 && (await renewToken())) continue;
         else if ([400, 404, 413, 415].includes(answer.status)) {
@@ -110,7 +111,7 @@ class Book {
   // Take what another window saved; own changes that it contradicts are kept for a decision.
   async reread() {
     const facts = await get("/recording", { recording: this.facts.recording });
-    Object.assign(this, { saved: facts.review, done: [] });
+    Object.assign(this, { saved: facts.review, done: [], merged: true });
     this.facts = { ...this.facts, detections: facts.detections };
     let marks = this.saved.marks;
     this.changes = this.changes.filter((change) => {
