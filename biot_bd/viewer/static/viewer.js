@@ -380,7 +380,7 @@ class EegViewer {
     if (this.shown) {
       const first = Math.max(0, Math.floor((from_s - this.shown.start_s) * this.shown.sfreq));
       this.shown.uv.forEach((v, c) => { if (v.subarray(first).some((sample) => sample === sample)) absent.delete(c); });
-      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: 1 / this.scale });
+      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: (this.root.classList.contains("eeg-print") ? 1.5 : 1) / this.scale });
     }
     const none = !this.shown || absent.size === names.length;
     EegTraces.drawLabels(pen, names, { ...common, absent: none ? new Set() : absent });
