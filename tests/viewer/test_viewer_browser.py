@@ -139,9 +139,9 @@ def test_one_artefact_does_not_change_the_scale(page):
     x = waves(18, 14)
     clean = page.evaluate("(x) => EegTraces.robustScale(x.map((row) => Float32Array.from(row)))", x.tolist())
     away = np.abs(x - np.median(x, axis=1, keepdims=True))
-    assert clean == pytest.approx(float(np.median(np.percentile(away, 98, axis=1))), rel=0.02)
+    assert clean == pytest.approx(1.6 * float(np.median(np.percentile(away, 80, axis=1))), rel=0.02)
     x[3] = 5000 * np.sign(x[3])
-    x[:, 200:210] += 3000
+    x[:, 200:400] += 3000  # a tenth of the page
     loud = page.evaluate("(x) => EegTraces.robustScale(x.map((row) => Float32Array.from(row)))", x.tolist())
     assert loud == pytest.approx(clean, rel=0.1)
     fits = page.evaluate("[20, 90, 1e6, 0].map((uv) => EegTraces.fittingSensitivity(uv, 30))")

@@ -93,13 +93,14 @@ const EegTraces = (() => {
   }
   const median = (x) => quantile(x.filter((v) => v === v), 0.5);
 
-  // The 98th percentile of each channel's distance from its median, and of those the median channel's: one artefact, or one bad channel, changes nothing.
+  // 1.6 times the 80th percentile of each channel's distance from its median (about the height of a rhythm, two standard deviations of noise), and of those
+  // the median channel's: artefacts for a fifth of the page, or bad channels, change little.
   function robustScale(channels) {
     const heights = [];
     for (const x of channels) {
       const known = x.filter((v) => v === v);
       if (!known.length) continue;
-      const middle = quantile(known, 0.5), height = quantile(known.map((v) => Math.abs(v - middle)), 0.98);
+      const middle = quantile(known, 0.5), height = 1.6 * quantile(known.map((v) => Math.abs(v - middle)), 0.8);
       if (height > 0) heights.push(height);
     }
     return heights.length ? quantile(heights, 0.5) : 0;

@@ -161,7 +161,7 @@ class EegViewer {
     this.draw();
     this.root.dispatchEvent(new CustomEvent("selection", { detail: selection }));
   }
-  get to_s() { return Math.min(this.view.from_s + this.view.page_s, Math.max(this.about.duration_s, this.view.page_s)); }
+  get to_s() { return Math.min(this.view.from_s + this.view.page_s, this.about.duration_s); }
   page(by) { return this.goTo(this.besideGap(this.view.from_s + by * this.view.page_s, by)); }
   step(by) {
     const { from_s } = this.view, near = this.selected && this.selected.onset_s >= from_s && this.selected.onset_s <= this.to_s;
@@ -325,7 +325,7 @@ class EegViewer {
       const here = event === this.selected, [, , word] = EEG_KINDS[event.kind] || EEG_KINDS.detected;
       return make("tr", { class: here && "eeg-here" },
         make("td", {}, make("button", { type: "button", "aria-label": number === "–" ? "Go to the annotation" : `Go to event ${number}`, "aria-current": here && "true", onclick: () => this.select(event) }, number === "–" ? "go" : number)),
-        ...[EegTraces.clock(event.onset_s, 1), EegTraces.clock(event.offset_s, 1), `${Math.round(event.offset_s - event.onset_s)} s`, ...(start_time ? [EegTraces.wallClock(start_time, event.onset_s)] : []), event.confidence === undefined || event.confidence === null ? "" : event.confidence.toFixed(2), event.label || word].map((text) => make("td", {}, text)));
+        ...[EegTraces.clock(event.onset_s, 1), EegTraces.clock(event.offset_s, 1), `${(event.offset_s - event.onset_s).toFixed(event.offset_s - event.onset_s < 10 ? 1 : 0)} s`, ...(start_time ? [EegTraces.wallClock(start_time, event.onset_s)] : []), event.confidence === undefined || event.confidence === null ? "" : event.confidence.toFixed(2), event.label || word].map((text) => make("td", {}, text)));
     }));
     if (!rows.length) list.replaceChildren(make("tr", {}, make("td", { colspan: "7" }, "none")));
   }
@@ -411,25 +411,33 @@ class EegViewer {
     }
     pen.globalAlpha = 1;
   }
-  // Onsets and offsets as lines with their words, detected ones in the upper lane, annotated ones in the lower.
+  // Onsets and offsets as lines with their words, detected ones in the upper lane, annotated ones in the lower. The selected event's words come first; where
+  // there is no room for those of another, its lines stand alone.
   edges(pen, x, { left, top, width, height }) {
+    const right = left + width, taken = [];
+    const put = (words, y, places) => {
+      const wide = pen.measureText(words).width;
+      const free = places.map((at) => [at, at + wide]).find(([a, b]) => a >= left && b <= right && !taken.some(([c, d, lane]) => lane === y && a < d + 6 && b > c - 6));
+      if (!free) return;
+      taken.push([...free, y]);
+      pen.textAlign = "left";
+      pen.fillText(words, free[0], y);
+    };
     pen.textBaseline = "middle";
-    for (const event of this.marked()) {
+    for (const event of this.marked().sort((a, b) => (b === this.selected) - (a === this.selected))) {
       const [colour, dashes, word] = EEG_KINDS[event.kind] || EEG_KINDS.detected, y = event.kind === "reference" && top > 20 ? 25 : 9, name = event.label || word;
+      const a = x(event.onset_s), b = x(event.offset_s);
+      if (b < left || a > right) continue;
       pen.strokeStyle = pen.fillStyle = this.colours[colour];
-      const a = x(event.onset_s), b = x(event.offset_s), inside = (px) => px >= left - 0.5 && px <= left + width + 0.5;
-      if (b > left && a < left + width) { pen.fillRect(Math.max(left, a), y + 7, Math.min(b, left + width) - Math.max(left, a), 2); }
-      for (const [px, text, align, s] of [[a, "onset", "left", event.onset_s], [b, "offset", "right", event.offset_s]]) {
-        if (!inside(px)) continue;
-        pen.lineWidth = 2; pen.setLineDash(dashes);
-        pen.beginPath(); pen.moveTo(px, y - 7); pen.lineTo(px, top + height); pen.stroke();
-        pen.setLineDash([]);
-        const words = `${name} ${text} ${EegTraces.clock(s, 1)}`, wide = pen.measureText(words).width;
-        const room = align === "left" ? px + wide + 8 < left + width : px - wide - 8 > left;
-        pen.textAlign = room === (align === "left") ? "left" : "right";
-        pen.fillText(words, px + (pen.textAlign === "left" ? 4 : -4), y);
-      }
-      if (a < left && b > left + width) { pen.textAlign = "center"; pen.fillText(`${name} ${EegTraces.clock(event.onset_s)} to ${EegTraces.clock(event.offset_s)}`, left + width / 2, y); }
+      pen.fillRect(Math.max(left, a), y + 7, Math.max(2, Math.min(b, right) - Math.max(left, a)), 2);
+      pen.lineWidth = 2;
+      pen.setLineDash(dashes);
+      for (const px of [a, b]) if (px >= left - 0.5 && px <= right + 0.5) { pen.beginPath(); pen.moveTo(px, y - 7); pen.lineTo(px, top + height); pen.stroke(); }
+      pen.setLineDash([]);
+      const onset = `${name} onset ${EegTraces.clock(event.onset_s, 1)}`, offset = `${name} offset ${EegTraces.clock(event.offset_s, 1)}`;
+      if (a >= left) put(onset, y, [a + 4, a - 4 - pen.measureText(onset).width]);
+      if (b <= right) put(offset, y, [b - 4 - pen.measureText(offset).width, b + 4]);
+      if (a < left && b > right) { const words = `${name} ${EegTraces.clock(event.onset_s)} to ${EegTraces.clock(event.offset_s)}`; put(words, y, [left + (width - pen.measureText(words).width) / 2]); }
     }
     pen.textBaseline = "alphabetic";
     pen.lineWidth = 1;
@@ -478,7 +486,7 @@ class EegViewer {
     pen.lineWidth = 1.5; pen.strokeRect(a, top, wide, height); pen.lineWidth = 1;
   }
   times(pen, x, from, span, { left, top, width, height }) {
-    const every = [5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400].find((s) => (s / span) * width > 70) || 43200;
+    const every = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400].find((s) => (s / span) * width > 70) || 43200;
     pen.textAlign = "center"; pen.fillStyle = this.colours.soft; pen.font = "11px system-ui, sans-serif";
     for (let s = Math.ceil(from / every) * every; s <= from + span; s += every) if (x(s) > left + 18 && x(s) < left + width - 22) pen.fillText(EegTraces.clock(s), x(s), top + height + 13);
   }
