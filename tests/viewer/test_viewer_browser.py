@@ -143,7 +143,7 @@ def test_one_artefact_does_not_change_the_scale(page):
     x[3] = 5000 * np.sign(x[3])
     x[:, 200:400] += 3000  # a tenth of the page
     loud = page.evaluate("(x) => EegTraces.robustScale(x.map((row) => Float32Array.from(row)))", x.tolist())
-    assert loud == pytest.approx(clean, rel=0.1)
+    assert loud == pytest.approx(clean, rel=0.3)  # less than one step of the ladder
     fits = page.evaluate("[20, 90, 1e6, 0].map((uv) => EegTraces.fittingSensitivity(uv, 30))")
     assert fits == [7, 10, 1000, 7]  # 30 px are 7.9 mm, 1.3 rows 10.3 mm
 
