@@ -56,6 +56,8 @@ class ReviewedResults:
     recordings : path, optional
         Folder that is searched where a recording is no longer where it was detected; found by its
         content, whatever it is called there.
+    blind : bool
+        Whether detections, probabilities and threshold are kept from the reviewer.
 
     Attributes
     ----------
@@ -79,8 +81,10 @@ class ReviewedResults:
         results: str | os.PathLike[str],
         reviewer: str,
         recordings: str | os.PathLike[str] | None = None,
+        *,
+        blind: bool = False,
     ) -> None:
-        self.results, self.reviewer = Path(results), reviewer
+        self.results, self.reviewer, self.blind = Path(results), reviewer, blind
         for folder in (self.results, *([] if recordings is None else [Path(recordings)])):
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder}: no such folder")
@@ -127,7 +131,7 @@ class ReviewedResults:
         """
         record = self.record(name)
         detection = record.detection
-        found = [(event.onset_s, event.offset_s) for event in detection.events]
+        found = [] if self.blind else [(event.onset_s, event.offset_s) for event in detection.events]
         sidecar = review_paths(self.results, self.reviewer, name)[0]
         if not sidecar.is_file():
             return Review(
@@ -135,6 +139,7 @@ class ReviewedResults:
                 name,
                 detection.duration_s,
                 detections=tuple(found),
+                blind=self.blind,
                 digest=record.recording["digest"],
                 source=record.recording["path"],
                 start_time=detection.start_time,
@@ -143,7 +148,11 @@ class ReviewedResults:
         review = read_review(sidecar)
         if review.digest != record.recording["digest"]:
             raise ReviewError(f"{sidecar}: marks of another recording than {name} now is; move the review away")
-        return review.detected_again(found)
+        if self.blind and not review.blind:
+            raise ReviewError(
+                f"{sidecar}: begun with the detections in sight; take another reviewer's name for --blind"
+            )
+        return replace(review.detected_again(found), blind=self.blind)
 
     def save(self, name: str, revision: int, marks: Iterable[Mark], read_whole: bool) -> Review:
         """Write marks as the next revision; return the review as it is on disk.

@@ -174,6 +174,7 @@ function show() {
   }
   if (adding !== null) say(`Adding a seizure from ${EegTraces.clock(adding, 1)}: set the cursor at its end, press a or “Add missed” again; Esc gives it up.`);
   else if (now) say(`Event ${items.indexOf(now) + 1} of ${items.length}, ${words(now)}`);
+  else if (book.facts.blind && !items.length) say("Blind: detections are hidden. Read the recording and add every seizure.");
   else say(items.length ? "No event chosen." : "Nothing was detected in this recording. Read it, add what was missed.");
   if (document.activeElement !== byId("remark")) byId("remark").value = now?.mark?.remark || "";
   byId("type").value = now?.mark?.type || "sz";
@@ -314,7 +315,8 @@ async function open(name, first = false) {
   if (!byId("type").options.length) byId("type").replaceChildren(...types.map(([code, text]) => make("option", { value: code, title: text }, `${code}: ${text}`)));
   const notices = [];
   if (fault) notices.push(make("p", { class: "notice fault" }, `The EEG cannot be shown: ${fault}`));
-  if (in_training.recording) notices.push(make("p", { class: "notice" }, `This recording trained the model ${model}: what it found here says nothing of how it does on others.`));
+  if (facts.blind) notices.push(make("p", { class: "notice" }, "Blind review: detections, probabilities and threshold are hidden."));
+  else if (in_training.recording) notices.push(make("p", { class: "notice" }, `This recording trained the model ${model}: what it found here says nothing of how it does on others.`));
   else if (in_training.subject) notices.push(make("p", { class: "notice" }, `This subject trained the model ${model} (as ${in_training.subject}).`));
   byId("notices").replaceChildren(...notices);
   const root = make("section", { class: "eeg-viewer", "aria-label": `EEG of ${name}` });
