@@ -265,6 +265,20 @@ def test_marks_of_another_recording_are_not_taken_for_this_one(client, results):
     assert client.save(saving(revision=1))[0] == 400
 
 
+def test_a_record_that_is_damaged_is_a_line_and_the_others_go_on(client, results):
+    path = results / "p1" / "night_detection.json"
+    path.write_text("{")
+    night, day = sorted(client.get("/recordings"), key=lambda row: row["recording"] != NIGHT)
+    assert str(path) in night["fault"]
+    assert day["fault"] is None
+    status, body = client.ask("GET", "/recording?recording=p1/night")
+    assert (status, len(body.splitlines())) == (400, 1)
+    for text in ("[]", '{"format": "other"}', '{"format": "biot_bd detection", "version": 9}'):
+        path.write_text(text)
+        assert client.get("/recordings")[0]["fault"] is not None
+    assert client.save(saving(recording="p2/day b"))[0] == 200
+
+
 def test_a_blind_review_says_nothing_of_the_detector(results):
     server = ReviewServer(ReviewedResults(results, "anna", blind=True))
     try:

@@ -284,6 +284,7 @@ function onKey(k) {
   if (name) does[name]();
   return Boolean(name);
 }
+const firstOpen = () => book.items.find((item) => item.kind === "undecided") || book.items[0] || null;
 function beside(by) {
   const at = list.findIndex((row) => row.recording === book?.facts.recording) + by;
   if (at >= 0 && at < list.length) open(list[at].recording);
@@ -322,18 +323,17 @@ async function open(name, first = false) {
   const root = make("section", { class: "eeg-viewer", "aria-label": `EEG of ${name}` });
   byId("eeg").replaceChildren(...(about ? [root] : []));
   if (about) {
-    const urlOf = (from, to) => `/signals?${new URLSearchParams({ recording: name, from, to })}`;
+    const urlOf = (from, to) => `/signals?${new URLSearchParams({ recording: name, from, to })}`, opening = firstOpen();
+    about.events = opening ? [opening] : []; // the page that is drawn first
     const shown = new EegViewer(root, fetchSource(about, urlOf), { list: false, onKey, keys: root });
     viewer = shown;
     for (const [label, text] of [["Next event", "Next event, decided or not"], ["Previous event", "Previous event, decided or not"]]) root.querySelector(`[aria-label="${label}"]`)?.setAttribute("title", text);
     root.addEventListener("view", () => { if (viewer === shown && shown.selected && shown.selected.key !== current) { current = shown.selected.key; show(); } });
-    show();
     await shown.ready;
     if (viewer !== shown) return;
   }
   showList();
-  const items = book.items;
-  choose(items.find((item) => item.kind === "undecided") || items[0] || null);
+  choose(firstOpen(), false);
   if (!first || window.innerWidth <= 640) settle();
 }
 
