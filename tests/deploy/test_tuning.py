@@ -1,5 +1,6 @@
 """Another operating point from reviews: what is chosen, on what, and what the new model says."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -313,3 +314,16 @@ def test_a_model_without_events_gets_some(results, model, tmp_path):
     facts = tuned(results, bare).facts
     assert facts["before"]["setting"]["threshold"] == Detector.load(bare).scorer.threshold
     assert facts["after"]["tp"] == 3
+
+
+def test_a_full_disk_leaves_nothing_of_the_new_model(results, model, tmp_path, monkeypatch):
+    tuning = tuned(results, model)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("biot_bd.deploy.tuning.write_json", full)
+    (tmp_path / "place").mkdir()
+    with pytest.raises(OSError, match="No space left on device"):
+        save_tuned(tuning, model, tmp_path / "place" / "new")
+    assert list((tmp_path / "place").iterdir()) == []
