@@ -304,8 +304,19 @@ def test_the_new_folder_is_new(results, model, tmp_path):
     (tmp_path / "full" / "x").touch()
     with pytest.raises(FileExistsError, match="is there already and not empty"):
         save_tuned(tuning, model, tmp_path / "full")
-    with pytest.raises(FileNotFoundError, match="no saved model"):
+    with pytest.raises(FileNotFoundError, match=r"no saved model .* here; expected a folder of `biot-bd train`"):
         tune(tmp_path, [], reviewer="anna")
+    (tmp_path / "folds" / "00" / "model").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="the models of this run are .*folds/00/model, "):
+        tune(tmp_path, [], reviewer="anna")
+
+
+def test_a_damaged_tuning_file_is_one_line(results, model, tmp_path):
+    folder = save_tuned(tuned(results, model), model, tmp_path / "new")
+    (folder / "tuning.json").write_text('{"recordings": {"salt": 3}}')
+    with pytest.raises(ValueError, match=r"tuning\.json: damaged") as error:
+        Detector.load(folder)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_model_without_events_gets_some(results, model, tmp_path):
