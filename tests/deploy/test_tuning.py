@@ -307,7 +307,7 @@ def test_the_new_folder_is_new(results, model, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no saved model .* here; expected a folder of `biot-bd train`"):
         tune(tmp_path, [], reviewer="anna")
     (tmp_path / "folds" / "00" / "model").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="the models of this run are .*folds/00/model, "):
+    with pytest.raises(FileNotFoundError, match=r"the models of this run are .*folds/00/model, "):
         tune(tmp_path, [], reviewer="anna")
 
 
