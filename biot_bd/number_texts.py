@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 NO_NUMBER = "–"
 _EXACT_PERCENT = 1000  # so many cases carry a tenth of a percent
@@ -121,6 +122,28 @@ def seconds_text(value: float | None) -> str:
     return _unsigned_zero(f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.1f}")
 
 
+def ratio_text(value: float | None) -> str:
+    """Return how many times something is as large as another, without a sign for times.
+
+    Parameters
+    ----------
+    value : float or None
+        As in :func:`score_text`.
+
+    Returns
+    -------
+    str
+        Tenths below 100, whole numbers from there.
+
+    Examples
+    --------
+    >>> from biot_bd.number_texts import ratio_text
+    >>> ratio_text(10.4615), ratio_text(None)
+    ('10.5', '–')
+    """
+    return seconds_text(value)
+
+
 def percent_text(share: float | None, n: int | None = None) -> str:
     """Return a share as a percentage; all and none are said of all and none only.
 
@@ -209,6 +232,63 @@ def text_of(name: str, value: float | None) -> str:
     ('0.667', '0.67')
     """
     return KINDS.get(name, score_text)(value)
+
+
+def signed_text(name: str, value: float | None) -> str:
+    """Return a difference of two values of a score, with its sign.
+
+    Parameters
+    ----------
+    name : str
+        The score.
+    value : float or None
+        The difference; None is a dash.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from biot_bd.number_texts import signed_text
+    >>> (
+    ...     signed_text("roc_auc", 0.0214),
+    ...     signed_text("fa_per_24h", -12.34),
+    ...     signed_text("f1", -0.0),
+    ... )
+    ('+0.021', '-12.3', '0.000')
+    """
+    if value is None or value <= 0 or not math.isfinite(value):
+        return text_of(name, value)
+    return f"+{text_of(name, value)}" if text_of(name, value)[0].isdigit() else text_of(name, value)
+
+
+def cell_text(cell: Mapping[str, Any], name: str = "", signed: bool = False) -> str:
+    """Return a value with the ends of its interval in brackets.
+
+    Parameters
+    ----------
+    cell : mapping
+        ``value``, ``low`` and ``high``.
+    name : str
+        The score.
+    signed : bool
+        Whether it is a difference.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from biot_bd.number_texts import cell_text
+    >>> cell_text({"value": 0.5, "low": 0.25, "high": 0.75})
+    '0.500 [0.250, 0.750]'
+    >>> cell_text({"value": 12.34, "low": None, "high": None}, "fa_per_24h")
+    '12.3'
+    """
+    texts = [signed_text(name, cell[key]) if signed else text_of(name, cell[key]) for key in ("value", "low", "high")]
+    return texts[0] if cell["low"] is None or cell["value"] is None else f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
 def _without_zeros(text: str) -> str:

@@ -141,12 +141,12 @@ def _print_json(result: Any, folder: Path, report: Path, settings: dict[str, Any
 def _show(result: Any, folder: Path, report: Path) -> None:
     from rich.console import Console
 
-    from biot_bd.number_texts import rate_text, score_text
+    from biot_bd.number_texts import ratio_text, score_text
 
     console = Console()
     console.print(result)
     value, prevalence, ratio = _headline(result)
-    texts = score_text(value), rate_text(ratio), score_text(prevalence)
+    texts = score_text(value), ratio_text(ratio), score_text(prevalence)
     lines = [] if ratio is None else ["pooled AUC-PR {} = {} times the prevalence ({})".format(*texts)]
     lines += [GENERATED, f"report: {report}", f"curves: tensorboard --logdir {folder / 'run' / 'tensorboard'}"]
     for line in lines:

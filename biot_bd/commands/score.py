@@ -1,7 +1,8 @@
-"""``biot-bd score``: files of predicted events against annotated ones, as SzCORE prescribes."""
+"""``biot-bd score``: files of detected events against annotated ones, as SzCORE prescribes."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,22 +11,42 @@ import typer
 
 def score(
     reference: Annotated[
-        Path, typer.Argument(help="Folder of annotations: SzCORE TSV or TUSZ csv_bi, e.g. a BIDS tree.")
+        Path,
+        typer.Argument(
+            help="Folder of annotations: SzCORE TSV or TUSZ csv_bi, e.g. a BIDS tree; or a run folder alone, whose own "
+            "events and annotations are shown."
+        ),
     ],
-    hypothesis: Annotated[Path, typer.Argument(help="Folder of predictions, one file for each annotated recording.")],
+    hypothesis: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of detections, one file for each annotated recording, or a run folder."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all scores to this JSON file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
 ) -> None:
-    """Score predicted events: by subject, over subjects, with the baselines always-on and
-    always-off beside.
+    """Score detected events against annotated ones: by subject, over subjects, with the baselines
+    always-on and always-off beside.
     """
+    from biot_bd.commands._folders import refuse
+
+    for folder in (reference, hypothesis):
+        if folder is not None:
+            refuse(folder, "model", "windows", wanted="event files or a run folder")
+
     from rich.console import Console
 
     from biot_bd.commands._pipelines import print_json
     from biot_bd.events.folders import score_folders
     from biot_bd.runs import write_json
 
-    scores = score_folders(reference, hypothesis)
+    if hypothesis is None:
+        scores = _of_run(reference)
+    else:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            scores = score_folders(reference, hypothesis)
+        for text in dict.fromkeys(str(one.message) for one in caught if one.category is UserWarning):
+            typer.echo(f"biot-bd score: warning: {text}", err=True)
     if output is not None:
         write_json(output, scores)
     if json:
@@ -34,25 +55,48 @@ def score(
     _show(Console(), scores)
 
 
+def _of_run(folder: Path) -> dict[str, Any]:
+    """Return the event scores that a finished run stores, by the annotations of its own data."""
+    from biot_bd.evaluation.run_facts import METRICS, PREDICTIONS, RUN, check_finished, read_facts
+
+    run = folder.parent if folder.name == "events" and (folder.parent / RUN).is_file() else folder
+    if not run.exists():
+        raise FileNotFoundError(f"{run}: no such folder")
+    if not (run / RUN).is_file():
+        raise typer.BadParameter(
+            f"{run} is no run folder, so a second folder is needed: biot-bd score ANNOTATIONS DETECTIONS",
+            param_hint="HYPOTHESIS",
+        )
+    check_finished(run, (RUN, METRICS, PREDICTIONS), "run")
+    found = read_facts(run / METRICS).get("events")
+    if not found or not found.get("subjects"):
+        raise ValueError(f"{run}: scored no events (it was made from arrays, or by an earlier version)")
+    folders = {"reference": f"annotations of the data, as stored in {run / METRICS}", "hypothesis": str(run / "events")}
+    return {**found, "folders": folders, "unused": [], "notes": []}
+
+
 def _show(console: Any, scores: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     from biot_bd.events.scoring import scorer_text
 
     table = Table(
         title="Events by subject", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    table.add_column("subject", no_wrap=True)
+    table.add_column("subject", overflow="fold")
     for name in ("hours", "sz", "found", "FA", "sens.", "prec.", "F1", "FA/24h", "late s"):
         table.add_column(name, justify="right", no_wrap=True)
     for subject, one in scores["subjects"].items():
-        table.add_row(subject, *_counts(one), *(_number(one["events"][name]) for name in _SHOWN))
+        table.add_row(Text(subject), *_counts(one), *_scores(one["events"]))
     table.add_section()
     table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
-    table.add_row("pooled", *_counts(scores["pooled"]), *(_number(scores["pooled"]["events"][name]) for name in _SHOWN))
+    table.add_row("pooled", *_counts(scores["pooled"]), *_scores(scores["pooled"]["events"]))
     for name, baseline in scores["baselines"].items():
         table.add_row(name, "", "", "", "", *_macro(baseline["macro"]))
+    for name, title in (("reference", "reference"), ("hypothesis", "detections")):
+        console.print(f"{title}: {scores['folders'][name]}", markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     console.print(_by_length(scores["by_length"]))
     lines = [
@@ -61,7 +105,7 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
         "precision; late: median latency; macro, always-on, always-off: means over subjects; – : undefined",
     ]
     if scores["unused"]:
-        lines.append(f"predictions without annotations, not scored: {', '.join(scores['unused'])}")
+        lines.append(f"detections without annotations, not scored: {', '.join(scores['unused'])}")
     lines += [f"note: {note}" for note in scores["notes"]]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -70,12 +114,14 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
 def _by_length(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
+    from biot_bd.number_texts import text_of
+
     table = Table(title="Annotated seizures by length", title_justify="left")
     for name in ("length s", "seizures", "detected", "sensitivity", "latency s"):
         table.add_column(name, justify="right")
     for row in rows:
         span = f"{row['from_s']:g} and more" if row["to_s"] is None else f"{row['from_s']:g} to {row['to_s']:g}"
-        scores = (_number(row["sensitivity"]), _number(row["median_latency_s"]))
+        scores = (text_of(name, row[name]) for name in ("sensitivity", "median_latency_s"))
         table.add_row(span, str(row["n"]), str(row["n_detected"]), *scores)
     return table
 
@@ -84,13 +130,17 @@ _SHOWN = ("sensitivity", "precision", "f1", "fa_per_24h", "median_latency_s")
 
 
 def _counts(one: dict[str, Any]) -> list[str]:
+    from biot_bd.number_texts import hours_text
+
     events = one["events"]
-    return [f"{one['hours']:.2f}", str(events["n_reference"]), str(events["tp"]), str(events["fp"])]
+    return [hours_text(one["hours"]), str(events["n_reference"]), str(events["tp"]), str(events["fp"])]
+
+
+def _scores(events: dict[str, Any]) -> list[str]:
+    from biot_bd.number_texts import text_of
+
+    return [text_of(name, events[name]) for name in _SHOWN]
 
 
 def _macro(macro: dict[str, Any]) -> list[str]:
-    return [_number(macro["events"][name]["value"]) for name in _SHOWN]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return _scores({name: macro["events"][name]["value"] for name in _SHOWN})

@@ -218,8 +218,8 @@ def _none_labelled(
         first = next(detail for _, outcome, detail in outcomes.rows if outcome == "unlisted")
         return f"{root}: none of {len(files)} recordings has labels in events={events}; the first: {first}"
     return (
-        f"{root}: none of {len(files)} recordings has labels (e.g. {stem_of(next(iter(files)).path.name)}_events.tsv); "
-        "unlisted='background' loads them as free of seizures"
+        f"{root}: none of {len(files)} recordings has labels (e.g. {stem_of(next(iter(files)).path.name)}_events.tsv); write such "
+        "tables, or, where the recordings are known to be free of seizures, say unlisted='background' (--option unlisted=background)"
     )
 
 

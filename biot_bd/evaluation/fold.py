@@ -449,6 +449,7 @@ def _write(
     """Write the fold's files; ``fold.json`` comes last and marks the fold as finished."""
     if isinstance(last, BIOTClassifier):
         values = {m.name: facts["scores"]["pooled"][m.name]["value"] for m in task.metrics}
+        values["prevalence"] = facts["scores"]["pooled"]["prevalence"]  # beside the AUC-PR, of which it is the chance
         test = predictions[predictions["part"] == "test"]
         curve = (test["y_true"].to_numpy(), test["proba"].to_numpy()) if test["y_true"].nunique() == 2 else (None, None)
         # Before fold.json: a kill between the two writes the same values again, at the same tags

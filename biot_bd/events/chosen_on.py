@@ -92,6 +92,10 @@ def chosen_on_text(found: Mapping[str, Any] | None) -> str:
     -------
     str
 
+    See Also
+    --------
+    EventDetector.fit : Chooses, and keeps it as ``chosen_on_``.
+
     Examples
     --------
     >>> from biot_bd.events import chosen_on_text
@@ -103,6 +107,6 @@ def chosen_on_text(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "not chosen on any recording"
     n = found["n_seizures"]
-    seizures = "an unknown number of seizures" if n is None else count_text(n, "seizure")
+    seizures = "seizures unknown" if n is None else count_text(n, "seizure")
     what = f" ({found['what']})" if "what" in found else ""
     return f"{count_text(found['n_subjects'], 'subject')}, {seizures}, {hours_text(found['hours'])} h{what}"

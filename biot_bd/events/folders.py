@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from biot_bd.exceptions import MissingPredictionError
 from biot_bd.io.walk import TABLE_ENDINGS, find_tables
 
 LENGTH_SLACK_S = 1.0
+_IN_TRAINING = "inTraining"  # `biot-bd detect` writes it where the model has seen the recording
+_REVIEWS = "reviews"  # what reviewers made of detections lies in there
 
 
 def score_folders(
@@ -30,8 +33,9 @@ def score_folders(
     Parameters
     ----------
     reference, hypothesis : path
-        Folders, e.g. BIDS trees, of SzCORE TSV or TUSZ ``csv_bi`` files.  Where there are files
-        ``*_events.tsv`` only those count.  Two files belong together by their path without ending,
+        Folders, e.g. BIDS trees, of SzCORE TSV or TUSZ ``csv_bi`` files; of the folder of a run its
+        ``events`` are taken.  Where there are files ``*_events.tsv`` only those count, and what
+        lies in ``reviews`` does not.  Two files belong together by their path without ending,
         ``_events`` and ``_eeg``, or by their name where the folders differ and the name is unique.
     same_subject : mapping, optional
         Which names are one child, other name -> name (``{"sub-21": "sub-01"}``).  The name is
@@ -44,7 +48,8 @@ def score_folders(
     dict
         As :func:`~biot_bd.events.subject_scores.score_subjects`, and ``recordings``: ``{name:
         {"subject", "duration_s", "reference", "hypothesis"}}``, ``unused``, predictions without
-        annotations, and ``notes``: tables of other tasks (``*_events.tsv`` without ``eventType``
+        annotations, ``folders``, where the files of both
+        were found, and ``notes``: tables of other tasks (``*_events.tsv`` without ``eventType``
         that nothing was predicted for), which are left alone, and what the files say beside events.
 
     Raises
@@ -55,6 +60,12 @@ def score_folders(
         A folder does not exist or holds no files of events.
     ValueError
         A file is not understood, says no length, or the lengths of a pair differ.
+
+    Warns
+    -----
+    UserWarning
+        The two look swapped, or the annotations look like detections (confidences below 1, a column
+        ``inTraining``).
 
     See Also
     --------
@@ -71,7 +82,8 @@ def score_folders(
     >>> scores["macro"]["events"]["sensitivity"]["value"]
     1.0
     """
-    wanted, found = _files(Path(reference)), _files(Path(hypothesis))
+    places = {"reference": events_folder(Path(reference)), "hypothesis": events_folder(Path(hypothesis))}
+    wanted, found = _files(places["reference"]), _files(places["hypothesis"])
     pairs, missing = {}, []
     by_name: dict[str, list[str]] = {}
     for key in found:
@@ -94,22 +106,63 @@ def score_folders(
         )
     if not pairs:
         raise FileNotFoundError(f"{reference}: no annotations of seizures in it; {notes[0]}")
-    scored = []
+    scored, signs = [], (_Signs(places["reference"]), _Signs(places["hypothesis"]))
     for key, match in pairs.items():
         truth, said = read_event_file(wanted[key]), read_event_file(found[match])
         notes += [f"{path}: {note}" for path, one in ((wanted[key], truth), (found[match], said)) for note in one.notes]
+        for sign, path, one in zip(signs, (wanted[key], found[match]), (truth, said), strict=True):
+            sign.look(path, one)
         duration = _duration(truth, said, wanted[key], found[match])
         name = _subject(key)
         subject = (same_subject or {}).get(name, name)
         scored.append(ScoredRecording(key, subject, _pairs(truth, duration), _pairs(said, duration), duration))
+    _warn(*signs)
     return {
         **score_subjects(scored, parameters=parameters),
+        "folders": {name: str(place) for name, place in places.items()},
         "recordings": {
             r.recording: {name: value for name, value in vars(r).items() if name != "recording"} for r in scored
         },
         "unused": sorted(set(found) - set(pairs.values())),
         "notes": notes,
     }
+
+
+def events_folder(folder: Path) -> Path:
+    """Return where the files of events of a folder lie: of a run that ``biot-bd cv`` made, its
+    ``events``.
+    """
+    return folder / "events" if (folder / "run.json").is_file() and (folder / "events").is_dir() else folder
+
+
+class _Signs:
+    """What shows that the files of a folder were made by a detector."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found: str | None = None
+
+    def look(self, path: Path, file: EventFile) -> None:
+        """Look at one file, if there was no sign in those before."""
+        if self.found is not None:
+            return
+        unsure = [e.confidence for e in file.events if e.confidence is not None and 0 < e.confidence < 1]
+        if unsure:
+            self.found = f"confidence {unsure[0]:g} in {path.name}"
+        elif path.suffix.lower() == ".tsv" and _IN_TRAINING in read_table(path, ()).columns:
+            self.found = f"the column {_IN_TRAINING} in {path.name}"
+
+
+def _warn(reference: _Signs, hypothesis: _Signs) -> None:
+    """Warn where what was given as the truth looks like a detector's."""
+    if reference.found is None:
+        return
+    text = f"{reference.folder}, given as the reference, looks like detections ({reference.found})"
+    if hypothesis.found is None:
+        text += f", and {hypothesis.folder}, given as the detections, does not: are the two swapped? The reference comes first"
+    else:
+        text += "; then the scores say how far two detectors agree, not what is right"
+    warnings.warn(text, stacklevel=3)
 
 
 def _pairs(file: EventFile, duration_s: float) -> list[list[float]]:
@@ -133,7 +186,7 @@ def _files(folder: Path) -> dict[str, Path]:
     found = find_tables(folder)
     if faulty := [one for one in found if one.fault is not None]:
         raise FileNotFoundError(f"{faulty[0]}" + (f" ({len(faulty)} such files)" if len(faulty) > 1 else ""))
-    paths = [one.path for one in found if one.fault is None]
+    paths = [one.path for one in found if one.fault is None and one.path.relative_to(folder).parts[0] != _REVIEWS]
     chosen = [path for path in paths if path.stem.endswith("_events")] or paths
     if not chosen:
         raise FileNotFoundError(f"{folder}: no files of events ({', '.join(TABLE_ENDINGS)}) in it")

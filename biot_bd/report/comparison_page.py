@@ -17,20 +17,20 @@ import numpy as np
 
 from biot_bd.evaluation.protocols import protocol_notes
 from biot_bd.evaluation.studies.compare_regimes import StudyResult
+from biot_bd.evaluation.studies.comparison import chance_of
 from biot_bd.evaluation.studies.finished_runs import FINISHED_RUNS, better_worse
 from biot_bd.events.scoring import scorer_text
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
+from biot_bd.number_texts import cell_text, score_text, text_of
 from biot_bd.report.drawing.svg import Panel, Picture, line_style, nice_ticks
 from biot_bd.report.events_page import ROWS
-from biot_bd.report.run_folder import NO_NUMBER
 from biot_bd.report.tables import study_tables, write_tables
 from biot_bd.report.text import LABELS, generated_banners, render
 from biot_bd.report.writer import REPORT
 from biot_bd.runs import write_text
 
 COMPARISON_REPORT = "comparison.html"
-CHANCE = {"roc_auc": 0.5, "balanced_accuracy": 0.5}
 WIDTH, ROW, GAP, TOP, LABEL_UNIT = 460.0, 34.0, 62.0, 8.0, 6.2
 
 
@@ -97,7 +97,7 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
         WIDTH,
         TOP + len(scoring) * (height + GAP),
         "Scores of each subject in each run",
-        f"{len(regimes)} runs: {', '.join(regimes)}. Small dots are subjects; the black mark is the mean over subjects, the "
+        f"{len(regimes)} runs: {', '.join(regimes)}. Small dots are subjects; the thick mark is the mean over subjects, the "
         f"bar its {comparison['level']:.0%} interval. The numbers stand in the tables.",
     )
     for index, metric in enumerate(scoring):
@@ -109,9 +109,10 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
 def _draw_metric(picture: Picture, panel: Panel, metric: str, comparison: Mapping[str, Any]) -> None:
     regimes = comparison["regimes"]
     picture.axes(panel, LABELS.get(metric, metric), xticks=nice_ticks(*panel.xlim), yticks=[])
-    if metric in CHANCE and panel.xlim[0] < CHANCE[metric] < panel.xlim[1]:
-        at = float(panel.x(CHANCE[metric]))
-        picture.path([at, at], [panel.top, panel.bottom], css="reference", tip=f"chance {CHANCE[metric]:g}")
+    chance = chance_of(comparison, metric)
+    if chance is not None and panel.xlim[0] < chance < panel.xlim[1]:
+        at = float(panel.x(chance))
+        picture.path([at, at], [panel.top, panel.bottom], css="reference", tip=f"chance {score_text(chance)}")
     middles = panel.top + ROW * (np.arange(len(regimes)) + 0.5)
     names = list(regimes)
     subjects = comparison["subjects"]
@@ -123,19 +124,19 @@ def _draw_metric(picture: Picture, panel: Panel, metric: str, comparison: Mappin
         picture.path(x, middles + offset, css="pair")
         for name, value, a, b in zip(names, values, x, middles + offset, strict=True):
             if value is not None:
-                picture.dot(float(a), float(b), 2.6, css="subject", tip=f"{subject}, {name}: {value:.3f}")
+                picture.dot(float(a), float(b), 2.6, css="subject", tip=f"{subject}, {name}: {text_of(metric, value)}")
     for index, (name, y) in enumerate(zip(names, middles, strict=True)):
         picture.text(panel.left - 7, float(y) + 4, _shortened(name), css="tick", anchor="end")
-        _draw_interval(picture, panel, regimes[name]["macro"][metric], float(y), name, line_style(index))
+        _draw_interval(picture, panel, regimes[name]["macro"][metric], metric, float(y), name, line_style(index))
 
 
 def _draw_interval(
-    picture: Picture, panel: Panel, interval: Mapping[str, Any], y: float, name: str, style: str
+    picture: Picture, panel: Panel, interval: Mapping[str, Any], metric: str, y: float, name: str, style: str
 ) -> None:
     if interval["value"] is None:
         picture.text(panel.left + 6, y + 4, "undefined", css="tick absent")
         return
-    tip = f"{name}: mean {_interval(interval)}"
+    tip = f"{name}: mean {cell_text(interval, metric)}"
     if interval["low"] is not None:
         low, high = panel.x([interval["low"], interval["high"]])
         ends = [low, low, low, high, high, high]
@@ -182,9 +183,10 @@ def _page(result: StudyResult) -> dict[str, Any]:
         "comparison": comparison,
         "metric_labels": [(metric, LABELS.get(metric, metric)) for metric in comparison["scoring"]],
         "labels": LABELS | {name: label for name, label, *_ in ROWS},
-        "interval_text": _interval,
+        "interval_text": cell_text,
+        "chance_of": partial(chance_of, comparison),
         "picture": comparison_picture(comparison),
-        "has_chance": any(metric in CHANCE for metric in comparison["scoring"]),
+        "has_chance": any(chance_of(comparison, metric) is not None for metric in comparison["scoring"]),
         "left_out": _left_out(comparison["tests"]),
         # None where the runs have no events, or the study is older.
         "events": events,
@@ -208,14 +210,6 @@ def _banners(study: Mapping[str, Any], contamination: Mapping[str, str]) -> list
             "these scores do not say how the model does on new subjects."
         )
     return found
-
-
-def _interval(cell: Mapping[str, Any], sign: bool = False) -> str:
-    form = "+.3f" if sign else ".3f"
-    if cell["value"] is None:
-        return NO_NUMBER
-    ends = "" if cell["low"] is None else f" [{cell['low']:{form}}, {cell['high']:{form}}]"
-    return f"{cell['value']:{form}}{ends}"
 
 
 def _left_out(tests: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ from biot_bd.evaluation.model_selection.contamination import contamination_notes
 from biot_bd.evaluation.protocols import CUSTOM, protocol_notes
 from biot_bd.evaluation.result import macro_prevalence
 from biot_bd.events.chosen_on import chosen_on_of
-from biot_bd.number_texts import NO_NUMBER, rate_text
+from biot_bd.number_texts import NO_NUMBER, ratio_text
 from biot_bd.report.drawing.curves import pr_picture, roc_picture, training_picture
 from biot_bd.report.drawing.svg import line_style
 from biot_bd.report.intervals import interval_notes
@@ -106,7 +106,7 @@ def _chosen_on_validation(run: Run, monitor: str | None) -> list[str]:
 
 
 def _ratio(value: float | None, prevalence: float | None) -> str:
-    return NO_NUMBER if value is None or not prevalence else f"{rate_text(value / prevalence)} ×"
+    return NO_NUMBER if value is None or not prevalence else f"{ratio_text(value / prevalence)} ×"
 
 
 def _meaning(name: str) -> str:

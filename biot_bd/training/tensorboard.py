@@ -5,8 +5,9 @@ Curves by epoch, precision-recall, confusion matrix, attention maps.
 Tags: ``loss/train``, ``loss/valid``, ``average_precision/...``, ``roc_auc/...``,
 ``balanced_accuracy/...``, ``learning_rate``, ``gradient_norm``, ``precision_recall/valid``,
 ``confusion/valid``, ``attention/layers``; when training ends the hyper-parameters with
-``final/...``; ``test/...`` once, when somebody calls :func:`log_test_metrics`.  The step is the
-epoch.
+``final/...``; ``test/...`` and ``precision_recall/test`` once, when somebody calls
+:func:`log_test_metrics`; ``training_scores``, a text, where those of training are of a part of the
+windows.  The step is the epoch.
 """
 
 from __future__ import annotations

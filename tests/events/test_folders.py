@@ -1,11 +1,12 @@
 """Scores of folders of event files, and the command over them."""
 
 import json
+import warnings
 
 import pytest
 
 from biot_bd.cli import main
-from biot_bd.events.files import write_event_file
+from biot_bd.events.files import read_event_file, write_event_file
 from biot_bd.events.folders import score_folders
 from biot_bd.exceptions import MissingPredictionError
 
@@ -99,11 +100,14 @@ def test_command(trees, tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "timescoring 0.0.7" in shown
     assert "always-on" in shown
+    assert shown.startswith(f"reference: {trees[0]}\ndetections: {trees[1]}\n")
+    table = shown.partition("scorer:")[0].partition("Events by subject")[2]
+    assert max(map(len, table.splitlines())) <= 80
     assert "events closer than 90 s are merged" in shown
     assert "Annotated seizures by length" in shown
     row = next(line.split() for line in shown.splitlines() if "sub-01" in line)
     assert "…" not in shown
-    assert row == ["sub-01", "2.00", "2", "1", "1", "0.5", "0.5", "0.5", "12", "10"]  # nothing cut at 80 columns
+    assert row == ["sub-01", "2", "2", "1", "1", "0.500", "0.500", "0.500", "12", "10.0"]  # nothing cut at 80 columns
     score(*trees, json=True)
     printed = json.loads(capsys.readouterr().out)
     assert printed["pooled"] == json.loads((tmp_path / "scores.json").read_text())["pooled"]
@@ -140,3 +144,64 @@ def test_only_other_tasks_is_an_error_and_notes_of_files_are_told(trees):
     notes = score_folders(*trees)["notes"]
     assert len(notes) == 4
     assert "y_events.tsv: the table is only a header" in notes[-1]
+
+
+@pytest.fixture
+def detected(trees):
+    """The two trees, the second one with the confidences of a detector."""
+    for path in trees[1].rglob("*_events.tsv"):
+        file = read_event_file(path)
+        write_event_file(path, [(e.onset_s, e.offset_s, 0.8) for e in file.events], file.duration_s)
+    return trees
+
+
+def test_swapped_folders_are_told(detected, capsys):
+    truth, said = map(str, detected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score_folders(truth, said)
+    with pytest.warns(UserWarning, match=rf"{said}, given as the reference, looks like detections .*0\.8.*swapped"):
+        score_folders(said, truth)
+    with pytest.warns(UserWarning, match="how far two detectors agree"):
+        score_folders(said, said)
+    assert main(["score", said, truth, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("biot-bd score: warning: ")
+    assert json.loads(shown.out)["folders"] == {"reference": said, "hypothesis": truth}
+
+
+def test_a_column_of_detect_is_a_sign_and_certain_annotations_are_none(trees):
+    path = next(trees[0].rglob("*run-00_events.tsv"))
+    file = read_event_file(path)
+    events = [(e.onset_s, e.offset_s, 1.0) for e in file.events]  # as TUSZ writes its annotations
+    write_event_file(path, events, file.duration_s)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score_folders(*trees)
+    write_event_file(path, events, file.duration_s, facts={"inTraining": "subject"})
+    with pytest.warns(UserWarning, match="inTraining"):
+        score_folders(*trees)
+
+
+def test_a_run_folder_stands_for_its_events_and_reviews_do_not_count(detected):
+    truth, said = detected
+    run = said.parent / "run"
+    run.mkdir()
+    said.rename(run / "events")
+    (run / "run.json").write_text("{}")
+    scores = score_folders(truth, run)
+    assert scores["folders"]["hypothesis"] == str(run / "events")
+    for path in list((run / "events").rglob("*_events.tsv")):
+        write_event_file(run / "events" / "reviews" / "someone" / path.name, [], 3600)
+    again = score_folders(truth, run)
+    assert (again["pooled"], again["unused"]) == (scores["pooled"], [])
+
+
+def test_a_folder_alone_must_be_a_run(tmp_path, trees, capsys):
+    assert main(["score", str(trees[0])]) != 0
+    assert (
+        "is no run folder, so a second folder is needed: biot-bd score ANNOTATIONS DETECTIONS"
+        in capsys.readouterr().err
+    )
+    assert main(["score", str(tmp_path / "nothing")]) == 1
+    assert "no such folder" in capsys.readouterr().err

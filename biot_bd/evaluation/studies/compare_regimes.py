@@ -28,7 +28,7 @@ from biot_bd.evaluation.result import LABELS, Result, as_text
 from biot_bd.evaluation.run_facts import RUN, Cells, check_finished, read_facts, stored_facts, write_facts
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
 from biot_bd.evaluation.stored_folds import DEFAULTS, settled
-from biot_bd.evaluation.studies.comparison import compare_runs
+from biot_bd.evaluation.studies.comparison import chance_of, compare_runs
 from biot_bd.evaluation.study_identity import (
     describe,
     differences,
@@ -39,6 +39,7 @@ from biot_bd.evaluation.study_identity import (
 )
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming
+from biot_bd.number_texts import cell_text, score_text
 from biot_bd.training import BIOTClassifier
 
 STUDY = "study.json"
@@ -191,9 +192,13 @@ class StudyResult:
         contamination = self.study.get("contamination") or {}
         for name in self.regimes:
             macro = self.comparison["regimes"][name]["macro"]
-            cells = [_cell(macro[metric]) for metric in self.comparison["scoring"]]
+            cells = [cell_text(macro[metric], metric) for metric in self.comparison["scoring"]]
             scores.add_row(f"{name} (contaminated)" if name in contamination else name, *cells)
+        chance = [chance_of(self.comparison, metric) for metric in self.comparison["scoring"]]
+        scores.add_section()
+        scores.add_row("chance", *("" if value is None else score_text(value) for value in chance))
         lines = [Text(f"- {note}") for note in self.notes]
+        lines.append(Text("- chance: of AUC-PR the mean prevalence of its subjects, else 0.5"))
         return Group(scores, self._rich_tests(), *lines, Text(f"study folder: {self.folder}"))
 
     def _rich_tests(self) -> Table:
@@ -205,7 +210,7 @@ class StudyResult:
             p = [_p(test[key]) for key in ("p_permutation", "p_holm", "p_wilcoxon")]
             metric = LABELS.get(test["metric"], test["metric"].replace("_", " "))
             pair = f"{test['first']} - {test['second']}"
-            tests.add_row(pair, metric, _cell(test["difference"], sign=True), counts, *p)
+            tests.add_row(pair, metric, cell_text(test["difference"], test["metric"], signed=True), counts, *p)
         return tests
 
     def __str__(self) -> str:
@@ -482,15 +487,6 @@ def learnt(results: Mapping[str, Mapping[int, Result]]) -> Cells:
         if note not in contamination.values()
     ]
     return {"notes": notes, "contamination": contamination, "protocol": runs_of[0][1].get("protocol")}
-
-
-def _cell(interval: Mapping[str, Any], sign: bool = False) -> str:
-    if interval["value"] is None:
-        return "–"
-    form = "+.3f" if sign else ".3f"
-    if interval["low"] is None:
-        return f"{interval['value']:{form}}"
-    return f"{interval['value']:{form}} [{interval['low']:{form}}, {interval['high']:{form}}]"
 
 
 def _p(value: float | None) -> str:

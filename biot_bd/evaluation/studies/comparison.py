@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from biot_bd.evaluation.result import LABELS, Result
@@ -25,6 +26,8 @@ from biot_bd.evaluation.uncertainty import (
     window_intervals,
 )
 
+CHANCE = {"roc_auc": 0.5, "balanced_accuracy": 0.5}
+"""What a detector that guesses gets, where it does not depend on the data."""
 Scores = Mapping[str, Mapping[str, float | None]]
 """Score or metric -> subject -> value."""
 
@@ -52,6 +55,7 @@ def compare_runs(
     -------
     dict
         The content of ``comparison.json``: ``scoring``, ``subjects``, ``prevalence`` (by subject),
+        ``pooled_prevalence``,
         ``regimes`` (by name: ``subjects``, ``macro``, ``pooled``, ``seeds``), ``tests`` (one entry
         a pair and metric), ``events`` (the same of event scores, see :func:`compare_event_runs`),
         ``caveats``.
@@ -108,11 +112,32 @@ def compare_scores(
         "against": against,
         "subjects": subjects,
         "prevalence": {subject: entry["prevalence"] for subject, entry in any_run.metrics["subjects"].items()},
+        "pooled_prevalence": any_run.metrics["prevalence"],
         "regimes": regimes,
         "tests": tests,
         "events": events,
         "caveats": _caveats(regimes, tests, results),
     }
+
+
+def chance_of(comparison: Mapping[str, Any], metric: str) -> float | None:
+    """Return what a detector that guesses gets on average over the subjects, None where unknown.
+
+    Parameters
+    ----------
+    comparison : mapping
+        Content of ``comparison.json``.
+    metric : str
+    """
+    if metric != "average_precision":
+        return CHANCE.get(metric)
+    scores = [regime["subjects"][metric] for regime in comparison["regimes"].values()]
+    known = [
+        prevalence
+        for subject, prevalence in comparison["prevalence"].items()
+        if prevalence is not None and all(of.get(subject) is not None for of in scores)
+    ]
+    return float(np.mean(known)) if known else None
 
 
 def _tests(scores: Mapping[str, Scores], names: Sequence[str], against: str | None, options: Cells) -> list[Cells]:

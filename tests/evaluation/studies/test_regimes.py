@@ -108,7 +108,7 @@ def test_the_table_and_the_text(done):
     assert set(table["average"]) == {"macro", "pooled"}
     assert (table["low"] <= table["value"] + 1e-9).all()
     text = " ".join(str(done).split())
-    for part in ("A test", "power - chance", "made in a test", "only 6 subjects", "means over seeds by subject"):
+    for part in ("A test", "power - chance", "made in a test", "6 subjects are few", "means over seeds by subject"):
         assert part in text
     assert "NOT A RESULT" not in text  # six subjects, no generated data, hours unknown
 
@@ -239,3 +239,24 @@ def test_runs_that_do_not_belong_together_are_not_compared(done, tmp_path):
     }
     with pytest.raises(ValueError, match="differ in their label rule"):
         compare_runs({"a": results["chance"], "b": other})
+
+
+def test_a_regime_that_is_added_gets_the_folds_of_a_study_that_a_former_version_began(tmp_path, monkeypatch):
+    """What the former rule chose is stood in for by always the first subject with seizures."""
+    some = {name: regimes()[name] for name in ("chance", "power")}
+    options = {"seeds": (0,), "cv": "subject-loo"}
+    with monkeypatch.context() as former:
+        former.setattr(
+            "biot_bd.evaluation.model_selection.folds.rotate",
+            lambda y, subjects, trains, fraction, random_state: [(train[0],) for train in trains],
+        )
+        begun = study(tmp_path / "s", some, **options)
+    stored = begun.results("power")[0].run["splits"]
+    assert {valid for split in stored for valid in split["valid"]} == {"set/00", "set/01"}
+    grown = study(tmp_path / "s", **options)
+    for name in regimes():
+        assert grown.results(name)[0].run["splits"] == stored
+    (tmp_path / "s" / "power" / "seed-0" / "folds" / "02" / "fold.json").unlink()  # goes on as it began
+    assert study(tmp_path / "s", **options).results("power")[0].run["splits"] == stored
+    fresh = study(tmp_path / "t", **options).results("power")[0].run["splits"]
+    assert len({valid for split in fresh for valid in split["valid"]}) == 6
