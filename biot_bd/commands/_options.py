@@ -29,19 +29,6 @@ DETECTOR = (
 )
 """What `detect` and `stream` hand to :meth:`biot_bd.Detector.load`."""
 
-
-def check_detector(model: Path, *, engine: str, precision: str, on_missing: str) -> None:
-    """Raise where the model of a detector is none, or a name means nothing, before anything heavy
-    is imported.
-    """
-    from biot_bd.commands import _folders, _names
-
-    _names.check_registered("engines", engine)
-    _names.check_known("--precision", precision, ("auto", "fp32", "bf16", "fp16"))
-    _names.check_known("--on-missing", on_missing, _names.ON_MISSING)
-    _folders.expect(model, "model")
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")]
 
 

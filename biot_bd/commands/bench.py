@@ -35,7 +35,7 @@ def bench(
         return
     table = Table(title=f"biot_bd on this machine ({figures['processors']} processors, device {figures['device']})")
     table.add_column("what")
-    table.add_column("figure", justify="right")
+    table.add_column("figure", justify="right", no_wrap=True)
     for what, unit, value in figures["figures"]:
         table.add_row(what, f"{value:,.2f} {unit}" if value < 100 else f"{value:,.0f} {unit}")
     Console().print(table)

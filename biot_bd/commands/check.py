@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biot_bd.commands._options import Store
+from biot_bd.commands.datasets import print_table
 
 if TYPE_CHECKING:
     from biot_bd.probes.slots import SlotReport
@@ -65,25 +66,22 @@ def _show(report: SlotReport) -> None:
     if report.contract is not None:
         wanted = [f"scale {report.contract['scale'] or 'any'}", _rate(report.contract["sfreq"])]
         typer.echo(f"expects: {', '.join(wanted)}" + "".join(f"; {note}" for note in report.contract["notes"]))
-    head = ("slot", "named", "token", "holds", "r", "before uV", "after", "absent", "constant", "")
-    rows = [head] + [
-        (
-            str(slot.position),
-            slot.name or "-",
-            slot.token or "-",
-            slot.holds or "-",
-            _number(slot.correlation, "{:.3f}"),
-            _number(slot.before_uv, "{:.3g}"),
-            _number(slot.after, "{:.3g}"),
-            f"{slot.absent:.0%}",
-            f"{slot.constant:.0%}",
-            "wrong" if slot.problem else "",
-        )
+    rows = [
+        {
+            "slot": slot.position,
+            "named": slot.name or "-",
+            "token": slot.token or "-",
+            "holds": slot.holds or "-",
+            "r": _number(slot.correlation, "{:.3f}"),
+            "before uV": _number(slot.before_uv, "{:.3g}"),
+            "after": _number(slot.after, "{:.3g}"),
+            "absent": f"{slot.absent:.0%}",
+            "constant": f"{slot.constant:.0%}",
+            "": "wrong" if slot.problem else "",
+        }
         for slot in report.slots
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    for row in rows:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows, {name: name for name in rows[0]}, right=tuple(rows[0])[4:9], lines=False)
     typer.echo("\n".join(f"wrong: {problem}" for problem in report.problems) or "all is as the model expects")
 
 

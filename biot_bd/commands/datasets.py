@@ -169,19 +169,24 @@ def names_between_commas(texts: Sequence[str] | None, what: str, option: str = "
 
 
 def print_table(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], right: Sequence[str] = (), title: str | None = None
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    right: Sequence[str] = (),
+    title: str | None = None,
+    lines: bool = True,
 ) -> None:
     """Print rows as a table: ``columns`` are keys and headings.
 
-    Those in ``right`` are aligned to the right.
+    Those in ``right`` are aligned to the right; without ``lines`` more columns fit.
     """
+    from rich.box import HEAVY_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=HEAVY_HEAD if lines else None, pad_edge=lines)
     for key, heading in columns.items():
-        table.add_column(heading, justify="right" if key in right else "left")
+        table.add_column(heading, justify="right" if key in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if row[key] is None else str(row[key])) for key in columns))
     Console().print(table)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from biot_bd.commands import _options as shared
+from biot_bd.commands._names import check_detector
 
 if TYPE_CHECKING:
     from biot_bd.deploy.detection_record import DetectionRecord
@@ -61,7 +62,7 @@ def detect(
 
     A recording that fails stops no other: each failure is one line, and the exit status is 1.
     """
-    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+    check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
 
     from biot_bd.deploy.recording_files import find_items, page_paths
     from biot_bd.deploy.results import FORMATS, Outputs
@@ -87,6 +88,9 @@ def detect(
         skipped = f", {len(items) - len(wanted)} were there" if skip_existing else ""
         n_events = sum(len(outcome.facts["events"]) for outcome in outcomes if outcome.facts is not None)
         typer.echo(f"{len(outcomes) - len(failures)} recordings done, {n_events} events{skipped}; results: {output}")
+        if written := [page for page in work.pages.values() if page.is_file()]:
+            more = f" and {len(written) - 1} more" if len(written) > 1 else ""
+            typer.echo(f"page: {written[0]}{more}")
     if failures:
         typer.echo(f"{len(failures)} of {len(items)} recordings failed", err=True)
         raise typer.Exit(1)
@@ -127,6 +131,7 @@ class _Work:
         self.items, self.outputs, self.pages, self.model, self.quiet = items, outputs, pages, model, quiet
         self.console = Console(stderr=True)
         self.records: dict[Path, DetectionRecord] = {}
+        self.options: dict[str, Any] = {}
 
     def left(self) -> list[Item]:
         """Return the items whose results are not all there; what is there is kept for pages."""
@@ -144,12 +149,15 @@ class _Work:
         from biot_bd.deploy.results import detect_items
         from biot_bd.runs import note_done
 
+        self.options = options
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         outcomes: list[Outcome] = []
         left = Counter(item.patient for item in items)
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
             task = progress.add_task("recordings", total=len(items))
-            self._write_what_is_there(set(left))
+            for failed in self._write_what_is_there(set(left)):
+                outcomes.append(failed)
+                self._tell(failed)
             for outcome in detect_items(items, self.model, options, self.outputs, n_jobs=jobs):
                 outcomes.append(outcome)
                 progress.advance(task)
@@ -161,26 +169,44 @@ class _Work:
         self._tell_notes(outcomes)
         return outcomes
 
-    def _write_what_is_there(self, busy: set[str]) -> None:
-        """Write viewers and pages that need no detection: those of patients with nothing left."""
-        from biot_bd.deploy.patient_pages import write_missing_viewers, write_patient_page
+    def _write_what_is_there(self, busy: set[str]) -> Iterator[Outcome]:
+        """Write viewers and pages that need no detection, those of patients with nothing left;
+        yield what failed.
+        """
+        from biot_bd.deploy.patient_pages import write_missing_viewers
+        from biot_bd.deploy.results import Outcome
 
-        if self.outputs.viewer:
-            write_missing_viewers(self.items, self.records, self.outputs)
+        for item in self.items if self.outputs.viewer else []:
+            if item.path not in self.records:
+                continue
+            try:
+                write_missing_viewers(item, self.records[item.path], self.outputs)
+            except (OSError, ValueError) as error:
+                yield Outcome(item, error=f"its viewer cannot be written ({' '.join(str(error).split())})")
         for patient, page in self.pages.items():
             if patient not in busy and not page.is_file():
-                write_patient_page(page, patient, self.items, [], self.records, self.outputs, self.model)
+                last = Outcome(next(item for item in self.items if item.patient == patient))
+                self._write_page(last, [])
+                if last.error is not None:
+                    yield last
+
+    def _page_of(self, patient: str, outcomes: list[Outcome]) -> Path:
+        from biot_bd.deploy.detection_record import model_facts
+        from biot_bd.deploy.patient_pages import write_patient_page
+        from biot_bd.deploy.results import load_cached
+
+        setting = load_cached(str(self.model), **self.options).setting()
+        made, facts = (self.items, outcomes, self.records, self.outputs), model_facts(self.model)
+        return write_patient_page(self.pages[patient], patient, *made, facts, setting)
 
     def _write_page(self, last: Outcome, outcomes: list[Outcome]) -> None:
-        from biot_bd.deploy.patient_pages import write_patient_page
-
         patient = last.item.patient
-        path = self.pages[patient]
         try:
-            page = write_patient_page(path, patient, self.items, outcomes, self.records, self.outputs, self.model)
+            page = self._page_of(patient, outcomes)
         except OSError as error:
             last.error = f"{patient}: its page cannot be written ({error})"
-            self._tell(last)
+            if outcomes:
+                self._tell(last)
             return
         last.files.append(page)
         for outcome in outcomes:

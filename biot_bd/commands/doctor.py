@@ -14,6 +14,7 @@ import typer
 from biot_bd.commands._folders import taken_by
 from biot_bd.commands._options import Json, OnMissing
 from biot_bd.commands._pipelines import parse_assignments, print_json
+from biot_bd.commands._text import wrapped
 from biot_bd.commands.datasets import ReaderOptions, SeizureWords, print_table, reader_words
 from biot_bd.io.notes import counted
 
@@ -302,18 +303,4 @@ def _few(names: Iterable[str], most: int = FEW) -> str:
 
 def _line(heading: str, text: str) -> None:
     """Print a line whose text is wrapped behind its heading."""
-    import shutil
-    import textwrap
-
-    width = max(40, shutil.get_terminal_size((80, 24)).columns)
-    indent = " " * (WIDTH + 2)
-    typer.echo(
-        textwrap.fill(
-            text,
-            width,
-            initial_indent=f"  {heading:{WIDTH}}",
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    )
+    typer.echo(wrapped(text, f"  {heading:{WIDTH}}", " " * (WIDTH + 2)))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from biot_bd.commands._pipelines import print_json
+from biot_bd.commands._text import wrapped
 
 app = typer.Typer(help="Fetch, list and verify pretrained checkpoints; audit saved models.", no_args_is_help=True)
 
@@ -43,8 +44,8 @@ def list_models(as_json: JSON = False) -> None:
         return
     for row in rows:
         typer.echo(f"{row['name']}: {row['channels']} channels, {'here' if row['cached'] else 'not fetched'}")
-        typer.echo(f"  trained on {_seen(row['trained_on'])}")
-        typer.echo(f"  {row['repository']} on the Hub, published as {row['file']}")
+        typer.echo(wrapped(f"trained on {_seen(row['trained_on'])}", "  ", "    "))
+        typer.echo(wrapped(f"{row['repository']} on the Hub, published as {row['file']}", "  ", "    "))
 
 
 @app.command()
@@ -147,7 +148,7 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
     typer.echo(f"  head {facts['head']}")
     provenance = facts["provenance"]
     known = "" if provenance["known"] else "; the record is missing or incomplete, so evaluations refuse it"
-    typer.echo(f"  trained on {_seen(provenance['trained_on'])}{known}")
+    typer.echo(wrapped(f"trained on {_seen(provenance['trained_on'])}{known}", "  ", "    "))
     for note in facts["notes"]:
         typer.echo(f"  {note}")
 

@@ -61,7 +61,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("plugin", "version", "registers", show_lines=True)
+    table = Table(show_lines=True)
+    for heading in ("plugin", "version", "registers"):
+        table.add_column(heading, overflow="fold")
     for row in rows:
         lines = [f"{kind}: {', '.join(sorted(names))}" for kind, names in row["registers"].items()]
         registers = Text("\n".join(lines))

@@ -27,6 +27,12 @@ def score(
     """Score detected events against annotated ones: by subject, over subjects, with the baselines
     always-on and always-off beside.
     """
+    from biot_bd.commands._folders import refuse
+
+    for folder in (reference, hypothesis):
+        if folder is not None:
+            refuse(folder, "model", "windows", wanted="event files or a run folder")
+
     from rich.console import Console
 
     from biot_bd.commands._pipelines import print_json
@@ -72,6 +78,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
 def _show(console: Any, scores: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     from biot_bd.events.scoring import scorer_text
 
@@ -82,7 +89,7 @@ def _show(console: Any, scores: dict[str, Any]) -> None:
     for name in ("hours", "sz", "found", "FA", "sens.", "prec.", "F1", "FA/24h", "late s"):
         table.add_column(name, justify="right", no_wrap=True)
     for subject, one in scores["subjects"].items():
-        table.add_row(subject, *_counts(one), *_scores(one["events"]))
+        table.add_row(Text(subject), *_counts(one), *_scores(one["events"]))
     table.add_section()
     table.add_row("macro", "", "", "", "", *_macro(scores["macro"]), style="bold")
     table.add_row("pooled", *_counts(scores["pooled"]), *_scores(scores["pooled"]["events"]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biot_bd.commands import _options as shared
+from biot_bd.commands._names import check_detector
 from biot_bd.commands._pipelines import check_writable
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def stream(
     Ctrl-C or SIGTERM ends the run cleanly: open events are closed, the events are written, the exit
     status is 0.
     """
-    shared.check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
+    check_detector(model, engine=engine, precision=precision, on_missing=on_missing)
 
     from biot_bd.deploy import Detector
     from biot_bd.deploy.live.json_lines import Lines

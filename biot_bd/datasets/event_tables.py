@@ -138,8 +138,9 @@ class EventTables:
                 "bad-annotation",
                 f"{table}: the {reviewer} is of another recording (its channels or samples differ); review this one",
             )
-        if not review["read_whole"]:
-            details.append(f"{reviewer}: not read whole, seizures may be missing")
+        details.append(
+            f"labels: {reviewer}" + ("" if review["read_whole"] else ", not read whole, seizures may be missing")
+        )
         return reviewer, ""
 
     @staticmethod

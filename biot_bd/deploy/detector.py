@@ -37,6 +37,7 @@ from biot_bd.signals.resampling import check_rate
 STRIDE_S = 5.0
 BATCH = 64
 SHORTEST_GAP_S = 0.05
+GENERATED_NOTE = "model trained on generated data: not for patients"
 
 
 class Setting(TypedDict):
@@ -344,7 +345,7 @@ class Detector:
         scorer = load_model(model, engine)
         notes = scorer.set_precision(precision, batch_size)
         generated = (scorer.record.get("data") or {}).get("generated")
-        notes += ["model trained on generated data: not for patients"] if generated else []
+        notes += [GENERATED_NOTE] if generated else []
         options = {
             "threshold": threshold,
             "smoothing_s": smoothing_s,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from biot_bd.events.detector import EventDetector
+from biot_bd.number_texts import count_text, hours_text
 
 
 class OperatingPoint(TypedDict):
@@ -13,7 +14,7 @@ class OperatingPoint(TypedDict):
 
     ``chosen``: ``"validation"``, ``"given"`` (by an option) or ``"default"``; ``reason``: what kept
     validation from choosing.  ``sensitivity`` and ``fa_per_24h`` are those on the recordings that
-    it was chosen on.
+    it was chosen on.  ``what``: which those are, where they are not those of validation.
     """
 
     chosen: str
@@ -24,6 +25,7 @@ class OperatingPoint(TypedDict):
     hours: float | None
     sensitivity: float | None
     fa_per_24h: float | None
+    what: NotRequired[str]
 
 
 def operating_point_of(detector: EventDetector, given: Mapping[str, float]) -> OperatingPoint:
@@ -50,13 +52,14 @@ def operating_point_of(detector: EventDetector, given: Mapping[str, float]) -> O
     >>> operating_point_of(EventDetector(), {"threshold": 0.3})["chosen"]
     'given'
     """
-    fitted = hasattr(detector, "threshold_")
+    chosen_on = getattr(detector, "chosen_on_", {})
+    fitted = hasattr(detector, "threshold_") and chosen_on is not None
     found: dict[str, Any] = getattr(detector, "validation_", None) or {}
     point = found.get("point") or {}
     if given or not fitted:
         found, point = {}, {}
     subjects = found.get("subjects")
-    return {
+    what_is_known: OperatingPoint = {
         "chosen": "given" if given else "validation" if fitted else "default",
         "reason": getattr(detector, "reason_", None) if found else None,
         "n_subjects": None if subjects is None else len(subjects),
@@ -66,6 +69,9 @@ def operating_point_of(detector: EventDetector, given: Mapping[str, float]) -> O
         "sensitivity": point.get("sensitivity"),
         "fa_per_24h": point.get("fa_per_24h"),
     }
+    if found and "what" in (chosen_on or {}):
+        what_is_known["what"] = chosen_on["what"]
+    return what_is_known
 
 
 def in_words(point: OperatingPoint | None, threshold: float) -> str:
@@ -100,11 +106,12 @@ def in_words(point: OperatingPoint | None, threshold: float) -> str:
     if point["chosen"] == "default":
         return f"{named}: a default, chosen on no recording; nothing is known of how many seizures it finds."
     subjects, seizures, hours = (
-        _counted(point["n_subjects"], "validation subject"),
+        _counted(point["n_subjects"], "subject" if "what" in point else "validation subject"),
         _counted(point["n_seizures"], "seizure"),
-        "an unknown number of hours" if point["hours"] is None else f"{point['hours']:.3g} h",
+        "an unknown number of hours" if point["hours"] is None else f"{hours_text(point['hours'])} h",
     )
-    text = f"{named}, chosen on {subjects} with {seizures} in {hours}."
+    which = f" ({point['what']})" if "what" in point else ""
+    text = f"{named}, chosen on {subjects} with {seizures} in {hours}{which}."
     if point["reason"]:
         return f"{text} Validation could not choose: {point['reason']}."
     if point["sensitivity"] is not None and point["n_seizures"]:
@@ -121,4 +128,4 @@ def _is_little(point: OperatingPoint) -> bool:
 
 
 def _counted(n: int | None, what: str) -> str:
-    return f"an unknown number of {what}s" if n is None else f"{n} {what}{'' if n == 1 else 's'}"
+    return f"an unknown number of {what}s" if n is None else count_text(n, what)

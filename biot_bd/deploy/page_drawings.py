@@ -140,11 +140,12 @@ def ticks_of(start_s: float, stop_s: float, begins: datetime | None) -> list[Tic
     """Return labels of an axis: time since the recording's start, and the clock's below it."""
     step = next((s for s in TICKS_S if (stop_s - start_s) / s <= MOST_TICKS), TICKS_S[-1])
     times = np.arange(np.ceil(start_s / step) * step, stop_s + 1e-6, step)
+    form = "%H:%M:%S" if step < 60 or (begins is not None and begins.second) else "%H:%M"
     return [
         Tick(
             round(100 * (time_s - start_s) / (stop_s - start_s), 3),
             clock(time_s),
-            "" if begins is None else f"{begins + timedelta(seconds=float(time_s)):%H:%M:%S}",
+            "" if begins is None else format(begins + timedelta(seconds=float(time_s)), form),
         )
         for time_s in times.tolist()
     ]
@@ -321,7 +322,7 @@ def still_of(pieces: Sequence[Traces], onset_s: float) -> Still | None:
         return None
     first = max(0, round((from_s - piece.start_s) * piece.sfreq))
     x = piece.values_uv[:, first : first + round(STILL_S * piece.sfreq)]
-    known = np.isfinite(x).all(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(x).all(axis=1))
     if piece.sfreq > STILL_HZ:
         x = resample_polyphase(np.where(known[:, None], x, 0), piece.sfreq, STILL_HZ)
     rate = min(piece.sfreq, STILL_HZ)

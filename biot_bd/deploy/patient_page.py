@@ -17,7 +17,7 @@ from markupsafe import Markup
 from biot_bd.deploy.counted_notes import counted_notes, said_once
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detection_record import DetectionRecord
-from biot_bd.deploy.detector import Detection
+from biot_bd.deploy.detector import GENERATED_NOTE, Detection
 from biot_bd.deploy.eeg_views import EegReader, detected_montage, neighbourhoods, viewed_recording
 from biot_bd.deploy.operating_point import in_words
 from biot_bd.deploy.page_drawings import (
@@ -38,7 +38,8 @@ from biot_bd.viewer import Traces, viewer_assets, viewer_fragment, viewer_json
 from biot_bd.viewer.page import CLOCK_NOTE
 
 MOST_EVENTS = 20  # of a page with EEG; all are in its tables
-PAGE_BYTES = 4_900_000  # of a page that shows EEG
+PAGE_BYTES = 4_950_000  # of a page that shows EEG
+SAMPLE_BYTES = 0.75  # what a sample of EEG takes at the coarsest
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,24 @@ class PagePart:
         Where the detection was read from one: the recording may have moved since, or changed.
     links : sequence of (str, str)
         Address and text of pages with the EEG of all of it.
+    remarks : sequence of str
+        What a reader should know beside the detection's own notes.
     """
 
     detection: Detection
     record: DetectionRecord | None = None
     links: Sequence[tuple[str, str]] = ()
+    remarks: Sequence[str] = ()
 
     @property
     def name(self) -> str:
         """The recording's file."""
         return Path(self.detection.source).name
+
+    @property
+    def notes(self) -> list[str]:
+        """All that a reader should know, each once."""
+        return list(dict.fromkeys([*self.remarks, *self.detection.notes]))
 
     def reader(self) -> EegReader:
         """Return what reads its EEG; DetectionError where the recording is gone or another one."""
@@ -113,9 +122,13 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
         The file.
     """
     detections = [part.detection for part in parts]
-    notes = counted_notes((part.name, part.detection.notes) for part in parts)
+    notes = [
+        note
+        for note in counted_notes((part.name, part.notes) for part in parts)
+        if note.text != GENERATED_NOTE  # which is a notice
+    ]
     shared = [note for note in notes if note.n > 1 or len(parts) == 1]
-    told = {note.text for note in shared}
+    told = {GENERATED_NOTE, *(note.text for note in shared)}
     sections = [_section(part, told) for part in parts]
     _read_eeg(sections)
     hours = sum(one.duration_s for one in detections) / 3600
@@ -140,7 +153,8 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
             for part in parts
             if part.detection.in_training["subject"] is not None and not part.detection.in_training["recording"]
         ],
-        "points": [said_once(point, len(parts)) for point in points],
+        "generated": any(GENERATED_NOTE in part.notes for part in parts),
+        "points": [point.text if point.n == len(parts) else said_once(point, len(parts)) for point in points],
         "notes": [said_once(note, len(parts)) for note in shared],
         "sessions": sessions_of(detections) if hours >= 2 or len(parts) > 1 else [],
         "has_clock": any(one.start_time is not None for one in detections),
@@ -152,15 +166,20 @@ def write_page(path: Path, patient: str, parts: Sequence[PagePart], failures: Se
     }
     template = _environment().get_template("patient.html.j2")
     for section in sections:
-        section.viewer = Markup("") if section.pieces else None
+        section.viewer = Markup(" ") if section.pieces else None
+    n_samples = sum(piece.values_uv.size for section in sections for piece in section.pieces)
     budget = PAGE_BYTES - len(template.render(**page).encode())
+    if budget < SAMPLE_BYTES * n_samples:  # what viewers hold comes first
+        for section in sections:
+            section.stills = []
+        budget = PAGE_BYTES - len(template.render(**page).encode())
     _encode(sections, budget)
     return write_text(path, template.render(**page))
 
 
 def _section(part: PagePart, told: set[str]) -> _Section:
     curve = curve_of(part.detection)
-    notes = [note for note in dict.fromkeys(part.detection.notes) if note not in told]
+    notes = [note for note in part.notes if note not in told]
     return _Section(part, overview_of(part.detection, curve), float(curve.values.max(initial=0.0)), notes)
 
 
@@ -172,7 +191,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": clock, "date": _date, "span": span_in_words}
+    environment.filters |= {"clock": clock, "when": _when, "span": span_in_words}
     return environment
 
 
@@ -225,6 +244,6 @@ def span_in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _date(seconds: float, start_time: datetime) -> str:
-    """Return date and time so long after the recording's start."""
-    return f"{start_time + timedelta(seconds=round(seconds)):%Y-%m-%d %H:%M:%S}"
+def _when(seconds: float, start_time: datetime, form: str) -> str:
+    """Return the clock's time so long after the recording's start."""
+    return format(start_time + timedelta(seconds=round(seconds)), form)

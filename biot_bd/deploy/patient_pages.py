@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from biot_bd.deploy.detection_record import DetectionRecord, read_detection
+from biot_bd.deploy.detection_record import DetectionRecord, ModelFacts, read_detection
+from biot_bd.deploy.detector import Setting
 from biot_bd.deploy.eeg_views import EegReader, detected_montage
 from biot_bd.deploy.patient_page import PagePart, write_page
 from biot_bd.deploy.recording_files import Item
@@ -41,24 +41,47 @@ def find_records(items: Iterable[Item], outputs: Outputs) -> Records:
     return found
 
 
-def write_missing_viewers(items: Iterable[Item], records: Records, outputs: Outputs) -> list[Path]:
-    """Write the viewers that recordings with a record lack.
+def remarks_on(record: DetectionRecord, model: ModelFacts, setting: Setting) -> list[str]:
+    """Say where a record was made by another model, or with other settings, than those of now.
+
+    Parameters
+    ----------
+    record : DetectionRecord
+        Of a recording that is left out now.
+    model : ModelFacts
+        Which model detects now.
+    setting : Setting
+        Of its detector.
+
+    Returns
+    -------
+    list of str
+        One note at most.
+    """
+    others = []
+    if record.model["weights"] != model["weights"]:
+        others.append(f"another model ({record.model['name']})")
+    if record.detection.setting != setting:
+        others.append("other settings")
+    when = record.written[:10]
+    return [f"detected earlier ({when}) with {' and '.join(others)}, and left as it was"] if others else []
+
+
+def write_missing_viewers(item: Item, record: DetectionRecord, outputs: Outputs) -> list[Path]:
+    """Write the viewers of a recording with a record, where there are none.
 
     Raises
     ------
     DetectionError
-        A recording is gone, or is another one than was recorded.
+        The recording is gone, or is another one than was recorded.
     OSError
         A file cannot be written.
     """
-    written = []
-    for item in items:
-        record = records.get(item.path)
-        output = item.output(outputs.folder, "")
-        if record is not None and not viewer_paths(output):
-            reader = EegReader(record.open_recording(), detected_montage(record.detection))
-            written += write_viewers(record.detection, reader, output)
-    return written
+    output = item.output(outputs.folder, "")
+    if viewer_paths(output):
+        return []
+    reader = EegReader(record.open_recording(), detected_montage(record.detection))
+    return write_viewers(record.detection, reader, output)
 
 
 def write_patient_page(
@@ -68,7 +91,8 @@ def write_patient_page(
     outcomes: Sequence[Outcome],
     records: Mapping[Path, DetectionRecord],
     outputs: Outputs,
-    model: str | os.PathLike[str],
+    model: ModelFacts,
+    setting: Setting,
 ) -> Path:
     """Write the page of one patient.
 
@@ -86,8 +110,10 @@ def write_patient_page(
         Of what was there.
     outputs : Outputs
         Where results lie.
-    model : path
-        Folder of the model.
+    model : ModelFacts
+        Which model detects now.
+    setting : Setting
+        Of its detector.
 
     Returns
     -------
@@ -106,9 +132,10 @@ def write_patient_page(
         outcome = made.get(item.path)
         if outcome is None:
             if item.path in records:
-                parts.append(PagePart(records[item.path].detection, records[item.path], links))
+                record = records[item.path]
+                parts.append(PagePart(record.detection, record, links, remarks_on(record, model, setting)))
         elif outcome.detection is not None:
             parts.append(PagePart(outcome.detection, links=links))
         if outcome is not None and outcome.error is not None:
             failures.append(outcome.error)
-    return write_page(path, patient, parts, failures, Path(model).name)
+    return write_page(path, patient, parts, failures, model["name"])

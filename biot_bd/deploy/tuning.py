@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from scipy.stats import binomtest
 from sklearn.base import clone
@@ -149,10 +149,10 @@ def tune(
         notes.append("the operating point for live use stays as it was: on these recordings none could be chosen")
     date = datetime.now(UTC).date().isoformat()
     what = f"recordings reviewed by {reviewer}, {date}"
-    chosen: ChosenOn = {**after.chosen_on_, "what": what}
-    after.chosen_on_ = chosen
-    if causal is not causal_before and causal.chosen_on_ is not None:
-        causal.chosen_on_ = {**causal.chosen_on_, "what": what}
+    for one in [after] if causal is causal_before else [after, causal]:
+        one.chosen_on_ = {**cast("ChosenOn", one.chosen_on_), "what": what}
+        one.reason_ = None if one.reason_ is None else _reason(one)
+    chosen: ChosenOn = after.chosen_on_
     point = point_of(after, recordings)
     notes += _few(chosen, point)
     n_partly = sum(not one.read_whole for one in reviewed)

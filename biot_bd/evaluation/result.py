@@ -234,13 +234,15 @@ class Result:
             title=f"{mark}{self.run.get('title') or 'Scores by subject'} (protocol: {self.protocol})",
             title_justify="left",
         )
-        table.add_column("subject", no_wrap=True)
+        table.add_column("subject", min_width=10, overflow="fold")
         for name in ("windows", "seizure", "prevalence", *self.scoring):
-            table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right")
+            table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right", min_width=6, overflow="fold")
         for subject, scores in self.metrics["subjects"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), score_text(scores["prevalence"])]
             seen = " (contaminated)" if subject in self.run.get("contaminated_subjects", ()) else ""
-            table.add_row(f"{subject}{seen}", *counts, *(score_text(scores[name]["value"]) for name in self.scoring))
+            table.add_row(
+                Text(f"{subject}{seen}"), *counts, *(score_text(scores[name]["value"]) for name in self.scoring)
+            )
         table.add_section()
         self._add_averages(table)
         lines = [*event_lines(self.metrics), *(f"- {note}" for note in self.notes)]

@@ -97,7 +97,7 @@ def comparison_picture(comparison: Mapping[str, Any]) -> Picture:
         WIDTH,
         TOP + len(scoring) * (height + GAP),
         "Scores of each subject in each run",
-        f"{len(regimes)} runs: {', '.join(regimes)}. Small dots are subjects; the black mark is the mean over subjects, the "
+        f"{len(regimes)} runs: {', '.join(regimes)}. Small dots are subjects; the thick mark is the mean over subjects, the "
         f"bar its {comparison['level']:.0%} interval. The numbers stand in the tables.",
     )
     for index, metric in enumerate(scoring):

@@ -18,6 +18,7 @@ from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import StoreError
 from biot_bd.report.drawing.curves import Decision, EegExcerpt, eeg_picture
 from biot_bd.report.drawing.svg import Picture
+from biot_bd.report.gallery_viewer import viewer_data
 from biot_bd.report.run_folder import Run
 from biot_bd.windows import Windows
 from biot_bd.windows.store import read_manifest
@@ -418,30 +419,32 @@ def gallery_page(run: Run, windows: Windows | None, no_eeg: str | None) -> dict[
     message, kinds = no_eeg, []
     annotated = seizures_of(windows) if windows is not None else {}
     for kind, (items, total) in choose_items(events).items():
-        shown: list[tuple[Item, Picture | None]] = []
+        shown: list[tuple[Item, Picture | None, str | None]] = []
         name = f"gallery-{kind.replace(' ', '-')}"
         for index, item in enumerate(items):
-            picture = None
+            picture, data = None, None
             if windows is not None and message is None:
                 try:
-                    picture = _item_picture(f"{name}-{index}", item, windows, run, annotated)
+                    picture, data = _item_eeg(f"{name}-{index}", item, windows, run, annotated)
                 except (StoreError, OSError) as error:
                     message = str(error)
-            shown.append((item, picture))
+            shown.append((item, picture, data))
         kinds.append((name, *KINDS[kind][:2], shown, total))
     return {"message": message, "kinds": kinds}
 
 
-def _item_picture(name: str, item: Item, windows: Windows, run: Run, annotated: Seizures) -> Picture:
-    shown = run.test[run.test["recording"] == item.recording]
+def _item_eeg(name: str, item: Item, windows: Windows, run: Run, annotated: Seizures) -> tuple[Picture, str]:
+    """Return an event's picture, and its EEG for the viewer."""
+    recording = item.recording
+    shown = run.test[run.test["recording"] == recording]
     if len(shown) == 0:
-        raise StoreError(f"the run has no test windows of recording {item.recording}")
+        raise StoreError(f"the run has no test windows of recording {recording}")
     fold = int(np.asarray(shown["fold"])[0])
+    shown, alarms = shown[shown["fold"] == fold], _alarms(run, recording, fold)
     low = item.onset_s - MARGIN_S
     span = (low, min(item.offset_s + MARGIN_S, low + LONGEST_S))
-    excerpt = excerpt_of(
-        windows, shown[shown["fold"] == fold], item.recording, span, annotated, _alarms(run, item.recording, fold)
-    )
-    decision = decision_of(run, item.recording, fold)
-    title = f"{KINDS[item.kind][2]}: {item.place}"
-    return eeg_picture(name, title, replace(excerpt, decision=decision), columns=COLUMNS)
+    excerpt = excerpt_of(windows, shown, recording, span, annotated, alarms)
+    excerpt = replace(excerpt, decision=decision_of(run, recording, fold))
+    last = len(excerpt.decision.values) if excerpt.decision is not None else float(shown["stop_s"].max())
+    data = viewer_data(recording, last, excerpt, shown, annotated.get(recording, ()), alarms)
+    return eeg_picture(name, f"{KINDS[item.kind][2]}: {item.place}", excerpt, columns=COLUMNS), data

@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from biot_bd.evaluation.data import other_windows
 from biot_bd.evaluation.run_facts import FORMER_INTERVALS, INTERVALS, write_facts
 from biot_bd.exceptions import RunFolderError, StoreError
@@ -21,6 +23,7 @@ from biot_bd.report.run_page import page_of
 from biot_bd.report.tables import run_tables, write_tables
 from biot_bd.report.text import render
 from biot_bd.runs import write_text
+from biot_bd.viewer import viewer_assets
 from biot_bd.windows import Windows
 
 REPORT = "report.html"
@@ -90,6 +93,7 @@ def _write(run: Run, windows: Windows | None) -> Path:
     if assessed is not None:
         write_facts(run.folder / INTERVALS, assessed)
         (run.folder / FORMER_INTERVALS).unlink(missing_ok=True)
+    page["viewer_css"], page["viewer_js"] = map(Markup, viewer_assets())
     page["csv"] = write_tables(run.folder, run_tables(run, assessed))
     return write_text(run.folder / REPORT, render("report.html.j2", page))
 

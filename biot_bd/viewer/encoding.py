@@ -5,8 +5,8 @@ A chunk is what :func:`encode_chunk` returns, as JSON holds it::
     n       samples a channel
     data    base64 of zlib of: one byte a channel (the order of its differences), then the low
             bytes of all channels, then their high bytes; a value is the zigzag of an int16
-    shift   only where one is above 0: channel -> its step is the viewer's times 2**shift
-    offset  only where one is not 0: channel -> microvolts that were taken off
+    steps   only where some are not the viewer's: channel -> its step in microvolts
+    offset  only where some are not 0: channel -> microvolts that were taken off
     absent  only where there are some: [channel, first, stop] of samples without signal
 
 Differences wrap around in 16 bits, which summing them up undoes.
@@ -32,6 +32,7 @@ LARGEST = 32767
 MOST_ORDER = 3
 FAR_OFFSET_UV = 1000.0
 NO_SIGNAL = -32768
+LOOKED_AT = 12  # chunks whose size tells that of all
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Resolution:
     step_uv : float
         The smallest step.
     share : float
-        Where this share of a channel's robust amplitude in a chunk is more, the step is doubled
-        until it would pass it; 0 for never.
+        Where this share of a channel's robust standard deviation in a chunk is more, that is its
+        step; 0 for never.
     """
 
     step_uv: float
@@ -53,80 +54,83 @@ class Resolution:
     @property
     def text(self) -> str:
         """For the page."""
-        loud = f" (loud channels: to 1/{1 / self.share:.0f} of their amplitude)" if self.share else ""
+        loud = f", in louder channels to 1/{1 / self.share:.0f} of their spread" if self.share else ""
         return f"amplitudes to {self.step_uv:g} µV{loud}"
 
 
 RESOLUTIONS = (
     *(Resolution(step_uv) for step_uv in (0.1, 0.2, 0.5, 1.0, 2.0)),
-    *(Resolution(2.0, share) for share in (1 / 16, 1 / 12, 1 / 8)),
+    *(Resolution(2.0, share) for share in (1 / 16, 1 / 12, 1 / 8, 1 / 6)),
 )
 
 
-def encode_chunk(values: NDArray[np.floating], resolution: Resolution) -> dict[str, Any]:
-    """Encode some samples of all channels.
+class Samples:
+    """Some samples of all channels, and what their encoding at any resolution depends on.
 
     Parameters
     ----------
     values : ndarray, shape (n_chans, n_samples)
         NaN where there is no signal.
-    resolution : Resolution
-        How finely.
-
-    Returns
-    -------
-    dict
-        The chunk, as the module's text says.
     """
-    values = np.asarray(values, np.float64)
-    absent = np.isnan(values)
-    offsets, shifts, rows, orders = [], [], [], []
-    for row, unknown in zip(values, absent, strict=True):
-        known = row[~unknown]
-        median = float(np.median(known)) if known.size else 0.0
-        offset = round(median) if abs(median) > FAR_OFFSET_UV else 0
-        away = np.abs(known - offset)
-        shift = 0
-        if known.size:
-            allowed = max(resolution.step_uv, resolution.share * 1.4826 * float(np.median(np.abs(known - median))))
-            shift = int(np.log2(allowed / resolution.step_uv))
-            while away.max() > LARGEST * resolution.step_uv * 2.0**shift:
-                shift += 1
-        steps = np.zeros(row.size, np.int16)
-        steps[~unknown] = np.round((known - offset) / (resolution.step_uv * 2.0**shift))
-        if unknown.any() and known.size:  # what is unknown repeats what was before it: cheapest to write
-            last = np.maximum.accumulate(np.where(unknown, -1, np.arange(row.size)))
-            steps = np.where(last >= 0, steps[last], np.int16(0))
-        order, differences = _cheapest(steps)
-        offsets.append(offset)
-        shifts.append(shift)
-        orders.append(order)
-        rows.append(differences)
-    signed = np.array(rows, np.int16).astype(np.int32)
-    zigzag = ((signed << 1) ^ (signed >> 31)).astype(np.uint16)
-    body = bytes(orders) + (zigzag & 255).astype(np.uint8).tobytes() + (zigzag >> 8).astype(np.uint8).tobytes()
-    # Low bytes are noise to a search for repeats: runs and Huffman codes are as small.
-    packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    chunk: dict[str, Any] = {
-        "n": values.shape[1],
-        "data": base64.b64encode(packer.compress(body) + packer.flush()).decode("ascii"),
-    }
-    if any(shifts):
-        chunk["shift"] = {str(channel): shift for channel, shift in enumerate(shifts) if shift}
-    if any(offsets):
-        chunk["offset"] = {str(channel): offset for channel, offset in enumerate(offsets) if offset}
-    if absent.any():
-        chunk["absent"] = _runs(absent)
-    return chunk
 
+    def __init__(self, values: NDArray[np.floating]) -> None:
+        self.absent = np.isnan(values)
+        # What is unknown repeats what was before it: cheapest to write.
+        self._values = np.asarray(values, np.float64)
+        if self.absent.any():
+            last = np.maximum.accumulate(np.where(self.absent, -1, np.arange(values.shape[1])), axis=1)
+            before = np.take_along_axis(self._values, np.maximum(last, 0), axis=1)
+            self._values = np.where(last >= 0, before, 0.0)
+        median = np.median(self._values, axis=1, keepdims=True)
+        self._offset = np.where(np.abs(median) > FAR_OFFSET_UV, np.round(median), 0.0)
+        self._values = self._values - self._offset  # the values may be the caller's
+        away = np.abs(self._values - (median - self._offset))
+        self._spread = 1.4826 * np.median(away, axis=1, keepdims=True)
+        self._farthest = np.abs(self._values).max(axis=1, keepdims=True)
 
-def _cheapest(steps: NDArray[np.int16]) -> tuple[int, NDArray[np.int16]]:
-    """Return the order of differences that leaves least, and the differences."""
-    tried = [steps]
-    for _ in range(MOST_ORDER):
-        tried.append(np.diff(tried[-1], prepend=np.int16(0)))
-    order = min(range(MOST_ORDER + 1), key=lambda k: int(np.abs(tried[k].astype(np.int32)).sum()))
-    return order, tried[order]
+    def steps_uv(self, resolution: Resolution) -> NDArray[np.float64]:
+        """Return the step of each channel, shape (n_chans, 1), three digits of its own ones."""
+        wanted = np.maximum(resolution.share * self._spread, self._farthest / (LARGEST - 1))
+        digits = 10.0 ** np.floor(np.log10(np.maximum(wanted, resolution.step_uv)) - 2)
+        return np.where(wanted > resolution.step_uv, np.ceil(wanted / digits) * digits, resolution.step_uv)
+
+    def planes(self, resolution: Resolution) -> tuple[list[int], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return each channel's order of differences, and low and high bytes of their zigzag."""
+        steps = np.round(self._values / self.steps_uv(resolution)).astype(np.int16)
+        tried = [steps]
+        for _ in range(MOST_ORDER):
+            tried.append(np.diff(tried[-1], axis=1, prepend=np.int16(0)))
+        sizes = np.array([np.abs(d.astype(np.int32)).sum(axis=1) for d in tried])
+        orders = sizes.argmin(axis=0)
+        signed = np.choose(orders[:, None], tried).astype(np.int32)
+        zigzag = ((signed << 1) ^ (signed >> 31)).astype(np.uint16)
+        return orders.tolist(), (zigzag & 255).astype(np.uint8), (zigzag >> 8).astype(np.uint8)
+
+    def estimated_bytes(self, resolution: Resolution) -> float:
+        """Return about how many characters :meth:`encode` would write, by the bytes' entropy."""
+        bits = 0.0
+        for plane in self.planes(resolution)[1:]:
+            counts = np.bincount(plane.ravel(), minlength=256)
+            share = counts[counts > 0] / plane.size
+            bits -= plane.size * float(share @ np.log2(share))
+        return bits / 8 * 4 / 3 + 200
+
+    def encode(self, resolution: Resolution) -> dict[str, Any]:
+        """Return the chunk, as the module's text says."""
+        orders, low, high = self.planes(resolution)
+        # Low bytes are noise to a search for repeats: runs and Huffman codes are as small.
+        packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+        body = packer.compress(bytes(orders) + low.tobytes() + high.tobytes()) + packer.flush()
+        chunk: dict[str, Any] = {"n": low.shape[1], "data": base64.b64encode(body).decode("ascii")}
+        steps, offsets = self.steps_uv(resolution)[:, 0], self._offset[:, 0]
+        if (steps != resolution.step_uv).any():
+            own = np.flatnonzero(steps != resolution.step_uv)
+            chunk["steps"] = {str(channel): float(f"{steps[channel]:.3g}") for channel in own}
+        if offsets.any():
+            chunk["offset"] = {str(channel): int(offsets[channel]) for channel in np.flatnonzero(offsets)}
+        if self.absent.any():
+            chunk["absent"] = _runs(self.absent)
+        return chunk
 
 
 def _runs(absent: NDArray[np.bool_]) -> list[list[int]]:
@@ -144,17 +148,6 @@ def chunks_of(traces: Traces) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def encode_pieces(pieces: Sequence[Traces], resolution: Resolution) -> list[dict[str, Any]]:
-    """Encode stretches: ``{"start_s", "chunks"}`` of each."""
-    return [
-        {
-            "start_s": round(traces.start_s, 6),
-            "chunks": [encode_chunk(traces.values_uv[:, a:b], resolution) for a, b in chunks_of(traces)],
-        }
-        for traces in pieces
-    ]
-
-
 def encode_series(values: NDArray[np.floating], step: float) -> dict[str, Any]:
     """Encode one series of numbers, such as a curve, to ``step``.
 
@@ -163,7 +156,7 @@ def encode_series(values: NDArray[np.floating], step: float) -> dict[str, Any]:
     dict
         ``step`` and the chunk.
     """
-    return {"step": step, "chunk": encode_chunk(np.asarray(values)[None], Resolution(step))}
+    return {"step": step, "chunk": Samples(values[None]).encode(Resolution(step))}
 
 
 def fitting_pieces(
@@ -183,7 +176,7 @@ def fitting_pieces(
     resolution : Resolution
         The finest that fits.
     encoded : list of dict
-        The stretches, see :func:`encode_pieces`.
+        ``{"start_s", "chunks"}`` of each stretch.
     kept : sequence of Traces
         The stretches that were encoded: all, or the first of them.
 
@@ -192,10 +185,22 @@ def fitting_pieces(
     ValueError
         Not even the first stretch fits.
     """
+    chunks = [[traces.values_uv[:, a:b] for a, b in chunks_of(traces)] for traces in pieces]
+    every = [chunk for stretch in chunks for chunk in stretch]
+    looked_at = every[:: max(1, len(every) // LOOKED_AT)]
+    some, share = [Samples(chunk) for chunk in looked_at], sum(c.size for c in looked_at) / sum(c.size for c in every)
+    encoded: list[dict[str, Any]] = []
     for resolution in RESOLUTIONS:
-        if resolution is not RESOLUTIONS[-1] and _estimated_bytes(pieces, resolution) > 1.05 * budget_bytes:
+        estimate = sum(samples.estimated_bytes(resolution) for samples in some) / share
+        if resolution is not RESOLUTIONS[-1] and estimate > 1.05 * budget_bytes:
             continue
-        encoded = encode_pieces(pieces, resolution)
+        encoded = [
+            {
+                "start_s": round(traces.start_s, 6),
+                "chunks": [Samples(chunk).encode(resolution) for chunk in stretch],
+            }
+            for traces, stretch in zip(pieces, chunks, strict=True)
+        ]
         if sum(map(json_bytes, encoded)) <= budget_bytes:
             return resolution, encoded, pieces
     ends = np.cumsum([json_bytes(piece) for piece in encoded])
@@ -211,14 +216,6 @@ def fitting_pieces(
 def json_bytes(value: Any) -> int:
     """Return how many bytes a value takes as JSON."""
     return len(json.dumps(value, separators=(",", ":")))
-
-
-def _estimated_bytes(pieces: Sequence[Traces], resolution: Resolution) -> float:
-    """Estimate the size of all chunks from some, spread evenly."""
-    chunks = [(traces, a, b) for traces in pieces for a, b in chunks_of(traces)]
-    looked_at = chunks[:: max(1, len(chunks) // 8)]
-    size = sum(json_bytes(encode_chunk(traces.values_uv[:, a:b], resolution)) for traces, a, b in looked_at)
-    return size * sum(b - a for _, a, b in chunks) / sum(b - a for _, a, b in looked_at)
 
 
 def samples_message(traces: Traces, step_uv: float = 0.1) -> bytes:

@@ -26,7 +26,7 @@ from biot_bd.viewer.traces import Traces
 VERSION = 1
 PROBABILITY_STEP = 1e-4
 BUDGET_BYTES = 4_500_000
-HOUR_BUDGET_BYTES = 24_500_000
+HOUR_BUDGET_BYTES = 12_000_000  # more would only be finer steps than a screen has, and opens slower
 CLOCK_NOTE = "clock as the file's header tells it; headers of anonymised files often hold invented dates"
 
 
@@ -55,7 +55,8 @@ class ViewedRecording:
     gaps : sequence of (float, float)
         Stretches (start_s, stop_s) without a probability.
     curve_times_s, curve : array_like, shape (n,)
-        The smoothed curve that the threshold meets.
+        The smoothed curve that the threshold meets; a value holds from its time to the next, at
+        most for the usual distance of two.
     window_times_s, window_probabilities : array_like, shape (n_windows,)
         The windows' centres and probabilities, NaN where there is none.
     threshold : float, optional
@@ -174,11 +175,9 @@ def _series(times_s: ArrayLike, values: ArrayLike) -> dict[str, Any] | None:
     step_s = float(np.median(np.diff(times))) if times.size > 1 else 1.0
     regular = np.allclose(times, times[0] + step_s * np.arange(times.size), rtol=0, atol=1e-3)
     where: dict[str, Any] = (
-        {"from_s": round(float(times[0]), 6), "step_s": round(step_s, 6)}
-        if regular
-        else {"times_s": np.round(times, 3).tolist()}
+        {"from_s": round(float(times[0]), 6)} if regular else {"times_s": np.round(times, 3).tolist()}
     )
-    return where | encode_series(np.asarray(values, np.float64), PROBABILITY_STEP)
+    return where | {"step_s": round(step_s, 6)} | encode_series(np.asarray(values, np.float64), PROBABILITY_STEP)
 
 
 def viewer_json(viewed: ViewedRecording, pieces: Sequence[Traces], *, budget_bytes: int = BUDGET_BYTES) -> str:
@@ -308,11 +307,37 @@ def viewer_fragment(data: str, label: str) -> Markup:
 
     Examples
     --------
-    >>> from biot_bd.viewer import viewer_fragment
-    >>> "a &lt;b&gt;" in viewer_fragment("{}", "a <b>")
+    >>> import numpy as np
+    >>> from biot_bd.viewer import Traces, ViewedRecording, viewer_fragment, viewer_json
+    >>> traces = Traces(np.zeros((1, 256)), 128.0, 0.0, ["Cz"])
+    >>> "a &lt;b&gt;" in viewer_fragment(
+    ...     viewer_json(ViewedRecording("r", 2.0), [traces]), "a <b>"
+    ... )
     True
     """
-    return Markup(_environment().get_template("viewer.html.j2").render(data=Markup(data), label=label))
+    return _fragment(data, label, start="")
+
+
+def _fragment(data: str, label: str, *, start: str) -> Markup:
+    """Return a viewer's markup with each chunk in an element of its own.
+
+    What is looked at first comes first, then the script ``start``: a large page is drawn while the
+    rest of it is read.
+    """
+    page = json.loads(data)
+    about = page["about"]
+    texts: list[tuple[float, int, Markup]] = []
+    first_s = min((event["onset_s"] for event in about["events"] or about["reference"]), default=0.0)
+    for piece in page["pieces"]:
+        begin_s = piece["start_s"]
+        for chunk in piece["chunks"]:
+            length_s = chunk["n"] / about["sfreq"]
+            chunk["at"] = len(texts)
+            texts.append((abs(begin_s + length_s / 2 - first_s), chunk["at"], Markup(chunk.pop("data"))))
+            begin_s += length_s
+    template = _environment().get_template("viewer.html.j2")
+    texts.sort()
+    return Markup(template.render(data=Markup(_text(page)), label=label, texts=texts, start=Markup(start)))
 
 
 def write_viewer(
@@ -366,7 +391,8 @@ def write_viewer(
     True
     """
     css, js = viewer_assets()
-    fragment = viewer_fragment(viewer_json(viewed, pieces, budget_bytes=budget_bytes), viewed.name)
+    data = viewer_json(viewed, pieces, budget_bytes=budget_bytes)
+    fragment = _fragment(data, viewed.name, start="startViewers();")
     text = (
         _environment()
         .get_template("page.html.j2")

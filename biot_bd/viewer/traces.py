@@ -171,14 +171,37 @@ def derived_traces(
     >>> traces.sfreq, traces.file_names, np.isnan(traces.values_uv).all(axis=1).tolist()
     (128.0, ('F7 minus T3', 'missing'), [False, True])
     """
-    signal = plan.reduced().apply(np.asarray(x, np.float32))
-    if sfreq > most_hz:
-        known = np.isfinite(signal)
-        out = resample_polyphase(np.where(known, signal, 0), sfreq, most_hz)
-        # An output sample is unknown where the nearest of the input is.
-        nearest = np.minimum(np.round(np.arange(out.shape[1]) * (sfreq / most_hz)).astype(int), signal.shape[1] - 1)
-        out[~known[:, nearest]] = np.nan
-        signal, sfreq = out, most_hz
-    else:
-        signal[~np.isfinite(signal)] = np.nan
+    signal, sfreq = for_display(plan.reduced().apply(np.asarray(x, np.float32)), sfreq, most_hz)
     return Traces(signal, sfreq, start_s, plan.montage.ch_names, tuple(plan.origins.values()))
+
+
+def for_display(
+    values_uv: NDArray[np.floating], sfreq: float, most_hz: float = DISPLAY_HZ
+) -> tuple[NDArray[np.float32], float]:
+    """Bring a signal down to the rate of a display, and mark what is unknown with NaN.
+
+    Parameters
+    ----------
+    values_uv : ndarray, shape (n_chans, n_samples)
+        What is not finite counts as no signal.
+    sfreq : float
+        Its rate in Hz.
+    most_hz : float
+        A higher rate is brought down to this one, with an anti-alias filter; lower ones stay.
+
+    Returns
+    -------
+    values_uv : ndarray, shape (n_chans, n_samples), float32
+    sfreq : float
+        The rate now, in Hz.
+    """
+    signal = np.array(values_uv, np.float32)
+    known = np.isfinite(signal)
+    if sfreq <= most_hz:
+        signal[~known] = np.nan
+        return signal, sfreq
+    out = resample_polyphase(np.where(known, signal, 0), sfreq, most_hz)
+    # An output sample is unknown where the nearest of the input is.
+    nearest = np.minimum(np.round(np.arange(out.shape[1]) * (sfreq / most_hz)).astype(int), signal.shape[1] - 1)
+    out[~known[:, nearest]] = np.nan
+    return out, most_hz

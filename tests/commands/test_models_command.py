@@ -36,7 +36,7 @@ def test_it_has_a_summary():
 
 
 def test_list():
-    text = run("list").stdout
+    text = " ".join(run("list").stdout.split())
     for one in KNOWN.values():
         assert one.name in text
         assert one.repository in text
@@ -58,7 +58,7 @@ def test_verify(checkpoint):
 
 def test_verify_without_a_record(checkpoint):
     checkpoint.with_name("w.ckpt.json").unlink()
-    text = run("verify", str(checkpoint)).stdout
+    text = " ".join(run("verify", str(checkpoint)).stdout.split())
     assert "num_heads not recorded" in text
     assert "evaluations refuse it" in text
 

@@ -50,6 +50,7 @@ def test_reviews_alone_are_the_labels(clinic):
     assert seizures == {"p1__a": [(3.0, 6.0), (11.5, 14.25)], "p1__sub_eeg": []}
     assert {part.description["labels_from"] for part in dataset.datasets} == {"review by anna"}
     outcomes = dataset.outcomes.set_index("recording")
+    assert outcomes["detail"]["p1__a"] == "labels: review by anna"
     assert outcomes["outcome"]["p2__b"] == "unlisted"
     assert "no event table in the folder of events" in outcomes["detail"]["p2__b"]
     assert [part.description["subject"] for part in dataset.datasets] == ["clinic/p1", "clinic/p1"]
@@ -168,3 +169,12 @@ def test_no_folder_and_an_empty_one(clinic, tmp_path):
     write_event_file(tmp_path / "other" / "z_events.tsv", [], DURATION_S)
     with pytest.raises(EmptyDatasetError, match="none of 3 recordings has labels in events="):
         loaded(root, tmp_path / "other")
+
+
+@pytest.mark.filterwarnings("ignore:recordings-folder")
+def test_generated_recordings_stay_generated_whoever_labels_them(tmp_path):
+    load_dataset("demo", tmp_path / "demo", n_subjects=1, recordings=2, minutes=1)
+    write_review(tmp_path / "results", "anna", "demo01/demo01_01", [("added", 10, 20, None)], 60.0)
+    dataset, seizures = loaded(tmp_path / "demo", tmp_path / "results" / "reviews" / "anna")
+    assert dataset.generated
+    assert seizures == {"demo01__demo01_01": [(10.0, 20.0)]}

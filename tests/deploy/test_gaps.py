@@ -1,6 +1,7 @@
 """A recording with a pause: no window reaches across it, and events have their true time in every output."""
 
 import json
+import re
 
 import mne
 import numpy as np
@@ -11,7 +12,7 @@ from gap_files import NOT_TOLD, START, TOLD, write_with_pause
 from biot_bd.deploy import Detector
 from biot_bd.deploy.live import LiveDetector
 from biot_bd.deploy.live.replay import FileSource
-from biot_bd.deploy.patient_page import page_part
+from biot_bd.deploy.patient_page import PagePart, write_page
 from biot_bd.deploy.results import write_events
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import DetectionError
@@ -77,9 +78,16 @@ def test_events_behind_a_pause(tmp_path, x_uv, alone, kind):
     facts = json.loads(write_events(tmp_path / "events.json", found, "json").read_text())
     assert facts["events"][0]["onset_s"] == pytest.approx(onset_s)
     assert facts["segments"] == [[0.0, CUT_S], [begins_s, LENGTH_S - CUT_S]]
-    page = page_part(found, BIOT_16)
-    assert page.facts["events"][0]["onset_s"] == pytest.approx(onset_s)
-    assert len(page.pictures) == 1
+    page = write_page(tmp_path / "page.html", "p", [PagePart(found)], [], "m").read_text()
+    shown = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    assert shown["about"]["events"][0]["onset_s"] == pytest.approx(onset_s)
+    # The EEG on either side of the event is there, and none lies in the pause.
+    stretches = [
+        (piece["start_s"], piece["start_s"] + sum(chunk["n"] for chunk in piece["chunks"]) / shown["about"]["sfreq"])
+        for piece in shown["pieces"]
+    ]
+    assert any(start <= onset_s < stop for start, stop in stretches)
+    assert all(stop <= CUT_S + 0.1 or start >= begins_s - 0.1 for start, stop in stretches)
 
 
 @pytest.mark.parametrize("kind", [*TOLD, *NOT_TOLD])

@@ -209,7 +209,7 @@ def test_the_command(stores, tmp_path, capsys):
     assert "expects electrodes against one reference" in said.err
     code, said = run(capsys, "egnet", windows.folder)
     assert code == 1
-    assert "'egnet' is no folder, no registered model" in said.err
+    assert "did you mean 'eegnet'" in said.err
 
 
 def test_the_command_on_a_model_that_is_given_zeros_and_another_order(stores, tmp_path, capsys):

@@ -22,9 +22,13 @@ from biot_bd.viewer import (
     viewer_json,
     write_viewer,
 )
-from biot_bd.viewer.encoding import RESOLUTIONS, Resolution, encode_chunk
+from biot_bd.viewer.encoding import RESOLUTIONS, Resolution, Samples
 
 SFREQ = 128.0
+
+
+def encode_chunk(values, resolution):
+    return Samples(values).encode(resolution)
 
 
 def decoded(chunk, n_chans, step_uv):
@@ -39,7 +43,7 @@ def decoded(chunk, n_chans, step_uv):
         for _ in range(order):
             row = np.cumsum(row)
         row = (row + 2**15) % 2**16 - 2**15
-        step = step_uv * 2 ** chunk.get("shift", {}).get(str(channel), 0)
+        step = chunk.get("steps", {}).get(str(channel), step_uv)
         out[channel] = row * step + chunk.get("offset", {}).get(str(channel), 0)
     for channel, first, stop in chunk.get("absent", []):
         out[channel, first:stop] = np.nan
@@ -62,19 +66,22 @@ def test_what_is_decoded_is_what_was_encoded(values, data):
     found = decoded(chunk, len(values), resolution.step_uv)
     assert np.array_equal(np.isnan(found), np.isnan(values))
     for channel, row in enumerate(values.astype(float)):
-        step = resolution.step_uv * 2 ** chunk.get("shift", {}).get(str(channel), 0)
+        step = chunk.get("steps", {}).get(str(channel), resolution.step_uv)
         known = ~np.isnan(row)
         assert np.abs(found[channel] - row)[known].max(initial=0) <= step / 2 + 1e-6 * np.abs(row[known]).max(initial=0)
 
 
-def test_a_step_is_only_doubled_where_the_range_or_the_loudness_wants_it():
+def test_a_step_is_only_larger_where_the_range_or_the_loudness_wants_it():
     rng = np.random.default_rng(0)
-    quiet, loud = 20 * rng.standard_normal(2000), 400 * rng.standard_normal(2000)
-    assert "shift" not in encode_chunk(np.stack([quiet, loud]), Resolution(2.0))
-    assert encode_chunk(np.stack([quiet, loud]), Resolution(2.0, 1 / 8))["shift"] == {"1": 4}  # 400 / 8 = 50 > 2 * 2**4
-    shifted = encode_chunk((quiet + 150_000)[None], Resolution(0.1))
-    assert "shift" not in shifted
-    assert shifted["offset"].keys() == {"0"}
+    quiet, loud = 10 * rng.standard_normal(4000), 400 * rng.standard_normal(4000)
+    assert "steps" not in encode_chunk(np.stack([quiet, loud]), Resolution(2.0))
+    steps = encode_chunk(np.stack([quiet, loud]), Resolution(2.0, 1 / 8))["steps"]
+    assert steps == {"1": pytest.approx(400 / 8, rel=0.05)}
+    far = encode_chunk((quiet + 150_000)[None], Resolution(0.1))
+    assert "steps" not in far
+    assert far["offset"].keys() == {"0"}
+    quiet[5] = 10_000
+    assert encode_chunk(quiet[None], Resolution(0.1))["steps"] == {"0": pytest.approx(10_000 / 32766, rel=0.01)}
 
 
 def eeg(n_chans, seconds, seed=0, scale=30.0):
@@ -133,7 +140,7 @@ def test_names_of_a_file_stay_text():
     traces = Traces(np.zeros((1, 128)), SFREQ, 0.0, ["Cz"], [name])
     text = viewer_json(ViewedRecording(name, 1.0, notes=[name]), [traces])
     fragment = str(viewer_fragment(text, name))
-    assert fragment.count("</script>") == 1
+    assert fragment.count("</script>") == 2
     assert "<img" not in fragment
     assert json.loads(text)["about"]["file_names"] == [name]
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection
-from biot_bd.deploy.model import montage_of_channels
-from biot_bd.io.recordings import OpenRecording, read_excerpt
-from biot_bd.signals.montages import plan_montage
-from biot_bd.signals.resampling import resampling_ratio
-from biot_bd.viewer import Traces, ViewedRecording, derived_traces, reading_montage, samples_message, viewer_about
+from biot_bd.deploy.eeg_views import EegReader, detected_montage, viewed_recording
+from biot_bd.io.recordings import OpenRecording
+from biot_bd.viewer import Traces, samples_message, viewer_about
 from biot_bd.viewer.traces import DISPLAY_HZ
 
+EDGE_S = 1e-5
 MARGIN_S = 2.0  # read on either side, so that a piece does not depend on where it is cut
 LONGEST_S = 120.0
 MESSAGES_KEPT = 64  # of half a minute each some 10 MB
@@ -34,7 +33,7 @@ class EegPieces:
 
     See Also
     --------
-    biot_bd.viewer.reading_montage : What is added for readers.
+    biot_bd.deploy.eeg_views.EegReader : Reads them.
 
     Examples
     --------
@@ -45,7 +44,7 @@ class EegPieces:
     >>> raw = mne.io.RawArray(np.zeros((2, 2560)), info, verbose="error")
     >>> channels = {"Fp1-F7": "Fp1-F7", "F7-T7": "F7-T7"}
     >>> found = Detection(
-    ...     "x", [], [], [], 10.0, 5.0, 10.0, 256.0, channels, [], {}, segments=[(0.0, 10.0)]
+    ...     "x", [], [], [], 10.0, 5.0, 10.0, 256.0, channels, [], {"montage": ""}
     ... )
     >>> pieces = EegPieces(open_recording(raw), found)
     >>> pieces.traces(3.0, 5.0).values_uv.shape
@@ -54,11 +53,8 @@ class EegPieces:
 
     def __init__(self, recording: OpenRecording, detection: Detection) -> None:
         self.recording, self.detection = recording, detection
-        raw = recording.raw
-        montage = reading_montage(montage_of_channels(tuple(detection.channels)), raw.ch_names, recording.unusable)
-        self.plan = plan_montage(montage, raw.ch_names, recording.unusable)
-        self.recorded_hz = float(recording.reader(self.plan.needed)[0].sfreq) if self.plan.needed else DISPLAY_HZ
-        self.sfreq = min(self.recorded_hz, DISPLAY_HZ)
+        self._reader = EegReader(recording, detected_montage(detection))
+        self.sfreq = min(self._reader.sfreq or DISPLAY_HZ, DISPLAY_HZ)
         self._lock = threading.Lock()  # MNE's readers are not made for threads
         self._messages: OrderedDict[tuple[float, float], bytes] = OrderedDict()
 
@@ -89,16 +85,17 @@ class EegPieces:
             )
         first = int(np.ceil(from_s * self.sfreq - 1e-6))
         n = max(1, int(np.ceil(min(to_s, duration_s) * self.sfreq - 1e-6)) - first)
-        values = np.full((self.plan.montage.n_chans, n), np.nan, np.float32)
-        for segment_s, stop_s in self._segments():
-            if self.plan.needed and segment_s < to_s and stop_s > from_s:
-                part = self._read(max(segment_s, from_s - MARGIN_S), min(stop_s, to_s + MARGIN_S), segment_s)
-                at = round(part.start_s * self.sfreq) - first
-                skip, stop = max(0, -at), min(part.values_uv.shape[1], n - at)
-                if stop > skip:
-                    values[:, at + skip : at + stop] = part.values_uv[:, skip:stop]
-        origins = tuple(self.plan.origins.values())
-        return Traces(values, self.sfreq, first / self.sfreq, self.plan.montage.ch_names, origins)
+        plan = self._reader.plan
+        values = np.full((plan.montage.n_chans, n), np.nan, np.float32)
+        # From a whole second on, so that samples lie where they lie in every other piece; in that
+        # sample, not at its edge.
+        begin_s = max(0.0, np.floor(from_s) - MARGIN_S) + EDGE_S
+        for part in self._reader.read(begin_s, min(to_s + MARGIN_S, duration_s)):
+            at = round(part.start_s * self.sfreq) - first
+            skip, stop = max(0, -at), min(part.values_uv.shape[1], n - at)
+            if stop > skip:
+                values[:, at + skip : at + stop] = part.values_uv[:, skip:stop]
+        return Traces(values, self.sfreq, first / self.sfreq, plan.montage.ch_names, tuple(plan.origins.values()))
 
     def message(self, from_s: float, to_s: float) -> bytes:
         """Return a piece as the page reads it; errors as in :meth:`traces`."""
@@ -111,32 +108,7 @@ class EegPieces:
 
     def about(self, name: str) -> dict[str, Any]:
         """Return what the page must know beside the samples; its events are those of the review."""
-        detection = self.detection
-        curve = curve_of(detection)
-        start = detection.start_time
-        viewed = ViewedRecording(
-            name,
-            self.recording.duration_s,
-            start_time=None if start is None else start.isoformat(),
-            sfreq=self.recorded_hz,
-            gaps=detection.gaps,
-            curve_times_s=curve.times_s + 0.5,
-            curve=curve.drawn,
-            window_times_s=detection.start_s + detection.window_s / 2,
-            window_probabilities=detection.probabilities,
-            threshold=detection.setting["events"]["threshold"],
-            notes=[*detection.notes, *(note for note in self.recording.notes if note not in detection.notes)],
-        )
-        origins = tuple(self.plan.origins.values())
-        return viewer_about(viewed, self.plan.montage.ch_names, origins, self.sfreq)
-
-    def _segments(self) -> list[tuple[float, float]]:
-        return [(start, start + length) for start, length in self.detection.segments]
-
-    def _read(self, from_s: float, to_s: float, segment_s: float) -> Traces:
-        """Read from a sample on that is one of the displayed rate, too."""
-        down = resampling_ratio(self.recorded_hz, self.sfreq)[1]
-        begin = int((from_s - segment_s) * self.recorded_hz) // down * down
-        begin_s = segment_s + (begin + 0.01) / self.recorded_hz  # in this sample, not at its edge
-        x, start_s, sfreq = read_excerpt(self.recording, self.plan.needed, begin_s, to_s)
-        return derived_traces(x, sfreq, start_s, self.plan)
+        detection, plan = self.detection, self._reader.plan
+        notes = [*detection.notes, *(note for note in self.recording.notes if note not in detection.notes)]
+        viewed = replace(viewed_recording(detection), name=name, events=(), notes=notes)
+        return viewer_about(viewed, plan.montage.ch_names, tuple(plan.origins.values()), self.sfreq)

@@ -215,7 +215,8 @@ def make_folds(
     names = sorted(set(subjects))
     if len(names) < 2:
         raise SplitError(
-            f"a split by subject needs at least 2 subjects, found {len(names)} ({', '.join(names) or 'no windows'})"
+            f"a split by subject needs at least 2 subjects, found {len(names)} ({', '.join(names) or 'no windows'}); where "
+            "names of files hold the subject, prepare with subject=REGEX (--option 'subject=REGEX': `biot-bd doctor` proposes one)"
         )
     if isinstance(cv, str) and cv in FIXED_SPLITS:
         folds = fixed_folds(cv, subjects, recordings, random_state)

@@ -20,6 +20,7 @@ from biot_bd.evaluation.studies.compare_regimes import COMPARISON, STUDY, StudyR
 from biot_bd.evaluation.studies.comparison import compare_scores
 from biot_bd.evaluation.study_identity import comparable_facts
 from biot_bd.exceptions import MixedTableError, RunFolderError
+from biot_bd.number_texts import score_text, text_of
 from biot_bd.runs import environment, to_jsonable
 
 FINISHED_RUNS = "comparison of finished runs"
@@ -319,7 +320,7 @@ def comparison_table(study: StudyResult) -> Table:
         means = {name: regime["macro"][metric]["value"] for name, regime in regimes.items()}
         _add_rows(table, label, means, {name: tests.get((metric, name)) for name in means}, metric)
         if metric == "average_precision" and prevalence:
-            table.add_row("", "(prevalence)", f"{sum(prevalence) / len(prevalence):.3f}")
+            table.add_row("", "(prevalence)", score_text(sum(prevalence) / len(prevalence)))
         table.add_section()
     events = comparison.get("events") or {"regimes": {}, "tests": []}
     event_tests = {(test["metric"], test["first"]): test for test in events["tests"]}
@@ -341,16 +342,15 @@ def better_worse(test: Mapping[str, Any]) -> tuple[int, int]:
 def _add_rows(
     table: Table, label: str, means: Mapping[str, float | None], tests: Mapping[str, Any], score: str
 ) -> None:
-    digits = 1 if score in LOWER_IS_BETTER else 3
     for name, value in means.items():
-        cells = [_number(value, digits)]
+        cells = [_number(score, value)]
         if (test := tests[name]) is not None:
             difference = test["difference"]
             ends = [difference["low"], difference["high"]]
             n = test["n_better"] + test["n_worse"] + test["n_equal"]
             cells += [
-                _number(difference["value"], digits, sign=True),
-                "–" if ends[0] is None else " to ".join(_number(end, digits, sign=True) for end in ends),
+                _number(score, difference["value"], sign=True),
+                "–" if ends[0] is None else " to ".join(_number(score, end, sign=True) for end in ends),
                 _p(test["p_permutation"]),
                 f"{better_worse(test)[0]}/{n}",
             ]
@@ -358,11 +358,9 @@ def _add_rows(
         label = ""
 
 
-def _number(value: float | None, digits: int, sign: bool = False) -> str:
-    if value is None:
-        return "–"
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text
+def _number(name: str, value: float | None, sign: bool = False) -> str:
+    text = text_of(name, value)
+    return f"+{text}" if sign and value is not None and value > 0 and text.strip("0.") else text
 
 
 def _p(value: float | None) -> str:

@@ -251,7 +251,7 @@ def eeg_picture(name: str, title: str, excerpt: EegExcerpt, columns: int = EEG_C
     alarms = f" alarms: {_spans(excerpt.alarms)};" if excerpt.alarms or excerpt.window is None else ""
     picture = Picture(
         name,
-        1100,
+        1140,
         below.bottom + 40,
         title,
         f"{n_chans} channels of EEG from {xlim[0]:g} to {xlim[1]:g} s, negative up;{window}{alarms} annotated seizures in this "
@@ -320,12 +320,11 @@ def _decision(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
 def _thresholds(picture: Picture, panel: Panel, excerpt: EegExcerpt) -> None:
     lines = []
     if (decision := excerpt.decision) is not None:
-        lines.append((decision.threshold, "threshold", "of the curve, where an alarm begins", "reference threshold"))
+        lines.append((decision.threshold, "alarm threshold", "of the curve", "reference threshold"))
         if decision.release < decision.threshold:
-            lines.append((decision.release, "release", "where an alarm ends", "reference"))
+            lines.append((decision.release, "alarm release", "of the curve", "reference"))
     if excerpt.threshold is not None:
-        label = "threshold" if decision is None else "of windows"
-        lines.append((excerpt.threshold, label, "of single windows", "reference"))
+        lines.append((excerpt.threshold, "window threshold", "of single windows", "reference"))
     free = panel.bottom + 8
     for value, label, tip, css in sorted(lines):
         at = float(panel.y(value))

@@ -12,8 +12,13 @@ const EegTraces = (() => {
   async function inflate(base64) {
     const text = atob(base64), bytes = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
+    const { readable, writable } = new DecompressionStream("deflate"), writer = writable.getWriter(), reader = readable.getReader(), parts = [];
+    writer.write(bytes).then(() => writer.close()).catch(() => {}); // a fault comes out of the reader, too
+    for (let part = await reader.read(); !part.done; part = await reader.read()) parts.push(part.value);
+    const whole = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));
+    let at = 0;
+    for (const part of parts) { whole.set(part, at); at += part.length; }
+    return whole;
   }
 
   // The chunk's samples, one Float32Array a channel, NaN where there is no signal.
@@ -26,7 +31,7 @@ const EegTraces = (() => {
         q[i] = (z >>> 1) ^ -(z & 1);
       }
       for (let k = body[c]; k > 0; k--) for (let i = 1; i < n; i++) q[i] += q[i - 1]; // wraps around, as it was written
-      const size = step * 2 ** ((chunk.shift || {})[c] || 0), offset = (chunk.offset || {})[c] || 0;
+      const size = (chunk.steps || {})[c] || step, offset = (chunk.offset || {})[c] || 0;
       channels.push(Float32Array.from(q, (v) => v * size + offset));
     }
     for (const [c, first, stop] of chunk.absent || []) channels[c].fill(NaN, first, stop);

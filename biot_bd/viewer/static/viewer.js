@@ -33,15 +33,33 @@ function blockSource(about, blocksIn, kept = 16) {
   };
 }
 
-// Signals that lie in the page, as viewer_json() wrote them.
-function embeddedSource({ about, step_uv, pieces }) {
+// The text of a chunk that lies in an element of its own, which the browser may not have come to yet.
+function chunkText(root, at) {
+  const find = () => { const element = root.querySelector(`[data-eeg-chunk="${at}"]`); return element && (element.nextSibling || document.readyState !== "loading") ? element.textContent : null; };
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      const text = find(), ended = document.readyState !== "loading";
+      if (text === null && !ended) return;
+      watcher.disconnect();
+      document.removeEventListener("DOMContentLoaded", look);
+      if (text === null) reject(new Error("a part of this page is missing")); else resolve(text);
+    };
+    const watcher = new MutationObserver(look);
+    watcher.observe(root, { childList: true });
+    document.addEventListener("DOMContentLoaded", look);
+    look();
+  });
+}
+
+// Signals that lie in the page, as viewer_json() wrote them; `root` holds the chunks that are elements.
+function embeddedSource({ about, step_uv, pieces }, root) {
   const blocks = [];
   for (const piece of pieces) {
     let start_s = piece.start_s;
     for (const chunk of piece.chunks) {
       const own = start_s;
       start_s += chunk.n / about.sfreq;
-      blocks.push({ key: blocks.length, start_s: own, stop_s: start_s, load: async () => ({ start_s: own, uv: await EegTraces.decodeChunk(chunk, about.ch_names.length, step_uv) }) });
+      blocks.push({ key: blocks.length, start_s: own, stop_s: start_s, load: async () => ({ start_s: own, uv: await EegTraces.decodeChunk(chunk.data ? chunk : { ...chunk, data: await chunkText(root, chunk.at) }, about.ch_names.length, step_uv) }) });
     }
   }
   const stretches = [];
@@ -69,11 +87,11 @@ function fetchSource(about, urlOf, { block_s = 30, ask = fetch } = {}) {
   });
 }
 
-// A curve as Python wrote it: {times, values}.
+// A curve as Python wrote it: {times, values, step_s}.
 async function readSeries(series) {
-  if (!series) return { times: [], values: [] };
+  if (!series) return { times: [], values: [], step_s: 1 };
   const [values] = await EegTraces.decodeChunk(series.chunk, 1, series.step);
-  return { times: series.times_s || Array.from(values, (_, i) => series.from_s + i * series.step_s), values };
+  return { times: series.times_s || Array.from(values, (_, i) => series.from_s + i * series.step_s), values, step_s: series.step_s };
 }
 
 // --- the viewer ---
@@ -94,7 +112,7 @@ class EegViewer {
     Object.assign(this, { root, source, options, about: source.about, events: [], selected: null, cursor_s: null, selection: null });
     const narrow = root.clientWidth && root.clientWidth < 600;
     this.view = { from_s: 0, page_s: options.page_s || (narrow ? 5 : 10), uvPerMm: null, negativeUp: true, filters: { highPass: 0.5, lowPass: 0, notch: 0, ...options.filters }, filtering: true };
-    this.curve = this.windows = { times: [], values: [] };
+    this.curve = this.windows = { times: [], values: [], step_s: 1 };
     this.signal = null;
     this.asked = 0;
     this.build();
@@ -108,6 +126,7 @@ class EegViewer {
     const first = this.events[0] || this.about.reference[0], stretch = (this.source.stretches || [])[0];
     if (first) await this.select(this.events[0] || first);
     else await this.goTo(stretch ? stretch[0] : 0);
+    performance.mark("eeg-drawn");
   }
 
   // --- what callers use ---
@@ -270,6 +289,7 @@ class EegViewer {
   key(k) {
     if (k.ctrlKey || k.metaKey || k.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(k.target.tagName) || k.target.isContentEditable) return;
     if (this.options.onKey && this.options.onKey(k)) { k.preventDefault(); return; }
+    if (!this.reads(k)) return;
     const cursor = (by) => this.setCursor((this.cursor_s === null ? this.view.from_s + this.view.page_s / 2 : this.cursor_s) + by);
     const does = k.shiftKey && { ArrowLeft: () => cursor(-0.1), ArrowRight: () => cursor(0.1) }[k.key] || {
       ArrowLeft: () => this.page(-1), PageUp: () => this.page(-1), ArrowRight: () => this.page(1), PageDown: () => this.page(1),
@@ -279,6 +299,12 @@ class EegViewer {
       f: () => this.set({ filtering: !this.view.filtering }), i: () => this.set({ negativeUp: !this.view.negativeUp }), "?": () => this.help(),
     }[k.key.length === 1 ? k.key.toLowerCase() : k.key];
     if (does) { k.preventDefault(); does(); }
+  }
+  // A page around the viewer, and regions that scroll, keep their own keys.
+  reads(k) {
+    const region = k.target.closest?.('[tabindex="0"]'), { top, bottom } = this.el.eeg.getBoundingClientRect();
+    if (k.key.length > 1 && region && region !== this.el.eeg && region !== this.el.overview) return false;
+    return this.root.contains(k.target) || (bottom > 100 && top < window.innerHeight - 100);
   }
   help() {
     const { help } = this.el;
@@ -323,7 +349,7 @@ class EegViewer {
     this.showWords();
   }
   pen(canvas, height) {
-    const scale = this.root.classList.contains("eeg-print") ? 2 : window.devicePixelRatio || 1, width = canvas.clientWidth;
+    const scale = (this.scale = this.root.classList.contains("eeg-print") ? 2 : window.devicePixelRatio || 1), width = canvas.clientWidth;
     if (height) canvas.style.height = `${height}px`;
     const high = height || canvas.clientHeight;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(high * scale)) { canvas.width = Math.round(width * scale); canvas.height = Math.round(high * scale); }
@@ -338,12 +364,12 @@ class EegViewer {
 
   drawEeg() {
     const { eeg } = this.el, names = this.about.ch_names, { from_s, page_s, negativeUp } = this.view, to_s = from_s + page_s, { colours } = this;
-    const lanes = this.about.reference.length ? 34 : 18, chains = EegTraces.chains(names).length;
-    const units = names.length + 0.55 * (chains - 1), rowPx = Math.max(17, Math.min(38, (window.innerHeight * 0.66) / units));
-    const { pen, width, height } = this.pen(eeg, Math.round(lanes + units * rowPx + 36));
+    const lanes = this.about.reference.length ? 34 : 18, room = 0.4, chains = EegTraces.chains(names).length;
+    const units = names.length + 0.55 * (chains - 1), rowPx = Math.max(17, Math.min(38, (window.innerHeight * 0.66) / (units + 2 * room)));
+    const { pen, width, height } = this.pen(eeg, Math.round(lanes + (units + 2 * room) * rowPx + 34));
     if (width < 40) return;
     const box = { left: this.margin, top: lanes, width: width - this.margin, height: height - lanes - 32 };
-    const plan = EegTraces.layout(names, box.top + 2, box.top + box.height - 2), common = { box, ...plan, fromS: from_s, toS: to_s, colours };
+    const plan = EegTraces.layout(names, box.top + room * rowPx, box.top + box.height - room * rowPx), common = { box, ...plan, fromS: from_s, toS: to_s, colours };
     if (this.view.uvPerMm === null && this.shown) this.view.uvPerMm = EegTraces.fittingSensitivity(EegTraces.robustScale(this.shown.uv), plan.rowPx);
     this.uvPerMm = this.view.uvPerMm || 7;
     const x = (s) => box.left + ((s - from_s) / page_s) * box.width;
@@ -354,7 +380,7 @@ class EegViewer {
     if (this.shown) {
       const first = Math.max(0, Math.floor((from_s - this.shown.start_s) * this.shown.sfreq));
       this.shown.uv.forEach((v, c) => { if (v.subarray(first).some((sample) => sample === sample)) absent.delete(c); });
-      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: 0.9 });
+      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: 1 / this.scale });
     }
     const none = !this.shown || absent.size === names.length;
     EegTraces.drawLabels(pen, names, { ...common, absent: none ? new Set() : absent });
@@ -424,8 +450,14 @@ class EegViewer {
     pen.fillStyle = colours.window;
     this.within(this.windows, begin - 60, begin + span + 60, (s, p) => { if (p === p) { pen.beginPath(); pen.arc(x(s), y(p), 2, 0, 7); pen.fill(); } });
     pen.strokeStyle = colours.curve; pen.lineWidth = 2; pen.beginPath();
-    let open = false;
-    this.within(this.curve, begin - 2, begin + span + 2, (s, p) => { if (p !== p) { open = false; return; } if (open) pen.lineTo(x(s), y(p)); else pen.moveTo(x(s), y(p)); open = true; });
+    let end = NaN; // steps: a value holds for its second, so the line meets the threshold where an event begins
+    const { step_s } = this.curve;
+    this.within(this.curve, begin - step_s, begin + span + step_s, (s, p, next) => {
+      if (p !== p) { end = NaN; return; }
+      if (Math.abs(s - end) < 1e-3) pen.lineTo(x(s), y(p)); else pen.moveTo(x(s), y(p));
+      end = next - s < 1.5 * step_s ? next : s + step_s;
+      pen.lineTo(x(end), y(p));
+    });
     pen.stroke();
     if (threshold !== null) { pen.strokeStyle = colours.limit; pen.lineWidth = 1.4; pen.setLineDash([6, 4]); pen.beginPath(); pen.moveTo(left, y(threshold)); pen.lineTo(width, y(threshold)); pen.stroke(); pen.setLineDash([]); }
     pen.restore();
@@ -434,7 +466,7 @@ class EegViewer {
   within({ times, values }, from, to, use) {
     let low = 0, high = times.length;
     while (low < high) { const middle = (low + high) >> 1; if (times[middle] < from) low = middle + 1; else high = middle; }
-    for (; low < times.length && times[low] <= to; low++) use(times[low], values[low]);
+    for (; low < times.length && times[low] <= to; low++) use(times[low], values[low], low + 1 < times.length ? times[low + 1] : Infinity);
   }
   page_(pen, x, { top, height }) {
     const a = x(this.view.from_s), wide = Math.max(3, x(this.to_s) - a);
@@ -507,6 +539,6 @@ function startViewers(options = {}) {
   return (startViewers.made = roots.map((root) => {
     const data = root.querySelector('script[type="application/json"]');
     root.querySelector("noscript")?.remove();
-    return new EegViewer(root, embeddedSource(JSON.parse(data.textContent)), { keys: roots.length === 1 ? document : root, ...options });
+    return new EegViewer(root, embeddedSource(JSON.parse(data.textContent), root), { keys: roots.length === 1 ? document : root, ...options });
   }));
 }

@@ -223,7 +223,7 @@ def test_the_drawn_curve_crosses_the_threshold_where_the_alarm_begins() -> None:
     above = y <= float(mark[1])
     assert x[np.argmax(above)] == pytest.approx(float(bar[1]), abs=0.06)
     assert x[len(above) - 1 - np.argmax(above[::-1])] == pytest.approx(float(bar[1]) + float(bar[2]), abs=0.06)
-    assert ">release<" in text
+    assert ">alarm release<" in text
 
 
 def test_labels_of_thresholds_that_lie_close_do_not_overlap() -> None:

@@ -91,7 +91,8 @@ class Book {
         if (answer.ok) {
           this.saved = await answer.json();
           this.changes.splice(0, n);
-          this.told(this, "saved", `saved ${new Date(this.saved.saved).toLocaleTimeString("en-GB")}`);
+          this.told(this, "saved", `saved ${new Date(this.saved.saved).toLocaleTimeString("en-GB")}${this.merged ? ", with what another window saved" : ""}`);
+          this.merged = false;
         } else if (answer.status === 409) await this.reread();
         else if (answer.status === 403 && (await renewToken())) continue;
         else if ([400, 404, 413, 415].includes(answer.status)) {
@@ -110,7 +111,7 @@ class Book {
   // Take what another window saved; own changes that it contradicts are kept for a decision.
   async reread() {
     const facts = await get("/recording", { recording: this.facts.recording });
-    Object.assign(this, { saved: facts.review, done: [] });
+    Object.assign(this, { saved: facts.review, done: [], merged: true });
     this.facts = { ...this.facts, detections: facts.detections };
     let marks = this.saved.marks;
     this.changes = this.changes.filter((change) => {
@@ -209,6 +210,7 @@ function step(by) {
   const items = book.items, from = items.findIndex((item) => item.key === current), open_ = items.filter((item) => item.kind === "undecided");
   if (!open_.length) { say("No event is undecided in this recording. Say below whether you read it whole."); return; }
   const after = (item) => items.indexOf(item) > from, before = (item) => items.indexOf(item) < from;
+  settle();
   choose(by > 0 ? open_.find(after) || open_[0] : open_.findLast(before) || open_[open_.length - 1]);
 }
 function put(item, change, then) {
@@ -289,7 +291,9 @@ function beside(by) {
 // --- opening a recording ---
 
 let wanted = null;
-async function open(name) {
+// Marks and EEG together fill a screen; on opening the page a wide one shows its title and list, too.
+const settle = () => byId("panel").scrollIntoView();
+async function open(name, first = false) {
   wanted = name;
   byId("name").textContent = `Reading ${name} …`;
   let facts;
@@ -328,7 +332,7 @@ async function open(name) {
   showList();
   const items = book.items;
   choose(items.find((item) => item.kind === "undecided") || items[0] || null);
-  byId("panel").scrollIntoView(); // marks and EEG together fill a screen
+  if (!first || window.innerWidth <= 640) settle();
 }
 
 byId("marks").addEventListener("click", (click) => { const name = click.target.closest("button")?.dataset.does; if (name) does[name](); });
@@ -363,6 +367,6 @@ async function begin() {
   let asked = "";
   try { asked = decodeURIComponent(location.hash.slice(1)); } catch { asked = ""; }
   const first = list.find((row) => row.recording === asked) || list.find((row) => !row.fault && (row.n_decided < row.n_events || !row.read_whole)) || list[0];
-  await open(first.recording);
+  await open(first.recording, true);
 }
 begin();
