@@ -29,6 +29,11 @@ BIOT_BD = (sys.executable, "-W", "ignore", "-c", "from biot_bd.cli import main; 
 READY_S = 90.0
 LIVE_S = 14.0  # until a live page has a window to show
 HOLD_S = 1.0  # until a page has drawn
+# What a browser leaves undrawn until somebody scrolls there.
+SHOW_ALL = """() => document.querySelectorAll("*").forEach((e) => {
+  if (getComputedStyle(e).contentVisibility === "auto") e.style.contentVisibility = "visible";
+  if (e.loading === "lazy") e.loading = "eager";
+})"""
 
 
 def report_page(out: Path, given: argparse.Namespace) -> list[Path]:
@@ -129,6 +134,7 @@ def take(browser: Any, url: str, folder: Path, name: str) -> None:
             page.on("console", lambda said: print(f"{name}: {said.text}") if said.type == "error" else None)
             page.on("pageerror", lambda error: print(f"{name}: {error}"))
             page.goto(url)
+            page.evaluate(SHOW_ALL)
             page.wait_for_timeout(1000 * HOLD_S)
             whole = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
             if whole[0] > width:

@@ -32,6 +32,7 @@ SIDEWAYS = """() => {
 }"""
 
 STOPS = """() => {
+  document.documentElement.style.scrollBehavior = "auto"; // no waiting for a page that glides
   const look = (e) => { const s = getComputedStyle(e); return [s.outlineStyle, s.outlineWidth, s.outlineColor, s.boxShadow, s.borderColor, s.borderWidth, s.backgroundColor, s.textDecoration].join(); };
   const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex], [contenteditable=true]")];
   const stops = all.filter((e) => e.tabIndex >= 0 && !e.disabled && !e.closest("[inert]") && e.type !== "hidden"

@@ -155,7 +155,7 @@ function prepared(id) {
 
 function readColours() {
   const style = getComputedStyle(el("seen"));
-  colours = Object.fromEntries([...COLOURS.map((name) => [name, `--eeg-${name}`]), ["seizure", "--seizure"], ["shade", "--shade"]].map(([name, css]) => [name, style.getPropertyValue(css).trim()]));
+  colours = Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--eeg-${name}`).trim()]));
   view.dirty = true;
 }
 
@@ -220,10 +220,11 @@ function drawCurve(now) {
   const left = 46, from = Math.max(0, now - CURVE_S), to = Math.max(now, from + 60), low = height - 20;
   const x = (t) => left + ((t - from) / (to - from)) * (width - left), y = (p) => low - p * (low - 8);
   const shown = decisions.filter((d) => d.time_s >= from && d.time_s <= now);
-  pen.fillStyle = colours.shade;
+  pen.fillStyle = colours.mark; pen.globalAlpha = 0.16;
   shown.forEach((d, i) => { if (d.alarm && i && shown[i - 1].alarm) { const a = x(shown[i - 1].time_s); pen.fillRect(a, 8, Math.ceil(x(d.time_s)) - a, low - 8); } });
+  pen.globalAlpha = 1;
   timeAxis(plot, left, from, to, (width < 500 ? 2 : 1) * (to - from > 300 ? 120 : to - from > 90 ? 30 : 10));
-  pen.strokeStyle = colours.seizure; pen.lineWidth = 3;
+  pen.strokeStyle = colours.mark; pen.lineWidth = 3;
   for (const line of lines) if (line.type === "alarm" && line.time_s >= from && line.time_s <= now) { pen.beginPath(); pen.moveTo(x(line.time_s), 8); pen.lineTo(x(line.time_s), low); pen.stroke(); }
   pen.textAlign = "right"; pen.fillStyle = colours.soft; pen.strokeStyle = colours.rule; pen.lineWidth = 1;
   for (const p of [0, 0.5, 1]) { pen.fillText(`${100 * p} %`, left - 4, y(p) + 4); pen.beginPath(); pen.moveTo(left, y(p)); pen.lineTo(width, y(p)); pen.stroke(); }
