@@ -23,6 +23,7 @@ BIOT_BD = (sys.executable, "-W", "ignore", "-c", "from biot_bd.cli import main; 
 WIDTH, HEIGHT = 1280, 900
 MARGIN = 12
 HOLD_MS = 1500
+COLOURS = 96
 
 
 def biot_bd(*words: object) -> None:
@@ -68,6 +69,16 @@ def take_picture(page: Path, to: Path) -> None:
         clip = {"x": 0, "y": top["y"] - MARGIN, "width": WIDTH, "height": height}
         tab.screenshot(path=to, full_page=True, clip=clip)
         browser.close()
+    shrink(to)
+
+
+def shrink(picture: Path) -> None:
+    """Write a PNG anew with few colours, which a page has anyway: a third of the bytes."""
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        few = image.convert("RGB").quantize(COLOURS)
+    few.save(picture, optimize=True)
 
 
 def main() -> None:
