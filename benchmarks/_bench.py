@@ -40,13 +40,13 @@ def arguments(description: str) -> argparse.Namespace:
     return options
 
 
-def write_recording(path: Path, seconds: int, seed: int) -> Path:
-    """Write an EDF of 23 bipolar channels of 1/f noise (uV, int16, +-800 uV) as CHB-MIT has
-    them.
+def write_recording(path: Path, seconds: int, seed: int, slope: float = 1.0) -> Path:
+    """Write an EDF of 23 bipolar channels of noise with a power of 1/f**slope (uV, int16, +-800
+    uV) as CHB-MIT has them; EEG falls off with about 2.
     """
     rng = np.random.default_rng(seed)
     n = seconds * SFREQ
-    shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(n, 1 / SFREQ), 0.5))
+    shape = np.maximum(np.fft.rfftfreq(n, 1 / SFREQ), 0.5) ** (-slope / 2)
     signals = []
     for name in CHANNELS:
         x = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * shape, n)

@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -228,6 +229,8 @@ def _stopped() -> int:
 
 _now: list[str] = []  # the command being run, for its error line
 _part: list[str] = []  # which of its own commands, e.g. the fetch of `models fetch`
+_warned: Counter[str] = Counter()  # how often each warning came
+_START = 60  # characters of a warning that tell it from others
 _asked: list[int] = []  # the signals that asked it to stop
 _INTERRUPTED = 130
 
@@ -309,6 +312,7 @@ def main(args: Sequence[str] | None = None) -> int:
             # Python and libraries wrap an interruption at places, as in an error of their own.
             return _stopped() if _asked else _report(error)
         finally:
+            _count_warnings()
             if debug_before is None:
                 os.environ.pop(DEBUG_VARIABLE, None)
 
@@ -345,7 +349,19 @@ def _fail(message: str, status: int, path: str | None = None) -> int:
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, FOR_PROGRAMMERS) and not _debugging():
         return
-    print(f"{PROGRAM}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    text = " ".join(str(message).split())
+    _warned[text] += 1
+    if _warned[text] == 1:
+        print(f"{PROGRAM}: warning: {text}", file=sys.stderr)
+
+
+def _count_warnings() -> None:
+    """Say how often a warning came that was shown once."""
+    for text, n in _warned.items():
+        if n > 1:
+            start = text if len(text) <= _START else f"{text[:_START].rsplit(' ', 1)[0]} ..."
+            print(f"{PROGRAM}: {n} times: warning: {start}", file=sys.stderr)
+    _warned.clear()
 
 
 if __name__ == "__main__":

@@ -367,3 +367,22 @@ def test_main_can_be_called_from_python(capsys, monkeypatch):
     assert cli.main(["--debug", "nope"]) == 2
     assert capsys.readouterr().err.startswith("biot-bd: No such command 'nope'.")
     assert cli.DEBUG_VARIABLE not in os.environ
+
+
+def test_a_warning_is_shown_once_and_counted(world):
+    code = """
+    import warnings
+
+    def grumble(n: int):
+        for number in range(n):
+            warnings.warn("the same thing " * 8)
+        warnings.warn("another")
+    """
+    world.distribution("grumbler", code, points="[biot_bd.commands]\ngrumble = grumbler:grumble\n")
+    done = run("grumble", "3", world=world)
+    whole = " ".join(["the same thing"] * 8)
+    first, second, last = done.stderr.splitlines()
+    assert (first, second) == (f"biot-bd: warning: {whole}", "biot-bd: warning: another")
+    assert last.startswith("biot-bd: 3 times: warning: the same thing the same thing")
+    assert last.endswith(" ...")
+    assert "times" not in run("grumble", "1", world=world).stderr

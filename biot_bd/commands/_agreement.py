@@ -83,6 +83,7 @@ def _table(pair: Mapping[str, Any]) -> Any:
 def _lines(pair: Mapping[str, Any]) -> list[str]:
     """Say what stands in no cell: differences of times, scorer, what one alone read."""
     from biot_bd.events.scoring import scorer_text
+    from biot_bd.models.checkpoints.provenance import some
     from biot_bd.number_texts import count_text
 
     first, second = pair["reviewers"]
@@ -94,7 +95,7 @@ def _lines(pair: Mapping[str, Any]) -> list[str]:
             lines.append(f"{label}, {second} minus {first}: median {one['median']:+.2f} s, {span} ({n_matched})")
     lines += [f"undefined: {what}: {why}" for what, why in pair["reasons"].items() if "as_reference" not in what]
     lines += [
-        f"read whole by {name} alone, not compared: {', '.join(names)}"
+        f"read whole by {name} alone, not compared: {some(names, 3)}"
         for name, names in pair["read_by_one"].items()
         if names
     ]
@@ -102,9 +103,11 @@ def _lines(pair: Mapping[str, Any]) -> list[str]:
 
 
 def _left_out(found: Mapping[str, Any]) -> list[str]:
+    from biot_bd.models.checkpoints.provenance import some
+
     lines = [f"{one} and {other}: no recording that both read whole" for one, other in found["without_common"]]
     return lines + [
-        f"not read whole by {name}, left out: {', '.join(names)}"
+        f"not read whole by {name}, left out: {some(names, 3)}"
         for name, names in found["not_read_whole"].items()
         if names
     ]

@@ -16,6 +16,7 @@ from biot_bd.io.notes import counted
 
 RECORDINGS = frozenset(".edf .bdf .gdf .vhdr .set .fif .cnt .lay .mff .mefd .nedf".split())
 EVENTS = (".tsv", ".csv_bi")
+RECORD = "_detection.json"  # what `detect` writes beside the events of a recording
 DEEPEST = 4
 MOST_LOOKED_AT = 20_000
 _SHOWN = 3
@@ -62,6 +63,13 @@ KINDS = {
         ("recordings", "RECORDINGS"),
         "biot-bd cv {} -o RUN",
     ),
+    "results": Kind(
+        "results of `biot-bd detect`",
+        (),
+        "biot-bd detect MODEL {} -o RESULTS",
+        ("recordings", "RECORDINGS"),
+        "biot-bd review {} --reviewer NAME",
+    ),
     "recordings": Kind("recordings", (), "biot-bd doctor {}", ("recordings", "FOLDER"), "biot-bd doctor {}"),
     "events": Kind(
         "event files",
@@ -94,6 +102,8 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     if (path / "config.json").is_file() and b'"biot_bd pipeline"' in (path / "config.json").read_bytes()[:4096]:
         return "model"  # of format 1
     endings = _endings(path)
+    if endings[RECORD]:
+        return "results"
     if any(endings[one] for one in RECORDINGS):
         return "recordings"
     return "events" if any(endings[one] for one in EVENTS) else None
@@ -160,17 +170,28 @@ def taken_by(folder: str | os.PathLike[str]) -> str | None:
     return None if kind is None else KINDS[kind].taken_by.format(folder)
 
 
-def expect_recordings(root: str | os.PathLike[str]) -> Path:
-    """Return a folder that this package did not write.
+def refuse(path: str | os.PathLike[str], *kinds: str, wanted: str) -> Path:
+    """Return a path that is of none of the kinds, for a command that takes many other folders.
+
+    Parameters
+    ----------
+    path : path-like
+        What a user gave.
+    *kinds : str
+        Keys of :data:`KINDS` that files tell.
+    wanted : str
+        What the command takes there, in words.
 
     Raises
     ------
     FileNotFoundError
-        It is a model, a run or windows; the message says what takes it.
+        It is of one of them; the message says which command takes it.
     """
-    if (command := taken_by(root)) is not None:
-        raise FileNotFoundError(f"{root}: expected recordings, found {what_is(root)}; `{command}` takes it")
-    return Path(root)
+    found = _told_by_files(Path(path))
+    if found in kinds:
+        command = KINDS[found].taken_by.format(path)
+        raise FileNotFoundError(f"{path}: expected {wanted}, found {what_is(path)}; `{command}` takes it")
+    return Path(path)
 
 
 def _cure(path: Path, found: str | None, kinds: tuple[str, ...]) -> str:
@@ -222,7 +243,7 @@ def _endings(path: Path) -> Counter[str]:
     """Count the endings of files in a folder and below, as far as a look goes."""
     endings: Counter[str] = Counter()
     for folder in _folders(path):
-        endings.update(Path(name).suffix.lower() for name in _names_in(folder))
+        endings.update(RECORD if name.endswith(RECORD) else Path(name).suffix.lower() for name in _names_in(folder))
         if endings.total() > MOST_LOOKED_AT:
             break
     return endings

@@ -89,6 +89,27 @@ def open_windows(folder: Path) -> Windows:
     return Windows.open(folder)
 
 
+def open_labelled_windows(folder: Path) -> Windows:
+    """Open a window store to train from.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no store.
+    ValueError
+        None of its windows, or each of them, is of a seizure.
+    """
+    windows = open_windows(folder)
+    n_seizure = int((windows.y != 0).sum())
+    if n_seizure in (0, len(windows)):
+        which = "none is" if n_seizure == 0 else "all are"
+        raise ValueError(
+            f"{folder}: {len(windows):,} windows, and {which} of a seizure (label rule {windows.label_rule}), so nothing can be "
+            "learnt from them; `biot-bd doctor RECORDINGS` says where labels come from"
+        )
+    return windows
+
+
 def check_output(folder: Path) -> None:
     """Raise ``ValueError`` if a path cannot be a folder, because it or a part of it is a file."""
     found = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)

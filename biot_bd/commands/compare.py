@@ -34,7 +34,12 @@ def compare(
     Runs must have been scored on the same test windows, labels and folds; what differs is said
     otherwise.
     """
+    from biot_bd.commands._folders import expect
+
     named = _named(runs)
+    for run in named.values():
+        expect(run, "run")
+
     from rich.console import Console
 
     from biot_bd.commands._pipelines import print_json

@@ -64,7 +64,7 @@ def cv(
 
     _pipelines.check_output(run)
     parameters = _pipelines.study_parameters(options)
-    windows = _pipelines.open_windows(folder)
+    windows = _pipelines.open_labelled_windows(folder)
     params = _pipelines.parse_assignments(options.param)
     if protocol is not None:
         as_protocol(protocol).check_windows(windows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +88,9 @@ def detect(
         skipped = f", {len(items) - len(wanted)} were there" if skip_existing else ""
         n_events = sum(len(outcome.facts["events"]) for outcome in outcomes if outcome.facts is not None)
         typer.echo(f"{len(outcomes) - len(failures)} recordings done, {n_events} events{skipped}; results: {output}")
+        if written := [page for page in work.pages.values() if page.is_file()]:
+            more = f" and {len(written) - 1} more" if len(written) > 1 else ""
+            typer.echo(f"page: {written[0]}{more}")
     if failures:
         typer.echo(f"{len(failures)} of {len(items)} recordings failed", err=True)
         raise typer.Exit(1)
@@ -152,7 +155,9 @@ class _Work:
         left = Counter(item.patient for item in items)
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
             task = progress.add_task("recordings", total=len(items))
-            self._write_what_is_there(set(left))
+            for failed in self._write_what_is_there(set(left)):
+                outcomes.append(failed)
+                self._tell(failed)
             for outcome in detect_items(items, self.model, options, self.outputs, n_jobs=jobs):
                 outcomes.append(outcome)
                 progress.advance(task)
@@ -164,15 +169,26 @@ class _Work:
         self._tell_notes(outcomes)
         return outcomes
 
-    def _write_what_is_there(self, busy: set[str]) -> None:
-        """Write viewers and pages that need no detection: those of patients with nothing left."""
+    def _write_what_is_there(self, busy: set[str]) -> Iterator[Outcome]:
+        """Write viewers and pages that need no detection, those of patients with nothing left;
+        yield what failed.
+        """
         from biot_bd.deploy.patient_pages import write_missing_viewers
+        from biot_bd.deploy.results import Outcome
 
-        if self.outputs.viewer:
-            write_missing_viewers(self.items, self.records, self.outputs)
+        for item in self.items if self.outputs.viewer else []:
+            if item.path not in self.records:
+                continue
+            try:
+                write_missing_viewers(item, self.records[item.path], self.outputs)
+            except (OSError, ValueError) as error:
+                yield Outcome(item, error=f"its viewer cannot be written ({' '.join(str(error).split())})")
         for patient, page in self.pages.items():
             if patient not in busy and not page.is_file():
-                self._page_of(patient, [])
+                last = Outcome(next(item for item in self.items if item.patient == patient))
+                self._write_page(last, [])
+                if last.error is not None:
+                    yield last
 
     def _page_of(self, patient: str, outcomes: list[Outcome]) -> Path:
         from biot_bd.deploy.detection_record import model_facts
@@ -189,7 +205,8 @@ class _Work:
             page = self._page_of(patient, outcomes)
         except OSError as error:
             last.error = f"{patient}: its page cannot be written ({error})"
-            self._tell(last)
+            if outcomes:
+                self._tell(last)
             return
         last.files.append(page)
         for outcome in outcomes:

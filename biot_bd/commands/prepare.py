@@ -20,6 +20,8 @@ from biot_bd.commands.datasets import (
     reader_words,
 )
 
+FEW = 3
+
 
 def prepare(
     dataset: Annotated[str, typer.Argument(help="Data set by name, e.g. chb-mit (see `biot-bd datasets`).")],
@@ -56,7 +58,7 @@ def prepare(
 ) -> None:
     """Map, resample, cut and label recordings; a second call does only what is missing."""
     from biot_bd.commands import _names
-    from biot_bd.commands._folders import expect_recordings
+    from biot_bd.commands._folders import refuse
 
     _names.check_registered("datasets", dataset)
     _names.check_registered("montages", montage)
@@ -69,7 +71,7 @@ def prepare(
         ("--on-error", on_error, ("raise", "skip")),
     ):
         _names.check_known(name, given, known)
-    expect_recordings(root)
+    refuse(root, "model", "run", "windows", wanted="recordings")
 
     from biot_bd.datasets.loading import options_of
     from biot_bd.windows import prepare as prepare_windows
@@ -137,8 +139,24 @@ def _show(facts: dict[str, Any]) -> None:
     title = f"{facts['dataset']}{generated}, label rule {facts['label_rule']}"
     numbers = ("windows", "seizure", "prevalence")
     print_table(rows, {name: name for name in ("subject", *numbers)}, right=numbers, title=title)
-    for row in facts["not_loaded"] + facts["failures"]:
-        typer.echo(f"- {row['recording']}: {row['outcome']}: {row['detail']}")
+    for line in _left_out(facts["not_loaded"] + facts["failures"]):
+        typer.echo(line)
     for note in facts["notes"]:
         typer.echo(f"- {note}")
     typer.echo(f"windows: {facts['folder']}")
+
+
+def _left_out(rows: list[dict[str, Any]]) -> list[str]:
+    """Say what was left out and why; many recordings of one outcome are one line with a count."""
+    lines = []
+    for outcome in dict.fromkeys(row["outcome"] for row in rows):
+        those = [row for row in rows if row["outcome"] == outcome]
+        if len(those) <= FEW:
+            lines += [f"- {row['recording']}: {outcome}: {row['detail']}" for row in those]
+            continue
+        names = ", ".join(str(row["recording"]) for row in those[:FEW])
+        lines.append(
+            f"- {len(those):,} recordings: {outcome}: {names} and {len(those) - FEW:,} more (--json lists all); "
+            f"e.g. {those[0]['detail']}"
+        )
+    return lines

@@ -76,7 +76,7 @@ def review(
         print_json(facts)
         return
     typer.echo(
-        f"ended: saved {facts['n_saved']} times; {facts['n_decided']} of {facts['n_events']} events decided, "
+        f"ended: {facts['n_saved']} changes saved now; {facts['n_decided']} of {facts['n_events']} events decided, "
         f"{facts['n_read_whole']} of {facts['n_recordings']} recordings read whole; marks: {facts['reviews']}; "
         "the same command goes on",
         err=True,

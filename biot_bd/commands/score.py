@@ -27,6 +27,12 @@ def score(
     """Score detected events against annotated ones: by subject, over subjects, with the baselines
     always-on and always-off beside.
     """
+    from biot_bd.commands._folders import refuse
+
+    for folder in (reference, hypothesis):
+        if folder is not None:
+            refuse(folder, "model", "windows", wanted="event files or a run folder")
+
     from rich.console import Console
 
     from biot_bd.commands._pipelines import print_json

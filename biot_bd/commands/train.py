@@ -49,7 +49,7 @@ def train(
         shown = ", ".join(others[:5])
         raise FileExistsError(f"{output} is no model's folder and not empty ({shown}); name a new folder for the model")
     parameters = _pipelines.study_parameters(options)
-    windows = _pipelines.open_windows(folder)
+    windows = _pipelines.open_labelled_windows(folder)
     params = _pipelines.parse_assignments(options.param)
     facts = fit_all(
         _pipelines.build_pipeline(windows, options, params=params),

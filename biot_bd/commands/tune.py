@@ -71,6 +71,10 @@ def tune(
 
     Probabilities come from the records that `biot-bd detect` left; where none fits, the model runs.
     """
+    from biot_bd.commands._folders import expect
+
+    expect(model, "model")
+
     from biot_bd.commands._pipelines import event_detector, print_json
     from biot_bd.deploy.reviewed_scores import reviews_of, scores_of_reviews
     from biot_bd.deploy.tuning import check_new_folder, save_tuned

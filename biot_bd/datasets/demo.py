@@ -31,13 +31,30 @@ STEP_UV = 0.1
 LARGEST_UV = 32767 * STEP_UV
 
 
-def _looks_like(folder: Path) -> str:
-    """Say whether demo recordings lie in a folder."""
+def holds_demo(folder: Path) -> str:
+    """Say by what demo recordings are told that lie in a folder; ``""`` where none do.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    See Also
+    --------
+    load_demo : Makes them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.datasets.demo import holds_demo
+    >>> holds_demo(Path("nowhere"))
+    ''
+    """
     there = (folder / "demo.json").is_file() and any(folder.glob(f"{DEMO.prefix}[0-9][0-9]"))
     return "demo.json: made by `biot-bd demo`, not recorded" if there else ""
 
 
-@recognised_by(_looks_like)
+@recognised_by(holds_demo)
 def load_demo(
     root: str | os.PathLike[str],
     *,

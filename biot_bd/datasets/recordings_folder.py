@@ -10,6 +10,7 @@ from pathlib import Path
 import mne
 from braindecode.datasets import BaseConcatDataset, RawDataset
 
+from biot_bd.datasets.demo import holds_demo
 from biot_bd.datasets.event_tables import EventTables
 from biot_bd.datasets.recordings import (
     Outcomes,
@@ -138,7 +139,8 @@ def load_recordings_folder(
             outcomes.add(key.replace("/", "__"), "missing-file", f"{table}: no recording of this name below {root}")
     if not parts and outcomes.of("unlisted"):
         raise EmptyDatasetError(_none_labelled(root, files, events, outcomes), outcomes.frame())
-    dataset = make_dataset(parts, outcomes.frame())
+    # Demo recordings stay generated ones, whoever labels them.
+    dataset = make_dataset(parts, outcomes.frame(), generated=bool(holds_demo(root)))
     outcomes.warn({"unlisted": "have no labels: left out", "missing-file": "are not on the disk: left out"})
     return dataset
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from biot_bd.events.detector import EventDetector
+from biot_bd.number_texts import count_text, hours_text
 
 
 class OperatingPoint(TypedDict):
@@ -51,7 +52,8 @@ def operating_point_of(detector: EventDetector, given: Mapping[str, float]) -> O
     >>> operating_point_of(EventDetector(), {"threshold": 0.3})["chosen"]
     'given'
     """
-    fitted = hasattr(detector, "threshold_")
+    chosen_on = getattr(detector, "chosen_on_", {})
+    fitted = hasattr(detector, "threshold_") and chosen_on is not None
     found: dict[str, Any] = getattr(detector, "validation_", None) or {}
     point = found.get("point") or {}
     if given or not fitted:
@@ -67,8 +69,7 @@ def operating_point_of(detector: EventDetector, given: Mapping[str, float]) -> O
         "sensitivity": point.get("sensitivity"),
         "fa_per_24h": point.get("fa_per_24h"),
     }
-    chosen_on = getattr(detector, "chosen_on_", None) or {}
-    if found and "what" in chosen_on:
+    if found and "what" in (chosen_on or {}):
         what_is_known["what"] = chosen_on["what"]
     return what_is_known
 
@@ -107,7 +108,7 @@ def in_words(point: OperatingPoint | None, threshold: float) -> str:
     subjects, seizures, hours = (
         _counted(point["n_subjects"], "subject" if "what" in point else "validation subject"),
         _counted(point["n_seizures"], "seizure"),
-        "an unknown number of hours" if point["hours"] is None else f"{point['hours']:.3g} h",
+        "an unknown number of hours" if point["hours"] is None else f"{hours_text(point['hours'])} h",
     )
     which = f" ({point['what']})" if "what" in point else ""
     text = f"{named}, chosen on {subjects} with {seizures} in {hours}{which}."
@@ -127,4 +128,4 @@ def _is_little(point: OperatingPoint) -> bool:
 
 
 def _counted(n: int | None, what: str) -> str:
-    return f"an unknown number of {what}s" if n is None else f"{n} {what}{'' if n == 1 else 's'}"
+    return f"an unknown number of {what}s" if n is None else count_text(n, what)

@@ -322,7 +322,7 @@ def still_of(pieces: Sequence[Traces], onset_s: float) -> Still | None:
         return None
     first = max(0, round((from_s - piece.start_s) * piece.sfreq))
     x = piece.values_uv[:, first : first + round(STILL_S * piece.sfreq)]
-    known = np.isfinite(x).all(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(x).all(axis=1))
     if piece.sfreq > STILL_HZ:
         x = resample_polyphase(np.where(known[:, None], x, 0), piece.sfreq, STILL_HZ)
     rate = min(piece.sfreq, STILL_HZ)

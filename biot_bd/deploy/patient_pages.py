@@ -67,24 +67,21 @@ def remarks_on(record: DetectionRecord, model: ModelFacts, setting: Setting) -> 
     return [f"detected earlier ({when}) with {' and '.join(others)}, and left as it was"] if others else []
 
 
-def write_missing_viewers(items: Iterable[Item], records: Records, outputs: Outputs) -> list[Path]:
-    """Write the viewers that recordings with a record lack.
+def write_missing_viewers(item: Item, record: DetectionRecord, outputs: Outputs) -> list[Path]:
+    """Write the viewers of a recording with a record, where there are none.
 
     Raises
     ------
     DetectionError
-        A recording is gone, or is another one than was recorded.
+        The recording is gone, or is another one than was recorded.
     OSError
         A file cannot be written.
     """
-    written = []
-    for item in items:
-        record = records.get(item.path)
-        output = item.output(outputs.folder, "")
-        if record is not None and not viewer_paths(output):
-            reader = EegReader(record.open_recording(), detected_montage(record.detection))
-            written += write_viewers(record.detection, reader, output)
-    return written
+    output = item.output(outputs.folder, "")
+    if viewer_paths(output):
+        return []
+    reader = EegReader(record.open_recording(), detected_montage(record.detection))
+    return write_viewers(record.detection, reader, output)
 
 
 def write_patient_page(

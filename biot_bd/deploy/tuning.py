@@ -152,7 +152,7 @@ def tune(
     for one in [after] if causal is causal_before else [after, causal]:
         one.chosen_on_ = {**cast("ChosenOn", one.chosen_on_), "what": what}
         one.reason_ = None if one.reason_ is None else _reason(one)
-    chosen = cast("ChosenOn", after.chosen_on_)
+    chosen: ChosenOn = after.chosen_on_
     point = point_of(after, recordings)
     notes += _few(chosen, point)
     n_partly = sum(not one.read_whole for one in reviewed)

@@ -295,11 +295,23 @@ def event_notes(metrics: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"events: {len(lost)} recording(s) of test subjects have no windows and are not scored: {', '.join(lost[:3])}{more}"
         )
-    reasons = [f"fold {p['fold']}: {p['reason']}" for p in events["operating_points"] if p["reason"]]
-    if reasons:
-        more = f" (and {len(reasons) - 3} more folds)" if len(reasons) > 3 else ""
-        notes.append(f"events, operating point: {'; '.join(reasons[:3])}{more}")
+    folds: dict[str, list[int]] = {}
+    for point in events["operating_points"]:
+        if point["reason"]:
+            folds.setdefault(point["reason"], []).append(point["fold"])
+    if folds:
+        told = [f"{_which(numbers, len(events['operating_points']))}: {reason}" for reason, numbers in folds.items()]
+        more = f" (and {len(told) - 3} more reasons in other folds)" if len(told) > 3 else ""
+        notes.append(f"events, operating point: {'; '.join(told[:3])}{more}")
     return notes
+
+
+def _which(numbers: Sequence[int], n_folds: int) -> str:
+    """Name some folds of a run."""
+    if len(numbers) == n_folds > 1:
+        return "each fold"
+    listed = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+    return f"fold{'' if len(numbers) == 1 else 's'} {listed}"
 
 
 def write_events(run: Path, facts: Sequence[FoldFacts]) -> None:

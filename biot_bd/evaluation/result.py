@@ -240,7 +240,9 @@ class Result:
         for subject, scores in self.metrics["subjects"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), score_text(scores["prevalence"])]
             seen = " (contaminated)" if subject in self.run.get("contaminated_subjects", ()) else ""
-            table.add_row(Text(f"{subject}{seen}"), *counts, *(score_text(scores[name]["value"]) for name in self.scoring))
+            table.add_row(
+                Text(f"{subject}{seen}"), *counts, *(score_text(scores[name]["value"]) for name in self.scoring)
+            )
         table.add_section()
         self._add_averages(table)
         lines = [*event_lines(self.metrics), *(f"- {note}" for note in self.notes)]

@@ -70,7 +70,7 @@ def assess(result: Result, *, level: float = 0.95, n_resamples: int = N_RESAMPLE
     >>> from biot_bd.evaluation import baseline, cross_validate
     >>> subjects = np.repeat(["site/01", "site/02", "site/03", "site/04"], 20)
     >>> y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
-    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    >>> X = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None] / 20)
     >>> pipeline = baseline("line-length", X)
     >>> result = cross_validate(pipeline, X, y=y, groups=subjects, progress=False)
     >>> from biot_bd.evaluation import assess
@@ -150,9 +150,9 @@ def window_intervals(
             whole = undefined
         macro = _mean_value([f["macro"] for f in facts], name)
         n_defined = sum(value is not None for value in values.values())
-        how = {"level": level, "resampled": RESAMPLED if known else SUBJECTS, "n_scored": n_defined}
+        resampled = RESAMPLED if known else SUBJECTS
         found = {
-            "macro": draws.interval(macro, draws.macro(own), **how),
+            "macro": draws.interval(macro, draws.macro(own), level=level, resampled=resampled, n_scored=n_defined),
             "pooled": draws.interval(_mean_value([f["pooled"] for f in facts], name), whole, level=level),
         }
         for average, interval in found.items():
@@ -264,7 +264,8 @@ def event_intervals(
     parts = [EventParts(table) for table in tables]
     draws = Draws(tables[0]["subject"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
     exact = mean_event_scores(tables)
-    sums = tables[0].groupby(tables[0]["subject"].astype(str))[list(COUNTS)].sum()
+    counted = tables[0].groupby(tables[0]["subject"].astype(str))[list(COUNTS)].sum()
+    sums: dict[Any, dict[str, float]] = counted.to_dict("index")
     totals = [event_scores(table[list(COUNTS)].sum().to_dict()) for table in tables]
     out: Cells = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
     for name in EVENT_SCORES:
@@ -276,12 +277,12 @@ def event_intervals(
         out["macro"][name] = {**macro.as_dict(), "n_defined": len(known)}
         pooled = draws.interval(mean_or_none([one[name] for one in totals]), draws.pooled(score), level=level)
         if len(tables) == 1 and draws.n_subjects > 1:
-            pooled = exact_where_degenerate(name, pooled, tables[0][list(COUNTS)].sum())
+            pooled = exact_where_degenerate(name, pooled, counted.sum().to_dict())
         out["pooled"][name] = pooled.as_dict()
         for subject in draws.rows:
             found = draws.interval_within(subject, exact[name][subject], scores[subject], level=level)
             if len(tables) == 1:  # the mean over runs is no count
-                found = exact_where_degenerate(name, found, sums.loc[subject])
+                found = exact_where_degenerate(name, found, sums[subject])
             out["subjects"][subject][name] = found.as_dict()
     return out
 

@@ -92,6 +92,10 @@ def chosen_on_text(found: Mapping[str, Any] | None) -> str:
     -------
     str
 
+    See Also
+    --------
+    EventDetector.fit : Chooses, and keeps it as ``chosen_on_``.
+
     Examples
     --------
     >>> from biot_bd.events import chosen_on_text

@@ -76,7 +76,7 @@ def _target(chosen: Sequence[Mapping[str, Any]]) -> str:
         "fa_per_24h": "the highest sensitivity at no more than {target_fa_per_24h:g} false alarms per 24 h",
         "sensitivity": "the fewest false alarms at a sensitivity of at least {target_sensitivity:g}",
     }
-    targets = [str(said.get(row.get("target"), row.get("target"))) for row in chosen]
+    targets = [said.get(str(row.get("target")), str(row.get("target"))) for row in chosen]
     said_of = dict.fromkeys(text.format(**row) for text, row in zip(targets, chosen, strict=True))
     return f"chosen on its validation subjects for {'; '.join(said_of)}"
 

@@ -83,7 +83,7 @@ class Samples:
             self._values = np.where(last >= 0, before, 0.0)
         median = np.median(self._values, axis=1, keepdims=True)
         self._offset = np.where(np.abs(median) > FAR_OFFSET_UV, np.round(median), 0.0)
-        self._values -= self._offset
+        self._values = self._values - self._offset  # the values may be the caller's
         away = np.abs(self._values - (median - self._offset))
         self._spread = 1.4826 * np.median(away, axis=1, keepdims=True)
         self._farthest = np.abs(self._values).max(axis=1, keepdims=True)

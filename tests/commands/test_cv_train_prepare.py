@@ -243,3 +243,31 @@ def test_prepare_skips_what_cannot_be_opened_and_takes_subjects_with_commas(exce
     assert left_out == {"chb02_16_pre": "unreadable"}
     assert main([*args[:5], "--subjects", ","]) == 2
     assert "no subject is named" in capsys.readouterr().err
+
+
+def test_many_recordings_that_are_left_out_are_one_line_with_a_count():
+    from biot_bd.commands.prepare import _left_out
+
+    rows = [{"recording": f"r{i}", "outcome": "unlisted", "detail": f"r{i}.edf: no labels"} for i in range(24)]
+    rows.insert(5, {"recording": "bad", "outcome": "unreadable", "detail": "bad.edf: cut short"})
+    assert _left_out(rows) == [
+        "- 24 recordings: unlisted: r0, r1, r2 and 21 more (--json lists all); e.g. r0.edf: no labels",
+        "- bad: unreadable: bad.edf: cut short",
+    ]
+    assert _left_out(rows[:2]) == ["- r0: unlisted: r0.edf: no labels", "- r1: unlisted: r1.edf: no labels"]
+
+
+def test_windows_without_a_seizure_train_nothing(world, tmp_path, capsys):
+    from biot_bd.commands._pipelines import open_labelled_windows
+
+    assert len(open_labelled_windows(world.windows)) > 0
+    windows = type("Windows", (), {"y": np.zeros(5, int), "label_rule": "overlap", "__len__": lambda self: 5})()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("biot_bd.commands._pipelines.open_windows", lambda folder: windows)
+        for command in ("cv", "train"):
+            assert main([command, str(world.windows), "-o", str(tmp_path / "out")]) == 1
+            assert (
+                "5 windows, and none is of a seizure (label rule overlap), so nothing can be learnt"
+                in capsys.readouterr().err
+            )
+    assert not (tmp_path / "out").exists()

@@ -84,6 +84,10 @@ FOLDERS = [
     ("report R/folds/00/model", "give R$"),
     ("report empty", "expected a run folder, found an empty folder; `biot-bd cv WINDOWS -o RUN` makes a run"),
     ("prepare recordings-folder R -o out", "expected recordings, found a run folder .*; `biot-bd report R` takes it"),
+    ("compare R W -o out", "W: expected a run folder, found prepared windows; `biot-bd cv W -o RUN` makes a run"),
+    ("tune R res", "R: expected a saved model, found a run folder with 2 saved models; give R/folds/00/model"),
+    ("report res", "found results of `biot-bd detect`; .*`biot-bd review res --reviewer NAME` takes what you gave"),
+    ("score W R", "W: expected event files or a run folder, found prepared windows; `biot-bd cv W -o RUN` takes it"),
     ("check R W", "give R/folds/00/model or another of the 2, each trained without the subjects that its fold tests"),
     ("check M R", "R: expected prepared windows, found a run folder"),
 ]
@@ -103,7 +107,7 @@ def folders(tmp_path_factory):
             "half/signals/a.npy",
         ),
         *(f"R/folds/0{i}/{name}" for i in (0, 1) for name in ("fold.json", "model/pipeline.json")),
-        "data/night.edf",
+        *("data/night.edf", "res/night_events.tsv", "res/night_detection.json"),
     ]
     for name in files:
         path = root / name

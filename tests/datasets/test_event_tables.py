@@ -169,3 +169,12 @@ def test_no_folder_and_an_empty_one(clinic, tmp_path):
     write_event_file(tmp_path / "other" / "z_events.tsv", [], DURATION_S)
     with pytest.raises(EmptyDatasetError, match="none of 3 recordings has labels in events="):
         loaded(root, tmp_path / "other")
+
+
+@pytest.mark.filterwarnings("ignore:recordings-folder")
+def test_generated_recordings_stay_generated_whoever_labels_them(tmp_path):
+    load_dataset("demo", tmp_path / "demo", n_subjects=1, recordings=2, minutes=1)
+    write_review(tmp_path / "results", "anna", "demo01/demo01_01", [("added", 10, 20, None)], 60.0)
+    dataset, seizures = loaded(tmp_path / "demo", tmp_path / "results" / "reviews" / "anna")
+    assert dataset.generated
+    assert seizures == {"demo01__demo01_01": [(10.0, 20.0)]}

@@ -143,7 +143,8 @@ def test_other_readers_are_not_disturbed(results):
     for table in out.rglob("*_events.tsv"):
         (event,) = Annotations.loadTsv(table).events
         assert event["onset"] == 0
-    scores = score_folders(out, out)
+    with pytest.warns(UserWarning, match="looks like detections"):
+        scores = score_folders(out, out)
     assert set(scores["recordings"]) == {"sub-01/sub-01_run-0", "sub-01/sub-01_run-1"}
     assert find_recordings(out, set()) == []
 

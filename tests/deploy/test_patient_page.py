@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import mne
 import numpy as np
@@ -154,7 +155,7 @@ def test_neighbourhoods_hold_every_event_and_do_not_meet(spans):
     found = neighbourhoods(events, 1000.0)
     assert all(any(s <= max(a - 60, 0) and min(b + 60, 1000) <= t for s, t in found) for a, b in events)
     assert all(0 <= s < t <= 1000 for s, t in found)
-    assert all(t < s for (_, t), (s, _) in zip(found, found[1:], strict=False))
+    assert all(t < s for (_, t), (s, _) in pairwise(found))
 
 
 @pytest.mark.slow

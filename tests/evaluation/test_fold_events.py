@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from biot_bd import BIOTClassifier, PercentileScaler, Windows, cross_validate, prepare
 from biot_bd.evaluation import Result
 from biot_bd.evaluation.final_model import fit_all
-from biot_bd.evaluation.fold_events import fit_detectors, recording_scores
+from biot_bd.evaluation.fold_events import event_notes, fit_detectors, recording_scores
 from biot_bd.events import EventDetector, load_event_detector, score_events
 
 SUBJECTS = ["a", "b", "c", "d", "e"]
@@ -262,3 +262,15 @@ def test_recordings_of_one_name_and_two_subjects_are_refused(tmp_path):
         stores.append(prepare(data, tmp_path / subject, sfreq=64))
     with pytest.raises(ValueError, match="recording 'run-01' is one of a and b"):
         cross_validate(pipeline(), Windows.concat(stores), folder=tmp_path / "run", progress=False)
+
+
+def test_a_reason_of_several_folds_is_said_once():
+    def notes(*reasons):
+        points = [{"fold": fold, "reason": reason} for fold, reason in enumerate(reasons)]
+        return event_notes({"events": {"coverage": 1.0, "without_windows": [], "operating_points": points}})
+
+    nobody = "no validation recordings; parameters kept"
+    assert notes(None, None) == []
+    assert notes(nobody, nobody, nobody) == [f"events, operating point: each fold: {nobody}"]
+    assert notes(nobody, None) == [f"events, operating point: fold 0: {nobody}"]
+    assert notes(nobody, "other", nobody) == [f"events, operating point: folds 0, 2: {nobody}; fold 1: other"]

@@ -280,6 +280,47 @@ def test_the_curve_is_the_one_given(page):
     assert page.evaluate("Number.isNaN(viewer.windows.values[0])")
 
 
+def test_the_line_meets_the_threshold_where_the_first_second_reaches_it(page):
+    """Every corner of the drawn line, in seconds and probabilities: a value holds for its second."""
+    viewed = recording()
+    page.evaluate("viewer.goTo(20)")
+    page.evaluate("viewer.loading")
+    corners = page.evaluate(
+        """() => {
+          const corners = [], own = viewer.pen.bind(viewer);
+          let height, width;
+          viewer.pen = (canvas) => {
+            const made = own(canvas);
+            ({ height, width } = made);
+            let colour = "", path = [];
+            const pen = new Proxy(made.pen, {
+              set(pen, name, value) { if (name === "strokeStyle") colour = value; pen[name] = value; return true; },
+              get(pen, name) {
+                if (name === "beginPath") path = [];
+                if (name === "moveTo" || name === "lineTo") return (x, y) => { path.push([x, y]); pen[name](x, y); };
+                if (name === "stroke" && colour === viewer.colours.curve) { corners.push(...path); path = []; }
+                return typeof pen[name] === "function" ? pen[name].bind(pen) : pen[name];
+              },
+            });
+            return { ...made, pen };
+          };
+          viewer.drawCurve();
+          delete viewer.pen;
+          const [from, to] = viewer.strip, left = viewer.margin;
+          return corners.map(([x, y]) => [from + ((x - left) / (width - left)) * (to - from), 1 - (y - 8) / (height - 26)]);
+        }"""
+    )
+    seconds, values = np.array(corners).T
+    first = next(t for t, p in zip(viewed.curve_times_s, viewed.curve, strict=True) if p >= 0.6)
+    rising = np.flatnonzero((values[1:] >= 0.6) & (values[:-1] < 0.6))[0]
+    assert seconds[rising] == pytest.approx(seconds[rising + 1], abs=1e-6)
+    assert seconds[rising] == pytest.approx(first, abs=1e-3)
+    inside = (viewed.curve_times_s >= 1) & (viewed.curve_times_s < 100)
+    for t, p in zip(viewed.curve_times_s[inside], viewed.curve[inside], strict=True):
+        held = values[(seconds > t - 0.01) & (seconds < t + 1.01)]
+        assert np.abs(held - p).min() < 1e-3
+
+
 def test_clicks_select_and_drags_mark(page):
     page.evaluate(
         """globalThis.said = []; for (const name of ["cursor", "selection", "view"])
@@ -385,6 +426,18 @@ def test_a_server_that_fails_is_told_in_the_page(page):
     assert text == "The EEG of this page cannot be read: the server answered 503 busy"
 
 
+def test_a_page_that_was_cut_off_says_so(browser, path, tmp_path):
+    text = path.read_text("utf-8")
+    cut = tmp_path / "cut.html"
+    cut.write_text(text[: text.rindex("<script type=")], "utf-8")
+    with open_page(browser, cut) as page:
+        page.evaluate("() => { globalThis.viewer = startViewers.made[0]; return viewer.ready; }")
+        assert page.evaluate("viewer.fault") == ""
+        page.evaluate("viewer.goTo(170)")
+        page.evaluate("viewer.loading")
+        assert page.evaluate("viewer.fault") == "The EEG of this page cannot be read: a part of this page is missing"
+
+
 def test_two_viewers_in_a_page_keep_their_keys(browser, tmp_path):
     from biot_bd.viewer import viewer_assets, viewer_fragment
 
@@ -412,3 +465,28 @@ def test_printing_is_light_in_a_dark_browser(browser, path):
         assert page.evaluate(corner) == [255, 255, 255]
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert max(page.evaluate(corner)) < 60
+
+
+def test_a_page_around_the_viewer_keeps_its_own_keys(browser, tmp_path):
+    """Arrows scroll a region that scrolls, and PageDown a page whose EEG is not on the screen."""
+    from biot_bd.viewer import viewer_assets, viewer_fragment
+
+    css, js = viewer_assets()
+    fragment = viewer_fragment(viewer_json(recording(), [Traces(waves(18, 60), SFREQ, 0.0, NAMES)]), "a")
+    wide = '<div tabindex="0" id="wide" style="overflow:auto;width:9rem"><p style="width:99rem">wide</p></div>'
+    path = tmp_path / "around.html"
+    path.write_text(
+        f"<!DOCTYPE html><meta charset=utf-8><style>{css}</style>{wide}<button id=own>own</button>{fragment}"
+        f"<p style='height:300vh'></p><script>{js}; startViewers();</script>"
+    )
+    with open_page(browser, path) as page:
+        page.evaluate("() => { globalThis.viewer = startViewers.made[0]; return viewer.ready; }")
+        page.locator("#wide").focus()
+        page.keyboard.press("ArrowRight")
+        assert where(page)[0] == 17
+        page.locator("#own").focus()
+        page.keyboard.press("ArrowRight")
+        assert where(page)[0] == 27
+        page.evaluate("() => { document.activeElement.blur(); scrollTo(0, document.body.scrollHeight); }")
+        page.keyboard.press("ArrowRight")
+        assert where(page)[0] == 27

@@ -91,11 +91,31 @@ def compare_reviewers(results: str | os.PathLike[str]) -> dict[str, Any]:
 def write_agreement(results: str | os.PathLike[str]) -> dict[str, Any]:
     """Compare the reviewers and write ``reviews/agreement.json``.
 
-    Arguments, result and errors as in :func:`compare_reviewers`.
+    Parameters
+    ----------
+    results : path
+        Folder that ``biot-bd detect`` wrote, with reviews below ``reviews``.
+
+    Returns
+    -------
+    dict
+        As :func:`compare_reviewers` returns it, and raises.
 
     See Also
     --------
     compare_reviewers : Does not write.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from biot_bd.deploy.review import Review, save_review, write_agreement
+    >>> with tempfile.TemporaryDirectory() as results:
+    ...     for name in ("anna", "ben"):
+    ...         _ = save_review(results, Review(name, "rec01", 600.0, read_whole=True))
+    ...     found = write_agreement(results)
+    ...     Path(results, "reviews", "agreement.json").is_file()
+    True
     """
     found = compare_reviewers(results)
     write_json(Path(results, REVIEWS, AGREEMENT), {"format": FORMAT, "version": VERSION, **found})

@@ -33,7 +33,24 @@ class MarkFacts(TypedDict):
 
 
 class ReviewedEvent(NamedTuple):
-    """A seizure, as a reviewer says: seconds since the recording's start, and its type."""
+    """A seizure, as a reviewer says.
+
+    Parameters
+    ----------
+    onset_s, offset_s : float
+        Seconds since the recording's start.
+    type : str
+        One of :func:`seizure_types`.
+
+    See Also
+    --------
+    Review : Has them as ``events``.
+
+    Examples
+    --------
+    >>> ReviewedEvent(10.0, 25.0, "sz_foc").type
+    'sz_foc'
+    """
 
     onset_s: float
     offset_s: float

@@ -289,6 +289,7 @@ class EegViewer {
   key(k) {
     if (k.ctrlKey || k.metaKey || k.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(k.target.tagName) || k.target.isContentEditable) return;
     if (this.options.onKey && this.options.onKey(k)) { k.preventDefault(); return; }
+    if (!this.reads(k)) return;
     const cursor = (by) => this.setCursor((this.cursor_s === null ? this.view.from_s + this.view.page_s / 2 : this.cursor_s) + by);
     const does = k.shiftKey && { ArrowLeft: () => cursor(-0.1), ArrowRight: () => cursor(0.1) }[k.key] || {
       ArrowLeft: () => this.page(-1), PageUp: () => this.page(-1), ArrowRight: () => this.page(1), PageDown: () => this.page(1),
@@ -298,6 +299,12 @@ class EegViewer {
       f: () => this.set({ filtering: !this.view.filtering }), i: () => this.set({ negativeUp: !this.view.negativeUp }), "?": () => this.help(),
     }[k.key.length === 1 ? k.key.toLowerCase() : k.key];
     if (does) { k.preventDefault(); does(); }
+  }
+  // A page around the viewer, and regions that scroll, keep their own keys.
+  reads(k) {
+    const region = k.target.closest?.('[tabindex="0"]'), { top, bottom } = this.el.eeg.getBoundingClientRect();
+    if (k.key.length > 1 && region && region !== this.el.eeg && region !== this.el.overview) return false;
+    return this.root.contains(k.target) || (bottom > 100 && top < window.innerHeight - 100);
   }
   help() {
     const { help } = this.el;

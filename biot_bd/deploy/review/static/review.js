@@ -210,6 +210,7 @@ function step(by) {
   const items = book.items, from = items.findIndex((item) => item.key === current), open_ = items.filter((item) => item.kind === "undecided");
   if (!open_.length) { say("No event is undecided in this recording. Say below whether you read it whole."); return; }
   const after = (item) => items.indexOf(item) > from, before = (item) => items.indexOf(item) < from;
+  settle();
   choose(by > 0 ? open_.find(after) || open_[0] : open_.findLast(before) || open_[open_.length - 1]);
 }
 function put(item, change, then) {
@@ -290,7 +291,9 @@ function beside(by) {
 // --- opening a recording ---
 
 let wanted = null;
-async function open(name) {
+// Marks and EEG together fill a screen; on opening the page a wide one shows its title and list, too.
+const settle = () => byId("panel").scrollIntoView();
+async function open(name, first = false) {
   wanted = name;
   byId("name").textContent = `Reading ${name} …`;
   let facts;
@@ -329,7 +332,7 @@ async function open(name) {
   showList();
   const items = book.items;
   choose(items.find((item) => item.kind === "undecided") || items[0] || null);
-  byId("panel").scrollIntoView(); // marks and EEG together fill a screen
+  if (!first || window.innerWidth <= 640) settle();
 }
 
 byId("marks").addEventListener("click", (click) => { const name = click.target.closest("button")?.dataset.does; if (name) does[name](); });
@@ -364,6 +367,6 @@ async function begin() {
   let asked = "";
   try { asked = decodeURIComponent(location.hash.slice(1)); } catch { asked = ""; }
   const first = list.find((row) => row.recording === asked) || list.find((row) => !row.fault && (row.n_decided < row.n_events || !row.read_whole)) || list[0];
-  await open(first.recording);
+  await open(first.recording, true);
 }
 begin();

@@ -1,0 +1,118 @@
+"""The report, the comparison and the explain page in a real browser: what every page owes, and the viewer in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser_pages import DESK, PHONE, check_page, check_reachable, open_page
+from handmade_run import HandMade
+
+from biot_bd.evaluation import baseline, compare_finished, cross_validate
+from biot_bd.probes.attention import AttentionProbe
+from biot_bd.report import write_comparison, write_report
+from biot_bd.report.explain import choose_fold, explain_to_folder
+from biot_bd.report.run_folder import read_run
+
+pytestmark = pytest.mark.slow
+LOOKS = [(DESK, False), (DESK, True), (PHONE, False), (PHONE, True)]
+
+
+@pytest.fixture
+def report(with_events: HandMade, store: Any) -> Path:
+    return write_report(with_events.folder, windows=store)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    subjects = np.repeat([f"site/{n:02d}" for n in range(1, 5)], 20)
+    y = np.tile(np.arange(20) % 4 == 0, 4).astype(int)
+    x = np.random.default_rng(0).normal(0, 20, (80, 2, 200)) * (1 + y[:, None, None])
+    runs = {
+        w: cross_validate(baseline(w, x), x, y=y, groups=subjects, progress=False)
+        for w in ("always-off", "line-length")
+    }
+    return write_comparison(compare_finished(runs, tmp_path_factory.mktemp("comparison")))
+
+
+@pytest.fixture(scope="module")
+def explanation(real_run: Path, store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("explanation")
+    source = choose_fold(real_run, store, fold=0)
+    explain_to_folder(source, store, np.flatnonzero(store.y == 1)[:2], AttentionProbe(), folder, probe_name="attention")
+    return folder / "explanation.html"
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_every_page_is_reachable_readable_and_walked_by_keyboard(
+    browser: Any, report: Path, comparison: Path, explanation: Path, width: int, dark: bool
+) -> None:
+    for page_file in (report, comparison, explanation):
+        with open_page(browser, page_file, width=width, dark=dark) as page:
+            check_page(page)
+
+
+def test_an_event_opens_in_the_viewer_where_it_lies(browser: Any, report: Path) -> None:
+    with open_page(browser, report) as page:
+        button = page.locator("button[data-eeg]").first
+        button.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#opened-eeg canvas")
+        page.wait_for_function("() => document.querySelector('#opened-eeg').textContent.includes('negative up')")
+        # The seizure begins at 42 s; three seconds before it stand on the page.
+        page.wait_for_function("() => document.querySelector('#opened-eeg').textContent.includes('0:00:39 to 0:00:49')")
+        assert page.evaluate("() => document.activeElement.id") == "opened-eeg"
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('#opened-eeg').textContent.includes('0:00:49 to 0:00:59')")
+        page.get_by_role("button", name="Close the viewer").click()
+        assert page.locator("#opened-eeg").count() == 0
+        assert page.evaluate("() => document.activeElement.dataset.eeg") == button.get_attribute("data-eeg")
+
+
+def test_the_viewer_fits_a_phone(browser: Any, report: Path) -> None:
+    with open_page(browser, report, width=PHONE) as page:
+        page.locator("button[data-eeg]").first.click()
+        page.wait_for_selector("#opened-eeg canvas")
+        check_reachable(page)
+
+
+def test_the_viewer_shows_the_curve_that_decided(browser: Any, report: Path, with_events: HandMade) -> None:
+    from biot_bd.report.examples import decision_of
+
+    decision = decision_of(read_run(with_events.folder), "rec01", 0)
+    assert decision is not None
+    with open_page(browser, report) as page:
+        about, values = page.evaluate(
+            """async () => {
+              const data = JSON.parse(document.getElementById(document.querySelector("button[data-eeg]").dataset.eeg).textContent);
+              const { values } = await readSeries(data.about.curve);
+              return [data.about, Array.from(values)];
+            }"""
+        )
+    assert about["name"] == "rec01"
+    assert about["threshold"] == decision.threshold
+    np.testing.assert_allclose(values, decision.values, atol=5.1e-5)  # half a step
+
+
+def test_print_is_pale_and_cuts_nothing_off(browser: Any, report: Path) -> None:
+    with open_page(browser, report, dark=True) as page:
+        page.emulate_media(media="print")
+        look = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        assert look == "rgb(255, 255, 255)"
+        assert page.evaluate(
+            "() => [...document.querySelectorAll('.scroll, ul.gallery')].every((e) => getComputedStyle(e).overflowX === 'visible')"
+        )
+        assert page.evaluate("() => [...document.querySelectorAll('button')].every((e) => !e.checkVisibility())")
+
+
+def test_without_scripts_the_pictures_stand_alone(browser: Any, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(report.as_uri())
+        assert page.locator("ul.gallery svg").count() == 3
+        assert not page.locator("button[data-eeg]").first.is_visible()
+    finally:
+        context.close()
