@@ -283,7 +283,7 @@ class EegViewer {
     const jump = (canvas, from, to) => (p) => { const s = from() + ((p.offsetX - this.margin) / (canvas.clientWidth - this.margin)) * (to() - from()); this.goTo(s - this.view.page_s / 2); };
     on(overview, "click", jump(overview, () => 0, () => this.about.duration_s));
     on(curve, "click", jump(curve, () => this.strip[0], () => this.strip[1]));
-    new ResizeObserver(() => this.draw()).observe(this.root);
+    new ResizeObserver(() => { if (this.root.clientWidth !== this.drawnWidth) this.draw(); }).observe(this.root);
     on(matchMedia("(prefers-color-scheme: dark)"), "change", () => this.draw());
     on(window, "beforeprint", () => { this.root.classList.add("eeg-print"); this.drawNow(); });
     on(window, "afterprint", () => { this.root.classList.remove("eeg-print"); this.drawNow(); });
@@ -343,6 +343,8 @@ class EegViewer {
     this.pending = requestAnimationFrame(() => { this.pending = 0; this.drawNow(); });
   }
   drawNow() {
+    if (this.pending) { cancelAnimationFrame(this.pending); this.pending = 0; }
+    this.drawnWidth = this.root.clientWidth;
     const style = getComputedStyle(this.root);
     this.colours = new Proxy({}, { get: (_, name) => style.getPropertyValue(`--eeg-${name}`).trim() || "#888" });
     this.colours = Object.fromEntries(["ink", "soft", "paper", "grid", "rule", "left", "right", "middle", "other", "faint", "mark", "reference", "curve", "window", "limit", "gap"].map((name) => [name, this.colours[name]]));
@@ -353,7 +355,7 @@ class EegViewer {
   }
   pen(canvas, height) {
     const scale = (this.scale = this.root.classList.contains("eeg-print") ? 2 : window.devicePixelRatio || 1), width = canvas.clientWidth;
-    if (height) canvas.style.height = `${height}px`;
+    if (height && canvas.style.height !== `${height}px`) canvas.style.height = `${height}px`;
     const high = height || canvas.clientHeight;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(high * scale)) { canvas.width = Math.round(width * scale); canvas.height = Math.round(high * scale); }
     const pen = canvas.getContext("2d");
