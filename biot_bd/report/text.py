@@ -124,6 +124,7 @@ FILES = {
     "run.json": "parameters, seed, software, data and splits",
     "metrics.json": "all scores, undefined ones as null with the reason",
     "intervals.json": "intervals of all scores, calibration, and curves of recalibration by fold",
+    "tables": "the tables and curves of this page as CSV, with all digits",
     "events": "the detected events of each test recording as TSV (SzCORE)",
     "predictions.parquet": "every validation and test window with label, probability and threshold",
     "folds": "one folder a fold: its facts, predictions, history of training, and model/ (load it with biot_bd.load_pipeline)",

@@ -108,5 +108,6 @@ def test_written_explanation_equals_the_probe(real_run: Path, store: Any, tmp_pa
     page = text_of(tmp_path / "out" / "explanation.html")
     for window in facts["windows"]:
         assert f"{window['recording']}, {window['start_s']:g} to {window['stop_s']:g} s" in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
     assert "<script" not in page
