@@ -199,6 +199,7 @@ def review(folder: Path, browser: Browser, rounds: int, hours: int = 8) -> Itera
     opening = []
     for _ in range(rounds):
         server = ReviewServer(ReviewedResults(folder / "results", "anna"))
+        time.sleep(1)  # nobody opens the page before its address was printed
         opening.append(reviewed(browser, server.url, onsets))
         server.close()
     yield (
