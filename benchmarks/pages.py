@@ -22,10 +22,12 @@ import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from _bench import SFREQ, write_recording
-from biot_bd import Event, registry
-from biot_bd.deploy import Detector
+from biot_bd import Event, EventDetector, registry
+from biot_bd.deploy import Detection, Detector, write_detection_record
 from biot_bd.deploy.patient_page import PagePart, write_page
-from biot_bd.io import open_recording, read_excerpt
+from biot_bd.deploy.review.reviewed_results import ReviewedResults
+from biot_bd.deploy.review.server import ReviewServer
+from biot_bd.io import open_recording, read_excerpt, recording_digest
 from biot_bd.signals import plan_montage
 from biot_bd.viewer import Traces, ViewedRecording, derived_traces, reading_montage, write_viewer
 from detect import repeat, save_model
@@ -167,6 +169,66 @@ def night(folder: Path, browser: Browser, rounds: int, hours: int = 8) -> Iterat
     yield "detection alone", f"{spread(detected, 1)} s", ""
     yield "page written in", f"{spread(written)} s", ""
     yield "detection and page, times detection alone", spread(times), "at most 1.2"
+
+
+@row("review page of a night (8 h, 23 channels at 256 Hz, 20 events)")
+def review(folder: Path, browser: Browser, rounds: int, hours: int = 8) -> Iterator[Measured]:
+    """Measure the page of `biot-bd review`, which reads the EEG from the file piece by piece."""
+    recording = repeat(write_recording(folder / "hour.edf", 3600, seed=0, slope=2.0), hours)
+    montage, seconds, rng = registry.montages["biot-16"], hours * 3600, np.random.default_rng(0)
+    starts = np.arange(0.0, seconds - 9, 5)
+    onsets = np.linspace(300, seconds - 300, 20).round().tolist()
+    setting = {"montage": "biot-16", "sfreq": 200.0, "window_s": 10.0, "stride_s": 5.0, "on_missing": "raise"}
+    setting |= {"causal": False, "precision": "fp32", "smoothing": "mean", "chosen_on": None}
+    found = Detection(
+        str(recording),
+        [Event(at, at + 60.0, 0.9) for at in onsets],
+        starts,
+        rng.random(len(starts)),
+        10.0,
+        5.0,
+        float(seconds),
+        float(SFREQ),
+        dict.fromkeys(montage.ch_names, ""),
+        [],
+        {**setting, "events": EventDetector(target=None).setting()},
+        segments=[(0.0, float(seconds))],
+        digest=recording_digest(open_recording(recording).raw),
+    )
+    write_detection_record(folder / "results" / "night_detection.json", found, folder / "model", patient="night")
+    opening = []
+    for _ in range(rounds):
+        server = ReviewServer(ReviewedResults(folder / "results", "anna"))
+        opening.append(reviewed(browser, server.url, onsets))
+        server.close()
+    yield (
+        f"first EEG drawn, processor throttled {THROTTLE} times",
+        f"{spread([f['drawn_s'] for f in opening])} s",
+        "under 1 s",
+    )
+    yield "a place elsewhere in the night drawn, throttled", f"{spread([f['jump_ms'] for f in opening], 0)} ms", ""
+    yield "JS heap after 20 events", f"{spread([f['heap_mb'] for f in opening], 0)} MB", ""
+    process = spread([f["process_mb"] for f in opening], 0)
+    yield "memory of the page's process, unshared (USS)", f"{process} MB", "under 200 MB"
+
+
+def reviewed(browser: Browser, url: str, places_s: list[float]) -> dict[str, float]:
+    """Open a review page once: seconds until EEG is drawn, and to other places; memory."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    session.send("Emulation.setCPUThrottlingRate", {"rate": THROTTLE})
+    page.goto(url)
+    page.locator("canvas.eeg-traces[aria-label^='EEG from']").wait_for()
+    found = {"drawn_s": page.evaluate("performance.getEntriesByName('eeg-drawn')[0].startTime") / 1000}
+    begin = time.perf_counter()
+    for at in reversed(places_s):
+        page.evaluate(f"viewer.goTo({at})")
+    found["jump_ms"] = 1000 * (time.perf_counter() - begin) / len(places_s)
+    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    found |= {"heap_mb": metrics["JSHeapUsedSize"] / MB, "process_mb": _own_memory(browser, page)}
+    page.close()
+    return found
 
 
 def main() -> None:

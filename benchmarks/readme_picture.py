@@ -21,6 +21,9 @@ TRAINED_ON = ("2", "3")
 SMALL = ("embed_dim=32", "num_heads=4", "num_layers=2", "hop_length=100")
 BIOT_BD = (sys.executable, "-W", "ignore", "-c", "from biot_bd.cli import main; raise SystemExit(main())")
 WIDTH, HEIGHT = 1280, 900
+MARGIN = 12
+HOLD_MS = 1500
+COLOURS = 96
 
 
 def biot_bd(*words: object) -> None:
@@ -49,7 +52,7 @@ def make_page(model: Path, recordings: Path, folder: Path) -> Path:
 
 
 def take_picture(page: Path, to: Path) -> None:
-    """Write the top of a page as PNG, from the viewer's EEG on where there is one."""
+    """Write the part of a page about its first recording as PNG: curve, events, EEG."""
     from playwright.sync_api import sync_playwright
 
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -57,12 +60,25 @@ def take_picture(page: Path, to: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         tab.goto(page.resolve().as_uri())
-        tab.wait_for_timeout(1500)  # until the EEG is drawn
-        if (viewer := tab.locator("canvas").first).count():
-            tab.evaluate("box => scrollTo(0, scrollY + box.getBoundingClientRect().top - 330)", viewer.element_handle())
-            tab.wait_for_timeout(500)
-        tab.screenshot(path=to)
+        tab.wait_for_timeout(HOLD_MS)  # until the EEG is drawn
+        top = tab.locator("h2", has_text=RECORDING).first.bounding_box()
+        viewer = tab.locator(".eeg-viewer").first.bounding_box()
+        if top is None or viewer is None:
+            raise SystemExit(f"{page}: no event was found, so the page shows no EEG; try another --model")
+        height = viewer["y"] + viewer["height"] + 2 * MARGIN - top["y"]
+        clip = {"x": 0, "y": top["y"] - MARGIN, "width": WIDTH, "height": height}
+        tab.screenshot(path=to, full_page=True, clip=clip)
         browser.close()
+    shrink(to)
+
+
+def shrink(picture: Path) -> None:
+    """Write a PNG anew with few colours, which a page has anyway: a third of the bytes."""
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        few = image.convert("RGB").quantize(COLOURS)
+    few.save(picture, optimize=True)
 
 
 def main() -> None:

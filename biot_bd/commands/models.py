@@ -4,6 +4,7 @@ models.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,8 +63,11 @@ def fetch(
     from biot_bd.models.checkpoints.resolve import is_repository
 
     if name not in KNOWN and not is_repository(name):
+        near = get_close_matches(name.lower(), KNOWN, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise typer.BadParameter(
-            f"{name!r} is neither a known checkpoint ({', '.join(KNOWN)}) nor OWNER/NAME of the Hub", param_hint="NAME"
+            f"{name!r} is neither a known checkpoint ({', '.join(KNOWN)}) nor OWNER/NAME of the Hub{hint}",
+            param_hint="NAME",
         )
     folder = download(name, endpoint=endpoint, revision=revision, offline=offline)
     _show(_facts(folder, name), as_json)

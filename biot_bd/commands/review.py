@@ -23,6 +23,9 @@ def review(
         Path | None,
         typer.Option(help="Folder to search, by content, for recordings that are no longer where they were."),
     ] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Hide detections and probabilities, for studies of agreement.")
+    ] = False,
     port: Annotated[int, typer.Option(help="Of the page; 0 for any that is free.", min=0, max=65535)] = 8766,
     host: Annotated[
         str, typer.Option(help="Address of the page; others than 127.0.0.1 let everybody in.")
@@ -58,7 +61,7 @@ def review(
     from biot_bd.deploy.serving.stopping import stopped_by_signals
 
     names = [shared.host_name(text) for text in allow_host or ()]
-    reviewed = ReviewedResults(results, reviewer, recordings)
+    reviewed = ReviewedResults(results, reviewer, recordings, blind=blind)
     stopped = threading.Event()
     with stopped_by_signals(stopped.set):
         server = ReviewServer(reviewed, host, port, allow_hosts=names)

@@ -25,6 +25,7 @@ from biot_bd.viewer.traces import Traces
 
 VERSION = 1
 PROBABILITY_STEP = 1e-4
+FIRST_PAGE_S = 8.0  # around the first event: what the first page and its filters need
 BUDGET_BYTES = 4_500_000
 HOUR_BUDGET_BYTES = 12_000_000  # more would only be finer steps than a screen has, and opens slower
 CLOCK_NOTE = "clock as the file's header tells it; headers of anonymised files often hold invented dates"
@@ -333,11 +334,14 @@ def _fragment(data: str, label: str, *, start: str) -> Markup:
         for chunk in piece["chunks"]:
             length_s = chunk["n"] / about["sfreq"]
             chunk["at"] = len(texts)
-            texts.append((abs(begin_s + length_s / 2 - first_s), chunk["at"], Markup(chunk.pop("data"))))
+            away_s = max(0.0, abs(begin_s + length_s / 2 - first_s) - length_s / 2)
+            texts.append((away_s, chunk["at"], Markup(chunk.pop("data"))))
             begin_s += length_s
     template = _environment().get_template("viewer.html.j2")
     texts.sort()
-    return Markup(template.render(data=Markup(_text(page)), label=label, texts=texts, start=Markup(start)))
+    n_first = max(1, sum(away_s < FIRST_PAGE_S for away_s, _, _ in texts))
+    parts = {"data": Markup(_text(page)), "texts": texts, "n_first": n_first, "start": Markup(start)}
+    return Markup(template.render(label=label, **parts))
 
 
 def write_viewer(

@@ -79,6 +79,7 @@ def test_fetch_offline():
 def test_fetch_of_something_else():
     result = run("fetch", "prest16")
     assert result.exit_code == 2
+    assert "did you mean 'prest-16'?" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_fetch_from_a_mirror(tmp_path):

@@ -1,15 +1,20 @@
 """Labels from a folder of their own: reviews, and tables of anybody."""
 
 import json
+import tempfile
 
 import mne
+import numpy as np
 import pytest
 from edf_files import write_edf
 from epilepsy2bids.annotations import Annotations
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reviewed_files import write_review
 
 from biot_bd.datasets import load_dataset
 from biot_bd.datasets.recordings import seizures_of
+from biot_bd.deploy.review import read_review
 from biot_bd.events import write_event_file
 from biot_bd.exceptions import EmptyDatasetError, RecordingError
 from biot_bd.io import recording_digest
@@ -60,6 +65,28 @@ def test_the_table_reads_back_by_another_reader(clinic):
     table = clinic[1] / "reviews/anna/p1/a_events.tsv"
     found = Annotations.loadTsv(str(table)).getEvents()
     assert [tuple(map(float, event)) for event in found] == [(3.0, 6.0), (11.5, 14.25)]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    return write_edf(tmp_path_factory.mktemp("marks") / "clinic" / "p1" / "a.edf")
+
+
+spans = st.tuples(st.floats(0, 19.9), st.floats(0.011, 6)).map(lambda one: (one[0], min(one[0] + one[1], DURATION_S)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(spans=st.lists(spans, max_size=8), touching=st.booleans())
+def test_whatever_a_reviewer_marks_becomes_the_labels(recording, spans, touching):
+    if touching:  # one begins where another ends
+        spans = [span for a, b in spans for span in ((a, (a + b) / 2), ((a + b) / 2, b))]
+    marks = [("added", a, b, None) for a, b in spans if round(b, 2) > round(a, 2)]
+    with tempfile.TemporaryDirectory() as results:
+        table = write_review(results, "anna", "p1/a", marks, DURATION_S, digest=digest_of(recording))
+        said = read_review(table.with_name("a_review.json")).events
+        _, seizures = loaded(recording.parents[1], f"{results}/reviews/anna")
+    expected = [(event.onset_s, event.offset_s) for event in said]
+    np.testing.assert_allclose(np.reshape(seizures["p1__a"], (-1, 2)), np.reshape(expected, (-1, 2)), atol=0.006)
 
 
 @pytest.mark.filterwarnings("ignore:recordings-folder")

@@ -1,5 +1,6 @@
 """Another operating point from reviews: what is chosen, on what, and what the new model says."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -303,8 +304,19 @@ def test_the_new_folder_is_new(results, model, tmp_path):
     (tmp_path / "full" / "x").touch()
     with pytest.raises(FileExistsError, match="is there already and not empty"):
         save_tuned(tuning, model, tmp_path / "full")
-    with pytest.raises(FileNotFoundError, match="no saved model"):
+    with pytest.raises(FileNotFoundError, match=r"no saved model .* here; expected a folder of `biot-bd train`"):
         tune(tmp_path, [], reviewer="anna")
+    (tmp_path / "folds" / "00" / "model").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"the models of this run are .*folds/00/model, "):
+        tune(tmp_path, [], reviewer="anna")
+
+
+def test_a_damaged_tuning_file_is_one_line(results, model, tmp_path):
+    folder = save_tuned(tuned(results, model), model, tmp_path / "new")
+    (folder / "tuning.json").write_text('{"recordings": {"salt": 3}}')
+    with pytest.raises(ValueError, match=r"tuning\.json: damaged") as error:
+        Detector.load(folder)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_model_without_events_gets_some(results, model, tmp_path):
@@ -313,3 +325,16 @@ def test_a_model_without_events_gets_some(results, model, tmp_path):
     facts = tuned(results, bare).facts
     assert facts["before"]["setting"]["threshold"] == Detector.load(bare).scorer.threshold
     assert facts["after"]["tp"] == 3
+
+
+def test_a_full_disk_leaves_nothing_of_the_new_model(results, model, tmp_path, monkeypatch):
+    tuning = tuned(results, model)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("biot_bd.deploy.tuning.write_json", full)
+    (tmp_path / "place").mkdir()
+    with pytest.raises(OSError, match="No space left on device"):
+        save_tuned(tuning, model, tmp_path / "place" / "new")
+    assert list((tmp_path / "place").iterdir()) == []

@@ -356,6 +356,19 @@ def test_events_can_be_set_by_the_page_around(page):
     assert page.locator(".eeg-events [aria-current]").count() == 1
 
 
+def test_annotations_are_gone_to_where_nothing_was_detected(browser, tmp_path):
+    viewed = recording(events=[], reference=[{"onset_s": 12.0, "offset_s": 20.0}, {"onset_s": 40.0, "offset_s": 50.0}])
+    path = write_viewer(tmp_path / "missed.html", viewed, [Traces(waves(18, 60), SFREQ, 0.0, NAMES)])
+    with open_page(browser, path) as page:
+        page.evaluate("() => { globalThis.viewer = startViewers.made[0]; return viewer.ready; }")
+        assert where(page)[0] == 9.0
+        page.keyboard.press("n")
+        assert where(page)[0] == 37.0
+        assert page.locator(".eeg-events [aria-current]").count() == 1
+        page.locator(".eeg-events tbody button").first.click()
+        assert where(page)[0] == 9.0
+
+
 def test_a_swipe_turns_the_page(browser, path):
     page = browser.new_page(viewport={"width": PHONE, "height": 844}, has_touch=True)
     page.goto(path.as_uri())

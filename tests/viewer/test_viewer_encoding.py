@@ -135,6 +135,17 @@ def test_a_curve_is_told_to_its_step_with_regular_times_as_two_numbers():
     assert viewer_about(uneven, ["Cz"], ["Cz"], SFREQ)["windows"]["times_s"] == [1, 2, 7]
 
 
+def test_what_is_encoded_stays_as_it_was():
+    """Also a curve far from 0, which is taken off before it is written."""
+    curve = np.full(50, 5000.0)
+    curve.flags.writeable = False
+    viewer_about(ViewedRecording("r", 50.0, curve_times_s=np.arange(50), curve=curve), ["Cz"], ["Cz"], SFREQ)
+    values = np.full((2, 300), 5000.0, np.float64)
+    before = values.copy()
+    Samples(values).encode(RESOLUTIONS[0])
+    assert np.array_equal(values, before)
+
+
 def test_names_of_a_file_stay_text():
     name = "</script><img src=x onerror=alert(1)>&"
     traces = Traces(np.zeros((1, 128)), SFREQ, 0.0, ["Cz"], [name])

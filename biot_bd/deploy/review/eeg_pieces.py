@@ -106,9 +106,17 @@ class EegPieces:
                 self._messages.popitem(last=False)
         return found
 
-    def about(self, name: str) -> dict[str, Any]:
-        """Return what the page must know beside the samples; its events are those of the review."""
+    def about(self, name: str, *, blind: bool = False) -> dict[str, Any]:
+        """Return what the page must know beside the samples; its events are those of the review.
+
+        ``blind`` leaves out all that the detector said.
+        """
         detection, plan = self.detection, self._reader.plan
         notes = [*detection.notes, *(note for note in self.recording.notes if note not in detection.notes)]
         viewed = replace(viewed_recording(detection), name=name, events=(), notes=notes)
+        if blind:
+            hidden: dict[str, Any] = dict.fromkeys(
+                ("gaps", "curve_times_s", "curve", "window_times_s", "window_probabilities"), ()
+            )
+            viewed = replace(viewed, threshold=None, notes=self.recording.notes, **hidden)
         return viewer_about(viewed, plan.montage.ch_names, tuple(plan.origins.values()), self.sfreq)

@@ -184,6 +184,8 @@ class Review:
     read_whole : bool
         The reviewer says that the whole recording was read; without it, whether seizures were
         missed is not known.
+    blind : bool
+        All of it was marked without sight of detections and probabilities.
     revision : int
         How often it was saved.
     digest : str or None
@@ -230,6 +232,7 @@ class Review:
     detections: tuple[tuple[float, float], ...] = ()
     marks: tuple[Mark, ...] = ()
     read_whole: bool = False
+    blind: bool = False
     revision: int = 0
     digest: str | None = None
     source: str = ""

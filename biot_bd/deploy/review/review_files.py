@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from filelock import FileLock
 
@@ -39,6 +39,7 @@ class _ReviewFacts(TypedDict):
     reviewer: str
     revision: int
     read_whole: bool
+    blind: NotRequired[bool]
     started: str
     saved: str
     software: str
@@ -180,6 +181,7 @@ def read_review(path: str | os.PathLike[str]) -> Review:
             detections=tuple((one[0], one[1]) for one in facts["detections"]),
             marks=tuple(map(Mark.from_dict, facts["marks"])),
             read_whole=facts["read_whole"],
+            blind=facts.get("blind", False),
             revision=facts["revision"],
             digest=facts["digest"],
             source=facts["source"],
@@ -377,6 +379,7 @@ def _as_dict(review: Review) -> _ReviewFacts:
         "reviewer": review.reviewer,
         "revision": review.revision,
         "read_whole": review.read_whole,
+        "blind": review.blind,
         "started": review.started or "",
         "saved": review.saved or "",
         "software": review.software,

@@ -6,11 +6,21 @@ import os
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict
 
-from biot_bd.deploy.detection_record import ENDING, DetectionRecord, read_detection
+from biot_bd.deploy.detection_record import (
+    ENDING,
+    FORMAT,
+    VERSION,
+    DetectionRecord,
+    ModelFacts,
+    RecordingFacts,
+    read_detection,
+)
+from biot_bd.deploy.detector import DetectionFacts
 from biot_bd.deploy.review.eeg_pieces import EegPieces
 from biot_bd.deploy.review.marks import Mark, Review
 from biot_bd.deploy.review.review_files import (
@@ -26,8 +36,18 @@ from biot_bd.exceptions import DetectionError, ReviewConflictError, ReviewError
 from biot_bd.io.notes import one_line
 from biot_bd.io.recordings import OpenRecording, open_recording
 from biot_bd.io.walk import find_recordings
+from biot_bd.json_values import check_values, naming
+from biot_bd.runs import read_json
 
 RECORDINGS_OPEN = 4
+
+
+class _Summary(TypedDict):
+    """A record but for its windows."""
+
+    recording: RecordingFacts
+    model: ModelFacts
+    detection: DetectionFacts
 
 
 class Progress(TypedDict):
@@ -56,6 +76,8 @@ class ReviewedResults:
     recordings : path, optional
         Folder that is searched where a recording is no longer where it was detected; found by its
         content, whatever it is called there.
+    blind : bool
+        Whether detections, probabilities and threshold are kept from the reviewer.
 
     Attributes
     ----------
@@ -79,8 +101,10 @@ class ReviewedResults:
         results: str | os.PathLike[str],
         reviewer: str,
         recordings: str | os.PathLike[str] | None = None,
+        *,
+        blind: bool = False,
     ) -> None:
-        self.results, self.reviewer = Path(results), reviewer
+        self.results, self.reviewer, self.blind = Path(results), reviewer, blind
         for folder in (self.results, *([] if recordings is None else [Path(recordings)])):
             if not folder.is_dir():
                 raise FileNotFoundError(f"{folder}: no such folder")
@@ -96,6 +120,7 @@ class ReviewedResults:
                 "or run it again with this version"
             )
         self._records: dict[str, tuple[int, DetectionRecord]] = {}
+        self._summaries: dict[str, tuple[int, _Summary]] = {}
         self._digests: dict[Path, str | None] = {}
         self._opening = threading.Lock()
         self._pieces = lru_cache(maxsize=RECORDINGS_OPEN)(self._open)
@@ -111,39 +136,63 @@ class ReviewedResults:
         ValueError, OSError
             Its record is damaged, or cannot be read.
         """
-        if name not in self.names:
-            raise KeyError(f"no recording {name[:200]!r} in these results")
-        path = self.results / f"{name}{ENDING}"
-        written_ns = path.stat().st_mtime_ns
+        path, written_ns = self._place(name)
         known = self._records.get(name)
         if known is None or known[0] != written_ns:
             known = written_ns, read_detection(path)
             self._records[name] = known
         return known[1]
 
+    def _place(self, name: str) -> tuple[Path, int]:
+        """Return a recording's record and when it was written."""
+        if name not in self.names:
+            raise KeyError(f"no recording {name[:200]!r} in these results")
+        path = self.results / f"{name}{ENDING}"
+        return path, path.stat().st_mtime_ns
+
+    def _summary(self, name: str) -> _Summary:
+        """Return what a list needs of a record: its windows are looked at on opening."""
+        path, written_ns = self._place(name)
+        known = self._summaries.get(name)
+        if known is None or known[0] != written_ns:
+            with naming(path):
+                facts = read_json(path)
+                if (facts.get("format"), facts.get("version")) != (FORMAT, VERSION):
+                    read_detection(path)  # says what is wrong
+                check_values(facts, _Summary)
+            known = written_ns, facts
+            self._summaries[name] = known
+        return known[1]
+
     def review(self, name: str) -> Review:
         """Return what is on disk of the reviewer's marks; errors as in :meth:`record`, or
         ``ReviewError``.
         """
-        record = self.record(name)
-        detection = record.detection
-        found = [(event.onset_s, event.offset_s) for event in detection.events]
+        facts = self._summary(name)
+        detection, recording = facts["detection"], facts["recording"]
+        found = [] if self.blind else [(event["onset_s"], event["offset_s"]) for event in detection["events"]]
         sidecar = review_paths(self.results, self.reviewer, name)[0]
         if not sidecar.is_file():
+            start = detection["start_time"]
             return Review(
                 self.reviewer,
                 name,
-                detection.duration_s,
+                detection["duration_s"],
                 detections=tuple(found),
-                digest=record.recording["digest"],
-                source=record.recording["path"],
-                start_time=detection.start_time,
-                model=dict(record.model),
+                blind=self.blind,
+                digest=recording["digest"],
+                source=recording["path"],
+                start_time=None if start is None else datetime.fromisoformat(start),
+                model=dict(facts["model"]),
             )
         review = read_review(sidecar)
-        if review.digest != record.recording["digest"]:
+        if review.digest != recording["digest"]:
             raise ReviewError(f"{sidecar}: marks of another recording than {name} now is; move the review away")
-        return review.detected_again(found)
+        if self.blind and not review.blind:
+            raise ReviewError(
+                f"{sidecar}: begun with the detections in sight; take another reviewer's name for --blind"
+            )
+        return replace(review.detected_again(found), blind=self.blind)
 
     def save(self, name: str, revision: int, marks: Iterable[Mark], read_whole: bool) -> Review:
         """Write marks as the next revision; return the review as it is on disk.
@@ -160,7 +209,7 @@ class ReviewedResults:
         review = self.review(name)
         if review.revision != revision:
             raise ReviewConflictError(f"{name}: saved elsewhere since (revision {review.revision}, not {revision})")
-        changed = replace(review.revised(marks, read_whole), model=dict(self.record(name).model))
+        changed = replace(review.revised(marks, read_whole), model=dict(self._summary(name)["model"]))
         return read_review(save_review(self.results, changed))
 
     def progress(self) -> list[Progress]:
@@ -193,11 +242,11 @@ class ReviewedResults:
         KeyError
             As in :meth:`record`.
         """
-        self.record(name)
+        written_ns = self._place(name)[1]
         with self._opening:
-            return self._pieces(name)
+            return self._pieces(name, written_ns)
 
-    def _open(self, name: str) -> EegPieces:
+    def _open(self, name: str, written_ns: int) -> EegPieces:
         record = self.record(name)
         try:
             opened = record.open_recording()

@@ -183,18 +183,20 @@ class _Handler(PageHandler):
         results = self.server.results
         review, record = results.review(name), results.record(name)
         try:
-            about, fault = results.pieces(name).about(name), None
+            about, fault = results.pieces(name).about(name, blind=results.blind), None
         except (ValueError, OSError) as error:  # what was marked is shown all the same
             about, fault = None, one_line(error)
+        shown = [] if results.blind else record.detection.events
         events = [
             {"onset_s": onset, "offset_s": offset, "confidence": event.confidence}
-            for (onset, offset), event in zip(review.detections, record.detection.events, strict=True)
+            for (onset, offset), event in zip(review.detections, shown, strict=True)
         ]
         found = {
             "recording": name,
             "about": about,
             "fault": fault,
             "duration_s": review.duration_s,
+            "blind": results.blind,
             "model": record.model["name"],
             "source": record.recording["path"],
             "in_training": record.detection.in_training,

@@ -113,7 +113,9 @@ class EegViewer {
     const narrow = root.clientWidth && root.clientWidth < 600;
     this.view = { from_s: 0, page_s: options.page_s || (narrow ? 5 : 10), uvPerMm: null, negativeUp: true, filters: { highPass: 0.5, lowPass: 0, notch: 0, ...options.filters }, filtering: true };
     this.curve = this.windows = { times: [], values: [], step_s: 1 };
+    this.reference = this.about.reference.map((event) => ({ kind: "reference", ...event }));
     this.signal = null;
+    this.uvPerMm = 7;
     this.asked = 0;
     this.build();
     this.setEvents(this.about.events);
@@ -123,8 +125,8 @@ class EegViewer {
   async begin() {
     [this.curve, this.windows] = await Promise.all([readSeries(this.about.curve), readSeries(this.about.windows)]);
     this.showLegend();
-    const first = this.events[0] || this.about.reference[0], stretch = (this.source.stretches || [])[0];
-    if (first) await this.select(this.events[0] || first);
+    const first = this.events[0] || this.reference[0], stretch = (this.source.stretches || [])[0];
+    if (first) await this.select(first);
     else await this.goTo(stretch ? stretch[0] : 0);
     performance.mark("eeg-drawn");
   }
@@ -140,7 +142,7 @@ class EegViewer {
   }
   setEvents(events) {
     this.events = [...events].sort((a, b) => a.onset_s - b.onset_s);
-    if (this.selected) this.selected = this.events.find((e) => e.onset_s === this.selected.onset_s && e.offset_s === this.selected.offset_s) || null;
+    if (this.selected && this.selected.kind !== "reference") this.selected = this.events.find((e) => e.onset_s === this.selected.onset_s && e.offset_s === this.selected.offset_s) || null;
     this.showList();
     this.draw();
   }
@@ -164,13 +166,14 @@ class EegViewer {
   step(by) {
     const { from_s } = this.view, near = this.selected && this.selected.onset_s >= from_s && this.selected.onset_s <= this.to_s;
     const here = near ? this.selected.onset_s : from_s - 1e-6;
-    const found = by > 0 ? this.events.find((e) => e.onset_s > here) : this.events.findLast((e) => e.onset_s < here);
+    const among = this.events.length ? this.events : this.reference;
+    const found = by > 0 ? among.find((e) => e.onset_s > here) : among.findLast((e) => e.onset_s < here);
     if (found) return this.select(found);
     this.say(by > 0 ? "no later event" : "no earlier event");
     return Promise.resolve();
   }
   sensitivity(by) {
-    const ladder = EegTraces.SENSITIVITIES, at = ladder.indexOf(this.view.uvPerMm);
+    const ladder = EegTraces.SENSITIVITIES, at = ladder.indexOf(this.uvPerMm);
     this.view.uvPerMm = by === 0 ? null : ladder[Math.max(0, Math.min(ladder.length - 1, at + by))];
     this.draw();
   }
@@ -199,7 +202,7 @@ class EegViewer {
     this.signal = signal && signal.uv ? signal : null;
     this.fault = fault;
     await this.refilter();
-    if (this.source.ahead) this.source.ahead(to_s, to_s + this.view.page_s);
+    if (this.source.ahead) setTimeout(() => this.source.ahead(to_s, to_s + this.view.page_s), 50);
   }
   async refilter() {
     const { signal } = this, { filtering, filters } = this.view;
@@ -316,12 +319,12 @@ class EegViewer {
   showList() {
     const { list } = this.el, { make } = this;
     if (!list) return;
-    const { start_time, reference } = this.about;
-    const rows = [...this.events.map((event, i) => [event, String(i + 1)]), ...reference.map((event) => [{ kind: "reference", ...event }, "–"])];
+    const { start_time } = this.about;
+    const rows = [...this.events.map((event, i) => [event, String(i + 1)]), ...this.reference.map((event) => [event, "–"])];
     list.replaceChildren(...rows.map(([event, number]) => {
       const here = event === this.selected, [, , word] = EEG_KINDS[event.kind] || EEG_KINDS.detected;
       return make("tr", { class: here && "eeg-here" },
-        make("td", {}, make("button", { type: "button", "aria-label": `Go to event ${number}`, "aria-current": here && "true", onclick: () => this.select(event) }, number === "–" ? "go" : number)),
+        make("td", {}, make("button", { type: "button", "aria-label": number === "–" ? "Go to the annotation" : `Go to event ${number}`, "aria-current": here && "true", onclick: () => this.select(event) }, number === "–" ? "go" : number)),
         ...[EegTraces.clock(event.onset_s, 1), EegTraces.clock(event.offset_s, 1), `${Math.round(event.offset_s - event.onset_s)} s`, ...(start_time ? [EegTraces.wallClock(start_time, event.onset_s)] : []), event.confidence === undefined || event.confidence === null ? "" : event.confidence.toFixed(2), event.label || word].map((text) => make("td", {}, text)));
     }));
     if (!rows.length) list.replaceChildren(make("tr", {}, make("td", { colspan: "7" }, "none")));
@@ -360,7 +363,7 @@ class EegViewer {
     pen.font = "11px system-ui, sans-serif";
     return { pen, width, height: high };
   }
-  marked() { return [...this.about.reference.map((e) => ({ kind: "reference", ...e })), ...this.events]; }
+  marked() { return [...this.reference, ...this.events]; }
 
   drawEeg() {
     const { eeg } = this.el, names = this.about.ch_names, { from_s, page_s, negativeUp } = this.view, to_s = from_s + page_s, { colours } = this;
@@ -380,7 +383,7 @@ class EegViewer {
     if (this.shown) {
       const first = Math.max(0, Math.floor((from_s - this.shown.start_s) * this.shown.sfreq));
       this.shown.uv.forEach((v, c) => { if (v.subarray(first).some((sample) => sample === sample)) absent.delete(c); });
-      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: 1 / this.scale });
+      EegTraces.drawTraces(pen, this.shown, { ...common, uvPerMm: this.uvPerMm, negativeUp, lineWidth: (this.root.classList.contains("eeg-print") ? 1.5 : 1) / this.scale });
     }
     const none = !this.shown || absent.size === names.length;
     EegTraces.drawLabels(pen, names, { ...common, absent: none ? new Set() : absent });

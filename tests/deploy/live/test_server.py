@@ -223,6 +223,12 @@ def test_in_a_browser(browser, hub, width, tmp_path):
         assert "▲ Alarm at" in page.inner_text("#alarms li.alarm")
         assert page.get_attribute("#announce", "aria-live") == "assertive"
         assert page.title().startswith("▲ ALARM")
+        # The curve is drawn as high since the decision before: there the alarm begins.
+        since, drawn = page.evaluate(
+            """() => { const k = decisions.findIndex((d) => d.curve !== null && d.curve >= about.threshold);
+            return [lines.find((line) => line.type === "alarm").onset_s, decisions[k - 1].time_s]; }"""
+        )
+        assert since == drawn
         page.screenshot(path=tmp_path / f"page-{width}.png", full_page=True)
         page.wait_for_selector("#log li.channels")
         assert "lost " + BIOT_16.ch_names[4] in page.inner_text("#log")

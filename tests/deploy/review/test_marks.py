@@ -42,7 +42,7 @@ edits = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(edits=edits, remark=st.text(st.characters(categories=["L", "N", "P"]), max_size=20))
 def test_any_sequence_of_edits_reads_back_equal_and_the_table_is_what_the_marks_say(edits, remark, tmp_path_factory):
     results = tmp_path_factory.mktemp("results")

@@ -265,6 +265,46 @@ def test_marks_of_another_recording_are_not_taken_for_this_one(client, results):
     assert client.save(saving(revision=1))[0] == 400
 
 
+def test_a_record_that_is_damaged_is_a_line_and_the_others_go_on(client, results):
+    path = results / "p1" / "night_detection.json"
+    path.write_text("{")
+    night, day = sorted(client.get("/recordings"), key=lambda row: row["recording"] != NIGHT)
+    assert str(path) in night["fault"]
+    assert day["fault"] is None
+    status, body = client.ask("GET", "/recording?recording=p1/night")
+    assert (status, len(body.splitlines())) == (400, 1)
+    for text in ("[]", '{"format": "other"}', '{"format": "biot_bd detection", "version": 9}'):
+        path.write_text(text)
+        assert client.get("/recordings")[0]["fault"] is not None
+    assert client.save(saving(recording="p2/day b"))[0] == 200
+
+
+def test_a_blind_review_says_nothing_of_the_detector(results):
+    server = ReviewServer(ReviewedResults(results, "anna", blind=True))
+    try:
+        client = Client(server.port)
+        facts = client.get("/recording?recording=p1/night")
+        about = facts["about"]
+        assert (facts["detections"], about["curve"], about["windows"], about["threshold"]) == ([], None, None, None)
+        assert (about["gaps"], about["events"], about["notes"]) == ([], [], [])
+        assert client.get("/recordings")[0]["n_events"] == 0
+        assert client.save(saving(mark(), read_whole=True))[0] == 200
+        (event,) = read_detection(results / "p1" / "night_detection.json").detection.events
+        found = [event.onset_s, event.offset_s]
+        status, said = client.save(saving(mark("confirmed", *found, found), revision=1))
+        assert (status, "nothing was detected" in said) == (400, True)
+    finally:
+        server.close()
+    sidecar = review_paths(results, "anna", NIGHT)[0]
+    assert (read_review(sidecar).blind, read_review(sidecar).read_whole) == (True, True)
+    # In sight of the detections it is no longer blind, and cannot become so again.
+    seen = ReviewedResults(results, "anna")
+    assert seen.review(NIGHT).undecided == [tuple(found)]
+    assert not seen.save(NIGHT, 1, seen.review(NIGHT).marks, False).blind
+    with pytest.raises(ReviewError, match="begun with the detections in sight"):
+        ReviewedResults(results, "anna", blind=True).review(NIGHT)
+
+
 def test_a_folder_without_detections_is_an_error(tmp_path):
     with pytest.raises(ReviewError, match="holds no detections to review"):
         ReviewedResults(tmp_path, "anna")

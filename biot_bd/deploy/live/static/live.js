@@ -232,7 +232,12 @@ function drawCurve(now) {
   for (const d of shown) if (d.probability !== null) { pen.beginPath(); pen.arc(x(d.time_s), y(d.probability), 1.6, 0, 7); pen.fill(); }
   pen.strokeStyle = colours.curve; pen.lineWidth = 2; pen.beginPath();
   let open = false;
-  for (const d of shown) { if (d.curve === null) { open = false; continue; } if (open) pen.lineTo(x(d.time_s), y(d.curve)); else pen.moveTo(x(d.time_s), y(d.curve)); open = true; }
+  // A value holds for the time since the decision before it, so the line meets the threshold where an alarm says that it was high since.
+  shown.forEach((d, i) => {
+    if (d.curve === null) { open = false; return; }
+    if (open) { pen.lineTo(x(shown[i - 1].time_s), y(d.curve)); pen.lineTo(x(d.time_s), y(d.curve)); } else pen.moveTo(x(d.time_s), y(d.curve));
+    open = true;
+  });
   pen.stroke();
   if (about.threshold !== undefined) {
     pen.strokeStyle = colours.limit; pen.setLineDash([6, 4]);

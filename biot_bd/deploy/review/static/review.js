@@ -174,6 +174,7 @@ function show() {
   }
   if (adding !== null) say(`Adding a seizure from ${EegTraces.clock(adding, 1)}: set the cursor at its end, press a or “Add missed” again; Esc gives it up.`);
   else if (now) say(`Event ${items.indexOf(now) + 1} of ${items.length}, ${words(now)}`);
+  else if (book.facts.blind && !items.length) say("Blind: detections are hidden. Read the recording and add every seizure.");
   else say(items.length ? "No event chosen." : "Nothing was detected in this recording. Read it, add what was missed.");
   if (document.activeElement !== byId("remark")) byId("remark").value = now?.mark?.remark || "";
   byId("type").value = now?.mark?.type || "sz";
@@ -283,6 +284,7 @@ function onKey(k) {
   if (name) does[name]();
   return Boolean(name);
 }
+const firstOpen = () => book.items.find((item) => item.kind === "undecided") || book.items[0] || null;
 function beside(by) {
   const at = list.findIndex((row) => row.recording === book?.facts.recording) + by;
   if (at >= 0 && at < list.length) open(list[at].recording);
@@ -314,24 +316,24 @@ async function open(name, first = false) {
   if (!byId("type").options.length) byId("type").replaceChildren(...types.map(([code, text]) => make("option", { value: code, title: text }, `${code}: ${text}`)));
   const notices = [];
   if (fault) notices.push(make("p", { class: "notice fault" }, `The EEG cannot be shown: ${fault}`));
-  if (in_training.recording) notices.push(make("p", { class: "notice" }, `This recording trained the model ${model}: what it found here says nothing of how it does on others.`));
+  if (facts.blind) notices.push(make("p", { class: "notice" }, "Blind review: detections, probabilities and threshold are hidden."));
+  else if (in_training.recording) notices.push(make("p", { class: "notice" }, `This recording trained the model ${model}: what it found here says nothing of how it does on others.`));
   else if (in_training.subject) notices.push(make("p", { class: "notice" }, `This subject trained the model ${model} (as ${in_training.subject}).`));
   byId("notices").replaceChildren(...notices);
   const root = make("section", { class: "eeg-viewer", "aria-label": `EEG of ${name}` });
   byId("eeg").replaceChildren(...(about ? [root] : []));
   if (about) {
-    const urlOf = (from, to) => `/signals?${new URLSearchParams({ recording: name, from, to })}`;
+    const urlOf = (from, to) => `/signals?${new URLSearchParams({ recording: name, from, to })}`, opening = firstOpen();
+    about.events = opening ? [opening] : []; // the page that is drawn first
     const shown = new EegViewer(root, fetchSource(about, urlOf), { list: false, onKey, keys: root });
     viewer = shown;
     for (const [label, text] of [["Next event", "Next event, decided or not"], ["Previous event", "Previous event, decided or not"]]) root.querySelector(`[aria-label="${label}"]`)?.setAttribute("title", text);
     root.addEventListener("view", () => { if (viewer === shown && shown.selected && shown.selected.key !== current) { current = shown.selected.key; show(); } });
-    show();
     await shown.ready;
     if (viewer !== shown) return;
   }
   showList();
-  const items = book.items;
-  choose(items.find((item) => item.kind === "undecided") || items[0] || null);
+  choose(firstOpen(), false);
   if (!first || window.innerWidth <= 640) settle();
 }
 
