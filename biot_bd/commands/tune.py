@@ -77,13 +77,12 @@ def tune(
 
     from biot_bd.commands._pipelines import event_detector, print_json
     from biot_bd.deploy.reviewed_scores import reviews_of, scores_of_reviews
-    from biot_bd.deploy.tuning import check_model, check_new_folder, save_tuned
+    from biot_bd.deploy.tuning import check_new_folder, save_tuned
     from biot_bd.deploy.tuning import tune as tune_model
 
     target = event_detector(event_target, target_fa_per_24h)
     if target is not None and target.target is None:
         raise ValueError("--event-target none: nothing would be chosen; expected f1, sensitivity=0.9 or fa_per_24h=2")
-    check_model(model)
     if output is not None:
         check_new_folder(model, output)
     results, reviews, left_out = reviews_of(reviewed, reviewer, partly_read)

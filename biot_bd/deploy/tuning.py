@@ -134,7 +134,8 @@ def tune(
     biot_bd.EventDetector.fit : What chooses.
     """
     folder = Path(model)
-    check_model(folder)
+    if description_file(folder) is None:
+        raise FileNotFoundError(f"{model}: no saved model (pipeline.json) here; expected a folder of `biot-bd train`")
     contamination, notes = _training_overlap(reviewed, allow_contaminated)
     recordings = [one.scores for one in reviewed]
     before = _event_detector(folder)
@@ -259,14 +260,6 @@ def save_tuned(tuning: Tuning, model: str | os.PathLike[str], folder: str | os.P
         save_event_detector(tuning.offline, temporary, tuning.causal)
         write_json(temporary / TUNING_JSON, tuning.facts)
     return folder
-
-
-def check_model(model: Path) -> None:
-    """Raise ``FileNotFoundError`` where a folder holds no saved model."""
-    if description_file(model) is None:
-        runs = sorted(model.glob("folds/*/model"))
-        cure = f"the models of this run are {runs[0]}, ..." if runs else "expected a folder of `biot-bd train`"
-        raise FileNotFoundError(f"{model}: no saved model (pipeline.json) here; {cure}")
 
 
 def check_new_folder(model: Path, folder: Path) -> None:

@@ -265,7 +265,7 @@ def event_intervals(
     draws = Draws(tables[0]["subject"].to_numpy(), n_resamples=n_resamples, random_state=random_state)
     exact = mean_event_scores(tables)
     counted = tables[0].groupby(tables[0]["subject"].astype(str))[list(COUNTS)].sum()
-    sums: dict[Any, dict[str, float]] = counted.to_dict("index")
+    sums = counted.to_dict("index")
     totals = [event_scores(table[list(COUNTS)].sum().to_dict()) for table in tables]
     out: Cells = {"macro": {}, "pooled": {}, "subjects": {subject: {} for subject in draws.rows}}
     for name in EVENT_SCORES:

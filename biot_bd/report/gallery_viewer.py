@@ -49,8 +49,7 @@ def viewer_data(
     values, sfreq = for_display(excerpt.signal_uv, excerpt.sfreq)
     curve: dict[str, Any] = {}
     if (decision := excerpt.decision) is not None:
-        # Second k is the time from k to k + 1, which a line through points meets at its middle.
-        curve = {"curve": decision.values, "curve_times_s": np.arange(len(decision.values)) + 0.5}
+        curve = {"curve": decision.values, "curve_times_s": np.arange(len(decision.values))}
         curve["threshold"] = decision.threshold
     rows = shown.sort_values("start_s")
     viewed = ViewedRecording(

@@ -110,7 +110,8 @@ def test_the_comparison_fits_a_console_and_says_what_it_is(clinic, results):
     ],
 )
 def test_bad_options_are_one_line(tmp_path, options, said):
-    done = run_tune(tmp_path / "model", tmp_path / "results", *options)
+    (tmp_path / "pipeline.json").touch()  # told by its name
+    done = run_tune(tmp_path, tmp_path / "results", *options)
     assert done.exit_code == 1
     assert said in str(done.exception)
     assert len(str(done.exception).splitlines()) == 1

@@ -306,9 +306,6 @@ def test_the_new_folder_is_new(results, model, tmp_path):
         save_tuned(tuning, model, tmp_path / "full")
     with pytest.raises(FileNotFoundError, match=r"no saved model .* here; expected a folder of `biot-bd train`"):
         tune(tmp_path, [], reviewer="anna")
-    (tmp_path / "folds" / "00" / "model").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=r"the models of this run are .*folds/00/model, "):
-        tune(tmp_path, [], reviewer="anna")
 
 
 def test_a_damaged_tuning_file_is_one_line(results, model, tmp_path):

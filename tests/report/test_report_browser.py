@@ -93,6 +93,7 @@ def test_the_viewer_shows_the_curve_that_decided(browser: Any, report: Path, wit
         )
     assert about["name"] == "rec01"
     assert about["threshold"] == decision.threshold
+    assert (about["curve"]["from_s"], about["curve"]["step_s"]) == (0, 1)
     np.testing.assert_allclose(values, decision.values, atol=5.1e-5)  # half a step
 
 

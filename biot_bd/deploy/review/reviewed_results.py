@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -215,6 +216,16 @@ class ReviewedResults:
     def progress(self) -> list[Progress]:
         """Return how far each recording is."""
         return [self._progress(name) for name in self.names]
+
+    def warm_up(self) -> None:
+        """Read what the page will ask for first: the list, and the first recording that is not
+        done.
+        """
+        rows = self.progress()
+        left = [row for row in rows if row["fault"] is None and not row["read_whole"]]
+        if left:
+            with suppress(ValueError, OSError):  # said when it is asked for
+                self.pieces(left[0]["recording"])
 
     def _progress(self, name: str) -> Progress:
         try:

@@ -78,6 +78,7 @@ class ReviewServer:
         self.port, self.url = int(self._server.server_address[1]), self._server.url
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self._thread.start()
+        threading.Thread(target=results.warm_up, daemon=True).start()
 
     @property
     def n_saved(self) -> int:

@@ -85,7 +85,7 @@ def poisson_interval(n_events: int, days: float, level: float = 0.95) -> tuple[f
     return low / days, float(chi2.ppf((1 + level) / 2, 2 * (n_events + 1))) / 2 / days
 
 
-def exact_where_degenerate(name: str, interval: Interval, counts: Mapping[str, Any]) -> Interval:
+def exact_where_degenerate(name: str, interval: Interval, counts: Mapping[Any, Any]) -> Interval:
     """Give an interval without ends exact ones, if its score is a share or a rate of counts.
 
     Parameters
