@@ -270,7 +270,7 @@ def test_an_operating_point_says_on_what_it_was_chosen():
     point = operating_point_of(fitted, {})
     assert (point["n_subjects"], point["n_seizures"], point["n_recordings"]) == (1, 2, 1)
     words = in_words(point, fitted.threshold_)
-    assert "chosen on 1 validation subject with 2 seizures in 0.167 h" in words
+    assert "chosen on 1 validation subject with 2 seizures in 0.17 h" in words
     assert "found 2 of 2 seizures, with 0 false alarms; few seizures" in words
     assert "set by hand" in in_words(operating_point_of(fitted, {"threshold": 0.3}), 0.3)
     assert "a default, chosen on no recording" in in_words(operating_point_of(EventDetector(), {}), 0.5)
