@@ -77,9 +77,12 @@ def rotate(
             found.append(())
             continue
         rank = used[rows] * (len(trains) + 1) + present[index + 1 :, rows].sum(axis=0)
-        chosen = rows[_choose(counts[rows], rank, fraction, rng)]
-        used[chosen] += 1
-        found.append(tuple(names[chosen]))
+        # Whose turn it is knows no labels: those of a fold's test subjects must not decide, through
+        # the folds before, who validates in it.
+        turn = _choose(np.ones((len(rows), 2)), rank, fraction, rng)
+        used[rows[turn]] += 1
+        rank[turn] = -1
+        found.append(tuple(names[rows[_choose(counts[rows], rank + 1, fraction, rng)]]))
     return found
 
 
