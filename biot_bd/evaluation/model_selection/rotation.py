@@ -1,10 +1,11 @@
 """Who validates in which fold: all subjects about equally often.
 
-A threshold that the same subject chooses in every fold is that subject's threshold.  So the folds
-are gone through in order, and each takes those of its training subjects who have validated least;
-among equals first those who will be tested in a later fold and so have fewer occasions left, then
-those who bring the wanted share of the windows of each class.  A choice must leave both classes on
-both sides: without a seizure no threshold can be chosen, so where one subject validates at a time
+A threshold that the same subject chooses in every fold is that subject's threshold.  So it is the
+turn of those of a fold's training subjects who had it least; among equals of those who will be
+tested in a later fold and so have fewer occasions left, then chance decides.  Turns know no labels.
+Who has the turn validates if that leaves both classes on both sides; otherwise others of the fold's
+training subjects do, nearest to their turn, then those who bring the wanted share of the windows of
+each class.  Without a seizure no threshold can be chosen, so where one subject validates at a time
 those without seizures never do.
 """
 
@@ -77,9 +78,12 @@ def rotate(
             found.append(())
             continue
         rank = used[rows] * (len(trains) + 1) + present[index + 1 :, rows].sum(axis=0)
-        chosen = rows[_choose(counts[rows], rank, fraction, rng)]
-        used[chosen] += 1
-        found.append(tuple(names[chosen]))
+        # Whose turn it is knows no labels: those of a fold's test subjects must not decide, through
+        # the folds before, who validates in it.
+        turn = _choose(np.ones((len(rows), 2)), rank, fraction, rng)
+        used[rows[turn]] += 1
+        rank[turn] = -1
+        found.append(tuple(names[rows[_choose(counts[rows], rank + 1, fraction, rng)]]))
     return found
 
 
