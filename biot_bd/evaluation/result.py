@@ -239,7 +239,7 @@ class Result:
             table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right", min_width=6, overflow="fold")
         for subject, scores in self.metrics["subjects"].items():
             counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), score_text(scores["prevalence"])]
-            seen = " (contaminated)" if subject in self.run.get("contaminated_subjects", ()) else ""
+            seen = ", contaminated" if subject in self.run.get("contaminated_subjects", ()) else ""
             table.add_row(
                 Text(f"{subject}{seen}"), *counts, *(score_text(scores[name]["value"]) for name in self.scoring)
             )

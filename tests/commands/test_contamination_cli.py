@@ -1,6 +1,7 @@
 """``biot-bd cv`` and ``train`` with checkpoints that saw test subjects, called in this process."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -96,8 +97,8 @@ def test_cv_from_a_model_that_we_trained(excerpts, model, tmp_path, capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert out.startswith("CONTAMINATED: NOT A RESULT: BIOT, pretrained own, fine-tuned linear-probe on excerpts")
     assert "contaminated: " in out
-    assert "chb-mit/01 (contaminated)" in out
-    assert "chb-mit/02 (contaminated)" not in out
+    assert re.search(r"chb-mit/01, [^/]*contaminated", out)
+    assert not re.search(r"chb-mit/02, [^/]*contaminated", out)
     stored = json.loads((tmp_path / "run" / "run.json").read_text())
     assert stored["allow_contaminated"] is True
     assert stored["contaminated_subjects"] == ["chb-mit/01", "chb-mit/03"]

@@ -44,7 +44,7 @@ COMMANDS = {
     ],
     "report": lambda world, out: ["report", _copied(world.run, out / "run")],
     "explain": lambda world, out: ["explain", world.run, world.windows, "-o", out / "explained"],
-    "score": lambda world, out: ["score", world.run / "events", world.run / "events", "-o", out / "scores.json"],
+    "score": lambda world, out: ["score", world.run, "-o", out / "scores.json"],
     "demo": lambda world, out: ["demo", out / "demo", "--epochs", 1, "--jobs", 1],
 }
 # Sizes at which each kind of file that a command writes is the first that does not fit.

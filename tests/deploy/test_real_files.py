@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from epilepsy2bids.annotations import Annotations
 
-from biot_bd.deploy import Detector
+from biot_bd.deploy import Detector, read_detection
 from biot_bd.deploy.recording_files import find_items
 from biot_bd.deploy.results import Outputs, detect_items
 
@@ -29,7 +29,8 @@ def test_a_table_or_one_line(shared, model, tmp_path, causal, threshold):
             assert outcome.files == []
             counts["refused"] += 1
             continue
-        (path,) = outcome.files
+        record, path = sorted(outcome.files)
+        assert read_detection(record).detection.duration_s == outcome.facts["duration_s"]
         events = Annotations.loadTsv(path).events
         duration = outcome.facts["duration_s"]
         assert {event["recordingDuration"] for event in events} == {round(duration, 2)}

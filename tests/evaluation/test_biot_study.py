@@ -126,8 +126,8 @@ def test_equal_with_metadata_routing_on(finished):
     pd.testing.assert_frame_equal(routed.predictions, finished.predictions, check_exact=True)
 
 
-def test_a_fold_does_not_depend_on_the_others(finished):
-    """Seeds come from (random_state, fold) alone, so finishing fold 2 first changes nothing."""
+def test_a_fold_does_not_depend_on_the_others():
+    """Seeds come from (random_state, fold) alone; only whose turn it is to validate depends on the other folds."""
 
     class Backwards:
         def split(self, X, y, groups):
@@ -135,7 +135,7 @@ def test_a_fold_does_not_depend_on_the_others(finished):
             for subject in ("p0", "p3", "p2", "p1"):
                 yield np.flatnonzero(groups != subject), np.flatnonzero(groups == subject)
 
-    other = run(cv=Backwards())
+    finished, other = (run(cv=cv, validation_fraction=0) for cv in ("subject-loo", Backwards()))
     columns = ["window", "y_true", "proba", "threshold"]
     for fold in (0, 2):
         expected = finished.predictions.query(f"fold == {fold}")[columns].reset_index(drop=True)

@@ -296,8 +296,8 @@ def test_what_is_allowed_is_written_everywhere(own, tmp_path):
     }
     shown = " ".join(str(result).split())
     assert shown.startswith("CONTAMINATED: ")
-    assert "site/01 (contaminated)" in shown
-    assert "other/01 (contaminated)" not in shown
+    assert "site/01, contaminated" in shown
+    assert "other/01, contaminated" not in shown
     assert text in shown
     assert str(Result.open(folder)) == str(result)
     assert compare_table({"it": result}).loc["it", "contaminated"] == text
