@@ -20,7 +20,7 @@ from biot_bd.deploy.model import ModelScorer, Scorer, load_model
 from biot_bd.deploy.operating_point import OperatingPoint, operating_point_of
 from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, digest_of, training_overlap
 from biot_bd.deploy.tuned_on import tuned_on
-from biot_bd.events.chosen_on import ChosenOn, chosen_on_text
+from biot_bd.events.chosen_on import chosen_on_text
 from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, EventDetector, load_event_detector
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
@@ -43,8 +43,7 @@ GENERATED_NOTE = "model trained on generated data: not for patients"
 class Setting(TypedDict):
     """What decides a detection beside the model.
 
-    ``events`` is :meth:`EventDetector.setting`, ``chosen_on`` what it was chosen on (None: options,
-    or default values).
+    ``events`` is :meth:`EventDetector.setting`.
     """
 
     montage: str
@@ -56,7 +55,6 @@ class Setting(TypedDict):
     precision: str | None
     smoothing: str
     events: dict[str, float]
-    chosen_on: ChosenOn | None
 
 
 class DetectionFacts(TypedDict):
@@ -406,7 +404,6 @@ class Detector:
             "precision": getattr(self.scorer, "precision", None),
             "smoothing": self.event_detector.smoothing,
             "events": self.event_detector.setting(),
-            "chosen_on": getattr(self.event_detector, "chosen_on_", None),
         }
 
     def detect(self, source: str | os.PathLike[str] | mne.io.BaseRaw, *, subject: str | None = None) -> Detection:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
+from biot_bd.events.chosen_on import ChosenOn, chosen_on_text
 from biot_bd.events.detector import EventDetector
-from biot_bd.number_texts import count_text, hours_text
+from biot_bd.number_texts import count_text
+
+LITTLE_SEIZURES, LITTLE_HOURS = 20, 24
 
 
 class OperatingPoint(TypedDict):
-    """What the threshold was chosen on; a count is None where nobody says.
+    """How the threshold was chosen.
 
-    ``chosen``: ``"validation"``, ``"given"`` (by an option) or ``"default"``; ``reason``: what kept
-    validation from choosing.  ``sensitivity`` and ``fa_per_24h`` are those on the recordings that
-    it was chosen on.  ``what``: which those are, where they are not those of validation.
+    ``chosen``: ``"recordings"``, ``"given"`` (by an option) or ``"default"``; ``reason``: what kept
+    recordings from choosing; ``chosen_on``: None where none chose.  ``sensitivity`` and
+    ``fa_per_24h`` are those on the recordings that it was chosen on, of ``n_reference`` seizures as
+    the scorer merges and splits them; None where nobody says.
     """
 
     chosen: str
     reason: str | None
-    n_subjects: int | None
-    n_recordings: int | None
-    n_seizures: int | None
-    hours: float | None
+    chosen_on: ChosenOn | None
+    n_reference: int | None
     sensitivity: float | None
     fa_per_24h: float | None
-    what: NotRequired[str]
 
 
 def operating_point_of(detector: EventDetector, given: Mapping[str, float]) -> OperatingPoint:
@@ -52,26 +53,17 @@ def operating_point_of(detector: EventDetector, given: Mapping[str, float]) -> O
     >>> operating_point_of(EventDetector(), {"threshold": 0.3})["chosen"]
     'given'
     """
-    chosen_on = getattr(detector, "chosen_on_", {})
-    fitted = hasattr(detector, "threshold_") and chosen_on is not None
-    found: dict[str, Any] = getattr(detector, "validation_", None) or {}
-    point = found.get("point") or {}
-    if given or not fitted:
-        found, point = {}, {}
-    subjects = found.get("subjects")
-    what_is_known: OperatingPoint = {
-        "chosen": "given" if given else "validation" if fitted else "default",
-        "reason": getattr(detector, "reason_", None) if found else None,
-        "n_subjects": None if subjects is None else len(subjects),
-        "n_recordings": found.get("n_recordings"),
-        "n_seizures": point.get("n_reference"),
-        "hours": found.get("hours"),
+    chosen_on = None if given else getattr(detector, "chosen_on_", None)
+    found: dict[str, Any] = {} if given else getattr(detector, "validation_", None) or {}
+    point = (found.get("point") if chosen_on else None) or {}
+    return {
+        "chosen": "given" if given else "recordings" if chosen_on else "default",
+        "reason": None if given else getattr(detector, "reason_", None),
+        "chosen_on": chosen_on,
+        "n_reference": point.get("n_reference"),
         "sensitivity": point.get("sensitivity"),
         "fa_per_24h": point.get("fa_per_24h"),
     }
-    if found and "what" in (chosen_on or {}):
-        what_is_known["what"] = chosen_on["what"]
-    return what_is_known
 
 
 def in_words(point: OperatingPoint | None, threshold: float) -> str:
@@ -84,48 +76,36 @@ def in_words(point: OperatingPoint | None, threshold: float) -> str:
     >>> print(
     ...     in_words(
     ...         {
-    ...             "chosen": "validation",
+    ...             "chosen": "recordings",
     ...             "reason": None,
-    ...             "n_subjects": 1,
-    ...             "n_recordings": 3,
-    ...             "n_seizures": 2,
-    ...             "hours": 0.3,
+    ...             "chosen_on": {"n_subjects": 1, "n_seizures": 2, "hours": 0.3},
+    ...             "n_reference": 2,
     ...             "sensitivity": 1.0,
     ...             "fa_per_24h": 0.0,
     ...         },
     ...         0.1536,
     ...     )
     ... )
-    Threshold 0.154, chosen on 1 validation subject with 2 seizures in 0.3 h. There it ...
+    Threshold 0.154, chosen on validation recordings: 1 subject, 2 seizures, 0.3 h. There it ...
     """
     named = f"Threshold {threshold:.3g}"
     if point is None:
         return f"{named}; on what it was chosen is unknown."
     if point["chosen"] == "given":
         return f"{named}; threshold or event rules were set by hand for this run, so no validation speaks for them."
-    if point["chosen"] == "default":
-        return f"{named}: a default, chosen on no recording; nothing is known of how many seizures it finds."
-    subjects, seizures, hours = (
-        _counted(point["n_subjects"], "subject" if "what" in point else "validation subject"),
-        _counted(point["n_seizures"], "seizure"),
-        "an unknown number of hours" if point["hours"] is None else f"{hours_text(point['hours'])} h",
-    )
-    which = f" ({point['what']})" if "what" in point else ""
-    text = f"{named}, chosen on {subjects} with {seizures} in {hours}{which}."
+    chosen_on = point["chosen_on"]
+    if chosen_on is None:
+        why = f" ({point['reason']})" if point["reason"] else ""
+        return f"{named}, not chosen on any recording{why}; nothing is known of how many seizures it finds."
+    which = "" if "what" in chosen_on else "validation recordings: "
+    text = f"{named}, chosen on {which}{chosen_on_text(chosen_on)}."
     if point["reason"]:
-        return f"{text} Validation could not choose: {point['reason']}."
-    if point["sensitivity"] is not None and point["n_seizures"]:
-        n_found = round(point["sensitivity"] * point["n_seizures"])
-        text += f" There it found {n_found} of {_counted(point['n_seizures'], 'seizure')}"
-        if point["fa_per_24h"] is not None and point["hours"] is not None:
-            text += f", with {_counted(round(point['fa_per_24h'] * point['hours'] / 24), 'false alarm')}"
-        text += "; few seizures and hours promise little for other recordings." if _is_little(point) else "."
-    return text
-
-
-def _is_little(point: OperatingPoint) -> bool:
-    return (point["n_seizures"] or 0) < 20 or (point["hours"] or 0) < 24
-
-
-def _counted(n: int | None, what: str) -> str:
-    return f"an unknown number of {what}s" if n is None else count_text(n, what)
+        text += f" {point['reason'][:1].upper()}{point['reason'][1:]}."
+    if point["sensitivity"] is None or not point["n_reference"]:
+        return text
+    n_found = round(point["sensitivity"] * point["n_reference"])
+    text += f" There it found {n_found} of {count_text(point['n_reference'], 'seizure')}"
+    if point["fa_per_24h"] is not None:
+        text += f", with {count_text(round(point['fa_per_24h'] * chosen_on['hours'] / 24), 'false alarm')}"
+    little = point["n_reference"] < LITTLE_SEIZURES or chosen_on["hours"] < LITTLE_HOURS
+    return text + ("; few seizures and hours promise little for other recordings." if little else ".")

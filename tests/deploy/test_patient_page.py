@@ -268,10 +268,12 @@ def test_an_operating_point_says_on_what_it_was_chosen():
     one = RecordingScores("a", "s/1", proba, np.arange(0.0, n, 10), float(n), truth)
     fitted = EventDetector(window_s=10).fit([one])
     point = operating_point_of(fitted, {})
-    assert (point["n_subjects"], point["n_seizures"], point["n_recordings"]) == (1, 2, 1)
+    assert point["chosen_on"] == {"n_subjects": 1, "n_seizures": 2, "hours": n / 3600}
     words = in_words(point, fitted.threshold_)
-    assert "chosen on 1 validation subject with 2 seizures in 0.17 h" in words
+    assert "chosen on validation recordings: 1 subject, 2 seizures, 0.17 h." in words
     assert "found 2 of 2 seizures, with 0 false alarms; few seizures" in words
     assert "set by hand" in in_words(operating_point_of(fitted, {"threshold": 0.3}), 0.3)
-    assert "a default, chosen on no recording" in in_words(operating_point_of(EventDetector(), {}), 0.5)
+    assert "not chosen on any recording; nothing" in in_words(operating_point_of(EventDetector(), {}), 0.5)
+    kept = EventDetector(window_s=10).fit([])
+    assert "0.5, not chosen on any recording (no validation recordings" in in_words(operating_point_of(kept, {}), 0.5)
     assert "unknown" in in_words(None, 0.5)

@@ -52,7 +52,6 @@ def detection(stretches, stride_s=5.0, source="/eeg/gone.edf", digest=None, caus
         "precision": "fp32",
         "smoothing": "mean",
         "events": OLD.setting(),
-        "chosen_on": None,
     }
     known = ~np.isnan(proba)
     return Detection(
@@ -196,7 +195,7 @@ def test_detections_with_it_say_so(results, model, tmp_path):
     assert not any("this recording chose" in note for note in other)
     found = Detector.load(folder).detect(path)
     said = in_words(found.operating_point, found.setting["events"]["threshold"])
-    assert "chosen on 4 subjects with 4 seizures in 1.33 h (recordings reviewed by anna, 20" in said
+    assert "chosen on 4 subjects, 4 seizures, 1.33 h (recordings reviewed by anna, 20" in said
     assert "validation" not in said
     given = Detector.load(folder, threshold=0.5).detect(path).notes
     assert not any("operating point chosen on" in note for note in given)
