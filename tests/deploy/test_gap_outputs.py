@@ -122,7 +122,7 @@ class Cells(HTMLParser):
 
 
 def seconds(clock):
-    hours, minutes, rest = map(int, re.fullmatch(r"(\d+):(\d\d):(\d\d)", clock).groups())
+    hours, minutes, rest = map(float, re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d)?)", clock).groups())
     return hours * 3600 + minutes * 60 + rest
 
 

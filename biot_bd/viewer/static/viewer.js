@@ -175,6 +175,7 @@ class EegViewer {
   sensitivity(by) {
     const ladder = EegTraces.SENSITIVITIES, at = ladder.indexOf(this.uvPerMm);
     this.view.uvPerMm = by === 0 ? null : ladder[Math.max(0, Math.min(ladder.length - 1, at + by))];
+    this.uvPerMm = this.view.uvPerMm || this.uvPerMm; // at once: the next key may come before the picture
     this.draw();
   }
   set(change) {

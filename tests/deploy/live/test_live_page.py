@@ -89,6 +89,7 @@ def test_what_is_kept_does_not_grow(browser):
     hub = Hub({"source": "s", "ch_names": ["Fp1-F7"], "threshold": 0.5})
     server = PageServer(hub)
     with open_page(browser, server.url, ignored="EventSource|ERR_") as page:
+        page.locator("#source").filter(has_not_text="Waiting").wait_for()  # the first state would clear what is kept
         page.evaluate(
             "() => { for (let k = 0; k < 4000; k++) keep({ start_s: k / 4, step_s: 0.01, uv: [Array(25).fill(k)] }); }"
         )
