@@ -290,8 +290,12 @@ class EegViewer {
     on(window, "afterprint", () => { this.root.classList.remove("eeg-print"); this.drawNow(); });
   }
 
+  // Where letters belong to what has the focus; a ticked box has none.
+  static typing(target) {
+    return Boolean(target.isContentEditable || target.matches?.("input:not([type=checkbox]), select, textarea"));
+  }
   key(k) {
-    if (k.ctrlKey || k.metaKey || k.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(k.target.tagName) || k.target.isContentEditable) return;
+    if (k.ctrlKey || k.metaKey || k.altKey || EegViewer.typing(k.target)) return;
     if (this.options.onKey && this.options.onKey(k)) { k.preventDefault(); return; }
     if (!this.reads(k)) return;
     const cursor = (by) => this.setCursor((this.cursor_s === null ? this.view.from_s + this.view.page_s / 2 : this.cursor_s) + by);

@@ -1,5 +1,7 @@
 """The review page in a browser: mark, move, reject, add, save, go on; two windows; a server that was gone."""
 
+import re
+
 import pytest
 from browser_pages import check_page, open_page
 
@@ -69,6 +71,10 @@ def test_by_keyboard_alone_everything_is_marked_and_there_after_a_reload(browser
         page.keyboard.press("Space")
         says(page, "#overall", "1 of 2 recordings read whole")
         wait_saved(page)
+        page.keyboard.press("Shift+N")  # a ticked box has the focus, and no letters of its own
+        page.locator("#name").filter(has_text=re.compile("^p2/day b$")).wait_for(timeout=20_000)
+        page.keyboard.press("Shift+P")
+        page.locator("#name").filter(has_text=re.compile("^p1/night$")).wait_for(timeout=20_000)
         page.reload()
         ready_again = page.locator("#events tr")
         says(page, "#events", "added")

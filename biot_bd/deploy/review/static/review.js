@@ -352,7 +352,7 @@ byId("mine").addEventListener("click", () => {
 });
 document.addEventListener("keydown", (k) => {
   if (viewer && !viewer.root.contains(k.target)) viewer.key(k);
-  else if (!viewer && book && !k.ctrlKey && !k.metaKey && !k.altKey && !/^(INPUT|SELECT)$/.test(k.target.tagName) && onKey(k)) k.preventDefault();
+  else if (!viewer && book && !k.ctrlKey && !k.metaKey && !k.altKey && !EegViewer.typing(k.target) && onKey(k)) k.preventDefault();
 });
 window.addEventListener("focus", () => {
   if (book && !book.saving && !book.changes.length) book.reread_ = get("/recording", { recording: book.facts.recording }).then((facts) => {
