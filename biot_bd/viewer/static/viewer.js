@@ -144,6 +144,7 @@ class EegViewer {
     this.events = [...events].sort((a, b) => a.onset_s - b.onset_s);
     if (this.selected && this.selected.kind !== "reference") this.selected = this.events.find((e) => e.onset_s === this.selected.onset_s && e.offset_s === this.selected.offset_s) || null;
     this.showList();
+    if (this.curve) this.showLegend();
     this.draw();
   }
   async select(event) {
@@ -545,9 +546,10 @@ class EegViewer {
   }
   showLegend() {
     const { threshold, ch_names } = this.about, { make } = this, sides = new Set(EegTraces.chains(ch_names).map((chain) => chain.side)), item = (kind, text) => make("span", { class: `eeg-key eeg-key-${kind}` }, text);
+    const marked = Object.entries(EEG_KINDS).filter(([kind, [colour]]) => colour === "mark" && this.events.some((e) => (e.kind in EEG_KINDS ? e.kind : "detected") === kind)).map(([, [, , word]]) => word);
     this.el.legend.replaceChildren(...[["left", "left side"], ["right", "right side"], ["middle", "midline"]].filter(([side]) => sides.has(side)).map(([side, text]) => item(side, text)),
       ...(this.curve.times.length ? [item("curve", "smoothed curve, which the threshold meets: it decides")] : []), ...(this.windows.times.length ? [item("window", "probability of each window")] : []),
-      ...(threshold === null ? [] : [item("limit", `threshold ${Number(threshold.toPrecision(3))}`)]), item("mark", "detected"), ...(this.about.reference.length ? [item("reference", "annotated (reference)")] : []));
+      ...(threshold === null ? [] : [item("limit", `threshold ${Number(threshold.toPrecision(3))}`)]), item("mark", marked.join(", ") || "detected"), ...(this.about.reference.length ? [item("reference", "annotated (reference)")] : []));
   }
 }
 

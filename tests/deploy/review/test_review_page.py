@@ -64,6 +64,7 @@ def test_by_keyboard_alone_everything_is_marked_and_there_after_a_reload(browser
             page.keyboard.press("Shift+ArrowRight")
         page.keyboard.press("a")
         says(page, "#now", "added")
+        says(page, ".eeg-legend", "moved, added")
         page.locator("#remark").fill("</script><b>left</b>")
         page.keyboard.press("Tab")
         says(page, "#events", "</script><b>left</b>")
