@@ -61,6 +61,7 @@ def test_a_gpu_that_is_not_there_is_refused(store, tmp_path, capsys):
     assert "this is a bug" not in error
 
 
+@pytest.mark.slow
 def test_a_corrected_parameter_and_an_optimizer_by_name_train_in_the_same_folder(store, tmp_path):
     out = ["cv", str(store), "-o", str(tmp_path / "r"), *QUICK]
     assert main([*out, "--param", "criterion__alpha=3"]) == 1
@@ -68,6 +69,7 @@ def test_a_corrected_parameter_and_an_optimizer_by_name_train_in_the_same_folder
     assert "SGD" in str(Result.open(tmp_path / "r").run["identity"])
 
 
+@pytest.mark.slow
 def test_json_is_alone_on_stdout_whatever_verbose(store, tmp_path, capsys):
     assert main(["cv", str(store), "-o", str(tmp_path / "r"), *QUICK, "--json", "--param", "verbose=1"]) == 0
     found = capsys.readouterr()

@@ -65,7 +65,7 @@ def test_a_page_says_what_was_detected_with_other_settings(model, tree, tmp_path
     page = (out / "sub-01_report.html").read_text()
     assert re.search(r"detected earlier \(\d{4}-\d\d-\d\d\) with other settings", page)
     assert "sub-01_run-0_eeg.edf: Threshold 0.9; threshold or event rules were set by hand" in page
-    assert "sub-01_run-1_eeg.edf: Threshold 0.0001: a default" in page
+    assert "sub-01_run-1_eeg.edf: Threshold 0.0001, not chosen on any recording" in page
 
 
 def test_a_damaged_record_is_made_anew(model, tree, tmp_path, capsys):

@@ -111,6 +111,7 @@ def test_the_test_scores_are_logged_once(finished):
     assert values[0].value == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_equal_with_two_jobs_and_without_a_folder(finished, tmp_path):
     two = run(folder=tmp_path / "two", n_jobs=2)
     pd.testing.assert_frame_equal(two.predictions, finished.predictions, check_exact=True)

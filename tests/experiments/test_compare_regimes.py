@@ -104,6 +104,7 @@ def test_tensorboard_has_the_attention_of_all_regimes_under_names_that_tell_them
         assert "attention/layers" in events.Tags()["images"]
 
 
+@pytest.mark.slow
 def test_the_same_command_again_computes_nothing_and_other_settings_are_refused(done, capsys):
     script_ = script("compare_regimes")
     fold = done / "study/full/seed-0/folds/00/fold.json"

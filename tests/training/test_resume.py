@@ -154,6 +154,7 @@ class Slow(Callback):
         time.sleep(0.3)
 
 
+@pytest.mark.slow
 def test_kill_9(data, tmp_path, capfd):
     x, y, groups = data
     script = tmp_path / "run.py"

@@ -19,6 +19,7 @@ def script():
     return module
 
 
+@pytest.mark.slow
 def test_trains_and_scores_on_the_excerpts_and_says_that_it_is_no_result(script, shared, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     before = torch.get_num_threads()
