@@ -203,7 +203,7 @@ def review(folder: Path, browser: Browser, rounds: int, hours: int = 8) -> Itera
     starts = np.arange(0.0, seconds - 9, 5)
     onsets = np.linspace(300, seconds - 300, 20).round().tolist()
     setting = {"montage": "biot-16", "sfreq": 200.0, "window_s": 10.0, "stride_s": 5.0, "on_missing": "raise"}
-    setting |= {"causal": False, "precision": "fp32", "smoothing": "mean", "chosen_on": None}
+    setting |= {"causal": False, "precision": "fp32", "smoothing": "mean"}
     found = Detection(
         str(recording),
         [Event(at, at + 60.0, 0.9) for at in onsets],
