@@ -91,9 +91,12 @@ def check_known(option: str, names: str | Sequence[str] | None, known: Sequence[
 def unknown(given: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Return the error for a name that is none of the known ones, with the nearest."""
     listed = list(known)
-    near = get_close_matches(name.lower(), listed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return UnknownNameError(f"{given}: expected one of {', '.join(listed)}{hint}")
+    return UnknownNameError(f"{given}: expected one of {', '.join(listed)}{_nearest(name, listed)}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name.lower(), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def check_training(options: TrainingOptions) -> None:
@@ -146,8 +149,7 @@ def check_scoring(names: Sequence[str] | None) -> None:
     for name in names or ():
         if name in registry.metrics or name in SCORERS or _later_scikit_learn():
             continue
-        near = get_close_matches(name.lower(), [*registry.metrics, *sorted(SCORERS)], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = _nearest(name, [*registry.metrics, *sorted(SCORERS)])
         raise UnknownNameError(
             f"--scoring {name}: no such metric; there are {', '.join(registry.metrics)} and the scorers of scikit-learn{hint}"
         )

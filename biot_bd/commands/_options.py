@@ -31,6 +31,14 @@ DETECTOR = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on stdout.")]
 
+# Of a page that is served, for `stream` and `review`.
+Port = Annotated[int, typer.Option(help="Of the page; 0 for any that is free.", min=0, max=65535)]
+PageAddress = Annotated[str, typer.Option(help="Address of the page; others than 127.0.0.1 let everybody in.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(help="Name under which the page may be asked for, e.g. a proxy's; can be given several times."),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:

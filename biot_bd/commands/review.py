@@ -26,14 +26,9 @@ def review(
     blind: Annotated[
         bool, typer.Option("--blind", help="Hide detections and probabilities, for studies of agreement.")
     ] = False,
-    port: Annotated[int, typer.Option(help="Of the page; 0 for any that is free.", min=0, max=65535)] = 8766,
-    host: Annotated[
-        str, typer.Option(help="Address of the page; others than 127.0.0.1 let everybody in.")
-    ] = "127.0.0.1",
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="Name under which the page may be asked for, e.g. a proxy's; can be given several times."),
-    ] = None,
+    port: shared.Port = 8766,
+    host: shared.PageAddress = "127.0.0.1",
+    allow_host: shared.AllowHost = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Show how far the reviewers agree, without a page.")

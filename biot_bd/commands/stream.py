@@ -44,14 +44,9 @@ def stream(
     ] = None,
     log: Annotated[Path | None, typer.Option(help="Also append every line to this file.")] = None,
     page: Annotated[bool, typer.Option("--page", help="Show a live page in the browser.")] = False,
-    port: Annotated[int, typer.Option(help="Of the page; 0 for any that is free.", min=0, max=65535)] = 8765,
-    host: Annotated[
-        str, typer.Option(help="Address of the page; others than 127.0.0.1 let everybody in.")
-    ] = "127.0.0.1",
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="Name under which the page may be asked for, e.g. a proxy's; can be given several times."),
-    ] = None,
+    port: shared.Port = 8765,
+    host: shared.PageAddress = "127.0.0.1",
+    allow_host: shared.AllowHost = None,
     stay: Annotated[bool, typer.Option("--stay", help="Keep the page after the end, until Ctrl-C.")] = False,
     status_s: Annotated[float, typer.Option(help="Seconds between status lines; 0 for none.", min=0)] = 10.0,
     decisions: Annotated[bool, typer.Option("--decisions", help="Print a line for every decision, too.")] = False,

@@ -70,13 +70,13 @@ def _score_lines(facts: dict[str, Any]) -> list[str]:
     """Say what the hold-out scored, or why there is no score."""
     from biot_bd.number_texts import count_text, score_text
 
-    scores, held = facts.get("scores"), facts["subjects"]["test"]
+    scores, tested = facts.get("scores"), facts["subjects"]["test"]
     if scores is None:
         return ["no test subjects are left: score this pipeline with `biot-bd cv`, or name some with --hold-out"]
     mark = "CONTAMINATED, " if facts["contamination"] else ""
     mark += f"not a result ({facts['not_a_result']}), " if facts["not_a_result"] else ""
     prevalence = scores["prevalence"]
-    lines = [f"hold-out ({mark}prevalence {score_text(prevalence)}): {', '.join(held)}"]
+    lines = [f"hold-out ({mark}prevalence {score_text(prevalence)}): {', '.join(tested)}"]
     for name in scores["scoring"]:
         pooled, macro = scores["pooled"][name], scores["macro"][name]
         one, other = (

@@ -4,7 +4,6 @@ unless told otherwise.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -59,15 +58,12 @@ class PageServer:
         self.hub = hub
         self._server = _Server(hub, host, port, allow_hosts)
         self.port, self.url = int(self._server.server_address[1]), self._server.url
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-        self._thread.start()
+        self._server.start()
 
     def close(self) -> None:
         """Stop serving."""
         self.hub.close()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
+        self._server.stop()
 
 
 class _Server(PageHost):

@@ -76,8 +76,7 @@ class ReviewServer:
     ) -> None:
         self._server = _Server(results, host, port, allow_hosts)
         self.port, self.url = int(self._server.server_address[1]), self._server.url
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-        self._thread.start()
+        self._server.start()
         threading.Thread(target=results.warm_up, daemon=True).start()
 
     @property
@@ -87,10 +86,7 @@ class ReviewServer:
 
     def close(self) -> None:
         """Stop serving; what is being saved is saved."""
-        self._server.shutdown()
-        with self._server.saving:
-            self._server.server_close()
-        self._thread.join(timeout=5)
+        self._server.stop()
 
 
 class _Server(PageHost):
@@ -98,6 +94,11 @@ class _Server(PageHost):
         self.results, self.token = results, secrets.token_urlsafe(24)
         self.saving, self.n_saved = threading.Lock(), 0
         super().__init__(host, port, allow_hosts, _Handler)
+
+    def server_close(self) -> None:
+        """Close when nothing is being saved."""
+        with self.saving:
+            super().server_close()
 
 
 def _static(name: str) -> str:

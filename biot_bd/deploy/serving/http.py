@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -82,6 +83,17 @@ class PageHost(ThreadingHTTPServer):
             raise OSError(f"the page cannot be served at {host}:{port} ({error}); choose another port") from error
         shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.server_address[1]}/"
+
+    def start(self) -> None:
+        """Serve from a thread of its own."""
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving, and give the port back."""
+        self.shutdown()
+        self.server_close()
+        self._thread.join(timeout=5)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give a connection a thread if it has a place."""
