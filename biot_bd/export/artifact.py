@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -301,7 +302,7 @@ def read_artifact(folder: str | PathLike[str]) -> Artifact:
     >>> read_artifact("nowhere")
     Traceback (most recent call last):
     ...
-    FileNotFoundError: nowhere: no exported model here (no artifact.json); `biot-bd export` writes one
+    FileNotFoundError: nowhere: no exported model here (no artifact.json); ...
     """
     artifact = read_facts(folder)
     for name, digest in artifact.facts["files"].items():
@@ -452,4 +453,4 @@ def _check_facts(facts: ArtifactFacts) -> None:
 
 
 def _sorted(labels: Sequence[Any]) -> bool:
-    return len({type(label) for label in labels}) == 1 and all(a < b for a, b in zip(labels, labels[1:], strict=False))
+    return len({type(label) for label in labels}) == 1 and all(a < b for a, b in pairwise(labels))
