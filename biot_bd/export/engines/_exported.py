@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 from biot_bd.exceptions import ArtifactError, BiotBdError, MissingExtraError
 from biot_bd.export.artifact import Artifact, Run, read_artifact
 from biot_bd.signals.base import SignalInfo, check_windows, present_channels
-from biot_bd.signals.offset import OFFSET_UV
 
 BATCH = 64
-# Looking at every 8th sample finds the few windows that may hold nothing that can be scaled.
-COARSE = 8
-MOVES_UV = 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,14 +30,15 @@ class Runtime:
     formats : tuple of str
         The formats of graphs that it reads.
     build : callable
-        ``(artifact, precision) -> run`` with ``run(x, present) -> (probabilities, embedding)``.
+        ``(file, inputs, precision) -> run`` with ``run(x, present) -> (probabilities, embedding)``:
+        the graph's file and the names of its inputs.
     has : callable
         ``(precision) -> bool``: whether this processor computes in it.
     """
 
     name: str
     formats: tuple[str, ...]
-    build: Callable[[Artifact, str], Run]
+    build: Callable[[Path, Sequence[str], str], Run]
     has: Callable[[str], bool] = field(default=lambda precision: True)
 
 
@@ -142,7 +139,7 @@ class ExportedClassifier:
         return chosen, notes
 
     def predict_proba(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Return probabilities, float32 (n, n_classes).
+        """Return probabilities, float32 (n, n_classes); NaN where every channel is flat.
 
         Parameters
         ----------
@@ -152,8 +149,8 @@ class ExportedClassifier:
         Raises
         ------
         ValueError
-            Another shape, a channel with some samples that are not finite, or a window in which no
-            channel can be used.
+            Another shape, a channel with some samples that are not finite, no channel at all, or an
+            absent or flat one where the model takes none.
         """
         return self._compute(x)[0]
 
@@ -162,37 +159,6 @@ class ExportedClassifier:
         :meth:`predict_proba`.
         """
         return self._compute(x)[1]
-
-    def without_signal(self, x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the windows ``(n,)`` in which no channel is present and moves.
-
-        Parameters
-        ----------
-        x : ndarray, shape (n, n_chans, n_times)
-            Microvolts.
-        present : ndarray of bool, shape (n, n_chans)
-            False where a channel is absent.
-        """
-        scale = self._artifact.facts["input"]["scale"] or ""
-        empty = ~present.any(axis=1)
-        if not scale.startswith("percentile-"):
-            return empty
-        q = float(scale.removeprefix("percentile-"))
-        few = x[..., ::COARSE]
-        # So many samples above the limit, and the percentile is; what has no offset has no line
-        # taken off.
-        enough = x.shape[-1] - int(q / 100 * (x.shape[-1] - 1))
-        with np.errstate(invalid="ignore"):
-            clear = present & ((np.abs(few) >= MOVES_UV).sum(axis=-1) >= enough)
-            clear &= few.max(axis=-1) - few.min(axis=-1) >= MOVES_UV
-            clear &= np.abs(few.mean(axis=-1)) < OFFSET_UV / 4
-        suspects = np.flatnonzero(~clear.any(axis=1) & ~empty)
-        if suspects.size:
-            from biot_bd.signals.scaler import PercentileScaler
-
-            _, kept = PercentileScaler(q, on_bad="drop").apply(x[suspects], present[suspects], self.input_info_)
-            empty[suspects] = ~kept.any(axis=1)
-        return empty
 
     def _compute(self, x: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         x = np.asarray(x)
@@ -216,17 +182,19 @@ class ExportedClassifier:
         size = self._batch_size
         parts = [run(filled[i : i + size], present[i : i + size]) for i in range(0, max(len(x), 1), size)]
         proba, features = (np.concatenate([part[number] for part in parts]) for number in (0, 1))
-        if not (good := np.isfinite(proba).all(axis=1)).all():
+        # NaN where no channel that is present moves, which only the graph can tell.
+        if not self._artifact.takes_absent_channels and np.isnan(proba).any():
+            window = int(np.argmax(np.isnan(proba).any(axis=1)))
             raise ValueError(
-                f"window {int(np.argmin(good))}: the engine {self._runtime.name} gives no finite probability; its samples are "
-                f"{float(np.abs(filled[int(np.argmin(good))]).max()):.3g} uV at most"
+                f"window {window} has a channel that is flat, and the exported model {self._artifact.folder} takes no absent "
+                "channels; leave such windows out"
             )
         return proba, features
 
     def _start(self, precision: str) -> None:
         """Build the graph in a precision and compute the proof."""
         try:
-            run = self._runtime.build(self._artifact, precision)
+            run = self._runtime.build(self._artifact.file, self._artifact.facts["graph"]["inputs"], precision)
             self._artifact.replay(run, precision)
         except BiotBdError:
             raise
@@ -262,6 +230,10 @@ class ExportedModel:
         self.steps: list[Any] = []
         self.classifier = ExportedClassifier(self.artifact, runtime)
         self.record_ = dict(self.artifact.facts["source"]["record"])
+
+    def set_precision(self, precision: str | None, batch_size: int) -> tuple[str, list[str]]:
+        """Choose the precision: see :meth:`ExportedClassifier.set_precision`."""
+        return self.classifier.set_precision(precision, batch_size)
 
 
 def n_threads() -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.export.artifact import Artifact, Run
+from biot_bd.export.artifact import Run
 from biot_bd.export.engines._exported import ExportedModel, Runtime, n_threads, need
 
 
@@ -37,7 +38,7 @@ def load_onnx(folder: str | os.PathLike[str]) -> ExportedModel:
     return ExportedModel(Path(folder), Runtime("onnx", ("onnx",), build))
 
 
-def build(artifact: Artifact, precision: str) -> Run:
+def build(file: Path, inputs: Sequence[str], precision: str) -> Run:
     """Return ``run(x, present) -> (probabilities, embedding)`` of onnxruntime."""
     ort: Any = need("onnxruntime")
     options = ort.SessionOptions()
@@ -46,8 +47,7 @@ def build(artifact: Artifact, precision: str) -> Run:
     options.log_severity_level = 3
     # A thread that waits in a loop for the next window costs a whole processor in a live stream.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(str(artifact.file), options, providers=["CPUExecutionProvider"])
-    inputs = artifact.facts["graph"]["inputs"]
+    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def run(x: NDArray[np.float32], present: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         given = {"x": x, "present": present}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.export.artifact import Artifact, Run
+from biot_bd.export.artifact import Run
 from biot_bd.export.engines._exported import ExportedModel, Runtime, n_threads, need
 from biot_bd.export.telemetry import no_telemetry
 
@@ -43,7 +44,7 @@ def has(precision: str) -> bool:
     return precision != "bf16" or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def build(artifact: Artifact, precision: str) -> Run:
+def build(file: Path, inputs: Sequence[str], precision: str) -> Run:
     """Return ``run(x, present) -> (probabilities, embedding)`` of OpenVINO."""
     core = _core()
     settings = {
@@ -56,8 +57,7 @@ def build(artifact: Artifact, precision: str) -> Run:
         "ENABLE_CPU_PINNING": False,
     }
     with no_telemetry():
-        request = core.compile_model(core.read_model(str(artifact.file)), "CPU", settings).create_infer_request()
-    inputs = artifact.facts["graph"]["inputs"]
+        request = core.compile_model(core.read_model(str(file)), "CPU", settings).create_infer_request()
 
     def run(x: NDArray[np.float32], present: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         given = {"x": x, "present": present}
