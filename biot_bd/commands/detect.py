@@ -51,8 +51,8 @@ def detect(
         bool, typer.Option("--viewer", help="Write the EEG of whole recordings as pages, one an hour.")
     ] = False,
     jobs: Annotated[int, typer.Option(help="Recordings at once; -1 for one a processor.")] = 1,
-    precision: shared.ModelPrecision = "fp32",
-    engine: shared.Engine = "torch",
+    precision: shared.ModelPrecision = None,
+    engine: shared.Engine = "auto",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", "--resume", help="Leave out recordings whose results are there.")
     ] = False,

@@ -56,8 +56,8 @@ def stream(
     release_fraction: shared.Release = None,
     min_duration_s: shared.MinDuration = None,
     merge_gap_s: shared.MergeGap = None,
-    precision: shared.ModelPrecision = "fp32",
-    engine: shared.Engine = "torch",
+    precision: shared.ModelPrecision = None,
+    engine: shared.Engine = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
     ] = False,

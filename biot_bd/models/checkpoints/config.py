@@ -10,14 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from biot_bd.exceptions import CheckpointError, SavedPipelineError
 from biot_bd.json_values import naming
 from biot_bd.models.checkpoints import hub
-from biot_bd.models.checkpoints.pipeline_folder import CONFIG, classifier_spec, description_file, weights_file
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, classifier_spec, description_file, weights_file
 from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import (
     CHANNELS_16,
@@ -30,6 +28,9 @@ from biot_bd.models.checkpoints.published import (
 )
 from biot_bd.models.checkpoints.resolve import WEIGHTS, find_source
 from biot_bd.runs import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ARCHITECTURE = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_channel_tokens")
 _LAYER = re.compile(r"encoder\.transformer\.layers\.layers\.(\d+)\.")
@@ -159,7 +160,7 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
     ----------
     source : str or path
         A name of :data:`biot_bd.models.KNOWN`, a file of weights, a folder written by
-        ``save_pipeline`` or in Hub layout, or a Hub repository.
+        ``save_pipeline`` or :func:`biot_bd.export_model` or in Hub layout, or a Hub repository.
 
     Returns
     -------
@@ -217,6 +218,10 @@ def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenan
 def _of_folder(folder: Path, source: str) -> Provenance:
     if sidecar_of(folder).is_file():
         return _of_sidecar(sidecar_of(folder), source)
+    if (folder / ARTIFACT).is_file():
+        with naming(folder / ARTIFACT):
+            seen = read_json(folder / ARTIFACT)["source"]["trained_on"]
+            return Provenance(source, (), known=False) if seen is None else Provenance.from_dict(seen, source)
     file = description_file(folder)
     if file is None:
         return _of_sidecar(folder / CONFIG, source)
