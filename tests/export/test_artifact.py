@@ -113,7 +113,9 @@ def test_a_folder_without_an_export_is_not_found(tmp_path):
 
 
 def test_no_object_of_a_proof_is_unpickled(folder):
-    np.savez(folder / "probe.npz", x=np.array([{}], object), present=np.ones((1, 1), bool), probabilities=np.ones((1, 2)))
+    np.savez(
+        folder / "probe.npz", x=np.array([{}], object), present=np.ones((1, 1), bool), probabilities=np.ones((1, 2))
+    )
     with pytest.raises(ArtifactError, match=r"probe.npz: damaged \(ValueError: Object arrays cannot be loaded"):
         read_facts(folder).probe()
 
@@ -161,7 +163,13 @@ def test_no_other_description_gets_through_as_anything_but_an_error_in_a_line(wr
     said = json.loads((written / "artifact.json").read_text())
     keys = data.draw(st.sampled_from(leaves(said)[1:]))
     to = data.draw(
-        st.none() | st.booleans() | st.integers(-2, 2**40) | st.floats(-1e300, 1e300) | st.text(max_size=5) | st.just([]) | st.just({})
+        st.none()
+        | st.booleans()
+        | st.integers(-2, 2**40)
+        | st.floats(-1e300, 1e300)
+        | st.text(max_size=5)
+        | st.just([])
+        | st.just({})
     )
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "artifact.json").write_text(json.dumps(said))
