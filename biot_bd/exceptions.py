@@ -211,6 +211,29 @@ class SavedPipelineError(BiotBdError, ValueError):
     """
 
 
+class ExportGateError(BiotBdError, ValueError):
+    """An exported model differs from the one it came from; the message says where and by how much.
+
+    Parameters
+    ----------
+    message : str
+        The whole message.
+    report : object
+        The :class:`biot_bd.export.gates.GateReport` with all checks; None where there is none.
+
+    See Also
+    --------
+    biot_bd.export.gates.check_export : Raises it.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message, report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class ParameterGroupError(BiotBdError, ValueError):
     """A model cannot be split into a head and blocks.
 
