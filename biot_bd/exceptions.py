@@ -211,19 +211,30 @@ class SavedPipelineError(BiotBdError, ValueError):
     """
 
 
-class ExportGateError(BiotBdError, ValueError):
-    """An exported model differs from the one it came from; the message says where and by how much.
+class ExportError(BiotBdError, ValueError):
+    """A model cannot be exported; the message says which part of it, and what to do.
+
+    See Also
+    --------
+    biot_bd.export_model : Raises it.
+    biot_bd.exceptions.ArtifactError : An exported model cannot be used.
+    """
+
+
+class ExportGateError(ExportError):
+    """An exported model differs from its source by more than its precision may.
 
     Parameters
     ----------
     message : str
         The whole message.
     report : object
-        The :class:`biot_bd.export.gates.GateReport` with all checks; None where there is none.
+        The :class:`biot_bd.export.GateReport` with all checks; None where there is none.
 
     See Also
     --------
-    biot_bd.export.gates.check_export : Raises it.
+    biot_bd.export_model : Raises it, and writes nothing.
+    biot_bd.export.check_export : Makes the report.
     """
 
     def __init__(self, message: str, report: Any = None) -> None:
@@ -232,6 +243,16 @@ class ExportGateError(BiotBdError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class ArtifactError(BiotBdError, ValueError):
+    """An exported model is damaged, or does not compute here what it computed where it was made.
+
+    See Also
+    --------
+    biot_bd.export.read_artifact : Raises it.
+    biot_bd.Detector.load : Raises it.
+    """
 
 
 class ParameterGroupError(BiotBdError, ValueError):

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import ExportGateError
+from biot_bd.export.artifact import BOUNDS
 from biot_bd.export.gate_inputs import LOUDER, GateInputs, make_inputs
 
-BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2}
-"""Largest difference of a probability that a precision may bring."""
 COMPANY_SHARE = 0.2
 """Share of the bound by which a window's result may move with its place or company in a batch.
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from biot_bd.exceptions import ExportGateError
-from biot_bd.export.gates import BOUNDS, COMPANY_SHARE, Remembered, check_export
+from biot_bd.export.artifact import BOUNDS
+from biot_bd.export.gates import COMPANY_SHARE, Remembered, check_export
 
 SIZE = {"n_chans": 4, "n_times": 400, "sfreq": 200.0}
 BOUND = BOUNDS["int8"]
