@@ -59,7 +59,7 @@ TYPOS = [
 FOLDERS = [
     (
         "detect R data -o out",
-        r"R: expected a saved model, found a run folder with 2 saved models; give R/folds/00/model",
+        r"R: expected a saved model or an exported model, found a run folder with 2 saved models; give R/folds/00/model",
     ),
     ("detect R/folds/01 data -o out", "give R/folds/01/model$"),
     ("detect W data -o out", "found prepared windows; `biot-bd train W -o MODEL` makes a model"),
@@ -67,8 +67,8 @@ FOLDERS = [
         "detect data data -o out",
         r"found a folder with recordings \(1 .edf\); .*`biot-bd doctor data` takes what you gave",
     ),
-    ("detect data/night.edf data -o out", r"expected a saved model, found a file \(.edf\)"),
-    ("detect Mo data -o out", r"Mo: expected a saved model, found no such folder \(did you mean M\?\)"),
+    ("detect data/night.edf data -o out", r"expected a saved model or an exported model, found a file \(.edf\)"),
+    ("detect Mo data -o out", r"Mo: expected a saved model or an exported model, found no such folder \(did you mean M\?\)"),
     ("stream R night.edf", "give R/folds/00/model or another of the 2"),
     ("cv R -o out", "expected prepared windows, found a run folder"),
     ("cv data -o out", "`biot-bd prepare DATASET data -o WINDOWS` makes the windows"),
