@@ -22,7 +22,7 @@ from biot_bd.events.types import Event
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.recordings import OpenRecording, open_recording
 from biot_bd.json_values import check_values, naming
-from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, description_file
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, classifier_spec, description_file
 from biot_bd.runs import read_json, write_json
 
 FORMAT, VERSION = "biot_bd detection", 1
@@ -288,6 +288,9 @@ def model_facts(model: str | os.PathLike[str]) -> ModelFacts:
     folder = Path(model).absolute()
     weights = None
     try:
+        if (folder / ARTIFACT).is_file():
+            weights = read_json(folder / ARTIFACT)["source"]["weights_sha256"]
+            return {"name": folder.name, "path": str(folder), "weights": weights if isinstance(weights, str) else None}
         described = description_file(folder)
         found = None if described is None else classifier_spec(read_json(described)).get("weights")
         weights = found.get("sha256") if isinstance(found, Mapping) else None
@@ -376,7 +379,7 @@ def _detection_of(facts: dict[str, Any], windows: WindowFacts) -> Detection:
         sfreq=float(facts["sfreq"]),
         channels=facts["channels"],
         notes=facts["notes"],
-        setting=facts["setting"],  # type: ignore[arg-type]  # checked by its declared form
+        setting={"engine": "torch", **facts["setting"]},  # type: ignore[typeddict-item]  # checked by its declared form
         start_time=None if started is None else datetime.fromisoformat(started),
         seconds=facts["seconds"],
         segments=[(s["start_s"], s["length_s"]) for s in windows["segments"]],
