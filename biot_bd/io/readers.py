@@ -246,7 +246,7 @@ def checked_reader(path: Path) -> Reader:
 
 
 def is_raw(source: object) -> TypeGuard[mne.io.BaseRaw]:
-    """Return whether an object is a recording of MNE; where nothing loaded MNE, it cannot be one."""
+    """Return whether an object is a recording of MNE; it cannot be one before MNE is loaded."""
     return isinstance(source, getattr(sys.modules.get("mne.io.base"), "BaseRaw", ()))
 
 

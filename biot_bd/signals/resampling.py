@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from numpy.typing import NDArray
 
 # Of many short signals, what is worked on at once should fit in the processor's cache.
@@ -160,6 +159,8 @@ def resample_fft_window(x: NDArray, n_out: int) -> NDArray:
     out = np.empty((len(rows), n_out), rows.dtype)
     out[absent] = np.nan
     if not absent.all():
+        import scipy.signal
+
         out[~absent] = scipy.signal.resample(rows if not absent.any() else rows[~absent], n_out, axis=-1)
     return out.reshape(*shape[:-1], n_out)
 
@@ -390,11 +391,15 @@ class WholePlan:
 
 
 def _scipy_fir(x: NDArray, up: int, down: int) -> NDArray:
+    import scipy.signal
+
     return np.asarray(scipy.signal.resample_poly(x, up, down, axis=-1))
 
 
 def _scipy_fft(x: NDArray, up: int, down: int) -> NDArray:
     """Resample at once; where the grids do not meet at the end the signal is lengthened first."""
+    import scipy.signal
+
     rest = -x.shape[-1] % down
     padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, rest)], mode="edge") if rest else x
     return np.asarray(scipy.signal.resample(padded, padded.shape[-1] * up // down, axis=-1))
@@ -586,6 +591,8 @@ def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...]
     lead : int
         Zeros in front of the signal before it is cut into blocks.
     """
+    import scipy.signal
+
     half = 10 * max(up, down)
     taps = scipy.signal.firwin(2 * half + 1, 1.0 / max(up, down), window=("kaiser", 5.0)) * up
     block_in, block_out = down * _times(down), up * _times(down)
