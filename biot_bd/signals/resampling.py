@@ -500,34 +500,15 @@ def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
     """Resample rows, of even lengths, as ``scipy.signal.resample`` does, and add ``shift``."""
     n = x.shape[-1]
     shorter = min(n, n_out)
-    there, back = _transforms(x.dtype.str)
     # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
-    spectrum = there(x)[..., : shorter // 2 + 1]
+    spectrum = np.asarray(scipy.fft.rfft(x, norm="forward"))[..., : shorter // 2 + 1]
     if n_out != n:
         # The bin at the lower Nyquist frequency stands for two in one grid and for one in the
         # other.
         spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
     if shift is not None:
         spectrum[..., 0] += shift
-    return back(spectrum, n_out)
-
-
-@lru_cache(maxsize=4)
-def _transforms(dtype: str) -> tuple[Callable[[NDArray], NDArray], Callable[[NDArray, int], NDArray]]:
-    """Return the real FFT of rows over their length, and its inverse; torch's with MKL."""
-    if dtype == np.dtype(np.float32).str:
-        import torch  # heavy, and there already where a data set of braindecode is
-
-        if torch.backends.mkl.is_available():
-            # Into new arrays: with out= they take longer.
-            return (
-                lambda x: torch.fft.rfft(torch.from_numpy(x), norm="forward").numpy(),
-                lambda spectrum, n: torch.fft.irfft(torch.from_numpy(spectrum), n, norm="forward").numpy(),
-            )
-    return (
-        lambda x: np.asarray(scipy.fft.rfft(x, norm="forward", workers=1)),
-        lambda spectrum, n: np.asarray(scipy.fft.irfft(spectrum, n, norm="forward", workers=1)),
-    )
+    return np.asarray(scipy.fft.irfft(spectrum, n_out, norm="forward"))
 
 
 class FirPlan:
