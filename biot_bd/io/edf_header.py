@@ -102,9 +102,10 @@ class EdfHeader:
 
     @property
     def texts_are_ascii(self) -> bool:
-        """Whether labels, filters and reserved bytes of the signals are ASCII, as EDF wants it."""
+        """Whether labels are printable, and they, filters and reserved bytes ASCII, as EDF says."""
         n = len(self.labels)
-        return all(self._signals[begin * n : end * n].isascii() for begin, end in _ASCII)
+        labels = self._signals[: 16 * n].decode("latin-1")
+        return labels.isprintable() and all(self._signals[a * n : b * n].isascii() for a, b in _ASCII)
 
     @property
     def n_bytes(self) -> int:

@@ -2,7 +2,7 @@ import mne
 import numpy as np
 import pytest
 
-from biot_bd.io.channel_readers import EdfReader, RawReader, NotPlainEdfError, open_reader
+from biot_bd.io.channel_readers import EdfReader, NotPlainEdfError, RawReader, open_reader
 
 
 def all_files(shared):
