@@ -165,7 +165,7 @@ class DetectionRecord:
         if not source.exists():
             raise DetectionError(f"{source}: the recording is gone; put it back, or run biot-bd detect where it lies")
         opened = open_recording(source)
-        digest, fault = digest_of(opened.raw)
+        digest, fault = digest_of(opened)
         if fault is None and digest != self.recording["digest"]:
             raise DetectionError(
                 f"{source}: not the recording of {self.path} (other channels or samples); run biot-bd detect again"
