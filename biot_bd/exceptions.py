@@ -211,6 +211,35 @@ class SavedPipelineError(BiotBdError, ValueError):
     """
 
 
+class ExportError(BiotBdError, ValueError):
+    """A model cannot be exported; the message says which part of it, and what to do.
+
+    See Also
+    --------
+    biot_bd.export_model : Raises it.
+    biot_bd.exceptions.ArtifactError : An exported model cannot be used.
+    """
+
+
+class ExportGateError(ExportError):
+    """An exported model differs from its source by more than its precision may.
+
+    See Also
+    --------
+    biot_bd.export_model : Raises it, and writes nothing.
+    """
+
+
+class ArtifactError(BiotBdError, ValueError):
+    """An exported model is damaged, or does not compute here what it computed where it was made.
+
+    See Also
+    --------
+    biot_bd.export.read_artifact : Raises it.
+    biot_bd.Detector.load : Raises it.
+    """
+
+
 class ParameterGroupError(BiotBdError, ValueError):
     """A model cannot be split into a head and blocks.
 
