@@ -57,7 +57,7 @@ class Candidate:
 
 
 def find_candidates(
-    model: str | os.PathLike[str], engine: str = "auto", precision: str = "auto"
+    model: str | os.PathLike[str], engine: str = "auto", precision: str | None = "auto"
 ) -> tuple[list[Candidate], list[str]]:
     """Return what can compute a model, the one to prefer first, and what cannot here.
 
@@ -67,8 +67,9 @@ def find_candidates(
         Folder of :func:`biot_bd.save_pipeline` or :func:`biot_bd.export_model`.
     engine : str
         ``"auto"``: every engine; or the name of one.
-    precision : str
-        ``"auto"``: every precision that an exported model was proven in; or one.
+    precision : str or None
+        ``"auto"``: every precision that an exported model was proven in; or one; None: that of the
+        folder itself, fp32 but for a model that was exported in int8.
 
     Returns
     -------
@@ -86,14 +87,17 @@ def find_candidates(
     """
     folder = Path(model)
     left_out: list[str] = []
+    own: list[Candidate] = []
     if (folder / ARTIFACT).is_file():
-        exported, own = [read_facts(folder)], []
+        exported = [read_facts(folder)]
+        precision = precision or exported[0].facts["graph"]["precision"]
     elif engine in ("auto", *PACKAGES):
-        weights = saved_weights(folder)
+        weights, precision = saved_weights(folder), precision or "fp32"
         exported = [] if engine == "torch" else list(_exports(folder, weights, left_out))
-        own = _of_torch(folder, weights, precision, bool(exported)) if engine in ("auto", "torch") else []
+        if engine in ("auto", "torch"):
+            own = _of_torch(folder, weights, precision, bool(exported))
     else:  # an engine of a plugin reads what it likes
-        return [Candidate(folder, engine, precision)], left_out
+        return [Candidate(folder, engine, precision or "fp32")], left_out
     known = own + [one for artifact in exported for one in _of_export(artifact)]
     wanted = [
         one for one in known if engine in ("auto", one.engine) and (one in own or precision in ("auto", one.precision))

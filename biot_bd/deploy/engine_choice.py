@@ -33,7 +33,7 @@ Load = Callable[[Candidate], ModelScorer]
 
 
 def open_model(
-    model: str | os.PathLike[str], *, engine: str = "auto", precision: str = "fp32", n_windows: int = 64
+    model: str | os.PathLike[str], *, engine: str = "auto", precision: str | None = None, n_windows: int = 64
 ) -> tuple[ModelScorer, list[str]]:
     """Load a model by the engine and in the precision that are the fastest on this machine.
 
@@ -48,9 +48,10 @@ def open_model(
         :func:`biot_bd.export_model`.
     engine : str
         ``"auto"``, or a name in ``biot_bd.registry.engines``.
-    precision : str
+    precision : str or None
         ``"auto"``: the fastest that was accepted at export, or moves no probability by 0.01 in
-        torch; ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``: this one.
+        torch; ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``: this one; None: the model's own,
+        fp32 but for one that was exported in int8.
     n_windows : int
         Windows of a batch in use.
 

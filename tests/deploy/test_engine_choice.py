@@ -229,6 +229,7 @@ def test_a_saved_model_is_compared_with_its_exports(tmp_path, monkeypatch):
     assert names(find_candidates(model, "auto", "fp32")) == ["torch fp32", "onnx fp32", "openvino fp32"]
     assert names(find_candidates(model, "openvino", "auto")) == ["openvino fp32", "openvino bf16", "openvino int8"]
     assert names(find_candidates(model, "torch", "auto")) == ["torch auto"]
+    assert names(find_candidates(model, "auto", None)) == ["torch fp32", "onnx fp32", "openvino fp32"]
     assert names(find_candidates(model, "auto", "int8")) == ["openvino int8"]
     assert names(find_candidates(model, "my-engine", "bf16")) == ["my-engine bf16"]
 
@@ -237,6 +238,7 @@ def test_an_exported_folder_is_compared_within_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_candidates, "find_spec", lambda name: name)
     folder = export_folder(tmp_path / "exported", ALL)
     assert names(find_candidates(folder)) == ["onnx fp32", "openvino fp32", "openvino bf16"]
+    assert names(find_candidates(folder, "auto", None)) == ["onnx fp32", "openvino fp32"]
     with pytest.raises(ValueError, match=r"exported: no engine 'torch'.*proven in onnx fp32, openvino fp32") as told:
         find_candidates(folder, "torch")
     assert "\n" not in str(told.value)
