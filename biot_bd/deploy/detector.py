@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import mne
 import numpy as np
@@ -53,6 +53,7 @@ class Setting(TypedDict):
     on_missing: str
     causal: bool
     precision: str | None
+    engine: NotRequired[str]
     smoothing: str
     events: dict[str, float]
 
@@ -300,9 +301,9 @@ class Detector:
         stride_s: float = STRIDE_S,
         on_missing: str = "raise",
         causal: bool = False,
-        precision: str = "fp32",
+        precision: str | None = None,
         batch_size: int = BATCH,
-        engine: str = "torch",
+        engine: str = "auto",
         threshold: float | None = None,
         smoothing_s: float | None = None,
         release_fraction: float | None = None,
@@ -314,8 +315,9 @@ class Detector:
         Parameters
         ----------
         model : path
-            Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities
-            become events; without one the defaults of
+            Folder of :func:`biot_bd.save_pipeline`, or of :func:`biot_bd.export_model`, which
+            needs no torch.  Its ``events.json`` says how probabilities become events; without one
+            the defaults of
             :class:`~biot_bd.events.detector.EventDetector` hold with the model's own threshold, and
             every detection says so.  A ``recalibration.json`` is not applied, which every detection
             says, too: thresholds and events were chosen on the model's own probabilities.
@@ -323,11 +325,13 @@ class Detector:
             See :class:`Detector`.
         causal : bool
             Decide from the past alone.
-        precision : {"auto", "fp32", "bf16", "fp16"}
-            Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01
-            of a probability.
+        precision : {"auto", "fp32", "bf16", "fp16", "int8"} or None
+            Precision of the model: None is its own (fp32, and int8 of one that was exported so);
+            ``"auto"`` the fastest on this machine within 0.01 of a probability.  An exported model
+            computes in those that it was proven in.
         engine : str
-            What computes the model, by its name in ``biot_bd.registry.engines``.
+            What computes the model, by its name in ``biot_bd.registry.engines``; ``"auto"``: what
+            the folder is made for.
         threshold, smoothing_s, release_fraction, min_duration_s, merge_gap_s : float, optional
             Instead of what the model's event detector has.
 
@@ -402,6 +406,7 @@ class Detector:
             "on_missing": self.on_missing,
             "causal": self.causal,
             "precision": getattr(self.scorer, "precision", None),
+            "engine": getattr(self.scorer, "engine", "torch"),
             "smoothing": self.event_detector.smoothing,
             "events": self.event_detector.setting(),
         }

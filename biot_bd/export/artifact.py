@@ -7,7 +7,6 @@ again.  Nothing here imports torch, scikit-learn or MNE.
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import ArtifactError
 from biot_bd.json_values import check_values, naming
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, sha256
 from biot_bd.runs import read_json, to_jsonable, write_json
 
-ARTIFACT = "artifact.json"
 PROBE = "probe.npz"
 FORMAT = "biot_bd exported model"
 VERSION = 1
@@ -410,12 +409,6 @@ def write_artifact(folder: str | PathLike[str], facts: Mapping[str, Any], probe:
     artifact = read_artifact(folder)
     artifact.probe()
     return artifact
-
-
-def sha256(path: Path) -> str:
-    """Return the checksum of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_facts(facts: ArtifactFacts) -> None:
