@@ -70,7 +70,7 @@ def bench(
 def _bench_model(model: Path, batches: list[int], seconds: float, json: bool) -> None:
     from rich.console import Console
 
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
     from biot_bd.deploy.engine_bench import EngineTable, bench_engines
     from biot_bd.processor import this_processor
 

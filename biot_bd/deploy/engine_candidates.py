@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from biot_bd.deploy.saved_weights import saved_weights
-from biot_bd.exceptions import ArtifactError
+from biot_bd.exceptions import ArtifactError, MissingExtraError
 from biot_bd.export.artifact import ARTIFACT, Artifact, read_facts
 
 EXPORTS = "exports"
@@ -82,8 +82,10 @@ def find_candidates(
     ------
     ArtifactError
         The folder is an exported model that is damaged.
+    MissingExtraError
+        No package is installed that could compute it.
     ValueError
-        Nothing can compute it; the message says what there is.
+        Nothing can compute it as asked; the message says what there is.
     """
     folder = Path(model)
     left_out: list[str] = []
@@ -104,6 +106,12 @@ def find_candidates(
     ]
     usable = [one for one in wanted if find_spec(PACKAGES.get(one.engine, "biot_bd")) is not None]
     left_out += [f"{one.name} ({PACKAGES[one.engine]} is not installed)" for one in wanted if one not in usable]
+    if not usable and wanted:
+        packages = " or ".join(dict.fromkeys(PACKAGES[one.engine] for one in wanted))
+        raise MissingExtraError(
+            f"{folder}: nothing that is installed computes it: {', '.join(left_out)}; pip install {packages}, or export the "
+            "model where torch is (`biot-bd export`) and give the exported folder"
+        )
     if not usable:
         raise ValueError(_nothing(folder, engine, precision, known, left_out))
     return usable, left_out

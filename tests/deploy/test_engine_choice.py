@@ -12,6 +12,7 @@ import pytest
 from biot_bd.deploy import engine_candidates, engine_choice
 from biot_bd.deploy.engine_candidates import Candidate, find_candidates
 from biot_bd.deploy.engine_choice import choose, machine_key, measure_candidates, open_model
+from biot_bd.exceptions import MissingExtraError
 from biot_bd.export.artifact import Probe, write_artifact
 from biot_bd.kept_choices import choices_file
 from biot_bd.processor import Processor
@@ -249,13 +250,13 @@ def test_an_exported_folder_is_compared_within_itself(tmp_path, monkeypatch):
 def test_an_engine_that_is_not_installed_is_left_out_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_candidates, "find_spec", lambda name: None if name in ("torch", "onnxruntime") else name)
     model = pipeline_folder(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"model: no engine 'auto'.*torch fp32 \(torch is not installed\)"):
+    with pytest.raises(MissingExtraError, match=r"torch fp32 \(torch is not installed\); pip install torch, or export"):
         find_candidates(model, "auto", "fp32")
     export_folder(model / "exports/a", ALL)
     candidates, left_out = find_candidates(model, "auto", "fp32")
     assert [one.name for one in candidates] == ["openvino fp32"]
     assert left_out == ["torch fp32 (torch is not installed)", "onnx fp32 (onnxruntime is not installed)"]
-    with pytest.raises(ValueError, match=r"no engine 'onnx'.*onnxruntime is not installed"):
+    with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed.*pip install onnxruntime"):
         find_candidates(model, "onnx", "fp32")
 
 
