@@ -224,10 +224,25 @@ class ExportError(BiotBdError, ValueError):
 class ExportGateError(ExportError):
     """An exported model differs from its source by more than its precision may.
 
+    Parameters
+    ----------
+    message : str
+        The whole message.
+    report : object
+        The :class:`biot_bd.export.GateReport` with all checks; None where there is none.
+
     See Also
     --------
     biot_bd.export_model : Raises it, and writes nothing.
+    biot_bd.export.check_export : Makes the report.
     """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message, report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ArtifactError(BiotBdError, ValueError):

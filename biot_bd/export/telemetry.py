@@ -1,7 +1,7 @@
 """OpenVINO and nncf without the messages that they send home.
 
 Both come with ``openvino-telemetry``, which reports every import and every call to a server unless
-somebody opted out in a file of the home folder.  A machine in a hospital must not be asked for that.
+somebody opted out in a file of the home folder.  A machine in a hospital must not have to.
 """
 
 from __future__ import annotations
