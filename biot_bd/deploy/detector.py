@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
-from biot_bd.deploy.model import ModelScorer, Scorer, load_model
+from biot_bd.deploy.engine_choice import open_model
+from biot_bd.deploy.model import ModelScorer, Scorer
 from biot_bd.deploy.operating_point import OperatingPoint, operating_point_of
 from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, digest_of, training_overlap
 from biot_bd.deploy.tuned_on import tuned_on
@@ -331,8 +332,10 @@ class Detector:
             ``"auto"`` the fastest on this machine within 0.01 of a probability.  An exported model
             computes in those that it was proven in.
         engine : str
-            What computes the model, by its name in ``biot_bd.registry.engines``; ``"auto"``: what
-            the folder is made for.
+            What computes the model, by its name in ``biot_bd.registry.engines``; ``"auto"``: the
+            fastest here of what the folder holds, torch and its ``exports/``, or the engines of an
+            exported model.  Where there is a choice, it is measured once (two seconds) and every
+            detection says what was chosen.
         threshold, smoothing_s, release_fraction, min_duration_s, merge_gap_s : float, optional
             Instead of what the model's event detector has.
 
@@ -345,8 +348,8 @@ class Detector:
         biot_bd.exceptions.UnknownNameError
             No engine has this name.
         """
-        scorer = load_model(model, engine)
-        notes = scorer.set_precision(precision, batch_size)
+        n_windows = 1 if causal else batch_size
+        scorer, notes = open_model(model, engine=engine, precision=precision, n_windows=n_windows)
         generated = (scorer.record.get("data") or {}).get("generated")
         notes += [GENERATED_NOTE] if generated else []
         options = {
