@@ -67,7 +67,7 @@ def test_epilepsy2bids_and_our_data_sets_read_the_tsv(tmp_path):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    spans=st.lists(st.tuples(st.floats(0, 90), st.floats(0, 9)), max_size=3),
+    spans=st.lists(st.tuples(st.floats(0, 90), st.floats(0.001, 9)), max_size=3),
     confidence=st.none() | st.floats(0, 1),
     start=st.none() | st.just(START),
 )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from biot_bd.events.intervals import OVERLAPPING, merge
 from biot_bd.events.texts import SEIZURE
+from biot_bd.exceptions import MissingExtraError
 
 KINDS = ("confirmed", "rejected", "moved", "added")
 LONGEST_REMARK = 1000
