@@ -317,6 +317,12 @@ def main(args: Sequence[str] | None = None) -> int:
                 os.environ.pop(DEBUG_VARIABLE, None)
 
 
+_NOT_INSTALLED = (
+    "{0} is not installed here, and this command needs it; `pip install biot-bd` brings it (a runtime environment has only "
+    "what detect, stream, score and review need)"
+)
+
+
 def _debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
@@ -333,6 +339,8 @@ def _report(error: Exception) -> int:
     if _debugging():
         traceback.print_exception(error)
     if isinstance(error, EXPECTED) and not isinstance(error, RecursionError):
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return _fail(_NOT_INSTALLED.format(error.name.partition(".")[0]), 1)
         message = str(error) + (_DISK_HELP if isinstance(error, OSError) and error.errno in _DISK_FAULTS else "")
         return _fail(message if message and type(error) is not KeyError else f"{type(error).__name__}: {error}", 1)
     return _fail(
