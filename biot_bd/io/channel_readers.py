@@ -359,6 +359,9 @@ def _opened_alone(raw: mne.io.BaseRaw, path: Path, names: Sequence[str]) -> mne.
     labels = [*names, *(name.rpartition("-")[0] for name in names if name.rpartition("-")[2].isdigit())]
     # By its class, as MNE's functions go by the file's ending.
     alone = type(raw)(path, include=labels, preload=False, verbose="ERROR", encoding="latin1")
+    told, own = raw._raw_extras[0], alone._raw_extras[0]
+    units = dict(zip(told["ch_names"], told["units"], strict=True))
+    own["units"] = np.array([units[name] for name in own["ch_names"]])  # corrected ones, too
     if _has_slower(alone, names):  # repeated labels of different rates
         alone.load_data(verbose="error")
     return alone
