@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
-from biot_bd.deploy.model import ModelScorer, Scorer, load_model
+from biot_bd.deploy.engine_choice import open_model
+from biot_bd.deploy.model import ModelScorer, Scorer
 from biot_bd.deploy.operating_point import OperatingPoint, operating_point_of
 from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, digest_of, training_overlap
 from biot_bd.deploy.tuned_on import tuned_on
@@ -54,6 +55,7 @@ class Setting(TypedDict):
     on_missing: str
     causal: bool
     precision: str | None
+    engine: NotRequired[str]
     smoothing: str
     events: dict[str, float]
 
@@ -301,9 +303,9 @@ class Detector:
         stride_s: float = STRIDE_S,
         on_missing: str = "raise",
         causal: bool = False,
-        precision: str = "fp32",
+        precision: str | None = None,
         batch_size: int = BATCH,
-        engine: str = "torch",
+        engine: str = "auto",
         threshold: float | None = None,
         smoothing_s: float | None = None,
         release_fraction: float | None = None,
@@ -315,8 +317,9 @@ class Detector:
         Parameters
         ----------
         model : path
-            Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities
-            become events; without one the defaults of
+            Folder of :func:`biot_bd.save_pipeline`, or of :func:`biot_bd.export_model`, which
+            needs no torch.  Its ``events.json`` says how probabilities become events; without one
+            the defaults of
             :class:`~biot_bd.events.detector.EventDetector` hold with the model's own threshold, and
             every detection says so.  A ``recalibration.json`` is not applied, which every detection
             says, too: thresholds and events were chosen on the model's own probabilities.
@@ -324,11 +327,15 @@ class Detector:
             See :class:`Detector`.
         causal : bool
             Decide from the past alone.
-        precision : {"auto", "fp32", "bf16", "fp16"}
-            Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01
-            of a probability.
+        precision : {"auto", "fp32", "bf16", "fp16", "int8"} or None
+            Precision of the model: None is its own (fp32, and int8 of one that was exported so);
+            ``"auto"`` the fastest on this machine within 0.01 of a probability.  An exported model
+            computes in those that it was proven in.
         engine : str
-            What computes the model, by its name in ``biot_bd.registry.engines``.
+            What computes the model, by its name in ``biot_bd.registry.engines``; ``"auto"``: the
+            fastest here of what the folder holds, torch and its ``exports/``, or the engines of an
+            exported model.  Where there is a choice, it is measured once (two seconds) and every
+            detection says what was chosen.
         threshold, smoothing_s, release_fraction, min_duration_s, merge_gap_s : float, optional
             Instead of what the model's event detector has.
 
@@ -341,8 +348,8 @@ class Detector:
         biot_bd.exceptions.UnknownNameError
             No engine has this name.
         """
-        scorer = load_model(model, engine)
-        notes = scorer.set_precision(precision, batch_size)
+        n_windows = 1 if causal else batch_size
+        scorer, notes = open_model(model, engine=engine, precision=precision, n_windows=n_windows)
         generated = (scorer.record.get("data") or {}).get("generated")
         notes += [GENERATED_NOTE] if generated else []
         options = {
@@ -403,6 +410,7 @@ class Detector:
             "on_missing": self.on_missing,
             "causal": self.causal,
             "precision": getattr(self.scorer, "precision", None),
+            "engine": getattr(self.scorer, "engine", "torch"),
             "smoothing": self.event_detector.smoothing,
             "events": self.event_detector.setting(),
         }

@@ -444,30 +444,29 @@ class SegmentPlan:
         core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
         first, n_segments = part.out_start // kept_size, -(-out.shape[1] // kept_size)
         segments = self._scratch(len(x), n_segments, core + 2 * guard, out.dtype)
-        # Fading the outer half of both guards to the mean lets the segment join its own start
-        # without a step.
-        ramp = _ramp(guard // 2 or 1, out.dtype.str)
         for signal, rows in zip(x, segments, strict=True):
             seen = np.ascontiguousarray(self._continued(part, signal, *self._range(first, first + n_segments)))
             item = seen.dtype.itemsize
             # The segments overlap in memory; numpy's own helpers for that take longer than the
             # work.
             rows[...] = np.ndarray(rows.shape, seen.dtype, seen, 0, (core * item, item))
-            level = np.einsum("ij->i", rows)[:, None] / out.dtype.type(rows.shape[1])
-            for outer, weights in ((rows[:, : ramp.size], ramp), (rows[:, -ramp.size :], ramp[::-1])):
-                outer -= level
-                outer *= weights
-                outer += level
-        shift = None if offset is None else np.repeat(offset, n_segments).astype(out.dtype)
+        # Fading the outer half of both guards to the mean lets the segment join its own start
+        # without a step.
+        ramp = _ramp(guard // 2 or 1, out.dtype.str)
+        level = np.einsum("ijk->ij", segments)[..., None] / out.dtype.type(segments.shape[-1])
+        for outer, weights in ((segments[..., : ramp.size], ramp), (segments[..., -ramp.size :], ramp[::-1])):
+            outer -= level
+            outer *= weights
+            outer += level
         n_out = (self._core + 2 * self._guard) * self._up
-        y = _fft_rows(segments.reshape(-1, segments.shape[2]), n_out, shift).reshape(*segments.shape[:2], n_out)
+        y = _fft_rows(segments, n_out, None if offset is None else offset[:, None].astype(out.dtype))
         y = y[..., self._guard * self._up : (self._guard + self._core) * self._up]
-        gains = np.ones(len(x)) if gain is None else gain
-        for made, target, g in zip(y, out, gains.astype(out.dtype), strict=True):
-            if target.size == made.size:
-                np.multiply(made, g, out=target.reshape(made.shape))
-            else:
-                target[:] = (made * g).reshape(-1)[: target.size]
+        gains = np.ones((len(x), 1), out.dtype) if gain is None else gain[:, None].astype(out.dtype)
+        n_whole = out.shape[1] // kept_size
+        whole = out[:, : n_whole * kept_size].reshape(len(x), n_whole, kept_size)
+        np.multiply(y[:, :n_whole], gains[..., None], out=whole)
+        if n_whole < n_segments:
+            np.multiply(y[:, -1, : out.shape[1] - n_whole * kept_size], gains, out=out[:, n_whole * kept_size :])
 
     def _scratch(self, n_signals: int, n_segments: int, size: int, dtype: np.dtype[Any]) -> NDArray:
         n = n_signals * n_segments
@@ -501,14 +500,14 @@ def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
     n = x.shape[-1]
     shorter = min(n, n_out)
     # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
-    spectrum = np.asarray(scipy.fft.rfft(x, norm="forward"))[..., : shorter // 2 + 1]
+    spectrum = np.asarray(scipy.fft.rfft(x, norm="forward", workers=1))[..., : shorter // 2 + 1]
     if n_out != n:
         # The bin at the lower Nyquist frequency stands for two in one grid and for one in the
         # other.
         spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
     if shift is not None:
         spectrum[..., 0] += shift
-    return np.asarray(scipy.fft.irfft(spectrum, n_out, norm="forward"))
+    return np.asarray(scipy.fft.irfft(spectrum, n_out, norm="forward", workers=1))
 
 
 class FirPlan:
