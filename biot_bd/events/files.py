@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import mne
 
 BACKGROUND, END = "bckg", "Recording ends"  # the last is a standard text of EDF+
+TSV_COLUMNS = (*COLUMNS, "confidence", "channels", "dateTime", "recordingDuration")
 TUSZ_COLUMNS = ("channel", "start_time", "stop_time", "label", "confidence")
 SHORTEST_S = 0.01  # what a TSV resolves
 
@@ -303,22 +304,16 @@ def _sorted(events: list[Event]) -> list[Event]:
 def _write_tsv(
     path: Path, events: list[Event], duration_s: float, start: datetime | None, facts: Mapping[str, str]
 ) -> None:
-    from epilepsy2bids.annotations import Annotations
-
+    """Write a table of SzCORE; ``facts`` are further columns, the same in every row."""
     # Never a row of no length: the scorer of the public board refuses it.
-    pairs = [(e.onset_s, max(e.offset_s, e.onset_s + SHORTEST_S)) for e in events]
-    table = Annotations.loadEvents(pairs, duration_s)
-    for row, event in zip(table.events, events, strict=False):  # the one bckg row has no event
-        if event.confidence is not None:
-            row["confidence"] = float(event.confidence)
-    for row in table.events:
-        row["dateTime"] = "n/a" if start is None else start
-    with atomic_path(path) as temporary:
-        table.saveTsv(str(temporary))
-        if facts:  # columns that its writer does not know
-            header, *rows = temporary.read_text(encoding="utf-8").splitlines()
-            lines = ["\t".join([header, *facts]), *("\t".join([row, *facts.values()]) for row in rows)]
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [(e.onset_s, max(e.offset_s, e.onset_s + SHORTEST_S) - e.onset_s, SEIZURE, e.confidence) for e in events]
+    when = "n/a" if start is None else start.strftime("%Y-%m-%d %H:%M:%S")
+    lines = ["\t".join([*TSV_COLUMNS, *facts])]
+    for onset_s, length_s, kind, confidence in rows or [(0.0, duration_s, BACKGROUND, None)]:
+        sure = "n/a" if confidence is None else f"{confidence:.2f}"
+        cells = [f"{onset_s:.2f}", f"{length_s:.2f}", kind, sure, "n/a", when, f"{duration_s:.2f}", *facts.values()]
+        lines.append("\t".join(cells))
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _read_tsv(path: Path) -> EventFile:
