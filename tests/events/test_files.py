@@ -57,7 +57,7 @@ def test_any_events_come_back_to_a_hundredth_of_a_second(tmp_path, cuts, format)
 
 
 @pytest.mark.parametrize("start", [None, START])
-@pytest.mark.parametrize("events", [EVENTS, [], [Event(1.005, 1.005, 1.0), Event(2.0, 3.999, None)]])
+@pytest.mark.parametrize("events", [EVENTS, [], [Event(1.005, 1.009, 1.0), Event(2.0, 3.999, None)]])
 def test_the_tsv_is_what_epilepsy2bids_writes(tmp_path, events, start):
     ours = write_event_file(tmp_path / "ours.tsv", events, 120.5, start=start)
     table = Annotations.loadEvents([(e.onset_s, max(e.offset_s, e.onset_s + 0.01)) for e in events], 120.5)
