@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import mne
 
 BACKGROUND, END = "bckg", "Recording ends"  # the last is a standard text of EDF+
-TSV_COLUMNS = (*COLUMNS, "confidence", "channels", "dateTime", "recordingDuration")
 TUSZ_COLUMNS = ("channel", "start_time", "stop_time", "label", "confidence")
 SHORTEST_S = 0.01  # what a TSV resolves
 
@@ -304,16 +303,19 @@ def _sorted(events: list[Event]) -> list[Event]:
 def _write_tsv(
     path: Path, events: list[Event], duration_s: float, start: datetime | None, facts: Mapping[str, str]
 ) -> None:
-    """Write a table of SzCORE; ``facts`` are further columns, the same in every row."""
+    told = "n/a" if start is None else start.strftime("%Y-%m-%d %H:%M:%S")
+    ends = ["n/a", told, f"{duration_s:.2f}", *facts.values()]
     # Never a row of no length: the scorer of the public board refuses it.
-    rows = [(e.onset_s, max(e.offset_s, e.onset_s + SHORTEST_S) - e.onset_s, SEIZURE, e.confidence) for e in events]
-    when = "n/a" if start is None else start.strftime("%Y-%m-%d %H:%M:%S")
-    lines = ["\t".join([*TSV_COLUMNS, *facts])]
-    for onset_s, length_s, kind, confidence in rows or [(0.0, duration_s, BACKGROUND, None)]:
-        sure = "n/a" if confidence is None else f"{confidence:.2f}"
-        cells = [f"{onset_s:.2f}", f"{length_s:.2f}", kind, sure, "n/a", when, f"{duration_s:.2f}", *facts.values()]
-        lines.append("\t".join(cells))
-    write_text(path, "\n".join(lines) + "\n")
+    rows = [
+        [f"{e.onset_s:.2f}", f"{max(e.offset_s, e.onset_s + SHORTEST_S) - e.onset_s:.2f}", SEIZURE, _share(e), *ends]
+        for e in events
+    ] or [["0.00", f"{duration_s:.2f}", BACKGROUND, "n/a", *ends]]
+    header = [*COLUMNS, "confidence", "channels", "dateTime", "recordingDuration", *facts]
+    write_text(path, "".join("\t".join(row) + "\n" for row in [header, *rows]))
+
+
+def _share(event: Event) -> str:
+    return "n/a" if event.confidence is None else f"{event.confidence:.2f}"
 
 
 def _read_tsv(path: Path) -> EventFile:
