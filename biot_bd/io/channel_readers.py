@@ -356,9 +356,14 @@ def _at_own_rates(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader
 def _opened_alone(raw: mne.io.BaseRaw, path: Path, names: Sequence[str]) -> mne.io.BaseRaw:
     """Open a file once more for channels of one rate, so that MNE stretches none."""
     # Repeated labels are "T8-P8" in the header and "T8-P8-0", "T8-P8-1" to MNE.
-    labels = [*names, *(name.rpartition("-")[0] for name in names if name.rpartition("-")[2].isdigit())]
+    single = read_edf_header(path).labels
+    parts = (name.rpartition("-") for name in names if name not in single)
+    labels = [*names, *(label for label, _, number in parts if number.isdigit())]
     # By its class, as MNE's functions go by the file's ending.
     alone = type(raw)(path, include=labels, preload=False, verbose="ERROR", encoding="latin1")
+    told, own = raw._raw_extras[0], alone._raw_extras[0]
+    units = dict(zip(told["ch_names"], told["units"], strict=True))
+    own["units"] = np.array([units[name] for name in own["ch_names"]])  # corrected ones, too
     if _has_slower(alone, names):  # repeated labels of different rates
         alone.load_data(verbose="error")
     return alone
