@@ -25,7 +25,7 @@ def bench(
     from rich.console import Console
     from rich.table import Table
 
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
 
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder, console.status("measuring"):

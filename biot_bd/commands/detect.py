@@ -81,7 +81,7 @@ def detect(
     outcomes = work.run(wanted, options, jobs)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if json:
-        from biot_bd.commands._pipelines import print_json
+        from biot_bd.commands._output import print_json
 
         print_json(_facts(model, outputs, outcomes, len(items) - len(wanted)))
     else:
@@ -104,7 +104,7 @@ def _targets(
     """
     from dataclasses import replace
 
-    from biot_bd.commands._pipelines import check_output
+    from biot_bd.commands._output import check_output
     from biot_bd.deploy.results import FORMATS
 
     if output.suffix.lower() in FORMATS.values() and not output.is_dir():

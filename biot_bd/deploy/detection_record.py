@@ -379,7 +379,7 @@ def _detection_of(facts: dict[str, Any], windows: WindowFacts) -> Detection:
         sfreq=float(facts["sfreq"]),
         channels=facts["channels"],
         notes=facts["notes"],
-        setting={"engine": "torch", **facts["setting"]},  # type: ignore[arg-type]  # checked by its declared form
+        setting={"engine": "torch", **facts["setting"]},  # type: ignore[typeddict-item]  # checked by its declared form
         start_time=None if started is None else datetime.fromisoformat(started),
         seconds=facts["seconds"],
         segments=[(s["start_s"], s["length_s"]) for s in windows["segments"]],

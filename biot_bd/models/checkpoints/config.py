@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from biot_bd.exceptions import CheckpointError, SavedPipelineError
 from biot_bd.json_values import naming
@@ -28,9 +28,6 @@ from biot_bd.models.checkpoints.published import (
 )
 from biot_bd.models.checkpoints.resolve import WEIGHTS, find_source
 from biot_bd.runs import read_json
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 ARCHITECTURE = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_channel_tokens")
 _LAYER = re.compile(r"encoder\.transformer\.layers\.layers\.(\d+)\.")
@@ -246,12 +243,12 @@ def _of_pipeline(description: Mapping[str, Any], source: str) -> Provenance:
 # --- facts ----------------------------------------------------------------------------------------
 
 
-def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoint | None, where: str) -> Facts:
+def resolve_facts(tensors: Mapping[str, Any], written: Facts, known: Checkpoint | None, where: str) -> Facts:
     """Join what the shapes show, what is written down and what is known of published files.
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
+    tensors : mapping of str to torch.Tensor
         The encoder, under BIOT's names.
     written : Facts
         From :func:`find_files`.
@@ -297,7 +294,7 @@ def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoi
     return Facts(config, names if names is not None and len(names) == size else None, known_from)
 
 
-def _from_shapes(tensors: Mapping[str, Tensor], where: str) -> dict[str, int]:
+def _from_shapes(tensors: Mapping[str, Any], where: str) -> dict[str, int]:
     projection = tensors["encoder.patch_embedding.projection.weight"]
     table = tensors.get("encoder.channel_tokens.weight")
     layers = {int(match[1]) for key in tensors if (match := _LAYER.match(key))}
