@@ -19,6 +19,7 @@ from biot_bd.export.exporters import source_of
 from biot_bd.export.gate_inputs import make_inputs
 from biot_bd.export.gates import GateReport, Remembered, check_export
 from biot_bd.export.graph import told
+from biot_bd.export.int8 import gate_windows, quantise
 from biot_bd.export.source import ExportSource
 from biot_bd.export.store_windows import windows_of_parts
 from biot_bd.processor import this_processor
@@ -30,7 +31,13 @@ ENGINES = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "pt2": ("pt2
 FILES = {"onnx": ["model.onnx"], "openvino": ["model.xml", "model.bin"], "pt2": ["model.pt2"]}
 COPIED = ("events.json", "tuning.json", "recalibration.json")
 """What belongs to a model beside its weights."""
-PACKAGES = {"biot_bd": "biot-bd", "torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+PACKAGES = {
+    "biot_bd": "biot-bd",
+    "torch": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+}
 PROBED = ("EEG-like", "large offset", "absent channels", "flat channels")
 """Kinds of generated windows that the probe holds; never signals of a recording."""
 
@@ -101,9 +108,11 @@ def export_model(
         with atomic_path(folder) as temporary:
             say(f"writing the graph ({format})")
             registry.exporters[format](source, temporary)
-            trial = _Trial(source, temporary, format, valid, say)
-            left: list[str] = []
-            facts = trial.prove("int8" if int8 else "fp32", left)
+            trial = _Trial(source, temporary, format, None if valid is None else gate_windows(valid), say)
+            if int8 and train is not None:
+                facts = quantise(temporary, format, trial.inputs, train, lambda left: trial.prove("int8", left), say)
+            else:
+                facts = trial.prove("fp32", [])
             for name in COPIED:
                 if (source.folder / name).is_file():
                     shutil.copyfile(source.folder / name, temporary / name)
@@ -120,8 +129,6 @@ def _check_request(folder: Path, format: str, int8: bool, store: Any, overwrite:
             f"format {format!r}: no engine of ours runs it, so what it writes cannot be proven; call "
             f"biot_bd.registry.exporters[{format!r}](pipeline, path) yourself"
         )
-    if int8:
-        raise ExportError("int8 is not there yet")
     if int8 and store is None:
         raise ExportError(
             "int8 needs store=: the prepared windows (of `biot-bd prepare`) with the model's training and validation "

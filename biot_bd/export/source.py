@@ -174,9 +174,7 @@ def read_source(folder: str | os.PathLike[str]) -> ExportSource:
             "pipeline; put the scaler into the pipeline and fit again"
         )
     outputs = np.asarray(classifier.outputs if facts is None else facts.classes)
-    return ExportSource(
-        folder, steps, classifier, module, mapper, outputs, info, made.scale, read_description(folder)
-    )
+    return ExportSource(folder, steps, classifier, module, mapper, outputs, info, made.scale, read_description(folder))
 
 
 def _dropping(step: Any) -> Any:

@@ -43,7 +43,9 @@ def windows_of_parts(source: ExportSource, store: str | os.PathLike[str]) -> tup
     for name in ("ch_names", "sfreq", "n_times", "unit"):
         wanted, there = getattr(expected, name), getattr(found, name)
         if wanted != there:
-            raise ExportError(f"{store}: the model takes windows with {name}={wanted}, these have {there}; prepare them alike")
+            raise ExportError(
+                f"{store}: the model takes windows with {name}={wanted}, these have {there}; prepare them alike"
+            )
     there = {str(subject) for subject in windows.groups}
     parts = {"training": source.subjects("train"), "validation": source.subjects("valid")}
     for part, subjects in parts.items():
