@@ -28,7 +28,13 @@ ENGINES = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "pt2": ("pt2
 FILES = {"onnx": ["model.onnx"], "openvino": ["model.xml", "model.bin"], "pt2": ["model.pt2"]}
 COPIED = ("events.json", "tuning.json", "recalibration.json")
 """What belongs to a model beside its weights."""
-PACKAGES = {"biot_bd": "biot-bd", "torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+PACKAGES = {
+    "biot_bd": "biot-bd",
+    "torch": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+}
 PROBED = ("EEG-like", "large offset", "absent channels", "flat channels")
 """Kinds of generated windows that the probe holds; never signals of a recording."""
 
@@ -169,7 +175,9 @@ def _prove(source: ExportSource, folder: Path, format: str, say: Callable[[str],
                 continue
             reports[name] = report.as_dict()
             bound = report.as_dict()["bound"]
-            runs.append({"engine": engine, "precision": one, "largest_difference": report.largest_difference, "bound": bound})
+            runs.append(
+                {"engine": engine, "precision": one, "largest_difference": report.largest_difference, "bound": bound}
+            )
     if not any(run["precision"] == precision for run in runs):
         raise first or missing or ExportGateError(f"{source.folder}: no engine ran it")
     known = source.info
@@ -201,7 +209,8 @@ def _prove(source: ExportSource, folder: Path, format: str, say: Callable[[str],
         "source": {
             "folder_name": source.folder.name,
             "weights_sha256": source.spec.get("weights", {}).get("sha256"),
-            "trained_on": (source.description.get("record") or {}).get("trained_on") or source.spec["fitted"].get("provenance"),
+            "trained_on": (source.description.get("record") or {}).get("trained_on")
+            or source.spec["fitted"].get("provenance"),
             "record": source.description.get("record") or {},
         },
         "versions": {name: _version(package) for name, package in PACKAGES.items()},
