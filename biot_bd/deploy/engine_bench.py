@@ -88,11 +88,14 @@ class EngineTable:
         Reason by name of what could not run.
     reference : str
         What errors are measured against, in words.
+    window_s : float
+        Length of a window in seconds.
     """
 
     figures: list[EngineFigures]
     failed: dict[str, str] = field(default_factory=dict)
     reference: str = ""
+    window_s: float = 10.0
 
     def recommended(self, batch: int) -> EngineFigures | None:
         """Return the fastest that is exact enough; the first stays unless another gains 3 %."""
@@ -142,6 +145,7 @@ class EngineTable:
             "engines": rows,
             "compared_with": self.figures[0].name,
             "reference": self.reference,
+            "window_s": self.window_s,
             "failed": self.failed,
             "recommendation": self.recommendation(batches),
         }
@@ -219,7 +223,7 @@ def bench_engines(
             )
     if not figures:
         raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
-    return EngineTable(figures, failed, reference)
+    return EngineTable(figures, failed, reference, next(iter(started.values()))[1]["window_s"])
 
 
 def _start(

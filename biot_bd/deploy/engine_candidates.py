@@ -142,7 +142,7 @@ def _exports(folder: Path, weights: str | None, left_out: list[str]) -> Iterator
 
 
 def _of_exports(artifacts: list[Artifact]) -> list[Candidate]:
-    """Return the proven runs; of two of one engine and precision that of the engine's own format."""
+    """Return the proven runs; of two of an engine and precision that of the engine's own format."""
     found: dict[str, Candidate] = {}
     for artifact in sorted(artifacts, key=lambda one: one.facts["graph"]["format"] != "openvino"):
         facts = artifact.facts

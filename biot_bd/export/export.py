@@ -14,7 +14,7 @@ import numpy as np
 
 from biot_bd import registry
 from biot_bd.exceptions import ExportError, ExportGateError, MissingExtraError
-from biot_bd.export.artifact import ARTIFACT, Artifact, Probe, Run, write_artifact
+from biot_bd.export.artifact import ARTIFACT, Probe, Run, write_artifact
 from biot_bd.export.exporters import source_of
 from biot_bd.export.gate_inputs import make_inputs
 from biot_bd.export.gates import Remembered, check_export
@@ -100,15 +100,14 @@ def export_model(
     folder = Path(folder)
     _check_request(folder, format, int8, store, overwrite)
     say = say or (lambda line: None)
-    with source_of(pipeline) as source:
-        with atomic_path(folder) as temporary:
-            say(f"writing the graph ({format})")
-            registry.exporters[format](source, temporary)
-            facts, probe = _prove(source, temporary, format, say)
-            for name in COPIED:
-                if (source.folder / name).is_file():
-                    shutil.copyfile(source.folder / name, temporary / name)
-            write_artifact(temporary, facts, probe)
+    with source_of(pipeline) as source, atomic_path(folder) as temporary:
+        say(f"writing the graph ({format})")
+        registry.exporters[format](source, temporary)
+        facts, probe = _prove(source, temporary, format, say)
+        for name in COPIED:
+            if (source.folder / name).is_file():
+                shutil.copyfile(source.folder / name, temporary / name)
+        write_artifact(temporary, facts, probe)
     if format == "pt2":
         import_module("biot_bd.export.engines.pt2").trust(folder)
     return folder
