@@ -164,7 +164,7 @@ class DetectionRecord:
         if not source.exists():
             raise DetectionError(f"{source}: the recording is gone; put it back, or run biot-bd detect where it lies")
         opened = open_recording(source)
-        digest, fault = digest_of(opened.raw)
+        digest, fault = digest_of(opened)
         if fault is None and digest != self.recording["digest"]:
             raise DetectionError(
                 f"{source}: not the recording of {self.path} (other channels or samples); run biot-bd detect again"
@@ -368,7 +368,7 @@ def _detection_of(facts: dict[str, Any], windows: WindowFacts) -> Detection:
         sfreq=float(facts["sfreq"]),
         channels=facts["channels"],
         notes=facts["notes"],
-        setting={"engine": "torch", **facts["setting"]},  # type: ignore[arg-type]  # checked by its declared form
+        setting={"engine": "torch", **facts["setting"]},  # type: ignore[typeddict-item]  # checked by its declared form
         start_time=None if started is None else datetime.fromisoformat(started),
         seconds=facts["seconds"],
         segments=[(s["start_s"], s["length_s"]) for s in windows["segments"]],

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,14 +25,16 @@ from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, Even
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
-from biot_bd.io.unusable import unit_notes
 from biot_bd.models.checkpoints.config import provenance_of
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
-from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
+from biot_bd.signals.planning import plan_recording
 from biot_bd.signals.resampling import check_rate
+
+if TYPE_CHECKING:
+    import mne
 
 STRIDE_S = 5.0
 BATCH = 64
@@ -437,21 +438,21 @@ class Detector:
         """
         begin = time.perf_counter()
         recording = open_recording(source)
-        mapper = MontageMapper(self.scorer.montage, on_missing=self.on_missing)  # type: ignore[arg-type]
+        channels = (recording.ch_names, self.on_missing, recording.where, recording.unusable)
         try:
-            needed = mapper.plan(recording.raw.ch_names, recording.where, recording.unusable).needed
+            needed = plan_recording(self.scorer.montage, *channels).needed  # type: ignore[arg-type]
         except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
         except ValueError as error:
             raise DetectionError(f"{recording.where}: {error}") from error
         reader, line = recording.reader(needed)
         check_length(recording.where, line, self.scorer.window_s)
-        stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where, recording.unusable)
+        stream = self.stream(recording.ch_names, reader.sfreq, recording.where, recording.unusable)
         read_s, results = time.perf_counter() - begin, []
         # Each segment has a stream of its own: no window and no event reaches across a pause.
         for number, segment in enumerate(line.segments):
             if number:
-                stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where, recording.unusable)
+                stream = self.stream(recording.ch_names, reader.sfreq, recording.where, recording.unusable)
             blocks = read_blocks(recording, stream.needed, segment.first_sample, segment.stop_sample, reader)
             while True:
                 start = time.perf_counter()
@@ -465,10 +466,10 @@ class Detector:
         if refused := no_eeg(result.n_impossible, _n_windows(stream.plan, result)):
             raise DetectionError(f"{recording.where}: {refused}")
         seconds = {"read": read_s, **result.seconds, "total": time.perf_counter() - begin}
-        bad = [name for name in stream.needed if name in recording.raw.info["bads"]]
+        bad = [name for name in stream.needed if name in recording.bads]
         notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
-        notes += unit_notes(recording.raw, stream.needed)
-        digest, fault = digest_of(recording.raw)
+        notes += recording.unit_notes(stream.needed)
+        digest, fault = digest_of(recording)
         in_training, told = training_overlap(self.provenance, digest, fault, subject)
         if self.tuned_on is not None and digest is not None and self.tuned_on.subjects_of(digest):
             told.append(

@@ -9,15 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from biot_bd import registry
 from biot_bd.deploy.signal_chain import WindowBatch
 from biot_bd.exceptions import MissingExtraError, PluginError
-from biot_bd.signals.base import SignalInfo, WindowTransformer
-from biot_bd.signals.mapper import MontageMapper
+from biot_bd.signals.info import SignalInfo
 from biot_bd.signals.montages import Montage, montage_of, parse_name
-from biot_bd.signals.scaler import PercentileScaler
 
 
 class Scorer(Protocol):
@@ -77,18 +74,7 @@ class ModelScorer:
         choose_precision: Callable[[str | None, int], tuple[str, list[str]]] | None = None,
     ) -> None:
         self.classifier, self.engine, self._choose_precision = classifier, engine, choose_precision
-        # A window without signal is no fault of the model's: channels that cannot be scaled are
-        # absent.
-        self.steps = [
-            clone(step).set_params(on_bad="drop") if isinstance(step, PercentileScaler) else step
-            for step in steps
-            if step not in (None, "passthrough")
-        ]
-        for step in self.steps:
-            if not isinstance(step, WindowTransformer):
-                raise ValueError(
-                    f"{type(step).__name__} is no signal step, so a detector cannot run this model on windows"
-                )
+        self.steps = _signal_steps([step for step in steps if step not in (None, "passthrough")])
         classes = getattr(self.classifier, "classes_", None)
         if classes is None or len(classes) != 2:
             raise ValueError(f"a detector needs a model of two classes, background and seizure; found {classes!r}")
@@ -96,8 +82,7 @@ class ModelScorer:
         seizure = getattr(self.classifier, "positive_label_", 1 if 1 in labels else labels[-1])
         self._seizure_column = labels.index(seizure)
         known: Any = getattr(self.classifier, "input_info_", None)
-        mapper = next((step for step in self.steps if isinstance(step, MontageMapper)), None)
-        self.montage = _montage_of(mapper, getattr(known, "ch_names", None))
+        self.montage = _montage_of(self.steps, getattr(known, "ch_names", None))
         sfreq = getattr(known, "sfreq", None)
         if sfreq is None:
             raise ValueError(
@@ -225,9 +210,29 @@ def _missing_package(error: BaseException | None) -> str | None:
     return None if error is None or error.name is None else error.name.partition(".")[0]
 
 
-def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) -> Montage:
-    if mapper is not None:
-        return mapper.resolve()
+def _signal_steps(steps: Sequence[Any]) -> list[Any]:
+    """Return steps as a detector runs them; without any, nothing of scikit-learn is imported."""
+    if not steps:
+        return []
+    from sklearn.base import clone
+
+    from biot_bd.signals.base import WindowTransformer
+    from biot_bd.signals.scaler import PercentileScaler
+
+    for step in steps:
+        if not isinstance(step, WindowTransformer):
+            raise ValueError(f"{type(step).__name__} is no signal step, so a detector cannot run this model on windows")
+    # A window without signal is no fault of the model's: channels that cannot be scaled are absent.
+    return [clone(step).set_params(on_bad="drop") if isinstance(step, PercentileScaler) else step for step in steps]
+
+
+def _montage_of(steps: Sequence[Any], ch_names: tuple[str, ...] | None) -> Montage:
+    if steps:
+        from biot_bd.signals.mapper import MontageMapper
+
+        mapper = next((step for step in steps if isinstance(step, MontageMapper)), None)
+        if mapper is not None:
+            return mapper.resolve()
     if ch_names is None:
         raise ValueError(
             "the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows"

@@ -72,6 +72,9 @@ def export_openvino(pipeline: Any, path: str | os.PathLike[str]) -> Path:
                 model = openvino.convert_model(program)
                 for given, name in zip(model.inputs, graph.input_names, strict=True):
                     given.get_tensor().set_names({name})
+                # The converter forgets the sizes that are not free.
+                sizes = {"x": [-1, graph.n_chans, graph.n_times], "present": [-1, graph.n_chans]}
+                model.reshape({name: sizes[name] for name in graph.input_names})
                 for output, name in zip(model.outputs, OUTPUTS, strict=True):
                     output.get_tensor().set_names({name})
                 openvino.save_model(model, temporary / "model.xml", compress_to_fp16=False)

@@ -84,8 +84,8 @@ class PercentileGraph(nn.Module):
         percentile = low + fraction * (high - low)
         flat = (percentile < FLAT_UV) | (x.amax(dim=-1) - x.amin(dim=-1) < FLAT_UV)
         present = present & ~flat
-        scale = torch.where(present, percentile + EPSILON_UV, 1.0)[..., None]
-        return torch.where(present[..., None], x / scale, 0.0), present
+        factor = torch.where(present, 1 / (percentile + EPSILON_UV), 0.0)
+        return x * factor[..., None], present
 
     def _without_offsets(self, x: Tensor) -> Tensor:
         mean = x.mean(dim=-1, keepdim=True)
@@ -102,9 +102,8 @@ class PercentileGraph(nn.Module):
         high = torch.where(below, torch.finfo(x.dtype).max, size).amin(dim=-1, keepdim=True)
         between = (count == lower + 1) & (low + (place - lower) * (high - low) < limit)
         found = (coarse > OFFSET_UV / 2) & (mean.abs() > OFFSET_UV) & ((count > lower + 1) | between)
-        level = x - mean
-        line = torch.matmul(level, self.slope) * self.time
-        return torch.where(found, level - line, x)
+        line = mean + torch.matmul(x - mean, self.slope) * self.time
+        return x - line * found.to(x.dtype)
 
 
 class FixedGraph(nn.Module):
@@ -148,7 +147,7 @@ class StandardGraph(nn.Module):
         std = (level * level).mean(dim=-1).sqrt()
         flat = (std < FLAT_UV) | (x.amax(dim=-1) - x.amin(dim=-1) < FLAT_UV)
         present = present & ~flat
-        out = torch.where(present[..., None], level / torch.where(present, std, 1.0)[..., None], 0.0)
+        out = level * torch.where(present, 1 / std, 0.0)[..., None]
         return (out if self.clip is None else out.clamp(-self.clip, self.clip)), present
 
 

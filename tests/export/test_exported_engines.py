@@ -130,7 +130,7 @@ def test_what_is_no_window_is_refused(x, message, written):
 
 def test_a_missing_package_is_named(written, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match="onnxruntime is not installed.*pip install onnxruntime"):
+    with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed.*pip install onnxruntime"):
         load_onnx(written).set_precision(None, 8)
 
 
@@ -199,7 +199,7 @@ def exported_by_torch(tmp_path, monkeypatch):
 
 @pytest.mark.slow  # torch.export imports for seconds
 def test_a_pt2_file_is_loaded_only_where_it_was_made_or_is_vouched_for(exported_by_torch, monkeypatch):
-    with pytest.raises(ArtifactError, match="a pt2 file may run any code; .* set BIOT_BD_TRUST_PT2=") as told:
+    with pytest.raises(ArtifactError, match=r"a pt2 file may run any code; .* set BIOT_BD_TRUST_PT2=") as told:
         load_pt2(exported_by_torch)
     digest = str(told.value).partition("BIOT_BD_TRUST_PT2=")[2][:64]
     monkeypatch.setenv("BIOT_BD_TRUST_PT2", digest)
