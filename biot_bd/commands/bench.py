@@ -114,7 +114,7 @@ def _candidates(
             continue
         on_step(f"exporting to {format}")
         try:
-            from biot_bd import export_model
+            from biot_bd.export import export_model
 
             export_model(model, folder / format, format=format)
         except Exception as error:  # any model may be given, and any exporter may refuse it in its own words
@@ -131,11 +131,11 @@ def _as_table(found: EngineTable, batches: list[int]) -> Table:
 
     first = found.figures[0]
     caption = (
-        f"ratio: to {first.name}; error: largest difference of a probability to {found.reference}; memory: growth of a fresh "
-        "process; start: its processor seconds to the first probability"
+        f"ratio: to {first.name}; error: largest difference of a probability to {found.reference}; MB: memory by which a "
+        "fresh process grows; start s: its processor seconds to the first probability"
     )
     table = Table(title=f"windows of {found.window_s:g} s on this machine", caption=caption)
-    for word in ("engine", "batch", "win/s", "ms", "ratio", "error", "memory", "disk", "start"):
+    for word in ("engine", "batch", "win/s", "ms", "ratio", "error", "MB", "disk MB", "start s"):
         table.add_column(word, justify="left" if word == "engine" else "right", no_wrap=True)
     for one in found.figures:
         for number, batch in enumerate(batches):
