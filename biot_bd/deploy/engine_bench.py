@@ -23,6 +23,7 @@ from biot_bd.deploy.engine_worker import N_WINDOWS
 from biot_bd.export.artifact import ARTIFACT, BOUNDS, read_facts
 
 ROUNDS = 3
+WORKER = "biot_bd.deploy.engine_worker"
 _HALF = 5e-3
 """Bound of precisions that no export has (fp16), and of torch's own choice."""
 
@@ -305,7 +306,7 @@ class _Child:
         self._log = log
 
     def __enter__(self) -> _Child:
-        words = [sys.executable, "-W", "ignore", "-m", "biot_bd.deploy.engine_worker"]
+        words = [sys.executable, "-W", "ignore", "-m", WORKER]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8"
