@@ -510,6 +510,7 @@ class FirPlan:
     def __init__(self, n: int, up: int, down: int, context: int) -> None:
         self.n_out = -(-n * up // down)
         self._n, self._up, self._down = n, up, down
+        self._memory: dict[tuple[str, str], NDArray] = {}
         _, block_in, block_out, lead = _block_matrices(up, down, "<f4")
         n_blocks, at_once = -(-n // block_in), max(1, SAMPLES_AT_ONCE // block_in)
         reach = max(context, lead, _width(up, down) - lead)
@@ -530,22 +531,33 @@ class FirPlan:
         n_blocks = -(-out.shape[1] // block_out)
         tile = min(n_blocks, max(1, LARGEST_PRODUCT // (block_in * block_out)))
         n_tiles = -(-n_blocks // tile)
-        buffer = np.zeros((n_tiles * tile + len(matrices)) * block_in, out.dtype)
-        y, term = np.empty((2, n_tiles, tile, block_out), out.dtype)
+        n_used = n_tiles * tile * block_in
+        buffer = self._scratch("input", (len(x), n_used + len(matrices) * block_in), out.dtype)
         begin = part.out_start // block_out * block_in - lead - part.start
-        used = slice(max(begin, 0), max(begin, 0) + buffer.size - max(-begin, 0))
-        for i, (signal, target) in enumerate(zip(x, out, strict=True)):
-            taken = signal[used]
-            inside = buffer[max(-begin, 0) : max(-begin, 0) + taken.size]
-            inside[...] = taken
-            if offset is not None:
-                inside += out.dtype.type(offset[i])
-            for k, matrix in enumerate(matrices):
-                blocks = buffer[k * block_in :][: n_tiles * tile * block_in].reshape(n_tiles, tile, block_in)
-                np.matmul(blocks[..., : len(matrix)], matrix, out=term if k else y)
-                if k:
-                    y += term
-            np.multiply(y.reshape(-1)[: target.size], 1 if gain is None else gain[i].astype(out.dtype), out=target)
+        first = max(-begin, 0)
+        last = min(buffer.shape[1], part.stop - part.start - begin)
+        buffer[:, :first] = 0
+        buffer[:, last:] = 0
+        inside = buffer[:, first:last]
+        for signal, row in zip(x, inside, strict=True):
+            row[...] = signal[begin + first : begin + last]
+        if offset is not None:
+            inside += offset[:, None].astype(out.dtype)
+        products = [self._scratch(f"{k}", (len(x), n_tiles, tile, block_out), out.dtype) for k in range(2)]
+        for k, matrix in enumerate(matrices):
+            blocks = buffer[:, k * block_in :][:, :n_used].reshape(len(x), n_tiles, tile, block_in)
+            np.matmul(blocks[..., : len(matrix)], matrix, out=products[min(k, 1)])
+            if k:
+                products[0] += products[1]
+        made = products[0].reshape(len(x), -1)[:, : out.shape[1]]
+        np.multiply(made, 1 if gain is None else gain[:, None].astype(out.dtype), out=out)
+
+    def _scratch(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
+        """Return memory that keeps its place from part to part: fresh pages take longer."""
+        flat, size = self._memory.get((name, dtype.str)), math.prod(shape)
+        if flat is None or flat.size < size:
+            flat = self._memory[name, dtype.str] = np.empty(size, dtype)
+        return flat[:size].reshape(shape)
 
 
 def _times(down: int) -> int:
