@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import platform
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
-from biot_bd.runs import fingerprint, read_json, write_json
+from biot_bd.kept_choices import best_of, cached_choice
+from biot_bd.processor import this_processor
+from biot_bd.runs import fingerprint
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -118,25 +115,16 @@ def precision_context(precision: str, device: str) -> Iterator[None]:
 
 
 def machine_key(device: torch.device | str | None = None) -> str:
-    """Name what a measurement depends on: processor, system, torch, threads, device."""
+    """Name what a measurement depends on: processor, its instructions, torch, threads, device."""
     device = torch.device(device or "cpu")
     parts: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": this_processor().as_dict(),
         "capabilities": sorted(k for k, v in torch.cpu.get_capabilities().items() if v is True),
-        "processors": os.cpu_count(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
     return fingerprint(parts)
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        model = re.search(r"^model name\s*: *(.+)", Path("/proc/cpuinfo").read_text("utf-8", "replace"), re.MULTILINE)
-        if model is not None:
-            return model[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def has_fast(precision: str, device: torch.device | str = "cpu") -> bool:
@@ -154,74 +142,6 @@ def has_fast(precision: str, device: torch.device | str = "cpu") -> bool:
     found = torch.cpu.get_capabilities()
     names = {"bf16": ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16", "arm_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
     return any(bool(found.get(name)) for name in names[precision])
-
-
-def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
-    """Return the first candidate unless another is faster by more than ``gain``; then the fastest.
-
-    Parameters
-    ----------
-    times : mapping of str to float
-        Seconds; the candidate to prefer first.  Not-finite ones are never taken.
-    gain : float
-        Smallest share of time for which the first one is given up.
-
-    Raises
-    ------
-    ValueError
-        No time is finite.
-    """
-    finite = {name: t for name, t in times.items() if math.isfinite(t)}
-    if not finite:
-        raise ValueError(f"no candidate has a time: {dict(times)}")
-    fastest = min(finite, key=finite.__getitem__)
-    first = next(iter(finite))
-    return first if finite[first] * (1 - gain) <= finite[fastest] else fastest
-
-
-# Choices kept on disk
-
-
-def cached_choice(key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the choice kept under ``key``, or measure and keep it.
-
-    The file is ``precision.json`` in ``$BIOT_BD_CACHE`` (default ``~/.cache/biot_bd``).  Processes
-    that ask at the same time for the same thing measure once.  Where the folder cannot be written,
-    every process measures for itself.
-
-    Parameters
-    ----------
-    key : str
-        All that the choice depends on, e.g. with :func:`machine_key`.
-    measure : callable
-        ``measure() -> dict`` of values that JSON holds.
-
-    Returns
-    -------
-    dict
-    """
-    path = Path(os.environ.get("BIOT_BD_CACHE") or Path.home() / ".cache" / "biot_bd") / "precision.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        locked = FileLock(path.with_suffix(".lock")).acquire()
-    except OSError:
-        return measure()
-    with locked:
-        kept = _read(path)
-        if key not in kept:
-            kept[key] = measure()
-            with contextlib.suppress(OSError):
-                write_json(path, kept)
-        return dict(kept[key])
-
-
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Read what is kept; a damaged file only costs a new measurement."""
-    try:
-        kept = read_json(path)
-    except (FileNotFoundError, ValueError):
-        return {}
-    return {k: v for k, v in kept.items() if isinstance(v, dict)} if isinstance(kept, dict) else {}
 
 
 # Inference
@@ -303,7 +223,7 @@ def measure_inference_plan(
         key = "/".join(
             ["inference", machine_key(device), _shape_key(model), f"n={n_windows}", *allowed, f"micro={micro_batch}"]
         )
-        kept = cached_choice(key, lambda: _measure(model, n_windows, allowed, micro_batch, device))
+        kept = cached_choice(key, lambda: _measure(model, n_windows, allowed, micro_batch, device), _is_kept)
     plan = PrecisionPlan.from_dict(kept["plan"])
     reasons.append(str(kept["reason"]))
     return plan, {"errors": errors, "times_s": kept["times_s"], "reason": "; ".join(reasons)}
@@ -375,6 +295,15 @@ def _measure(
         best, times = plans[best_of(by_size)], times | by_size
     reason = f"fastest of {', '.join(times)}: {best.precision}, {best.micro_batch or 'whole'}"
     return {"plan": best.as_dict(), "times_s": times, "reason": reason}
+
+
+def _is_kept(choice: Mapping[str, Any]) -> bool:
+    """Return whether a choice from the disk is one of :func:`_measure`."""
+    try:
+        PrecisionPlan.from_dict(choice["plan"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return isinstance(choice.get("times_s"), dict) and "reason" in choice
 
 
 def _times(model: nn.Module, plans: dict[str, PrecisionPlan], x: Tensor) -> dict[str, float]:

@@ -159,9 +159,7 @@ def resample_fft_window(x: NDArray, n_out: int) -> NDArray:
     out = np.empty((len(rows), n_out), rows.dtype)
     out[absent] = np.nan
     if not absent.all():
-        import scipy.signal  # heavy, as everywhere below
-
-        out[~absent] = scipy.signal.resample(rows if not absent.any() else rows[~absent], n_out, axis=-1)
+        out[~absent] = _by_spectrum(rows if not absent.any() else rows[~absent], n_out)
     return out.reshape(*shape[:-1], n_out)
 
 
@@ -398,11 +396,19 @@ def _scipy_fir(x: NDArray, up: int, down: int) -> NDArray:
 
 def _scipy_fft(x: NDArray, up: int, down: int) -> NDArray:
     """Resample at once; where the grids do not meet at the end the signal is lengthened first."""
-    import scipy.signal
-
     rest = -x.shape[-1] % down
     padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, rest)], mode="edge") if rest else x
-    return np.asarray(scipy.signal.resample(padded, padded.shape[-1] * up // down, axis=-1))
+    return _by_spectrum(padded, padded.shape[-1] * up // down)
+
+
+def _by_spectrum(x: NDArray, n_out: int) -> NDArray:
+    """Return what :func:`scipy.signal.resample` does, whose module takes a second to load."""
+    n = x.shape[-1]
+    shorter = min(n, n_out)
+    spectrum = scipy.fft.rfft(x)[..., : shorter // 2 + 1]
+    if shorter % 2 == 0 and n_out != n:  # the bin at the lower rate's wall stands for two, or for half
+        spectrum[..., -1] *= 2 if n_out < n else 0.5
+    return np.asarray(scipy.fft.irfft(spectrum / (n / n_out), n_out))
 
 
 class SegmentPlan:
@@ -494,7 +500,7 @@ def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
     n = x.shape[-1]
     shorter = min(n, n_out)
     # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
-    spectrum = scipy.fft.rfft(x, norm="forward", workers=1)[..., : shorter // 2 + 1]
+    spectrum = np.asarray(scipy.fft.rfft(x, norm="forward", workers=1))[..., : shorter // 2 + 1]
     if n_out != n:
         # The bin at the lower Nyquist frequency stands for two in one grid and for one in the
         # other.

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from biot_bd.kept_choices import best_of, cached_choice
 from biot_bd.models.biot import BIOT
 from biot_bd.models.inference_plan import (
     PrecisionPlan,
-    best_of,
-    cached_choice,
     has_fast,
     machine_key,
     precision_context,
@@ -77,7 +76,7 @@ def training_plan(
     Notes
     -----
     The choice is kept for this machine, model and batch size (see
-    :func:`biot_bd.models.inference_plan.cached_choice`).
+    :func:`biot_bd.kept_choices.cached_choice`).
     """
     computes = [precision]
     if precision == "auto":

@@ -1,8 +1,6 @@
 """Plans of computation, their measurement, and what is kept on disk."""
 
 import json
-import math
-import threading
 import warnings
 
 import pytest
@@ -10,7 +8,7 @@ import torch
 
 from biot_bd import BIOT
 from biot_bd.models import inference_plan as precision
-from biot_bd.models.inference_plan import PrecisionPlan, best_of, cached_choice, machine_key, measure_inference_plan
+from biot_bd.models.inference_plan import PrecisionPlan, machine_key, measure_inference_plan
 
 FIRST = "encoder.transformer.layers.layers.0.0.fn"
 
@@ -65,59 +63,6 @@ def test_plan_goes_through_json():
     plan = PrecisionPlan("bf16", 16)
     assert PrecisionPlan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
     assert PrecisionPlan() == PrecisionPlan("fp32", None)
-
-
-def test_best_of_prefers_the_first_unless_another_gains():
-    assert best_of({"a": 1.0, "b": 0.98, "c": 2.0}) == "a"
-    assert best_of({"a": 1.0, "b": 0.96, "c": 0.95}) == "c"
-    assert best_of({"a": math.inf, "b": 2.0}) == "b"
-    with pytest.raises(ValueError, match="no candidate"):
-        best_of({"a": math.nan})
-
-
-def test_a_choice_is_measured_once(cache):
-    calls = []
-
-    def measure():
-        calls.append(1)
-        return {"plan": 1}
-
-    assert cached_choice("a", measure) == cached_choice("a", measure) == {"plan": 1}
-    assert cached_choice("b", lambda: {"plan": 2}) == {"plan": 2}
-    assert len(calls) == 1
-    assert json.loads(cache.read_text()) == {"a": {"plan": 1}, "b": {"plan": 2}}
-
-
-def test_threads_that_ask_together_measure_once_and_lose_nothing(cache):
-    calls = []
-    barrier = threading.Barrier(4)
-
-    def ask(number):
-        barrier.wait()
-        cached_choice("same", lambda: calls.append(1) or {"v": 0})
-        cached_choice(f"own {number}", lambda: {"v": number})
-
-    asking = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join()
-    assert len(calls) == 1
-    assert len(json.loads(cache.read_text())) == 5
-
-
-@pytest.mark.parametrize("damage", ["{", "[1]", '{"a": 3}'])
-def test_a_damaged_file_costs_a_measurement(cache, damage):
-    cache.parent.mkdir()
-    cache.write_text(damage)
-    assert cached_choice("a", lambda: {"v": 1}) == {"v": 1}
-    assert json.loads(cache.read_text()) == {"a": {"v": 1}}
-
-
-def test_without_a_writable_folder_every_call_measures(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("BIOT_BD_CACHE", str(tmp_path / "file"))
-    assert cached_choice("a", lambda: {"v": 1}) == {"v": 1}
 
 
 def test_machine_key_knows_threads():
