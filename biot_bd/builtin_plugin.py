@@ -116,6 +116,15 @@ def register_callbacks(register: Register) -> None:
 
 
 @hookimpl
+def register_exporters(register: Register) -> None:
+    """Register the formats that models are exported in."""
+    for name in ("onnx", "openvino", "pt2"):
+        register(name, f"biot_bd.export.exporters:export_{name}")
+
+
+@hookimpl
 def register_engines(register: Register) -> None:
     """Register what computes a saved model's probabilities in a detector."""
     register("torch", "biot_bd.training.persistence.scorer:load_scorer")
+    for name in ("onnx", "openvino", "pt2"):
+        register(name, f"biot_bd.export.engines.{name}:load_{name}")

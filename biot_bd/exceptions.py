@@ -211,6 +211,50 @@ class SavedPipelineError(BiotBdError, ValueError):
     """
 
 
+class ExportError(BiotBdError, ValueError):
+    """A model cannot be exported; the message says which part of it, and what to do.
+
+    See Also
+    --------
+    biot_bd.export_model : Raises it.
+    biot_bd.exceptions.ArtifactError : An exported model cannot be used.
+    """
+
+
+class ExportGateError(ExportError):
+    """An exported model differs from its source by more than its precision may.
+
+    Parameters
+    ----------
+    message : str
+        The whole message.
+    report : object
+        The :class:`biot_bd.export.GateReport` with all checks; None where there is none.
+
+    See Also
+    --------
+    biot_bd.export_model : Raises it, and writes nothing.
+    biot_bd.export.check_export : Makes the report.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message, report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ArtifactError(BiotBdError, ValueError):
+    """An exported model is damaged, or does not compute here what it computed where it was made.
+
+    See Also
+    --------
+    biot_bd.export.read_artifact : Raises it.
+    biot_bd.Detector.load : Raises it.
+    """
+
+
 class ParameterGroupError(BiotBdError, ValueError):
     """A model cannot be split into a head and blocks.
 

@@ -1,21 +1,45 @@
-"""What was measured on a machine once and is kept for the next process.
+"""The fastest of some candidates, measured on a machine once and kept for the next process.
 
 The file is ``precision.json`` in ``$BIOT_BD_CACHE`` (default ``~/.cache/biot_bd``).  A key names
-all that a choice depends on, the processor with its instructions first: a folder that machines share
-never hands one of them the choice of another.
+all that a choice depends on, the processor with its instructions first: a folder that machines
+share never hands one of them the choice of another.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from biot_bd.runs import read_json, write_json
+
+
+def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
+    """Return the first candidate unless another is faster by more than ``gain``; then the fastest.
+
+    Parameters
+    ----------
+    times : mapping of str to float
+        Seconds; the candidate to prefer first.  Not-finite ones are never taken.
+    gain : float
+        Smallest share of time for which the first one is given up.
+
+    Raises
+    ------
+    ValueError
+        No time is finite.
+    """
+    finite = {name: t for name, t in times.items() if math.isfinite(t)}
+    if not finite:
+        raise ValueError(f"no candidate has a time: {dict(times)}")
+    fastest = min(finite, key=finite.__getitem__)
+    first = next(iter(finite))
+    return first if finite[first] * (1 - gain) <= finite[fastest] else fastest
 
 
 def choices_file() -> Path:

@@ -96,5 +96,6 @@ def page_at(request):
 def test_every_page(browser, page_at, check, width, dark):
     with open_page(browser, page_at, width=width, dark=dark) as page:
         page.wait_for_timeout(500)
+        page.wait_for_selector("[aria-busy=true]", state="detached")
         open_all(page)
         check(page)

@@ -1,11 +1,12 @@
 """What was measured once is kept for the next process, and only for the same machine."""
 
 import json
+import math
 import threading
 
 import pytest
 
-from biot_bd.kept_choices import cached_choice, choices_file
+from biot_bd.kept_choices import best_of, cached_choice, choices_file
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +64,11 @@ def test_what_is_no_choice_is_measured_again(cache):
     cached_choice("a", lambda: {"plan": "of an older version"})
     assert cached_choice("a", lambda: {"engine": "onnx"}, lambda kept: "engine" in kept) == {"engine": "onnx"}
     assert json.loads(cache.read_text()) == {"a": {"engine": "onnx"}}
+
+
+def test_best_of_prefers_the_first_unless_another_gains():
+    assert best_of({"a": 1.0, "b": 0.98, "c": 2.0}) == "a"
+    assert best_of({"a": 1.0, "b": 0.96, "c": 0.95}) == "c"
+    assert best_of({"a": math.inf, "b": 2.0}) == "b"
+    with pytest.raises(ValueError, match="no candidate"):
+        best_of({"a": math.nan})

@@ -27,7 +27,7 @@ def show_agreement(results: Path, json: bool = False) -> None:
     """
     from rich.console import Console
 
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
     from biot_bd.deploy.review.comparison import AGREEMENT, write_agreement
     from biot_bd.deploy.review.review_files import REVIEWS
 

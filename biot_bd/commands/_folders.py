@@ -55,6 +55,13 @@ KINDS = {
         ("windows", "WINDOWS"),
         "biot-bd detect {} RECORDINGS -o RESULTS",
     ),
+    "exported": Kind(
+        "an exported model",
+        ("artifact.json",),
+        "biot-bd export {} -o EXPORTED",
+        ("model", "MODEL"),
+        "biot-bd detect {} RECORDINGS -o RESULTS",
+    ),
     "run": Kind("a run folder", ("run.json",), "biot-bd cv {} -o RUN", ("windows", "WINDOWS"), "biot-bd report {}"),
     "windows": Kind(
         "prepared windows",

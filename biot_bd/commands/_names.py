@@ -26,7 +26,7 @@ PROTOCOLS = ("biot-paper", "biot-code", "cbramod", "ours")
 SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code")
 ON_MISSING = ("raise", "drop", "interpolate")
 THRESHOLDS = ("balanced-accuracy", "matched-prevalence")
-DETECTOR_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DETECTOR_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "auto")
 # scikit-learn's scorers as of this version; it tells those of later ones itself.
 SCORERS_AS_OF = (1, 9)
@@ -111,12 +111,12 @@ def check_training(options: TrainingOptions) -> None:
     check_checkpoint(options.pretrained)
 
 
-def check_detector(model: Path, *, engine: str, precision: str, on_missing: str) -> None:
+def check_detector(model: Path, *, engine: str, precision: str | None, on_missing: str) -> None:
     """Raise where the model of a detector is none, or a name means nothing."""
-    check_registered("engines", engine)
+    check_registered("engines", engine, also=["auto"])
     check_known("--precision", precision, DETECTOR_PRECISIONS)
     check_known("--on-missing", on_missing, ON_MISSING)
-    expect(model, "model")
+    expect(model, "model", "exported")
 
 
 def check_split(split: str) -> None:

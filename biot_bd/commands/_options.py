@@ -11,13 +11,25 @@ import typer
 
 Store = Annotated[Path, typer.Argument(help="Folder of prepared windows (see `biot-bd prepare`).")]
 # Of a saved model as a detector, for `detect` and `stream`.
-SavedModel = Annotated[Path, typer.Argument(help="Folder of a saved model, with its events.json where it has one.")]
+SavedModel = Annotated[
+    Path, typer.Argument(help="Folder of a saved or exported model, with its events.json where it has one.")
+]
 StrideS = Annotated[float, typer.Option(help="From one window's start to the next, in seconds.", min=0.01)]
 OnMissing = Annotated[
     str, typer.Option(help="Channels that the source lacks: raise, drop (the model masks them) or interpolate.")
 ]
-ModelPrecision = Annotated[str, typer.Option(help="Precision of the model: auto, fp32, bf16, fp16.")]
-Engine = Annotated[str, typer.Option(help="Registered engine that computes the model (see `biot-bd plugins`).")]
+ModelPrecision = Annotated[
+    str | None,
+    typer.Option(
+        help="Precision of the model: auto, fp32, bf16, fp16, int8. Default: the model's own (fp32, or int8 as exported)."
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What computes the model: auto (what the folder is made for), or a registered engine, e.g. openvino."
+    ),
+]
 ModelThreshold = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]
 Smoothing = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0)]
 Release = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]

@@ -1,35 +1,61 @@
-"""``biot-bd bench``: what this machine does with biot_bd, on generated signals."""
+"""``biot-bd bench``: a model in every engine, or what this machine does with biot_bd."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from biot_bd.commands._folders import expect
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from biot_bd.deploy.engine_bench import EngineTable
+    from biot_bd.deploy.engine_candidates import Candidate
+
+BATCHES = (1, 8, 64)
 PREPARING = "preparing a recorded hour (23 channels, 256 Hz, 1 s stride, start-up included)"
 
 
 def bench(
-    seconds: Annotated[float, typer.Option(help="How long each measurement runs, in seconds.", min=0.1)] = 3.0,
-    batch_size: Annotated[int, typer.Option(help="Windows a batch for reading and for the model.", min=1)] = 64,
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a saved or exported model: its engines beside each other. Default: the machine."
+        ),
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option("--batch", "--batch-size", help="Windows a batch; may be repeated.", min=1),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long each measurement runs, in seconds.", min=0.1, max=600)] = 3.0,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure preparation, reading, inference and training on this machine (generated signals).
+    """Measure a model in every engine and precision; without MODEL what this machine does.
 
-    The figures say what to expect here; comparisons with other software are the scripts in
-    ``benchmarks/``.
+    With MODEL: one table of windows a second, milliseconds, largest difference of a probability,
+    memory, size and start-up, and what to take in a sentence. A saved model is exported to a
+    temporary folder for it, unless its exports/ has it. Without: preparation, reading, inference
+    and training on generated signals. Comparisons with other software are the scripts in
+    benchmarks/.
     """
-    import tempfile
-    from pathlib import Path
-
+    if model is not None:
+        expect(model, "model")
+        _bench_model(model, batch or list(BATCHES), seconds, json)
+        return
     from rich.console import Console
     from rich.table import Table
 
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
 
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder, console.status("measuring"):
-        figures = _measure(Path(folder), seconds, batch_size)
+        figures = _measure(Path(folder), seconds, max(batch or BATCHES))
     if json:
         print_json(figures)
         return
@@ -39,6 +65,88 @@ def bench(
     for what, unit, value in figures["figures"]:
         table.add_row(what, f"{value:,.2f} {unit}" if value < 100 else f"{value:,.0f} {unit}")
     Console().print(table)
+
+
+def _bench_model(model: Path, batches: list[int], seconds: float, json: bool) -> None:
+    from rich.console import Console
+
+    from biot_bd.commands._output import print_json
+    from biot_bd.deploy.engine_bench import EngineTable, bench_engines
+    from biot_bd.processor import this_processor
+
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as folder, console.status("looking for engines") as status:
+        candidates, failed, made = _candidates(model, Path(folder), status.update)
+        found = bench_engines(candidates, batches=batches, seconds=seconds, on_step=status.update)
+    table = EngineTable(found.figures, {**failed, **found.failed}, found.reference)
+    if json:
+        machine = {"processor": this_processor().as_dict(), "threads": os.environ.get("OMP_NUM_THREADS")}
+        print_json({"model": model, **machine, "exported_for_this": made, **table.as_dict(batches)})
+        return
+    Console().print(_as_table(table, batches))
+    for name, why in table.failed.items():
+        typer.echo(f"{name}: {why}")
+    typer.echo(table.recommendation(batches))
+    best = table.recommended(max(batches))
+    if best is not None and best.engine in made:
+        typer.echo(f"To use it: biot-bd export {model} --format {best.engine} -o {model / 'exports' / best.engine}")
+
+
+def _candidates(
+    model: Path, folder: Path, on_step: Callable[[str], object]
+) -> tuple[list[Candidate], dict[str, str], list[str]]:
+    """Return what to measure, what cannot be and why, and the formats that were exported for it."""
+    from biot_bd.deploy.engine_candidates import Candidate, find_candidates
+    from biot_bd.export.artifact import ARTIFACT
+
+    found, left_out = find_candidates(model)
+    failed = dict(text.partition(" (")[::2] for text in left_out)
+    failed = {name: why.removesuffix(")") for name, why in failed.items()}
+    if (model / ARTIFACT).is_file():
+        return found, failed, []
+    torch = [Candidate(model, "torch", precision) for precision in ("fp32", "bf16", "fp16")]
+    candidates = torch + [one for one in found if one.engine != "torch"]
+    there = {one.engine for one in candidates}
+    made: list[str] = []
+    for format in ("onnx", "openvino"):
+        if format in there:
+            continue
+        on_step(f"exporting to {format}")
+        try:
+            from biot_bd import export_model
+
+            export_model(model, folder / format, format=format)
+        except Exception as error:  # any model may be given, and any exporter may refuse it in its own words
+            failed[f"export to {format}"] = " ".join(str(error).split()) or type(error).__name__
+            continue
+        made.append(format)
+        candidates += [one for one in find_candidates(folder / format)[0] if one.engine == format]
+    return candidates, failed, made
+
+
+def _as_table(found: EngineTable, batches: list[int]) -> Table:
+    """Return the figures as a table; what does not depend on the batch stands in the first row."""
+    from rich.table import Table
+
+    first = found.figures[0]
+    table = Table(title="the model on this machine", caption=f"error: to {found.reference}; start: CPU seconds")
+    words = ("engine", "batch", "windows/s", "ms a batch", f"to {first.name}", "error", "memory", "on disk", "start")
+    for number, word in enumerate(words):
+        table.add_column(word, justify="right" if number else "left", no_wrap=number == 0)
+    for one in found.figures:
+        for number, batch in enumerate(batches):
+            row = [f"{one.windows_a_second(batch):,.0f}", f"{1000 * batch / one.windows_a_second(batch):,.1f}"]
+            row.append(f"{one.speed_to(first, batch):.2f}x")
+            mark = "" if one.exact else " (!)"
+            same = [
+                f"{one.error:.0e}{mark}",
+                f"{one.memory_mb:.0f} MB",
+                f"{one.size_mb:.1f} MB",
+                f"{one.start_cpu_s:.1f} s",
+            ]
+            table.add_row("" if number else one.name, str(batch), *row, *([""] * 4 if number else same))
+        table.add_section()
+    return table
 
 
 def _measure(folder: Any, seconds: float, batch_size: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def compare(
 
     from rich.console import Console
 
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
     from biot_bd.evaluation.studies.finished_runs import compare_finished, comparison_table
     from biot_bd.report import write_comparison
 

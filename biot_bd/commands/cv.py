@@ -56,13 +56,13 @@ def cv(
     import torch
     from rich.console import Console
 
-    from biot_bd.commands import _pipelines
+    from biot_bd.commands import _output, _pipelines
     from biot_bd.evaluation import cross_validate
     from biot_bd.evaluation.protocols import as_protocol
     from biot_bd.report import write_report
     from biot_bd.training.worker_threads import torch_threads
 
-    _pipelines.check_output(run)
+    _output.check_output(run)
     parameters = _pipelines.study_parameters(options)
     windows = _pipelines.open_labelled_windows(folder)
     params = _pipelines.parse_assignments(options.param)
@@ -88,7 +88,7 @@ def cv(
         )
     report = write_report(run, windows=windows)
     if json:
-        _pipelines.print_json({**result.metrics, "notes": result.notes, "folder": run, "report": report})
+        _output.print_json({**result.metrics, "notes": result.notes, "folder": run, "report": report})
         return
     Console().print(result)
     typer.echo(f"report: {report}\ncurves: tensorboard --logdir {run / 'tensorboard'}")

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from biot_bd import registry
-from biot_bd.commands._pipelines import parse_assignments, print_json
+from biot_bd.commands._output import print_json
+from biot_bd.commands._pipelines import parse_assignments
 
 app = typer.Typer(help="List, describe and download data sets.", no_args_is_help=True)
 

@@ -130,7 +130,7 @@ def _headline(result: Any) -> tuple[float | None, float, float | None]:
 
 
 def _print_json(result: Any, folder: Path, report: Path, settings: dict[str, Any]) -> None:
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
 
     names = ("pooled_average_precision", "prevalence", "ratio")
     about = {"generated": True, "note": GENERATED, "model": result.run["title"], **settings}

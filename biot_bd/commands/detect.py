@@ -51,8 +51,8 @@ def detect(
         bool, typer.Option("--viewer", help="Write the EEG of whole recordings as pages, one an hour.")
     ] = False,
     jobs: Annotated[int, typer.Option(help="Recordings at once; -1 for one a processor.")] = 1,
-    precision: shared.ModelPrecision = "fp32",
-    engine: shared.Engine = "torch",
+    precision: shared.ModelPrecision = None,
+    engine: shared.Engine = "auto",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", "--resume", help="Leave out recordings whose results are there.")
     ] = False,
@@ -81,7 +81,7 @@ def detect(
     outcomes = work.run(wanted, options, jobs)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if json:
-        from biot_bd.commands._pipelines import print_json
+        from biot_bd.commands._output import print_json
 
         print_json(_facts(model, outputs, outcomes, len(items) - len(wanted)))
     else:
@@ -104,7 +104,7 @@ def _targets(
     """
     from dataclasses import replace
 
-    from biot_bd.commands._pipelines import check_output
+    from biot_bd.commands._output import check_output
     from biot_bd.deploy.results import FORMATS
 
     if output.suffix.lower() in FORMATS.values() and not output.is_dir():

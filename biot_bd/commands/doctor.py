@@ -13,7 +13,8 @@ import typer
 
 from biot_bd.commands._folders import taken_by
 from biot_bd.commands._options import Json, OnMissing
-from biot_bd.commands._pipelines import parse_assignments, print_json
+from biot_bd.commands._output import print_json
+from biot_bd.commands._pipelines import parse_assignments
 from biot_bd.commands._text import wrapped
 from biot_bd.commands.datasets import ReaderOptions, SeizureWords, print_table, reader_words
 from biot_bd.io.notes import counted

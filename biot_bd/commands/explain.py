@@ -41,7 +41,8 @@ def explain(
     expect(model, "model", "run")
     expect(windows, "windows")
 
-    from biot_bd.commands._pipelines import open_windows, print_json
+    from biot_bd.commands._output import print_json
+    from biot_bd.commands._pipelines import open_windows
     from biot_bd.report.explain import choose_fold, choose_windows, explain_to_folder
 
     if (recording is None) != (start_s is None):

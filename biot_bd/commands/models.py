@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from biot_bd.commands._pipelines import print_json
+from biot_bd.commands._output import print_json
 from biot_bd.commands._text import wrapped
 
 app = typer.Typer(help="Fetch, list and verify pretrained checkpoints; audit saved models.", no_args_is_help=True)

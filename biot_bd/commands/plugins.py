@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from biot_bd.cli import DISTRIBUTION, find_commands
-from biot_bd.commands._pipelines import print_json
+from biot_bd.commands._output import print_json
 from biot_bd.exceptions import PluginError
 from biot_bd.registry import list_plugins
 

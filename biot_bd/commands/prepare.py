@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from biot_bd.commands._pipelines import parse_assignments, print_json
+from biot_bd.commands._output import print_json
+from biot_bd.commands._pipelines import parse_assignments
 from biot_bd.commands.datasets import (
     EventsFolder,
     PartlyRead,

@@ -27,7 +27,8 @@ def report(
     if windows is not None:
         expect(windows, "windows")
 
-    from biot_bd.commands._pipelines import open_windows, print_json
+    from biot_bd.commands._output import print_json
+    from biot_bd.commands._pipelines import open_windows
     from biot_bd.report import write_report
     from biot_bd.report.run_folder import read_run
 

@@ -50,7 +50,7 @@ def review(
             "expected the name of who marks, e.g. --reviewer anna; marks are kept below RESULTS/reviews/anna",
             param_hint="--reviewer",
         )
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
     from biot_bd.deploy.review.reviewed_results import ReviewedResults
     from biot_bd.deploy.review.server import ReviewServer
     from biot_bd.deploy.serving.stopping import stopped_by_signals

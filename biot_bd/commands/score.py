@@ -35,7 +35,7 @@ def score(
 
     from rich.console import Console
 
-    from biot_bd.commands._pipelines import print_json
+    from biot_bd.commands._output import print_json
     from biot_bd.events.folders import score_folders
     from biot_bd.runs import write_json
 

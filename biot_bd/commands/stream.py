@@ -10,7 +10,7 @@ import typer
 
 from biot_bd.commands import _options as shared
 from biot_bd.commands._names import check_detector
-from biot_bd.commands._pipelines import check_writable
+from biot_bd.commands._output import check_writable
 
 if TYPE_CHECKING:
     from biot_bd.deploy.live.runner import Run
@@ -56,8 +56,8 @@ def stream(
     release_fraction: shared.Release = None,
     min_duration_s: shared.MinDuration = None,
     merge_gap_s: shared.MergeGap = None,
-    precision: shared.ModelPrecision = "fp32",
-    engine: shared.Engine = "torch",
+    precision: shared.ModelPrecision = None,
+    engine: shared.Engine = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="Print the final facts as JSON on stdout, and no lines there.")
     ] = False,
@@ -159,7 +159,7 @@ def _replay(file: Path, speed: float, chunk_s: float | None, window_s: float) ->
 def _tell(ended: Run, model: Path, output: Path | None, json: bool) -> None:
     facts = ended.result.as_dict()
     if json:
-        from biot_bd.commands._pipelines import print_json
+        from biot_bd.commands._output import print_json
 
         files = [] if ended.output is None else [ended.output]
         print_json({"model": model, "reason": ended.reason, **facts, "files": files})

@@ -27,7 +27,7 @@ def train(
     """Fit on all subjects but a hold-out (some of them validate), save the pipeline and score
     the hold-out, if there is one.  A training that was stopped goes on with the same command.
     """
-    from biot_bd.commands import _names, _pipelines
+    from biot_bd.commands import _names, _output, _pipelines
     from biot_bd.commands._folders import expect
 
     _names.check_training(options)
@@ -37,7 +37,7 @@ def train(
     from biot_bd.evaluation.training_folder import WORK
     from biot_bd.models.checkpoints.pipeline_folder import description_file
 
-    _pipelines.check_output(output)
+    _output.check_output(output)
     unfinished = (output / WORK).is_dir()  # a training that was stopped: this call goes on, or says that it is another
     if description_file(output) is not None and not unfinished:
         raise FileExistsError(f"{output} holds a model already; name a new folder or delete it")
@@ -61,7 +61,7 @@ def train(
         **parameters,
     )
     if json:
-        _pipelines.print_json({"folder": output, **facts})
+        _output.print_json({"folder": output, **facts})
     else:
         typer.echo("\n".join(_lines(output, facts)))
 

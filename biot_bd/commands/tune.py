@@ -75,7 +75,8 @@ def tune(
 
     expect(model, "model")
 
-    from biot_bd.commands._pipelines import event_detector, print_json
+    from biot_bd.commands._output import print_json
+    from biot_bd.commands._pipelines import event_detector
     from biot_bd.deploy.reviewed_scores import reviews_of, scores_of_reviews
     from biot_bd.deploy.tuning import check_new_folder, save_tuned
     from biot_bd.deploy.tuning import tune as tune_model

@@ -6,9 +6,10 @@ One recording in, one SzCORE table out, named by INPUT and OUTPUT.
 
 - ``INPUT``: the recording, absolute or below ``DATA`` (default ``/data``, read-only);
 - ``OUTPUT``: the table to write, absolute or below ``RESULTS`` (default ``/output``);
-- ``MODEL``: folder of the saved model (default ``/model``, where the image has it);
+- ``MODEL``: folder of the saved or exported model (default ``/model``, where the image has it);
 - optional ``STRIDE_S``, ``THRESHOLD``, ``ON_MISSING`` (default ``drop``: a missing channel is
-  masked, as the public board scores a missing table as no detection) and ``PRECISION``.
+  masked, as the public board scores a missing table as no detection), ``PRECISION`` and
+  ``ENGINE``.
 
 Exit status: 0 and a table, or 1, no table and one line on stderr.  A recording that is shorter than
 a window gets a table that says ``bckg``, as the public board wants one of every recording, and a
@@ -50,7 +51,8 @@ def run(environment: Mapping[str, str]) -> Path:
         raise ValueError(f"OUTPUT={target}: expected a name that ends in .tsv")
     options: dict[str, Any] = {
         "on_missing": environment.get("ON_MISSING", "drop"),
-        "precision": environment.get("PRECISION", "fp32"),
+        "precision": environment.get("PRECISION") or None,
+        "engine": environment.get("ENGINE") or "auto",
     }
     for variable, option in (("STRIDE_S", "stride_s"), ("THRESHOLD", "threshold")):
         if environment.get(variable):

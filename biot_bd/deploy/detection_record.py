@@ -6,7 +6,6 @@ Later pages, reviews and new operating points are made from records, without det
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,12 +16,12 @@ import numpy as np
 
 from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection, DetectionFacts
+from biot_bd.deploy.saved_weights import saved_weights
 from biot_bd.deploy.training_overlap import digest_of
 from biot_bd.events.types import Event
 from biot_bd.exceptions import DetectionError
 from biot_bd.io.recordings import OpenRecording, open_recording
 from biot_bd.json_values import check_values, naming
-from biot_bd.models.checkpoints.pipeline_folder import classifier_spec, description_file
 from biot_bd.runs import read_json, write_json
 
 FORMAT, VERSION = "biot_bd detection", 1
@@ -165,7 +164,7 @@ class DetectionRecord:
         if not source.exists():
             raise DetectionError(f"{source}: the recording is gone; put it back, or run biot-bd detect where it lies")
         opened = open_recording(source)
-        digest, fault = digest_of(opened.raw)
+        digest, fault = digest_of(opened)
         if fault is None and digest != self.recording["digest"]:
             raise DetectionError(
                 f"{source}: not the recording of {self.path} (other channels or samples); run biot-bd detect again"
@@ -286,14 +285,7 @@ def model_facts(model: str | os.PathLike[str]) -> ModelFacts:
     ModelFacts
     """
     folder = Path(model).absolute()
-    weights = None
-    try:
-        described = description_file(folder)
-        found = None if described is None else classifier_spec(read_json(described)).get("weights")
-        weights = found.get("sha256") if isinstance(found, Mapping) else None
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):
-        weights = None  # an engine may read folders of its own; what is wrong with a model is said on loading
-    return {"name": folder.name, "path": str(folder), "weights": weights if isinstance(weights, str) else None}
+    return {"name": folder.name, "path": str(folder), "weights": saved_weights(folder)}
 
 
 def _relative(source: Path, record: Path) -> str | None:
@@ -376,7 +368,7 @@ def _detection_of(facts: dict[str, Any], windows: WindowFacts) -> Detection:
         sfreq=float(facts["sfreq"]),
         channels=facts["channels"],
         notes=facts["notes"],
-        setting=facts["setting"],  # type: ignore[arg-type]  # checked by its declared form
+        setting={"engine": "torch", **facts["setting"]},  # type: ignore[typeddict-item]  # checked by its declared form
         start_time=None if started is None else datetime.fromisoformat(started),
         seconds=facts["seconds"],
         segments=[(s["start_s"], s["length_s"]) for s in windows["segments"]],

@@ -19,9 +19,9 @@ from biot_bd.deploy.signal_chain import SignalChain, WindowBatch
 from biot_bd.events.detector import Event, EventDetector
 from biot_bd.events.types import Alarm
 from biot_bd.signals.amplitude import KINDS, odd_windows, swings_uv
-from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
 from biot_bd.signals.offset import offset_channels
+from biot_bd.signals.planning import plan_recording
 
 # Products of one window and of many round differently; live, windows come one by one.
 CAUSAL_BATCH = 1
@@ -177,7 +177,7 @@ class DetectionStream:
         unusable: Mapping[str, str] | None = None,
     ) -> None:
         self.scorer, self.event_detector, self.causal = scorer, event_detector, bool(event_detector.causal)
-        self.plan: MontagePlan = MontageMapper(scorer.montage, on_missing=on_missing).plan(ch_names, where, unusable)  # type: ignore[arg-type]
+        self.plan: MontagePlan = plan_recording(scorer.montage, ch_names, on_missing, where, unusable)  # type: ignore[arg-type]
         self.needed = self.plan.needed
         self.sfreq, self.stride_s = float(sfreq), stride_s
         self.chain = SignalChain(self.plan, sfreq, scorer.sfreq, scorer.window_s, stride_s, self.causal)

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.detection_stream import WINDOW_COUNTS, DetectionStream, StreamResult
-from biot_bd.deploy.model import ModelScorer, Scorer, load_model
+from biot_bd.deploy.engine_choice import open_model
+from biot_bd.deploy.model import ModelScorer, Scorer
 from biot_bd.deploy.operating_point import OperatingPoint, operating_point_of
 from biot_bd.deploy.training_overlap import UNKNOWN, InTraining, digest_of, training_overlap
 from biot_bd.deploy.tuned_on import tuned_on
@@ -25,14 +25,16 @@ from biot_bd.events.detector import EVENTS_JSON, RECALIBRATION_FILE, Event, Even
 from biot_bd.exceptions import DetectionError, MissingChannelsError, ShortRecordingError
 from biot_bd.io.recordings import open_recording, read_blocks
 from biot_bd.io.segments import TimeLine
-from biot_bd.io.unusable import unit_notes
 from biot_bd.models.checkpoints.config import provenance_of
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.signals.amplitude import amplitude_notes, no_eeg
-from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import MontagePlan
+from biot_bd.signals.planning import plan_recording
 from biot_bd.signals.resampling import check_rate
+
+if TYPE_CHECKING:
+    import mne
 
 STRIDE_S = 5.0
 BATCH = 64
@@ -53,6 +55,7 @@ class Setting(TypedDict):
     on_missing: str
     causal: bool
     precision: str | None
+    engine: NotRequired[str]
     smoothing: str
     events: dict[str, float]
 
@@ -300,9 +303,9 @@ class Detector:
         stride_s: float = STRIDE_S,
         on_missing: str = "raise",
         causal: bool = False,
-        precision: str = "fp32",
+        precision: str | None = None,
         batch_size: int = BATCH,
-        engine: str = "torch",
+        engine: str = "auto",
         threshold: float | None = None,
         smoothing_s: float | None = None,
         release_fraction: float | None = None,
@@ -314,8 +317,9 @@ class Detector:
         Parameters
         ----------
         model : path
-            Folder of :func:`biot_bd.save_pipeline`.  Its ``events.json`` says how probabilities
-            become events; without one the defaults of
+            Folder of :func:`biot_bd.save_pipeline`, or of :func:`biot_bd.export_model`, which
+            needs no torch.  Its ``events.json`` says how probabilities become events; without one
+            the defaults of
             :class:`~biot_bd.events.detector.EventDetector` hold with the model's own threshold, and
             every detection says so.  A ``recalibration.json`` is not applied, which every detection
             says, too: thresholds and events were chosen on the model's own probabilities.
@@ -323,11 +327,15 @@ class Detector:
             See :class:`Detector`.
         causal : bool
             Decide from the past alone.
-        precision : {"auto", "fp32", "bf16", "fp16"}
-            Precision of the model; ``"auto"`` measures once a machine which is fastest within 0.01
-            of a probability.
+        precision : {"auto", "fp32", "bf16", "fp16", "int8"} or None
+            Precision of the model: None is its own (fp32, and int8 of one that was exported so);
+            ``"auto"`` the fastest on this machine within 0.01 of a probability.  An exported model
+            computes in those that it was proven in.
         engine : str
-            What computes the model, by its name in ``biot_bd.registry.engines``.
+            What computes the model, by its name in ``biot_bd.registry.engines``; ``"auto"``: the
+            fastest here of what the folder holds, torch and its ``exports/``, or the engines of an
+            exported model.  Where there is a choice, it is measured once (two seconds) and every
+            detection says what was chosen.
         threshold, smoothing_s, release_fraction, min_duration_s, merge_gap_s : float, optional
             Instead of what the model's event detector has.
 
@@ -340,8 +348,8 @@ class Detector:
         biot_bd.exceptions.UnknownNameError
             No engine has this name.
         """
-        scorer = load_model(model, engine)
-        notes = scorer.set_precision(precision, batch_size)
+        n_windows = 1 if causal else batch_size
+        scorer, notes = open_model(model, engine=engine, precision=precision, n_windows=n_windows)
         generated = (scorer.record.get("data") or {}).get("generated")
         notes += [GENERATED_NOTE] if generated else []
         options = {
@@ -402,6 +410,7 @@ class Detector:
             "on_missing": self.on_missing,
             "causal": self.causal,
             "precision": getattr(self.scorer, "precision", None),
+            "engine": getattr(self.scorer, "engine", "torch"),
             "smoothing": self.event_detector.smoothing,
             "events": self.event_detector.setting(),
         }
@@ -429,21 +438,21 @@ class Detector:
         """
         begin = time.perf_counter()
         recording = open_recording(source)
-        mapper = MontageMapper(self.scorer.montage, on_missing=self.on_missing)  # type: ignore[arg-type]
+        channels = (recording.ch_names, self.on_missing, recording.where, recording.unusable)
         try:
-            needed = mapper.plan(recording.raw.ch_names, recording.where, recording.unusable).needed
+            needed = plan_recording(self.scorer.montage, *channels).needed  # type: ignore[arg-type]
         except MissingChannelsError as error:  # names the place itself
             raise DetectionError(str(error)) from error
         except ValueError as error:
             raise DetectionError(f"{recording.where}: {error}") from error
         reader, line = recording.reader(needed)
         check_length(recording.where, line, self.scorer.window_s)
-        stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where, recording.unusable)
+        stream = self.stream(recording.ch_names, reader.sfreq, recording.where, recording.unusable)
         read_s, results = time.perf_counter() - begin, []
         # Each segment has a stream of its own: no window and no event reaches across a pause.
         for number, segment in enumerate(line.segments):
             if number:
-                stream = self.stream(recording.raw.ch_names, reader.sfreq, recording.where, recording.unusable)
+                stream = self.stream(recording.ch_names, reader.sfreq, recording.where, recording.unusable)
             blocks = read_blocks(recording, stream.needed, segment.first_sample, segment.stop_sample, reader)
             while True:
                 start = time.perf_counter()
@@ -457,10 +466,10 @@ class Detector:
         if refused := no_eeg(result.n_impossible, _n_windows(stream.plan, result)):
             raise DetectionError(f"{recording.where}: {refused}")
         seconds = {"read": read_s, **result.seconds, "total": time.perf_counter() - begin}
-        bad = [name for name in stream.needed if name in recording.raw.info["bads"]]
+        bad = [name for name in stream.needed if name in recording.bads]
         notes = [f"marked as bad in the recording, used all the same: {', '.join(bad)}"] if bad else []
-        notes += unit_notes(recording.raw, stream.needed)
-        digest, fault = digest_of(recording.raw)
+        notes += recording.unit_notes(stream.needed)
+        digest, fault = digest_of(recording)
         in_training, told = training_overlap(self.provenance, digest, fault, subject)
         if self.tuned_on is not None and digest is not None and self.tuned_on.subjects_of(digest):
             told.append(

@@ -59,7 +59,7 @@ class EegReader:
     """
 
     def __init__(self, recording: OpenRecording, montage: Montage) -> None:
-        names = recording.raw.ch_names
+        names = recording.ch_names
         self.recording = recording
         self.plan = plan_montage(reading_montage(montage, names, recording.unusable), names, recording.unusable)
         self.sfreq, self._line = 0.0, None

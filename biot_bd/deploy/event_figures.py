@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from biot_bd.deploy.decided_curve import curve_of
 from biot_bd.deploy.detector import Detection
 from biot_bd.io.recordings import open_recording, read_excerpt
 from biot_bd.runs import atomic_path
-from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.montages import Montage
+from biot_bd.signals.planning import plan_recording
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,8 +72,8 @@ def event_figures(detection: Detection, montage: Montage, most: int | None = Non
         return
     recording = open_recording(detection.source)
     curve = curve_of(detection)
-    mapper = MontageMapper(montage, on_missing=detection.setting["on_missing"])  # type: ignore[arg-type]
-    plan = mapper.plan(recording.raw.ch_names, recording.where, recording.unusable)
+    on_missing: Any = detection.setting["on_missing"]
+    plan = plan_recording(montage, recording.ch_names, on_missing, recording.where, recording.unusable)
     for number, event in enumerate(detection.events[:most], 1):
         stop_s = min(event.offset_s + CONTEXT_S, event.onset_s + LONGEST_S)
         x, start_s, sfreq = read_excerpt(recording, plan.needed, event.onset_s - CONTEXT_S, stop_s)

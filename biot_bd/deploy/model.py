@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from biot_bd import registry
 from biot_bd.deploy.signal_chain import WindowBatch
-from biot_bd.signals.base import SignalInfo, WindowTransformer
-from biot_bd.signals.mapper import MontageMapper
+from biot_bd.exceptions import MissingExtraError, PluginError
+from biot_bd.signals.info import SignalInfo
 from biot_bd.signals.montages import Montage, montage_of, parse_name
-from biot_bd.signals.scaler import PercentileScaler
-
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class Scorer(Protocol):
@@ -56,6 +52,10 @@ class ModelScorer:
         Seizure is its ``positive_label_``; without one label 1, else the last class.
     record : dict, optional
         What is known of the model.
+    engine : str
+        What computes it.
+    choose_precision : callable, optional
+        ``(precision, batch_size) -> (precision, notes)`` of the engine.
 
     Raises
     ------
@@ -64,20 +64,17 @@ class ModelScorer:
         than two classes.
     """
 
-    def __init__(self, steps: Sequence[Any], classifier: Any, record: dict[str, Any] | None = None) -> None:
-        self.classifier = classifier
-        # A window without signal is no fault of the model's: channels that cannot be scaled are
-        # absent.
-        self.steps = [
-            clone(step).set_params(on_bad="drop") if isinstance(step, PercentileScaler) else step
-            for step in steps
-            if step not in (None, "passthrough")
-        ]
-        for step in self.steps:
-            if not isinstance(step, WindowTransformer):
-                raise ValueError(
-                    f"{type(step).__name__} is no signal step, so a detector cannot run this model on windows"
-                )
+    def __init__(
+        self,
+        steps: Sequence[Any],
+        classifier: Any,
+        record: dict[str, Any] | None = None,
+        *,
+        engine: str = "torch",
+        choose_precision: Callable[[str | None, int], tuple[str, list[str]]] | None = None,
+    ) -> None:
+        self.classifier, self.engine, self._choose_precision = classifier, engine, choose_precision
+        self.steps = _signal_steps([step for step in steps if step not in (None, "passthrough")])
         classes = getattr(self.classifier, "classes_", None)
         if classes is None or len(classes) != 2:
             raise ValueError(f"a detector needs a model of two classes, background and seizure; found {classes!r}")
@@ -85,8 +82,7 @@ class ModelScorer:
         seizure = getattr(self.classifier, "positive_label_", 1 if 1 in labels else labels[-1])
         self._seizure_column = labels.index(seizure)
         known: Any = getattr(self.classifier, "input_info_", None)
-        mapper = next((step for step in self.steps if isinstance(step, MontageMapper)), None)
-        self.montage = _montage_of(mapper, getattr(known, "ch_names", None))
+        self.montage = _montage_of(self.steps, getattr(known, "ch_names", None))
         sfreq = getattr(known, "sfreq", None)
         if sfreq is None:
             raise ValueError(
@@ -100,39 +96,28 @@ class ModelScorer:
         self.precision = "fp32"
         self._info = SignalInfo(self.montage.ch_names, self.sfreq, self.n_times, "uV")
 
-    def set_precision(self, precision: str, n_windows: int) -> list[str]:
+    def set_precision(self, precision: str | None, batch_size: int) -> list[str]:
         """Choose the precision of the model; returns what a reader should know of the choice.
 
         Parameters
         ----------
-        precision : {"auto", "fp32", "bf16", "fp16"}
-            ``"auto"``: the fastest on this machine that moves no probability by 0.01.
-        n_windows : int
+        precision : str or None
+            One that its engine knows; None: the model's own; ``"auto"``: the engine's choice on
+            this machine.
+        batch_size : int
             Windows of a batch in use.
 
         Raises
         ------
         ValueError
-            No such precision, or one other than fp32 for a model that has no choice.
+            The engine has no such precision, or no choice at all.
         """
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
-        # The network of a BIOTClassifier, or of what scores in its place.
-        module: Any = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
-        if precision == "fp32" or (precision == "auto" and not hasattr(module, "inference_plan")):
-            self.precision = "fp32"
-            return []
-        from biot_bd.models.inference_plan import measure_inference_plan
-
-        try:
-            plan, report = measure_inference_plan(module, n_windows, precision=precision)
-        except TypeError as error:
-            raise ValueError(f"precision={precision!r}: {error}") from error
-        module.inference_plan = plan
-        self.precision = plan.precision
-        if precision not in ("auto", plan.precision):
-            return [f"computed in {plan.precision} instead of {precision}: {report['reason']}"]
-        return [] if plan.precision == "fp32" else [f"computed in {plan.precision}"]
+        if self._choose_precision is not None:
+            self.precision, notes = self._choose_precision(precision, batch_size)
+            return notes
+        if precision not in (None, "auto", "fp32"):
+            raise ValueError(f"precision={precision!r}: the engine {self.engine} computes in fp32 only")
+        return []
 
     def score(self, batch: WindowBatch) -> NDArray[np.float64]:
         """Return the probability of each window ``(n,)``, NaN where no channel is usable."""
@@ -149,38 +134,105 @@ class ModelScorer:
         return out
 
 
-def load_model(folder: str | os.PathLike[str], engine: str = "torch") -> ModelScorer:
-    """Load a folder of :func:`biot_bd.save_pipeline` as the model of a detector.
+def load_model(folder: str | os.PathLike[str], engine: str = "auto") -> ModelScorer:
+    """Load a saved or exported model as the model of a detector.
 
     Parameters
     ----------
     folder : path
-        The saved model.
+        Of :func:`biot_bd.save_pipeline` or :func:`biot_bd.export_model`.
     engine : str
-        Registered name of what computes it.
+        Registered name of what computes it; ``"auto"``: what the folder is made for.
 
     Raises
     ------
     FileNotFoundError
-        No saved model is there.
+        No model is there.
     ValueError
         It is damaged, or cannot be a detector.
     biot_bd.exceptions.UnknownNameError
         No engine has this name.
+    biot_bd.exceptions.MissingExtraError
+        A package is missing that the engine needs.
     """
-    load = registry.engines[engine]
+    engine = engine_of(folder) if engine == "auto" else engine
+    load = _engine(engine, folder)
     try:
         found = load(Path(folder))
-        return ModelScorer(found.steps, found.classifier, found.record_)
+        return ModelScorer(
+            found.steps,
+            found.classifier,
+            found.record_,
+            engine=engine,
+            choose_precision=getattr(found, "set_precision", None),
+        )
     except ValueError as error:
         raise type(error)(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
     except TypeError as error:  # what a step was given is of a kind that it does not take
         raise ValueError(f"{folder}: damaged ({error})") from error
 
 
-def _montage_of(mapper: MontageMapper | None, ch_names: tuple[str, ...] | None) -> Montage:
-    if mapper is not None:
-        return mapper.resolve()
+def engine_of(folder: str | os.PathLike[str]) -> str:
+    """Return the engine that a folder is made for.
+
+    Parameters
+    ----------
+    folder : path
+        A saved or exported model.
+
+    Returns
+    -------
+    str
+        The format of an exported model; else ``"torch"``.
+    """
+    from biot_bd.export.artifact import ARTIFACT, read_facts
+
+    return read_facts(folder).facts["graph"]["format"] if (Path(folder) / ARTIFACT).is_file() else "torch"
+
+
+def _engine(engine: str, folder: str | os.PathLike[str]) -> Callable[[Path], Any]:
+    try:
+        return registry.engines[engine]
+    except (ImportError, PluginError) as error:
+        missing = _missing_package(error)
+        if missing is None:
+            raise
+        raise MissingExtraError(
+            f"{folder}: the engine {engine} needs {missing}, which is not installed here; install it, or export the model "
+            "where it is (`biot-bd export`) and give the exported folder"
+        ) from error
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    """Return the package whose absence is behind an error."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    return None if error is None or error.name is None else error.name.partition(".")[0]
+
+
+def _signal_steps(steps: Sequence[Any]) -> list[Any]:
+    """Return steps as a detector runs them; without any, nothing of scikit-learn is imported."""
+    if not steps:
+        return []
+    from sklearn.base import clone
+
+    from biot_bd.signals.base import WindowTransformer
+    from biot_bd.signals.scaler import PercentileScaler
+
+    for step in steps:
+        if not isinstance(step, WindowTransformer):
+            raise ValueError(f"{type(step).__name__} is no signal step, so a detector cannot run this model on windows")
+    # A window without signal is no fault of the model's: channels that cannot be scaled are absent.
+    return [clone(step).set_params(on_bad="drop") if isinstance(step, PercentileScaler) else step for step in steps]
+
+
+def _montage_of(steps: Sequence[Any], ch_names: tuple[str, ...] | None) -> Montage:
+    if steps:
+        from biot_bd.signals.mapper import MontageMapper
+
+        mapper = next((step for step in steps if isinstance(step, MontageMapper)), None)
+        if mapper is not None:
+            return mapper.resolve()
     if ch_names is None:
         raise ValueError(
             "the model does not say its channels: it was fitted on bare arrays; fit it on prepared windows"

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
 
 from biot_bd.deploy.detection_record import ENDING as RECORD
 from biot_bd.deploy.detection_record import write_detection_record
@@ -283,10 +282,12 @@ def detect_items(
         check_apart_from_labels(item.path, event_paths(item, outputs).values())
     model = os.fspath(model)
     load_cached(model, **options)  # what is wrong with the model is no recording's fault
-    n_jobs = min(effective_n_jobs(n_jobs), max(1, len(items)))
-    if n_jobs == 1:
+    if n_jobs == 1 or len(items) < 2:
         yield from (_detect_item(item, model, options, outputs) for item in items)
         return
+    from joblib import Parallel, delayed, effective_n_jobs
+
+    n_jobs = min(effective_n_jobs(n_jobs), len(items))
     done = 0
     try:
         # joblib shares the processors out: each process computes with its part of them.

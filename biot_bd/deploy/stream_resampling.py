@@ -11,7 +11,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
 from biot_bd.deploy.ring_buffer import RollingBuffer
@@ -150,6 +149,9 @@ class FirStream(ResamplingStream):
 
     def __init__(self, n_chans: int, sfreq_in: float, sfreq_out: float) -> None:
         super().__init__(n_chans, sfreq_in, sfreq_out)
+        from scipy.signal import upfirdn  # files need none of it, and it takes long to load
+
+        self._upfirdn = upfirdn
         self._half, self._taps = _taps(self._up, self._down)
         self._held = np.zeros(n_chans, np.float32)
         self._made = 0
@@ -193,7 +195,7 @@ class FirStream(ResamplingStream):
         # Zeros in front of the filter move its grid onto the outputs that are wanted.
         place = start * down + half - first * up
         taps = np.concatenate([np.zeros(-place % down, np.float32), self._taps])
-        y = scipy.signal.upfirdn(taps, buffer.view(first, last), up, down)
+        y = self._upfirdn(taps, buffer.view(first, last), up, down)
         begin = -(-place // down)
         buffer.drop_before(-(-(stop * down - half) // up))
         return np.ascontiguousarray(y[:, begin : begin + stop - start])
@@ -208,9 +210,11 @@ def fir_delay_s(sfreq_in: float, sfreq_out: float) -> float:
 
 
 def _taps(up: int, down: int) -> tuple[int, NDArray[np.float32]]:
+    from scipy.signal import firwin
+
     larger = max(up, down)
     half = HALF_ZEROS * larger
-    taps = scipy.signal.firwin(2 * half + 1, 1.0 / larger, window=("kaiser", 5.0)) * up if larger > 1 else np.ones(1)
+    taps = firwin(2 * half + 1, 1.0 / larger, window=("kaiser", 5.0)) * up if larger > 1 else np.ones(1)
     return half, taps.astype(np.float32)
 
 

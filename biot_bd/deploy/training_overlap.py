@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-import mne
-
-from biot_bd.io.digest import recording_digest
 from biot_bd.io.notes import one_line
+from biot_bd.io.recordings import OpenRecording
 from biot_bd.models.checkpoints.provenance import Provenance, canonical_name, some
 
 
@@ -25,10 +23,10 @@ class InTraining(TypedDict):
 UNKNOWN: InTraining = {"recording": None, "subject": None}
 
 
-def digest_of(raw: mne.io.BaseRaw) -> tuple[str | None, str | None]:
+def digest_of(recording: OpenRecording) -> tuple[str | None, str | None]:
     """Return a recording's digest, None where it has none, and what kept it from being made."""
     try:
-        return recording_digest(raw), None
+        return recording.digest(), None
     except Exception as error:  # MNE fails in many ways; what is damaged is said when it is read
         return None, one_line(error)
 

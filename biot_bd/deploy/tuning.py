@@ -22,7 +22,7 @@ from biot_bd.events.detector import EVENTS_JSON, EventDetector, load_event_detec
 from biot_bd.events.subject_scores import ScoredRecording, score_subjects
 from biot_bd.events.types import RecordingScores
 from biot_bd.exceptions import ContaminationError, ReviewError
-from biot_bd.models.checkpoints.pipeline_folder import description_file
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, description_file
 from biot_bd.models.checkpoints.provenance import some
 from biot_bd.models.checkpoints.seen_recordings import SeenRecordings
 from biot_bd.number_texts import count_text
@@ -134,6 +134,10 @@ def tune(
     biot_bd.EventDetector.fit : What chooses.
     """
     folder = Path(model)
+    if (folder / ARTIFACT).is_file() and description_file(folder) is None:
+        raise ReviewError(
+            f"{model}: an exported model; tune the saved model that it was made of, and export that one (`biot-bd export`)"
+        )
     if description_file(folder) is None:
         raise FileNotFoundError(f"{model}: no saved model (pipeline.json) here; expected a folder of `biot-bd train`")
     contamination, notes = _training_overlap(reviewed, allow_contaminated)

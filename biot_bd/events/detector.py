@@ -10,21 +10,24 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 
 from biot_bd.events import curve as curves
 from biot_bd.events import operating_point as grid_search
 from biot_bd.events.chosen_on import ChosenOn, chosen_on, former_chosen_on
 from biot_bd.events.intervals import merge
+from biot_bd.events.parameters import Parameters
 from biot_bd.events.scoring import scorer
 from biot_bd.events.stream import EventStream
 from biot_bd.events.types import Event, RecordingScores
 from biot_bd.json_values import check_values, naming
 from biot_bd.runs import read_json, to_jsonable, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EVENTS_JSON = "events.json"
 RECALIBRATION_FILE = "recalibration.json"  # here, so that a detector need not import what fits one
@@ -34,7 +37,7 @@ FITTED = ("smoothing_s_", "threshold_", "release_fraction_", "min_duration_s_", 
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class EventDetector(BaseEstimator):
+class EventDetector(Parameters):
     """Turn the probabilities of one recording's windows into events.
 
     Second by second the probabilities are averaged (:meth:`curve`), then smoothed.  An event begins
@@ -118,6 +121,11 @@ class EventDetector(BaseEstimator):
     target_fa_per_24h: float | None = None
     target_sensitivity: float | None = None
     grid: Mapping[str, Sequence[float]] | None = None
+
+    @property
+    def operating_curve_(self) -> pd.DataFrame:
+        """The chosen setting at every threshold tried."""
+        return grid_search.curve_table(self._points)
 
     def setting(self) -> dict[str, float]:
         """Return the values in use: ``threshold``, ``smoothing_s``, ... as fitted, else the
@@ -229,7 +237,7 @@ class EventDetector(BaseEstimator):
         if not recordings:
             self._keep(own, "no validation recordings; parameters kept")
             self.chosen_on_: ChosenOn | None = None
-            self.operating_curve_ = grid_search.curve_table([])
+            self._points: Sequence[Any] = []
             return self
         chosen = False
         line = grid_search.TimeLine(recordings, max(s["merge_gap_s"] for s in settings))
@@ -251,7 +259,7 @@ class EventDetector(BaseEstimator):
         values = smoothed[setting["smoothing_s"]]
         cuts = np.unique(np.append(grid_search.candidates(values), setting["threshold"]))
         points = line.points(values, cuts, setting)
-        self.operating_curve_ = grid_search.curve_table(points)
+        self._points = points
         self.validation_["point"] = next(p for p in points if p["threshold"] == setting["threshold"])
         return self
 
@@ -304,7 +312,7 @@ class EventDetector(BaseEstimator):
                 raise ValueError(f"{where}: the fitted values lack {missing[0]!r}")
             detector._keep({name[:-1]: fitted[name] for name in FITTED}, fitted["reason_"])
             detector.validation_ = {_FORMER.get(name, name): value for name, value in fitted["validation_"].items()}
-            detector.operating_curve_ = grid_search.curve_table(fitted["operating_curve_"])
+            detector._points = fitted["operating_curve_"]
             if "chosen_on" in data:
                 check_values(data["chosen_on"], ChosenOn | None, f"{where}: chosen_on")
                 detector.chosen_on_ = data["chosen_on"]

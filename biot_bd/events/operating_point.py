@@ -12,16 +12,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from biot_bd.events.curve import Floats, find_runs, n_seconds
 from biot_bd.events.intervals import merge
 from biot_bd.events.scoring import RATE_HZ, ScoringParameters, as_intervals, event_counts, scores_of
 from biot_bd.events.types import RecordingScores, Scores
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TARGETS = ("f1", "fa_per_24h", "sensitivity")
 DEFAULT_GRID: dict[str, tuple[float, ...]] = {
@@ -210,6 +212,8 @@ def curve_table(points: Sequence[Scores]) -> pd.DataFrame:
 
     Undefined scores are ``<NA>``.
     """
+    import pandas as pd
+
     table = pd.DataFrame(list(points), columns=list(CURVE_COLUMNS))
     types = dict.fromkeys(("sensitivity", "precision", "f1"), "Float64")
     return table.astype({**types, "threshold": "float64", "fa_per_24h": "float64"})

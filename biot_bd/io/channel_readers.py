@@ -12,14 +12,16 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
+from biot_bd.io.edf_header import EdfHeader, read_edf_header
 from biot_bd.io.units import UV_PER_V, channel_uv
+
+if TYPE_CHECKING:
+    import mne
 
 CHUNK_SAMPLES = 2**18
 # Values that MNE's data may take as float32, 96 MB; reading them twice would cost more.
@@ -30,7 +32,7 @@ LARGEST_RECORD = 2**22
 AGREEMENT = 1e-6
 
 
-class _NotPlainEdfError(Exception):
+class NotPlainEdfError(Exception):
     """The fast reader cannot be trusted with this recording; MNE reads it."""
 
 
@@ -45,6 +47,8 @@ class EdfReader:
         The file.
     ch_names : sequence of str
         The channels, named as MNE names them (``-0``, ``-1`` behind labels that occur twice).
+    header : EdfHeader, optional
+        Of the file, where it was read before.
 
     Attributes
     ----------
@@ -61,28 +65,27 @@ class EdfReader:
 
     Raises
     ------
-    _NotPlainEdfError
+    NotPlainEdfError
         The file or one of the channels needs MNE; the message says why.
     """
 
-    def __init__(self, path: str | Path, ch_names: Sequence[str]) -> None:
+    def __init__(self, path: str | Path, ch_names: Sequence[str], header: EdfHeader | None = None) -> None:
         try:
-            header = read_edf_header(path)
-            ordinary = [i for i, label in enumerate(header.labels) if label not in ANNOTATIONS]
-            found = dict(zip(_mne_names([header.labels[i] for i in ordinary]), ordinary, strict=True))
+            header = header or read_edf_header(path)
+            found = dict(header.channels)
             if missing := [name for name in ch_names if name not in found]:
-                raise _NotPlainEdfError(f"channels {missing} are not in the header")
-            if len(found) < len(ordinary) or header.sample_bytes != 2 or header.cut_short:
-                raise _NotPlainEdfError("names that occur twice, 24-bit samples, or fewer records than declared")
+                raise NotPlainEdfError(f"channels {missing} are not in the header")
+            if len(found) < len(header.channels) or header.sample_bytes != 2 or header.cut_short:
+                raise NotPlainEdfError("names that occur twice, 24-bit samples, or fewer records than declared")
             chosen = [found[name] for name in ch_names]
             self.scales, self.ranges_uv = _calibrations(header, chosen)
             lengths = {header.samples[i] for i in chosen}
             if len(lengths) != 1:
-                raise _NotPlainEdfError(f"channels of several rates: {sorted(lengths)} samples in a record")
+                raise NotPlainEdfError(f"channels of several rates: {sorted(lengths)} samples in a record")
             self._length = lengths.pop()
             self.sfreq = self._length / header.record_s
         except (ValueError, ZeroDivisionError) as error:  # a damaged file: MNE has the last word
-            raise _NotPlainEdfError(f"{type(error).__name__}: {error}") from error
+            raise NotPlainEdfError(f"{type(error).__name__}: {error}") from error
         ends = np.cumsum(header.samples).tolist()
         self._columns = [(ends[i] - self._length, ends[i]) for i in chosen]
         self._record_samples, self._record_bytes = ends[-1], 2 * ends[-1]
@@ -283,7 +286,7 @@ def _edf_reader(path: Path, ch_names: Sequence[str], raw: mne.io.BaseRaw) -> Edf
     try:
         reader = EdfReader(path, ch_names)
         return reader if _agrees(reader, raw) else None
-    except _NotPlainEdfError:
+    except NotPlainEdfError:
         return None
 
 
@@ -310,6 +313,8 @@ def _has_slower(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> bool:
     """
     if not ch_names or not _is_lazy_edf(raw):
         return False
+    import mne
+
     if any(mne.channel_type(raw.info, raw.ch_names.index(name)) == "stim" for name in ch_names):
         return False
     return min(_counts(raw, ch_names)) < raw._raw_extras[0]["max_samp"]
@@ -415,6 +420,8 @@ def _stretched(reader: EdfReader | RawReader, index: int, n_samples: int) -> NDA
     for start in range(0, len(x), CHUNK_SAMPLES):
         stop = min(start + CHUNK_SAMPLES, len(x))
         reader.block(start, stop).read(index, x[start:stop])
+    import mne
+
     return np.asarray(mne.filter.resample(x.astype(np.float64), n_samples, len(x), npad=0, verbose="error"), np.float32)
 
 
@@ -435,16 +442,6 @@ def _agrees(reader: EdfReader, raw: mne.io.BaseRaw) -> bool:
     return True
 
 
-def _mne_names(labels: Sequence[str]) -> list[str]:
-    """Return labels as MNE makes them unique: ``-0``, ``-1``, ... behind repeated ones."""
-    counts, seen = Counter(labels), Counter[str]()
-    names = []
-    for label in labels:
-        names.append(f"{label}-{seen[label]}" if counts[label] > 1 else label)
-        seen[label] += 1
-    return names
-
-
 def _calibrations(header: EdfHeader, chosen: Sequence[int]) -> tuple[list[tuple[float, float]], list[float]]:
     """Return (uV a digital step, uV at digital zero) and the largest value in uV of signals."""
     units = header.field("unit")
@@ -453,14 +450,14 @@ def _calibrations(header: EdfHeader, chosen: Sequence[int]) -> tuple[list[tuple[
     for i in chosen:
         low, high, digital_low, digital_high = (float(of_all[i]) for of_all in bounds)
         if high <= low or digital_high <= digital_low:
-            raise _NotPlainEdfError(f"channel {header.labels[i]}: an empty range")
+            raise NotPlainEdfError(f"channel {header.labels[i]}: an empty range")
         scale = (high - low) / (digital_high - digital_low)
         offset, top = low - scale * digital_low, max(abs(low), abs(high))
         unit = channel_uv(units[i], top, scale)
         if unit is None:
-            raise _NotPlainEdfError(f"channel {header.labels[i]}: unit {units[i]!r}")
+            raise NotPlainEdfError(f"channel {header.labels[i]}: unit {units[i]!r}")
         if abs(offset) > 4 * top:
-            raise _NotPlainEdfError(
+            raise NotPlainEdfError(
                 f"channel {header.labels[i]}: a digital range so far from zero that float32 loses digits"
             )
         scales.append((scale * unit, offset * unit))

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.io.channel_readers import LARGEST_RECORD, fill, source_file
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
+
+if TYPE_CHECKING:
+    import mne
 
 # Of a longer recording, parts: of an hour all samples would take a tenth of its preparation.
 WHOLE_SAMPLES = 2**22
@@ -69,6 +71,11 @@ def recording_digest(raw: mne.io.BaseRaw) -> str | None:
         sfreq, n_samples = float(raw.info["sfreq"]), int(raw.n_times)
         channels = [(name, round(sfreq, 6), n_samples) for name in raw.ch_names]
         return _digest("samples", channels, _pieces_of_raw(raw, _parts([n_samples] * len(channels))))
+    return file_digest(header)
+
+
+def file_digest(header: EdfHeader) -> str | None:
+    """Return :func:`recording_digest` of an EDF or BDF file, by its header and digital samples."""
     ordinary = [i for i, label in enumerate(header.labels) if label not in ANNOTATIONS]
     counts = [header.samples[i] * header.present for i in ordinary]
     duration_s = header.record_s * header.present

@@ -6,10 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
-
-import mne
-from mne.io.edf.edf import RawBDF, RawEDF
+from typing import TYPE_CHECKING, Any, Self
 
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.edf_header import ANNOTATIONS, EdfHeader, read_edf_header
@@ -17,6 +14,9 @@ from biot_bd.io.edf_times import annotations_outside, edf_annotations, edf_timel
 from biot_bd.io.notes import collecting, counted, without_time
 from biot_bd.io.segments import TimeLine, set_annotations
 from biot_bd.io.unusable import correct_units
+
+if TYPE_CHECKING:
+    import mne
 
 _SAID_BETTER = ("start of the recording", "outside the recording", "beyond the end of the recording")
 LARGEST = 1e30  # of a range in a header; in microvolts it must fit float32
@@ -63,16 +63,10 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
     >>> raw.ch_names, len(raw.times), raw.preload
     (['EEG Cz-REF'], 512, False)
     """
+    from mne.io.edf.edf import RawBDF, RawEDF
+
     path = Path(path)
-    header = read_edf_header(path)
-    if set(header.labels) <= set(ANNOTATIONS):
-        raise RecordingError("unreadable", f"{path}: holds annotations and no signal")
-    if header.present < 1:
-        raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
-    if header.cut_short and not allow_truncated:
-        raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
-    _check_ranges(path, header)
-    line = edf_timeline(path, samples=False)
+    header, line = checked_edf(path, allow_truncated=allow_truncated)
     told = list[str]()
     # The classes, for MNE's functions go by the ending; 24 bits of a BDF read as 16 become noise.
     read = RawEDF if header.sample_bytes == 2 else RawBDF
@@ -93,6 +87,25 @@ def open_edf(path: str | Path, *, allow_truncated: bool = False, notes: list[str
         notes += [note for note in (length_note(header), *line.notes) if note]
         notes += _notes(told, path, line)
     return raw
+
+
+def checked_edf(path: Path, *, allow_truncated: bool) -> tuple[EdfHeader, TimeLine]:
+    """Return the header of an EDF or BDF file that holds a recording, and its time line.
+
+    Raises
+    ------
+    RecordingError
+        As :func:`open_edf`.
+    """
+    header = read_edf_header(path)
+    if set(header.labels) <= set(ANNOTATIONS):
+        raise RecordingError("unreadable", f"{path}: holds annotations and no signal")
+    if header.present < 1:
+        raise RecordingError("unreadable", f"{path}: holds no samples (the header declares {header.declared} records)")
+    if header.cut_short and not allow_truncated:
+        raise RecordingError("unreadable", f"{path}: incomplete: {header.cut_short}; copy or download it again")
+    _check_ranges(path, header)
+    return header, edf_timeline(path, samples=False)
 
 
 def _check_ranges(path: Path, header: EdfHeader) -> None:
@@ -134,11 +147,13 @@ def _start_if_told(line: TimeLine) -> Iterator[None]:
     if line.start_time is not None:
         yield
         return
-    mne.io.edf.edf.datetime = _NoDate
+    from mne.io.edf import edf
+
+    edf.datetime = _NoDate
     try:
         yield
     finally:
-        mne.io.edf.edf.datetime = dt.datetime
+        edf.datetime = dt.datetime
 
 
 def _correct(raw: mne.io.BaseRaw, path: Path, line: TimeLine) -> None:

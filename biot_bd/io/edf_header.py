@@ -7,7 +7,9 @@ https://www.edfplus.info/specs/edf.html and https://www.edfplus.info/specs/edfpl
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from biot_bd.exceptions import RecordingError
@@ -24,6 +26,7 @@ _FIELDS = {
     "digital_max": (128, 8),
     "samples": (216, 8),
 }
+_ASCII = ((0, 16), (136, 216), (224, 256))  # units may have a micro sign, transducers are not used
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class EdfHeader:
         Of all signals, those of annotations included.
     samples : tuple of int
         Samples of each signal in a record.
+    patient : bytes
+        Whose it is, undecoded.
     _signals : bytes
         What the header says of the signals, undecoded; :meth:`field` reads it.
 
@@ -74,11 +79,33 @@ class EdfHeader:
     record_s: float
     labels: tuple[str, ...]
     samples: tuple[int, ...]
+    patient: bytes
     _signals: bytes
 
     def field(self, name: str) -> list[str]:
         """Return ``"unit"``, ``"physical_min"``, ... of all signals, as the header writes them."""
         return _field(self._signals, name)
+
+    @cached_property
+    def channels(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of each signal that is no annotation.
+
+        Named as MNE does: ``-0``, ``-1``, ... behind labels that occur twice.
+        """
+        ordinary = [(label, i) for i, label in enumerate(self.labels) if label not in ANNOTATIONS]
+        counts, seen = Counter(label for label, _ in ordinary), Counter[str]()
+        found = []
+        for label, i in ordinary:
+            found.append((f"{label}-{seen[label]}" if counts[label] > 1 else label, i))
+            seen[label] += 1
+        return tuple(found)
+
+    @property
+    def texts_are_ascii(self) -> bool:
+        """Whether labels are printable, and they, filters and reserved bytes ASCII, as EDF says."""
+        n = len(self.labels)
+        labels = self._signals[: 16 * n].decode("latin-1")
+        return labels.isprintable() and all(self._signals[a * n : b * n].isascii() for a, b in _ASCII)
 
     @property
     def n_bytes(self) -> int:
@@ -172,6 +199,7 @@ def read_edf_header(path: str | Path) -> EdfHeader:
             record_s=float(_plain(head[244:252])),
             labels=tuple(_field(signals, "label")),
             samples=samples,
+            patient=head[8:88],
             _signals=signals,
         )
     except (ValueError, IndexError, ZeroDivisionError, OSError) as error:

@@ -19,6 +19,7 @@ _WORDS: tuple[tuple[str, str | None], ...] = (
     (r"Number of records from the header does not match", None),
     (r"Highpass cutoff frequency .* is greater", None),
     (r"Channels contain different (high|low)pass filters", None),
+    (r"All-NaN (axis|slice) encountered", None),  # of filters that are no numbers
     (r"Invalid patient information", None),
     # Units are judged by us.
     (r"Unsupported physical dimension for channel", None),

@@ -10,14 +10,13 @@ import contextlib
 import io
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import mne
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from biot_bd import registry
 from biot_bd.exceptions import PluginError, RecordingError
@@ -27,6 +26,9 @@ from biot_bd.io.files import fault_of, first_bytes, pointer_fault
 from biot_bd.io.mat_elements import check_mat
 from biot_bd.io.notes import collecting, one_line
 from biot_bd.io.unusable import correct_units
+
+if TYPE_CHECKING:
+    import mne
 
 SEARCHES = ("ending", "probe", "never")
 
@@ -205,9 +207,7 @@ def open_raw(path: str | os.PathLike[str]) -> tuple[mne.io.BaseRaw, list[str]]:
     biot_bd.exceptions.RecordingError: /dev/null: is a device; expected a file
     """
     path = Path(path)
-    if fault := fault_of(path):
-        raise RecordingError("unreadable" if os.path.exists(path) else "missing-file", f"{path}: {fault}")
-    reader, notes = _checked_reader(path), list[str]()
+    reader, notes = checked_reader(path), list[str]()
     try:
         with collecting(notes):
             raw = reader.read(path)
@@ -221,8 +221,16 @@ def open_raw(path: str | os.PathLike[str]) -> tuple[mne.io.BaseRaw, list[str]]:
     return raw, notes
 
 
-def _checked_reader(path: Path) -> Reader:
-    """Return the reader of a path whose kind and company are those of the format."""
+def checked_reader(path: Path) -> Reader:
+    """Return the reader of a path that can be opened, of the kind and company of its format.
+
+    Raises
+    ------
+    RecordingError
+        As :func:`open_raw`.
+    """
+    if fault := fault_of(path):
+        raise RecordingError("unreadable" if os.path.exists(path) else "missing-file", f"{path}: {fault}")
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise RecordingError("unreadable", f"{path}: the file is empty (0 bytes)")
@@ -235,6 +243,11 @@ def _checked_reader(path: Path) -> Reader:
     if reader.beside and not path.with_suffix(reader.beside).is_file():
         raise RecordingError("unreadable", f"{path}: {path.stem}{reader.beside} does not lie beside it; copy both")
     return reader
+
+
+def is_raw(source: object) -> TypeGuard[mne.io.BaseRaw]:
+    """Return whether an object is a recording of MNE; it cannot be one before MNE is loaded."""
+    return isinstance(source, getattr(sys.modules.get("mne.io.base"), "BaseRaw", ()))
 
 
 def _registered() -> Iterator[tuple[str, Reader]]:
@@ -271,7 +284,7 @@ def _unclaimed(path: Path, fitting: dict[str, Reader]) -> str:
 
 
 def _check(raw: Any, path: Path) -> None:
-    if not isinstance(raw, mne.io.BaseRaw):
+    if not is_raw(raw):
         raise RecordingError("unreadable", f"{path}: its reader returned {type(raw).__name__}, no mne.io.BaseRaw")
     sfreq = float(raw.info["sfreq"])
     if raw.n_times < 1 or not 0 < sfreq < float("inf"):
@@ -291,7 +304,14 @@ def _read_edf(path: Path) -> mne.io.BaseRaw:
     return raw
 
 
+def opens_edf(reader: Reader) -> bool:
+    """Return whether a reader is our own of EDF and BDF files, not one of a plugin."""
+    return reader.read is _read_edf
+
+
 def _read(name: str, path: Path, **options: Any) -> mne.io.BaseRaw:
+    import mne
+
     raw = getattr(mne.io, name)(path, preload=False, verbose="WARNING", **options)
     correct_units(raw)
     return raw

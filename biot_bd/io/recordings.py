@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import DetectionError, RecordingError
-from biot_bd.io.channel_readers import ChannelReader, open_reader
+from biot_bd.io.channel_readers import ChannelReader, EdfReader, NotPlainEdfError, open_reader
+from biot_bd.io.digest import file_digest, recording_digest
 from biot_bd.io.notes import one_line
-from biot_bd.io.readers import open_raw
+from biot_bd.io.plain_edf import PlainEdf, read_plain_edf
+from biot_bd.io.readers import checked_reader, is_raw, open_raw, opens_edf
 from biot_bd.io.segments import TimeLine
 from biot_bd.io.timeline import timeline_of
-from biot_bd.io.unusable import unusable_channels
+from biot_bd.io.unusable import unit_notes, unusable_channels
+
+if TYPE_CHECKING:
+    import mne
 
 # A block is some megabytes, whatever the rate.
 BLOCK_SAMPLES = 2**15
 
 
-@dataclass(frozen=True)
 class OpenRecording:
     """A recording that can be read.
 
@@ -34,8 +38,15 @@ class OpenRecording:
         In volts.
     where : str
         Name for messages: the path, or what the recording says of itself.
-    notes : list of str
+    notes : sequence of str
         What a reader of the results should know, e.g. that the file is cut short.
+
+    Attributes
+    ----------
+    where : str
+        As given.
+    notes : list of str
+        As given, and what its times tell.
 
     See Also
     --------
@@ -52,9 +63,23 @@ class OpenRecording:
     10.0
     """
 
-    raw: mne.io.BaseRaw
-    where: str
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, raw: mne.io.BaseRaw, where: str, notes: Sequence[str] = ()) -> None:
+        self._raw, self.where, self.notes = raw, where, list(notes)
+
+    @property
+    def raw(self) -> mne.io.BaseRaw:
+        """The recording as MNE has it, in volts."""
+        return self._raw
+
+    @property
+    def ch_names(self) -> list[str]:
+        """Its channels, as MNE names them."""
+        return list(self.raw.ch_names)
+
+    @property
+    def bads(self) -> list[str]:
+        """Channels that it says are bad."""
+        return list(self.raw.info["bads"])
 
     @property
     def sfreq(self) -> float:
@@ -76,6 +101,14 @@ class OpenRecording:
         """Channels whose microvolts nobody can tell, with the reason, from the header alone."""
         return unusable_channels(self.raw)
 
+    def unit_notes(self, ch_names: Sequence[str]) -> list[str]:
+        """Say of which of these channels the unit was concluded from the range."""
+        return unit_notes(self.raw, ch_names)
+
+    def digest(self) -> str | None:
+        """Return what tells it by its content (:func:`biot_bd.io.recording_digest`)."""
+        return recording_digest(self.raw)
+
     def reader(self, ch_names: Sequence[str]) -> tuple[ChannelReader, TimeLine]:
         """Return a reader of some channels and the time line at its rate.
 
@@ -85,10 +118,64 @@ class OpenRecording:
             They cannot be read.
         """
         try:
-            reader = open_reader(self.raw, ch_names)
+            reader = self._reader(ch_names)
         except Exception as error:  # MNE fails in many ways on damaged files
             raise DetectionError(f"{self.where}: cannot be read ({type(error).__name__}: {one_line(error)})") from error
         return reader, self.timeline.at_rate(reader.sfreq, reader.n_samples)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.raw.close()
+
+    def _reader(self, ch_names: Sequence[str]) -> ChannelReader:
+        return open_reader(self.raw, ch_names)
+
+
+class _PlainRecording(OpenRecording):
+    """A plain EDF file; MNE opens it where somebody asks for :attr:`raw`."""
+
+    def __init__(self, plain: PlainEdf, where: str) -> None:
+        self._plain, self.where, self.notes = plain, where, list(plain.notes)
+
+    @cached_property
+    def raw(self) -> mne.io.BaseRaw:  # type: ignore[override]  # made when it is needed
+        return open_raw(self._plain.header.path)[0]
+
+    @property
+    def ch_names(self) -> list[str]:
+        return [name for name, _ in self._plain.header.channels]
+
+    @property
+    def bads(self) -> list[str]:
+        return []
+
+    @property
+    def sfreq(self) -> float:
+        return self._plain.timeline.sfreq
+
+    @cached_property
+    def timeline(self) -> TimeLine:
+        return self._plain.timeline
+
+    @cached_property
+    def unusable(self) -> dict[str, str]:
+        return unusable_channels(self._plain.header)
+
+    def unit_notes(self, ch_names: Sequence[str]) -> list[str]:
+        return unit_notes(self._plain.header, ch_names)
+
+    def digest(self) -> str | None:
+        return file_digest(self._plain.header)
+
+    def close(self) -> None:
+        if "raw" in self.__dict__:
+            self.raw.close()
+
+    def _reader(self, ch_names: Sequence[str]) -> ChannelReader:
+        if ch_names:
+            with suppress(NotPlainEdfError):
+                return EdfReader(self._plain.header.path, ch_names, self._plain.header)
+        return super()._reader(ch_names)
 
 
 def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
@@ -103,7 +190,7 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
     Returns
     -------
     OpenRecording
-        Its ``raw`` is lazy where it is of a file.
+        Its ``raw`` is lazy where it is of a file.  A plain EDF file is opened without MNE.
 
     Raises
     ------
@@ -140,12 +227,15 @@ def open_recording(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecor
 
 
 def _opened(source: str | os.PathLike[str] | mne.io.BaseRaw) -> OpenRecording:
-    if isinstance(source, mne.io.BaseRaw):
+    if is_raw(source):
         names = [os.fspath(name) for name in source.filenames if name is not None]
         return OpenRecording(source, names[0] if names else f"recording of {len(source.ch_names)} channels in memory")
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"expected a path or an mne.io.Raw, found {type(source).__name__}")
     try:
+        plain = read_plain_edf(Path(source)) if opens_edf(checked_reader(Path(source))) else None
+        if plain is not None:
+            return _PlainRecording(plain, str(Path(source)))
         raw, notes = open_raw(source)
     except RecordingError as error:
         raise DetectionError(str(error)) from error

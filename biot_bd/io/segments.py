@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import mne
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import mne
 
 # A record's stamp may be this late or early and there is no gap.  Recorders stamp records when they
 # come in, up to 20 ms off either way (40 ms from one to the next), and an event shall be within
@@ -25,6 +28,9 @@ MOST_JITTER_S = 0.25
 JITTER_RECORDS = 8
 # A crystal is 100 ppm off; a header's record duration of few digits, 500 ppm.
 MOST_DRIFT = 1e-3
+# Annotations that tell of time: of MNE, of our readers, of samples that stand for a pause.
+BOUNDARY = re.compile(r"(?:(?:bad |edge )?boundary|bad boundary: (\d+(?:\.\d+)?) s missing)", re.IGNORECASE)
+SKIP = "BAD_ACQ_SKIP"
 
 
 @dataclass(frozen=True)
@@ -368,6 +374,11 @@ def _drift(due_s: NDArray[np.float64], late_s: NDArray[np.float64]) -> float:
 # Annotations
 
 
+def tells_of_time(text: str) -> bool:
+    """Return whether an annotation marks a pause or a splice, and so belongs to the time line."""
+    return bool(BOUNDARY.fullmatch(text)) or text.startswith("New Segment/") or text.upper().startswith(SKIP)
+
+
 def annotations_of(raw: mne.io.BaseRaw) -> list[tuple[float, float, str]]:
     """Return annotations as (onset, duration, text), in seconds since the first sample."""
     return [(float(a["onset"]) - raw.first_time, float(a["duration"]), str(a["description"])) for a in raw.annotations]
@@ -379,6 +390,8 @@ def set_annotations(raw: mne.io.BaseRaw, rows: Sequence[tuple[float, float, str]
     MNE counts them from the measurement date, where there is one, and a recording may begin later
     (a crop).
     """
+    import mne
+
     shift_s = raw.first_time if raw.annotations.orig_time is not None else 0.0
     onsets = [onset_s + shift_s for onset_s, _, _ in rows]
     durations, texts = [row[1] for row in rows], [row[2] for row in rows]

@@ -18,20 +18,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.io.channel_readers import source_file
 from biot_bd.io.edf_times import edf_timeline, parse_number
-from biot_bd.io.readers import open_raw
-from biot_bd.io.segments import MOST_DRIFT, TOLERANCE_S, Segment, TimeLine, cut, exact, from_stamps, part_of, without
+from biot_bd.io.readers import is_raw, open_raw
+from biot_bd.io.segments import (
+    BOUNDARY,
+    MOST_DRIFT,
+    SKIP,
+    TOLERANCE_S,
+    Segment,
+    TimeLine,
+    cut,
+    exact,
+    from_stamps,
+    part_of,
+    tells_of_time,
+    without,
+)
+
+if TYPE_CHECKING:
+    import mne
 
 DAY_S = 86_400.0
-_SKIP = "BAD_ACQ_SKIP"
-_BOUNDARY = re.compile(r"(?:(?:bad |edge )?boundary|bad boundary: (\d+(?:\.\d+)?) s missing)", re.IGNORECASE)
 
 
 def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: bool = True) -> TimeLine:
@@ -77,7 +90,7 @@ def timeline_of(source: str | os.PathLike[str] | mne.io.BaseRaw, *, samples: boo
     >>> line.segments[1].spliced
     True
     """
-    if isinstance(source, mne.io.BaseRaw):
+    if is_raw(source):
         return _of_raw(source, samples)
     path = Path(source)
     if path.suffix.lower() in (".edf", ".bdf") and path.is_file() and _is_edf(path):
@@ -122,8 +135,8 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
     named = [(i, str(text)) for i, text in enumerate(raw.annotations.description)]
     if type(raw).__name__ == "RawEEGLAB":  # which calls boundaries so where all its events are numbers
         named = [(i, "boundary" if text in ("-99", "-99.0") else text) for i, text in named]
-    found = {i: _BOUNDARY.fullmatch(text) for i, text in named}
-    skips = [i for i, text in named if text.upper().startswith(_SKIP)]
+    found = {i: BOUNDARY.fullmatch(text) for i, text in named}
+    skips = [i for i, text in named if text.upper().startswith(SKIP)]
     marks = [i for i, text in named if tells_of_time(text) and i not in skips]
     if not marks and not skips:
         return line
@@ -147,11 +160,6 @@ def _with_annotations(line: TimeLine, raw: mne.io.BaseRaw) -> TimeLine:
     return cut(without(line, spans), cuts)
 
 
-def tells_of_time(text: str) -> bool:
-    """Return whether an annotation marks a pause or a splice, and so belongs to the time line."""
-    return bool(_BOUNDARY.fullmatch(text)) or text.startswith("New Segment/") or text.upper().startswith(_SKIP)
-
-
 def _eeglab_durations(raw: mne.io.BaseRaw, durations_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what the file says; MNE cuts annotations at the recording's end."""
     path = source_file(raw)
@@ -159,6 +167,8 @@ def _eeglab_durations(raw: mne.io.BaseRaw, durations_s: NDArray[np.float64]) -> 
     clipped = (durations_s > 0) & (ends >= (raw.n_times - 1) / raw.info["sfreq"])
     if path is None or not clipped.any() or not path.with_suffix(".set").is_file():
         return durations_s
+    import mne
+
     told = mne.read_annotations(path.with_suffix(".set"))
     found = {(round(float(a["onset"]), 6), str(a["description"])): float(a["duration"]) for a in told}
     keys = [(round(float(a["onset"]), 6), str(a["description"])) for a in raw.annotations]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-
-import mne
-from mne.io.constants import FIFF
+from typing import TYPE_CHECKING
 
 from biot_bd.io.units import UV_PER_V, uv_per_unit
+
+if TYPE_CHECKING:
+    import mne
 
 # Readers that scale by a unit of each channel, and what they take the unit for, in V.
 _SCALED_BY_UNIT = ("RawBrainVision", "RawCurry", "RawANT")
@@ -40,6 +41,8 @@ def told_faults(raw: mne.io.BaseRaw) -> dict[str, str]:
 
 def corrected_units(raw: mne.io.BaseRaw) -> dict[str, float]:
     """Return channels that :func:`correct_told_units` scaled, with their microvolts a unit."""
+    from mne.io.constants import FIFF
+
     return {
         raw.ch_names[index]: uv
         for index, uv in _brainvision(raw)
@@ -77,6 +80,8 @@ def _same(raw: mne.io.BaseRaw, index: int, uv: float) -> bool:
 
 def _fault(raw: mne.io.BaseRaw, index: int) -> str | None:
     """Return why the microvolts of a channel cannot be told."""
+    from mne.io.constants import FIFF
+
     channel = raw.info["chs"][index]
     kind, told = type(raw).__name__, raw._orig_units.get(raw.ch_names[index])
     if channel["kind"] == FIFF.FIFFV_EEG_CH:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import mne
+from typing import TYPE_CHECKING, Any
 
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf_header import read_edf_header
+from biot_bd.io.edf_header import EdfHeader, read_edf_header
 from biot_bd.io.told_units import correct_told_units, corrected_units, told_faults
 from biot_bd.io.units import IMPOSSIBLE_STEP_UV, UV_PER_V, channel_uv, uv_per_unit
 
+if TYPE_CHECKING:
+    import mne
+
 _LIKE_EDF = ("RawEDF", "RawBDF", "RawGDF")
+_BOUNDS = (("physical", "min"), ("physical", "max"), ("digital", "min"), ("digital", "max"))
 # Among MNE's extras: units as the header spells them, of channels that were corrected.
 _TOLD = "biot_bd_units"
 _GDF_UNITS = {0: "", 512: "", 4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
@@ -24,13 +26,14 @@ _GDF_UNITS = {0: "", 512: "", 4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
 _OF_MNE = ("uV", "µV", "μV", "\x83\xcaV", "mV", "V")
 
 
-def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
+def unusable_channels(raw: mne.io.BaseRaw | EdfHeader) -> dict[str, str]:
     """Return the channels that cannot be used, and why; no sample is read.
 
     Parameters
     ----------
-    raw : mne.io.BaseRaw
-        A recording, lazy or not; what it was cropped, picked or renamed from is known.
+    raw : mne.io.BaseRaw or EdfHeader
+        A recording, lazy or not; what it was cropped, picked or renamed from is known.  Or the
+        header of an EDF file, whose ranges are numbers.
 
     Returns
     -------
@@ -57,13 +60,9 @@ def unusable_channels(raw: mne.io.BaseRaw) -> dict[str, str]:
     ...     unusable_channels(raw)
     {'Fp2': "unit 'mmHg' is not known"}
     """
-    if type(raw).__name__ not in _LIKE_EDF:
+    if not isinstance(raw, EdfHeader) and type(raw).__name__ not in _LIKE_EDF:
         return told_faults(raw)
-    found = {}
-    for channel in _described(raw):
-        if reason := channel.fault():
-            found[raw.ch_names[channel.index]] = reason
-    return found
+    return {channel.name: reason for channel in _described(raw) if (reason := channel.fault())}
 
 
 def read_otherwise(raw: mne.io.BaseRaw) -> dict[str, float | str]:
@@ -81,7 +80,7 @@ def read_otherwise(raw: mne.io.BaseRaw) -> dict[str, float | str]:
         everything as its standard wants it.
     """
     corrected = {
-        raw.ch_names[channel.index]: channel.uv
+        channel.name: channel.uv
         for channel in _described(raw)
         if channel.uv is not None and channel.unit not in _OF_MNE
     }
@@ -104,13 +103,13 @@ def correct_units(raw: mne.io.BaseRaw) -> None:
     correct_told_units(raw)
 
 
-def unit_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> list[str]:
+def unit_notes(raw: mne.io.BaseRaw | EdfHeader, ch_names: Sequence[str]) -> list[str]:
     """Say which channels' unit was concluded from their range.
 
     Parameters
     ----------
-    raw : mne.io.BaseRaw
-        The recording.
+    raw : mne.io.BaseRaw or EdfHeader
+        The recording, or the header of an EDF file, whose ranges are numbers.
     ch_names : sequence of str
         The channels that are used.
 
@@ -121,26 +120,26 @@ def unit_notes(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> list[str]:
     """
     concluded: dict[str, list[str]] = {}
     for channel in _described(raw):
-        name = raw.ch_names[channel.index]
-        if name in ch_names and channel.uv is not None and channel.is_read_so and uv_per_unit(channel.unit) is None:
+        used = channel.name in ch_names and channel.uv is not None and channel.is_read_so
+        if used and uv_per_unit(channel.unit) is None:
             unit = "mV" if channel.uv > 1 else "uV"
-            concluded.setdefault(f"unit {channel.unit!r} read as {unit}, by the range", []).append(name)
+            concluded.setdefault(f"unit {channel.unit!r} read as {unit}, by the range", []).append(channel.name)
     return [f"{what}: {', '.join(names)}" for what, names in concluded.items()]
 
 
 @dataclass(frozen=True)
 class _Described:
-    """What a header says of a channel: position in the recording, and in MNE's tables."""
+    """What a header says of a channel; MNE's tables and its place there, where MNE reads it."""
 
-    index: int
-    place: int
-    extras: dict[str, Any]
+    name: str
     unit: str
     low: float
     high: float
     digital_low: float
     digital_high: float
     n_samples: int
+    extras: dict[str, Any] = field(default_factory=dict)
+    place: int = 0
 
     @property
     def _step(self) -> float:
@@ -155,7 +154,9 @@ class _Described:
 
     @property
     def is_read_so(self) -> bool:
-        """Whether MNE multiplies by what the unit is."""
+        """Whether what reads it multiplies by what the unit is."""
+        if not self.extras:
+            return self.uv is not None
         read = float(self.extras["units"][self.place]) * UV_PER_V
         return self.uv is not None and math.isclose(read, self.uv, rel_tol=1e-6)
 
@@ -191,8 +192,14 @@ class _Described:
         return f"its unit is blank, and the range from {self.low:g} to {self.high:g} fits several"
 
 
-def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
+def _described(raw: mne.io.BaseRaw | EdfHeader) -> Iterator[_Described]:
     """Yield what headers say of the channels, of each file of a joined recording; no triggers."""
+    if isinstance(raw, EdfHeader):
+        units, bounds = raw.field("unit"), [raw.field(f"{kind}_{end}") for kind, end in _BOUNDS]
+        for name, i in raw.channels:
+            low, high, lowest, highest = (float(texts[i]) for texts in bounds)
+            yield _Described(name, units[i].strip("\0 "), low, high, lowest, highest, raw.samples[i])
+        return
     if type(raw).__name__ not in _LIKE_EDF:
         return
     for path, extras, picks in zip(raw.filenames, raw._raw_extras, raw._read_picks, strict=True):
@@ -202,11 +209,9 @@ def _described(raw: mne.io.BaseRaw) -> Iterator[_Described]:
         for index, place in enumerate(picks[: len(raw.ch_names)]):
             if place >= len(extras["sel"]) or place in extras["stim_channel_idxs"]:
                 continue
-            low, high, lowest, highest = (
-                float(extras[f"{kind}_{end}"][place]) for kind in ("physical", "digital") for end in ("min", "max")
-            )
-            n_samples = int(extras["n_samps"][extras["sel"][place]])
-            yield _Described(index, int(place), extras, units[place], low, high, lowest, highest, n_samples)
+            low, high, lowest, highest = (float(extras[f"{kind}_{end}"][place]) for kind, end in _BOUNDS)
+            n_samples, name = int(extras["n_samps"][extras["sel"][place]]), raw.ch_names[index]
+            yield _Described(name, units[place], low, high, lowest, highest, n_samples, extras, int(place))
 
 
 def _units(raw: mne.io.BaseRaw, path: Path | None, extras: dict[str, Any]) -> list[str]:

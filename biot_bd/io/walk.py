@@ -13,14 +13,16 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import mne
+from typing import TYPE_CHECKING
 
 from biot_bd import registry
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.edf import ANNOTATIONS, read_edf_header
+from biot_bd.io.edf_header import ANNOTATIONS, read_edf_header
 from biot_bd.io.files import fault_of, first_bytes
 from biot_bd.io.readers import Reader, open_raw, readers_of
+
+if TYPE_CHECKING:
+    import mne
 
 TABLE_ENDINGS = (".tsv", ".csv_bi")
 SKIPPED_FOLDERS = ("derivatives", "sourcedata")
@@ -334,6 +336,8 @@ def _is_later_part(path: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
+            import mne
+
             parts = mne.io.read_raw_fif(first, verbose="ERROR").filenames
     except Exception:  # what is wrong with the first one is said when its turn comes
         return False

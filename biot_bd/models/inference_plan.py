@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biot_bd.kept_choices import cached_choice
+from biot_bd.kept_choices import best_of, cached_choice
 from biot_bd.processor import this_processor
 from biot_bd.runs import fingerprint
 
@@ -115,7 +115,7 @@ def precision_context(precision: str, device: str) -> Iterator[None]:
 
 
 def machine_key(device: torch.device | str | None = None) -> str:
-    """Name what a measurement depends on: processor with its instructions, torch, threads, device."""
+    """Name what a measurement depends on: processor, its instructions, torch, threads, device."""
     device = torch.device(device or "cpu")
     parts: dict[str, Any] = {
         "processor": this_processor().as_dict(),
@@ -142,29 +142,6 @@ def has_fast(precision: str, device: torch.device | str = "cpu") -> bool:
     found = torch.cpu.get_capabilities()
     names = {"bf16": ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16", "arm_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
     return any(bool(found.get(name)) for name in names[precision])
-
-
-def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
-    """Return the first candidate unless another is faster by more than ``gain``; then the fastest.
-
-    Parameters
-    ----------
-    times : mapping of str to float
-        Seconds; the candidate to prefer first.  Not-finite ones are never taken.
-    gain : float
-        Smallest share of time for which the first one is given up.
-
-    Raises
-    ------
-    ValueError
-        No time is finite.
-    """
-    finite = {name: t for name, t in times.items() if math.isfinite(t)}
-    if not finite:
-        raise ValueError(f"no candidate has a time: {dict(times)}")
-    fastest = min(finite, key=finite.__getitem__)
-    first = next(iter(finite))
-    return first if finite[first] * (1 - gain) <= finite[fastest] else fastest
 
 
 # Inference

@@ -1,4 +1,3 @@
-from .base import SignalInfo as SignalInfo
 from .base import WindowTransformer as WindowTransformer
 from .features import BandPower as BandPower
 from .features import FillAbsent as FillAbsent
@@ -7,6 +6,7 @@ from .filters import BandPass as BandPass
 from .filters import Notch as Notch
 from .fixed_scaler import FixedScaler as FixedScaler
 from .fixed_scaler import Standardizer as Standardizer
+from .info import SignalInfo as SignalInfo
 from .label_sets import NameJudgement as NameJudgement
 from .label_sets import judge_names as judge_names
 from .mapper import MontageMapper as MontageMapper

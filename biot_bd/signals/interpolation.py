@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,6 +95,8 @@ def spline_weights(good: tuple[str, ...], absent: tuple[str, ...]) -> NDArray[np
     ndarray, shape (n_absent, n_good)
         ``signals_absent = weights @ signals_good``; read only.
     """
+    import mne
+
     # Interpolation is linear, so interpolating unit signals gives its weights.
     signals = np.zeros((len(good) + len(absent), len(good)))
     signals[: len(good)] = np.eye(len(good))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.io.unusable import unusable_channels
 from biot_bd.registry import montages
-from biot_bd.signals.base import Marked, SignalInfo, check_windows
-from biot_bd.signals.interpolation import interpolate_missing
+from biot_bd.signals.base import Marked, check_windows
+from biot_bd.signals.info import SignalInfo
 from biot_bd.signals.montages import Montage, MontagePlan, plan_montage
+from biot_bd.signals.planning import OnMissing, plan_recording, resolve_montage
 from biot_bd.signals.recordings import RecordingStep
+
+if TYPE_CHECKING:
+    import mne
 
 # Stands in for an absent channel's name: it names no electrode, so no plan uses it.
 ABSENT = "-"
@@ -59,7 +62,7 @@ class MontageMapper(RecordingStep):
 
     montage: str | Montage = "biot-16"
     ch_names: Sequence[str] | None = None
-    on_missing: Literal["raise", "drop", "interpolate"] = "raise"
+    on_missing: OnMissing = "raise"
 
     def resolve(self) -> Montage:
         """Return the montage itself.
@@ -71,12 +74,7 @@ class MontageMapper(RecordingStep):
         TypeError
             What is registered, or given, is no :class:`~biot_bd.signals.montages.Montage`.
         """
-        found = montages[self.montage] if isinstance(self.montage, str) else self.montage
-        if not isinstance(found, Montage):
-            raise TypeError(
-                f"montage must be a name or a biot_bd.signals.montages.Montage, found {type(found).__name__}"
-            )
-        return found
+        return resolve_montage(self.montage)
 
     def plan(self, ch_names: Sequence[str], where: str = "", unusable: Mapping[str, str] | None = None) -> MontagePlan:
         """Plan the way from channels to the montage, ``on_missing`` included.
@@ -104,15 +102,7 @@ class MontageMapper(RecordingStep):
         ValueError
             ``on_missing`` is none of the three.
         """
-        if self.on_missing not in ("raise", "drop", "interpolate"):
-            raise ValueError(f"on_missing must be 'raise', 'drop' or 'interpolate', found {self.on_missing!r}")
-        plan = plan_montage(self.resolve(), ch_names, unusable)
-        if self.on_missing == "interpolate":
-            return interpolate_missing(plan, where)
-        # A recording of which nothing can be used is no recording of this montage.
-        if self.on_missing == "raise" or len(plan.missing) == plan.montage.n_chans:
-            plan.raise_if_missing(where)
-        return plan
+        return plan_recording(self.montage, ch_names, self.on_missing, where, unusable)
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the montage's channels.

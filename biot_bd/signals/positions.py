@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.signals.names import parse_name
 
+if TYPE_CHECKING:
+    import mne
+
 
 @lru_cache(maxsize=1)
 def template_montage() -> mne.channels.DigMontage:
     """Return MNE's template of 10-05 positions (in the template's own axes, metres)."""
+    import mne
+
     # MNE 1.13 renames its template montages.
     name = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
     return mne.channels.make_standard_montage(name)

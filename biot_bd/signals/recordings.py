@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mne
 
 from biot_bd.io.units import UV_PER_V
 from biot_bd.signals.base import SignalInfo, WindowTransformer, mne_info_like, present_channels
 
-if TYPE_CHECKING:
-    from braindecode.preprocessing import Preprocessor
-
 
 class RecordingStep(WindowTransformer):
     """A step that makes sense on whole recordings too."""
 
-    def as_preprocessor(self) -> Preprocessor:
+    def as_preprocessor(self) -> Any:
         """Return this step as a braindecode ``Preprocessor``.
 
         Returns
@@ -25,12 +22,16 @@ class RecordingStep(WindowTransformer):
         braindecode.preprocessing.Preprocessor
             Gives on a ``Raw`` what the step gives on one window as long as the recording.  Its
             parameters are plain values, so braindecode can save it.
-        """
-        # Importing braindecode takes seconds; only who asks for a Preprocessor pays them.
-        from braindecode.preprocessing import Preprocessor
 
+        Raises
+        ------
+        ModuleNotFoundError
+            braindecode is not installed.
+        """
+        # By its address: this room runs without braindecode, which only who asks for this needs.
+        preprocessor = import_module("braindecode.preprocessing").Preprocessor
         kind = f"{type(self).__module__}:{type(self).__qualname__}"
-        return Preprocessor(apply_step, apply_on_array=False, step=kind, **self._plain_params())
+        return preprocessor(apply_step, apply_on_array=False, step=kind, **self._plain_params())
 
     def apply_to_raw(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
         """Apply the step to a recording.

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from numpy.typing import NDArray
 
 # Of many short signals, what is worked on at once should fit in the processor's cache.
@@ -160,7 +159,7 @@ def resample_fft_window(x: NDArray, n_out: int) -> NDArray:
     out = np.empty((len(rows), n_out), rows.dtype)
     out[absent] = np.nan
     if not absent.all():
-        out[~absent] = scipy.signal.resample(rows if not absent.any() else rows[~absent], n_out, axis=-1)
+        out[~absent] = _by_spectrum(rows if not absent.any() else rows[~absent], n_out)
     return out.reshape(*shape[:-1], n_out)
 
 
@@ -390,6 +389,8 @@ class WholePlan:
 
 
 def _scipy_fir(x: NDArray, up: int, down: int) -> NDArray:
+    import scipy.signal
+
     return np.asarray(scipy.signal.resample_poly(x, up, down, axis=-1))
 
 
@@ -397,7 +398,17 @@ def _scipy_fft(x: NDArray, up: int, down: int) -> NDArray:
     """Resample at once; where the grids do not meet at the end the signal is lengthened first."""
     rest = -x.shape[-1] % down
     padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, rest)], mode="edge") if rest else x
-    return np.asarray(scipy.signal.resample(padded, padded.shape[-1] * up // down, axis=-1))
+    return _by_spectrum(padded, padded.shape[-1] * up // down)
+
+
+def _by_spectrum(x: NDArray, n_out: int) -> NDArray:
+    """Return what :func:`scipy.signal.resample` does, whose module takes a second to load."""
+    n = x.shape[-1]
+    shorter = min(n, n_out)
+    spectrum = scipy.fft.rfft(x)[..., : shorter // 2 + 1]
+    if shorter % 2 == 0 and n_out != n:  # the bin at the lower rate's wall stands for two, or for half
+        spectrum[..., -1] *= 2 if n_out < n else 0.5
+    return np.asarray(scipy.fft.irfft(spectrum / (n / n_out), n_out))
 
 
 class SegmentPlan:
@@ -433,30 +444,29 @@ class SegmentPlan:
         core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
         first, n_segments = part.out_start // kept_size, -(-out.shape[1] // kept_size)
         segments = self._scratch(len(x), n_segments, core + 2 * guard, out.dtype)
-        # Fading the outer half of both guards to the mean lets the segment join its own start
-        # without a step.
-        ramp = _ramp(guard // 2 or 1, out.dtype.str)
         for signal, rows in zip(x, segments, strict=True):
             seen = np.ascontiguousarray(self._continued(part, signal, *self._range(first, first + n_segments)))
             item = seen.dtype.itemsize
             # The segments overlap in memory; numpy's own helpers for that take longer than the
             # work.
             rows[...] = np.ndarray(rows.shape, seen.dtype, seen, 0, (core * item, item))
-            level = np.einsum("ij->i", rows)[:, None] / out.dtype.type(rows.shape[1])
-            for outer, weights in ((rows[:, : ramp.size], ramp), (rows[:, -ramp.size :], ramp[::-1])):
-                outer -= level
-                outer *= weights
-                outer += level
-        shift = None if offset is None else np.repeat(offset, n_segments).astype(out.dtype)
+        # Fading the outer half of both guards to the mean lets the segment join its own start
+        # without a step.
+        ramp = _ramp(guard // 2 or 1, out.dtype.str)
+        level = np.einsum("ijk->ij", segments)[..., None] / out.dtype.type(segments.shape[-1])
+        for outer, weights in ((segments[..., : ramp.size], ramp), (segments[..., -ramp.size :], ramp[::-1])):
+            outer -= level
+            outer *= weights
+            outer += level
         n_out = (self._core + 2 * self._guard) * self._up
-        y = _fft_rows(segments.reshape(-1, segments.shape[2]), n_out, shift).reshape(*segments.shape[:2], n_out)
+        y = _fft_rows(segments, n_out, None if offset is None else offset[:, None].astype(out.dtype))
         y = y[..., self._guard * self._up : (self._guard + self._core) * self._up]
-        gains = np.ones(len(x)) if gain is None else gain
-        for made, target, g in zip(y, out, gains.astype(out.dtype), strict=True):
-            if target.size == made.size:
-                np.multiply(made, g, out=target.reshape(made.shape))
-            else:
-                target[:] = (made * g).reshape(-1)[: target.size]
+        gains = np.ones((len(x), 1), out.dtype) if gain is None else gain[:, None].astype(out.dtype)
+        n_whole = out.shape[1] // kept_size
+        whole = out[:, : n_whole * kept_size].reshape(len(x), n_whole, kept_size)
+        np.multiply(y[:, :n_whole], gains[..., None], out=whole)
+        if n_whole < n_segments:
+            np.multiply(y[:, -1, : out.shape[1] - n_whole * kept_size], gains, out=out[:, n_whole * kept_size :])
 
     def _scratch(self, n_signals: int, n_segments: int, size: int, dtype: np.dtype[Any]) -> NDArray:
         n = n_signals * n_segments
@@ -489,34 +499,15 @@ def _fft_rows(x: NDArray, n_out: int, shift: NDArray | None) -> NDArray:
     """Resample rows, of even lengths, as ``scipy.signal.resample`` does, and add ``shift``."""
     n = x.shape[-1]
     shorter = min(n, n_out)
-    there, back = _transforms(x.dtype.str)
     # Divided by n on the way there and by nothing on the way back, as the gain of n_out / n wants.
-    spectrum = there(x)[..., : shorter // 2 + 1]
+    spectrum = np.asarray(scipy.fft.rfft(x, norm="forward", workers=1))[..., : shorter // 2 + 1]
     if n_out != n:
         # The bin at the lower Nyquist frequency stands for two in one grid and for one in the
         # other.
         spectrum[..., shorter // 2] *= 2.0 if n_out < n else 0.5
     if shift is not None:
         spectrum[..., 0] += shift
-    return back(spectrum, n_out)
-
-
-@lru_cache(maxsize=4)
-def _transforms(dtype: str) -> tuple[Callable[[NDArray], NDArray], Callable[[NDArray, int], NDArray]]:
-    """Return the real FFT of rows over their length, and its inverse; torch's with MKL."""
-    if dtype == np.dtype(np.float32).str:
-        import torch  # heavy, and there already where a data set of braindecode is
-
-        if torch.backends.mkl.is_available():
-            # Into new arrays: with out= they take longer.
-            return (
-                lambda x: torch.fft.rfft(torch.from_numpy(x), norm="forward").numpy(),
-                lambda spectrum, n: torch.fft.irfft(torch.from_numpy(spectrum), n, norm="forward").numpy(),
-            )
-    return (
-        lambda x: np.asarray(scipy.fft.rfft(x, norm="forward", workers=1)),
-        lambda spectrum, n: np.asarray(scipy.fft.irfft(spectrum, n, norm="forward", workers=1)),
-    )
+    return np.asarray(scipy.fft.irfft(spectrum, n_out, norm="forward", workers=1))
 
 
 class FirPlan:
@@ -586,6 +577,8 @@ def _block_matrices(up: int, down: int, dtype: str) -> tuple[tuple[NDArray, ...]
     lead : int
         Zeros in front of the signal before it is cut into blocks.
     """
+    import scipy.signal
+
     half = 10 * max(up, down)
     taps = scipy.signal.firwin(2 * half + 1, 1.0 / max(up, down), window=("kaiser", 5.0)) * up
     block_in, block_out = down * _times(down), up * _times(down)

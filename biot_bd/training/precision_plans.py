@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biot_bd.kept_choices import cached_choice
+from biot_bd.kept_choices import best_of, cached_choice
 from biot_bd.models.biot import BIOT
 from biot_bd.models.inference_plan import (
     PrecisionPlan,
-    best_of,
     has_fast,
     machine_key,
     precision_context,

@@ -51,7 +51,7 @@ def test_the_built_in_engine_is_load_scorer():
 
 
 def test_an_unknown_engine_is_named_with_those_that_exist(model):
-    with pytest.raises(UnknownNameError, match=r"no engines named 'onx'.*there are: torch"):
+    with pytest.raises(UnknownNameError, match=r"no engines named 'onx'.*there are: onnx, openvino, pt2, torch"):
         load_model(model, "onx")
 
 

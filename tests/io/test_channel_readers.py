@@ -2,7 +2,7 @@ import mne
 import numpy as np
 import pytest
 
-from biot_bd.io.channel_readers import EdfReader, RawReader, _NotPlainEdfError, open_reader
+from biot_bd.io.channel_readers import EdfReader, NotPlainEdfError, RawReader, open_reader
 
 
 def all_files(shared):
@@ -33,7 +33,7 @@ def test_every_file_is_read_as_mne_reads_it(shared):
 def test_only_the_needed_channels_have_to_be_plain(shared):
     path = next((shared / "data/epilepsy2bids-headers").rglob("PN00-1.edf"))
     raw = mne.io.read_raw_edf(path, verbose="error")
-    with pytest.raises(_NotPlainEdfError, match="SPO2"):
+    with pytest.raises(NotPlainEdfError, match="SPO2"):
         EdfReader(path, raw.ch_names)
     eeg = [name for name in raw.ch_names if name.startswith("EEG")]
     assert isinstance(open_reader(raw, eeg), EdfReader)

@@ -1,7 +1,6 @@
 """Plans of computation, their measurement, and what is kept on disk."""
 
 import json
-import math
 import warnings
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 
 from biot_bd import BIOT
 from biot_bd.models import inference_plan as precision
-from biot_bd.models.inference_plan import PrecisionPlan, best_of, machine_key, measure_inference_plan
+from biot_bd.models.inference_plan import PrecisionPlan, machine_key, measure_inference_plan
 
 FIRST = "encoder.transformer.layers.layers.0.0.fn"
 
@@ -64,14 +63,6 @@ def test_plan_goes_through_json():
     plan = PrecisionPlan("bf16", 16)
     assert PrecisionPlan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
     assert PrecisionPlan() == PrecisionPlan("fp32", None)
-
-
-def test_best_of_prefers_the_first_unless_another_gains():
-    assert best_of({"a": 1.0, "b": 0.98, "c": 2.0}) == "a"
-    assert best_of({"a": 1.0, "b": 0.96, "c": 0.95}) == "c"
-    assert best_of({"a": math.inf, "b": 2.0}) == "b"
-    with pytest.raises(ValueError, match="no candidate"):
-        best_of({"a": math.nan})
 
 
 def test_machine_key_knows_threads():

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from biot_bd.deploy.live.source import Chunk, LiveSource, Notice
 from biot_bd.io.recordings import open_recording, read_blocks
-from biot_bd.io.unusable import unit_notes
+
+if TYPE_CHECKING:
+    import mne
 
 
 class FileSource(LiveSource):
@@ -57,8 +59,8 @@ class FileSource(LiveSource):
         self.recording = open_recording(source)
         self.speed, self.chunk_s = speed, chunk_s
         self.where, self.unusable = self.recording.where, self.recording.unusable
-        self.ch_names = list(self.recording.raw.ch_names)
-        self.notes = [*self.recording.notes, *unit_notes(self.recording.raw, self.ch_names)]
+        self.ch_names = self.recording.ch_names
+        self.notes = [*self.recording.notes, *self.recording.unit_notes(self.ch_names)]
         self.sfreq = self.recording.sfreq
         self.start_time = self.recording.timeline.start_time
         self.duration_s = self.recording.duration_s
@@ -103,7 +105,7 @@ class FileSource(LiveSource):
 
     def close(self) -> None:
         """Close the file."""
-        self.recording.raw.close()
+        self.recording.close()
 
 
 def _pieces(blocks: Iterable[NDArray[np.float32]], n_chans: int, size: int) -> Iterator[NDArray[np.float32]]:

@@ -282,7 +282,7 @@ class ReviewedResults:
         for path in sorted(candidates, key=lambda path: path.name != name):
             if path not in self._digests:
                 try:
-                    self._digests[path] = digest_of(open_recording(path).raw)[0]
+                    self._digests[path] = digest_of(open_recording(path))[0]
                 except DetectionError:  # what is damaged is not what was detected in
                     self._digests[path] = None
             if self._digests[path] == wanted:

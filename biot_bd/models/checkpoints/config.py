@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from biot_bd.exceptions import CheckpointError, SavedPipelineError
 from biot_bd.json_values import naming
 from biot_bd.models.checkpoints import hub
-from biot_bd.models.checkpoints.pipeline_folder import CONFIG, classifier_spec, description_file, weights_file
+from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, classifier_spec, description_file, weights_file
 from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import (
     CHANNELS_16,
@@ -159,7 +157,7 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
     ----------
     source : str or path
         A name of :data:`biot_bd.models.KNOWN`, a file of weights, a folder written by
-        ``save_pipeline`` or in Hub layout, or a Hub repository.
+        ``save_pipeline`` or :func:`biot_bd.export_model` or in Hub layout, or a Hub repository.
 
     Returns
     -------
@@ -217,6 +215,10 @@ def _of_sidecar(path: Path, source: str, blob_id: str | None = None) -> Provenan
 def _of_folder(folder: Path, source: str) -> Provenance:
     if sidecar_of(folder).is_file():
         return _of_sidecar(sidecar_of(folder), source)
+    if (folder / ARTIFACT).is_file():
+        with naming(folder / ARTIFACT):
+            seen = read_json(folder / ARTIFACT)["source"]["trained_on"]
+            return Provenance(source, (), known=False) if seen is None else Provenance.from_dict(seen, source)
     file = description_file(folder)
     if file is None:
         return _of_sidecar(folder / CONFIG, source)
@@ -241,12 +243,12 @@ def _of_pipeline(description: Mapping[str, Any], source: str) -> Provenance:
 # --- facts ----------------------------------------------------------------------------------------
 
 
-def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoint | None, where: str) -> Facts:
+def resolve_facts(tensors: Mapping[str, Any], written: Facts, known: Checkpoint | None, where: str) -> Facts:
     """Join what the shapes show, what is written down and what is known of published files.
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
+    tensors : mapping of str to torch.Tensor
         The encoder, under BIOT's names.
     written : Facts
         From :func:`find_files`.
@@ -292,7 +294,7 @@ def resolve_facts(tensors: Mapping[str, Tensor], written: Facts, known: Checkpoi
     return Facts(config, names if names is not None and len(names) == size else None, known_from)
 
 
-def _from_shapes(tensors: Mapping[str, Tensor], where: str) -> dict[str, int]:
+def _from_shapes(tensors: Mapping[str, Any], where: str) -> dict[str, int]:
     projection = tensors["encoder.patch_embedding.projection.weight"]
     table = tensors.get("encoder.channel_tokens.weight")
     layers = {int(match[1]) for key in tensors if (match := _LAYER.match(key))}

@@ -20,6 +20,8 @@ from biot_bd.runs import read_json
 
 FORMAT = "biot_bd pipeline"
 PIPELINE = "pipeline.json"
+ARTIFACT = "artifact.json"
+"""What describes an exported model: see :mod:`biot_bd.export.artifact`."""
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 

@@ -20,6 +20,7 @@ from biot_bd.json_values import DAMAGE
 from biot_bd.models.biot_scoring import ScoringBIOT
 from biot_bd.models.checkpoints.layouts import fill_module
 from biot_bd.models.checkpoints.pipeline_folder import steps_of, weights_file
+from biot_bd.models.inference_plan import measure_inference_plan
 from biot_bd.models.own_modes import own_modes
 from biot_bd.training._validation import resolve_device
 from biot_bd.training.fitted_facts import FittedFacts
@@ -35,6 +36,7 @@ _BIOT = ("biot", {"$registered": ["models", "biot"]})
 _SIZES = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_times", "channel_ids", "n_channel_tokens")
 # What a classifier must say (or not mention) for its network to be a plain forward pass in float32.
 _PLAIN = {"precision": "fp32", "compile": False}
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class Scorer:
@@ -111,6 +113,44 @@ class Scorer:
         for step in self.steps:
             X = step.transform(X)
         return self.classifier.predict_proba(X)
+
+    def set_precision(self, precision: str | None, batch_size: int) -> tuple[str, list[str]]:
+        """Choose in which precision the network computes.
+
+        Parameters
+        ----------
+        precision : {"auto", "fp32", "bf16", "fp16"} or None
+            None: fp32. ``"auto"``: the fastest on this machine that moves no probability by 0.01.
+        batch_size : int
+            Windows of a batch in use.
+
+        Returns
+        -------
+        precision : str
+            What was chosen.
+        notes : list of str
+            What a reader should know of it.
+
+        Raises
+        ------
+        ValueError
+            No such precision, or one other than fp32 for a network that has no choice.
+        """
+        precision = "fp32" if precision is None else precision
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
+        # The network of a BIOTClassifier, or of what scores in its place.
+        module: Any = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
+        if precision == "fp32" or (precision == "auto" and not hasattr(module, "inference_plan")):
+            return "fp32", []
+        try:
+            plan, report = measure_inference_plan(module, batch_size, precision=precision)
+        except TypeError as error:
+            raise ValueError(f"precision={precision!r}: {error}") from error
+        module.inference_plan = plan
+        if precision not in ("auto", plan.precision):
+            return plan.precision, [f"computed in {plan.precision} instead of {precision}: {report['reason']}"]
+        return plan.precision, [] if plan.precision == "fp32" else [f"computed in {plan.precision}"]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the label of each window, as the pipeline's ``predict`` does."""

@@ -371,4 +371,4 @@ async function begin() {
   const first = list.find((row) => row.recording === asked) || list.find((row) => !row.fault && (row.n_decided < row.n_events || !row.read_whole)) || list[0];
   await open(first.recording, true);
 }
-begin();
+begin().finally(() => byId("work").removeAttribute("aria-busy"));

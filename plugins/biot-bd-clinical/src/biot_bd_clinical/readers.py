@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import mne
+from typing import TYPE_CHECKING, Any
 
 from biot_bd.io import Reader
+
+if TYPE_CHECKING:
+    import mne
 
 # The GUID {1C7BC30F-2DCF-4B6D-8AEA-1F64CED2B917} as it lies in the file.
 NICOLET_MAGIC = bytes.fromhex("0fc37b1ccf2d6d4b8aea1f64ced2b917")
@@ -52,6 +53,8 @@ def read_nihon_kohden(path: Path) -> mne.io.BaseRaw:
     without it is read as if the plugin were not there.
     """
     if not any(path.with_suffix(ending).is_file() for ending in (".21E", ".21e")):
+        import mne
+
         return mne.io.read_raw_nihon(path, verbose="WARNING")
     return _read(path, block="all")
 
