@@ -298,8 +298,10 @@ class BIOTEncoder(nn.Module):
         if not needs_copies(layers, dtype, n_rows):
             return None
         copies = self._copies.get(dtype)
-        if copies is None or not copies.is_current(layers):
-            self._copies.clear()  # others are of the same weights
+        if copies is not None and not copies.is_current(layers):
+            self._copies.clear()  # those of other types are of the same weights
+            copies = None
+        if copies is None:
             copies = self._copies[dtype] = WeightCopies(layers, dtype)
         return copies
 

@@ -63,9 +63,7 @@ def needs_copies(layers: list[Layer], dtype: torch.dtype, n_rows: int) -> bool:
     return bool(weight.device.type == "cpu" and dtype == torch.float32 and n_rows >= _LEAST_ROWS and can_pack(dtype))
 
 
-def infer(
-    layers: list[Layer], x: Tensor, mask: Tensor | None = None, copies: WeightCopies | None = None
-) -> Tensor:
+def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, copies: WeightCopies | None = None) -> Tensor:
     """Run the transformer and take the mean over tokens, without gradients.
 
     Parameters
