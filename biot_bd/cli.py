@@ -52,6 +52,7 @@ SUMMARIES = {
     "detect": "Find seizures in recordings with a saved model.",
     "review": "Confirm, reject, move and add events of a results folder on a page, and save them.",
     "tune": "Choose a model's operating point anew on reviewed recordings, without training.",
+    "export": "Write a trained model for an engine without torch, and prove it.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
