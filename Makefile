@@ -31,7 +31,7 @@ runtime: $(INSTALLED)
 	$(PYTHON) -m venv $(RUNTIME)/venv
 	$(RUNTIME)/venv/bin/python -m pip install --quiet -c constraints.txt -r requirements/runtime.txt onnxruntime openvino
 	$(RUNTIME)/venv/bin/python -m pip install --quiet --no-deps .
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -W ignore tests/runtime/make_models.py $(RUNTIME)/work $(RECORDINGS) >/dev/null
+	OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -W ignore tests/runtime/make_models.py $(RUNTIME)/work $(RECORDINGS) >/dev/null
 	cd $(RUNTIME) && venv/bin/python $(CURDIR)/tests/runtime/try_runtime.py $(abspath $(RUNTIME))/work
 	rm -rf $(RUNTIME)
 

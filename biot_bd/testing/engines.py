@@ -20,14 +20,14 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
     engine : callable
         ``(folder) -> model``.
     folder : path
-        Of :func:`biot_bd.save_pipeline`; its model has two classes.
+        Of :func:`biot_bd.save_pipeline` or :func:`biot_bd.export_model`; its model has two classes.
 
     Raises
     ------
     ConformanceError
         The engine does not take a folder, its model lacks ``steps``, ``classifier`` or ``record_``,
-        its probabilities are none or depend on the batch, or a folder without a model raises no
-        FileNotFoundError.
+        its probabilities are none or depend on the batch, its ``set_precision`` (where it has one)
+        does not say what it chose, or a folder without a model raises no FileNotFoundError.
 
     See Also
     --------
@@ -58,6 +58,10 @@ def check_engine(engine: Callable[[Path], Any], folder: str | os.PathLike[str]) 
     for attribute in ("predict_proba", "classes_", "threshold_", "input_info_"):
         require(hasattr(model.classifier, attribute), f"{name}: its classifier has no {attribute}")
     _check_probabilities(model.classifier, name)
+    if hasattr(model, "set_precision"):
+        told = attempt(f"{name}: set_precision(None, 4)", model.set_precision, None, 4)
+        good = isinstance(told, tuple) and len(told) == 2 and isinstance(told[0], str) and isinstance(told[1], list)
+        require(good, f"{name}: set_precision must return (precision, notes), a text and a list, got {told!r}")
     refused(f"{name}: a folder without a model", FileNotFoundError, engine, folder / "nothing-is-here")
 
 

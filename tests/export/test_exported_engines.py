@@ -8,11 +8,16 @@ import time
 import numpy as np
 import pytest
 import torch
+from deploy_files import write_edf
 from handmade_export import N_TIMES, expected, facts, windows, write_export
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from biot_bd.deploy import Detector
+from biot_bd.commands._folders import expect, what_is
+from biot_bd.deploy import Detector, read_detection, write_detection_record
 from biot_bd.deploy.model import load_model
-from biot_bd.exceptions import ArtifactError, MissingExtraError
+from biot_bd.deploy.tuning import tune
+from biot_bd.exceptions import ArtifactError, MissingExtraError, ReviewError
 from biot_bd.export import Probe, write_artifact
 from biot_bd.export.engines import _exported, pt2
 from biot_bd.export.engines.onnx import load_onnx
@@ -219,3 +224,35 @@ def test_neither_torch_nor_a_sender_of_messages_is_imported(written):
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_record_of_a_detection_names_engine_and_weights(written, tmp_path):
+    recording = write_edf(tmp_path / "night.edf", seconds=30)
+    found = Detector.load(written, engine="onnx").detect(recording)
+    record = read_detection(write_detection_record(tmp_path / "night_detection.json", found, written, patient="night"))
+    assert record.detection.setting["engine"] == "onnx"
+    assert record.model["weights"] == "0" * 64  # of the saved model, so that tuning it takes these probabilities
+    assert record.detection.in_training["recording"] is None
+
+
+def test_an_exported_model_is_not_tuned_but_its_source(written):
+    with pytest.raises(ReviewError, match="an exported model; tune the saved model that it was made of"):
+        tune(written, [], reviewer="me")
+
+
+def test_a_folder_is_told_to_be_an_exported_model(written):
+    assert what_is(written) == "an exported model"
+    with pytest.raises(FileNotFoundError, match=r"expected a run folder, found an exported model; .*`biot-bd detect"):
+        expect(written, "run")
+
+
+@given(wanted=st.sampled_from([None, "auto", "fp32"]), sizes=st.lists(st.integers(1, 5), max_size=3))
+@settings(max_examples=8, deadline=None)
+def test_no_order_of_calls_changes_a_result(written, wanted, sizes):
+    model = load_onnx(written)
+    x, present = windows(5, seed=7)
+    model.set_precision(wanted, 64)
+    whole = model.classifier.predict_proba(marked(x, present))
+    for size in sizes:
+        model.set_precision("fp32", size)
+        np.testing.assert_allclose(model.classifier.predict_proba(marked(x, present)), whole, atol=1e-6)

@@ -56,6 +56,12 @@ def by_batch(folder):
     return wrong(predict_proba=proba)(load_scorer(folder))
 
 
+def says_nothing(folder):
+    found = load_scorer(folder)
+    found.set_precision = lambda precision, batch_size: None
+    return found
+
+
 def finds_everything(folder):
     return load_scorer(folder if folder.is_dir() else folder.parent)
 
@@ -75,6 +81,7 @@ def wrong_error(folder):
         (too_large, "sum to 1"),
         (one_column, r"expected \(4, 2\)"),
         (by_batch, "depends on its neighbours"),
+        (says_nothing, r"must return \(precision, notes\), .* got None"),
         (finds_everything, "nothing was raised"),
         (wrong_error, "must raise FileNotFoundError, got KeyError"),
     ],
