@@ -145,17 +145,23 @@ def fill(records: NDArray[Any], file: io.FileIO, offset: int, path: Path) -> Non
 
 
 class Block:
-    """Samples ``(n_channels, n)`` of a stretch: digital ones and their calibration, or uV."""
+    """Samples ``(n_channels, n)`` of a stretch: digital ones and their calibration, or uV.
+
+    Attributes
+    ----------
+    samples : ndarray, shape (n_channels, n)
+        As they are held; not to be changed.
+    """
 
     def __init__(self, samples: NDArray[Any], scales: Sequence[tuple[float, float]] | None = None) -> None:
-        self._samples, self._scales = samples, scales
+        self.samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV.
 
         ``out`` is as long as the stretch.
         """
-        out[:] = self._samples[index]
+        out[:] = self.samples[index]
         if self._scales is not None:
             scale, offset = self._scales[index]
             out *= np.float32(scale)
@@ -163,14 +169,14 @@ class Block:
 
     def read_all(self) -> NDArray[np.float32]:
         """Return all channels in uV, ``(n_channels, n)``, to be changed at will."""
-        out = np.empty(self._samples.shape, np.float32)
+        out = np.empty(self.samples.shape, np.float32)
         for index, row in enumerate(out):
             self.read(index, row)
         return out
 
     def stored(self, index: int) -> NDArray[Any]:
         """Return channel ``index`` in this stretch as it is held; not to be changed."""
-        return self._samples[index]
+        return self.samples[index]
 
 
 def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDArray[np.int16]) -> None:

@@ -12,7 +12,8 @@ from linear_attention_transformer import linear_attention_transformer as lat
 from torch import Tensor, nn
 
 from biot_bd.models import fast_attention
-from biot_bd.models.half_precision import HalfPrecisionWeights, infer
+from biot_bd.models.fast_attention import Layer
+from biot_bd.models.fast_inference import WeightCopies, infer, needs_copies
 from biot_bd.models.inference_plan import DTYPES, PrecisionPlan, precision_context
 
 
@@ -114,7 +115,7 @@ class BIOTEncoder(nn.Module):
 
     def __init__(self, encoder: Any, channel_ids: Sequence[int], n_channel_tokens: int) -> None:
         super().__init__()
-        self._half_precision: HalfPrecisionWeights | None = None
+        self._copies: dict[torch.dtype, WeightCopies] = {}
         own = (type(encoder.patch_embedding), type(encoder.positional_encoding))
         self._front_types = (nn.Linear, nn.Embedding, nn.Dropout, *own)
         self.n_fft = int(encoder.n_fft)
@@ -273,11 +274,7 @@ class BIOTEncoder(nn.Module):
             # Whole batches: who observes the modules sees one call of each, as in training.
             with precision_context(plan.precision if dtype else "fp32", device):
                 return self(x, present).to(own)
-        half = None
-        if dtype is not None:
-            half = self._half_precision
-            if half is None or not half.is_current(layers, dtype):
-                half = self._half_precision = HalfPrecisionWeights(layers, dtype)
+        copies = self._current_copies(layers, x, own if dtype is None else dtype)
         parts = []
         with (
             torch.autocast(device, enabled=False),
@@ -285,7 +282,7 @@ class BIOTEncoder(nn.Module):
         ):
             for part, kept in _split(x, present, plan.micro_batch or len(x)):
                 tokens = self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2)
-                parts.append(infer(layers, tokens, _token_mask(kept, tokens), half))
+                parts.append(infer(layers, tokens, _token_mask(kept, tokens), copies))
         features = torch.cat(parts)
         if dtype is not None and not bool(features.sum().isfinite()):
             bad = ~features.isfinite().all(dim=1)
@@ -293,9 +290,24 @@ class BIOTEncoder(nn.Module):
             features[bad] = self.infer(x[bad], again, PrecisionPlan("fp32", plan.micro_batch))
         return features
 
+    def _current_copies(self, layers: list[Layer], x: Tensor, dtype: torch.dtype) -> WeightCopies | None:
+        """Return the copies of the weights for products of a type (None: none needed), made anew
+        where a weight has changed.
+        """
+        n_rows = x.shape[0] * x.shape[1] * self.n_frames(x.shape[2])
+        if not needs_copies(layers, dtype, n_rows):
+            return None
+        copies = self._copies.get(dtype)
+        if copies is not None and not copies.is_current(layers):
+            self._copies.clear()  # those of other types are of the same weights
+            copies = None
+        if copies is None:
+            copies = self._copies[dtype] = WeightCopies(layers, dtype)
+        return copies
+
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the copies in half precision out of pickles and deep copies."""
-        return self.__dict__ | {"_half_precision": None}
+        """Leave the copies of weights out of pickles and deep copies."""
+        return self.__dict__ | {"_copies": {}}
 
 
 def _token_mask(present: Tensor | None, tokens: Tensor) -> Tensor | None:

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations
 from biot_bd import BIOT, record_attention
 from biot_bd.models import fast_attention
 from biot_bd.models.encoder import linear_attn
-from biot_bd.models.half_precision import infer
+from biot_bd.models.fast_inference import infer
 from biot_bd.models.inference_plan import PrecisionPlan
 
 SMALL = {"n_outputs": 2, "n_chans": 5, "n_times": 600, "embed_dim": 32, "num_heads": 4, "num_layers": 2}
@@ -235,20 +235,20 @@ def test_no_path_uses_weights_that_have_changed(change, precision):
     assert_close(after, expected, 1e-5 if precision == "fp32" else 5e-3 * max(1.0, float(expected.abs().max())))
 
 
-def test_half_precision_weights_follow_conversion_and_are_kept_while_nothing_changes():
+def test_copies_of_weights_follow_conversion_and_are_kept_while_nothing_changes():
     model, x = build(), windows()
     model.inference_plan = PrecisionPlan("bf16", 2)
     with torch.no_grad():
         model(x)
-        copies = model.encoder._half_precision
+        copies = model.encoder._copies[torch.bfloat16]
         model(x)
-        assert model.encoder._half_precision is copies
+        assert model.encoder._copies[torch.bfloat16] is copies
         model.double()
         assert model(x.double()).dtype == torch.float64
-        assert model.encoder._half_precision is not copies
+        assert model.encoder._copies[torch.bfloat16] is not copies
 
 
-def test_copies_keep_the_plan_and_leave_half_precision_weights_behind():
+def test_copies_keep_the_plan_and_leave_copies_of_weights_behind():
     model, x = build(), windows()
     keys = list(model.state_dict())
     model.inference_plan = PrecisionPlan("bf16", 2)
@@ -262,7 +262,7 @@ def test_copies_keep_the_plan_and_leave_half_precision_weights_behind():
             copy.deepcopy(model),
             torch.load(buffer, weights_only=False),
         ):
-            assert other.encoder._half_precision is None
+            assert other.encoder._copies == {}
             assert other.inference_plan == PrecisionPlan("bf16", 2)
             assert torch.equal(other(x), expected)
     assert list(model.state_dict()) == keys
