@@ -1,4 +1,4 @@
-"""From a plain EDF file to probabilities and events by an exported model: processor seconds, memory.
+"""From a plain EDF file to probabilities and events by an exported model: processor time, memory.
 
 Each way is a fresh process on one thread; its processor time and peak memory are those that the
 system counted.  The hour is compared with ``detect --compute auto`` of the commit ``baseline-0`` in
