@@ -88,8 +88,7 @@ def baseline_model(python: Path, folder: Path) -> Path:
 
 def fastest(folder: Path) -> str:
     """Return the fastest precision in which OpenVINO passed the gates."""
-    proven = {run["precision"] for run in read_artifact(folder).runs if run["engine"] == "openvino"}
-    return "bf16" if "bf16" in proven else "fp32"
+    return "bf16" if "bf16" in read_artifact(folder).precisions("openvino") else "fp32"
 
 
 def spread(values: list[float]) -> list[float]:
