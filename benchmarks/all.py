@@ -21,6 +21,7 @@ SCRIPTS = (
     "search",
     "start_up",
     "detect",
+    "light_path",
     "doctor",
     "baseline",
     "gpu",
