@@ -124,7 +124,7 @@ def calibration_batches(
     batches = []
     for start in range(0, len(rows), _BATCH):
         x = windows.read(rows[start : start + _BATCH])
-        present = ~np.isnan(x).all(axis=-1)
+        present = np.asarray(~np.isnan(x).all(axis=-1))
         given = {"x": np.where(present[..., None], x, np.float32(0)), "present": present}
         batches.append({name: given[name] for name in inputs})
     return batches
