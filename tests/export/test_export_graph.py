@@ -27,11 +27,13 @@ def run(graph, x, present):
 def test_the_graph_gives_the_pipeline_s_probabilities(folder):
     source = read_source(folder)
     graph = ExportGraph(source)
-    assert type(graph.network) is BIOTGraph and graph.input_names == ["x", "present"]
+    assert type(graph.network) is BIOTGraph
+    assert graph.input_names == ["x", "present"]
     made = make_inputs(4, 800, 200.0, n_plain=16)
     probabilities, embedding = run(graph, made.x, made.present)
     np.testing.assert_allclose(probabilities, source.probabilities(made.x, made.present), atol=1e-5)
-    assert embedding.shape == (len(made.x), 16) and np.isfinite(embedding).all()
+    assert embedding.shape == (len(made.x), 16)
+    assert np.isfinite(embedding).all()
 
 
 def test_what_stands_in_absent_channels_does_not_matter(folder):
@@ -48,7 +50,8 @@ def test_a_window_without_a_usable_channel_has_no_probability(folder):
     present = np.ones((3, 4), bool)
     x[0], present[1] = 7, False
     for out in run(graph, x, present):
-        assert np.isnan(out[:2]).all() and np.isfinite(out[2]).all()
+        assert np.isnan(out[:2]).all()
+        assert np.isfinite(out[2]).all()
 
 
 def test_columns_are_in_the_order_of_sorted_labels(tmp_path):
@@ -113,7 +116,8 @@ def test_models_of_braindecode_are_called_as_they_are(tmp_path):
     flat = made.x.copy()
     flat[1, 2] = 3
     found, _ = run(graph, flat, made.present)
-    assert np.isnan(found[1]).all() and np.isfinite(np.delete(found, 1, axis=0)).all()
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(np.delete(found, 1, axis=0)).all()
 
 
 def test_a_network_that_shows_no_embedding_is_refused():
