@@ -65,7 +65,7 @@ def test_the_folder_of_an_exported_model(model, engine, tmp_path):
     assert facts["validation"] == "none"
     assert facts["input"]["ch_names"] == ["Fp1-F7", "F7-T7", "T7-P7", "P7-O1"]
     assert facts["input"]["scale"] == "percentile-95"
-    assert (facts["input"]["sfreq"], facts["input"]["n_times"], facts["input"]["window_s"]) == (200, 800, 4)
+    assert (facts["input"]["sfreq"], facts["input"]["n_times"], facts["input"]["window_s"]) == (200, 400, 2)
     weights = saved["pipeline"]["steps"][-1]["weights"]["sha256"]
     assert facts["source"]["weights_sha256"] == weights
     assert facts["source"]["folder_name"] == "model"

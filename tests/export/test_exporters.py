@@ -48,11 +48,11 @@ def test_the_onnx_graph_says_what_it_takes(source, written):
 
     session = InferenceSession(written / "model.onnx", providers=["CPUExecutionProvider"])
     (x, present), (probabilities, embedding) = session.get_inputs(), session.get_outputs()
-    assert (x.name, x.type, x.shape[1:]) == ("x", "tensor(float)", [4, 800])
+    assert (x.name, x.type, x.shape[1:]) == ("x", "tensor(float)", [4, 400])
     assert isinstance(x.shape[0], str)
     assert (present.name, present.type, present.shape[1:]) == ("present", "tensor(bool)", [4])
     assert (probabilities.name, embedding.name) == ("probabilities", "embedding")
-    flat = np.ones((2, 4, 800), np.float32)
+    flat = np.ones((2, 4, 400), np.float32)
     found = session.run(None, {"x": flat, "present": np.ones((2, 4), bool)})
     assert all(np.isnan(out).all() for out in found)
 

@@ -73,5 +73,5 @@ def test_a_montage_is_made_first(store):
         output_info=lambda info: known.info, apply=lambda x, present, info: (x[:, 1:3] - x[:, 2:], present[:, :2])
     )
     train, _ = windows_of_parts(known, "windows")
-    assert train.x.shape[1:] == (2, 800)
+    assert train.x.shape[1:] == (2, 400)
     assert np.isfinite(train.x).all()
