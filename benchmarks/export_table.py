@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from models_table import PAGE, SMALL, prepare_windows
 
 BEGIN, END = "<!-- export: made by benchmarks/export_table.py -->", "<!-- end of the export table -->"
