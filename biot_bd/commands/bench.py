@@ -46,7 +46,7 @@ def bench(
     benchmarks/.
     """
     if model is not None:
-        expect(model, "model")
+        expect(model, "model", "exported")
         _bench_model(model, batch or list(BATCHES), seconds, json)
         return
     from rich.console import Console
