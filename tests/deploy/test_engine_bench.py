@@ -89,6 +89,21 @@ def test_a_worker_answers_what_it_is_asked(model):
     assert worker.answer_memory()["memory_mb"] >= 0
 
 
+def test_a_worker_takes_windows_of_a_file_fewer_than_a_batch(model, tmp_path):
+    x = generated_windows(16, 2000, 200.0, 3)
+    x[1, 2] = np.nan  # an absent channel
+    np.save(tmp_path / "x.npy", x)
+    worker = Worker()
+    worker.answer_load(str(model), "torch", "fp32", 8)
+    worker.answer_windows(str(tmp_path / "x.npy"))
+    found = worker.answer_probabilities(64)["probabilities"]
+    assert found == pytest.approx(
+        [p for batch in (2, 1) for p in worker.answer_probabilities(batch)["probabilities"]][:3]
+    )
+    assert len(found) == 3
+    assert worker.answer_time(8, 0.0)["calls"] == 1
+
+
 def test_generated_windows_are_the_same_every_time_and_have_a_rhythm_of_seizures():
     x = generated_windows(16, 2000, 200.0, 8)
     assert x.dtype == np.float32
