@@ -9,8 +9,10 @@ INSTALLED := $(VENV)/.installed
 # Two processes with one thread each: tiny models gain nothing from threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 SITE ?= docs/_build/html
+# Where `make runtime` makes an environment without torch; removed before and after.
+RUNTIME ?= build/runtime
 
-.PHONY: demo test test-slow fuzz docs browser lint bench install clean
+.PHONY: demo test test-slow runtime fuzz docs browser lint bench install clean
 
 demo: $(INSTALLED)
 	$(BIN)/biot-bd demo $(DEMO) --seed $(SEED)
@@ -22,6 +24,16 @@ test: $(INSTALLED) lint
 
 test-slow: $(INSTALLED) browser
 	$(PYTEST) tests plugins -m slow
+
+# An environment without torch, in a fresh folder: it detects, streams and scores with exported models as torch does.
+runtime: $(INSTALLED)
+	rm -rf $(RUNTIME)
+	$(PYTHON) -m venv $(RUNTIME)/venv
+	$(RUNTIME)/venv/bin/python -m pip install --quiet -c constraints.txt -r requirements/runtime.txt onnxruntime openvino
+	$(RUNTIME)/venv/bin/python -m pip install --quiet --no-deps .
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -W ignore tests/runtime/make_models.py $(RUNTIME)/work $(RECORDINGS) >/dev/null
+	cd $(RUNTIME) && venv/bin/python $(CURDIR)/tests/runtime/try_runtime.py $(abspath $(RUNTIME))/work
+	rm -rf $(RUNTIME)
 
 # N damaged inputs for each reader; what is found is printed as seed and number.
 fuzz: $(INSTALLED)

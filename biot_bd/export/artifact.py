@@ -178,6 +178,18 @@ class Artifact:
     --------
     read_artifact : Makes one.
     biot_bd.Detector.load : A detector of an exported model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from biot_bd.export import Artifact
+    >>> runs = [{"engine": "openvino", "precision": name} for name in ("bf16", "fp32")]
+    >>> facts = {"graph": {"precision": "fp32", "inputs": ["x", "present"]}, "runs": runs}
+    >>> artifact = Artifact(Path("exported"), facts)
+    >>> artifact.precisions("openvino"), artifact.precisions("onnx")
+    (['fp32', 'bf16'], [])
+    >>> artifact.takes_absent_channels
+    True
     """
 
     folder: Path
@@ -391,6 +403,21 @@ def write_artifact(folder: str | PathLike[str], facts: Mapping[str, Any], probe:
     See Also
     --------
     read_artifact : Reads it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from biot_bd.export import Probe, write_artifact
+    >>> folder = Path("exported")
+    >>> folder.mkdir()
+    >>> (folder / "model.onnx").write_bytes(b"")
+    0
+    >>> x, present = np.zeros((2, 1, 8), np.float32), np.ones((2, 1), bool)
+    >>> write_artifact(folder, {}, Probe(x, present, np.full((2, 2), 0.5, np.float32)))
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ArtifactError: exported/artifact.json: damaged (ValueError: graph is missing)
     """
     folder = Path(folder)
     np.savez(folder / PROBE, x=probe.x, present=probe.present, probabilities=probe.probabilities)

@@ -144,8 +144,9 @@ def test_the_process_fails_in_one_line(places, model):
     assert "no.edf: cannot be opened" in done.stderr
 
 
-def test_the_recipe_copies_what_is_there_and_is_not_root():
-    recipe = (ROOT / "docker" / "Dockerfile").read_text()
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.runtime"])
+def test_the_recipe_copies_what_is_there_and_is_not_root(name):
+    recipe = (ROOT / "docker" / name).read_text()
     for line in recipe.splitlines():
         if line.startswith("COPY") and "${MODEL}" not in line:
             for source in [word for word in line.split()[1:-1] if not word.startswith("--")]:
