@@ -21,7 +21,7 @@ OnMissing = Annotated[
 ModelPrecision = Annotated[
     str | None,
     typer.Option(
-        help="Precision of the model: auto, fp32, bf16, fp16, int8. Default: the model's own (fp32, or int8 as exported)."
+        help="Precision of the model: auto, fp32, bf16, fp16, int8, int8-bf16. Default: the model's own (fp32, or int8 as exported)."
     ),
 ]
 Engine = Annotated[

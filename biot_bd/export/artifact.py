@@ -27,8 +27,11 @@ from biot_bd.runs import read_json, to_jsonable, write_json
 PROBE = "probe.npz"
 FORMAT = "biot_bd exported model"
 VERSION = 1
-BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2}
-"""How far a probability may be from that of the source, by precision."""
+BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2, "int8-bf16": 1e-2}
+"""How far a probability may be from that of the source, by precision.
+
+``"int8-bf16"`` is an int8 graph whose parts in float compute in bf16.
+"""
 _LARGEST_PROBE = 256 * 2**20  # bytes; eight windows of a minute at 1000 Hz and 128 channels
 
 Run = Callable[[NDArray[np.float32], NDArray[np.bool_]], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -245,7 +248,7 @@ class Artifact:
         ----------
         run : callable
             ``(x, present) -> (probabilities, embedding)``.
-        precision : {"fp32", "bf16", "int8"}
+        precision : {"fp32", "bf16", "int8", "int8-bf16"}
             What the engine computes in; it decides how large a difference may be.
 
         Returns

@@ -281,12 +281,13 @@ def _engine(name: str) -> Any:
 
 def _precisions(engine: str, own: str) -> list[str]:
     """Return the precisions to try a graph in that was written in ``own``."""
-    if own != "fp32" or engine != "openvino":
+    if engine != "openvino":
         return [own]
     try:
-        return ["fp32", *(["bf16"] if _engine(engine).has("bf16") else [])]
+        faster = "bf16" if own == "fp32" else f"{own}-bf16"
+        return [own, *([faster] if _engine(engine).has("bf16") else [])]
     except MissingExtraError:
-        return ["fp32"]
+        return [own]
 
 
 def _version(package: str) -> str | None:

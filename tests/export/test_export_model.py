@@ -61,7 +61,10 @@ def test_the_folder_of_an_exported_model(model, engine, tmp_path):
     facts = read_artifact(folder).facts
     saved = json.loads((model / "pipeline.json").read_text())
     assert facts["model"] == "biot" and facts["validation"] == "none"
-    assert facts["input"]["ch_names"] == ["Fp1-F7", "F7-T7", "T7-P7", "P7-O1"] and facts["input"]["scale"] == "percentile-95"
+    assert (
+        facts["input"]["ch_names"] == ["Fp1-F7", "F7-T7", "T7-P7", "P7-O1"]
+        and facts["input"]["scale"] == "percentile-95"
+    )
     assert (facts["input"]["sfreq"], facts["input"]["n_times"], facts["input"]["window_s"]) == (200, 800, 4)
     weights = saved["pipeline"]["steps"][-1]["weights"]["sha256"]
     assert facts["source"]["weights_sha256"] == weights and facts["source"]["folder_name"] == "model"
@@ -95,11 +98,16 @@ def test_an_engine_that_cannot_run_the_graph_is_told(model, engine, tmp_path):
 def test_a_precision_that_fails_is_left_out_and_told(model, engine, tmp_path):
     build = engine.build
     engine.build = lambda file, inputs, precision: (
-        build(file, inputs, precision) if precision == "fp32" else lambda x, present: (np.full((len(x), 2), 0.5), x[:, 0])
+        build(file, inputs, precision)
+        if precision == "fp32"
+        else lambda x, present: (np.full((len(x), 2), 0.5), x[:, 0])
     )
     facts = read_artifact(export_model(model, tmp_path / "out")).facts
     assert [(run["engine"], run["precision"]) for run in facts["runs"]] == [("onnx", "fp32"), ("openvino", "fp32")]
-    assert facts["gates"]["openvino bf16"]["passed"] is False and "openvino in bf16" in facts["gates"]["openvino bf16"]["reason"]
+    assert (
+        facts["gates"]["openvino bf16"]["passed"] is False
+        and "openvino in bf16" in facts["gates"]["openvino bf16"]["reason"]
+    )
 
 
 def test_only_exported_models_are_replaced_and_only_when_asked(model, engine, tmp_path):

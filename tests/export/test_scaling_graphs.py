@@ -28,9 +28,7 @@ def test_percentiles_are_those_of_the_scaler(q):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@given(
-    offset=st.floats(-300, 300), wave_uv=st.floats(0.5, 200), drift=st.floats(-50, 50), seed=st.integers(0, 2**16)
-)
+@given(offset=st.floats(-300, 300), wave_uv=st.floats(0.5, 200), drift=st.floats(-50, 50), seed=st.integers(0, 2**16))
 @settings(max_examples=60, deadline=None)
 def test_offsets_are_found_where_the_scaler_finds_them(offset, wave_uv, drift, seed):
     rng = np.random.default_rng(seed)
