@@ -116,7 +116,7 @@ def _candidates(
         try:
             from biot_bd.export import export_model
 
-            export_model(model, folder / format, format=format)
+            export_model(model, folder / format, format=format, say=on_step)
         except Exception as error:  # any model may be given, and any exporter may refuse it in its own words
             failed[f"export to {format}"] = " ".join(str(error).split()) or type(error).__name__
             continue

@@ -219,7 +219,7 @@ def test_the_command_prints_the_table_and_the_sentence(model, monkeypatch):
         return EngineTable([TORCH, FAST], {"torch fp16": "the processor has no fast fp16"}, "torch fp32")
 
     monkeypatch.setattr(engine_bench, "bench_engines", measured)
-    monkeypatch.setattr("biot_bd.export.export_model", lambda model, folder, format: refuse(format))
+    monkeypatch.setattr("biot_bd.export.export_model", lambda model, folder, format, say: refuse(format))
     done = CliRunner().invoke(app, [str(model), "--batch", "1", "--batch", "64", "--seconds", "0.2"])
     assert done.exit_code == 0, done.output
     assert [one.name for one in made] == ["torch fp32", "torch bf16", "torch fp16"]
