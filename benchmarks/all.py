@@ -16,6 +16,7 @@ SCRIPTS = (
     "preparation",
     "reading",
     "inference",
+    "engines",
     "training",
     "memory",
     "search",

@@ -27,7 +27,7 @@ ModelPrecision = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        help="What computes the model: auto (what the folder is made for), or a registered engine, e.g. openvino."
+        help="What computes the model: auto (the fastest here of what the folder holds), or a registered engine, e.g. openvino."
     ),
 ]
 ModelThreshold = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]
