@@ -438,7 +438,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def write_recording(stem: Path, recording: Recording) -> None:
     """Write the description of a signal file, which declares it finished."""
-    write_json(stem.with_name(stem.name + ".json"), {"version": STORE_VERSION, **asdict(recording)})
+    write_json(stem.with_name(stem.name + ".json"), {"version": STORE_VERSION, **vars(recording)})
 
 
 def read_recording(stem: Path, fingerprint: str) -> Recording | None:
