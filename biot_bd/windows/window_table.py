@@ -374,6 +374,7 @@ def build_table(
     n_rows = [len(part) for part in frames]
     frame.insert(0, "recording", _repeated([r.recording for r in prepared], n_rows))
     frame.insert(1, "subject", _repeated([r.subject for r in prepared], n_rows))
+    frame["kind"] = frame["kind"].astype("category")
     if OFFSET in frame:
         frame[OFFSET] = frame[OFFSET].eq(True)  # recordings without an offset do not say so
     return frame, np.concatenate(percentiles), notes
@@ -398,9 +399,8 @@ def write_table(folder: Path, frame: pd.DataFrame, percentiles: Floats) -> None:
     """Write ``windows.parquet`` and ``percentiles.npy``, each atomically."""
     with atomic_path(folder / PERCENTILES) as temporary, temporary.open("wb") as file:
         np.save(file, percentiles)
-    stored = frame.astype({"recording": "category", "subject": "category", "kind": "category"})
     with atomic_path(folder / TABLE) as temporary:
-        stored.to_parquet(temporary, index=False)
+        frame.to_parquet(temporary, index=False)
 
 
 def warn_of(notes: Sequence[str], where: Path, also_bad: bool = False, limit: int = 5) -> None:
