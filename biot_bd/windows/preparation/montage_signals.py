@@ -142,7 +142,7 @@ class Harmonised:
             for group in groups:
                 out = made[: len(group), : part.out_stop - part.out_start]
                 units = np.take(units_uv, group)
-                if (of := [d for d in map(digital.__getitem__, group) if d is not None]):
+                if of := [d for d in map(digital.__getitem__, group) if d is not None]:
                     places, gains, offsets = zip(*of, strict=True)
                     x: Sequence[NDArray[Any]] = [block.stored(place) for place in places]
                     suspects = [i for i, place in enumerate(places) if place in still]
