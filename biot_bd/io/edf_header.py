@@ -191,7 +191,7 @@ def read_edf_header(path: str | Path) -> EdfHeader:
 
 @lru_cache(maxsize=8)
 def _parsed(path: Path, head: bytes, signals: bytes, size: int) -> EdfHeader:
-    """Return the header that these bytes are; many look at that of one file, one after the other."""
+    """Return the header that these bytes are: many look at one file, one after the other."""
     n_signals = _whole(head[252:256])
     sample_bytes, length = 3 if head[0] == 0xFF else 2, 256 * (n_signals + 1)
     if len(signals) < length - 256:
