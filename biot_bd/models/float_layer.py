@@ -20,7 +20,8 @@ class FloatLayer:
         q, k, v = self._project(layer, layer.norm(x))
         if absent is not None:
             k.masked_fill_(absent, -torch.inf)
-        q, k = q.unflatten(-1, heads).softmax(dim=-1).flatten(2), k.softmax(dim=1)
+        _softmax(q.unflatten(-1, heads), -1)
+        _softmax(k, 1)
         k, v = k.unflatten(-1, heads).permute(0, 2, 3, 1), v.unflatten(-1, heads).transpose(1, 2)
         out = (attention.to_out.weight * attention.d_heads**-0.5).t().unflatten(0, heads)
         if x.device.type == "cpu":  # a window's heads are products of views; those of all windows would be copied
@@ -74,6 +75,11 @@ class PackedFloatLayer(FloatLayer):
     def narrow(self, layer: Layer, x: Tensor, hidden: Tensor) -> Tensor:
         """Return ``x`` with the feed-forward part added."""
         return self._narrow.add(hidden, x)
+
+
+def _softmax(x: Tensor, dim: int) -> None:
+    """Replace ``x`` by its softmax."""
+    torch.softmax(x, dim, out=x)
 
 
 def _linear(x: Tensor, linear: nn.Linear) -> Tensor:
