@@ -52,6 +52,7 @@ SUMMARIES = {
     "detect": "Find seizures in recordings with a saved model.",
     "review": "Confirm, reject, move and add events of a results folder on a page, and save them.",
     "tune": "Choose a model's operating point anew on reviewed recordings, without training.",
+    "export": "Write a trained model for an engine without torch, and prove it.",
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
@@ -317,6 +318,12 @@ def main(args: Sequence[str] | None = None) -> int:
                 os.environ.pop(DEBUG_VARIABLE, None)
 
 
+_NOT_INSTALLED = (
+    "{0} is not installed here, and this command needs it; `pip install biot-bd` brings it (a runtime environment has only "
+    "what detect, stream, score and review need)"
+)
+
+
 def _debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
@@ -333,6 +340,8 @@ def _report(error: Exception) -> int:
     if _debugging():
         traceback.print_exception(error)
     if isinstance(error, EXPECTED) and not isinstance(error, RecursionError):
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return _fail(_NOT_INSTALLED.format(error.name.partition(".")[0]), 1)
         message = str(error) + (_DISK_HELP if isinstance(error, OSError) and error.errno in _DISK_FAULTS else "")
         return _fail(message if message and type(error) is not KeyError else f"{type(error).__name__}: {error}", 1)
     return _fail(

@@ -85,13 +85,15 @@ def cached_choice(
     path = choices_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        locked = FileLock(path.with_suffix(".lock")).acquire()
+        # One object for a path: what is measured may ask for a choice of its own.
+        locked = FileLock(path.with_suffix(".lock"), is_singleton=True).acquire()
     except OSError:
         return measure()
     with locked:
         kept = _read(path)
         if key not in kept or not valid(kept[key]):
-            kept[key] = measure()
+            found = measure()
+            kept = {**_read(path), key: found}
             with contextlib.suppress(OSError):
                 write_json(path, kept)
         return dict(kept[key])

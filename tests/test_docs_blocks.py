@@ -10,7 +10,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Pages with tests of their own: hooks and tutorial in test_docs.py, the others beside what they are about.
-ELSEWHERE = {"hooks", "finetune-your-own", "tutorial-plugin", "events", "finetuning-strategies"}
+ELSEWHERE = {"deploy", "hooks", "finetune-your-own", "tutorial-plugin", "events", "finetuning-strategies"}
 PAGES = sorted(
     path
     for path in (ROOT / "docs").glob("*.md")

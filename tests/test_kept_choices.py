@@ -60,6 +60,13 @@ def test_without_a_writable_folder_every_call_measures(tmp_path, monkeypatch):
     assert cached_choice("a", lambda: {"v": 1}) == {"v": 1}
 
 
+def test_a_measurement_may_ask_for_another_choice_and_both_are_kept(cache):
+    """The engine's is measured by models that choose their own precision."""
+    outer = cached_choice("engine", lambda: {"of": cached_choice("precision", lambda: {"plan": "bf16"})})
+    assert outer == {"of": {"plan": "bf16"}}
+    assert json.loads(cache.read_text()) == {"precision": {"plan": "bf16"}, "engine": outer}
+
+
 def test_what_is_no_choice_is_measured_again(cache):
     cached_choice("a", lambda: {"plan": "of an older version"})
     assert cached_choice("a", lambda: {"engine": "onnx"}, lambda kept: "engine" in kept) == {"engine": "onnx"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,14 +72,14 @@ def _bench_model(model: Path, batches: list[int], seconds: float, json: bool) ->
     from rich.console import Console
 
     from biot_bd.commands._output import print_json
-    from biot_bd.deploy.engine_bench import EngineTable, bench_engines
+    from biot_bd.deploy.engine_bench import bench_engines
     from biot_bd.processor import this_processor
 
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder, console.status("looking for engines") as status:
         candidates, failed, made = _candidates(model, Path(folder), status.update)
         found = bench_engines(candidates, batches=batches, seconds=seconds, on_step=status.update)
-    table = EngineTable(found.figures, {**failed, **found.failed}, found.reference)
+    table = replace(found, failed={**failed, **found.failed})
     if json:
         machine = {"processor": this_processor().as_dict(), "threads": os.environ.get("OMP_NUM_THREADS")}
         print_json({"model": model, **machine, "exported_for_this": made, **table.as_dict(batches)})
@@ -113,7 +114,7 @@ def _candidates(
             continue
         on_step(f"exporting to {format}")
         try:
-            from biot_bd import export_model
+            from biot_bd.export import export_model
 
             export_model(model, folder / format, format=format)
         except Exception as error:  # any model may be given, and any exporter may refuse it in its own words
@@ -129,14 +130,18 @@ def _as_table(found: EngineTable, batches: list[int]) -> Table:
     from rich.table import Table
 
     first = found.figures[0]
-    table = Table(title="the model on this machine", caption=f"error: to {found.reference}; start: CPU seconds")
-    words = ("engine", "batch", "windows/s", "ms a batch", f"to {first.name}", "error", "memory", "on disk", "start")
-    for number, word in enumerate(words):
-        table.add_column(word, justify="right" if number else "left", no_wrap=number == 0)
+    caption = (
+        f"ratio: to {first.name}; error: largest difference of a probability to {found.reference}; MB: memory by which a "
+        "fresh process grows; start s: its processor seconds to the first probability"
+    )
+    table = Table(title=f"windows of {found.window_s:g} s on this machine", caption=caption)
+    for word in ("engine", "batch", "win/s", "ms", "ratio", "error", "MB", "disk MB", "start s"):
+        table.add_column(word, justify="left" if word == "engine" else "right", no_wrap=True)
     for one in found.figures:
         for number, batch in enumerate(batches):
-            row = [f"{one.windows_a_second(batch):,.0f}", f"{1000 * batch / one.windows_a_second(batch):,.1f}"]
-            row.append(f"{one.speed_to(first, batch):.2f}x")
+            speed = one.windows_a_second(batch)
+            row = [f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}", f"{1000 * batch / speed:,.1f}"]
+            row.append(f"{one.speed_to(first, batch):.2f}")
             mark = "" if one.exact else " (!)"
             same = [
                 f"{one.error:.0e}{mark}",

@@ -173,6 +173,8 @@ class _Work:
         """Write viewers and pages that need no detection, those of patients with nothing left;
         yield what failed.
         """
+        if not (self.outputs.viewer or self.pages):
+            return
         from biot_bd.deploy.patient_pages import write_missing_viewers
         from biot_bd.deploy.results import Outcome
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from biot_bd.commands._folders import kind_of
 from biot_bd.commands._output import print_json
 from biot_bd.commands._text import wrapped
 
@@ -87,12 +88,16 @@ def verify(
 
 @app.command()
 def audit(
-    folder: Annotated[Path, typer.Argument(help="A folder that save_pipeline wrote.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that save_pipeline or `biot-bd export` wrote.")],
     as_json: JSON = False,
 ) -> None:
     """List what a saved model would import and build, without doing it; status 1 where it would
-    be refused.
+    be refused. Of an exported model: what it takes and in what it was proven; its files are
+    checked.
     """
+    if kind_of(folder) == "exported":
+        _show_exported(folder, as_json)
+        return
     from biot_bd.training.persistence.audit import audit as look_into
 
     found = look_into(folder)
@@ -111,6 +116,32 @@ def audit(
         )
     if found.problems:
         raise typer.Exit(1)
+
+
+def _show_exported(folder: Path, as_json: bool) -> None:
+    from biot_bd.export.artifact import read_artifact
+
+    facts = read_artifact(folder).facts
+    if as_json:
+        print_json(facts)
+        return
+    graph, known, source = facts["graph"], facts["input"], facts["source"]
+    weights = (source["weights_sha256"] or "not recorded")[:12]
+    typer.echo(f"{folder}: exported model ({graph['format']}, {graph['precision']}), made {facts['created']}")
+    typer.echo(f"  of {facts['model']} in {source['folder_name'] or 'memory'}, weights {weights}")
+    typer.echo(
+        f"  takes {known['window_s']:g} s of {len(known['ch_names'])} channels ({known['montage'] or 'its own'}) in microvolts at "
+        f"{known['sfreq']:g} Hz"
+    )
+    for run in facts["runs"]:
+        typer.echo(
+            f"  proven: {run['engine']} in {run['precision']}, probabilities within {run['largest_difference']:.1g}"
+        )
+    validated = facts["validation"] if isinstance(facts["validation"], dict) else {}
+    told = f"{validated.get('n_windows')} windows" if validated else "no recordings: generated windows alone"
+    typer.echo(f"  compared with its source on {told}")
+    for name in facts["files"]:
+        typer.echo(f"  {name}: {(folder / name).stat().st_size} bytes, as written")
 
 
 def _facts(place: str | Path, source: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from biot_bd.deploy.engine_worker import N_WINDOWS
 from biot_bd.export.artifact import ARTIFACT, BOUNDS, read_facts
 
 ROUNDS = 3
+WORKER = "biot_bd.deploy.engine_worker"
 _HALF = 5e-3
 """Bound of precisions that no export has (fp16), and of torch's own choice."""
 
@@ -88,11 +89,14 @@ class EngineTable:
         Reason by name of what could not run.
     reference : str
         What errors are measured against, in words.
+    window_s : float
+        Length of a window in seconds.
     """
 
     figures: list[EngineFigures]
     failed: dict[str, str] = field(default_factory=dict)
     reference: str = ""
+    window_s: float = 10.0
 
     def recommended(self, batch: int) -> EngineFigures | None:
         """Return the fastest that is exact enough; the first stays unless another gains 3 %."""
@@ -142,6 +146,7 @@ class EngineTable:
             "engines": rows,
             "compared_with": self.figures[0].name,
             "reference": self.reference,
+            "window_s": self.window_s,
             "failed": self.failed,
             "recommendation": self.recommendation(batches),
         }
@@ -219,7 +224,7 @@ def bench_engines(
             )
     if not figures:
         raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
-    return EngineTable(figures, failed, reference)
+    return EngineTable(figures, failed, reference, next(iter(started.values()))[1]["window_s"])
 
 
 def _start(
@@ -301,7 +306,7 @@ class _Child:
         self._log = log
 
     def __enter__(self) -> _Child:
-        words = [sys.executable, "-W", "ignore", "-m", "biot_bd.deploy.engine_worker"]
+        words = [sys.executable, "-W", "ignore", "-m", WORKER]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8"

@@ -100,7 +100,7 @@ def find_candidates(
             own = _of_torch(folder, weights, precision, bool(exported))
     else:  # an engine of a plugin reads what it likes
         return [Candidate(folder, engine, precision or "fp32")], left_out
-    known = own + [one for artifact in exported for one in _of_export(artifact)]
+    known = own + _of_exports(exported)
     wanted = [
         one for one in known if engine in ("auto", one.engine) and (one in own or precision in ("auto", one.precision))
     ]
@@ -141,13 +141,16 @@ def _exports(folder: Path, weights: str | None, left_out: list[str]) -> Iterator
         yield artifact
 
 
-def _of_export(artifact: Artifact) -> list[Candidate]:
-    facts = artifact.facts
-    checksum = "-".join(facts["files"][name] for name in facts["graph"]["files"])
-    return [
-        Candidate(artifact.folder, run["engine"], run["precision"], checksum, run["largest_difference"])
-        for run in facts["runs"]
-    ]
+def _of_exports(artifacts: list[Artifact]) -> list[Candidate]:
+    """Return the proven runs; of two of an engine and precision that of the engine's own format."""
+    found: dict[str, Candidate] = {}
+    for artifact in sorted(artifacts, key=lambda one: one.facts["graph"]["format"] != "openvino"):
+        facts = artifact.facts
+        checksum = "-".join(facts["files"][name] for name in facts["graph"]["files"])
+        for run in facts["runs"]:
+            one = Candidate(artifact.folder, run["engine"], run["precision"], checksum, run["largest_difference"])
+            found.setdefault(one.name, one)
+    return sorted(found.values(), key=lambda one: one.engine)  # stable: the graph's own precision first
 
 
 def _nothing(folder: Path, engine: str, precision: str, known: list[Candidate], left_out: list[str]) -> str:

@@ -49,7 +49,9 @@ class Worker:
         notes = self.model.set_precision(precision, n_windows)
         self.x = generated_windows(len(self.model.montage.ch_names), self.model.n_times, self.model.sfreq, 1)
         self.model.score(self._batch(0, 1))
-        return {"precision": self.model.precision, "notes": notes, "start_cpu_s": time.process_time()}
+        cpu_s = time.process_time()
+        found = {"precision": self.model.precision, "notes": notes, "window_s": self.model.window_s}
+        return {**found, "start_cpu_s": cpu_s}
 
     def answer_windows(self, file: str | None) -> dict[str, Any]:
         """Take the windows of a file, or generated ones."""

@@ -19,11 +19,8 @@ import numpy as np
 from biot_bd.deploy.detection_record import ENDING as RECORD
 from biot_bd.deploy.detection_record import write_detection_record
 from biot_bd.deploy.detector import Detection, DetectionFacts, Detector
-from biot_bd.deploy.eeg_views import EegReader
 from biot_bd.deploy.recording_files import Item
-from biot_bd.deploy.viewer_files import write_viewers
 from biot_bd.exceptions import DetectionError
-from biot_bd.io.recordings import open_recording
 from biot_bd.io.walk import label_tables
 from biot_bd.runs import make_folder, write_json, write_text
 from biot_bd.signals.montages import Montage
@@ -152,6 +149,11 @@ def write_detection(
         make_folder(pictures.parent)
         written += write_event_pictures(event_figures(detection, montage), pictures)
     if outputs.viewer:
+        # Pages need templates, events do not.
+        from biot_bd.deploy.eeg_views import EegReader
+        from biot_bd.deploy.viewer_files import write_viewers
+        from biot_bd.io.recordings import open_recording
+
         reader = EegReader(open_recording(detection.source), montage)
         written += write_viewers(detection, reader, item.output(outputs.folder, ""))
     if item.target is None:

@@ -130,9 +130,9 @@ class SignalChain:
         if self._ended:
             raise ValueError("this signal was finished; make a new chain")
         x = np.asarray(x, np.float32)
-        signal = self._plan.apply(x)[self._made]
+        signal = self._plan.apply(x)
         self._source.append(x)
-        self._signal.append(self._stream.push(signal))
+        self._signal.append(self._stream.push(signal if self._made.all() else signal[self._made]))
 
     def finish(self) -> None:
         """Say that nothing follows, so that the last windows become ready."""
@@ -185,32 +185,49 @@ class SignalChain:
 
     def _cut(self, starts: list[int]) -> WindowBatch:
         shape = (len(starts), len(self.ch_names), self._n_out)
-        x, present = np.full(shape, np.nan, np.float32), np.zeros(shape[:2], bool)
+        usable, present = self._usable(np.array(starts)), np.zeros(shape[:2], bool)
+        present[:, self._made] = usable
+        x = np.empty(shape, np.float32)
+        if not present.all():
+            x.fill(np.nan)
         for row, start in enumerate(starts):
-            usable = self._usable(self._source.view(start, start + self._n_in))
-            present[row, self._made] = usable
             place = min(self._place(start), self._signal.stop - self._n_out)
-            x[row, present[row]] = self._signal.view(place, place + self._n_out)[usable]
+            signal = self._signal.view(place, place + self._n_out)
+            if present[row].all():
+                x[row] = signal
+            else:
+                x[row, present[row]] = signal[usable[row]]
         return WindowBatch(x, present, np.array(starts) / self.sfreq_in)
 
-    def _usable(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which channels that are made are usable in a window of the source."""
-        finite, flat = _faults(x)
-        self.n_flat += flat
-        usable: NDArray[np.bool_] = ~np.any(self._uses & (flat | ~finite), axis=1)
+    def _usable(self, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which channels that are made are usable in windows of the source, in order."""
+        x = self._source.view(int(starts[0]), int(starts[-1]) + self._n_in)
+        starts = starts - starts[0]
+        few = x[:, starts[:, None] + np.arange(0, self._n_in, COARSE)].swapaxes(0, 1)
+        flat = _looks_flat(few)
+        for window, channel in np.argwhere(flat):
+            flat[window, channel] = self._is_flat(x[channel, starts[window] :])
+        self.n_flat += flat.sum(axis=0)
+        faulty = flat
+        # A sum is finite only where every value is.
+        for channel in np.flatnonzero(~np.isfinite(x.sum(axis=1, dtype=np.float64))):
+            ends = np.concatenate([[0], np.cumsum(~np.isfinite(x[channel]))])
+            faulty[:, channel] |= ends[starts + self._n_in] > ends[starts]
+        usable: NDArray[np.bool_] = ~np.any(self._uses & faulty[:, None], axis=2)
         # Electrodes that are joined by a bridge differ by nothing, though neither is flat.
-        few = self._plan.apply(x[:, ::COARSE])[self._made]
-        suspects = usable & (few == few[:, :1]).all(axis=1)
-        if suspects.any():
-            usable[suspects] = ~_faults(self._plan.apply(x)[self._made][suspects])[1]
+        suspects = usable & _looks_flat(self._plan.apply(few)[:, self._made])
+        for window in np.flatnonzero(suspects.any(axis=1)):
+            made = self._plan.apply(x[:, starts[window] : starts[window] + self._n_in])[self._made]
+            for channel in np.flatnonzero(suspects[window]):
+                usable[window, channel] = not self._is_flat(made[channel])
         return usable
 
+    def _is_flat(self, x: NDArray[np.float32]) -> bool:
+        """Return whether a window's length of samples, the first of ``x``, are all the same."""
+        return bool((x[: self._n_in] == x[0]).all())
 
-def _faults(x: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which channels of one window ``(n_chans, n)`` are finite, and which are constant."""
-    finite = np.isfinite(x.sum(axis=1, dtype=np.float64)) | np.isfinite(x).all(axis=1)
-    few = x[:, ::COARSE]
-    flat = np.zeros(len(x), bool)
-    for channel in np.flatnonzero((few == few[:, :1]).all(axis=1)):
-        flat[channel] = (x[channel] == x[channel, 0]).all()
-    return finite, flat
+
+def _looks_flat(few: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which channels ``(n, n_chans)`` are constant in the few samples of each window."""
+    constant: NDArray[np.bool_] = (few == few[..., :1]).all(axis=-1)
+    return constant

@@ -13,22 +13,31 @@ from typing import Any
 import numpy as np
 
 from biot_bd import registry
-from biot_bd.exceptions import ExportError, ExportGateError, MissingExtraError
-from biot_bd.export.artifact import ARTIFACT, Artifact, Probe, Run, write_artifact
+from biot_bd.exceptions import BiotBdError, ExportError, ExportGateError, MissingExtraError
+from biot_bd.export.artifact import ARTIFACT, BOUNDS, Probe, write_artifact
 from biot_bd.export.exporters import source_of
 from biot_bd.export.gate_inputs import make_inputs
-from biot_bd.export.gates import Remembered, check_export
+from biot_bd.export.gates import GateReport, Remembered, check_export
 from biot_bd.export.graph import told
+from biot_bd.export.int8 import gate_windows, quantise
 from biot_bd.export.source import ExportSource
+from biot_bd.export.store_windows import windows_of_parts
 from biot_bd.processor import this_processor
 from biot_bd.runs import atomic_path
+from biot_bd.windows import Windows
 
 ENGINES = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "pt2": ("pt2",)}
 """Which engines run a format."""
 FILES = {"onnx": ["model.onnx"], "openvino": ["model.xml", "model.bin"], "pt2": ["model.pt2"]}
 COPIED = ("events.json", "tuning.json", "recalibration.json")
 """What belongs to a model beside its weights."""
-PACKAGES = {"biot_bd": "biot-bd", "torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+PACKAGES = {
+    "biot_bd": "biot-bd",
+    "torch": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+}
 PROBED = ("EEG-like", "large offset", "absent channels", "flat channels")
 """Kinds of generated windows that the probe holds; never signals of a recording."""
 
@@ -95,14 +104,19 @@ def export_model(
     _check_request(folder, format, int8, store, overwrite)
     say = say or (lambda line: None)
     with source_of(pipeline) as source:
+        train, valid = (None, None) if store is None else windows_of_parts(source, store)
         with atomic_path(folder) as temporary:
             say(f"writing the graph ({format})")
             registry.exporters[format](source, temporary)
-            facts, probe = _prove(source, temporary, format, say)
+            trial = _Trial(source, temporary, format, None if valid is None else gate_windows(valid), say)
+            if int8 and train is not None:
+                facts = quantise(temporary, format, trial.inputs, train, lambda left: trial.prove("int8", left), say)
+            else:
+                facts = trial.prove("fp32", [])
             for name in COPIED:
                 if (source.folder / name).is_file():
                     shutil.copyfile(source.folder / name, temporary / name)
-            write_artifact(temporary, facts, probe)
+            write_artifact(temporary, facts, trial.probe())
     if format == "pt2":
         import_module("biot_bd.export.engines.pt2").trust(folder)
     return folder
@@ -127,98 +141,152 @@ def _check_request(folder: Path, format: str, int8: bool, store: Any, overwrite:
             raise ExportError(f"{folder}: an exported model is there; overwrite=True replaces it, or name a new folder")
 
 
-def _prove(source: ExportSource, folder: Path, format: str, say: Callable[[str], None]) -> tuple[dict[str, Any], Probe]:
-    """Try every engine and precision; return what is true of the model, and the proof."""
-    reference = Remembered(source.probabilities)
-    precision = "fp32"
-    positive, threshold = source.classifier.positive_label_, source.classifier.threshold_
-    classes = np.sort(source.outputs).tolist()
-    inputs = ["x", "present"] if source.takes_absent_channels else ["x"]
-    reports: dict[str, Any] = {}
-    runs = []
-    first: ExportGateError | None = None
-    missing: MissingExtraError | None = None
-    for engine in ENGINES[format]:
-        module = import_module(f"biot_bd.export.engines.{engine}")
+class _Trial:
+    """What the gates say of a graph that was just written."""
+
+    def __init__(
+        self, source: ExportSource, folder: Path, format: str, valid: Windows | None, say: Callable[[str], None]
+    ) -> None:
+        self.source, self.folder, self.format, self.valid, self.say = source, folder, format, valid, say
+        self.reference = Remembered(source.probabilities)
+        self.inputs = ["x", "present"] if source.takes_absent_channels else ["x"]
+        self.classes = np.sort(source.outputs).tolist()
+        self.positive = source.classifier.positive_label_
+        self.threshold = source.classifier.threshold_
+
+    def check(self, engine: str, precision: str) -> GateReport:
+        """Run the graph by an engine in a precision and compare it with the source.
+
+        Raises
+        ------
+        ExportGateError
+            It may not be used so, or cannot be run.
+        MissingExtraError
+            The engine is not installed.
+        """
+        name = f"{engine} in {precision}"
+        self.say(f"proving it: {name}")
         try:
-            precisions = [precision, *(["bf16"] if engine == "openvino" and module.has("bf16") else [])]
-        except MissingExtraError as error:
-            missing, reports[engine] = error, {"passed": False, "reason": str(error)}
-            continue
-        for one in precisions:
-            name = f"{engine} {one}"
-            say(f"proving it: {name}")
-            try:
-                run = module.build(folder / FILES[format][0], inputs, one)
-                report = check_export(
-                    reference, _probabilities(run), precision=one, n_chans=source.n_chans, n_times=source.n_times,
-                    sfreq=float(source.info.sfreq or 0), threshold=threshold,
-                    positive=classes.index(positive) if positive is not None else 1,
-                    absent_channels=source.takes_absent_channels, name=name,
-                )  # fmt: skip
-            except ExportGateError as error:
-                reports[name] = error.report.as_dict()
-                first = first or error
-                continue
-            except MissingExtraError as error:
-                missing, reports[name] = error, {"passed": False, "reason": str(error)}
-                continue
-            except Exception as error:  # each engine has kinds of its own
-                reports[name] = {"passed": False, "reason": told(error)}
-                first = first or ExportGateError(f"{name}: cannot run the graph ({told(error)})")
-                continue
-            reports[name] = report.as_dict()
-            bound = report.as_dict()["bound"]
-            runs.append({"engine": engine, "precision": one, "largest_difference": report.largest_difference, "bound": bound})
-    if not any(run["precision"] == precision for run in runs):
-        raise first or missing or ExportGateError(f"{source.folder}: no engine ran it")
-    known = source.info
-    facts = {
-        "graph": {
-            "format": format,
-            "files": FILES[format],
+            run = _engine(engine).build(self.folder / FILES[self.format][0], self.inputs, precision)
+        except BiotBdError:
+            raise
+        except Exception as error:  # each engine has kinds of its own
+            raise ExportGateError(f"{name}: cannot run the graph ({told(error)})") from error
+        return check_export(
+            self.reference,
+            lambda x, present: run(x, present)[0],
+            precision=precision,
+            n_chans=self.source.n_chans,
+            n_times=self.source.n_times,
+            sfreq=float(self.source.info.sfreq or 0),
+            threshold=self.threshold,
+            positive=1 if self.positive is None else self.classes.index(self.positive),
+            absent_channels=self.source.takes_absent_channels,
+            windows=self.valid,
+            name=engine,
+        )
+
+    def prove(self, precision: str, left_in_float: list[str]) -> dict[str, Any]:
+        """Try every engine in every precision; return what is true of the model.
+
+        Raises
+        ------
+        ExportGateError
+            None may be used in the graph's own precision.
+        MissingExtraError
+            None is installed.
+        """
+        gates: dict[str, Any] = {}
+        passed: dict[tuple[str, str], GateReport] = {}
+        errors: list[BiotBdError] = []
+        for engine in ENGINES[self.format]:
+            for one in _precisions(engine, precision):
+                try:
+                    report = passed[engine, one] = self.check(engine, one)
+                    gates[f"{engine} {one}"] = report.as_dict()
+                except (ExportGateError, MissingExtraError) as error:
+                    errors.append(error)
+                    failed = getattr(error, "report", None)
+                    gates[f"{engine} {one}"] = {
+                        **({"passed": False} if failed is None else failed.as_dict()),
+                        "reason": str(error),
+                    }
+        own = [report for (_, one), report in passed.items() if one == precision]
+        if not own:
+            raise next((error for error in errors if isinstance(error, ExportGateError)), errors[0])
+        runs = [
+            {
+                "engine": engine,
+                "precision": one,
+                "largest_difference": report.largest_difference,
+                "bound": BOUNDS[one],
+            }
+            for (engine, one), report in passed.items()
+        ]
+        graph = {
+            "format": self.format,
+            "files": FILES[self.format],
             "precision": precision,
-            "inputs": inputs,
+            "inputs": self.inputs,
             "n_times": "fixed",
-            "left_in_float": [],
-        },
-        "model": source.model,
-        "input": {
-            "ch_names": list(known.ch_names or ()),
-            "montage": source.montage,
-            "sfreq": known.sfreq,
-            "n_times": known.n_times,
-            "window_s": known.n_times / float(known.sfreq or 1),
-            "unit": "uV",
-            "scale": source.scale,
-        },
-        "classes": classes,
-        "positive_label": positive,
-        "threshold": threshold,
-        "runs": runs,
-        "validation": "none",
-        "gates": reports,
-        "source": {
-            "folder_name": source.folder.name,
-            "weights_sha256": source.spec.get("weights", {}).get("sha256"),
-            "trained_on": (source.description.get("record") or {}).get("trained_on") or source.spec["fitted"].get("provenance"),
-            "record": source.description.get("record") or {},
-        },
-        "versions": {name: _version(package) for name, package in PACKAGES.items()},
-        "processor": this_processor().as_dict(),
-    }
-    return facts, _probe(source, reference)
+            "left_in_float": left_in_float,
+        }
+        return {"graph": graph, "runs": runs, "gates": gates, "validation": self._validation(own[0]), **self._facts()}
+
+    def _validation(self, report: GateReport) -> dict[str, Any] | str:
+        if report.validation is None:
+            return "none"
+        return {"subjects": list(self.source.subjects("valid")), **report.validation}
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what is true of the model however it is written."""
+        source, info = self.source, self.source.info
+        record = source.description.get("record") or {}
+        return {
+            "model": source.model,
+            "input": {
+                "ch_names": list(info.ch_names or ()),
+                "montage": source.montage,
+                "sfreq": info.sfreq,
+                "n_times": info.n_times,
+                "window_s": info.n_times / float(info.sfreq or 1),
+                "unit": "uV",
+                "scale": source.scale,
+            },
+            "classes": self.classes,
+            "positive_label": self.positive,
+            "threshold": self.threshold,
+            "source": {
+                "folder_name": source.folder.name,
+                "weights_sha256": source.spec.get("weights", {}).get("sha256"),
+                "trained_on": record.get("trained_on") or source.spec.get("fitted", {}).get("provenance"),
+                "record": record,
+            },
+            "versions": {name: _version(package) for name, package in PACKAGES.items()},
+            "processor": this_processor().as_dict(),
+        }
+
+    def probe(self) -> Probe:
+        """Return the windows of the proof, with the source's probabilities."""
+        source = self.source
+        made = make_inputs(source.n_chans, source.n_times, float(source.info.sfreq or 0), source.takes_absent_channels)
+        rows = np.concatenate([made.of_kind(kind)[:2] for kind in PROBED])
+        x, present = made.x[rows], made.present[rows]
+        return Probe(x, present, np.asarray(self.reference(x, present), np.float32))
 
 
-def _probe(source: ExportSource, reference: Run | Any) -> Probe:
-    made = make_inputs(source.n_chans, source.n_times, float(source.info.sfreq or 0), source.takes_absent_channels)
-    rows = np.concatenate([made.of_kind(kind)[:2] for kind in PROBED])
-    x, present = made.x[rows], made.present[rows]
-    return Probe(x, present, np.asarray(reference(x, present), np.float32))
+def _engine(name: str) -> Any:
+    return import_module(f"biot_bd.export.engines.{name}")
 
 
-def _probabilities(run: Run) -> Any:
-    return lambda x, present: run(x, present)[0]
+def _precisions(engine: str, own: str) -> list[str]:
+    """Return the precisions to try a graph in that was written in ``own``."""
+    if own != "fp32" or engine != "openvino":
+        return [own]
+    try:
+        return ["fp32", *(["bf16"] if _engine(engine).has("bf16") else [])]
+    except MissingExtraError:
+        return ["fp32"]
 
 
 def _version(package: str) -> str | None:

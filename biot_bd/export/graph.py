@@ -90,7 +90,9 @@ class ExportGraph(nn.Module):
             with torch.no_grad():
                 return torch.export.export(self, inputs, dynamic_shapes=({0: n},) * len(inputs), strict=False)
         except Exception as error:  # torch.export raises what the network or its own parts raise
-            raise ExportError(f"{self.name}: torch.export cannot follow it with a free batch ({told(error)})") from error
+            raise ExportError(
+                f"{self.name}: torch.export cannot follow it with a free batch ({told(error)})"
+            ) from error
 
     @property
     def name(self) -> str:

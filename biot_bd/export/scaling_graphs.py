@@ -102,8 +102,9 @@ class PercentileGraph(nn.Module):
         high = torch.where(below, torch.finfo(x.dtype).max, size).amin(dim=-1, keepdim=True)
         between = (count == lower + 1) & (low + (place - lower) * (high - low) < limit)
         found = (coarse > OFFSET_UV / 2) & (mean.abs() > OFFSET_UV) & ((count > lower + 1) | between)
-        line = mean + torch.matmul(x - mean, self.slope) * self.time
-        return x - line * found.to(x.dtype)
+        share = found.to(x.dtype)
+        level = x - mean * share
+        return level - torch.matmul(level, self.slope) * share * self.time
 
 
 class FixedGraph(nn.Module):

@@ -33,11 +33,14 @@ class ExportSource:
     folder : Path
         Where it was saved.
     steps : tuple of transformers
-        In front of the classifier; channels that cannot be scaled are absent, as in a detector.
+        Behind the montage, in front of the classifier; channels that cannot be scaled are absent,
+        as in a detector.
     classifier : object
         With ``predict_proba``.
     module : torch.nn.Module
         Its network.
+    mapper : MontageMapper or None
+        The first step, where it is one.
     outputs : ndarray, shape (n_classes,)
         Labels in the order of the network's outputs.
     info : SignalInfo
@@ -56,6 +59,7 @@ class ExportSource:
     steps: tuple[Any, ...]
     classifier: Any
     module: nn.Module
+    mapper: MontageMapper | None
     outputs: NDArray[Any]
     info: SignalInfo
     scale: str | None
@@ -170,7 +174,7 @@ def read_source(folder: str | os.PathLike[str]) -> ExportSource:
             "pipeline; put the scaler into the pipeline and fit again"
         )
     outputs = np.asarray(classifier.outputs if facts is None else facts.classes)
-    return ExportSource(folder, steps, classifier, module, outputs, info, made.scale, read_description(folder))
+    return ExportSource(folder, steps, classifier, module, mapper, outputs, info, made.scale, read_description(folder))
 
 
 def _dropping(step: Any) -> Any:

@@ -145,17 +145,23 @@ def fill(records: NDArray[Any], file: io.FileIO, offset: int, path: Path) -> Non
 
 
 class Block:
-    """Samples ``(n_channels, n)`` of a stretch: digital ones and their calibration, or uV."""
+    """Samples ``(n_channels, n)`` of a stretch: digital ones and their calibration, or uV.
+
+    Attributes
+    ----------
+    samples : ndarray, shape (n_channels, n)
+        As they are held; not to be changed.
+    """
 
     def __init__(self, samples: NDArray[Any], scales: Sequence[tuple[float, float]] | None = None) -> None:
-        self._samples, self._scales = samples, scales
+        self.samples, self._scales = samples, scales
 
     def read(self, index: int, out: NDArray[np.float32]) -> None:
         """Write channel ``index`` in this stretch to ``out``, in uV.
 
         ``out`` is as long as the stretch.
         """
-        out[:] = self._samples[index]
+        out[:] = self.samples[index]
         if self._scales is not None:
             scale, offset = self._scales[index]
             out *= np.float32(scale)
@@ -163,14 +169,14 @@ class Block:
 
     def read_all(self) -> NDArray[np.float32]:
         """Return all channels in uV, ``(n_channels, n)``, to be changed at will."""
-        out = np.empty(self._samples.shape, np.float32)
+        out = np.empty(self.samples.shape, np.float32)
         for index, row in enumerate(out):
             self.read(index, row)
         return out
 
     def stored(self, index: int) -> NDArray[Any]:
         """Return channel ``index`` in this stretch as it is held; not to be changed."""
-        return self._samples[index]
+        return self.samples[index]
 
 
 def _copy(records: NDArray[np.int16], first: int, last: int, skip: int, out: NDArray[np.int16]) -> None:
@@ -356,9 +362,14 @@ def _at_own_rates(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> ChannelReader
 def _opened_alone(raw: mne.io.BaseRaw, path: Path, names: Sequence[str]) -> mne.io.BaseRaw:
     """Open a file once more for channels of one rate, so that MNE stretches none."""
     # Repeated labels are "T8-P8" in the header and "T8-P8-0", "T8-P8-1" to MNE.
-    labels = [*names, *(name.rpartition("-")[0] for name in names if name.rpartition("-")[2].isdigit())]
+    single = read_edf_header(path).labels
+    parts = (name.rpartition("-") for name in names if name not in single)
+    labels = [*names, *(label for label, _, number in parts if number.isdigit())]
     # By its class, as MNE's functions go by the file's ending.
     alone = type(raw)(path, include=labels, preload=False, verbose="ERROR", encoding="latin1")
+    told, own = raw._raw_extras[0], alone._raw_extras[0]
+    units = dict(zip(told["ch_names"], told["units"], strict=True))
+    own["units"] = np.array([units[name] for name in own["ch_names"]])  # corrected ones, too
     if _has_slower(alone, names):  # repeated labels of different rates
         alone.load_data(verbose="error")
     return alone

@@ -84,6 +84,8 @@ def _is_plain(header: EdfHeader) -> bool:
         and len(dict(header.channels)) == len(ordinary)
         and not any(label.lower() in _OF_TRIGGERS for label in header.labels)
         and min(header.samples) >= 1
+        # Repeated labels of different rates are stretched by MNE.
+        and len(set(header.labels)) == len(set(zip(header.labels, header.samples, strict=True)))
         and all(_NUMBER.fullmatch(text) for of_all in bounds for text in of_all)
         and all(float(low[i]) != float(high[i]) for low, high in (bounds[:2], bounds[2:]) for i in ordinary)
         and any(label not in ANNOTATIONS for label in header.labels)

@@ -411,13 +411,27 @@ def _by_spectrum(x: NDArray, n_out: int) -> NDArray:
     return np.asarray(scipy.fft.irfft(spectrum / (n / n_out), n_out))
 
 
+class Scratch:
+    """Memory that keeps its place from part to part: fresh pages take longer than the work."""
+
+    def __init__(self) -> None:
+        self._flat: dict[tuple[str, str], NDArray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
+        """Return an array, as another call of that name and type left it."""
+        flat, size = self._flat.get((name, dtype.str)), math.prod(shape)
+        if flat is None or flat.size < size:
+            flat = self._flat[name, dtype.str] = np.empty(size, dtype)
+        return flat[:size].reshape(shape)
+
+
 class SegmentPlan:
     """FFT in overlapping segments; what lies between the guards of each is kept."""
 
     def __init__(self, n: int, up: int, down: int, blocks: int, guard: int, context: int) -> None:
         self.n_out = -(-n * up // down)
         self._n, self._core, self._guard, self._up, self._down = n, blocks - 2 * guard, guard, up, down
-        self._buffer: NDArray | None = None
+        self.memory = Scratch()
         n_segments = -(-n // (self._core * down))
         at_once = min(SEGMENTS_AT_ONCE, max(1, SAMPLES_AT_ONCE // (self._core * down)))
         parts = []
@@ -443,7 +457,7 @@ class SegmentPlan:
         """Resample the segments of one part."""
         core, guard, kept_size = self._core * self._down, self._guard * self._down, self._core * self._up
         first, n_segments = part.out_start // kept_size, -(-out.shape[1] // kept_size)
-        segments = self._scratch(len(x), n_segments, core + 2 * guard, out.dtype)
+        segments = self.memory.array("segments", (len(x), n_segments, core + 2 * guard), out.dtype)
         for signal, rows in zip(x, segments, strict=True):
             seen = np.ascontiguousarray(self._continued(part, signal, *self._range(first, first + n_segments)))
             item = seen.dtype.itemsize
@@ -467,12 +481,6 @@ class SegmentPlan:
         np.multiply(y[:, :n_whole], gains[..., None], out=whole)
         if n_whole < n_segments:
             np.multiply(y[:, -1, : out.shape[1] - n_whole * kept_size], gains, out=out[:, n_whole * kept_size :])
-
-    def _scratch(self, n_signals: int, n_segments: int, size: int, dtype: np.dtype[Any]) -> NDArray:
-        n = n_signals * n_segments
-        if self._buffer is None or self._buffer.dtype != dtype or len(self._buffer) < n:
-            self._buffer = np.empty((n, size), dtype)
-        return self._buffer[:n].reshape(n_signals, n_segments, size)
 
     def _continued(self, part: Part, x: NDArray, start: int, stop: int) -> NDArray:
         """Return the signal from ``start`` to ``stop``, beyond its ends by point reflection."""
@@ -516,6 +524,7 @@ class FirPlan:
     def __init__(self, n: int, up: int, down: int, context: int) -> None:
         self.n_out = -(-n * up // down)
         self._n, self._up, self._down = n, up, down
+        self.memory = Scratch()
         _, block_in, block_out, lead = _block_matrices(up, down, "<f4")
         n_blocks, at_once = -(-n // block_in), max(1, SAMPLES_AT_ONCE // block_in)
         reach = max(context, lead, _width(up, down) - lead)
@@ -536,22 +545,26 @@ class FirPlan:
         n_blocks = -(-out.shape[1] // block_out)
         tile = min(n_blocks, max(1, LARGEST_PRODUCT // (block_in * block_out)))
         n_tiles = -(-n_blocks // tile)
-        buffer = np.zeros((n_tiles * tile + len(matrices)) * block_in, out.dtype)
-        y, term = np.empty((2, n_tiles, tile, block_out), out.dtype)
+        n_used = n_tiles * tile * block_in
+        buffer = self.memory.array("input", (len(x), n_used + len(matrices) * block_in), out.dtype)
         begin = part.out_start // block_out * block_in - lead - part.start
-        used = slice(max(begin, 0), max(begin, 0) + buffer.size - max(-begin, 0))
-        for i, (signal, target) in enumerate(zip(x, out, strict=True)):
-            taken = signal[used]
-            inside = buffer[max(-begin, 0) : max(-begin, 0) + taken.size]
-            inside[...] = taken
-            if offset is not None:
-                inside += out.dtype.type(offset[i])
-            for k, matrix in enumerate(matrices):
-                blocks = buffer[k * block_in :][: n_tiles * tile * block_in].reshape(n_tiles, tile, block_in)
-                np.matmul(blocks[..., : len(matrix)], matrix, out=term if k else y)
-                if k:
-                    y += term
-            np.multiply(y.reshape(-1)[: target.size], 1 if gain is None else gain[i].astype(out.dtype), out=target)
+        first = max(-begin, 0)
+        last = min(buffer.shape[1], part.stop - part.start - begin)
+        buffer[:, :first] = 0
+        buffer[:, last:] = 0
+        inside = buffer[:, first:last]
+        for signal, row in zip(x, inside, strict=True):
+            row[...] = signal[begin + first : begin + last]
+        if offset is not None:
+            inside += offset[:, None].astype(out.dtype)
+        products = [self.memory.array(f"{k}", (len(x), n_tiles, tile, block_out), out.dtype) for k in range(2)]
+        for k, matrix in enumerate(matrices):
+            blocks = buffer[:, k * block_in :][:, :n_used].reshape(len(x), n_tiles, tile, block_in)
+            np.matmul(blocks[..., : len(matrix)], matrix, out=products[min(k, 1)])
+            if k:
+                products[0] += products[1]
+        made = products[0].reshape(len(x), -1)[:, : out.shape[1]]
+        np.multiply(made, 1 if gain is None else gain[:, None].astype(out.dtype), out=out)
 
 
 def _times(down: int) -> int:
@@ -606,7 +619,10 @@ class PiecewisePlan:
     def __init__(self, starts: Sequence[int], plans: Sequence[ResamplingPlan]) -> None:
         self.n_out = 0
         self._own: dict[Part, tuple[ResamplingPlan, Part]] = {}
+        memory = Scratch()
         for start, plan in zip(starts, plans, strict=True):
+            if isinstance(plan, (SegmentPlan, FirPlan)):
+                plan.memory = memory  # with one each, memory would grow with the number of pauses
             for part in plan.parts:
                 moved = Part(
                     part.start + start, part.stop + start, part.out_start + self.n_out, part.out_stop + self.n_out

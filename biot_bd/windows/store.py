@@ -183,11 +183,11 @@ class _StepTooCoarseError(Exception):
     pass
 
 
-# (first sample, channel, values), as often as it takes; called with the channels that are wanted
-# and all units in uV.
-Blocks = Callable[[Sequence[int], Sequence[float]], Iterable[tuple[int, int, NDArray[np.float32]]]]
-# Called with a channel, a first sample and values.
-Write = Callable[[int, int, NDArray[Any]], None]
+# (first sample, channels, values of each), as often as it takes; called with the channels that are
+# wanted and all units in uV.
+Blocks = Callable[[Sequence[int], Sequence[float]], Iterable[tuple[int, list[int], NDArray[np.float32]]]]
+# Called with channels, a first sample and their values.
+Write = Callable[[Sequence[int], int, NDArray[Any]], None]
 
 
 def write_signals(
@@ -213,8 +213,9 @@ def write_signals(
         The largest absolute value that the source allows, by channel; None where it is not known.
     blocks : callable
         ``blocks(channels, units_uv)`` goes through these channels once and yields (first sample,
-        channel, values of float32 in the channel's unit), the values to be changed; it may be
-        called again for channels whose values exceed their range, or whose range is not known.
+        some channels, their values as float32 in their units, one row each), the values to be
+        changed; it may be called again for channels whose values exceed their range, or whose range
+        is not known.
     present : sequence of bool
         Which channels exist; the rows of others hold zeros.
     dtype : str
@@ -239,8 +240,8 @@ def write_signals(
             reason = str(error)
     with _rows(path, np.dtype(np.float32), (len(ch_names), n_samples)) as write:
         units = [1.0] * len(ch_names)
-        for start, channel, x in blocks(there, units):
-            write(channel, start, x)
+        for start, channels, x in blocks(there, units):
+            write(channels, start, x)
     return "float32", reason, units
 
 
@@ -262,11 +263,12 @@ def _rows(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> Iterator[
         else:
             file.truncate(size)
 
-        def write(row: int, start: int, x: NDArray[Any]) -> None:
-            file.seek(begin + dtype.itemsize * (row * shape[1] + start))
-            left = np.ascontiguousarray(x, dtype).data.cast("B")
-            while left:
-                left = left[file.write(left) :]
+        def write(rows: Sequence[int], start: int, x: NDArray[Any]) -> None:
+            for row, values in zip(rows, np.ascontiguousarray(x, dtype), strict=True):
+                file.seek(begin + dtype.itemsize * (row * shape[1] + start))
+                left = values.data.cast("B")
+                while left:
+                    left = left[file.write(left) :]
 
         yield write
 
@@ -278,19 +280,24 @@ def _write_int16(
 
     Those that leave them, or have none, once more by their peak.
     """
-    steps, peaks, ranges = [1.0] * len(ch_names), [0.0] * len(ch_names), [top or 0.0 for top in ranges_uv]
+    steps, peaks = [1.0] * len(ch_names), np.zeros(len(ch_names))
+    ranges = np.array([top or 0.0 for top in ranges_uv])
     for channel in channels:
         steps[channel] = _step(ranges[channel], ch_names[channel])
-    for start, channel, x in blocks(channels, steps):
-        peaks[channel] = max(peaks[channel], steps[channel] * max(float(x.max()), -float(x.min())))
-        if peaks[channel] <= ranges[channel]:
-            write(channel, start, np.rint(x, out=x))
+    for start, some, x in blocks(channels, steps):
+        tops = np.maximum(x.max(axis=1), -x.min(axis=1)) * np.take(steps, some)
+        peaks[some] = np.fmax(peaks[some], tops)
+        fitting = np.flatnonzero(peaks[some] <= ranges[some])
+        if len(fitting) == len(some):
+            write(some, start, np.rint(x, out=x))
+        elif len(fitting):
+            write([some[i] for i in fitting], start, np.rint(x[fitting]))
     again = [channel for channel in channels if peaks[channel] > ranges[channel]]
     for channel in again:
         steps[channel] = _step(peaks[channel], ch_names[channel])
     if again:
-        for start, channel, x in blocks(again, steps):
-            write(channel, start, np.rint(x, out=x))
+        for start, some, x in blocks(again, steps):
+            write(some, start, np.rint(x, out=x))
     return steps
 
 

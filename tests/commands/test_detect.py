@@ -268,7 +268,7 @@ def test_wrong_options(model, tree, tmp_path, capsys, options, status, message):
 
 def test_no_model_no_input_no_folder(model, tree, tmp_path, capsys):
     assert detect(tmp_path, tree, "-o", tmp_path / "out") == 1
-    assert "expected a saved model, found an empty folder" in capsys.readouterr().err
+    assert "expected a saved model or an exported model, found an empty folder" in capsys.readouterr().err
     assert detect(model, tmp_path, "-o", tmp_path / "out") == 1
     assert "holds no recording" in capsys.readouterr().err
     (tmp_path / "file").touch()

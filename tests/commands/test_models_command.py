@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 from checkpoint_files import hub_server
+from handmade_export import write_export
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from biot_bd.cli import SUMMARIES
 from biot_bd.commands.models import app
-from biot_bd.exceptions import CheckpointError, HubError
+from biot_bd.exceptions import ArtifactError, CheckpointError, HubError
 from biot_bd.models import BIOT, save_checkpoint
 from biot_bd.models.checkpoints.published import KNOWN
 
@@ -94,3 +95,21 @@ def test_fetch_from_a_mirror(tmp_path):
     assert facts["matched"] == 56
     assert facts["head"].startswith("fresh")
     assert json.loads(run("list", "--json").stdout)[0]["cached"] is not None
+
+
+def test_audit_says_what_an_exported_model_is_and_checks_its_files(tmp_path):
+    folder = write_export(tmp_path / "loudness")
+    told = run("audit", str(folder)).stdout
+    for part in (
+        "exported model (onnx, fp32)",
+        "of loudness in mine, weights 000000000000",
+        "takes 10 s of 16 channels (biot-16) in microvolts at 200 Hz",
+        "proven: openvino in bf16",
+        "generated windows alone",
+        f"model.onnx: {(folder / 'model.onnx').stat().st_size} bytes",
+    ):
+        assert part in told
+    (folder / "model.onnx").write_bytes(b"other")
+    error = run("audit", str(folder)).exception
+    assert isinstance(error, ArtifactError)
+    assert "model.onnx: damaged" in str(error)

@@ -51,7 +51,7 @@ TYPOS = [
     ("cv W -o out --pretrained prest16", "no checkpoint 'prest16': .*did you mean 'prest-16'"),
     ("train W -o out --loss focl", "did you mean 'focal'"),
     ("train W -o out --scoring f1_makro", "did you mean 'f1_macro'"),
-    ("detect M data -o out --engine trch", "no engines named 'trch'; .*there are: torch"),
+    ("detect M data -o out --engine trch", "no engines named 'trch'; .*there are: onnx, openvino, pt2, torch"),
     ("stream M night.edf --engine trch", "no engines named 'trch'"),
     ("explain M W -o out --probe atention", "no probes named 'atention'; .*did you mean 'attention'"),
     ("check biott W", "biott: neither a folder nor a name that is known: expected one of .*did you mean 'biot'"),
@@ -59,7 +59,7 @@ TYPOS = [
 FOLDERS = [
     (
         "detect R data -o out",
-        r"R: expected a saved model, found a run folder with 2 saved models; give R/folds/00/model",
+        r"R: expected a saved model or an exported model, found a run folder with 2 saved models; give R/folds/00/model",
     ),
     ("detect R/folds/01 data -o out", "give R/folds/01/model$"),
     ("detect W data -o out", "found prepared windows; `biot-bd train W -o MODEL` makes a model"),
@@ -67,8 +67,11 @@ FOLDERS = [
         "detect data data -o out",
         r"found a folder with recordings \(1 .edf\); .*`biot-bd doctor data` takes what you gave",
     ),
-    ("detect data/night.edf data -o out", r"expected a saved model, found a file \(.edf\)"),
-    ("detect Mo data -o out", r"Mo: expected a saved model, found no such folder \(did you mean M\?\)"),
+    ("detect data/night.edf data -o out", r"expected a saved model or an exported model, found a file \(.edf\)"),
+    (
+        "detect Mo data -o out",
+        r"Mo: expected a saved model or an exported model, found no such folder \(did you mean M\?\)",
+    ),
     ("stream R night.edf", "give R/folds/00/model or another of the 2"),
     ("cv R -o out", "expected prepared windows, found a run folder"),
     ("cv data -o out", "`biot-bd prepare DATASET data -o WINDOWS` makes the windows"),
@@ -150,13 +153,14 @@ def test_nothing_is_written(told, folders):
 def test_the_names_are_those_of_the_modules_that_take_them():
     from sklearn.metrics import get_scorer_names
 
-    from biot_bd.deploy import model
     from biot_bd.evaluation.metrics.thresholds import THRESHOLD_RULES
     from biot_bd.evaluation.model_selection import folds
     from biot_bd.evaluation.protocols import PROTOCOLS
     from biot_bd.evaluation.studies.baselines import BASELINES
+    from biot_bd.export.artifact import BOUNDS
     from biot_bd.models.inference_plan import PRECISIONS
     from biot_bd.training.finetuning.recipes import OPTIONS
+    from biot_bd.training.persistence import scorer
     from biot_bd.training.sampling.strategies import SAMPLERS
 
     assert tuple(BASELINES) == _names.BASELINES
@@ -166,7 +170,7 @@ def test_the_names_are_those_of_the_modules_that_take_them():
     assert folds.SPLITS == _names.SPLITS
     assert tuple(THRESHOLD_RULES) == _names.THRESHOLDS
     assert {*PRECISIONS, "auto"} == set(_names.PRECISIONS)
-    assert model.PRECISIONS == _names.DETECTOR_PRECISIONS
+    assert {*scorer.PRECISIONS, *BOUNDS} == set(_names.DETECTOR_PRECISIONS)
     assert set(get_scorer_names()) <= _names.SCORERS or _names._later_scikit_learn()
 
 

@@ -167,6 +167,31 @@ def test_not_finite_and_flat_channels_are_absent_in_their_windows():
         assert np.isfinite(made[present]).all()
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16), stride_s=st.sampled_from([0.7, 3.0, 5.0, 25.0]), limit=st.sampled_from([1, 5, 64]))
+def test_a_channel_is_absent_where_a_loop_over_its_samples_says_so(seed, stride_s, limit):
+    rng = np.random.default_rng(seed)
+    plan = plan_montage(BIOT_16, [f"{name}-REF" for name in BIOT_16.electrodes])
+    x = rng.standard_normal((len(plan.needed), 200 * 45)).astype(np.float32)
+    for channel in rng.integers(0, len(x), 4):
+        begin, length = rng.integers(0, 8000), rng.choice([1, 1999, 2000, 2001, 4000])
+        held = rng.choice([np.nan, np.inf, 3.0, x[channel - 1, 0]])
+        x[channel, begin : begin + length] = held
+        if rng.random() < 0.5:  # joined with its neighbour, and moving
+            x[channel, begin : begin + length] = x[channel - 1, begin : begin + length]
+    made, present, start_s = run(plan, x, 200, False, 1700, stride_s, limit)
+    derived = plan.apply(x)
+    uses = [[plan.needed.index(plan.ch_names[s]) for s in channel.sources] for channel in plan.channels]
+    for row, start in enumerate(np.rint(start_s * 200).astype(int)):
+        window, of_montage = x[:, start : start + 2000], derived[:, start : start + 2000]
+        faulty = ~np.isfinite(window).all(axis=1) | (window == window[:, :1]).all(axis=1)
+        moving = (of_montage != of_montage[:, :1]).any(axis=1)
+        expected = [not faulty[sources].any() and moving[i] for i, sources in enumerate(uses)]
+        assert present[row].tolist() == expected
+        assert np.isnan(made[row][~present[row]]).all()
+        assert np.isfinite(made[row][present[row]]).all()
+
+
 def test_what_cannot_be():
     plan = plan_montage(BIOT_16, BIOT_16.ch_names)
     for window_s, stride_s in ((0, 5), (10, 0), (10, float("nan")), (10, 1e-4)):

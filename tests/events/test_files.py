@@ -56,6 +56,19 @@ def test_any_events_come_back_to_a_hundredth_of_a_second(tmp_path, cuts, format)
         assert found[:2] == pytest.approx(event[:2], abs=0.0051)
 
 
+@pytest.mark.parametrize("start", [None, START])
+@pytest.mark.parametrize("events", [EVENTS, [], [Event(1.005, 1.009, 1.0), Event(2.0, 3.999, None)]])
+def test_the_tsv_is_what_epilepsy2bids_writes(tmp_path, events, start):
+    ours = write_event_file(tmp_path / "ours.tsv", events, 120.5, start=start)
+    table = Annotations.loadEvents([(e.onset_s, max(e.offset_s, e.onset_s + 0.01)) for e in events], 120.5)
+    for row, event in zip(table.events, events, strict=False):
+        row["confidence"] = "n/a" if event.confidence is None else event.confidence
+    for row in table.events:
+        row["dateTime"] = start or "n/a"
+    table.saveTsv(str(tmp_path / "theirs.tsv"))
+    assert ours.read_bytes() == (tmp_path / "theirs.tsv").read_bytes()
+
+
 def test_epilepsy2bids_and_our_data_sets_read_the_tsv(tmp_path):
     path = write_event_file(tmp_path / "a.tsv", EVENTS, 120.5, start=START)
     theirs = Annotations.loadTsv(str(path))
@@ -63,6 +76,25 @@ def test_epilepsy2bids_and_our_data_sets_read_the_tsv(tmp_path):
     assert [e["confidence"] for e in theirs.events] == [0.75, 0.5]
     assert {(e["dateTime"], e["recordingDuration"]) for e in theirs.events} == {(START, 120.5)}
     assert [(e.onset_s, e.duration_s, e.kind) for e in read_events(path)] == [(3, 10.25, "sz"), (60, 40, "sz")]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    spans=st.lists(st.tuples(st.floats(0, 90), st.floats(0.001, 9)), max_size=3),
+    confidence=st.none() | st.floats(0, 1),
+    start=st.none() | st.just(START),
+)
+def test_a_tsv_has_the_bytes_that_epilepsy2bids_writes(tmp_path_factory, spans, confidence, start):
+    folder = tmp_path_factory.getbasetemp()
+    events = [Event(100 * k + onset, 100 * k + onset + length, confidence) for k, (onset, length) in enumerate(spans)]
+    theirs = Annotations.loadEvents([(e.onset_s, max(e.offset_s, e.onset_s + 0.01)) for e in events], 400.0)
+    for row in theirs.events:
+        row["dateTime"] = start or "n/a"
+        if events and confidence is not None:
+            row["confidence"] = confidence
+    theirs.saveTsv(str(folder / "theirs.tsv"))
+    ours = write_event_file(folder / "ours.tsv", events, 400.0, start=start)
+    assert ours.read_bytes() == (folder / "theirs.tsv").read_bytes()
 
 
 def test_nothing_found_is_one_background_row(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from biot_bd.events.intervals import OVERLAPPING, merge
 from biot_bd.events.texts import SEIZURE
+from biot_bd.exceptions import MissingExtraError
 
 KINDS = ("confirmed", "rejected", "moved", "added")
 LONGEST_REMARK = 1000
@@ -75,7 +76,12 @@ def seizure_types() -> Mapping[str, str]:
     >>> seizure_types()["sz_foc_ia"]
     'Focal impaired-awareness seizure'
     """
-    from epilepsy2bids import bids
+    try:
+        from epilepsy2bids import bids
+    except ImportError as error:
+        raise MissingExtraError(
+            "epilepsy2bids is not installed, and reviews take the types of seizures from it: pip install epilepsy2bids"
+        ) from error
 
     levels = json.loads(files(bids).joinpath("events.json").read_text(encoding="utf-8"))["Levels"]
     told = {name: text.split(" (")[0].rstrip(".") for name, text in levels.items() if name.startswith(SEIZURE)}

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import ArtifactError, BiotBdError, MissingExtraError
 from biot_bd.export.artifact import Artifact, Run, read_artifact
-from biot_bd.signals.base import SignalInfo, check_windows, present_channels
+from biot_bd.signals.info import SignalInfo
+from biot_bd.signals.window_checks import check_windows, present_channels
 
 BATCH = 64
 

@@ -107,8 +107,8 @@ class Harmonised:
 
     def resampled(
         self, plan: ResamplingPlan, channels: Sequence[int], units_uv: Sequence[float]
-    ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-        """Yield (first output sample, channel, values in its unit), part by part.
+    ) -> Iterator[tuple[int, list[int], NDArray[np.float32]]]:
+        """Yield (first output sample, channels, their values in their units), part by part.
 
         The values lie in a buffer that is written anew before the next part; the caller may change
         them.
@@ -125,24 +125,35 @@ class Harmonised:
         longest = max(part.stop - part.start for part in plan.parts)
         at_once = max(1, SAMPLES_AT_ONCE // longest)
         groups = [g[i : i + at_once] for g in self._alike(channels) for i in range(0, len(g), at_once)]
-        rows = min(at_once, len(channels))
-        buffer = np.empty((rows + 1, longest), np.float32)
-        made = np.empty((rows, max(part.out_stop - part.out_start for part in plan.parts)), np.float32)
+        digital = {channel: self._digital(channel) for channel in channels}
+        derived_from = {place for channel in channels for place in _derived_from(self._sources[channel])}
+        buffer = np.empty((max(map(len, groups), default=0) + 1, longest), np.float32)
+        made = np.empty((len(buffer), max(part.out_stop - part.out_start for part in plan.parts)), np.float32)
         for part in plan.parts:
             block = self._reader.block(part.start, part.stop)
-            self._find_flat_sources(block, channels, part.start)
+            still = set(maybe_constant(block.samples, self.shortest_flat_samples))
+            for place in sorted(derived_from & still):
+                self._note_constant(self._flat_sources[place], block.stored(place), part)
             for group in groups:
-                x, gain, offset = self._inputs(block, group, part, buffer)
                 out = made[: len(group), : part.out_stop - part.out_start]
-                plan.apply(part, x, out, gain / np.take(units_uv, group), offset)
-                for channel, values in zip(group, out, strict=True):
-                    yield part.out_start, channel, values
+                units = np.take(units_uv, group)
+                if (of := [d for d in map(digital.__getitem__, group) if d is not None]):
+                    places, gains, offsets = zip(*of, strict=True)
+                    x: Sequence[NDArray[Any]] = [block.stored(place) for place in places]
+                    suspects = [i for i, place in enumerate(places) if place in still]
+                    plan.apply(part, x, out, np.array(gains) / units, np.array(offsets))
+                else:
+                    x = self._derived(block, group, part, buffer)
+                    suspects = maybe_constant(x, self.shortest_flat_samples)
+                    plan.apply(part, x, out, 1 / units)
+                for i in suspects:
+                    self._note_constant(self._flat_made[group[i]], x[i], part)
+                yield part.out_start, group, out
 
-    def _find_flat_sources(self, block: Block, channels: Sequence[int], start: int) -> None:
-        """Note where electrodes that channels are derived from are constant."""
-        for place in sorted({place for channel in channels for place in _derived_from(self._sources[channel])}):
-            for a, b in constant_spans(block.stored(place), self.shortest_flat_samples):
-                _join(self._flat_sources[place], [a + start, b + start])
+    def _note_constant(self, spans: list[Span], x: NDArray[Any], part: Part) -> None:
+        """Add to ``spans`` where a signal is constant in a part."""
+        for a, b in constant_spans(x, self.shortest_flat_samples):
+            _join(spans, [a + part.start, b + part.start])
 
     def _alike(self, channels: Sequence[int]) -> list[list[int]]:
         """Split channels into those that are one digital channel of the file, and others."""
@@ -159,26 +170,16 @@ class Harmonised:
         scale, offset = self._reader.scales[place]
         return place, weight * scale, offset / scale
 
-    def _inputs(
+    def _derived(
         self, block: Block, group: Sequence[int], part: Part, buffer: NDArray[np.float32]
-    ) -> tuple[Sequence[NDArray[Any]], NDArray[np.float64], NDArray[np.float64] | None]:
-        """Return channels as they are resampled, uV a unit, and what is added first, in units."""
+    ) -> NDArray[np.float32]:
+        """Return channels in uV, in the buffer, which has room for one more."""
         n = part.stop - part.start
-        digital = [found for found in map(self._digital, group) if found is not None]
-        if digital:
-            x: Sequence[NDArray[Any]] = [block.stored(place) for place, _, _ in digital]
-        else:
-            x = list(buffer[: len(group), :n])
-            for i, channel in enumerate(group):
-                self._derive(block, channel, buffer[i : i + 2, :n])
-                if self._reader.scales is None:  # digital values are always finite
-                    self._bridge(x[i], channel, part.start)
-        for row, channel in zip(x, group, strict=True):
-            for a, b in constant_spans(row, self.shortest_flat_samples):
-                _join(self._flat_made[channel], [a + part.start, b + part.start])
-        if not digital:
-            return x, np.ones(len(group)), None
-        return x, np.array([gain for _, gain, _ in digital]), np.array([offset for _, _, offset in digital])
+        for i, channel in enumerate(group):
+            self._derive(block, channel, buffer[i : i + 2, :n])
+            if self._reader.scales is None:  # digital values are always finite
+                self._bridge(buffer[i, :n], channel, part.start)
+        return buffer[: len(group), :n]
 
     def _derive(self, block: Block, channel: int, buffers: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a channel of the montage.
@@ -297,14 +298,20 @@ def _join(spans: list[Span], span: Span, touching: bool = False) -> None:
         place -= 1
 
 
+def maybe_constant(x: NDArray[Any], shortest: int) -> list[int]:
+    """Return the signals ``(n_signals, n)`` that may hold ``shortest`` constant samples.
+
+    Such a stretch holds at least four neighbours of a coarse grid.
+    """
+    if shortest < 8:
+        return list(range(len(x)))
+    coarse = x[:, :: shortest // 4]
+    same = coarse[:, 1:] == coarse[:, :-1]
+    return np.flatnonzero((same[:, 2:] & same[:, 1:-1] & same[:, :-2]).any(axis=1)).tolist()
+
+
 def constant_spans(x: NDArray[Any], shortest: int) -> list[Span]:
     """Return the stretches, [start, stop], of ``shortest`` constant samples or more."""
-    hop = max(1, shortest // 4)
-    coarse = x[::hop]
-    # Cheap first look: such a stretch holds at least four neighbours of the coarse grid.
-    same = coarse[1:] == coarse[:-1]
-    if shortest >= 8 and not (same[2:] & same[1:-1] & same[:-2]).any():
-        return []
     change = np.flatnonzero(x[1:] != x[:-1]) + 1
     edges = np.concatenate([[0], change, [len(x)]])
     long = np.flatnonzero(np.diff(edges) >= shortest)

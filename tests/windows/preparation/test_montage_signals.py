@@ -51,9 +51,9 @@ def test_stretches_are_found_and_bridged_across_parts(how, data, n, at_once):
         source = Harmonised(raw, montage, "raise")
         plan = resampling.make_plan(how, n, 256, 200, source.shortest_flat_samples)
         made = np.empty(plan.n_out, np.float32)
-        for start, channel, part in source.resampled(plan, [0, 5], [1.0] * 16):
-            if channel == 0:
-                made[start : start + len(part)] = part
+        for start, channels, part in source.resampled(plan, [0, 5], [1.0] * 16):
+            if 0 in channels:
+                made[start : start + part.shape[1]] = part[channels.index(0)]
     assert source.not_finite[0] == [[a, b] for a, b, finite in runs(good) if not finite]
     assert source.flat[0] == [[a, b] for a, b, _ in runs(whole) if b - a >= 128]
     assert source.not_finite[5] == source.flat[5] == []
