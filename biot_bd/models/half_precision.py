@@ -59,9 +59,9 @@ class HalfPrecisionLayer:
         """Return the hidden features of the feed-forward part, after its GELU."""
         return self._widen.gelu(layer.norm_feed(x).to(self._dtype))
 
-    def narrow(self, layer: Layer, x: Tensor, hidden: Tensor) -> Tensor:
+    def feed(self, layer: Layer, x: Tensor) -> Tensor:
         """Add the feed-forward part to ``x``, in place."""
-        return x.add_(self._narrow(hidden).to(x.dtype))
+        return x.add_(self._narrow(self.widen(layer, x)).to(x.dtype))
 
 
 class _Linear:
