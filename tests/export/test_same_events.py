@@ -16,7 +16,7 @@ from biot_bd.signals.mapper import MontageMapper
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]  # an export takes 20 s
 BOUND = 1e-5
 QUICK = ("onnx", "openvino")  # both read model.onnx
 
@@ -40,11 +40,12 @@ def detectors(folders, **settings):
 
 
 def check_same(folders, source, *, at_least=1, **settings):
-    """Compare what all ways find in one recording, at a threshold between two probabilities."""
+    """Compare what all ways find in one recording, at a threshold in the widest gap of probabilities."""
     first = detectors(folders, **settings)["torch"].detect(source)
     known = np.sort(first.probabilities[np.isfinite(first.probabilities)])
     middle = np.argmax(np.diff(known[len(known) // 3 : 2 * len(known) // 3 + 2])) + len(known) // 3
-    threshold = float(known[middle : middle + 2].mean())
+    below, above = known[middle : middle + 2]
+    threshold = float(0.62 * below + 0.38 * above)  # the mean of the two is what a second in both windows has
     settings |= {"threshold": threshold, "smoothing_s": 0, "min_duration_s": 0, "release_fraction": 1}
     found = {name: detector.detect(source) for name, detector in detectors(folders, **settings).items()}
     truth = found.pop("torch")
@@ -102,7 +103,6 @@ def every_folder(folders, tmp_path_factory):
     return model, exported | {"openvino": export_model(model, tmp_path_factory.mktemp("all") / "ov", "openvino")}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 def test_in_every_real_excerpt(every_folder, shared, causal):
     files = sorted((shared / "data/chbmit-excerpts").rglob("*.edf"))
@@ -110,7 +110,6 @@ def test_in_every_real_excerpt(every_folder, shared, causal):
     assert sum(len(check_same(every_folder, path, at_least=0, causal=causal).events) for path in files) > 20
 
 
-@pytest.mark.slow
 def test_in_demo_recordings(every_folder, tmp_path):
     generate_demo(tmp_path / "demo", n_subjects=3, recordings=1, minutes=5)
     files = sorted((tmp_path / "demo").rglob("*.edf"))
@@ -119,7 +118,6 @@ def test_in_demo_recordings(every_folder, tmp_path):
         check_same(every_folder, path, stride_s=5)
 
 
-@pytest.mark.slow
 def test_with_a_model_of_full_size(shared, tmp_path):
     windows = RandomWindows(8)
     net = BIOTClassifier(max_epochs=1, batch_size=8, patience=None, random_state=0, verbose=0, train_split=None)
