@@ -226,7 +226,9 @@ def main() -> None:
     started, notes, rows = time.perf_counter(), [], []
     lost = overhead_s()
     for n, rounds in (
-        ((32, options.rounds),) if options.quick else ((32, options.rounds), (64, min(options.rounds, 5)), (512, min(options.rounds, 2)))
+        ((32, options.rounds),)
+        if options.quick
+        else ((32, options.rounds), (64, min(options.rounds, 5)), (512, min(options.rounds, 2)))
     ):
         if psutil.virtual_memory().available < n * PEER_BYTES_A_WINDOW + 1e9:
             notes.append(f"batch {n} left out: braindecode needs {n * PEER_BYTES_A_WINDOW / 1e9:.0f} GB")
