@@ -464,8 +464,9 @@ def _check_facts(facts: ArtifactFacts) -> None:
         raise ValueError(f"input.unit: expected 'uV', found {known['unit']!r}")
     if not known["ch_names"] or len(set(known["ch_names"])) < len(known["ch_names"]):
         raise ValueError("input.ch_names: expected names that differ")
-    if known["montage"] in montages and montage_of(known["ch_names"]) is not montages[known["montage"]]:
-        raise ValueError(f"input.ch_names: are not the channels of {known['montage']}, in its order")
+    montage = known["montage"]
+    if montage is not None and montage in montages and montage_of(known["ch_names"]) is not montages[montage]:
+        raise ValueError(f"input.ch_names: are not the channels of {montage}, in its order")
     if not (known["sfreq"] > 0 and known["n_times"] > 0):
         raise ValueError(f"input: impossible sizes, {known['n_times']} samples at {known['sfreq']:g} Hz")
     if abs(known["n_times"] / known["sfreq"] - known["window_s"]) > 1e-6:
