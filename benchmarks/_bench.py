@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import edfio
@@ -98,14 +99,17 @@ def machine() -> dict[str, object]:
     """Describe where and with what this ran."""
     import torch
 
-    names = ["biot-bd", "braindecode", "torch", "mne", "numpy", "scipy", "edfio"]
+    from biot_bd.processor import this_processor
+
+    names = ["biot-bd", "braindecode", "torch", "openvino", "onnxruntime", "mne", "numpy", "scipy", "edfio"]
     return {
         "date": datetime.date.today().isoformat(),
+        "processor": this_processor().as_dict(),
         "processors": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": {name: version(name) for name in names},
+        "versions": {name: version(name) for name in names if find_spec(name.replace("-", "_")) is not None},
     }
 
 

@@ -23,11 +23,13 @@ import torch
 
 import biot_bd  # noqa: F401  (braindecode imports beside a CPU torch)
 from _bench import arguments, interleave, publish, summarise
+from biot_bd import load_pipeline, save_pipeline
 from biot_bd.deploy.engine_candidates import find_candidates
 from biot_bd.deploy.model import ModelScorer, load_model
 from biot_bd.deploy.signal_chain import WindowBatch
 from biot_bd.exceptions import ExportError, MissingExtraError
 from biot_bd.export import export_model
+from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.windows import Windows
 from inference import floor
 
@@ -49,17 +51,24 @@ EPOCHS, MINUTES, SUBJECTS = 4, 10, 6
 def trained(quick: bool) -> tuple[Path, Path]:
     """Return a trained model and its windows, from an earlier run where there was one."""
     name = "small" if quick else "full"
-    store, model = CACHE / "windows", CACHE / f"model-{name}"
+    store, raw, model = CACHE / "windows", CACHE / f"trained-{name}", CACHE / f"model-{name}"
     if not (store / "manifest.json").is_file():
         from biot_bd import load_dataset, prepare
 
         recordings = load_dataset("demo", CACHE / "edf", n_subjects=SUBJECTS, recordings=2, minutes=MINUTES)
         prepare(recordings, store)
-    if not (model / "pipeline.json").is_file():
-        words = [str(Path(sys.executable).parent / "biot-bd"), "train", str(store), "-o", str(model)]
+    if not (raw / "pipeline.json").is_file():
+        words = [str(Path(sys.executable).parent / "biot-bd"), "train", str(store), "-o", str(raw)]
         words += ["--epochs", str(1 if quick else EPOCHS), "--precision", "auto", "--batch-size", "32"]
         words += [word for item in (SMALL.items() if quick else ()) for word in ("--param", f"{item[0]}={item[1]}")]
         subprocess.run(words, check=True)
+    if not (model / "pipeline.json").is_file():
+        # Trained fast; saved as one of fp32, which loads without braindecode, as most are.
+        pipeline = load_pipeline(raw)
+        pipeline[-1].precision = "fp32"
+        pipeline[-1]._take_plans(PrecisionPlan("fp32", 8))
+        save_pipeline(pipeline, model, record=pipeline.record_)
+        shutil.copy(raw / "events.json", model)
     return model, store
 
 
@@ -78,7 +87,7 @@ def peer(model: Path, scorer: ModelScorer) -> Callable[[WindowBatch], np.ndarray
     """Return braindecode's BIOT with the model's weights, behind the same scaling."""
     from braindecode.models import BIOT
 
-    from biot_bd import PercentileScaler, load_pipeline
+    from biot_bd import PercentileScaler
 
     ours = load_pipeline(model)[-1].module_
     sizes = {"n_outputs": 2, "n_chans": 16, "n_times": scorer.n_times, "sfreq": scorer.sfreq}
@@ -169,10 +178,14 @@ def targets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for (engine, precision, threads), (wanted, most) in WANTED.items():
         name = f"{engine} {precision}, batch {BATCH}, {threads} thread(s), to {PEER}"
-        row = next(
-            (r for r in rows if (r.get("engine"), r.get("precision"), r["threads"]) == (engine, precision, threads)),
-            None,
-        )
+        # Of int8 with its rest in fp32 and in bf16 the faster one counts.
+        same = [
+            r
+            for r in rows
+            if (r.get("engine"), r["threads"]) == (engine, threads)
+            and (r["precision"] == precision or r["precision"].removesuffix("-bf16") == precision == "int8")
+        ]
+        row = max(same, key=lambda r: r[f"times as fast as {PEER}"][0], default=None)
         if row is None:
             found.append({"what": name, "measured": 0.0, "spread": None, "wanted": wanted, "floor": None, "unit": "x"})
             continue

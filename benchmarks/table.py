@@ -19,7 +19,7 @@ def read_results(folder: Path) -> list[tuple[str, dict]]:
 
 def number(value: float, unit: str) -> str:
     text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{text}x" if unit == "x" else f"{text} {unit}"
+    return f"{text}x" if unit == "x" else f"{text} {unit}".rstrip()
 
 
 def row(name: str, goal: dict) -> str:
@@ -72,7 +72,9 @@ def describe(machine: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     where = f"{machine['processors']} processors, {machine['torch_threads']} thread(s) of torch, {machine['system']}"
     card = f", {machine['accelerator']}" if machine.get("accelerator") else ""
-    return f"{machine['date']}: {where}{card}; {versions}."
+    known = machine.get("processor")  # not in results of before
+    kind = f"; {known['name']} ({', '.join(known['features'])})" if known else ""
+    return f"{machine['date']}: {where}{card}{kind}; {versions}."
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from .events import EventDetector as EventDetector
 from .exceptions import BiotBdError as BiotBdError
 from .exceptions import ContaminationError as ContaminationError
 from .exceptions import SubjectLeakError as SubjectLeakError
+from .export import export_model as export_model
 from .losses import FocalLoss as FocalLoss
 from .models import BIOT as BIOT
 from .models import record_attention as record_attention

@@ -56,7 +56,7 @@ SUMMARIES = {
     "score": "Score folders of event files against the reference, as SzCORE prescribes.",
     "stream": "Find seizures in a live signal, or in a file as if it were live.",
     "models": "Fetch, list and verify pretrained checkpoints.",
-    "bench": "Measure speed and memory on this machine.",
+    "bench": "Measure the engines of a model, or what this machine does.",
     "plugins": "List the plugins, what they register and which of them failed.",
 }
 

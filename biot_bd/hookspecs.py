@@ -255,6 +255,9 @@ def register_objectives(register: Register) -> None:
 def register_exporters(register: Register) -> None:
     """Add exporters: ``(pipeline, path) -> path`` functions that write a model for deployment.
 
+    ``pipeline`` is a fitted pipeline, the folder of a saved one, or what
+    ``biot_bd.export.exporters.source_of`` gives.
+
     Parameters
     ----------
     register : callable

@@ -340,6 +340,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     return Path(path)
 
 
+_PLAIN = (str, int, bool, type(None))
+
+
 def to_jsonable(value: Any) -> Any:
     """Turn numpy values, paths, sets, tuples and NaN into what JSON holds; NaN becomes None.
 
@@ -369,6 +372,9 @@ def to_jsonable(value: Any) -> Any:
     >>> to_jsonable({"scores": np.array([0.5, np.nan]), "subjects": {"b", "a"}, 1: np.int64(2)})
     {'scores': [0.5, None], 'subjects': ['a', 'b'], '1': 2}
     """
+    # Nearly all values are one of these, and manifests hold many of them.
+    if type(value) in _PLAIN or (type(value) is float and math.isfinite(value)):
+        return value
     if isinstance(value, dict):
         texts = {str(k): to_jsonable(v) for k, v in value.items()}
         if len(texts) < len(value):

@@ -1,4 +1,4 @@
-"""A small saved pipeline on four channels and four seconds, for what is tried on many windows."""
+"""A small saved pipeline on four channels and two seconds, for what is tried on many windows."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from biot_bd import BIOTClassifier, PercentileScaler, save_pipeline
 SIZE = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 2}
 
 
-def few_windows(n_chans=4, n_times=800):
+def few_windows(n_chans=4, n_times=400):
     windows = RandomWindows(16)
     windows.x = windows.x[:, :n_chans, :n_times]
     windows.present = windows.present[:, :n_chans]

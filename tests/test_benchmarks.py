@@ -58,6 +58,25 @@ def test_the_table_holds_every_target(bench, tmp_path):
     assert text.count("2026-01-02") == 1
 
 
+def test_the_table_names_the_processor_and_its_instructions(bench):
+    tables = bench("table")
+    machine = bench("_bench").machine()
+    said = tables.describe({**machine, "processor": {"name": "AMD EPYC", "features": ["avx2", "avx512_bf16"]}})
+    assert "; AMD EPYC (avx2, avx512_bf16); biot-bd " in said
+    assert machine["processor"]["name"]
+    del machine["processor"]
+    assert "AMD" not in tables.describe(machine)
+
+
+def test_a_target_of_engines_without_a_row_is_not_reached(bench):
+    engines, shared = bench("engines"), bench("_bench")
+    row = {"way": "torch, fp32", "engine": "torch", "precision": "fp32", "threads": 1, "largest error": 1e-6}
+    found = engines.targets([{**row, f"times as fast as {engines.PEER}": [2.1, 2.0, 2.2]}])
+    assert [shared.reached(goal) for goal in found] == [True, True, False, False, False, False]
+    assert found[1]["what"] == "torch fp32: largest error of a probability"
+    assert found[-1]["what"].startswith("openvino int8, batch 64, 2 thread(s)")
+
+
 def test_the_tables_of_the_scripts_stand_behind(bench):
     rows = [{"way": "ours", "times as fast as peer": [3.0, 2.0, 4.0]}, {"way": "peer", "MB": 1.5}]
     result = {"title": "Reading", "rows": rows, "notes": ["same numbers"]}

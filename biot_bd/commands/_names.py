@@ -26,7 +26,7 @@ PROTOCOLS = ("biot-paper", "biot-code", "cbramod", "ours")
 SPLITS = ("subject-loo", "subject-kfold-N", "stratified-subject-kfold-N", "biot-paper", "biot-code")
 ON_MISSING = ("raise", "drop", "interpolate")
 THRESHOLDS = ("balanced-accuracy", "matched-prevalence")
-DETECTOR_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+DETECTOR_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8", "int8-bf16")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "auto")
 # scikit-learn's scorers as of this version; it tells those of later ones itself.
 SCORERS_AS_OF = (1, 9)

@@ -21,13 +21,13 @@ OnMissing = Annotated[
 ModelPrecision = Annotated[
     str | None,
     typer.Option(
-        help="Precision of the model: auto, fp32, bf16, fp16, int8. Default: the model's own (fp32, or int8 as exported)."
+        help="Precision of the model: auto, fp32, bf16, fp16, int8, int8-bf16. Default: the model's own (fp32, or int8 as exported)."
     ),
 ]
 Engine = Annotated[
     str,
     typer.Option(
-        help="What computes the model: auto (what the folder is made for), or a registered engine, e.g. openvino."
+        help="What computes the model: auto (the fastest here of what the folder holds), or a registered engine, e.g. openvino."
     ),
 ]
 ModelThreshold = Annotated[float | None, typer.Option(help="Instead of the model's own.", min=0, max=1)]

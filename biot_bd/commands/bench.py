@@ -46,7 +46,7 @@ def bench(
     benchmarks/.
     """
     if model is not None:
-        expect(model, "model")
+        expect(model, "model", "exported")
         _bench_model(model, batch or list(BATCHES), seconds, json)
         return
     from rich.console import Console
@@ -116,7 +116,7 @@ def _candidates(
         try:
             from biot_bd.export import export_model
 
-            export_model(model, folder / format, format=format)
+            export_model(model, folder / format, format=format, say=on_step)
         except Exception as error:  # any model may be given, and any exporter may refuse it in its own words
             failed[f"export to {format}"] = " ".join(str(error).split()) or type(error).__name__
             continue
@@ -127,15 +127,18 @@ def _candidates(
 
 def _as_table(found: EngineTable, batches: list[int]) -> Table:
     """Return the figures as a table; what does not depend on the batch stands in the first row."""
+    from rich import box
     from rich.table import Table
 
     first = found.figures[0]
     caption = (
         f"ratio: to {first.name}; error: largest difference of a probability to {found.reference}; MB: memory by which a "
-        "fresh process grows; start s: its processor seconds to the first probability"
+        "fresh process grows; disk: MB; start: processor seconds of the process to the first probability"
     )
-    table = Table(title=f"windows of {found.window_s:g} s on this machine", caption=caption)
-    for word in ("engine", "batch", "win/s", "ms", "ratio", "error", "MB", "disk MB", "start s"):
+    table = Table(
+        title=f"windows of {found.window_s:g} s on this machine", caption=caption, box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for word in ("engine", "batch", "win/s", "ms", "ratio", "error", "MB", "disk", "start"):
         table.add_column(word, justify="left" if word == "engine" else "right", no_wrap=True)
     for one in found.figures:
         for number, batch in enumerate(batches):
@@ -145,9 +148,9 @@ def _as_table(found: EngineTable, batches: list[int]) -> Table:
             mark = "" if one.exact else " (!)"
             same = [
                 f"{one.error:.0e}{mark}",
-                f"{one.memory_mb:.0f} MB",
-                f"{one.size_mb:.1f} MB",
-                f"{one.start_cpu_s:.1f} s",
+                f"{one.memory_mb:.0f}",
+                f"{one.size_mb:.1f}",
+                f"{one.start_cpu_s:.1f}",
             ]
             table.add_row("" if number else one.name, str(batch), *row, *([""] * 4 if number else same))
         table.add_section()

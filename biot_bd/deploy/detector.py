@@ -327,7 +327,7 @@ class Detector:
             See :class:`Detector`.
         causal : bool
             Decide from the past alone.
-        precision : {"auto", "fp32", "bf16", "fp16", "int8"} or None
+        precision : {"auto", "fp32", "bf16", "fp16", "int8", "int8-bf16"} or None
             Precision of the model: None is its own (fp32, and int8 of one that was exported so);
             ``"auto"`` the fastest on this machine within 0.01 of a probability.  An exported model
             computes in those that it was proven in.

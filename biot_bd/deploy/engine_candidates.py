@@ -121,7 +121,7 @@ def _of_torch(folder: Path, weights: str | None, precision: str, compared: bool)
     """Return the saved model itself; its own choice of a precision is another candidate where
     others are compared with it.
     """
-    if precision == "int8":
+    if precision.startswith("int8"):
         return []
     asked = ["fp32", "auto"] if precision == "auto" and compared else [precision]
     return [Candidate(folder, "torch", name, weights) for name in asked]

@@ -48,7 +48,7 @@ class Worker:
         self.model = load_model(folder, engine)
         notes = self.model.set_precision(precision, n_windows)
         self.x = generated_windows(len(self.model.montage.ch_names), self.model.n_times, self.model.sfreq, 1)
-        self.model.score(self._batch(0, 1))
+        self.model.score(self._batch(range(1)))
         cpu_s = time.process_time()
         found = {"precision": self.model.precision, "notes": notes, "window_s": self.model.window_s}
         return {**found, "start_cpu_s": cpu_s}
@@ -66,12 +66,13 @@ class Worker:
         """Score all windows, in batches."""
         import numpy as np
 
-        parts = [self.model.score(self._batch(start, batch)) for start in range(0, len(self.x), batch)]
+        starts = range(0, len(self.x), batch)
+        parts = [self.model.score(self._batch(range(i, min(i + batch, len(self.x))))) for i in starts]
         return {"probabilities": np.concatenate(parts).tolist()}
 
     def answer_time(self, batch: int, seconds: float) -> dict[str, Any]:
-        """Score batches for some seconds, at least one."""
-        windows = self._batch(0, batch)
+        """Score one batch again and again for some seconds, at least once."""
+        windows = self._batch(range(batch))
         calls, began, cpu = 0, time.perf_counter(), time.process_time()
         while not calls or time.perf_counter() - began < seconds:
             self.model.score(windows)
@@ -83,14 +84,14 @@ class Worker:
         """Return by how much resident memory has grown at most."""
         return {"memory_mb": resident_mb(peak=True) - self.empty_mb}
 
-    def _batch(self, start: int, n: int) -> Any:
+    def _batch(self, numbers: range) -> Any:
+        """Return windows by number, from the first again where there are no more."""
         import numpy as np
 
         from biot_bd.deploy.signal_chain import WindowBatch
 
-        rows = np.arange(start, min(start + n, len(self.x))) if start else np.arange(n) % len(self.x)
-        x = self.x[rows]
-        return WindowBatch(x, ~np.isnan(x).all(axis=2), rows.astype(np.float64))
+        x = self.x[np.array(numbers) % len(self.x)]
+        return WindowBatch(x, ~np.isnan(x).all(axis=2), np.arange(len(x), dtype=np.float64))
 
 
 def generated_windows(n_chans: int, n_times: int, sfreq: float, n: int) -> Any:

@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from biot_bd.deploy.detection_record import model_facts
 from biot_bd.deploy.detector import Detector
+from biot_bd.deploy.engine_candidates import EXPORTS
 from biot_bd.deploy.reviewed_scores import ReviewedScores
 from biot_bd.deploy.tuned_on import TUNING_JSON
 from biot_bd.events.chosen_on import ChosenOn
@@ -31,7 +32,7 @@ from biot_bd.runs import atomic_path, write_json
 FORMAT, VERSION = "biot_bd tuning", 1
 LEVEL = 0.95
 FEW_SEIZURES, FEW_SUBJECTS = 20, 5
-_OF_THE_OLD_POINT = ("metrics.json",)
+_OF_THE_OLD_POINT = ("metrics.json", EXPORTS)  # exported models have their own events.json, under a checksum
 
 
 class Point(TypedDict):
@@ -241,8 +242,8 @@ def save_tuned(tuning: Tuning, model: str | os.PathLike[str], folder: str | os.P
     Returns
     -------
     Path
-        The folder: the model's files but ``metrics.json``, which is of the old point, with another
-        ``events.json``, and ``tuning.json``.
+        The folder: the model's files but those of the old point, ``metrics.json`` and ``exports/``
+        (export it again), with another ``events.json``, and ``tuning.json``.
 
     Raises
     ------

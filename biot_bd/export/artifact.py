@@ -29,8 +29,11 @@ from biot_bd.signals.montages import montage_of
 PROBE = "probe.npz"
 FORMAT = "biot_bd exported model"
 VERSION = 1
-BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2}
-"""How far a probability may be from that of the source, by precision."""
+BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2, "int8-bf16": 1e-2}
+"""How far a probability may be from that of the source, by precision.
+
+``"int8-bf16"`` is an int8 graph whose parts in float compute in bf16.
+"""
 DECIDES = ("events.json", "tuning.json", "recalibration.json")
 """Copies of what lies beside a saved model."""
 _LARGEST_PROBE = 256 * 2**20  # bytes; eight windows of a minute at 1000 Hz and 128 channels
@@ -249,7 +252,7 @@ class Artifact:
         ----------
         run : callable
             ``(x, present) -> (probabilities, embedding)``.
-        precision : {"fp32", "bf16", "int8"}
+        precision : {"fp32", "bf16", "int8", "int8-bf16"}
             What the engine computes in; it decides how large a difference may be.
 
         Returns

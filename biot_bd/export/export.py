@@ -52,7 +52,7 @@ def export_model(
     overwrite: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write a fitted pipeline as a graph from microvolts to probabilities, proven before it is kept.
+    """Write a fitted pipeline as one graph from microvolts to probabilities, and prove it.
 
     Parameters
     ----------
@@ -99,6 +99,17 @@ def export_model(
     -----
     Each engine that can run the format is tried in each precision that this machine has; those
     that pass are listed in the manifest, and others are refused when the model is loaded.
+
+    Examples
+    --------
+    ``export_model("run/folds/00/model", "fast")`` writes ``fast/model.onnx`` and what belongs to
+    it, and ``biot_bd.Detector.load("fast")`` runs it.  Quantising needs windows:
+
+    >>> from biot_bd import export_model
+    >>> export_model("run/folds/00/model", "fast", int8=True)
+    Traceback (most recent call last):
+    ...
+    biot_bd.exceptions.ExportError: int8 needs store=: ...
     """
     folder = Path(folder)
     _check_request(folder, format, int8, store, overwrite)
@@ -281,12 +292,13 @@ def _engine(name: str) -> Any:
 
 def _precisions(engine: str, own: str) -> list[str]:
     """Return the precisions to try a graph in that was written in ``own``."""
-    if own != "fp32" or engine != "openvino":
+    if engine != "openvino":
         return [own]
     try:
-        return ["fp32", *(["bf16"] if _engine(engine).has("bf16") else [])]
+        faster = "bf16" if own == "fp32" else f"{own}-bf16"
+        return [own, *([faster] if _engine(engine).has("bf16") else [])]
     except MissingExtraError:
-        return ["fp32"]
+        return [own]
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The formats that graphs are written in: one exporter each, found by name in ``registry.exporters``.
+"""The formats that graphs are written in: one exporter each, found in ``registry.exporters``.
 
 An exporter is a function ``(pipeline, path) -> path``: it writes the files of a graph into a new
 folder.  :func:`biot_bd.export_model` calls it and proves what it wrote.

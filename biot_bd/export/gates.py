@@ -97,7 +97,7 @@ class GateReport:
     Parameters
     ----------
     precision : str
-        ``"fp32"``, ``"bf16"`` or ``"int8"``.
+        One of ``BOUNDS``: ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int8-bf16"``.
     checks : tuple of Check
         In the order in which they were made.
     validation : dict or None
@@ -173,7 +173,7 @@ def check_export(
     reference, candidate : callable
         ``(x, present) -> probabilities (n, n_classes)``; ``x`` float32 ``(n, n_chans, n_times)``
         in microvolts, finite, 0 where ``present`` (bool ``(n, n_chans)``) is False.
-    precision : {"fp32", "bf16", "int8"}
+    precision : {"fp32", "bf16", "int8", "int8-bf16"}
         What the candidate computes in; ``BOUNDS`` has the largest difference of each.
     n_chans, n_times : int
         Channels and samples of a window.

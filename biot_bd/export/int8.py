@@ -71,8 +71,8 @@ def quantise(
     """
     if format not in _FORMATS:
         raise ExportError(
-            f"int8: not for format {format!r}, as torch has no int8 kernels on processors that keep a window's result "
-            f"apart from its batch's; take {' or '.join(map(repr, sorted(_FORMATS)))}"
+            f"int8: not for format {format!r}: torch's own int8 scales a whole batch at once, so that a loud window moves "
+            f"the others; take {' or '.join(map(repr, sorted(_FORMATS, reverse=True)))}"
         )
     tool = import_module(_FORMATS[format])
     batches = calibration_batches(windows, inputs)
@@ -124,7 +124,7 @@ def calibration_batches(
     batches = []
     for start in range(0, len(rows), _BATCH):
         x = windows.read(rows[start : start + _BATCH])
-        present = ~np.isnan(x).all(axis=-1)
+        present = np.asarray(~np.isnan(x).all(axis=-1))
         given = {"x": np.where(present[..., None], x, np.float32(0)), "present": present}
         batches.append({name: given[name] for name in inputs})
     return batches

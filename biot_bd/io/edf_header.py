@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from biot_bd.exceptions import RecordingError
@@ -182,27 +182,34 @@ def read_edf_header(path: str | Path) -> EdfHeader:
             if n_signals < 1:  # of a negative number the whole file would be read
                 raise ValueError(f"it declares {n_signals} signals")
             signals = file.read(256 * n_signals)
-        sample_bytes, length = 3 if head[0] == 0xFF else 2, 256 * (n_signals + 1)
-        if len(signals) < length - 256:
-            raise ValueError(f"the file ends after {256 + len(signals)} bytes of a header of {length}")
-        if _whole(head[184:192]) != length:
-            raise ValueError(
-                f"it says that it is {int(head[184:192])} bytes long; with {n_signals} signals it has {length}"
-            )
-        samples = tuple(_whole(text.encode("latin-1")) for text in _field(signals, "samples"))
-        return EdfHeader(
-            path=path,
-            kind=head[192:197].decode("latin-1"),
-            sample_bytes=sample_bytes,
-            declared=_whole(head[236:244]),
-            present=(path.stat().st_size - length) // (sample_bytes * sum(samples)),
-            record_s=float(_plain(head[244:252])),
-            labels=tuple(_field(signals, "label")),
-            samples=samples,
-            patient=head[8:88],
-            _signals=signals,
-        )
+        return _parsed(path, head, signals, path.stat().st_size)
     except (ValueError, IndexError, ZeroDivisionError, OSError) as error:
         raise RecordingError(
             "unreadable", f"{path}: the header is not that of an EDF or BDF file ({type(error).__name__}: {error})"
         ) from error
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, head: bytes, signals: bytes, size: int) -> EdfHeader:
+    """Return the header that these bytes are: many look at one file, one after the other."""
+    n_signals = _whole(head[252:256])
+    sample_bytes, length = 3 if head[0] == 0xFF else 2, 256 * (n_signals + 1)
+    if len(signals) < length - 256:
+        raise ValueError(f"the file ends after {256 + len(signals)} bytes of a header of {length}")
+    if _whole(head[184:192]) != length:
+        raise ValueError(
+            f"it says that it is {int(head[184:192])} bytes long; with {n_signals} signals it has {length}"
+        )
+    samples = tuple(_whole(text.encode("latin-1")) for text in _field(signals, "samples"))
+    return EdfHeader(
+        path=path,
+        kind=head[192:197].decode("latin-1"),
+        sample_bytes=sample_bytes,
+        declared=_whole(head[236:244]),
+        present=(size - length) // (sample_bytes * sum(samples)),
+        record_s=float(_plain(head[244:252])),
+        labels=tuple(_field(signals, "label")),
+        samples=samples,
+        patient=head[8:88],
+        _signals=signals,
+    )

@@ -120,8 +120,8 @@ def unit_notes(raw: mne.io.BaseRaw | EdfHeader, ch_names: Sequence[str]) -> list
     """
     concluded: dict[str, list[str]] = {}
     for channel in _described(raw):
-        used = channel.name in ch_names and channel.uv is not None and channel.is_read_so
-        if used and uv_per_unit(channel.unit) is None:
+        used = channel.name in ch_names and channel.is_read_so
+        if used and channel.uv is not None and uv_per_unit(channel.unit) is None:
             unit = "mV" if channel.uv > 1 else "uV"
             concluded.setdefault(f"unit {channel.unit!r} read as {unit}, by the range", []).append(channel.name)
     return [f"{what}: {', '.join(names)}" for what, names in concluded.items()]

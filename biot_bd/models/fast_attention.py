@@ -24,6 +24,8 @@ from linear_attention_transformer.reversible import SequentialSequence
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from biot_bd.models.half_precision_training import Attention, Feed
+
 _PARTS = (
     nn.Linear,
     nn.LayerNorm,
@@ -153,13 +155,41 @@ def encode(layers: list[Layer], x: Tensor, mask: Tensor | None = None) -> Tensor
     Tensor, shape (n, embed_dim)
     """
     absent = None if mask is None else ~mask[..., None]
-    last = layers[-1]
+    last, half = layers[-1], _half_precision(x)
     for layer in layers:
+        if half is not None:
+            x = _in_half_precision(layer, x, absent, half, feeds=layer is not last)
+            continue
         x = x + _attend(layer, x, absent)
         if layer is not last:
             x = x + layer.feed.w2(F.gelu(layer.feed.w1(layer.norm_feed(x))))
     hidden = F.gelu(last.feed.w1(last.norm_feed(x)))
     return token_mean(x, mask) + last.feed.w2(token_mean(hidden, mask))
+
+
+def _half_precision(x: Tensor) -> torch.dtype | None:
+    """Return autocast's type where layers compute in it on a CPU."""
+    plain = type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32
+    if not plain or not torch.is_autocast_enabled("cpu"):
+        return None
+    dtype = torch.get_autocast_dtype("cpu")
+    return dtype if dtype in (torch.bfloat16, torch.float16) else None
+
+
+def _in_half_precision(layer: Layer, x: Tensor, absent: Tensor | None, dtype: torch.dtype, feeds: bool) -> Tensor:
+    """Run one layer, or its attention alone, residual sums included."""
+    attention, feed, norm = layer.attention, layer.feed, layer.norm_feed
+    kept, scale = None, 1.0
+    if attention.dropout.training and attention.dropout.p:
+        kept, scale = _dropout_mask(x, attention.dropout.p)
+    maps = (attention.to_q, attention.to_k, attention.to_v, attention.to_out)
+    weights = (layer.norm.weight, layer.norm.bias, *(linear.weight for linear in maps), attention.to_out.bias)
+    with torch.autocast("cpu", enabled=False):
+        x = Attention.apply(x, absent, kept, scale, dtype, attention.heads, layer.norm.eps, *weights)
+        if not feeds:
+            return x
+        weights = (norm.weight, norm.bias, feed.w1.weight, feed.w1.bias, feed.w2.weight, feed.w2.bias)
+        return Feed.apply(x, dtype, norm.eps, *weights)
 
 
 def _attend(layer: Layer, x: Tensor, absent: Tensor | None) -> Tensor:
@@ -198,11 +228,20 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     On a CPU torch draws one number an element, on one core: a sixth of a training step.  Here a
     64-bit number decides over four elements.
     """
-    threshold = round(p * 2**16)
-    if not training or not threshold:
+    if not training or not round(p * 2**16):
         return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or threshold == 2**16:
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or round(p * 2**16) == 2**16:
         return F.dropout(x, p, training=True)
+    kept, scale = _dropout_mask(x, p)
+    return x * kept.mul_(scale)
+
+
+def _dropout_mask(x: Tensor, p: float) -> tuple[Tensor, float]:
+    """Return 1 for what is kept of ``x`` and 0 for the rest, and the factor that keeps the mean."""
+    threshold = round(p * 2**16)
+    if threshold == 2**16:
+        return torch.zeros_like(x), 1.0
     bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)  # type: ignore[arg-type]
-    kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= threshold - 2**15
-    return x * kept.to(x.dtype).mul_(2**16 / (2**16 - threshold))
+    # In place: comparisons that make a bool are four times slower, and so is what converts one.
+    kept = bits.view(torch.int16)[: x.numel()].view(x.shape).ge_(threshold - 2**15)
+    return kept.to(x.dtype), 2**16 / (2**16 - threshold)

@@ -82,15 +82,13 @@ def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, copies: We
     Tensor, shape (n, embed_dim)
     """
     absent = None if mask is None else ~mask[..., None]
-    last = len(layers) - 1
     ways: Sequence[FloatLayer | HalfPrecisionLayer] = [_PLAIN] * len(layers) if copies is None else copies.layers
-    for number, (layer, way) in enumerate(zip(layers, ways, strict=True)):
+    for layer, way in zip(layers, ways, strict=True):
         x = way.attend(layer, x, absent)
-        hidden = way.widen(layer, x)
-        if number != last:
-            x = way.narrow(layer, x, hidden)
-    mean = token_mean(hidden, mask).to(x.dtype)
-    return token_mean(x, mask) + layers[last].feed.w2(mean)
+        if layer is not layers[-1]:
+            x = way.feed(layer, x)
+    mean = token_mean(ways[-1].widen(layers[-1], x), mask).to(x.dtype)
+    return token_mean(x, mask) + layers[-1].feed.w2(mean)
 
 
 def _weights(layers: list[Layer]) -> list[Tensor]:

@@ -52,18 +52,16 @@ class HalfPrecisionLayer:
         n, embed_dim = len(means), means.shape[-1]
         heads, d_heads = self._heads
         by_head = means.unflatten(1, self._heads).transpose(0, 1).reshape(heads, n * d_heads, embed_dim)
-        out = torch.bmm(torch.bmm(by_head, self._value), self._out)
-        merged = out.new_empty(n, heads, d_heads, embed_dim)
-        torch.add(out.unflatten(1, (n, d_heads)).transpose(0, 1), self._out_bias, out=merged)
-        return merged.flatten(1, 2)
+        out = torch.baddbmm(self._out_bias, torch.bmm(by_head, self._value), self._out)
+        return out.unflatten(1, (n, d_heads)).transpose(0, 1).reshape(n, heads * d_heads, embed_dim)
 
     def widen(self, layer: Layer, x: Tensor) -> Tensor:
         """Return the hidden features of the feed-forward part, after its GELU."""
         return self._widen.gelu(layer.norm_feed(x).to(self._dtype))
 
-    def narrow(self, layer: Layer, x: Tensor, hidden: Tensor) -> Tensor:
+    def feed(self, layer: Layer, x: Tensor) -> Tensor:
         """Add the feed-forward part to ``x``, in place."""
-        return x.add_(self._narrow(hidden).to(x.dtype))
+        return x.add_(self._narrow(self.widen(layer, x)).to(x.dtype))
 
 
 class _Linear:

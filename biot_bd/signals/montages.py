@@ -376,7 +376,8 @@ def _best_reference(montage: Montage, where: dict[tuple[str, str | None], int]) 
 
     The first of equals.
     """
-    counts = Counter(reference for electrode, reference in where if electrode in montage.electrodes)
+    wanted = set(montage.electrodes)
+    counts = Counter(reference for electrode, reference in where if electrode in wanted)
     # In a bipolar chain an electrode is behind two or three others and still no common reference.
     common = {r: n for r, n in counts.items() if r not in ELECTRODES or n > 3}
     return max(common, key=lambda reference: common[reference], default=None)

@@ -37,6 +37,8 @@ LARGEST_PRODUCT = 250_000
 # A block this long keeps the zeros in its matrices few and its rows long enough for vector
 # registers.
 FIR_BLOCK = 32
+# So many signals of a part stay in the cache from the product to the sum.
+FILTERED_AT_ONCE = 4
 SEGMENTS_AT_ONCE = 8
 SAMPLES_AT_ONCE = 65_536
 
@@ -541,6 +543,12 @@ class FirPlan:
 
     def apply(self, part: Part, x: Signals, out: NDArray, gain: Each = None, offset: Each = None) -> None:
         """Filter the blocks of one part; the signal is zero beyond its ends."""
+        for i in range(0, len(x), FILTERED_AT_ONCE):
+            some = slice(i, i + FILTERED_AT_ONCE)
+            gains, offsets = (None if each is None else each[some, None].astype(out.dtype) for each in (gain, offset))
+            self._filter(part, x[some], out[some], gains, offsets)
+
+    def _filter(self, part: Part, x: Signals, out: NDArray, gain: Each, offset: Each) -> None:
         matrices, block_in, block_out, lead = _block_matrices(self._up, self._down, out.dtype.str)
         n_blocks = -(-out.shape[1] // block_out)
         tile = min(n_blocks, max(1, LARGEST_PRODUCT // (block_in * block_out)))
@@ -556,7 +564,7 @@ class FirPlan:
         for signal, row in zip(x, inside, strict=True):
             row[...] = signal[begin + first : begin + last]
         if offset is not None:
-            inside += offset[:, None].astype(out.dtype)
+            inside += offset
         products = [self.memory.array(f"{k}", (len(x), n_tiles, tile, block_out), out.dtype) for k in range(2)]
         for k, matrix in enumerate(matrices):
             blocks = buffer[:, k * block_in :][:, :n_used].reshape(len(x), n_tiles, tile, block_in)
@@ -564,7 +572,7 @@ class FirPlan:
             if k:
                 products[0] += products[1]
         made = products[0].reshape(len(x), -1)[:, : out.shape[1]]
-        np.multiply(made, 1 if gain is None else gain[:, None].astype(out.dtype), out=out)
+        np.multiply(made, 1 if gain is None else gain, out=out)
 
 
 def _times(down: int) -> int:

@@ -31,6 +31,8 @@ def shared_recordings(recordings: pd.DataFrame) -> str | None:
         None where there are none.
     """
     known = recordings[recordings["digest"].notna()]
+    if known["digest"].is_unique:
+        return None
     counts = known.groupby("digest", sort=False)["subject"].nunique()
     shared = counts.index[counts > 1]
     if not len(shared):

@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, get_type_hints
@@ -438,7 +438,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def write_recording(stem: Path, recording: Recording) -> None:
     """Write the description of a signal file, which declares it finished."""
-    write_json(stem.with_name(stem.name + ".json"), {"version": STORE_VERSION, **asdict(recording)})
+    write_json(stem.with_name(stem.name + ".json"), {"version": STORE_VERSION, **vars(recording)})
 
 
 def read_recording(stem: Path, fingerprint: str) -> Recording | None:

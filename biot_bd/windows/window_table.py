@@ -197,8 +197,6 @@ def _frame(recording: Recording, stretch: Stretch, rows: pd.DataFrame, settings:
     )
     return pd.DataFrame(
         {
-            "recording": recording.recording,
-            "subject": recording.subject,
             "start_s": start_s,
             "stop_s": stop_s,
             "seizure_fraction": rows["seizure_fraction"].to_numpy(np.float64),
@@ -371,10 +369,22 @@ def build_table(
             f"label rule {rule_name(settings.rule)} with windows of {settings.window_s:g} s makes no window of {len(recordings)} recordings"
             + (f"; {next(iter(failures.values()))}" if failures else "")
         )
+    prepared = [r for r in recordings if r.recording not in (failures or {})]
     frame = pd.concat(frames, ignore_index=True)
+    n_rows = [len(part) for part in frames]
+    frame.insert(0, "recording", _repeated([r.recording for r in prepared], n_rows))
+    frame.insert(1, "subject", _repeated([r.subject for r in prepared], n_rows))
+    frame["kind"] = frame["kind"].astype("category")
     if OFFSET in frame:
         frame[OFFSET] = frame[OFFSET].eq(True)  # recordings without an offset do not say so
     return frame, np.concatenate(percentiles), notes
+
+
+def _repeated(names: Sequence[str], times: Sequence[int]) -> pd.Categorical:
+    """Return names, each so many times; those of none are no category."""
+    kept = [(name, n) for name, n in zip(names, times, strict=True) if n]
+    categories, codes = np.unique([name for name, _ in kept], return_inverse=True)
+    return pd.Categorical.from_codes(np.repeat(codes, [n for _, n in kept]), categories.tolist())
 
 
 def _try_part(folder: Path, recording: Recording, ch_names: Sequence[str], settings: TableSettings) -> Any:
@@ -389,9 +399,8 @@ def write_table(folder: Path, frame: pd.DataFrame, percentiles: Floats) -> None:
     """Write ``windows.parquet`` and ``percentiles.npy``, each atomically."""
     with atomic_path(folder / PERCENTILES) as temporary, temporary.open("wb") as file:
         np.save(file, percentiles)
-    stored = frame.astype({"recording": "category", "subject": "category", "kind": "category"})
     with atomic_path(folder / TABLE) as temporary:
-        stored.to_parquet(temporary, index=False)
+        frame.to_parquet(temporary, index=False)
 
 
 def warn_of(notes: Sequence[str], where: Path, also_bad: bool = False, limit: int = 5) -> None:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import typer
+from described_models import export_folder
 from typer.testing import CliRunner
 
 from biot_bd.commands.bench import bench
@@ -89,6 +90,21 @@ def test_a_worker_answers_what_it_is_asked(model):
     assert worker.answer_memory()["memory_mb"] >= 0
 
 
+def test_a_worker_takes_windows_of_a_file_fewer_than_a_batch(model, tmp_path):
+    x = generated_windows(16, 2000, 200.0, 3)
+    x[1, 2] = np.nan  # an absent channel
+    np.save(tmp_path / "x.npy", x)
+    worker = Worker()
+    worker.answer_load(str(model), "torch", "fp32", 8)
+    worker.answer_windows(str(tmp_path / "x.npy"))
+    found = worker.answer_probabilities(64)["probabilities"]
+    assert found == pytest.approx(
+        [p for batch in (2, 1) for p in worker.answer_probabilities(batch)["probabilities"]][:3]
+    )
+    assert len(found) == 3
+    assert worker.answer_time(8, 0.0)["calls"] == 1
+
+
 def test_generated_windows_are_the_same_every_time_and_have_a_rhythm_of_seizures():
     x = generated_windows(16, 2000, 200.0, 8)
     assert x.dtype == np.float32
@@ -116,6 +132,78 @@ def test_a_process_that_dies_is_told_by_its_last_words(model, monkeypatch):
         bench_engines([Candidate(model, "torch", "fp32")], seconds=0.1)
 
 
+class FakeChild:
+    """An engine that answers at once: seconds, probabilities and when it dies, by its name."""
+
+    seconds, moved, dies = {}, {}, {}
+
+    def __init__(self, log):
+        self.asked = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, what, **given):
+        self.asked.append(what)
+        if what == "load":
+            self.name, self.n = f"{given['engine']} {given['precision']}", 64
+            if self.name not in self.seconds:
+                return {"precision": "fp32", "notes": ["no such instructions"]}
+            return {"precision": given["precision"], "notes": [], "window_s": 1.0, "start_cpu_s": 0.5}
+        if self.dies.get(self.name) == what:
+            raise engine_bench.ChildError("its process ended: Killed")
+        if what == "windows":
+            self.n = 64 if given["file"] is None else len(np.load(given["file"]))
+            return {}
+        if what == "time":
+            return {"calls": 2, "seconds": 2 * given["batch"] * self.seconds[self.name]}
+        if what == "probabilities":
+            return {"probabilities": [0.6 + self.moved.get(self.name, 0.0)] * self.n}
+        return {"memory_mb": 10.0}
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(engine_bench, "_Child", FakeChild)
+    for name in ("seconds", "moved", "dies"):
+        monkeypatch.setattr(FakeChild, name, {})
+    return FakeChild
+
+
+def test_engines_are_compared_with_torch_and_one_that_dies_is_told(fake, model):
+    fake.seconds |= {"torch fp32": 0.1, "torch bf16": 0.02, "onnx fp32": 0.05, "pt2 fp32": 0.01}
+    fake.moved |= {"torch bf16": 0.004}
+    fake.dies |= {"onnx fp32": "time", "pt2 fp32": "probabilities"}
+    names = ("torch fp32", "torch bf16", "torch fp16", "onnx fp32", "pt2 fp32")
+    table = bench_engines([Candidate(model, *name.split()) for name in names], batches=(1, 8))
+    assert [one.name for one in table.figures] == ["torch fp32", "torch bf16"]
+    assert table.failed == {
+        "torch fp16": "no such instructions",
+        "onnx fp32": "its process ended: Killed",
+        "pt2 fp32": "its process ended: Killed",
+    }
+    assert table.figures[1].speed_to(table.figures[0], 8) == pytest.approx(5)
+    assert table.figures[1].error == pytest.approx(0.004)
+    assert table.reference == "torch fp32"
+
+
+def test_an_exported_folder_is_compared_with_what_it_was_exported_from(fake, tmp_path):
+    """Its one stored window has a probability of 0.6."""
+    folder = export_folder(tmp_path / "exported", [("onnx", "fp32"), ("openvino", "fp32")])
+    fake.seconds |= {"onnx fp32": 0.05, "openvino fp32": 0.02}
+    fake.moved |= {"openvino fp32": 0.01}
+    table = bench_engines([Candidate(folder, "onnx", "fp32"), Candidate(folder, "openvino", "fp32")])
+    assert [one.error for one in table.figures] == pytest.approx([0, 0.01], abs=1e-7)
+    assert table.reference == "the saved model at export"
+    assert table.recommended(64) is table.figures[0]  # the other is faster, and wrong
+    fake.dies |= {"onnx fp32": "time", "openvino fp32": "memory"}
+    with pytest.raises(ValueError, match=r"onnx fp32: its process ended: Killed; openvino fp32: its process ended"):
+        bench_engines([Candidate(folder, "onnx", "fp32"), Candidate(folder, "openvino", "fp32")])
+
+
 # The command
 
 app = typer.Typer()
@@ -131,7 +219,7 @@ def test_the_command_prints_the_table_and_the_sentence(model, monkeypatch):
         return EngineTable([TORCH, FAST], {"torch fp16": "the processor has no fast fp16"}, "torch fp32")
 
     monkeypatch.setattr(engine_bench, "bench_engines", measured)
-    monkeypatch.setattr("biot_bd.export.export_model", lambda model, folder, format: refuse(format))
+    monkeypatch.setattr("biot_bd.export.export_model", lambda model, folder, format, say: refuse(format))
     done = CliRunner().invoke(app, [str(model), "--batch", "1", "--batch", "64", "--seconds", "0.2"])
     assert done.exit_code == 0, done.output
     assert [one.name for one in made] == ["torch fp32", "torch bf16", "torch fp16"]

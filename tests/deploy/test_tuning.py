@@ -180,6 +180,13 @@ def test_the_new_model_is_the_old_one_with_another_point(results, model, tmp_pat
     assert '"d1"' not in text  # nor recordings
 
 
+def test_exported_models_of_the_old_point_stay_behind(results, model, tmp_path):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    (copy / "exports/onnx").mkdir(parents=True)
+    shutil.copy(copy / "config.json", copy / "exports/onnx/events.json")
+    assert not (save_tuned(tuned(results, copy), copy, tmp_path / "new") / "exports").exists()
+
+
 def test_detections_with_it_say_so(results, model, tmp_path):
     path = write_edf(tmp_path / "rec" / "a.edf", seconds=30)
     digest = Detector.load(model).detect(path).digest

@@ -192,4 +192,4 @@ def test_no_other_description_gets_through_as_anything_but_an_error_in_a_line(wr
 
 
 def test_the_bounds_are_those_that_are_promised():
-    assert BOUNDS == {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2}
+    assert BOUNDS == {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2, "int8-bf16": 1e-2}

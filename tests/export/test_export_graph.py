@@ -27,15 +27,17 @@ def run(graph, x, present):
 def test_the_graph_gives_the_pipeline_s_probabilities(folder):
     source = read_source(folder)
     graph = ExportGraph(source)
-    assert type(graph.network) is BIOTGraph and graph.input_names == ["x", "present"]
-    made = make_inputs(4, 800, 200.0, n_plain=16)
+    assert type(graph.network) is BIOTGraph
+    assert graph.input_names == ["x", "present"]
+    made = make_inputs(4, 400, 200.0, n_plain=16)
     probabilities, embedding = run(graph, made.x, made.present)
     np.testing.assert_allclose(probabilities, source.probabilities(made.x, made.present), atol=1e-5)
-    assert embedding.shape == (len(made.x), 16) and np.isfinite(embedding).all()
+    assert embedding.shape == (len(made.x), 16)
+    assert np.isfinite(embedding).all()
 
 
 def test_what_stands_in_absent_channels_does_not_matter(folder):
-    graph, made = ExportGraph(read_source(folder)), make_inputs(4, 800, 200.0, n_plain=8)
+    graph, made = ExportGraph(read_source(folder)), make_inputs(4, 400, 200.0, n_plain=8)
     rows = made.of_kind("absent channels")
     filled = np.where(made.present[rows][..., None], made.x[rows], np.float32(1e6))
     first, second = (run(graph, x, made.present[rows]) for x in (made.x[rows], filled))
@@ -44,18 +46,19 @@ def test_what_stands_in_absent_channels_does_not_matter(folder):
 
 def test_a_window_without_a_usable_channel_has_no_probability(folder):
     graph = ExportGraph(read_source(folder))
-    x = np.random.default_rng(0).normal(size=(3, 4, 800)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(3, 4, 400)).astype(np.float32)
     present = np.ones((3, 4), bool)
     x[0], present[1] = 7, False
     for out in run(graph, x, present):
-        assert np.isnan(out[:2]).all() and np.isfinite(out[2]).all()
+        assert np.isnan(out[:2]).all()
+        assert np.isfinite(out[2]).all()
 
 
 def test_columns_are_in_the_order_of_sorted_labels(tmp_path):
     # "seizure" sorts behind "background" and before "wake": its output is last, its column is not.
     source = read_source(save_small_pipeline(tmp_path / "m", labels=["wake", "seizure"], classes=("wake", "seizure")))
     assert source.outputs.tolist() == ["wake", "seizure"]
-    made = make_inputs(4, 800, 200.0, n_plain=4)
+    made = make_inputs(4, 400, 200.0, n_plain=4)
     found, _ = run(ExportGraph(source), made.x, made.present)
     np.testing.assert_allclose(found, source.probabilities(made.x, made.present), atol=1e-5)
 
@@ -94,7 +97,7 @@ def test_who_changes_the_modules_gets_the_modules(folder):
     changed = copy.deepcopy(source.module)
     changed.encoder.transformer.register_forward_hook(lambda *_: None)
     assert biot_graph(changed) is None
-    made = make_inputs(4, 800, 200.0, n_plain=4)
+    made = make_inputs(4, 400, 200.0, n_plain=4)
     x = torch.from_numpy(np.where(made.x > 1e3, 0, made.x) / 50)
     present = torch.from_numpy(made.present)
     with torch.inference_mode():
@@ -106,14 +109,15 @@ def test_models_of_braindecode_are_called_as_they_are(tmp_path):
     source = read_source(save_small_pipeline(tmp_path / "m", module="shallow"))
     graph = ExportGraph(source)
     assert graph.input_names == ["x"]
-    made = make_inputs(4, 800, 200.0, absent_channels=False, n_plain=8)
+    made = make_inputs(4, 400, 200.0, absent_channels=False, n_plain=8)
     found, embedding = run(graph, made.x, made.present)
     np.testing.assert_allclose(found, source.probabilities(made.x, made.present), atol=1e-5)
     assert embedding.ndim == 2
     flat = made.x.copy()
     flat[1, 2] = 3
     found, _ = run(graph, flat, made.present)
-    assert np.isnan(found[1]).all() and np.isfinite(np.delete(found, 1, axis=0)).all()
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(np.delete(found, 1, axis=0)).all()
 
 
 def test_a_network_that_shows_no_embedding_is_refused():

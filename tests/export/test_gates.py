@@ -249,7 +249,7 @@ def test_logits_are_no_probabilities():
 def test_a_reference_without_probabilities_is_no_gate():
     with pytest.raises(ValueError, match="the reference must give finite probabilities"):
         check_export(lambda x, present: model(x, present) * np.nan, model, precision="fp32", **SIZE)
-    with pytest.raises(ValueError, match="precision must be one of fp32, bf16, int8"):
+    with pytest.raises(ValueError, match=r"precision must be one of fp32, bf16, int8, int8-bf16, found .int4."):
         check_export(model, model, precision="int4", **SIZE)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biot_bd.signals.resampling import (
+    PiecewisePlan,
     make_plan,
     resample_fft,
     resample_fft_window,
@@ -261,3 +262,34 @@ def test_nothing_to_resample_raises():
         resample_fft(np.zeros((3, 0)), 256, 200)
     with pytest.raises(ValueError, match="n_out"):
         resample_fft_window(np.zeros((3, 10)), 0)
+
+
+@pytest.mark.parametrize("how", ["fft", "polyphase"])
+def test_pieces_between_pauses_share_their_memory(how):
+    n, n_pieces = 256 * 90, 12
+    plans = [make_plan(how, n, 256, 200) for _ in range(n_pieces)]
+    plan = PiecewisePlan([i * n for i in range(n_pieces)], plans)
+    x = np.stack([eeg(n * n_pieces, 256, seed) for seed in range(5)]).astype(np.float32)
+    made = np.empty((5, plan.n_out), np.float32)
+    for part in plan.parts:
+        plan.apply(part, x[:, part.start : part.stop], made[:, part.out_start : part.out_stop])
+    assert len({id(own.memory) for own in plans}) == 1
+    function = {"fft": resample_fft, "polyphase": resample_polyphase}[how]
+    alone = [function(x[:, i * n : (i + 1) * n], 256, 200) for i in range(n_pieces)]
+    np.testing.assert_array_equal(made, np.concatenate(alone, axis=1))
+
+
+@pytest.mark.parametrize("how", ["fft", "polyphase"])
+def test_a_signal_is_the_same_whatever_is_resampled_beside_it(how):
+    n = 256 * 100
+    x = np.stack([eeg(n, 256, seed) * 10.0**seed for seed in range(6)]).astype(np.float32)
+    plan = make_plan(how, n, 256, 200)
+    together, alone = np.empty((2, 6, plan.n_out), np.float32)
+    gain, offset = np.linspace(0.1, 3, 6), np.linspace(-2, 2, 6)
+    for part in plan.parts:
+        out = slice(part.out_start, part.out_stop)
+        plan.apply(part, x[:, part.start : part.stop], together[:, out], gain, offset)
+        for i in range(6):
+            one = slice(i, i + 1)
+            plan.apply(part, x[one, part.start : part.stop], alone[one, out], gain[one], offset[one])
+    np.testing.assert_array_equal(together, alone)

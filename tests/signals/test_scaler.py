@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from biot_bd.signals import MontageMapper, PercentileScaler, Resampler, SignalInfo, resample_fft_window
+from biot_bd.signals import MontageMapper, PercentileScaler, Resampler, SignalInfo, resample_fft_window, scaler
 from biot_bd.signals.scaler import window_percentiles
 from biot_bd.testing import check_transformer
 
@@ -60,6 +60,39 @@ def test_percentiles_of_stored_values_are_numpys(x, q):
     expected = np.quantile(np.abs(x.astype(np.float64)), q / 100, axis=-1, method="linear")
     np.testing.assert_allclose(window_percentiles(x, q), expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(x, before)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    dtype=st.sampled_from([np.uint16, np.float32, np.float64]),
+    n_times=st.integers(513, 5000),
+    tail=st.integers(1, 204),
+    largest=st.sampled_from([0, 1, 5, 300, 60_000]),
+    seed=st.integers(0, 99),
+)
+def test_both_ways_of_selecting_give_the_values_at_their_places(dtype, n_times, tail, largest, seed):
+    x = np.random.default_rng(seed).integers(0, largest + 1, (2, 3, n_times)).astype(dtype)
+    lower = n_times - tail
+    ordered = np.sort(x, axis=-1)
+    expected = ordered[..., lower], ordered[..., min(lower + 1, n_times - 1)]
+    for select in (scaler._by_sorting, scaler._by_partition):
+        for made, wanted in zip(select(x.copy(), lower), expected, strict=True):
+            np.testing.assert_array_equal(made, wanted)
+
+
+@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize("n_times", [2000, 2560, 3001])
+def test_percentiles_are_numpys_whichever_way_is_quicker_here(pays, n_times, monkeypatch):
+    monkeypatch.setattr(scaler, "_sorting_pays", lambda *what: pays)
+    x = np.random.default_rng(n_times).integers(-3000, 3000, (5, 4, n_times)).astype(np.int16)
+    x[1, 1, 7], x[2, 2] = -32768, -32768
+    expected = np.quantile(np.abs(x.astype(np.float64)), 0.95, axis=-1)
+    np.testing.assert_allclose(window_percentiles(x, 95), expected, rtol=1e-12)
+    spoilt = x.astype(np.float32)
+    spoilt[0, 0, 3], spoilt[3, 1, 5], spoilt[4, 2] = np.nan, np.inf, np.nan
+    made = window_percentiles(spoilt, 95)
+    assert np.isnan(made[[0, 3, 4], [0, 1, 2]]).all()
+    assert np.isfinite(made).sum() == made.size - 3
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -14,6 +14,7 @@ from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 from training_data import make_data, small
 
+from biot_bd.training import BIOTClassifier
 from biot_bd.training.resume import array_digest, describe, seeded
 
 SETTINGS = {"max_epochs": 6, "patience": 3, "optimizer": torch.optim.AdamW, "lr": 0.03}
@@ -203,3 +204,35 @@ def test_descriptions_change_with_content_only():
     assert array_digest(np.array(["a", "b"], dtype=object)) == array_digest(np.array(["a", "b"], dtype=object))
     x = make_data()[0]
     assert describe(x) == describe(x.copy())
+
+
+@pytest.mark.parametrize("begun_with", [True, False])
+def test_a_fit_in_bf16_goes_on_with_the_optimizer_that_it_began_with(data, tmp_path, begun_with, monkeypatch):
+    """Former versions took several passes over the weights (``fused`` unsaid)."""
+    x, y, groups = data
+    switch = tmp_path / "kill"
+    if not begun_with:
+        monkeypatch.setattr(BIOTClassifier, "_fused", lambda self, optimizer: {})
+    whole = net_with(None, switch, precision="bf16").fit(x, y, groups=groups)
+    switch.touch()
+    with pytest.raises(Killed):
+        net_with(tmp_path / "r", switch, precision="bf16").fit(x, y, groups=groups)
+    switch.unlink()
+    monkeypatch.undo()
+    again = net_with(tmp_path / "r", switch, precision="bf16").fit(x, y, groups=groups)
+    assert again.optimizer_.param_groups[0]["fused"] is (True if begun_with else None)
+    same(whole, again, x)
+
+
+def test_one_pass_over_the_weights_is_for_bf16_and_for_nobody_who_said_otherwise(data):
+    x, y, groups = data
+
+    def group(**settings):
+        return small(**{**SETTINGS, "max_epochs": 1, **settings}).fit(x, y, groups=groups).optimizer_.param_groups[0]
+
+    assert group(precision="bf16")["fused"] is True
+    assert group(precision="bf16", finetune="full")["fused"] is True
+    assert group()["fused"] is None
+    assert group(precision="bf16", optimizer__foreach=True)["fused"] is None
+    assert group(precision="bf16", optimizer__fused=False)["fused"] is False
+    assert group(precision="bf16", optimizer=torch.optim.SGD)["fused"] is None

@@ -102,7 +102,7 @@ class ExportedClassifier:
 
         Parameters
         ----------
-        precision : {"fp32", "bf16", "int8", "auto"} or None
+        precision : {"fp32", "bf16", "int8", "int8-bf16", "auto"} or None
             None and ``"auto"``: the graph's own.
         batch_size : int
             Windows that are computed at once, at most.
@@ -129,9 +129,10 @@ class ExportedClassifier:
             )
         notes = []
         if not self._runtime.has(chosen):
-            if "fp32" not in self._allowed:
+            own = self._artifact.facts["graph"]["precision"]
+            if own not in self._allowed:
                 raise ValueError(f"{self._artifact.folder}: this processor has no {chosen}; export the model in fp32")
-            notes, chosen = [f"computed in fp32 instead of {chosen}: the processor has no fast {chosen}"], "fp32"
+            notes, chosen = [f"computed in {own} instead of {chosen}: the processor has no fast bf16"], own
         elif chosen != "fp32":
             notes = [f"computed in {chosen}"]
         if self._run is None or chosen != self.precision:

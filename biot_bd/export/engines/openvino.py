@@ -41,7 +41,7 @@ def load_openvino(folder: str | os.PathLike[str]) -> ExportedModel:
 
 def has(precision: str) -> bool:
     """Return whether this processor computes in a precision; float32 and int8 it always does."""
-    return precision != "bf16" or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return not precision.endswith("bf16") or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def build(file: Path, inputs: Sequence[str], precision: str) -> Run:
@@ -49,7 +49,7 @@ def build(file: Path, inputs: Sequence[str], precision: str) -> Run:
     core = _core()
     settings = {
         # Unasked, OpenVINO computes in bf16 where the processor has it.
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision.endswith("bf16") else "f32",
         "INFERENCE_NUM_THREADS": n_threads(),
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,7 @@ class Scorer:
         # The network of a BIOTClassifier, or of what scores in its place.
         module: Any = getattr(self.classifier, "module_", getattr(self.classifier, "module", None))
         if precision == "fp32" or (precision == "auto" and not hasattr(module, "inference_plan")):
+            _in_fp32(self.classifier, module)
             return "fp32", []
         try:
             plan, report = measure_inference_plan(module, batch_size, precision=precision)
@@ -181,6 +183,17 @@ class _Network:
                 logits = self.module(torch.from_numpy(data.read(rows)).to(self.device))
                 proba[rows] = torch.softmax(logits.float(), dim=1).cpu().numpy()
         return sorted_columns(proba, self.outputs)
+
+
+def _in_fp32(classifier: Any, module: Any) -> None:
+    """Leave another precision, in which a classifier was told to predict when it was trained."""
+    if hasattr(module, "inference_plan"):
+        module.inference_plan = replace(module.inference_plan, precision="fp32")
+    if getattr(classifier, "precision", "fp32") != "fp32" and hasattr(classifier, "facts_"):
+        classifier.precision = "fp32"
+        classifier._take_plans(replace(classifier.facts_.inference_plan, precision="fp32"))
+        report = classifier.facts_.precision_report | {"wanted": classifier._wanted()}
+        classifier._learn(precision_report=report)  # else it would choose anew before it predicts
 
 
 def load_scorer(folder: str | os.PathLike[str]) -> Scorer:

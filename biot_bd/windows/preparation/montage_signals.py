@@ -38,6 +38,8 @@ class Harmonised:
         What happens where a channel cannot be made.
     zero_is_missing : bool
         A channel of the recording that is exactly zero was never recorded.
+    planned : MontagePlan, optional
+        How the channels become the montage's, where that is known.
 
     Attributes
     ----------
@@ -60,9 +62,12 @@ class Harmonised:
         montage: Montage,
         on_missing: Literal["raise", "drop", "interpolate"],
         zero_is_missing: bool = False,
+        planned: MontagePlan | None = None,
     ) -> None:
-        names = _without_zero_channels(raw, montage) if zero_is_missing else list(raw.ch_names)
-        plan = MontageMapper(montage, on_missing=on_missing).plan(names, unusable=unusable_channels(raw))
+        plan = planned
+        if plan is None or zero_is_missing:
+            names = _without_zero_channels(raw, montage) if zero_is_missing else list(raw.ch_names)
+            plan = MontageMapper(montage, on_missing=on_missing).plan(names, unusable=unusable_channels(raw))
         self._header_notes = header_notes(raw, plan)
         self._reader: ChannelReader = open_reader(raw, plan.needed)
         # By channel: places in the reader, and what is multiplied with.
@@ -137,7 +142,7 @@ class Harmonised:
             for group in groups:
                 out = made[: len(group), : part.out_stop - part.out_start]
                 units = np.take(units_uv, group)
-                if (of := [d for d in map(digital.__getitem__, group) if d is not None]):
+                if of := [d for d in map(digital.__getitem__, group) if d is not None]:
                     places, gains, offsets = zip(*of, strict=True)
                     x: Sequence[NDArray[Any]] = [block.stored(place) for place in places]
                     suspects = [i for i, place in enumerate(places) if place in still]

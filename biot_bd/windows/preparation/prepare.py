@@ -376,7 +376,7 @@ class _Preparation:
                 **self.table.as_dict(),
                 "fingerprint": self.table.fingerprint(recordings),
             },
-            "recordings": [asdict(recording) for recording in recordings],
+            "recordings": [vars(recording) for recording in recordings],
             "failures": [asdict(failure) for failure in self.failures],
             "notes": notes,
             "outcomes": self.outcomes,

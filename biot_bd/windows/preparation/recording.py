@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -191,13 +192,17 @@ class SignalSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as the manifest holds them."""
-        return vars(self) | {
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {
             "montage": asdict(self.montage) | {"description": ""},
             "preprocessors": [_serialise(p) for p in self.preprocessors],
         }
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the settings."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         return fingerprint({"version": SIGNALS_VERSION, **self.as_dict()})
 
 
@@ -307,8 +312,8 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
     stem = store.signals_stem(folder, job.recording)
     raw = _preprocessed(job.raw, settings.preprocessors)
     line = timeline_of(raw)
-    check_header(raw, line, settings, shortest_s)
-    source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing)
+    planned = check_header(raw, line, settings, shortest_s)
+    source = Harmonised(raw, settings.montage, settings.on_missing, job.zero_is_missing, planned)
     if not any(source.present):
         raise ValueError("none of the montage's channels holds a signal")
     sfreq = source.sfreq if settings.resample == "fft-window" else settings.sfreq

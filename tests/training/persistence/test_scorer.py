@@ -8,10 +8,12 @@ import sys
 import mne
 import numpy as np
 import pytest
+import torch
 from sklearn.pipeline import Pipeline, make_pipeline
 from training_data import small
 
 from biot_bd.exceptions import SavedPipelineError
+from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.signals import MontageMapper, PercentileScaler
 from biot_bd.training import BIOTClassifier, load_pipeline, load_scorer, save_pipeline
 from biot_bd.training.persistence.scorer import _is_plain
@@ -166,3 +168,16 @@ def test_damaged_and_hostile_files(data, tmp_path, damage, error, message):
 
 def last(config):
     return config["pipeline"]["steps"][-1]
+
+
+def test_fp32_is_fp32_also_of_a_model_that_was_told_to_predict_in_bf16(data, tmp_path):
+    x, y, groups = data
+    net = small(max_epochs=1, precision="bf16").fit(x, y, groups=groups)
+    scorer = load_scorer(save_pipeline(net, tmp_path / "bf16"))
+    with torch.no_grad():
+        net.module_.eval().inference_plan = PrecisionPlan("fp32", 8)
+        truth = net.module_(torch.from_numpy(x)).softmax(1).numpy()
+    assert np.abs(scorer.predict_proba(x) - truth).max() > 1e-5  # as it was trained
+    assert scorer.set_precision("fp32", 8) == ("fp32", [])
+    np.testing.assert_allclose(scorer.predict_proba(x), truth, atol=1e-6)
+    np.testing.assert_allclose(scorer.predict_proba(x), truth, atol=1e-6)  # the second call checks no plan
