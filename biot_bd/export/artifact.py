@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from biot_bd.exceptions import ArtifactError
 from biot_bd.json_values import check_values, naming
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, sha256
+from biot_bd.registry import montages
 from biot_bd.runs import read_json, to_jsonable, write_json
+from biot_bd.signals.montages import montage_of
 
 PROBE = "probe.npz"
 FORMAT = "biot_bd exported model"
@@ -32,6 +34,8 @@ BOUNDS = {"fp32": 1e-5, "bf16": 5e-3, "int8": 1e-2, "int8-bf16": 1e-2}
 
 ``"int8-bf16"`` is an int8 graph whose parts in float compute in bf16.
 """
+DECIDES = ("events.json", "tuning.json", "recalibration.json")
+"""Copies of what lies beside a saved model."""
 _LARGEST_PROBE = 256 * 2**20  # bytes; eight windows of a minute at 1000 Hz and 128 channels
 
 Run = Callable[[NDArray[np.float32], NDArray[np.bool_]], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -319,6 +323,12 @@ def read_artifact(folder: str | PathLike[str]) -> Artifact:
     FileNotFoundError: nowhere: no exported model here (no artifact.json); ...
     """
     artifact = read_facts(folder)
+    for name in DECIDES:
+        if (artifact.folder / name).exists() and name not in artifact.facts["files"]:
+            raise ArtifactError(
+                f"{artifact.folder / name}: was not there when the model was exported, and decides what is an event; remove it, "
+                "or put it beside the saved model and export that again"
+            )
     for name, digest in artifact.facts["files"].items():
         path = artifact.folder / name
         if not path.is_file():
@@ -457,6 +467,9 @@ def _check_facts(facts: ArtifactFacts) -> None:
         raise ValueError(f"input.unit: expected 'uV', found {known['unit']!r}")
     if not known["ch_names"] or len(set(known["ch_names"])) < len(known["ch_names"]):
         raise ValueError("input.ch_names: expected names that differ")
+    montage = known["montage"]
+    if montage is not None and montage in montages and montage_of(known["ch_names"]) is not montages[montage]:
+        raise ValueError(f"input.ch_names: are not the channels of {montage}, in its order")
     if not (known["sfreq"] > 0 and known["n_times"] > 0):
         raise ValueError(f"input: impossible sizes, {known['n_times']} samples at {known['sfreq']:g} Hz")
     if abs(known["n_times"] / known["sfreq"] - known["window_s"]) > 1e-6:

@@ -15,6 +15,7 @@ from biot_bd.exceptions import ArtifactError
 from biot_bd.export import Probe, read_artifact, write_artifact
 from biot_bd.export.artifact import BOUNDS, read_facts
 from biot_bd.models import provenance_of
+from biot_bd.signals.montages import BIOT_16
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,8 @@ def test_a_damaged_or_missing_file_is_named(folder, name):
         (["input", "unit"], "V", "input.unit: expected 'uV'"),
         (["input", "n_times"], 1999, "are no window of 10 s"),
         (["input", "ch_names"], ["A", "A"], "names that differ"),
+        (["input", "ch_names"], list(BIOT_16.ch_names[::-1]), "are not the channels of biot-16, in its order"),
+        (["input", "montage"], "biot-18", "are not the channels of biot-18"),
         (["classes"], [1, 0], "at least two labels in order"),
         (["positive_label"], 3, "is none of"),
         (["threshold"], 2, "expected a probability"),
@@ -105,6 +108,12 @@ def test_what_an_artifact_says_is_checked(folder, keys, to, message):
         read_artifact(folder)
     assert str(folder / "artifact.json") in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_events_that_nobody_exported_are_refused(folder):
+    (folder / "events.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"events\.json: was not there when the model was exported"):
+        read_artifact(folder)
 
 
 def test_a_folder_without_an_export_is_not_found(tmp_path):
