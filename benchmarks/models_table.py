@@ -79,7 +79,9 @@ def prepare_windows(folder: Path, sfreq: float = 200) -> dict[str, Any]:
             edfio.Edf(signals).write(place / "r1.edf")
             (place / "r1_events.tsv").write_text("onset\tduration\teventType\n40\t40\tsz\n")
         recordings = load_dataset("recordings-folder", folder / montage)
-        windows = prepare(recordings, folder / f"{montage}-store", montage=montage, window_s=10, stride_s=10, sfreq=sfreq)
+        windows = prepare(
+            recordings, folder / f"{montage}-store", montage=montage, window_s=10, stride_s=10, sfreq=sfreq
+        )
         loud, quiet = np.flatnonzero(windows.y == 1)[:3], np.flatnonzero(windows.y == 0)[:3]
         stores[montage] = windows[np.sort(np.r_[loud, quiet])]
     return stores
