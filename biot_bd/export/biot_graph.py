@@ -91,7 +91,8 @@ class BIOTGraph(nn.Module):
         tokens = self.projection(spectrum).reshape(n, n_chans * self.n_frames, -1) + self.place
         kept = present[:, :, None].expand(-1, -1, self.n_frames).reshape(n, -1, 1).to(tokens.dtype)
         mask = (1 - kept) * MASKED
-        for block in self.blocks[:-1]:
+        inner: list[Any] = list(self.blocks[:-1])
+        for block in inner:
             tokens = block.attend(tokens, mask)
             tokens = tokens + block.w2(block.hidden(tokens))
         last: Any = self.blocks[-1]

@@ -50,7 +50,7 @@ def export_model(
     store: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> Path:
     """Write a fitted pipeline as one graph from microvolts to probabilities, and prove it.
 
@@ -156,7 +156,7 @@ class _Trial:
     """What the gates say of a graph that was just written."""
 
     def __init__(
-        self, source: ExportSource, folder: Path, format: str, valid: Windows | None, say: Callable[[str], None]
+        self, source: ExportSource, folder: Path, format: str, valid: Windows | None, say: Callable[[str], object]
     ) -> None:
         self.source, self.folder, self.format, self.valid, self.say = source, folder, format, valid, say
         self.reference = Remembered(source.probabilities)

@@ -30,7 +30,7 @@ def quantise(
     inputs: Sequence[str],
     windows: Windows,
     prove: Callable[[list[str]], dict[str, Any]],
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Replace a graph in float by one in int8 that passes the gates.
 

@@ -144,7 +144,7 @@ class Harmonised:
                 units = np.take(units_uv, group)
                 if of := [d for d in map(digital.__getitem__, group) if d is not None]:
                     places, gains, offsets = zip(*of, strict=True)
-                    x: Sequence[NDArray[Any]] = [block.stored(place) for place in places]
+                    x: Any = [block.stored(place) for place in places]
                     suspects = [i for i, place in enumerate(places) if place in still]
                     plan.apply(part, x, out, np.array(gains) / units, np.array(offsets))
                 else:
