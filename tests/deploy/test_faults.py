@@ -15,7 +15,6 @@ import mne
 import numpy as np
 import pytest
 from deploy_files import BIPOLAR, REFERENTIAL, write_edf
-from epilepsy2bids.annotations import Annotations
 
 from biot_bd.deploy import Detector
 from biot_bd.deploy.recording_files import find_items
@@ -344,11 +343,12 @@ def test_a_write_that_fails_leaves_the_old_table(detector, path, tmp_path, monke
     out = write_events(tmp_path / "x.tsv", detection, "tsv")
     before = out.read_bytes()
 
-    def full(self, filename):
-        Path(filename).write_text("half a ta")
+    def full(self, text, **options):
+        with self.open("w") as out:
+            out.write(text[: len(text) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Annotations, "saveTsv", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
         write_events(out, detection, "tsv")
     assert out.read_bytes() == before

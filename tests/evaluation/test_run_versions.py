@@ -128,7 +128,7 @@ def test_a_former_run_of_arrays_continues(tmp_path):
     options |= {"folder": folder, "progress": False, "random_state": 3, "title": "BIOT on arrays"}
     result, whole = cross_validate(tiny(), x, **options), Result.open(FORMER / "arrays")
     assert result.metrics | {"events": None} == whole.metrics
-    pd.testing.assert_frame_equal(result.predictions, whole.predictions, check_exact=True)
+    pd.testing.assert_frame_equal(result.predictions, whole.predictions, rtol=1e-5)  # another version's arithmetic
     assert (folder / "folds" / "00" / "fold.json").read_bytes() == kept
     assert result.run["fingerprint"] == whole.run["fingerprint"]
     assert read_json(folder / "run.json")["version"] == 2
