@@ -8,6 +8,9 @@ N ?= 2000
 INSTALLED := $(VENV)/.installed
 # Two processes with one thread each: tiny models gain nothing from threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# These load OpenVINO and onnxruntime: in processes of their own, as a worker that is forked beside them crashed.
+ENGINES := tests/export tests/commands/test_export_command.py tests/test_docs_deploy.py \
+	$(addprefix tests/deploy/test_,light_path.py engine_choice.py engine_bench.py engines.py)
 SITE ?= docs/_build/html
 # Where `make runtime` makes an environment without torch; removed before and after.
 RUNTIME ?= build/runtime
@@ -19,11 +22,13 @@ demo: $(INSTALLED)
 
 # The examples in docstrings are tests, too; the site is built without its gallery, which test-slow runs.
 test: $(INSTALLED) lint
-	$(PYTEST) tests plugins
+	$(PYTEST) tests plugins $(addprefix --ignore=,$(ENGINES))
+	$(PYTEST) $(ENGINES)
 	$(PYTEST) --doctest-modules biot_bd plugins/*/src
 
 test-slow: $(INSTALLED) browser
-	$(PYTEST) tests plugins -m slow
+	$(PYTEST) tests plugins -m slow $(addprefix --ignore=,$(ENGINES))
+	$(PYTEST) $(ENGINES) -m slow
 
 # An environment without torch, in a fresh folder: it detects, streams and scores with exported models as torch does.
 runtime: $(INSTALLED)
