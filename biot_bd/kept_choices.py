@@ -42,9 +42,14 @@ def best_of(times: Mapping[str, float], gain: float = 0.03) -> str:
     return first if finite[first] * (1 - gain) <= finite[fastest] else fastest
 
 
+def cache_folder() -> Path:
+    """Return the folder of what this machine found out: ``$BIOT_BD_CACHE``, or its default."""
+    return Path(os.environ.get("BIOT_BD_CACHE") or Path.home() / ".cache" / "biot_bd")
+
+
 def choices_file() -> Path:
     """Return where choices are kept."""
-    return Path(os.environ.get("BIOT_BD_CACHE") or Path.home() / ".cache" / "biot_bd") / "precision.json"
+    return cache_folder() / "precision.json"
 
 
 def cached_choice(

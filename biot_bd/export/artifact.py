@@ -153,16 +153,15 @@ class Probe:
     def __post_init__(self) -> None:
         n = len(self.x) if self.x.ndim else 0
         wanted = {
-            "x": ("float32", 3, "(n, n_chans, n_times)", self.x.ndim == 3 and 0 not in self.x.shape),
-            "present": ("bool", 2, str(self.x.shape[:2]), self.present.shape == self.x.shape[:2]),
+            "x": ("float32", "(n, n_chans, n_times)", self.x.ndim == 3 and 0 not in self.x.shape),
+            "present": ("bool", str(self.x.shape[:2]), self.present.shape == self.x.shape[:2]),
             "probabilities": (
                 "float32",
-                2,
                 f"({n}, n_classes)",
                 self.probabilities.ndim == 2 and len(self.probabilities) == n,
             ),
         }
-        for name, (dtype, _, shape, fits) in wanted.items():
+        for name, (dtype, shape, fits) in wanted.items():
             found = getattr(self, name)
             if found.dtype != dtype or not fits:
                 raise ValueError(f"{name}: expected {dtype} of shape {shape}, found {found.dtype} {found.shape}")

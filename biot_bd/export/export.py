@@ -14,7 +14,7 @@ import numpy as np
 
 from biot_bd import registry
 from biot_bd.exceptions import BiotBdError, ExportError, ExportGateError, MissingExtraError
-from biot_bd.export.artifact import ARTIFACT, BOUNDS, Probe, write_artifact
+from biot_bd.export.artifact import ARTIFACT, BOUNDS, DECIDES, Probe, write_artifact
 from biot_bd.export.exporters import source_of
 from biot_bd.export.gate_inputs import make_inputs
 from biot_bd.export.gates import GateReport, Remembered, check_export
@@ -29,8 +29,6 @@ from biot_bd.windows import Windows
 ENGINES = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "pt2": ("pt2",)}
 """Which engines run a format."""
 FILES = {"onnx": ["model.onnx"], "openvino": ["model.xml", "model.bin"], "pt2": ["model.pt2"]}
-COPIED = ("events.json", "tuning.json", "recalibration.json")
-"""What belongs to a model beside its weights."""
 PACKAGES = {
     "biot_bd": "biot-bd",
     "torch": "torch",
@@ -124,7 +122,7 @@ def export_model(
                 facts = quantise(temporary, format, trial.inputs, train, lambda left: trial.prove("int8", left), say)
             else:
                 facts = trial.prove("fp32", [])
-            for name in COPIED:
+            for name in DECIDES:
                 if (source.folder / name).is_file():
                     shutil.copyfile(source.folder / name, temporary / name)
             write_artifact(temporary, facts, trial.probe())

@@ -150,7 +150,7 @@ class Block:
     Attributes
     ----------
     samples : ndarray, shape (n_channels, n)
-        As they are held; not to be changed.
+        As the file has them; not to be changed.
     """
 
     def __init__(self, samples: NDArray[Any], scales: Sequence[tuple[float, float]] | None = None) -> None:

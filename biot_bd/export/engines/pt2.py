@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from biot_bd.exceptions import ArtifactError
-from biot_bd.export.artifact import Run, read_facts, sha256
+from biot_bd.export.artifact import Artifact, Run, read_facts
 from biot_bd.export.engines._exported import ExportedModel, Runtime
+from biot_bd.kept_choices import cache_folder
 from biot_bd.runs import read_json, write_json
 
 TRUSTED = "trusted_pt2.json"
@@ -44,11 +45,10 @@ def load_pt2(folder: str | os.PathLike[str]) -> ExportedModel:
         It is damaged, of another format, or comes from elsewhere.
     """
     model = ExportedModel(Path(folder), Runtime("pt2", ("pt2",), build))
-    file = model.artifact.file
-    digest = model.artifact.facts["files"][file.name]
+    digest = _digest(model.artifact)
     if digest not in _trusted() and digest != os.environ.get(VARIABLE):
         raise ArtifactError(
-            f"{file}: was not exported on this machine, and a pt2 file may run any code; where you trust who wrote it, "
+            f"{model.artifact.file}: was not exported on this machine, and a pt2 file may run any code; where you trust who wrote it, "
             f"set {VARIABLE}={digest}, or ask for an ONNX export"
         )
     return model
@@ -62,8 +62,7 @@ def trust(folder: str | os.PathLike[str]) -> None:
     folder : path
         An exported model, just written.
     """
-    known = _trusted() | {sha256(read_facts(folder).file)}
-    write_json(_list(), sorted(known))
+    write_json(_list(), sorted(_trusted() | {_digest(read_facts(folder))}))
 
 
 def build(file: Path, inputs: Sequence[str], precision: str) -> Run:
@@ -79,8 +78,13 @@ def build(file: Path, inputs: Sequence[str], precision: str) -> Run:
     return run
 
 
+def _digest(artifact: Artifact) -> str:
+    """Return the checksum that the manifest names."""
+    return artifact.facts["files"][artifact.file.name]
+
+
 def _list() -> Path:
-    return Path(os.environ.get("BIOT_BD_CACHE") or Path.home() / ".cache" / "biot_bd") / TRUSTED
+    return cache_folder() / TRUSTED
 
 
 def _trusted() -> set[str]:
