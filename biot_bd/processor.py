@@ -98,6 +98,15 @@ def read_processor(cpuinfo: str) -> Processor:
     return Processor(known, tuple(sorted(found)), _count())
 
 
+def n_threads() -> int:
+    """Return how many threads may compute: the processors that this process may run on, and
+    no more than ``OMP_NUM_THREADS``.
+    """
+    cores = _count()
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
+
+
 def _count() -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

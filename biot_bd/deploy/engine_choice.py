@@ -16,9 +16,8 @@ import numpy as np
 from biot_bd.deploy.engine_candidates import PACKAGES, Candidate, find_candidates
 from biot_bd.deploy.model import ModelScorer, load_model
 from biot_bd.deploy.signal_chain import WindowBatch
-from biot_bd.export.engines._exported import n_threads
 from biot_bd.kept_choices import best_of, cached_choice
-from biot_bd.processor import this_processor
+from biot_bd.processor import n_threads, this_processor
 from biot_bd.runs import fingerprint
 
 SECONDS = 1.8

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.processor import n_threads
 from biot_bd.signals.resampling import resample_fft_window
 from biot_bd.signals.scaler import EPSILON_UV, FLAT_UV, STRIDE, window_percentiles
 
@@ -179,9 +180,7 @@ def _threads(pid: int) -> int:
     """Return how many threads this process may read with."""
     if multiprocessing.parent_process() is not None:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(MOST_THREADS, cores, int(wanted) if wanted.isdecimal() and int(wanted) > 0 else cores)
+    return min(MOST_THREADS, n_threads())
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from biot_bd.exceptions import ArtifactError, BiotBdError, MissingExtraError
 from biot_bd.export.artifact import Artifact, Run, read_artifact
+from biot_bd.processor import n_threads as n_threads
 from biot_bd.signals.info import SignalInfo
 from biot_bd.signals.window_checks import check_windows, present_channels
 
@@ -236,15 +236,6 @@ class ExportedModel:
     def set_precision(self, precision: str | None, batch_size: int) -> tuple[str, list[str]]:
         """Choose the precision: see :meth:`ExportedClassifier.set_precision`."""
         return self.classifier.set_precision(precision, batch_size)
-
-
-def n_threads() -> int:
-    """Return how many threads an engine may use: the processors that this process may run on, and
-    no more than ``OMP_NUM_THREADS``.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
 
 
 def need(package: str) -> Any:
