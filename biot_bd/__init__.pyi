@@ -14,6 +14,9 @@ from .exceptions import SubjectLeakError as SubjectLeakError
 from .export import export_model as export_model
 from .losses import FocalLoss as FocalLoss
 from .models import BIOT as BIOT
+from .models import AttentionTrace as AttentionTrace
+from .models import TokenLayout as TokenLayout
+from .models import TokenMap as TokenMap
 from .models import record_attention as record_attention
 from .probes import AttentionProbe as AttentionProbe
 from .report import write_report as write_report

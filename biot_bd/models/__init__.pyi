@@ -1,10 +1,16 @@
-from .attention._recorder import AttentionRecord as AttentionRecord
+from .attention.attention_maps import AttentionMaps as AttentionMaps
+from .attention.attention_record import AttentionRecord as AttentionRecord
+from .attention.layout import TokenLayout as TokenLayout
+from .attention.layout import signal_layout as signal_layout
+from .attention.layout import whole_layout as whole_layout
+from .attention.layouts import layout_of as layout_of
 from .attention.maps import attention_received as attention_received
 from .attention.maps import channel_attention as channel_attention
 from .attention.maps import early_middle_late as early_middle_late
-from .attention.record import AttentionTrace as AttentionTrace
 from .attention.record import attention_layers as attention_layers
 from .attention.record import record_attention as record_attention
+from .attention.token_map import TokenMap as TokenMap
+from .attention.trace import AttentionTrace as AttentionTrace
 from .biot import BIOT as BIOT
 from .checkpoints.config import provenance_of as provenance_of
 from .checkpoints.loading import load_checkpoint as load_checkpoint
@@ -16,7 +22,6 @@ from .checkpoints.report import LoadReport as LoadReport
 from .checkpoints.saving import save_checkpoint as save_checkpoint
 from .contract import ModelContract as ModelContract
 from .encoder import BIOTEncoder as BIOTEncoder
-from .encoder import TokenLayout as TokenLayout
 from .inference_plan import PrecisionPlan as PrecisionPlan
 from .inference_plan import measure_inference_plan as measure_inference_plan
 from .model_config import BIOTConfig as BIOTConfig

@@ -22,9 +22,10 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
+from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
-from biot_bd.models.encoder import BIOTEncoder, TokenLayout
+from biot_bd.models.encoder import BIOTEncoder
 from biot_bd.models.fast_attention import all_finite
 from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.models.weight_identity import weight_digests
@@ -202,10 +203,11 @@ class BIOT(BraindecodeBIOT):
             The window is shorter than one frame or longer than the position table.
         """
         n_frames = _check_length(self.encoder, self.n_times if n_times is None else n_times)
-        n_chans = len(self.channel_ids)
-        channel, frame = np.divmod(np.arange(n_chans * n_frames), n_frames)
-        start_s = frame * self.encoder.hop_length / self.sfreq
-        return TokenLayout(channel, frame, start_s, start_s + self.encoder.n_fft / self.sfreq, n_chans, n_frames)
+        start_s = np.arange(n_frames) * self.encoder.hop_length / self.sfreq
+        infos = self._chs_info or []
+        known = len(infos) == len(self.channel_ids) and all(one.get("ch_name") for one in infos)
+        names = [infos[i]["ch_name"] if known else f"channel {i}" for i in range(len(self.channel_ids))]
+        return TokenLayout(tuple(names), start_s, start_s + self.encoder.n_fft / self.sfreq)
 
     def forward(self, x: Tensor, present: Tensor | None = None, return_features: bool = False) -> Any:
         """Compute logits.

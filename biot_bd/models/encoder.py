@@ -1,12 +1,10 @@
-"""The encoder of BIOT and the layout of its tokens."""
+"""The encoder of BIOT."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from linear_attention_transformer import linear_attention_transformer as lat
 from torch import Tensor, nn
@@ -15,49 +13,6 @@ from biot_bd.models import fast_attention
 from biot_bd.models.fast_attention import Layer
 from biot_bd.models.fast_inference import WeightCopies, infer, needs_copies
 from biot_bd.models.inference_plan import DTYPES, PrecisionPlan, precision_context
-
-
-@dataclass(frozen=True)
-class TokenLayout:
-    """Where each token of a BIOT window comes from; token ``t`` is channel ``t // n_frames``.
-
-    Parameters
-    ----------
-    channel : ndarray of int, shape (n_tokens,)
-        Position of the channel in the input (not its channel id).
-    frame : ndarray of int, shape (n_tokens,)
-        Number of the frame.
-    start_s, stop_s : ndarray of float, shape (n_tokens,)
-        The stretch of signal that the frame covers, in seconds from the window's start.
-    n_chans, n_frames : int
-        ``n_tokens = n_chans * n_frames``.
-
-    See Also
-    --------
-    biot_bd.models.BIOT.token_layout : Gives that of a model.
-
-    Examples
-    --------
-    >>> from biot_bd.models import BIOT
-    >>> model = BIOT(
-    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2
-    ... )
-    >>> layout = model.token_layout()
-    >>> layout.n_tokens, layout.channel.tolist(), layout.start_s.tolist()
-    (6, [0, 0, 0, 1, 1, 1], [0.0, 0.5, 1.0, 0.0, 0.5, 1.0])
-    """
-
-    channel: np.ndarray
-    frame: np.ndarray
-    start_s: np.ndarray
-    stop_s: np.ndarray
-    n_chans: int
-    n_frames: int
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens of one window."""
-        return self.n_chans * self.n_frames
 
 
 def linear_attn(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = None) -> Tensor:

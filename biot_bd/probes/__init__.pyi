@@ -1,9 +1,11 @@
+
 from .attention import AttentionProbe as AttentionProbe
+from .attention import AttentionTrace as AttentionTrace
 from .attention import QKAttentionProbe as QKAttentionProbe
-from .attention import by_channel as by_channel
-from .attention import received as received
-from .base import Explanation as Explanation
+from .attention import record_attention as record_attention
 from .base import Probe as Probe
+from .base import TokenLayout as TokenLayout
+from .base import TokenMap as TokenMap
 from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots

@@ -1,4 +1,5 @@
-"""Attention as a probe: the layers' own maps, and the often-drawn softmax(QK^T) under its own name.
+"""Attention as a probe: what each token receives, by the layers' own maps, and by the often-drawn
+softmax(QK^T) under its own name.
 
 An attention map says where a layer looks, not what the decision rests on: on planted evidence it
 lights up on a distractor as well.  Compare with an attribution before believing it.
@@ -7,30 +8,29 @@ lights up on a distractor as well.  Compare with an attribution before believing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from biot_bd.models.attention._recorder import AttentionRecord
-from biot_bd.models.attention.maps import attention_received, channel_attention, early_middle_late
-from biot_bd.models.attention.record import AttentionTrace, Kind, attention_layers, record_attention
-from biot_bd.probes.base import Explanation, Probe
+from biot_bd.models.attention.attention_maps import AttentionMaps
+from biot_bd.models.attention.attention_record import Kind
+from biot_bd.models.attention.record import record_attention
+from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.models.attention.trace import AttentionTrace as AttentionTrace
+from biot_bd.probes.base import Probe
 
 
 class AttentionProbe(Probe):
-    """Exact attention maps of a model's layers.
+    """Attention that each token receives, mean over heads, queries and layers, by exact maps.
 
-    For BIOT the map is that of its linear attention, and the layer's output is rebuilt from it
-    before anything is shown (see :func:`biot_bd.record_attention`).
+    For BIOT the map is that of its linear attention, and the layer's output is rebuilt from it (see
+    :func:`biot_bd.record_attention`, which also gives the maps themselves).
 
     Parameters
     ----------
-    layers : {"early-middle-late", "all"} or sequence of int or str
-        Layers to show: by choice, number (negative from the end) or module path.
-    heads : {"mean", "all"}
-        The mean over heads, or all of them as an axis.
+    layers : sequence of int or str, optional
+        Layers to take the mean of: numbers (negative from the end) or module paths.  None: all.
     batch_size : int
         Windows a forward pass.
     max_elements : int
@@ -39,7 +39,6 @@ class AttentionProbe(Probe):
     See Also
     --------
     QKAttentionProbe : What is often drawn instead.
-    by_channel, received : The maps by channel, and by channel and time.
 
     Examples
     --------
@@ -54,28 +53,22 @@ class AttentionProbe(Probe):
     ...     num_heads=2,
     ...     num_layers=3,
     ... ).eval()
-    >>> explanation = AttentionProbe(layers="all")(model, torch.randn(1, 2, 600))
-    >>> explanation.dims
-    ('window', 'layer', 'query', 'key')
-    >>> bool(abs(explanation.values.sum(axis=-1) - 1).max() < 1e-4)
-    True
+    >>> found = AttentionProbe()(model, torch.randn(1, 2, 600))
+    >>> found.values.shape, bool(abs(found.values.sum() - 1) < 1e-4)
+    ((1, 2, 5), True)
     """
 
+    _name = "attention"
     _kind: Kind = "exact"
 
     def __init__(
-        self,
-        layers: Literal["early-middle-late", "all"] | Sequence[int | str] = "early-middle-late",
-        heads: Literal["mean", "all"] = "mean",
-        batch_size: int = 16,
-        max_elements: int = 2**28,
+        self, layers: Sequence[int | str] | None = None, batch_size: int = 16, max_elements: int = 2**28
     ) -> None:
         self.layers = layers
-        self.heads = heads
         self.batch_size = batch_size
         self.max_elements = max_elements
 
-    def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> Explanation:
+    def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> TokenMap:
         """Record the maps of all windows.
 
         Parameters
@@ -89,88 +82,38 @@ class AttentionProbe(Probe):
 
         Returns
         -------
-        Explanation
-            ``values`` of float32 with dims ``(window, layer, query, key)``, or with ``head`` behind
-            ``layer``.  Rows sum to 1; rows and columns of absent tokens are NaN.  ``info`` holds
-            the probe, the layers' roles (``early``, ``middle``, ``late``), the largest
-            reconstruction error and, for BIOT, the layout of tokens (``n_chans``, ``n_frames``,
-            ``frame_start_s``, ``frame_stop_s``).
+        TokenMap
+            Shares that sum to 1 over the tokens of a window.
 
         Raises
         ------
         ValueError
             The input or a parameter is wrong, the model has no attention that can be recorded, or
-            its layers do not give one map of equal size a window.
+            the layout of its tokens is not known.
         """
         self.check_input(model, x)
-        if self.heads not in ("mean", "all"):
-            raise ValueError(f"heads must be 'mean' or 'all', got {self.heads!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {self.batch_size}")
         x = x.to(next(model.parameters(), x).device)
-        layers, roles = self._choose(model, x[:1])
-        parts, errors = [], []
+        layout = self.layout_of_tokens(model, x)
+        parts: list[np.ndarray] = []
+        errors: list[float] = []
+        layers: tuple[str, ...] = ()
         for batch in x.split(int(self.batch_size)):
-            trace = self._record(model, batch, layers)
-            errors += [record.error for record in trace if record.error is not None]
-            parts.append(np.stack([self._map_of(trace, layer, len(batch)) for layer in layers], axis=1))
-        dims = (
-            ("window", "layer", "query", "key") if self.heads == "mean" else ("window", "layer", "head", "query", "key")
-        )
-        info = {
-            "probe": type(self).__name__,
-            "kind": self._kind,
-            "roles": roles,
-            "reconstruction_error": max(errors, default=None),
-            **_layout(model),
-        }
-        return Explanation(np.concatenate(parts), dims, tuple(layers), info)
+            maps = self._record(model, batch)
+            layers = maps.layers
+            errors += [record.error for record in maps.records if record.error is not None]
+            parts.append(np.mean([maps.received(number) for number in range(len(maps))], axis=0))
+        info = {"kind": self._kind, "layers": layers, "reconstruction_error": max(errors, default=None)}
+        return TokenMap(np.concatenate(parts), layout, probe=self._name, unit="share of attention", info=info)
 
-    def _choose(self, model: nn.Module, x: Tensor) -> tuple[list[str], dict[str, str]]:
-        """Return the names of the layers, and the roles that the automatic choice gave them."""
-        known = attention_layers(model, x)
-        if not known:
-            raise ValueError(f"{type(model).__name__} has no attention that can be recorded")
-        if isinstance(self.layers, str):
-            if self.layers == "all":
-                return list(known), {}
-            if self.layers == "early-middle-late":
-                roles = {role: known[number] for role, number in early_middle_late(len(known)).items()}
-                return list(roles.values()), roles
-            raise ValueError(f"layers must be 'early-middle-late', 'all' or a sequence, got {self.layers!r}")
-        chosen = [self._layer(layer, known) for layer in self.layers]
-        if not chosen or len(set(chosen)) != len(chosen):
-            raise ValueError(f"layers must name at least one layer, each once; got {list(self.layers)}")
-        return chosen, {}
-
-    @staticmethod
-    def _layer(layer: int | str, known: tuple[str, ...]) -> str:
-        if isinstance(layer, str) and layer in known:
-            return layer
-        if not isinstance(layer, str) and -len(known) <= layer < len(known):
-            return known[layer]
-        raise ValueError(f"no attention layer {layer!r}; there are {len(known)}: {', '.join(known)}")
-
-    def _record(self, model: nn.Module, batch: Tensor, layers: list[str]) -> AttentionTrace:
-        mean = (lambda weights: weights.mean(dim=1)) if self.heads == "mean" else None
+    def _record(self, model: nn.Module, batch: Tensor) -> AttentionMaps:
         with (
             torch.no_grad(),
-            record_attention(
-                model, layers=layers, kind=self._kind, reduce=mean, max_elements=self.max_elements
-            ) as trace,
+            record_attention(model, layers=self.layers, kind=self._kind, max_elements=self.max_elements) as trace,
         ):
             model(batch)
-        return trace
-
-    def _map_of(self, trace: AttentionTrace, layer: str, n: int) -> np.ndarray:
-        records = trace.of(layer)
-        shapes = {tuple(record.weights.shape) for record in trace}
-        if len(records) != 1 or len(records[0].weights) != n or len(shapes) != 1:
-            raise ValueError(
-                f"layer {layer} gave {len(records)} maps of shapes {sorted(shapes)} for {n} windows: this model has no "
-                "single map a window (time folded into the batch?); use record_attention, or other layers="
-            )
-        return _without_absent(records[0])
+        return trace.maps
 
 
 class QKAttentionProbe(AttentionProbe):
@@ -181,10 +124,8 @@ class QKAttentionProbe(AttentionProbe):
 
     Parameters
     ----------
-    layers : {"early-middle-late", "all"} or sequence of int or str
-        Layers to show: by choice, number (negative from the end) or module path.
-    heads : {"mean", "all"}
-        The mean over heads, or all of them as an axis.
+    layers : sequence of int or str, optional
+        Layers to take the mean of: numbers (negative from the end) or module paths.  None: all.
     batch_size : int
         Windows a forward pass.
     max_elements : int
@@ -211,110 +152,5 @@ class QKAttentionProbe(AttentionProbe):
     'qk'
     """
 
+    _name = "attention-qk"
     _kind: Kind = "qk"
-
-
-def by_channel(explanation: Explanation) -> np.ndarray:
-    """Reduce maps over BIOT's tokens to channel x channel
-    (:func:`biot_bd.models.attention.maps.channel_attention`).
-
-    Parameters
-    ----------
-    explanation : Explanation
-        Of an attention probe on BIOT.
-
-    Returns
-    -------
-    ndarray, shape (window, layer, [head,] n_chans, n_chans)
-        Rows sum to 1.
-
-    Raises
-    ------
-    ValueError
-        The explanation is not over tokens of known layout.
-
-    See Also
-    --------
-    received : By channel and time.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
-    >>> layout = {"n_chans": 2, "n_frames": 3}
-    >>> by_channel(
-    ...     Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout)
-    ... )[0, 0]
-    array([[0.5, 0.5],
-           [0.5, 0.5]])
-    """
-    return channel_attention(explanation.values, *_tokens(explanation))
-
-
-def received(explanation: Explanation) -> Explanation:
-    """Attention received by channel and frame, uniform attention being 1
-    (:func:`attention_received`).
-
-    Parameters
-    ----------
-    explanation : Explanation
-        Of an attention probe on BIOT.
-
-    Returns
-    -------
-    Explanation
-        With ``(channel, frame)`` in place of ``(query, key)``.
-
-    Raises
-    ------
-    ValueError
-        The explanation is not over tokens of known layout.
-
-    See Also
-    --------
-    by_channel : Channel to channel.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> uniform = np.full((1, 1, 6, 6), 1 / 6)
-    >>> layout = {"n_chans": 2, "n_frames": 3}
-    >>> found = received(
-    ...     Explanation(uniform, ("window", "layer", "query", "key"), ("only",), layout)
-    ... )
-    >>> found.dims, float(found.values.mean().round(6))
-    (('window', 'layer', 'channel', 'frame'), 1.0)
-    """
-    values = attention_received(explanation.values, *_tokens(explanation))
-    return Explanation(values, (*explanation.dims[:-2], "channel", "frame"), explanation.layers, explanation.info)
-
-
-def _tokens(explanation: Explanation) -> tuple[int, int]:
-    if explanation.dims[-2:] != ("query", "key") or "n_frames" not in explanation.info:
-        raise ValueError(
-            f"needs maps (..., query, key) over tokens of known layout, as of BIOT; got dims {explanation.dims}"
-        )
-    return explanation.info["n_chans"], explanation.info["n_frames"]
-
-
-def _without_absent(record: AttentionRecord) -> np.ndarray:
-    """Return the maps as float32 with NaN in the rows and columns of absent tokens."""
-    weights = record.weights.float()
-    if record.key_mask is not None:
-        present = record.key_mask[:, :, None] & record.key_mask[:, None, :]
-        present = present.reshape(len(weights), *[1] * (weights.ndim - 3), *present.shape[1:])
-        weights = weights.masked_fill(~present, torch.nan)
-    return weights.cpu().numpy()
-
-
-def _layout(model: Any) -> dict[str, Any]:
-    if not hasattr(model, "token_layout"):
-        return {}
-    layout = model.token_layout()
-    first = slice(layout.n_frames)
-    return {
-        "n_chans": layout.n_chans,
-        "n_frames": layout.n_frames,
-        "frame_start_s": layout.start_s[first].tolist(),
-        "frame_stop_s": layout.stop_s[first].tolist(),
-    }

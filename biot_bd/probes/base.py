@@ -1,146 +1,22 @@
-"""What every probe gives back, and what every probe is.
+"""What every probe of importance is.
 
 A probe is called as ``probe(model, x, target=None)`` with a torch module in eval mode and windows
-as a float tensor, and answers with an :class:`Explanation`.
+as a float tensor, and answers with a :class:`TokenMap`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from biot_bd.runs import atomic_path, to_jsonable
-
-DIMS = ("window", "layer", "head", "query", "key", "channel", "frame", "time")
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Values of a probe, and what their axes mean.
-
-    Parameters
-    ----------
-    values : ndarray
-        One axis for each name in ``dims``; NaN where a channel is absent.
-    dims : tuple of str
-        Names out of ``window, layer, head, query, key, channel, frame, time``, each at most once.
-    layers : tuple of str, optional
-        Names of the layers, where there is an axis ``layer``.
-    info : dict
-        Plain facts that JSON holds: the probe, its parameters, the layout of tokens.
-
-    Raises
-    ------
-    ValueError
-        Names, axes and layers do not fit each other.
-    TypeError
-        ``info`` holds something that JSON does not.
-
-    See Also
-    --------
-    Probe : What makes one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> found = Explanation(np.arange(6.0).reshape(1, 2, 3), ("window", "channel", "time"))
-    >>> found.sizes
-    {'window': 1, 'channel': 2, 'time': 3}
-    >>> found.select(window=0, channel=1)
-    array([3., 4., 5.])
-    """
-
-    values: np.ndarray
-    dims: tuple[str, ...]
-    layers: tuple[str, ...] | None = None
-    info: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        values, dims = np.asarray(self.values), tuple(self.dims)
-        layers = None if self.layers is None else tuple(str(layer) for layer in self.layers)
-        if not np.issubdtype(values.dtype, np.number):
-            raise ValueError(f"values of an explanation must be numbers, got dtype {values.dtype}")
-        unknown = [name for name in dims if name not in DIMS]
-        if unknown or len(set(dims)) != len(dims):
-            raise ValueError(f"dims must be names out of {', '.join(DIMS)}, each once; got {dims}")
-        if len(dims) != values.ndim:
-            raise ValueError(f"values of shape {values.shape} have {values.ndim} axes, dims name {len(dims)}: {dims}")
-        if ("layer" in dims) != (layers is not None):
-            raise ValueError(
-                f"layers must be named exactly where there is an axis 'layer'; got dims {dims}, layers {layers}"
-            )
-        if layers is not None and len(layers) != values.shape[dims.index("layer")]:
-            raise ValueError(f"{len(layers)} layer names for {values.shape[dims.index('layer')]} layers in values")
-        for name, value in (("values", values), ("dims", dims), ("layers", layers), ("info", to_jsonable(self.info))):
-            object.__setattr__(self, name, value)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Length of each axis by name."""
-        return dict(zip(self.dims, self.values.shape, strict=True))
-
-    def select(self, **at: int | str) -> np.ndarray:
-        """Return the values at one place of some axes, e.g. ``select(window=0, layer="...")``.
-
-        Parameters
-        ----------
-        **at : int or str
-            Axis name -> position; layers also by name.
-
-        Returns
-        -------
-        ndarray
-            The remaining axes, in order.
-
-        Raises
-        ------
-        ValueError
-            There is no such axis or layer.
-        """
-        missing = [name for name in at if name not in self.dims]
-        if missing:
-            raise ValueError(f"no axis {', '.join(missing)}; there are {', '.join(self.dims)}")
-        place: list[Any] = [slice(None)] * self.values.ndim
-        for name, position in at.items():
-            if isinstance(position, str):
-                if name != "layer" or position not in (self.layers or ()):
-                    raise ValueError(f"no {name} named {position!r}; layers: {', '.join(self.layers or ()) or 'none'}")
-                position = (self.layers or ()).index(position)
-            place[self.dims.index(name)] = position
-        return self.values[tuple(place)]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a ``.npz`` file, atomically; :meth:`load` reads it without pickle."""
-        facts = {"dims": self.dims, "layers": self.layers, "info": self.info}
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, values=self.values, facts=np.array(json.dumps(to_jsonable(facts))))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Explanation:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            The file is not a saved explanation; the message names it.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                values, facts = stored["values"], json.loads(str(stored["facts"]))
-            layers = facts["layers"]
-            return cls(values, tuple(facts["dims"]), None if layers is None else tuple(layers), facts["info"])
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{path}: not a saved explanation ({type(error).__name__}: {error})") from error
+from biot_bd.models.attention.layout import TokenLayout, signal_layout, whole_layout
+from biot_bd.models.attention.layouts import layout_of
+from biot_bd.models.attention.token_map import TokenMap
 
 
 class Probe(BaseEstimator, ABC):
@@ -159,13 +35,14 @@ class Probe(BaseEstimator, ABC):
     >>> class Loudness(Probe):
     ...     def __call__(self, model, x, target=None):
     ...         self.check_input(model, x)
-    ...         return Explanation(x.std(dim=-1).numpy(), ("window", "channel"))
-    >>> Loudness()(torch.nn.Identity().eval(), torch.zeros(1, 2, 100)).sizes
-    {'window': 1, 'channel': 2}
+    ...         layout = self.layout_by_channel(model, x)
+    ...         return TokenMap(x.std(dim=-1, keepdim=True).numpy(), layout, probe="loudness")
+    >>> Loudness()(torch.nn.Identity().eval(), torch.zeros(1, 2, 100)).by_channel().tolist()
+    [[0.0, 0.0]]
     """
 
     @abstractmethod
-    def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> Explanation:
+    def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> TokenMap:
         """Explain what ``model`` does on windows ``x``.
 
         Parameters
@@ -179,7 +56,8 @@ class Probe(BaseEstimator, ABC):
 
         Returns
         -------
-        Explanation
+        TokenMap
+            One value a channel and frame, for each window.
         """
 
     @staticmethod
@@ -206,3 +84,81 @@ class Probe(BaseEstimator, ABC):
             raise ValueError(
                 f"windows must be a float tensor of shape (n, n_chans, n_times), n > 0; got {x.dtype} {tuple(x.shape)}"
             )
+
+    @staticmethod
+    def targets(scores: Tensor, target: int | Sequence[int] | Tensor | None) -> Tensor:
+        """Return the class to explain for each window: what was asked for, else the predicted one.
+
+        Parameters
+        ----------
+        scores : Tensor, shape (n, n_outputs)
+            Logits or probabilities.
+        target : int, sequence of int or Tensor, optional
+            One class for all windows or one each.
+
+        Returns
+        -------
+        Tensor of int64, shape (n,)
+
+        Raises
+        ------
+        ValueError
+            There is no such class, or another number of targets than windows.
+        """
+        if target is None:
+            return scores.argmax(dim=1)
+        chosen = torch.as_tensor(target, device=scores.device)
+        if chosen.ndim > 1 or chosen.is_floating_point() or (chosen.ndim == 1 and len(chosen) != len(scores)):
+            raise ValueError(
+                f"target must be one class, or one for each of {len(scores)} windows; got {chosen.dtype} of shape "
+                f"{tuple(chosen.shape)}"
+            )
+        if not bool(((chosen >= 0) & (chosen < scores.shape[1])).all()):
+            raise ValueError(f"target must be a class from 0 to {scores.shape[1] - 1}, got {chosen.tolist()}")
+        return chosen.long().expand(len(scores))
+
+    @staticmethod
+    def layout_of_tokens(model: nn.Module, x: Tensor) -> TokenLayout:
+        """Return the layout of the model's tokens.
+
+        Raises
+        ------
+        ValueError
+            It is not known.
+        """
+        layout = layout_of(model, x.shape[-1])
+        if layout is None:
+            raise ValueError(
+                f"{type(model).__name__}: what its tokens stand for is not known; give it a method token_layout()"
+            )
+        return layout
+
+    @staticmethod
+    def layout_by_sample(model: nn.Module, x: Tensor) -> TokenLayout:
+        """Return the layout of one value a sample, with what the model knows of names and rate."""
+        return signal_layout(x.shape[1], x.shape[2], *input_facts(model, x.shape[1]))
+
+    @staticmethod
+    def layout_by_channel(model: nn.Module, x: Tensor) -> TokenLayout:
+        """Return the layout of one value a channel, with what the model knows of names and rate."""
+        return whole_layout(x.shape[1], x.shape[2], *input_facts(model, x.shape[1]))
+
+
+def input_facts(model: nn.Module, n_chans: int) -> tuple[float | None, tuple[str, ...] | None]:
+    """Return the sampling frequency and the names of the channels as far as a model knows them."""
+    return _sfreq(model), _ch_names(model, n_chans)
+
+
+def _sfreq(model: Any) -> float | None:
+    try:  # braindecode's properties raise where a fact is missing
+        return float(model.sfreq)
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _ch_names(model: Any, n_chans: int) -> tuple[str, ...] | None:
+    try:
+        names = tuple(str(one["ch_name"]) for one in model.chs_info)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return names if len(names) == n_chans else None

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from biot_bd.models.attention._recorder import Adapter, AttentionRecord, Kind, Recorder, at_least_float32
+from biot_bd.models.attention._recorder import Recorder, at_least_float32
+from biot_bd.models.attention.attention_record import Adapter, AttentionRecord
 
 _SDPA = F.scaled_dot_product_attention
 
@@ -45,8 +46,7 @@ def _follow_path(recorder: Recorder, undo: contextlib.ExitStack, name: str, modu
     """Keep track of which module runs: a function call does not say who made it."""
 
     def enter(module: nn.Module, args: Any) -> None:
-        recorder.called = True
-        recorder.path.append((name, module))
+        recorder.enter(name, module, args)
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         recorder.path.pop()
@@ -62,37 +62,56 @@ def _linear_twin(recorder: Recorder, name: str, original: Callable[..., Tensor])
     def twin(q: Tensor, k: Tensor, v: Tensor, kv_mask: Tensor | None = None) -> Tensor:
         if not recorder.wants(name):
             return original(q, k, v, kv_mask=kv_mask)
-        recorder.check_size(name, q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2])
         scale = q.shape[-1] ** -0.5
         with recorder.context(), torch.autocast(q.device.type, enabled=False):
             queries, keys, values = (at_least_float32(t) for t in (q, k, v))
             absent = None if kv_mask is None else ~kv_mask[:, None, :, None]
             if absent is not None:  # the original writes its mask into v: work on a copy
                 values = values.masked_fill(absent, 0.0)
-            weights = _linear_map(queries, keys, absent, recorder.kind)
-            rebuilt = scale * (weights.detach() @ values.detach())
+            made = _linear_map(recorder, name, queries, keys, absent)
         # Where the map takes its place, this result is only compared.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not recorder.rebuilds):
             output = original(q, k.clone(), v.clone(), kv_mask=kv_mask)
-        record = AttentionRecord(name, "linear", recorder.kind, weights, scale, None, kv_mask)
+        record = AttentionRecord(name, "linear", recorder.kind, made, scale, None, kv_mask)
         if recorder.kind == "exact":
-            record.error = recorder.compare(name, rebuilt, output)
+            record.error = _check_linear_map(recorder, record, values, output)
         weights = recorder.store(record)
-        return (scale * (weights @ values)).to(output.dtype) if recorder.rebuilds else output
+        return output if weights is None or not recorder.rebuilds else (scale * (weights @ values)).to(output.dtype)
 
     return twin
 
 
-def _linear_map(q: Tensor, k: Tensor, absent: Tensor | None, kind: Kind) -> Tensor:
-    """Return the map of one kind; ``absent`` (n, 1, keys, 1) marks the keys that get nothing."""
-    if kind == "qk":
-        scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+def _linear_map(
+    recorder: Recorder, name: str, q: Tensor, k: Tensor, absent: Tensor | None
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Return the map of the recorder's kind, or its factors where it need not be made now.
+
+    ``absent`` (n, 1, keys, 1) marks the keys that get nothing.
+    """
+    n_elements = q.shape[:-1].numel() * k.shape[-2]
+    if recorder.kind == "qk":
+        recorder.check_size(name, n_elements)
+        scores = (q @ k.mT) * q.shape[-1] ** -0.5
         if absent is not None:
-            scores = scores.masked_fill(absent.transpose(-1, -2), -math.inf)
+            scores = scores.masked_fill(absent.mT, -math.inf)
         return scores.softmax(dim=-1)
     if absent is not None:
         k = k.masked_fill(absent, -math.inf)
-    return q.softmax(dim=-1) @ k.softmax(dim=-2).transpose(-1, -2)
+    queries, keys = q.softmax(dim=-1), k.softmax(dim=-2)
+    if recorder.keeps_factors:
+        return queries, keys
+    recorder.check_size(name, n_elements)
+    return queries @ keys.mT
+
+
+def _check_linear_map(recorder: Recorder, record: AttentionRecord, values: Tensor, output: Tensor) -> float:
+    """Rebuild the layer's output from the map; from its factors, one window's map beside all."""
+    if isinstance(record.made, Tensor):
+        return recorder.compare(record.layer, record.scale * (record.made.detach() @ values.detach()), output)
+    queries, keys = (factor.detach() for factor in record.made)
+    error = recorder.compare(record.layer, record.scale * (queries @ (keys.mT @ values.detach())), output)
+    whole = record.scale * ((queries[:1] @ keys[:1].mT) @ values[:1].detach())
+    return max(error, recorder.compare(record.layer, whole, output[:1]))
 
 
 def _hook_mha(recorder: Recorder, undo: contextlib.ExitStack, name: str, module: nn.Module) -> None:

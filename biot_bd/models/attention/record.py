@@ -23,6 +23,7 @@ References
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,7 +31,10 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd.models.attention._adapters import installed, is_linear, is_mha
-from biot_bd.models.attention._recorder import AttentionTrace, Kind, Recorder
+from biot_bd.models.attention._recorder import Recorder
+from biot_bd.models.attention.attention_record import Kind
+from biot_bd.models.attention.layouts import describe_record
+from biot_bd.models.attention.trace import AttentionTrace
 
 
 def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ...]:
@@ -116,7 +120,8 @@ def record_attention(
     reduce : callable, optional
         ``reduce(weights) -> Tensor``, applied before storing, e.g. the mean over heads.
     max_elements : int
-        Most numbers in one map and in all that is stored, against running out of memory.
+        Most numbers in one map and in all that is stored, against running out of memory.  Of linear
+        attention two small factors are stored, and a map is made when it is asked for.
     tolerance : float, optional
         Largest relative error of the reconstruction; None: 1e-4 in float32, 1e-10 in float64, 5e-2
         in half precision.
@@ -155,7 +160,10 @@ def record_attention(
     True
     """
     _check_options(model, kind, grad, edit, reduce)
-    recorder = Recorder(_resolve_layers(model, layers), keep, kind, grad, edit, reduce, max_elements, tolerance)
+    recorder = Recorder(
+        _resolve_layers(model, layers), keep, kind, grad, edit, reduce, max_elements, tolerance,
+        describe=functools.partial(describe_record, model),
+    )  # fmt: skip
     with installed(recorder, model):
         yield recorder.trace
     recorder.check_complete(type(model).__name__)
