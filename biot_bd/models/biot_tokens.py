@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biot_bd.models.attention.tokens import TokenSite
+from biot_bd.models.attention.layout import TokenLayout
+from biot_bd.models.attention.tokens import TokenSite, take
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,19 @@ class BIOTTokenSite(TokenSite):
         layout = self.layout(model, x.shape[-1])
         self._check(model, x, tokens, layout)
         present = biot.present_channels(x)[1]
-        mask = None if present is None else present.repeat_interleave(layout.n_frames, dim=1)
+        mask = None if present is None else _token_mask(present, layout)
         if kept is not None:
-            places = self._places(model, kept, layout).to(tokens.device)
-            tokens, mask = tokens[:, places], None if mask is None else mask[:, places]
+            places = self._places(model, kept, len(x), layout)
+            tokens, mask = take(tokens, places), None if mask is None else take(mask, places)
         if mask is not None and not bool(mask.any(dim=1).all()):
             window = int((~mask.any(dim=1)).nonzero()[0])
             raise ValueError(f"window {window} keeps tokens of absent channels only; keep one of a present channel")
         features = biot.encoder.encode(tokens, mask)
         logits: Tensor = biot.final_layer(features)
         return logits
+
+
+def _token_mask(present: Tensor, layout: TokenLayout) -> Tensor:
+    """Say of every token whether its channel is present; special tokens always are."""
+    channel = torch.as_tensor(layout.channel, device=present.device)
+    return present[:, channel.clamp_min(0)] | (channel < 0)

@@ -122,9 +122,9 @@ class TokenSite:
             Windows; they say which channels are absent, whatever the tokens are.
         tokens : Tensor, shape (n, n_tokens, d)
             As from :meth:`read`; gradients flow through them.
-        kept : Tensor of bool, shape (n_tokens,), or of int, optional
-            The tokens that are there; the others are dropped from the sequence of every window.
-            Special tokens must be among them.  None: all.
+        kept : Tensor of bool, shape (n_tokens,), or of int, shape (k,) or (n, k), optional
+            The tokens that are there, for all windows or for each; the others are dropped from the
+            sequence.  Special tokens must be among them.  None: all.
 
         Returns
         -------
@@ -140,7 +140,7 @@ class TokenSite:
         layout = self.layout(model, x.shape[-1])
         self._check(model, x, tokens, layout)
         if kept is not None:
-            tokens = tokens[:, self._places(model, kept, layout).to(tokens.device)]
+            tokens = take(tokens, self._places(model, kept, len(x), layout))
         return self._run(model, x, tokens)
 
     def _run(self, model: nn.Module, x: Tensor, tokens: Tensor) -> Tensor:
@@ -168,18 +168,20 @@ class TokenSite:
                 f"features), got {tuple(tokens.shape)}"
             )
 
-    def _places(self, model: nn.Module, kept: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the numbers of the tokens that are kept, in order."""
+    def _places(self, model: nn.Module, kept: Tensor, n_windows: int, layout: TokenLayout) -> Tensor:
+        """Return the numbers of the tokens that are kept, in order, shape (n or 1, k)."""
         name = type(model).__name__
         if not self.drops:
             raise ValueError(
                 f"{name} needs all of its tokens, so none can be dropped: leave out kept= and put other tokens in their "
                 "place, e.g. the mean token"
             )
-        places = _numbers(kept, layout.n_tokens)
-        if not len(places):
+        places = _numbers(kept, n_windows, layout.n_tokens)
+        if not places.shape[1]:
             raise ValueError(f"{name}: no token is kept of {layout.n_tokens}; keep one or more")
-        if layout.n_special and not bool(torch.isin(torch.arange(layout.n_special), places).all()):
+        # In order, and each once: special tokens are in front, or are not all there.
+        front = places[:, : layout.n_special]
+        if front.shape[1] < layout.n_special or not bool((front == torch.arange(layout.n_special)).all()):
             raise ValueError(
                 f"{name}: kept= leaves out a special token ({', '.join(layout.special)}), on which the head may rest"
             )
@@ -190,18 +192,26 @@ class _Seen(Exception):
     """The tokens have been seen."""
 
 
-def _numbers(kept: Tensor, n_tokens: int) -> Tensor:
+def take(tokens: Tensor, places: Tensor) -> Tensor:
+    """Return some tokens (n, k, ...) of (n, n_tokens, ...), by their numbers (n or 1, k)."""
+    rows = torch.arange(len(tokens), device=tokens.device)[:, None]
+    return tokens[rows, places.to(tokens.device)]
+
+
+def _numbers(kept: Tensor, n_windows: int, n_tokens: int) -> Tensor:
+    """Return numbers of tokens, in order, shape (n_windows or 1, k)."""
     kept = torch.as_tensor(kept).cpu()
     if kept.dtype == torch.bool and kept.shape == (n_tokens,):
-        return kept.nonzero()[:, 0]
-    whole = kept.ndim == 1 and not (kept.is_floating_point() or kept.is_complex() or kept.dtype == torch.bool)
-    if whole and (not len(kept) or (int(kept.min()) >= 0 and int(kept.max()) < n_tokens)):
-        places = kept.unique()
-        if len(places) == len(kept):
+        return kept.nonzero().T
+    whole = not (kept.is_floating_point() or kept.is_complex() or kept.dtype == torch.bool)
+    if whole and (kept.ndim == 1 or (kept.ndim == 2 and len(kept) == n_windows)):
+        places = kept.long().reshape(-1, kept.shape[-1]).sort(dim=-1).values
+        inside = not places.numel() or (int(places.min()) >= 0 and int(places.max()) < n_tokens)
+        if inside and bool((places[:, 1:] > places[:, :-1]).all()):
             return places
     raise ValueError(
-        f"kept must be a bool tensor of shape ({n_tokens},), or numbers of tokens from 0 to {n_tokens - 1}, each once; "
-        f"got {kept.dtype} of shape {tuple(kept.shape)}"
+        f"kept must be a bool tensor of shape ({n_tokens},), or numbers of tokens from 0 to {n_tokens - 1}, each once, "
+        f"of shape (k,) or ({n_windows}, k); got {kept.dtype} of shape {tuple(kept.shape)}"
     )
 
 
