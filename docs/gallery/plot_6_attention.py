@@ -44,7 +44,7 @@ print(layout.n_tokens, "tokens:", layout.ch_names[layout.channel[25]], layout.st
 # -------------------
 # ``trace.early``, ``trace.middle`` and ``trace.late`` are maps over all tokens. By channel they are
 # readable; special tokens and absent channels are left out.
-figure = attention_figure(trace.channel_matrix()[-1].mean(axis=0), labels=ch_names, title="late layer, by channel")
+figure = attention_figure(trace.channel_matrix()[-1].mean(axis=0) * len(ch_names), labels=ch_names, title="late layer, by channel")
 figure
 
 # %%
