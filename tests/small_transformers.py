@@ -13,6 +13,7 @@ _SIZES = {"n_outputs": 2, "n_chans": N_CHANS, "n_times": N_TIMES, "sfreq": SFREQ
 _BIOT = {"embed_dim": 16, "num_heads": 2, "num_layers": 2, "drop_prob": 0.1}
 _MAKE = {
     "BIOT": lambda: BIOT(**_SIZES, **_BIOT),
+    "BIOT, class token": lambda: BIOT(**_SIZES, **_BIOT, class_token=True),
     "BIOT of braindecode": lambda: braindecode.BIOT(**_SIZES, **_BIOT),
     "BENDR": lambda: braindecode.BENDR(
         **_SIZES, encoder_h=32, contextualizer_hidden=16, transformer_layers=2, transformer_heads=2

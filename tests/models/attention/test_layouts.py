@@ -57,6 +57,7 @@ def test_every_recorded_map_knows_its_tokens(name):
 def test_special_tokens_and_what_heads_read():
     found = {name: layout_of(small_transformer(name)) for name in NAMES}
     assert {name: (layout.special, layout.readout) for name, layout in found.items() if layout.special} == {
+        "BIOT, class token": (("class",), "class"),
         "BENDR": (("start",), "class"),
         "LaBraM": (("class",), "class"),
         "LaBraM, mean": (("class",), "mean"),

@@ -72,7 +72,7 @@ def test_dropping_the_tokens_of_a_channel_is_its_absence(grad):
     assert (here - expected).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("name", ["BIOT", "BIOT of braindecode", "LaBraM", "LaBraM, mean", "PBT", "STEEGFormer", "MSVTNet"])
+@pytest.mark.parametrize("name", ["BIOT", "BIOT, class token", "BIOT of braindecode", "LaBraM", "PBT", "STEEGFormer", "MSVTNet", "BENDR"])
 def test_another_choice_for_each_window(name):
     model, x = small_transformer(name), small_windows()
     site = token_site(model)

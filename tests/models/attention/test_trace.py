@@ -235,7 +235,7 @@ def channel_matrix_by_hand(weights, layout, absent=()):
     return matrix / np.nansum(matrix, axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", ["BIOT", "CBraMod", "LaBraM", "EEGConformer", "STEEGFormer"])
+@pytest.mark.parametrize("name", ["BIOT", "BIOT, class token", "CBraMod", "LaBraM", "EEGConformer", "STEEGFormer"])
 def test_channel_matrix_and_attention_received_by_hand(name):
     trace = recorded(name)
     matrix = trace.channel_matrix()
