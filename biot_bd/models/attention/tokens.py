@@ -205,7 +205,7 @@ def _numbers(kept: Tensor, n_windows: int, n_tokens: int) -> Tensor:
         return kept.nonzero().T
     whole = not (kept.is_floating_point() or kept.is_complex() or kept.dtype == torch.bool)
     if whole and (kept.ndim == 1 or (kept.ndim == 2 and len(kept) == n_windows)):
-        places = kept.long().reshape(-1, kept.shape[-1]).sort(dim=-1).values
+        places = torch.atleast_2d(kept.long()).sort(dim=-1).values
         inside = not places.numel() or (int(places.min()) >= 0 and int(places.max()) < n_tokens)
         if inside and bool((places[:, 1:] > places[:, :-1]).all()):
             return places
