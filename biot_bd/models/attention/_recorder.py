@@ -38,7 +38,7 @@ class Recorder:
     describe: Callable[[AttentionRecord, tuple[int, ...] | None], None] | None = None  # fills in the layout
     pass_number: int = field(default=-1, init=False)
     input_shape: tuple[int, ...] | None = field(default=None, init=False)  # of what entered the model in this pass
-    latest: Tensor = field(init=False)  # the map with which the model went on last
+    latest: Tensor = field(init=False, repr=False)  # the map with which the model went on last
     stored: int = field(default=0, init=False)
 
     def enter(self, name: str, module: nn.Module, args: tuple[object, ...]) -> None:

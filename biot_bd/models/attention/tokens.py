@@ -48,7 +48,9 @@ class TokenSite:
     >>> tokens = site.read(model, x)
     >>> tokens.shape, bool(torch.allclose(site.run(model, x, tokens), model(x), atol=1e-6))
     (torch.Size([3, 6, 16]), True)
-    >>> site.run(model, x, tokens, kept=torch.tensor([0, 1, 2])).shape  # the first channel alone
+    >>> site.run(
+    ...     model, x, tokens, kept=torch.tensor([0, 1, 2])
+    ... ).shape  # the first channel alone
     torch.Size([3, 2])
     """
 
@@ -254,9 +256,7 @@ def token_site(model: nn.Module) -> TokenSite:
         return site
     make = known(model, _SITES)
     if make is None:
-        raise ValueError(
-            f"{type(model).__name__}: where its tokens enter is not known; give it a method token_site()"
-        )
+        raise ValueError(f"{type(model).__name__}: where its tokens enter is not known; give it a method token_site()")
     given: Any = model
     return make(given)
 

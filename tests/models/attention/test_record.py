@@ -253,12 +253,14 @@ def test_limits_on_memory():
     one = 2 * 4 * N_TOKENS**2
     with torch.no_grad():
         for options in ({"reduce": lambda w: w}, {"edit": lambda name, w: w}):  # these need whole maps
-            with pytest.raises(ValueError, match=f"{one} numbers"), record_attention(
-                model, max_elements=one - 1, **options
+            with (
+                pytest.raises(ValueError, match=f"{one} numbers"),
+                record_attention(model, max_elements=one - 1, **options),
             ):
                 model(x)
-            with pytest.raises(ValueError, match="smaller batch"), record_attention(
-                model, max_elements=2 * one, **options
+            with (
+                pytest.raises(ValueError, match="smaller batch"),
+                record_attention(model, max_elements=2 * one, **options),
             ):
                 model(x)
         with record_attention(model, max_elements=2 * one, reduce=lambda w: w.mean(1)) as trace:

@@ -67,12 +67,17 @@ def test_dropping_the_tokens_of_a_channel_is_its_absence(grad):
         torch.testing.assert_close(site.run(model, absent, tokens), expected, rtol=0, atol=1e-13)
         # Its first frame dropped besides.
         kept = torch.as_tensor(layout.frame != 0)
-        here, there = site.run(model, absent, tokens, kept), site.run(model, x, tokens, kept & torch.as_tensor(layout.channel != 1))
+        here, there = (
+            site.run(model, absent, tokens, kept),
+            site.run(model, x, tokens, kept & torch.as_tensor(layout.channel != 1)),
+        )
     torch.testing.assert_close(here, there, rtol=0, atol=1e-13)
     assert (here - expected).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("name", ["BIOT", "BIOT, class token", "BIOT of braindecode", "LaBraM", "PBT", "STEEGFormer", "MSVTNet", "BENDR"])
+@pytest.mark.parametrize(
+    "name", ["BIOT", "BIOT, class token", "BIOT of braindecode", "LaBraM", "PBT", "STEEGFormer", "MSVTNet", "BENDR"]
+)
 def test_another_choice_for_each_window(name):
     model, x = small_transformer(name), small_windows()
     site = token_site(model)
