@@ -128,4 +128,4 @@ def test_unknown_and_wrong_layouts():
         layout_of(Wrong())
     with pytest.raises(ValueError, match="what its tokens stand for is not known"):
         token_site(small_transformer("BIOT")).layout(nn.Identity())
-    assert (N_CHANS, N_TIMES) == small_windows().shape[1:]
+    assert small_windows().shape[1:] == (N_CHANS, N_TIMES)

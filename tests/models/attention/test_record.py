@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from braindecode.models import BIOT as BraindecodeBIOT
-from braindecode.models import CBraMod, EEGConformer, EEGNet, Labram, MSVTNet
+from braindecode.models import CBraMod, EEGConformer, EEGNet, MSVTNet
 from torch import nn
 
 from biot_bd import BIOT, record_attention

@@ -104,7 +104,7 @@ def test_models_that_need_all_tokens_say_so(name):
     model, x = small_transformer(name), small_windows()
     site = token_site(model)
     assert not site.drops
-    with pytest.raises(ValueError, match="needs all of its tokens.*put other tokens in their place"):
+    with pytest.raises(ValueError, match=r"needs all of its tokens.*put other tokens in their place"):
         site.run(model, x, site.read(model, x), torch.tensor([0]))
 
 

@@ -134,9 +134,9 @@ def test_memory_bound_counts_factors_and_maps():
     one = 2 * 2 * N_TOKENS**2
     assert factors > one
     with torch.no_grad():
-        with pytest.raises(ValueError, match=f"{factors} numbers, more than max_elements={factors - 1}; use a smaller"):
-            with record_attention(model, max_elements=factors - 1):
-                model(x)
+        message = f"{factors} numbers, more than max_elements={factors - 1}; use a smaller"
+        with pytest.raises(ValueError, match=message), record_attention(model, max_elements=factors - 1):
+            model(x)
         with record_attention(model, max_elements=factors) as trace:
             model(x)
     for record in trace:
