@@ -275,7 +275,7 @@ def _record_sdpa(
         if not dropout_p:
             record.error = recorder.compare(name, weights.detach() @ v.detach(), output)
     edited = recorder.store(record)
-    if not recorder.rebuilds:
+    if edited is None or not recorder.rebuilds:
         return output
     edited = edited.reshape(weights.shape)
     return ((F.dropout(edited, dropout_p) if dropout_p else edited) @ v).to(value.dtype)

@@ -211,7 +211,7 @@ class TokenMap:
             "info": self.info,
         }
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays, facts=np.array(json.dumps(to_jsonable(facts))))
+            np.savez_compressed(file, **arrays, facts=np.array(json.dumps(to_jsonable(facts))))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TokenMap:
