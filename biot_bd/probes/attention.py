@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from biot_bd.models.attention.attention_record import Kind
 from biot_bd.models.attention.layout import TokenLayout
@@ -19,7 +19,7 @@ from biot_bd.models.attention.record import record_attention
 from biot_bd.models.attention.row_products import rows_times_map
 from biot_bd.models.attention.trace import AttentionTrace as AttentionTrace
 from biot_bd.probes.attention_rollout import present_tokens
-from biot_bd.probes.recorded import BatchValues, RecordingProbe, chosen_layers
+from biot_bd.probes.recorded import BatchValues, RecordingProbe, WindowBatch, maps_over_tokens
 
 
 class AttentionProbe(RecordingProbe):
@@ -76,16 +76,14 @@ class AttentionProbe(RecordingProbe):
         self.batch_size = batch_size
         self.max_elements = max_elements
 
-    def of_batch(self, model: nn.Module, batch: Tensor, layout: TokenLayout, target: Tensor | None) -> BatchValues:
+    def of_batch(self, model: nn.Module, batch: WindowBatch) -> BatchValues:
         """Return the share of attention that each token receives."""
-        layers = chosen_layers(model, batch[:1], self.layers)
         with (
             torch.no_grad(),
-            record_attention(model, layers=layers, kind=self._kind, max_elements=self.max_elements) as trace,
+            record_attention(model, layers=batch.layers, kind=self._kind, max_elements=self.max_elements) as trace,
         ):
-            model(batch)
-        maps = trace.maps
-        with torch.no_grad():
+            model(batch.x)
+            maps = maps_over_tokens(trace, batch.layout)
             present = present_tokens(maps).double()
             everyone = present / present.sum(dim=1, keepdim=True)
             received = torch.stack([rows_times_map(everyone, record) for record in maps.records]).mean(dim=0)

@@ -71,6 +71,8 @@ def rollout(
 
     Raises
     ------
+    TypeError
+        Maps are no tensors or arrays.
     ValueError
         A parameter is none of those, maps differ in their tokens or have rows that do not sum to 1,
         or there is no class token.
@@ -113,9 +115,18 @@ def as_maps(maps: Sequence[Tensor] | Tensor | NDArray[Any]) -> AttentionMaps:
 
     Raises
     ------
+    TypeError
+        They are no tensors or arrays.
     ValueError
         They do not have the four dimensions of a map.
     """
+    if not isinstance(maps, Sequence | Tensor | np.ndarray) or not all(
+        isinstance(m, Tensor | np.ndarray) for m in maps
+    ):
+        raise TypeError(
+            f"rollout takes trace.maps, a sequence of tensors or an array (n_layers, n, heads, tokens, tokens); got "
+            f"{type(maps).__name__}"
+        )
     records = []
     for number, one in enumerate(maps):
         weights = torch.as_tensor(one).detach()
@@ -261,9 +272,7 @@ def readout_shares(maps: AttentionMaps, readout: str) -> Tensor:
     return shares / shares.sum(dim=1, keepdim=True)
 
 
-def _published(
-    maps: AttentionMaps, layers: Sequence[Sequence[int]], fusion: str, readout: str
-) -> NDArray[np.float64]:
+def _published(maps: AttentionMaps, layers: Sequence[Sequence[int]], fusion: str, readout: str) -> NDArray[np.float64]:
     """Repeat the published code: the product has the first layer on the left."""
     n_tokens = n_tokens_of(maps.records[0])
     whole = torch.eye(n_tokens, dtype=torch.float64, device=present_tokens(maps).device)

@@ -12,11 +12,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from biot_bd.models.attention.attention_maps import AttentionMaps
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.maps import early_middle_late
 from biot_bd.models.attention.record import attention_layers
+from biot_bd.models.attention.row_products import n_tokens_of
 from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.models.attention.trace import AttentionTrace
 from biot_bd.probes.base import Probe
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Some windows, what their tokens stand for, the classes asked about (None: the predicted
+    ones), and the layers to record (None: all).
+    """
+
+    x: Tensor
+    layout: TokenLayout
+    target: Tensor | None
+    layers: tuple[str, ...] | None
 
 
 @dataclass
@@ -37,6 +52,7 @@ class RecordingProbe(Probe):
     title: ClassVar[str]
     unit: ClassVar[str]
     batch_size: int
+    layers: int | str | Sequence[int | str] | None = None
 
     def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> TokenMap:
         """Explain windows, a batch at a time.
@@ -64,13 +80,16 @@ class RecordingProbe(Probe):
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {self.batch_size}")
         self.check_parameters()
+        check_absent(model, x)
         x = as_model_takes(model, x)
         layout = self.layout_of_tokens(model, x)
-        targets = _for_windows(target, len(x))
+        layers = chosen_layers(model, x[:1], self.layers)
+        batches = x.split(int(self.batch_size))
+        targets = _for_batches(target, [len(batch) for batch in batches])
         parts = [
-            self.of_batch(model, batch, layout, targets if targets is None or targets.ndim == 0 else targets[start : start + len(batch)])
-            for start, batch in _batches(x, int(self.batch_size))
-        ]  # fmt: skip
+            self.of_batch(model, WindowBatch(batch, layout, asked, layers))
+            for batch, asked in zip(batches, targets, strict=True)
+        ]
         values = np.concatenate([part.values for part in parts])
         known = present_by_token(x, layout)
         values = np.where(known, values, np.nan)
@@ -83,7 +102,7 @@ class RecordingProbe(Probe):
             special=values[:, : layout.n_special] if layout.n_special else None,
         )  # fmt: skip
 
-    def check_parameters(self) -> None:  # noqa: B027 (most have nothing more to check)
+    def check_parameters(self) -> None:
         """Check parameters of the probe before the model runs."""
 
     def facts(self, layout: TokenLayout) -> dict[str, Any]:
@@ -91,7 +110,7 @@ class RecordingProbe(Probe):
         return {}
 
     @abstractmethod
-    def of_batch(self, model: nn.Module, batch: Tensor, layout: TokenLayout, target: Tensor | None) -> BatchValues:
+    def of_batch(self, model: nn.Module, batch: WindowBatch) -> BatchValues:
         """Return one value a token for the windows of a batch."""
 
     def _check_numbers(self, values: NDArray[np.float64], known: NDArray[np.bool_], model: nn.Module) -> None:
@@ -99,8 +118,24 @@ class RecordingProbe(Probe):
         if len(bad):
             raise ValueError(
                 f"probe {self.name}: window {bad[0]} gave values that are no numbers ({len(bad)} of {len(values)} windows); "
-                f"check that {type(model).__name__} takes these windows, absent channels (NaN) included"
+                f"{type(model).__name__} does not compute with these windows"
             )
+
+
+def check_absent(model: nn.Module, x: Tensor) -> None:
+    """Raise where a channel is absent and the model does not mask it.
+
+    Raises
+    ------
+    ValueError
+        The message names the window.
+    """
+    absent = x.isnan().all(dim=-1).any(dim=1).nonzero().flatten().tolist()
+    if absent and not getattr(model, "accepts_absent_channels", False):
+        raise ValueError(
+            f"window {absent[0]} has an absent channel (NaN throughout), which {type(model).__name__} does not take "
+            f"({len(absent)} of {len(x)} windows): leave such windows out, or explain a model such as BIOT"
+        )
 
 
 def as_model_takes(model: nn.Module, x: Tensor) -> Tensor:
@@ -159,7 +194,11 @@ def _path(known: tuple[str, ...], layer: Any) -> str:
         return str(layer)
     if isinstance(layer, str) and layer in ("early", "middle", "late"):
         return known[roles.get(layer, roles.get("late", 0))]
-    if not isinstance(layer, (str, bool)) and isinstance(layer, (int, np.integer)) and -len(known) <= layer < len(known):
+    if (
+        not isinstance(layer, (str, bool))
+        and isinstance(layer, (int, np.integer))
+        and -len(known) <= layer < len(known)
+    ):
         return known[int(layer)]
     raise ValueError(
         f"no attention layer {layer!r}; there are numbers 0 to {len(known) - 1}, 'early', 'middle', 'late', and the paths "
@@ -167,16 +206,31 @@ def _path(known: tuple[str, ...], layer: Any) -> str:
     )
 
 
-def _batches(x: Tensor, size: int) -> list[tuple[int, Tensor]]:
-    return [(start, x[start : start + size]) for start in range(0, len(x), size)]
+def maps_over_tokens(trace: AttentionTrace, layout: TokenLayout) -> AttentionMaps:
+    """Return the maps of the latest pass.
+
+    Raises
+    ------
+    ValueError
+        One of them is not over the tokens of the layout.
+    """
+    maps = trace.maps
+    for record in maps.records:
+        if n_tokens_of(record) != layout.n_tokens or record.shape[-1] != record.shape[-2]:
+            raise ValueError(
+                f"layer {record.layer}: a map of {record.shape[-2]} queries and {record.shape[-1]} keys is not one over the "
+                f"{layout.n_tokens} tokens of the model; choose others with layers=, or correct token_layout()"
+            )
+    return maps
 
 
-def _for_windows(target: int | Sequence[int] | Tensor | None, n_windows: int) -> Tensor | None:
+def _for_batches(target: int | Sequence[int] | Tensor | None, sizes: Sequence[int]) -> Sequence[Tensor | None]:
+    """Return the classes asked about for each batch."""
     if target is None:
-        return None
+        return [None] * len(sizes)
     targets = torch.as_tensor(target)
-    if targets.ndim > 1 or (targets.ndim == 1 and len(targets) != n_windows):
+    if targets.ndim > 1 or (targets.ndim == 1 and len(targets) != sum(sizes)):
         raise ValueError(
-            f"target must be one class, or one for each of {n_windows} windows; got shape {tuple(targets.shape)}"
+            f"target must be one class, or one for each of {sum(sizes)} windows; got shape {tuple(targets.shape)}"
         )
-    return targets
+    return targets.split(list(sizes)) if targets.ndim else [targets] * len(sizes)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.record import record_attention
 from biot_bd.probes.attention_rollout import Fusion, rollout
-from biot_bd.probes.recorded import BatchValues, RecordingProbe
+from biot_bd.probes.recorded import BatchValues, RecordingProbe, WindowBatch, maps_over_tokens
 
 
 class RolloutProbe(RecordingProbe):
@@ -82,12 +82,12 @@ class RolloutProbe(RecordingProbe):
         """Check the read-out."""
         check_readout(self.readout)
 
-    def of_batch(self, model: nn.Module, batch: Tensor, layout: TokenLayout, target: Tensor | None) -> BatchValues:
+    def of_batch(self, model: nn.Module, batch: WindowBatch) -> BatchValues:
         """Return the share of attention flow that comes from each token."""
         with torch.no_grad(), record_attention(model, max_elements=self.max_elements) as trace:
-            model(batch)
-        maps = trace.maps
-        values = rollout(maps, self.fusion, self.residual, self.readout or layout.readout)
+            model(batch.x)
+        maps = maps_over_tokens(trace, batch.layout)
+        values = rollout(maps, self.fusion, self.residual, self.readout or batch.layout.readout)
         errors = [record.error for record in maps.records if record.error is not None]
         return BatchValues(values, None, maps.layers, errors)
 

@@ -72,7 +72,7 @@ def projections(model, x, layer):
     with torch.no_grad():
         model(x)
         hook.remove()
-        return (f(seen[0]).unflatten(-1, (4, 8)).transpose(1, 2).double() for f in (attention.to_q, attention.to_k))
+        return [f(seen[0]).unflatten(-1, (4, 8)).transpose(1, 2).double() for f in (attention.to_q, attention.to_k)]
 
 
 def exact_by_hand(model, x, layer):
@@ -192,9 +192,13 @@ def test_models_that_cannot_be_asked_say_so(x):
     with pytest.raises(ValueError, match="not known"):
         AttentionProbe()(EEGNet(n_outputs=2, n_chans=4, n_times=600).eval(), x)
     absent = x.clone()
-    absent[3, 1] = torch.nan  # a model that does not mask answers with NaN for all
-    with pytest.raises(ValueError, match="window 3 gave values that are no numbers"):
+    absent[3, 1] = torch.nan
+    with pytest.raises(ValueError, match="window 3 has an absent channel .* which ClassTokenModel does not take"):
         RolloutProbe()(class_token_model(), absent)
+    broken = class_token_model()
+    broken.patch.weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="window 0 gave values that are no numbers"):
+        AttentionProbe()(broken, x)
 
     class Wrong(ClassTokenModel):
         def token_layout(self, n_times=None):

@@ -6,9 +6,8 @@ import torch
 from braindecode.models import CBraMod
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-from biot_bd.models import BIOT, AttentionMaps, AttentionRecord, TokenLayout, record_attention
+from biot_bd.models import BIOT, AttentionMaps, AttentionRecord, AttentionTrace, TokenLayout, record_attention
 from biot_bd.probes import RolloutProbe, rollout
 from biot_bd.probes.branches import branches
 
@@ -107,7 +106,9 @@ def test_factors_of_linear_attention_give_what_their_maps_give(fusion):
     made = np.stack([one.numpy() for one in maps])
     made[:, 1, :, 10:], made[:, 1, :, :, 10:] = np.nan, np.nan
     for readout in ("mean", "whole"):
-        np.testing.assert_allclose(rollout(maps, fusion, readout=readout), rollout(made, fusion, readout=readout), atol=1e-6)
+        np.testing.assert_allclose(
+            rollout(maps, fusion, readout=readout), rollout(made, fusion, readout=readout), atol=1e-6
+        )
     np.testing.assert_array_equal(rollout(list(maps), fusion)[0], rollout(np.stack(list(maps)), fusion)[0])
 
 
@@ -149,10 +150,18 @@ def test_the_two_modules_of_cbramod_do_run_side_by_side():
 
     def depends(later, earlier):
         weights = maps.records[later].weights
-        seen = torch.autograd.grad(weights.square().sum(), maps.records[earlier].weights, retain_graph=True, allow_unused=True)
+        seen = torch.autograd.grad(
+            weights.square().sum(), maps.records[earlier].weights, retain_graph=True, allow_unused=True
+        )
         return seen[0] is not None
 
-    assert [depends(1, 0), depends(2, 0), depends(3, 0), depends(2, 1), depends(3, 2)] == [False, True, True, True, False]
+    assert [depends(1, 0), depends(2, 0), depends(3, 0), depends(2, 1), depends(3, 2)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
     if maps.layouts[0] is None:
         pytest.skip("the layout of CBraMod is not known yet")
     assert branches(maps) == ((0, 1), (2, 3))
@@ -200,6 +209,7 @@ def test_nan_in_the_middle_of_a_map_raises():
         rollout(maps)
 
 
-def test_a_linear_layer_is_no_attention():
-    with pytest.raises(AttributeError):
-        rollout(nn.Linear(2, 2))
+@pytest.mark.parametrize("maps", [AttentionTrace(), 3, [[[[[1.0]]]]], ["layer"]])
+def test_what_is_no_map_raises(maps):
+    with pytest.raises(TypeError, match=r"rollout takes trace\.maps"):
+        rollout(maps)
