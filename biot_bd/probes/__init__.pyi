@@ -1,11 +1,13 @@
-
 from .attention import AttentionProbe as AttentionProbe
 from .attention import AttentionTrace as AttentionTrace
 from .attention import QKAttentionProbe as QKAttentionProbe
 from .attention import record_attention as record_attention
+from .attention_rollout import rollout as rollout
 from .base import Probe as Probe
 from .base import TokenLayout as TokenLayout
 from .base import TokenMap as TokenMap
+from .grad_attention import GradAttentionProbe as GradAttentionProbe
+from .rollout_probe import RolloutProbe as RolloutProbe
 from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
