@@ -20,8 +20,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -122,8 +122,8 @@ def _figure(width: float, height: float, title: str | None) -> Figure:
 def attention_figure(ratio: ArrayLike, *, labels: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Draw who attends to whom, as a multiple of uniform attention.
 
-    Readable in a card 320 pixels wide.  Colours are logarithmic around 1 and end at a quarter and at
-    4 in every picture, so that layers, epochs and runs can be compared by eye.
+    Readable in a card 320 pixels wide.  Colours are logarithmic around 1 and end at a quarter and
+    at 4 in every picture, so that layers, epochs and runs can be compared by eye.
 
     Parameters
     ----------

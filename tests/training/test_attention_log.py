@@ -125,7 +125,9 @@ def seeds(data, tmp_path_factory):
     x, y, groups = data
     folder = tmp_path_factory.mktemp("seeds")
     for seed in (0, 1, 2):
-        net = small(max_epochs=2, patience=None, random_state=seed, module__num_layers=3, log_dir=folder / f"seed-{seed}")
+        net = small(
+            max_epochs=2, patience=None, random_state=seed, module__num_layers=3, log_dir=folder / f"seed-{seed}"
+        )
         net.fit(x, y, groups=groups)
     return folder
 
@@ -136,7 +138,10 @@ def test_correlations_of_seeds_are_numpy_s(seeds):
     assert found.columns.tolist() == ["first", "second", "layer", "epoch", "correlation"]
     assert len(found) == 3 * 3 * 2
     maps = [read(path).Tensors("attention_map/late")[1].tensor_proto for path in dirs[:2]]
-    one, other = (np.log(np.array(proto.float_val) if proto.float_val else np.frombuffer(proto.tensor_content, "f4")) for proto in maps)
+    one, other = (
+        np.log(np.array(proto.float_val) if proto.float_val else np.frombuffer(proto.tensor_content, "f4"))
+        for proto in maps
+    )
     row = found[(found["first"] == str(dirs[0])) & (found["second"] == str(dirs[1])) & (found["layer"] == "late")]
     assert row.set_index("epoch")["correlation"][2] == pytest.approx(np.corrcoef(one, other)[0, 1], abs=1e-6)
     events = read(seeds / "agreement").Scalars("attention_agreement/late")

@@ -38,7 +38,9 @@ def test_shuffled_channels_are_a_model_with_other_channel_ids():
         found = biot()(shuffled)
         for i in range(len(x)):
             order = order_of(x[i], shuffled[i])
-            torch.testing.assert_close(found[i : i + 1], biot(np.argsort(order).tolist())(x[i : i + 1]), atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                found[i : i + 1], biot(np.argsort(order).tolist())(x[i : i + 1]), atol=1e-5, rtol=0
+            )
     assert (found - biot()(x)).abs().max() > 1e-4
 
 
@@ -70,7 +72,9 @@ def test_nothing_is_lost_and_absence_moves_along(which, piece, absent, seed):
 def test_probability_is_a_share_of_the_windows():
     x = windows(400, 4, 400)
     with seeded(0):
-        changed = (build_augmenter(("TokenShuffle", {"which": "channels"}), InputInfo(4, 400, None, None, "scaled"))(x) != x)
+        changed = (
+            build_augmenter(("TokenShuffle", {"which": "channels"}), InputInfo(4, 400, None, None, "scaled"))(x) != x
+        )
     assert 0.35 < changed.flatten(1).any(dim=1).float().mean() < 0.6
 
 
@@ -88,7 +92,9 @@ def test_windows_without_two_pieces_are_refused():
         TokenShuffle(n_samples_piece=400)(windows())
 
 
-@pytest.mark.parametrize("augment", [("TokenShuffle", {"which": "time", "n_samples_piece": 100}), TokenShuffle(0.5, "channels")])
+@pytest.mark.parametrize(
+    "augment", [("TokenShuffle", {"which": "time", "n_samples_piece": 100}), TokenShuffle(0.5, "channels")]
+)
 def test_in_training_and_in_a_saved_pipeline(data, tmp_path, augment):
     x, y, groups = data
     net = small(augment=augment, max_epochs=1).fit(x, y, groups=groups)
