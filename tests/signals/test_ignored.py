@@ -25,9 +25,9 @@ def test_names_in_any_spelling():
 
 
 def test_it_is_a_transformer_and_can_be_cloned():
-    assert clone(IgnoreChannels(["F7-T7"])).ch_names == ["F7-T7"]
+    assert clone(IgnoreChannels(["F7-T7"])).channels == ["F7-T7"]
     assert IgnoreChannels().is_identity(INFO)
-    check_transformer(IgnoreChannels())
+    check_transformer(IgnoreChannels([0]))
 
 
 @pytest.mark.parametrize(
