@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import Marked, SignalInfo, WindowTransformer, check_windows
+from biot_bd.signals.base import Marked, SignalInfo, WindowTransformer, check_shapes, check_windows
 from biot_bd.signals.names import canonical_name
 
 
@@ -60,6 +60,7 @@ class IgnoreChannels(WindowTransformer):
 
     def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Mark the channels in windows."""
+        check_shapes(x, present, info)
         ignored = self.positions(info)
         out, there = x.copy(), present.copy()
         out[:, ignored], there[:, ignored] = np.nan, False

@@ -158,3 +158,60 @@ def test_a_window_never_loses_all_tokens():
 def test_no_share_is_refused():
     with pytest.raises(ValueError, match="0 to below 1, got 1"):
         build(token_drop_prob=1)
+
+
+# --- in a classifier ---------------------------------------------------------------------------------------
+
+
+def test_a_saved_classifier_has_it_in_every_way_of_loading_and_in_a_graph(tmp_path):
+    from small_pipeline import few_windows, save_small_pipeline
+
+    from biot_bd import load_pipeline, load_scorer
+    from biot_bd.export.gate_inputs import make_inputs
+    from biot_bd.export.graph import ExportGraph
+    from biot_bd.export.source import read_source
+    from biot_bd.signals import IgnoreChannels, PercentileScaler
+
+    steps = [IgnoreChannels(["F7-T7"]), PercentileScaler()]
+    options = {"module__class_token": True, "module__token_drop_prob": 0.2}
+    folder = save_small_pipeline(tmp_path / "model", steps=steps, **options)
+    assert not (folder / "config.json").exists()  # braindecode's BIOT has no class token
+    pipeline, scorer, windows = load_pipeline(folder), load_scorer(folder), few_windows()
+    assert pipeline[-1].module_.encoder.token_drop_prob == 0.2
+    assert scorer.without_braindecode
+    expected = pipeline.predict_proba(windows)
+    np.testing.assert_allclose(scorer.predict_proba(windows), expected, atol=1e-6)
+    changed = windows.x.copy()
+    changed[:, 1] = 0
+    windows.x = changed
+    np.testing.assert_allclose(pipeline.predict_proba(windows), expected, atol=1e-6)
+    source, made = read_source(folder), make_inputs(4, 400, 200.0, n_plain=8)
+    with torch.inference_mode():
+        found, embedding = ExportGraph(source)(torch.from_numpy(made.x), torch.from_numpy(made.present))
+    np.testing.assert_allclose(found, source.probabilities(made.x, made.present), atol=1e-5)
+    assert embedding.shape[1] == 16
+    # A checkpoint with a class token brings it without a word.
+    again = BIOT.from_checkpoint(folder)
+    assert torch.equal(again.encoder.class_token, pipeline[-1].module_.encoder.class_token)
+    started = save_small_pipeline(tmp_path / "second", pretrained=str(folder), module__drop_prob=0.0)
+    loaded = load_pipeline(started)
+    assert loaded[-1].module_.encoder.class_token is not None
+    np.testing.assert_allclose(
+        load_scorer(started).predict_proba(few_windows()), loaded.predict_proba(few_windows()), atol=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_its_graph_can_be_exported(tmp_path):
+    from small_pipeline import save_small_pipeline
+
+    from biot_bd.export.graph import ExportGraph
+    from biot_bd.export.source import read_source
+
+    folder = save_small_pipeline(tmp_path / "model", module__class_token=True)
+    graph = ExportGraph(read_source(folder))
+    x = torch.randn(7, 4, 400)
+    present = torch.ones(7, 4, dtype=torch.bool)
+    present[2, 1] = False
+    found = graph.program().module()(x, present)
+    torch.testing.assert_close(found, graph(x, present), atol=1e-5, rtol=1e-5)
