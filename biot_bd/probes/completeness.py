@@ -24,7 +24,7 @@ def completeness(values: NDArray[Any], explained: Tensor) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``explained``: that, for each window; ``completeness_error``: the largest difference;
+        ``difference``: that, for each window; ``completeness_error``: the largest difference;
         ``completeness_error_relative``: the sum of the differences over the sum of what is
         explained, in sizes.
     """
@@ -33,7 +33,7 @@ def completeness(values: NDArray[Any], explained: Tensor) -> dict[str, Any]:
     errors = np.abs(found - wanted)
     size = np.abs(wanted).sum()
     return {
-        "explained": wanted.tolist(),
+        "difference": wanted.tolist(),
         "completeness_error": float(errors.max()),
         "completeness_error_relative": float(errors.sum() / size) if size > 0 else None,
     }

@@ -34,6 +34,7 @@ class EnergyProbe(Probe):
     """
 
     _name = "energy"
+    control = True
     title = "how strong the signal is (a control: no model)"
     needs: frozenset[str] = frozenset()
 
@@ -89,6 +90,7 @@ class RandomProbe(Probe):
     """
 
     _name = "random"
+    control = True
     title = "random numbers (a control: no model)"
     needs: frozenset[str] = frozenset()
 
