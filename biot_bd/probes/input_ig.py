@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from biot_bd.models.attention.token_map import TokenMap
-from biot_bd.probes.baselines import Baseline, baselines_of, check_baseline
+from biot_bd.probes.baseline_probe import BaselineProbe
+from biot_bd.probes.baselines import Baseline
 from biot_bd.probes.captum_extra import captum_attr
-from biot_bd.probes.completeness import completeness
 from biot_bd.probes.explained_output import Output
-from biot_bd.probes.progress_bar import with_progress
 from biot_bd.probes.question import Question
-from biot_bd.probes.target_probe import TargetProbe
 
 
-class InputIGProbe(TargetProbe):
+class InputIGProbe(BaselineProbe):
     """Integrated gradients [1]_ by sample, by captum: what the score owes to the signal being what
     it is and not the baseline.
 
@@ -95,48 +90,18 @@ class InputIGProbe(TargetProbe):
         self.progress = progress
 
     def _counts(self) -> dict[str, int]:
-        return super()._counts() | {"n_baselines": self.n_baselines, "steps": self.steps}
+        return super()._counts() | {"steps": self.steps}
 
-    def _explain(self, question: Question) -> TokenMap:
-        check_baseline(self.baseline, self.background)
-        starts = baselines_of(
-            question.x,
-            self.baseline,
-            n_baselines=int(self.n_baselines),
-            background=self.background,
-            random_state=self.random_state,
-        )
-        found = []
-        for start in with_progress(starts, len(starts), self._name, self.progress):
-            found.append(self._from(question, start))
-        values = question.marked(torch.stack([values for values, _ in found]).mean(dim=0))
-        expected = question.scores - torch.stack([score for _, score in found]).mean(dim=0)
-        return TokenMap(
-            values,
-            self.layout_by_sample(question.model, question.x),
-            probe=self._name,
-            signed=True,
-            target=question.target,
-            unit=question.unit,
-            info={"baseline": self.baseline, "n_baselines": len(starts), "steps": int(self.steps)}
-            | completeness(values, expected),
-        )
+    def _at_once(self) -> int:
+        return max(1, int(self.batch_size) // int(self.steps))
 
-    def _from(self, question: Question, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Return attributions from one baseline and the scores there."""
+    def _from(self, question: Question, start: Tensor, rows: Tensor) -> Tensor:
         method = captum_attr("IntegratedGradients")(question.score_of)
-        at_once = max(1, int(self.batch_size) // int(self.steps))
-        parts = []
-        for rows in torch.arange(len(start), device=start.device).split(at_once):
-            values = method.attribute(
-                question.x[rows],
-                baselines=start[rows],
-                additional_forward_args=(rows,),
-                n_steps=int(self.steps),
-                internal_batch_size=max(int(self.batch_size), len(rows)),
-            )
-            parts.append(values.detach())
-        rows = torch.arange(len(start), device=start.device)
-        with torch.no_grad():
-            scores = [question.score_of(start[some], some) for some in rows.split(int(self.batch_size))]
-        return torch.cat(parts), torch.cat(scores)
+        found: Tensor = method.attribute(
+            question.x[rows],
+            baselines=start,
+            additional_forward_args=(rows,),
+            n_steps=int(self.steps),
+            internal_batch_size=int(self.batch_size),
+        )
+        return found

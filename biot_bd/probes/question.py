@@ -153,21 +153,25 @@ def presence(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the output of a model, checked.
+    """Return the output of a model, checked by :func:`checked_logits`."""
+    return checked_logits(model(x), type(model).__name__, len(x))
+
+
+def checked_logits(logits: object, name: str, n_windows: int) -> Tensor:
+    """Return what a model gave.
 
     Raises
     ------
     ValueError
         It is not (n, n_outputs) of finite numbers.
     """
-    logits = model(x)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n_windows:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(
-            f"{type(model).__name__} must give logits of shape ({len(x)}, n_outputs) to be explained, gave {found}"
+            f"{name} must give logits of shape ({n_windows}, n_outputs) to be explained, gave {found}"
         )
     if not bool(logits.isfinite().all()):
-        raise ValueError(f"{type(model).__name__} gave logits that are not finite, so there is nothing to explain")
+        raise ValueError(f"{name} gave logits that are not finite, so there is nothing to explain")
     return logits
 
 

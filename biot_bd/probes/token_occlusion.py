@@ -13,7 +13,7 @@ from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.explained_output import Output
 from biot_bd.probes.progress_bar import with_progress
-from biot_bd.probes.question import Question
+from biot_bd.probes.question import Question, as_array
 from biot_bd.probes.target_probe import TargetProbe
 from biot_bd.probes.token_question import TokenQuestion, mean_tokens, token_question
 
@@ -89,7 +89,7 @@ class TokenOcclusionProbe(TargetProbe):
         groups, layout = groups_of(asked.layout, self.by)
         lost = self._lost(asked, torch.as_tensor(groups, device=question.x.device), fill)
         return TokenMap(
-            layout.grid(lost.numpy()),
+            layout.grid(as_array(lost)),
             layout,
             probe=self._name,
             signed=True,
@@ -117,7 +117,7 @@ class TokenOcclusionProbe(TargetProbe):
                     tokens = tokens.scatter(1, places, mean[rows].expand_as(places))
                 scores = asked.score(tokens, rows, kept if mean is None else None)
                 lost[rows, left_out] = asked.question.scores[rows] - scores
-        return lost.cpu()
+        return lost
 
     def _check_rest(self, asked: TokenQuestion, groups: Tensor, fill: str) -> None:
         """Check that every window has something left."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.tokens import TokenSite, token_site
-from biot_bd.probes.question import Question, as_array, logits_of
+from biot_bd.probes.question import Question, as_array, checked_logits
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class TokenQuestion:
         windows that they are of; of tokens that are left out, none is there.
         """
         model = self.question.model
-        logits = logits_of(lambda x: self.site.run(model, x, tokens, kept), self.question.x[rows])
-        return self.question.score(logits, rows)
+        logits = self.site.run(model, self.question.x[rows], tokens, kept)
+        return self.question.score(checked_logits(logits, type(model).__name__, len(rows)), rows)
 
     def grid(self, values: Tensor) -> NDArray[Any]:
         """Return values of tokens (n, n_tokens) by channel and frame, NaN for absent channels."""
