@@ -18,6 +18,5 @@ from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
 from .slots import open_model as open_model
-from .target_probe import TargetProbe as TargetProbe
 from .token_ig import TokenIGProbe as TokenIGProbe
 from .token_occlusion import TokenOcclusionProbe as TokenOcclusionProbe
