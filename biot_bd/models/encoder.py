@@ -196,7 +196,22 @@ class BIOTEncoder(nn.Module):
         Tensor, shape (n, embed_dim)
         """
         tokens = self.tokens(x)
-        mask = _token_mask(present, tokens)
+        return self.encode(tokens, _token_mask(present, tokens))
+
+    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encode tokens, some of which may have been dropped.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_tokens, embed_dim)
+            As from :meth:`tokens`.
+        mask : Tensor of bool, shape (n, n_tokens), optional
+            False for tokens that get no attention and no part in the mean.
+
+        Returns
+        -------
+        Tensor, shape (n, embed_dim)
+        """
         layers = fast_attention.fast_layers(self.transformer, linear_attn)
         if layers is not None:
             return fast_attention.encode(layers, tokens, mask)

@@ -131,8 +131,8 @@ class Recorder:
             return
         if not self.seen:
             raise RuntimeError(
-                f"{model} ran, and no attention was seen: it has none, or computes it with plain matrix products, "
-                "which cannot be recorded exactly"
+                f"{model} ran, and no attention was seen: it has none, or computes it in a way that no adapter "
+                "knows, e.g. by einsum"
             )
         missing = sorted((self.layers or frozenset()) - set(self.seen))
         if missing:
