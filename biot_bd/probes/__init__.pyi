@@ -1,14 +1,25 @@
+
+from .amplitude_gradients import AmplitudeGradientsProbe as AmplitudeGradientsProbe
 from .attention import AttentionProbe as AttentionProbe
 from .attention import AttentionTrace as AttentionTrace
 from .attention import QKAttentionProbe as QKAttentionProbe
 from .attention import record_attention as record_attention
 from .attention_rollout import rollout as rollout
+from .band_occlusion import BandOcclusionProbe as BandOcclusionProbe
 from .base import Probe as Probe
 from .base import TokenLayout as TokenLayout
 from .base import TokenMap as TokenMap
+from .channel_occlusion import ChannelOcclusionProbe as ChannelOcclusionProbe
+from .controls import EnergyProbe as EnergyProbe
+from .controls import RandomProbe as RandomProbe
+from .deeplift import DeepLIFTProbe as DeepLIFTProbe
 from .grad_attention import GradAttentionProbe as GradAttentionProbe
+from .input_ig import InputIGProbe as InputIGProbe
 from .rollout_probe import RolloutProbe as RolloutProbe
+from .saliency import SaliencyProbe as SaliencyProbe
 from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
 from .slots import open_model as open_model
+from .token_ig import TokenIGProbe as TokenIGProbe
+from .token_occlusion import TokenOcclusionProbe as TokenOcclusionProbe
