@@ -119,7 +119,7 @@ def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 24) 
     middle = (start + stop) / 2
     up = middle / max(float(np.linalg.norm(middle)), 1e-6)
     along = (stop - start) / max(apart, 1e-6)
-    control = middle + up * (0.25 + 0.45 * apart) + np.cross(up, along) * 0.16 * apart
+    control = middle + up * (0.25 + 0.55 * apart) + np.cross(up, along) * 0.16 * apart
     share = np.linspace(0, 1, steps)[:, None]
     return np.asarray((1 - share) ** 2 * start + 2 * share * (1 - share) * control + share**2 * stop)
 
