@@ -1,4 +1,5 @@
 
+from . import figures as figures
 from .amplitude_gradients import AmplitudeGradientsProbe as AmplitudeGradientsProbe
 from .attention import AttentionProbe as AttentionProbe
 from .attention import AttentionTrace as AttentionTrace
@@ -21,5 +22,7 @@ from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
 from .slots import open_model as open_model
+from .surrogates import SubjectDifference as SubjectDifference
+from .surrogates import subject_difference as subject_difference
 from .token_ig import TokenIGProbe as TokenIGProbe
 from .token_occlusion import TokenOcclusionProbe as TokenOcclusionProbe
