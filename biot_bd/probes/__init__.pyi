@@ -6,6 +6,8 @@ from .attention import record_attention as record_attention
 from .base import Probe as Probe
 from .base import TokenLayout as TokenLayout
 from .base import TokenMap as TokenMap
+from .explained_maps import ExplainedMaps as ExplainedMaps
+from .explained_maps import load_maps as load_maps
 from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
