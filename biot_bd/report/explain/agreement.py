@@ -85,17 +85,24 @@ def compare(maps: Mapping[str, TokenMap], window: int = 0) -> dict[tuple[str, st
 
 
 def _agreement(one: TokenMap, other: TokenMap, window: int) -> Agreement:
-    coarse = min((one.layout, other.layout), key=lambda layout: layout.n_frames)
-    by_time = coarse.n_frames > 1 and one.layout.knows_time and other.layout.knows_time
-    if by_time:
-        left, right = _on(one, coarse).values[window], _on(other, coarse).values[window]
-    else:
+    by_time = True
+    try:
+        left, right = (found.values[window] for found in _on_common_frames(one, other))
+    except ValueError:  # times are not known, or not of the whole window
+        by_time = False
         left, right = one.by_channel()[window], other.by_channel()[window]
     tops = top_channels(one, window), top_channels(other, window)
     shared = tuple(name for name in tops[0] if name in tops[1])
     return Agreement(
         _rank_correlation(left, right), "channel and time" if by_time else "channel", shared, len(tops[0])
     )
+
+
+def _on_common_frames(one: TokenMap, other: TokenMap) -> tuple[TokenMap, TokenMap]:
+    coarse = min((one.layout, other.layout), key=lambda layout: layout.n_frames)
+    if coarse.n_frames == 1:
+        raise ValueError("one of the two does not tell times")
+    return _on(one, coarse), _on(other, coarse)
 
 
 def _on(found: TokenMap, layout: TokenLayout) -> TokenMap:

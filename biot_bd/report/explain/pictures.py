@@ -1,0 +1,141 @@
+"""Pictures of an explained window as files, and as what a page holds of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.probes import figures
+from biot_bd.report.explain.model import Signal
+from biot_bd.report.explain.probe_runs import AttentionFlow
+from biot_bd.runs import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 150
+FOLDER = "pictures"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture that was written.
+
+    Parameters
+    ----------
+    name : str
+        Of its files, without an ending.
+    title : str
+        What it shows.
+    alt : str
+        What is to be seen in it, for those who cannot see it.
+    source : str
+        The PNG as a data URI.
+    width, height : int
+        In CSS pixels.
+    files : tuple of str
+        Names of its files, relative to the folder of the explanation.
+    """
+
+    name: str
+    title: str
+    alt: str
+    source: str
+    width: int
+    height: int
+    files: tuple[str, ...]
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs a scroll area on a phone."""
+        return self.width > 1.5 * self.height
+
+
+class Album:
+    """Writes pictures into a folder, as PNG and SVG.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the explanation.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, title: str, alt: str, figure: Figure) -> Shown:
+        """Write a figure as ``pictures/NAME.png`` and ``.svg``.
+
+        Parameters
+        ----------
+        name : str
+            Letters, digits and ``-``.
+        title, alt : str
+            What it shows, and what is to be seen.
+        figure : matplotlib.figure.Figure
+
+        Returns
+        -------
+        Shown
+        """
+        (self.folder / FOLDER).mkdir(exist_ok=True)
+        files = []
+        for ending in ("png", "svg"):
+            files.append(f"{FOLDER}/{name}.{ending}")
+            figure.savefig(self.folder / files[-1], dpi=DPI, metadata={"Title": title} if ending == "svg" else None)
+        png = (self.folder / files[0]).read_bytes()
+        width, height = np.rint(figure.get_size_inches() * 96).astype(int).tolist()
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        return Shown(name, title, alt, source, width, height, tuple(files))
+
+
+def probe_pictures(
+    album: Album,
+    name: str,
+    title: str,
+    found: TokenMap,
+    signal_uv: Signal,
+    seizures: list[tuple[float, float]],
+    caution: str | None,
+) -> list[Shown]:
+    """Draw what a probe says: under the EEG where it tells times, and on the scalp.
+
+    Parameters
+    ----------
+    album : Album
+        Takes the pictures.
+    name : str
+        Of the probe.
+    title : str
+        What it shows, in words for clinicians.
+    found : TokenMap
+        Of one window.
+    signal_uv : Signal
+        The window in microvolts, in the same channels.
+    seizures : list of (onset_s, offset_s)
+        Annotated ones in the window, from its start.
+    caution : str or None
+        Why not to trust it.
+
+    Returns
+    -------
+    list of Shown
+    """
+    alt = figures.alt_text(found)
+    options: dict[str, Any] = {"caution": caution, "footnote": f"probe {name}, {found.unit}"}
+    shown = []
+    if found.layout.knows_time and signal_uv.info.sfreq and found.layout.n_chans == signal_uv.x.shape[1]:
+        figure = figures.traces_figure(
+            found, signal_uv.x, float(signal_uv.info.sfreq), title=f"{title}, under the EEG", **options
+        )
+        shown.append(album.add(f"{name}-traces", f"{title}, under the EEG", alt, figure))
+    figure = figures.scalp_figure(found, title=f"{title}, on the scalp", **options)
+    return [*shown, album.add(f"{name}-scalp", f"{title}, on the scalp", alt, figure)]
