@@ -35,8 +35,8 @@ class ExplainedMaps:
         The window in the channels that the model sees, in microvolts; NaN where absent.
     ch_names : tuple of str
         Its channels.
-    sfreq : float
-        Its samples a second.
+    sfreq : float or None
+        Its samples a second, where that is known.
     facts : dict
         Model, recording, start, probability.
 
@@ -62,7 +62,7 @@ class ExplainedMaps:
     layouts: Mapping[str, TokenLayout | None]
     eeg_uv: NDArray[Any]
     ch_names: tuple[str, ...]
-    sfreq: float
+    sfreq: float | None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -152,6 +152,6 @@ def _of(stored: Mapping[str, Any], about: dict[str, Any]) -> ExplainedMaps:
         },
         eeg_uv=stored["eeg_uv"],
         ch_names=tuple(about["ch_names"]),
-        sfreq=float(about["sfreq"]),
+        sfreq=about["sfreq"],
         facts=about["facts"],
     )

@@ -139,3 +139,43 @@ def probe_pictures(
         shown.append(album.add(f"{name}-traces", f"{title}, under the EEG", alt, figure))
     figure = figures.scalp_figure(found, title=f"{title}, on the scalp", **options)
     return [*shown, album.add(f"{name}-scalp", f"{title}, on the scalp", alt, figure)]
+
+
+def flow_pictures(
+    album: Album, flow: AttentionFlow, received: TokenMap | None, signal_uv: Signal
+) -> dict[str, Any] | None:
+    """Draw who attends to whom by channel, in an early, a middle and a late layer.
+
+    Parameters
+    ----------
+    album : Album
+        Takes the pictures.
+    flow : AttentionFlow
+        The maps.
+    received : TokenMap or None
+        Attention received, where it was asked for.
+    signal_uv : Signal
+        Names of the channels.
+
+    Returns
+    -------
+    dict or None
+        ``pictures`` (list of Shown) and ``head`` (the interactive one as HTML); None where the
+        channels of the tokens are not known.
+    """
+    if flow.channels is None:
+        return None
+    names = next(layout.ch_names for layout in flow.layouts.values() if layout is not None)
+    if len(names) == len(signal_uv.ch_names):
+        names = signal_uv.ch_names
+    layers = list(flow.maps)
+    roles = {f"{role} layer": flow.channels[number] for role, number in flow.roles.items()}
+    paths = "; ".join(f"{role}: {layers[number]}" for role, number in flow.roles.items())
+    late = flow.channels[-1]
+    title = "Attention flow between channels"
+    shown = [
+        album.add("attention-layers", title, "", figures.layers_figure(roles, names, title=title, footnote=paths)),
+        album.add("attention-circle", title, "", figures.circle_figure(late, names, footnote=layers[-1])),
+        album.add("attention-head", title, "", figures.head_figure(late, names, footnote=layers[-1])),
+    ]
+    return {"pictures": shown, "head": Markup(figures.head_html(late, names))}
