@@ -64,7 +64,7 @@ def explain(
     _names.check_registered("probes", *(probe or []))
     _names.check_known("--on-missing", on_missing, _names.ON_MISSING)
     expect(model, "model", "run")
-    is_store = source.is_dir() and not _is_recording(source)
+    is_store = not source.exists() or (source.is_dir() and not _is_recording(source))
     if is_store:
         expect(source, "windows")
     elif recording is not None:

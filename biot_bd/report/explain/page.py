@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.report.drawing.curves import eeg_picture
@@ -82,7 +81,7 @@ def page_of(
         _section(name, found, runs.probes[name], signal_uv, window, table, means, album)
         for name, found in runs.found.items()
     ]
-    flow = None if runs.attention is None else flow_pictures(album, runs.attention, runs.found.get("attention"), signal_uv)
+    flow = None if runs.attention is None else flow_pictures(album, runs.attention, signal_uv)
     return {
         "title": "What the model looked at",
         "lead": f"{model.size}; {source.text}",
@@ -180,7 +179,3 @@ def _tests(table: Any, runs: ProbeRuns) -> dict[str, Any]:
         "cells": {(row["probe"], row["test"]): row for row in frame.to_dict("records")},
     }
 
-
-def head_markup(text: str) -> Markup:
-    """Mark an interactive picture of ours as markup."""
-    return Markup(text)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from markupsafe import Markup
 
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes import figures
 from biot_bd.report.explain.model import Signal
 from biot_bd.report.explain.probe_runs import AttentionFlow
-from biot_bd.runs import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,19 +58,19 @@ class Shown:
 
 
 class Album:
-    """Writes pictures into a folder, as PNG and SVG.
+    """Takes pictures: as PNG and SVG into a folder, and as what a page holds.
 
     Parameters
     ----------
-    folder : Path
-        Of the explanation.
+    folder : Path or None
+        Of the explanation; None: no files, for a page that holds all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
 
     def add(self, name: str, title: str, alt: str, figure: Figure) -> Shown:
-        """Write a figure as ``pictures/NAME.png`` and ``.svg``.
+        """Take a figure, as ``pictures/NAME.png`` and ``.svg`` where there is a folder.
 
         Parameters
         ----------
@@ -86,15 +84,17 @@ class Album:
         -------
         Shown
         """
-        (self.folder / FOLDER).mkdir(exist_ok=True)
-        files = []
-        for ending in ("png", "svg"):
-            files.append(f"{FOLDER}/{name}.{ending}")
-            figure.savefig(self.folder / files[-1], dpi=DPI, metadata={"Title": title} if ending == "svg" else None)
-        png = (self.folder / files[0]).read_bytes()
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=DPI)
+        files: tuple[str, ...] = ()
+        if self.folder is not None:
+            files = (f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.svg")
+            (self.folder / FOLDER).mkdir(exist_ok=True)
+            (self.folder / files[0]).write_bytes(drawn.getvalue())
+            figure.savefig(self.folder / files[1], metadata={"Title": title, "Date": None})
         width, height = np.rint(figure.get_size_inches() * 96).astype(int).tolist()
-        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        return Shown(name, title, alt, source, width, height, tuple(files))
+        source = f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}"
+        return Shown(name, title, alt, source, width, height, files)
 
 
 def probe_pictures(
@@ -141,9 +141,7 @@ def probe_pictures(
     return [*shown, album.add(f"{name}-scalp", f"{title}, on the scalp", alt, figure)]
 
 
-def flow_pictures(
-    album: Album, flow: AttentionFlow, received: TokenMap | None, signal_uv: Signal
-) -> dict[str, Any] | None:
+def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal) -> dict[str, Any]:
     """Draw who attends to whom by channel, in an early, a middle and a late layer.
 
     Parameters
@@ -152,19 +150,17 @@ def flow_pictures(
         Takes the pictures.
     flow : AttentionFlow
         The maps.
-    received : TokenMap or None
-        Attention received, where it was asked for.
     signal_uv : Signal
         Names of the channels.
 
     Returns
     -------
-    dict or None
-        ``pictures`` (list of Shown) and ``head`` (the interactive one as HTML); None where the
-        channels of the tokens are not known.
+    dict
+        ``pictures`` (list of Shown) and ``head`` (the interactive one as HTML); none and empty
+        where the channels of the tokens are not known.
     """
     if flow.channels is None:
-        return None
+        return {"pictures": [], "head": ""}
     names = next(layout.ch_names for layout in flow.layouts.values() if layout is not None)
     if len(names) == len(signal_uv.ch_names):
         names = signal_uv.ch_names
