@@ -13,6 +13,8 @@ from biot_bd.runs import read_json
 from biot_bd.training import read_record
 from biot_bd.windows import Windows
 
+UNTESTED = "nothing beside this model says how it does on patients that it never saw"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -82,7 +84,7 @@ def choose_fold(
             f"saved model {model}",
             None,
             (record.get("threshold") or {}).get("value"),
-            untested="nothing beside this model says how it does on patients that it never saw",
+            untested=record.get("not_a_result") if record.get("scores") else UNTESTED,
             generated=bool((record.get("data") or {}).get("generated")),
         )
     if not (model / "run.json").is_file():
