@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def explain_to_folder(
         step("files")
         maps.save(temporary / MAPS)
         if table is not None:
-            facts["tests"] = table.as_frame().to_dict("records")
+            facts["tests"] = [asdict(row) for row in table.rows]
         facts["files"] = sorted(str(p.relative_to(temporary)) for p in temporary.rglob("*") if p.is_file())
         facts["files"] += [JSON, PAGE]
         facts = to_jsonable(facts)

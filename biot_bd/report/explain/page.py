@@ -172,10 +172,9 @@ def _agreement_rows(runs: ProbeRuns) -> dict[str, Any]:
 
 
 def _tests(table: Any, runs: ProbeRuns) -> dict[str, Any]:
-    frame = table.as_frame()
     return {
-        "names": [name for name in runs.probes if name in set(frame["probe"])],
-        "tests": list(dict.fromkeys(frame["test"])),
-        "cells": {(row["probe"], row["test"]): row for row in frame.to_dict("records")},
+        "names": [name for name in runs.probes if name in table.probes],
+        "titles": {row.test: row.title or row.test for row in table.rows},
+        "cells": {(row.probe, row.test): row for row in table.rows},
     }
 
