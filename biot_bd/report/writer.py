@@ -151,7 +151,7 @@ def _attention(run: Run, hit: examples.Example, windows: Windows) -> dict[str, A
         signal = signal_of(windows[rows])
         runs = run_probes(model, model_input(model, signal), ["attention"])
         found, signal_uv = runs.found["attention"], model_input_uv(model, signal)
-        pictures = probe_pictures(Album(), "attention", "Attention received", found, signal_uv, [], None)
+        pictures = probe_pictures(Album(), "attention", "Attention received", found, signal_uv)
         if runs.attention is not None:
             pictures += flow_pictures(Album(), runs.attention, signal_uv)["pictures"][:1]
     except (ValueError, RuntimeError, TypeError) as error:

@@ -125,7 +125,9 @@ def _section(
         reading=_reading(found, means),
         top=points_to(found),
         caution=caution,
-        pictures=probe_pictures(album, name, title, found, signal_uv, window.inside(), caution),
+        pictures=probe_pictures(
+            album, name, title, found, signal_uv, window=window, means=means, caution=caution
+        ),
         info=plain_facts(found.info),
     )
 

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from markupsafe import Markup
 
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes import figures
 from biot_bd.report.explain.model import Signal
 from biot_bd.report.explain.probe_runs import AttentionFlow
+from biot_bd.report.explain.window import ExplainedWindow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 150
+SHARPNESS = 1.6
+"""Pixels of a PNG for each of the page."""
 FOLDER = "pictures"
+PHONE_PX = 362
+DESK_PX = 1080
+SQUARE_PX = 620
+
+Draw = Callable[..., "Figure"]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture that was written.
+    """A picture that was taken.
 
     Parameters
     ----------
@@ -35,10 +43,10 @@ class Shown:
         What it shows.
     alt : str
         What is to be seen in it, for those who cannot see it.
-    source : str
-        The PNG as a data URI.
-    width, height : int
-        In CSS pixels.
+    desk, phone : str
+        The PNG as a data URI, for a wide and for a narrow window.
+    size, phone_size : (int, int)
+        Width and height of both in CSS pixels.
     files : tuple of str
         Names of its files, relative to the folder of the explanation.
     """
@@ -46,15 +54,11 @@ class Shown:
     name: str
     title: str
     alt: str
-    source: str
-    width: int
-    height: int
+    desk: str
+    phone: str
+    size: tuple[int, int]
+    phone_size: tuple[int, int]
     files: tuple[str, ...]
-
-    @property
-    def wide(self) -> bool:
-        """Whether it needs a scroll area on a phone."""
-        return self.width > 1.5 * self.height
 
 
 class Album:
@@ -69,32 +73,49 @@ class Album:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
 
-    def add(self, name: str, title: str, alt: str, figure: Figure) -> Shown:
-        """Take a figure, as ``pictures/NAME.png`` and ``.svg`` where there is a folder.
+    def add(self, name: str, title: str, draw: Draw, width_px: int = DESK_PX) -> Shown:
+        """Take a picture, as ``pictures/NAME.png`` and ``.svg`` where there is a folder.
 
         Parameters
         ----------
         name : str
             Letters, digits and ``-``.
-        title, alt : str
-            What it shows, and what is to be seen.
-        figure : matplotlib.figure.Figure
+        title : str
+            What it shows.
+        draw : callable
+            ``draw(width_px=...)`` gives a figure whose label says what is to be seen.
+        width_px : int
+            Width on a wide page.
 
         Returns
         -------
         Shown
         """
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=DPI)
+        figure, narrow = draw(width_px=width_px), draw(width_px=PHONE_PX)
+        desk, phone = _png(figure), _png(narrow)
         files: tuple[str, ...] = ()
         if self.folder is not None:
             files = (f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.svg")
             (self.folder / FOLDER).mkdir(exist_ok=True)
-            (self.folder / files[0]).write_bytes(drawn.getvalue())
+            (self.folder / files[0]).write_bytes(desk)
             figure.savefig(self.folder / files[1], metadata={"Title": title, "Date": None})
-        width, height = np.rint(figure.get_size_inches() * 96).astype(int).tolist()
-        source = f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}"
-        return Shown(name, title, alt, source, width, height, files)
+        alt = str(figure.get_label())
+        return Shown(name, title, alt, _uri(desk), _uri(phone), _size(figure), _size(narrow), files)
+
+
+def _png(figure: Figure) -> bytes:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=figure.dpi * SHARPNESS)
+    return drawn.getvalue()
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _size(figure: Figure) -> tuple[int, int]:
+    width, height = figure.get_size_inches() * figure.dpi
+    return round(width), round(height)
 
 
 def probe_pictures(
@@ -103,8 +124,10 @@ def probe_pictures(
     title: str,
     found: TokenMap,
     signal_uv: Signal,
-    seizures: list[tuple[float, float]],
-    caution: str | None,
+    *,
+    window: ExplainedWindow | None = None,
+    means: str | None = None,
+    caution: str | None = None,
 ) -> list[Shown]:
     """Draw what a probe says: under the EEG where it tells times, and on the scalp.
 
@@ -119,29 +142,38 @@ def probe_pictures(
     found : TokenMap
         Of one window.
     signal_uv : Signal
-        The window in microvolts, in the same channels.
-    seizures : list of (onset_s, offset_s)
-        Annotated ones in the window, from its start.
-    caution : str or None
+        The window in microvolts, in the channels that the network sees.
+    window : ExplainedWindow, optional
+        For the times of its axis and annotated seizures.
+    means : str, optional
+        What is explained, in words.
+    caution : str, optional
         Why not to trust it.
 
     Returns
     -------
     list of Shown
     """
-    alt = figures.alt_text(found)
-    options: dict[str, Any] = {"caution": caution, "footnote": f"probe {name}, {found.unit}"}
-    shown = []
-    if found.layout.knows_time and signal_uv.info.sfreq and found.layout.n_chans == signal_uv.x.shape[1]:
-        figure = figures.traces_figure(
-            found, signal_uv.x, float(signal_uv.info.sfreq), title=f"{title}, under the EEG", **options
+    words: dict[str, Any] = {"target_name": means, "caution": caution, "footnote": f"probe {name}, {found.unit}"}
+    drawings: list[tuple[str, str, Draw, int]] = []
+    sfreq = signal_uv.info.sfreq
+    if found.layout.knows_time and sfreq and found.layout.n_frames > 1:
+        place: dict[str, Any] = {} if window is None else {"start_s": window.begin_s, "events": window.seizures}
+        draw = partial(
+            figures.traces_figure, found, signal_uv.x, float(sfreq), ch_names=signal_uv.ch_names, **place, **words
         )
-        shown.append(album.add(f"{name}-traces", f"{title}, under the EEG", alt, figure))
-    figure = figures.scalp_figure(found, title=f"{title}, on the scalp", **options)
-    return [*shown, album.add(f"{name}-scalp", f"{title}, on the scalp", alt, figure)]
+        drawings.append((f"{name}-traces", f"{title}, under the EEG", draw, DESK_PX))
+    if found.layout.n_chans > 1:
+        draw = partial(figures.scalp_figure, found, **words)
+        drawings.append((f"{name}-scalp", f"{title}, on the head", draw, _scalp_px(found.bands)))
+    return [album.add(*one) for one in drawings]
 
 
-def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal) -> dict[str, Any]:
+def _scalp_px(bands: Sequence[str] | None) -> int:
+    return DESK_PX if bands is not None else SQUARE_PX
+
+
+def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal, caution: str | None = None) -> dict[str, Any]:
     """Draw who attends to whom by channel, in an early, a middle and a late layer.
 
     Parameters
@@ -152,6 +184,8 @@ def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal) -> dict[
         The maps.
     signal_uv : Signal
         Names of the channels.
+    caution : str, optional
+        Why not to trust it.
 
     Returns
     -------
@@ -167,11 +201,19 @@ def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal) -> dict[
     layers = list(flow.maps)
     roles = {f"{role} layer": flow.channels[number] for role, number in flow.roles.items()}
     paths = "; ".join(f"{role}: {layers[number]}" for role, number in flow.roles.items())
-    late = flow.channels[-1]
-    title = "Attention flow between channels"
+    late = {"matrix": flow.channels[-1], "ch_names": names}
+    last: dict[str, Any] = {"caution": caution, "footnote": f"last layer: {layers[-1]}"}
+    by_layer = partial(figures.layers_figure, roles, ch_names=names, caution=caution, footnote=paths)
     shown = [
-        album.add("attention-layers", title, "", figures.layers_figure(roles, names, title=title, footnote=paths)),
-        album.add("attention-circle", title, "", figures.circle_figure(late, names, footnote=layers[-1])),
-        album.add("attention-head", title, "", figures.head_figure(late, names, footnote=layers[-1])),
+        album.add("attention-layers", "Attention flow between channels, by layer", by_layer),
+        album.add(
+            "attention-circle",
+            "Attention flow between channels, last layer",
+            partial(figures.circle_figure, **late, **last),
+            SQUARE_PX,
+        ),
+        album.add(
+            "attention-head", "The strongest attention flow, on the head", partial(figures.head_figure, **late, **last)
+        ),
     ]
-    return {"pictures": shown, "head": Markup(figures.head_html(late, names))}
+    return {"pictures": shown, "head": Markup(figures.head_fragment(**late, **last))}
