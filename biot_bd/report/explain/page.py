@@ -81,7 +81,8 @@ def page_of(
         _section(name, found, runs.probes[name], signal_uv, window, table, means, album)
         for name, found in runs.found.items()
     ]
-    flow = None if runs.attention is None else flow_pictures(album, runs.attention, signal_uv)
+    of_attention = None if table is None else table.caution("attention")
+    flow = None if runs.attention is None else flow_pictures(album, runs.attention, signal_uv, of_attention)
     return {
         "title": "What the model looked at",
         "lead": f"{model.size}; {source.text}",
