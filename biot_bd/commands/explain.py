@@ -13,9 +13,8 @@ import typer
 from biot_bd.commands import _options as shared
 
 if TYPE_CHECKING:
-    from biot_bd.report.explain.model import Model
     from biot_bd.report.explain.source import Source
-    from biot_bd.report.explain.window import ExplainedWindow, Step
+    from biot_bd.report.explain.window import Step
 
 
 def explain(
@@ -68,7 +67,9 @@ def explain(
     if is_store:
         expect(source, "windows")
     elif recording is not None:
-        raise typer.BadParameter("names a recording of prepared windows, and a recording was given", param_hint="--recording")
+        raise typer.BadParameter(
+            "names a recording of prepared windows, and a recording was given", param_hint="--recording"
+        )
     check_output(output)
 
     from biot_bd.report.explain.folder import Wanted, check_place, explain_to_folder

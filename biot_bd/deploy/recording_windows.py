@@ -49,7 +49,7 @@ class RecordingWindows:
     batch_size: int = 64
 
     def __iter__(self) -> Iterator[WindowBatch]:
-        """Yield batches with starts in seconds since the recording's first sample, pauses included."""
+        """Yield batches; starts are seconds since the first sample, pauses included."""
         where, scorer = self.recording.where, self.scorer
         try:
             plan = plan_recording(

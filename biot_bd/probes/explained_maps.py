@@ -49,7 +49,9 @@ class ExplainedMaps:
     >>> import numpy as np
     >>> from biot_bd.models import TokenLayout, TokenMap
     >>> from biot_bd.probes import ExplainedMaps, load_maps
-    >>> found = TokenMap(np.ones((1, 2, 1)), TokenLayout(("C3", "C4"), [0], [2]), probe="energy")
+    >>> found = TokenMap(
+    ...     np.ones((1, 2, 1)), TokenLayout(("C3", "C4"), [0], [2]), probe="energy"
+    ... )
     >>> ExplainedMaps({"energy": found}, {}, {}, np.zeros((2, 400)), ("C3", "C4"), 200.0).save(
     ...     "maps.npz"
     ... )

@@ -55,10 +55,18 @@ def test_report_of_no_run_fails_in_one_line(tmp_path: Path, capsys: pytest.Captu
     assert err.count("\n") == 1
 
 
-def test_explain_command(
-    real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["explain", real_run, store.folder, "--probe", "attention", "--probe", "attention-qk", "-o", tmp_path / "out"]
+def test_explain_command(real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "explain",
+        real_run,
+        store.folder,
+        "--probe",
+        "attention",
+        "--probe",
+        "attention-qk",
+        "-o",
+        tmp_path / "out",
+    ]
     status, out, err = run(capsys, *words, "--json")
     assert status == 0, err
     facts = json.loads(out)

@@ -93,9 +93,7 @@ def _agreement(one: TokenMap, other: TokenMap, window: int) -> Agreement:
         left, right = one.by_channel()[window], other.by_channel()[window]
     tops = top_channels(one, window), top_channels(other, window)
     shared = tuple(name for name in tops[0] if name in tops[1])
-    return Agreement(
-        _rank_correlation(left, right), "channel and time" if by_time else "channel", shared, len(tops[0])
-    )
+    return Agreement(_rank_correlation(left, right), "channel and time" if by_time else "channel", shared, len(tops[0]))
 
 
 def _on_common_frames(one: TokenMap, other: TokenMap) -> tuple[TokenMap, TokenMap]:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from biot_bd.models.attention.token_map import TokenMap
-from biot_bd.probes import evaluate
 from biot_bd.probes.explained_maps import ExplainedMaps
 from biot_bd.report.explain.agreement import compare, top_channels, top_moment_s
 from biot_bd.report.explain.model import Model, Signal, model_input, model_input_uv
@@ -117,6 +116,8 @@ def explain_to_folder(
     runs = run_probes(model, x, wanted.probes, target=target, step=step)
     table = None
     if wanted.tested:
+        from biot_bd.probes import evaluate
+
         step("tests")
         table = evaluate(model.module, _tested(model, window), runs.probes, target=target)
     facts = _facts(model, source, window, runs, target, wanted)

@@ -70,9 +70,7 @@ class Model:
         labels = getattr(facts, "classes", self.classifier.classes_)
         seizure = np.asarray(self.classifier.classes_).tolist()[self.seizure_column]
         others = "no seizure" if len(labels) == 2 else None
-        return tuple(
-            "seizure" if one == seizure else others or f"class {one}" for one in np.asarray(labels).tolist()
-        )
+        return tuple("seizure" if one == seizure else others or f"class {one}" for one in np.asarray(labels).tolist())
 
 
 def module_name(module: torch.nn.Module) -> tuple[str, int]:
@@ -161,7 +159,9 @@ def _through(model: Model, signal: Signal, *, in_uv: bool) -> Signal:
     present = ~np.isnan(x).all(axis=2)
     for step in model.steps:
         if not isinstance(step, WindowTransformer):
-            raise ValueError(f"{type(step).__name__} is no signal step, so what it gives the network cannot be explained")
+            raise ValueError(
+                f"{type(step).__name__} is no signal step, so what it gives the network cannot be explained"
+            )
         if isinstance(step, PercentileScaler):  # a channel without signal is absent, as for a detector
             step = clone(step).set_params(on_bad="drop")
         made = step.output_info(info)

@@ -126,9 +126,7 @@ def _section(
         reading=_reading(found, means),
         top=points_to(found),
         caution=caution,
-        pictures=probe_pictures(
-            album, name, title, found, signal_uv, window=window, means=means, caution=caution
-        ),
+        pictures=probe_pictures(album, name, title, found, signal_uv, window=window, means=means, caution=caution),
         info=plain_facts(found.info),
     )
 
@@ -180,4 +178,3 @@ def _tests(table: Any, runs: ProbeRuns) -> dict[str, Any]:
         "titles": {row.test: row.title or row.test for row in table.rows},
         "cells": {(row.probe, row.test): row for row in table.rows},
     }
-

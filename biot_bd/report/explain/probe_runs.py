@@ -23,7 +23,7 @@ DEFAULT_PROBES = (
     *("attention", "rollout", "grad-attention", "token-ig", "token-occlusion"),
     *("channel-occlusion", "band-occlusion", "energy"),
 )
-"""What a page shows unless probes are named: where it looks, what the decision rests on, a control."""
+"""What a page shows unless probes are named."""
 CANNOT = (ValueError, TypeError, RuntimeError, ImportError, LookupError, BiotBdError)
 """How a probe says that it cannot be asked of a model."""
 

@@ -173,7 +173,11 @@ def window_of_store(
         seizure = labels == 1
         searched = rows[seizure] if seizure.any() else rows
         row, of = _most_certain(model, windows, searched, step)
-        among = f"labelled seizure, of {counted(of, 'such window')}" if seizure.any() else f"of all {of}: none is labelled seizure"
+        among = (
+            f"labelled seizure, of {counted(of, 'such window')}"
+            if seizure.any()
+            else f"of all {of}: none is labelled seizure"
+        )
         how = f"the window with the highest probability of a seizure {among}"
     return _amid(model, windows, row, how)
 
@@ -187,7 +191,9 @@ def _candidates(source: Source, windows: Windows, recording: str | None) -> NDAr
     else:
         rows = np.arange(len(windows))
     if not len(rows):
-        raise ValueError(f"there are no windows of the subjects {', '.join(source.subjects or ())}; choose another --fold")
+        raise ValueError(
+            f"there are no windows of the subjects {', '.join(source.subjects or ())}; choose another --fold"
+        )
     return rows
 
 
@@ -209,9 +215,7 @@ def _covering(windows: Windows, rows: NDArray[np.int64], at_s: float) -> int:
     return int(rows[int(np.argmin(far))])
 
 
-def _most_certain(
-    model: Model, windows: Windows, rows: NDArray[np.int64], step: Step | None
-) -> tuple[int, int]:
+def _most_certain(model: Model, windows: Windows, rows: NDArray[np.int64], step: Step | None) -> tuple[int, int]:
     """Return the window with the highest probability of a seizure, and out of how many."""
     best, at = -1.0, -1
     for begin in range(0, len(rows), BATCH):

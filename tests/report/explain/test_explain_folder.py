@@ -155,9 +155,7 @@ def test_the_page_stands_alone_and_says_what_it_does_not_mean(explained: Any) ->
     assert 'alt=""' not in page
 
 
-def test_a_named_probe_that_cannot_answer_raises_and_writes_nothing(
-    real_run: Path, store: Any, tmp_path: Path
-) -> None:
+def test_a_named_probe_that_cannot_answer_raises_and_writes_nothing(real_run: Path, store: Any, tmp_path: Path) -> None:
     source = choose_fold(real_run, store, recording="rec02")
     model = load_model(source.folder)
     window = window_of_store(model, source, store, recording="rec02", at_s=50)
