@@ -14,6 +14,8 @@ from .channel_occlusion import ChannelOcclusionProbe as ChannelOcclusionProbe
 from .controls import EnergyProbe as EnergyProbe
 from .controls import RandomProbe as RandomProbe
 from .deeplift import DeepLIFTProbe as DeepLIFTProbe
+from .explained_maps import ExplainedMaps as ExplainedMaps
+from .explained_maps import load_maps as load_maps
 from .grad_attention import GradAttentionProbe as GradAttentionProbe
 from .input_ig import InputIGProbe as InputIGProbe
 from .rollout_probe import RolloutProbe as RolloutProbe
