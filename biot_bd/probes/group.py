@@ -109,6 +109,11 @@ class MapGroup:
         return len(self.table)
 
     @property
+    def title(self) -> str:
+        """What the maps show, in words; the probe's name where nobody says."""
+        return str(self.info.get("title") or self.probe)
+
+    @property
     def subjects(self) -> tuple[str, ...]:
         """The subjects, sorted."""
         return tuple(sorted(self.table["subject"].astype(str).unique()))
@@ -209,6 +214,10 @@ class MapGroup:
             for value, part in known.groupby(known, sort=True)
         }
 
+    def mean_map(self) -> TokenMap:
+        """Return the mean of all maps, subjects counting alike, as a map of one "window"."""
+        return self._token_map(self._mean(np.arange(len(self)), self.values))
+
     def mean_matrix(self, expr: str | None = None, role: str = "late") -> NDArray[np.float64]:
         """Return who attends to whom by channel, subjects counting alike.
 
@@ -302,6 +311,8 @@ class MapGroup:
             bool(shared),
             cells,
             self.layout,
+            "attention flow" if cells == "channel-channel" else self.title,
+            "share of attention" if cells == "channel-channel" else self.unit,
             _notes(difference.smallest_p, chosen, left_out, bool(shared)),
         )
 

@@ -43,6 +43,8 @@ class GroupComparison:
         What a cell is.
     layout : TokenLayout
         Channels and frames.
+    what, unit : str
+        What differs, and in which unit.
     notes : tuple of str
         Caveats in words.
 
@@ -75,6 +77,8 @@ class GroupComparison:
     paired: bool
     cells: Cells
     layout: TokenLayout
+    what: str = "importance"
+    unit: str = "importance"
     notes: tuple[str, ...] = ()
 
     def marked(self, alpha: float = ALPHA) -> NDArray[np.bool_]:
@@ -119,6 +123,8 @@ class GroupComparison:
             self.layout,
             cells=self.cells,
             conditions=self.conditions,
+            what=self.what,
+            unit=self.unit,
             title=title,
             caution=caution,
             footnote=" ".join([*self.notes, *([footnote] if footnote else [])]) or None,

@@ -167,6 +167,7 @@ class _Extraction:
         table = pd.concat([self.table.assign(band=band) for band in self.bands], ignore_index=True)
         info = {
             "label": self.label,
+            "title": getattr(self.probe, "title", None),
             "parameters": {key: repr(value) for key, value in _parameters(self.probe).items()},
             "generated": bool(self.windows.generated),
             "model": f"{type(self.network).__name__}, {sum(p.numel() for p in self.network.parameters()):,} parameters",
