@@ -210,7 +210,7 @@ class _Part:
         names = getattr(ready, "ch_names", None)
         device = next(of.network.parameters()).device
         batches = torch.from_numpy(x).split(of.batch_size)
-        maps = [of.probe(of.network, batch.to(device), of.target).without_bands() for batch in batches]
+        maps = [_compact(of.probe(of.network, batch.to(device), of.target), x.shape[-1]) for batch in batches]
         first = maps[0] if names is None or len(names) != maps[0].layout.n_chans else maps[0].named(names)
         found: dict[str, NDArray[Any]] = {
             "proba": np.asarray(of.classifier.predict_proba(x), dtype=np.float64),
@@ -310,6 +310,18 @@ def _join_files(paths: list[Path], extraction: _Extraction, folder: Path) -> Map
                     whole[name][at : at + len(rows)] = rows
             at += len(proba[-1])
     return extraction.group(whole["values"], whole.get("matrices"), np.concatenate(proba), facts)
+
+
+def _compact(found: TokenMap, n_times: int) -> TokenMap:
+    """Return a map without bands; values by sample become those of whole seconds, which thousands of
+    windows can be kept of.
+    """
+    found = found.without_bands()
+    layout = found.layout
+    if layout.n_frames < n_times or not layout.knows_time or layout.frame_stop_s[-1] <= 1:
+        return found
+    edges = [*range(int(np.ceil(layout.frame_stop_s[-1]))), float(layout.frame_stop_s[-1])]
+    return found.on(TokenLayout(layout.ch_names, edges[:-1], edges[1:]))
 
 
 def _facts_of(found: TokenMap) -> dict[str, Any]:

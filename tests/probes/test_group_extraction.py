@@ -146,3 +146,18 @@ def test_a_model_without_attention_has_no_matrices_and_says_why(windows):
     group = explain_group(fitted, windows[:3], Loudness())
     assert group.matrices is None
     assert group.info["no_matrices"]
+
+
+class BySample(Probe):
+    """The signal itself."""
+
+    def __call__(self, model, x, target=None):
+        return TokenMap(x.numpy(), self.layout_by_sample(model, x), probe="by-sample", signed=True)
+
+
+def test_values_by_sample_are_kept_as_sums_over_seconds(windows, fitted):
+    chosen = windows[:3]
+    group = explain_group(fitted, chosen, BySample(), matrices=False)
+    x = np.asarray(fitted[:-1].transform(chosen))
+    np.testing.assert_allclose(group.values, x.reshape(3, 16, 10, 200).sum(axis=-1), rtol=1e-3, atol=1e-3)
+    assert group.layout.frame_stop_s.tolist() == list(range(1, 11))

@@ -367,7 +367,7 @@ class NeedsMagic(GoodProbe):
     needs = frozenset({"magic"})
 
 
-class LeavesOut(nn.Module):
+class Pooled(nn.Module):
     """A model at 200 Hz that leaves absent channels out."""
 
     accepts_absent_channels = True
@@ -380,7 +380,7 @@ class LeavesOut(nn.Module):
 
 def test_a_good_probe_passes():
     check_probe(GoodProbe)
-    check_probe(GoodProbe, model=LeavesOut())
+    check_probe(GoodProbe, model=Pooled())
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_a_wrong_probe_is_found(probe, message):
     ],
 )
 def test_wrong_seconds_and_absent_channels_are_found(probe, message):
-    fails(message, check_probe, probe, model=LeavesOut())
+    fails(message, check_probe, probe, model=Pooled())
 
 
 # Callbacks, objectives, exporters ------------------------------------------------------------------------------------
