@@ -7,9 +7,9 @@ r"""How attention differs between training from scratch and fine-tuning a publis
 Five seeds of each regime are trained on the same subjects.  On a fixed batch of windows of other
 subjects the rows' entropy (1: uniform) and the effective rank of every layer's exact maps are
 measured, and so they are before the training.  Two tests answer two questions, each corrected for
-all layers and both measures by the largest statistic: *runs* exchanges trained models between the regimes (would
-other seeds, on these subjects, differ as well?), *subjects* exchanges regimes within subjects, each
-one's mean over seeds (would other subjects?).
+all layers and both measures by the largest statistic: *runs* exchanges trained models between the
+regimes (would other seeds, on these subjects, differ as well?), *subjects* exchanges regimes within
+subjects, each one's mean over seeds (would other subjects?).
 
 ``results.json``, ``table.csv`` and ``attention_regimes.png`` are written into OUT.  The same
 command again goes on where it was stopped.
@@ -125,22 +125,31 @@ def fixed_batch(windows: Windows, subjects: list[str], number: int) -> Windows:
     cells = list(table[table["subject"].isin(subjects)].groupby(["subject", "label"]).indices.items())
     each = max(1, number // len(cells))
     places = table[table["subject"].isin(subjects)].index.to_numpy()
-    rows = [places[found][np.linspace(0, len(found) - 1, min(each, len(found))).round().astype(int)] for _, found in cells]
+    rows = [
+        places[found][np.linspace(0, len(found) - 1, min(each, len(found))).round().astype(int)] for _, found in cells
+    ]
     return windows[np.unique(np.concatenate(rows))]
+
+
+def size_of(source: str) -> dict[str, Any]:
+    """Return the parameters that give a model from scratch the checkpoint's architecture."""
+    import inspect
+
+    from biot_bd import BIOT
+    from biot_bd.models import load_checkpoint
+
+    config, usual = load_checkpoint(source).facts.config, inspect.signature(BIOT).parameters
+    names = ("embed_dim", "num_heads", "num_layers", "hop_length")
+    return {name: config[name] for name in names if config[name] not in (None, usual[name].default)}
 
 
 def regimes_of(options: argparse.Namespace) -> dict[str, Pipeline]:
     """Build one pipeline a regime; both have the checkpoint's architecture."""
-    import inspect
-
     from sklearn.pipeline import make_pipeline
 
-    from biot_bd import BIOT, BIOTClassifier, MontageMapper, PercentileScaler
-    from biot_bd.models import load_checkpoint
+    from biot_bd import BIOTClassifier, MontageMapper, PercentileScaler
 
-    config, usual = load_checkpoint(options.checkpoint).facts.config, inspect.signature(BIOT).parameters
-    names = ("embed_dim", "num_heads", "num_layers", "hop_length")
-    size = {f"module__{name}": config[name] for name in names if config[name] not in (None, usual[name].default)}
+    size = {f"module__{name}": value for name, value in size_of(options.checkpoint).items()}
     own = {"scratch": size, "fine-tuned": {"pretrained": options.checkpoint, "finetune": options.finetune}}
     common = {
         "criterion": "focal",
@@ -175,34 +184,33 @@ def attention_of(network: nn.Module, x: NDArray[Any]) -> dict[str, NDArray[Any]]
 
 
 def run(
-    pipeline: Pipeline, regime: str, seed: int, windows: Windows, batch: Windows, held_out: list[str], folder: Path
+    options: argparse.Namespace, pipeline: Pipeline, regime: str, seed: int, windows: Windows, batch: Windows
 ) -> list[dict[str, Any]]:
     """Train one model and measure it before and after; return a row for each window, layer and
     measure.
     """
     import numpy as np
-    from sklearn.base import clone
 
     from biot_bd import fit_all, load_pipeline
     from biot_bd.runs import read_json, write_json
 
+    folder = options.out / regime / f"seed-{seed}"
     note = folder / "attention.json"
     if note.is_file():
         return list(read_json(note)["rows"])
-    settings = {f"{pipeline.steps[-1][0]}__random_state": seed}
-    start = clone(pipeline).set_params(**settings, **{f"{pipeline.steps[-1][0]}__max_epochs": 0})
     fit_all(
-        clone(pipeline).set_params(**settings),
+        pipeline,
         windows,
         folder / "model",
-        hold_out=held_out,
+        hold_out=sorted(set(batch.groups)),
         random_state=seed,
         title=f"BIOT {REGIMES[regime]}, seed {seed}",
     )
     trained = load_pipeline(folder / "model")
-    x = np.asarray(trained[:-1].transform(batch), dtype=np.float32)
+    ready = trained[:-1].transform(batch)
+    x = np.asarray(ready, dtype=np.float32)
     rows = []
-    for when, network in (("before", untrained(start, windows[:2], seed)), ("after", trained[-1].module_)):
+    for when, network in (("before", untrained(options, regime, seed, ready)), ("after", trained[-1].module_)):
         for measure, values in attention_of(network, x).items():
             for window, subject in enumerate(batch.groups):
                 for layer, value in enumerate(values[window]):
@@ -212,24 +220,17 @@ def run(
     return rows
 
 
-def untrained(pipeline: Pipeline, windows: Windows, seed: int) -> nn.Module:
-    """Return the network as its training begins."""
+def untrained(options: argparse.Namespace, regime: str, seed: int, windows: Windows) -> nn.Module:
+    """Return a network as a training begins: random, or the checkpoint with a random head."""
     import torch
 
-    from biot_bd.training.fitted_facts import FittedFacts
-    from biot_bd.training.input_data import SignalData
-    from biot_bd.training.resume import seeded
+    from biot_bd import BIOT
 
-    net = pipeline[-1]
-    ready: Any = windows
-    for step in pipeline[:-1]:
-        ready = step.transform(ready)
-    with seeded(seed), torch.no_grad():
-        import numpy as np
-
-        net.facts_ = FittedFacts(SignalData(ready).info, np.array([0, 1]))
-        net.initialize()
-    return net.module_
+    torch.manual_seed(seed)
+    facts = {"n_outputs": 2, "n_times": windows.shape[2], "sfreq": windows.sfreq}
+    if regime == "fine-tuned":
+        return BIOT.from_checkpoint(options.checkpoint, ch_names=windows.ch_names, **facts)
+    return BIOT(n_chans=windows.shape[1], **facts, **size_of(options.checkpoint))
 
 
 def tests_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -239,12 +240,18 @@ def tests_of(rows: pd.DataFrame) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from biot_bd.probes.surrogates import subject_difference
+    from biot_bd.probes import subject_difference
 
     def units(unit: str, regime: str) -> NDArray[Any]:
         """Return means (n_units, n_cells) after the training."""
         part = rows[(rows["regime"] == regime) & (rows["when"] == "after")]
-        return part.groupby([unit, "measure", "layer"])["value"].mean().unstack(["measure", "layer"]).sort_index(axis=1).to_numpy()
+        return (
+            part.groupby([unit, "measure", "layer"])["value"]
+            .mean()
+            .unstack(["measure", "layer"])
+            .sort_index(axis=1)
+            .to_numpy()
+        )
 
     p = {}
     for unit, paired in (("seed", False), ("subject", True)):
@@ -254,7 +261,7 @@ def tests_of(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for (when, measure, layer), part in rows.groupby(["when", "measure", "layer"], sort=True):
         by_seed = part.groupby(["regime", "seed"])["value"].mean()
-        # The start of a fine-tuning is one checkpoint, not a sample of several: nothing to test there.
+        # A fine-tuning starts from one checkpoint, no sample of several: nothing to test.
         cell = len(found) if when == "after" else None
         found.append(
             {
@@ -348,7 +355,9 @@ def check_settings(options: argparse.Namespace) -> None:
 
     note, settings = options.out / "settings.json", settings_of(options)
     if note.is_file() and (before := read_json(note)) != settings:
-        other = [f"{name} {before.get(name)} (now {value})" for name, value in settings.items() if before.get(name) != value]
+        other = [
+            f"{name} {before.get(name)} (now {value})" for name, value in settings.items() if before.get(name) != value
+        ]
         raise ValueError(f"{options.out}: was begun with {', '.join(other)}; name another --out or delete it")
     write_json(note, settings)
 
@@ -366,14 +375,12 @@ def main(args: Sequence[str] | None = None) -> int:
         pipelines = regimes_of(options)  # before anything is prepared or trained
         check_settings(options)
         windows = make_windows(options)
-        held_out = measured_subjects(windows, options.held_out)
-        batch = fixed_batch(windows, held_out, options.windows)
+        batch = fixed_batch(windows, measured_subjects(windows, options.held_out), options.windows)
         rows = []
         for seed in options.seeds:
             for regime, pipeline in pipelines.items():
                 console.print(f"{REGIMES[regime]}, seed {seed}", highlight=False)
-                folder = options.out / regime / f"seed-{seed}"
-                rows += run(pipeline, regime, seed, windows, batch, held_out, folder)
+                rows += run(options, pipeline, regime, seed, windows, batch)
         table = write(options, pd.DataFrame(rows), batch)
     except (ValueError, TypeError, OSError, LookupError, RuntimeError, ContaminationError) as error:
         print(f"attention_regimes: {error}", file=sys.stderr)

@@ -1,4 +1,3 @@
-
 from .attention import AttentionProbe as AttentionProbe
 from .attention import AttentionTrace as AttentionTrace
 from .attention import QKAttentionProbe as QKAttentionProbe

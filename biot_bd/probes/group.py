@@ -73,7 +73,9 @@ class MapGroup:
     >>> import numpy as np
     >>> import pandas as pd
     >>> from biot_bd.probes import MapGroup, TokenLayout
-    >>> table = pd.DataFrame({"subject": ["a", "a", "a", "b"], "label": [0, 0, 1, 1], "band": "all"})
+    >>> table = pd.DataFrame(
+    ...     {"subject": ["a", "a", "a", "b"], "label": [0, 0, 1, 1], "band": "all"}
+    ... )
     >>> values = np.array([1.0, 3.0, 6.0, 8.0])[:, None, None]
     >>> group = MapGroup(table, values, TokenLayout(("C3",), [0.0], [1.0]), probe="energy")
     >>> {name: found.values.item() for name, found in group.by_class().items()}
@@ -95,7 +97,9 @@ class MapGroup:
     def __post_init__(self) -> None:
         n, wanted = len(self.table), (self.layout.n_chans, self.layout.n_frames)
         if self.values.shape != (n, *wanted) or not n:
-            raise ValueError(f"values must have shape {(n, *wanted)}, a row for each of the table, got {self.values.shape}")
+            raise ValueError(
+                f"values must have shape {(n, *wanted)}, a row for each of the table, got {self.values.shape}"
+            )
         missing = sorted({"subject", "band"} - set(self.table.columns))
         if missing:
             raise ValueError(f"the table of a group needs the columns {missing}; it has {list(self.table.columns)}")
@@ -327,7 +331,9 @@ class MapGroup:
 
     def _matrices(self, role: str) -> NDArray[Any]:
         if self.matrices is None:
-            raise ValueError(f"this group holds no attention matrices ({self.info.get('no_matrices', 'not asked for')})")
+            raise ValueError(
+                f"this group holds no attention matrices ({self.info.get('no_matrices', 'not asked for')})"
+            )
         if role not in self.roles:
             raise ValueError(f"there is no {role!r} layer here; there are {', '.join(self.roles)}")
         return self.matrices[:, self.roles.index(role)]

@@ -374,7 +374,9 @@ def _table(windows: Windows, conditions: Mapping[str, str] | None) -> pd.DataFra
                 f"condition {name!r}: {expr!r} is no expression over {', '.join(table.columns)} ({error})"
             ) from error
         if (twice := named[rows].dropna()).size:
-            raise ValueError(f"{twice.size} window(s) are of the conditions {twice.iloc[0]!r} and {name!r}; one at most")
+            raise ValueError(
+                f"{twice.size} window(s) are of the conditions {twice.iloc[0]!r} and {name!r}; one at most"
+            )
         named[rows] = name
     return table.assign(condition=named)
 
@@ -394,7 +396,9 @@ def _judged(table: pd.DataFrame, proba: NDArray[np.float64], classifier: BIOTCla
     found["confidence"] = proba[np.arange(len(proba)), chosen]
     if positive is not None:
         said, true = found["predicted"] == positive, found["label"] == positive
-        found["outcome"] = np.select([said & true, ~said & true, said & ~true], ["hit", "miss", "false alarm"], "rejection")
+        found["outcome"] = np.select(
+            [said & true, ~said & true, said & ~true], ["hit", "miss", "false alarm"], "rejection"
+        )
     return found
 
 

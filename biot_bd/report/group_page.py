@@ -125,8 +125,12 @@ def _sources(
     ]
     if not found:
         numbers = ", ".join(str(one.number) for one in run.folds) or "none"
-        raise ValueError(f"{model}: no saved model in {'any fold' if fold is None else f'fold {fold}'}; folds: {numbers}")
-    notes += [f"Fold {one.number} holds no saved model, so its subjects are left out." for one in folds if not one.model]
+        raise ValueError(
+            f"{model}: no saved model in {'any fold' if fold is None else f'fold {fold}'}; folds: {numbers}"
+        )
+    notes += [
+        f"Fold {one.number} holds no saved model, so its subjects are left out." for one in folds if not one.model
+    ]
     return found, notes
 
 
@@ -268,9 +272,9 @@ def _means(group: MapGroup, compare: tuple[str, str]) -> dict[str, Any]:
     whole = group.select("band == 'all'")
     for expr, words in zip(compare, ("first condition", "second condition"), strict=True):
         try:
-            found[{"label == 1": "seizure", "label == 0": "no seizure"}.get(expr, f"{words} ({expr})")] = (
-                whole.select(expr).mean_map()
-            )
+            found[{"label == 1": "seizure", "label == 0": "no seizure"}.get(expr, f"{words} ({expr})")] = whole.select(
+                expr
+            ).mean_map()
         except ValueError:
             continue
     if "condition" in whole.table and whole.table["condition"].notna().any():

@@ -76,7 +76,11 @@ def test_matrices_and_the_table():
 @pytest.mark.parametrize("cells", ["channel-frame", "channel", "channel-channel"])
 def test_a_comparison_is_that_of_the_subjects_means(cells):
     group = make_group(effect=0.3)
-    values = {"channel-frame": group.values, "channel": group.values.sum(axis=2), "channel-channel": group.matrices[:, 0]}
+    values = {
+        "channel-frame": group.values,
+        "channel": group.values.sum(axis=2),
+        "channel-channel": group.matrices[:, 0],
+    }
     means = [
         np.stack([values[cells][((group.table["label"] == label) & (group.table["subject"] == s)).to_numpy()].mean(axis=0)
                   for s in group.subjects])
