@@ -1,3 +1,4 @@
+from . import figures as figures
 from .attention import AttentionProbe as AttentionProbe
 from .attention import AttentionTrace as AttentionTrace
 from .attention import QKAttentionProbe as QKAttentionProbe
@@ -12,3 +13,5 @@ from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
 from .slots import open_model as open_model
+from .surrogates import SubjectDifference as SubjectDifference
+from .surrogates import subject_difference as subject_difference
