@@ -9,6 +9,8 @@ from .base import TokenMap as TokenMap
 from .group import MapGroup as MapGroup
 from .group_comparison import GroupComparison as GroupComparison
 from .group_extraction import explain_group as explain_group
+from .explained_maps import ExplainedMaps as ExplainedMaps
+from .explained_maps import load_maps as load_maps
 from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
