@@ -47,6 +47,7 @@ def done(script, checkpoint, tmp_path_factory):
     return out, args
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_the_attention_of_the_saved_models(done, script):
     out, args = done
     results = json.loads((out / "results.json").read_text())
@@ -77,6 +78,7 @@ def test_what_is_measured_is_the_attention_of_the_saved_models(done, script):
     assert (out / "attention_regimes.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_starts_from_the_checkpoint_and_scratch_does_not(done, checkpoint):
     out, _ = done
     before = pd.DataFrame(json.loads((out / "fine-tuned" / "seed-0" / "attention.json").read_text())["rows"])
@@ -92,6 +94,7 @@ def test_a_fine_tuning_starts_from_the_checkpoint_and_scratch_does_not(done, che
     assert not np.allclose(*(table[table["when"] == "before"]["value"].to_numpy() for table in scratch), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_other_settings_are_refused(done, script, capsys):
     out, args = done
     models = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
