@@ -17,6 +17,9 @@ from .deeplift import DeepLIFTProbe as DeepLIFTProbe
 from .explained_maps import ExplainedMaps as ExplainedMaps
 from .explained_maps import load_maps as load_maps
 from .grad_attention import GradAttentionProbe as GradAttentionProbe
+from .group import MapGroup as MapGroup
+from .group_comparison import GroupComparison as GroupComparison
+from .group_extraction import explain_group as explain_group
 from .input_ig import InputIGProbe as InputIGProbe
 from .rollout_probe import RolloutProbe as RolloutProbe
 from .saliency import SaliencyProbe as SaliencyProbe
