@@ -6,7 +6,15 @@ from .attention import record_attention as record_attention
 from .base import Probe as Probe
 from .base import TokenLayout as TokenLayout
 from .base import TokenMap as TokenMap
+from .evaluation import evaluate as evaluate
+from .planted import PlantedTask as PlantedTask
+from .planted import PlantedWindows as PlantedWindows
+from .planted_models import PlantedModel as PlantedModel
+from .planted_models import train_planted as train_planted
+from .probe_table import ProbeResult as ProbeResult
+from .probe_table import ProbeTable as ProbeTable
 from .slots import Slot as Slot
 from .slots import SlotReport as SlotReport
 from .slots import check_slots as check_slots
 from .slots import open_model as open_model
+from .trials.planted_evidence import evidence_auc as evidence_auc
