@@ -14,6 +14,7 @@ from .channel_occlusion import ChannelOcclusionProbe as ChannelOcclusionProbe
 from .controls import EnergyProbe as EnergyProbe
 from .controls import RandomProbe as RandomProbe
 from .deeplift import DeepLIFTProbe as DeepLIFTProbe
+from .evaluation import evaluate as evaluate
 from .explained_maps import ExplainedMaps as ExplainedMaps
 from .explained_maps import load_maps as load_maps
 from .grad_attention import GradAttentionProbe as GradAttentionProbe
@@ -21,6 +22,12 @@ from .group import MapGroup as MapGroup
 from .group_comparison import GroupComparison as GroupComparison
 from .group_extraction import explain_group as explain_group
 from .input_ig import InputIGProbe as InputIGProbe
+from .planted import PlantedTask as PlantedTask
+from .planted import PlantedWindows as PlantedWindows
+from .planted_models import PlantedModel as PlantedModel
+from .planted_models import train_planted as train_planted
+from .probe_table import ProbeResult as ProbeResult
+from .probe_table import ProbeTable as ProbeTable
 from .rollout_probe import RolloutProbe as RolloutProbe
 from .saliency import SaliencyProbe as SaliencyProbe
 from .slots import Slot as Slot
@@ -31,3 +38,4 @@ from .surrogates import SubjectDifference as SubjectDifference
 from .surrogates import subject_difference as subject_difference
 from .token_ig import TokenIGProbe as TokenIGProbe
 from .token_occlusion import TokenOcclusionProbe as TokenOcclusionProbe
+from .trials.planted_evidence import evidence_auc as evidence_auc
