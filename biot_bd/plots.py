@@ -20,8 +20,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +46,8 @@ PROBABILITY, SEIZURE = PALETTE[:2]
 TRACE, GREY, UNKNOWN = "#26323f", "#6a737d", "#bbbbbb"
 MOST_CARD_TICKS = 5
 LEAST_RATIO = 0.25
+ALIKE = 1.2
+"""Rows of a map whose cells differ by less than this factor look the same."""
 MOST_MARKERS = 200
 
 
@@ -122,8 +124,8 @@ def _figure(width: float, height: float, title: str | None) -> Figure:
 def attention_figure(ratio: ArrayLike, *, labels: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Draw who attends to whom, as a multiple of uniform attention.
 
-    Readable in a card 320 pixels wide.  Colours are logarithmic around 1 and end at a quarter and at
-    4 in every picture, so that layers, epochs and runs can be compared by eye.
+    Readable in a card 320 pixels wide.  Colours are logarithmic around 1 and end at a quarter and
+    at 4 in every picture, so that layers, epochs and runs can be compared by eye.
 
     Parameters
     ----------
@@ -169,13 +171,15 @@ def attention_figure(ratio: ArrayLike, *, labels: Sequence[str] | None = None, t
     axis.set_facecolor(UNKNOWN)
     low, high = LEAST_RATIO, 1 / LEAST_RATIO
     shown = np.maximum(values, low / 10)  # 0 has no logarithm
+    known = shown[~np.isnan(shown).all(axis=1)][:, ~np.isnan(shown).all(axis=0)]
     image = axis.imshow(
         shown, cmap="PuOr_r", norm=LogNorm(low, high), interpolation="nearest", aspect="equal" if labels else "auto"
     )
     if title:
         axis.set_title(title, fontsize=9)
     axis.set_ylabel("from", fontsize=9)
-    axis.set_xlabel("attends to", fontsize=9)
+    alike = known.shape[0] > 1 and bool((np.nanmax(known, axis=0) < ALIKE * np.nanmin(known, axis=0)).all())
+    axis.set_xlabel("attends to (rows are alike)" if alike else "attends to", fontsize=9)
     for ticks, n in ((axis.set_xticks, values.shape[1]), (axis.set_yticks, values.shape[0])):
         at = range(0, n, -(-n // MOST_CARD_TICKS))
         ticks(at, [str(i) if labels is None else labels[i] for i in at], fontsize=7)
@@ -230,7 +234,7 @@ def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str
         # White on the dark end of the map, black on the light one.
         colour = "white" if share[row, column] < 0.6 else "black"
         text = f"{count:,}\n{100 * share[row, column]:.1f} %"
-        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
     axis.set_xticks(range(n), [str(c) for c in classes])
     axis.set_yticks(range(n), [str(c) for c in classes])
     axis.set(xlabel="predicted", ylabel="true")

@@ -177,13 +177,13 @@ def build_pipeline(
 
 
 def _transform(text: str) -> str | tuple[str, dict[str, Any]]:
-    """Return a transform as ``augment`` takes it: a name, or a name and parameters of ``NAME:KEY=VALUE,...``."""
+    """Return a transform as ``augment`` takes it: a name, or ``NAME:KEY=VALUE,...`` as a pair."""
     name, colon, rest = text.partition(":")
     return (name, parse_assignments(rest.split(","), f"--augment {name}:")) if colon else text
 
 
 def _ignoring(pipeline: Pipeline, channels: Sequence[str], windows: Windows) -> Pipeline:
-    """Return the pipeline with a step that hides channels, in front of all but the montage mapper."""
+    """Return the pipeline with a step that hides channels, behind the montage mapper."""
     from sklearn.pipeline import Pipeline
 
     from biot_bd.signals import IgnoreChannels, MontageMapper

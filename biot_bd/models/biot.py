@@ -270,8 +270,8 @@ class BIOT(BraindecodeBIOT):
             False marks further absent channels, whatever stands in them.
         return_features : bool
             Braindecode's contract for its foundation models: give a dict with ``"features"``, the
-            embedding of shape (n, embed_dim), and ``"cls_token"``, the same with a class token, else
-            None.
+            embedding of shape (n, embed_dim), and ``"cls_token"``, the same with a class token,
+            else None.
 
         Returns
         -------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.signals.base import Marked, SignalInfo, WindowTransformer, check_shapes
+from biot_bd.signals.base import Marked, SignalInfo, WindowTransformer, check_shapes, check_windows
 from biot_bd.signals.names import canonical_name
 
 
@@ -22,7 +22,7 @@ class IgnoreChannels(WindowTransformer):
 
     Parameters
     ----------
-    ch_names : sequence of str or int
+    channels : sequence of str or int
         Channels by name, in any spelling, or by position from 0 (arrays carry no names).
 
     Raises
@@ -44,7 +44,7 @@ class IgnoreChannels(WindowTransformer):
     [[[nan, nan, nan], [1.0, 1.0, 1.0]]]
     """
 
-    ch_names: Sequence[str | int] = ()
+    channels: Sequence[str | int] = ()
 
     def output_info(self, info: SignalInfo) -> SignalInfo:
         """Say what comes out: the same.
@@ -56,7 +56,7 @@ class IgnoreChannels(WindowTransformer):
 
     def is_identity(self, info: SignalInfo) -> bool:
         """Return True where no channel is named."""
-        return not len(self.ch_names)
+        return not len(self.channels)
 
     def apply(self, x: NDArray[Any], present: NDArray[np.bool_], info: SignalInfo) -> Marked:
         """Mark the channels in windows."""
@@ -64,6 +64,7 @@ class IgnoreChannels(WindowTransformer):
         ignored = self.positions(info)
         out, there = x.copy(), present.copy()
         out[:, ignored], there[:, ignored] = np.nan, False
+        check_windows(out, there, info)
         return out, there
 
     def positions(self, info: SignalInfo) -> list[int]:
@@ -74,9 +75,9 @@ class IgnoreChannels(WindowTransformer):
         ValueError
             A channel is not there, or none would be left.
         """
-        if isinstance(self.ch_names, str):
-            raise ValueError(f"IgnoreChannels: ch_names must be a list, e.g. [{self.ch_names!r}], not a text")
-        found = sorted({self._position(channel, info) for channel in self.ch_names})
+        if isinstance(self.channels, str):
+            raise ValueError(f"IgnoreChannels: channels must be a list, e.g. [{self.channels!r}], not a text")
+        found = sorted({self._position(channel, info) for channel in self.channels})
         if len(found) == info.n_chans:
             raise ValueError(f"IgnoreChannels: all {info.n_chans} channels would be ignored; leave one at least")
         return found

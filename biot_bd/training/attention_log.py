@@ -1,5 +1,5 @@
-"""What TensorBoard shows of attention: the same windows in every epoch, and in every run of the same
-data.
+"""What TensorBoard shows of attention: the same windows in every epoch, and in every run of the
+same data.
 """
 
 from __future__ import annotations

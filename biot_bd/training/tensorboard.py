@@ -7,8 +7,8 @@ Tags: ``loss/train``, ``loss/valid``, ``average_precision/...``, ``roc_auc/...``
 ``confusion/valid``, ``attention/early`` (``middle``, ``late``; a single layer: ``only``),
 ``attention_entropy/layer-01`` and ``attention_rank/layer-01``; when training ends the
 hyper-parameters with ``final/...``; ``test/...`` and ``precision_recall/test`` once, when
-somebody calls :func:`log_test_metrics`; as texts ``attention/windows``, and ``training_scores`` where
-those of training are of a part of the windows.  The step is the epoch.
+somebody calls :func:`log_test_metrics`; as texts ``attention/windows``, and ``training_scores``
+where those of training are of a part of the windows.  The step is the epoch.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ class TensorBoardLogger(Callback):
     Notes
     -----
     Training scores come from the predictions made while training.  Pictures are drawn, and
-    attention is measured, of the final model and after epochs 1, 2, 4, 8, and so on.  An attention map is the
-    ratio to uniform attention by channel, in colours that are the same for all epochs and runs;
-    :func:`biot_bd.models.entropy` (1: uniform) and :func:`biot_bd.models.effective_rank` are means
-    over windows and heads.
+    attention is measured, of the final model and after epochs 1, 2, 4, 8, and so on.  An attention
+    map is the ratio to uniform attention by channel, in colours that are the same for all epochs
+    and runs; :func:`biot_bd.models.entropy` (1: uniform) and
+    :func:`biot_bd.models.effective_rank` are means over windows and heads.
 
     Examples
     --------
@@ -265,7 +265,9 @@ class TensorBoardLogger(Callback):
                 self.writer_.add_tensor(f"{MAPS}{layer.role}", torch.from_numpy(layer.ratio.astype(np.float32)), epoch)
                 labels = names if names and layer.ratio.shape[0] == len(names) else None
                 title = f"{layer.role}: layer {layer.number} of {layer.n_layers}\n{when}"
-                self._add_figure(f"attention/{layer.role}", attention_figure(layer.ratio, labels=labels, title=title), epoch)
+                self._add_figure(
+                    f"attention/{layer.role}", attention_figure(layer.ratio, labels=labels, title=title), epoch
+                )
 
     def _add_figure(self, tag: str, figure: Figure, epoch: int) -> None:
         # SummaryWriter.add_figure would import pyplot.

@@ -65,7 +65,7 @@ def test_an_offset_at_the_very_edge_of_the_percentile_is_interpolated_as_numpy_d
 
 def test_other_scalers():
     made = make_inputs(3, 400, 200.0)
-    for step in (IgnoreChannels([2, 5]), FixedScaler(100), Standardizer(), Standardizer(clip=2)):
+    for step in (IgnoreChannels([1]), FixedScaler(100), Standardizer(), Standardizer(clip=2)):
         rows = np.setdiff1d(np.arange(len(made.x)), made.of_kind("flat channels"))
         expected, kept, found, there = both(step, made.x[rows], made.present[rows])
         assert (kept == there).all()

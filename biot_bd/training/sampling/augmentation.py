@@ -1,10 +1,10 @@
 """Random changes of training windows: ``BIOTClassifier(augment=...)``.
 
 The transforms are braindecode's (:mod:`braindecode.augmentation`) and
-:class:`~biot_bd.training.TokenShuffle`.  They change batches of training windows only, on the device of the model, with numpy's global generator, which ``fit`` seeds and
-restart points store.  A channel that is absent (NaN throughout) stays so exactly.  Not every
-transform fits bipolar channels, and those that do not are refused; ``docs/sampling.md`` has the
-table.
+:class:`~biot_bd.training.TokenShuffle`.  They change batches of training windows only, on the
+device of the model, with numpy's global generator, which ``fit`` seeds and restart points store.
+A channel that is absent (NaN throughout) stays so exactly.  Not every transform fits bipolar
+channels, and those that do not are refused; ``docs/sampling.md`` has the table.
 
 ``augment`` is a preset (``"light"``, ``"strong"``), a transform, or a list of transforms, each
 given as a name (``"FTSurrogate"``), as a pair of name and parameters (``("GaussianNoise", {"std":
