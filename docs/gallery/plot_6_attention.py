@@ -2,9 +2,9 @@
 Attention as the model computes it
 ==================================
 
-BIOT's transformer uses linear attention, which never forms a map. ``record_attention`` keeps the two
-small factors of the exact map that each layer applied, checks them by the layer's own output, and
-makes a map when it is asked for. The model below is untrained: the pictures show how, not what.
+BIOT's transformer uses linear attention, which never forms a map. ``record_attention`` keeps the
+two small factors of the exact map that each layer applied, checks them by the layer's own output,
+and makes a map when it is asked for. The model below is untrained: the pictures show how, not what.
 """
 
 # %%
@@ -27,8 +27,8 @@ for record in trace:
     print(record.layer, tuple(record.shape), f"rebuilds its output to {record.error:.1e}")
 
 # %%
-# ``trace.maps`` has one map for each layer, ``trace.early``, ``trace.middle`` and ``trace.late`` the
-# usual three. Rows are queries and sum to 1.
+# ``trace.maps`` has one map for each layer; ``trace.early``, ``trace.middle`` and ``trace.late`` are
+# the usual three. Rows are queries and sum to 1.
 trace.late.sum(dim=-1).mean()
 
 # %%
