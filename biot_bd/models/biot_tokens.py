@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from biot_bd.models.attention.tokens import TokenSite, take
@@ -64,6 +65,9 @@ class BIOTTokenSite(TokenSite):
         if mask is not None and not bool(mask.any(dim=1).all()):
             window = int((~mask.any(dim=1)).nonzero()[0])
             raise ValueError(f"window {window} keeps tokens of absent channels only; keep one of a present channel")
-        features = biot.encoder.encode(tokens, mask)
+        if torch.is_grad_enabled():
+            features = biot.encoder.encode(tokens, mask)
+        else:
+            features = biot.encoder.infer_tokens(tokens, mask, biot.inference_plan.micro_batch)
         logits: Tensor = biot.final_layer(features)
         return logits

@@ -304,7 +304,7 @@ class BIOTEncoder(nn.Module):
             # Whole batches: who observes the modules sees one call of each, as in training.
             with precision_context(plan.precision if dtype else "fp32", device):
                 return self(x, present).to(own)
-        copies = self._current_copies(layers, x, own if dtype is None else dtype)
+        copies = self._current_copies(layers, x.shape[0] * x.shape[1] * self.n_frames(x.shape[2]), dtype or own)
         parts = []
         with (
             torch.autocast(device, enabled=False),
@@ -321,11 +321,34 @@ class BIOTEncoder(nn.Module):
             features[bad] = self.infer(x[bad], again, PrecisionPlan("fp32", plan.micro_batch))
         return features
 
-    def _current_copies(self, layers: list[Layer], x: Tensor, dtype: torch.dtype) -> WeightCopies | None:
+    def infer_tokens(self, tokens: Tensor, mask: Tensor | None = None, micro_batch: int | None = None) -> Tensor:
+        """Encode tokens without gradients, in full precision.
+
+        Parameters
+        ----------
+        tokens, mask
+            As for :meth:`encode`.
+        micro_batch : int, optional
+            Windows at a time; None: all.
+
+        Returns
+        -------
+        Tensor, shape (n, embed_dim)
+        """
+        layers = fast_attention.fast_layers(self.transformer, linear_attn)
+        if layers is None:
+            return self.encode(tokens, mask)
+        copies = self._current_copies(layers, tokens.shape[0] * tokens.shape[1], tokens.dtype)
+        device = tokens.device.type
+        with torch.autocast(device, enabled=False), precision_context("fp32", device):
+            parts = _split(tokens, mask, micro_batch or len(tokens))
+            takes_first = self.class_token is not None
+            return torch.cat([infer(layers, part, kept, copies, takes_first) for part, kept in parts])
+
+    def _current_copies(self, layers: list[Layer], n_rows: int, dtype: torch.dtype) -> WeightCopies | None:
         """Return the copies of the weights for products of a type (None: none needed), made anew
         where a weight has changed.
         """
-        n_rows = x.shape[0] * x.shape[1] * self.n_frames(x.shape[2])
         if not needs_copies(layers, dtype, n_rows):
             return None
         copies = self._copies.get(dtype)
