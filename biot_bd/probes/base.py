@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from biot_bd.models.attention.braindecode_layouts import channel_names, sampling_rate
 from biot_bd.models.attention.layout import TokenLayout, signal_layout, whole_layout
 from biot_bd.models.attention.layouts import layout_of
 from biot_bd.models.attention.token_map import TokenMap
@@ -146,19 +146,4 @@ class Probe(BaseEstimator, ABC):
 
 def input_facts(model: nn.Module, n_chans: int) -> tuple[float | None, tuple[str, ...] | None]:
     """Return the sampling frequency and the names of the channels as far as a model knows them."""
-    return _sfreq(model), _ch_names(model, n_chans)
-
-
-def _sfreq(model: Any) -> float | None:
-    try:  # braindecode's properties raise where a fact is missing
-        return float(model.sfreq)
-    except (AttributeError, TypeError, ValueError):
-        return None
-
-
-def _ch_names(model: Any, n_chans: int) -> tuple[str, ...] | None:
-    try:
-        names = tuple(str(one["ch_name"]) for one in model.chs_info)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-    return names if len(names) == n_chans else None
+    return sampling_rate(model), channel_names(model, n_chans)

@@ -238,8 +238,12 @@ def whole_layout(n_chans: int, n_times: int, sfreq: float | None, ch_names: Sequ
 
     Parameters
     ----------
-    n_chans, n_times, sfreq, ch_names
-        As for :func:`signal_layout`.
+    n_chans, n_times : int
+        Shape of a window.
+    sfreq : float or None
+        Samples a second; None where it is not known.
+    ch_names : sequence of str, optional
+        None: ``channel 0`` and so on.
 
     Returns
     -------
