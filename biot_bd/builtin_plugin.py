@@ -107,6 +107,8 @@ def register_probes(register: Register) -> None:
     """Register the built-in probes."""
     register("attention", "biot_bd.probes.attention:AttentionProbe")
     register("attention-qk", "biot_bd.probes.attention:QKAttentionProbe")
+    register("rollout", "biot_bd.probes.rollout_probe:RolloutProbe")
+    register("grad-attention", "biot_bd.probes.grad_attention:GradAttentionProbe")
     register("token-ig", "biot_bd.probes.token_ig:TokenIGProbe")
     register("token-occlusion", "biot_bd.probes.token_occlusion:TokenOcclusionProbe")
     register("saliency", "biot_bd.probes.saliency:SaliencyProbe")

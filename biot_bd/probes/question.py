@@ -80,17 +80,17 @@ def plainly(model: nn.Module) -> Iterator[None]:
     """Let a model compute in its parameters' own precision, with gradients where they are asked
     for, whatever the caller's modes and the model's plan of inference say.
     """
-    planned = [module for module in model.modules() if hasattr(module, "inference_plan")]
+    planned: list[Any] = [module for module in model.modules() if hasattr(module, "inference_plan")]
     lower = [(module, module.inference_plan) for module in planned if module.inference_plan.precision != "fp32"]
     device = next(model.parameters(), torch.zeros(0)).device.type
     try:
         for module, plan in lower:
-            module.inference_plan = replace(plan, precision="fp32")  # type: ignore[assignment, type-var]
+            module.inference_plan = replace(plan, precision="fp32")
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
             yield
     finally:
         for module, plan in lower:
-            module.inference_plan = plan  # type: ignore[assignment]
+            module.inference_plan = plan
 
 
 def ask(
