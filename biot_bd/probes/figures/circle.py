@@ -71,7 +71,7 @@ def circle_figure(
     links = Links.of(matrix, ch_names)
     places = places_of(links.ch_names)
     angles = around(places)
-    scale = ratio_scale(links.ratio, WORDS)
+    scale = ratio_scale(links.ratio, WORDS, depth="lines")
     ring = "Left channels at the left, frontal ones at the top." if places.on_head else places.note
     notes = [READ, f"{ring or ''}", links.flat_note() or ""]
     side_in = min(width_px / DPI, 7.5)
@@ -105,7 +105,7 @@ def circle_figure(
         heads.set_label("arrowheads")
         axis.add_collection(heads)
     received = scale.colours(links.received())
-    axis.scatter(*points.T, s=(170 if len(points) <= 24 else 45), c=received, edgecolors="#3a424c", linewidths=0.8, zorder=3)
+    axis.scatter(*points.T, s=(170 if len(points) <= 24 else 45) * min(1.0, side_in / 6) ** 2, c=received, edgecolors="#3a424c", linewidths=0.8, zorder=3)
     size = float(np.clip(side_in * 72 * 2.2 / max(len(points), 8) * 0.55, 5, 9 if side_in > 4 else 7.5))
     for name, here, point, angle in zip(links.ch_names, links.present, points, angles, strict=True):
         turned = np.degrees(angle) % 360

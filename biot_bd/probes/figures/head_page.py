@@ -145,7 +145,7 @@ def _part(
     places = places_of(links.ch_names)
     alt = alt_text_of_links(matrix, links.ch_names)
     kept = links.pairs()[:MOST_LINKS]
-    scale = ratio_scale([ratio for *_, ratio in first] or [1.0], "")
+    scale = ratio_scale([ratio for *_, ratio in first], "", depth="lines")
     xyz = on_surface(places)
     data: dict[str, Any] = {
         "names": links.ch_names,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.probes.figures._scales import FLAT, ratio_scale, spread
 from biot_bd.probes.figures._sheet import DPI, NARROW_PX, name_columns, name_rows, sheet
+from biot_bd.probes.figures._words import listed
 
 TITLE = "Attention flow, layer by layer: what looks at what"
 
@@ -71,12 +72,15 @@ def layers_figure(
     notes = ["Each row looks at the columns; all panels have one colour scale."]
     if spread(every) < FLAT:
         notes.append(f"All are within {100 * spread(every):.2g} % of an even share: nothing is preferred.")
+    absent = _absent(ratios, layout, ch_names)
+    if absent:
+        notes.append(f"Grey: absent ({listed(absent)}).")
     narrow = width_px < NARROW_PX
     width_in = width_px / DPI
     columns = 1 if narrow else min(3, len(ratios))
     rows = -(-len(ratios) // columns)
     panel_in = min(width_in / columns - 0.3, 5.0)
-    body_in = rows * (panel_in + 0.1) + 0.6
+    body_in = rows * (panel_in + (0.1 if narrow else 0.5)) + 0.6
     figure = sheet(
         width_px, body_in, title or TITLE, alt=_alt(ratios, layout, ch_names), caution=caution, notes=notes,
         footnote=footnote,
@@ -92,6 +96,20 @@ def layers_figure(
         _name_cells(axis, len(ratio), layout, ch_names, (panel_in - 0.7), number % columns == 0)
     scale.bar(figure, list(axes), width_in)
     return figure
+
+
+def _absent(
+    ratios: Mapping[str, NDArray], layout: TokenLayout | None, ch_names: Sequence[str] | None
+) -> list[str]:
+    """Return the channels that some map does not know."""
+    found: dict[str, None] = {}
+    for ratio in ratios.values():
+        for number in np.flatnonzero(~np.isfinite(ratio).any(axis=1)):
+            if layout is not None and len(ratio) == layout.n_tokens and number >= layout.n_special:
+                found[layout.ch_names[layout.channel[number]]] = None
+            elif ch_names is not None and len(ratio) == len(ch_names):
+                found[str(ch_names[number])] = None
+    return list(found)
 
 
 def _ratio(

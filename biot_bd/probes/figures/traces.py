@@ -172,7 +172,7 @@ def _draw_traces(
     times_s = start_s + np.arange(n_times) / sfreq
     for row, values in enumerate(signal):
         if absent[row]:
-            axis.text(start_s, -row, "  absent", color="#3a424c", fontsize=8, va="center", style="italic")
+            axis.text(start_s, -row, " absent", color="#3a424c", fontsize=8, va="center", style="italic")
         else:
             axis.plot(times_s, (np.nanmedian(values) - values) / step - row, color=TRACE, linewidth=0.6)
     for row in range(1, n_chans):

@@ -24,6 +24,7 @@ def test_panels_share_one_scale_of_ratios():
     np.testing.assert_allclose(colours_of(figure, 0)[0], colours_of(again, 0)[0], atol=1e-6)
     np.testing.assert_allclose(colours_of(figure, 1)[1], colours_of(figure, 1)[1, :1].repeat(4, axis=0))
     assert "encoder.0" in words(figure)
+    assert "Grey: absent (b)." in words(figure)
     assert "most from" in figure.get_label()
 
 

@@ -20,6 +20,8 @@ def test_the_middle_is_0_or_1_and_ends_are_marked():
     assert float(ratio.norm.inverse(0.75)) == pytest.approx(2)
     assert rising_scale([1.0, 1.01], "words").ticks[-1] == 1.25
     assert ratio_scale([], "words").ticks == (0.8, 1.0, 1.25)
+    assert ratio.marks == ("1/4", "1", "4 x")
+    assert rising_scale([*[1.0] * 1000, 9.0], "").marks[-1] == "≥ 1.25 x"
     assert signed_scale([np.nan], "words").ticks == (-1, 0, 1)
 
 

@@ -6,7 +6,7 @@
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const number = part("number"), channel = part("channel"), told = part("told"), counted = part("counted");
   const VIEWS = { above: [0, 90], left: [90, 10], right: [-90, 10], behind: [0, 15], front: [180, 15] };
-  const NEAREST = 10, FARTHEST = 90, STEP = 8, AHEAD = 16;
+  const NEAREST = 10, FARTHEST = 90, STEP = 8;
   let yaw = 0, pitch = 90, chosen = -1, shown = [];
 
   function make(kind, into, attributes) {
@@ -73,11 +73,19 @@
     about.outlines.forEach((outline, k) => outlines[k].setAttribute("d", line(outline.map(turned))));
     for (let k = shown.length - 1; k >= 0; k -= 1) {
       const [, , , colour, way] = shown[k];
-      const seen = way.map(turned);
-      const into = seen[AHEAD >> 1][2] < -0.05 ? back : front;
-      make("path", into, { d: line(seen.slice(0, -2)), stroke: colour });
-      const end = seen[seen.length - 1], before = seen[seen.length - 4];
-      const dx = end[0] - before[0], dy = end[1] - before[1], long = Math.hypot(dx, dy) || 1;
+      const seen = way.map(turned), last = seen.length - 2;
+      const before = seen.map((p) => !about.on_head || p[2] > -0.12 || Math.hypot(p[0], p[1]) > 0.97);
+      make("path", back, { d: line(seen.slice(0, last)), stroke: colour });
+      for (let from = 0; from < last; from += 1) {
+        if (!before[from]) continue;
+        let to = from;
+        while (to < last && before[to]) to += 1;
+        make("path", front, { d: line(seen.slice(from, to)), stroke: colour });
+        from = to;
+      }
+      const into = before[seen.length - 1] ? front : back;
+      const end = seen[seen.length - 1], from = seen[seen.length - 4];
+      const dx = end[0] - from[0], dy = end[1] - from[1], long = Math.hypot(dx, dy) || 1;
       const [u, v] = [dx / long, dy / long], size = 0.035;
       const head = [end, [end[0] - 2.2 * size * u - size * v, end[1] - 2.2 * size * v + size * u],
         [end[0] - 2.2 * size * u + size * v, end[1] - 2.2 * size * v - size * u]];
@@ -93,8 +101,9 @@
       text.setAttribute("x", x * 1.05);
       text.setAttribute("y", y * 1.05 - 0.045);
       // What lies behind the head is not named, or it would be read as lying in front.
-      text.style.display = z > -0.2 || !about.on_head ? "" : "none";
-      group.style.opacity = z > -0.2 || !about.on_head ? 1 : 0.3;
+      const seen = !about.on_head || z > -0.12 || Math.hypot(x, y) > 0.97;
+      text.style.display = seen ? "" : "none";
+      group.style.opacity = seen ? 1 : 0.3;
     });
   }
 
