@@ -19,6 +19,7 @@ from biot_bd.probes.figures.alt_texts import alt_text_of_links
 TITLE = "Attention flow between channels: the strongest links on the head"
 VIEWS = {"from above": (0.0, 90.0), "from the left": (90.0, 12.0), "from the right": (-90.0, 12.0)}
 """Turns about the vertical axis and upwards, in degrees."""
+ARROW = 0.085
 FAR = -0.12
 """What lies farther from the eye, in radii of the head, is behind it."""
 
@@ -116,7 +117,7 @@ def on_surface(places: Places) -> NDArray[np.float64]:
     return xyz
 
 
-def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 24) -> NDArray[np.float64]:
+def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 60) -> NDArray[np.float64]:
     """Return points of an arc above the surface, higher for farther channels, bent to its left so
     that the way back is another one.
     """
@@ -130,7 +131,7 @@ def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 24) 
     way = (1 - share) ** 2 * start + 2 * share * (1 - share) * control + share**2 * stop
     # No arc runs through the head.
     far = np.linalg.norm(way, axis=1, keepdims=True)
-    return np.asarray(way / far * np.maximum(far, 1 + 0.12 * share * (1 - share)))
+    return np.asarray(way / far * np.maximum(far, np.where((share > 0) & (share < 1), 1.0, far)))
 
 
 def turned(points: NDArray[np.float64], yaw_deg: float, pitch_deg: float) -> NDArray[np.float64]:
@@ -175,11 +176,12 @@ def _draw_view(
     for i, j, ratio in reversed(chosen):
         way = turned(arc(xyz[i], xyz[j]), *view)
         colour, before = scale.colours([ratio])[0], in_front(way) | (not places.on_head)
-        line = way[:-2, :2]
+        # The line ends where the arrowhead begins.
+        line = way[:, :2][np.hypot(*(way[:, :2] - way[-1, :2]).T) > ARROW]
         look = {"color": colour, "lw": 1.7, "solid_capstyle": "butt"}
         axis.plot(*line.T, zorder=1, label=f"{links.ch_names[i]} to {links.ch_names[j]}", **look)
-        axis.plot(*np.where(before[:-2, None], line, np.nan).T, zorder=3, **look)
-        tip = _arrowhead(way[-4, :2], way[-1, :2])
+        axis.plot(*np.where(before[: len(line), None], line, np.nan).T, zorder=3, **look)
+        tip = _arrowhead(line[-1] if len(line) else way[0, :2], way[-1, :2])
         axis.add_patch(Polygon(tip, color=colour, zorder=3 if before[-1] else 1))
     shown = {k for i, j, _ in chosen for k in (i, j)}
     # Names on the far side would be read as being on this one.
@@ -206,8 +208,8 @@ def _name_places(axis: Axes, names: dict[int, str], at: NDArray[np.float64]) -> 
         )  # fmt: skip
 
 
-def _arrowhead(before: NDArray[np.float64], end: NDArray[np.float64], size: float = 0.038) -> NDArray[np.float64]:
+def _arrowhead(before: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
     along = (end - before) / max(float(np.hypot(*(end - before))), 1e-6)
     aside = np.array([-along[1], along[0]])
-    back = end - along * 2.2 * size
-    return np.stack([end, back + aside * size, back - aside * size])
+    back = end - along * ARROW
+    return np.stack([end, back + aside * ARROW / 2, back - aside * ARROW / 2])

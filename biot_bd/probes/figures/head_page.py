@@ -153,7 +153,7 @@ def _part(
         "on_head": places.on_head,
         "xyz": np.round(xyz, 4).tolist(),
         "links": [
-            [i, j, round(ratio, 5), to_hex(scale.colours([ratio])[0]), np.round(arc(xyz[i], xyz[j], 17), 3).tolist()]
+            [i, j, round(ratio, 5), to_hex(scale.colours([ratio])[0]), np.round(arc(xyz[i], xyz[j], 25), 3).tolist()]
             for i, j, ratio in kept
         ],
         "n_links": len(links.pairs()),

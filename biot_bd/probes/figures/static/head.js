@@ -73,7 +73,10 @@
     about.outlines.forEach((outline, k) => outlines[k].setAttribute("d", line(outline.map(turned))));
     for (let k = shown.length - 1; k >= 0; k -= 1) {
       const [, , , colour, way] = shown[k];
-      const seen = way.map(turned), last = seen.length - 2;
+      const seen = way.map(turned), end = seen[seen.length - 1];
+      // The line ends where the arrowhead begins.
+      const long = (p) => Math.hypot(end[0] - p[0], end[1] - p[1]);
+      const size = 0.035, last = Math.max(2, seen.filter((p) => long(p) > 2 * size).length);
       const before = seen.map((p) => !about.on_head || p[2] > -0.12 || Math.hypot(p[0], p[1]) > 0.97);
       make("path", back, { d: line(seen.slice(0, last)), stroke: colour });
       for (let from = 0; from < last; from += 1) {
@@ -84,9 +87,7 @@
         from = to;
       }
       const into = before[seen.length - 1] ? front : back;
-      const end = seen[seen.length - 1], from = seen[seen.length - 4];
-      const dx = end[0] - from[0], dy = end[1] - from[1], long = Math.hypot(dx, dy) || 1;
-      const [u, v] = [dx / long, dy / long], size = 0.035;
+      const base = seen[last - 1], u = (end[0] - base[0]) / (long(base) || 1), v = (end[1] - base[1]) / (long(base) || 1);
       const head = [end, [end[0] - 2.2 * size * u - size * v, end[1] - 2.2 * size * v + size * u],
         [end[0] - 2.2 * size * u + size * v, end[1] - 2.2 * size * v - size * u]];
       make("path", into, { d: `${line(head)}Z`, style: `fill:${colour};stroke:none` });
