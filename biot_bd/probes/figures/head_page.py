@@ -173,7 +173,7 @@ def _part(
             f'<p class="caution">Caution: {html.escape(caution)}</p>' if caution else "",
             *(f"<p>{html.escape(note)}</p>" for note in notes if note),
             _controls(links, name, strongest),
-            f'<svg viewBox="-1.32 -1.3 2.64 2.6" tabindex="0" role="application" aria-label="Head, turned by arrow keys" '
+            f'<svg viewBox="-1.42 -1.3 2.84 2.6" tabindex="0" role="application" aria-label="Head, turned by arrow keys" '
             f'aria-describedby="{name}-how"></svg>',
             _key(scale),
             f'<p class="how" id="{name}-how">Drag the head, or use the arrow keys on it, to turn it. Tap a channel to see its '

@@ -92,6 +92,7 @@
         [end[0] - 2.2 * size * u + size * v, end[1] - 2.2 * size * v - size * u]];
       make("path", into, { d: `${line(head)}Z`, style: `fill:${colour};stroke:none` });
     }
+    const places = [];
     about.xyz.forEach((place, k) => {
       const [x, y, z] = turned(place), { group, hit, dot, text } = points[k];
       for (const one of [hit, dot]) {
@@ -99,13 +100,30 @@
         one.setAttribute("cy", y);
       }
       dot.setAttribute("class", k === chosen ? "chosen" : about.present[k] ? "node" : "gone");
-      text.setAttribute("x", x * 1.05);
-      text.setAttribute("y", y * 1.05 - 0.045);
-      // What lies behind the head is not named, or it would be read as lying in front.
       const seen = !about.on_head || z > -0.12 || Math.hypot(x, y) > 0.97;
-      text.style.display = seen ? "" : "none";
       group.style.opacity = seen ? 1 : 0.3;
+      // What lies behind the head is not named, or it would be read as lying in front.
+      const named = seen && (about.names.length <= 24 || k === chosen || shown.some((one) => one[0] === k || one[1] === k));
+      text.style.display = named ? "" : "none";
+      if (named) places.push([k, x, y]);
     });
+    // A name lies at the outer side of its channel, farther out where another one lies already.
+    const high = svg.clientWidth < 420 ? 0.085 : 0.064, taken = [];
+    places.sort((a, b) => Math.hypot(b[1], b[2]) - Math.hypot(a[1], a[2]));
+    for (const [k, x, y] of places) {
+      const { text } = points[k], far = Math.hypot(x, y) || 1, u = x / far, v = y / far;
+      const side = u > 0.4 ? 1 : u < -0.4 ? -1 : 0, wide = 0.62 * high * text.textContent.length;
+      let place;
+      for (let step = 0; step < 5; step += 1) {
+        place = [x + u * (0.065 + 1.1 * high * step), y + v * (0.065 + 1.1 * high * step)];
+        const middle = place[0] + side * wide / 2;
+        if (taken.every(([a, b, w]) => Math.abs(middle - a) > (wide + w) / 2 || Math.abs(place[1] - b) > high)) break;
+      }
+      taken.push([place[0] + side * wide / 2, place[1], wide]);
+      text.setAttribute("x", place[0]);
+      text.setAttribute("y", place[1]);
+      text.setAttribute("text-anchor", side > 0 ? "start" : side < 0 ? "end" : "middle");
+    }
   }
 
   function turn(by, tilt) {
