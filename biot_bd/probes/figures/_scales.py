@@ -21,7 +21,11 @@ LEAST_RATIO = 1.25
 """A scale of ratios reaches at least to this, so that noise around 1 stays pale."""
 FLAT = 0.05
 # Blue and orange differ for every kind of colour vision.  Soft: a trace is read above; lines: seen on white.
-_ENDS = {"soft": ("#5aa0d8", "#ffffff", "#f39b3d"), "strong": ("#0a5aa8", "#f7f7f7", "#c44e00"), "lines": ("#0a5aa8", "#d9dce0", "#c44e00")}
+_ENDS = {
+    "soft": ("#5aa0d8", "#ffffff", "#f39b3d"),
+    "strong": ("#0a5aa8", "#f7f7f7", "#c44e00"),
+    "lines": ("#0a5aa8", "#d9dce0", "#c44e00"),
+}
 _RISING = {"soft": ("#ffffff", "#ffe3bd", "#f08a24"), "strong": ("#f7f7f7", "#f3b56a", "#a63a00")}
 
 Depth = Literal["soft", "strong", "lines"]

@@ -86,7 +86,9 @@ def difference_figure(
     mean, columns, xlabel = _table(difference, layout, cells, bands)
     beyond = np.where(np.isfinite(difference.p), difference.p, 1.0).reshape(mean.shape) <= level
     first, second = conditions
-    scale = signed_scale(mean, f"blue: less in {first}; orange: more in {first} than in {second} (difference in {unit})")
+    scale = signed_scale(
+        mean, f"blue: less in {first}; orange: more in {first} than in {second} (difference in {unit})"
+    )
     notes = [_chance_note(difference, int(beyond.sum()), level)]
     width_in = width_px / DPI
     wide_in = min(width_in, max(3.0, 1.4 + 0.45 * mean.shape[1])) if mean.shape[1] < 12 else width_in
@@ -133,9 +135,13 @@ def _table(
     elif cells == "channel-band" and bands:
         shape, columns, label = (n_chans, len(bands)), list(bands), "frequency band"
     else:
-        raise ValueError(f"cells must be 'channel-frame', 'channel-channel', 'channel', or 'channel-band' with bands; got {cells!r}")
+        raise ValueError(
+            f"cells must be 'channel-frame', 'channel-channel', 'channel', or 'channel-band' with bands; got {cells!r}"
+        )
     if difference.mean.shape != shape:
-        raise ValueError(f"cells {cells!r} of this layout have the shape {shape}, the difference {difference.mean.shape}")
+        raise ValueError(
+            f"cells {cells!r} of this layout have the shape {shape}, the difference {difference.mean.shape}"
+        )
     return np.asarray(difference.mean, dtype=float).reshape(n_chans, -1), columns, label
 
 
@@ -148,9 +154,7 @@ def _chance_note(difference: SubjectDifference, n_beyond: int, level: float) -> 
         )
     flips = f"{'all ' if difference.exact else ''}{difference.n_permutations} surrogates"
     found = f"Framed: {n_beyond} cells" if n_beyond else "No cell is"
-    return (
-        f"{found} beyond chance at p ≤ {level:g} over all cells together ({n} subjects as units, {flips}); others are pale."
-    )
+    return f"{found} beyond chance at p ≤ {level:g} over all cells together ({n} subjects as units, {flips}); others are pale."
 
 
 def _alt(mean: NDArray, beyond: NDArray, names: tuple[str, ...], columns: list[str]) -> str:

@@ -37,9 +37,13 @@
     const hit = make("circle", group, { r: 0.09, class: "hit" });
     const dot = make("circle", group, { r: 0.03, class: about.present[k] ? "node" : "gone" });
     const text = make("text", group);
-    text.textContent = about.present[k] ? name : `${name} (absent)`;
+    const lines = (about.present[k] ? [name] : [name, "absent"]).map((said, row) => {
+      const line = make("tspan", text, { dy: `${1.05 * row}em` });
+      line.textContent = said;
+      return line;
+    });
     hit.addEventListener("click", () => choose(chosen === k ? -1 : k));
-    return { group, hit, dot, text };
+    return { group, hit, dot, text, lines, long: Math.max(...lines.map((line) => line.textContent.length)) };
   });
 
   function choose(k) {
@@ -111,8 +115,8 @@
     const high = svg.clientWidth < 420 ? 0.085 : 0.064, taken = [];
     places.sort((a, b) => Math.hypot(b[1], b[2]) - Math.hypot(a[1], a[2]));
     for (const [k, x, y] of places) {
-      const { text } = points[k], far = Math.hypot(x, y) || 1, u = x / far, v = y / far;
-      const side = u > 0.4 ? 1 : u < -0.4 ? -1 : 0, wide = 0.62 * high * text.textContent.length;
+      const { text, lines, long } = points[k], far = Math.hypot(x, y) || 1, u = x / far, v = y / far;
+      const side = u > 0.4 ? 1 : u < -0.4 ? -1 : 0, wide = 0.62 * high * long;
       let place;
       for (let step = 0; step < 5; step += 1) {
         place = [x + u * (0.065 + 1.1 * high * step), y + v * (0.065 + 1.1 * high * step)];
@@ -120,7 +124,7 @@
         if (taken.every(([a, b, w]) => Math.abs(middle - a) > (wide + w) / 2 || Math.abs(place[1] - b) > high)) break;
       }
       taken.push([place[0] + side * wide / 2, place[1], wide]);
-      text.setAttribute("x", place[0]);
+      for (const line of lines) line.setAttribute("x", place[0]);
       text.setAttribute("y", place[1]);
       text.setAttribute("text-anchor", side > 0 ? "start" : side < 0 ? "end" : "middle");
     }
