@@ -20,7 +20,7 @@ ABSENT = "#bdc2c8"
 LEAST_RATIO = 1.25
 """A scale of ratios reaches at least to this, so that noise around 1 stays pale."""
 FLAT = 0.05
-# Blue and orange differ for every kind of colour vision.  Soft: a trace is read above; lines: seen on white.
+# Blue and orange differ for every kind of colour vision.  Soft: a trace is read above.
 _ENDS = {
     "soft": ("#5aa0d8", "#ffffff", "#f39b3d"),
     "strong": ("#0a5aa8", "#f7f7f7", "#c44e00"),
@@ -86,7 +86,7 @@ def colour_map(depth: Depth, *, diverging: bool) -> Colormap:
 def signed_scale(values: ArrayLike, words: str, *, depth: Depth = "strong", least: float = 0.0) -> Scale:
     """Return a scale around 0, equal to both sides."""
     known = _known(values)
-    limit = max(_high(np.abs(known), 1.0 if not least else least), least) or 1.0
+    limit = max(_high(np.abs(known), least or 1.0), least) or 1.0
     ends = _or_more(np.abs(known), limit)
     marks = (f"{ends[0]}−{limit:.2g}", "0", f"{ends[1]}+{limit:.2g}")
     norm = TwoSlopeNorm(0.0, -limit, limit)

@@ -153,7 +153,7 @@ def say_absent(axis: Axes, cells: NDArray[Any]) -> None:
     """Write "absent" into the rows of a heat map that hold nothing."""
     left = axis.get_xlim()[0]
     for row in np.flatnonzero(~np.isfinite(cells).any(axis=1)):
-        axis.text(left, row, " absent", color="#3a424c", fontsize=7, va="center", style="italic")
+        axis.text(left, float(row), " absent", color="#3a424c", fontsize=7, va="center", style="italic")
 
 
 def bare(axis: Axes) -> None:

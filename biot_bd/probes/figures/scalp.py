@@ -147,7 +147,7 @@ def _draw_channels(axis: Axes, places: Places, values: NDArray[np.float64], scal
     else:
         axis.add_patch(Circle((0, 0), 1, fill=False, edgecolor=LINE, lw=0.8, linestyle=(0, (4, 4))))
     absent = ~np.isfinite(values)
-    lines = np.isfinite(places.ends).all(axis=(1, 2))
+    lines: NDArray[np.bool_] = np.asarray(np.isfinite(places.ends).all(axis=(1, 2)))
     points = ~lines
     letters = 7.0 if head_in > 3.5 else 5.5
     if (points & places.known & ~absent).sum() >= LEAST_FOR_MAP:
@@ -173,7 +173,7 @@ def _draw_channels(axis: Axes, places: Places, values: NDArray[np.float64], scal
     if points.any():
         edge = ["#9aa2ab" if gone else "#3a424c" for gone in absent[points]]
         axis.scatter(
-            *places.xy[points].T, c=scale.colours(values[points]), s=(11 * head_in) * (2.5 if points.sum() <= 32 else 1),
+            places.xy[points, 0], places.xy[points, 1], c=scale.colours(values[points]), s=(11 * head_in) * (2.5 if points.sum() <= 32 else 1),
             edgecolors=edge, linewidths=0.8, zorder=4, label="channels",
         )  # fmt: skip
     for (x, y), name in _labels(places, lines):

@@ -38,8 +38,8 @@ def traces_figure(
     """Draw the EEG of a window over cells shaded by their importance.
 
     Traces have negative up, as EEG is read.  Values without a sign are drawn as times their
-    average, pale up to 1; signed ones in blue (against) and orange (for).  Frequency bands are added up under the traces, and stand beside
-    them by channel.
+    average, pale up to 1; signed ones in blue (against) and orange (for).  Frequency bands are
+    added up under the traces, and stand beside them by channel.
 
     Parameters
     ----------

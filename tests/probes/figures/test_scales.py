@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgba
 
 from biot_bd.probes.figures._scales import ABSENT, ratio_scale, ratio_to_average, rising_scale, signed_scale
-from matplotlib.colors import to_rgba
 
 
 def test_the_middle_is_0_or_1_and_ends_are_marked():

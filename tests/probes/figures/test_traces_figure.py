@@ -1,5 +1,7 @@
 """EEG over shaded cells."""
 
+import itertools
+
 import numpy as np
 import pytest
 from drawn_maps import BIOT, a_map, saved, words
@@ -97,6 +99,6 @@ def test_any_number_of_channels_at_any_width(n_chans, width_px):
     labels = figure.axes[0].get_yticklabels()
     # Names do not run into each other.
     boxes = [label.get_window_extent() for label in labels]
-    assert all(lower.y1 <= upper.y0 + 1.5 for upper, lower in zip(boxes, boxes[1:], strict=False))
+    assert all(lower.y1 <= upper.y0 + 1.5 for upper, lower in itertools.pairwise(boxes))
     with pytest.raises(ValueError, match="240 or more"):
         traces_figure(found, np.zeros((n_chans, 300)), 100, width_px=100)
