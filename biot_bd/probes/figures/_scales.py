@@ -88,7 +88,7 @@ def signed_scale(values: ArrayLike, words: str, *, depth: Depth = "strong", leas
     known = _known(values)
     limit = max(_high(np.abs(known), least or 1.0), least) or 1.0
     ends = _or_more(np.abs(known), limit)
-    marks = (f"{ends[0]}−{limit:.2g}", "0", f"{ends[1]}+{limit:.2g}")
+    marks = (f"{ends[0]}−{short(limit)}", "0", f"{ends[1]}+{short(limit)}")
     norm = TwoSlopeNorm(0.0, -limit, limit)
     return Scale(colour_map(depth, diverging=True), norm, (-limit, 0.0, limit), marks, words)
 
@@ -98,7 +98,7 @@ def rising_scale(ratios: ArrayLike, words: str, *, depth: Depth = "strong") -> S
     known = _known(ratios)
     limit = max(_high(known, LEAST_RATIO), LEAST_RATIO)
     middle = (1 + limit) / 2
-    marks = ("≤ 1", f"{middle:.3g}", f"{_or_more(known, limit)[1]}{limit:.3g} x")
+    marks = ("≤ 1", short(middle), f"{_or_more(known, limit)[1]}{short(limit)} x")
     cmap = colour_map(depth, diverging=False)
     return Scale(cmap, Normalize(1.0, limit, clip=True), (1.0, middle, limit), marks, words)
 
@@ -109,7 +109,7 @@ def ratio_scale(ratios: ArrayLike, words: str, *, depth: Depth = "strong") -> Sc
     limit = max(float(2 ** _high(np.abs(np.log2(known[known > 0])), 0.0)), LEAST_RATIO)
     cmap = colour_map(depth, diverging=True)
     low, high = _or_more(np.r_[known, 1 / known[known > 0]], limit)
-    marks = (f"{low}1/{limit:.3g}", "1", f"{high}{limit:.3g} x")
+    marks = (f"{low}1/{short(limit)}", "1", f"{high}{short(limit)} x")
     return Scale(cmap, _Ratios(limit), (1 / limit, 1.0, limit), marks, words)
 
 
@@ -128,6 +128,11 @@ class _Ratios(Normalize):
 
     def inverse(self, value: Any) -> Any:
         return np.asarray(self.vmax, dtype=float) ** (2 * np.asarray(value) - 1)
+
+
+def short(value: float) -> str:
+    """Return a number above 0 in three digits, without an exponent where it has few zeros."""
+    return f"{value:.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
 
 
 def ratio_to_average(values: NDArray[Any]) -> NDArray[np.float64]:

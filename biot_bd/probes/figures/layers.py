@@ -33,7 +33,7 @@ def layers_figure(
     ----------
     maps : mapping of str to array-like, shape (n, n)
         By title, such as ``"early"``: rows attend to columns and sum to 1; of tokens or of
-        channels; NaN where absent.
+        channels; NaN where absent, or columns of 0, as recorded maps have them.
     layout : TokenLayout, optional
         Of the tokens, where maps are of tokens: channels are named and set apart.
     ch_names : sequence of str, optional
@@ -120,8 +120,12 @@ def _ratio(
         raise ValueError(f"map {name!r} has {len(values)} rows, its layout {layout.n_tokens} tokens")
     if layout is None and ch_names is not None and len(values) != len(ch_names):
         raise ValueError(f"map {name!r} has {len(values)} rows, but there are {len(ch_names)} channels")
-    known = np.isfinite(values)
-    return values * known.sum(axis=1, keepdims=True)
+    # A recorded map of a window with an absent channel holds 0 where nothing may look.
+    hidden = np.flatnonzero((values == 0).all(axis=0))
+    if len(hidden):
+        values = values.copy()
+        values[hidden] = values[:, hidden] = np.nan
+    return values * np.isfinite(values).sum(axis=1, keepdims=True)
 
 
 def _name_cells(

@@ -132,11 +132,12 @@ def _flat_note(found: TokenMap, every: NDArray[Any], shown: NDArray[np.float64],
         return "No channel is present."
     if not found.signed and np.abs(known).max() < 100 * FLAT:
         return f"All channels are within {np.abs(known).max():.2g} % of the median channel: none stands out."
-    if window is None and len(every) > 2:
+    everywhere = np.isfinite(every).all(axis=(0, 1))
+    if window is None and len(every) > 2 and everywhere.any():
         # Each window's deviation from its own median channel, so that loud windows are no scatter.
-        own = every - np.nanmedian(every, axis=-1, keepdims=True)
-        error = np.nanstd(own, axis=0, ddof=1) / np.sqrt(len(own))
-        if (np.abs(np.nanmean(own, axis=0)) < 2 * error)[np.isfinite(error)].all():
+        own = every[..., everywhere] - np.median(every[..., everywhere], axis=-1, keepdims=True)
+        error = own.std(axis=0, ddof=1) / np.sqrt(len(own))
+        if (np.abs(own.mean(axis=0)) <= 2 * error).all():
             return f"Over {len(every)} windows no channel differs from the median by more than two standard errors."
     return None
 

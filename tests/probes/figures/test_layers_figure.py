@@ -40,6 +40,17 @@ def test_tokens_are_named_by_channel_or_by_moment():
     np.testing.assert_allclose(axis.get_yticks(), [0, 1.5, 3.5])
 
 
+def test_columns_of_zeros_are_absent_channels():
+    recorded = a_matrix(4)
+    recorded[:, 2] = 0
+    recorded /= recorded.sum(axis=1, keepdims=True)
+    marked = recorded.copy()
+    marked[2] = marked[:, 2] = np.nan
+    figures = [layers_figure({"m": one}, ch_names=list("abcd")) for one in (recorded, marked)]
+    np.testing.assert_array_equal(*(colours_of(figure, 0) for figure in figures))
+    assert all("Grey: absent (c)." in words(figure) for figure in figures)
+
+
 def test_even_maps_and_wrong_ones():
     assert "nothing is preferred" in words(layers_figure({"m": np.full((3, 3), 1 / 3)}))
     assert "nothing is known" in layers_figure({"m": np.full((3, 3), np.nan)}).get_label()
