@@ -127,7 +127,7 @@ def head_fragment(
     """
     if not re.fullmatch(r"[A-Za-z][\w-]*", name):
         raise ValueError(f"name must be a plain identifier such as 'head-1', got {name!r}")
-    return _part(matrix, ch_names, name, "h2", strongest, title or TITLE, caution, footnote)
+    return _part(matrix, ch_names, name, "p", strongest, title or TITLE, caution, footnote)
 
 
 def _part(
@@ -171,7 +171,7 @@ def _part(
         [
             f'<section class="head3d" id="{name}" aria-label="{html.escape(alt)}">',
             f"<style>{style}</style>",
-            f"<{heading}>{html.escape(title)}</{heading}>",
+            f'<{heading} class="title">{html.escape(title)}</{heading}>',
             f'<p class="caution">Caution: {html.escape(caution)}</p>' if caution else "",
             *(f"<p>{html.escape(note)}</p>" for note in notes if note),
             _controls(links, name, strongest),

@@ -1,4 +1,5 @@
 "use strict";
+// Colours are styles, not attributes, which the style of the page around would win over.
 // A head that is turned by pointer, finger or keys; the figure's own data, no address outside.
 (function (root) {
   const about = JSON.parse(root.querySelector("script[type='application/json']").textContent);
@@ -28,8 +29,8 @@
   }
 
   const back = make("g", svg), body = make("g", svg), front = make("g", svg), nodes = make("g", svg);
-  make("circle", body, { r: 1, fill: "#fff", "fill-opacity": about.on_head ? 0.72 : 0 });
-  const ring = make("circle", body, { r: 1, class: "line", fill: "none" });
+  make("circle", body, { r: 1, style: `fill:#fff;fill-opacity:${about.on_head ? 0.72 : 0};stroke:none` });
+  const ring = make("circle", body, { r: 1, class: "line", style: "fill:none" });
   if (!about.on_head) ring.remove();
   const outlines = about.outlines.map(() => make("path", body, { class: "line" }));
   const points = about.names.map((name, k) => {
@@ -82,12 +83,12 @@
       const long = (p) => Math.hypot(end[0] - p[0], end[1] - p[1]);
       const size = 0.035, last = Math.max(2, seen.filter((p) => long(p) > 2 * size).length);
       const before = seen.map((p) => !about.on_head || p[2] > -0.12 || Math.hypot(p[0], p[1]) > 0.97);
-      make("path", back, { d: line(seen.slice(0, last)), stroke: colour });
+      make("path", back, { d: line(seen.slice(0, last)), style: `stroke:${colour}` });
       for (let from = 0; from < last; from += 1) {
         if (!before[from]) continue;
         let to = from;
         while (to < last && before[to]) to += 1;
-        make("path", front, { d: line(seen.slice(from, to)), stroke: colour });
+        make("path", front, { d: line(seen.slice(from, to)), style: `stroke:${colour}` });
         from = to;
       }
       const into = before[seen.length - 1] ? front : back;
