@@ -49,7 +49,7 @@ def words(figure):
 
 def saved(figure):
     target = io.BytesIO()
-    figure.savefig(target, format="png")
+    figure.savefig(target, format="png", dpi=50)
     return target.getvalue()
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drawn_maps import BIOT, a_matrix, layout_of, saved, words
+from drawn_maps import BIOT, a_matrix, layout_of, words
 
 from biot_bd.models import TokenLayout
 from biot_bd.probes.figures import layers_figure
@@ -54,7 +54,7 @@ def test_columns_of_zeros_are_absent_channels():
 def test_even_maps_and_wrong_ones():
     assert "nothing is preferred" in words(layers_figure({"m": np.full((3, 3), 1 / 3)}))
     assert "nothing is known" in layers_figure({"m": np.full((3, 3), np.nan)}).get_label()
-    assert saved(layers_figure({str(k): a_matrix(3) for k in range(4)}, width_px=320))
+    assert len(layers_figure({str(k): a_matrix(3) for k in range(4)}).axes) == 7  # two rows of three, and the bar
     with pytest.raises(ValueError, match="found none"):
         layers_figure({})
     with pytest.raises(ValueError, match="square"):
