@@ -22,7 +22,7 @@ from biot_bd.report.explain.window import ExplainedWindow
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHARPNESS = 1.6
+SHARPNESS = 1.75
 """Pixels of a PNG for each of the page."""
 COLOURS = 96
 FOLDER = "pictures"
@@ -94,21 +94,27 @@ class Album:
         Shown
         """
         figure, narrow = draw(width_px=width_px), draw(width_px=PHONE_PX)
+        desk, phone = _drawn(figure), _drawn(narrow)
         files: tuple[str, ...] = ()
         if self.folder is not None:
             files = (f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.svg")
             (self.folder / FOLDER).mkdir(exist_ok=True)
-            figure.savefig(self.folder / files[0], dpi=figure.dpi * 2)
+            (self.folder / files[0]).write_bytes(desk)
             figure.savefig(self.folder / files[1], metadata={"Title": title, "Date": None})
         alt = str(figure.get_label())
-        return Shown(name, title, alt, _uri(figure), _uri(narrow), _size(figure), _size(narrow), files)
+        return Shown(name, title, alt, _uri(desk), _uri(phone), _size(figure), _size(narrow), files)
 
 
-def _uri(figure: Figure) -> str:
-    """Return a picture as the page holds it: with few colours, so that twenty of them stay small."""
-    drawn, small = io.BytesIO(), io.BytesIO()
+def _drawn(figure: Figure) -> bytes:
+    drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=figure.dpi * SHARPNESS)
-    with Image.open(drawn) as full:
+    return drawn.getvalue()
+
+
+def _uri(png: bytes) -> str:
+    """Return a picture as the page holds it: with few colours, so that many stay small."""
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as full:
         full.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
 
