@@ -1,7 +1,7 @@
 """Where channels are drawn: on a head seen from above, on its surface, or around a ring.
 
 A direction from the middle of the head is drawn as by an azimuthal equidistant projection: the
-vertex in the middle, the circle of the head at a right angle from it, the nose up.
+vertex in the middle, the nose up, the ring of Fp1, T7, O1 just inside the circle of the head.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from biot_bd.signals.names import ELECTRODES, parse_name
 from biot_bd.signals.positions import channel_positions
 
 LINE = "#8b949e"
+_RIGHT_ANGLE = 0.86
+"""Radius at which a direction stands that is at a right angle from the vertex."""
 _MIDLINE = 0.03
 """How far from the middle, as a share of the head's radius, still counts as midline."""
 
@@ -104,9 +106,9 @@ def on_sphere(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def flat(directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return directions as seen from above, a right angle from the vertex at radius 1."""
+    """Return directions as seen from above; the circle of the head has radius 1."""
     across = np.hypot(directions[:, 0], directions[:, 1])
-    radius = np.arctan2(across, directions[:, 2]) / (np.pi / 2)
+    radius = np.arctan2(across, directions[:, 2]) / (np.pi / 2) * _RIGHT_ANGLE
     return np.asarray(directions[:, :2] / np.maximum(across, 1e-12)[:, None] * radius[:, None])
 
 

@@ -12,13 +12,13 @@ def test_the_highest_cell_is_named_with_its_channel_and_seconds():
     said = alt_text(a_map(peak=(2, 6), absent=(0,)))
     assert "16 channels x 19 moments" in said
     assert "highest at T7-P7, 3 to 4 s" in said
-    assert said.endswith("Absent: FP1-F7.")
+    assert said.endswith("Absent: Fp1-F7.")
 
 
 def test_a_signed_map_has_two_ends_and_units():
     found = a_map(signed=True, peak=(1, 0), unit="logit margin")
     found.values[0, 5, 18] = -9
-    assert "highest at F7-T7, 0 to 1 s (4.0" in alt_text(found)
+    assert "highest at F7-T7, 0 to 1 s (4.1 logit margin)" in alt_text(found)
     assert "lowest at F8-T8, 9 to 10 s (-9 logit margin)" in alt_text(found)
 
 
