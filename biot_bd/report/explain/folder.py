@@ -213,7 +213,7 @@ def _of_probe(runs: ProbeRuns, name: str, found: TokenMap) -> dict[str, Any]:
         "dims": found.dims,
         "shape": found.values.shape,
         "top_channels": top_channels(found),
-        "top_moment_s": top_moment_s(found),
+        "top_moment_s": top_moment_s(runs.shown(name)),
         "info": found.info,
     }
 
