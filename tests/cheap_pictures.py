@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 @pytest.fixture
-def cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Take every picture without drawing it; gives the titles of those that were asked for."""
     from biot_bd.report.explain.pictures import FOLDER, Album, Shown
 
@@ -26,4 +24,4 @@ def cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return Shown(name, title, f"Not drawn: {name}.", PIXEL, PIXEL, (1, 1), (1, 1), files)
 
     monkeypatch.setattr(Album, "add", add)
-    yield titles
+    return titles

@@ -87,7 +87,7 @@ def test_explain_the_window_around_a_moment_of_a_saved_model(
     status, out, err = run(capsys, *args, "-o", tmp_path / "out")
     assert status == 0, err
     assert "rec03, 20 to 30 s (labelled no seizure), the window around 24 s, as asked for: probability" in out
-    assert "this evidence means nothing clinically: nothing beside this model says" in out
+    assert "this evidence means nothing clinically: nothing beside the model says" in out
     status, _, err = run(capsys, *args, "-o", tmp_path / "out")  # an earlier explanation is replaced
     assert status == 0, err
 

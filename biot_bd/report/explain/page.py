@@ -81,8 +81,7 @@ def page_of(
         _section(name, runs.shown(name), runs.probes[name], signal_uv, window, table, means, album)
         for name in runs.found
     ]
-    of_attention = None if table is None else table.caution("attention")
-    flow = None if runs.attention is None else flow_pictures(album, runs.attention, signal_uv, of_attention)
+    flow = None if runs.attention is None else _flow(album, runs.attention, signal_uv, table)
     return {
         "title": "What the model looked at",
         "lead": f"{model.size}; {source.text}",
