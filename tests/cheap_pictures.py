@@ -7,9 +7,8 @@ import pytest
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
-@pytest.fixture
-def cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Take every picture without drawing it; gives the titles of those that were asked for."""
+def take_no_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Take every picture without drawing it; returns the titles of those that are asked for."""
     from biot_bd.report.explain.pictures import FOLDER, Album, Shown
 
     titles: list[str] = []
@@ -25,3 +24,9 @@ def cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Album, "add", add)
     return titles
+
+
+@pytest.fixture
+def cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Take no pictures in one test."""
+    return take_no_pictures(monkeypatch)

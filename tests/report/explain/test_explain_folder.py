@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cheap_pictures import take_no_pictures
 
 from biot_bd import AttentionProbe
 from biot_bd.probes import load_maps
@@ -35,7 +36,10 @@ def explained(real_run: Path, store: Any, tmp_path_factory: pytest.TempPathFacto
     model = load_model(source.folder)
     window = window_of_store(model, source, store, recording="rec02")
     folder = tmp_path_factory.mktemp("explained") / "out"
-    return folder, explain_to_folder(model, source, window, folder, Wanted(ASKED, command="biot-bd explain")), window
+    with pytest.MonkeyPatch.context() as patch:
+        take_no_pictures(patch)
+        facts = explain_to_folder(model, source, window, folder, Wanted(ASKED, command="biot-bd explain"))
+    return folder, facts, window
 
 
 def test_the_network_gets_what_the_classifier_predicts_on(real_run: Path, store: Any) -> None:
