@@ -22,7 +22,10 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
+from biot_bd.models.attention.braindecode_layouts import token_channel_names
 from biot_bd.models.attention.layout import TokenLayout
+from biot_bd.models.attention.tokens import TokenSite
+from biot_bd.models.biot_tokens import BIOTTokenSite
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
 from biot_bd.models.encoder import BIOTEncoder
@@ -217,13 +220,44 @@ class BIOT(BraindecodeBIOT):
         """
         n_frames = _check_length(self.encoder, self.n_times if n_times is None else n_times)
         start_s = np.arange(n_frames) * self.encoder.hop_length / self.sfreq
-        infos = self._chs_info or []
-        known = len(infos) == len(self.channel_ids) and all(one.get("ch_name") for one in infos)
-        names = [infos[i]["ch_name"] if known else f"channel {i}" for i in range(len(self.channel_ids))]
+        names = token_channel_names(self, len(self.channel_ids))
         stop_s = start_s + self.encoder.n_fft / self.sfreq
         if self.encoder.class_token is None:
-            return TokenLayout(tuple(names), start_s, stop_s)
-        return TokenLayout(tuple(names), start_s, stop_s, special=("class",), readout="class")
+            return TokenLayout(names, start_s, stop_s)
+        return TokenLayout(names, start_s, stop_s, special=("class",), readout="class")
+
+    def token_site(self) -> TokenSite:
+        """Return where tokens enter the first layer, to read them there or run others.
+
+        Returns
+        -------
+        TokenSite
+        """
+        # Behind an interpolation no channel is absent, and only a hook sees what enters.
+        return TokenSite("encoder.transformer") if hasattr(self, "interpolation_layer") else BIOTTokenSite()
+
+    def present_channels(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return windows as the encoder takes them, and which channels are present.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, n_chans, n_times)
+            A channel that is NaN throughout is absent.
+
+        Returns
+        -------
+        x : Tensor, shape (n, n_chans, n_times)
+            0 in absent channels.
+        present : Tensor of bool, shape (n, n_chans), or None
+            None where all channels of all windows are.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`forward`.
+        """
+        self._check_shape(x)
+        return self._split_absent(x, None, all_finite(x))
 
     def forward(self, x: Tensor, present: Tensor | None = None, return_features: bool = False) -> Any:
         """Compute logits.
