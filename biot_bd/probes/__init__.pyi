@@ -1,4 +1,3 @@
-
 from . import figures as figures
 from .amplitude_gradients import AmplitudeGradientsProbe as AmplitudeGradientsProbe
 from .attention import AttentionProbe as AttentionProbe
