@@ -126,8 +126,8 @@ def _figure(width: float, height: float, title: str | None) -> Figure:
 def attention_figure(ratio: ArrayLike, *, labels: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Draw who attends to whom, as a multiple of uniform attention.
 
-    As large as a card of TensorBoard.  Colours are logarithmic around 1 and end at a third and at 3 in
-    every picture, so that layers, epochs and runs can be compared by eye.
+    As large as a card of TensorBoard.  Colours are logarithmic around 1 and end at a third and at 3
+    in every picture, so that layers, epochs and runs can be compared by eye.
 
     Parameters
     ----------

@@ -1,3 +1,4 @@
+
 from . import figures as figures
 from .amplitude_gradients import AmplitudeGradientsProbe as AmplitudeGradientsProbe
 from .attention import AttentionProbe as AttentionProbe

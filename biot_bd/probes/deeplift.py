@@ -60,9 +60,7 @@ class DeepLIFTProbe(BaselineProbe):
     >>> import torch
     >>> from torch import nn
     >>> from biot_bd.probes import DeepLIFTProbe
-    >>> model = nn.Sequential(
-    ...     nn.Flatten(), nn.Linear(200, 8), nn.ReLU(), nn.Linear(8, 2)
-    ... ).eval()
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(200, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
     >>> DeepLIFTProbe()(model, torch.randn(1, 2, 100)).values.shape
     (1, 2, 100)
     """

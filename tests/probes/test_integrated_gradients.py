@@ -41,9 +41,7 @@ def test_on_tokens_equal_to_captum_s(model, x):
     expected, delta = captum.attribute(tokens, start, n_steps=12, return_convergence_delta=True)
     assert_allclose(found.values.reshape(3, -1), expected.sum(-1).detach(), rtol=1e-4, atol=1e-9)
     assert found.info["completeness_error"] < 1e-6
-    assert_allclose(
-        found.info["difference"], (margin(model(x)) - margin(site.run(model, x, start))).detach(), atol=1e-9
-    )
+    assert_allclose(found.info["difference"], (margin(model(x)) - margin(site.run(model, x, start))).detach(), atol=1e-9)
     assert_allclose(found.values.sum((1, 2)), found.info["difference"], atol=1e-6)
 
 

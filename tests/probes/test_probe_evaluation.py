@@ -62,11 +62,7 @@ class Exact(Probe):
         shares = (x * gradient / 2).detach().unflatten(-1, (N_FRAMES, FRAME)).sum(dim=-1)
         layout = TokenLayout(tuple("abcdefgh"), np.arange(N_FRAMES), np.arange(N_FRAMES) + 1)
         return TokenMap(
-            self.spoiled(shares).double().numpy(),
-            layout,
-            probe="exact",
-            signed=True,
-            info={"difference": margin.tolist()},
+            self.spoiled(shares).double().numpy(), layout, probe="exact", signed=True, info={"difference": margin.tolist()}
         )
 
     def spoiled(self, shares):
@@ -144,9 +140,7 @@ def test_each_kind_of_wrong_probe_fails_what_it_is_wrong_in(model, x, probe, fai
     assert len(table.failed("it")) == len(fails)
     assert (table.caution("it") is None) == (not fails)
     excused = {row.test for row in table.rows if row.outcome == "not applicable"}
-    assert excused == (
-        {"completeness"} if probe is Energy else {"completeness", "random-weights"} if probe is Control else set()
-    )
+    assert excused == ({"completeness"} if probe is Energy else {"completeness", "random-weights"} if probe is Control else set())
     assert all(row.reason for row in table.rows)
 
 

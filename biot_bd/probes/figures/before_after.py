@@ -67,8 +67,7 @@ def before_after_figure(
     >>> from biot_bd.probes.figures import before_after_figure
     >>> layout = TokenLayout(("C3", "C4"), [0.0, 0.5], [1.0, 1.5])
     >>> one, two = (
-    ...     TokenMap(np.full((1, 2, 2), k) + np.eye(2), layout, probe="mine")
-    ...     for k in (1.0, 2.0)
+    ...     TokenMap(np.full((1, 2, 2), k) + np.eye(2), layout, probe="mine") for k in (1.0, 2.0)
     ... )
     >>> [axis.get_title() for axis in before_after_figure(one, two).axes[:3]]
     ['before fine-tuning', 'after fine-tuning', 'change']

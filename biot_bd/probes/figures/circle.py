@@ -17,9 +17,7 @@ from biot_bd.probes.figures._sheet import DPI, bare, sheet
 from biot_bd.probes.figures.alt_texts import alt_text_of_links
 
 TITLE = "Attention flow between channels: which channel looks at which"
-READ = (
-    "An arrow leads from the channel that looks to the one that it looks at; a loop outside is a channel's own share."
-)
+READ = "An arrow leads from the channel that looks to the one that it looks at; a loop outside is a channel's own share."
 _BEND, _TO_MIDDLE = 0.13, 0.3
 
 
@@ -107,9 +105,7 @@ def circle_figure(
         heads.set_label("arrowheads")
         axis.add_collection(heads)
     received = scale.colours(links.received())
-    axis.scatter(
-        *points.T, s=(170 if len(points) <= 24 else 45), c=received, edgecolors="#3a424c", linewidths=0.8, zorder=3
-    )
+    axis.scatter(*points.T, s=(170 if len(points) <= 24 else 45), c=received, edgecolors="#3a424c", linewidths=0.8, zorder=3)
     size = float(np.clip(side_in * 72 * 2.2 / max(len(points), 8) * 0.55, 5, 9 if side_in > 4 else 7.5))
     for name, here, point, angle in zip(links.ch_names, links.present, points, angles, strict=True):
         turned = np.degrees(angle) % 360

@@ -85,9 +85,7 @@ def difference_figure(
     mean, columns, xlabel = _table(difference, layout, cells, bands)
     beyond = np.where(np.isfinite(difference.p), difference.p, 1.0).reshape(mean.shape) <= level
     first, second = conditions
-    scale = signed_scale(
-        mean, f"blue: less in {first}; orange: more in {first} than in {second} (difference in {unit})"
-    )
+    scale = signed_scale(mean, f"blue: less in {first}; orange: more in {first} than in {second} (difference in {unit})")
     notes = [_chance_note(difference, int(beyond.sum()), level)]
     absent = [name for name, row in zip(layout.ch_names, mean, strict=True) if not np.isfinite(row).any()]
     if absent:
@@ -130,13 +128,9 @@ def _table(
     elif cells == "channel-band" and bands:
         shape, columns, label = (n_chans, len(bands)), list(bands), "frequency band"
     else:
-        raise ValueError(
-            f"cells must be 'channel-frame', 'channel-channel', 'channel', or 'channel-band' with bands; got {cells!r}"
-        )
+        raise ValueError(f"cells must be 'channel-frame', 'channel-channel', 'channel', or 'channel-band' with bands; got {cells!r}")
     if difference.mean.shape != shape:
-        raise ValueError(
-            f"cells {cells!r} of this layout have the shape {shape}, the difference {difference.mean.shape}"
-        )
+        raise ValueError(f"cells {cells!r} of this layout have the shape {shape}, the difference {difference.mean.shape}")
     return np.asarray(difference.mean, dtype=float).reshape(n_chans, -1), columns, label
 
 

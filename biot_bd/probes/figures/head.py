@@ -73,9 +73,7 @@ def head_figure(
     places = places_of(links.ch_names)
     xyz = on_surface(places)
     chosen = links.strongest(strongest)
-    scale = ratio_scale(
-        [ratio for *_, ratio in chosen] or [1.0], "times an even share of attention (blue: below, orange: above)"
-    )
+    scale = ratio_scale([ratio for *_, ratio in chosen] or [1.0], "times an even share of attention (blue: below, orange: above)")
     width_in = width_px / DPI
     narrow = width_px < NARROW_PX
     panel_in = width_in if narrow else width_in / len(VIEWS)
@@ -168,9 +166,7 @@ def _draw_view(
         way = turned(arc(xyz[i], xyz[j]), *view)
         before = way[len(way) // 2, 2] > FAR or not places.on_head
         look = {"color": scale.colours([ratio])[0], "zorder": 3 if before else 1}
-        axis.plot(
-            *way[:-2, :2].T, lw=1.7, solid_capstyle="butt", label=f"{links.ch_names[i]} to {links.ch_names[j]}", **look
-        )
+        axis.plot(*way[:-2, :2].T, lw=1.7, solid_capstyle="butt", label=f"{links.ch_names[i]} to {links.ch_names[j]}", **look)
         axis.add_patch(Polygon(_arrowhead(way[-4, :2], way[-1, :2]), **look))
     shown = {k for i, j, _ in chosen for k in (i, j)}
     for k, name in enumerate(links.ch_names):

@@ -160,9 +160,7 @@ def _part(
         "outlines": [np.round(line, 3).tolist() for line in outlines()] if places.on_head else [],
         "alt": alt,
     }
-    text = (
-        json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    )
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     static = files("biot_bd.probes.figures") / "static"
     style = (static / "head.css").read_text(encoding="utf-8")
     script = (static / "head.js").read_text(encoding="utf-8").replace("HEAD3D", json.dumps(name))
@@ -194,13 +192,7 @@ def _part(
 def _controls(links: Links, name: str, strongest: int) -> str:
     views = "".join(
         f'<button type="button" data-view="{view}">{text}</button>'
-        for view, text in (
-            ("above", "From above"),
-            ("left", "Left"),
-            ("right", "Right"),
-            ("front", "Front"),
-            ("behind", "Behind"),
-        )
+        for view, text in (("above", "From above"), ("left", "Left"), ("right", "Right"), ("front", "Front"), ("behind", "Behind"))
     )
     options = "".join(f'<option value="{k}">{html.escape(text)}</option>' for k, text in enumerate(links.ch_names))
     most = max(1, min(len(links.pairs()), 120))
@@ -230,3 +222,4 @@ def _table(links: Links, first: Sequence[tuple[int, int, float]]) -> str:
         "<details><summary>These links as a table</summary><table><thead><tr><th scope=col>Looks</th><th scope=col>Is looked "
         f"at</th><th scope=col>Times an even share</th></tr></thead><tbody>{rows}</tbody></table></details>"
     )
+

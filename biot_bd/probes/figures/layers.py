@@ -159,6 +159,4 @@ def _token(number: int, layout: TokenLayout | None, ch_names: Sequence[str] | No
     if number < layout.n_special:
         return layout.special[number]
     channel, frame = layout.ch_names[layout.channel[number]], int(layout.frame[number])
-    return (
-        f"{channel} at {layout.frame_start_s[frame]:.3g} s" if layout.knows_time else f"{channel}, moment {frame + 1}"
-    )
+    return f"{channel} at {layout.frame_start_s[frame]:.3g} s" if layout.knows_time else f"{channel}, moment {frame + 1}"

@@ -157,7 +157,9 @@ def _cells(found: TokenMap, window: int, sfreq: float, n_times: int) -> tuple[ND
     return shown.to_samples(sfreq, n_times)[0], notes
 
 
-def _draw_traces(axis: Axes, signal: NDArray, cells: NDArray, scale: Scale, sfreq: float, start_s: float) -> float:
+def _draw_traces(
+    axis: Axes, signal: NDArray, cells: NDArray, scale: Scale, sfreq: float, start_s: float
+) -> float:
     """Draw shades and traces, and return the distance between channels."""
     n_chans, n_times = signal.shape
     stop_s = start_s + n_times / sfreq
@@ -213,9 +215,7 @@ def _draw_bands(
     else:
         values = ratio_to_average(values)
         scale = rising_scale(values, "times the average")
-    axis.imshow(
-        scale.colours(values), aspect="auto", interpolation="nearest", extent=(0, len(bands), -len(values) + 0.5, 0.5)
-    )
+    axis.imshow(scale.colours(values), aspect="auto", interpolation="nearest", extent=(0, len(bands), -len(values) + 0.5, 0.5))
     axis.set_ylim(-len(values) + 0.4, 0.6)
     axis.set_yticks([])
     axis.set_title("by band", fontsize=8)
