@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from biot_bd.evaluation.data import other_windows
 from biot_bd.models.checkpoints.pipeline_folder import description_file
 from biot_bd.probes import GroupComparison, MapGroup, explain_group, figures
 from biot_bd.probes.group_comparison import Cells
-from biot_bd.report.explain.pictures import Album, Shown
+from biot_bd.report.explain.pictures import DESK_PX, SQUARE_PX, Album, Shown
 from biot_bd.report.run_folder import read_run
 from biot_bd.report.text import generated_banners, render
 from biot_bd.runs import atomic_path, make_folder, write_json, write_text
@@ -245,25 +246,29 @@ def _cell_table(compared: GroupComparison) -> pd.DataFrame:
 def _pictures(
     group: MapGroup, compared: Mapping[Cells, GroupComparison], compare: tuple[str, str], folder: Path
 ) -> list[Shown]:
-    album = Album(folder)
+    album, footnote = Album(folder), f"probe {group.probe}"
     shown = []
-
-    def add(name: str, title: str, figure: Any) -> None:
-        shown.append(album.add(name, title, figure.get_label() or title, figure))
-
     for cells, one in compared.items():
         first, second = one.conditions
         what = "attention flow between channels" if cells == "channel-channel" else group.title
-        title = f"{what[0].upper()}{what[1:]}: {first} minus {second}"
-        add(f"difference-{cells}", title, one.figure(title=title, footnote=f"probe {group.probe}"))
+        title = _sentence(f"{what}: {first} minus {second}")
+        shown.append(
+            album.add(f"difference-{cells}", title, partial(one.figure, title=title, footnote=footnote), DESK_PX)
+        )
     if group.layout.n_chans > 1:
         for number, (words, found) in enumerate(_means(group, compare).items()):
-            title = f"{group.title[0].upper()}{group.title[1:]}, mean over subjects: {words}"
-            add(f"mean-{number + 1}", title, figures.scalp_figure(found, title=title, footnote=f"probe {group.probe}"))
+            title = _sentence(f"{group.title}, mean over subjects: {words}")
+            draw = partial(figures.scalp_figure, found, title=title, footnote=footnote)
+            shown.append(album.add(f"mean-{number + 1}", title, draw, SQUARE_PX))
         if len(group.bands) > 1:
-            title = f"{group.title[0].upper()}{group.title[1:]}, windows limited to one frequency band"
-            add("bands", title, figures.scalp_figure(group.by_band(), title=title, footnote=f"probe {group.probe}"))
+            title = _sentence(f"{group.title}, windows limited to one frequency band")
+            draw = partial(figures.scalp_figure, group.by_band(), title=title, footnote=footnote)
+            shown.append(album.add("bands", title, draw, DESK_PX))
     return shown
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _means(group: MapGroup, compare: tuple[str, str]) -> dict[str, Any]:
