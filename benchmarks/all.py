@@ -17,6 +17,7 @@ SCRIPTS = (
     "reading",
     "inference",
     "engines",
+    "explain",
     "training",
     "memory",
     "search",

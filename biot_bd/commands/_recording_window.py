@@ -90,7 +90,7 @@ def _chosen(windows: RecordingWindows, at_s: float | None, step: Step) -> tuple[
         return starts[int(np.argmin(far))], f"the window around {at_s:g} s, as asked for"
     if not np.isfinite(proba).any():
         raise DetectionError(f"{where}: the model gives no window a probability: no channel is usable")
-    how = f"the window with the highest probability of a seizure, of all {len(proba)}: a recording has no labels here"
+    how = f"the window with the highest probability of a seizure out of all {len(proba):,}; recordings have no labels here"
     return starts[int(np.nanargmax(proba))], how
 
 

@@ -12,6 +12,8 @@ from .attention.maps import early_middle_late as early_middle_late
 from .attention.record import attention_layers as attention_layers
 from .attention.record import record_attention as record_attention
 from .attention.token_map import TokenMap as TokenMap
+from .attention.tokens import TokenSite as TokenSite
+from .attention.tokens import token_site as token_site
 from .attention.trace import AttentionTrace as AttentionTrace
 from .biot import BIOT as BIOT
 from .checkpoints.config import provenance_of as provenance_of

@@ -102,7 +102,7 @@ def test_explain_a_recording(real_run: Path, tmp_path: Path, capsys: pytest.Capt
     assert facts["window"]["start_s"] == found.start_s[best]
     assert facts["window"]["probability"] == pytest.approx(found.probabilities[best], abs=1e-5)
     assert facts["window"]["label"] is None
-    assert "a recording has no labels" in facts["window"]["chosen"]
+    assert "recordings have no labels here" in facts["window"]["chosen"]
     status, out, err = run(capsys, *args, "--at-s", 31)
     assert status == 0, err
     assert json.loads(out)["window"]["start_s"] == 25

@@ -20,6 +20,8 @@ from biot_bd.models.attention._recorder import Recorder, at_least_float32
 from biot_bd.models.attention.attention_record import Adapter, AttentionRecord
 
 _SDPA = F.scaled_dot_product_attention
+_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
+_MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 
 
 @contextlib.contextmanager
@@ -38,7 +40,7 @@ def installed(recorder: Recorder, model: nn.Module) -> Iterator[None]:
         # torch's fused inference path of nn.MultiheadAttention is one opaque call.
         undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
-        undo.enter_context(_SDPAMode(recorder))
+        undo.enter_context(_FunctionMode(recorder))
         yield
 
 
@@ -71,7 +73,9 @@ def _linear_twin(recorder: Recorder, name: str, original: Callable[..., Tensor])
             made = _linear_map(recorder, name, queries, keys, absent)
         # Where the map takes its place, this result is only compared.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not recorder.rebuilds):
-            output = original(q, k.clone(), v.clone(), kv_mask=kv_mask)
+            # The library's own writes its mask into k and v.
+            k, v = (k, v) if kv_mask is None else (k.clone(), v.clone())
+            output = original(q, k, v, kv_mask=kv_mask)
         record = AttentionRecord(name, "linear", recorder.kind, made, scale, None, kv_mask)
         if recorder.kind == "exact":
             record.error = _check_linear_map(recorder, record, values, output)
@@ -147,12 +151,13 @@ def _hook_mha(recorder: Recorder, undo: contextlib.ExitStack, name: str, module:
     undo.callback(module.register_forward_hook(after, with_kwargs=True, prepend=True).remove)
 
 
-class _SDPAMode(TorchFunctionMode):
-    """See every call of ``scaled_dot_product_attention`` that a module of the model makes."""
+class _FunctionMode(TorchFunctionMode):
+    """See the calls by which modules of the model compute attention."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder = recorder
+        self.products = _Products(recorder)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -164,7 +169,54 @@ class _SDPAMode(TorchFunctionMode):
                 # name.
                 with mock.patch.object(F, "scaled_dot_product_attention", _this_thread(self.recorder)):
                     return func(*args, **kwargs)
+            return self.products.call(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+class _Products:
+    """Attention by plain products: a softmax of (n, heads, queries, keys), dropout, times values.
+
+    A map is known as such when it multiplies something from the left, so nothing needs to be
+    rebuilt.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.weights: Tensor | None = None  # the latest softmax
+        self.entering: Tensor | None = None  # what became of it behind dropout
+        self.dropout_p = 0.0
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        follows = bool(args) and self.entering is not None and args[0] is self.entering
+        if follows and func in _MATMUL:
+            return self._multiplied(func, args, kwargs)
+        output = func(*args, **kwargs)
+        if follows and func is F.dropout:
+            self.entering, self.dropout_p = output, _dropout_p(*args, **kwargs)
+        elif func in _SOFTMAX and self._may_attend(output, *args, **kwargs):
+            self.weights = self.entering = output
+            self.dropout_p = 0.0
+        return output
+
+    def _may_attend(self, output: Tensor, values: Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> bool:
+        module = self.recorder.path[-1][1]
+        return output.ndim == 4 and dim in (-1, 3) and not (is_linear(module) or is_mha(module))
+
+    def _multiplied(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        (name, _), weights, dropout_p = self.recorder.path[-1], self.weights, self.dropout_p
+        self.weights = self.entering = None
+        if weights is None or not self.recorder.wants(name):
+            return func(*args, **kwargs)
+        self.recorder.check_size(name, weights.numel())
+        edited = self.recorder.store(AttentionRecord(name, "product", "exact", at_least_float32(weights)))
+        if edited is None or not self.recorder.rebuilds:
+            return func(*args, **kwargs)
+        edited = edited.to(weights.dtype)
+        return func(F.dropout(edited, dropout_p) if dropout_p else edited, *args[1:], **kwargs)
+
+
+def _dropout_p(values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> float:
+    return p if training else 0.0
 
 
 def _sdpa(recorder: Recorder, *args: Any, **kwargs: Any) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.maps import early_middle_late
+from biot_bd.models.attention.row_products import rows_times_map
 
 if TYPE_CHECKING:
     from biot_bd.models.attention.attention_record import AttentionRecord
@@ -96,16 +97,16 @@ class AttentionMaps(Sequence[Tensor]):
         each head where it has factors.
         """
         record = self._records[number]
-        if isinstance(record.made, Tensor) or record.folded is not None:
-            return self[number].mean(dim=1)
-        queries, keys = record.made
-        heads = queries.shape[1]
-        joined = (factor.transpose(1, 2).flatten(2) for factor in (queries, keys))
-        left, right = joined
-        return torch.asarray((left @ right.mT) / heads)
+        if isinstance(record.made, Tensor):
+            return _unfolded(record, record.made.mean(dim=1, keepdim=True))[:, 0]
+        left, right = (factor.transpose(1, 2).flatten(2) for factor in record.made)
+        record.check_size(len(left) * left.shape[1] * right.shape[1])
+        return (left @ right.mT) / record.shape[1]
 
     def received(self, number: int) -> NDArray[np.float64]:
         """Return the attention that each token receives from all, mean over queries and heads.
+
+        No map is made for it where there are factors.
 
         Parameters
         ----------
@@ -123,28 +124,36 @@ class AttentionMaps(Sequence[Tensor]):
         ValueError
             The layout is not known.
         """
-        layout = self._layout(number)
-        weights = self._with_absent(number)
-        return layout.grid(np.nanmean(weights, axis=1)) if np.isfinite(weights).any() else layout.grid(weights[:, 0])
+        record, layout = self._records[number], self._layout(number)
+        present = self._present(number)
+        rows = (present / present.sum(dim=1, keepdim=True)).to(record.device)
+        shares = rows_times_map(rows, record).detach().double().cpu()
+        return layout.grid(shares.masked_fill(~present, torch.nan).numpy())
 
     def channel_matrix(self) -> NDArray[np.float64]:
         """Return who attends to whom by channel (see :meth:`AttentionTrace.channel_matrix`)."""
         return np.stack([self._channel_matrix(number) for number in range(len(self))])
 
     def _channel_matrix(self, number: int) -> NDArray[np.float64]:
-        layout = self._layout(number)
-        by_key = layout.grid(self._with_absent(number))  # (n, tokens, n_chans, n_frames)
-        by_both = layout.grid(np.moveaxis(by_key.sum(axis=-1), 1, -1))  # (n, keys, n_chans, n_frames)
-        matrix = np.swapaxes(by_both.mean(axis=-1), -1, -2)
-        return np.asarray(matrix / np.nansum(matrix, axis=-1, keepdims=True))
+        record, layout = self._records[number], self._layout(number)
+        if record.folded == "frame":
+            blocks = record.weights.detach().double().mean(dim=1)
+            matrix = blocks.unflatten(0, (-1, layout.n_frames)).mean(dim=1)
+        elif record.folded == "channel":
+            matrix = torch.eye(layout.n_chans, dtype=torch.float64).expand(len(self._present(number)), -1, -1)
+        else:
+            by_channel = torch.as_tensor(layout.channel == np.arange(layout.n_chans)[:, None], dtype=torch.float64)
+            matrix = _pooled(record, by_channel / layout.n_frames, by_channel)
+        absent = ~layout.grid(self._present(number).numpy()).any(axis=-1)
+        values = np.where(absent[:, :, None] | absent[:, None, :], np.nan, matrix.cpu().numpy())
+        return np.asarray(values / np.nansum(values, axis=-1, keepdims=True))
 
-    def _with_absent(self, number: int) -> NDArray[np.float64]:
-        """Return the mean over heads as float64, rows and columns of absent tokens NaN."""
-        weights = self.mean_heads(number).detach().double()
-        mask = self._records[number].key_mask
-        if mask is not None:
-            weights = weights.masked_fill(~(mask[:, :, None] & mask[:, None, :]), torch.nan)
-        return np.asarray(weights.cpu().numpy())
+    def _present(self, number: int) -> Tensor:
+        """Return which tokens of which window are there, shape (n, n_tokens)."""
+        record, layout = self._records[number], self._layout(number)
+        if record.key_mask is not None:
+            return record.key_mask.cpu()
+        return torch.ones(record.n_windows, layout.n_tokens, dtype=torch.bool)
 
     def _layout(self, number: int) -> TokenLayout:
         record = self._records[number]
@@ -156,13 +165,25 @@ class AttentionMaps(Sequence[Tensor]):
         return record.layout
 
 
-def _unfolded(record: AttentionRecord) -> Tensor:
+def _pooled(record: AttentionRecord, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return rows @ mean over heads of a map @ columns.T, in float64, from the factors where there
+    are some.
+    """
+    rows, columns = rows.to(record.device), columns.to(record.device)
+    if isinstance(record.made, Tensor):
+        return rows @ record.made.detach().mean(dim=1).double() @ columns.T
+    queries, keys = (factor.detach().double() for factor in record.made)
+    return ((rows @ queries) @ (columns @ keys).mT).mean(dim=1)
+
+
+def _unfolded(record: AttentionRecord, weights: Tensor | None = None) -> Tensor:
     """Return the map over all tokens of a window, where a module folds some into its batch."""
-    weights = record.weights
+    weights = record.weights if weights is None else weights
     if record.folded is None or record.layout is None:
         return weights
     layout = record.layout
     n_folded = layout.n_frames if record.folded == "frame" else layout.n_chans
+    record.check_size(record.n_windows * weights.shape[1] * layout.n_tokens**2)
     blocks = weights.unflatten(0, (-1, n_folded))
     whole = weights.new_zeros(len(blocks), weights.shape[1], layout.n_tokens, layout.n_tokens)
     for place in range(n_folded):

@@ -11,7 +11,7 @@ from torch import Tensor
 from biot_bd.models.attention.layout import Folded, TokenLayout
 
 Kind = Literal["exact", "qk"]
-Adapter = Literal["linear", "mha", "sdpa"]
+Adapter = Literal["linear", "mha", "sdpa", "product"]
 
 
 @dataclass
@@ -22,7 +22,7 @@ class AttentionRecord:
     ----------
     layer : str
         Path of the module, e.g. ``encoder.transformer.layers.layers.0.0.fn``.
-    adapter : {"linear", "mha", "sdpa"}
+    adapter : {"linear", "mha", "sdpa", "product"}
         How the map was obtained.
     kind : {"exact", "qk"}
         ``"exact"``: the layer's own operator.  ``"qk"``: softmax of query-key products of a layer
@@ -36,7 +36,7 @@ class AttentionRecord:
     error : float or None
         Largest difference between ``scale * weights @ V`` and what the layer computed, relative to
         the largest value; None where there is nothing to compare (``qk``, weights that the module
-        itself returned, dropout).
+        itself returned or multiplied, dropout).
     key_mask : Tensor of bool, shape (n, keys), or None
         False for absent tokens of a ``linear`` layer: their columns are 0, and their rows mean
         nothing.
@@ -87,6 +87,32 @@ class AttentionRecord:
         return torch.Size((*queries.shape[:-1], keys.shape[-2]))
 
     @property
+    def device(self) -> torch.device:
+        """Where the map or its factors lie."""
+        return (self.made if isinstance(self.made, Tensor) else self.made[0]).device
+
+    @property
+    def n_windows(self) -> int:
+        """Number of windows, of which a module that folds some tokens into its batch sees more."""
+        if self.folded is None or self.layout is None:
+            return self.shape[0]
+        return self.shape[0] // (self.layout.n_frames if self.folded == "frame" else self.layout.n_chans)
+
+    def check_size(self, n_elements: int) -> None:
+        """Check a map that is to be made.
+
+        Raises
+        ------
+        ValueError
+            It would have more than ``max_elements`` numbers.
+        """
+        if n_elements > self.max_elements:
+            raise ValueError(
+                f"layer {self.layer}: the map has {n_elements} numbers, more than max_elements={self.max_elements}; "
+                "use a smaller batch, or reduce="
+            )
+
+    @property
     def weights(self) -> Tensor:
         """The map, shape (n, heads, queries, keys); where only its factors are kept it is made at
         each call.
@@ -98,10 +124,6 @@ class AttentionRecord:
         """
         if isinstance(self.made, Tensor):
             return self.made
-        if (size := self.shape.numel()) > self.max_elements:
-            raise ValueError(
-                f"layer {self.layer}: the map has {size} numbers, more than max_elements={self.max_elements}; "
-                "use a smaller batch, or reduce="
-            )
+        self.check_size(self.shape.numel())
         queries, keys = self.made
         return queries @ keys.mT

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from torch import nn
 
 from biot_bd.models.attention.attention_record import AttentionRecord
+from biot_bd.models.attention.braindecode_layouts import FOLDED, LAYOUTS
 from biot_bd.models.attention.layout import TokenLayout
+
+_Known = TypeVar("_Known")
 
 
 def layout_of(model: nn.Module, n_times: int | None = None) -> TokenLayout | None:
@@ -16,18 +20,20 @@ def layout_of(model: nn.Module, n_times: int | None = None) -> TokenLayout | Non
     Parameters
     ----------
     model : torch.nn.Module
-        One with a method ``token_layout(n_times)``, as BIOT has.
+        One with a method ``token_layout(n_times)``, as BIOT has, or a transformer of braindecode:
+        BENDR, BIOT, CBraMod, CTNet, EEGConformer, EEGDINO, LaBraM, MSVTNet, PBT, STEEGFormer.
     n_times : int, optional
         Samples of a window; None: the model's own.
 
     Returns
     -------
     TokenLayout or None
-        None where that is not known.
+        Of the tokens that enter the first layer; None where that is not known.
 
     See Also
     --------
     TokenLayout : What it says.
+    token_site : Where the tokens enter.
 
     Examples
     --------
@@ -38,6 +44,33 @@ def layout_of(model: nn.Module, n_times: int | None = None) -> TokenLayout | Non
     >>> layout_of(model).n_tokens
     6
     """
+    layouts = _layouts(model, n_times)
+    return layouts[0] if layouts else None
+
+
+def describe_record(model: nn.Module, record: AttentionRecord, input_shape: tuple[int, ...] | None) -> None:
+    """Say what the tokens of a record stand for, where that is known."""
+    if input_shape is None or len(input_shape) != 3:
+        return
+    folded = (known(model, FOLDED) or {}).get(record.layer.rpartition(".")[-1])
+    for layout in _layouts(model, input_shape[-1]):
+        n_tokens = {None: layout.n_tokens, "frame": layout.n_chans, "channel": layout.n_frames}[folded]
+        n_folded = {None: 1, "frame": layout.n_frames, "channel": layout.n_chans}[folded]
+        if record.shape[-2:] == (n_tokens, n_tokens) and record.shape[0] == input_shape[0] * n_folded:
+            record.layout, record.folded = layout, folded
+            return
+
+
+def known(model: nn.Module, table: Mapping[str, _Known]) -> _Known | None:
+    """Return what a table says of the class of braindecode that a model is or derives from."""
+    for cls in type(model).__mro__:
+        if cls.__module__.startswith("braindecode.models.") and cls.__name__ in table:
+            return table[cls.__name__]
+    return None
+
+
+def _layouts(model: nn.Module, n_times: int | None) -> tuple[TokenLayout, ...]:
+    """Return the layouts that layers of a model have, the one that enters the first layer first."""
     own: Any = getattr(model, "token_layout", None)
     if callable(own):
         layout = own(n_times)
@@ -45,14 +78,9 @@ def layout_of(model: nn.Module, n_times: int | None = None) -> TokenLayout | Non
             raise TypeError(
                 f"{type(model).__name__}.token_layout() must give a TokenLayout, gave {type(layout).__name__}"
             )
-        return layout
-    return None
-
-
-def describe_record(model: nn.Module, record: AttentionRecord, input_shape: tuple[int, ...] | None) -> None:
-    """Say what the tokens of a record stand for, where that is known."""
-    if input_shape is None or len(input_shape) != 3:
-        return
-    layout = layout_of(model, input_shape[-1])
-    if layout is not None and record.shape[-2:] == (layout.n_tokens, layout.n_tokens):
-        record.layout = layout
+        return (layout,)
+    make = known(model, LAYOUTS)
+    if make is None:
+        return ()
+    given: Any = model
+    return make(given, int(given.n_times if n_times is None else n_times))

@@ -1,6 +1,6 @@
 """Record (or edit) the attention of a torch transformer while it runs, without a fork of the model.
 
-Three exact adapters, chosen for each module:
+Four exact adapters, chosen for each module:
 
 ``linear``
     BIOT's linear attention [1]_.  With ``d`` features a head the layer computes
@@ -11,6 +11,9 @@ Three exact adapters, chosen for each module:
     :class:`torch.nn.MultiheadAttention`.
 ``sdpa``
     any other module that calls ``torch.nn.functional.scaled_dot_product_attention``.
+``product``
+    any other module that multiplies a softmax of shape (n, heads, queries, keys) with values, as
+    LaBraM does.
 
 The often-drawn ``softmax(Q K.T / sqrt(d))`` is not the operator of linear attention; it is recorded
 under its own name, ``kind="qk"``.
@@ -46,7 +49,7 @@ def attention_layers(model: nn.Module, x: Tensor | None = None) -> tuple[str, ..
         In eval mode, where ``x`` is given.
     x : Tensor, optional
         One small batch.  With it the model runs once, in eval mode, and the layers come in the
-        order of their calls, those that call ``scaled_dot_product_attention`` themselves included.
+        order of their calls, those that compute attention by functions included.
         Without it only modules known by type are listed, in the model's own order.
 
     Returns
@@ -103,7 +106,7 @@ def record_attention(
     Parameters
     ----------
     model : torch.nn.Module
-        BIOT, a braindecode transformer, or any module with one of the three kinds of attention.
+        BIOT, a braindecode transformer, or any module with one of the four kinds of attention.
     layers : sequence of int or str, optional
         Layers to record: module paths, or numbers into ``attention_layers(model)``, negative ones
         from the end.  None: all.
@@ -170,8 +173,12 @@ def record_attention(
 
 
 def _check_options(model: nn.Module, kind: str, grad: bool, edit: Any, reduce: Any) -> None:
-    if hasattr(model, "_orig_mod"):
-        raise ValueError("a compiled model hides its layers: record the model that was given to torch.compile")
+    for name, module in model.named_modules():
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+            raise ValueError(
+                f"{name or 'the model'} is compiled, which hides its layers: record the model that was given to "
+                "torch.compile"
+            )
     if kind not in ("exact", "qk"):
         raise ValueError(f"kind must be 'exact' or 'qk', got {kind!r}")
     if kind == "qk" and (grad or edit is not None):

@@ -33,7 +33,7 @@ def circle_figure(
     """Draw all links between channels around a circle, each direction by an arrow of its own.
 
     Left channels stand at the left and frontal ones at the top, as on the head seen from above.
-    Links that differ most from an even share are widest and lie on top; none is left out.
+    Links above an even share are the wider the more they are, and lie on top; none is left out.
 
     Parameters
     ----------
@@ -83,14 +83,13 @@ def circle_figure(
     bare(axis)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     pairs = [(i, j) for i in range(len(points)) for j in range(len(points)) if np.isfinite(links.ratio[i, j])]
-    # What is near an even share lies below.
-    strength = {pair: abs(float(np.log2(max(links.ratio[pair], 1e-6)))) for pair in pairs}
-    pairs.sort(key=lambda pair: strength[pair])
+    pairs.sort(key=lambda pair: links.ratio[pair])
+    # Width tells how much attention there is, so what is below an even share stays thin.
     limit = float(np.log2(scale.ticks[-1]))
-    share = {pair: min(1.0, strength[pair] / limit) for pair in pairs}
+    share = {pair: float(np.clip(np.log2(max(links.ratio[pair], 1e-6)) / limit, 0, 1)) for pair in pairs}
     thin = min(1.0, 12 / max(len(points), 1)) + 0.25
     colours = scale.colours([links.ratio[pair] for pair in pairs]) if pairs else []
-    widths = [thin * (0.35 + 2.2 * share[pair]) for pair in pairs]
+    widths = [thin * (0.35 + 2.6 * share[pair]) for pair in pairs]
     curves = PathCollection(
         [_curve(points[i], points[j]) for i, j in pairs], facecolors="none", edgecolors=colours, linewidths=widths
     )
@@ -100,24 +99,24 @@ def circle_figure(
     between = [number for number, (i, j) in enumerate(pairs) if i != j]
     if between:
         heads = PolyCollection(
-            [_arrowhead(points[pairs[n][0]], points[pairs[n][1]], 0.012 + 0.03 * thin * share[pairs[n]]) for n in between],
+            [_arrowhead(points[pairs[n][0]], points[pairs[n][1]], thin * (0.012 + 0.025 * share[pairs[n]])) for n in between],
             facecolors=np.asarray(colours)[between], edgecolors="none", zorder=2,
         )  # fmt: skip
         heads.set_label("arrowheads")
         axis.add_collection(heads)
     received = scale.colours(links.received())
     axis.scatter(*points.T, s=(170 if len(points) <= 24 else 45), c=received, edgecolors="#3a424c", linewidths=0.8, zorder=3)
-    size = float(np.clip(side_in * 72 * 2.2 / max(len(points), 8) * 0.55, 5, 9))
+    size = float(np.clip(side_in * 72 * 2.2 / max(len(points), 8) * 0.55, 5, 9 if side_in > 4 else 7.5))
     for name, here, point, angle in zip(links.ch_names, links.present, points, angles, strict=True):
         turned = np.degrees(angle) % 360
         flipped = 90 < turned < 270
         axis.text(
-            *(point * 1.2), name if here else f"{name} (absent)", fontsize=size, va="center",
+            *(point * 1.2), name if here else f"{name}\nabsent", fontsize=size, va="center",
             ha="right" if flipped else "left", rotation=turned - 180 if flipped else turned, rotation_mode="anchor",
             color="#1b1f24" if here else "#69717a", style="normal" if here else "italic", parse_math=False,
         )  # fmt: skip
-    longest = max(len(name) + (0 if here else 9) for name, here in zip(links.ch_names, links.present, strict=True))
-    reach = 1.24 / max(0.35, 1 - 2 * longest * size * 0.62 / 72 / side_in)
+    longest = max(len(name) for name in (*links.ch_names, "absent"))
+    reach = 1.24 / max(0.4, 1 - 2 * longest * size * 0.62 / 72 / side_in)
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
     scale.bar(figure, axis, side_in)
     return figure

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Polygon
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.probes.figures._links import Links
-from biot_bd.probes.figures._places import Places, places_of
+from biot_bd.probes.figures._places import LINE, Places, places_of
 from biot_bd.probes.figures._scales import Scale, ratio_scale
-from biot_bd.probes.figures._sheet import DPI, NARROW_PX, sheet
+from biot_bd.probes.figures._sheet import DPI, NARROW_PX, bare, sheet
 from biot_bd.probes.figures.alt_texts import alt_text_of_links
 
 TITLE = "Attention flow between channels: the strongest links on the head"
-VIEWS = {"from above": (90.0, -90.0), "from the left": (12.0, 180.0), "from the right": (12.0, 0.0)}
+VIEWS = {"from above": (0.0, 90.0), "from the left": (90.0, 12.0), "from the right": (-90.0, 12.0)}
+"""Turns about the vertical axis and upwards, in degrees."""
+FAR = -0.12
+"""What lies farther from the eye, in radii of the head, is behind it."""
 
 
 def head_figure(
@@ -73,18 +77,17 @@ def head_figure(
     width_in = width_px / DPI
     narrow = width_px < NARROW_PX
     panel_in = width_in if narrow else width_in / len(VIEWS)
-    panel_in = min(panel_in, 4.2)
+    panel_in = min(panel_in, 4.4)
     body_in = panel_in * (len(VIEWS) if narrow else 1) + 0.7
     figure = sheet(
         width_px, body_in, title or TITLE, alt=alt_text_of_links(matrix, links.ch_names), caution=caution,
         notes=[said(links, chosen), places.note or "", links.flat_note() or ""], footnote=footnote,
     )  # fmt: skip
     grid = (len(VIEWS), 1) if narrow else (1, len(VIEWS))
-    axes = figure.subplots(*grid, squeeze=False, subplot_kw={"projection": "3d"}).ravel()
-    for axis, (view, (elevation, azimuth)) in zip(axes, VIEWS.items(), strict=True):
-        _draw_view(axis, links, places, xyz, chosen, scale, np.radians([elevation, azimuth]))
-        axis.view_init(elevation, azimuth)
-        axis.set_title(view, fontsize=9, y=0.97)
+    axes = figure.subplots(*grid, squeeze=False).ravel()
+    for axis, (name, view) in zip(axes, VIEWS.items(), strict=True):
+        _draw_view(axis, links, places, xyz, chosen, scale, view)
+        axis.set_title(name, fontsize=9)
     scale.bar(figure, list(axes), width_in)
     return figure
 
@@ -117,49 +120,69 @@ def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 24) 
     """
     apart = float(np.linalg.norm(stop - start))
     middle = (start + stop) / 2
-    up = middle / max(float(np.linalg.norm(middle)), 1e-6)
+    up = middle + [0, 0, 0.35]  # of opposite channels the middle is that of the head
+    up /= np.linalg.norm(up)
     along = (stop - start) / max(apart, 1e-6)
-    control = middle + up * (0.25 + 0.55 * apart) + np.cross(up, along) * 0.16 * apart
+    control = middle + up * (0.2 + 0.5 * apart) + np.cross(up, along) * 0.16 * apart
     share = np.linspace(0, 1, steps)[:, None]
     return np.asarray((1 - share) ** 2 * start + 2 * share * (1 - share) * control + share**2 * stop)
 
 
+def turned(points: NDArray[np.float64], yaw_deg: float, pitch_deg: float) -> NDArray[np.float64]:
+    """Return points (..., 3) as seen: x to the right, y up, z towards the eye.
+
+    A pitch of 90 looks from above, 0 from the side; with a yaw of 0 the nose points up, or away.
+    """
+    yaw, pitch = np.radians([yaw_deg, pitch_deg])
+    about = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    tilt = np.array([[1, 0, 0], [0, np.sin(pitch), np.cos(pitch)], [0, -np.cos(pitch), np.sin(pitch)]])
+    return np.asarray(points @ (tilt @ about).T)
+
+
+def outlines() -> list[NDArray[np.float64]]:
+    """Return the lines of a head: its greatest width, and the nose."""
+    turn = np.linspace(0, 2 * np.pi, 60)
+    nose = np.array([[-0.12, 0.99, -0.05], [0.0, 1.16, -0.05], [0.12, 0.99, -0.05]])
+    return [np.c_[np.cos(turn), np.sin(turn), np.zeros_like(turn)], nose]
+
+
 def _draw_view(
-    axis: Any, links: Links, places: Places, xyz: NDArray, chosen: Sequence, scale: Scale, angles: NDArray
+    axis: Axes, links: Links, places: Places, xyz: NDArray, chosen: Sequence, scale: Scale, view: tuple[float, float]
 ) -> None:
-    elevation, azimuth = angles
-    to_eye = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    axis.set_axis_off()
-    axis.set(xlim=(-0.85, 0.85), ylim=(-0.85, 0.85), zlim=(-0.55, 1.15))
-    axis.set_box_aspect((1, 1, 1), zoom=1.45)
+    bare(axis)
+    axis.set(xlim=(-1.42, 1.42), ylim=(-1.3, 1.42))
     if places.on_head:
-        _draw_outline(axis, to_eye)
-    shown = {k for i, j, _ in chosen for k in (i, j)}
+        # What lies behind the head shows through it.
+        axis.add_patch(Circle((0, 0), 1, facecolor=(1, 1, 1, 0.7), edgecolor=LINE, lw=1.2, zorder=2))
+        for line in outlines():
+            axis.plot(*turned(line, *view)[:, :2].T, color="#b9c1c9" if len(line) > 3 else LINE, lw=0.9, zorder=2)
+    at = turned(xyz, *view)
+    seen = at[:, 2] > FAR if places.on_head else np.ones(len(at), dtype=bool)
     here = links.present
-    axis.scatter(*xyz[here].T, s=16, c="#3a424c", depthshade=False)
-    if (~here).any():
-        axis.scatter(*xyz[~here].T, s=16, facecolors="none", edgecolors="#9aa2ab", depthshade=False)
+    for chosen_ones, face, edge in ((here, "#3a424c", "#3a424c"), (~here, "none", "#9aa2ab")):
+        axis.scatter(*at[chosen_ones & seen, :2].T, s=18, facecolors=face, edgecolors=edge, zorder=4)
+        axis.scatter(*at[chosen_ones & ~seen, :2].T, s=10, facecolors=face, edgecolors=edge, zorder=1, alpha=0.4)
+    for i, j, ratio in reversed(chosen):
+        way = turned(arc(xyz[i], xyz[j]), *view)
+        before = way[len(way) // 2, 2] > FAR or not places.on_head
+        look = {"color": scale.colours([ratio])[0], "zorder": 3 if before else 1}
+        axis.plot(*way[:-2, :2].T, lw=1.7, solid_capstyle="butt", label=f"{links.ch_names[i]} to {links.ch_names[j]}", **look)
+        axis.add_patch(Polygon(_arrowhead(way[-4, :2], way[-1, :2]), **look))
+    shown = {k for i, j, _ in chosen for k in (i, j)}
     for k, name in enumerate(links.ch_names):
         # Names on the far side would be read as being on this one.
-        if (k in shown or len(xyz) <= 24) and xyz[k] @ to_eye > -0.25:
-            text = name if here[k] else f"{name} (absent)"
-            axis.text(*(xyz[k] * 1.08), text, fontsize=6.5, ha="center", va="bottom", parse_math=False, zorder=20)
-    for i, j, ratio in reversed(chosen):
-        way = arc(xyz[i], xyz[j])
-        colour = scale.colours([ratio])[0]
-        axis.plot(*way[:-4].T, color=colour, linewidth=1.8, label=f"{links.ch_names[i]} to {links.ch_names[j]}")
-        tip = way[-1] - way[-6]
-        axis.quiver(*way[-6], *tip, color=colour, linewidth=1.8, arrow_length_ratio=0.75)
+        if seen[k] and (k in shown or len(xyz) <= 24):
+            out = at[k, :2] / max(float(np.hypot(*at[k, :2])), 1e-6)
+            axis.text(
+                *(at[k, :2] + 0.06 * out), name if here[k] else f"{name}\nabsent", fontsize=6.5, parse_math=False, zorder=5,
+                ha="left" if out[0] > 0.4 else "right" if out[0] < -0.4 else "center",
+                va="bottom" if out[1] > 0.4 else "top" if out[1] < -0.4 else "center",
+                path_effects=[Stroke(linewidth=2, foreground="white"), Normal()],
+            )  # fmt: skip
 
 
-def _draw_outline(axis: Any, to_eye: NDArray[np.float64]) -> None:
-    """Draw the head: the circle that is seen, the line of its greatest width, and the nose."""
-    turn = np.linspace(0, 2 * np.pi, 120)
-    beside = np.cross(to_eye, [0.0, 0.0, 1.0] if abs(to_eye[2]) < 0.9 else [0.0, 1.0, 0.0])
-    beside /= np.linalg.norm(beside)
-    above = np.cross(to_eye, beside)
-    ring = np.cos(turn)[:, None] * beside + np.sin(turn)[:, None] * above
-    low = ring[:, 2] > -0.55
-    axis.plot(*np.where(low[:, None], ring, np.nan).T, color="#8b949e", linewidth=1.2)
-    axis.plot(np.cos(turn), np.sin(turn), np.zeros_like(turn), color="#c9d0d7", linewidth=0.8)
-    axis.plot([-0.12, 0, 0.12], [0.99, 1.16, 0.99], [-0.05] * 3, color="#8b949e", linewidth=1.2)
+def _arrowhead(before: NDArray[np.float64], end: NDArray[np.float64], size: float = 0.038) -> NDArray[np.float64]:
+    along = (end - before) / max(float(np.hypot(*(end - before))), 1e-6)
+    aside = np.array([-along[1], along[0]])
+    back = end - along * 2.2 * size
+    return np.stack([end, back + aside * size, back - aside * size])

@@ -17,7 +17,7 @@ from biot_bd.probes.figures._links import Links
 from biot_bd.probes.figures._places import places_of
 from biot_bd.probes.figures._scales import Scale, ratio_scale
 from biot_bd.probes.figures.alt_texts import alt_text_of_links
-from biot_bd.probes.figures.head import TITLE, arc, on_surface, said
+from biot_bd.probes.figures.head import TITLE, arc, on_surface, outlines, said
 
 MOST_LINKS = 1000
 """Links that a page holds, the strongest: all of them up to 32 channels."""
@@ -157,7 +157,7 @@ def _part(
             for i, j, ratio in kept
         ],
         "n_links": len(links.pairs()),
-        "outlines": _outlines() if places.on_head else [],
+        "outlines": [np.round(line, 3).tolist() for line in outlines()] if places.on_head else [],
         "alt": alt,
     }
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -223,9 +223,3 @@ def _table(links: Links, first: Sequence[tuple[int, int, float]]) -> str:
         f"at</th><th scope=col>Times an even share</th></tr></thead><tbody>{rows}</tbody></table></details>"
     )
 
-
-def _outlines() -> list[list[list[float]]]:
-    turn = np.linspace(0, 2 * np.pi, 60)
-    equator = np.c_[np.cos(turn), np.sin(turn), np.zeros_like(turn)]
-    nose = np.array([[-0.12, 0.99, -0.05], [0.0, 1.16, -0.05], [0.12, 0.99, -0.05]])
-    return [np.round(one, 3).tolist() for one in (equator, nose)]

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from biot_bd.models.attention.token_map import TokenMap
@@ -143,6 +144,8 @@ def _flat_note(found: TokenMap, every: NDArray[Any], shown: NDArray[np.float64],
 def _draw_channels(axis: Axes, places: Places, values: NDArray[np.float64], scale: Scale, head_in: float) -> None:
     if places.on_head:
         draw_head(axis)
+    else:
+        axis.add_patch(Circle((0, 0), 1, fill=False, edgecolor=LINE, lw=0.8, linestyle=(0, (4, 4))))
     absent = ~np.isfinite(values)
     lines = np.isfinite(places.ends).all(axis=(1, 2))
     points = ~lines
@@ -150,7 +153,8 @@ def _draw_channels(axis: Axes, places: Places, values: NDArray[np.float64], scal
     if (points & places.known & ~absent).sum() >= LEAST_FOR_MAP:
         _draw_surface(axis, places.xy[points & places.known & ~absent], values[points & places.known & ~absent], scale)
     thick = 2.2 * head_in
-    segments = places.ends
+    # Lines end short of their electrodes, so that those of a chain stay apart.
+    segments = places.ends + 0.1 * (places.xy[:, None] - places.ends)
     order = np.argsort(np.abs(np.where(absent, -1, values)), kind="stable")
     drawn = [int(k) for k in order if lines[k] and not absent[k]]
     if drawn:
@@ -203,7 +207,11 @@ def _labels(places: Places, lines: NDArray[np.bool_]) -> list[tuple[tuple[float,
 def _draw_surface(axis: Axes, xy: NDArray[np.float64], values: NDArray[np.float64], scale: Scale) -> None:
     from mne.viz import plot_topomap
 
-    plot_topomap(
-        values, xy, axes=axis, show=False, sensors=False, contours=0, cmap=scale.cmap, cnorm=scale.norm,
+    # Where no electrode is near, nothing is drawn.
+    clear = scale.cmap.with_extremes(bad=(0, 0, 0, 0))
+    image, _ = plot_topomap(
+        values, xy, axes=axis, show=False, sensors=False, contours=0, cmap=clear, cnorm=scale.norm, res=160,
         sphere=(0.0, 0.0, 0.0, 1.0), outlines=None, extrapolate="local",
     )  # fmt: skip
+    edge = Circle((0, 0), max(1.0, 1.06 * float(np.hypot(*xy.T).max())), transform=axis.transData)
+    image.set_clip_path(edge)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.plots import GREY, SEIZURE, TRACE, channel_distance_uv
 from biot_bd.probes.figures._scales import FLAT, Scale, ratio_to_average, rising_scale, signed_scale, spread
-from biot_bd.probes.figures._sheet import DPI, NARROW_PX, name_columns, name_rows, sheet
+from biot_bd.probes.figures._sheet import DPI, name_columns, name_rows, sheet, wrapped
 from biot_bd.probes.figures._words import meaning, title_of, window_of
 from biot_bd.probes.figures.alt_texts import alt_text
 
@@ -36,8 +37,8 @@ def traces_figure(
 ) -> Figure:
     """Draw the EEG of a window over cells shaded by their importance.
 
-    Values without a sign are drawn as times their average, pale up to 1; signed ones in blue
-    (against) and orange (for).  Frequency bands are added up under the traces, and stand beside
+    Traces have negative up, as EEG is read.  Values without a sign are drawn as times their
+    average, pale up to 1; signed ones in blue (against) and orange (for).  Frequency bands are added up under the traces, and stand beside
     them by channel.
 
     Parameters
@@ -114,13 +115,15 @@ def traces_figure(
     if found.bands is None:
         axis = figure.subplots()
     else:
-        share = [1.0, min(0.5, 0.035 * len(found.bands) * max(1.0, NARROW_PX / width_px))]
+        share = [1.0, float(np.clip(0.22 * len(found.bands) / width_in, 0.15, 0.6))]
         axis, beside = figure.subplots(1, 2, gridspec_kw={"width_ratios": share})
         _draw_bands(figure, beside, found, window, target_name, row_in, width_in * share[1] / sum(share))
-    _draw_traces(axis, signal, cells, scale, sfreq, start_s, unit)
+    step = _draw_traces(axis, signal, cells, scale, sfreq, start_s)
     _mark_events(axis, events)
     name_rows(axis, [-float(k) for k in range(len(names))], names, row_in, 8 if row_in > 0.17 else 7)
-    axis.set_xlabel("time in the recording (s)" if start_s else "time in the window (s)", fontsize=8)
+    when = "time in the recording (s)" if start_s else "time in the window (s)"
+    said = f"{when}; channels {step:g} {unit or '(scaled)'} apart, negative up"
+    axis.set_xlabel("\n".join(wrapped(said, width_in * (0.85 if found.bands is None else 0.5), 8)), fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
     scale.bar(figure, axis, width_in if found.bands is None else width_in * 0.75)
     return figure
@@ -155,8 +158,9 @@ def _cells(found: TokenMap, window: int, sfreq: float, n_times: int) -> tuple[ND
 
 
 def _draw_traces(
-    axis: Axes, signal: NDArray, cells: NDArray, scale: Scale, sfreq: float, start_s: float, unit: str | None
-) -> None:
+    axis: Axes, signal: NDArray, cells: NDArray, scale: Scale, sfreq: float, start_s: float
+) -> float:
+    """Draw shades and traces, and return the distance between channels."""
     n_chans, n_times = signal.shape
     stop_s = start_s + n_times / sfreq
     absent = ~np.isfinite(signal).any(axis=1) | ~np.isfinite(cells).any(axis=1)
@@ -170,27 +174,27 @@ def _draw_traces(
         if absent[row]:
             axis.text(start_s, -row, "  absent", color="#3a424c", fontsize=8, va="center", style="italic")
         else:
-            axis.plot(times_s, (values - np.nanmedian(values)) / step - row, color=TRACE, linewidth=0.6)
+            axis.plot(times_s, (np.nanmedian(values) - values) / step - row, color=TRACE, linewidth=0.6)
     for row in range(1, n_chans):
         axis.axhline(0.5 - row, color="white", linewidth=0.8, zorder=1)
     axis.set(xlim=(start_s, stop_s), ylim=(-n_chans + 0.4, 0.6))
-    said = f"channels {step:g} {unit or '(scaled)'} apart"
-    axis.annotate(said, (1, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="right", fontsize=7)
     for side in axis.spines.values():
         side.set_color(GREY)
+    return step
 
 
 def _mark_events(axis: Axes, events: Sequence[tuple[float, float]]) -> None:
     low, high = axis.get_xlim()
     shown = [(max(onset, low), min(offset, high)) for onset, offset in events if onset < high and offset > low]
+    above = axis.get_xaxis_transform() + ScaledTranslation(0, 4 / 72, axis.figure.dpi_scale_trans)
     for onset, offset in shown:
         axis.plot(
-            [onset, offset], [1.006, 1.006], transform=axis.get_xaxis_transform(), color=SEIZURE, linewidth=4,
-            solid_capstyle="butt", clip_on=False, label="seizure",
+            [onset, offset], [1, 1], transform=above, color=SEIZURE, linewidth=4, solid_capstyle="butt", clip_on=False,
+            label="seizure",
         )  # fmt: skip
     if shown:
         axis.annotate(
-            "annotated seizure", (shown[0][0], 1), (0, 5), xycoords=("data", "axes fraction"),
+            "annotated seizure", (shown[0][0], 1), (0, 7.5), xycoords=("data", "axes fraction"),
             textcoords="offset points", fontsize=7, color=SEIZURE, weight="bold",
         )  # fmt: skip
 
@@ -214,6 +218,6 @@ def _draw_bands(
     axis.imshow(scale.colours(values), aspect="auto", interpolation="nearest", extent=(0, len(bands), -len(values) + 0.5, 0.5))
     axis.set_ylim(-len(values) + 0.4, 0.6)
     axis.set_yticks([])
-    axis.set_title("by frequency band", fontsize=8)
+    axis.set_title("by band", fontsize=8)
     name_columns(axis, [k + 0.5 for k in range(len(bands))], bands, width_in / len(bands))
     scale.bar(figure, axis, width_in)

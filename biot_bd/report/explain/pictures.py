@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+from PIL import Image
 
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes import figures
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SHARPNESS = 1.6
 """Pixels of a PNG for each of the page."""
+COLOURS = 96
 FOLDER = "pictures"
 PHONE_PX = 362
 DESK_PX = 1080
@@ -92,25 +94,23 @@ class Album:
         Shown
         """
         figure, narrow = draw(width_px=width_px), draw(width_px=PHONE_PX)
-        desk, phone = _png(figure), _png(narrow)
         files: tuple[str, ...] = ()
         if self.folder is not None:
             files = (f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.svg")
             (self.folder / FOLDER).mkdir(exist_ok=True)
-            (self.folder / files[0]).write_bytes(desk)
+            figure.savefig(self.folder / files[0], dpi=figure.dpi * 2)
             figure.savefig(self.folder / files[1], metadata={"Title": title, "Date": None})
         alt = str(figure.get_label())
-        return Shown(name, title, alt, _uri(desk), _uri(phone), _size(figure), _size(narrow), files)
+        return Shown(name, title, alt, _uri(figure), _uri(narrow), _size(figure), _size(narrow), files)
 
 
-def _png(figure: Figure) -> bytes:
-    drawn = io.BytesIO()
+def _uri(figure: Figure) -> str:
+    """Return a picture as the page holds it: with few colours, so that twenty of them stay small."""
+    drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=figure.dpi * SHARPNESS)
-    return drawn.getvalue()
-
-
-def _uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    with Image.open(drawn) as full:
+        full.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
 
 
 def _size(figure: Figure) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from biot_bd.io.notes import counted
 from biot_bd.report.drawing.curves import EegExcerpt
 from biot_bd.report.examples import described, seizures_of, stitched
 from biot_bd.report.explain.model import Model, Signal, model_input_uv, seizure_probability, signal_of
@@ -173,12 +172,8 @@ def window_of_store(
         seizure = labels == 1
         searched = rows[seizure] if seizure.any() else rows
         row, of = _most_certain(model, windows, searched, step)
-        among = (
-            f"labelled seizure, of {counted(of, 'such window')}"
-            if seizure.any()
-            else f"of all {of}: none is labelled seizure"
-        )
-        how = f"the window with the highest probability of a seizure {among}"
+        among = f"{of:,} labelled seizure" if seizure.any() else f"all {of:,}, none of which is labelled seizure"
+        how = f"the window with the highest probability of a seizure out of {among}"
     return _amid(model, windows, row, how)
 
 

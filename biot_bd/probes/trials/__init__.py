@@ -1,0 +1,1 @@
+"""The tests of probes, one family a file; :func:`biot_bd.probes.evaluate` runs them."""
