@@ -98,8 +98,18 @@ def explain_group_to_folder(
         pipeline = load_pipeline(saved)
         notes += _seen(name, pipeline, own)
         place = folder / MAPS if len(sources) == 1 else folder / "folds" / saved.parent.name
-        options = {"bands": bands, "conditions": conditions, "per_subject": per_subject, "progress": progress}
-        parts.append(explain_group(pipeline, own, probe, folder=place, **options))
+        parts.append(
+            explain_group(
+                pipeline,
+                own,
+                probe,
+                folder=place,
+                bands=bands,
+                conditions=conditions,
+                per_subject=per_subject,
+                progress=progress,
+            )
+        )
     if not parts:
         raise ValueError(f"{model}: no model explains any of these windows ({' '.join(notes) or 'there are none'})")
     group = parts[0] if len(sources) == 1 else MapGroup.concat(parts)
@@ -119,7 +129,7 @@ def _sources(
     run = read_run(model)
     notes = [] if (other := other_windows(run.data, windows)) is None else [f"{other}."]
     folds = [one for one in run.folds if fold is None or one.number == fold]
-    found = [
+    found: list[tuple[str, Path, list[str] | None]] = [
         (f"fold {one.number} of {model}", one.model, [str(subject) for subject in one.facts["test"]])
         for one in folds
         if one.model is not None
@@ -158,8 +168,9 @@ def _written(
             break
     first = next(iter(compared.values()), None)
     notes = list(dict.fromkeys([*notes, *(first.notes if first else ())]))
-    facts = {
-        "generated": bool(group.info.get("generated")),
+    generated = bool(group.info.get("generated"))
+    facts: dict[str, Any] = {
+        "generated": generated,
         "model": group.info.get("model"),
         "sources": sources,
         "probe": group.probe,
@@ -176,7 +187,7 @@ def _written(
     page = {
         "title": "What the model looks at, over many windows",
         "lead": f"{facts['model']}; {group.title}",
-        "banners": generated_banners(facts["generated"], None, "maps"),
+        "banners": generated_banners(generated, None, "maps"),
         "group": facts,
         "subjects": _subject_rows(group),
         "compared": first,
