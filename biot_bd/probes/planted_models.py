@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -73,8 +74,8 @@ def train_planted(
     parameters: Mapping[str, Any] | None = None,
     max_epochs: int = 20,
     n_windows: int = 800,
-    batch_size: int = 64,
-    lr: float = 1e-3,
+    batch_size: int = 32,
+    lr: float = 3e-3,
     folder: str | os.PathLike[str] | None = None,
 ) -> tuple[PlantedModel, ...]:
     """Train a small model on planted evidence, once a seed.
@@ -182,7 +183,7 @@ def _stored(file: Path, module: type[nn.Module], built: dict[str, Any]) -> nn.Mo
     model = module(**built)
     try:
         model.load_state_dict(load_file(file), strict=True)
-    except (RuntimeError, OSError, ValueError):  # trained anew and written over
+    except (RuntimeError, SafetensorError):  # trained anew and written over
         return None
     return model.eval()
 
