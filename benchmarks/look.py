@@ -57,7 +57,7 @@ def explain_page(out: Path, given: argparse.Namespace) -> list[Path]:
 
     windows = given.windows or read_json(given.run / "run.json")["data"]["folder"]
     _call("explain", given.run, windows, "-o", out / "explain")
-    return [out / "explain" / "explanation.html"]
+    return [out / "explain" / "explain.html"]
 
 
 def compare_page(out: Path, given: argparse.Namespace) -> list[Path]:

@@ -107,6 +107,18 @@ def register_probes(register: Register) -> None:
     """Register the built-in probes."""
     register("attention", "biot_bd.probes.attention:AttentionProbe")
     register("attention-qk", "biot_bd.probes.attention:QKAttentionProbe")
+    register("rollout", "biot_bd.probes.rollout_probe:RolloutProbe")
+    register("grad-attention", "biot_bd.probes.grad_attention:GradAttentionProbe")
+    register("token-ig", "biot_bd.probes.token_ig:TokenIGProbe")
+    register("token-occlusion", "biot_bd.probes.token_occlusion:TokenOcclusionProbe")
+    register("saliency", "biot_bd.probes.saliency:SaliencyProbe")
+    register("input-ig", "biot_bd.probes.input_ig:InputIGProbe")
+    register("amplitude-gradients", "biot_bd.probes.amplitude_gradients:AmplitudeGradientsProbe")
+    register("channel-occlusion", "biot_bd.probes.channel_occlusion:ChannelOcclusionProbe")
+    register("band-occlusion", "biot_bd.probes.band_occlusion:BandOcclusionProbe")
+    register("deeplift", "biot_bd.probes.deeplift:DeepLIFTProbe")
+    register("energy", "biot_bd.probes.controls:EnergyProbe")
+    register("random", "biot_bd.probes.controls:RandomProbe")
 
 
 @hookimpl

@@ -47,6 +47,7 @@ SUMMARIES = {
     "train": "Fit a pipeline on all subjects and save it.",
     "check": "Say which channel reaches which input of a model, and in which unit.",
     "explain": "Explain a model's decisions on chosen windows.",
+    "explain-group": "Compare what a model looks at over many windows, subject by subject.",
     "report": "Write the HTML report of a run folder.",
     "compare": "Compare finished runs on the same folds, subject by subject.",
     "detect": "Find seizures in recordings with a saved model.",

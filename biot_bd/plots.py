@@ -9,8 +9,9 @@ hold in HTML pages, too, and cost no import of matplotlib.  Curves of one's own 
 scikit-learn's ``PrecisionRecallDisplay`` and ``RocCurveDisplay``; those of a run stand in its
 report (:func:`biot_bd.write_report`).
 
-The palette is that of Okabe and Ito [1]_, darkened to a contrast of 3:1 on white; maps are in
-``cividis``.  Colour-blind readers tell both apart, and lines differ in dashes as well.
+The palette is that of Okabe and Ito [1]_, darkened to a contrast of 3:1 on white; maps of shares
+are in ``cividis``, of ratios around 1 in ``PuOr``.  Colour-blind readers tell them apart, and lines
+differ in dashes as well.
 
 References
 ----------
@@ -19,8 +20,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +44,10 @@ PALETTE = ("#0072b2", "#c44e00", "#007a58", "#a8508a", "#5b5b5b", "#8a6d00")
 """Colours of lines, in this order."""
 PROBABILITY, SEIZURE = PALETTE[:2]
 TRACE, GREY, UNKNOWN = "#26323f", "#6a737d", "#bbbbbb"
-MOST_TICKS = 24
+MOST_CARD_TICKS = 5
+LEAST_RATIO = 0.25
+ALIKE = 1.2
+"""Rows of a map whose cells differ by less than this factor look the same."""
 MOST_MARKERS = 200
 
 
@@ -117,25 +121,21 @@ def _figure(width: float, height: float, title: str | None) -> Figure:
 # --- attention ------------------------------------------------------------------------------------
 
 
-def attention_figure(
-    maps: Mapping[str, ArrayLike],
-    *,
-    labels: Sequence[str] | None = None,
-    title: str | None = None,
-    bar_label: str = "attention",
-) -> Figure:
-    """Draw attention maps side by side with one colour scale.
+def attention_figure(ratio: ArrayLike, *, labels: Sequence[str] | None = None, title: str | None = None) -> Figure:
+    """Draw who attends to whom, as a multiple of uniform attention.
+
+    Readable in a card 320 pixels wide.  Colours are logarithmic around 1 and end at a quarter and
+    at 4 in every picture, so that layers, epochs and runs can be compared by eye.
 
     Parameters
     ----------
-    maps : mapping of str to array, shape (n_queries, n_keys)
-        One map a layer, by its name; NaN (absent channels) stays grey.
+    ratio : array, shape (n_queries, n_keys)
+        Attention of each row to each column, divided by what it would be if the row attended to all
+        columns alike; NaN (absent channels) stays grey.
     labels : sequence of str, optional
-        Names of the rows and columns, e.g. channels.
+        Names of the rows and columns, e.g. channels; at most five of them are written.
     title : str, optional
-        Above the panel.
-    bar_label : str
-        What the colours mean.
+        Above the picture.
 
     Returns
     -------
@@ -144,45 +144,50 @@ def attention_figure(
     Raises
     ------
     ValueError
-        There is no map, a map is not two-dimensional, or ``labels`` does not fit.
+        The map is not two-dimensional, or ``labels`` does not fit.
 
     See Also
     --------
-    biot_bd.AttentionProbe : Exact attention of a model.
+    biot_bd.record_attention : Exact attention of a model.
 
     Examples
     --------
     >>> figure = attention_figure(
-    ...     {"early": [[0.6, 0.4], [0.5, 0.5]]}, labels=["FP1-F7", "F7-T7"]
+    ...     [[1.2, 0.8], [1.0, 1.0]], labels=["FP1-F7", "F7-T7"], title="early"
     ... )
-    >>> figure.axes[0].get_title()
-    'early'
+    >>> [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    ['FP1-F7', 'F7-T7']
     """
-    if not maps:
-        raise ValueError("attention_figure needs one map or more, found none")
-    arrays = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
-    for name, values in arrays.items():
-        if values.ndim != 2:
-            raise ValueError(f"map {name!r} has shape {values.shape}; expected (n_queries, n_keys)")
-        if labels is not None and values.shape != (len(labels), len(labels)):
-            raise ValueError(f"map {name!r} has shape {values.shape}, but there are {len(labels)} labels")
-    finite = np.concatenate([values[np.isfinite(values)] for values in arrays.values()])
-    top = float(finite.max()) if finite.size else 1.0
-    figure = _figure(3.4 * len(arrays) + 1.2, 3.8, title)
-    axes = figure.subplots(1, len(arrays), squeeze=False)[0]
-    image: Any = None
-    for axis, (name, values) in zip(axes, arrays.items(), strict=True):
-        axis.set_facecolor(UNKNOWN)
-        image = axis.imshow(values, cmap="cividis", vmin=0, vmax=top, interpolation="nearest", aspect="auto")
-        axis.set_title(name, fontsize=10)
-        axis.set_xlabel("key")
-        if labels is not None:
-            at = range(0, len(labels), -(-len(labels) // MOST_TICKS))
-            names = [labels[i] for i in at]
-            axis.set_xticks(at, names, rotation=90, fontsize=6)
-            axis.set_yticks(at, names, fontsize=6)
-    axes[0].set_ylabel("query")
-    figure.colorbar(image, ax=list(axes), label=bar_label, shrink=0.9)
+    from matplotlib.colors import LogNorm
+
+    values = np.asarray(ratio, dtype=float)
+    if values.ndim != 2:
+        raise ValueError(f"the map has shape {values.shape}; expected (n_queries, n_keys)")
+    if labels is not None and values.shape != (len(labels), len(labels)):
+        raise ValueError(f"the map has shape {values.shape}, but there are {len(labels)} labels")
+    figure = _figure(3.2, 2.9, None)
+    figure.set_dpi(200)  # cards shrink it on plain displays, and others show every pixel
+    axis = figure.subplots()
+    axis.set_facecolor(UNKNOWN)
+    low, high = LEAST_RATIO, 1 / LEAST_RATIO
+    shown = np.maximum(values, low / 10)  # 0 has no logarithm
+    known = shown[~np.isnan(shown).all(axis=1)][:, ~np.isnan(shown).all(axis=0)]
+    image = axis.imshow(
+        shown, cmap="PuOr_r", norm=LogNorm(low, high), interpolation="nearest", aspect="equal" if labels else "auto"
+    )
+    if title:
+        axis.set_title(title, fontsize=9)
+    axis.set_ylabel("from", fontsize=9)
+    alike = known.shape[0] > 1 and bool((np.nanmax(known, axis=0) < ALIKE * np.nanmin(known, axis=0)).all())
+    axis.set_xlabel("attends to (rows are alike)" if alike else "attends to", fontsize=9)
+    for ticks, n in ((axis.set_xticks, values.shape[1]), (axis.set_yticks, values.shape[0])):
+        at = range(0, n, -(-n // MOST_CARD_TICKS))
+        ticks(at, [str(i) if labels is None else labels[i] for i in at], fontsize=7)
+    axis.tick_params(axis="x", rotation=45)
+    bar = figure.colorbar(image, ax=axis, extend="both", shrink=0.95)
+    bar.set_ticks([low, low**0.5, 1, high**0.5, high], labels=["¼", "½", "1", "2", "4"], fontsize=9)
+    bar.minorticks_off()
+    bar.set_label("times uniform attention", fontsize=9)
     return figure
 
 
@@ -229,7 +234,7 @@ def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str
         # White on the dark end of the map, black on the light one.
         colour = "white" if share[row, column] < 0.6 else "black"
         text = f"{count:,}\n{100 * share[row, column]:.1f} %"
-        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
     axis.set_xticks(range(n), [str(c) for c in classes])
     axis.set_yticks(range(n), [str(c) for c in classes])
     axis.set(xlabel="predicted", ylabel="true")

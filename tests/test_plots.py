@@ -25,21 +25,26 @@ def texts(axis):
     return " ".join(t.get_text() for t in axis.texts)
 
 
-def test_attention_maps_share_one_scale():
-    early, late = RNG.random((4, 4)), RNG.random((4, 4)) * 3
-    late[1] = np.nan
-    axes = drawn(plots.attention_figure({"early": early, "late": late}, labels=list("abcd"), title="t"))
-    np.testing.assert_array_equal(axes[0].images[0].get_array(), early)
-    assert axes[0].images[0].get_clim() == axes[1].images[0].get_clim() == (0, np.nanmax(late))
-    assert [axis.get_title() for axis in axes[:2]] == ["early", "late"]
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == list("abcd")
-    drawn(plots.attention_figure({"absent": np.full((3, 3), np.nan)}))
+def test_attention_is_drawn_around_uniform_in_colours_that_never_change():
+    weak, strong = 0.9 + 0.2 * RNG.random((6, 6)), np.exp(3 * RNG.standard_normal((6, 6)))
+    weak[1] = np.nan
+    strong[0, 0] = 0
+    limits = set()
+    for ratio in (weak, strong):
+        axis, bar = drawn(plots.attention_figure(ratio, labels=list("abcdef"), title="early"))
+        image = axis.images[0]
+        limits.add(image.get_clim())
+        colours = image.to_rgba(image.get_array())
+        # Above uniform is another hue than below it.
+        assert ((colours[..., 0] > colours[..., 2]) == (ratio > 1))[np.isfinite(ratio) & (abs(ratio - 1) > 0.05)].all()
+        assert [label.get_text() for label in bar.get_yticklabels()] == ["¼", "½", "1", "2", "4"]
+    assert limits == {(0.25, 4.0)}
+    assert [label.get_text() for label in axis.get_yticklabels()] == list("ace")  # few labels
+    drawn(plots.attention_figure(np.full((3, 4), np.nan)))
     with pytest.raises(ValueError, match="5 labels"):
-        plots.attention_figure({"early": early}, labels=list("abcde"))
+        plots.attention_figure(weak, labels=list("abcde"))
     with pytest.raises(ValueError, match="expected"):
-        plots.attention_figure({"early": early[0]})
-    with pytest.raises(ValueError, match="found none"):
-        plots.attention_figure({})
+        plots.attention_figure(weak[0])
 
 
 def test_confusion_matrix_shows_counts_and_shares():

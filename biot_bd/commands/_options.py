@@ -89,7 +89,13 @@ class TrainingOptions:
     ] = None
     augment: Annotated[
         list[str] | None,
-        typer.Option(help="Change training windows at random: light, strong, or a transform's name; may be repeated."),
+        typer.Option(
+            help="Change training windows at random: light, strong, or a transform with or without parameters, e.g. GaussianNoise:std=0.2; may be repeated."
+        ),
+    ] = None
+    ignore_channel: Annotated[
+        list[str] | None,
+        typer.Option(help="Channel of the windows that the model shall not see; may be repeated."),
     ] = None
     pretrained: Annotated[
         str | None,

@@ -152,6 +152,8 @@ def build_pipeline(
     model = options.model
     own = model in BASELINES and not is_neural(model)
     chosen = {name: value for name in _CLASSIFIER if (value := getattr(options, name)) not in (None, [])}
+    if "augment" in chosen:
+        chosen["augment"] = [_transform(text) for text in chosen["augment"]]
     if options.pretrained is not None and (own or not hasattr(registry.models[model], "from_checkpoint")):
         raise ValueError(
             f"--pretrained {options.pretrained}: checkpoints are of BIOT, but the model is {model!r}; leave one out"
@@ -164,12 +166,33 @@ def build_pipeline(
         pipeline = model_pipeline(model, windows, protocol=protocol, params={**settings, **params})
     except TypeError as error:
         raise ValueError(f"the classifier does not take these parameters: {error}") from error
+    if options.ignore_channel:
+        pipeline = _ignoring(pipeline, options.ignore_channel, windows)
     if not own:
         _check_module_params(model, params)
         from biot_bd.commands._trial import try_classifier
 
         try_classifier(pipeline[-1], windows, {**settings, **params})
     return pipeline
+
+
+def _transform(text: str) -> str | tuple[str, dict[str, Any]]:
+    """Return a transform as ``augment`` takes it: a name, or ``NAME:KEY=VALUE,...`` as a pair."""
+    name, colon, rest = text.partition(":")
+    return (name, parse_assignments(rest.split(","), f"--augment {name}:")) if colon else text
+
+
+def _ignoring(pipeline: Pipeline, channels: Sequence[str], windows: Windows) -> Pipeline:
+    """Return the pipeline with a step that hides channels, behind the montage mapper."""
+    from sklearn.pipeline import Pipeline
+
+    from biot_bd.signals import IgnoreChannels, MontageMapper
+
+    step = IgnoreChannels(list(channels))
+    step.output_info(windows.info)
+    steps = list(pipeline.steps)
+    steps.insert(int(isinstance(steps[0][1], MontageMapper)), ("ignorechannels", step))
+    return Pipeline(steps)
 
 
 def _resolved(chosen: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ the number, which an infinity would spoil for quantisation.
 
 
 def biot_graph(module: nn.Module) -> BIOTGraph | None:
-    """Return the fast graph of a BIOT, None where only its modules know what to compute.
+    """Return the fast graph of a BIOT, None where only its modules know what to compute, or with a
+    class token.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def biot_graph(module: nn.Module) -> BIOTGraph | None:
         With the ``encoder`` and ``final_layer`` of :class:`biot_bd.models.BIOT`.
     """
     encoder = getattr(module, "encoder", None)
-    if type(encoder) is not BIOTEncoder or not encoder._is_plain():
+    if type(encoder) is not BIOTEncoder or encoder.class_token is not None or not encoder._is_plain():
         return None
     layers = fast_attention.fast_layers(encoder.transformer, linear_attn)
     return None if layers is None else BIOTGraph(module, layers)

@@ -47,7 +47,7 @@ class ExportGraph(nn.Module):
         module = copy.deepcopy(source.module).cpu().eval().requires_grad_(False)
         self.n_chans, self.n_times = source.n_chans, source.n_times
         self.takes_absent_channels = source.takes_absent_channels
-        self.scaling = scaling_graph(source.steps, source.n_times)
+        self.scaling = scaling_graph(source.steps, source.info)
         self.network: Any = biot_graph(module) or _Wrapped(module, self.takes_absent_channels)
         order = np.argsort(source.outputs).tolist()
         self.order = None if order == sorted(order) else order

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from biot_bd.exceptions import ExportError
+from biot_bd.signals.base import SignalInfo
 from biot_bd.signals.fixed_scaler import FixedScaler, Standardizer
+from biot_bd.signals.ignored import IgnoreChannels
 from biot_bd.signals.mapper import MontageMapper
 from biot_bd.signals.offset import COARSE, OFFSET_SHARE, OFFSET_UV, PERCENTILE
 from biot_bd.signals.scaler import EPSILON_UV, FLAT_UV, PercentileScaler
 
 
-def scaling_graph(steps: Sequence[Any], n_times: int) -> nn.ModuleList:
+def scaling_graph(steps: Sequence[Any], info: SignalInfo) -> nn.ModuleList:
     """Return the steps of a pipeline in front of its classifier as modules.
 
     Parameters
@@ -28,8 +30,8 @@ def scaling_graph(steps: Sequence[Any], n_times: int) -> nn.ModuleList:
     steps : sequence of transformers
         A ``MontageMapper`` may come first: it has no place in the graph, whose input are the
         montage's channels.
-    n_times : int
-        Samples of a window.
+    info : SignalInfo
+        What the first step behind the mapper is given.
 
     Returns
     -------
@@ -39,7 +41,8 @@ def scaling_graph(steps: Sequence[Any], n_times: int) -> nn.ModuleList:
     Raises
     ------
     ExportError
-        A step is none of ``PercentileScaler``, ``FixedScaler`` and ``Standardizer``.
+        A step is none of ``PercentileScaler``, ``FixedScaler``, ``Standardizer`` and
+        ``IgnoreChannels``.
     """
     made = nn.ModuleList()
     for place, step in enumerate(steps):
@@ -52,7 +55,8 @@ def scaling_graph(steps: Sequence[Any], n_times: int) -> nn.ModuleList:
                 f"step {type(step).__name__}: has no place in a graph, which takes windows of the montage in microvolts; "
                 f"behind a MontageMapper it may have {known}: fit a pipeline of these"
             )
-        made.append(kind(step, n_times))
+        made.append(IgnoringGraph(step, info) if kind is IgnoringGraph else kind(step, info.n_times))
+        info = step.output_info(info)
     return made
 
 
@@ -152,6 +156,30 @@ class StandardGraph(nn.Module):
         return (out if self.clip is None else out.clamp(-self.clip, self.clip)), present
 
 
+class IgnoringGraph(nn.Module):
+    """:class:`~biot_bd.signals.IgnoreChannels`.
+
+    Parameters
+    ----------
+    step : IgnoreChannels
+        Its channels are taken over.
+    info : SignalInfo
+        What it is given.
+    """
+
+    seen: Tensor
+
+    def __init__(self, step: IgnoreChannels, info: SignalInfo) -> None:
+        super().__init__()
+        seen = torch.ones(info.n_chans, dtype=torch.bool)
+        seen[step.positions(info)] = False
+        self.register_buffer("seen", seen)
+
+    def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Mark channels as absent; they come out as zeros."""
+        return torch.where(self.seen[:, None], x, 0.0), present & self.seen
+
+
 def _largest(size: Tensor, q: float) -> tuple[Tensor, Tensor, float]:
     """Return the two sorted values that a percentile lies between, and how far above the lower."""
     n_times = size.shape[-1]
@@ -162,4 +190,9 @@ def _largest(size: Tensor, q: float) -> tuple[Tensor, Tensor, float]:
     return values[..., -1], values[..., max(n_times - lower - 2, 0)], place - lower
 
 
-_GRAPHS: dict[type, Any] = {PercentileScaler: PercentileGraph, FixedScaler: FixedGraph, Standardizer: StandardGraph}
+_GRAPHS: dict[type, Any] = {
+    PercentileScaler: PercentileGraph,
+    FixedScaler: FixedGraph,
+    Standardizer: StandardGraph,
+    IgnoreChannels: IgnoringGraph,
+}

@@ -4,6 +4,8 @@ from .attention.layout import TokenLayout as TokenLayout
 from .attention.layout import signal_layout as signal_layout
 from .attention.layout import whole_layout as whole_layout
 from .attention.layouts import layout_of as layout_of
+from .attention.map_statistics import effective_rank as effective_rank
+from .attention.map_statistics import entropy as entropy
 from .attention.maps import attention_received as attention_received
 from .attention.maps import channel_attention as channel_attention
 from .attention.maps import early_middle_late as early_middle_late

@@ -75,6 +75,13 @@ class BIOT(BraindecodeBIOT):
         18-channel encoder.  None: ``0, 1, ..., n_chans - 1``.
     n_channel_tokens : int, optional
         Size of the token table.  None: ``n_chans``.
+    class_token : bool
+        Whether a learnt token stands in front of all others and is what the head reads, in place of
+        the mean over tokens.  Its parameter ``encoder.class_token`` is in the state dict only then;
+        published encoders have none and leave it fresh.
+    token_drop_prob : float
+        Share of whole tokens that training leaves out of the sequence, drawn anew for each window;
+        0 to below 1.  They get no attention and no part in the mean, as absent channels do.
 
     Attributes
     ----------
@@ -161,12 +168,16 @@ class BIOT(BraindecodeBIOT):
         att_layer_drop_prob: float = 0.2,
         channel_ids: Sequence[int] | None = None,
         n_channel_tokens: int | None = None,
+        class_token: bool = False,
+        token_drop_prob: float = 0.0,
     ) -> None:
         if embed_dim % num_heads or num_layers < 1 or hop_length < 1:
             raise ValueError(
                 f"embed_dim={embed_dim} must be a multiple of num_heads={num_heads}, and "
                 f"num_layers={num_layers} and hop_length={hop_length} at least 1"
             )
+        if not 0 <= token_drop_prob < 1:
+            raise ValueError(f"token_drop_prob must be a share, 0 to below 1, got {token_drop_prob}")
         super().__init__(
             embed_dim=embed_dim,
             num_heads=num_heads,
@@ -185,7 +196,9 @@ class BIOT(BraindecodeBIOT):
             att_layer_drop_prob=att_layer_drop_prob,
         )
         self.channel_ids, self.n_channel_tokens = _check_channel_ids(channel_ids, n_channel_tokens, self.n_chans)
-        self.encoder = BIOTEncoder(self.encoder, self.channel_ids, self.n_channel_tokens)
+        # Drawn as the channel tokens are, behind all other weights, which it leaves as they were.
+        first = torch.randn(embed_dim) if class_token else None
+        self.encoder = BIOTEncoder(self.encoder, self.channel_ids, self.n_channel_tokens, first, token_drop_prob)
         _check_length(self.encoder, self.n_times)
 
     def token_layout(self, n_times: int | None = None) -> TokenLayout:
@@ -208,7 +221,10 @@ class BIOT(BraindecodeBIOT):
         n_frames = _check_length(self.encoder, self.n_times if n_times is None else n_times)
         start_s = np.arange(n_frames) * self.encoder.hop_length / self.sfreq
         names = token_channel_names(self, len(self.channel_ids))
-        return TokenLayout(names, start_s, start_s + self.encoder.n_fft / self.sfreq)
+        stop_s = start_s + self.encoder.n_fft / self.sfreq
+        if self.encoder.class_token is None:
+            return TokenLayout(names, start_s, stop_s)
+        return TokenLayout(names, start_s, stop_s, special=("class",), readout="class")
 
     def token_site(self) -> TokenSite:
         """Return where tokens enter the first layer, to read them there or run others.
@@ -254,7 +270,8 @@ class BIOT(BraindecodeBIOT):
             False marks further absent channels, whatever stands in them.
         return_features : bool
             Braindecode's contract for its foundation models: give a dict with ``"features"``, the
-            embedding of shape (n, embed_dim), and ``"cls_token"``, None.
+            embedding of shape (n, embed_dim), and ``"cls_token"``, the same with a class token,
+            else None.
 
         Returns
         -------
@@ -274,7 +291,7 @@ class BIOT(BraindecodeBIOT):
         else:
             embedding = self.encoder.infer(x, present, self.inference_plan)
         if return_features:
-            return {"features": embedding, "cls_token": None}
+            return {"features": embedding, "cls_token": None if self.encoder.class_token is None else embedding}
         return self.final_layer(embedding)
 
     def reset_head(self, n_outputs: int) -> None:
@@ -295,7 +312,12 @@ class BIOT(BraindecodeBIOT):
         """
         config = super().get_config()
         config.pop("return_feature", None)
-        return config | {"channel_ids": list(self.channel_ids), "n_channel_tokens": self.n_channel_tokens}
+        return config | {
+            "channel_ids": list(self.channel_ids),
+            "n_channel_tokens": self.n_channel_tokens,
+            "class_token": self.encoder.class_token is not None,
+            "token_drop_prob": self.encoder.token_drop_prob,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BIOT:
@@ -318,6 +340,8 @@ class BIOT(BraindecodeBIOT):
         hop_length: int | None = None,
         num_heads: int | None = None,
         drop_prob: float = 0.1,
+        class_token: bool | None = None,
+        token_drop_prob: float = 0.0,
     ) -> BIOT:
         """Build a model with the weights of a checkpoint, strictly.
 
@@ -345,6 +369,11 @@ class BIOT(BraindecodeBIOT):
             them.
         drop_prob : float
             Dropout of tokens; 0.1 as in the official code.
+        class_token : bool, optional
+            None: where the checkpoint has one.  True beside a checkpoint without: a fresh one;
+            ``load_report.notes`` says so.
+        token_drop_prob : float
+            Share of whole tokens that training leaves out.
 
         Returns
         -------
@@ -372,6 +401,8 @@ class BIOT(BraindecodeBIOT):
             hop_length=hop_length,
             num_heads=num_heads,
             drop_prob=drop_prob,
+            class_token=class_token,
+            token_drop_prob=token_drop_prob or None,
         )
         announce(model.load_report)
         return model

@@ -72,6 +72,8 @@ class ScoringBIOT(nn.Module):
         Size of the token table.
     activation : type of torch.nn.Module
         Activation before the last linear map.
+    class_token : bool
+        Whether the model has one.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class ScoringBIOT(nn.Module):
         channel_ids: Sequence[int],
         n_channel_tokens: int,
         activation: type[nn.Module] = nn.ELU,
+        class_token: bool = False,
     ) -> None:
         super().__init__()
         self.n_chans, self.n_times = len(channel_ids), int(n_times)
@@ -124,7 +127,8 @@ class ScoringBIOT(nn.Module):
         like_braindecode = SimpleNamespace(
             n_fft=n_fft, hop_length=int(hop_length), channel_tokens=tokens, **dict(parts.items())
         )
-        self.encoder = BIOTEncoder(like_braindecode, channel_ids, n_channel_tokens)
+        first = torch.empty(embed_dim) if class_token else None
+        self.encoder = BIOTEncoder(like_braindecode, channel_ids, n_channel_tokens, first)
         self.final_layer = nn.Sequential(OrderedDict(activation_layer=activation(), classification_head=head))
         self.eval()
 

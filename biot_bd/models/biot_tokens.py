@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.tokens import TokenSite, take
 
 
@@ -59,7 +57,7 @@ class BIOTTokenSite(TokenSite):
         layout = self.layout(model, x.shape[-1])
         self._check(model, x, tokens, layout)
         present = biot.present_channels(x)[1]
-        mask = None if present is None else _token_mask(present, layout)
+        mask = biot.encoder.token_mask(present, tokens)
         if kept is not None:
             places = self._places(model, kept, len(x), layout)
             tokens, mask = take(tokens, places), None if mask is None else take(mask, places)
@@ -69,9 +67,3 @@ class BIOTTokenSite(TokenSite):
         features = biot.encoder.encode(tokens, mask)
         logits: Tensor = biot.final_layer(features)
         return logits
-
-
-def _token_mask(present: Tensor, layout: TokenLayout) -> Tensor:
-    """Say of every token whether its channel is present; special tokens always are."""
-    channel = torch.as_tensor(layout.channel, device=present.device)
-    return present[:, channel.clamp_min(0)] | (channel < 0)

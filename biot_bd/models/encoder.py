@@ -49,6 +49,11 @@ class BIOTEncoder(nn.Module):
         Row of the token table for each input channel.
     n_channel_tokens : int
         Size of the token table.
+    class_token : Tensor, shape (embed_dim,), optional
+        First values of a token in front of all others, which is then what is read out.  None: the
+        mean over tokens is.
+    token_drop_prob : float
+        Share of whole tokens that training leaves out of the sequence.
 
     See Also
     --------
@@ -68,8 +73,16 @@ class BIOTEncoder(nn.Module):
 
     index: Tensor
 
-    def __init__(self, encoder: Any, channel_ids: Sequence[int], n_channel_tokens: int) -> None:
+    def __init__(
+        self,
+        encoder: Any,
+        channel_ids: Sequence[int],
+        n_channel_tokens: int,
+        class_token: Tensor | None = None,
+        token_drop_prob: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.token_drop_prob = float(token_drop_prob)
         self._copies: dict[torch.dtype, WeightCopies] = {}
         own = (type(encoder.patch_embedding), type(encoder.positional_encoding))
         self._front_types = (nn.Linear, nn.Embedding, nn.Dropout, *own)
@@ -89,6 +102,9 @@ class BIOTEncoder(nn.Module):
         # Not persistent, as in braindecode: it never reaches the state dict.
         self._channel_ids = tuple(channel_ids)
         self.register_buffer("index", torch.tensor(self._channel_ids, dtype=torch.long), persistent=False)
+        # Last, and none by default: the state dict is the published one then.
+        self.class_token: nn.Parameter | None
+        self.register_parameter("class_token", None if class_token is None else nn.Parameter(class_token))
 
     def _apply(self, fn: Any, recurse: bool = True) -> BIOTEncoder:
         """Move or convert as every module; ``to_empty`` leaves no garbage in the index."""
@@ -140,7 +156,8 @@ class BIOTEncoder(nn.Module):
         return x.unfold(-1, self.n_fft, self.hop_length)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Return the tokens that enter the first layer, channel by channel.
+        """Return the tokens that enter the first layer: the class token where there is one, and the
+        others channel by channel.
 
         Parameters
         ----------
@@ -148,16 +165,56 @@ class BIOTEncoder(nn.Module):
 
         Returns
         -------
-        Tensor, shape (n, n_chans * n_frames, embed_dim)
+        Tensor, shape (n, n_chans * n_frames, embed_dim), with one token more in front where there
+        is a class token
         """
         spectrum = self.spectrum(x).to(self._dtype())
         if not self._is_plain():
             patches = self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2)).unflatten(0, spectrum.shape[:2])
             patches = patches + self.channel_tokens(self.index)[:, None]
-            return self.positional_encoding(patches.flatten(0, 1)).reshape(x.shape[0], -1, patches.shape[-1])
+            return self._with_class(
+                self.positional_encoding(patches.flatten(0, 1)).reshape(x.shape[0], -1, patches.shape[-1])
+            )
         tokens = self._embed(spectrum).flatten(1, 2)
         drop = self.positional_encoding.dropout
-        return fast_attention.dropout(tokens, drop.p, drop.training)
+        return self._with_class(fast_attention.dropout(tokens, drop.p, drop.training))
+
+    def _with_class(self, tokens: Tensor) -> Tensor:
+        """Put the class token in front, where there is one."""
+        if self.class_token is None:
+            return tokens
+        return torch.cat([self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
+
+    def token_mask(self, present: Tensor | None, tokens: Tensor) -> Tensor | None:
+        """Return which tokens are of present channels.
+
+        Parameters
+        ----------
+        present : Tensor of bool, shape (n, n_chans), optional
+            False where a channel is absent; None: all are present.
+        tokens : Tensor, shape (n, n_tokens, embed_dim)
+            As :meth:`tokens` gives them.
+
+        Returns
+        -------
+        Tensor of bool, shape (n, n_tokens), or None
+        """
+        if present is None:
+            return None
+        n_special = 0 if self.class_token is None else 1
+        mask = present.repeat_interleave((tokens.shape[1] - n_special) // present.shape[1], dim=1)
+        return torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1) if n_special else mask
+
+    def _drop_tokens(self, tokens: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Leave whole tokens out in training: the mask of those that stay."""
+        # A recipe that freezes the embedding has its modules, not this one, in eval mode.
+        if not self.token_drop_prob or not self.positional_encoding.training:
+            return mask
+        there = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if mask is None else mask
+        kept = there & (torch.rand(tokens.shape[:2], device=tokens.device) >= self.token_drop_prob)
+        if self.class_token is not None:
+            kept = torch.cat([there[:, :1], kept[:, 1:]], dim=1)
+        return torch.where(kept.any(dim=1, keepdim=True), kept, there)
 
     def _embed(self, spectrum: Tensor) -> Tensor:
         """Map (n, n_chans, n_frames, n_freqs) to (n, n_chans, n_frames, embed_dim)."""
@@ -196,28 +253,31 @@ class BIOTEncoder(nn.Module):
         Tensor, shape (n, embed_dim)
         """
         tokens = self.tokens(x)
-        return self.encode(tokens, _token_mask(present, tokens))
+        return self.encode(tokens, self._drop_tokens(tokens, self.token_mask(present, tokens)))
 
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Encode tokens, some of which may have been dropped.
+        """Run the transformer on tokens and read it out.
 
         Parameters
         ----------
         tokens : Tensor, shape (n, n_tokens, embed_dim)
-            As from :meth:`tokens`.
+            As :meth:`tokens` gives them, or some of them.
         mask : Tensor of bool, shape (n, n_tokens), optional
             False for tokens that get no attention and no part in the mean.
 
         Returns
         -------
         Tensor, shape (n, embed_dim)
+            The class token where there is one (the first token), else the mean.
         """
         layers = fast_attention.fast_layers(self.transformer, linear_attn)
         if layers is not None:
-            return fast_attention.encode(layers, tokens, mask)
+            return fast_attention.encode(layers, tokens, mask, self.class_token is not None)
+        tokens = self.transformer(tokens) if mask is None else self.transformer(tokens, input_mask=mask)
+        if self.class_token is not None:
+            return tokens[:, 0]
         if mask is None:
-            return self.transformer(tokens).mean(dim=1)
-        tokens = self.transformer(tokens, input_mask=mask)
+            return tokens.mean(dim=1)
         kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
         return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
 
@@ -251,8 +311,9 @@ class BIOTEncoder(nn.Module):
             precision_context("tf32" if plan.precision == "tf32" else "fp32", device),
         ):
             for part, kept in _split(x, present, plan.micro_batch or len(x)):
-                tokens = self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2)
-                parts.append(infer(layers, tokens, _token_mask(kept, tokens), copies))
+                tokens = self._with_class(self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2))
+                mask = self.token_mask(kept, tokens)
+                parts.append(infer(layers, tokens, mask, copies, self.class_token is not None))
         features = torch.cat(parts)
         if dtype is not None and not bool(features.sum().isfinite()):
             bad = ~features.isfinite().all(dim=1)
@@ -278,11 +339,6 @@ class BIOTEncoder(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the copies of weights out of pickles and deep copies."""
         return self.__dict__ | {"_copies": {}}
-
-
-def _token_mask(present: Tensor | None, tokens: Tensor) -> Tensor | None:
-    """Repeat the mask of channels for all their frames."""
-    return None if present is None else present.repeat_interleave(tokens.shape[1] // present.shape[1], dim=1)
 
 
 def _magnitude(frames: Tensor) -> Tensor:

@@ -140,8 +140,8 @@ def fast_layers(transformer: nn.Module, attention_function: Callable[..., Tensor
     return layers
 
 
-def encode(layers: list[Layer], x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Run the transformer and take the mean over tokens, differentiably.
+def encode(layers: list[Layer], x: Tensor, mask: Tensor | None = None, takes_first: bool = False) -> Tensor:
+    """Run the transformer and take the mean over tokens, or the first one, differentiably.
 
     Parameters
     ----------
@@ -149,6 +149,8 @@ def encode(layers: list[Layer], x: Tensor, mask: Tensor | None = None) -> Tensor
     x : Tensor, shape (n, tokens, embed_dim)
     mask : Tensor of bool, shape (n, tokens), optional
         False for tokens that get no attention and no part in the mean.
+    takes_first : bool
+        Read out the first token (a class token) instead of the mean.
 
     Returns
     -------
@@ -163,6 +165,8 @@ def encode(layers: list[Layer], x: Tensor, mask: Tensor | None = None) -> Tensor
         x = x + _attend(layer, x, absent)
         if layer is not last:
             x = x + layer.feed.w2(F.gelu(layer.feed.w1(layer.norm_feed(x))))
+    if takes_first:
+        x, mask = x[:, :1], None
     hidden = F.gelu(last.feed.w1(last.norm_feed(x)))
     return token_mean(x, mask) + last.feed.w2(token_mean(hidden, mask))
 

@@ -63,8 +63,14 @@ def needs_copies(layers: list[Layer], dtype: torch.dtype, n_rows: int) -> bool:
     return bool(weight.device.type == "cpu" and dtype == torch.float32 and n_rows >= _LEAST_ROWS and can_pack(dtype))
 
 
-def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, copies: WeightCopies | None = None) -> Tensor:
-    """Run the transformer and take the mean over tokens, without gradients.
+def infer(
+    layers: list[Layer],
+    x: Tensor,
+    mask: Tensor | None = None,
+    copies: WeightCopies | None = None,
+    takes_first: bool = False,
+) -> Tensor:
+    """Run the transformer and take the mean over tokens, or the first one, without gradients.
 
     Parameters
     ----------
@@ -76,6 +82,8 @@ def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, copies: We
     copies : WeightCopies, optional
         Weights for the products; the sum over layers, normalisation and the last map stay in the
         precision of ``x``.  None: the parameters themselves.
+    takes_first : bool
+        Read out the first token (a class token) instead of the mean.
 
     Returns
     -------
@@ -87,6 +95,8 @@ def infer(layers: list[Layer], x: Tensor, mask: Tensor | None = None, copies: We
         x = way.attend(layer, x, absent)
         if layer is not layers[-1]:
             x = way.feed(layer, x)
+    if takes_first:
+        x, mask = x[:, :1].contiguous(), None
     mean = token_mean(ways[-1].widen(layers[-1], x), mask).to(x.dtype)
     return token_mean(x, mask) + layers[-1].feed.w2(mean)
 

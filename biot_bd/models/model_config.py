@@ -28,6 +28,8 @@ class BIOTConfig(_Fields):  # type: ignore[misc]
         As there.
     max_seq_len, att_drop_prob, att_layer_drop_prob, channel_ids, n_channel_tokens : optional
         As there.
+    class_token, token_drop_prob : optional
+        As there.
     model_name_ : str
         Tells configurations apart: ``"biot_bd.BIOT"``.
 

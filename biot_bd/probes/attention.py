@@ -8,20 +8,21 @@ lights up on a distractor as well.  Compare with an attribution before believing
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from biot_bd.models.attention.attention_maps import AttentionMaps
 from biot_bd.models.attention.attention_record import Kind
+from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.record import record_attention
-from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.models.attention.row_products import rows_times_map
 from biot_bd.models.attention.trace import AttentionTrace as AttentionTrace
-from biot_bd.probes.base import Probe
+from biot_bd.probes.attention_rollout import present_tokens
+from biot_bd.probes.recorded import BatchValues, RecordingProbe, WindowBatch, maps_over_tokens
 
 
-class AttentionProbe(Probe):
+class AttentionProbe(RecordingProbe):
     """Attention that each token receives, mean over heads, queries and layers, by exact maps.
 
     For BIOT the map is that of its linear attention, and the layer's output is rebuilt from it (see
@@ -29,8 +30,9 @@ class AttentionProbe(Probe):
 
     Parameters
     ----------
-    layers : sequence of int or str, optional
-        Layers to take the mean of: numbers (negative from the end) or module paths.  None: all.
+    layers : int, str or sequence of them, optional
+        Layers to take the mean of: numbers (negative from the end), module paths, ``"early"``,
+        ``"middle"`` or ``"late"``.  None: all.
     batch_size : int
         Windows a forward pass.
     max_elements : int
@@ -39,6 +41,7 @@ class AttentionProbe(Probe):
     See Also
     --------
     QKAttentionProbe : What is often drawn instead.
+    RolloutProbe : Attention followed through all layers.
 
     Examples
     --------
@@ -53,67 +56,43 @@ class AttentionProbe(Probe):
     ...     num_heads=2,
     ...     num_layers=3,
     ... ).eval()
-    >>> found = AttentionProbe()(model, torch.randn(1, 2, 600))
+    >>> found = AttentionProbe(layers="late")(model, torch.randn(1, 2, 600))
     >>> found.values.shape, bool(abs(found.values.sum() - 1) < 1e-4)
     ((1, 2, 5), True)
     """
 
-    _name = "attention"
-    _kind: Kind = "exact"
+    name = "attention"
+    title: ClassVar[str] = "where the model looks (attention received)"
+    unit = "share of attention"
+    _kind: ClassVar[Kind] = "exact"
 
     def __init__(
-        self, layers: Sequence[int | str] | None = None, batch_size: int = 16, max_elements: int = 2**28
+        self,
+        layers: int | str | Sequence[int | str] | None = None,
+        batch_size: int = 16,
+        max_elements: int = 2**28,
     ) -> None:
         self.layers = layers
         self.batch_size = batch_size
         self.max_elements = max_elements
 
-    def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> TokenMap:
-        """Record the maps of all windows.
-
-        Parameters
-        ----------
-        model : torch.nn.Module
-            In eval mode.
-        x : Tensor of float, shape (n, n_chans, n_times)
-            Windows; absent channels NaN.
-        target : int, sequence of int or Tensor, optional
-            Not used: attention is the same whatever class one asks about.
-
-        Returns
-        -------
-        TokenMap
-            Shares that sum to 1 over the tokens of a window.
-
-        Raises
-        ------
-        ValueError
-            The input or a parameter is wrong, the model has no attention that can be recorded, or
-            the layout of its tokens is not known.
-        """
-        self.check_input(model, x)
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {self.batch_size}")
-        x = x.to(next(model.parameters(), x).device)
-        layout = self.layout_of_tokens(model, x)
-        parts: list[np.ndarray] = []
-        errors: list[float] = []
-        layers: tuple[str, ...] = ()
-        for batch in x.split(int(self.batch_size)):
-            maps = self._record(model, batch)
-            layers = maps.layers
-            errors += [record.error for record in maps.records if record.error is not None]
-            parts.append(np.mean([maps.received(number) for number in range(len(maps))], axis=0))
-        info = {"kind": self._kind, "layers": layers, "reconstruction_error": max(errors, default=None)}
-        return TokenMap(np.concatenate(parts), layout, probe=self._name, unit="share of attention", info=info)
-
-    def _record(self, model: nn.Module, batch: Tensor) -> AttentionMaps:
+    def of_batch(self, model: nn.Module, batch: WindowBatch) -> BatchValues:
+        """Return the share of attention that each token receives."""
         with (
             torch.no_grad(),
-            record_attention(model, layers=self.layers, kind=self._kind, max_elements=self.max_elements) as trace,
+            record_attention(model, layers=batch.layers, kind=self._kind, max_elements=self.max_elements) as trace,
         ):
-            model(batch)
-        return trace.maps
+            model(batch.x)
+            maps = maps_over_tokens(trace, batch.layout)
+            present = present_tokens(maps).double()
+            everyone = present / present.sum(dim=1, keepdim=True)
+            received = torch.stack([rows_times_map(everyone, record) for record in maps.records]).mean(dim=0)
+        errors = [record.error for record in maps.records if record.error is not None]
+        return BatchValues(received.cpu().numpy(), None, maps.layers, errors)
+
+    def facts(self, layout: TokenLayout) -> dict[str, Any]:
+        """Return the kind of the maps."""
+        return {"kind": self._kind, "over": "mean over heads, queries and layers"}
 
 
 class QKAttentionProbe(AttentionProbe):
@@ -124,8 +103,9 @@ class QKAttentionProbe(AttentionProbe):
 
     Parameters
     ----------
-    layers : sequence of int or str, optional
-        Layers to take the mean of: numbers (negative from the end) or module paths.  None: all.
+    layers : int, str or sequence of them, optional
+        Layers to take the mean of: numbers (negative from the end), module paths, ``"early"``,
+        ``"middle"`` or ``"late"``.  None: all.
     batch_size : int
         Windows a forward pass.
     max_elements : int
@@ -139,6 +119,7 @@ class QKAttentionProbe(AttentionProbe):
     --------
     >>> import torch
     >>> from biot_bd import BIOT
+    >>> from biot_bd.probes import QKAttentionProbe
     >>> model = BIOT(
     ...     n_outputs=2,
     ...     n_chans=2,
@@ -152,5 +133,7 @@ class QKAttentionProbe(AttentionProbe):
     'qk'
     """
 
-    _name = "attention-qk"
-    _kind: Kind = "qk"
+    name = "attention-qk"
+    title = "similarity of queries and keys (not what the model computes)"
+    needs = frozenset({"linear-attention"})
+    _kind = "qk"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.published import KNOWN
 from biot_bd.models.contract import ModelContract
+from biot_bd.probes.fitted_parts import parts_of
 from biot_bd.signals import FixedScaler, PercentileScaler, Resampler, Standardizer
 from biot_bd.signals.names import canonical_name, parse_name
 from biot_bd.training import BIOTClassifier
@@ -251,7 +252,7 @@ def check_slots(model: Any, windows: Windows, *, n_windows: int = 16, name: str 
         raise ValueError("check_slots compares windows of one store, without steps, with that store")
     rows = np.unique(np.linspace(0, len(windows) - 1, min(n_windows, len(windows))).round().astype(int))
     chosen = windows[rows]
-    steps, net = _parts(model)
+    steps, net = parts_of(model)
     mapped: Any = chosen
     for step in steps:
         mapped = step.transform(mapped)
@@ -283,17 +284,6 @@ def check_slots(model: Any, windows: Windows, *, n_windows: int = 16, name: str 
         slots=tuple(slots),
         problems=tuple(problems),
     )
-
-
-def _parts(model: Any) -> tuple[list[Any], BIOTClassifier]:
-    steps: list[Any] = []
-    last = model
-    while hasattr(last, "steps"):
-        steps += [step for _, step in last.steps[:-1] if step not in (None, "passthrough")]
-        last = last.steps[-1][1]
-    if not isinstance(last, BIOTClassifier):
-        raise ValueError(f"expected a BIOTClassifier, or a pipeline that ends in one, found {type(last).__name__}")
-    return steps, last
 
 
 def _wants_scale(contract: ModelContract, net: BIOTClassifier) -> bool:

@@ -4,7 +4,7 @@ missed and false events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -285,7 +285,7 @@ def excerpt_of(
     order = np.argsort(centres)
     inside = order[(centres[order] >= low) & (centres[order] <= high)]
     return EegExcerpt(
-        signal_uv=_stitched(windows, np.flatnonzero(near), low, high),
+        signal_uv=stitched(_pieces(windows, np.flatnonzero(near)), len(info.ch_names), info.sfreq, low, high),
         sfreq=info.sfreq,
         start_s=low,
         ch_names=info.ch_names,
@@ -296,15 +296,35 @@ def excerpt_of(
     )
 
 
-def _stitched(windows: Windows, rows: NDArray[np.int64], low: float, high: float) -> NDArray[np.float32]:
-    """Lay overlapping windows side by side; NaN where no window lies."""
-    info = described(windows)
-    sfreq = info.sfreq
-    signal = np.full((len(info.ch_names), round((high - low) * sfreq)), np.nan, dtype=np.float32)
+def _pieces(windows: Windows, rows: NDArray[np.int64]) -> Iterator[tuple[float, NDArray[np.float32]]]:
     starts = windows.metadata["start_s"].to_numpy()[rows]
     for row, start in zip(rows, starts, strict=True):
-        piece = np.asarray(windows[int(row)])
-        at = round((float(start) - low) * sfreq)
+        yield float(start), np.asarray(windows[int(row)])
+
+
+def stitched(
+    pieces: Iterable[tuple[float, NDArray[np.float32]]], n_chans: int, sfreq: float, low: float, high: float
+) -> NDArray[np.float32]:
+    """Lay overlapping windows side by side; NaN where no window lies.
+
+    Parameters
+    ----------
+    pieces : iterable of (float, ndarray of shape (n_chans, n_times))
+        Start in seconds, and signal.
+    n_chans : int
+        Number of channels.
+    sfreq : float
+        Samples a second.
+    low, high : float
+        From when to when, in seconds.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_chans, n)
+    """
+    signal = np.full((n_chans, round((high - low) * sfreq)), np.nan, dtype=np.float32)
+    for start, piece in pieces:
+        at = round((start - low) * sfreq)
         first, last = max(at, 0), min(at + piece.shape[1], signal.shape[1])
         if first < last:
             signal[:, first:last] = piece[:, first - at : last - at]

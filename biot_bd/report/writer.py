@@ -12,11 +12,11 @@ from biot_bd.evaluation.data import other_windows
 from biot_bd.evaluation.run_facts import FORMER_INTERVALS, INTERVALS, write_facts
 from biot_bd.exceptions import RunFolderError, StoreError
 from biot_bd.json_values import naming
-from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report import examples
-from biot_bd.report.drawing.heatmaps import map_rows, maps_of
 from biot_bd.report.events_page import events_page
-from biot_bd.report.explain import Model, explain_windows, load_model
+from biot_bd.report.explain.model import Model, load_model, model_input, model_input_uv, signal_of
+from biot_bd.report.explain.pictures import Album, flow_pictures, probe_pictures
+from biot_bd.report.explain.probe_runs import run_probes
 from biot_bd.report.intervals import calibration_page, intervals_of
 from biot_bd.report.run_folder import Run, read_run
 from biot_bd.report.run_page import page_of
@@ -116,7 +116,7 @@ def _first_model(run: Run) -> tuple[Model | None, str | None]:
 def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dict[str, Any]:
     """Return the examples with their EEG, and attention on the detected seizure."""
     chosen = examples.choose_examples(run.test)
-    page: dict[str, Any] = {"example_kinds": examples.EXAMPLES, "examples_message": None, "attention": {"rows": {}}}
+    page: dict[str, Any] = {"example_kinds": examples.EXAMPLES, "examples_message": None, "attention": {"pictures": []}}
     try:
         windows = windows if windows is not None else examples.open_store(run)
         if (other := other_windows(run.data, windows)) is not None:
@@ -141,21 +141,25 @@ def _looked_into(run: Run, windows: Windows | None, no_model: str | None) -> dic
 
 
 def _attention(run: Run, hit: examples.Example, windows: Windows) -> dict[str, Any]:
-    """Return attention maps on the detected window, by the model of its own fold."""
+    """Return pictures of attention on the detected window, by the model of its own fold."""
     fold = run.fold(int(hit.window["fold"]))
     if fold is None or fold.model is None:
-        return {"message": f"fold {hit.window['fold']} holds no saved model", "rows": {}}
+        return {"message": f"fold {hit.window['fold']} holds no saved model", "pictures": []}
     rows = examples.find_rows(windows, hit.window["recording"], [hit.window["start_s"]])
     try:
         model = load_model(fold.model)
-        explanation, ch_names = explain_windows(model, windows[rows], AttentionProbe())
-        maps = maps_of(explanation, ch_names, examples.described(windows).duration_s)
-    except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
-        return {"message": f"{type(error).__name__}: {error}", "rows": {}}
+        signal = signal_of(windows[rows])
+        runs = run_probes(model, model_input(model, signal), ["attention"])
+        found, signal_uv = runs.found["attention"], model_input_uv(model, signal)
+        pictures = probe_pictures(Album(), "attention", "Attention received", found, signal_uv)
+        if runs.attention is not None:
+            pictures += flow_pictures(Album(), runs.attention, signal_uv)["pictures"][:1]
+    except (ValueError, RuntimeError, TypeError) as error:
+        return {"message": f"{type(error).__name__}: {error}", "pictures": []}
     return {
         "message": None,
         "model": f"fold {fold.number} ({model.size})",
         "place": hit.place,
-        "error": explanation.info.get("reconstruction_error"),
-        "rows": map_rows("attention", maps),
+        "error": found.info.get("reconstruction_error"),
+        "pictures": pictures,
     }

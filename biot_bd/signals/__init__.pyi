@@ -6,6 +6,7 @@ from .filters import BandPass as BandPass
 from .filters import Notch as Notch
 from .fixed_scaler import FixedScaler as FixedScaler
 from .fixed_scaler import Standardizer as Standardizer
+from .ignored import IgnoreChannels as IgnoreChannels
 from .info import SignalInfo as SignalInfo
 from .label_sets import NameJudgement as NameJudgement
 from .label_sets import judge_names as judge_names

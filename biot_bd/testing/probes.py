@@ -1,4 +1,4 @@
-"""Check a probe: ``probe(model, x, target) -> Explanation``, which leaves the model as it was."""
+"""Check a probe: ``probe(model, x, target) -> TokenMap``, which leaves the model as it was."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from biot_bd.probes.base import Explanation
+from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.probes.base import input_facts
 from biot_bd.testing._base import attempt, build, describe, pickled, require
+
+NEEDS = frozenset({"attention", "linear-attention", "tokens", "gradients"})
 
 
 class _SmallModel(nn.Module):
@@ -45,21 +48,23 @@ def check_probe(
         Constructor parameters to test with.
     model : torch.nn.Module, optional
         What to explain, for probes that need a certain model; a small convolutional one by default.
-        It is put into eval mode.
+        It is put into eval mode.  One that says ``accepts_absent_channels = True`` is also given a
+        window with an absent channel.
     n_chans, n_times : int
         Shape of the test windows ``(3, n_chans, n_times)``.
 
     Raises
     ------
     ConformanceError
-        It returns no Explanation with finite values by window, is not repeatable with the same
-        seed, cannot be pickled, takes no class for each window as ``target``, or changes its input,
-        the model's outputs, weights, gradients, modes or hooks.
+        It returns no TokenMap of these windows, channels and seconds with finite values (NaN in
+        absent channels), is not repeatable with the same seed, cannot be pickled, takes no class
+        for each window as ``target``, says other things of a window among other windows, or changes
+        its input, the model's outputs, weights, gradients, modes or hooks.
 
     See Also
     --------
     biot_bd.hookspecs.register_probes : The hook for such classes.
-    biot_bd.probes.Probe, biot_bd.probes.Explanation : Their base, and what they return.
+    biot_bd.probes.Probe, biot_bd.probes.TokenMap : Their base, and what they return.
 
     Examples
     --------
@@ -74,61 +79,125 @@ def check_probe(
     name = describe(probe)
     instance = build(probe, parameters)
     require(callable(instance), f"{name}: its instances cannot be called")
+    _check_words(instance, name)
     if model is None:
         model = _SmallModel(n_chans)
     model.eval()
     x = torch.randn(3, n_chans, n_times, generator=torch.Generator().manual_seed(0))
     before, state = x.clone(), _state(model, x)
-    explanation = _explain(instance, name, model, x, None, "target=None")
-    _check_explanation(explanation, name, x)
+    found = _explain(instance, name, model, x, None, "target=None")
+    _check_map(found, name, model, x)
     require(torch.equal(x, before) and not x.requires_grad, f"{name}: changed its input")
     _check_state(state, _state(model, x), name)
     again = _explain(instance, name, model, x, None, "second call")
-    require(np.array_equal(explanation.values, again.values), f"{name}: two calls with one seed differ")
+    require(_same(found, again), f"{name}: two calls with one seed differ")
+    _check_mates(instance, name, model, x)
     _check_targets(instance, name, model, x)
+    if getattr(model, "accepts_absent_channels", False):
+        _check_absent(instance, name, model, x)
     _check_state(state, _state(model, x), name)
     copy = _explain(pickled(instance, name), name, model, x, None, "after pickling")
-    require(np.array_equal(explanation.values, copy.values), f"{name}: values differ after pickling")
+    require(_same(found, copy), f"{name}: values differ after pickling")
+
+
+def _same(one: TokenMap, other: TokenMap) -> bool:
+    return np.array_equal(one.values, other.values, equal_nan=True)
+
+
+def _close(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether two maps of a window are the same but for the rounding of other batches."""
+    atol = 1e-4 * float(np.abs(expected).max()) + 1e-12
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=1e-3, atol=atol)
+
+
+def _check_words(instance: Any, name: str) -> None:
+    """Where a class says what it is called and what it needs, pictures and tests rely on it."""
+    title, needs = getattr(instance, "title", None), getattr(instance, "needs", frozenset())
+    require(title is None or (isinstance(title, str) and title.strip()), f"{name}: title must be words, got {title!r}")
+    require(
+        isinstance(needs, (set, frozenset)) and needs <= NEEDS,
+        f"{name}: needs must be a set out of {sorted(NEEDS)}, got {needs!r}",
+    )
+
+
+def _check_mates(instance: Any, name: str, model: nn.Module, x: Tensor) -> None:
+    """What is said of a window does not depend on the others that are given with it."""
+    others = x.clone()
+    others[1:] = 3 * x[1:].flip(0) + 1
+    expected = _explain(instance, name, model, x, 0, "target=0").values[0]
+    for what, given in (("alone", x[:1]), ("among other windows", others)):
+        found = _explain(instance, name, model, given, 0, what)
+        require(
+            _close(found.values[0], expected),
+            f"{name}: the first window {what} is explained otherwise; a baseline, for instance, must not come from "
+            "the windows explained with it",
+        )
 
 
 def _check_targets(instance: Any, name: str, model: nn.Module, x: Tensor) -> None:
     """A target may be one class for all windows, or one for each."""
     single = [_explain(instance, name, model, x, target, f"target={target}") for target in (0, 1)]
-    for explanation in single:
-        _check_explanation(explanation, name, x)
+    for found in single:
+        _check_map(found, name, model, x)
     each = [0, 1, 0]
     for target in (each, torch.tensor(each)):
         mixed = _explain(instance, name, model, x, target, f"target={target!r}")
+        if mixed.target is not None:
+            require(mixed.target == tuple(each), f"{name}: asked for target={target!r}, its map says {mixed.target}")
         for window, chosen in enumerate(each):
             require(
-                np.allclose(_window(mixed, window), _window(single[chosen], window), rtol=1e-3, atol=1e-5),
+                _close(mixed.values[window], single[chosen].values[window]),
                 f"{name}: window {window} with target={target!r} differs from the same window with target={chosen}",
             )
 
 
-def _window(explanation: Explanation, window: int) -> np.ndarray:
-    return np.take(explanation.values, window, axis=explanation.dims.index("window"))
+def _check_absent(instance: Any, name: str, model: nn.Module, x: Tensor) -> None:
+    """An absent channel is NaN, in its window only."""
+    given = x.clone()
+    given[1, 1] = torch.nan
+    found = _explain(instance, name, model, given, 0, "a window without channel 1")
+    if found.layout.n_chans != x.shape[1]:
+        return
+    values = found.without_bands().values
+    absent = np.isnan(values).all(axis=-1)
+    expected = np.isnan(given.numpy()).all(axis=-1)
+    require(
+        np.array_equal(absent, expected) and bool(np.isfinite(values[~expected]).all()),
+        f"{name}: channel 1 of window 1 is absent, so it and nothing else must be NaN; NaN were "
+        f"{[tuple(map(int, place)) for place in np.argwhere(absent)]} (window, channel)",
+    )
 
 
-def _explain(instance: Any, name: str, model: nn.Module, x: Tensor, target: Any, case: str) -> Explanation:
+def _explain(instance: Any, name: str, model: nn.Module, x: Tensor, target: Any, case: str) -> TokenMap:
     torch.manual_seed(0)
     grad_enabled = torch.is_grad_enabled()
-    explanation = attempt(f"{name}: {case}: explaining {tuple(x.shape)}", instance, model, x, target)
+    found = attempt(f"{name}: {case}: explaining {tuple(x.shape)}", instance, model, x, target)
     require(
-        isinstance(explanation, Explanation),
-        f"{name}: {case}: expected biot_bd.probes.base.Explanation, got {type(explanation).__name__}",
+        isinstance(found, TokenMap),
+        f"{name}: {case}: expected biot_bd.probes.TokenMap, got {type(found).__name__}",
     )
     require(torch.is_grad_enabled() == grad_enabled, f"{name}: {case}: left gradients switched on or off")
-    return explanation
+    return found
 
 
-def _check_explanation(explanation: Explanation, name: str, x: Tensor) -> None:
-    # The Explanation itself has checked that names, axes, layers and info fit each other.
-    values, sizes = explanation.values, explanation.sizes
-    require("window" in sizes, f"{name}: dims {explanation.dims} lack 'window'; every window gets its own explanation")
-    require(bool(np.isfinite(values).all()), f"{name}: values are not all finite, though no channel is absent")
-    for dim, size in (("window", x.shape[0]), ("channel", x.shape[1])):
-        require(sizes.get(dim, size) == size, f"{name}: {sizes.get(dim)} along {dim!r}, but x has {size}")
+def _check_map(found: TokenMap, name: str, model: nn.Module, x: Tensor) -> None:
+    # The TokenMap itself has checked that values, layout, bands and info fit each other.
+    require(len(found) == len(x), f"{name}: {len(found)} windows in the map, but x has {len(x)}")
+    require(bool(np.isfinite(found.values).all()), f"{name}: values are not all finite, though no channel is absent")
+    layout = found.layout
+    require(
+        layout.n_chans in (1, x.shape[1]),
+        f"{name}: its layout has {layout.n_chans} channels, but x has {x.shape[1]} (1 stands for all of them mixed)",
+    )
+    sfreq, _ = input_facts(model, x.shape[1])
+    if sfreq is not None and layout.knows_time:
+        length_s = x.shape[2] / sfreq
+        inside = layout.frame_start_s.min() >= 0 and layout.frame_stop_s.max() <= length_s + 0.5 / sfreq
+        require(
+            inside,
+            f"{name}: frames from {layout.frame_start_s.min():g} to {layout.frame_stop_s.max():g} s, but a window lasts "
+            f"{length_s:g} s",
+        )
 
 
 def _state(model: nn.Module, x: Tensor) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+from .attention_agreement import compare_attention as compare_attention
 from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import EpochScores as EpochScores
 from .classifier.biot_classifier import BIOTClassifier as BIOTClassifier
@@ -11,6 +12,7 @@ from .persistence.scorer import load_scorer as load_scorer
 from .sampling.strategies import BackgroundSubsample as BackgroundSubsample
 from .sampling.strategies import ClassBalanced as ClassBalanced
 from .sampling.strategies import SubjectBalanced as SubjectBalanced
+from .sampling.token_shuffle import TokenShuffle as TokenShuffle
 from .tensorboard import TensorBoardLogger as TensorBoardLogger
 from .tensorboard import log_test_metrics as log_test_metrics
 from .valid_splits import FixedSubjects as FixedSubjects

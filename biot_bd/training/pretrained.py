@@ -136,6 +136,8 @@ def module_facts(net: Any) -> dict[str, Any]:
     names = module.token_names or (net.facts_.input_info.ch_names if straight else None)
     kept = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times")
     own = all(key in config for key in kept)  # a subclass may have other arguments
+    if module.encoder.class_token is not None:
+        kept += ("class_token",)
     return {
         "module_config": to_jsonable({key: config[key] for key in kept}) if own else None,
         "token_names": None if names is None else tuple(names),

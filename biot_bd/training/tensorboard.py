@@ -4,10 +4,11 @@ Curves by epoch, precision-recall, confusion matrix, attention maps.
 
 Tags: ``loss/train``, ``loss/valid``, ``average_precision/...``, ``roc_auc/...``,
 ``balanced_accuracy/...``, ``learning_rate``, ``gradient_norm``, ``precision_recall/valid``,
-``confusion/valid``, ``attention/layers``; when training ends the hyper-parameters with
-``final/...``; ``test/...`` and ``precision_recall/test`` once, when somebody calls
-:func:`log_test_metrics`; ``training_scores``, a text, where those of training are of a part of the
-windows.  The step is the epoch.
+``confusion/valid``, ``attention/early`` (``middle``, ``late``; a single layer: ``only``),
+``attention_entropy/layer-01`` and ``attention_rank/layer-01``; when training ends the
+hyper-parameters with ``final/...``; ``test/...`` and ``precision_recall/test`` once, when
+somebody calls :func:`log_test_metrics`; as texts ``attention/windows``, and ``training_scores``
+where those of training are of a part of the windows.  The step is the epoch.
 """
 
 from __future__ import annotations
@@ -27,15 +28,13 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix
 from skorch.callbacks import Callback
-from torch.utils.data import Subset
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from biot_bd.models.attention.maps import channel_attention, early_middle_late
-from biot_bd.models.attention.record import attention_layers, record_attention
 from biot_bd.plots import attention_figure, confusion_figure
+from biot_bd.training.attention_agreement import MAPS, WINDOWS
+from biot_bd.training.attention_log import ProbeWindows, layer_attention, probe_windows
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
-from biot_bd.windows.torch_dataset import WindowsDataset
 
 SCORES = ("loss", "average_precision", "roc_auc", "balanced_accuracy")
 HIDDEN_PARAMETERS = ("log_dir", "restart_dir", "verbose", "callbacks")
@@ -82,17 +81,21 @@ class TensorBoardLogger(Callback):
         Whether to draw attention maps of an early, a middle and a late layer, for models that have
         attention.
     max_windows : int
-        Windows that the attention maps are a mean of: seizure windows of the validation part where
-        there are any.
+        Windows that attention is a mean of: seizure windows, the same in every run of the same
+        data, whatever training was told.
 
     See Also
     --------
+    compare_attention : Correlations of the maps of several runs.
     log_test_metrics : Test scores beside the training.
 
     Notes
     -----
-    Training scores come from the predictions made while training.  Pictures are drawn of the final
-    model and after epochs 1, 2, 4, 8, and so on.
+    Training scores come from the predictions made while training.  Pictures are drawn, and
+    attention is measured, of the final model and after epochs 1, 2, 4, 8, and so on.  An attention
+    map is the ratio to uniform attention by channel, in colours that are the same for all epochs
+    and runs; :func:`biot_bd.models.entropy` (1: uniform) and
+    :func:`biot_bd.models.effective_rank` are means over windows and heads.
 
     Examples
     --------
@@ -121,12 +124,12 @@ class TensorBoardLogger(Callback):
     def initialize(self) -> TensorBoardLogger:
         """Start without an open file."""
         self.writer_: SummaryWriter | None = None
-        self.batch_: torch.Tensor | None = None
-        self.drawn_ = ""
+        self.windows_: ProbeWindows | None = None
+        self.drawn_ = self.told_ = ""
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "writer_": None, "batch_": None}
+        return {**vars(self), "writer_": None, "windows_": None}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a restart point keeps: nothing, the file is on disk."""
@@ -144,7 +147,7 @@ class TensorBoardLogger(Callback):
             Neither the callback nor the net has a ``log_dir``.
         """
         self._close()
-        self.batch_, self.drawn_ = None, ""
+        self.windows_, self.drawn_, self.told_ = None, "", ""
         if self._folder(net) is None:
             raise ValueError("TensorBoardLogger needs a folder: give it log_dir=, or the classifier")
 
@@ -164,8 +167,8 @@ class TensorBoardLogger(Callback):
         self._choose_windows(dataset_train, dataset_valid)
 
     def _choose_windows(self, train: Any, valid: Any) -> None:
-        if self.batch_ is None and self.attention:
-            self.batch_ = _windows_to_draw(valid if valid is not None else train, self.max_windows)
+        if self.windows_ is None and self.attention and not self.told_:
+            self.windows_ = probe_windows(train if train is not None else valid, self.max_windows)
 
     @_naming_its_folder
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -233,11 +236,38 @@ class TensorBoardLogger(Callback):
             self._add_figure(
                 "confusion/valid", confusion_figure(counts, names, title=f"validation, epoch {epoch}"), epoch
             )
-        maps = {} if self.batch_ is None else _attention_maps(net.module_, self.batch_.to(net.device))
-        if maps and self.batch_ is not None:
-            labels = _labels(maps, getattr(net, "input_info_", None))
-            title = f"attention {when}: mean of {len(self.batch_)} windows and all heads"
-            self._add_figure("attention/layers", attention_figure(maps, labels=labels, title=title), epoch)
+        if self.windows_ is not None:
+            self._draw_attention(net, epoch, when)
+
+    def _draw_attention(self, net: Any, epoch: int, when: str) -> None:
+        """Draw and measure the attention over the chosen windows; what cannot be shown ends no
+        training.
+        """
+        if self.writer_ is None or self.windows_ is None:
+            return
+        try:
+            layers = layer_attention(net.module_, self.windows_.x.to(net.device))
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            layers, told = [], f"attention is not shown: {error}"
+        else:
+            classes = net.facts_.classes.tolist() if hasattr(net, "facts_") else None
+            told = self.windows_.text(classes) if layers else ""
+        if told != self.told_:
+            self.writer_.add_text(WINDOWS, told, epoch)
+        self.told_ = told or "no attention"
+        if not layers:
+            self.windows_ = None
+        names = getattr(getattr(net, "input_info_", None), "ch_names", None)
+        for layer in layers:
+            self.writer_.add_scalar(f"attention_entropy/layer-{layer.number:02d}", layer.entropy, epoch)
+            self.writer_.add_scalar(f"attention_rank/layer-{layer.number:02d}", layer.rank, epoch)
+            if layer.ratio is not None:
+                self.writer_.add_tensor(f"{MAPS}{layer.role}", torch.from_numpy(layer.ratio.astype(np.float32)), epoch)
+                labels = names if names and layer.ratio.shape[0] == len(names) else None
+                title = f"{layer.role}: layer {layer.number} of {layer.n_layers}\n{when}"
+                self._add_figure(
+                    f"attention/{layer.role}", attention_figure(layer.ratio, labels=labels, title=title), epoch
+                )
 
     def _add_figure(self, tag: str, figure: Figure, epoch: int) -> None:
         # SummaryWriter.add_figure would import pyplot.
@@ -280,52 +310,6 @@ def _taken_epoch(net: Any) -> int:
     """Return the epoch whose weights the net has in the end."""
     best = [cb.best_epoch_ for _, cb in net.callbacks_ if isinstance(cb, EarlyStopping) and cb.load_best]
     return int(next(filter(None, best), len(net.history)))
-
-
-def _windows_to_draw(dataset: Any, n: int) -> torch.Tensor | None:
-    """Read a few windows, of the last class first, evenly spaced in time."""
-    if not isinstance(dataset, Subset) or not isinstance(dataset.dataset, WindowsDataset):
-        return None
-    rows = np.asarray(dataset.indices)
-    labels = np.asarray(dataset.dataset.y)[rows]
-    wanted = rows[labels == labels.max()]
-    chosen = wanted[np.unique(np.linspace(0, len(wanted) - 1, min(n, len(wanted))).astype(int))]
-    return torch.from_numpy(dataset.dataset.windows.read(chosen)).float()
-
-
-def _attention_maps(module: torch.nn.Module, x: torch.Tensor) -> dict[str, NDArray[Any]]:
-    """Return the attention of an early, a middle and a late layer, mean over windows and heads."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            layers = attention_layers(module, x)
-            if not layers:
-                return {}
-            shown = early_middle_late(len(layers))
-            chosen = [layers[i] for i in shown.values()]
-            with record_attention(module, layers=chosen, reduce=lambda weights: weights.mean(dim=1)) as trace:
-                module(x)
-        return {name: _map(module, trace.of(layers[i])[0]) for name, i in shown.items()}
-    finally:
-        module.train(was_training)
-
-
-def _map(module: Any, record: Any) -> NDArray[Any]:
-    """Return one map: by channel where the model says what its tokens are, else by token."""
-    weights = record.weights.float().cpu().numpy()
-    if record.key_mask is not None:
-        absent = ~record.key_mask.cpu().numpy()
-        weights = np.where(absent[:, :, None] | absent[:, None, :], np.nan, weights)
-    if hasattr(module, "token_layout"):
-        layout = module.token_layout()
-        weights = channel_attention(weights, layout.n_chans, layout.n_frames)
-    return np.ma.masked_invalid(weights).mean(axis=0).filled(np.nan)
-
-
-def _labels(maps: Mapping[str, NDArray[Any]], info: Any) -> tuple[str, ...] | None:
-    names = getattr(info, "ch_names", None)
-    return names if names and all(m.shape == (len(names), len(names)) for m in maps.values()) else None
 
 
 def _hyper_parameters(net: Any) -> dict[str, Any]:

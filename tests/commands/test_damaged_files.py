@@ -21,8 +21,8 @@ QUICK = ["--epochs", "1", "--batch-size", "16", *(f"--param={key}={value}" for k
 MODEL = "run/folds/00/model"
 COMMANDS = {
     "report": ["report", "run", "--windows", "windows"],
-    "explain": ["explain", "run", "windows", "-o", "explained", "--fold", "0"],
-    "explain a model": ["explain", MODEL, "windows", "-o", "explained"],
+    "explain": ["explain", "run", "windows", "-o", "explained", "--fold", "0", "--probe", "attention"],
+    "explain a model": ["explain", MODEL, "windows", "-o", "explained", "--probe", "attention"],
     "cv": ["cv", "windows", "-o", "run", *QUICK],
     "detect": ["detect", MODEL, "x.edf", "-o", "found"],
     "stream": ["stream", MODEL, "x.edf"],

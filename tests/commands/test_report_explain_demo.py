@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deploy_files import write_edf
 
+from biot_bd import Detector
 from biot_bd.cli import main
 
 
@@ -52,48 +55,81 @@ def test_report_of_no_run_fails_in_one_line(tmp_path: Path, capsys: pytest.Captu
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("probe", ["attention", "attention-qk"])
-def test_explain_command(
-    probe: str, real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, out, err = run(
-        capsys, "explain", real_run, store.folder, "--probe", probe, "--windows", 2, "-o", tmp_path / "out", "--json"
-    )
+def test_explain_command(real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "explain",
+        real_run,
+        store.folder,
+        "--probe",
+        "attention",
+        "--probe",
+        "attention-qk",
+        "-o",
+        tmp_path / "out",
+    ]
+    status, out, err = run(capsys, *words, "--json")
     assert status == 0, err
     facts = json.loads(out)
-    assert facts["probe"] == probe
-    assert facts["shape"][0] == 2
+    assert list(facts["probes"]) == ["attention", "attention-qk"]
     assert facts["model"].startswith("small BIOT, ")
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        "explanation.html",
-        "explanation.json",
-        "explanation.npz",
-    }
+    assert facts["window"]["label"] == 1
+    assert facts["command"] == shlex.join(map(str, ["biot-bd", *words[:3], "--output", tmp_path / "out", *words[3:7]]))
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"explain.html", "explain.json", "maps.npz", "pictures"}
 
 
-def test_explain_one_window_of_a_saved_model(
+def test_explain_the_window_around_a_moment_of_a_saved_model(
     real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = real_run / "folds" / "01" / "model"
-    args = ["explain", model, store.folder, "--recording", "rec03", "--start-s", 20, "-o", tmp_path / "out"]
+    args = ["explain", model, store.folder, "--recording", "rec03", "--at-s", 24, "--probe", "attention"]
+    status, out, err = run(capsys, *args, "-o", tmp_path / "out")
+    assert status == 0, err
+    assert "rec03, 20 to 30 s (labelled no seizure), the window around 24 s, as asked for: probability" in out
+    assert "this evidence means nothing clinically: nothing beside this model says" in out
+    status, _, err = run(capsys, *args, "-o", tmp_path / "out")  # an earlier explanation is replaced
+    assert status == 0, err
+
+
+def test_explain_a_recording(real_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = real_run / "folds" / "01" / "model"
+    night = write_edf(tmp_path / "night.edf", seconds=60)
+    args = ["explain", model, night, "--probe", "attention", "-o", tmp_path / "out", "--json"]
     status, out, err = run(capsys, *args)
     assert status == 0, err
-    assert "rec03, 20 to 30 s (background): probability" in out
-    assert "reconstruction error:" in out
+    facts = json.loads(out)
+    found = Detector.load(model, engine="torch").detect(night)
+    best = int(found.probabilities.argmax())
+    assert facts["window"]["start_s"] == found.start_s[best]
+    assert facts["window"]["probability"] == pytest.approx(found.probabilities[best], abs=1e-5)
+    assert facts["window"]["label"] is None
+    assert "recordings have no labels here" in facts["window"]["chosen"]
+    status, out, err = run(capsys, *args, "--at-s", 31)
+    assert status == 0, err
+    assert json.loads(out)["window"]["start_s"] == 25
+    status, _, err = run(capsys, *args, "--at-s", 400)
+    assert status == 1
+    assert "no window covers 400 s; its windows lie between 0 and 60 s" in err
 
 
 def test_explain_bad_arguments(real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["explain", real_run, store.folder, "-o", tmp_path / "out"]
-    status, _, err = run(capsys, *common, "--recording", "rec01")
-    assert status == 2
-    assert "--start-s" in err
     status, _, err = run(capsys, *common, "--probe", "crystal-ball")
     assert status == 1
     assert "attention-qk" in err
     status, _, err = run(capsys, "explain", tmp_path, store.folder, "-o", tmp_path / "out")
     assert status == 1
     assert "expected a saved model or a run folder, found" in err
+    status, _, err = run(capsys, "explain", real_run, tmp_path / "nowhere", "-o", tmp_path / "out")
+    assert status == 1
+    assert "expected prepared windows, found no such folder" in err
+    night = write_edf(tmp_path / "night.edf", seconds=60)
+    status, _, err = run(capsys, "explain", real_run, night, "-o", tmp_path / "out")
+    assert status == 2
+    assert "--fold" in err
     assert not (tmp_path / "out").exists()
+    status, _, err = run(capsys, "explain", real_run, store.folder, "-o", tmp_path)
+    assert status == 1
+    assert "is no explanation and not empty" in err
 
 
 def test_demo_refuses_foreign_folders_and_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def test_tensorboard_has_the_attention_of_all_regimes_under_names_that_tell_them
     for name in ("scratch", "linear-probe", "full"):
         folder = done / "study" / name / "seed-0" / "tensorboard" / "fold-00"
         events = EventAccumulator(str(folder)).Reload()
-        assert "attention/layers" in events.Tags()["images"]
+        assert "attention/early" in events.Tags()["images"]
 
 
 @pytest.mark.slow

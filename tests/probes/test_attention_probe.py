@@ -6,19 +6,33 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from braindecode.models import CBraMod, EEGConformer, EEGNet
+from braindecode.models import EEGNet
 from sklearn.base import clone
+from torch import nn
 
 from biot_bd import BIOT, registry
-from biot_bd.probes import AttentionProbe, QKAttentionProbe, by_channel, received
+from biot_bd.models import TokenLayout
+from biot_bd.probes import AttentionProbe, GradAttentionProbe, QKAttentionProbe, RolloutProbe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 N_LAYERS, N_TOKENS = 4, 4 * 5
+LAYERS = tuple(f"encoder.transformer.layers.layers.{i}.0.fn" for i in range(N_LAYERS))
+PROBES = [AttentionProbe, QKAttentionProbe, RolloutProbe, GradAttentionProbe]
+
+
+def biot(seed=0, **changes):
+    torch.manual_seed(seed)
+    sizes = {"n_outputs": 2, "n_chans": 4, "n_times": 600, "embed_dim": 32, "num_heads": 4, "num_layers": N_LAYERS}
+    model = BIOT(**sizes | changes).eval()
+    for name, value in model.named_parameters():  # untrained projections give nearly uniform maps
+        if "to_q" in name or "to_k" in name:
+            value.data *= 3
+    return model
 
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    return BIOT(n_outputs=2, n_chans=4, n_times=600, embed_dim=32, num_heads=4, num_layers=N_LAYERS).eval()
+    return biot()
 
 
 @pytest.fixture(scope="module")
@@ -26,134 +40,197 @@ def x():
     return torch.randn(5, 4, 600, generator=torch.Generator().manual_seed(1))
 
 
-def exact_by_hand(model, x, layer):
-    """P of one layer from its input alone."""
-    attention = model.encoder.transformer.layers.layers[layer][0].fn
+class ClassTokenModel(nn.Module):
+    """One linear token a second and channel behind a class token, which the head reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Linear(200, 16)
+        self.start = nn.Parameter(torch.randn(1, 1, 16))
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 3)
+
+    def token_layout(self, n_times=None):
+        starts = np.arange(3.0)
+        return TokenLayout(("a", "b", "c", "d"), starts, starts + 1, "channel", ("class",), "class")
+
+    def forward(self, x):
+        tokens = self.patch(x.unflatten(-1, (3, 200)).flatten(1, 2))
+        return self.head(self.encoder(torch.cat([self.start.expand(len(x), -1, -1), tokens], dim=1))[:, 0])
+
+
+def class_token_model(seed=0):
+    torch.manual_seed(seed)
+    return ClassTokenModel().eval()
+
+
+def projections(model, x, layer):
+    attention = model.get_submodule(LAYERS[layer])
     seen = []
     hook = attention.register_forward_pre_hook(lambda m, args: seen.append(args[0]))
     with torch.no_grad():
         model(x)
         hook.remove()
-        q, k = (f(seen[0]).unflatten(-1, (4, 8)).transpose(1, 2).double() for f in (attention.to_q, attention.to_k))
+        return [f(seen[0]).unflatten(-1, (4, 8)).transpose(1, 2).double() for f in (attention.to_q, attention.to_k)]
+
+
+def exact_by_hand(model, x, layer):
+    """P of one layer from its input alone."""
+    q, k = projections(model, x, layer)
     return (q.softmax(-1) @ k.softmax(-2).mT).numpy()
 
 
-def test_exact_maps_of_early_middle_and_late_layers(model, x):
-    explanation = AttentionProbe()(model, x)
-    assert explanation.dims == ("window", "layer", "query", "key")
-    assert explanation.values.shape == (5, 3, N_TOKENS, N_TOKENS)
-    assert list(explanation.info["roles"]) == ["early", "middle", "late"]
-    assert tuple(explanation.info["roles"].values()) == explanation.layers
-    for place, layer in enumerate([0, 2, 3]):
-        assert f".{layer}.0.fn" in explanation.layers[place]
-        np.testing.assert_allclose(explanation.values[:, place], exact_by_hand(model, x, layer).mean(1), atol=1e-6)
-    assert 0 < explanation.info["reconstruction_error"] < 1e-5
+def received_by_hand(maps):
+    """Mean over heads and queries, token = channel * 5 + frame."""
+    return maps.mean(axis=(1, 2)).reshape(len(maps), 4, 5)
 
 
-def test_all_heads_and_chosen_layers(model, x):
-    explanation = AttentionProbe(layers=[-1, 0], heads="all", batch_size=2)(model, x)
-    assert explanation.dims == ("window", "layer", "head", "query", "key")
-    for place, layer in enumerate([3, 0]):  # in the order asked for
-        np.testing.assert_allclose(explanation.values[:, place], exact_by_hand(model, x, layer), atol=1e-6)
-    assert len(AttentionProbe(layers="all")(model, x[:1]).layers) == N_LAYERS
-
-
-def test_batch_size_does_not_matter(model, x):
-    values = [AttentionProbe(batch_size=size)(model, x).values for size in (1, 3, 100)]
-    np.testing.assert_allclose(values[0], values[1], atol=1e-6)
-    np.testing.assert_allclose(values[0], values[2], atol=1e-6)
-
-
-def test_qk_is_softmax_of_scores(model, x):
-    explanation = QKAttentionProbe(layers=[1])(model, x)
-    assert explanation.info["kind"] == "qk"
-    assert explanation.info["reconstruction_error"] is None
-    np.testing.assert_allclose(explanation.values.sum(-1), 1, rtol=1e-5)
-    assert np.abs(explanation.values - AttentionProbe(layers=[1])(model, x).values).max() > 1e-3
-
-
-@pytest.mark.parametrize("probe", [AttentionProbe(), AttentionProbe(heads="all"), QKAttentionProbe()])
-def test_absent_channels_are_nan(model, x, probe):
-    x = x.clone()
-    x[1, 2] = torch.nan
-    explanation = probe(model, x)
-    absent = np.zeros(N_TOKENS, bool)
-    absent[10:15] = True
-    window = explanation.values[1]
-    assert np.isnan(window[..., absent, :]).all()
-    assert np.isnan(window[..., absent]).all()
-    np.testing.assert_allclose(window[..., ~absent, :][..., ~absent].sum(-1), 1, rtol=1e-5)
-    assert np.isfinite(explanation.values[[0, 2, 3, 4]]).all()
-    relevance = received(explanation)
-    assert np.isnan(relevance.values[1][..., 2, :]).all()
-    np.testing.assert_allclose(np.nanmean(relevance.values, axis=(-1, -2)), 1, rtol=1e-5)
-    assert np.isnan(by_channel(explanation)[1][..., 2]).all()
-
-
-def test_received_attention_by_channel_and_frame(model, x):
-    explanation = AttentionProbe()(model, x)
-    relevance = received(explanation)
-    assert relevance.dims == ("window", "layer", "channel", "frame")
-    assert relevance.values.shape == (5, 3, 4, 5)
-    assert relevance.layers == explanation.layers
-    np.testing.assert_allclose(relevance.values[2, 1, 3, 4], explanation.values[2, 1, :, 19].mean() * 20, rtol=1e-5)
-    assert relevance.info["frame_start_s"] == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert relevance.info["frame_stop_s"] == [1.0, 1.5, 2.0, 2.5, 3.0]
-    np.testing.assert_allclose(by_channel(explanation).sum(-1), 1, rtol=1e-5)
-    with pytest.raises(ValueError, match="known layout"):
-        received(relevance)
-
-
-@pytest.mark.parametrize(("depth", "roles"), [(1, ["only"]), (2, ["early", "late"])])
-def test_shallow_models(depth, roles, x):
-    shallow = BIOT(n_outputs=2, n_chans=4, n_times=600, embed_dim=32, num_heads=4, num_layers=depth).eval()
-    assert list(AttentionProbe()(shallow, x).info["roles"]) == roles
-
-
-def test_model_is_left_as_it_was(model, x):
-    with torch.no_grad():
-        before = model(x)
-        AttentionProbe()(model, x)
-        assert torch.equal(model(x), before)
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    assert all(p.grad is None for p in model.parameters())
-
-
-def test_models_of_braindecode():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        conformer = EEGConformer(n_outputs=2, n_chans=4, n_times=600, sfreq=200).eval()
-        folded = CBraMod(n_outputs=2, n_chans=4, n_times=600, sfreq=200).eval()
-    x = torch.randn(2, 4, 600)
-    explanation = AttentionProbe()(conformer, x)
-    assert explanation.sizes["window"] == 2
-    assert "n_frames" not in explanation.info
-    with pytest.raises(ValueError, match="known layout"):
-        received(explanation)
-    with pytest.raises(ValueError, match="no single map a window"):
-        AttentionProbe(layers="all")(folded, x)
-    with pytest.raises(ValueError, match="EEGConformer has none"):
-        QKAttentionProbe()(conformer, x)
-    with pytest.raises(ValueError, match="EEGNet has no attention"):
-        AttentionProbe()(EEGNet(n_outputs=2, n_chans=4, n_times=600).eval(), x)
+def test_attention_received_is_the_mean_over_layers_heads_and_queries(model, x):
+    found = AttentionProbe()(model, x)
+    expected = np.mean([received_by_hand(exact_by_hand(model, x, layer)) for layer in range(N_LAYERS)], axis=0)
+    np.testing.assert_allclose(found.values, expected, atol=1e-7)
+    np.testing.assert_allclose(found.values.sum((1, 2)), 1, rtol=1e-5)
+    assert (found.probe, found.unit, found.signed, found.target) == ("attention", "share of attention", False, None)
+    assert found.layout.frame_start_s.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert found.special is None
+    assert tuple(found.info["layers"]) == LAYERS
+    assert 0 < found.info["reconstruction_error"] < 1e-5
+    assert found.values.std() > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    ("layers", "numbers"),
+    [([1], [1]), (-1, [3]), ("early", [0]), ("late", [3]), (["middle", LAYERS[0]], [0, 2]), (np.int64(2), [2])],
+)
+def test_layers_by_number_path_and_role(model, x, layers, numbers):
+    found = AttentionProbe(layers=layers)(model, x[:2])
+    assert tuple(found.info["layers"]) == tuple(LAYERS[number] for number in numbers)
+    expected = np.mean([received_by_hand(exact_by_hand(model, x[:2], layer)) for layer in numbers], axis=0)
+    np.testing.assert_allclose(found.values, expected, atol=1e-7)
+
+
+def test_qk_is_softmax_of_scores(model, x):
+    found = QKAttentionProbe(layers=[1])(model, x)
+    q, k = projections(model, x, 1)
+    expected = received_by_hand((q @ k.mT / 8**0.5).softmax(-1).numpy())
+    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+    assert found.info["kind"] == "qk"
+    assert found.info["reconstruction_error"] is None
+    exact = AttentionProbe(layers=[1])(model, x).values
+    assert np.corrcoef(found.values.ravel(), exact.ravel())[0, 1] < 0.95
+
+
+@pytest.mark.parametrize("probe", [p() for p in PROBES] + [RolloutProbe(fusion="max"), RolloutProbe(fusion="min")])
+def test_an_absent_channel_is_nan_and_the_others_are_as_without_it(model, x, probe):
+    small = biot(n_chans=3, channel_ids=[0, 1, 3], n_channel_tokens=4)
+    small.load_state_dict(model.state_dict())
+    absent = x.clone()
+    absent[1, 2] = torch.nan
+    target = 1 if isinstance(probe, GradAttentionProbe) else None
+    found = probe(model, absent, target)
+    alone = probe(small, x[1:2, [0, 1, 3]], target)
+    assert np.isnan(found.values[1, 2]).all()
+    assert np.isfinite(found.values[[0, 2, 3, 4]]).all()
+    np.testing.assert_allclose(found.values[1, [0, 1, 3]], alone.values[0], rtol=1e-3, atol=1e-6)
+    if found.unit.startswith("share"):
+        np.testing.assert_allclose(np.nansum(found.values, (1, 2)), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_windows_do_not_depend_on_each_other(model, x, probe):
+    together = probe(batch_size=100)(model, x).values
+    scale = np.abs(together).max()
+    np.testing.assert_allclose(probe(batch_size=2)(model, x).values, together, rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(probe()(model, x[[3]]).values[0], together[3], rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_the_model_is_left_as_it_was(x, probe):
+    model = biot(num_layers=2).requires_grad_(False)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        before = model(x)
+    first = probe()(model, x).values
+    with torch.inference_mode():
+        second = probe()(model, x.clone()).values
+    with torch.no_grad():
+        assert torch.equal(model(x), before)
+    np.testing.assert_array_equal(first, second)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert all(p.grad is None and not p.requires_grad for p in model.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("probe", [AttentionProbe, RolloutProbe, GradAttentionProbe])
+def test_a_class_token_has_its_value_apart(x, probe):
+    model = class_token_model()
+    found = probe()(model, x)
+    assert found.values.shape == (5, 4, 3)
+    assert found.special.shape == (5, 1)
+    if probe is not AttentionProbe:
+        assert found.info["readout"] == "class"
+    if found.unit.startswith("share"):
+        np.testing.assert_allclose(found.values.sum((1, 2)) + found.special[:, 0], 1, rtol=1e-5)
+
+
+def test_double_precision_is_that_of_the_model(x):
+    model = biot(num_layers=1).double()
+    single = AttentionProbe()(model, x)
+    assert single.info["reconstruction_error"] < 1e-12
+    np.testing.assert_array_equal(single.values, AttentionProbe()(model, x.double()).values)
+
+
+def test_models_that_cannot_be_asked_say_so(x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = nn.TransformerEncoder(nn.TransformerEncoderLayer(600, 4, 32, batch_first=True), 1).eval()
+    with pytest.raises(ValueError, match="what its tokens stand for is not known"):
+        AttentionProbe()(plain, x)
+    with pytest.raises(ValueError, match="ClassTokenModel has none"):
+        QKAttentionProbe()(class_token_model(), x)
+    with pytest.raises(ValueError, match="not known"):
+        AttentionProbe()(EEGNet(n_outputs=2, n_chans=4, n_times=600).eval(), x)
+    absent = x.clone()
+    absent[3, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"window 3 has an absent channel .* which ClassTokenModel does not take"):
+        RolloutProbe()(class_token_model(), absent)
+    broken = class_token_model()
+    broken.patch.weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="window 0 gave values that are no numbers"):
+        AttentionProbe()(broken, x)
+
+    class Wrong(ClassTokenModel):
+        def token_layout(self, n_times=None):
+            return TokenLayout(("a", "b", "c", "d"), [0.0, 1.0], [1.0, 2.0])
+
+    with pytest.raises(ValueError, match="13 queries and 13 keys is not one over the 8 tokens"):
+        AttentionProbe()(Wrong().eval(), x)
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
     [
-        ({"layers": "middle"}, "'early-middle-late', 'all' or a sequence"),
-        ({"layers": [4]}, "no attention layer 4; there are 4"),
-        ({"layers": ["head"]}, "no attention layer 'head'"),
-        ({"layers": [0, -4]}, "each once"),
-        ({"layers": []}, "at least one"),
-        ({"heads": "max"}, "heads"),
-        ({"batch_size": 0}, "batch_size"),
-        ({"max_elements": 10}, "max_elements=10"),
+        (AttentionProbe(layers="last"), "no attention layer 'last'; there are numbers 0 to 3"),
+        (AttentionProbe(layers=[4]), "no attention layer 4"),
+        (AttentionProbe(layers=[True]), "no attention layer True"),
+        (AttentionProbe(layers=["final_layer"]), "no attention layer 'final_layer'"),
+        (AttentionProbe(layers=[]), "one layer or more"),
+        (AttentionProbe(batch_size=0), "batch_size"),
+        (AttentionProbe(max_elements=10), "max_elements=10"),
+        (GradAttentionProbe(max_elements=10), "max_elements=10"),
+        (GradAttentionProbe(output="loss"), "output must be one of"),
+        (GradAttentionProbe(readout="max"), "readout must be"),
+        (GradAttentionProbe(readout="class"), "no class token"),
+        (RolloutProbe(readout="whole"), "readout must be"),
+        (RolloutProbe(readout="class"), "no class token"),
+        (RolloutProbe(fusion="median"), "fusion must be one of"),
+        (RolloutProbe(residual=1.0), "residual must be from 0 to below 1"),
     ],
 )
-def test_bad_parameters_raise(model, x, parameters, message):
+def test_bad_parameters_raise(model, x, probe, message):
     with pytest.raises(ValueError, match=message):
-        AttentionProbe(**parameters)(model, x)
+        probe(model, x)
 
 
 def test_bad_input_raises(model, x):
@@ -165,14 +242,19 @@ def test_bad_input_raises(model, x):
         AttentionProbe()(model, x[0])
     with pytest.raises(ValueError, match="n > 0"):
         AttentionProbe()(model, x[:0])
-    training = BIOT(n_outputs=2, n_chans=4, n_times=600, embed_dim=32, num_heads=4, num_layers=1).train()
     with pytest.raises(ValueError, match="eval"):
-        AttentionProbe()(training, x)
+        AttentionProbe()(biot(num_layers=1).train(), x)
+    for target, message in [([0, 1], "one for each of 5 windows"), (2, "class from 0 to 1"), (-1, "class from 0 to 1")]:
+        with pytest.raises(ValueError, match=message):
+            GradAttentionProbe()(model, x, target)
 
 
-@pytest.mark.parametrize("name", ["attention", "attention-qk"])
+@pytest.mark.parametrize("name", ["attention", "attention-qk", "rollout", "grad-attention"])
 def test_registered_cloneable_and_picklable(name):
-    probe = registry.probes[name](layers=[0, 2], heads="all")
+    probe = registry.probes[name](batch_size=3)
+    assert probe.name == name
+    assert probe.needs
+    assert "connectivity" not in probe.title
     for other in (clone(probe), pickle.loads(pickle.dumps(probe))):
         assert other.get_params() == probe.get_params()
         assert type(other) is type(probe)

@@ -11,9 +11,11 @@ from browser_pages import DESK, PHONE, check_page, check_reachable, open_page
 from handmade_run import HandMade
 
 from biot_bd.evaluation import baseline, compare_finished, cross_validate
-from biot_bd.probes.attention import AttentionProbe
 from biot_bd.report import write_comparison, write_report
-from biot_bd.report.explain import choose_fold, explain_to_folder
+from biot_bd.report.explain.folder import Wanted, explain_to_folder
+from biot_bd.report.explain.model import load_model
+from biot_bd.report.explain.source import choose_fold
+from biot_bd.report.explain.window import window_of_store
 from biot_bd.report.run_folder import read_run
 
 pytestmark = pytest.mark.slow
@@ -41,8 +43,9 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def explanation(real_run: Path, store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explanation")
     source = choose_fold(real_run, store, fold=0)
-    explain_to_folder(source, store, np.flatnonzero(store.y == 1)[:2], AttentionProbe(), folder, probe_name="attention")
-    return folder / "explanation.html"
+    model = load_model(source.folder)
+    explain_to_folder(model, source, window_of_store(model, source, store), folder, Wanted())
+    return folder / "explain.html"
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)

@@ -9,7 +9,7 @@ from torch import nn
 import biot_bd.testing
 from biot_bd import registry
 from biot_bd.exceptions import ConformanceError
-from biot_bd.probes.base import Explanation, Probe
+from biot_bd.probes import Probe, TokenLayout, TokenMap
 from biot_bd.testing import (
     CHECKS,
     check_callback,
@@ -262,7 +262,10 @@ def test_a_wrong_model_is_found(model, message):
 
 class GoodProbe(Probe):
     def __call__(self, model, x, target=None):
-        return Explanation(values=x.abs().mean(dim=-1).numpy(), dims=("window", "channel"))
+        return self.answer(model, x, x.abs().mean(dim=-1, keepdim=True))
+
+    def answer(self, model, x, values, **more):
+        return TokenMap(np.asarray(values), self.layout_by_channel(model, x), probe="good", **more)
 
 
 class LeavesTraining(GoodProbe):
@@ -298,17 +301,28 @@ class ChangesInput(GoodProbe):
 
 class Unseeded(GoodProbe):
     def __call__(self, model, x, target=None):
-        return Explanation(values=np.random.default_rng().random(len(x)), dims=("window",))
+        return self.answer(model, x, np.random.default_rng().random((*x.shape[:2], 1)))
 
 
-class Misaligned(GoodProbe):
+class FewerWindows(GoodProbe):
     def __call__(self, model, x, target=None):
-        return Explanation(values=x.mean(dim=-1).numpy().T, dims=("window", "channel"))
+        return super().__call__(model, x[:-1], target)
+
+
+class OtherChannels(GoodProbe):
+    def __call__(self, model, x, target=None):
+        return super().__call__(model, x[:, :4], target)
+
+
+class TooLong(GoodProbe):
+    def __call__(self, model, x, target=None):
+        layout = TokenLayout(tuple("abcdef"), [0.0], [2.5])
+        return TokenMap(np.zeros((len(x), 6, 1)), layout, probe="too-long")
 
 
 class NotFinite(GoodProbe):
     def __call__(self, model, x, target=None):
-        return Explanation(values=np.full(len(x), np.nan), dims=("window",))
+        return self.answer(model, x, np.full((*x.shape[:2], 1), np.nan))
 
 
 class PlainArray(GoodProbe):
@@ -319,11 +333,54 @@ class PlainArray(GoodProbe):
 class FirstTargetOnly(GoodProbe):
     def __call__(self, model, x, target=None):
         chosen = 0 if target is None else int(torch.as_tensor(target).flatten()[0])
-        return Explanation(values=np.full(len(x), chosen), dims=("window",))
+        return self.answer(model, x, np.full((*x.shape[:2], 1), float(chosen)))
+
+
+class SaysAnotherTarget(GoodProbe):
+    def __call__(self, model, x, target=None):
+        return self.answer(model, x, x.abs().mean(dim=-1, keepdim=True), target=(0,) * len(x))
+
+
+class ByTheBatch(GoodProbe):
+    """As integrated gradients are whose baseline is the mean of the windows given."""
+
+    def __call__(self, model, x, target=None):
+        return self.answer(model, x, (x - x.mean(dim=0)).abs().mean(dim=-1, keepdim=True))
+
+
+class ZeroWhereAbsent(GoodProbe):
+    def __call__(self, model, x, target=None):
+        return super().__call__(model, x.nan_to_num(0.0), target)
+
+
+class SpreadsNaN(GoodProbe):
+    def __call__(self, model, x, target=None):
+        values = x.abs().mean(dim=-1, keepdim=True)
+        return self.answer(model, x, values / values.sum(dim=1, keepdim=True))
+
+
+class NumberAsTitle(GoodProbe):
+    title = 3
+
+
+class NeedsMagic(GoodProbe):
+    needs = frozenset({"magic"})
+
+
+class Pooled(nn.Module):
+    """A model at 200 Hz that leaves absent channels out."""
+
+    accepts_absent_channels = True
+    sfreq = 200.0
+
+    def forward(self, x):
+        z = x.nanmean(dim=(1, 2))
+        return torch.stack([z, -z], dim=1)
 
 
 def test_a_good_probe_passes():
     check_probe(GoodProbe)
+    check_probe(GoodProbe, model=Pooled())
 
 
 @pytest.mark.parametrize(
@@ -335,15 +392,32 @@ def test_a_good_probe_passes():
         (ChangesWeights, r"outputs changed"),
         (ChangesInput, "changed its input"),
         (Unseeded, "two calls with one seed differ"),
-        (Misaligned, "6 along 'window', but x has 3"),
+        (FewerWindows, "2 windows in the map, but x has 3"),
+        (OtherChannels, "its layout has 4 channels, but x has 6"),
         (NotFinite, "not all finite"),
-        (PlainArray, "expected biot_bd.probes.base.Explanation, got ndarray"),
+        (PlainArray, "expected biot_bd.probes.TokenMap, got ndarray"),
         (FirstTargetOnly, r"window 1 with target=\[0, 1, 0\]"),
+        (SaysAnotherTarget, r"its map says \(0, 0, 0\)"),
+        (ByTheBatch, "the first window alone is explained otherwise"),
+        (NumberAsTitle, "title must be words, got 3"),
+        (NeedsMagic, "needs must be a set out of"),
         (GoodProbe(), "expected a class to register"),
     ],
 )
 def test_a_wrong_probe_is_found(probe, message):
     fails(message, check_probe, probe)
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        (TooLong, "frames from 0 to 2.5 s, but a window lasts 2 s"),
+        (ZeroWhereAbsent, r"channel 1 of window 1 is absent.*NaN were \[\]"),
+        (SpreadsNaN, r"NaN were \[\(1, 0\), \(1, 1\)"),
+    ],
+)
+def test_wrong_seconds_and_absent_channels_are_found(probe, message):
+    fails(message, check_probe, probe, model=Pooled())
 
 
 # Callbacks, objectives, exporters ------------------------------------------------------------------------------------

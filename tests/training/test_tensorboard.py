@@ -10,7 +10,6 @@ from training_data import make_data, small
 
 from biot_bd.testing.others import check_callback
 from biot_bd.training import BIOTClassifier, TensorBoardLogger, log_test_metrics
-from biot_bd.training.tensorboard import _windows_to_draw
 
 
 def read(folder):
@@ -47,9 +46,14 @@ def test_curves_equal_the_history(run):
 
 def test_pictures_at_some_epochs_and_the_last(run):
     _, events, _ = run
-    for tag in ("attention/layers", "confusion/valid"):
+    for tag in ("attention/early", "attention/middle", "attention/late", "confusion/valid"):
         assert [image.step for image in events.Images(tag)] == [1, 2, 4, 5]
-    assert events.Images("attention/layers")[0].width > 300
+    assert events.Images("attention/early")[0].width == 640  # twice a card
+    for layer in (1, 2, 3):
+        for kind, least, most in (("entropy", 0, 1), ("rank", 1, 8)):
+            points = curve(events, f"attention_{kind}/layer-{layer:02d}")
+            assert [step for step, _ in points] == [1, 2, 4, 5]
+            assert all(least <= value <= most for _, value in points)
 
 
 def test_precision_recall_curves(run):
@@ -114,7 +118,7 @@ def test_a_fit_taken_up_again_replaces_later_epochs(data, tmp_path):
         net.fit(x, y, groups=groups)
     net = make().fit(x, y, groups=groups)
     assert [step for step, _ in curve(read(tmp_path / "log"), "loss/train")] == [1, 2, 3, 4]
-    assert "attention/layers" not in read(tmp_path / "log").Tags()["images"]
+    assert "attention/only" not in read(tmp_path / "log").Tags()["images"]
 
 
 def test_a_fit_killed_behind_its_last_epoch_still_gets_its_end_once(data, tmp_path):
@@ -143,7 +147,7 @@ def test_a_fit_killed_behind_its_last_epoch_still_gets_its_end_once(data, tmp_pa
         events = read(tmp_path / "log")
         assert curve(events, "final/epoch") == [(3, 3.0)]
         assert curve(events, "final/valid_loss")[0][1] == pytest.approx(net.history[-1, "valid_loss"])
-        assert [image.step for image in events.Images("attention/layers")] == [1, 2, 3]
+        assert [image.step for image in events.Images("attention/only")] == [1, 2, 3]
         assert [image.step for image in events.Images("confusion/valid")] == [1, 2, 3]
         assert "_hparams_/session_start_info" in events.summary_metadata
         assert [step for step, _ in curve(events, "loss/train")] == [1, 2, 3]
@@ -167,22 +171,23 @@ def test_no_folder_is_an_error(data):
         small(max_epochs=1, callbacks=[TensorBoardLogger()]).fit(x, y, groups=groups)
 
 
-def test_windows_to_draw_are_seizures(data):
+def test_attention_that_cannot_be_recorded_ends_no_training(data, tmp_path, monkeypatch):
     x, y, groups = data
-    net = small(max_epochs=1)
-    net.fit(x, y, groups=groups)
-    _, valid = net.get_split_datasets(x, y, groups)
-    drawn = _windows_to_draw(valid, 3).numpy()
-    seizures = x[np.isin(groups, net.valid_subjects_) & (y == 1)]
-    assert len(drawn) == 3
-    assert all(any(np.array_equal(window, seizure) for seizure in seizures) for window in drawn)
+
+    def fail(*args):
+        raise RuntimeError("the map rebuilds the layer's output only to 1")
+
+    monkeypatch.setattr("biot_bd.training.tensorboard.layer_attention", fail)
+    small(max_epochs=2, log_dir=tmp_path).fit(x, y, groups=groups)
+    (text,) = read(tmp_path).Tensors("attention/windows/text_summary")
+    assert b"not shown: the map rebuilds" in text.tensor_proto.string_val[0]
 
 
 def test_absent_channels_are_drawn_as_absent(tmp_path):
     x, y, groups = make_data()
     x[:, 2] = np.nan
     small(max_epochs=1, log_dir=tmp_path).fit(x, y, groups=groups)
-    assert len(read(tmp_path).Images("attention/layers")) == 1
+    assert len(read(tmp_path).Images("attention/only")) == 1
 
 
 def test_without_log_dir_nothing_is_written(data):

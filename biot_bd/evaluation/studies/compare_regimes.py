@@ -29,6 +29,7 @@ from biot_bd.evaluation.run_facts import RUN, Cells, check_finished, read_facts,
 from biot_bd.evaluation.statistics.intervals import N_RESAMPLES
 from biot_bd.evaluation.stored_folds import DEFAULTS, settled
 from biot_bd.evaluation.studies.comparison import chance_of, compare_runs
+from biot_bd.evaluation.studies.seed_agreement import write_seed_agreement
 from biot_bd.evaluation.study_identity import (
     describe,
     differences,
@@ -350,6 +351,8 @@ def compare_regimes(
                 progress=progress,
                 **({**given, "cv": DEFAULTS["cv"]} if added else given),
             )
+    if len(seeds) > 1:
+        write_seed_agreement(folder, regimes, seeds)
     comparison = compare_runs(found, against=against, level=level, n_resamples=n_resamples)
     write_facts(folder / COMPARISON, comparison)
     write_facts(folder / STUDY, study | learnt(found) | {"state": "finished", "finished": now()})

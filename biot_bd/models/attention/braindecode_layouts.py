@@ -7,7 +7,7 @@ the model normalises over all tokens, or gives each a place by a convolution ove
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 

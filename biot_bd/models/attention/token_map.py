@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -195,23 +195,29 @@ class TokenMap:
         """Return the same map with other names of channels."""
         return replace(self, layout=self.layout.named(ch_names))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all but the arrays as plain facts that JSON holds."""
+        facts: dict[str, Any] = to_jsonable(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "dims": self.dims,
+                "layout": self.layout.as_dict(),
+                "probe": self.probe,
+                "signed": self.signed,
+                "target": self.target,
+                "unit": self.unit,
+                "bands": self.bands,
+                "info": self.info,
+            }
+        )
+        return facts
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.npz`` file, atomically; :meth:`load` reads it without pickle."""
         arrays = {"values": self.values} | ({} if self.special is None else {"special": self.special})
-        facts = {
-            "format": FORMAT,
-            "version": VERSION,
-            "dims": self.dims,
-            "layout": self.layout.as_dict(),
-            "probe": self.probe,
-            "signed": self.signed,
-            "target": self.target,
-            "unit": self.unit,
-            "bands": self.bands,
-            "info": self.info,
-        }
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays, facts=np.array(json.dumps(to_jsonable(facts))))
+            np.savez_compressed(file, **arrays, facts=np.array(json.dumps(self.as_dict())))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TokenMap:
@@ -224,25 +230,32 @@ class TokenMap:
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return cls._of(stored, json.loads(str(stored["facts"])))
+                return cls.from_dict(json.loads(str(stored["facts"])), stored["values"], stored.get("special"))
         except FileNotFoundError:
             raise
         except Exception as error:
             raise ValueError(f"{path}: not a saved map of tokens ({type(error).__name__}: {error})") from error
 
     @classmethod
-    def _of(cls, stored: Mapping[str, Any], facts: dict[str, Any]) -> TokenMap:
+    def from_dict(cls, facts: dict[str, Any], values: NDArray[Any], special: NDArray[Any] | None = None) -> TokenMap:
+        """Put together what :meth:`as_dict` gave and the arrays.
+
+        Raises
+        ------
+        ValueError
+            The facts are of another format, or do not fit the arrays.
+        """
         if (facts["format"], facts["version"]) != (FORMAT, VERSION):
             raise ValueError(f"expected {FORMAT} {VERSION}, found {facts['format']} {facts['version']}")
         return cls(
-            stored["values"],
+            values,
             TokenLayout.from_dict(facts["layout"]),
             probe=facts["probe"],
             signed=facts["signed"],
             target=None if facts["target"] is None else tuple(facts["target"]),
             unit=facts["unit"],
             bands=None if facts["bands"] is None else tuple(facts["bands"]),
-            special=stored.get("special"),
+            special=special,
             info=facts["info"],
         )
 

@@ -48,7 +48,9 @@ class TokenSite:
     >>> tokens = site.read(model, x)
     >>> tokens.shape, bool(torch.allclose(site.run(model, x, tokens), model(x), atol=1e-6))
     (torch.Size([3, 6, 16]), True)
-    >>> site.run(model, x, tokens, kept=torch.tensor([0, 1, 2])).shape  # the first channel alone
+    >>> site.run(
+    ...     model, x, tokens, kept=torch.tensor([0, 1, 2])
+    ... ).shape  # the first channel alone
     torch.Size([3, 2])
     """
 
@@ -205,7 +207,7 @@ def _numbers(kept: Tensor, n_windows: int, n_tokens: int) -> Tensor:
         return kept.nonzero().T
     whole = not (kept.is_floating_point() or kept.is_complex() or kept.dtype == torch.bool)
     if whole and (kept.ndim == 1 or (kept.ndim == 2 and len(kept) == n_windows)):
-        places = kept.long().reshape(-1, kept.shape[-1]).sort(dim=-1).values
+        places = torch.atleast_2d(kept.long()).sort(dim=-1).values
         inside = not places.numel() or (int(places.min()) >= 0 and int(places.max()) < n_tokens)
         if inside and bool((places[:, 1:] > places[:, :-1]).all()):
             return places
@@ -254,9 +256,7 @@ def token_site(model: nn.Module) -> TokenSite:
         return site
     make = known(model, _SITES)
     if make is None:
-        raise ValueError(
-            f"{type(model).__name__}: where its tokens enter is not known; give it a method token_site()"
-        )
+        raise ValueError(f"{type(model).__name__}: where its tokens enter is not known; give it a method token_site()")
     given: Any = model
     return make(given)
 

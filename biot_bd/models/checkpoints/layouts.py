@@ -32,6 +32,7 @@ from biot_bd.exceptions import CheckpointError, SavedPipelineError
 
 ENCODER_MARK = "patch_embedding.projection.weight"
 HEAD = "final_layer.classification_head."
+CLASS_TOKEN = "encoder.class_token"
 _PREFIX = re.compile(r"((?:(?:model|module|_orig_mod)\.)*)(biot\.|encoder\.|)")
 _NESTED = ("state_dict", "model_state_dict", "model")
 _HEADS = re.compile(r"(?:classifier\.clshead\.1|final_layer\.classification_head(?:\.1)?)\.(weight|bias)")

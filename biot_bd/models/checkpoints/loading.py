@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from biot_bd.exceptions import CheckpointError
 from biot_bd.models.checkpoints.config import ARCHITECTURE, Facts, find_files, provenance_of, resolve_facts
-from biot_bd.models.checkpoints.layouts import HEAD, Layout, map_layout, read_tensors
+from biot_bd.models.checkpoints.layouts import CLASS_TOKEN, HEAD, Layout, map_layout, read_tensors
 from biot_bd.models.checkpoints.provenance import Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import CHANNELS_16, by_blob_id, git_blob_id, listed
 from biot_bd.models.checkpoints.report import LoadReport
@@ -188,8 +188,12 @@ def build_model(
         unexpected or of another shape.
     """
     parameters = {key: value for key, value in parameters.items() if value is not None}
+    if CLASS_TOKEN in checkpoint.layout.encoder:
+        parameters.setdefault("class_token", True)
     config = _checked_config(checkpoint, parameters)
     ids, names, notes = _channel_tokens(checkpoint, ch_names, parameters)
+    if parameters.get("class_token") and CLASS_TOKEN not in checkpoint.layout.encoder:
+        notes += ("the class token is fresh: the checkpoint has none",)
     if "n_times" not in parameters and "input_window_seconds" not in parameters:
         parameters["n_times"] = int(10 * config["sfreq"])
     n_outputs, head, said = _choose_head(checkpoint, n_outputs)
@@ -200,7 +204,7 @@ def build_model(
         error = CheckpointError(f"{checkpoint.file}: {report.problems()}")
         error.report = report  # type: ignore[attr-defined]
         raise error
-    rest = {key: value for key, value in model.state_dict().items() if not key.startswith("encoder.")}
+    rest = {k: v for k, v in model.state_dict().items() if not k.startswith("encoder.") or k == CLASS_TOKEN}
     model.load_state_dict({**rest, **checkpoint.layout.encoder, **head}, strict=True)
     model.load_report, model.token_names = report, checkpoint.facts.ch_names
     return model
@@ -309,8 +313,12 @@ def _report(
     config: dict[str, Any],
     notes: tuple[str, ...],
 ) -> LoadReport:
-    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items() if key.startswith("encoder.")}
     found = {key: tuple(value.shape) for key, value in checkpoint.layout.encoder.items()}
+    wanted = {
+        key: tuple(value.shape)
+        for key, value in model.state_dict().items()
+        if key.startswith("encoder.") and (key != CLASS_TOKEN or key in found)  # else it is fresh
+    }
     taken = [key for key in wanted if found.get(key) == wanted[key]]
     if not head.startswith("fresh"):
         taken += [f"{HEAD}{key}" for key in ("weight", "bias")]

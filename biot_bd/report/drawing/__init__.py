@@ -1,1 +1,1 @@
-"""Pictures of the pages: SVG marks, curves, heat maps."""
+"""Pictures of the pages: SVG marks, curves, chains of channels."""

@@ -273,7 +273,8 @@ def _load_network(spec: Mapping[str, Any], folder: Path) -> _Network:
     sizes = {key: spec["fitted"]["module_config"][key] for key in _SIZES}
     options = {"activation": from_json(params["module__activation"])} if "module__activation" in params else {}
     with bounded_build(folder, path):
-        module = ScoringBIOT(**sizes, n_outputs=len(facts.classes), **options)
+        class_token = bool(spec["fitted"]["module_config"].get("class_token"))
+        module = ScoringBIOT(**sizes, n_outputs=len(facts.classes), class_token=class_token, **options)
     fill_module(module, path)
     # The micro-batch that the classifier found to be fastest, where it has measured one.
     at_once = facts.inference_plan.micro_batch or int(params["batch_size"])

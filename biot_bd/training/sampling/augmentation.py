@@ -1,10 +1,10 @@
 """Random changes of training windows: ``BIOTClassifier(augment=...)``.
 
-The transforms are braindecode's (:mod:`braindecode.augmentation`).  They change batches of training
-windows only, on the device of the model, with numpy's global generator, which ``fit`` seeds and
-restart points store.  A channel that is absent (NaN throughout) stays so exactly.  Not every
-transform fits bipolar channels, and those that do not are refused; ``docs/sampling.md`` has the
-table.
+The transforms are braindecode's (:mod:`braindecode.augmentation`) and
+:class:`~biot_bd.training.TokenShuffle`.  They change batches of training windows only, on the
+device of the model, with numpy's global generator, which ``fit`` seeds and restart points store.
+A channel that is absent (NaN throughout) stays so exactly.  Not every transform fits bipolar
+channels, and those that do not are refused; ``docs/sampling.md`` has the table.
 
 ``augment`` is a preset (``"light"``, ``"strong"``), a transform, or a list of transforms, each
 given as a name (``"FTSurrogate"``), as a pair of name and parameters (``("GaussianNoise", {"std":
@@ -29,6 +29,7 @@ from torch import Tensor
 from biot_bd.signals.names import parse_name
 from biot_bd.training._validation import did_you_mean
 from biot_bd.training.input_data import InputInfo
+from biot_bd.training.sampling.token_shuffle import TokenShuffle
 
 Step: TypeAlias = tuple[str, dict[str, Any]] | Transform
 
@@ -83,7 +84,7 @@ NEEDS_REFERENTIAL: dict[str, str] = {
 Rotations about x, y and z are SensorsRotations.
 """
 
-_MOVES = ("ChannelsSymmetry", "ChannelsShuffle")
+_MOVES = ("ChannelsSymmetry", "ChannelsShuffle", "TokenShuffle")
 _MIXES = ("ChannelsReref", "SensorsRotation")
 _KEPT_AS = {"interval": "scale", "max_mask_ratio": "mask_ratio"}
 
@@ -92,7 +93,7 @@ _KEPT_AS = {"interval": "scale", "max_mask_ratio": "mask_ratio"}
 
 
 def _known() -> dict[str, type[Transform]]:
-    classes = inspect.getmembers(augmentation, inspect.isclass)
+    classes = [*inspect.getmembers(augmentation, inspect.isclass), ("TokenShuffle", TokenShuffle)]
     return {name: cls for name, cls in classes if issubclass(cls, Transform) and cls not in (Transform, Compose)}
 
 

@@ -11,9 +11,9 @@ import biot_bd
 from biot_bd import registry
 from biot_bd.datasets import inspect_folder
 from biot_bd.testing import check_dataset, check_loss, check_probe
-from biot_bd_tutorial.channel_occlusion import ChannelOcclusion
 from biot_bd_tutorial.csv_folder import load_csv_folder
 from biot_bd_tutorial.focal_tversky import FocalTverskyLoss
+from biot_bd_tutorial.patch_occlusion import PatchOcclusion
 
 SFREQ = 100.0
 
@@ -43,7 +43,7 @@ def folder(tmp_path):
 NAMES = {
     ("datasets", "csv-folder"): load_csv_folder,
     ("losses", "focal-tversky"): FocalTverskyLoss,
-    ("probes", "channel-occlusion"): ChannelOcclusion,
+    ("probes", "patch-occlusion"): PatchOcclusion,
 }
 
 
@@ -191,45 +191,62 @@ def test_senseless_parameters_raise(parameters):
         FocalTverskyLoss(**parameters)
 
 
-# channel-occlusion ---------------------------------------------------------------------------------------------------
+# patch-occlusion -----------------------------------------------------------------------------------------------------
 
 
-class OneChannel(nn.Module):
-    """Scores class 1 by the mean of one channel alone."""
+class OnePatch(nn.Module):
+    """Scores class 1 by the mean of one channel from sample 10 to 20 alone; an absent one counts for nothing."""
 
     accepts_absent_channels = True
 
-    def __init__(self, channel=2):
-        super().__init__()
-        self.channel = channel
-
     def forward(self, x):
-        z = x[:, self.channel].nanmean(dim=-1).nan_to_num(0.0)
+        z = x[:, 2, 10:20].mean(dim=-1).nan_to_num(0.0)
         return torch.stack([torch.zeros_like(z), z], dim=1)
 
 
-@pytest.mark.parametrize("fill", ["zeros", "absent"])
-def test_only_the_channel_that_counts_is_found(fill):
-    x = torch.ones(4, 5, 30)
-    model = OneChannel().eval()
-    explanation = ChannelOcclusion(fill, batch_size=3)(model, x)
-    expected = np.zeros((4, 5))
-    expected[:, 2] = torch.sigmoid(torch.tensor(1.0)).item() - 0.5
-    np.testing.assert_allclose(explanation.values, expected, atol=1e-6)
-    assert explanation.dims == ("window", "channel")
-    other = ChannelOcclusion(fill)(model, x, target=0)
+@pytest.fixture
+def bump():
+    """Windows (4, 5, 30) with 1 where the model looks, and a straight line through 0 there without it."""
+    x = torch.zeros(4, 5, 30)
+    x[:, 2, 10:20] = 1.0
+    return x
+
+
+def test_only_the_patch_that_counts_is_found(bump):
+    found = PatchOcclusion(n_frames=3, batch_size=4)(OnePatch().eval(), bump)
+    expected = np.zeros((4, 5, 3))
+    expected[:, 2, 1] = torch.sigmoid(torch.tensor(1.0)).item() - 0.5
+    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+    assert found.target == (1,) * 4
+    other = PatchOcclusion(n_frames=3)(OnePatch().eval(), bump, target=0)
     np.testing.assert_allclose(other.values, -expected, atol=1e-6)
 
 
+def test_a_straight_line_takes_the_place_of_a_stretch(bump):
+    """Taking a stretch of a straight line away changes nothing, in the middle; at the ends the nearest sample stays."""
+    ramp = torch.arange(30.0).expand(1, 5, 30)
+    found = PatchOcclusion(n_frames=3)(OnePatch().eval(), ramp, target=1)
+    np.testing.assert_allclose(found.values, 0.0, atol=1e-6)
+    signal = torch.arange(30.0)
+    PatchOcclusion._draw_line(signal, 20, 30)
+    assert signal[19:].tolist() == [19.0] * 11
+
+
+def test_absent_channels_are_nan_and_seconds_are_known_where_the_model_knows_them(bump):
+    bump[1, 0] = torch.nan
+    model = OnePatch().eval()
+    assert not PatchOcclusion(n_frames=3)(model, bump).layout.knows_time
+    model.sfreq = 10.0
+    found = PatchOcclusion(n_frames=3)(model, bump)
+    assert np.argwhere(np.isnan(found.by_channel())).tolist() == [[1, 0]]
+    assert (found.layout.frame_start_s.tolist(), found.layout.frame_stop_s.tolist()) == ([0, 1, 2], [1, 2, 3])
+
+
 def test_the_probe_keeps_the_contract():
-    check_probe(ChannelOcclusion)
-    check_probe(ChannelOcclusion, {"fill": "absent", "batch_size": 2}, model=OneChannel())
+    check_probe(PatchOcclusion)
+    check_probe(PatchOcclusion, {"n_frames": 3, "batch_size": 2}, model=OnePatch())
 
 
-def test_the_probe_refuses_what_it_cannot_do():
-    x = torch.ones(2, 3, 10)
-    with pytest.raises(ValueError, match=r"fill must be one of \['absent', 'zeros'\]"):
-        ChannelOcclusion("noise")(OneChannel().eval(), x)
-    plain = nn.Sequential(nn.Flatten(), nn.Linear(30, 2)).eval()
-    with pytest.raises(ValueError, match="Sequential cannot leave channels out; use fill='zeros'"):
-        ChannelOcclusion("absent")(plain, x)
+def test_the_probe_refuses_what_it_cannot_do(bump):
+    with pytest.raises(ValueError, match="n_frames must be 1 to 30, the samples of a window; got 31"):
+        PatchOcclusion(n_frames=31)(OnePatch().eval(), bump)

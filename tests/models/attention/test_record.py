@@ -148,16 +148,6 @@ def test_layers_by_number_name_and_predicate():
             assert trace.layers == expected
 
 
-def test_several_passes_are_several_records():
-    model = biot()
-    with torch.no_grad(), record_attention(model, layers=[0], reduce=lambda w: w.mean(1)) as trace:
-        model(windows(2))
-        model(windows(3))
-    assert [tuple(record.weights.shape) for record in trace.of(LAYERS[0])] == [(2, 20, 20), (3, 20, 20)]
-    with pytest.raises(KeyError, match="recorded: encoder"):
-        trace.of("head")
-
-
 # Gradients and edits
 
 
@@ -262,10 +252,17 @@ def test_limits_on_memory():
     model, x = biot(), windows()
     one = 2 * 4 * N_TOKENS**2
     with torch.no_grad():
-        with pytest.raises(ValueError, match=f"{one} numbers"), record_attention(model, max_elements=one - 1):
-            model(x)
-        with pytest.raises(ValueError, match="smaller batch"), record_attention(model, max_elements=2 * one):
-            model(x)
+        for options in ({"reduce": lambda w: w}, {"edit": lambda name, w: w}):  # these need whole maps
+            with (
+                pytest.raises(ValueError, match=f"{one} numbers"),
+                record_attention(model, max_elements=one - 1, **options),
+            ):
+                model(x)
+            with (
+                pytest.raises(ValueError, match="smaller batch"),
+                record_attention(model, max_elements=2 * one, **options),
+            ):
+                model(x)
         with record_attention(model, max_elements=2 * one, reduce=lambda w: w.mean(1)) as trace:
             model(x)
     assert len(trace) == 3
@@ -317,6 +314,15 @@ def test_causal_linear_attention_is_refused():
     model = LinearAttentionTransformer(dim=16, depth=1, max_seq_len=64, heads=2, causal=True)
     with pytest.raises(NotImplementedError, match="causal"), record_attention(model):
         pass
+
+
+def test_compiled_modules_are_refused():
+    whole, part, inside = biot(), biot(), biot()
+    part.encoder = torch.compile(part.encoder)
+    inside.get_submodule(LAYERS[1]).compile()
+    for model, name in [(torch.compile(whole), "the model"), (part, "encoder"), (inside, LAYERS[1])]:
+        with pytest.raises(ValueError, match=f"^{name} is compiled"), record_attention(model):
+            pass
 
 
 # nn.MultiheadAttention and scaled_dot_product_attention

@@ -1,5 +1,5 @@
 """A plugin of biot_bd: the data set ``csv-folder``, the loss ``focal-tversky`` and the probe
-``channel-occlusion``.
+``patch-occlusion``.
 
 This module only names what the plugin adds.  The import paths are resolved when somebody asks for
 the thing, so ``biot-bd plugins`` stays fast.
@@ -23,4 +23,4 @@ def register_losses(register: Register) -> None:
 @hookimpl
 def register_probes(register: Register) -> None:
     """Add the probe."""
-    register("channel-occlusion", "biot_bd_tutorial.channel_occlusion:ChannelOcclusion")
+    register("patch-occlusion", "biot_bd_tutorial.patch_occlusion:PatchOcclusion")

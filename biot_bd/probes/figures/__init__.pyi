@@ -1,0 +1,11 @@
+from .alt_texts import alt_text as alt_text
+from .alt_texts import alt_text_of_links as alt_text_of_links
+from .before_after import before_after_figure as before_after_figure
+from .circle import circle_figure as circle_figure
+from .difference import difference_figure as difference_figure
+from .head import head_figure as head_figure
+from .head_page import head_fragment as head_fragment
+from .head_page import head_html as head_html
+from .layers import layers_figure as layers_figure
+from .scalp import scalp_figure as scalp_figure
+from .traces import traces_figure as traces_figure

@@ -1,0 +1,219 @@
+"""Pictures of an explained window as files, and as what a page holds of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+from PIL import Image
+
+from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.probes import figures
+from biot_bd.report.explain.model import Signal
+from biot_bd.report.explain.probe_runs import AttentionFlow
+from biot_bd.report.explain.window import ExplainedWindow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHARPNESS = 1.6
+"""Pixels of a PNG for each of the page."""
+COLOURS = 96
+FOLDER = "pictures"
+PHONE_PX = 362
+DESK_PX = 1080
+SQUARE_PX = 620
+
+Draw = Callable[..., "Figure"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture that was taken.
+
+    Parameters
+    ----------
+    name : str
+        Of its files, without an ending.
+    title : str
+        What it shows.
+    alt : str
+        What is to be seen in it, for those who cannot see it.
+    desk, phone : str
+        The PNG as a data URI, for a wide and for a narrow window.
+    size, phone_size : (int, int)
+        Width and height of both in CSS pixels.
+    files : tuple of str
+        Names of its files, relative to the folder of the explanation.
+    """
+
+    name: str
+    title: str
+    alt: str
+    desk: str
+    phone: str
+    size: tuple[int, int]
+    phone_size: tuple[int, int]
+    files: tuple[str, ...]
+
+
+class Album:
+    """Takes pictures: as PNG and SVG into a folder, and as what a page holds.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Of the explanation; None: no files, for a page that holds all.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+
+    def add(self, name: str, title: str, draw: Draw, width_px: int = DESK_PX) -> Shown:
+        """Take a picture, as ``pictures/NAME.png`` and ``.svg`` where there is a folder.
+
+        Parameters
+        ----------
+        name : str
+            Letters, digits and ``-``.
+        title : str
+            What it shows.
+        draw : callable
+            ``draw(width_px=...)`` gives a figure whose label says what is to be seen.
+        width_px : int
+            Width on a wide page.
+
+        Returns
+        -------
+        Shown
+        """
+        figure, narrow = draw(width_px=width_px), draw(width_px=PHONE_PX)
+        files: tuple[str, ...] = ()
+        if self.folder is not None:
+            files = (f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.svg")
+            (self.folder / FOLDER).mkdir(exist_ok=True)
+            figure.savefig(self.folder / files[0], dpi=figure.dpi * 2)
+            figure.savefig(self.folder / files[1], metadata={"Title": title, "Date": None})
+        alt = str(figure.get_label())
+        return Shown(name, title, alt, _uri(figure), _uri(narrow), _size(figure), _size(narrow), files)
+
+
+def _uri(figure: Figure) -> str:
+    """Return a picture as the page holds it: with few colours, so that twenty of them stay small."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=figure.dpi * SHARPNESS)
+    with Image.open(drawn) as full:
+        full.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+
+def _size(figure: Figure) -> tuple[int, int]:
+    width, height = figure.get_size_inches() * figure.dpi
+    return round(width), round(height)
+
+
+def probe_pictures(
+    album: Album,
+    name: str,
+    title: str,
+    found: TokenMap,
+    signal_uv: Signal,
+    *,
+    window: ExplainedWindow | None = None,
+    means: str | None = None,
+    caution: str | None = None,
+) -> list[Shown]:
+    """Draw what a probe says: under the EEG where it tells times, and on the scalp.
+
+    Parameters
+    ----------
+    album : Album
+        Takes the pictures.
+    name : str
+        Of the probe.
+    title : str
+        What it shows, in words for clinicians.
+    found : TokenMap
+        Of one window.
+    signal_uv : Signal
+        The window in microvolts, in the channels that the network sees.
+    window : ExplainedWindow, optional
+        For the times of its axis and annotated seizures.
+    means : str, optional
+        What is explained, in words.
+    caution : str, optional
+        Why not to trust it.
+
+    Returns
+    -------
+    list of Shown
+    """
+    words: dict[str, Any] = {"target_name": means, "caution": caution, "footnote": f"probe {name}, {found.unit}"}
+    drawings: list[tuple[str, str, Draw, int]] = []
+    sfreq = signal_uv.info.sfreq
+    if found.layout.knows_time and sfreq and found.layout.n_frames > 1:
+        place: dict[str, Any] = {} if window is None else {"start_s": window.begin_s, "events": window.seizures}
+        draw = partial(
+            figures.traces_figure, found, signal_uv.x, float(sfreq), ch_names=signal_uv.ch_names, **place, **words
+        )
+        drawings.append((f"{name}-traces", f"{title}, under the EEG", draw, DESK_PX))
+    if found.layout.n_chans > 1:
+        draw = partial(figures.scalp_figure, found, **words)
+        drawings.append((f"{name}-scalp", f"{title}, on the head", draw, _scalp_px(found.bands)))
+    return [album.add(*one) for one in drawings]
+
+
+def _scalp_px(bands: Sequence[str] | None) -> int:
+    return DESK_PX if bands is not None else SQUARE_PX
+
+
+def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal, caution: str | None = None) -> dict[str, Any]:
+    """Draw who attends to whom by channel, in an early, a middle and a late layer.
+
+    Parameters
+    ----------
+    album : Album
+        Takes the pictures.
+    flow : AttentionFlow
+        The maps.
+    signal_uv : Signal
+        Names of the channels.
+    caution : str, optional
+        Why not to trust it.
+
+    Returns
+    -------
+    dict
+        ``pictures`` (list of Shown) and ``head`` (the interactive one as HTML); none and empty
+        where the channels of the tokens are not known.
+    """
+    if flow.channels is None:
+        return {"pictures": [], "head": ""}
+    names = next(layout.ch_names for layout in flow.layouts.values() if layout is not None)
+    if len(names) == len(signal_uv.ch_names):
+        names = signal_uv.ch_names
+    layers = list(flow.maps)
+    roles = {f"{role} layer": flow.channels[number] for role, number in flow.roles.items()}
+    paths = "; ".join(f"{role}: {layers[number]}" for role, number in flow.roles.items())
+    late = {"matrix": flow.channels[-1], "ch_names": names}
+    last: dict[str, Any] = {"caution": caution, "footnote": f"last layer: {layers[-1]}"}
+    by_layer = partial(figures.layers_figure, roles, ch_names=names, caution=caution, footnote=paths)
+    shown = [
+        album.add("attention-layers", "Attention flow between channels, by layer", by_layer),
+        album.add(
+            "attention-circle",
+            "Attention flow between channels, last layer",
+            partial(figures.circle_figure, **late, **last),
+            SQUARE_PX,
+        ),
+        album.add(
+            "attention-head", "The strongest attention flow, on the head", partial(figures.head_figure, **late, **last)
+        ),
+    ]
+    return {"pictures": shown, "head": Markup(figures.head_fragment(**late, **last))}
