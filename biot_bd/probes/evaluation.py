@@ -78,7 +78,7 @@ def evaluate(
         Names out of the table above.  None: all.
     planted : sequence of PlantedModel, optional
         Models for the planted tests (:func:`train_planted`).  None: small BIOTs, trained on this
-        machine once (a minute each) and kept in ``$BIOT_BD_CACHE``.
+        machine once (20 seconds each) and kept in ``$BIOT_BD_CACHE``.
     random_state : int
         Seed of all that is drawn.
 

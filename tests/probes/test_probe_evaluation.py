@@ -81,7 +81,7 @@ class Halved(Exact):
 
 class OfTheBatch(Exact):
     def spoiled(self, shares):
-        return shares - shares.mean(dim=0)
+        return shares + 0.3 * shares.mean(dim=0)
 
 
 class NextChannel(Exact):
