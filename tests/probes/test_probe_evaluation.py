@@ -62,7 +62,11 @@ class Exact(Probe):
         shares = (x * gradient / 2).detach().unflatten(-1, (N_FRAMES, FRAME)).sum(dim=-1)
         layout = TokenLayout(tuple("abcdefgh"), np.arange(N_FRAMES), np.arange(N_FRAMES) + 1)
         return TokenMap(
-            self.spoiled(shares).double().numpy(), layout, probe="exact", signed=True, info={"difference": margin.tolist()}
+            self.spoiled(shares).double().numpy(),
+            layout,
+            probe="exact",
+            signed=True,
+            info={"difference": margin.tolist()},
         )
 
     def spoiled(self, shares):
@@ -142,7 +146,9 @@ def test_each_kind_of_wrong_probe_fails_what_it_is_wrong_in(model, x, probe, fai
     assert len(table.failed("it")) == len(fails)
     assert (table.caution("it") is None) == (not fails)
     excused = {row.test for row in table.rows if row.outcome == "not applicable"}
-    assert excused == ({"completeness"} if probe is Energy else {"completeness", "random-weights"} if probe is Control else set())
+    assert excused == (
+        {"completeness"} if probe is Energy else {"completeness", "random-weights"} if probe is Control else set()
+    )
     assert all(row.reason for row in table.rows)
 
 
@@ -229,8 +235,10 @@ def test_what_is_asked_for_must_exist(model, x):
         evaluate(model, x, "attention")
     with pytest.raises(ValueError, match="several probes are named Exact"):
         evaluate(model, x, [Exact(), Exact()])
+    with pytest.raises(ValueError, match="planted is empty"):
+        evaluate(model, x, {"it": Exact()}, planted=[])
     with pytest.raises(ValueError, match="eval mode"):
-        evaluate(nn.Identity(), x, {"it": Exact()})
+        evaluate(Powers(torch.ones(8, 5)), x, {"it": Exact()})
     assert set(registry.probes) >= {"attention", "attention-qk"}
 
 
@@ -279,7 +287,7 @@ def test_every_parameter_moves_from_the_head_down_and_the_model_stays():
 def test_a_parameter_that_stayed_is_named():
     model, other = nn.Linear(3, 2), nn.Linear(3, 2)
     other.bias = model.bias
-    with pytest.raises(RuntimeError, match="1 parameters did not move.*bias"):
+    with pytest.raises(RuntimeError, match=r"1 parameters did not move.*bias"):
         check_moved(model, other)
 
 
