@@ -46,7 +46,7 @@ print(f"token {token}: {layout.ch_names[layout.channel[token]]}, {layout.start_s
 # Which channel attends to which, as a multiple of what uniform attention would be: the cards that
 # TensorBoard shows of a training.
 late = trace.channel_matrix()[-1, 0]
-figure = attention_figure(late * len(ch_names), labels=ch_names, title="late: layer 4 of 4")
+figure = attention_figure(late * len(ch_names), labels=ch_names, title="late (layer 4 of 4)")
 figure
 
 # %%
