@@ -6,8 +6,6 @@ from .attention.layout import whole_layout as whole_layout
 from .attention.layouts import layout_of as layout_of
 from .attention.map_statistics import effective_rank as effective_rank
 from .attention.map_statistics import entropy as entropy
-from .attention.maps import attention_received as attention_received
-from .attention.maps import channel_attention as channel_attention
 from .attention.maps import early_middle_late as early_middle_late
 from .attention.record import attention_layers as attention_layers
 from .attention.record import record_attention as record_attention

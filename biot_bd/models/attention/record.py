@@ -146,7 +146,7 @@ def record_attention(
     See Also
     --------
     attention_layers : Which layers there are.
-    channel_attention : Maps over tokens made smaller.
+    AttentionTrace : What it yields; maps over tokens, by token and by channel.
 
     Examples
     --------
