@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,17 @@ class GradAttentionProbe(RecordingProbe):
     :math:`r^T (R - I)`, where :math:`r` is what the head reads: :math:`1/N` for the mean over
     tokens, or the class token.  The identity is left out, as it gives every token the same.
 
-    Only what speaks for the target counts, so values are 0 or above; ask about the other class for
-    the rest.  Where a layer has modules side by side, each for its part of the features (CBraMod),
-    they are taken as heads of one layer.
+    Only what speaks for the target counts, so values are 0 or above, and of a model that decides by
+    what speaks against it they show rests: ``signed=True`` subtracts the relevance of :math:`-z`
+    (with two classes, that for the other class).  Where a layer has modules side by side, each for
+    its part of the features (CBraMod), they are taken as heads of one layer.
 
     Parameters
     ----------
     output : {"margin", "logit"}
         What :math:`z` is: with two classes, a single logit is ambiguous, as both may move together.
+    signed : bool
+        Whether what speaks against the target is subtracted.  False: as published.
     readout : {"mean", "class"}, optional
         What the head reads; None: as the layout of the model's tokens says.
     batch_size : int
@@ -81,11 +85,13 @@ class GradAttentionProbe(RecordingProbe):
     def __init__(
         self,
         output: Output = "margin",
+        signed: bool = False,
         readout: str | None = None,
         batch_size: int = 8,
         max_elements: int = 2**28,
     ) -> None:
         self.output = output
+        self.signed = signed
         self.readout = readout
         self.batch_size = batch_size
         self.max_elements = max_elements
@@ -106,7 +112,10 @@ class GradAttentionProbe(RecordingProbe):
             [record.weights for record in maps.records],
             allow_unused=True,  # a map that the output does not depend on
         )
-        relevance = _followed(maps, gradients, self.readout or batch.layout.readout)
+        readout = self.readout or batch.layout.readout
+        relevance = _followed(maps, gradients, readout)
+        if self.signed:
+            relevance -= _followed(maps, [None if one is None else -one for one in gradients], readout)
         errors = [record.error for record in maps.records if record.error is not None]
         return BatchValues(relevance.cpu().numpy(), tuple(chosen.tolist()), maps.layers, errors)
 
@@ -116,7 +125,7 @@ class GradAttentionProbe(RecordingProbe):
 
 
 @torch.no_grad()
-def _followed(maps: AttentionMaps, gradients: tuple[Tensor | None, ...], readout: str) -> Tensor:
+def _followed(maps: AttentionMaps, gradients: Sequence[Tensor | None], readout: str) -> Tensor:
     """Return ``r @ (R - I)``, from the left: a vector times a matrix for each layer, the latest
     first.
     """

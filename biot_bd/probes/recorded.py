@@ -54,6 +54,7 @@ class RecordingProbe(Probe):
     unit: ClassVar[str]
     batch_size: int
     layers: int | str | Sequence[int | str] | None = None
+    signed: bool = False
 
     def __call__(self, model: nn.Module, x: Tensor, target: int | Sequence[int] | Tensor | None = None) -> TokenMap:
         """Explain windows, a batch at a time.
@@ -95,7 +96,7 @@ class RecordingProbe(Probe):
         info = {"layers": parts[0].layers, "reconstruction_error": max(errors, default=None), **self.facts(layout)}
         chosen = None if parts[0].target is None else tuple(one for part in parts for one in part.target or ())
         return TokenMap(
-            layout.grid(values), layout, probe=self.name, target=chosen, unit=self.unit, info=info,
+            layout.grid(values), layout, probe=self.name, target=chosen, unit=self.unit, info=info, signed=bool(self.signed),
             special=values[:, : layout.n_special] if layout.n_special else None,
         )  # fmt: skip
 

@@ -81,3 +81,14 @@ def test_gradients_of_parameters_are_nobodys_business():
         GradAttentionProbe()(model, x)
     assert all(torch.equal(p.grad, old) for p, old in zip(model.parameters(), before, strict=True))
     assert x.grad is None
+
+
+def test_signed_subtracts_what_speaks_for_the_other_class():
+    model = biot(num_layers=2)
+    x = torch.randn(3, 4, 600, generator=torch.Generator().manual_seed(1))
+    found = GradAttentionProbe(signed=True)(model, x, 1)
+    alone = [GradAttentionProbe()(model, x, target) for target in (0, 1)]
+    np.testing.assert_allclose(found.values, alone[1].values - alone[0].values, rtol=1e-4, atol=1e-9)
+    assert found.signed
+    assert not alone[0].signed
+    assert (found.values < 0).any()
