@@ -116,7 +116,8 @@ def ask(
         A channel has some NaN or an infinite value, a channel is absent and the model takes none
         such, there is no such class, or the model's output is not (n, n_outputs) of finite numbers.
     """
-    present = presence(model, x)
+    present = presence(x)
+    check_presence(model, present)
     first = next(model.parameters(), x)
     # A copy: what was made in inference mode takes no part in gradients.
     x = x.detach().to(first.device, first.dtype if first.is_floating_point() else x.dtype).clone()
@@ -126,13 +127,13 @@ def ask(
     return Question(model, x, present.to(x.device), targets, output, explained_output(logits, targets, output))
 
 
-def presence(model: nn.Module, x: Tensor) -> Tensor:
+def presence(x: Tensor) -> Tensor:
     """Return which channels windows have, bool (n, n_chans).
 
     Raises
     ------
     ValueError
-        As :func:`ask` about windows.
+        A channel has some NaN or an infinite value.
     """
     present = ~x.isnan().all(dim=-1)
     bad = (present & ~x.isfinite().all(dim=-1)).nonzero()
@@ -142,6 +143,17 @@ def presence(model: nn.Module, x: Tensor) -> Tensor:
             f"window {window}, channel {channel} has values that are not finite; an absent channel is NaN throughout, "
             f"anything else must be finite ({len(bad)} such channels)"
         )
+    return present
+
+
+def check_presence(model: nn.Module, present: Tensor) -> None:
+    """Check that a model takes windows with such channels.
+
+    Raises
+    ------
+    ValueError
+        A channel is absent and the model takes none such.
+    """
     absent = (~present).nonzero()
     if len(absent) and not getattr(model, "accepts_absent_channels", False):
         window, channel = absent[0].tolist()
@@ -149,7 +161,6 @@ def presence(model: nn.Module, x: Tensor) -> Tensor:
             f"{type(model).__name__} takes no absent channels, and window {window} lacks channel {channel}: "
             "explain windows that have all channels"
         )
-    return present
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:

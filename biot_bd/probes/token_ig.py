@@ -13,7 +13,7 @@ from biot_bd.probes.completeness import completeness
 from biot_bd.probes.explained_output import Output
 from biot_bd.probes.path_integral import integrated_gradients
 from biot_bd.probes.progress_bar import with_progress
-from biot_bd.probes.question import Question, presence
+from biot_bd.probes.question import Question, check_presence, presence
 from biot_bd.probes.target_probe import TargetProbe
 from biot_bd.probes.token_question import TokenQuestion, known_tokens, mean_tokens, read_tokens, token_question
 
@@ -31,8 +31,9 @@ class TokenIGProbe(TargetProbe):
     steps : int
         Points on the path, by the midpoint rule.
     background : array or Windows, shape (m, n_chans, n_times), optional
-        Windows, as the model takes them, whose mean token is the start; None: each window's own
-        mean token, so that its map does not depend on its company.
+        Windows, as the model takes them, whose mean token is the start (of 256, evenly spread,
+        where there are more); None: each window's own mean token, so that its map does not depend
+        on its company.
     output : {"margin", "logit", "probability"}
         What is explained; ``"margin"``: the log odds of the class.
     batch_size : int
@@ -112,6 +113,8 @@ class TokenIGProbe(TargetProbe):
             return mean_tokens(asked.tokens, asked.known)
         question = asked.question
         windows = background_windows(self.background, question.x)
-        known = known_tokens(asked.layout, presence(question.model, windows))
+        present = presence(windows)
+        check_presence(question.model, present)
+        known = known_tokens(asked.layout, present)
         tokens = read_tokens(question.model, asked.site, windows, int(self.batch_size))
         return mean_tokens(tokens.flatten(0, 1)[None], known.flatten()[None])
