@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.probes.base import presence
 from biot_bd.probes.baselines import background_windows
 from biot_bd.probes.completeness import completeness
 from biot_bd.probes.explained_output import Output
 from biot_bd.probes.path_integral import integrated_gradients
 from biot_bd.probes.progress_bar import with_progress
-from biot_bd.probes.question import Question, presence
+from biot_bd.probes.question import Question
 from biot_bd.probes.target_probe import TargetProbe
 from biot_bd.probes.token_question import TokenQuestion, known_tokens, mean_tokens, read_tokens, token_question
 
