@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.base import Probe
-from biot_bd.probes.question import as_array, presence
+from biot_bd.probes.question import as_array
 
 
 class EnergyProbe(Probe):
@@ -61,7 +61,6 @@ class EnergyProbe(Probe):
             The input is wrong.
         """
         self.check_input(model, x)
-        presence(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         values = as_array((wide - wide.mean(dim=-1, keepdim=True)).square())
         return TokenMap(values, self.layout_by_sample(model, x), probe=self._name, unit="squared signal")
@@ -124,7 +123,7 @@ class RandomProbe(Probe):
         self.check_input(model, x)
         signals = as_array(x)
         values = np.full(signals.shape, np.nan, dtype=np.float32)
-        for window, channel in presence(x).nonzero().tolist():
+        for window, channel in np.argwhere(~np.isnan(signals).all(axis=-1)):
             seed = [self.random_state, zlib.crc32(signals[window, channel].tobytes())]
             values[window, channel] = np.random.default_rng(seed).random(signals.shape[-1], np.float32)
         return TokenMap(values, self.layout_by_sample(model, x), probe=self._name, unit="random number")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from biot_bd.probes.base import Probe
+from biot_bd.probes.base import Probe, presence
 from biot_bd.probes.explained_output import UNITS, Output, explained_output
 
 
@@ -116,8 +116,7 @@ def ask(
         A channel has some NaN or an infinite value, a channel is absent and the model takes none
         such, there is no such class, or the model's output is not (n, n_outputs) of finite numbers.
     """
-    present = presence(x)
-    check_presence(model, present)
+    present = presence(model, x)
     first = next(model.parameters(), x)
     # A copy: what was made in inference mode takes no part in gradients.
     x = x.detach().to(first.device, first.dtype if first.is_floating_point() else x.dtype).clone()
@@ -125,42 +124,6 @@ def ask(
         logits = torch.cat([logits_of(model, part) for part in x.split(batch_size)])
     targets = Probe.targets(logits, target)
     return Question(model, x, present.to(x.device), targets, output, explained_output(logits, targets, output))
-
-
-def presence(x: Tensor) -> Tensor:
-    """Return which channels windows have, bool (n, n_chans).
-
-    Raises
-    ------
-    ValueError
-        A channel has some NaN or an infinite value.
-    """
-    present = ~x.isnan().all(dim=-1)
-    bad = (present & ~x.isfinite().all(dim=-1)).nonzero()
-    if len(bad):
-        window, channel = bad[0].tolist()
-        raise ValueError(
-            f"window {window}, channel {channel} has values that are not finite; an absent channel is NaN throughout, "
-            f"anything else must be finite ({len(bad)} such channels)"
-        )
-    return present
-
-
-def check_presence(model: nn.Module, present: Tensor) -> None:
-    """Check that a model takes windows with such channels.
-
-    Raises
-    ------
-    ValueError
-        A channel is absent and the model takes none such.
-    """
-    absent = (~present).nonzero()
-    if len(absent) and not getattr(model, "accepts_absent_channels", False):
-        window, channel = absent[0].tolist()
-        raise ValueError(
-            f"{type(model).__name__} takes no absent channels, and window {window} lacks channel {channel}: "
-            "explain windows that have all channels"
-        )
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:
@@ -178,7 +141,9 @@ def checked_logits(logits: object, name: str, n_windows: int) -> Tensor:
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n_windows:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"{name} must give logits of shape ({n_windows}, n_outputs) to be explained, gave {found}")
+        raise ValueError(
+            f"{name} must give logits of shape ({n_windows}, n_outputs) to be explained, gave {found}"
+        )
     if not bool(logits.isfinite().all()):
         raise ValueError(f"{name} gave logits that are not finite, so there is nothing to explain")
     return logits

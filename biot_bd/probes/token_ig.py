@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.probes.base import presence
 from biot_bd.probes.baselines import background_windows
 from biot_bd.probes.completeness import completeness
 from biot_bd.probes.explained_output import Output
 from biot_bd.probes.path_integral import integrated_gradients
 from biot_bd.probes.progress_bar import with_progress
-from biot_bd.probes.question import Question, check_presence, presence
+from biot_bd.probes.question import Question
 from biot_bd.probes.target_probe import TargetProbe
 from biot_bd.probes.token_question import TokenQuestion, known_tokens, mean_tokens, read_tokens, token_question
 
@@ -113,8 +114,6 @@ class TokenIGProbe(TargetProbe):
             return mean_tokens(asked.tokens, asked.known)
         question = asked.question
         windows = background_windows(self.background, question.x)
-        present = presence(windows)
-        check_presence(question.model, present)
-        known = known_tokens(asked.layout, present)
+        known = known_tokens(asked.layout, presence(question.model, windows))
         tokens = read_tokens(question.model, asked.site, windows, int(self.batch_size))
         return mean_tokens(tokens.flatten(0, 1)[None], known.flatten()[None])

@@ -8,6 +8,7 @@ from biot_bd.probes import EnergyProbe, RandomProbe
 
 
 class Unrunnable(torch.nn.Module):
+    accepts_absent_channels = True
     sfreq = 50.0
 
     def forward(self, x):
