@@ -141,9 +141,7 @@ def checked_logits(logits: object, name: str, n_windows: int) -> Tensor:
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n_windows:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(
-            f"{name} must give logits of shape ({n_windows}, n_outputs) to be explained, gave {found}"
-        )
+        raise ValueError(f"{name} must give logits of shape ({n_windows}, n_outputs) to be explained, gave {found}")
     if not bool(logits.isfinite().all()):
         raise ValueError(f"{name} gave logits that are not finite, so there is nothing to explain")
     return logits
