@@ -69,8 +69,8 @@ class Probe(BaseEstimator, ABC):
         TypeError
             The model is no torch module, or the windows are no tensor.
         ValueError
-            The model is in training mode, or the windows are not a float tensor of three
-            dimensions.
+            The model is in training mode, the windows are not a float tensor of three dimensions, a
+            channel has some NaN or an infinite value, or is absent and the model takes none such.
         """
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -84,6 +84,7 @@ class Probe(BaseEstimator, ABC):
             raise ValueError(
                 f"windows must be a float tensor of shape (n, n_chans, n_times), n > 0; got {x.dtype} {tuple(x.shape)}"
             )
+        presence(model, x)
 
     @staticmethod
     def targets(scores: Tensor, target: int | Sequence[int] | Tensor | None) -> Tensor:
@@ -142,6 +143,32 @@ class Probe(BaseEstimator, ABC):
     def layout_by_channel(model: nn.Module, x: Tensor) -> TokenLayout:
         """Return the layout of one value a channel, with what the model knows of names and rate."""
         return whole_layout(x.shape[1], x.shape[2], *input_facts(model, x.shape[1]))
+
+
+def presence(model: nn.Module, x: Tensor) -> Tensor:
+    """Return which channels windows have, bool (n, n_chans).
+
+    Raises
+    ------
+    ValueError
+        A channel has some NaN or an infinite value, or is absent and the model takes none such.
+    """
+    present = ~x.isnan().all(dim=-1)
+    bad = (present & ~x.isfinite().all(dim=-1)).nonzero()
+    if len(bad):
+        window, channel = bad[0].tolist()
+        raise ValueError(
+            f"window {window}, channel {channel} has values that are not finite; an absent channel is NaN throughout, "
+            f"anything else must be finite ({len(bad)} such channels)"
+        )
+    absent = (~present).nonzero()
+    if len(absent) and not getattr(model, "accepts_absent_channels", False):
+        window, channel = absent[0].tolist()
+        raise ValueError(
+            f"{type(model).__name__} takes no absent channels, and window {window} lacks channel {channel}: "
+            "explain windows that have all channels"
+        )
+    return present
 
 
 def input_facts(model: nn.Module, n_chans: int) -> tuple[float | None, tuple[str, ...] | None]:

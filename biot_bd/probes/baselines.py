@@ -20,6 +20,9 @@ from torch import Tensor
 
 Baseline = Literal["phase-surrogate", "interictal-mean", "zero"]
 
+MOST = 256
+"""Most windows of a background that are read."""
+
 
 def check_baseline(baseline: str, background: Any) -> None:
     """Check the name of a baseline, and that there is a background where it needs one.
@@ -73,25 +76,30 @@ def baselines_of(
     fits = [row for row in range(len(windows)) if bool((whole[row] | x.isnan().all(dim=-1)).all())]
     if not fits:
         raise ValueError(f"none of the {len(windows)} windows of background= has all channels of the windows explained")
-    chosen = np.unique(np.linspace(0, len(fits) - 1, min(n_baselines, len(fits))).round().astype(int))
-    return [torch.where(x.isnan(), x, windows[fits[row]]) for row in chosen]
+    return [torch.where(x.isnan(), x, windows[fits[row]]) for row in spread(len(fits), n_baselines)]
 
 
 def background_windows(background: Any, x: Tensor) -> Tensor:
-    """Return the background as a tensor like ``x``.
+    """Return the background as a tensor like ``x``; of many windows 256, evenly spread.
 
     Raises
     ------
     ValueError
         It has another shape, or no window.
     """
-    windows = torch.as_tensor(np.asarray(background)).to(x)
-    if windows.ndim != 3 or windows.shape[1:] != x.shape[1:] or not len(windows):
+    given = background if hasattr(background, "shape") else np.asarray(background)
+    if len(given.shape) != 3 or tuple(given.shape[1:]) != tuple(x.shape[1:]) or not len(given):
         raise ValueError(
             f"background must be windows of shape (m, {x.shape[1]}, {x.shape[2]}), m > 0, as the model takes them; got "
-            f"{tuple(windows.shape)}"
+            f"{tuple(given.shape)}"
         )
-    return windows
+    chosen = given[spread(len(given), MOST)]
+    return (chosen if isinstance(chosen, Tensor) else torch.as_tensor(np.asarray(chosen))).to(x)
+
+
+def spread(n: int, at_most: int) -> NDArray[np.int64]:
+    """Return numbers from 0 to ``n - 1``, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(at_most, n)).round().astype(int))
 
 
 def phase_surrogate(x: Tensor, random_state: int) -> Tensor:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from biot_bd.models.attention.token_map import TokenMap
@@ -60,7 +61,8 @@ class EnergyProbe(Probe):
             The input is wrong.
         """
         self.check_input(model, x)
-        values = as_array((x - x.mean(dim=-1, keepdim=True)).square())
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        values = as_array((wide - wide.mean(dim=-1, keepdim=True)).square())
         return TokenMap(values, self.layout_by_sample(model, x), probe=self._name, unit="squared signal")
 
 
@@ -121,8 +123,7 @@ class RandomProbe(Probe):
         self.check_input(model, x)
         signals = as_array(x)
         values = np.full(signals.shape, np.nan, dtype=np.float32)
-        for place in np.ndindex(signals.shape[:2]):
-            if not np.isnan(signals[place]).all():
-                seed = [self.random_state, zlib.crc32(signals[place].tobytes())]
-                values[place] = np.random.default_rng(seed).random(signals.shape[-1])
+        for window, channel in np.argwhere(~np.isnan(signals).all(axis=-1)):
+            seed = [self.random_state, zlib.crc32(signals[window, channel].tobytes())]
+            values[window, channel] = np.random.default_rng(seed).random(signals.shape[-1], np.float32)
         return TokenMap(values, self.layout_by_sample(model, x), probe=self._name, unit="random number")

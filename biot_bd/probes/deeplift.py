@@ -24,9 +24,9 @@ class DeepLIFTProbe(BaselineProbe):
     """DeepLIFT [1]_ by sample, by captum; refused where it does not add up.
 
     Its rules cover some modules (ReLU, ELU, Sigmoid, Tanh, Softmax, max pooling).  What a
-    transformer computes besides (products of activations, GELU, LayerNorm, softmax as a function,
-    the size of a spectrum) has none and is taken for linear, without an error, so the attributions
-    miss what they should add up to.  That is measured at each call.
+    transformer computes besides (products of activations, GELU, LayerNorm, the size of a spectrum,
+    activations called as functions) has none and is taken for linear, without an error, so the
+    attributions miss what they should add up to.  That is measured at each call.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ class DeepLIFTProbe(BaselineProbe):
         if missed is not None and missed > TOLERANCE:
             raise ValueError(
                 f"DeepLIFT is wrong on this {type(question.model).__name__}: its attributions miss {missed:.0%} of the "
-                f"{question.unit} that they should add up to, as it has no rule for products of activations, GELU, "
-                "LayerNorm, functional softmax and spectra; use 'token-ig' or 'input-ig'"
+                f"{question.unit} that they should add up to, as it has rules for a few modules only, and none for GELU, "
+                "LayerNorm, products of activations, spectra or activations called as functions; use 'token-ig' or 'input-ig'"
             )
         return found
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from biot_bd.probes.base import Probe
+from biot_bd.probes.base import Probe, presence
 from biot_bd.probes.explained_output import UNITS, Output, explained_output
 
 
@@ -124,32 +124,6 @@ def ask(
         logits = torch.cat([logits_of(model, part) for part in x.split(batch_size)])
     targets = Probe.targets(logits, target)
     return Question(model, x, present.to(x.device), targets, output, explained_output(logits, targets, output))
-
-
-def presence(model: nn.Module, x: Tensor) -> Tensor:
-    """Return which channels windows have, bool (n, n_chans).
-
-    Raises
-    ------
-    ValueError
-        As :func:`ask` about windows.
-    """
-    present = ~x.isnan().all(dim=-1)
-    bad = (present & ~x.isfinite().all(dim=-1)).nonzero()
-    if len(bad):
-        window, channel = bad[0].tolist()
-        raise ValueError(
-            f"window {window}, channel {channel} has values that are not finite; an absent channel is NaN throughout, "
-            f"anything else must be finite ({len(bad)} such channels)"
-        )
-    absent = (~present).nonzero()
-    if len(absent) and not getattr(model, "accepts_absent_channels", False):
-        window, channel = absent[0].tolist()
-        raise ValueError(
-            f"{type(model).__name__} takes no absent channels, and window {window} lacks channel {channel}: "
-            "explain windows that have all channels"
-        )
-    return present
 
 
 def logits_of(model: nn.Module, x: Tensor) -> Tensor:

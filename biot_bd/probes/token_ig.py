@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from biot_bd.models.attention.token_map import TokenMap
+from biot_bd.probes.base import presence
 from biot_bd.probes.baselines import background_windows
 from biot_bd.probes.completeness import completeness
 from biot_bd.probes.explained_output import Output
 from biot_bd.probes.path_integral import integrated_gradients
 from biot_bd.probes.progress_bar import with_progress
-from biot_bd.probes.question import Question, presence
+from biot_bd.probes.question import Question
 from biot_bd.probes.target_probe import TargetProbe
 from biot_bd.probes.token_question import TokenQuestion, known_tokens, mean_tokens, read_tokens, token_question
 
@@ -31,8 +32,9 @@ class TokenIGProbe(TargetProbe):
     steps : int
         Points on the path, by the midpoint rule.
     background : array or Windows, shape (m, n_chans, n_times), optional
-        Windows, as the model takes them, whose mean token is the start; None: each window's own
-        mean token, so that its map does not depend on its company.
+        Windows, as the model takes them, whose mean token is the start (of 256, evenly spread,
+        where there are more); None: each window's own mean token, so that its map does not depend
+        on its company.
     output : {"margin", "logit", "probability"}
         What is explained; ``"margin"``: the log odds of the class.
     batch_size : int

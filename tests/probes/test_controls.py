@@ -1,12 +1,14 @@
 """Controls: no model is run."""
 
 import numpy as np
+import pytest
 import torch
 
 from biot_bd.probes import EnergyProbe, RandomProbe
 
 
 class Unrunnable(torch.nn.Module):
+    accepts_absent_channels = True
     sfreq = 50.0
 
     def forward(self, x):
@@ -35,3 +37,13 @@ def test_random_by_seed_and_content():
     assert 0.99 < there.max() < 1
     assert abs(np.corrcoef(found[0, 0], found[1, 0])[0, 1]) < 0.15
     assert abs(np.corrcoef(found[1, 0], x[1, 0])[0, 1]) < 0.15
+
+
+def test_broken_channels_are_named_and_half_precision_does_not_overflow():
+    x = torch.full((1, 2, 10), 400.0, dtype=torch.float16)
+    x[0, 0, ::2] = -400
+    assert EnergyProbe()(Unrunnable().eval(), x).by_channel().tolist() == [[1_600_000, 0]]
+    x[0, 1, 3] = torch.nan
+    for probe in (EnergyProbe(), RandomProbe()):
+        with pytest.raises(ValueError, match="window 0, channel 1 has values that are not finite"):
+            probe(Unrunnable().eval(), x)

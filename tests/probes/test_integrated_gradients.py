@@ -56,7 +56,7 @@ def test_on_tokens_in_closed_form():
     assert_allclose(found.values, expected, rtol=1e-4, atol=1e-6)
     background = torch.randn(5, 3, 200)
     start = background.numpy().reshape(-1, 50).mean(0)
-    for given_as in (background, background.numpy()):
+    for given_as in (background, background.numpy(), list(background.numpy())):
         found = TokenIGProbe(background=given_as)(model, x, 0)
         assert_allclose(found.values, (pieces - start) @ head, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match=r"background must be windows of shape \(m, 3, 200\)"):

@@ -65,7 +65,9 @@ class PatchOcclusion(Probe):
         x = x.detach()
         whole = self._probabilities(model, x)
         if whole.shape[1] < 2:
-            raise ValueError(f"{type(model).__name__} gives one output, whose probability among its classes is always 1")
+            raise ValueError(
+                f"{type(model).__name__} gives one output, whose probability among its classes is always 1"
+            )
         chosen = self.targets(whole, target)
         score = whole.gather(1, chosen[:, None])
         falls = [score[i] - self._without_each(model, x[i], edges)[:, chosen[i]] for i in range(len(x))]
