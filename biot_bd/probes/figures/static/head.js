@@ -43,7 +43,7 @@
       line.textContent = said;
       return line;
     });
-    hit.addEventListener("click", () => choose(chosen === k ? -1 : k));
+    group.addEventListener("click", () => choose(chosen === k ? -1 : k));
     return { group, hit, dot, text, lines, long: Math.max(...lines.map((line) => line.textContent.length)) };
   });
 
