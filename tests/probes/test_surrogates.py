@@ -5,6 +5,8 @@ import itertools
 import mne
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
 from biot_bd.probes import subject_difference
@@ -68,6 +70,24 @@ def test_equal_differences_are_neither_infinite_nor_random():
     found = subject_difference(np.c_[np.full(6, 0.1), np.zeros(6)])
     assert np.isfinite(found.t).all()
     assert found.p == pytest.approx([2 / 64, 1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 7), st.integers(1, 4), st.integers(0, 10_000), st.booleans())
+def test_order_of_subjects_and_sign_do_not_matter(n, n_cells, seed, paired):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, n, n_cells))
+    a[rng.random(a.shape) < 0.1] = np.nan
+    found = subject_difference(a, b, paired=paired)
+    order = rng.permutation(n)
+    again = subject_difference(a[order], b[order], paired=paired)
+    turned = subject_difference(b, a, paired=paired)
+    np.testing.assert_allclose(again.p, found.p)
+    np.testing.assert_allclose(turned.mean, -found.mean)
+    np.testing.assert_allclose(turned.p, found.p)
+    known = np.isfinite(found.p)
+    assert (found.p[known] >= found.smallest_p - 1e-12).all()
+    assert (found.p[known] <= 1).all()
 
 
 @pytest.mark.parametrize(

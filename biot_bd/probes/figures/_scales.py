@@ -83,14 +83,16 @@ def colour_map(depth: Depth, *, diverging: bool) -> Colormap:
     return made
 
 
-def signed_scale(values: ArrayLike, words: str, *, depth: Depth = "strong", least: float = 0.0) -> Scale:
-    """Return a scale around 0, equal to both sides."""
+def signed_scale(
+    values: ArrayLike, words: str, *, depth: Depth = "strong", least: float = 0.0, lowest: float = np.inf
+) -> Scale:
+    """Return a scale around 0, equal to both sides; but values are never below ``-lowest``."""
     known = _known(values)
-    limit = max(_high(np.abs(known), least or 1.0), least) or 1.0
-    ends = _or_more(np.abs(known), limit)
-    marks = (f"{ends[0]}−{short(limit)}", "0", f"{ends[1]}+{short(limit)}")
-    norm = TwoSlopeNorm(0.0, -limit, limit)
-    return Scale(colour_map(depth, diverging=True), norm, (-limit, 0.0, limit), marks, words)
+    high = max(_high(np.abs(known), least or 1.0), least) or 1.0
+    low = min(high, lowest)
+    below, above = _or_more(-known, low)[0], _or_more(known, high)[1]
+    marks = (f"{below}−{short(low)}", "0", f"{above}+{short(high)}")
+    return Scale(colour_map(depth, diverging=True), TwoSlopeNorm(0.0, -low, high), (-low, 0.0, high), marks, words)
 
 
 def rising_scale(ratios: ArrayLike, words: str, *, depth: Depth = "strong") -> Scale:
@@ -108,7 +110,7 @@ def ratio_scale(ratios: ArrayLike, words: str, *, depth: Depth = "strong") -> Sc
     known = _known(ratios)
     limit = max(float(2 ** _high(np.abs(np.log2(known[known > 0])), 0.0)), LEAST_RATIO)
     cmap = colour_map(depth, diverging=True)
-    low, high = _or_more(np.r_[known, 1 / known[known > 0]], limit)
+    low, high = _or_more(1 / known[known > 0], limit)[0], _or_more(known, limit)[1]
     marks = (f"{low}1/{short(limit)}", "1", f"{high}{short(limit)} x")
     return Scale(cmap, _Ratios(limit), (1 / limit, 1.0, limit), marks, words)
 

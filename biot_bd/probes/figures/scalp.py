@@ -91,7 +91,7 @@ def scalp_figure(
     else:
         shown = _percent(shown)
         words = f"{found.unit}: percent above (orange) or below (blue) the median channel"
-        scale = signed_scale(shown, words, least=LEAST_PERCENT)
+        scale = signed_scale(shown, words, least=LEAST_PERCENT, lowest=100.0)
     notes.append(_flat_note(found, every, shown, window))
     absent = [name for name, column in zip(names, shown.T, strict=True) if not np.isfinite(column).any()]
     notes.append(f"Absent (grey, dashed): {listed(absent)}." if absent else None)

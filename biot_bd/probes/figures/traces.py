@@ -220,4 +220,7 @@ def _draw_bands(
     axis.set_yticks([])
     axis.set_title("by band", fontsize=8)
     name_columns(axis, [k + 0.5 for k in range(len(bands))], bands, width_in / len(bands))
-    scale.bar(figure, axis, width_in)
+    if width_in < 1:  # too narrow for a bar
+        axis.set_xlabel(f"full colour:\n{scale.marks[-1]}", fontsize=7)
+    else:
+        scale.bar(figure, axis, width_in)

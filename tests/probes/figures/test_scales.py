@@ -21,6 +21,10 @@ def test_the_middle_is_0_or_1_and_ends_are_marked():
     assert rising_scale([1.0, 1.01], "words").ticks[-1] == 1.25
     assert ratio_scale([], "words").ticks == (0.8, 1.0, 1.25)
     assert ratio.marks == ("1/4", "1", "4 x")
+    one_sided = signed_scale([-60.0, *[500.0] * 100, 9e3], "", lowest=100.0)
+    assert one_sided.marks[0] == "−100"  # nothing lies lower than that
+    assert float(one_sided.norm(-100.0)) == 0
+    assert one_sided.marks[-1].startswith("≥ +")
     assert rising_scale([*[1.0] * 1000, 9.0], "").marks[-1] == "≥ 1.25 x"
     assert signed_scale([np.nan], "words").ticks == (-1, 0, 1)
 

@@ -46,7 +46,9 @@ def test_what_differs_is_drawn_and_evenness_is_said():
     (bar,) = [axis for axis in even.axes if axis.get_label() == "<colorbar>"]
     assert bar.get_xlim() == (-10, 10)  # percent; not stretched to what noise gives
     one = np.ones(16)
-    one[4] = 3
+    one[4] = 30
+    percent = next(axis for axis in scalp_figure(by_channel(one, BIOT)).axes if axis.get_label() == "<colorbar>")
+    assert percent.get_xlim()[0] == -100
     assert "none stands out" not in words(scalp_figure(by_channel(one, BIOT)))
 
 

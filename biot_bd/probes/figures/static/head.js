@@ -8,7 +8,7 @@
   const number = part("number"), channel = part("channel"), told = part("told"), counted = part("counted");
   const VIEWS = { above: [0, 90], left: [90, 10], right: [-90, 10], behind: [0, 15], front: [180, 15] };
   const NEAREST = 10, FARTHEST = 90, STEP = 8;
-  let yaw = 0, pitch = 90, chosen = -1, shown = [];
+  let yaw = 0, pitch = 90, chosen = -1, shown = [], wanted = Number(number.value), dragged = 0;
 
   function make(kind, into, attributes) {
     const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
@@ -43,7 +43,9 @@
       line.textContent = said;
       return line;
     });
-    hit.addEventListener("click", () => choose(chosen === k ? -1 : k));
+    group.addEventListener("click", () => {
+      if (dragged < 6) choose(chosen === k ? -1 : k); // a drag that ends on a channel is none
+    });
     return { group, hit, dot, text, lines, long: Math.max(...lines.map((line) => line.textContent.length)) };
   });
 
@@ -56,8 +58,9 @@
   function select() {
     const mine = about.links.filter(([from, to]) => chosen < 0 || from === chosen || to === chosen);
     const most = Math.max(1, mine.length);
-    number.max = Math.min(most, 120);
-    shown = mine.slice(0, Number(number.value));
+    number.max = Math.min(most, 120); // which cuts its value, and a channel may have few links
+    number.value = wanted;
+    shown = mine.slice(0, wanted);
     counted.textContent = `${shown.length} of ${chosen < 0 ? about.n_links : mine.length}`;
     if (chosen < 0) {
       told.textContent = about.alt;
@@ -140,10 +143,12 @@
   let held = null;
   svg.addEventListener("pointerdown", (event) => {
     held = [event.pointerId, event.clientX, event.clientY];
+    dragged = 0;
   });
   svg.addEventListener("pointermove", (event) => {
     if (held === null || held[0] !== event.pointerId) return;
     const scale = 180 / svg.clientWidth;
+    dragged += Math.abs(event.clientX - held[1]) + Math.abs(event.clientY - held[2]);
     turn((event.clientX - held[1]) * scale, (event.clientY - held[2]) * scale);
     held = [event.pointerId, event.clientX, event.clientY];
   });
@@ -165,7 +170,10 @@
       draw();
     });
   }
-  number.addEventListener("input", select);
+  number.addEventListener("input", () => {
+    wanted = Number(number.value);
+    select();
+  });
   channel.addEventListener("change", () => choose(Number(channel.value)));
   select();
 })(document.getElementById(HEAD3D));
