@@ -100,7 +100,7 @@ class BIOTGraph(nn.Module):
         tokens = last.attend(tokens, mask)
         # The mean as a product: its weights are 0 where a channel is absent.
         share = (kept / kept.sum(dim=1, keepdim=True).clamp(min=1)).transpose(1, 2)
-        embedding = torch.matmul(share, tokens)[:, 0] + last.w2(torch.matmul(share, last.hidden(tokens))[:, 0])
+        embedding = torch.bmm(share, tokens)[:, 0] + last.w2(torch.bmm(share, last.hidden(tokens))[:, 0])
         return self.final_layer(embedding), embedding
 
     def _frames(self, x: Tensor) -> Tensor:
@@ -136,10 +136,12 @@ class _Block(nn.Module):
         normed = self.norm(x)
         q, k, v = self.to_q(normed), self.to_k(normed) + mask, self.to_v(normed)
         q = q.reshape(n, -1, self.heads, self.d_heads).softmax(dim=-1).reshape(n, -1, width)
-        k = k.transpose(1, 2).softmax(dim=-1).reshape(n, self.heads, self.d_heads, -1)
-        context = torch.matmul(k, v.reshape(n, -1, self.heads, self.d_heads).transpose(1, 2))
-        merged = torch.matmul(context, self.merging).reshape(n, width, -1)
-        return x + (torch.matmul(q, merged) + self.bias)
+        k = k.transpose(1, 2).softmax(dim=-1).reshape(n * self.heads, self.d_heads, -1)
+        v = v.transpose(1, 2).reshape(n * self.heads, self.d_heads, -1).transpose(1, 2)
+        # bmm, not matmul, which is exported with expansions that engines compute as whole copies.
+        context = torch.bmm(k, v).reshape(n, self.heads, self.d_heads, -1).transpose(0, 1).flatten(1, 2)
+        merged = torch.bmm(context, self.merging).reshape(self.heads, n, self.d_heads, -1).transpose(0, 1)
+        return x + (torch.bmm(q, merged.reshape(n, width, -1)) + self.bias)
 
     def hidden(self, x: Tensor) -> Tensor:
         """Return what the last linear map of the layer is given."""
