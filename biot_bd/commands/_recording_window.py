@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def window_of_recording(
     *,
     at_s: float | None,
     stride_s: float,
-    on_missing: OnMissing,
+    on_missing: str,
     step: Step,
 ) -> ExplainedWindow:
     """Choose a window of a recording: the one around a moment, else the most probable seizure.
@@ -46,7 +46,7 @@ def window_of_recording(
     scorer = ModelScorer(model.steps, model.classifier)
     recording = open_recording(path)
     try:
-        windows = RecordingWindows(recording, scorer, stride_s, on_missing)
+        windows = RecordingWindows(recording, scorer, stride_s, cast("OnMissing", on_missing))
         begin_s, how = _chosen(windows, at_s, step)
         around, starts, proba = _around(windows, begin_s)
         digest, fault = digest_of(recording)

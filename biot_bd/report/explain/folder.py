@@ -13,7 +13,7 @@ import torch
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.explained_maps import ExplainedMaps
 from biot_bd.report.explain.agreement import compare, top_channels, top_moment_s
-from biot_bd.report.explain.model import Model, Signal, model_input, model_input_uv
+from biot_bd.report.explain.model import Model, Signal, device_of, model_input, model_input_uv
 from biot_bd.report.explain.page import page_of
 from biot_bd.report.explain.pictures import Album
 from biot_bd.report.explain.probe_runs import ProbeRuns, about, default_target, run_probes, title_of
@@ -152,7 +152,7 @@ def _tested(model: Model, window: ExplainedWindow) -> torch.Tensor:
     near = np.argsort(np.abs(window.start_s - window.begin_s), kind="stable")
     near = near[np.isfinite(window.proba[near])][:MOST_TESTED]
     x = model_input(model, Signal(window.around.x[near], window.around.info)).x
-    return torch.from_numpy(x).to(next(model.module.parameters()).device)
+    return torch.from_numpy(x).to(device_of(model.module))
 
 
 def _maps(runs: ProbeRuns, signal_uv: Signal, facts: dict[str, Any]) -> ExplainedMaps:

@@ -98,6 +98,11 @@ def load_model(folder: Path) -> Model:
     return Model(pipeline, module, monitor)
 
 
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Return where a network computes."""
+    return next(module.parameters(), torch.empty(0)).device
+
+
 @dataclass(frozen=True)
 class Signal:
     """Windows in memory, with what is known of them.

@@ -128,7 +128,7 @@ def _section(
         title=title,
         about=about(probe),
         reading=_reading(found, means),
-        top=points_to(found),
+        top=points_to(found, window.begin_s),
         caution=caution,
         pictures=[one for one in pictures if one is not None],
         info=plain_facts(found.info),
@@ -149,15 +149,15 @@ def _reading(found: TokenMap, means: str | None) -> str:
     return f"Values above 0 speak for {what}, values below 0 against it ({found.unit})."
 
 
-def points_to(found: TokenMap) -> str:
-    """Say in words where a map of one window is highest."""
+def points_to(found: TokenMap, begin_s: float = 0.0) -> str:
+    """Say in words where a map of one window is highest, in seconds of the recording."""
     values = found.without_bands().by_channel()[0]
     known = values[np.isfinite(values)]
     if not len(known) or np.ptp(known) <= 1e-9 * np.abs(known).max(initial=0):
         return "All channels have the same value."
     said = f"Highest in {_listed(top_channels(found))}"
     if (moment := top_moment_s(found)) is not None:
-        said += f"; highest moment {moment[0]:.3g} to {moment[1]:.3g} s after the window's start"
+        said += f"; highest moment {begin_s + moment[0]:g} to {begin_s + moment[1]:g} s of the recording"
     if found.bands is not None:
         bands = found.by_band()[0]
         said += f"; highest band {found.bands[int(np.nanargmax(bands))]}"

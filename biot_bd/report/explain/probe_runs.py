@@ -18,7 +18,7 @@ from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.maps import early_middle_late
 from biot_bd.models.attention.record import record_attention
 from biot_bd.models.attention.token_map import TokenMap
-from biot_bd.report.explain.model import Model, Signal
+from biot_bd.report.explain.model import Model, Signal, device_of
 
 DEFAULT_PROBES = (
     *("attention", "rollout", "grad-attention", "token-ig", "token-occlusion"),
@@ -121,8 +121,7 @@ def run_probes(
     ValueError
         A probe that was named cannot be asked of this model, or none can.
     """
-    device = next(model.module.parameters()).device
-    x = torch.from_numpy(signal.x).to(device)
+    x = torch.from_numpy(signal.x).to(device_of(model.module))
     runs = ProbeRuns({}, {})
     for name in dict.fromkeys(DEFAULT_PROBES if names is None else names):
         step(name)
@@ -161,7 +160,7 @@ def about(probe: Any) -> str:
     """Return the first sentence of a probe's own description."""
     said = inspect.getdoc(probe if inspect.isfunction(probe) else type(probe)) or ""
     first = re.sub(r"\s*\[\d+\]_", "", said.split("\n\n")[0])  # marks of references
-    return " ".join(first.replace("`", "").split())
+    return " ".join(first.replace("`", "").split()).replace("..", ".")
 
 
 def plain_facts(info: Mapping[str, Any]) -> dict[str, str]:

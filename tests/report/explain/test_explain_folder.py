@@ -13,7 +13,7 @@ import torch
 from cheap_pictures import take_no_pictures
 
 from biot_bd import AttentionProbe
-from biot_bd.probes import load_maps
+from biot_bd.probes import ProbeResult, ProbeTable, load_maps
 from biot_bd.report.explain.folder import Wanted, check_place, explain_to_folder
 from biot_bd.report.explain.model import (
     load_model,
@@ -177,3 +177,33 @@ def test_a_folder_of_something_else_is_left_alone(explained: Any, tmp_path: Path
         check_place(tmp_path)
     check_place(explained[0])
     check_place(tmp_path / "new")
+
+
+def test_tests_of_probes_stand_in_the_page_and_mark_those_that_fail(
+    real_run: Path, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_no_pictures(monkeypatch)
+    asked: dict[str, Any] = {}
+
+    def evaluate(module, x, probes, *, target):
+        asked.update(x=x, probes=list(probes), target=target)
+        facts = {"probe": "attention", "title": "tells evidence apart"}
+        return ProbeTable(
+            [
+                ProbeResult(test="planted-distractor", outcome="failed", value=0.5, bound=0.9, **facts),
+                ProbeResult(test="completeness", outcome="not applicable", reason="no shares", **facts),
+            ]
+        )
+
+    monkeypatch.setattr("biot_bd.probes.evaluate", evaluate)
+    source = choose_fold(real_run, store, recording="rec02")
+    model = load_model(source.folder)
+    window = window_of_store(model, source, store, recording="rec02", at_s=50)
+    facts = explain_to_folder(model, source, window, tmp_path / "out", Wanted(["attention"], tested=True))
+    assert (asked["probes"], asked["target"]) == (["attention"], 1)
+    nearest = model_input(model, window.explained()).x[0]
+    assert any(np.array_equal(one, nearest) for one in asked["x"].numpy())
+    assert [row["outcome"] for row in facts["tests"]] == ["failed", "not applicable"]
+    page = (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
+    assert "This probe failed 1 of 1 tests: tells evidence apart: 0.5 (at least 0.9)." in page
+    assert "no shares" in page
