@@ -27,8 +27,8 @@ for record in trace:
     print(record.layer, tuple(record.shape), f"rebuilds its output to {record.error:.1e}")
 
 # %%
-# ``trace.maps`` has one map for each layer; ``trace.early``, ``trace.middle`` and ``trace.late`` are
-# the usual three. Rows are queries and sum to 1.
+# ``trace.maps`` has one map for each layer; ``trace.early``, ``trace.middle`` and ``trace.late``
+# are the usual three. Rows are queries and sum to 1.
 trace.late.sum(dim=-1).mean()
 
 # %%
