@@ -6,7 +6,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
-from training_data import make_data, small
+from training_data import small
 
 from biot_bd.models import BIOT
 from biot_bd.training import compare_attention
@@ -17,10 +17,6 @@ def read(folder):
     events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0, "tensors": 0})
     events.Reload()
     return events
-
-
-def text_of(events):
-    return events.Tensors("attention/windows/text_summary")[-1].tensor_proto.string_val[0].decode()
 
 
 def make_biot(**changes):
@@ -120,51 +116,57 @@ def test_no_attention_is_no_layer():
 # --- agreement ---------------------------------------------------------------------------------------------
 
 
+LAYERS = ("early", "middle", "late")
+
+
+def write_log(folder, seed, windows="the same"):
+    """What a logger writes of attention, of random maps; they are returned by layer and epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = {(layer, epoch): torch.rand(5, 5, generator=generator) + 0.2 for layer in LAYERS for epoch in (1, 2)}
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_text("attention/windows", windows, 1)
+        for (layer, epoch), ratio in maps.items():
+            writer.add_tensor(f"attention_map/{layer}", ratio, epoch)
+    return {place: ratio.double().numpy() for place, ratio in maps.items()}
+
+
 @pytest.fixture(scope="module")
-def seeds(data, tmp_path_factory):
-    x, y, groups = data
+def seeds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds")
-    for seed in (0, 1, 2):
-        net = small(
-            max_epochs=2, patience=None, random_state=seed, module__num_layers=3, log_dir=folder / f"seed-{seed}"
-        )
-        net.fit(x, y, groups=groups)
-    return folder
+    return folder, [write_log(folder / f"seed-{seed}", seed) for seed in (0, 1, 2)]
 
 
 def test_correlations_of_seeds_are_numpy_s(seeds):
-    dirs = [seeds / f"seed-{seed}" for seed in (0, 1, 2)]
-    found = compare_attention(dirs, seeds / "agreement")
+    folder, maps = seeds
+    dirs = [folder / f"seed-{seed}" for seed in (0, 1, 2)]
+    found = compare_attention(dirs, folder / "agreement")
     assert found.columns.tolist() == ["first", "second", "layer", "epoch", "correlation"]
     assert len(found) == 3 * 3 * 2
-    maps = [read(path).Tensors("attention_map/late")[1].tensor_proto for path in dirs[:2]]
-    one, other = (
-        np.log(np.array(proto.float_val) if proto.float_val else np.frombuffer(proto.tensor_content, "f4"))
-        for proto in maps
-    )
-    row = found[(found["first"] == str(dirs[0])) & (found["second"] == str(dirs[1])) & (found["layer"] == "late")]
-    assert row.set_index("epoch")["correlation"][2] == pytest.approx(np.corrcoef(one, other)[0, 1], abs=1e-6)
-    events = read(seeds / "agreement").Scalars("attention_agreement/late")
+    names = [str(path) for path in dirs]
+    for row in found.itertuples():
+        one, other = (np.log(maps[names.index(run)][row.layer, row.epoch]).ravel() for run in (row.first, row.second))
+        assert row.correlation == pytest.approx(np.corrcoef(one, other)[0, 1], abs=1e-9)
+    events = read(folder / "agreement").Scalars("attention_agreement/late")
     expected = found[found["layer"] == "late"].groupby("epoch")["correlation"].mean()
     np.testing.assert_allclose([event.value for event in events], expected, rtol=1e-5)
     assert [event.step for event in events] == [1, 2]
 
 
 def test_a_run_agrees_with_itself(seeds):
-    found = compare_attention([seeds / "seed-0", str(seeds / "seed-0") + "/."])
-    np.testing.assert_allclose(found["correlation"], 1)
+    run = seeds[0] / "seed-0"
+    np.testing.assert_allclose(compare_attention([run, f"{run}/."])["correlation"], 1)
 
 
 def test_what_cannot_be_compared(seeds, tmp_path):
+    run = seeds[0] / "seed-0"
     with pytest.raises(ValueError, match="two runs or more, got 1"):
-        compare_attention([seeds / "seed-0"])
+        compare_attention([run])
     for nothing in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ValueError, match="no attention maps"):
-            compare_attention([seeds / "seed-0", nothing])
-    x, y, groups = make_data(seed=5)
-    small(max_epochs=1, module__num_layers=3, log_dir=tmp_path / "other").fit(x, y, groups=groups)
-    with pytest.raises(ValueError, match="other windows"):
-        compare_attention([seeds / "seed-0", tmp_path / "other"])
+            compare_attention([run, nothing])
+    write_log(tmp_path / "other", 0, windows="others")
+    with pytest.raises(ValueError, match=r"other windows \(the same \| others\)"):
+        compare_attention([run, tmp_path / "other"])
 
 
 def test_uniform_maps_have_no_correlation(tmp_path):

@@ -55,6 +55,9 @@ def test_pictures_at_some_epochs_and_the_last(run):
             points = curve(events, f"attention_{kind}/layer-{layer:02d}")
             assert [step for step, _ in points] == [1, 2, 4, 5]
             assert all(least <= value <= most for _, value in points)
+    (text,) = events.Tensors("attention/windows/text_summary")
+    assert b"mean of 8 windows of class 1, evenly spaced among the 24" in text.tensor_proto.string_val[0]
+    assert [event.step for event in events.Tensors("attention_map/late")] == [1, 2, 4, 5]
 
 
 def test_precision_recall_curves(run):

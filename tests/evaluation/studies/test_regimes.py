@@ -8,6 +8,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from biot_bd import BIOTClassifier
 from biot_bd.evaluation import Result
@@ -260,3 +261,22 @@ def test_a_regime_that_is_added_gets_the_folds_of_a_study_that_a_former_version_
     assert study(tmp_path / "s", **options).results("power")[0].run["splits"] == stored
     fresh = study(tmp_path / "t", **options).results("power")[0].run["splits"]
     assert len({valid for split in fresh for valid in split["valid"]}) == 6
+
+
+@pytest.mark.slow
+def test_seeds_of_a_regime_are_compared_by_their_attention(tmp_path):
+    x, y, subjects = cohort(3, 8)
+    x = np.tile(x, (1, 1, 3))
+    tiny = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1, "module__hop_length": 100}
+    both = {"power": regimes()["power"], "biot": BIOTClassifier(max_epochs=1, patience=None, device="cpu", **tiny)}
+    options = {"y": y, "groups": subjects, "seeds": (0, 1), "progress": False, "n_resamples": 99}
+    compare_regimes(x, both, tmp_path, cv="subject-loo", **options)
+    folds = sorted(path.name for path in (tmp_path / "biot/attention-agreement").iterdir())
+    assert folds == ["fold-00", "fold-01", "fold-02"]
+    (point,) = (
+        EventAccumulator(str(tmp_path / "biot/attention-agreement/fold-00"))
+        .Reload()
+        .Scalars("attention_agreement/only")
+    )
+    assert -1 <= point.value <= 1
+    assert not (tmp_path / "power/attention-agreement").exists()
