@@ -141,7 +141,9 @@ def gradient_ways(n: int, notes: list[str]) -> dict[str, Callable[[], object]]:
 
     layout = site.layout(model, x.shape[-1])
     ours, theirs = probe(model, x, 1).values, layout.grid(captums().detach().numpy())
-    notes.append(f"token-ig and captum's differ by at most {abs(ours - theirs).max() / abs(theirs).max():.1e} of the largest")
+    notes.append(
+        f"token-ig and captum's differ by at most {abs(ours - theirs).max() / abs(theirs).max():.1e} of the largest"
+    )
     return {BACKWARD: backward, TOKEN_IG: lambda: probe(model, x, 1), CAPTUM: captums}
 
 
@@ -197,12 +199,16 @@ def speed(n: int, rounds: int, notes: list[str]) -> tuple[list[dict[str, Any]], 
     for row in rows:
         row["MB at the peak"] = memory.get(str(row["way"]))
     goals = [
-        ratio_limit(f"attention, {n} windows of full-size BIOT: time of a forward pass", times, ATTENTION, FORWARD, 1.5),
+        ratio_limit(
+            f"attention, {n} windows of full-size BIOT: time of a forward pass", times, ATTENTION, FORWARD, 1.5
+        ),
         limit("attention: memory of a forward pass", memory[ATTENTION] / memory[FORWARD], 2.0, "x"),
     ]
     gradients = interleave(gradient_ways(4, notes), max(rounds // 2, 1), clock=time.process_time)
     rows += summarise(gradients, [BACKWARD])
-    goals.append(ratio_limit("token-ig, 32 steps: time of forward-backward passes", gradients, TOKEN_IG, BACKWARD, 40.0))
+    goals.append(
+        ratio_limit("token-ig, 32 steps: time of forward-backward passes", gradients, TOKEN_IG, BACKWARD, 40.0)
+    )
     goals.append(target("token-ig: speed of captum's own", summarise(gradients, [CAPTUM])[1], CAPTUM, 1.0))
     return rows, goals
 
@@ -222,10 +228,12 @@ def main() -> None:
     timed, more = speed(16 if options.quick else 64, options.rounds, notes)
     notes.append(
         "AUC: share of pairs of tokens, one of the evidence and one of the other, in which the evidence has more; mean "
-        "over 48 windows, by seed. Times: processor seconds, one thread. Memory: above that before the call, in a "
+        "over 24 windows, by seed. Times: processor seconds, one thread. Memory: above that before the call, in a "
         "process of its own."
     )
-    publish("explain", "Probes on planted evidence; what explaining costs", rows + timed, notes, options.quick, goals + more)
+    publish(
+        "explain", "Probes on planted evidence; what explaining costs", rows + timed, notes, options.quick, goals + more
+    )
 
 
 if __name__ == "__main__":

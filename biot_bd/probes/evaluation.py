@@ -90,7 +90,7 @@ def evaluate(
     Raises
     ------
     ValueError
-        There is no such test, or the windows are no windows.
+        There is no such test, the windows are no windows, or ``planted`` is empty.
     biot_bd.exceptions.UnknownNameError
         There is no such probe.
 
@@ -118,6 +118,8 @@ def evaluate(
     x = x.to(next(model.parameters(), x).device)
     with torch.no_grad():
         classes = Probe.targets(model(x), target)
+    if planted is not None and not len(planted):
+        raise ValueError("planted is empty: give models that train_planted trained, or None for small BIOTs")
     make_planted = kept_planted_models if planted is None else functools.partial(tuple, planted)
     case = Case(model, x, classes, random_state, make_planted)
     rows: list[ProbeResult] = []

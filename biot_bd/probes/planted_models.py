@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -21,7 +22,7 @@ from biot_bd.runs import atomic_path, fingerprint
 from biot_bd.training import BIOTClassifier
 
 SMALL_BIOT = {"embed_dim": 64, "num_heads": 4, "num_layers": 4, "drop_prob": 0.1, "att_layer_drop_prob": 0.1}
-"""A BIOT that learns the task in a minute on one core."""
+"""A BIOT that learns the task in some 45 seconds of one core."""
 LEARNT = 0.9
 """Accuracy on new windows from which on a model counts as having learnt the task."""
 SEEDS = (0, 1, 2)
@@ -73,8 +74,8 @@ def train_planted(
     parameters: Mapping[str, Any] | None = None,
     max_epochs: int = 20,
     n_windows: int = 800,
-    batch_size: int = 64,
-    lr: float = 1e-3,
+    batch_size: int = 32,
+    lr: float = 2e-3,
     folder: str | os.PathLike[str] | None = None,
 ) -> tuple[PlantedModel, ...]:
     """Train a small model on planted evidence, once a seed.
@@ -90,7 +91,8 @@ def train_planted(
         None: the default one.
     parameters : mapping, optional
         Of the constructor.  None: those of a small BIOT, and the class's own for others.
-    max_epochs, n_windows, batch_size, lr
+    max_epochs, n_windows, batch_size : int
+    lr : float
         Of the training: AdamW, a warm-up and a cosine, cross-entropy, on the CPU.
     folder : path, optional
         Where trained weights are kept, and found by the next call of the same kind.  None: nowhere.
@@ -182,7 +184,7 @@ def _stored(file: Path, module: type[nn.Module], built: dict[str, Any]) -> nn.Mo
     model = module(**built)
     try:
         model.load_state_dict(load_file(file), strict=True)
-    except (RuntimeError, OSError, ValueError):  # trained anew and written over
+    except (RuntimeError, SafetensorError):  # trained anew and written over
         return None
     return model.eval()
 

@@ -117,7 +117,11 @@ class ProbeTable:
     Examples
     --------
     >>> from biot_bd.probes import ProbeResult, ProbeTable
-    >>> facts = {"probe": "energy", "test": "planted-distractor", "title": "tells evidence apart"}
+    >>> facts = {
+    ...     "probe": "energy",
+    ...     "test": "planted-distractor",
+    ...     "title": "tells evidence apart",
+    ... }
     >>> table = ProbeTable([ProbeResult(outcome="failed", value=0.6, bound=0.9, **facts)])
     >>> table.failed("energy")
     ['tells evidence apart: 0.6 (at least 0.9)']

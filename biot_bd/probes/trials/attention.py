@@ -31,6 +31,7 @@ class Reconstruction(Trial):
     at_least = False
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         trace, outputs = _recorded(candidate, case)
         maps = [record.weights for record in trace.records]
         queue = iter(maps)
@@ -57,6 +58,7 @@ class RowSums(Trial):
     at_least = False
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         errors, what = [], []
         if candidate.uses_attention:
             trace, _ = _recorded(candidate, case)

@@ -16,6 +16,7 @@ class Completeness(Trial):
     at_least = False
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         found = candidate.found
         if not found.signed:
             raise NotApplicable("its values have no sign, so they share out nothing")

@@ -35,6 +35,7 @@ class _TokenOrder(Trial):
         return value > self.bound
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         curves = _curves_of(case)
         areas = curves.areas(curves.order(candidate.found, case.rng()), self.inserts)
         random = curves.random_areas(case.rng())

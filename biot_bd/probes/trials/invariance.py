@@ -24,6 +24,7 @@ class BatchMates(Trial):
     at_least = False
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         if len(case.x) < 2:
             raise NotApplicable("there is one window only")
         together = token_values(candidate.found)
@@ -44,6 +45,7 @@ class ChannelOrder(Trial):
     at_least = False
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         n_chans = case.x.shape[1]
         if n_chans < 2:
             raise NotApplicable("there is one channel only")

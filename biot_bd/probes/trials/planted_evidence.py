@@ -13,7 +13,7 @@ from biot_bd.probes.planted import PlantedWindows
 from biot_bd.probes.planted_models import PlantedModel
 from biot_bd.probes.trials.base import Candidate, Case, NotApplicable, Trial, token_values
 
-N_WINDOWS = 48
+N_WINDOWS = 24
 
 
 def evidence_auc(found: TokenMap, planted: PlantedWindows) -> tuple[float, float]:
@@ -72,6 +72,7 @@ class _Planted(Trial):
     which: int
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         models = case.planted
         behind = [one for one in models if not one.learnt]
         if behind:

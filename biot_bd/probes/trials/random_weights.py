@@ -33,6 +33,7 @@ class RandomWeights(Trial):
     at_least = False
 
     def measure(self, candidate: Candidate, case: Case) -> tuple[float, str]:
+        """Return the value and what it is of; see :class:`Trial`."""
         if candidate.is_control:
             raise NotApplicable("a control: it looks at no model")
         true = token_values(candidate.found)
