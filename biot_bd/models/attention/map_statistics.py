@@ -139,7 +139,8 @@ def _presence(maps: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
         kind = f"{maps.dtype} {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
         raise ValueError(f"expected attention maps of shape (..., queries, keys), got {kind}")
     if present is None:
-        return tuple(torch.ones(size, dtype=torch.bool, device=maps.device) for size in maps.shape[-2:])
+        queries, keys = (torch.ones(size, dtype=torch.bool, device=maps.device) for size in maps.shape[-2:])
+        return queries, keys
     if maps.ndim < 3 or maps.shape[-1] != maps.shape[-2] or present.shape != (len(maps), maps.shape[-1]):
         raise ValueError(
             f"present must be (n, tokens) of maps (n, ..., tokens, tokens); got {tuple(present.shape)} and "
