@@ -97,7 +97,7 @@ def explain_group_to_folder(
             continue
         pipeline = load_pipeline(saved)
         notes += _seen(name, pipeline, own)
-        place = folder / MAPS if len(sources) == 1 else folder / "folds" / saved.parent.name
+        place = folder / MAPS if len(sources) == 1 else folder / "maps-by-fold" / saved.parent.name
         parts.append(
             explain_group(
                 pipeline,

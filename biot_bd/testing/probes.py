@@ -112,8 +112,11 @@ def _close(found: np.ndarray, expected: np.ndarray) -> bool:
 
 def _check_words(instance: Any, name: str) -> None:
     """Where a class says what it is called and what it needs, pictures and tests rely on it."""
-    title, needs = getattr(instance, "title", None), getattr(instance, "needs", frozenset())
-    require(title is None or (isinstance(title, str) and title.strip()), f"{name}: title must be words, got {title!r}")
+    title: Any = getattr(instance, "title", None)
+    needs: Any = getattr(instance, "needs", frozenset())
+    require(
+        title is None or (isinstance(title, str) and title.strip() != ""), f"{name}: title must be words, got {title!r}"
+    )
     require(
         isinstance(needs, (set, frozenset)) and needs <= NEEDS,
         f"{name}: needs must be a set out of {sorted(NEEDS)}, got {needs!r}",

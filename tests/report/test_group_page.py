@@ -48,6 +48,7 @@ def done(world, run):
     return folder / "out", json.loads(found.stdout)
 
 
+@pytest.mark.slow
 def test_the_folder_holds_maps_tables_pictures_and_the_page(done):
     out, facts = done
     group = MapGroup.load(out / "maps")
@@ -63,6 +64,7 @@ def test_the_folder_holds_maps_tables_pictures_and_the_page(done):
     assert {"difference-channel-frame.png", "difference-channel-channel.png", "bands.png", "mean-3.png"} <= names
 
 
+@pytest.mark.slow
 def test_the_page_says_in_words_what_the_numbers_cannot(done):
     out, facts = done
     page = (out / "group.html").read_text()
@@ -75,6 +77,7 @@ def test_the_page_says_in_words_what_the_numbers_cannot(done):
     assert sum("can be reached" in note for note in facts["notes"]) == 1
 
 
+@pytest.mark.slow
 def test_the_same_command_draws_what_is_computed(done, world, run, monkeypatch):
     folder, _ = world
     monkeypatch.setattr("biot_bd.probes.group_extraction._Part.computed", lambda part: pytest.fail("computed again"))
