@@ -186,9 +186,9 @@ def register_metrics(register: Register) -> None:
 def register_probes(register: Register) -> None:
     """Add probes: classes whose instances explain ``(model, x, target)``.
 
-    They answer with a :class:`biot_bd.probes.TokenMap`.  A class may say ``title``, words for clinicians on its pictures, and ``needs``, a frozenset of
-    what a model must have: ``"attention"``, ``"linear-attention"``, ``"tokens"``,
-    ``"gradients"``.
+    They answer with a :class:`biot_bd.probes.TokenMap`.  A class may say ``title``, words for
+    clinicians on its pictures, and ``needs``, a frozenset of what a model must have:
+    ``"attention"``, ``"linear-attention"``, ``"tokens"``, ``"gradients"``.
 
     Parameters
     ----------

@@ -45,7 +45,9 @@ PALETTE = ("#0072b2", "#c44e00", "#007a58", "#a8508a", "#5b5b5b", "#8a6d00")
 PROBABILITY, SEIZURE = PALETTE[:2]
 TRACE, GREY, UNKNOWN = "#26323f", "#6a737d", "#bbbbbb"
 MOST_CARD_TICKS = 5
-LEAST_RATIO = 0.25
+CARD_INCHES = (3.5, 2.15)
+"""At 100 dots an inch what a card of TensorBoard shows without scaling, which coarsens letters."""
+LEAST_RATIO = 1 / 3
 ALIKE = 1.2
 """Rows of a map whose cells differ by less than this factor look the same."""
 MOST_MARKERS = 200
@@ -124,8 +126,8 @@ def _figure(width: float, height: float, title: str | None) -> Figure:
 def attention_figure(ratio: ArrayLike, *, labels: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Draw who attends to whom, as a multiple of uniform attention.
 
-    Readable in a card 320 pixels wide.  Colours are logarithmic around 1 and end at a quarter and
-    at 4 in every picture, so that layers, epochs and runs can be compared by eye.
+    As large as a card of TensorBoard.  Colours are logarithmic around 1 and end at a third and at 3
+    in every picture, so that layers, epochs and runs can be compared by eye.
 
     Parameters
     ----------
@@ -165,29 +167,25 @@ def attention_figure(ratio: ArrayLike, *, labels: Sequence[str] | None = None, t
         raise ValueError(f"the map has shape {values.shape}; expected (n_queries, n_keys)")
     if labels is not None and values.shape != (len(labels), len(labels)):
         raise ValueError(f"the map has shape {values.shape}, but there are {len(labels)} labels")
-    figure = _figure(3.2, 2.9, None)
-    figure.set_dpi(200)  # cards shrink it on plain displays, and others show every pixel
+    figure = _figure(*CARD_INCHES, None)
     axis = figure.subplots()
     axis.set_facecolor(UNKNOWN)
     low, high = LEAST_RATIO, 1 / LEAST_RATIO
     shown = np.maximum(values, low / 10)  # 0 has no logarithm
     known = shown[~np.isnan(shown).all(axis=1)][:, ~np.isnan(shown).all(axis=0)]
-    image = axis.imshow(
-        shown, cmap="PuOr_r", norm=LogNorm(low, high), interpolation="nearest", aspect="equal" if labels else "auto"
-    )
+    image = axis.imshow(shown, cmap="PuOr_r", norm=LogNorm(low, high), interpolation="nearest", aspect="auto")
     if title:
-        axis.set_title(title, fontsize=9)
-    axis.set_ylabel("from", fontsize=9)
+        axis.set_title(title, fontsize=8.5)
+    axis.set_ylabel("from", fontsize=8.5)
     alike = known.shape[0] > 1 and bool((np.nanmax(known, axis=0) < ALIKE * np.nanmin(known, axis=0)).all())
-    axis.set_xlabel("attends to (rows are alike)" if alike else "attends to", fontsize=9)
+    axis.set_xlabel("attends to (rows are alike)" if alike else "attends to", fontsize=8.5)
     for ticks, n in ((axis.set_xticks, values.shape[1]), (axis.set_yticks, values.shape[0])):
         at = range(0, n, -(-n // MOST_CARD_TICKS))
         ticks(at, [str(i) if labels is None else labels[i] for i in at], fontsize=7)
-    axis.tick_params(axis="x", rotation=45)
-    bar = figure.colorbar(image, ax=axis, extend="both", shrink=0.95)
-    bar.set_ticks([low, low**0.5, 1, high**0.5, high], labels=["¼", "½", "1", "2", "4"], fontsize=9)
+    bar = figure.colorbar(image, ax=axis, extend="both")
+    bar.set_ticks([low, 1, high], labels=["⅓", "1", "3"], fontsize=8.5)
     bar.minorticks_off()
-    bar.set_label("times uniform attention", fontsize=9)
+    bar.set_label("times uniform", fontsize=8.5)
     return figure
 
 
@@ -227,14 +225,17 @@ def confusion_figure(counts: ArrayLike, classes: Sequence[object], *, title: str
     if counts.shape != (n, n):
         raise ValueError(f"counts has shape {counts.shape}; expected {(n, n)} for the classes {list(classes)}")
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = _figure(2.2 + 0.9 * n, 1.9 + 0.8 * n, title)
+    width, height = CARD_INCHES
+    figure = _figure(max(width, 0.8 + 0.9 * n), max(height, 0.65 + 0.75 * n), None)
     axis = figure.subplots()
-    axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
+    axis.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    if title:
+        axis.set_title(title, fontsize=8.5)
     for (row, column), count in np.ndenumerate(counts):
         # White on the dark end of the map, black on the light one.
         colour = "white" if share[row, column] < 0.6 else "black"
         text = f"{count:,}\n{100 * share[row, column]:.1f} %"
-        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
     axis.set_xticks(range(n), [str(c) for c in classes])
     axis.set_yticks(range(n), [str(c) for c in classes])
     axis.set(xlabel="predicted", ylabel="true")

@@ -58,7 +58,7 @@ def explain(
     """
     from biot_bd.commands import _names
     from biot_bd.commands._folders import expect
-    from biot_bd.commands._output import check_output
+    from biot_bd.commands._output import check_output, check_writable
 
     _names.check_registered("probes", *(probe or []))
     _names.check_known("--on-missing", on_missing, _names.ON_MISSING)
@@ -71,6 +71,7 @@ def explain(
             "names a recording of prepared windows, and a recording was given", param_hint="--recording"
         )
     check_output(output)
+    check_writable(output)
 
     from biot_bd.report.explain.folder import Wanted, check_place, explain_to_folder
     from biot_bd.report.explain.model import load_model

@@ -183,7 +183,7 @@ class BIOTEncoder(nn.Module):
         """Put the class token in front, where there is one."""
         if self.class_token is None:
             return tokens
-        return torch.cat([self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
+        return torch.cat([self.class_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1), tokens], dim=1)
 
     def token_mask(self, present: Tensor | None, tokens: Tensor) -> Tensor | None:
         """Return which tokens are of present channels.

@@ -1,5 +1,4 @@
 
-from . import figures as figures
 from .amplitude_gradients import AmplitudeGradientsProbe as AmplitudeGradientsProbe
 from .attention import AttentionProbe as AttentionProbe
 from .attention import AttentionTrace as AttentionTrace

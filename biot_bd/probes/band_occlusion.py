@@ -47,7 +47,9 @@ class BandOcclusionProbe(TargetProbe):
     >>> from biot_bd.probes import BandOcclusionProbe
     >>> size = {"embed_dim": 16, "num_heads": 2, "num_layers": 1}
     >>> model = BIOT(n_outputs=2, n_chans=2, n_times=400, sfreq=200, **size).eval()
-    >>> found = BandOcclusionProbe([("slow", 0, 8), ("fast", 8, 100)])(model, torch.randn(1, 2, 400))
+    >>> found = BandOcclusionProbe([("slow", 0, 8), ("fast", 8, 100)])(
+    ...     model, torch.randn(1, 2, 400)
+    ... )
     >>> found.dims, found.values.shape
     (('window', 'band', 'channel', 'frame'), (1, 2, 2, 1))
     """

@@ -30,8 +30,14 @@ class DeepLIFTProbe(BaselineProbe):
 
     Parameters
     ----------
-    baseline, n_baselines, background, random_state
+    baseline : {"phase-surrogate", "interictal-mean", "zero"}
         As for :class:`InputIGProbe`.
+    n_baselines : int
+        Surrogates, or windows of the background, evenly spread.
+    background : array or Windows, shape (m, n_chans, n_times), optional
+        Windows without seizures, as the model takes them, for ``"interictal-mean"``.
+    random_state : int
+        Of the surrogates.
     output : {"margin", "logit", "probability"}
         What is explained; ``"margin"``: the log odds of the class.
     batch_size : int
@@ -60,7 +66,9 @@ class DeepLIFTProbe(BaselineProbe):
     >>> import torch
     >>> from torch import nn
     >>> from biot_bd.probes import DeepLIFTProbe
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(200, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> model = nn.Sequential(
+    ...     nn.Flatten(), nn.Linear(200, 8), nn.ReLU(), nn.Linear(8, 2)
+    ... ).eval()
     >>> DeepLIFTProbe()(model, torch.randn(1, 2, 100)).values.shape
     (1, 2, 100)
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def rate_of_model(model: nn.Module, sfreq: float | None) -> float:
     return found
 
 
-def bins_of_bands(bands: Bands, freqs_hz: NDArray[np.float64], sfreq: float) -> NDArray[np.bool_]:
+def bins_of_bands(bands: Bands, freqs_hz: NDArray[np.floating[Any]], sfreq: float) -> NDArray[np.bool_]:
     """Return which frequencies each band holds, from its lower edge up to, not including, its
     upper.
 

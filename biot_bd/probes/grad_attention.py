@@ -15,6 +15,7 @@ from biot_bd.models.attention.row_products import rows_times_matrix
 from biot_bd.probes.attention_rollout import readout_shares
 from biot_bd.probes.branches import branches
 from biot_bd.probes.explained_output import UNITS, Output, check_output, explained_output
+from biot_bd.probes.question import logits_of
 from biot_bd.probes.recorded import BatchValues, RecordingProbe, WindowBatch, maps_over_tokens
 from biot_bd.probes.rollout_probe import check_readout
 
@@ -96,17 +97,15 @@ class GradAttentionProbe(RecordingProbe):
 
     def of_batch(self, model: nn.Module, batch: WindowBatch) -> BatchValues:
         """Return the relevance of each token for the target."""
-        # A caller's no_grad or inference_mode must not take the gradients away.
-        with torch.inference_mode(False), torch.enable_grad():
-            with record_attention(model, grad=True, max_elements=self.max_elements) as trace:
-                scores = model(batch.x.clone())
-            chosen = self.targets(scores, batch.target)
-            maps = maps_over_tokens(trace, batch.layout)
-            gradients = torch.autograd.grad(
-                explained_output(scores, chosen, self.output).sum(),
-                [record.weights for record in maps.records],
-                allow_unused=True,  # a map that the output does not depend on
-            )
+        with record_attention(model, grad=True, max_elements=self.max_elements) as trace:
+            scores = logits_of(model, batch.x)
+        chosen = self.targets(scores, batch.target)
+        maps = maps_over_tokens(trace, batch.layout)
+        gradients = torch.autograd.grad(
+            explained_output(scores, chosen, self.output).sum(),
+            [record.weights for record in maps.records],
+            allow_unused=True,  # a map that the output does not depend on
+        )
         relevance = _followed(maps, gradients, self.readout or batch.layout.readout)
         errors = [record.error for record in maps.records if record.error is not None]
         return BatchValues(relevance.cpu().numpy(), tuple(chosen.tolist()), maps.layers, errors)

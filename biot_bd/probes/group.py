@@ -356,7 +356,7 @@ class MapGroup:
     # ---- tables and files ----
 
     def as_frame(self) -> pd.DataFrame:
-        """Return the table with one column more for each channel: the sum of its map over frames."""
+        """Return the table and, a column for each channel, the sum of the map over frames."""
         by_channel = self._token_map(np.asarray(self.values)).by_channel()
         return pd.concat([self.table, pd.DataFrame(by_channel, columns=list(self.layout.ch_names))], axis=1)
 

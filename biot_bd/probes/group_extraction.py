@@ -282,7 +282,8 @@ def _kept(extraction: _Extraction, folder: Path, progress: bool) -> MapGroup:
         paths.append(parts / part.name)
         if not paths[-1].is_file():
             with atomic_path(paths[-1]) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **part.computed())
+                arrays: dict[str, Any] = part.computed()
+                np.savez(file, **arrays)
     _join_files(paths, extraction, folder).save(folder)
     shutil.rmtree(parts)
     return MapGroup.load(folder)
@@ -313,8 +314,8 @@ def _join_files(paths: list[Path], extraction: _Extraction, folder: Path) -> Map
 
 
 def _compact(found: TokenMap, n_times: int) -> TokenMap:
-    """Return a map without bands; values by sample become those of whole seconds, which thousands of
-    windows can be kept of.
+    """Return a map without bands; values by sample become those of whole seconds, of which
+    thousands of windows can be kept.
     """
     found = found.without_bands()
     layout = found.layout

@@ -29,7 +29,7 @@ class InputIGProbe(BaselineProbe):
     background : array or Windows, shape (m, n_chans, n_times), optional
         Windows without seizures, as the model takes them, for ``"interictal-mean"``.
     steps : int
-        Points of the quadrature along the path.
+        Points on the path, by the midpoint rule.
     random_state : int
         Of the surrogates.
     output : {"margin", "logit", "probability"}
@@ -102,6 +102,7 @@ class InputIGProbe(BaselineProbe):
             baselines=start,
             additional_forward_args=(rows,),
             n_steps=int(self.steps),
+            method="riemann_middle",
             internal_batch_size=int(self.batch_size),
         )
         return found

@@ -80,17 +80,17 @@ def plainly(model: nn.Module) -> Iterator[None]:
     """Let a model compute in its parameters' own precision, with gradients where they are asked
     for, whatever the caller's modes and the model's plan of inference say.
     """
-    planned = [module for module in model.modules() if hasattr(module, "inference_plan")]
+    planned: list[Any] = [module for module in model.modules() if hasattr(module, "inference_plan")]
     lower = [(module, module.inference_plan) for module in planned if module.inference_plan.precision != "fp32"]
     device = next(model.parameters(), torch.zeros(0)).device.type
     try:
         for module, plan in lower:
-            module.inference_plan = replace(plan, precision="fp32")  # type: ignore[assignment, type-var]
+            module.inference_plan = replace(plan, precision="fp32")
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
             yield
     finally:
         for module, plan in lower:
-            module.inference_plan = plan  # type: ignore[assignment]
+            module.inference_plan = plan
 
 
 def ask(
@@ -167,9 +167,7 @@ def checked_logits(logits: object, name: str, n_windows: int) -> Tensor:
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n_windows:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(
-            f"{name} must give logits of shape ({n_windows}, n_outputs) to be explained, gave {found}"
-        )
+        raise ValueError(f"{name} must give logits of shape ({n_windows}, n_outputs) to be explained, gave {found}")
     if not bool(logits.isfinite().all()):
         raise ValueError(f"{name} gave logits that are not finite, so there is nothing to explain")
     return logits

@@ -20,6 +20,7 @@ from biot_bd.models.attention.row_products import n_tokens_of
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.models.attention.trace import AttentionTrace
 from biot_bd.probes.base import Probe
+from biot_bd.probes.question import plainly, presence
 
 
 @dataclass(frozen=True)
@@ -80,19 +81,15 @@ class RecordingProbe(Probe):
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {self.batch_size}")
         self.check_parameters()
-        check_absent(model, x)
-        x = as_model_takes(model, x)
         layout = self.layout_of_tokens(model, x)
-        layers = chosen_layers(model, x[:1], self.layers)
-        batches = x.split(int(self.batch_size))
-        targets = _for_batches(target, [len(batch) for batch in batches])
-        parts = [
-            self.of_batch(model, WindowBatch(batch, layout, asked, layers))
-            for batch, asked in zip(batches, targets, strict=True)
-        ]
+        present = presence(model, x).cpu().numpy()
+        with plainly(model):
+            parts = self._parts(model, as_model_takes(model, x), layout, target)
         values = np.concatenate([part.values for part in parts])
-        known = present_by_token(x, layout)
-        values = np.where(known, values, np.nan)
+        known = np.ones(values.shape, bool)
+        if layout.n_chans == x.shape[1]:  # else channels are mixed before the tokens
+            known = np.where(layout.channel < 0, True, present[:, layout.channel])
+            values = np.where(known, values, np.nan)
         self._check_numbers(values, known, model)
         errors = [error for part in parts for error in part.errors]
         info = {"layers": parts[0].layers, "reconstruction_error": max(errors, default=None), **self.facts(layout)}
@@ -101,6 +98,17 @@ class RecordingProbe(Probe):
             layout.grid(values), layout, probe=self.name, target=chosen, unit=self.unit, info=info,
             special=values[:, : layout.n_special] if layout.n_special else None,
         )  # fmt: skip
+
+    def _parts(
+        self, model: nn.Module, x: Tensor, layout: TokenLayout, target: int | Sequence[int] | Tensor | None
+    ) -> list[BatchValues]:
+        layers = chosen_layers(model, x[:1], self.layers)
+        batches = x.split(int(self.batch_size))
+        targets = _for_batches(target, [len(batch) for batch in batches])
+        return [
+            self.of_batch(model, WindowBatch(batch, layout, asked, layers))
+            for batch, asked in zip(batches, targets, strict=True)
+        ]
 
     def check_parameters(self) -> None:
         """Check parameters of the probe before the model runs."""
@@ -122,36 +130,12 @@ class RecordingProbe(Probe):
             )
 
 
-def check_absent(model: nn.Module, x: Tensor) -> None:
-    """Raise where a channel is absent and the model does not mask it.
-
-    Raises
-    ------
-    ValueError
-        The message names the window.
-    """
-    absent = x.isnan().all(dim=-1).any(dim=1).nonzero().flatten().tolist()
-    if absent and not getattr(model, "accepts_absent_channels", False):
-        raise ValueError(
-            f"window {absent[0]} has an absent channel (NaN throughout), which {type(model).__name__} does not take "
-            f"({len(absent)} of {len(x)} windows): leave such windows out, or explain a model such as BIOT"
-        )
-
-
 def as_model_takes(model: nn.Module, x: Tensor) -> Tensor:
-    """Return windows on the device of a model, in its precision where that is single or double."""
-    own = next(model.parameters(), x)
-    return x.to(own.device, own.dtype if own.dtype in (torch.float32, torch.float64) else x.dtype)
-
-
-def present_by_token(x: Tensor, layout: TokenLayout) -> NDArray[np.bool_]:
-    """Return which tokens of which windows are there, shape (n, n_tokens): those of channels that
-    are not NaN throughout, and special ones.
+    """Return a copy of windows on the device of a model, in its precision where that is single or
+    double.
     """
-    present = np.asarray((~x.isnan().all(dim=-1)).cpu().numpy())
-    if layout.n_chans != x.shape[1]:  # channels are mixed before the tokens
-        return np.ones((len(x), layout.n_tokens), bool)
-    return np.where(layout.channel < 0, True, present[:, layout.channel])
+    own = next(model.parameters(), x)
+    return x.detach().to(own.device, own.dtype if own.dtype in (torch.float32, torch.float64) else x.dtype).clone()
 
 
 def chosen_layers(

@@ -128,7 +128,9 @@ def subject_difference(
 def _subjects(values: ArrayLike, name: str) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=float)
     if array.ndim < 2 or len(array) < 2:
-        raise ValueError(f"{name} must have the shape (n_subjects, *cells) with two subjects or more, got {array.shape}")
+        raise ValueError(
+            f"{name} must have the shape (n_subjects, *cells) with two subjects or more, got {array.shape}"
+        )
     if np.isinf(array).any():
         raise ValueError(f"{name} has infinite values; NaN is for absent cells only")
     return array
@@ -189,9 +191,7 @@ def _t_of(sums: NDArray, squares: NDArray, n: NDArray) -> NDArray[np.float64]:
         return np.where(n > 1, t, np.nan)
 
 
-def _by_groups(
-    first: NDArray, second: NDArray, n_permutations: int, rng: np.random.Generator
-) -> SubjectDifference:
+def _by_groups(first: NDArray, second: NDArray, n_permutations: int, rng: np.random.Generator) -> SubjectDifference:
     n_first, n = len(first), len(first) + len(second)
     cells = np.concatenate([first, second]).reshape(n, -1)
     n_all = math.comb(n, n_first)
@@ -243,12 +243,25 @@ def _largest(t: NDArray) -> NDArray[np.float64]:
 
 
 def _found(
-    mean: NDArray, t: NDArray, highest: NDArray, shape: tuple[int, ...], n: int, total: int, exact: bool, smallest: float
+    mean: NDArray,
+    t: NDArray,
+    highest: NDArray,
+    shape: tuple[int, ...],
+    n: int,
+    total: int,
+    exact: bool,
+    smallest: float,
 ) -> SubjectDifference:
     # Sums of the same numbers in another order differ in the last digits.
     reached = np.sort(highest) * (1 + 1e-9)
     share = 1 - np.searchsorted(reached, np.abs(np.nan_to_num(t)), side="left") / len(reached)
     p = np.where(np.isfinite(t), share, np.nan)
     return SubjectDifference(
-        mean.reshape(shape), t.reshape(shape), p.reshape(shape), n, total, exact, smallest if exact else max(smallest, 1 / total)
+        mean.reshape(shape),
+        t.reshape(shape),
+        p.reshape(shape),
+        n,
+        total,
+        exact,
+        smallest if exact else max(smallest, 1 / total),
     )

@@ -29,7 +29,7 @@ class TokenIGProbe(TargetProbe):
     Parameters
     ----------
     steps : int
-        Points of the quadrature along the path.
+        Points on the path, by the midpoint rule.
     background : array or Windows, shape (m, n_chans, n_times), optional
         Windows, as the model takes them, whose mean token is the start; None: each window's own
         mean token, so that its map does not depend on its company.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from biot_bd.evaluation.data import other_windows
 from biot_bd.models.checkpoints.pipeline_folder import description_file
 from biot_bd.probes import GroupComparison, MapGroup, explain_group, figures
 from biot_bd.probes.group_comparison import Cells
-from biot_bd.report.explain.pictures import Album, Shown
+from biot_bd.report.explain.pictures import DESK_PX, SQUARE_PX, Album, Shown
 from biot_bd.report.run_folder import read_run
 from biot_bd.report.text import generated_banners, render
 from biot_bd.runs import atomic_path, make_folder, write_json, write_text
@@ -97,8 +98,18 @@ def explain_group_to_folder(
         pipeline = load_pipeline(saved)
         notes += _seen(name, pipeline, own)
         place = folder / MAPS if len(sources) == 1 else folder / "folds" / saved.parent.name
-        options = {"bands": bands, "conditions": conditions, "per_subject": per_subject, "progress": progress}
-        parts.append(explain_group(pipeline, own, probe, folder=place, **options))
+        parts.append(
+            explain_group(
+                pipeline,
+                own,
+                probe,
+                folder=place,
+                bands=bands,
+                conditions=conditions,
+                per_subject=per_subject,
+                progress=progress,
+            )
+        )
     if not parts:
         raise ValueError(f"{model}: no model explains any of these windows ({' '.join(notes) or 'there are none'})")
     group = parts[0] if len(sources) == 1 else MapGroup.concat(parts)
@@ -118,7 +129,7 @@ def _sources(
     run = read_run(model)
     notes = [] if (other := other_windows(run.data, windows)) is None else [f"{other}."]
     folds = [one for one in run.folds if fold is None or one.number == fold]
-    found = [
+    found: list[tuple[str, Path, list[str] | None]] = [
         (f"fold {one.number} of {model}", one.model, [str(subject) for subject in one.facts["test"]])
         for one in folds
         if one.model is not None
@@ -157,8 +168,9 @@ def _written(
             break
     first = next(iter(compared.values()), None)
     notes = list(dict.fromkeys([*notes, *(first.notes if first else ())]))
-    facts = {
-        "generated": bool(group.info.get("generated")),
+    generated = bool(group.info.get("generated"))
+    facts: dict[str, Any] = {
+        "generated": generated,
         "model": group.info.get("model"),
         "sources": sources,
         "probe": group.probe,
@@ -175,7 +187,7 @@ def _written(
     page = {
         "title": "What the model looks at, over many windows",
         "lead": f"{facts['model']}; {group.title}",
-        "banners": generated_banners(facts["generated"], None, "maps"),
+        "banners": generated_banners(generated, None, "maps"),
         "group": facts,
         "subjects": _subject_rows(group),
         "compared": first,
@@ -245,25 +257,29 @@ def _cell_table(compared: GroupComparison) -> pd.DataFrame:
 def _pictures(
     group: MapGroup, compared: Mapping[Cells, GroupComparison], compare: tuple[str, str], folder: Path
 ) -> list[Shown]:
-    album = Album(folder)
+    album, footnote = Album(folder), f"probe {group.probe}"
     shown = []
-
-    def add(name: str, title: str, figure: Any) -> None:
-        shown.append(album.add(name, title, figure.get_label() or title, figure))
-
     for cells, one in compared.items():
         first, second = one.conditions
         what = "attention flow between channels" if cells == "channel-channel" else group.title
-        title = f"{what[0].upper()}{what[1:]}: {first} minus {second}"
-        add(f"difference-{cells}", title, one.figure(title=title, footnote=f"probe {group.probe}"))
+        title = _sentence(f"{what}: {first} minus {second}")
+        shown.append(
+            album.add(f"difference-{cells}", title, partial(one.figure, title=title, footnote=footnote), DESK_PX)
+        )
     if group.layout.n_chans > 1:
         for number, (words, found) in enumerate(_means(group, compare).items()):
-            title = f"{group.title[0].upper()}{group.title[1:]}, mean over subjects: {words}"
-            add(f"mean-{number + 1}", title, figures.scalp_figure(found, title=title, footnote=f"probe {group.probe}"))
+            title = _sentence(f"{group.title}, mean over subjects: {words}")
+            draw = partial(figures.scalp_figure, found, title=title, footnote=footnote)
+            shown.append(album.add(f"mean-{number + 1}", title, draw, SQUARE_PX))
         if len(group.bands) > 1:
-            title = f"{group.title[0].upper()}{group.title[1:]}, windows limited to one frequency band"
-            add("bands", title, figures.scalp_figure(group.by_band(), title=title, footnote=f"probe {group.probe}"))
+            title = _sentence(f"{group.title}, windows limited to one frequency band")
+            draw = partial(figures.scalp_figure, group.by_band(), title=title, footnote=footnote)
+            shown.append(album.add("bands", title, draw, DESK_PX))
     return shown
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _means(group: MapGroup, compare: tuple[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from biot_bd.json_values import naming
 from biot_bd.report import examples
 from biot_bd.report.events_page import events_page
 from biot_bd.report.explain.model import Model, load_model, model_input, model_input_uv, signal_of
-from biot_bd.report.explain.pictures import Album, flow_pictures, probe_pictures
+from biot_bd.report.explain.pictures import Album, layers_picture, traces_picture
 from biot_bd.report.explain.probe_runs import run_probes
 from biot_bd.report.intervals import calibration_page, intervals_of
 from biot_bd.report.run_folder import Run, read_run
@@ -151,9 +151,9 @@ def _attention(run: Run, hit: examples.Example, windows: Windows) -> dict[str, A
         signal = signal_of(windows[rows])
         runs = run_probes(model, model_input(model, signal), ["attention"])
         found, signal_uv = runs.found["attention"], model_input_uv(model, signal)
-        pictures = probe_pictures(Album(), "attention", "Attention received", found, signal_uv)
+        pictures = [traces_picture(Album(), "attention", "Attention received", found, signal_uv)]
         if runs.attention is not None:
-            pictures += flow_pictures(Album(), runs.attention, signal_uv)["pictures"][:1]
+            pictures.append(layers_picture(Album(), runs.attention, signal_uv))
     except (ValueError, RuntimeError, TypeError) as error:
         return {"message": f"{type(error).__name__}: {error}", "pictures": []}
     return {
@@ -161,5 +161,5 @@ def _attention(run: Run, hit: examples.Example, windows: Windows) -> dict[str, A
         "model": f"fold {fold.number} ({model.size})",
         "place": hit.place,
         "error": found.info.get("reconstruction_error"),
-        "pictures": pictures,
+        "pictures": [one for one in pictures if one is not None],
     }

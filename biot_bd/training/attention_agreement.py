@@ -126,5 +126,6 @@ def _write(found: pd.DataFrame, folder: Any) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(os.fspath(folder)) as writer:
-        for (layer, epoch), value in found.groupby(["layer", "epoch"])["correlation"].mean().dropna().items():
-            writer.add_scalar(f"{AGREEMENT}{layer}", value, int(epoch))
+        means = found.groupby(["layer", "epoch"], as_index=False)["correlation"].mean().dropna()
+        for row in means.itertuples():
+            writer.add_scalar(f"{AGREEMENT}{row.layer}", row.correlation, row.epoch)

@@ -264,7 +264,7 @@ class TensorBoardLogger(Callback):
             if layer.ratio is not None:
                 self.writer_.add_tensor(f"{MAPS}{layer.role}", torch.from_numpy(layer.ratio.astype(np.float32)), epoch)
                 labels = names if names and layer.ratio.shape[0] == len(names) else None
-                title = f"{layer.role}: layer {layer.number} of {layer.n_layers}\n{when}"
+                title = f"{layer.role} (layer {layer.number} of {layer.n_layers}), {when}"
                 self._add_figure(
                     f"attention/{layer.role}", attention_figure(layer.ratio, labels=labels, title=title), epoch
                 )

@@ -18,7 +18,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, st
     return status, captured.out, captured.err
 
 
-def test_report_command(real_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_command(cheap_pictures: list[str], real_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "report", real_run)
     assert status == 0
     assert "not a result: only 3 subjects" in out
@@ -55,7 +55,9 @@ def test_report_of_no_run_fails_in_one_line(tmp_path: Path, capsys: pytest.Captu
     assert err.count("\n") == 1
 
 
-def test_explain_command(real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_command(
+    cheap_pictures: list[str], real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [
         "explain",
         real_run,
@@ -78,19 +80,21 @@ def test_explain_command(real_run: Path, store: Any, tmp_path: Path, capsys: pyt
 
 
 def test_explain_the_window_around_a_moment_of_a_saved_model(
-    real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cheap_pictures: list[str], real_run: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = real_run / "folds" / "01" / "model"
     args = ["explain", model, store.folder, "--recording", "rec03", "--at-s", 24, "--probe", "attention"]
     status, out, err = run(capsys, *args, "-o", tmp_path / "out")
     assert status == 0, err
     assert "rec03, 20 to 30 s (labelled no seizure), the window around 24 s, as asked for: probability" in out
-    assert "this evidence means nothing clinically: nothing beside this model says" in out
+    assert "this evidence means nothing clinically: nothing beside the model says" in out
     status, _, err = run(capsys, *args, "-o", tmp_path / "out")  # an earlier explanation is replaced
     assert status == 0, err
 
 
-def test_explain_a_recording(real_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_a_recording(
+    cheap_pictures: list[str], real_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = real_run / "folds" / "01" / "model"
     night = write_edf(tmp_path / "night.edf", seconds=60)
     args = ["explain", model, night, "--probe", "attention", "-o", tmp_path / "out", "--json"]

@@ -56,3 +56,30 @@ def test_parameters_of_transforms_go_through_param(store):
     plain = build_pipeline(store)[-1]
     assert plain.sampler is None
     assert plain.augment is None
+
+
+def test_a_transform_with_parameters_and_channels_to_ignore(store, tmp_path, capsys):
+    folder = tmp_path / "model"
+    options = ["--augment", "TokenShuffle:which=channels,probability=1", "--ignore-channel", store.ch_names[0]]
+    token = ["--param", "module__class_token=true", "--param", "module__token_drop_prob=0.1"]
+    assert main(["train", str(store.folder), "-o", str(folder), *QUICK, *options, *token, "--json"]) == 0
+    pipeline = load_pipeline(folder)
+    assert list(pipeline.named_steps) == ["montagemapper", "ignorechannels", "percentilescaler", "biotclassifier"]
+    assert pipeline[-1].augment == ("TokenShuffle", {"which": "channels", "probability": 1})
+    assert pipeline[-1].module_.token_layout().readout == "class"
+    seen = pipeline[:-1].transform(store[:3])
+    assert not seen.present[:, 0].any()
+    assert seen.present[:, 1:].all()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--augment", "GaussianNoise:std"], "--augment GaussianNoise: 'std': expected KEY=VALUE"),
+        (["--augment", "GaussianNoise:sdt=1"], "no parameter 'sdt'"),
+        (["--ignore-channel", "Nose"], "there is no channel 'Nose'; there are"),
+    ],
+)
+def test_what_is_misspelt_is_refused_before_training(store, tmp_path, capsys, options, match):
+    assert main(["train", str(store.folder), "-o", str(tmp_path / "m"), *QUICK, *options]) == 1
+    assert match in " ".join(capsys.readouterr().err.split())

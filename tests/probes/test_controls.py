@@ -18,7 +18,7 @@ def test_energy_by_hand():
     x[0, 1] = torch.nan
     found = EnergyProbe()(Unrunnable().eval(), x)
     expected = (x.numpy() - x.numpy().mean(-1, keepdims=True)) ** 2
-    np.testing.assert_allclose(found.values, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
     assert found.layout.frame_stop_s[-1] == 2.0
 
 

@@ -29,7 +29,9 @@ def test_on_biot_it_is_refused_and_leaves_nothing():
     model = BIOT(n_outputs=2, n_chans=3, n_times=600, embed_dim=16, num_heads=2, num_layers=2).eval()
     before = {name: set(vars(module)) for name, module in model.named_modules()}
     weights = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=r"DeepLIFT is wrong on this BIOT: its attributions miss \d+% of the logit margin"):
+    with pytest.raises(
+        ValueError, match=r"DeepLIFT is wrong on this BIOT: its attributions miss \d+% of the logit margin"
+    ):
         DeepLIFTProbe()(model, torch.randn(4, 3, 600))
     assert {name: set(vars(module)) for name, module in model.named_modules()} == before
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())

@@ -38,11 +38,13 @@ def test_on_tokens_equal_to_captum_s(model, x):
     tokens = site.read(model, x).detach()
     start = tokens.mean(dim=1, keepdim=True).expand_as(tokens)
     captum = IntegratedGradients(lambda t: margin(site.run(model, x.repeat(len(t) // 3, 1, 1), t)))
-    expected, delta = captum.attribute(tokens, start, n_steps=12, return_convergence_delta=True)
+    expected = captum.attribute(tokens, start, n_steps=12, method="riemann_middle")
     assert_allclose(found.values.reshape(3, -1), expected.sum(-1).detach(), rtol=1e-4, atol=1e-9)
-    assert found.info["completeness_error"] < 1e-6
-    assert_allclose(found.info["difference"], (margin(model(x)) - margin(site.run(model, x, start))).detach(), atol=1e-9)
-    assert_allclose(found.values.sum((1, 2)), found.info["difference"], atol=1e-6)
+    assert found.info["completeness_error"] < 1e-4
+    assert_allclose(
+        found.info["difference"], (margin(model(x)) - margin(site.run(model, x, start))).detach(), atol=1e-9
+    )
+    assert_allclose(found.values.sum((1, 2)), found.info["difference"], atol=1e-4)
 
 
 def test_on_tokens_in_closed_form():
@@ -86,7 +88,7 @@ def test_any_batches_give_the_same(n_windows, steps, batch_size, seed):
 
     found = torch.cat(list(integrated_gradients(score, start, stop, steps, batch_size)))
     rows = torch.arange(1, n_windows + 1)[:, None, None]
-    assert_allclose(found, rows * (stop**2 - start**2), rtol=1e-9, atol=1e-12)  # of degree 2: one step is exact
+    assert_allclose(found, rows * (stop**2 - start**2), rtol=1e-9, atol=1e-12)  # slopes are linear: one step is exact
 
 
 @pytest.mark.parametrize("baseline", ["phase-surrogate", "interictal-mean", "zero"])

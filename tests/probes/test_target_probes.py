@@ -11,7 +11,12 @@ from sklearn.base import clone
 from biot_bd import BIOT, registry
 from biot_bd.probes import ChannelOcclusionProbe, InputIGProbe, SaliencyProbe, TokenIGProbe, TokenOcclusionProbe
 
-QUICK = {"input-ig": {"n_baselines": 2, "steps": 8}}
+BANDS = [("slow", 1, 8), ("fast", 8, 30)]
+QUICK = {
+    "input-ig": {"n_baselines": 2, "steps": 4},
+    "token-ig": {"steps": 8},
+    "band-occlusion": {"bands": BANDS},
+}
 NAMES = [
     "token-ig", "token-occlusion", "saliency", "input-ig", "amplitude-gradients", "channel-occlusion",
     "band-occlusion", "energy", "random",
@@ -22,7 +27,7 @@ ASKING = [name for name in NAMES if name not in ("energy", "random")]
 def small_biot(dtype=torch.float32, channel_ids=(0, 1, 2)):
     torch.manual_seed(0)
     size = {"embed_dim": 16, "num_heads": 2, "num_layers": 2}
-    model = BIOT(n_outputs=2, n_chans=3, n_times=600, channel_ids=channel_ids, n_channel_tokens=4, **size)
+    model = BIOT(n_outputs=2, n_chans=3, n_times=400, channel_ids=channel_ids, n_channel_tokens=4, **size)
     for parameter in model.parameters():  # far from the start, where all logits are near 0
         parameter.data.mul_(1.5)
     return model.to(dtype).eval()
@@ -35,7 +40,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def x():
-    return torch.randn(3, 3, 600, generator=torch.Generator().manual_seed(1))
+    return torch.randn(3, 3, 400, generator=torch.Generator().manual_seed(1))
 
 
 def make(name, **options):
@@ -129,7 +134,7 @@ def test_outputs_differ_and_say_what_they_are(name, model, x):
     assert not np.allclose(units["margin"].values, units["probability"].values)
 
 
-@pytest.mark.parametrize("name", ASKING)
+@pytest.mark.parametrize("name", ["token-ig", "input-ig", "amplitude-gradients", "band-occlusion"])
 def test_double_precision(name, model, x):
     double = small_biot(torch.float64)
     found = make(name)(double, x)
@@ -137,7 +142,7 @@ def test_double_precision(name, model, x):
     same(found.values, make(name)(model, x).values, rtol=1e-2, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ASKING)
+@pytest.mark.parametrize("name", ["token-ig", "token-occlusion", "input-ig", "channel-occlusion"])
 def test_a_plan_of_lower_precision_does_not_reach_a_map(name, x):
     model = small_biot()
     expected = make(name)(model, x).values

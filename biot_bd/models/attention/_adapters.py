@@ -113,7 +113,8 @@ def _check_linear_map(recorder: Recorder, record: AttentionRecord, values: Tenso
     if isinstance(record.made, Tensor):
         return recorder.compare(record.layer, record.scale * (record.made.detach() @ values.detach()), output)
     queries, keys = (factor.detach() for factor in record.made)
-    error = recorder.compare(record.layer, record.scale * (queries @ (keys.mT @ values.detach())), output)
+    context = record.scale * (keys.mT @ values.detach())
+    error = recorder.compare(record.layer, queries @ context, output)
     whole = record.scale * ((queries[:1] @ keys[:1].mT) @ values[:1].detach())
     return max(error, recorder.compare(record.layer, whole, output[:1]))
 
@@ -275,7 +276,7 @@ def _record_sdpa(
         if not dropout_p:
             record.error = recorder.compare(name, weights.detach() @ v.detach(), output)
     edited = recorder.store(record)
-    if not recorder.rebuilds:
+    if edited is None or not recorder.rebuilds:
         return output
     edited = edited.reshape(weights.shape)
     return ((F.dropout(edited, dropout_p) if dropout_p else edited) @ v).to(value.dtype)

@@ -144,7 +144,7 @@ class AttentionMaps(Sequence[Tensor]):
         else:
             by_channel = torch.as_tensor(layout.channel == np.arange(layout.n_chans)[:, None], dtype=torch.float64)
             matrix = _pooled(record, by_channel / layout.n_frames, by_channel)
-        absent = ~layout.grid(self._present(number).numpy()).any(axis=-1)
+        absent = np.logical_not(layout.grid(self._present(number).numpy()).any(axis=-1))
         values = np.where(absent[:, :, None] | absent[:, None, :], np.nan, matrix.cpu().numpy())
         return np.asarray(values / np.nansum(values, axis=-1, keepdims=True))
 

@@ -217,7 +217,7 @@ class TokenMap:
         """Write a ``.npz`` file, atomically; :meth:`load` reads it without pickle."""
         arrays = {"values": self.values} | ({} if self.special is None else {"special": self.special})
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays, facts=np.array(json.dumps(self.as_dict())))
+            np.savez_compressed(file, **arrays, facts=np.array(json.dumps(self.as_dict())))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TokenMap:
@@ -230,7 +230,7 @@ class TokenMap:
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return cls.from_dict(json.loads(str(stored["facts"])), stored["values"], stored.get("special"))
+                return cls.from_dict(json.loads(str(stored["facts"])), stored.get("values"), stored.get("special"))
         except FileNotFoundError:
             raise
         except Exception as error:

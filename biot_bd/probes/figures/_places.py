@@ -71,7 +71,7 @@ def places_of(ch_names: Sequence[str]) -> Places:
     """Find the places of channels by their names."""
     names = tuple(map(str, ch_names))
     xyz = on_sphere(channel_positions(names))
-    known = np.isfinite(xyz).all(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(xyz).all(axis=1))
     ends = np.full((len(names), 2, 2), np.nan)
     for row, name in enumerate(names):
         parsed = parse_name(name)

@@ -16,15 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.probes.figures._sheet import wrapped
 
-ABSENT = "#d3d6da"
+ABSENT = "#bdc2c8"
 LEAST_RATIO = 1.25
 """A scale of ratios reaches at least to this, so that noise around 1 stays pale."""
 FLAT = 0.05
-# Blue and orange differ for every kind of colour vision; pale enough that a trace is read above.
-_ENDS = {"soft": ("#5aa0d8", "#ffffff", "#f39b3d"), "strong": ("#0a5aa8", "#e3e5e8", "#c44e00")}
-_RISING = {"soft": ("#ffffff", "#ffe3bd", "#f08a24"), "strong": ("#eef0f2", "#f3b56a", "#a63a00")}
+# Blue and orange differ for every kind of colour vision.  Soft: a trace is read above.
+_ENDS = {
+    "soft": ("#5aa0d8", "#ffffff", "#f39b3d"),
+    "strong": ("#0a5aa8", "#f7f7f7", "#c44e00"),
+    "lines": ("#0a5aa8", "#d9dce0", "#c44e00"),
+}
+_RISING = {"soft": ("#ffffff", "#ffe3bd", "#f08a24"), "strong": ("#f7f7f7", "#f3b56a", "#a63a00")}
 
-Depth = Literal["soft", "strong"]
+Depth = Literal["soft", "strong", "lines"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Scale:
         shown.set_ticks(list(self.ticks), labels=list(self.marks))
         shown.ax.tick_params(labelsize=8)
         shown.ax.minorticks_off()
-        shown.set_label("\n".join(wrapped(self.words, min(wide, width_in), 8)), fontsize=8)
+        shown.set_label("\n".join(wrapped(self.words, min(wide * 0.85, width_in), 8)), fontsize=8)
 
 
 @lru_cache(maxsize=8)
@@ -82,27 +86,30 @@ def colour_map(depth: Depth, *, diverging: bool) -> Colormap:
 def signed_scale(values: ArrayLike, words: str, *, depth: Depth = "strong", least: float = 0.0) -> Scale:
     """Return a scale around 0, equal to both sides."""
     known = _known(values)
-    limit = max(_high(np.abs(known), 1.0 if not least else least), least) or 1.0
-    marks = (f"{-limit:.2g}".replace("-", "−"), "0", f"+{limit:.2g}")
+    limit = max(_high(np.abs(known), least or 1.0), least) or 1.0
+    ends = _or_more(np.abs(known), limit)
+    marks = (f"{ends[0]}−{short(limit)}", "0", f"{ends[1]}+{short(limit)}")
     norm = TwoSlopeNorm(0.0, -limit, limit)
     return Scale(colour_map(depth, diverging=True), norm, (-limit, 0.0, limit), marks, words)
 
 
 def rising_scale(ratios: ArrayLike, words: str, *, depth: Depth = "strong") -> Scale:
     """Return a scale of ratios to the average, pale up to 1."""
-    limit = max(_high(_known(ratios), LEAST_RATIO), LEAST_RATIO)
+    known = _known(ratios)
+    limit = max(_high(known, LEAST_RATIO), LEAST_RATIO)
     middle = (1 + limit) / 2
-    marks = ("1", f"{middle:.3g}", f"{limit:.3g} x")
+    marks = ("≤ 1", short(middle), f"{_or_more(known, limit)[1]}{short(limit)} x")
     cmap = colour_map(depth, diverging=False)
     return Scale(cmap, Normalize(1.0, limit, clip=True), (1.0, middle, limit), marks, words)
 
 
-def ratio_scale(ratios: ArrayLike, words: str, *, least: float = LEAST_RATIO) -> Scale:
+def ratio_scale(ratios: ArrayLike, words: str, *, depth: Depth = "strong") -> Scale:
     """Return a logarithmic scale of ratios, equal to both sides of 1."""
     known = _known(ratios)
-    limit = max(float(2 ** _high(np.abs(np.log2(known[known > 0])), 0.0)), least)
-    cmap = colour_map("strong", diverging=True)
-    marks = (f"1/{limit:.3g}", "1", f"{limit:.3g} x")
+    limit = max(float(2 ** _high(np.abs(np.log2(known[known > 0])), 0.0)), LEAST_RATIO)
+    cmap = colour_map(depth, diverging=True)
+    low, high = _or_more(np.r_[known, 1 / known[known > 0]], limit)
+    marks = (f"{low}1/{short(limit)}", "1", f"{high}{short(limit)} x")
     return Scale(cmap, _Ratios(limit), (1 / limit, 1.0, limit), marks, words)
 
 
@@ -123,6 +130,11 @@ class _Ratios(Normalize):
         return np.asarray(self.vmax, dtype=float) ** (2 * np.asarray(value) - 1)
 
 
+def short(value: float) -> str:
+    """Return a number above 0 in three digits, without an exponent where it has few zeros."""
+    return f"{value:.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
+
+
 def ratio_to_average(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return sizes as times their average, which is 1; zeros stay."""
     sizes = np.abs(values.astype(float))
@@ -135,6 +147,11 @@ def spread(ratios: NDArray[Any]) -> float:
     """Return by how much the known ratios leave 1 at most."""
     known = _known(ratios)
     return float(np.abs(known - 1).max()) if known.size else 0.0
+
+
+def _or_more(sizes: NDArray[Any], limit: float) -> tuple[str, str]:
+    """Return what stands before the ends of a bar where some cell lies beyond them."""
+    return ("≤ ", "≥ ") if sizes.size and sizes.max() > limit * 1.005 else ("", "")
 
 
 def _known(values: ArrayLike) -> NDArray[np.float64]:

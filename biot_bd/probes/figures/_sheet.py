@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
+from numpy.typing import NDArray
 
 from biot_bd.plots import GREY
 
@@ -146,6 +147,13 @@ def _thinned(
 def _plainly(labels: Sequence[Any]) -> None:
     for label in labels:  # a name with dollar signs is no formula
         label.set_parse_math(False)
+
+
+def say_absent(axis: Axes, cells: NDArray[Any]) -> None:
+    """Write "absent" into the rows of a heat map that hold nothing."""
+    left = axis.get_xlim()[0]
+    for row in np.flatnonzero(~np.isfinite(cells).any(axis=1)):
+        axis.text(left, float(row), " absent", color="#3a424c", fontsize=7, va="center", style="italic")
 
 
 def bare(axis: Axes) -> None:

@@ -13,7 +13,7 @@ from biot_bd.models.attention.token_map import TokenMap
 
 def title_of(found: TokenMap) -> str:
     """Return the title that the probe's class gives itself, else its name."""
-    probe = registry.probes[found.probe] if found.probe in registry.probes else None
+    probe = registry.probes.get(found.probe)
     said = getattr(probe, "title", None)
     return capitalised(said) if isinstance(said, str) and said else f"Importance by the probe {found.probe}"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.figures._links import Links
@@ -43,34 +45,39 @@ def alt_text(found: TokenMap, *, window: int | None = 0) -> str:
     >>> from biot_bd.probes.figures import alt_text
     >>> layout = TokenLayout(("C3", "C4"), [0.0, 0.5], [1.0, 1.5])
     >>> alt_text(TokenMap(np.array([[[1.0, 2.0], [3.0, 10.0]]]), layout, probe="mine"))
-    'Importance by the probe mine, 2 channels x 2 moments: highest at C4, 0.5 to 1.5 s (2.5 times the average).'
+    'Importance by the probe mine, 2 channels x 2 moments: highest at C4, 0.5 to 1.5 s (...).'
     """
-    whole = found.without_bands()
-    values, layout = window_of(whole.values, window), found.layout
+    values, layout = window_of(found.values, window), found.layout
     moments = f" x {layout.n_frames} moments" if layout.n_frames > 1 else ""
-    start = f"{title_of(found)}, {layout.n_chans} channels{moments}: "
+    rhythms = f" x {len(found.bands)} frequency bands" if found.bands else ""
+    start = f"{title_of(found)}, {layout.n_chans} channels{moments}{rhythms}: "
     if not np.isfinite(values).any():
         return start + "no channel is present."
     shown = values if found.signed else ratio_to_average(values)
     text = start + f"highest at {_place(found, shown, np.nanargmax(shown))}"
     if found.signed:
         text += f", lowest at {_place(found, shown, np.nanargmin(shown))}"
-    absent = [name for name, row in zip(layout.ch_names, values, strict=True) if not np.isfinite(row).any()]
+    present = np.isfinite(values).any(axis=-1).reshape(-1, layout.n_chans).any(axis=0)
+    absent = [name for name, here in zip(layout.ch_names, present, strict=True) if not here]
     return text + "." + (f" Absent: {listed(absent)}." if absent else "")
 
 
-def _place(found: TokenMap, shown: np.ndarray, at: np.intp) -> str:
+def _place(found: TokenMap, shown: NDArray[Any], at: np.intp) -> str:
     layout = found.layout
-    channel, frame = np.unravel_index(int(at), shown.shape)
-    value = shown[channel, frame]
+    *band, channel, frame = (int(place) for place in np.unravel_index(int(at), shown.shape))
+    value = float(shown[(*band, channel, frame)])
     size = f"{value:.3g} {found.unit}" if found.signed else f"{value:.3g} times the average"
+    start_s, stop_s = float(layout.frame_start_s[frame]), float(layout.frame_stop_s[frame])
     if layout.n_frames == 1:
         when = ""
-    elif layout.knows_time:
-        when = f", {layout.frame_start_s[frame]:.3g} to {layout.frame_stop_s[frame]:.3g} s"
-    else:
+    elif not layout.knows_time:
         when = f", moment {frame + 1} of {layout.n_frames}"
-    return f"{layout.ch_names[channel]}{when} ({size})"
+    elif stop_s - start_s < 0.1:
+        when = f", {start_s:.4g} s"
+    else:
+        when = f", {start_s:.3g} to {stop_s:.3g} s"
+    rhythm = f", {found.bands[band[0]]}" if found.bands and band else ""
+    return f"{layout.ch_names[channel]}{rhythm}{when} ({size})"
 
 
 def alt_text_of_links(matrix: ArrayLike, ch_names: tuple[str, ...] | list[str], *, most: int = 3) -> str:

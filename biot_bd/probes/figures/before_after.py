@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.figures._scales import Scale, ratio_scale, ratio_to_average, rising_scale, signed_scale
-from biot_bd.probes.figures._sheet import DPI, NARROW_PX, name_columns, name_rows, sheet
+from biot_bd.probes.figures._sheet import DPI, NARROW_PX, name_columns, name_rows, say_absent, sheet
 from biot_bd.probes.figures._words import meaning, title_of, window_of
 from biot_bd.probes.figures.alt_texts import alt_text
 
@@ -67,7 +67,8 @@ def before_after_figure(
     >>> from biot_bd.probes.figures import before_after_figure
     >>> layout = TokenLayout(("C3", "C4"), [0.0, 0.5], [1.0, 1.5])
     >>> one, two = (
-    ...     TokenMap(np.full((1, 2, 2), k) + np.eye(2), layout, probe="mine") for k in (1.0, 2.0)
+    ...     TokenMap(np.full((1, 2, 2), k) + np.eye(2), layout, probe="mine")
+    ...     for k in (1.0, 2.0)
     ... )
     >>> [axis.get_title() for axis in before_after_figure(one, two).axes[:3]]
     ['before fine-tuning', 'after fine-tuning', 'change']
@@ -87,7 +88,8 @@ def before_after_figure(
         pair = [ratio_to_average(one) for one in pair]
         scale = rising_scale(np.stack(pair), words)
         with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.where(pair[0] > 0, pair[1] / pair[0], np.where(pair[1] > 0, np.nan, 1.0))
+            change = np.where((pair[0] == 0) & (pair[1] == 0), 1.0, pair[1] / pair[0])
+        change[np.isinf(change)] = np.nan
         moved = ratio_scale(change, f"{names[1]} to {names[0]}: times as much (orange: more, blue: less)")
     width_in, narrow = width_px / DPI, width_px < NARROW_PX
     row_in = float(np.clip(4.5 / layout.n_chans, 0.13, 0.35))
@@ -113,6 +115,7 @@ def _draw(
     axis: Axes, cells: NDArray, scale: Scale, layout: TokenLayout, row_in: float, panel_in: float, named: bool
 ) -> None:
     axis.imshow(scale.colours(cells), aspect="auto", interpolation="nearest")
+    say_absent(axis, cells)
     if named:
         name_rows(axis, list(range(layout.n_chans)), layout.ch_names, row_in, 7)
     else:

@@ -17,7 +17,9 @@ from biot_bd.probes.figures._sheet import DPI, bare, sheet
 from biot_bd.probes.figures.alt_texts import alt_text_of_links
 
 TITLE = "Attention flow between channels: which channel looks at which"
-READ = "An arrow leads from the channel that looks to the one that it looks at; a loop outside is a channel's own share."
+READ = (
+    "An arrow leads from the channel that looks to the one that it looks at; a loop outside is a channel's own share."
+)
 _BEND, _TO_MIDDLE = 0.13, 0.3
 
 
@@ -71,7 +73,7 @@ def circle_figure(
     links = Links.of(matrix, ch_names)
     places = places_of(links.ch_names)
     angles = around(places)
-    scale = ratio_scale(links.ratio, WORDS)
+    scale = ratio_scale(links.ratio, WORDS, depth="lines")
     ring = "Left channels at the left, frontal ones at the top." if places.on_head else places.note
     notes = [READ, f"{ring or ''}", links.flat_note() or ""]
     side_in = min(width_px / DPI, 7.5)
@@ -88,7 +90,7 @@ def circle_figure(
     limit = float(np.log2(scale.ticks[-1]))
     share = {pair: float(np.clip(np.log2(max(links.ratio[pair], 1e-6)) / limit, 0, 1)) for pair in pairs}
     thin = min(1.0, 12 / max(len(points), 1)) + 0.25
-    colours = scale.colours([links.ratio[pair] for pair in pairs]) if pairs else []
+    colours = scale.colours(np.array([links.ratio[pair] for pair in pairs]))
     widths = [thin * (0.35 + 2.6 * share[pair]) for pair in pairs]
     curves = PathCollection(
         [_curve(points[i], points[j]) for i, j in pairs], facecolors="none", edgecolors=colours, linewidths=widths
@@ -105,13 +107,21 @@ def circle_figure(
         heads.set_label("arrowheads")
         axis.add_collection(heads)
     received = scale.colours(links.received())
-    axis.scatter(*points.T, s=(170 if len(points) <= 24 else 45), c=received, edgecolors="#3a424c", linewidths=0.8, zorder=3)
+    axis.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=(170 if len(points) <= 24 else 45) * min(1.0, side_in / 6) ** 2,
+        c=received,
+        edgecolors="#3a424c",
+        linewidths=0.8,
+        zorder=3,
+    )
     size = float(np.clip(side_in * 72 * 2.2 / max(len(points), 8) * 0.55, 5, 9 if side_in > 4 else 7.5))
     for name, here, point, angle in zip(links.ch_names, links.present, points, angles, strict=True):
         turned = np.degrees(angle) % 360
         flipped = 90 < turned < 270
         axis.text(
-            *(point * 1.2), name if here else f"{name}\nabsent", fontsize=size, va="center",
+            float(point[0] * 1.2), float(point[1] * 1.2), name if here else f"{name}\nabsent", fontsize=size, va="center",
             ha="right" if flipped else "left", rotation=turned - 180 if flipped else turned, rotation_mode="anchor",
             color="#1b1f24" if here else "#69717a", style="normal" if here else "italic", parse_math=False,
         )  # fmt: skip

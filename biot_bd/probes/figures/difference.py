@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.probes.figures._scales import signed_scale
-from biot_bd.probes.figures._sheet import DPI, name_columns, name_rows, sheet
+from biot_bd.probes.figures._sheet import DPI, name_columns, name_rows, say_absent, sheet
 from biot_bd.probes.figures._words import capitalised
 from biot_bd.probes.surrogates import SubjectDifference
 
@@ -33,7 +33,8 @@ def difference_figure(
     footnote: str | None = None,
     width_px: int = 1100,
 ) -> Figure:
-    """Draw the mean difference over subjects, cells beyond chance framed.
+    """Draw the mean difference over subjects, cells beyond chance framed, all others
+    paler than the colour bar.
 
     Parameters
     ----------
@@ -80,16 +81,15 @@ def difference_figure(
     >>> layout = whole_layout(2, 200, 200, ["C3", "C4"])
     >>> figure = difference_figure(subject_difference(a, b), layout, cells="channel")
     >>> figure.get_label()
-    'Difference in attention, seizure minus background, 8 subjects: 1 of 2 cells beyond chance; largest at C3...'
+    'Difference in attention, seizure minus background, 8 subjects: 1 of 2 cells beyond chance...'
     """
     mean, columns, xlabel = _table(difference, layout, cells, bands)
     beyond = np.where(np.isfinite(difference.p), difference.p, 1.0).reshape(mean.shape) <= level
     first, second = conditions
-    scale = signed_scale(mean, f"blue: less in {first}; orange: more in {first} than in {second} (difference in {unit})")
+    scale = signed_scale(
+        mean, f"blue: less in {first}; orange: more in {first} than in {second} (difference in {unit})"
+    )
     notes = [_chance_note(difference, int(beyond.sum()), level)]
-    absent = [name for name, row in zip(layout.ch_names, mean, strict=True) if not np.isfinite(row).any()]
-    if absent:
-        notes.append(f"Grey: absent ({', '.join(absent)}).")
     width_in = width_px / DPI
     wide_in = min(width_in, max(3.0, 1.4 + 0.45 * mean.shape[1])) if mean.shape[1] < 12 else width_in
     row_in = float(np.clip(5.5 / len(mean), 0.15, 0.4))
@@ -100,12 +100,19 @@ def difference_figure(
         caution=caution, notes=notes, footnote=footnote,
     )  # fmt: skip
     axis = figure.subplots()
-    axis.imshow(scale.colours(mean), aspect="auto", interpolation="nearest")
+    colours = scale.colours(mean)
+    faded = ~beyond & np.isfinite(mean)
+    colours[faded, :3] = 1 - 0.45 * (1 - colours[faded, :3])
+    axis.imshow(colours, aspect="auto", interpolation="nearest")
+    say_absent(axis, mean)
     for row, column in np.argwhere(beyond):
         axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#111111", linewidth=1.4))
     name_rows(axis, list(range(len(mean))), layout.ch_names, row_in)
-    name_columns(axis, list(range(len(columns))), columns, (wide_in - 1.0) / max(len(columns), 1))
-    axis.set_xlabel(xlabel, fontsize=8)
+    if columns != [""]:
+        name_columns(axis, list(range(len(columns))), columns, (wide_in - 1.0) / max(len(columns), 1))
+        axis.set_xlabel(xlabel, fontsize=8)
+    else:
+        axis.set_xticks([])
     if wide_in < width_in:
         axis.set_box_aspect(row_in * len(mean) / (wide_in - 1.0))
         axis.set_anchor("W")
@@ -117,6 +124,7 @@ def _table(
     difference: SubjectDifference, layout: TokenLayout, cells: Cells, bands: tuple[str, ...] | None
 ) -> tuple[NDArray[np.float64], list[str], str]:
     n_chans, n_frames = layout.n_chans, layout.n_frames
+    shape: tuple[int, ...]
     if cells == "channel-frame":
         known = layout.knows_time
         columns = [f"{s:.3g}" if known else str(k + 1) for k, s in enumerate(layout.frame_start_s)]
@@ -128,9 +136,13 @@ def _table(
     elif cells == "channel-band" and bands:
         shape, columns, label = (n_chans, len(bands)), list(bands), "frequency band"
     else:
-        raise ValueError(f"cells must be 'channel-frame', 'channel-channel', 'channel', or 'channel-band' with bands; got {cells!r}")
+        raise ValueError(
+            f"cells must be 'channel-frame', 'channel-channel', 'channel', or 'channel-band' with bands; got {cells!r}"
+        )
     if difference.mean.shape != shape:
-        raise ValueError(f"cells {cells!r} of this layout have the shape {shape}, the difference {difference.mean.shape}")
+        raise ValueError(
+            f"cells {cells!r} of this layout have the shape {shape}, the difference {difference.mean.shape}"
+        )
     return np.asarray(difference.mean, dtype=float).reshape(n_chans, -1), columns, label
 
 
@@ -141,9 +153,9 @@ def _chance_note(difference: SubjectDifference, n_beyond: int, level: float) -> 
             f"With {n} subjects no cell can be told from chance: the smallest p that they can give is "
             f"{difference.smallest_p:.2g}."
         )
-    flips = f"{'all' if difference.exact else difference.n_permutations} surrogates"
+    flips = f"{'all ' if difference.exact else ''}{difference.n_permutations} surrogates"
     found = f"Framed: {n_beyond} cells" if n_beyond else "No cell is"
-    return f"{found} beyond chance at p <= {level:g} over all cells together ({n} subjects as units, {flips})."
+    return f"{found} beyond chance at p ≤ {level:g} over all cells together ({n} subjects as units, {flips}); others are pale."
 
 
 def _alt(mean: NDArray, beyond: NDArray, names: tuple[str, ...], columns: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from biot_bd.probes.figures.alt_texts import alt_text_of_links
 TITLE = "Attention flow between channels: the strongest links on the head"
 VIEWS = {"from above": (0.0, 90.0), "from the left": (90.0, 12.0), "from the right": (-90.0, 12.0)}
 """Turns about the vertical axis and upwards, in degrees."""
+ARROW = 0.085
 FAR = -0.12
 """What lies farther from the eye, in radii of the head, is behind it."""
 
@@ -73,19 +75,21 @@ def head_figure(
     places = places_of(links.ch_names)
     xyz = on_surface(places)
     chosen = links.strongest(strongest)
-    scale = ratio_scale([ratio for *_, ratio in chosen] or [1.0], "times an even share of attention (blue: below, orange: above)")
+    words = "times an even share of attention (blue: below, orange: above)"
+    scale = ratio_scale([ratio for *_, ratio in chosen], words, depth="lines")
     width_in = width_px / DPI
     narrow = width_px < NARROW_PX
-    panel_in = width_in if narrow else width_in / len(VIEWS)
-    panel_in = min(panel_in, 4.4)
-    body_in = panel_in * (len(VIEWS) if narrow else 1) + 0.7
+    # A ring has no sides.
+    views = VIEWS if places.on_head else {"schematic ring": VIEWS["from above"]}
+    panel_in = min(width_in if narrow else width_in / len(views), 4.4)
+    body_in = panel_in * (len(views) if narrow else 1) + 0.7
     figure = sheet(
         width_px, body_in, title or TITLE, alt=alt_text_of_links(matrix, links.ch_names), caution=caution,
         notes=[said(links, chosen), places.note or "", links.flat_note() or ""], footnote=footnote,
     )  # fmt: skip
-    grid = (len(VIEWS), 1) if narrow else (1, len(VIEWS))
+    grid = (len(views), 1) if narrow else (1, len(views))
     axes = figure.subplots(*grid, squeeze=False).ravel()
-    for axis, (name, view) in zip(axes, VIEWS.items(), strict=True):
+    for axis, (name, view) in zip(axes, views.items(), strict=True):
         _draw_view(axis, links, places, xyz, chosen, scale, view)
         axis.set_title(name, fontsize=9)
     scale.bar(figure, list(axes), width_in)
@@ -114,7 +118,7 @@ def on_surface(places: Places) -> NDArray[np.float64]:
     return xyz
 
 
-def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 24) -> NDArray[np.float64]:
+def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 60) -> NDArray[np.float64]:
     """Return points of an arc above the surface, higher for farther channels, bent to its left so
     that the way back is another one.
     """
@@ -125,7 +129,10 @@ def arc(start: NDArray[np.float64], stop: NDArray[np.float64], steps: int = 24) 
     along = (stop - start) / max(apart, 1e-6)
     control = middle + up * (0.2 + 0.5 * apart) + np.cross(up, along) * 0.16 * apart
     share = np.linspace(0, 1, steps)[:, None]
-    return np.asarray((1 - share) ** 2 * start + 2 * share * (1 - share) * control + share**2 * stop)
+    way = (1 - share) ** 2 * start + 2 * share * (1 - share) * control + share**2 * stop
+    # No arc runs through the head.
+    far = np.linalg.norm(way, axis=1, keepdims=True)
+    return np.asarray(way / far * np.maximum(far, np.where((share > 0) & (share < 1), 1.0, far)))
 
 
 def turned(points: NDArray[np.float64], yaw_deg: float, pitch_deg: float) -> NDArray[np.float64]:
@@ -139,6 +146,11 @@ def turned(points: NDArray[np.float64], yaw_deg: float, pitch_deg: float) -> NDA
     return np.asarray(points @ (tilt @ about).T)
 
 
+def in_front(seen: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which of the points (n, 3), as :func:`turned` gives them, no head hides."""
+    return np.asarray((seen[:, 2] > FAR) | (np.hypot(seen[:, 0], seen[:, 1]) > 0.97))
+
+
 def outlines() -> list[NDArray[np.float64]]:
     """Return the lines of a head: its greatest width, and the nose."""
     turn = np.linspace(0, 2 * np.pi, 60)
@@ -150,39 +162,65 @@ def _draw_view(
     axis: Axes, links: Links, places: Places, xyz: NDArray, chosen: Sequence, scale: Scale, view: tuple[float, float]
 ) -> None:
     bare(axis)
-    axis.set(xlim=(-1.42, 1.42), ylim=(-1.3, 1.42))
+    axis.set(xlim=(-1.42, 1.42), ylim=(-1.22, 1.45))
     if places.on_head:
         # What lies behind the head shows through it.
         axis.add_patch(Circle((0, 0), 1, facecolor=(1, 1, 1, 0.7), edgecolor=LINE, lw=1.2, zorder=2))
         for line in outlines():
             axis.plot(*turned(line, *view)[:, :2].T, color="#b9c1c9" if len(line) > 3 else LINE, lw=0.9, zorder=2)
     at = turned(xyz, *view)
-    seen = at[:, 2] > FAR if places.on_head else np.ones(len(at), dtype=bool)
+    seen = in_front(at) if places.on_head else np.ones(len(at), dtype=bool)
     here = links.present
     for chosen_ones, face, edge in ((here, "#3a424c", "#3a424c"), (~here, "none", "#9aa2ab")):
-        axis.scatter(*at[chosen_ones & seen, :2].T, s=18, facecolors=face, edgecolors=edge, zorder=4)
-        axis.scatter(*at[chosen_ones & ~seen, :2].T, s=10, facecolors=face, edgecolors=edge, zorder=1, alpha=0.4)
+        axis.scatter(
+            at[chosen_ones & seen, 0], at[chosen_ones & seen, 1], s=18, facecolors=face, edgecolors=edge, zorder=4
+        )
+        axis.scatter(
+            at[chosen_ones & ~seen, 0],
+            at[chosen_ones & ~seen, 1],
+            s=10,
+            facecolors=face,
+            edgecolors=edge,
+            zorder=1,
+            alpha=0.4,
+        )
     for i, j, ratio in reversed(chosen):
         way = turned(arc(xyz[i], xyz[j]), *view)
-        before = way[len(way) // 2, 2] > FAR or not places.on_head
-        look = {"color": scale.colours([ratio])[0], "zorder": 3 if before else 1}
-        axis.plot(*way[:-2, :2].T, lw=1.7, solid_capstyle="butt", label=f"{links.ch_names[i]} to {links.ch_names[j]}", **look)
-        axis.add_patch(Polygon(_arrowhead(way[-4, :2], way[-1, :2]), **look))
+        colour, before = scale.colours([ratio])[0], in_front(way) | (not places.on_head)
+        # The line ends where the arrowhead begins.
+        line = way[:, :2][np.hypot(*(way[:, :2] - way[-1, :2]).T) > ARROW]
+        look = {"color": colour, "lw": 1.7, "solid_capstyle": "butt"}
+        axis.plot(*line.T, zorder=1, label=f"{links.ch_names[i]} to {links.ch_names[j]}", **look)
+        axis.plot(*np.where(before[: len(line), None], line, np.nan).T, zorder=3, **look)
+        tip = _arrowhead(line[-1] if len(line) else way[0, :2], way[-1, :2])
+        axis.add_patch(Polygon(tip, color=colour, zorder=3 if before[-1] else 1))
     shown = {k for i, j, _ in chosen for k in (i, j)}
-    for k, name in enumerate(links.ch_names):
-        # Names on the far side would be read as being on this one.
-        if seen[k] and (k in shown or len(xyz) <= 24):
-            out = at[k, :2] / max(float(np.hypot(*at[k, :2])), 1e-6)
-            axis.text(
-                *(at[k, :2] + 0.06 * out), name if here[k] else f"{name}\nabsent", fontsize=6.5, parse_math=False, zorder=5,
-                ha="left" if out[0] > 0.4 else "right" if out[0] < -0.4 else "center",
-                va="bottom" if out[1] > 0.4 else "top" if out[1] < -0.4 else "center",
-                path_effects=[Stroke(linewidth=2, foreground="white"), Normal()],
-            )  # fmt: skip
+    # Names on the far side would be read as being on this one.
+    named = [k for k in range(len(xyz)) if seen[k] and (k in shown or len(xyz) <= 24)]
+    _name_places(axis, {k: links.ch_names[k] if here[k] else f"{links.ch_names[k]}\nabsent" for k in named}, at[:, :2])
 
 
-def _arrowhead(before: NDArray[np.float64], end: NDArray[np.float64], size: float = 0.038) -> NDArray[np.float64]:
+def _name_places(axis: Axes, names: dict[int, str], at: NDArray[np.float64]) -> None:
+    """Name channels at their outer side, farther out where another name lies already."""
+    taken: list[tuple[float, float, float]] = []
+    for k, name in sorted(names.items(), key=lambda one: -float(np.hypot(*at[one[0]]))):
+        out = at[k] / max(float(np.hypot(*at[k])), 1e-6)
+        across = "left" if out[0] > 0.4 else "right" if out[0] < -0.4 else "center"
+        wide = 0.05 * max(map(len, name.split("\n")))
+        shift = {"left": wide / 2, "right": -wide / 2, "center": 0.0}[across]
+        for step in range(4):
+            x, y = at[k] + (0.06 + 0.1 * step) * out
+            if all(abs(x + shift - u) > (wide + w) / 2 or abs(y - v) > 0.09 for u, v, w in taken):
+                break
+        taken.append((float(x + shift), float(y), wide))
+        axis.text(
+            x, y, name, fontsize=6.5, parse_math=False, zorder=5, ha=across, va="center",
+            path_effects=[Stroke(linewidth=2, foreground="white"), Normal()],
+        )  # fmt: skip
+
+
+def _arrowhead(before: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
     along = (end - before) / max(float(np.hypot(*(end - before))), 1e-6)
     aside = np.array([-along[1], along[0]])
-    back = end - along * 2.2 * size
-    return np.stack([end, back + aside * size, back - aside * size])
+    back = end - along * ARROW
+    return np.stack([end, back + aside * ARROW / 2, back - aside * ARROW / 2])

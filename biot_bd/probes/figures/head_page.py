@@ -127,7 +127,7 @@ def head_fragment(
     """
     if not re.fullmatch(r"[A-Za-z][\w-]*", name):
         raise ValueError(f"name must be a plain identifier such as 'head-1', got {name!r}")
-    return _part(matrix, ch_names, name, "h2", strongest, title or TITLE, caution, footnote)
+    return _part(matrix, ch_names, name, "p", strongest, title or TITLE, caution, footnote)
 
 
 def _part(
@@ -145,7 +145,7 @@ def _part(
     places = places_of(links.ch_names)
     alt = alt_text_of_links(matrix, links.ch_names)
     kept = links.pairs()[:MOST_LINKS]
-    scale = ratio_scale([ratio for *_, ratio in first] or [1.0], "")
+    scale = ratio_scale([ratio for *_, ratio in first], "", depth="lines")
     xyz = on_surface(places)
     data: dict[str, Any] = {
         "names": links.ch_names,
@@ -153,14 +153,16 @@ def _part(
         "on_head": places.on_head,
         "xyz": np.round(xyz, 4).tolist(),
         "links": [
-            [i, j, round(ratio, 5), to_hex(scale.colours([ratio])[0]), np.round(arc(xyz[i], xyz[j], 17), 3).tolist()]
+            [i, j, round(ratio, 5), to_hex(scale.colours([ratio])[0]), np.round(arc(xyz[i], xyz[j], 25), 3).tolist()]
             for i, j, ratio in kept
         ],
         "n_links": len(links.pairs()),
         "outlines": [np.round(line, 3).tolist() for line in outlines()] if places.on_head else [],
         "alt": alt,
     }
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = (
+        json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    )
     static = files("biot_bd.probes.figures") / "static"
     style = (static / "head.css").read_text(encoding="utf-8")
     script = (static / "head.js").read_text(encoding="utf-8").replace("HEAD3D", json.dumps(name))
@@ -169,11 +171,11 @@ def _part(
         [
             f'<section class="head3d" id="{name}" aria-label="{html.escape(alt)}">',
             f"<style>{style}</style>",
-            f"<{heading}>{html.escape(title)}</{heading}>",
+            f'<{heading} class="title">{html.escape(title)}</{heading}>',
             f'<p class="caution">Caution: {html.escape(caution)}</p>' if caution else "",
             *(f"<p>{html.escape(note)}</p>" for note in notes if note),
             _controls(links, name, strongest),
-            f'<svg viewBox="-1.32 -1.3 2.64 2.6" tabindex="0" role="application" aria-label="Head, turned by arrow keys" '
+            f'<svg viewBox="-1.42 -1.3 2.84 2.6" tabindex="0" role="application" aria-label="Head, turned by arrow keys" '
             f'aria-describedby="{name}-how"></svg>',
             _key(scale),
             f'<p class="how" id="{name}-how">Drag the head, or use the arrow keys on it, to turn it. Tap a channel to see its '
@@ -192,7 +194,13 @@ def _part(
 def _controls(links: Links, name: str, strongest: int) -> str:
     views = "".join(
         f'<button type="button" data-view="{view}">{text}</button>'
-        for view, text in (("above", "From above"), ("left", "Left"), ("right", "Right"), ("front", "Front"), ("behind", "Behind"))
+        for view, text in (
+            ("above", "From above"),
+            ("left", "Left"),
+            ("right", "Right"),
+            ("front", "Front"),
+            ("behind", "Behind"),
+        )
     )
     options = "".join(f'<option value="{k}">{html.escape(text)}</option>' for k, text in enumerate(links.ch_names))
     most = max(1, min(len(links.pairs()), 120))
@@ -222,4 +230,3 @@ def _table(links: Links, first: Sequence[tuple[int, int, float]]) -> str:
         "<details><summary>These links as a table</summary><table><thead><tr><th scope=col>Looks</th><th scope=col>Is looked "
         f"at</th><th scope=col>Times an even share</th></tr></thead><tbody>{rows}</tbody></table></details>"
     )
-

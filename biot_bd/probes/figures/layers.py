@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.probes.figures._scales import FLAT, ratio_scale, spread
 from biot_bd.probes.figures._sheet import DPI, NARROW_PX, name_columns, name_rows, sheet
+from biot_bd.probes.figures._words import listed
 
 TITLE = "Attention flow, layer by layer: what looks at what"
 
@@ -32,7 +33,7 @@ def layers_figure(
     ----------
     maps : mapping of str to array-like, shape (n, n)
         By title, such as ``"early"``: rows attend to columns and sum to 1; of tokens or of
-        channels; NaN where absent.
+        channels; NaN where absent, or columns of 0, as recorded maps have them.
     layout : TokenLayout, optional
         Of the tokens, where maps are of tokens: channels are named and set apart.
     ch_names : sequence of str, optional
@@ -71,12 +72,15 @@ def layers_figure(
     notes = ["Each row looks at the columns; all panels have one colour scale."]
     if spread(every) < FLAT:
         notes.append(f"All are within {100 * spread(every):.2g} % of an even share: nothing is preferred.")
+    absent = _absent(ratios, layout, ch_names)
+    if absent:
+        notes.append(f"Grey: absent ({listed(absent)}).")
     narrow = width_px < NARROW_PX
     width_in = width_px / DPI
     columns = 1 if narrow else min(3, len(ratios))
     rows = -(-len(ratios) // columns)
     panel_in = min(width_in / columns - 0.3, 5.0)
-    body_in = rows * (panel_in + 0.1) + 0.6
+    body_in = rows * (panel_in + (0.1 if narrow else 0.5)) + 0.6
     figure = sheet(
         width_px, body_in, title or TITLE, alt=_alt(ratios, layout, ch_names), caution=caution, notes=notes,
         footnote=footnote,
@@ -94,6 +98,18 @@ def layers_figure(
     return figure
 
 
+def _absent(ratios: Mapping[str, NDArray], layout: TokenLayout | None, ch_names: Sequence[str] | None) -> list[str]:
+    """Return the channels that some map does not know."""
+    found: dict[str, None] = {}
+    for ratio in ratios.values():
+        for number in np.flatnonzero(~np.isfinite(ratio).any(axis=1)):
+            if layout is not None and len(ratio) == layout.n_tokens and number >= layout.n_special:
+                found[layout.ch_names[layout.channel[number]]] = None
+            elif ch_names is not None and len(ratio) == len(ch_names):
+                found[str(ch_names[int(number)])] = None
+    return list(found)
+
+
 def _ratio(
     name: str, matrix: ArrayLike, layout: TokenLayout | None, ch_names: Sequence[str] | None
 ) -> NDArray[np.float64]:
@@ -104,8 +120,12 @@ def _ratio(
         raise ValueError(f"map {name!r} has {len(values)} rows, its layout {layout.n_tokens} tokens")
     if layout is None and ch_names is not None and len(values) != len(ch_names):
         raise ValueError(f"map {name!r} has {len(values)} rows, but there are {len(ch_names)} channels")
-    known = np.isfinite(values)
-    return values * known.sum(axis=1, keepdims=True)
+    # A recorded map of a window with an absent channel holds 0 where nothing may look.
+    hidden = np.flatnonzero((values == 0).all(axis=0))
+    if len(hidden):
+        values = values.copy()
+        values[hidden] = values[:, hidden] = np.nan
+    return values * np.isfinite(values).sum(axis=1, keepdims=True)
 
 
 def _name_cells(
@@ -159,4 +179,6 @@ def _token(number: int, layout: TokenLayout | None, ch_names: Sequence[str] | No
     if number < layout.n_special:
         return layout.special[number]
     channel, frame = layout.ch_names[layout.channel[number]], int(layout.frame[number])
-    return f"{channel} at {layout.frame_start_s[frame]:.3g} s" if layout.knows_time else f"{channel}, moment {frame + 1}"
+    return (
+        f"{channel} at {layout.frame_start_s[frame]:.3g} s" if layout.knows_time else f"{channel}, moment {frame + 1}"
+    )

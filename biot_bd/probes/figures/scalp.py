@@ -132,11 +132,12 @@ def _flat_note(found: TokenMap, every: NDArray[Any], shown: NDArray[np.float64],
         return "No channel is present."
     if not found.signed and np.abs(known).max() < 100 * FLAT:
         return f"All channels are within {np.abs(known).max():.2g} % of the median channel: none stands out."
-    if window is None and len(every) > 2:
+    everywhere = np.isfinite(every).all(axis=(0, 1))
+    if window is None and len(every) > 2 and everywhere.any():
         # Each window's deviation from its own median channel, so that loud windows are no scatter.
-        own = every - np.nanmedian(every, axis=-1, keepdims=True)
-        error = np.nanstd(own, axis=0, ddof=1) / np.sqrt(len(own))
-        if (np.abs(np.nanmean(own, axis=0)) < 2 * error)[np.isfinite(error)].all():
+        own = every[..., everywhere] - np.median(every[..., everywhere], axis=-1, keepdims=True)
+        error = own.std(axis=0, ddof=1) / np.sqrt(len(own))
+        if (np.abs(own.mean(axis=0)) <= 2 * error).all():
             return f"Over {len(every)} windows no channel differs from the median by more than two standard errors."
     return None
 
@@ -147,7 +148,7 @@ def _draw_channels(axis: Axes, places: Places, values: NDArray[np.float64], scal
     else:
         axis.add_patch(Circle((0, 0), 1, fill=False, edgecolor=LINE, lw=0.8, linestyle=(0, (4, 4))))
     absent = ~np.isfinite(values)
-    lines = np.isfinite(places.ends).all(axis=(1, 2))
+    lines: NDArray[np.bool_] = np.asarray(np.isfinite(places.ends).all(axis=(1, 2)))
     points = ~lines
     letters = 7.0 if head_in > 3.5 else 5.5
     if (points & places.known & ~absent).sum() >= LEAST_FOR_MAP:
@@ -173,7 +174,7 @@ def _draw_channels(axis: Axes, places: Places, values: NDArray[np.float64], scal
     if points.any():
         edge = ["#9aa2ab" if gone else "#3a424c" for gone in absent[points]]
         axis.scatter(
-            *places.xy[points].T, c=scale.colours(values[points]), s=(11 * head_in) * (2.5 if points.sum() <= 32 else 1),
+            places.xy[points, 0], places.xy[points, 1], c=scale.colours(values[points]), s=(11 * head_in) * (2.5 if points.sum() <= 32 else 1),
             edgecolors=edge, linewidths=0.8, zorder=4, label="channels",
         )  # fmt: skip
     for (x, y), name in _labels(places, lines):

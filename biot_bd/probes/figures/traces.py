@@ -38,8 +38,8 @@ def traces_figure(
     """Draw the EEG of a window over cells shaded by their importance.
 
     Traces have negative up, as EEG is read.  Values without a sign are drawn as times their
-    average, pale up to 1; signed ones in blue (against) and orange (for).  Frequency bands are added up under the traces, and stand beside
-    them by channel.
+    average, pale up to 1; signed ones in blue (against) and orange (for).  Frequency bands are
+    added up under the traces, and stand beside them by channel.
 
     Parameters
     ----------
@@ -157,9 +157,7 @@ def _cells(found: TokenMap, window: int, sfreq: float, n_times: int) -> tuple[ND
     return shown.to_samples(sfreq, n_times)[0], notes
 
 
-def _draw_traces(
-    axis: Axes, signal: NDArray, cells: NDArray, scale: Scale, sfreq: float, start_s: float
-) -> float:
+def _draw_traces(axis: Axes, signal: NDArray, cells: NDArray, scale: Scale, sfreq: float, start_s: float) -> float:
     """Draw shades and traces, and return the distance between channels."""
     n_chans, n_times = signal.shape
     stop_s = start_s + n_times / sfreq
@@ -172,7 +170,7 @@ def _draw_traces(
     times_s = start_s + np.arange(n_times) / sfreq
     for row, values in enumerate(signal):
         if absent[row]:
-            axis.text(start_s, -row, "  absent", color="#3a424c", fontsize=8, va="center", style="italic")
+            axis.text(start_s, -row, " absent", color="#3a424c", fontsize=8, va="center", style="italic")
         else:
             axis.plot(times_s, (np.nanmedian(values) - values) / step - row, color=TRACE, linewidth=0.6)
     for row in range(1, n_chans):
@@ -215,7 +213,9 @@ def _draw_bands(
     else:
         values = ratio_to_average(values)
         scale = rising_scale(values, "times the average")
-    axis.imshow(scale.colours(values), aspect="auto", interpolation="nearest", extent=(0, len(bands), -len(values) + 0.5, 0.5))
+    axis.imshow(
+        scale.colours(values), aspect="auto", interpolation="nearest", extent=(0, len(bands), -len(values) + 0.5, 0.5)
+    )
     axis.set_ylim(-len(values) + 0.4, 0.6)
     axis.set_yticks([])
     axis.set_title("by band", fontsize=8)

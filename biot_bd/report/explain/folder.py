@@ -213,7 +213,7 @@ def _of_probe(runs: ProbeRuns, name: str, found: TokenMap) -> dict[str, Any]:
         "dims": found.dims,
         "shape": found.values.shape,
         "top_channels": top_channels(found),
-        "top_moment_s": top_moment_s(found),
+        "top_moment_s": top_moment_s(runs.shown(name)),
         "info": found.info,
     }
 
@@ -225,8 +225,12 @@ def reasons(model: Model, source: Source, window: ExplainedWindow) -> list[str]:
         found.append("the recording was made by a program, not by a brain")
     if source.generated:
         found.append("the model was trained on generated recordings")
-    if source.untested and source.untested != "generated data":
-        found.append(source.untested)
+    if not source.scored:
+        found.append("nothing beside the model says how it does on patients that it never saw")
+    # Said above, of recording and model.
+    doubts = [why for why in (source.not_a_result or "").split(", ") if why and why != "generated data"]
+    if doubts:
+        found.append(f"the model's scores are no result ({', '.join(doubts)})")
     trained_on = getattr(model.classifier, "train_subjects_", None) or ()
     if window.subject is not None and window.subject in trained_on:
         found.append(f"the model was trained on subject {window.subject}")

@@ -11,8 +11,8 @@ from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.report.drawing.curves import eeg_picture
 from biot_bd.report.explain.agreement import Agreement, compare, top_channels, top_moment_s
 from biot_bd.report.explain.model import Model, Signal
-from biot_bd.report.explain.pictures import Album, Shown, flow_pictures, probe_pictures
-from biot_bd.report.explain.probe_runs import ProbeRuns, about, plain_facts, title_of
+from biot_bd.report.explain.pictures import Album, Shown, layers_picture, links_pictures, scalp_picture, traces_picture
+from biot_bd.report.explain.probe_runs import AttentionFlow, ProbeRuns, about, plain_facts, title_of
 from biot_bd.report.explain.source import Source
 from biot_bd.report.explain.window import ExplainedWindow
 
@@ -78,11 +78,10 @@ def page_of(
     threshold = 0.5 if source.threshold is None else source.threshold
     means = None if facts["target"] is None else facts["target"]["means"]
     sections = [
-        _section(name, found, runs.probes[name], signal_uv, window, table, means, album)
-        for name, found in runs.found.items()
+        _section(name, runs.shown(name), runs.probes[name], signal_uv, window, table, means, album)
+        for name in runs.found
     ]
-    of_attention = None if table is None else table.caution("attention")
-    flow = None if runs.attention is None else flow_pictures(album, runs.attention, signal_uv, of_attention)
+    flow = None if runs.attention is None else _flow(album, runs.attention, signal_uv, table)
     return {
         "title": "What the model looked at",
         "lead": f"{model.size}; {source.text}",
@@ -119,6 +118,11 @@ def _section(
     album: Album,
 ) -> ProbeSection:
     title, caution = title_of(probe, name), None if table is None else table.caution(name)
+    words = {"target_name": means, "caution": caution, "footnote": f"probe {name}, {found.unit}"}
+    pictures = [
+        traces_picture(album, name, title, found, signal_uv, window, **words),
+        scalp_picture(album, name, title, found, **words),
+    ]
     return ProbeSection(
         name=name,
         title=title,
@@ -126,9 +130,16 @@ def _section(
         reading=_reading(found, means),
         top=points_to(found),
         caution=caution,
-        pictures=probe_pictures(album, name, title, found, signal_uv, window=window, means=means, caution=caution),
+        pictures=[one for one in pictures if one is not None],
         info=plain_facts(found.info),
     )
+
+
+def _flow(album: Album, flow: AttentionFlow, signal_uv: Signal, table: Any) -> dict[str, Any]:
+    caution = None if table is None else table.caution("attention")
+    by_layer = layers_picture(album, flow, signal_uv, caution)
+    links, head = links_pictures(album, flow, signal_uv, caution)
+    return {"pictures": [] if by_layer is None else [by_layer, *links], "head": head}
 
 
 def _reading(found: TokenMap, means: str | None) -> str:

@@ -22,13 +22,14 @@ from biot_bd.report.explain.window import ExplainedWindow
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHARPNESS = 1.6
+SHARPNESS = 1.75
 """Pixels of a PNG for each of the page."""
-COLOURS = 96
+LARGE_BYTES = 200_000
 FOLDER = "pictures"
 PHONE_PX = 362
 DESK_PX = 1080
 SQUARE_PX = 620
+SCALP_PX = 460
 
 Draw = Callable[..., "Figure"]
 
@@ -94,23 +95,31 @@ class Album:
         Shown
         """
         figure, narrow = draw(width_px=width_px), draw(width_px=PHONE_PX)
+        desk, phone = _drawn(figure), _drawn(narrow)
         files: tuple[str, ...] = ()
         if self.folder is not None:
             files = (f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.svg")
             (self.folder / FOLDER).mkdir(exist_ok=True)
-            figure.savefig(self.folder / files[0], dpi=figure.dpi * 2)
+            (self.folder / files[0]).write_bytes(desk)
             figure.savefig(self.folder / files[1], metadata={"Title": title, "Date": None})
         alt = str(figure.get_label())
-        return Shown(name, title, alt, _uri(figure), _uri(narrow), _size(figure), _size(narrow), files)
+        return Shown(name, title, alt, _uri(desk), _uri(phone), _size(figure), _size(narrow), files)
 
 
-def _uri(figure: Figure) -> str:
-    """Return a picture as the page holds it: with few colours, so that twenty of them stay small."""
-    drawn, small = io.BytesIO(), io.BytesIO()
+def _drawn(figure: Figure) -> bytes:
+    drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=figure.dpi * SHARPNESS)
-    with Image.open(drawn) as full:
-        full.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
+    return drawn.getvalue()
+
+
+def _uri(png: bytes) -> str:
+    """Return a picture as the page holds it: a large one with fewer colours."""
+    if len(png) > LARGE_BYTES:
+        small = io.BytesIO()
+        with Image.open(io.BytesIO(png)) as full:
+            full.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+        png = small.getvalue()
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _size(figure: Figure) -> tuple[int, int]:
@@ -170,7 +179,7 @@ def probe_pictures(
 
 
 def _scalp_px(bands: Sequence[str] | None) -> int:
-    return DESK_PX if bands is not None else SQUARE_PX
+    return DESK_PX if bands is not None else SCALP_PX
 
 
 def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal, caution: str | None = None) -> dict[str, Any]:
@@ -217,3 +226,128 @@ def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal, caution:
         ),
     ]
     return {"pictures": shown, "head": Markup(figures.head_fragment(**late, **last))}
+
+
+def traces_picture(
+    album: Album,
+    name: str,
+    title: str,
+    found: TokenMap,
+    signal_uv: Signal,
+    window: ExplainedWindow | None = None,
+    **words: Any,
+) -> Shown | None:
+    """Draw what a probe says under the EEG; None where it does not tell times.
+
+    Parameters
+    ----------
+    album : Album
+        Takes the picture.
+    name, title : str
+        Of the probe, and what it shows in words for clinicians.
+    found : TokenMap
+        Of one window.
+    signal_uv : Signal
+        The window in microvolts, in the channels that the network sees.
+    window : ExplainedWindow, optional
+        For the times of its axis and annotated seizures.
+    **words
+        Of the figure: ``target_name``, ``caution``, ``footnote``.
+
+    Returns
+    -------
+    Shown or None
+    """
+    sfreq = signal_uv.info.sfreq
+    if not (found.layout.knows_time and sfreq and found.layout.n_frames > 1):
+        return None
+    place: dict[str, Any] = {} if window is None else {"start_s": window.begin_s, "events": window.seizures}
+    draw = partial(
+        figures.traces_figure, found, signal_uv.x, float(sfreq), ch_names=signal_uv.ch_names, **place, **words
+    )
+    return album.add(f"{name}-traces", f"{title}, under the EEG", draw)
+
+
+def scalp_picture(album: Album, name: str, title: str, found: TokenMap, **words: Any) -> Shown | None:
+    """Draw what a probe says by channel on the head; None where it knows no channels.
+
+    Parameters
+    ----------
+    album, name, title, found, **words
+        As for :func:`traces_picture`.
+
+    Returns
+    -------
+    Shown or None
+    """
+    if found.layout.n_chans < 2:
+        return None
+    draw = partial(figures.scalp_figure, found, **words)
+    return album.add(f"{name}-scalp", f"{title}, on the head", draw, SCALP_PX if found.bands is None else DESK_PX)
+
+
+def layers_picture(album: Album, flow: AttentionFlow, signal_uv: Signal, caution: str | None = None) -> Shown | None:
+    """Draw who attends to whom by channel in an early, a middle and a late layer; None where the
+    channels of the tokens are not known.
+
+    Parameters
+    ----------
+    album : Album
+        Takes the picture.
+    flow : AttentionFlow
+        The maps.
+    signal_uv : Signal
+        Names of the channels.
+    caution : str, optional
+        Why not to trust it.
+
+    Returns
+    -------
+    Shown or None
+    """
+    if flow.channels is None:
+        return None
+    layers = list(flow.maps)
+    by_layer = {f"{role} layer": flow.channels[number] for role, number in flow.roles.items()}
+    paths = "; ".join(f"{role}: {layers[number]}" for role, number in flow.roles.items())
+    draw = partial(figures.layers_figure, by_layer, ch_names=_names(flow, signal_uv), caution=caution, footnote=paths)
+    return album.add("attention-layers", "Attention flow between channels, by layer", draw)
+
+
+def links_pictures(
+    album: Album, flow: AttentionFlow, signal_uv: Signal, caution: str | None = None
+) -> tuple[list[Shown], Markup]:
+    """Draw the links between channels in the last layer: around a circle, on the head, and on one
+    to be turned.
+
+    Parameters
+    ----------
+    album, flow, signal_uv, caution
+        As for :func:`layers_picture`.
+
+    Returns
+    -------
+    pictures : list of Shown
+        None where the channels of the tokens are not known.
+    head : Markup
+        The interactive one.
+    """
+    if flow.channels is None:
+        return [], Markup()
+    last: dict[str, Any] = {
+        "matrix": flow.channels[-1],
+        "ch_names": _names(flow, signal_uv),
+        "caution": caution,
+        "footnote": f"last layer: {list(flow.maps)[-1]}",
+    }
+    circle, head = partial(figures.circle_figure, **last), partial(figures.head_figure, **last)
+    shown = [
+        album.add("attention-circle", "Attention flow between channels, last layer", circle, SQUARE_PX),
+        album.add("attention-head", "The strongest attention flow, on the head", head),
+    ]
+    return shown, Markup(figures.head_fragment(**last))
+
+
+def _names(flow: AttentionFlow, signal_uv: Signal) -> tuple[str, ...]:
+    names = next(layout.ch_names for layout in flow.layouts.values() if layout is not None)
+    return signal_uv.ch_names if len(names) == len(signal_uv.ch_names) else names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ DEFAULT_PROBES = (
     *("channel-occlusion", "band-occlusion", "energy"),
 )
 """What a page shows unless probes are named."""
+MOST_FRAMES = 200
+"""Beyond this, cells of a picture are too narrow to be seen."""
 CANNOT = (ValueError, TypeError, RuntimeError, ImportError, LookupError, BiotBdError)
 """How a probe says that it cannot be asked of a model."""
 
@@ -72,6 +75,17 @@ class ProbeRuns:
     found: dict[str, TokenMap]
     left_out: dict[str, str] = field(default_factory=dict)
     attention: AttentionFlow | None = None
+
+    def shown(self, name: str) -> TokenMap:
+        """Return what a probe said as it is drawn and put into words: values by sample in pieces as
+        long as the frames of another probe.
+        """
+        found = self.found[name]
+        layouts = [one.layout for one in self.found.values() if one.layout.knows_time]
+        frames = [one for one in layouts if 1 < one.n_frames <= MOST_FRAMES and one.n_chans == found.layout.n_chans]
+        if found.layout.n_frames <= MOST_FRAMES or not found.layout.knows_time or not frames:
+            return found
+        return found.on(max(frames, key=lambda one: one.n_frames))
 
 
 def run_probes(
@@ -146,7 +160,8 @@ def title_of(probe: Any, name: str) -> str:
 def about(probe: Any) -> str:
     """Return the first sentence of a probe's own description."""
     said = inspect.getdoc(probe if inspect.isfunction(probe) else type(probe)) or ""
-    return " ".join(said.split("\n\n")[0].replace("`", "").split())
+    first = re.sub(r"\s*\[\d+\]_", "", said.split("\n\n")[0])  # marks of references
+    return " ".join(first.replace("`", "").split())
 
 
 def plain_facts(info: Mapping[str, Any]) -> dict[str, str]:

@@ -13,8 +13,6 @@ from biot_bd.runs import read_json
 from biot_bd.training import read_record
 from biot_bd.windows import Windows
 
-UNTESTED = "nothing beside this model says how it does on patients that it never saw"
-
 
 @dataclass(frozen=True)
 class Source:
@@ -30,8 +28,10 @@ class Source:
         Subjects whose windows it may explain (the test subjects of its fold); None for all.
     threshold : float or None
         Threshold stored with it.
-    untested : str or None
-        Why nobody knows how good it is on other patients; None where a run tested it.
+    scored : bool
+        Whether it was scored on subjects that it never saw.
+    not_a_result : str or None
+        Why those scores say nothing.
     generated : bool
         Whether it was trained on generated recordings.
     """
@@ -40,7 +40,8 @@ class Source:
     text: str
     subjects: tuple[str, ...] | None
     threshold: float | None
-    untested: str | None = None
+    scored: bool = True
+    not_a_result: str | None = None
     generated: bool = False
 
     @property
@@ -84,7 +85,8 @@ def choose_fold(
             f"saved model {model}",
             None,
             (record.get("threshold") or {}).get("value"),
-            untested=record.get("not_a_result") if record.get("scores") else UNTESTED,
+            scored=bool(record.get("scores")),
+            not_a_result=record.get("not_a_result"),
             generated=bool((record.get("data") or {}).get("generated")),
         )
     if not (model / "run.json").is_file():
@@ -116,7 +118,7 @@ def _of_run(run: Run, windows: Windows | None, fold: int | None, recording: str 
         f"fold {found.number} of {run.folder}",
         None if windows is None else tuple(found.facts["test"]),
         found.facts["threshold"]["value"],
-        untested=run.run.get("not_a_result"),
+        not_a_result=run.run.get("not_a_result"),
         generated=run.generated,
     )
 

@@ -93,7 +93,10 @@ _KEPT_AS = {"interval": "scale", "max_mask_ratio": "mask_ratio"}
 
 
 def _known() -> dict[str, type[Transform]]:
-    classes = [*inspect.getmembers(augmentation, inspect.isclass), ("TokenShuffle", TokenShuffle)]
+    classes: list[tuple[str, type]] = [
+        *inspect.getmembers(augmentation, inspect.isclass),
+        ("TokenShuffle", TokenShuffle),
+    ]
     return {name: cls for name, cls in classes if issubclass(cls, Transform) and cls not in (Transform, Compose)}
 
 

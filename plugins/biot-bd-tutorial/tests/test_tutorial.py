@@ -250,3 +250,5 @@ def test_the_probe_keeps_the_contract():
 def test_the_probe_refuses_what_it_cannot_do(bump):
     with pytest.raises(ValueError, match="n_frames must be 1 to 30, the samples of a window; got 31"):
         PatchOcclusion(n_frames=31)(OnePatch().eval(), bump)
+    with pytest.raises(ValueError, match="Sequential gives one output"):
+        PatchOcclusion()(nn.Sequential(nn.Flatten(), nn.Linear(150, 1)).eval(), bump)

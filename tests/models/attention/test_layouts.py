@@ -6,10 +6,22 @@ import torch
 from small_transformers import N_CHANS, N_TIMES, NAMES, SFREQ, small_transformer, small_windows
 from torch import nn
 
-from biot_bd.models import TokenLayout, layout_of, record_attention, token_site
+from biot_bd.models import TokenLayout, attention_layers, layout_of, record_attention, token_site
 
 #: Normalisation over all tokens, or a place by convolution, moves others a little.
 BLURRED = {"BENDR", "CBraMod", "EEGDINO", "LaBraM", "LaBraM, mean"}
+
+ADAPTERS = {
+    "BENDR": "mha",
+    "BIOT": "linear",
+    "BIOT of braindecode": "linear",
+    "BIOT, class token": "linear",
+    "CBraMod": "mha",
+    "EEGDINO": "product",
+    "LaBraM": "product",
+    "LaBraM, mean": "product",
+    "MSVTNet": "mha",
+}
 
 
 def tokens_of(name, model, x):
@@ -47,6 +59,8 @@ def test_every_recorded_map_knows_its_tokens(name):
     model = small_transformer(name)
     with torch.no_grad(), record_attention(model) as trace:
         model(small_windows())
+    assert attention_layers(model, small_windows()) == trace.layers
+    assert {record.adapter for record in trace} == {ADAPTERS.get(name, "sdpa")}
     for record, weights in zip(trace, trace.maps, strict=True):
         assert record.layout is not None
         assert weights.shape[0] == record.n_windows == 2

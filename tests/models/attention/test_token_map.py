@@ -97,10 +97,10 @@ def test_other_files_are_named(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"not an archive")
     with pytest.raises(ValueError, match=r"x\.npz: not a saved map"):
         TokenMap.load(tmp_path / "x.npz")
-    np.savez(tmp_path / "y.npz", facts=np.array('{"format": "other", "version": 1}'))
+    np.savez(tmp_path / "y.npz", values=np.zeros(1), facts=np.array('{"format": "other", "version": 1}'))
     with pytest.raises(ValueError, match=r"y\.npz.*expected biot_bd token map 1, found other 1"):
         TokenMap.load(tmp_path / "y.npz")
-    np.savez(tmp_path / "z.npz", facts=np.array([{"format": "other"}], dtype=object))
+    np.savez(tmp_path / "z.npz", values=np.zeros(1), facts=np.array([{"format": "other"}], dtype=object))
     with pytest.raises(ValueError, match=r"z\.npz.*allow_pickle=False"):
         TokenMap.load(tmp_path / "z.npz")
     with pytest.raises(FileNotFoundError):

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_transformers import NAMES, small_transformer, small_windows
 from torch import nn
 
 from biot_bd.models import TokenSite, record_attention, token_site
 
 WITH_SITE = [name for name in NAMES if name != "CTNet"]
+CLASS_TOKENS = ["BIOT", "BIOT, class token"]
 
 
 def first(output):
@@ -73,6 +76,25 @@ def test_dropping_the_tokens_of_a_channel_is_its_absence(grad):
         )
     torch.testing.assert_close(here, there, rtol=0, atol=1e-13)
     assert (here - expected).abs().max() > 1e-6
+
+
+@given(st.sets(st.integers(0, 2), min_size=1), st.sets(st.integers(0, 2), min_size=1), st.sampled_from(CLASS_TOKENS))
+@settings(max_examples=15, deadline=None)
+def test_any_channels_dropped_or_absent(kept, present, name):
+    model, x = small_transformer(name).double(), small_windows(1).double()
+    site = token_site(model)
+    tokens, channel = site.read(model, x), torch.as_tensor(site.layout(model, 600).channel)
+    here, both = x.clone(), x.clone()
+    here[:, [c for c in range(3) if c not in present]] = torch.nan
+    both[:, [c for c in range(3) if c not in kept & present]] = torch.nan
+    chosen = torch.isin(channel, torch.tensor([-1, *kept]))
+    with torch.no_grad():
+        if not kept & present:
+            if name == "BIOT":
+                with pytest.raises(ValueError, match="keeps tokens of absent channels only"):
+                    site.run(model, here, tokens, chosen)
+            return
+        torch.testing.assert_close(site.run(model, here, tokens, chosen), model(both), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,7 @@ from biot_bd import registry
 from biot_bd.models import TokenLayout, TokenMap
 
 BIOT = registry.montages["biot-16"].ch_names
-SINGLE = tuple(
-    "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
-)
+SINGLE = tuple("Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split())
 
 
 def layout_of(ch_names, n_frames=19, known=True):
@@ -18,7 +16,9 @@ def layout_of(ch_names, n_frames=19, known=True):
     return TokenLayout(tuple(ch_names), starts, starts + 1.0)
 
 
-def a_map(ch_names=BIOT, n_frames=19, n=2, *, signed=False, absent=(), peak=None, bands=None, known=True, seed=0, **more):
+def a_map(
+    ch_names=BIOT, n_frames=19, n=2, *, signed=False, absent=(), peak=None, bands=None, known=True, seed=0, **more
+):
     rng = np.random.default_rng(seed)
     shape = (n, *((len(bands),) if bands else ()), len(ch_names), n_frames)
     values = rng.normal(0, 0.1, shape) if signed else rng.uniform(0.5, 1.5, shape)
@@ -27,7 +27,12 @@ def a_map(ch_names=BIOT, n_frames=19, n=2, *, signed=False, absent=(), peak=None
     values[..., list(absent), :] = np.nan
     more.setdefault("probe", "mine")
     return TokenMap(
-        values, layout_of(ch_names, n_frames, known), signed=signed, bands=bands, target=(1,) * n if signed else None, **more
+        values,
+        layout_of(ch_names, n_frames, known),
+        signed=signed,
+        bands=bands,
+        target=(1,) * n if signed else None,
+        **more,
     )
 
 
@@ -44,7 +49,7 @@ def words(figure):
 
 def saved(figure):
     target = io.BytesIO()
-    figure.savefig(target, format="png")
+    figure.savefig(target, format="png", dpi=50)
     return target.getvalue()
 
 

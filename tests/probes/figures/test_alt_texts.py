@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drawn_maps import a_map, a_matrix
 
-from biot_bd.models import TokenMap
+from biot_bd.models import TokenMap, signal_layout
 from biot_bd.probes.figures import alt_text, alt_text_of_links
 
 
@@ -30,10 +30,12 @@ def test_what_is_not_known_is_said():
         alt_text(a_map(), window=2)
 
 
-def test_bands_are_added_up():
-    found = a_map(["C3", "C4"], 2, bands=("delta", "theta"), n=1)
-    whole = TokenMap(found.values.sum(axis=1), found.layout, probe="mine")
-    assert alt_text(found) == alt_text(whole)
+def test_the_band_and_the_sample_are_named():
+    found = a_map(["C3", "C4"], 1, bands=("delta", "theta"), n=1)
+    found.values[0, 1, 0, 0] = 9
+    assert "2 channels x 2 frequency bands: highest at C3, theta (" in alt_text(found)
+    by_sample = TokenMap(np.eye(1, 400, 301)[None], signal_layout(1, 400, 200, ["Cz"]), probe="mine")
+    assert "highest at Cz, 1.505 s (400 times" in alt_text(by_sample)
 
 
 def test_the_strongest_links_are_named_in_their_direction():

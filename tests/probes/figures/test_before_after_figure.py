@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from drawn_maps import a_map, words
+from matplotlib.colors import to_rgba
 
 from biot_bd.probes.figures import before_after_figure
+from biot_bd.probes.figures._scales import ABSENT
 
 
 def test_one_scale_and_the_change():
@@ -16,6 +18,9 @@ def test_one_scale_and_the_change():
     assert "Rank correlation of the cells, before fine-tuning with after fine-tuning: 1.00" in words(same)
     middle = np.unique(np.round(np.asarray(same.axes[2].images[0].get_array())[0], 3), axis=0)
     assert len(middle) == 1  # nothing changed: one pale colour
+    change = figure.axes[2].images[0].get_array()
+    np.testing.assert_allclose(change[1], np.broadcast_to(to_rgba(ABSENT), (6, 4)))
+    assert [text.get_text() for text in figure.axes[2].texts] == [" absent"]
 
 
 def test_signed_maps_are_subtracted():

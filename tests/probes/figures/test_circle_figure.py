@@ -45,7 +45,9 @@ def test_arrowheads_point_at_the_channel_that_is_looked_at():
     # Of all links the one from C3 to C4 is the most orange.
     colours = labelled(axis, "arrowheads").get_facecolors()
     strongest = labelled(axis, "arrowheads").get_paths()[int((colours[:, 0] - colours[:, 2]).argmax())]
-    np.testing.assert_allclose(strongest.vertices[0], 0.94 * np.array([np.cos(angles[1]), np.sin(angles[1])]), atol=1e-9)
+    np.testing.assert_allclose(
+        strongest.vertices[0], 0.94 * np.array([np.cos(angles[1]), np.sin(angles[1])]), atol=1e-9
+    )
 
 
 def test_what_gets_most_is_widest_and_on_top_and_little_stays_thin():

@@ -34,12 +34,15 @@ def test_arcs_rise_above_the_head_and_the_way_back_is_another():
     one, two = np.array([[-0.9, 0.0, 0.43], [0.9, 0.0, 0.43]])
     there, back = arc(one, two), arc(two, one)
     np.testing.assert_allclose(there[[0, -1]], [one, two])
-    assert (np.linalg.norm(there, axis=1) > 0.9).all()
-    assert np.linalg.norm(there[12] - back[12]) > 0.1
+    assert (np.linalg.norm(there, axis=1) > 0.997).all()
+    assert np.linalg.norm(there[30] - back[30]) > 0.1
 
 
 def test_few_unknown_and_wrong():
     assert "no link" in words(head_figure([[1.0]], ["C3"]))
-    assert "schematic ring" in words(head_figure(a_matrix(3), list("abc"), width_px=320))
+    ring = head_figure(a_matrix(3), list("abc"), width_px=320)
+    assert "schematic ring" in words(ring)
+    assert len(drawn_links(ring.axes[0])) == 6
+    assert len(ring.axes) == 2  # no sides; the bar
     with pytest.raises(ValueError, match="1 link or more"):
         head_figure(a_matrix(3), list("abc"), strongest=0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drawn_maps import BIOT, a_matrix, layout_of, saved, words
+from drawn_maps import BIOT, a_matrix, layout_of, words
 
 from biot_bd.models import TokenLayout
 from biot_bd.probes.figures import layers_figure
@@ -24,6 +24,7 @@ def test_panels_share_one_scale_of_ratios():
     np.testing.assert_allclose(colours_of(figure, 0)[0], colours_of(again, 0)[0], atol=1e-6)
     np.testing.assert_allclose(colours_of(figure, 1)[1], colours_of(figure, 1)[1, :1].repeat(4, axis=0))
     assert "encoder.0" in words(figure)
+    assert "Grey: absent (b)." in words(figure)
     assert "most from" in figure.get_label()
 
 
@@ -39,10 +40,21 @@ def test_tokens_are_named_by_channel_or_by_moment():
     np.testing.assert_allclose(axis.get_yticks(), [0, 1.5, 3.5])
 
 
+def test_columns_of_zeros_are_absent_channels():
+    recorded = a_matrix(4)
+    recorded[:, 2] = 0
+    recorded /= recorded.sum(axis=1, keepdims=True)
+    marked = recorded.copy()
+    marked[2] = marked[:, 2] = np.nan
+    figures = [layers_figure({"m": one}, ch_names=list("abcd")) for one in (recorded, marked)]
+    np.testing.assert_array_equal(*(colours_of(figure, 0) for figure in figures))
+    assert all("Grey: absent (c)." in words(figure) for figure in figures)
+
+
 def test_even_maps_and_wrong_ones():
     assert "nothing is preferred" in words(layers_figure({"m": np.full((3, 3), 1 / 3)}))
     assert "nothing is known" in layers_figure({"m": np.full((3, 3), np.nan)}).get_label()
-    assert saved(layers_figure({str(k): a_matrix(3) for k in range(4)}, width_px=320))
+    assert len(layers_figure({str(k): a_matrix(3) for k in range(4)}).axes) == 7  # two rows of three, and the bar
     with pytest.raises(ValueError, match="found none"):
         layers_figure({})
     with pytest.raises(ValueError, match="square"):

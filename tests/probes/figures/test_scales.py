@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgba
 
 from biot_bd.probes.figures._scales import ABSENT, ratio_scale, ratio_to_average, rising_scale, signed_scale
-from matplotlib.colors import to_rgba
 
 
 def test_the_middle_is_0_or_1_and_ends_are_marked():
@@ -20,6 +20,8 @@ def test_the_middle_is_0_or_1_and_ends_are_marked():
     assert float(ratio.norm.inverse(0.75)) == pytest.approx(2)
     assert rising_scale([1.0, 1.01], "words").ticks[-1] == 1.25
     assert ratio_scale([], "words").ticks == (0.8, 1.0, 1.25)
+    assert ratio.marks == ("1/4", "1", "4 x")
+    assert rising_scale([*[1.0] * 1000, 9.0], "").marks[-1] == "≥ 1.25 x"
     assert signed_scale([np.nan], "words").ticks == (-1, 0, 1)
 
 

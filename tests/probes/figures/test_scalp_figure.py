@@ -29,7 +29,10 @@ def test_derivations_are_lines_between_their_electrodes():
     ends = ends + 0.1 * (ends.mean(axis=1, keepdims=True) - ends)  # apart from their electrodes
     np.testing.assert_allclose(drawn[-1], ends[15])
     colours = lines.get_colors()
-    reds = {tuple(np.round(segment.ravel(), 6)): colour[0] - colour[2] for segment, colour in zip(drawn, colours, strict=True)}
+    reds = {
+        tuple(np.round(segment.ravel(), 6)): colour[0] - colour[2]
+        for segment, colour in zip(drawn, colours, strict=True)
+    }
     rising = [reds[tuple(np.round(ends[k].ravel(), 6))] for k in range(16) if k != 5]
     assert (np.diff(rising) >= -0.02).all()
     np.testing.assert_allclose(np.array(labelled(axis, "absent derivations").get_segments()), ends[[5]])

@@ -1,5 +1,7 @@
 """EEG over shaded cells."""
 
+import itertools
+
 import numpy as np
 import pytest
 from drawn_maps import BIOT, a_map, saved, words
@@ -37,7 +39,9 @@ def test_each_channel_has_its_trace_its_shade_and_its_name():
 
 def test_one_window_or_all_of_them():
     found = a_map()
-    np.testing.assert_array_equal(shades(traces_figure(found, X, 200, window=1)), shades(traces_figure(found, X[1], 200, window=1)))
+    np.testing.assert_array_equal(
+        shades(traces_figure(found, X, 200, window=1)), shades(traces_figure(found, X[1], 200, window=1))
+    )
     for x, said in ((X[:1], "1 windows, the map 2"), (X[0, :5], "the map has 16 channels, x 5"), (X[0, 0], "shape")):
         with pytest.raises(ValueError, match=said):
             traces_figure(found, x, 200)
@@ -48,13 +52,17 @@ def test_one_window_or_all_of_them():
 def test_signed_values_say_for_and_against_what():
     figure = traces_figure(a_map(signed=True, unit="logit margin"), X, 200, target_name="seizure")
     (bar,) = [axis for axis in figure.axes if axis.get_label() == "<colorbar>"]
-    assert bar.get_xlabel().replace("\n", " ") == "blue: speaks against seizure; orange: speaks for seizure (logit margin)"
+    assert (
+        bar.get_xlabel().replace("\n", " ") == "blue: speaks against seizure; orange: speaks for seizure (logit margin)"
+    )
     figure = traces_figure(a_map(signed=True), X, 200)
     assert any("class 1" in axis.get_xlabel() for axis in figure.axes)
 
 
 def test_even_values_are_called_even_and_stay_pale():
-    found = TokenMap(np.full((1, 16, 19), 0.01) + np.random.default_rng(0).normal(0, 1e-5, (1, 16, 19)), a_map().layout, probe="m")
+    found = TokenMap(
+        np.full((1, 16, 19), 0.01) + np.random.default_rng(0).normal(0, 1e-5, (1, 16, 19)), a_map().layout, probe="m"
+    )
     figure = traces_figure(found, X[0], 200)
     assert "nothing is preferred" in words(figure)
     assert shades(figure)[0].min() > 0.97  # white
@@ -81,7 +89,7 @@ def test_bands_stand_beside_the_traces():
     assert beside.images[0].get_array().shape[:2] == (16, 3)
 
 
-@pytest.mark.parametrize(("n_chans", "width_px"), [(2, 320), (2, 1100), (64, 320), (64, 1100)])
+@pytest.mark.parametrize(("n_chans", "width_px"), [(2, 1100), (64, 320)])
 def test_any_number_of_channels_at_any_width(n_chans, width_px):
     names = [f"channel ${i}$" for i in range(n_chans)]
     found = a_map(names, 5)
@@ -91,6 +99,6 @@ def test_any_number_of_channels_at_any_width(n_chans, width_px):
     labels = figure.axes[0].get_yticklabels()
     # Names do not run into each other.
     boxes = [label.get_window_extent() for label in labels]
-    assert all(lower.y1 <= upper.y0 + 1.5 for upper, lower in zip(boxes, boxes[1:], strict=False))
+    assert all(lower.y1 <= upper.y0 + 1.5 for upper, lower in itertools.pairwise(boxes))
     with pytest.raises(ValueError, match="240 or more"):
         traces_figure(found, np.zeros((n_chans, 300)), 100, width_px=100)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cheap_pictures import take_no_pictures
 
 from biot_bd import AttentionProbe
 from biot_bd.probes import load_maps
@@ -35,7 +36,10 @@ def explained(real_run: Path, store: Any, tmp_path_factory: pytest.TempPathFacto
     model = load_model(source.folder)
     window = window_of_store(model, source, store, recording="rec02")
     folder = tmp_path_factory.mktemp("explained") / "out"
-    return folder, explain_to_folder(model, source, window, folder, Wanted(ASKED, command="biot-bd explain")), window
+    with pytest.MonkeyPatch.context() as patch:
+        take_no_pictures(patch)
+        facts = explain_to_folder(model, source, window, folder, Wanted(ASKED, command="biot-bd explain"))
+    return folder, facts, window
 
 
 def test_the_network_gets_what_the_classifier_predicts_on(real_run: Path, store: Any) -> None:
@@ -63,7 +67,7 @@ def test_the_fold_is_one_that_never_saw_the_subject(real_run: Path, store: Any) 
     fold = json.loads((source.folder.parent / "fold.json").read_text())
     assert "site/02" not in fold["train"] + fold["valid"]
     assert source.threshold == 0.05
-    assert source.untested == "only 3 subjects, only 6.2 min of EEG"
+    assert source.not_a_result == "only 3 subjects, only 6.2 min of EEG"
     with pytest.raises(ValueError, match="no windows of recording 'rec99'; there are rec01"):
         choose_fold(real_run, store, recording="rec99")
     with pytest.raises(ValueError, match="no fold 7; there are 0, 1, 2"):
@@ -139,14 +143,14 @@ def test_facts_name_every_file_and_the_weights(explained: Any) -> None:
     assert facts["target"] == {"output": 1, "means": "seizure"}
     (pair,) = facts["agreement"]
     assert pair["probes"] == ASKED
-    assert facts["means_nothing_because"] == ["only 3 subjects, only 6.2 min of EEG"]
+    assert facts["means_nothing_because"] == ["the model's scores are no result (only 3 subjects, only 6.2 min of EEG)"]
 
 
 def test_the_page_stands_alone_and_says_what_it_does_not_mean(explained: Any) -> None:
     folder, facts, window = explained
     page = (folder / "explain.html").read_text(encoding="utf-8")
     assert window.place in page
-    assert "This evidence means nothing clinically: only 3 subjects" in page
+    assert "This evidence means nothing clinically: the model&#39;s scores are no result (only 3 subjects" in page
     assert facts["weights_sha256"] in page
     assert "biot-bd explain" in page
     for remote in ("http:", "https:"):

@@ -56,13 +56,16 @@ class PatchOcclusion(Probe):
         Raises
         ------
         ValueError
-            A window has fewer samples than stretches.
+            A window has fewer samples than stretches, or the model gives a single output.
         """
         self.check_input(model, x)
         if not 1 <= self.n_frames <= x.shape[2]:
             raise ValueError(f"n_frames must be 1 to {x.shape[2]}, the samples of a window; got {self.n_frames}")
         edges = np.linspace(0, x.shape[2], self.n_frames + 1).round().astype(int)
+        x = x.detach()
         whole = self._probabilities(model, x)
+        if whole.shape[1] < 2:
+            raise ValueError(f"{type(model).__name__} gives one output, whose probability among its classes is always 1")
         chosen = self.targets(whole, target)
         score = whole.gather(1, chosen[:, None])
         falls = [score[i] - self._without_each(model, x[i], edges)[:, chosen[i]] for i in range(len(x))]
@@ -100,4 +103,4 @@ class PatchOcclusion(Probe):
 
     @torch.no_grad()
     def _probabilities(self, model: nn.Module, x: Tensor) -> Tensor:
-        return torch.cat([model(part).softmax(dim=1) for part in x.split(self.batch_size)])
+        return torch.cat([model(part).float().softmax(dim=1) for part in x.split(self.batch_size)])

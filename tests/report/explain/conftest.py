@@ -1,3 +1,0 @@
-from handmade_run import real_run, store
-
-__all__ = ["real_run", "store"]
