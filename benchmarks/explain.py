@@ -1,8 +1,8 @@
 """Which probes find planted evidence, and what explaining costs.
 
 Small models are trained on planted evidence, three a task (kept in ``cache/planted``).  Every
-registered probe is asked about windows that hold evidence and a distractor of the same waveform.  Speed is
-that of a full-size BIOT, in processor seconds of one thread.
+registered probe is asked about windows that hold evidence and a distractor of the same waveform.
+Speed is that of a full-size BIOT, in processor seconds of one thread.
 """
 
 from __future__ import annotations

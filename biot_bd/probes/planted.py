@@ -89,7 +89,7 @@ class PlantedWindows:
     def _shares(self, mask: NDArray[np.bool_], layout: TokenLayout) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the frames that hold a burst, and those with any of it."""
         if layout.n_chans != mask.shape[1]:
-            mask = mask.any(axis=1, keepdims=True)
+            mask = np.asarray(mask.any(axis=1, keepdims=True))
         n_times, burst = mask.shape[-1], mask.sum(axis=-1).max()
         start, stop = (
             np.clip(np.rint(at * self.sfreq).astype(int), 0, n_times)

@@ -93,8 +93,9 @@ def train_planted(
     parameters : mapping, optional
         Of the constructor.  None: those of a small BIOT, and the class's own for others.
     max_epochs, n_windows, batch_size : int
-    lr : float
         Of the training: AdamW, a warm-up and a cosine, cross-entropy, on the CPU.
+    lr : float
+        Highest learning rate.
     folder : path, optional
         Where trained weights are kept, and found by the next call of the same kind.  None: nowhere.
 

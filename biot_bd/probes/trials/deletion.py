@@ -148,13 +148,12 @@ class Curves:
     def _outputs(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
         special = np.broadcast_to(np.arange(self.layout.n_special), (len(kept), self.layout.n_special))
         places = torch.as_tensor(np.concatenate([special, kept], axis=1))
-        output = "margin"
         found = []
         with torch.no_grad():
             for start in range(0, len(kept), BATCH):
                 rows = slice(start, start + BATCH)
                 logits = self._logits(self.x[rows], self.tokens[rows], places[rows], self.present[rows])
-                found.append(explained_output(logits, self.target[rows].to(logits.device), output).double().cpu())
+                found.append(explained_output(logits, self.target[rows].to(logits.device)).double().cpu())
         return torch.cat(found).numpy()
 
     def _logits(self, x: Tensor, tokens: Tensor, places: Tensor, present: NDArray[np.bool_]) -> Tensor:
