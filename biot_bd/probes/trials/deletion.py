@@ -75,7 +75,7 @@ class Curves:
     Raises
     ------
     NotApplicable
-        Where the model's tokens enter is not known.
+        Where the model's tokens enter is not known, or it has one output.
     """
 
     def __init__(self, case: Case) -> None:
@@ -86,6 +86,8 @@ class Curves:
             raise NotApplicable(one_line(error)) from error
         self.model, self.x, self.target = case.model, case.x, case.target
         with torch.no_grad():
+            if self.model(self.x[:1]).shape[-1] < 2:
+                raise NotApplicable("a single output has no margin between classes")
             self.tokens = self.site.read(self.model, self.x)
         absent = torch.isnan(self.x).all(dim=-1).cpu().numpy()
         own = self.layout.channel >= 0
