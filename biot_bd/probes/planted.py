@@ -177,7 +177,6 @@ class PlantedTask:
 
         Where it says nothing, every second window of either class has one.
 
-
         Parameters
         ----------
         n : int
