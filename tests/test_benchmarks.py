@@ -140,3 +140,16 @@ def test_the_floor_of_a_gpu_has_the_models_matrix_products(bench):
     assert forward == pytest.approx(model, rel=0.01)
     assert training == 3 * forward
     torch.testing.assert_close(gpu.infer(ours, x, "fp32"), gpu.infer(peer, x, "fp32"), atol=1e-5, rtol=1e-5)
+
+
+def test_a_probe_that_found_nothing_planted_has_not_reached_its_target(bench):
+    explain, shared = bench("explain"), bench("_bench")
+    words = "evidence against distractor"
+    rows = [
+        {"way": name, words: "0.10 0.95 1.00", f"median {words}": median}
+        for name, median in {"token-ig": 0.95, "token-occlusion": 0.5, "energy": 0.6, "random": 0.95}.items()
+    ]
+    goals = explain.planted_targets(rows)
+    assert [shared.reached(goal) for goal in goals] == [True, False, False, True, False]
+    assert goals[0]["spread"] == [0.1, 1.0]
+    assert "grad-attention" in goals[2]["what"]

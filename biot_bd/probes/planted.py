@@ -8,6 +8,7 @@ distractor, a burst of the same waveform in another channel, tells the two apart
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ class PlantedWindows:
     def _shares(self, mask: NDArray[np.bool_], layout: TokenLayout) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the frames that hold a burst, and those with any of it."""
         if layout.n_chans != mask.shape[1]:
-            mask = mask.any(axis=1, keepdims=True)
+            mask = np.asarray(mask.any(axis=1, keepdims=True))
         n_times, burst = mask.shape[-1], mask.sum(axis=-1).max()
         start, stop = (
             np.clip(np.rint(at * self.sfreq).astype(int), 0, n_times)
@@ -118,6 +119,10 @@ class PlantedTask:
         What it is the sum of.
     amplitude : float
         Amplitude of each, in standard deviations of the background.
+    distractor_says : {"class 0", "nothing"}
+        ``"class 0"``: a window has one burst, and the distractor speaks against class 1.
+        ``"nothing"``: half of the windows of either class have a distractor, so a model that tells
+        the classes apart must use the evidence.
 
     Raises
     ------
@@ -146,6 +151,7 @@ class PlantedTask:
     burst_s: float = 1.0
     frequencies_hz: tuple[float, ...] = (3.0, 17.0)
     amplitude: float = 3.0
+    distractor_says: Literal["class 0", "nothing"] = "class 0"
 
     def __post_init__(self) -> None:
         channels = {*self.evidence, *self.distractor}
@@ -155,6 +161,8 @@ class PlantedTask:
                 f"evidence and distractor must be different channels from 0 to {self.n_chans - 1}; got {self.evidence} "
                 f"and {self.distractor}"
             )
+        if self.distractor_says not in ("class 0", "nothing"):
+            raise ValueError(f"distractor_says must be 'class 0' or 'nothing', got {self.distractor_says!r}")
         if self.n_times < 2 * self._burst_samples or self._burst_samples < 2:
             raise ValueError(
                 f"two bursts of {self.burst_s} s do not fit into {self.n_times} samples at {self.sfreq:g} Hz"
@@ -165,7 +173,9 @@ class PlantedTask:
         return round(self.burst_s * self.sfreq)
 
     def single(self, n: int, random_state: int = 0) -> PlantedWindows:
-        """Return windows with one burst each, classes in turn, to train on.
+        """Return windows to train on, classes in turn: one burst each, where the distractor speaks.
+
+        Where it says nothing, every second window of either class has one.
 
         Parameters
         ----------
@@ -178,7 +188,9 @@ class PlantedTask:
         -------
         PlantedWindows
         """
-        return self._windows(n, np.arange(1, n + 1) % 2, random_state, both=False)
+        y = np.arange(1, n + 1) % 2
+        distractor = y == 0 if self.distractor_says == "class 0" else np.arange(n) // 2 % 2 == 0
+        return self._windows(n, y, distractor, random_state)
 
     def both(self, n: int, random_state: int = 1) -> PlantedWindows:
         """Return windows with evidence and distractor, at different times, to test probes on.
@@ -195,9 +207,11 @@ class PlantedTask:
         PlantedWindows
             All of class 1: the class to ask about.
         """
-        return self._windows(n, np.ones(n, int), random_state, both=True)
+        return self._windows(n, np.ones(n, int), np.ones(n, bool), random_state)
 
-    def _windows(self, n: int, y: NDArray[np.int64], random_state: int, both: bool) -> PlantedWindows:
+    def _windows(
+        self, n: int, y: NDArray[np.int64], with_distractor: NDArray[np.bool_], random_state: int
+    ) -> PlantedWindows:
         rng = np.random.default_rng(random_state)
         x = rng.standard_normal((n, self.n_chans, self.n_times), dtype=np.float32)
         x += 0.05 * np.cumsum(x, axis=-1)  # more power at low frequencies, as in EEG
@@ -206,9 +220,9 @@ class PlantedTask:
         evidence, distractor = np.zeros(x.shape, bool), np.zeros(x.shape, bool)
         for window in range(n):
             first, second = self._starts(rng)
-            if both or y[window]:
+            if y[window]:
                 self._add(x, evidence, window, int(rng.choice(self.evidence)), first)
-            if both or not y[window]:
+            if with_distractor[window]:
                 self._add(x, distractor, window, int(rng.choice(self.distractor)), second)
         return PlantedWindows(torch.from_numpy(x), y.astype(np.int64), evidence, distractor, self.sfreq)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,8 +93,9 @@ def train_planted(
     parameters : mapping, optional
         Of the constructor.  None: those of a small BIOT, and the class's own for others.
     max_epochs, n_windows, batch_size : int
-    lr : float
         Of the training: AdamW, a warm-up and a cosine, cross-entropy, on the CPU.
+    lr : float
+        Highest learning rate.
     folder : path, optional
         Where trained weights are kept, and found by the next call of the same kind.  None: nowhere.
 
@@ -162,11 +164,19 @@ def _planted_model(
     if model is None:
         model = _trained(module, built, settings, task, seed)
         if kept is not None:
-            with atomic_path(kept) as temporary:
-                save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, temporary)
+            _keep(model, kept)
     with torch.no_grad():
         said = torch.cat([model(part).argmax(dim=1).cpu() for part in valid.x.split(50)]).numpy()
     return PlantedModel(model, task, seed, float(np.mean(said == valid.y)))
+
+
+def _keep(model: nn.Module, file: Path) -> None:
+    """Write weights; where that cannot be, the next call trains anew."""
+    try:
+        with atomic_path(file) as temporary:
+            save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, temporary)
+    except OSError as error:
+        warnings.warn(f"{file}: weights of the planted task are not kept ({error})", stacklevel=4)
 
 
 def _file(

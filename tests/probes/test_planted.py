@@ -92,10 +92,17 @@ def test_energy_finds_any_burst_and_an_oracle_the_right_one():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"evidence": (6,)}, {"evidence": ()}, {"distractor": (8,)}, {"n_times": 399}, {"burst_s": 0.001}],
+    [
+        {"evidence": (6,)},
+        {"evidence": ()},
+        {"distractor": (8,)},
+        {"n_times": 399},
+        {"burst_s": 0.001},
+        {"distractor_says": "no"},
+    ],
 )
 def test_impossible_tasks_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"different channels|do not fit"):
+    with pytest.raises(ValueError, match=r"different channels|do not fit|distractor_says must be"):
         PlantedTask(**wrong)
 
 
@@ -105,3 +112,11 @@ def test_maps_that_cannot_be_compared_are_refused():
         planted.places(signal_layout(8, 1000, None))
     with pytest.raises(ValueError, match="3 channels, the planted windows 8"):
         planted.places(whole_layout(3, 1000, 200))
+
+
+def test_a_distractor_that_says_nothing_is_as_frequent_in_both_classes():
+    windows = PlantedTask(distractor_says="nothing").single(40)
+    with_evidence, with_distractor = (mask.any(axis=(1, 2)) for mask in (windows.evidence, windows.distractor))
+    assert np.array_equal(with_evidence, windows.y == 1)
+    assert [int((with_distractor & (windows.y == y)).sum()) for y in (0, 1)] == [10, 10]
+    assert not (windows.evidence.any(axis=1) & windows.distractor.any(axis=1)).any()  # never at one time

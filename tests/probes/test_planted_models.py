@@ -42,6 +42,13 @@ def test_a_damaged_file_is_written_anew(tmp_path):
     assert file.stat().st_size > 100
 
 
+def test_a_folder_that_cannot_be_written_costs_only_the_next_training(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="not kept"):
+        (found,) = train_planted(seeds=[0], folder=tmp_path / "file", **TINY)
+    assert found.seed == 0
+
+
 class ByPower(nn.Module):
     """Another class: it wants no rate."""
 

@@ -226,6 +226,20 @@ def test_probes_that_refuse_and_probes_that_break_are_told_apart(model, x):
     assert "KeyError" in table.of("broken", "completeness").reason
 
 
+class OneOutput(Powers):
+    def forward(self, x):
+        return super().forward(x)[:, :1]
+
+
+def test_a_single_output_has_no_margin_to_fall(x):
+    table = evaluate(
+        OneOutput(torch.ones(N_CHANS, N_FRAMES)).eval(), x, {"it": Energy()}, tests=["deletion", "batch-mates"]
+    )
+    assert table.of("it", "deletion").outcome == "not applicable"
+    assert "single output" in table.of("it", "deletion").reason
+    assert table.of("it", "batch-mates").outcome == "passed"
+
+
 def test_what_is_asked_for_must_exist(model, x):
     with pytest.raises(UnknownNameError, match="atention"):
         evaluate(model, x, ["atention"])

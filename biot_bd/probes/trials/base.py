@@ -124,8 +124,8 @@ class Trial(ABC):
         """Measure and compare; a probe that raises has failed."""
         try:
             value, reason = self.measure(candidate, case)
-        except NotApplicable as reason:
-            return self.result(candidate.name, "not applicable", None, str(reason))
+        except NotApplicable as why:
+            return self.result(candidate.name, "not applicable", None, str(why))
         except Exception as error:
             return self.result(candidate.name, "failed", None, one_line(error))
         if not np.isfinite(value):

@@ -75,7 +75,7 @@ class Curves:
     Raises
     ------
     NotApplicable
-        Where the model's tokens enter is not known.
+        Where the model's tokens enter is not known, or it has one output.
     """
 
     def __init__(self, case: Case) -> None:
@@ -86,6 +86,8 @@ class Curves:
             raise NotApplicable(one_line(error)) from error
         self.model, self.x, self.target = case.model, case.x, case.target
         with torch.no_grad():
+            if self.model(self.x[:1]).shape[-1] < 2:
+                raise NotApplicable("a single output has no margin between classes")
             self.tokens = self.site.read(self.model, self.x)
         absent = torch.isnan(self.x).all(dim=-1).cpu().numpy()
         own = self.layout.channel >= 0
@@ -148,13 +150,12 @@ class Curves:
     def _outputs(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
         special = np.broadcast_to(np.arange(self.layout.n_special), (len(kept), self.layout.n_special))
         places = torch.as_tensor(np.concatenate([special, kept], axis=1))
-        output = "margin"
         found = []
         with torch.no_grad():
             for start in range(0, len(kept), BATCH):
                 rows = slice(start, start + BATCH)
                 logits = self._logits(self.x[rows], self.tokens[rows], places[rows], self.present[rows])
-                found.append(explained_output(logits, self.target[rows].to(logits.device), output).double().cpu())
+                found.append(explained_output(logits, self.target[rows].to(logits.device)).double().cpu())
         return torch.cat(found).numpy()
 
     def _logits(self, x: Tensor, tokens: Tensor, places: Tensor, present: NDArray[np.bool_]) -> Tensor:
