@@ -1,4 +1,3 @@
-
 from .amplitude_gradients import AmplitudeGradientsProbe as AmplitudeGradientsProbe
 from .attention import AttentionProbe as AttentionProbe
 from .attention import AttentionTrace as AttentionTrace
