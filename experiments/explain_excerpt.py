@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from biot_bd import Windows
 
+# A BIOT that trains within minutes.
+SMALL = {"module__embed_dim": 64, "module__num_heads": 4, "module__num_layers": 3, "module__hop_length": 200}
+
 
 def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the options."""
@@ -60,12 +63,11 @@ def train(options: argparse.Namespace, demo: Windows, excerpts: Windows, subject
     from sklearn.pipeline import make_pipeline
 
     from biot_bd import BIOTClassifier, MontageMapper, PercentileScaler, Windows, fit_all
-    from biot_bd.commands._pipelines import SMALL_BIOT
 
     folder = options.out / "model"
     if not (folder / "pipeline.json").is_file():
         classifier = BIOTClassifier(
-            "biot", criterion="focal", max_epochs=options.epochs, batch_size=32, patience=None, **SMALL_BIOT
+            "biot", criterion="focal", max_epochs=options.epochs, batch_size=32, patience=None, **SMALL
         )
         fit_all(
             make_pipeline(MontageMapper("biot-16"), PercentileScaler(), classifier),
@@ -81,11 +83,12 @@ def train(options: argparse.Namespace, demo: Windows, excerpts: Windows, subject
 def main(args: Sequence[str] | None = None) -> int:
     """Train, and call ``biot-bd explain``."""
     from biot_bd.cli import main as biot_bd
-    from biot_bd.report.explain.source import subject_of
 
     options = parse(args)
     demo, excerpts = make_windows(options)
-    model = train(options, demo, excerpts, subject_of(excerpts, options.recording))
+    metadata = excerpts.metadata
+    subject = str(metadata.loc[metadata["recording"] == options.recording, "subject"].iloc[0])
+    model = train(options, demo, excerpts, subject)
     words = ["explain", model, options.out / "windows" / "excerpts", "--recording", options.recording]
     words += [] if options.at_s is None else ["--at-s", options.at_s]
     words += ["--evaluate"] if options.evaluate else []

@@ -21,8 +21,10 @@ from biot_bd.probes.target_probe import TargetProbe
 
 
 class AmplitudeGradientsProbe(TargetProbe):
-    """Gradient of the score with respect to the amplitudes of the spectrum [1]_, by channel and
+    """Gradient of the score with respect to the amplitudes of the spectrum, by channel and
     band; phases stay.
+
+    As in [1]_, but signed.
 
     Parameters
     ----------

@@ -1,10 +1,4 @@
-"""Rollout: attention followed through all layers.
-
-References
-----------
-.. [1] Abnar, S. & Zuidema, W. (2020). Quantifying Attention Flow in Transformers. ACL.
-.. [2] Code of P. Thölke, https://github.com/PhilippThoelke/eeg-transformer
-"""
+"""Rollout: attention followed through all layers."""
 
 from __future__ import annotations
 
@@ -81,6 +75,11 @@ def rollout(
     --------
     RolloutProbe : The same of a model and windows, by channel and time.
     GradAttentionProbe : Follows what matters for a class.
+
+    References
+    ----------
+    .. [1] Abnar, S. & Zuidema, W. (2020). Quantifying Attention Flow in Transformers. ACL.
+    .. [2] Code of P. Thölke, https://github.com/PhilippThoelke/eeg-transformer
 
     Examples
     --------

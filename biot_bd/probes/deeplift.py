@@ -21,9 +21,9 @@ TOLERANCE = 0.01
 
 
 class DeepLIFTProbe(BaselineProbe):
-    """DeepLIFT [1]_ by sample, by captum; refused where it does not add up.
+    """DeepLIFT by sample, by captum; refused where it does not add up.
 
-    Its rules cover some modules (ReLU, ELU, Sigmoid, Tanh, Softmax, max pooling).  What a
+    The method is that of [1]_.  Its rules cover some modules (ReLU, ELU, Sigmoid, Tanh, Softmax, max pooling).  What a
     transformer computes besides (products of activations, GELU, LayerNorm, the size of a spectrum,
     activations called as functions) has none and is taken for linear, without an error, so the
     attributions miss what they should add up to.  That is measured at each call.

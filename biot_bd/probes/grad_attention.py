@@ -22,9 +22,9 @@ from biot_bd.probes.rollout_probe import check_readout
 
 
 class GradAttentionProbe(RecordingProbe):
-    r"""Relevance by gradient times exact attention, of the method of Chefer et al. [1]_.
+    r"""Relevance by gradient times exact attention, of the method of Chefer et al.
 
-    With :math:`A_l` the map of layer :math:`l` and :math:`z` the logit margin of the target, let
+    As in [1]_, with :math:`A_l` the map of layer :math:`l` and :math:`z` the logit margin of the target, let
     :math:`C_l` be the mean over heads of
     :math:`\max(\partial z / \partial A_l \odot A_l, 0)`.  From :math:`R = I`, each layer in its
     order takes :math:`R` to :math:`R + C_l R`.  The relevance of the tokens is

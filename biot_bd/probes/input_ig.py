@@ -14,8 +14,10 @@ from biot_bd.probes.question import Question
 
 
 class InputIGProbe(BaselineProbe):
-    """Integrated gradients [1]_ by sample, by captum: what the score owes to the signal being what
+    """Integrated gradients by sample, by captum: what the score owes to the signal being what
     it is and not the baseline.
+
+    The method is that of [1]_.
 
     Parameters
     ----------

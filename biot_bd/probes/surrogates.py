@@ -21,11 +21,11 @@ class SubjectDifference:
 
     Parameters
     ----------
-    mean : ndarray, shape (*cells)
+    mean : ndarray, shape (...)
         Mean over subjects of the difference; NaN for cells that fewer than two subjects have.
-    t : ndarray, shape (*cells)
+    t : ndarray, shape (...)
         The difference over its standard error.
-    p : ndarray, shape (*cells)
+    p : ndarray, shape (...)
         Share of surrogates whose largest ``|t|`` over all cells is as large (family-wise,
         two-sided); NaN where ``t`` is.
     n_subjects : int
@@ -73,7 +73,7 @@ def subject_difference(
 
     Parameters
     ----------
-    a, b : array-like, shape (n_subjects, *cells)
+    a, b : array-like, shape (n_subjects, ...)
         One mean a subject; NaN where a subject has no such cell.  Without ``b``, ``a`` holds
         differences.
     paired : bool

@@ -20,10 +20,10 @@ from biot_bd.probes.token_question import TokenQuestion, known_tokens, mean_toke
 
 
 class TokenIGProbe(TargetProbe):
-    """Integrated gradients [1]_ on the tokens that enter the first layer: what the score owes to
+    """Integrated gradients on the tokens that enter the first layer: what the score owes to
     each token being what it is and not the mean token.
 
-    The path starts where every token is the mean one, which says nothing of where and when;
+    The method is that of [1]_.  The path starts where every token is the mean one, which says nothing of where and when;
     special tokens stay as they are.  A signal that is nowhere special has no baseline problem
     here: no channel is dead, no frame is silent.
 

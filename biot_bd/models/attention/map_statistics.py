@@ -64,7 +64,9 @@ def entropy(maps: Tensor | AttentionRecord, present: Tensor | None = None) -> Te
 
 def effective_rank(maps: Tensor | AttentionRecord, present: Tensor | None = None) -> Tensor:
     r"""Return the effective rank of attention maps: the exponential of the entropy of their
-    singular values, as shares of their sum [1]_.
+    singular values, as shares of their sum.
+
+    As defined in [1]_:
 
     .. math:: \exp\Bigl(-\sum_i p_i \log p_i\Bigr), \quad p_i = \sigma_i / \sum_j \sigma_j
 
