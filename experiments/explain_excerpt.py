@@ -14,6 +14,8 @@ where it was stopped.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +84,6 @@ def train(options: argparse.Namespace, demo: Windows, excerpts: Windows, subject
 
 def main(args: Sequence[str] | None = None) -> int:
     """Train, and call ``biot-bd explain``."""
-    from biot_bd.cli import main as biot_bd
-
     options = parse(args)
     demo, excerpts = make_windows(options)
     metadata = excerpts.metadata
@@ -92,7 +92,8 @@ def main(args: Sequence[str] | None = None) -> int:
     words = ["explain", model, options.out / "windows" / "excerpts", "--recording", options.recording]
     words += [] if options.at_s is None else ["--at-s", options.at_s]
     words += ["--evaluate"] if options.evaluate else []
-    return biot_bd([str(word) for word in [*words, "-o", options.out / "explained"]])
+    command = [Path(sys.executable).parent / "biot-bd", *words, "-o", options.out / "explained"]
+    return subprocess.run(list(map(str, command)), check=False).returncode
 
 
 if __name__ == "__main__":

@@ -23,10 +23,11 @@ TOLERANCE = 0.01
 class DeepLIFTProbe(BaselineProbe):
     """DeepLIFT by sample, by captum; refused where it does not add up.
 
-    The method is that of [1]_.  Its rules cover some modules (ReLU, ELU, Sigmoid, Tanh, Softmax, max pooling).  What a
-    transformer computes besides (products of activations, GELU, LayerNorm, the size of a spectrum,
-    activations called as functions) has none and is taken for linear, without an error, so the
-    attributions miss what they should add up to.  That is measured at each call.
+    The method is that of [1]_.  Its rules cover some modules (ReLU, ELU, Sigmoid, Tanh,
+    Softmax, max pooling).  What a transformer computes besides (products of activations, GELU,
+    LayerNorm, the size of a spectrum, activations called as functions) has none and is taken
+    for linear, without an error, so the attributions miss what they should add up to.  That is
+    measured at each call.
 
     Parameters
     ----------

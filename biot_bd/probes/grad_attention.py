@@ -24,12 +24,12 @@ from biot_bd.probes.rollout_probe import check_readout
 class GradAttentionProbe(RecordingProbe):
     r"""Relevance by gradient times exact attention, of the method of Chefer et al.
 
-    As in [1]_, with :math:`A_l` the map of layer :math:`l` and :math:`z` the logit margin of the target, let
-    :math:`C_l` be the mean over heads of
-    :math:`\max(\partial z / \partial A_l \odot A_l, 0)`.  From :math:`R = I`, each layer in its
-    order takes :math:`R` to :math:`R + C_l R`.  The relevance of the tokens is
-    :math:`r^T (R - I)`, where :math:`r` is what the head reads: :math:`1/N` for the mean over
-    tokens, or the class token.  The identity is left out, as it gives every token the same.
+    As in [1]_, with :math:`A_l` the map of layer :math:`l` and :math:`z` the logit margin of
+    the target, let :math:`C_l` be the mean over heads of :math:`\max(\partial z / \partial
+    A_l \odot A_l, 0)`.  From :math:`R = I`, each layer in its order takes :math:`R` to
+    :math:`R + C_l R`.  The relevance of the tokens is :math:`r^T (R - I)`, where :math:`r` is
+    what the head reads: :math:`1/N` for the mean over tokens, or the class token.  The
+    identity is left out, as it gives every token the same.
 
     Only what speaks for the target counts, so values are 0 or above, and of a model that decides by
     what speaks against it they show rests: ``signed=True`` subtracts the relevance of :math:`-z`

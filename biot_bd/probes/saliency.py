@@ -14,8 +14,9 @@ from biot_bd.probes.target_probe import TargetProbe
 class SaliencyProbe(TargetProbe):
     """Size of the gradient of the score by sample, by captum.
 
-    The method is that of [1]_.  It says where the model is sensitive, not what its decision rests on: a burst that is there and
-    counts may have a small gradient, for more of it would change little.
+    The method is that of [1]_.  It says where the model is sensitive, not what its decision rests
+    on: a burst that is there and counts may have a small gradient, for more of it would change
+    little.
 
     Parameters
     ----------

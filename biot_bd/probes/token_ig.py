@@ -23,9 +23,9 @@ class TokenIGProbe(TargetProbe):
     """Integrated gradients on the tokens that enter the first layer: what the score owes to
     each token being what it is and not the mean token.
 
-    The method is that of [1]_.  The path starts where every token is the mean one, which says nothing of where and when;
-    special tokens stay as they are.  A signal that is nowhere special has no baseline problem
-    here: no channel is dead, no frame is silent.
+    The method is that of [1]_.  The path starts where every token is the mean one, which says
+    nothing of where and when; special tokens stay as they are.  A signal that is nowhere
+    special has no baseline problem here: no channel is dead, no frame is silent.
 
     Parameters
     ----------
