@@ -37,9 +37,7 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--at-s", type=float, help="explain the window around this second of it")
     parser.add_argument("--epochs", type=int, default=15, help="most epochs (default: %(default)s)")
     parser.add_argument("--demo-subjects", type=int, default=6, help="generated subjects (default: %(default)s)")
-    parser.add_argument(
-        "--minutes", type=float, default=6, help="length of a generated recording (default: %(default)s)"
-    )
+    parser.add_argument("--minutes", type=int, default=6, help="length of a generated recording (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: %(default)s)")
     parser.add_argument("--evaluate", action="store_true", help="put the probes to tests as well")
     return parser.parse_args(args)
