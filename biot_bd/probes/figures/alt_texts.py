@@ -13,7 +13,7 @@ from biot_bd.probes.figures._scales import ratio_to_average
 from biot_bd.probes.figures._words import listed, title_of, window_of
 
 
-def alt_text(found: TokenMap, *, window: int | None = 0) -> str:
+def alt_text(found: TokenMap, *, window: int | None = 0, start_s: float = 0.0) -> str:
     """Say what is highest in a map, in a sentence or two.
 
     Parameters
@@ -22,6 +22,8 @@ def alt_text(found: TokenMap, *, window: int | None = 0) -> str:
         What a probe gave.
     window : int or None
         Which window; None: the mean of all.
+    start_s : float
+        Where the window begins in its recording, in seconds: added to all times.
 
     Returns
     -------
@@ -54,28 +56,28 @@ def alt_text(found: TokenMap, *, window: int | None = 0) -> str:
     if not np.isfinite(values).any():
         return start + "no channel is present."
     shown = values if found.signed else ratio_to_average(values)
-    text = start + f"highest at {_place(found, shown, np.nanargmax(shown))}"
+    text = start + f"highest at {_place(found, shown, np.nanargmax(shown), start_s)}"
     if found.signed:
-        text += f", lowest at {_place(found, shown, np.nanargmin(shown))}"
+        text += f", lowest at {_place(found, shown, np.nanargmin(shown), start_s)}"
     present = np.isfinite(values).any(axis=-1).reshape(-1, layout.n_chans).any(axis=0)
     absent = [name for name, here in zip(layout.ch_names, present, strict=True) if not here]
     return text + "." + (f" Absent: {listed(absent)}." if absent else "")
 
 
-def _place(found: TokenMap, shown: NDArray[Any], at: np.intp) -> str:
+def _place(found: TokenMap, shown: NDArray[Any], at: np.intp, begin_s: float) -> str:
     layout = found.layout
     *band, channel, frame = (int(place) for place in np.unravel_index(int(at), shown.shape))
     value = float(shown[(*band, channel, frame)])
     size = f"{value:.3g} {found.unit}" if found.signed else f"{value:.3g} times the average"
-    start_s, stop_s = float(layout.frame_start_s[frame]), float(layout.frame_stop_s[frame])
+    start_s, stop_s = (begin_s + float(ends[frame]) for ends in (layout.frame_start_s, layout.frame_stop_s))
     if layout.n_frames == 1:
         when = ""
     elif not layout.knows_time:
         when = f", moment {frame + 1} of {layout.n_frames}"
     elif stop_s - start_s < 0.1:
-        when = f", {start_s:.4g} s"
+        when = f", {start_s:.6g} s"
     else:
-        when = f", {start_s:.3g} to {stop_s:.3g} s"
+        when = f", {start_s:.6g} to {stop_s:.6g} s"
     rhythm = f", {found.bands[band[0]]}" if found.bands and band else ""
     return f"{layout.ch_names[channel]}{rhythm}{when} ({size})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def scalp_figure(
     rows = -(-len(shown) // columns)
     head_in = min(width_in / columns, 6.0)
     figure = sheet(
-        width_px, rows * head_in * 1.02 + 0.6, title or title_of(found), alt=alt_text(found, window=window),
+        width_px, rows * head_in * 1.02 + 0.6, title or title_of(found), alt=alt_text(_by_channel(found), window=window),
         caution=caution, notes=[note for note in notes if note], footnote=footnote,
     )  # fmt: skip
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -112,6 +113,13 @@ def scalp_figure(
                 axis.set_title(found.bands[number], fontsize=9)
     scale.bar(figure, list(axes.flat), width_in)
     return figure
+
+
+def _by_channel(found: TokenMap) -> TokenMap:
+    """Return the map of one value a channel, which is what the picture shows."""
+    layout = found.layout
+    whole = replace(layout, frame_start_s=layout.frame_start_s[:1], frame_stop_s=layout.frame_stop_s[-1:])
+    return replace(found, values=found.by_channel()[..., None], layout=whole)
 
 
 def _percent(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -109,7 +109,7 @@ def traces_figure(
     row_in = float(np.clip(5.5 / len(signal), 0.16, 0.6))
     figure = sheet(
         width_px, row_in * len(signal) + 1.25, title or title_of(found),
-        alt=alt_text(found, window=window), caution=caution, notes=notes, footnote=footnote,
+        alt=alt_text(found, window=window, start_s=start_s), caution=caution, notes=notes, footnote=footnote,
     )  # fmt: skip
     width_in = width_px / DPI
     if found.bands is None:
