@@ -87,8 +87,7 @@ class AttentionProbe(RecordingProbe):
             present = present_tokens(maps).double()
             everyone = present / present.sum(dim=1, keepdim=True)
             received = torch.stack([rows_times_map(everyone, record) for record in maps.records]).mean(dim=0)
-        errors = [record.error for record in maps.records if record.error is not None]
-        return BatchValues(received.cpu().numpy(), None, maps.layers, errors)
+        return BatchValues(received.cpu().numpy(), maps.layers, maps.errors)
 
     def facts(self, layout: TokenLayout) -> dict[str, Any]:
         """Return the kind of the maps."""

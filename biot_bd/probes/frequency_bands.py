@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from biot_bd.probes.base import input_facts
+from biot_bd.models.attention.braindecode_layouts import sampling_rate
 from biot_bd.signals.features import BANDS
 
 Bands = Sequence[tuple[str, float, float]]
@@ -28,7 +28,7 @@ def rate_of_model(model: nn.Module, sfreq: float | None) -> float:
     ValueError
         Neither says one.
     """
-    found = input_facts(model, 0)[0] if sfreq is None else float(sfreq)
+    found = sampling_rate(model) if sfreq is None else float(sfreq)
     if found is None or not found > 0:
         raise ValueError(f"{type(model).__name__} does not know its sampling frequency: give the probe sfreq=, in Hz")
     return found

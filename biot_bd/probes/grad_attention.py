@@ -45,7 +45,7 @@ class GradAttentionProbe(RecordingProbe):
     readout : {"mean", "class"}, optional
         What the head reads; None: as the layout of the model's tokens says.
     batch_size : int
-        Windows a forward and backward pass; all maps of them are held, and a gradient for each.
+        Windows a forward and backward pass; all their maps are kept, and a gradient for each.
     max_elements : int
         Most numbers in the maps of one pass.
 
@@ -116,8 +116,7 @@ class GradAttentionProbe(RecordingProbe):
         relevance = _followed(maps, gradients, readout)
         if self.signed:
             relevance -= _followed(maps, [None if one is None else -one for one in gradients], readout)
-        errors = [record.error for record in maps.records if record.error is not None]
-        return BatchValues(relevance.cpu().numpy(), tuple(chosen.tolist()), maps.layers, errors)
+        return BatchValues(relevance.cpu().numpy(), maps.layers, maps.errors, tuple(chosen.tolist()))
 
     def facts(self, layout: TokenLayout) -> dict[str, Any]:
         """Return what was explained."""

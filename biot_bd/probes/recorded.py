@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,12 +37,14 @@ class WindowBatch:
 
 @dataclass
 class BatchValues:
-    """What a batch of windows gave: values (n, n_tokens), the classes asked about, and facts."""
+    """What a batch of windows gave: values (n, n_tokens), the layers read, by how much their maps
+    missed in rebuilding outputs, and the classes asked about.
+    """
 
     values: NDArray[np.float64]
+    layers: tuple[str, ...]
+    errors: tuple[float, ...]
     target: tuple[int, ...] | None = None
-    layers: tuple[str, ...] = ()
-    errors: list[float] = field(default_factory=list)
 
 
 class RecordingProbe(Probe):

@@ -88,8 +88,7 @@ class RolloutProbe(RecordingProbe):
             model(batch.x)
         maps = maps_over_tokens(trace, batch.layout)
         values = rollout(maps, self.fusion, self.residual, self.readout or batch.layout.readout)
-        errors = [record.error for record in maps.records if record.error is not None]
-        return BatchValues(values, None, maps.layers, errors)
+        return BatchValues(values, maps.layers, maps.errors)
 
     def facts(self, layout: TokenLayout) -> dict[str, Any]:
         """Return how layers and heads were joined."""

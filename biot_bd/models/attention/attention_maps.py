@@ -81,6 +81,13 @@ class AttentionMaps(Sequence[Tensor]):
         return tuple(record.layer for record in self._records)
 
     @property
+    def errors(self) -> tuple[float, ...]:
+        """By how much maps missed in rebuilding their layers' outputs, where there was something to
+        compare.
+        """
+        return tuple(record.error for record in self._records if record.error is not None)
+
+    @property
     def layouts(self) -> tuple[TokenLayout | None, ...]:
         """What the tokens of each map stand for; None where that is not known."""
         return tuple(record.layout for record in self._records)
