@@ -131,13 +131,6 @@ class TokenLayout:
         """Whether frames are known in seconds."""
         return not bool(np.isnan(self.frame_start_s).any())
 
-    def readout_weights(self) -> NDArray[np.float64]:
-        """Return the share of each token in what the head reads, shape (n_tokens,), sum 1."""
-        if self.readout == "class":
-            return np.eye(self.n_tokens)[0]
-        shares = np.where(self.channel < 0, 0.0, 1.0)
-        return np.asarray(shares / shares.sum())
-
     def grid(self, values: ArrayLike) -> NDArray[Any]:
         """Return values of tokens (..., n_tokens) as (..., n_chans, n_frames), special ones left
         out.

@@ -26,7 +26,6 @@ FORMAT, VERSION = "biot_bd explanation", 1
 JSON, PAGE, MAPS = "explain.json", "explain.html", "maps.npz"
 MOST_TESTED = 8
 """Windows that the tests of probes are made on: the explained one and its neighbours."""
-NOTHING_CLINICAL = "This evidence means nothing clinically"
 
 
 @dataclass(frozen=True)

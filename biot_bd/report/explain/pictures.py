@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,107 +123,6 @@ def _uri(png: bytes) -> str:
 def _size(figure: Figure) -> tuple[int, int]:
     width, height = figure.get_size_inches() * figure.dpi
     return round(width), round(height)
-
-
-def probe_pictures(
-    album: Album,
-    name: str,
-    title: str,
-    found: TokenMap,
-    signal_uv: Signal,
-    *,
-    window: ExplainedWindow | None = None,
-    means: str | None = None,
-    caution: str | None = None,
-) -> list[Shown]:
-    """Draw what a probe says: under the EEG where it tells times, and on the scalp.
-
-    Parameters
-    ----------
-    album : Album
-        Takes the pictures.
-    name : str
-        Of the probe.
-    title : str
-        What it shows, in words for clinicians.
-    found : TokenMap
-        Of one window.
-    signal_uv : Signal
-        The window in microvolts, in the channels that the network sees.
-    window : ExplainedWindow, optional
-        For the times of its axis and annotated seizures.
-    means : str, optional
-        What is explained, in words.
-    caution : str, optional
-        Why not to trust it.
-
-    Returns
-    -------
-    list of Shown
-    """
-    words: dict[str, Any] = {"target_name": means, "caution": caution, "footnote": f"probe {name}, {found.unit}"}
-    drawings: list[tuple[str, str, Draw, int]] = []
-    sfreq = signal_uv.info.sfreq
-    if found.layout.knows_time and sfreq and found.layout.n_frames > 1:
-        place: dict[str, Any] = {} if window is None else {"start_s": window.begin_s, "events": window.seizures}
-        draw = partial(
-            figures.traces_figure, found, signal_uv.x, float(sfreq), ch_names=signal_uv.ch_names, **place, **words
-        )
-        drawings.append((f"{name}-traces", f"{title}, under the EEG", draw, DESK_PX))
-    if found.layout.n_chans > 1:
-        draw = partial(figures.scalp_figure, found, **words)
-        drawings.append((f"{name}-scalp", f"{title}, on the head", draw, _scalp_px(found.bands)))
-    return [album.add(*one) for one in drawings]
-
-
-def _scalp_px(bands: Sequence[str] | None) -> int:
-    return DESK_PX if bands is not None else SCALP_PX
-
-
-def flow_pictures(album: Album, flow: AttentionFlow, signal_uv: Signal, caution: str | None = None) -> dict[str, Any]:
-    """Draw who attends to whom by channel, in an early, a middle and a late layer.
-
-    Parameters
-    ----------
-    album : Album
-        Takes the pictures.
-    flow : AttentionFlow
-        The maps.
-    signal_uv : Signal
-        Names of the channels.
-    caution : str, optional
-        Why not to trust it.
-
-    Returns
-    -------
-    dict
-        ``pictures`` (list of Shown) and ``head`` (the interactive one as HTML); none and empty
-        where the channels of the tokens are not known.
-    """
-    if flow.channels is None:
-        return {"pictures": [], "head": ""}
-    names = next(layout.ch_names for layout in flow.layouts.values() if layout is not None)
-    if len(names) == len(signal_uv.ch_names):
-        names = signal_uv.ch_names
-    layers = list(flow.maps)
-    roles = {f"{role} layer": flow.channels[number] for role, number in flow.roles.items()}
-    paths = "; ".join(f"{role}: {layers[number]}" for role, number in flow.roles.items())
-    late = {"matrix": flow.channels[-1], "ch_names": names}
-    last: dict[str, Any] = {"caution": caution, "footnote": f"last layer: {layers[-1]}"}
-    by_layer = partial(figures.layers_figure, roles, ch_names=names, caution=caution, footnote=paths)
-    shown = [
-        album.add("attention-layers", "Attention flow between channels, by layer", by_layer),
-        album.add(
-            "attention-circle",
-            "Attention flow between channels, last layer",
-            partial(figures.circle_figure, **late, **last),
-            SQUARE_PX,
-        ),
-        album.add(
-            "attention-head", "The strongest attention flow, on the head", partial(figures.head_figure, **late, **last)
-        ),
-    ]
-    return {"pictures": shown, "head": Markup(figures.head_fragment(**late, **last))}
 
 
 def traces_picture(
