@@ -18,6 +18,7 @@ from .models import AttentionTrace as AttentionTrace
 from .models import TokenLayout as TokenLayout
 from .models import TokenMap as TokenMap
 from .models import record_attention as record_attention
+from .pretraining import Pretrainer as Pretrainer
 from .probes import AttentionProbe as AttentionProbe
 from .report import write_report as write_report
 from .signals import BandPass as BandPass

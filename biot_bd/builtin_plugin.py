@@ -140,3 +140,10 @@ def register_engines(register: Register) -> None:
     register("torch", "biot_bd.training.persistence.scorer:load_scorer")
     for name in ("onnx", "openvino", "pt2"):
         register(name, f"biot_bd.export.engines.{name}:load_{name}")
+
+
+@hookimpl
+def register_objectives(register: Register) -> None:
+    """Register the built-in pretraining objectives."""
+    objectives = "biot_bd.pretraining.objectives"
+    register("biot-contrastive", f"{objectives}.biot_contrastive:BIOTContrastive")

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from biot_bd.models.attention.braindecode_layouts import token_channel_names
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.tokens import TokenSite
+from biot_bd.models.biot_stages import BIOTStages
 from biot_bd.models.biot_tokens import BIOTTokenSite
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
 from biot_bd.models.checkpoints.report import LoadReport, announce
@@ -235,6 +236,15 @@ class BIOT(BraindecodeBIOT):
         """
         # Behind an interpolation no channel is absent, and only a hook sees what enters.
         return TokenSite("encoder.transformer") if hasattr(self, "interpolation_layer") else BIOTTokenSite()
+
+    def token_stages(self) -> BIOTStages:
+        """Return the stages from windows to tokens and embeddings, one by one.
+
+        Returns
+        -------
+        TokenStages
+        """
+        return BIOTStages(self)
 
     def present_channels(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return windows as the encoder takes them, and which channels are present.

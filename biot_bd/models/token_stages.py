@@ -1,0 +1,155 @@
+"""The stages of a model that reads tokens, one by one, for what trains it without labels.
+
+A pretraining objective hides tokens, mixes views or puts something else into their place, so it
+needs what lies between a window and an embedding: the content of each token before anything learnt
+(:meth:`TokenStages.patches`), its embedding, its place, the layers, and the read-out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TokenSizes:
+    """Sizes of what a model's stages hand on.
+
+    Parameters
+    ----------
+    n_chans : int
+        Rows of the grid of tokens: channels, or 1 where a token is of all channels.
+    n_frames : int
+        Columns of the grid: stretches of time.
+    n_features : int
+        Numbers that a token is made from, before anything learnt.
+    embed_dim : int
+        Features of a token behind its embedding.
+
+    Examples
+    --------
+    >>> from biot_bd.models import TokenSizes
+    >>> TokenSizes(n_chans=16, n_frames=19, n_features=101, embed_dim=256).n_tokens
+    304
+    """
+
+    n_chans: int
+    n_frames: int
+    n_features: int
+    embed_dim: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of a window."""
+        return self.n_chans * self.n_frames
+
+
+class TokenStages(ABC):
+    """The stages of a model; tokens lie on a grid of channels and frames, channel by channel.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its parameters are used, none is added.
+
+    Attributes
+    ----------
+    kind : str
+        What patches hold: ``"spectrum"`` (magnitudes) or ``"signal"`` (samples).
+    """
+
+    kind: str
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model: Any = model
+
+    @property
+    @abstractmethod
+    def sizes(self) -> TokenSizes:
+        """Sizes of the tokens of a window."""
+
+    @abstractmethod
+    def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return windows without marks of absent channels, and which tokens' rows are present.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, n_chans, n_times)
+            A channel that is NaN throughout is absent.
+
+        Returns
+        -------
+        x : Tensor, shape (n, n_chans, n_times)
+        present : Tensor of bool, shape (n, sizes.n_chans), or None
+            None where all are.
+        """
+
+    @abstractmethod
+    def patches(self, x: Tensor) -> Tensor:
+        """Return what each token is made from, (n, n_chans, n_frames, n_features)."""
+
+    @abstractmethod
+    def embed(self, patches: Tensor) -> Tensor:
+        """Map patches to (n, n_chans, n_frames, embed_dim), without their places."""
+
+    @abstractmethod
+    def place(self, tokens: Tensor) -> Tensor:
+        """Add to each token of (n, n_chans, n_frames, embed_dim) its channel and its time."""
+
+    @abstractmethod
+    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Run the layers on placed tokens, all or some of them.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (n, n_tokens, embed_dim)
+        mask : Tensor of bool, shape (n, n_tokens), optional
+            False for tokens that get no attention.
+
+        Returns
+        -------
+        Tensor, shape (n, n_tokens, embed_dim)
+        """
+
+    @abstractmethod
+    def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the embedding (n, embed_dim) of encoded tokens (n, n_tokens, embed_dim)."""
+
+    @abstractmethod
+    def embeddings(self, x: Tensor) -> Tensor:
+        """Return the embedding (n, embed_dim) of whole windows, as a head would be given it."""
+
+
+def token_stages(model: nn.Module) -> TokenStages:
+    """Return the stages of a model: what its method ``token_stages()`` gives.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        E.g. :class:`biot_bd.models.BIOT`.
+
+    Raises
+    ------
+    TypeError
+        The model has none.
+
+    Examples
+    --------
+    >>> from biot_bd.models import BIOT, token_stages
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2
+    ... )
+    >>> token_stages(model).sizes
+    TokenSizes(n_chans=2, n_frames=3, n_features=101, embed_dim=16)
+    """
+    make = getattr(model, "token_stages", None)
+    if make is None:
+        raise TypeError(
+            f"{type(model).__name__} has no token_stages(), which pretraining asks for; take 'biot', 'multi-scale-biot' or "
+            "'masked-vit', or give the class such a method (see biot_bd.models.TokenStages)"
+        )
+    stages: TokenStages = make()
+    return stages

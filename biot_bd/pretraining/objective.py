@@ -1,0 +1,78 @@
+"""What a pretraining objective is: a module with heads of its own that scores a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from biot_bd.models.token_stages import TokenSizes, TokenStages
+from biot_bd.pretraining.batch_random import BatchRandom
+from biot_bd.pretraining.reconstruction import Reconstruction
+
+
+class Objective(nn.Module):
+    """Base of pretraining objectives.
+
+    A subclass takes :class:`biot_bd.models.TokenSizes` first and plain keyword parameters behind,
+    makes its heads (mask token, decoder, projector), and returns a loss.
+
+    Parameters
+    ----------
+    sizes : TokenSizes
+        Of the model's tokens.
+
+    Attributes
+    ----------
+    kinds : frozenset of str
+        Kinds of patches (:attr:`biot_bd.models.TokenStages.kind`) that it can be asked about.
+    supervised : bool
+        Whether ``forward`` takes ``targets``, (n, 2): number of the corpus and label in it.
+    across_windows : bool
+        Whether a window's loss depends on the windows beside it.
+
+    See Also
+    --------
+    biot_bd.Pretrainer : Trains a model by objectives.
+    biot_bd.hookspecs.register_objectives : How a plugin adds one.
+    """
+
+    kinds: frozenset[str] = frozenset({"spectrum", "signal"})
+    supervised: bool = False
+    across_windows: bool = False
+
+    def __init__(self, sizes: TokenSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, tokens: TokenStages, x: Tensor, rng: BatchRandom) -> dict[str, Tensor]:
+        """Score a batch.
+
+        Parameters
+        ----------
+        tokens : TokenStages
+            Of the model that is trained.
+        x : Tensor, shape (n, n_chans, n_times)
+            A channel that is NaN throughout is absent.
+        rng : BatchRandom
+            All chance comes from here; validation hands the same numbers every epoch.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``"loss"``, a mean over windows of what each window gives, and whatever else shall be
+            told: means over the windows of the batch, detached, of any shape.
+        """
+        raise NotImplementedError
+
+    def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return what follows from an epoch's means (of what ``forward`` returned) as a whole.
+
+        E.g. ``skill`` and ``chance``, the loss of somebody who knows nothing.  They join the scalar
+        means in the history; means with dimensions are left out there.
+        """
+        return {}
+
+    def reconstruct(self, tokens: TokenStages, x: Tensor, rng: BatchRandom) -> Reconstruction:
+        """Return what a masked objective predicts of hidden tokens; others raise ``TypeError``."""
+        raise TypeError(f"{type(self).__name__} reconstructs nothing")
