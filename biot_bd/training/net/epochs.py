@@ -43,7 +43,7 @@ class NetEpochs(NetOptimizer):
             begin()
         while len(self.history) - before < self.max_epochs and not self._wants_to_stop():
             self._one_epoch(*iterators, sides)
-            if point is not None and before == 0:
+            if point is not None and before == 0 and self._writes_files():
                 point.save(self)
 
     def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
@@ -73,6 +73,10 @@ class NetEpochs(NetOptimizer):
             # as fitted.
             if not self._wants_to_stop():
                 raise
+
+    def _writes_files(self) -> bool:
+        """Return whether this process writes restart points, where several share a training."""
+        return True
 
     def _record_epoch(self) -> None:
         """Write what a net says itself of an epoch into the history, before callbacks look."""
