@@ -38,14 +38,18 @@ def parse(args: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
     parser.add_argument("--gpus", type=int, default=0, help="GPUs a machine, one a process (default: %(default)s)")
     parser.add_argument("--cpus", type=int, default=2, help="processors a process (default: %(default)s)")
     parser.add_argument("--hours", type=float, default=24, help="time limit of a job (default: %(default)s)")
-    parser.add_argument("--requeue", type=int, default=10, help="times a job may run out of time (default: %(default)s)")
+    parser.add_argument(
+        "--requeue", type=int, default=10, help="times a job may run out of time (default: %(default)s)"
+    )
     parser.add_argument("--logs", type=Path, default=Path("slurm"), help="folder of jobs (default: %(default)s)")
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="another option of sbatch")
     options, command = parser.parse_known_args(args)
     if options.gpus not in (0, options.processes):
         parser.error(f"--gpus {options.gpus} does not match --processes {options.processes}: a process takes one GPU")
     if options.cluster is None and options.processes * options.nodes > 1:
-        parser.error("several processes here: torchrun --nproc-per-node N experiments/pretrain.py ...; or name a --cluster")
+        parser.error(
+            "several processes here: torchrun --nproc-per-node N experiments/pretrain.py ...; or name a --cluster"
+        )
     return options, command
 
 
@@ -100,8 +104,13 @@ def main(args: Sequence[str] | None = None) -> int:
         return pretrain(command)
     job = submit(options, command)
     print(f"job {job.job_id}: {job.paths.stdout}", flush=True)
-    if options.cluster == "local":  # its processes end with this one
+    if options.cluster == "slurm":
+        return 0
+    try:
         job.results()
+    except RuntimeError as error:  # what submitit raises names the job and shows its log
+        print(f"pretrain: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,13 +37,15 @@ class TorchProcesses(Processes):
     def __init__(self, state: Any) -> None:
         self.state = state
         self.rank, self.n = int(state.process_index), int(state.num_processes)
-        self.device = str(state.device)
+        self.device = "cpu" if state.device.type == "cpu" else str(state.device)
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """Return what forward goes through: backward then averages gradients over processes."""
-        # No buffer changes in training (BIOT's positions are constants): nothing to send each step.
         devices = None if self.state.device.type == "cpu" else [self.state.device]
-        parallel: nn.Module = DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
+        with warnings.catch_warnings():  # torch 2.13 has another word for it, which 2.5 does not know
+            warnings.simplefilter("ignore", FutureWarning)
+            # Buffers are constants (positions): nothing to send before each step.
+            parallel: nn.Module = DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
         return parallel
 
     def total(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,9 @@ def recordings() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     groups = np.repeat(list("abcde"), WINDOWS_A_SUBJECT)
     t = np.arange(N_TIMES) / 200
-    x = rng.standard_normal((len(groups), N_CHANS, N_TIMES)) + np.sin(2 * np.pi * rng.uniform(2, 20, (len(groups), 1, 1)) * t)
+    x = rng.standard_normal((len(groups), N_CHANS, N_TIMES)) + np.sin(
+        2 * np.pi * rng.uniform(2, 20, (len(groups), 1, 1)) * t
+    )
     x[groups == "a", 1] = np.nan
     return x.astype(np.float32), groups
 

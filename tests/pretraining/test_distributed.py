@@ -19,9 +19,15 @@ FITS = Path(__file__).with_name("shared_fits.py")
 def launch(folder, *names):
     """Run fits in two processes under torchrun; return what it ended with."""
     root = str(Path(__file__).parents[2])
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(FITS)]
-    return subprocess.run([*command, str(folder), *names], env=env, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(
+        [*command, str(folder), *names], env=env, capture_output=True, text=True, timeout=110, check=False
+    )
 
 
 def read(folder, name):
@@ -98,7 +104,9 @@ def test_several_processes_without_accelerate_say_which_extra_they_need(monkeypa
         find_processes()
 
 
-@pytest.mark.parametrize(("variable", "name"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")])
+@pytest.mark.parametrize(
+    ("variable", "name"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
+)
 def test_launchers_that_split_a_model_are_refused(variable, name, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv(variable, "true")
