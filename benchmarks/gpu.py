@@ -1,5 +1,5 @@
-"""BIOT on a GPU: windows a second of inference, training and pretraining by batch size and precision,
-memory, and the floor.
+"""BIOT on a GPU: windows a second of inference, training and pretraining by batch size and
+precision, memory, and the floor.
 
 The floor is the time of the matrix products alone, of the same shapes in the same precision.  The
 share of the data path is the time to read and transfer a batch over the time of its step.  Without
