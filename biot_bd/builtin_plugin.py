@@ -148,4 +148,7 @@ def register_objectives(register: Register) -> None:
     """Register the built-in pretraining objectives."""
     objectives = "biot_bd.pretraining.objectives"
     register("biot-contrastive", f"{objectives}.biot_contrastive:BIOTContrastive")
+    register("masked-spectrum", f"{objectives}.masked_spectrum:MaskedSpectrum")
+    register("masked-patch", f"{objectives}.masked_patch:MaskedPatch")
+    register("supervised-multitask", f"{objectives}.supervised_multitask:SupervisedMultitask")
     register("masked-vae", f"{objectives}.masked_vae:MaskedVAE")
