@@ -41,7 +41,7 @@ class BIOTStages(TokenStages):
         return TokenSizes(
             n_chans=len(model.channel_ids),
             n_frames=encoder.n_frames(model.n_times),
-            n_features=encoder.n_fft // 2 + 1,
+            n_features=encoder.n_features,
             embed_dim=encoder.channel_tokens.embedding_dim,
         )
 
@@ -68,8 +68,9 @@ class BIOTStages(TokenStages):
         dropout = encoder.positional_encoding.dropout
         return fast_attention.dropout(placed, dropout.p, dropout.training)
 
-    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the layers on placed tokens."""
+        tokens = self.model.encoder.mix_channels(tokens, mask, places)
         transformer = self.model.encoder.transformer
         encoded: Tensor = transformer(tokens) if mask is None else transformer(tokens, input_mask=mask)
         return encoded

@@ -100,7 +100,7 @@ class TokenStages(ABC):
         """Add to each token of (n, n_chans, n_frames, embed_dim) its channel and its time."""
 
     @abstractmethod
-    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the layers on placed tokens, all or some of them.
 
         Parameters
@@ -108,6 +108,9 @@ class TokenStages(ABC):
         tokens : Tensor, shape (n, n_tokens, embed_dim)
         mask : Tensor of bool, shape (n, n_tokens), optional
             False for tokens that get no attention.
+        places : Tensor of int, shape (n_tokens,) or (n, n_tokens), optional
+            Where some tokens are given: their numbers on the grid, ``channel * n_frames + frame``.
+            None: they are all there, in order, or the model does not ask.
 
         Returns
         -------
