@@ -46,7 +46,7 @@ class BIOTStages(TokenStages):
         return TokenSizes(
             n_chans=len(model.channel_ids),
             n_frames=encoder.n_frames(model.n_times),
-            n_features=encoder.n_fft // 2 + 1,
+            n_features=encoder.n_features,
             embed_dim=encoder.channel_tokens.embedding_dim,
         )
 
@@ -80,27 +80,31 @@ class BIOTStages(TokenStages):
         dropout = encoder.positional_encoding.dropout
         return fast_attention.dropout(placed, dropout.p, dropout.training)
 
-    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the layers on placed tokens; a class token comes first in what they give."""
-        encoded: Tensor = self.model.encoder.encode_tokens(*self._entering(tokens, mask))
+        encoded: Tensor = self.model.encoder.encode_tokens(*self._entering(tokens, mask, places))
         return encoded
 
     def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the class token, or the mean over tokens that are there."""
         return tokens[:, 0] if self.n_special else fast_attention.token_mean(tokens, mask)
 
-    def read_out(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def read_out(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Return the embedding of placed tokens, without the last map of each of them."""
-        embedding: Tensor = self.model.encoder.encode(*self._entering(tokens, mask))
+        embedding: Tensor = self.model.encoder.encode(*self._entering(tokens, mask, places))
         return embedding
 
-    def _entering(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return tokens as they enter the first layer, and which of them get attention."""
-        encoder, n_special = self.model.encoder, self.n_special
+    def _entering(
+        self, tokens: Tensor, mask: Tensor | None, places: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return tokens as they enter the encoder, which of them get attention, their numbers."""
+        encoder = self.model.encoder
         tokens = encoder.with_class(tokens)
-        if n_special and mask is not None:
-            mask = torch.cat([torch.ones_like(mask[:, :n_special]), mask], dim=1)
-        return tokens, encoder.drop_tokens(tokens, mask)
+        if self.n_special:
+            first = slice(0, self.n_special)
+            mask = None if mask is None else torch.cat([torch.ones_like(mask[:, first]), mask], dim=1)
+            places = None if places is None else torch.cat([torch.zeros_like(places[..., first]), places + 1], dim=-1)
+        return tokens, encoder.drop_tokens(tokens, mask), places
 
     def embeddings(self, x: Tensor) -> Tensor:
         """Return what the head of BIOT is given."""

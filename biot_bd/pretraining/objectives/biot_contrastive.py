@@ -140,7 +140,7 @@ class BIOTContrastive(Objective):
         def views(x: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
             embedded = tokens.embed(tokens.patches(x))
             some = tokens.place(embedded).flatten(1, 2)[:, chosen]
-            masked = tokens.read_out(some, None if there is None else there[:, chosen])
+            masked = tokens.read_out(some, None if there is None else there[:, chosen], chosen)
             whole = tokens.read_out(tokens.place(embedded).flatten(1, 2), there)
             return self.predictor(masked).float(), whole.float()
 
