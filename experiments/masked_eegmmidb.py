@@ -92,9 +92,9 @@ def train(windows: NDArray[np.float32], options: argparse.Namespace) -> Pretrain
         objective__mask_ratio=options.mask_ratio,
         objective__beta=options.beta,
         objective__standardise=None,  # the scale is that of the training runs, one number for all channels
-        objective__decoder_dim=96,
-        objective__decoder_layers=2,
-        objective__decoder_heads=4,
+        objective__decoder_embed_dim=96,
+        objective__decoder_num_layers=2,
+        objective__decoder_num_heads=4,
         **{f"module__{name}": value for name, value in SMALL.items()},
     )
     return net.fit(windows)

@@ -54,7 +54,7 @@ class MaskedVAE(MaskedObjective):
         the places that it draws as visible.
     mask_geometry, mask_ratio, block_frames, guard_frames, standardise
         As for :class:`biot_bd.pretraining.MaskedObjective`.
-    decoder_dim, decoder_layers, decoder_heads : int, optional
+    decoder_embed_dim, decoder_num_layers, decoder_num_heads : int, optional
         Of the decoder; None: what the model's preset says.
 
     Raises
@@ -108,9 +108,9 @@ class MaskedVAE(MaskedObjective):
         block_frames: int = 3,
         guard_frames: int = 0,
         standardise: Standardise | None = "channel",
-        decoder_dim: int | None = None,
-        decoder_layers: int | None = None,
-        decoder_heads: int | None = None,
+        decoder_embed_dim: int | None = None,
+        decoder_num_layers: int | None = None,
+        decoder_num_heads: int | None = None,
     ) -> None:
         super().__init__(sizes, mask_geometry, mask_ratio, block_frames, guard_frames, standardise)
         if latent_dim < 1 or min(beta, free_bits, visible_weight) < 0:
@@ -121,7 +121,7 @@ class MaskedVAE(MaskedObjective):
         self.latent_dim, self.beta, self.free_bits, self.visible_weight = latent_dim, beta, free_bits, visible_weight
         self.posterior = nn.Linear(sizes.embed_dim, 2 * latent_dim)
         init_linear(self.posterior)
-        self.decoder = ViTDecoder(sizes, decoder_dim, decoder_layers, decoder_heads, in_features=latent_dim)
+        self.decoder = ViTDecoder(sizes, decoder_embed_dim, decoder_num_layers, decoder_num_heads, in_features=latent_dim)
 
     def predict(self, tokens: TokenStages, view: MaskedView, rng: BatchRandom) -> Prediction:
         """Predict all patches from samples of the visible tokens' latents."""
