@@ -16,6 +16,7 @@ from biot_bd.pretraining.masks import Geometry, Masking
 from biot_bd.pretraining.objective import Objective
 from biot_bd.pretraining.reconstruction import Reconstruction
 from biot_bd.pretraining.target_scale import Standardise, TargetScale, check_standardise
+from biot_bd.pretraining.whole_batch import of_whole_batch
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class MaskedObjective(Objective):
             "mse_visible": mean_error(difference.detach(), view.visible).mean(),
             **self._guesses(view, target),
             **_fractions(view),
-            "embedding_std": embedding_std(prediction.embedding),
+            "embedding_std": embedding_std(of_whole_batch(prediction.embedding.detach(), rng)),
             **prediction.told,
         }
 

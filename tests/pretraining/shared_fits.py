@@ -52,7 +52,7 @@ def net(objective: Any, *, dropout: float = 0.0, epochs: int = 3, **parameters: 
         module__att_drop_prob=dropout,
         module__att_layer_drop_prob=dropout,
         optimizer=torch.optim.SGD,
-        lr=0.05,
+        lr=0.01,
         max_epochs=epochs,
         batch_size=8,
         random_state=3,
