@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from biot_bd import registry
+from biot_bd.models.checkpoints.pretrained_model import build_configured
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.inference_plan import precision_context
 from biot_bd.models.own_modes import own_modes
 from biot_bd.models.token_stages import token_stages
@@ -24,6 +27,7 @@ from biot_bd.pretraining.epoch_means import EpochMeans
 from biot_bd.pretraining.pretext_module import PretextModule
 from biot_bd.training._validation import resolve_device
 from biot_bd.training.input_data import InputInfo, SignalData
+from biot_bd.training.pretrained import recordings_of
 from biot_bd.training.resume import seeded
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
 from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
@@ -50,6 +54,7 @@ class Pretrainer(NeuralNet):
     """
 
     input_info_: InputInfo
+    _module_config: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Pretrainer(NeuralNet):
         log_dir: Any = None,
         restart_dir: Any = None,
         callbacks: Any = None,
+        pretrained: Any = None,
         verbose: int = 0,
         iterator_train__shuffle: bool = True,
         iterator_train__drop_last: bool = True,
@@ -117,7 +123,11 @@ class Pretrainer(NeuralNet):
         facts = {name: getattr(self.input_info_, name) for name in ("n_chans", "n_times", "sfreq", "ch_names")}
         facts |= {"n_outputs": 2}
         known = {name: value for name, value in facts.items() if value is not None and name in taken}
-        backbone = module(**{**known, **self.get_params_for("module")})
+        arguments = {**known, **self.get_params_for("module")}
+        if self._module_config is not None:
+            backbone = build_configured(module, {**arguments, **self._module_config}, Path())
+        else:
+            backbone = module(**arguments)
         sizes = token_stages(backbone).sizes
         objectives, weights = {}, {}
         for name, (cls, weight, parameters) in self._objectives().items():
@@ -164,6 +174,10 @@ class Pretrainer(NeuralNet):
         with seeded(self.random_state), own_modes(self.device, training=True):
             train, valid = self.get_split_datasets(data, None, data.groups if groups is None else groups)
             self.initialize()
+            names = data.groups if groups is None else groups
+            sides = [() if names is None or s is None else tuple(sorted(set(np.asarray(names)[np.asarray(s.indices)]))) for s in (train, valid)]
+            self.train_subjects_, self.valid_subjects_ = sides
+            self.provenance_ = Provenance("a model trained from scratch").extended([*sides[0], *sides[1]], how="unsupervised", recordings=recordings_of(X, [*sides[0], *sides[1]]))
             self.notify("on_train_begin", X=data, y=None)
             iterator = self.get_iterator(train, training=True)
             iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
@@ -180,6 +194,8 @@ class Pretrainer(NeuralNet):
         self.run_single_epoch(iterator_valid, training=False, prefix="valid", step_fn=self.validation_step)
         for training, prefix in ((True, "train"), (False, "valid")):
             means = self._means[training].means()
+            if not means:
+                continue
             told = {key: float(mean) for key, mean in means.items() if mean.ndim == 0 and key != "loss"}
             for key, value in {**told, **self.module_.derive(means)}.items():
                 self.history.record(f"{prefix}_{key}", value)
@@ -205,6 +221,16 @@ class Pretrainer(NeuralNet):
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} in epoch {len(self.history)}; lower lr")
         return loss
+
+    def evaluate(self, X: Any) -> dict[str, float]:
+        """Return the means that the objectives tell of windows."""
+        self._means[False] = EpochMeans()
+        self._n_validated = 0
+        dataset = self.get_dataset(X)
+        for batch in self.get_iterator(dataset, training=False):
+            self.validation_step(batch)
+        means = self._means[False].means()
+        return {key: float(value) for key, value in {**means, **self.module_.derive(means)}.items()}
 
     # --- embeddings -------------------------------------------------------------------------------
 
