@@ -76,7 +76,7 @@ def build_pretrained(
     """
     of_biot = inspect.isclass(module) and issubclass(module, BIOT)
     if module_config is not None:
-        return build_configured(module, {**arguments, **module_config}, Path(source))
+        return build_configured(module, {**arguments, **module_config}, Path("" if source is None else source))
     folder = pretraining_folder(source)
     if folder is not None:
         check_pretrained_input(folder, module, input_info)
