@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from biot_bd.models.checkpoints.pretraining_folder import (
     read_pretraining,
 )
 from biot_bd.models.checkpoints.provenance import Provenance, sidecar_of
+from biot_bd.pretraining.corpora import Corpora
 from biot_bd.pretraining.pretrainer import Pretrainer
 from biot_bd.runs import atomic_path, environment, make_folder, read_json, to_jsonable, write_json
 from biot_bd.training._validation import uncompiled
@@ -199,6 +201,9 @@ def _described(pipeline: Any, net: Pretrainer, record: dict[str, Any], generated
         "train_subjects": list(net.train_subjects_),
         "valid_subjects": list(net.valid_subjects_),
         "n_epochs": len(net.history),
+        "seed": net.seed_,
+        "precision": net.precision_,
+        "corpora": to_jsonable(asdict(net.corpora_)) if hasattr(net, "corpora_") else None,
         "generated": generated,
         "record": record,
     }
@@ -335,6 +340,8 @@ def _load_net(description: dict[str, Any], folder: Path) -> Pretrainer:
         raise CheckpointError(f"{folder}: what pretrained is a {type(net).__name__}, expected a Pretrainer")
     weights, objectives = (checked_file(folder, description, name) for name in (WEIGHTS, OBJECTIVES))
     net.input_info_ = InputInfo.from_dict(dict(description["input_info"]))
+    if description["corpora"] is not None:
+        net.corpora_ = Corpora(**{name: tuple(values) for name, values in description["corpora"].items()})
     net._module_config = own_config(description["model"]["config"])
     try:
         with bounded_build(folder, weights):
@@ -348,6 +355,7 @@ def _load_net(description: dict[str, Any], folder: Path) -> Pretrainer:
         names = description["model"]["token_names"]
         module.backbone.token_names = None if names is None else tuple(names)
     module.eval()
+    net.seed_, net.precision_ = description["seed"], description["precision"]
     net.history_ = type(net.history)({"batches": [], **row} for row in read_json(folder / HISTORY))
     net.train_subjects_, net.valid_subjects_ = map(tuple, (description["train_subjects"], description["valid_subjects"]))
     sidecar = sidecar_of(folder)

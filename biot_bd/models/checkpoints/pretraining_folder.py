@@ -51,6 +51,13 @@ class Trainer(TypedDict):
     parameters: dict[str, Any]
 
 
+class Corpora(TypedDict):
+    """Corpora with labels that a supervised objective learnt from."""
+
+    names: list[str]
+    n_classes: list[int]
+
+
 class Description(TypedDict):
     """What ``pretraining.json`` says, in the words of the newest format."""
 
@@ -63,6 +70,9 @@ class Description(TypedDict):
     train_subjects: list[str]
     valid_subjects: list[str]
     n_epochs: int
+    seed: int
+    precision: str
+    corpora: Corpora | None
     generated: bool
     files: dict[str, str]
     record: dict[str, Any]
