@@ -78,6 +78,9 @@ def register_models(register: Register) -> None:
     contracts, ours = "biot_bd.models.contracts", "biot_bd.models.braindecode_models"
     register("biot", "biot_bd.models.biot:BIOT", contract=f"{contracts}:BIOT")
     register("masked-vit", "biot_bd.models.masked_vit:MaskedViT", contract=f"{contracts}:MASKED_VIT")
+    register(
+        "multi-scale-biot", "biot_bd.models.multi_scale_biot:MultiScaleBIOT", contract=f"{contracts}:MULTI_SCALE_BIOT"
+    )
     for name, cls, contract in _BRAINDECODE:
         register(name, f"braindecode.models:{cls}", contract=f"{contracts}:{contract}")
     register("labram", f"{ours}:Labram", contract=f"{contracts}:LABRAM")

@@ -14,7 +14,7 @@ References
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -144,6 +144,7 @@ class BIOT(AbsentChannels, BraindecodeBIOT):
     True
     """
 
+    architecture: tuple[str, ...] = ()  # arguments of a subclass that its weights need
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
@@ -305,6 +306,10 @@ class BIOT(AbsentChannels, BraindecodeBIOT):
             "class_token": self.encoder.class_token is not None,
             "token_drop_prob": self.encoder.token_drop_prob,
         }
+
+    def adapted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the encoder of a checkpoint as this model can take it: as it is."""
+        return dict(tensors)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BIOT:

@@ -97,6 +97,14 @@ class TokenStages(ABC):
     def sizes(self) -> TokenSizes:
         """Sizes of the tokens of a window."""
 
+    @property
+    def n_special(self) -> int:
+        """Tokens that :meth:`encode` puts in front of those of the grid, e.g. 1 for a class token.
+
+        They are in what it returns, never in what it is given.
+        """
+        return 0
+
     @abstractmethod
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return windows without marks of absent channels, and which tokens' rows are present.
@@ -126,7 +134,7 @@ class TokenStages(ABC):
         """Add to each token of (n, n_chans, n_frames, embed_dim) its channel and its time."""
 
     @abstractmethod
-    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the layers on placed tokens, all or some of them.
 
         Parameters
@@ -134,15 +142,30 @@ class TokenStages(ABC):
         tokens : Tensor, shape (n, n_tokens, embed_dim)
         mask : Tensor of bool, shape (n, n_tokens), optional
             False for tokens that get no attention.
+        places : Tensor of int, shape (n_tokens,) or (n, n_tokens), optional
+            Where some tokens are given: their numbers on the grid, ``channel * n_frames + frame``.
+            None: they are all there, in order, or the model does not ask.
 
         Returns
         -------
-        Tensor, shape (n, n_tokens, embed_dim)
+        Tensor, shape (n, n_special + n_tokens, embed_dim)
         """
 
     @abstractmethod
     def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the embedding (n, embed_dim) of encoded tokens (n, n_tokens, embed_dim)."""
+        """Return the embedding (n, embed_dim) of what :meth:`encode` gave for tokens and mask."""
+
+    def read_out(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """Return the embedding (n, embed_dim) of placed tokens: :meth:`encode` and :meth:`pool`.
+
+        A model may know a shorter way to it.
+
+        Parameters
+        ----------
+        tokens, mask, places
+            As for :meth:`encode`.
+        """
+        return self.pool(self.encode(tokens, mask, places), mask)
 
     @abstractmethod
     def embeddings(self, x: Tensor) -> Tensor:

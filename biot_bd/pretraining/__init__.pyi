@@ -9,3 +9,4 @@ from .objective import Objective as Objective
 from .pretrainer import Pretrainer as Pretrainer
 from .reconstruction import Reconstruction as Reconstruction
 from .target_scale import TargetScale as TargetScale
+from .whole_batch import of_whole_batch as of_whole_batch

@@ -134,7 +134,7 @@ def module_facts(net: Any) -> dict[str, Any]:
     config = module.get_config()
     straight = tuple(module.channel_ids) == tuple(range(module.n_channel_tokens))
     names = module.token_names or (net.facts_.input_info.ch_names if straight else None)
-    kept: tuple[str, ...] = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times")
+    kept: tuple[str, ...] = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times", *module.architecture)
     own = all(key in config for key in kept)  # a subclass may have other arguments
     if module.encoder.class_token is not None:
         kept += ("class_token",)
