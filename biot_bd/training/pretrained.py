@@ -236,7 +236,7 @@ def module_facts(net: Any) -> dict[str, Any]:
         loaded = isinstance(report, LoadReport) and hasattr(module, "get_config")
         return {"module_config": to_jsonable(own_config(module.get_config())) if loaded else None, "token_names": None}
     config = module.get_config()
-    kept: tuple[str, ...] = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times")
+    kept: tuple[str, ...] = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times", *module.architecture)
     own = all(key in config for key in kept)  # a subclass may have other arguments
     if module.encoder.class_token is not None:
         kept += ("class_token",)
