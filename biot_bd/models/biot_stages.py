@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from biot_bd.models import fast_attention
@@ -44,6 +46,12 @@ class BIOTStages(TokenStages):
             n_features=encoder.n_fft // 2 + 1,
             embed_dim=encoder.channel_tokens.embedding_dim,
         )
+
+    @property
+    def feature_hz(self) -> NDArray[np.float64]:
+        """Frequencies of the bins of a frame's spectrum."""
+        hz: NDArray[np.float64] = np.fft.rfftfreq(self.model.encoder.n_fft, 1 / self.model.sfreq)
+        return hz
 
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return windows without marks of absent channels, and which channels are present."""

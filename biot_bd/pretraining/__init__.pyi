@@ -3,3 +3,10 @@ from .info_nce import info_nce as info_nce
 from .objective import Objective as Objective
 from .pretrainer import Pretrainer as Pretrainer
 from .reconstruction import Reconstruction as Reconstruction
+from .reconstruction_figures import reconstruction_figure as reconstruction_figure
+from .reconstruction_figures import reconstruction_scores_figure as reconstruction_scores_figure
+from .reconstruction_figures import reconstruction_spectra_figure as reconstruction_spectra_figure
+from .reconstruction_logger import ReconstructionLogger as ReconstructionLogger
+from .reconstruction_scores import ReconstructionScores as ReconstructionScores
+from .reconstruction_scores import score_reconstruction as score_reconstruction
+from .reconstruction_scores import scores_of as scores_of
