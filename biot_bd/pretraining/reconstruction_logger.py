@@ -117,7 +117,9 @@ class ReconstructionLogger(Callback):
 
     def _reconstructed(self, net: Any, valid: Any, name: str) -> Reconstruction:
         rows = _spread(len(valid), max(self.n_windows, self.n_spectra))
-        part = Subset(valid, rows)
+        # A subset of a subset would hide the data set that reads batches.
+        inner = isinstance(valid, Subset)
+        part = Subset(valid.dataset, [valid.indices[row] for row in rows]) if inner else Subset(valid, rows)
         return joined(list(reconstructions(net, part, objective=name)))
 
 

@@ -294,7 +294,9 @@ def reconstructions(net: Any, X: Any, *, objective: str | None = None, seed: int
     module.eval()
     try:
         start = 0
-        for batch in net.get_iterator(net.get_dataset(X), training=False):
+        with torch.random.fork_rng(devices=[]):  # a loader draws a seed, which would change a training
+            batches = iter(net.get_iterator(net.get_dataset(X), training=False))
+        for batch in batches:
             x = to_tensor(unpack_data(batch)[0], device=device)
             rng = BatchRandom(seed + start, len(x), device=device)
             start += len(x)
