@@ -11,5 +11,12 @@ from .objective import Objective as Objective
 from .pretrainer import Pretrainer as Pretrainer
 from .pretraining_run import pretrain as pretrain
 from .reconstruction import Reconstruction as Reconstruction
+from .reconstruction_figures import reconstruction_figure as reconstruction_figure
+from .reconstruction_figures import reconstruction_scores_figure as reconstruction_scores_figure
+from .reconstruction_figures import reconstruction_spectra_figure as reconstruction_spectra_figure
+from .reconstruction_logger import ReconstructionLogger as ReconstructionLogger
+from .reconstruction_scores import ReconstructionScores as ReconstructionScores
+from .reconstruction_scores import score_reconstruction as score_reconstruction
+from .reconstruction_scores import scores_of as scores_of
 from .target_scale import TargetScale as TargetScale
 from .whole_batch import of_whole_batch as of_whole_batch
