@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from braindecode.models.base import EEGModuleMixin
 from torch import Tensor, nn
 
