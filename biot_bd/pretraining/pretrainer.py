@@ -242,7 +242,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         """
         own = {key: kwargs.pop(key) for key in list(kwargs) if key.partition("__")[0] == "objective"}
         before, module = {key: vars(self).get(key) for key in own}, getattr(self, "module_", None)
-        super().set_params(**kwargs)
+        self._set_own(kwargs)
         self.__dict__.update(own)
         if describe(before) != describe(own) or getattr(self, "module_", None) is not module:
             self._forget()
