@@ -66,6 +66,7 @@ def pretrain(
         expect(store, "windows")
 
     from biot_bd.pretraining import pretrain as pretrain_into
+    from biot_bd.pretraining.distributed import find_processes
 
     _output.check_output(output)
     _check_free(output)
@@ -78,6 +79,8 @@ def pretrain(
         windows, model, weights, settings, params=_pipelines.parse_assignments(param), ignore_channels=ignore_channel
     )
     facts = pretrain_into(pipeline, windows, output, hold_out=hold_out or ())
+    if not find_processes().is_main:
+        return
     report = _write_report(output, windows, facts)
     if json:
         _output.print_json({"folder": output, **facts, "report": report})
