@@ -20,6 +20,7 @@ from biot_bd.pretraining.batch_random import BatchRandom, PositionRandom, mixed_
 from biot_bd.pretraining.epoch_means import EpochMeans
 from biot_bd.pretraining.pretext_module import PretextModule
 from biot_bd.pretraining.processes import Processes
+from biot_bd.pretraining.progress import TrainingProgress
 from biot_bd.pretraining.shares import OwnBatches, Place
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.input_data import SignalData
@@ -111,6 +112,9 @@ class PretextEpochs(NetBatches):
             self.notify("on_train_end", X=data, y=None, **sides)
         finally:
             self.__dict__["_parallel"] = None
+            for _, callback in self.callbacks_:
+                if isinstance(callback, TrainingProgress):
+                    callback.stop()
 
     def _writes_files(self) -> bool:
         return self._processes.is_main
