@@ -21,9 +21,7 @@ def rhythms(n, seed=0, n_chans=3):
 
 def made(seed=0, **parameters):
     torch.manual_seed(seed)
-    model = MaskedViT(
-        n_chans=3, n_times=200, sfreq=100, patch_samples=20, embed_dim=32, num_layers=2, num_heads=2
-    )
+    model = MaskedViT(n_chans=3, n_times=200, sfreq=100, patch_samples=20, embed_dim=32, num_layers=2, num_heads=2)
     stages = model.token_stages()
     return model, stages, MaskedVAE(stages.sizes, **{**SMALL, **parameters})
 
@@ -99,7 +97,11 @@ def test_what_is_hidden_moves_no_prediction(geometry):
 def test_a_heavy_divergence_silences_the_latent_and_free_bits_keep_it_speaking():
     x = rhythms(16)
     found = {}
-    for name, parameters in {"light": {"beta": 1e-3}, "heavy": {"beta": 300.0}, "free": {"beta": 300.0, "free_bits": 0.5}}.items():
+    for name, parameters in {
+        "light": {"beta": 1e-3},
+        "heavy": {"beta": 300.0},
+        "free": {"beta": 300.0, "free_bits": 0.5},
+    }.items():
         _, stages, objective = trained(x, 120, **parameters)
         told = objective(stages, x, BatchRandom(0, 16))
         found[name] = float(told["kl_token"]), objective.derive(told)["active_units"]
@@ -192,7 +194,9 @@ def test_spectra_of_biot_work_too():
 
 
 def test_tokens_of_all_channels_are_drawn_channel_by_channel():
-    model = MaskedViT(n_chans=3, n_times=200, channels="together", patch_samples=20, embed_dim=16, num_layers=1, num_heads=2)
+    model = MaskedViT(
+        n_chans=3, n_times=200, channels="together", patch_samples=20, embed_dim=16, num_layers=1, num_heads=2
+    )
     stages = model.token_stages()
     objective = MaskedVAE(stages.sizes, **SMALL)
     assert objective.sample(BatchRandom(0, 2)).shape == (2, 3, 10, 20)
