@@ -121,7 +121,9 @@ class MaskedVAE(MaskedObjective):
         self.latent_dim, self.beta, self.free_bits, self.visible_weight = latent_dim, beta, free_bits, visible_weight
         self.posterior = nn.Linear(sizes.embed_dim, 2 * latent_dim)
         init_linear(self.posterior)
-        self.decoder = ViTDecoder(sizes, decoder_embed_dim, decoder_num_layers, decoder_num_heads, in_features=latent_dim)
+        self.decoder = ViTDecoder(
+            sizes, decoder_embed_dim, decoder_num_layers, decoder_num_heads, in_features=latent_dim
+        )
 
     def predict(self, tokens: TokenStages, view: MaskedView, rng: BatchRandom) -> Prediction:
         """Predict all patches from samples of the visible tokens' latents."""
