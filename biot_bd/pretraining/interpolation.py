@@ -92,7 +92,7 @@ def _along(values: Tensor, visible: Tensor) -> Tensor:
     after = place.masked_fill(~visible, length).flip(2).cummin(2).values.flip(2)
     left = torch.where(before >= 0, before, after).clamp(max=length - 1)
     right = torch.where(after < length, after, before).clamp(min=0)
-    share = ((place - left) / (right - left).clamp(min=1)).to(values.dtype)[..., None]
+    share = ((place - left).to(values.dtype) / (right - left).clamp(min=1))[..., None]
     return torch.lerp(_at(values, left), _at(values, right), share)
 
 

@@ -26,8 +26,6 @@ class Prediction:
     ----------
     patches : Tensor, shape (n, n_chans, n_frames, n_features)
         In the scale of the targets.
-    embedding : Tensor, shape (n, embed_dim)
-        Of the visible part of each window.
     penalties : Tensor, shape (n,), optional
         What joins a window's loss beside its error, e.g. a divergence.
     told : dict of str to Tensor
@@ -35,7 +33,6 @@ class Prediction:
     """
 
     patches: Tensor
-    embedding: Tensor
     penalties: Tensor | None = None
     told: dict[str, Tensor] = field(default_factory=dict)
 
@@ -102,7 +99,9 @@ class MaskedObjective(Objective):
     - ``skill``: 1 - mse / mse_interpolation; ``skill_window_mean`` likewise.
     - ``chance``: MSE of one mean token for all windows, the best of constants.
     - ``masked_fraction``, ``scored_fraction``: of present tokens.
-    - ``embedding_std``: of the visible parts' embeddings; near 0 the model has collapsed.
+    - ``embedding_std``: of whole windows' embeddings, in validation alone, as it takes a second
+      pass; near 0 the model has collapsed.  (Embeddings of visible parts differ by what is visible,
+      collapsed or not.)
     """
 
     def __init__(
@@ -149,9 +148,13 @@ class MaskedObjective(Objective):
             "mse_visible": mean_error(difference.detach(), view.visible).mean(),
             **self._guesses(view, target),
             **_fractions(view),
-            "embedding_std": embedding_std(prediction.embedding),
             **prediction.told,
+            **({} if self.training else self._spread(tokens, x)),
         }
+
+    @torch.no_grad()
+    def _spread(self, tokens: TokenStages, x: Tensor) -> dict[str, Tensor]:
+        return {"embedding_std": embedding_std(tokens.embeddings(x))}
 
     @torch.no_grad()
     def _guesses(self, view: MaskedView, target: Tensor) -> dict[str, Tensor]:

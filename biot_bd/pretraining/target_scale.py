@@ -23,13 +23,14 @@ class TargetScale:
     Parameters
     ----------
     by : {"channel", "token"} or None
-        ``"channel"``: mean and standard deviation of the channel's visible numbers, of all visible
-        numbers of the window where the channel is hidden throughout: level and changes of level
-        have to be predicted.  ``"token"``: each token's own, as masked autoencoders do with pixels
-        (He et al., 2022): its level is not asked for, its shape alone.  None: nothing is changed.
+        ``"channel"``: minus the mean of the channel's visible numbers (of the window's, where the
+        channel is hidden throughout), over the root mean square of all its deviations from it:
+        levels have to be predicted, and no window's error is beyond bounds.  ``"token"``: by each
+        token's own mean and deviation, as masked autoencoders do with pixels (He et al., 2022): its
+        level is not asked for, its shape alone.  None: nothing is changed.
     mean, std : Tensor, shape (n, n_chans, 1, 1)
-        Of each channel's visible numbers; with ``by="token"``, ``std`` is the root mean square of
-        its visible tokens' own.
+        Of each channel as said; with ``by="token"``, ``std`` is the root mean square of its visible
+        tokens' own deviations.
 
     References
     ----------
@@ -42,8 +43,8 @@ class TargetScale:
     >>> content = torch.tensor([[[[1.0, 3.0], [9.0, 7.0]]]])
     >>> scale = TargetScale.of(content, torch.tensor([[[True, False]]]), by="channel")
     >>> scale.target(content)
-    tensor([[[[-1.0000,  1.0000],
-              [ 7.0000,  5.0000]]]])
+    tensor([[[[-0.2294,  0.2294],
+              [ 1.6059,  1.1471]]]])
     """
 
     by: Standardise | None
@@ -62,8 +63,10 @@ class TargetScale:
         """
         check_standardise(by)
         mean = _visible_mean(content.mean(-1), visible)
-        centre = content.mean(-1, keepdim=True) if by == "token" else mean
-        variance = _visible_mean((content - centre).square().mean(-1), visible)
+        if by == "token":
+            variance = _visible_mean(content.var(-1, correction=0), visible)
+        else:
+            variance = (content - mean).square().mean((2, 3), keepdim=True)
         return cls(by, mean, (variance + _LEAST_VARIANCE).sqrt())
 
     def target(self, content: Tensor) -> Tensor:
