@@ -14,7 +14,7 @@ import pandas as pd
 from biot_bd.exceptions import CheckpointError
 from biot_bd.json_values import naming
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, read_pretraining
-from biot_bd.models.checkpoints.provenance import provenance_of
+from biot_bd.models import provenance_of
 from biot_bd.pretraining import (
     ReconstructionScores,
     load_pretraining,
