@@ -135,8 +135,6 @@ def _open(stores: list[Path]) -> Any:
 
 def _write_report(output: Path, windows: Any, facts: dict[str, Any]) -> Path:
     """Write the page, with pictures of subjects who did not train."""
-    import biot_bd.report as r
-    if not hasattr(r, "write_pretraining_report"): return output
     from biot_bd.report import write_pretraining_report
 
     unseen = [*facts["subjects"]["hold_out"]] or [*facts["subjects"]["valid"]]
