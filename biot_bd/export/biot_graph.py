@@ -7,7 +7,6 @@ last linear map.  The numbers are those of :class:`biot_bd.models.BIOT` to round
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from biot_bd.models import fast_attention
 from biot_bd.models.encoder import BIOTEncoder, linear_attn
+from biot_bd.models.multi_scale_encoder import MultiScaleEncoder
 
 MASKED = -3e4
 """Added to the keys of absent channels: their exponential is 0 in float32, and half precision has
@@ -33,7 +33,11 @@ def biot_graph(module: nn.Module) -> BIOTGraph | None:
         With the ``encoder`` and ``final_layer`` of :class:`biot_bd.models.BIOT`.
     """
     encoder = getattr(module, "encoder", None)
-    if type(encoder) is not BIOTEncoder or encoder.class_token is not None or not encoder._is_plain():
+    if (
+        type(encoder) not in (BIOTEncoder, MultiScaleEncoder)
+        or encoder.class_token is not None
+        or not encoder._is_plain()
+    ):
         return None
     layers = fast_attention.fast_layers(encoder.transformer, linear_attn)
     return None if layers is None else BIOTGraph(module, layers)
@@ -63,7 +67,7 @@ class BIOTGraph(nn.Module):
             channels = encoder.channel_tokens.weight[encoder.index][:, None]
             place = (channels + encoder.positional_encoding.pe[0, : self.n_frames]).flatten(0, 1)
         self.register_buffer("place", place.clone())
-        self.register_buffer("waves", _waves(self.n_fft).to(place.dtype))
+        self.register_buffer("waves", _waves(encoder).to(place.dtype))
         if self.n_fft % self.hop:
             starts = torch.arange(self.n_frames)[:, None] * self.hop
             self.register_buffer("samples", starts + torch.arange(self.n_fft))
@@ -86,8 +90,8 @@ class BIOTGraph(nn.Module):
         """
         n, n_chans = x.shape[0], x.shape[1]
         parts = torch.matmul(self._frames(x), self.waves)
-        n_freqs = self.n_fft // 2 + 1
-        real, imaginary = parts[..., :n_freqs], parts[..., n_freqs:]
+        n_features = self.waves.shape[1] // 2
+        real, imaginary = parts[..., :n_features], parts[..., n_features:]
         spectrum = torch.sqrt(real * real + imaginary * imaginary)
         tokens = self.projection(spectrum).reshape(n, n_chans * self.n_frames, -1) + self.place
         kept = present[:, :, None].expand(-1, -1, self.n_frames).reshape(n, -1, 1).to(tokens.dtype)
@@ -148,8 +152,7 @@ class _Block(nn.Module):
         return F.gelu(self.w1(self.norm_feed(x)))
 
 
-def _waves(n_fft: int) -> Tensor:
-    """Return cosines and sines, (n_fft, 2 * (n_fft // 2 + 1))."""
-    turns = torch.arange(n_fft)[:, None] * torch.arange(n_fft // 2 + 1) % n_fft
-    angle = 2 * math.pi / n_fft * turns.double()
-    return torch.cat([angle.cos(), -angle.sin()], dim=1)
+def _waves(encoder: BIOTEncoder) -> Tensor:
+    """Return the cosines and sines of a frame's transform, float64 (n_fft, 2 * n_features)."""
+    spectra = encoder.transform(torch.eye(encoder.n_fft, dtype=torch.float64))
+    return torch.cat([spectra.real, spectra.imag], dim=1)

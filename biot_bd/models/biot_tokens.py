@@ -58,7 +58,7 @@ class BIOTTokenSite(TokenSite):
         layout = self.layout(model, x.shape[-1])
         self._check(model, x, tokens, layout)
         present = biot.present_channels(x)[1]
-        mask = biot.encoder.token_mask(present, tokens)
+        mask, places = biot.encoder.token_mask(present, tokens), None
         if kept is not None:
             places = self._places(model, kept, len(x), layout)
             tokens, mask = take(tokens, places), None if mask is None else take(mask, places)
@@ -66,8 +66,8 @@ class BIOTTokenSite(TokenSite):
             window = int((~mask.any(dim=1)).nonzero()[0])
             raise ValueError(f"window {window} keeps tokens of absent channels only; keep one of a present channel")
         if torch.is_grad_enabled():
-            features = biot.encoder.encode(tokens, mask)
+            features = biot.encoder.encode(tokens, mask, places)
         else:
-            features = biot.encoder.infer_tokens(tokens, mask, biot.inference_plan.micro_batch)
+            features = biot.encoder.infer_tokens(tokens, mask, biot.inference_plan.micro_batch, places)
         logits: Tensor = biot.final_layer(features)
         return logits

@@ -29,6 +29,9 @@ BIOT = ModelContract(
     weights="pretrained='prest-16', 'shhs-prest-18', 'six-datasets-18' (200 Hz)",
     sources=("ycq091044/BIOT: each channel of a window is divided by the 95th percentile of its absolute values",),
 )
+MULTI_SCALE_BIOT = replace(
+    BIOT, sources=(*BIOT.sources, "biot_bd.models.MultiScaleBIOT: BIOT's weights are those of its factor 1")
+)
 BIOT_BRAINDECODE = ModelContract(
     scale="percentile-95",
     sfreq=200.0,
@@ -46,6 +49,11 @@ INTERPOLATED_BIOT = ModelContract(
     weights=BIOT_BRAINDECODE.weights,
     sources=("braindecode.models.InterpolatedBIOT: onto 18 bipolar channels placed at midpoints", *BIOT.sources),
     notes=("channels that the 18 name are taken over, others interpolated between midpoints, a simplification",),
+)
+MASKED_VIT = ModelContract(
+    accepts_absent_channels=True,
+    sources=FROM_SCRATCH.sources,
+    notes=("patch_samples must divide a window, and channels='together' takes no absent channels",),
 )
 CBRAMOD = ModelContract(
     scale="uV/100",

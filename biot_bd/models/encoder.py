@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from linear_attention_transformer import linear_attention_transformer as lat
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from biot_bd.models import fast_attention
@@ -148,7 +150,34 @@ class BIOTEncoder(nn.Module):
         -------
         Tensor, shape (n, n_chans, n_frames, n_fft // 2 + 1)
         """
-        return torch.fft.rfft(self._frames(x)).abs()
+        return self.transform(self._frames(x)).abs()
+
+    def transform(self, frames: Tensor) -> Tensor:
+        """Return the complex spectrum of frames, (..., n_fft) to (..., n_features)."""
+        return torch.fft.rfft(frames)
+
+    def feature_hz(self, sfreq: float) -> NDArray[np.float64]:
+        """Return the frequency in Hz of each number that a token is made from, (n_features,)."""
+        return np.fft.rfftfreq(self.n_fft, 1 / sfreq)
+
+    @property
+    def n_features(self) -> int:
+        """Numbers that a token is made from: those of a frame's spectrum."""
+        return self.n_fft // 2 + 1
+
+    def mix_channels(self, tokens: Tensor, mask: Tensor | None, places: Tensor | None = None) -> Tensor:
+        """Return tokens behind what comes between them and the first layer, here nothing.
+
+        Parameters
+        ----------
+        tokens, mask, places
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        Tensor, shape (n, n_tokens, embed_dim)
+        """
+        return tokens
 
     def _frames(self, x: Tensor) -> Tensor:
         if x.dtype in (torch.float16, torch.bfloat16):  # no FFT of these on most devices
@@ -172,15 +201,15 @@ class BIOTEncoder(nn.Module):
         if not self._is_plain():
             patches = self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2)).unflatten(0, spectrum.shape[:2])
             patches = patches + self.channel_tokens(self.index)[:, None]
-            return self._with_class(
+            return self.with_class(
                 self.positional_encoding(patches.flatten(0, 1)).reshape(x.shape[0], -1, patches.shape[-1])
             )
         tokens = self._embed(spectrum).flatten(1, 2)
         drop = self.positional_encoding.dropout
-        return self._with_class(fast_attention.dropout(tokens, drop.p, drop.training))
+        return self.with_class(fast_attention.dropout(tokens, drop.p, drop.training))
 
-    def _with_class(self, tokens: Tensor) -> Tensor:
-        """Put the class token in front, where there is one."""
+    def with_class(self, tokens: Tensor) -> Tensor:
+        """Put the class token in front of tokens (n, n_tokens, embed_dim), where there is one."""
         if self.class_token is None:
             return tokens
         return torch.cat([self.class_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1), tokens], dim=1)
@@ -205,8 +234,19 @@ class BIOTEncoder(nn.Module):
         mask = present.repeat_interleave((tokens.shape[1] - n_special) // present.shape[1], dim=1)
         return torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1) if n_special else mask
 
-    def _drop_tokens(self, tokens: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Leave whole tokens out in training: the mask of those that stay."""
+    def drop_tokens(self, tokens: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Leave whole tokens out in training, at random.
+
+        Parameters
+        ----------
+        tokens, mask
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        Tensor of bool, shape (n, n_tokens), or None
+            The mask of those that stay.
+        """
         # A recipe that freezes the embedding has its modules, not this one, in eval mode.
         if not self.token_drop_prob or not self.positional_encoding.training:
             return mask
@@ -253,9 +293,9 @@ class BIOTEncoder(nn.Module):
         Tensor, shape (n, embed_dim)
         """
         tokens = self.tokens(x)
-        return self.encode(tokens, self._drop_tokens(tokens, self.token_mask(present, tokens)))
+        return self.encode(tokens, self.drop_tokens(tokens, self.token_mask(present, tokens)))
 
-    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the transformer on tokens and read it out.
 
         Parameters
@@ -264,22 +304,45 @@ class BIOTEncoder(nn.Module):
             As :meth:`tokens` gives them, or some of them.
         mask : Tensor of bool, shape (n, n_tokens), optional
             False for tokens that get no attention and no part in the mean.
+        places : Tensor of int, shape (n_tokens,) or (n, n_tokens), optional
+            Which of all tokens these are, by number; None: all of them.
 
         Returns
         -------
         Tensor, shape (n, embed_dim)
             The class token where there is one (the first token), else the mean.
         """
+        tokens = self.mix_channels(tokens, mask, places)
         layers = fast_attention.fast_layers(self.transformer, linear_attn)
         if layers is not None:
             return fast_attention.encode(layers, tokens, mask, self.class_token is not None)
-        tokens = self.transformer(tokens) if mask is None else self.transformer(tokens, input_mask=mask)
+        tokens = self._by_modules(tokens, mask)
         if self.class_token is not None:
             return tokens[:, 0]
         if mask is None:
             return tokens.mean(dim=1)
         kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
         return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
+
+    def encode_tokens(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """Run the transformer on tokens without reading it out.
+
+        Parameters
+        ----------
+        tokens, mask, places
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        Tensor, shape (n, n_tokens, embed_dim)
+        """
+        tokens = self.mix_channels(tokens, mask, places)
+        layers = fast_attention.fast_layers(self.transformer, linear_attn)
+        return self._by_modules(tokens, mask) if layers is None else fast_attention.encode_tokens(layers, tokens, mask)
+
+    def _by_modules(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        encoded: Tensor = self.transformer(tokens) if mask is None else self.transformer(tokens, input_mask=mask)
+        return encoded
 
     def infer(self, x: Tensor, present: Tensor | None, plan: PrecisionPlan) -> Tensor:
         """Encode windows without gradients, in the precision and the micro-batches of a plan.
@@ -311,8 +374,10 @@ class BIOTEncoder(nn.Module):
             precision_context("tf32" if plan.precision == "tf32" else "fp32", device),
         ):
             for part, kept in _split(x, present, plan.micro_batch or len(x)):
-                tokens = self._with_class(self._embed(_magnitude(self._frames(part)).to(own)).flatten(1, 2))
+                spectrum = _magnitude(self.transform(self._frames(part))).to(own)
+                tokens = self.with_class(self._embed(spectrum).flatten(1, 2))
                 mask = self.token_mask(kept, tokens)
+                tokens = self.mix_channels(tokens, mask)
                 parts.append(infer(layers, tokens, mask, copies, self.class_token is not None))
         features = torch.cat(parts)
         if dtype is not None and not bool(features.sum().isfinite()):
@@ -321,12 +386,18 @@ class BIOTEncoder(nn.Module):
             features[bad] = self.infer(x[bad], again, PrecisionPlan("fp32", plan.micro_batch))
         return features
 
-    def infer_tokens(self, tokens: Tensor, mask: Tensor | None = None, micro_batch: int | None = None) -> Tensor:
+    def infer_tokens(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None = None,
+        micro_batch: int | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
         """Encode tokens without gradients, in full precision.
 
         Parameters
         ----------
-        tokens, mask
+        tokens, mask, places
             As for :meth:`encode`.
         micro_batch : int, optional
             Windows at a time; None: all.
@@ -337,7 +408,8 @@ class BIOTEncoder(nn.Module):
         """
         layers = fast_attention.fast_layers(self.transformer, linear_attn)
         if layers is None:
-            return self.encode(tokens, mask)
+            return self.encode(tokens, mask, places)
+        tokens = self.mix_channels(tokens, mask, places)
         copies = self._current_copies(layers, tokens.shape[0] * tokens.shape[1], tokens.dtype)
         device = tokens.device.type
         with torch.autocast(device, enabled=False), precision_context("fp32", device):
@@ -364,12 +436,8 @@ class BIOTEncoder(nn.Module):
         return self.__dict__ | {"_copies": {}}
 
 
-def _magnitude(frames: Tensor) -> Tensor:
-    """Return the magnitude spectrum.
-
-    As ``abs`` of the complex one, faster, without a gradient at 0, below 1e19.
-    """
-    spectrum = torch.fft.rfft(frames)
+def _magnitude(spectrum: Tensor) -> Tensor:
+    """Return ``abs`` of a complex spectrum, faster, without a gradient at 0, below 1e19."""
     return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag).sqrt_()
 
 

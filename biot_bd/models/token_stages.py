@@ -8,12 +8,32 @@ needs what lies between a window and an embedding: the content of each token bef
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """Sizes of a decoder that goes with a model.
+
+    Parameters
+    ----------
+    embed_dim, num_layers, num_heads : int
+
+    Examples
+    --------
+    >>> from biot_bd.models import DecoderSizes, MaskedViT
+    >>> MaskedViT.PRESETS["small"].decoder
+    DecoderSizes(embed_dim=256, num_layers=4, num_heads=8)
+    """
+
+    embed_dim: int
+    num_layers: int
+    num_heads: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +50,10 @@ class TokenSizes:
         Numbers that a token is made from, before anything learnt.
     embed_dim : int
         Features of a token behind its embedding.
+    patch_chans : int
+        Channels that a token spans; its features are channel by channel.
+    decoder : DecoderSizes, optional
+        What the model's preset says of the decoder in pretraining; None: nothing.
 
     Examples
     --------
@@ -42,6 +66,8 @@ class TokenSizes:
     n_frames: int
     n_features: int
     embed_dim: int
+    patch_chans: int = field(default=1, repr=False)
+    decoder: DecoderSizes | None = field(default=None, repr=False)
 
     @property
     def n_tokens(self) -> int:
@@ -72,6 +98,14 @@ class TokenStages(ABC):
     @abstractmethod
     def sizes(self) -> TokenSizes:
         """Sizes of the tokens of a window."""
+
+    @property
+    def n_special(self) -> int:
+        """Tokens that :meth:`encode` puts in front of those of the grid, e.g. 1 for a class token.
+
+        They are in what it returns, never in what it is given.
+        """
+        return 0
 
     @property
     def feature_hz(self) -> NDArray[np.float64] | None:
@@ -107,7 +141,7 @@ class TokenStages(ABC):
         """Add to each token of (n, n_chans, n_frames, embed_dim) its channel and its time."""
 
     @abstractmethod
-    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the layers on placed tokens, all or some of them.
 
         Parameters
@@ -115,15 +149,30 @@ class TokenStages(ABC):
         tokens : Tensor, shape (n, n_tokens, embed_dim)
         mask : Tensor of bool, shape (n, n_tokens), optional
             False for tokens that get no attention.
+        places : Tensor of int, shape (n_tokens,) or (n, n_tokens), optional
+            Where some tokens are given: their numbers on the grid, ``channel * n_frames + frame``.
+            None: they are all there, in order, or the model does not ask.
 
         Returns
         -------
-        Tensor, shape (n, n_tokens, embed_dim)
+        Tensor, shape (n, n_special + n_tokens, embed_dim)
         """
 
     @abstractmethod
     def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the embedding (n, embed_dim) of encoded tokens (n, n_tokens, embed_dim)."""
+        """Return the embedding (n, embed_dim) of what :meth:`encode` gave for tokens and mask."""
+
+    def read_out(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """Return the embedding (n, embed_dim) of placed tokens: :meth:`encode` and :meth:`pool`.
+
+        A model may know a shorter way to it.
+
+        Parameters
+        ----------
+        tokens, mask, places
+            As for :meth:`encode`.
+        """
+        return self.pool(self.encode(tokens, mask, places), mask)
 
     @abstractmethod
     def embeddings(self, x: Tensor) -> Tensor:

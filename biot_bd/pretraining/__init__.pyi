@@ -1,7 +1,15 @@
 from .batch_random import BatchRandom as BatchRandom
+from .corpora import Corpora as Corpora
+from .embedding_std import embedding_std as embedding_std
+from .folder import load_pretraining as load_pretraining
+from .folder import save_pretraining as save_pretraining
 from .info_nce import info_nce as info_nce
+from .interpolation import interpolate as interpolate
+from .masked_objective import MaskedObjective as MaskedObjective
+from .masks import Masking as Masking
 from .objective import Objective as Objective
 from .pretrainer import Pretrainer as Pretrainer
+from .pretraining_run import pretrain as pretrain
 from .reconstruction import Reconstruction as Reconstruction
 from .reconstruction_figures import reconstruction_figure as reconstruction_figure
 from .reconstruction_figures import reconstruction_scores_figure as reconstruction_scores_figure
@@ -10,3 +18,5 @@ from .reconstruction_logger import ReconstructionLogger as ReconstructionLogger
 from .reconstruction_scores import ReconstructionScores as ReconstructionScores
 from .reconstruction_scores import score_reconstruction as score_reconstruction
 from .reconstruction_scores import scores_of as scores_of
+from .target_scale import TargetScale as TargetScale
+from .whole_batch import of_whole_batch as of_whole_batch

@@ -9,7 +9,13 @@ from biot_bd.models import token_site
 from biot_bd.probes import TokenIGProbe, TokenOcclusionProbe
 
 #: Name, and whether the model runs with fewer tokens.
-MODELS = [("BIOT, class token", True), ("CBraMod", False), ("EEGConformer", False), ("LaBraM", True)]
+MODELS = [
+    ("BIOT, class token", True),
+    ("MultiScaleBIOT, channels", True),
+    ("CBraMod", False),
+    ("EEGConformer", False),
+    ("LaBraM", True),
+]
 
 
 def margin(logits):

@@ -52,7 +52,8 @@ def describe_record(model: nn.Module, record: AttentionRecord, input_shape: tupl
     """Say what the tokens of a record stand for, where that is known."""
     if input_shape is None or len(input_shape) != 3:
         return
-    folded = (known(model, FOLDED) or {}).get(record.layer.rpartition(".")[-1])
+    own = getattr(model, "folded_attention", None) or known(model, FOLDED) or {}
+    folded = own.get(record.layer.rpartition(".")[-1])
     for layout in _layouts(model, input_shape[-1]):
         n_tokens = {None: layout.n_tokens, "frame": layout.n_chans, "channel": layout.n_frames}[folded]
         n_folded = {None: 1, "frame": layout.n_frames, "channel": layout.n_chans}[folded]

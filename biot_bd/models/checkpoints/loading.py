@@ -199,6 +199,10 @@ def build_model(
     n_outputs, head, said = _choose_head(checkpoint, n_outputs)
     arguments = {**parameters, **config, "n_outputs": n_outputs, "n_chans": len(ids), "channel_ids": ids}
     model = model_class(**arguments)
+    if hasattr(model, "adapted"):  # a subclass may have more of it than BIOT
+        checkpoint = replace(
+            checkpoint, layout=replace(checkpoint.layout, encoder=model.adapted(checkpoint.layout.encoder))
+        )
     report = _report(checkpoint, model, said, dict(zip(names, ids, strict=True)), config, notes)
     if not report.complete:
         error = CheckpointError(f"{checkpoint.file}: {report.problems()}")

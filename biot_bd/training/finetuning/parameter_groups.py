@@ -45,7 +45,8 @@ def model_parts(module: nn.Module) -> list[Part]:
     """Split a model into its head and its blocks.
 
     BIOT (also braindecode's) has the head ``final_layer``, one block a transformer layer, and the
-    embedding of frames, channels and positions as first block.  Other models need a ``final_layer``
+    embedding of frames, channels and positions as first block; the channel attention of
+    MultiScaleBIOT is a block between.  Other models need a ``final_layer``
     with parameters, as braindecode's have; what else they hold are the blocks, in order of
     registration: a lone child is opened, and so is a list or sequence, once.  Norms and what has no
     parameters (dropout, pooling) go with the block in front of them.
@@ -89,7 +90,10 @@ def _biot_blocks(module: Any) -> list[tuple[str, tuple[str, ...]]]:
     layers = "encoder.transformer.layers.layers"
     count = len(module.get_submodule(layers))
     embedding = ("encoder.patch_embedding", "encoder.channel_tokens", "encoder.positional_encoding")
-    return [("embedding", embedding), *((f"block-{i + 1}", (f"{layers}.{i}",)) for i in range(count))]
+    blocks = [("embedding", embedding)]
+    if getattr(module.encoder, "channel_attention", None) is not None:
+        blocks.append(("channel-attention", ("encoder.channel_attention",)))
+    return [*blocks, *((f"block-{i + 1}", (f"{layers}.{i}",)) for i in range(count))]
 
 
 def _head(module: nn.Module) -> str:

@@ -21,6 +21,8 @@ ADAPTERS = {
     "LaBraM": "product",
     "LaBraM, mean": "product",
     "MSVTNet": "mha",
+    "MultiScaleBIOT": "linear",
+    "MultiScaleBIOT, channels": "sdpa, linear",
 }
 
 
@@ -60,7 +62,7 @@ def test_every_recorded_map_knows_its_tokens(name):
     with torch.no_grad(), record_attention(model) as trace:
         model(small_windows())
     assert attention_layers(model, small_windows()) == trace.layers
-    assert {record.adapter for record in trace} == {ADAPTERS.get(name, "sdpa")}
+    assert {record.adapter for record in trace} == set(ADAPTERS.get(name, "sdpa").split(", "))
     for record, weights in zip(trace, trace.maps, strict=True):
         assert record.layout is not None
         assert weights.shape[0] == record.n_windows == 2
@@ -76,6 +78,7 @@ def test_special_tokens_and_what_heads_read():
         "LaBraM": (("class",), "class"),
         "LaBraM, mean": (("class",), "mean"),
         "MSVTNet": (("class",), "class"),
+        "MultiScaleBIOT": (("class",), "class"),
         "PBT": (("class",), "class"),
         "STEEGFormer": (("class",), "mean"),
     }
