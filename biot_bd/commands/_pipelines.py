@@ -196,7 +196,9 @@ def chosen_model(model: str | None, pretrained: str | None) -> str:
 
     own = pretrained_name(run)
     if own not in registry.models:
-        raise ValueError(f"--pretrained {run}: its model {own} is not registered; a plugin registers it (register_models)")
+        raise ValueError(
+            f"--pretrained {run}: its model {own} is not registered; a plugin registers it (register_models)"
+        )
     if model not in (None, own):
         raise ValueError(f"--model {model}: {run} is a pretrained {own}; leave --model out")
     return own
@@ -270,7 +272,9 @@ def build_pretraining(
     if double:
         raise ValueError(f"--param {double[0]}: this parameter has an option of its own; give it there")
     _check_module_params(model, params)
-    objective = dict(weights) if len(weights) > 1 else next(iter(weights), None) or _fitting_objective(model, windows, params)
+    objective = (
+        dict(weights) if len(weights) > 1 else next(iter(weights), None) or _fitting_objective(model, windows, params)
+    )
     try:
         net = Pretrainer(model, objective, **{**settings, **params})
     except TypeError as error:

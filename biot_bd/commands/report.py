@@ -28,6 +28,7 @@ def report(
         expect(windows, "windows")
 
     from biot_bd.commands._pipelines import open_windows
+
     if kind_of(run) == "pretraining":
         _show_page(_pretraining_page(run, windows), {}, open_it, json)
         return

@@ -357,9 +357,13 @@ def _load_net(description: dict[str, Any], folder: Path) -> Pretrainer:
     module.eval()
     net.seed_, net.precision_ = description["seed"], description["precision"]
     net.history_ = type(net.history)({"batches": [], **row} for row in read_json(folder / HISTORY))
-    net.train_subjects_, net.valid_subjects_ = map(tuple, (description["train_subjects"], description["valid_subjects"]))
+    net.train_subjects_, net.valid_subjects_ = map(
+        tuple, (description["train_subjects"], description["valid_subjects"])
+    )
     sidecar = sidecar_of(folder)
     net.provenance_ = (
-        Provenance.from_dict(read_json(sidecar), str(folder)) if sidecar.is_file() else Provenance(str(folder), (), False)
+        Provenance.from_dict(read_json(sidecar), str(folder))
+        if sidecar.is_file()
+        else Provenance(str(folder), (), False)
     )
     return net

@@ -129,7 +129,9 @@ def pretrain(
     if not isinstance(net, Pretrainer):
         raise TypeError(f"expected a pipeline that ends in a Pretrainer, found {type(net).__name__}")
     if not isinstance(windows, Windows):
-        raise TypeError(f"pretrain takes Windows, found {type(windows).__name__}; fit the Pretrainer on arrays yourself")
+        raise TypeError(
+            f"pretrain takes Windows, found {type(windows).__name__}; fit the Pretrainer on arrays yourself"
+        )
     held = _held_out(windows, hold_out)
     if net.pretrained is not None and held:
         check_clean(provenance_of(net.pretrained), held)

@@ -91,9 +91,7 @@ def build_pretrained(
     names = None if input_info is None else input_info.ch_names
     given = {key: value for key, value in arguments.items() if key != "n_outputs"}
     checkpoint = load_checkpoint(source)
-    return _announced(
-        build_model(checkpoint, arguments.get("n_outputs"), ch_names=names, model_class=module, **given)
-    )
+    return _announced(build_model(checkpoint, arguments.get("n_outputs"), ch_names=names, model_class=module, **given))
 
 
 def _announced(model: Any) -> Any:

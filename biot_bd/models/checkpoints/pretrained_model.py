@@ -86,7 +86,9 @@ def build_configured(model_class: Any, arguments: Mapping[str, Any], where: Path
     from_config = getattr(model_class, "from_config", None)
     for name, value in arguments.items():  # braindecode imports what such a text names
         if isinstance(value, str) and "." in value and not value.startswith("torch.nn."):
-            raise CheckpointError(f"{where}: the model's parameter {name} names {value!r}, expected a class of torch.nn")
+            raise CheckpointError(
+                f"{where}: the model's parameter {name} names {value!r}, expected a class of torch.nn"
+            )
     try:
         return model_class(**arguments) if from_config is None else from_config(dict(arguments))
     except TypeError as error:
