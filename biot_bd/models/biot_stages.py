@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from biot_bd.models import fast_attention
@@ -10,6 +11,10 @@ from biot_bd.models.token_stages import TokenSizes, TokenStages
 
 class BIOTStages(TokenStages):
     """The stages of :class:`biot_bd.models.BIOT`.
+
+    A class token, where the model has one, is no token of the grid: :meth:`encode` puts it in
+    front, and :meth:`pool` and :meth:`read_out` read it.  ``token_drop_prob`` works in training as
+    in the model itself.
 
     Parameters
     ----------
@@ -28,7 +33,7 @@ class BIOTStages(TokenStages):
     ... ).eval()
     >>> stages, x = model.token_stages(), torch.ones(1, 2, 400)
     >>> tokens = stages.place(stages.embed(stages.patches(x))).flatten(1, 2)
-    >>> torch.allclose(stages.pool(stages.encode(tokens)), stages.embeddings(x), atol=1e-5)
+    >>> torch.allclose(stages.read_out(tokens), stages.embeddings(x), atol=1e-5)
     True
     """
 
@@ -45,14 +50,21 @@ class BIOTStages(TokenStages):
             embed_dim=encoder.channel_tokens.embedding_dim,
         )
 
+    @property
+    def n_special(self) -> int:
+        """1 with a class token, else 0."""
+        return 0 if self.model.encoder.class_token is None else 1
+
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return windows without marks of absent channels, and which channels are present."""
-        found: tuple[Tensor, Tensor | None] = self.model.present_channels(x)
+        interpolate = getattr(self.model, "interpolation_layer", None)
+        found: tuple[Tensor, Tensor | None] = self.model.present_channels(x if interpolate is None else interpolate(x))
         return found
 
     def patches(self, x: Tensor) -> Tensor:
         """Return the magnitude spectrum of every frame."""
-        spectrum: Tensor = self.model.encoder.spectrum(x)
+        encoder = self.model.encoder
+        spectrum: Tensor = encoder.spectrum(x).to(encoder.positional_encoding.pe.dtype)
         return spectrum
 
     def embed(self, patches: Tensor) -> Tensor:
@@ -63,24 +75,38 @@ class BIOTStages(TokenStages):
     def place(self, tokens: Tensor) -> Tensor:
         """Add channel token and position, and drop features in training."""
         encoder = self.model.encoder
-        places = encoder.channel_tokens.weight[encoder.index][:, None]
+        places = encoder.channel_tokens(encoder.index)[:, None]
         placed = tokens + (places + encoder.positional_encoding.pe[0, : tokens.shape[2]])
         dropout = encoder.positional_encoding.dropout
         return fast_attention.dropout(placed, dropout.p, dropout.training)
 
     def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
-        """Run the layers on placed tokens."""
-        tokens = self.model.encoder.mix_channels(tokens, mask, places)
-        transformer = self.model.encoder.transformer
-        encoded: Tensor = transformer(tokens) if mask is None else transformer(tokens, input_mask=mask)
+        """Run the layers on placed tokens; a class token comes first in what they give."""
+        encoded: Tensor = self.model.encoder.encode_tokens(*self._entering(tokens, mask, places))
         return encoded
 
     def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the mean over tokens that are there."""
-        return fast_attention.token_mean(tokens, mask)
+        """Return the class token, or the mean over tokens that are there."""
+        return tokens[:, 0] if self.n_special else fast_attention.token_mean(tokens, mask)
+
+    def read_out(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """Return the embedding of placed tokens, without the last map of each of them."""
+        embedding: Tensor = self.model.encoder.encode(*self._entering(tokens, mask, places))
+        return embedding
+
+    def _entering(
+        self, tokens: Tensor, mask: Tensor | None, places: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return tokens as they enter the encoder, which of them get attention, their numbers."""
+        encoder = self.model.encoder
+        tokens = encoder.with_class(tokens)
+        if self.n_special:
+            first = slice(0, self.n_special)
+            mask = None if mask is None else torch.cat([torch.ones_like(mask[:, first]), mask], dim=1)
+            places = None if places is None else torch.cat([torch.zeros_like(places[..., first]), places + 1], dim=-1)
+        return tokens, encoder.drop_tokens(tokens, mask), places
 
     def embeddings(self, x: Tensor) -> Tensor:
         """Return what the head of BIOT is given."""
-        x, present = self.present(x)
-        features: Tensor = self.model.encoder(x, present)
+        features: Tensor = self.model(x, return_features=True)["features"]
         return features

@@ -201,15 +201,15 @@ class BIOTEncoder(nn.Module):
         if not self._is_plain():
             patches = self.patch_embedding(spectrum.flatten(0, 1).transpose(1, 2)).unflatten(0, spectrum.shape[:2])
             patches = patches + self.channel_tokens(self.index)[:, None]
-            return self._with_class(
+            return self.with_class(
                 self.positional_encoding(patches.flatten(0, 1)).reshape(x.shape[0], -1, patches.shape[-1])
             )
         tokens = self._embed(spectrum).flatten(1, 2)
         drop = self.positional_encoding.dropout
-        return self._with_class(fast_attention.dropout(tokens, drop.p, drop.training))
+        return self.with_class(fast_attention.dropout(tokens, drop.p, drop.training))
 
-    def _with_class(self, tokens: Tensor) -> Tensor:
-        """Put the class token in front, where there is one."""
+    def with_class(self, tokens: Tensor) -> Tensor:
+        """Put the class token in front of tokens (n, n_tokens, embed_dim), where there is one."""
         if self.class_token is None:
             return tokens
         return torch.cat([self.class_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1), tokens], dim=1)
@@ -234,8 +234,19 @@ class BIOTEncoder(nn.Module):
         mask = present.repeat_interleave((tokens.shape[1] - n_special) // present.shape[1], dim=1)
         return torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1) if n_special else mask
 
-    def _drop_tokens(self, tokens: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Leave whole tokens out in training: the mask of those that stay."""
+    def drop_tokens(self, tokens: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Leave whole tokens out in training, at random.
+
+        Parameters
+        ----------
+        tokens, mask
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        Tensor of bool, shape (n, n_tokens), or None
+            The mask of those that stay.
+        """
         # A recipe that freezes the embedding has its modules, not this one, in eval mode.
         if not self.token_drop_prob or not self.positional_encoding.training:
             return mask
@@ -282,7 +293,7 @@ class BIOTEncoder(nn.Module):
         Tensor, shape (n, embed_dim)
         """
         tokens = self.tokens(x)
-        return self.encode(tokens, self._drop_tokens(tokens, self.token_mask(present, tokens)))
+        return self.encode(tokens, self.drop_tokens(tokens, self.token_mask(present, tokens)))
 
     def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the transformer on tokens and read it out.
@@ -305,13 +316,33 @@ class BIOTEncoder(nn.Module):
         layers = fast_attention.fast_layers(self.transformer, linear_attn)
         if layers is not None:
             return fast_attention.encode(layers, tokens, mask, self.class_token is not None)
-        tokens = self.transformer(tokens) if mask is None else self.transformer(tokens, input_mask=mask)
+        tokens = self._by_modules(tokens, mask)
         if self.class_token is not None:
             return tokens[:, 0]
         if mask is None:
             return tokens.mean(dim=1)
         kept = torch.where(mask[..., None], tokens, tokens.new_zeros(()))
         return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).to(tokens.dtype)
+
+    def encode_tokens(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """Run the transformer on tokens without reading it out.
+
+        Parameters
+        ----------
+        tokens, mask, places
+            As for :meth:`encode`.
+
+        Returns
+        -------
+        Tensor, shape (n, n_tokens, embed_dim)
+        """
+        tokens = self.mix_channels(tokens, mask, places)
+        layers = fast_attention.fast_layers(self.transformer, linear_attn)
+        return self._by_modules(tokens, mask) if layers is None else fast_attention.encode_tokens(layers, tokens, mask)
+
+    def _by_modules(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        encoded: Tensor = self.transformer(tokens) if mask is None else self.transformer(tokens, input_mask=mask)
+        return encoded
 
     def infer(self, x: Tensor, present: Tensor | None, plan: PrecisionPlan) -> Tensor:
         """Encode windows without gradients, in the precision and the micro-batches of a plan.
@@ -344,7 +375,7 @@ class BIOTEncoder(nn.Module):
         ):
             for part, kept in _split(x, present, plan.micro_batch or len(x)):
                 spectrum = _magnitude(self.transform(self._frames(part))).to(own)
-                tokens = self._with_class(self._embed(spectrum).flatten(1, 2))
+                tokens = self.with_class(self._embed(spectrum).flatten(1, 2))
                 mask = self.token_mask(kept, tokens)
                 tokens = self.mix_channels(tokens, mask)
                 parts.append(infer(layers, tokens, mask, copies, self.class_token is not None))

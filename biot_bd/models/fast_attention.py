@@ -156,19 +156,41 @@ def encode(layers: list[Layer], x: Tensor, mask: Tensor | None = None, takes_fir
     -------
     Tensor, shape (n, embed_dim)
     """
-    absent = None if mask is None else ~mask[..., None]
-    last, half = layers[-1], _half_precision(x)
-    for layer in layers:
-        if half is not None:
-            x = _in_half_precision(layer, x, absent, half, feeds=layer is not last)
-            continue
-        x = x + _attend(layer, x, absent)
-        if layer is not last:
-            x = x + layer.feed.w2(F.gelu(layer.feed.w1(layer.norm_feed(x))))
+    x = _through(layers, x, mask, feeds_last=False)
+    last = layers[-1]
     if takes_first:
         x, mask = x[:, :1], None
     hidden = F.gelu(last.feed.w1(last.norm_feed(x)))
     return token_mean(x, mask) + last.feed.w2(token_mean(hidden, mask))
+
+
+def encode_tokens(layers: list[Layer], x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Run the transformer and return every token, differentiably.
+
+    Parameters
+    ----------
+    layers, x, mask
+        As for :func:`encode`.
+
+    Returns
+    -------
+    Tensor, shape (n, tokens, embed_dim)
+    """
+    return _through(layers, x, mask, feeds_last=True)
+
+
+def _through(layers: list[Layer], x: Tensor, mask: Tensor | None, feeds_last: bool) -> Tensor:
+    """Run the layers, the last one with or without what follows its attention."""
+    absent, half = None if mask is None else ~mask[..., None], _half_precision(x)
+    for layer in layers:
+        feeds = feeds_last or layer is not layers[-1]
+        if half is not None:
+            x = _in_half_precision(layer, x, absent, half, feeds)
+            continue
+        x = x + _attend(layer, x, absent)
+        if feeds:
+            x = x + layer.feed.w2(F.gelu(layer.feed.w1(layer.norm_feed(x))))
+    return x
 
 
 def _half_precision(x: Tensor) -> torch.dtype | None:

@@ -71,6 +71,14 @@ class TokenStages(ABC):
     def sizes(self) -> TokenSizes:
         """Sizes of the tokens of a window."""
 
+    @property
+    def n_special(self) -> int:
+        """Tokens that :meth:`encode` puts in front of those of the grid, e.g. 1 for a class token.
+
+        They are in what it returns, never in what it is given.
+        """
+        return 0
+
     @abstractmethod
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return windows without marks of absent channels, and which tokens' rows are present.
@@ -114,12 +122,24 @@ class TokenStages(ABC):
 
         Returns
         -------
-        Tensor, shape (n, n_tokens, embed_dim)
+        Tensor, shape (n, n_special + n_tokens, embed_dim)
         """
 
     @abstractmethod
     def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the embedding (n, embed_dim) of encoded tokens (n, n_tokens, embed_dim)."""
+        """Return the embedding (n, embed_dim) of what :meth:`encode` gave for tokens and mask."""
+
+    def read_out(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """Return the embedding (n, embed_dim) of placed tokens: :meth:`encode` and :meth:`pool`.
+
+        A model may know a shorter way to it.
+
+        Parameters
+        ----------
+        tokens, mask, places
+            As for :meth:`encode`.
+        """
+        return self.pool(self.encode(tokens, mask, places), mask)
 
     @abstractmethod
     def embeddings(self, x: Tensor) -> Tensor:

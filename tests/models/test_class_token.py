@@ -143,13 +143,13 @@ def test_prediction_and_frozen_embeddings_leave_none_out():
     model.train()
     model.encoder.positional_encoding.eval()
     state = torch.get_rng_state()
-    model.encoder._drop_tokens(model.encoder.tokens(x), None)
+    model.encoder.drop_tokens(model.encoder.tokens(x), None)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_window_never_loses_all_tokens():
     model = build(class_token=False, token_drop_prob=0.99, n_chans=1, n_times=400).train()
-    mask = model.encoder._drop_tokens(torch.zeros(2000, 3, 32), None)
+    mask = model.encoder.drop_tokens(torch.zeros(2000, 3, 32), None)
     counts = mask.sum(dim=1)
     assert counts.min() == 1
     assert (counts == 3).float().mean() > 0.9  # where chance would have taken all three

@@ -6,50 +6,158 @@ import math
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biot_bd.models.token_stages import TokenSizes, TokenStages
 from biot_bd.pretraining.batch_random import BatchRandom
+from biot_bd.pretraining.embedding_std import embedding_std
 from biot_bd.pretraining.info_nce import info_nce
+from biot_bd.pretraining.micro_batches import in_micro_batches
 from biot_bd.pretraining.objective import Objective
+from biot_bd.pretraining.whole_batch import of_whole_batch
+
+_ON_CPU = 16  # windows at a time; fewer are as fast, more are slower
 
 
 class BIOTContrastive(Objective):
-    """Contrast a view with frames left out and the whole window (Yang et al., 2023).
+    """Contrast a view with frames left out and the whole window, as BIOT was pretrained.
+
+    Both views go through one encoder, each with dropout of its own.  In the masked view each
+    channel keeps a random number of its frames, half of them to all but one; the choice is drawn a
+    batch and shared by its windows, as in the official code [1]_.  A head of two layers (Linear,
+    GELU, Linear) follows the masked view alone, and :func:`biot_bd.pretraining.info_nce` compares.
+    The order of kept frames, random in the official code, does not matter: tokens carry their time.
 
     Parameters
     ----------
     sizes : TokenSizes
+        At least 2 frames.
     temperature : float
         Of :func:`biot_bd.pretraining.info_nce`.
+    micro_batch : int or "auto", optional
+        Windows that pass through the model at a time.  Their activations are computed again in the
+        backward pass, so memory is that of a few windows; loss and gradients are those of the whole
+        batch, to rounding.  None: the whole batch at once.  ``"auto"``: 16 on a CPU, whose memory
+        is slow to get, None elsewhere.
+
+    Raises
+    ------
+    ValueError
+        A window has one frame, of which half cannot be kept, or a parameter is impossible.
+
+    See Also
+    --------
+    biot_bd.Pretrainer : Trains by it: ``Pretrainer("biot", objective="biot-contrastive")``.
+
+    Notes
+    -----
+    What it tells: ``loss``; ``chance``, the loss of equal embeddings, ``ln n``; ``skill``, ``1 -
+    loss / chance``; ``top1``, the share of windows whose partner is the nearest; ``embedding_std``
+    (:func:`biot_bd.pretraining.embedding_std`); ``kept``, the share of tokens in the masked view.
+
+    The official code gives a corpus with other channels an offset into the table of channel tokens;
+    here ``channel_ids`` of :class:`biot_bd.models.BIOT` name the rows.
+
+    References
+    ----------
+    .. [1] Yang, C., Westover, M. B., Sun, J. (2023). BIOT: Biosignal Transformer for Cross-data
+       Learning in the Wild. NeurIPS 36. Code: https://github.com/ycq091044/BIOT
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.models import BIOT, token_stages
+    >>> from biot_bd.pretraining import BatchRandom
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=800, n_outputs=2
+    ... )
+    >>> stages = token_stages(model)
+    >>> objective = BIOTContrastive(stages.sizes)
+    >>> sorted(objective(stages, torch.randn(4, 2, 800), BatchRandom(0, n=4)))
+    ['embedding_std', 'kept', 'log_n', 'loss', 'top1']
     """
 
     across_windows = True
 
-    def __init__(self, sizes: TokenSizes, temperature: float = 0.2) -> None:
+    def __init__(self, sizes: TokenSizes, temperature: float = 0.2, micro_batch: int | str | None = "auto") -> None:
         super().__init__(sizes)
-        self.temperature = temperature
+        if sizes.n_frames < 2:
+            raise ValueError("biot-contrastive keeps half of the frames of a window, which has one; use longer windows")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        whole_number = isinstance(micro_batch, int) and not isinstance(micro_batch, bool) and micro_batch > 0
+        if not (whole_number or micro_batch in (None, "auto")):
+            raise ValueError(f"micro_batch must be a positive number of windows, None or 'auto', got {micro_batch!r}")
+        self.temperature, self.micro_batch = temperature, micro_batch
         dim = sizes.embed_dim
         self.predictor = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
 
     def forward(self, tokens: TokenStages, x: Tensor, rng: BatchRandom) -> dict[str, Tensor]:
-        """Return the loss, the share of right partners, and the spread of embeddings."""
-        x, _ = tokens.present(x)
-        placed = tokens.place(tokens.embed(tokens.patches(x)))
+        """Return the loss, the share of right partners, and the spread of embeddings.
+
+        Parameters
+        ----------
+        tokens, x, rng
+            As for :meth:`biot_bd.pretraining.Objective.forward`.
+
+        Returns
+        -------
+        dict of str to Tensor
+
+        Raises
+        ------
+        ValueError
+            A training batch is of one window, which has nothing to be told from.
+        """
+        if self.training and rng.n_all < 2:
+            raise ValueError("biot-contrastive tells the windows of a batch apart, and this has one; raise batch_size")
+        x, present = tokens.present(x)
         kept = self._kept_frames(rng)
-        whole = tokens.pool(tokens.encode(placed.flatten(1, 2)))
-        masked = self.predictor(tokens.pool(tokens.encode(placed.flatten(1, 2)[:, kept.flatten()])))
+        masked, whole = (of_whole_batch(view, rng) for view in self._views(tokens, x, present, kept))
         loss = info_nce(masked, whole, self.temperature)
-        return {"loss": loss, "embedding_std": whole.std(0).mean(), "log_n": torch.tensor(math.log(len(x)))}
+        return {
+            "loss": loss,
+            "top1": _share_of_right_partners(masked.detach(), whole.detach()),
+            "embedding_std": embedding_std(whole),
+            "kept": kept.float().mean(),
+            "log_n": loss.new_tensor(math.log(rng.n_all)),
+        }
 
     def _kept_frames(self, rng: BatchRandom) -> Tensor:
-        """Return which tokens stay, (n_chans, n_frames): a random half to all of each channel."""
+        """Return which tokens stay, (n_chans, n_frames): half to all but one of each channel."""
         n_chans, n_frames = self.sizes.n_chans, self.sizes.n_frames
         least = n_frames // 2
         n_kept = least + (rng.shared_uniform(n_chans) * (n_frames - least)).long()
-        order = rng.shared_uniform(n_chans, n_frames).argsort(dim=1).argsort(dim=1)
-        return order < n_kept[:, None]
+        rank = rng.shared_uniform(n_chans, n_frames).argsort(dim=1).argsort(dim=1)
+        return rank < n_kept[:, None]
+
+    def _views(self, tokens: TokenStages, x: Tensor, present: Tensor | None, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of the masked and of the whole view, float32 (n, embed_dim)."""
+        chosen = kept.flatten().nonzero()[:, 0]
+        there = None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
+
+        def views(x: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
+            embedded = tokens.embed(tokens.patches(x))
+            some = tokens.place(embedded).flatten(1, 2)[:, chosen]
+            masked = tokens.read_out(some, None if there is None else there[:, chosen], chosen)
+            whole = tokens.read_out(tokens.place(embedded).flatten(1, 2), there)
+            return self.predictor(masked).float(), whole.float()
+
+        size = self.micro_batch
+        if size == "auto":
+            size = _ON_CPU if x.device.type == "cpu" else None
+        masked, whole = in_micro_batches(views, size, x, there)
+        return masked, whole
 
     def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return the loss at chance."""
-        return {"chance": float(means["log_n"])}
+        """Return the loss at chance, and the skill over it."""
+        chance = float(means["log_n"])
+        if not chance:
+            raise ValueError("biot-contrastive was asked about batches of one window only, which contrast with nothing")
+        return {"chance": chance, "skill": 1 - float(means["loss"]) / chance}
+
+
+def _share_of_right_partners(masked: Tensor, whole: Tensor) -> Tensor:
+    nearest = (F.normalize(whole, dim=1) @ F.normalize(masked, dim=1).T).argmax(dim=1)
+    return (nearest == torch.arange(len(whole), device=whole.device)).float().mean()
