@@ -77,9 +77,13 @@ def register_models(register: Register) -> None:
     """Register BIOT and models of braindecode, each with what it expects of its input."""
     contracts, ours = "biot_bd.models.contracts", "biot_bd.models.braindecode_models"
     register("biot", "biot_bd.models.biot:BIOT", contract=f"{contracts}:BIOT")
+<<<<<<< HEAD
     register(
         "multi-scale-biot", "biot_bd.models.multi_scale_biot:MultiScaleBIOT", contract=f"{contracts}:MULTI_SCALE_BIOT"
     )
+=======
+    register("masked-vit", "biot_bd.models.masked_vit:MaskedViT", contract=f"{contracts}:MASKED_VIT")
+>>>>>>> s11-C
     for name, cls, contract in _BRAINDECODE:
         register(name, f"braindecode.models:{cls}", contract=f"{contracts}:{contract}")
     register("labram", f"{ours}:Labram", contract=f"{contracts}:LABRAM")
@@ -150,3 +154,7 @@ def register_objectives(register: Register) -> None:
     """Register the built-in pretraining objectives."""
     objectives = "biot_bd.pretraining.objectives"
     register("biot-contrastive", f"{objectives}.biot_contrastive:BIOTContrastive")
+    register("masked-spectrum", f"{objectives}.masked_spectrum:MaskedSpectrum")
+    register("masked-patch", f"{objectives}.masked_patch:MaskedPatch")
+    register("supervised-multitask", f"{objectives}.supervised_multitask:SupervisedMultitask")
+    register("masked-vae", f"{objectives}.masked_vae:MaskedVAE")

@@ -8,10 +8,30 @@ needs what lies between a window and an embedding: the content of each token bef
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """Sizes of a decoder that goes with a model.
+
+    Parameters
+    ----------
+    embed_dim, num_layers, num_heads : int
+
+    Examples
+    --------
+    >>> from biot_bd.models import DecoderSizes, MaskedViT
+    >>> MaskedViT.PRESETS["small"].decoder
+    DecoderSizes(embed_dim=256, num_layers=4, num_heads=8)
+    """
+
+    embed_dim: int
+    num_layers: int
+    num_heads: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,10 @@ class TokenSizes:
         Numbers that a token is made from, before anything learnt.
     embed_dim : int
         Features of a token behind its embedding.
+    patch_chans : int
+        Channels that a token spans; its features are channel by channel.
+    decoder : DecoderSizes, optional
+        What the model's preset says of the decoder in pretraining; None: nothing.
 
     Examples
     --------
@@ -40,6 +64,8 @@ class TokenSizes:
     n_frames: int
     n_features: int
     embed_dim: int
+    patch_chans: int = field(default=1, repr=False)
+    decoder: DecoderSizes | None = field(default=None, repr=False)
 
     @property
     def n_tokens(self) -> int:
