@@ -77,13 +77,10 @@ def register_models(register: Register) -> None:
     """Register BIOT and models of braindecode, each with what it expects of its input."""
     contracts, ours = "biot_bd.models.contracts", "biot_bd.models.braindecode_models"
     register("biot", "biot_bd.models.biot:BIOT", contract=f"{contracts}:BIOT")
-<<<<<<< HEAD
     register(
         "multi-scale-biot", "biot_bd.models.multi_scale_biot:MultiScaleBIOT", contract=f"{contracts}:MULTI_SCALE_BIOT"
     )
-=======
     register("masked-vit", "biot_bd.models.masked_vit:MaskedViT", contract=f"{contracts}:MASKED_VIT")
->>>>>>> s11-C
     for name, cls, contract in _BRAINDECODE:
         register(name, f"braindecode.models:{cls}", contract=f"{contracts}:{contract}")
     register("labram", f"{ours}:Labram", contract=f"{contracts}:LABRAM")

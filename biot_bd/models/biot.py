@@ -144,11 +144,7 @@ class BIOT(AbsentChannels, BraindecodeBIOT):
     True
     """
 
-<<<<<<< HEAD
-    accepts_absent_channels = True
     architecture: tuple[str, ...] = ()  # arguments of a subclass that its weights need
-=======
->>>>>>> s11-C
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
     token_names: tuple[str, ...] | None = None
