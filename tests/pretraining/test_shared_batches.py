@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIGNAL = {"n_chans": 4, "n_times": 600, "sfreq": 200, "n_outputs": 2}
 MODELS = {
     "biot": {"embed_dim": 16, "num_heads": 2, "num_layers": 1},
+    "multi-scale-biot": {"embed_dim": 16, "num_heads": 2, "num_layers": 1},
     "masked-vit": {"embed_dim": 16, "num_heads": 2, "num_layers": 1, "patch_samples": 100},
 }
 N = 6
