@@ -48,14 +48,6 @@ def test_every_parameter_learns(model, objective):
     assert [name for name, parameter in module.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.fixture
-def parts_alone(monkeypatch):
-    """Have a part of a batch believe that the other parts have nothing to say."""
-    for module in ("masked_objective", "objectives.supervised_multitask"):
-        monkeypatch.setattr(f"biot_bd.pretraining.{module}.of_whole_batch", lambda x, rng: x)
-
-
-@pytest.mark.usefixtures("parts_alone")
 @pytest.mark.parametrize(("model", "objective"), [p for p in pairs() if not registry.objectives[p[1]].across_windows])
 def test_a_loss_is_the_mean_over_the_windows_wherever_they_are(model, objective):
     """The others compare windows: two processes are started for them in test_distributed.py."""
