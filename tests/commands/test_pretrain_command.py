@@ -65,12 +65,18 @@ def test_the_folder_holds_model_curves_record_and_page(run, stores):
     assert not (run / ".pretraining").exists()
     record = json.loads((run / "pretraining.json").read_text())["record"]
     assert record["title"] == "biot, pretrained by masked-spectrum + biot-contrastive"
-    assert record["subjects"] == {"train": ["clinic/demo03", "clinic/demo04"], "valid": [], "hold_out": ["clinic/demo05"]}
+    assert record["subjects"] == {
+        "train": ["clinic/demo03", "clinic/demo04"],
+        "valid": [],
+        "hold_out": ["clinic/demo05"],
+    }
     assert record["valid"] is None
     assert record["hold_out"].keys() >= {"loss", "masked-spectrum_skill", "biot-contrastive_chance"}
     assert record["hold_out"]["loss"] == pytest.approx(
         load_pretraining(run)[-1].evaluate(
-            load_pretraining(run)[:-1].transform(Windows.open(stores / "unlabelled").query("subject == 'clinic/demo05'"))
+            load_pretraining(run)[:-1].transform(
+                Windows.open(stores / "unlabelled").query("subject == 'clinic/demo05'")
+            )
         )["loss"]
     )
     assert [user.path for user in users_of(stores / "unlabelled")] == [run.resolve()]
@@ -104,7 +110,10 @@ def test_it_goes_on_from_a_pretraining_with_its_model_and_steps(run, stores, tmp
     description = json.loads((tmp_path / "second" / "pretraining.json").read_text())
     assert description["model"]["config"]["embed_dim"] == 16
     assert description["record"]["started_from"]["source"] == str(run)
-    assert provenance_of(tmp_path / "second").saw(["clinic/demo04", "clinic/demo05"]) == ["clinic/demo04", "clinic/demo05"]
+    assert provenance_of(tmp_path / "second").saw(["clinic/demo04", "clinic/demo05"]) == [
+        "clinic/demo04",
+        "clinic/demo05",
+    ]
 
 
 @pytest.mark.parametrize(
