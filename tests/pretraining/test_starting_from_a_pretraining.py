@@ -149,7 +149,14 @@ def test_other_channels_or_lengths_are_refused_with_what_to_do(runs, shape):
 
 
 def info(**changes):
-    known = {"n_chans": 3, "n_times": 400, "ch_names": NAMES, "sfreq": 200.0, "unit": "scaled", "scale": "percentile-95"}
+    known = {
+        "n_chans": 3,
+        "n_times": 400,
+        "ch_names": NAMES,
+        "sfreq": 200.0,
+        "unit": "scaled",
+        "scale": "percentile-95",
+    }
     return InputInfo(**{**known, **changes})
 
 
