@@ -45,7 +45,9 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--window-s", type=float, default=1.0, help="length of a window (default: %(default)s)")
     parser.add_argument("--stride-s", type=float, default=0.1, help="between training windows (default: %(default)s)")
     parser.add_argument("--beta", type=float, default=0.01, help="weight of the divergence (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=15, help="passes over the training windows (default: %(default)s)")
+    parser.add_argument(
+        "--epochs", type=int, default=15, help="passes over the training windows (default: %(default)s)"
+    )
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: %(default)s)")
     return parser.parse_args(args)

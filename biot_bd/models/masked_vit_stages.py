@@ -23,7 +23,9 @@ class MaskedViTStages(TokenStages):
     --------
     >>> import torch
     >>> from biot_bd.models import MaskedViT
-    >>> model = MaskedViT(n_chans=2, n_times=400, embed_dim=16, num_layers=1, num_heads=2).eval()
+    >>> model = MaskedViT(
+    ...     n_chans=2, n_times=400, embed_dim=16, num_layers=1, num_heads=2
+    ... ).eval()
     >>> stages, x = model.token_stages(), torch.arange(800.0).view(1, 2, 400)
     >>> stages.patches(x)[0, 1, 0, :3]
     tensor([400., 401., 402.])

@@ -29,7 +29,9 @@ class StagesTokenSite(TokenSite):
     --------
     >>> import torch
     >>> from biot_bd.models import MaskedViT
-    >>> model = MaskedViT(n_chans=2, n_times=400, embed_dim=16, num_layers=1, num_heads=2).eval()
+    >>> model = MaskedViT(
+    ...     n_chans=2, n_times=400, embed_dim=16, num_layers=1, num_heads=2
+    ... ).eval()
     >>> site, x = model.token_site(), torch.ones(1, 2, 400)
     >>> torch.allclose(site.run(model, x, site.read(model, x)), model(x), atol=1e-6)
     True

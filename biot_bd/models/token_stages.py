@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -104,6 +106,11 @@ class TokenStages(ABC):
         They are in what it returns, never in what it is given.
         """
         return 0
+
+    @property
+    def feature_hz(self) -> NDArray[np.float64] | None:
+        """Frequency of each of the patches' features, in Hz; None where they are none."""
+        return None
 
     @abstractmethod
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
