@@ -23,6 +23,11 @@ class DecoderSizes:
     Parameters
     ----------
     embed_dim, num_layers, num_heads : int
+        Features of its tokens, layers, attention heads.
+
+    See Also
+    --------
+    biot_bd.models.MaskedViT : Its presets say some.
 
     Examples
     --------
@@ -127,6 +132,10 @@ class TokenStages(ABC):
         present : Tensor of bool, shape (n, sizes.n_chans), or None
             None where all are.
         """
+
+    def token_mask(self, present: Tensor | None) -> Tensor | None:
+        """Return which tokens are of present rows, bool (n, n_tokens); None: all are."""
+        return None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
 
     @abstractmethod
     def patches(self, x: Tensor) -> Tensor:
