@@ -45,6 +45,7 @@ def register_label_rules(register: Register) -> None:
     """Register the built-in label rules."""
     register("overlap", "biot_bd.windows.labels:Overlap")
     register("biot-official", "biot_bd.windows.labels:BiotOfficial")
+    register("none", "biot_bd.windows.labels:Unlabelled")
 
 
 # Name, class and contract (of biot_bd.models.contracts).
@@ -77,6 +78,7 @@ def register_models(register: Register) -> None:
     """Register BIOT and models of braindecode, each with what it expects of its input."""
     contracts, ours = "biot_bd.models.contracts", "biot_bd.models.braindecode_models"
     register("biot", "biot_bd.models.biot:BIOT", contract=f"{contracts}:BIOT")
+    register("masked-vit", "biot_bd.models.masked_vit:MaskedViT", contract=f"{contracts}:MASKED_VIT")
     register(
         "multi-scale-biot", "biot_bd.models.multi_scale_biot:MultiScaleBIOT", contract=f"{contracts}:MULTI_SCALE_BIOT"
     )
@@ -150,3 +152,7 @@ def register_objectives(register: Register) -> None:
     """Register the built-in pretraining objectives."""
     objectives = "biot_bd.pretraining.objectives"
     register("biot-contrastive", f"{objectives}.biot_contrastive:BIOTContrastive")
+    register("masked-spectrum", f"{objectives}.masked_spectrum:MaskedSpectrum")
+    register("masked-patch", f"{objectives}.masked_patch:MaskedPatch")
+    register("supervised-multitask", f"{objectives}.supervised_multitask:SupervisedMultitask")
+    register("masked-vae", f"{objectives}.masked_vae:MaskedVAE")

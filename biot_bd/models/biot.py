@@ -22,6 +22,7 @@ import torch
 from braindecode.models import BIOT as BraindecodeBIOT
 from torch import Tensor, nn
 
+from biot_bd.models.absent_channels import AbsentChannels
 from biot_bd.models.attention.braindecode_layouts import token_channel_names
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.tokens import TokenSite
@@ -35,7 +36,7 @@ from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.models.weight_identity import weight_digests
 
 
-class BIOT(BraindecodeBIOT):
+class BIOT(AbsentChannels, BraindecodeBIOT):
     """BIOT of Yang et al. (2023), equal to braindecode's, for windows with absent channels.
 
     The state dict equals that of :class:`braindecode.models.BIOT`, and so do the outputs in eval
@@ -143,7 +144,6 @@ class BIOT(BraindecodeBIOT):
     True
     """
 
-    accepts_absent_channels = True
     architecture: tuple[str, ...] = ()  # arguments of a subclass that its weights need
     encoder: BIOTEncoder
     load_report: LoadReport | None = None
@@ -247,29 +247,6 @@ class BIOT(BraindecodeBIOT):
         """
         return BIOTStages(self)
 
-    def present_channels(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return windows as the encoder takes them, and which channels are present.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, n_chans, n_times)
-            A channel that is NaN throughout is absent.
-
-        Returns
-        -------
-        x : Tensor, shape (n, n_chans, n_times)
-            0 in absent channels.
-        present : Tensor of bool, shape (n, n_chans), or None
-            None where all channels of all windows are.
-
-        Raises
-        ------
-        ValueError
-            As :meth:`forward`.
-        """
-        self._check_shape(x)
-        return self._split_absent(x, None, all_finite(x))
-
     def forward(self, x: Tensor, present: Tensor | None = None, return_features: bool = False) -> Any:
         """Compute logits.
 
@@ -330,9 +307,12 @@ class BIOT(BraindecodeBIOT):
             "token_drop_prob": self.encoder.token_drop_prob,
         }
 
-    def adapted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the encoder of a checkpoint as this model can take it: as it is."""
-        return dict(tensors)
+    def adapted(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Return the encoder of a checkpoint as this model can take it, and what to say of it.
+
+        BIOT takes it as it is; a subclass may have more of it.
+        """
+        return dict(tensors), ()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BIOT:
@@ -422,69 +402,8 @@ class BIOT(BraindecodeBIOT):
         announce(model.load_report)
         return model
 
-    def _check_shape(self, x: Tensor) -> None:
-        n_chans = len(
-            self.channel_ids
-        )  # not self.n_chans: braindecode's interpolating subclass has other ones in front
-        if x.ndim != 3 or x.shape[1] != n_chans:
-            raise ValueError(
-                f"BIOT expects windows of shape (n, {n_chans}, {self.n_times}), got {tuple(x.shape)}; "
-                "map the montage first, or build the model with n_chans= and channel_ids="
-            )
-        if x.shape[2] != self.n_times:
-            raise ValueError(
-                f"BIOT was built for n_times={self.n_times} ({self.n_times / self.sfreq:g} s at {self.sfreq:g} Hz), got "
-                f"windows of {x.shape[2]} samples; resample the windows, or build the model with n_times={x.shape[2]}"
-            )
-        if not x.is_floating_point():
-            raise ValueError(f"BIOT expects floating-point windows, got {x.dtype}; convert with x.float()")
-
-    def _split_absent(self, x: Tensor, present: Tensor | None, finite: bool | None) -> tuple[Tensor, Tensor | None]:
-        """Return ``x`` without NaN marks and the mask of present channels (None: all are
-        present).
-        """
-        if present is not None:
-            if present.shape != x.shape[:2] or present.dtype != torch.bool:
-                raise ValueError(
-                    f"present must be a bool tensor of shape {tuple(x.shape[:2])}, "
-                    f"got {present.dtype} {tuple(present.shape)}"
-                )
-            present = present.to(x.device)
-        if finite is None:  # no branch on values inside a graph
-            absent = x.isnan().all(dim=-1)
-            present = ~absent if present is None else present & ~absent
-            return torch.where(present[..., None], x, x.new_zeros(())), present
-        if finite and present is None:
-            return x, None
-        missing = x.isnan()
-        found = ~missing.all(dim=-1)
-        present = found if present is None else present & found
-        self._check_values(x, missing, present)
-        if bool(present.all()):
-            return x, None
-        return torch.where(present[..., None], x, x.new_zeros(())), present
-
-    def _check_values(self, x: Tensor, missing: Tensor, present: Tensor) -> None:
-        bad = (present & ~x.isfinite().all(dim=-1)).nonzero()
-        if len(bad):
-            window, channel = bad[0].tolist()
-            n_nan = int(missing[window, channel].sum())
-            n_infinite = int(x[window, channel].isinf().sum())
-            raise ValueError(
-                f"window {window} of the batch, channel {self._channel_name(channel)}: {n_nan} of {x.shape[2]} samples are "
-                f"NaN and {n_infinite} infinite; an absent channel is NaN throughout, anything else must be finite: "
-                f"clean or drop it ({len(bad)} such channels in this batch)"
-            )
-        empty = (~present.any(dim=1)).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(
-                f"window {empty[0]} of the batch has no channel present ({len(empty)} such windows); drop it"
-            )
-
-    def _channel_name(self, channel: int) -> str:
-        infos = self._chs_info or []
-        name = infos[channel].get("ch_name") if len(infos) == len(self.channel_ids) else None
-        return f"{channel} ({name})" if name else str(channel)
+    def _n_rows(self) -> int:
+        return len(self.channel_ids)  # braindecode's interpolating subclass has other channels in front
 
 
 def _check_length(encoder: BIOTEncoder, n_times: int) -> int:

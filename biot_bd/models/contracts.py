@@ -50,6 +50,11 @@ INTERPOLATED_BIOT = ModelContract(
     sources=("braindecode.models.InterpolatedBIOT: onto 18 bipolar channels placed at midpoints", *BIOT.sources),
     notes=("channels that the 18 name are taken over, others interpolated between midpoints, a simplification",),
 )
+MASKED_VIT = ModelContract(
+    accepts_absent_channels=True,
+    sources=FROM_SCRATCH.sources,
+    notes=("patch_samples must divide a window, and channels='together' takes no absent channels",),
+)
 CBRAMOD = ModelContract(
     scale="uV/100",
     sfreq=200.0,

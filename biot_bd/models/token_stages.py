@@ -8,10 +8,37 @@ needs what lies between a window and an embedding: the content of each token bef
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """Sizes of a decoder that goes with a model.
+
+    Parameters
+    ----------
+    embed_dim, num_layers, num_heads : int
+        Features of its tokens, layers, attention heads.
+
+    See Also
+    --------
+    biot_bd.models.MaskedViT : Its presets say some.
+
+    Examples
+    --------
+    >>> from biot_bd.models import DecoderSizes, MaskedViT
+    >>> MaskedViT.PRESETS["small"].decoder
+    DecoderSizes(embed_dim=256, num_layers=4, num_heads=8)
+    """
+
+    embed_dim: int
+    num_layers: int
+    num_heads: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +55,10 @@ class TokenSizes:
         Numbers that a token is made from, before anything learnt.
     embed_dim : int
         Features of a token behind its embedding.
+    patch_chans : int
+        Channels that a token spans; its features are channel by channel.
+    decoder : DecoderSizes, optional
+        What the model's preset says of the decoder in pretraining; None: nothing.
 
     See Also
     --------
@@ -44,6 +75,8 @@ class TokenSizes:
     n_frames: int
     n_features: int
     embed_dim: int
+    patch_chans: int = field(default=1, repr=False)
+    decoder: DecoderSizes | None = field(default=None, repr=False)
 
     @property
     def n_tokens(self) -> int:
@@ -101,6 +134,11 @@ class TokenStages(ABC):
         """
         return 0
 
+    @property
+    def feature_hz(self) -> NDArray[np.float64] | None:
+        """Frequency of each of the patches' features, in Hz; None where they are none."""
+        return None
+
     @abstractmethod
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return windows without marks of absent channels, and which tokens' rows are present.
@@ -116,6 +154,10 @@ class TokenStages(ABC):
         present : Tensor of bool, shape (n, sizes.n_chans), or None
             None where all are.
         """
+
+    def token_mask(self, present: Tensor | None) -> Tensor | None:
+        """Return which tokens are of present rows, bool (n, n_tokens); None: all are."""
+        return None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
 
     @abstractmethod
     def patches(self, x: Tensor) -> Tensor:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 
 from biot_bd.models.token_stages import TokenSizes, TokenStages
 from biot_bd.pretraining.batch_random import BatchRandom
@@ -35,6 +38,32 @@ class Objective(nn.Module):
     --------
     biot_bd.Pretrainer : Trains a model by objectives.
     biot_bd.hookspecs.register_objectives : How a plugin adds one.
+    biot_bd.testing.check_objective : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    A whole objective: how loud a window is, from its embedding.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from biot_bd.models import BIOT, token_stages
+    >>> from biot_bd.pretraining import BatchRandom, Objective
+    >>> class WindowLevel(Objective):
+    ...     def __init__(self, sizes):
+    ...         super().__init__(sizes)
+    ...         self.head = nn.Linear(sizes.embed_dim, 1)
+    ...
+    ...     def forward(self, tokens, x, rng):
+    ...         level = tokens.patches(x).log1p().mean((1, 2, 3))
+    ...         error = self.head(tokens.embeddings(x))[:, 0] - level
+    ...         return {"loss": error.square().mean(), "level": level.mean()}
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2
+    ... )
+    >>> stages = token_stages(model)
+    >>> told = WindowLevel(stages.sizes)(stages, torch.randn(5, 2, 400), BatchRandom(0, n=5))
+    >>> sorted(told), told["loss"].shape
+    (['level', 'loss'], torch.Size([]))
     """
 
     kinds: frozenset[str] = frozenset({"spectrum", "signal"})
@@ -64,6 +93,26 @@ class Objective(nn.Module):
             told: means over the windows of the batch, detached, of any shape.
         """
         raise NotImplementedError
+
+    def batches(self, targets: NDArray[np.int64], batch_size: int, drop_last: bool) -> Sampler[list[int]] | None:
+        """Return the batches of an epoch where they are not just any windows; None: they are.
+
+        Parameters
+        ----------
+        targets : ndarray of int
+            Of the training windows, (n, 2) where the objective is supervised.
+        batch_size : int
+            Windows of a batch, of all processes together.
+        drop_last : bool
+            Whether incomplete batches are left out.
+
+        Returns
+        -------
+        Sampler of list of int, or None
+            With ``len``; positions among the training windows.  All its random numbers come from
+            torch's global generator before it gives out the first batch of an epoch.
+        """
+        return None
 
     def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         """Return what follows from an epoch's means (of what ``forward`` returned) as a whole.

@@ -80,7 +80,7 @@ def check_processes(net: Any) -> None:
         )
     distributed = torch.distributed
     in_group = distributed.is_available() and distributed.is_initialized()
-    n = distributed.get_world_size() if in_group else _world_size()
+    n = distributed.get_world_size() if in_group else launched_processes()
     if n > 1:
         warnings.warn(
             f"started as one of {n} processes: each trains a model of its own on all its windows, and they share nothing; "
@@ -89,7 +89,7 @@ def check_processes(net: Any) -> None:
         )
 
 
-def _world_size() -> int:
+def launched_processes() -> int:
     """Return how many processes a launcher (torchrun, accelerate) says that it started."""
     said = os.environ.get("WORLD_SIZE", "")
     return int(said) if said.isdecimal() else 1
@@ -187,7 +187,7 @@ def check_settings(values: Mapping[str, Any]) -> None:
     Parameters
     ----------
     values : mapping
-        Parameters of the classifier by name; those that are not looked at are left alone.
+        Parameters of a net by name; those that are not looked at are left alone.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def check_settings(values: Mapping[str, Any]) -> None:
         Names the parameter, what it must be and what it is.
     """
     for name, (what, fits) in _SETTINGS.items():
-        if not fits(values[name]):
+        if name in values and not fits(values[name]):
             raise ValueError(f"{name} must be {what}, found {values[name]!r}")
 
 

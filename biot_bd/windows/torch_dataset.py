@@ -28,7 +28,7 @@ class WindowsDataset(Dataset[Any]):
     windows : Windows
         What to read; anything with ``len``, ``shape``, ``[int]`` and ``read(indices, out)`` will
         do.
-    y : array-like of int, shape (n_windows,), optional
+    y : array-like of int, shape (n_windows,) or (n_windows, k), optional
         Targets; zeros where there are none (prediction).
 
     Raises
@@ -47,7 +47,7 @@ class WindowsDataset(Dataset[Any]):
     def __init__(self, windows: Any, y: ArrayLike | None = None) -> None:
         self.windows = windows
         self.y = np.zeros(len(windows), dtype=np.int64) if y is None else np.asarray(y)
-        if self.y.shape != (len(windows),):
+        if self.y.ndim == 0 or len(self.y) != len(windows):
             raise ValueError(f"y must have the shape ({len(windows)},), one target a window; got {self.y.shape}")
         self._memory = _Memory()
 
@@ -59,7 +59,7 @@ class WindowsDataset(Dataset[Any]):
         return torch.from_numpy(self.windows[int(index)]), torch.as_tensor(self.y[index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Return a ready batch: float32 ``(n, n_chans, n_times)`` and targets ``(n,)``."""
+        """Return a ready batch: float32 ``(n, n_chans, n_times)`` and targets ``(n, ...)``."""
         rows = np.asarray(indices, dtype=np.int64)
         x = self.windows.read(rows, self._memory.lend((len(rows), *self.windows.shape[1:]), np.float32))
         return Batch((torch.from_numpy(x), torch.from_numpy(self.y[rows])))
