@@ -6,7 +6,7 @@ import torch
 from braindecode import models as braindecode
 
 from biot_bd import BIOT
-from biot_bd.models import MultiScaleBIOT
+from biot_bd.models import MaskedViT, MultiScaleBIOT
 from biot_bd.models.braindecode_models import Labram
 
 N_CHANS, N_TIMES, SFREQ = 3, 600, 200
@@ -36,6 +36,10 @@ _MAKE = {
     "LaBraM": lambda: Labram(**_SIZES, ch_names=["Fp1", "Cz", "O2"], num_layers=2, num_heads=2),
     "LaBraM, mean": lambda: Labram(
         **_SIZES, ch_names=["Fp1", "Cz", "O2"], num_layers=2, num_heads=2, use_mean_pooling=True
+    ),
+    "MaskedViT": lambda: MaskedViT(**_SIZES, patch_samples=100, embed_dim=16, num_layers=2, num_heads=2),
+    "MaskedViT, together": lambda: MaskedViT(
+        **_SIZES, channels="together", patch_samples=50, embed_dim=16, num_layers=2, num_heads=2
     ),
     "MSVTNet": lambda: braindecode.MSVTNet(**_SIZES, n_filters_list=(2, 2, 2, 2), num_heads=2),
     "PBT": lambda: braindecode.PBT(**_SIZES, d_input=100, embed_dim=16, num_layers=2, num_heads=2),

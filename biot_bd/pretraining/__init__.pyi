@@ -8,5 +8,5 @@ from .masks import Masking as Masking
 from .objective import Objective as Objective
 from .pretrainer import Pretrainer as Pretrainer
 from .reconstruction import Reconstruction as Reconstruction
-from .whole_batch import of_whole_batch as of_whole_batch
 from .target_scale import TargetScale as TargetScale
+from .whole_batch import of_whole_batch as of_whole_batch

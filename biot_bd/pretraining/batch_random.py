@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
+
+_VALIDATION = 0x5EED
+"""What the chance of validation begins with: the same in all runs, so that runs can be compared."""
+
+
+def mixed_seed(*parts: int) -> int:
+    """Return one seed of several whole numbers from 0 on, such as (seed, epoch, batch).
+
+    Examples
+    --------
+    >>> from biot_bd.pretraining.batch_random import mixed_seed
+    >>> mixed_seed(0, 1, 2) == mixed_seed(0, 1, 2), mixed_seed(0, 1, 2) == mixed_seed(0, 2, 1)
+    (True, False)
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class BatchRandom:
@@ -55,3 +73,44 @@ class BatchRandom:
 
     def _own(self, numbers: Tensor) -> Tensor:
         return numbers[self.start : self.start + self.n].to(self.device)
+
+
+class PositionRandom(BatchRandom):
+    """Random numbers that depend on where a window lies in its data, and on nothing else.
+
+    Validation takes them: the same masks in every epoch and every run, whatever the size of a batch
+    and however many processes share the windows.
+
+    Parameters
+    ----------
+    start : int
+        Place of the first window in its data.
+    n : int
+        Windows, one behind the other.
+    device : device or str
+        Where the numbers are wanted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.pretraining.batch_random import PositionRandom
+    >>> whole = PositionRandom(0, n=4).uniform(5)
+    >>> parts = [PositionRandom(start, n=2).uniform(5) for start in (0, 2)]
+    >>> torch.equal(whole, torch.cat(parts))
+    True
+    """
+
+    def __init__(self, start: int, n: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(mixed_seed(_VALIDATION), n, device=device)
+        self._generators = [torch.Generator().manual_seed(mixed_seed(_VALIDATION, start + i, 1)) for i in range(n)]
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers in [0, 1) for each window, n windows times ``shape``."""
+        return self._each(torch.rand, shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return standard normal numbers for each window, n windows times ``shape``."""
+        return self._each(torch.randn, shape)
+
+    def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        return torch.stack([draw(shape, generator=generator) for generator in self._generators]).to(self.device)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
+
+from biot_bd.pretraining.processes import Processes
+
+_WINDOWS = "n windows"  # no key of an objective has a space
 
 
 class EpochMeans:
@@ -32,6 +37,13 @@ class EpochMeans:
             share = value.detach().double() * n
             self._sums[key] = self._sums[key] + share if key in self._sums else share
 
-    def means(self) -> dict[str, Tensor]:
-        """Return the means over all windows, float64."""
-        return {key: total / self._n for key, total in self._sums.items()}
+    def means(self, processes: Processes | None = None) -> dict[str, Tensor]:
+        """Return the means over all windows, float64; those of all processes, where given.
+
+        Empty where there was no window.
+        """
+        sums = {**self._sums, _WINDOWS: torch.tensor(self._n, dtype=torch.float64)}
+        if processes is not None:
+            sums = processes.total(sums)
+        n = float(sums.pop(_WINDOWS))
+        return {key: total / n for key, total in sums.items()} if n else {}

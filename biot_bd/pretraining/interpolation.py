@@ -21,6 +21,7 @@ def interpolate(
     patches : Tensor, shape (n, n_chans, n_frames, n_features)
         The values at hidden tokens are not looked at.
     hidden : Tensor of bool, shape (n, n_chans, n_frames)
+        Tokens to fill.
     present : Tensor of bool, shape (n, n_chans), optional
         Channels that are there; absent ones are neither filled nor asked.
     kind : {"spectrum", "signal"}
@@ -65,7 +66,7 @@ def interpolate(
 
 
 def by_channel(patches: Tensor, patch_chans: int) -> Tensor:
-    """Split tokens of several channels: (n, rows, frames, chans * m) to (n, rows * chans, frames, m)."""
+    """Split tokens of several channels, to (n, rows * patch_chans, n_frames, n_samples)."""
     return patches.unflatten(-1, (patch_chans, -1)).transpose(2, 3).flatten(1, 2)
 
 
@@ -92,7 +93,7 @@ def _along(values: Tensor, visible: Tensor) -> Tensor:
     after = place.masked_fill(~visible, length).flip(2).cummin(2).values.flip(2)
     left = torch.where(before >= 0, before, after).clamp(max=length - 1)
     right = torch.where(after < length, after, before).clamp(min=0)
-    share = ((place - left) / (right - left).clamp(min=1)).to(values.dtype)[..., None]
+    share = ((place - left).to(values.dtype) / (right - left).clamp(min=1))[..., None]
     return torch.lerp(_at(values, left), _at(values, right), share)
 
 

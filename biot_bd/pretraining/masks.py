@@ -30,8 +30,8 @@ class Masking:
     mask_ratio : float
         Share of tokens (frames, channels) that is hidden, rounded to whole ones.
     block_frames : int
-        Length of a block in frames.  Blocks do not overlap but may touch; the last one is shorter
-        where the share asks for it.
+        Length of a block in frames.  Blocks do not overlap but may touch; one is shorter where the
+        share asks for it, or cut by the window's ends, so that all frames are hidden equally often.
     guard_frames : int
         A hidden token is scored only if no token of its channel within so many frames is visible.
         Frames that overlap share samples: with a frame of two hops, the frame beside a hidden one
@@ -59,8 +59,8 @@ class Masking:
     >>> sizes = TokenSizes(n_chans=2, n_frames=8, n_features=101, embed_dim=16)
     >>> masking = Masking(sizes, "time", mask_ratio=0.5, block_frames=4)
     >>> masking.hidden(BatchRandom(1, n=1))[0].int()
-    tensor([[0, 0, 0, 0, 1, 1, 1, 1],
-            [0, 0, 0, 0, 1, 1, 1, 1]], dtype=torch.int32)
+    tensor([[0, 0, 0, 1, 1, 1, 1, 0],
+            [0, 0, 0, 1, 1, 1, 1, 0]], dtype=torch.int32)
     """
 
     def __init__(
@@ -154,10 +154,13 @@ class Masking:
         lengths = torch.ones(n_blocks + n_frames - n_hidden, dtype=torch.long, device=rng.device)
         lengths[:n_blocks] = self.block_frames
         lengths[n_blocks - 1] = n_hidden - (n_blocks - 1) * self.block_frames
-        order = rng.uniform(n_rows, len(lengths)).argsort(-1)
+        numbers = rng.uniform(n_rows, len(lengths) + 1)
+        order = numbers[..., 1:].argsort(-1)
         repeats, is_block = lengths[order].flatten(), (order < n_blocks).flatten()
         frames = torch.repeat_interleave(is_block, repeats, output_size=rng.n * n_rows * n_frames)
-        return frames.view(rng.n, n_rows, n_frames)
+        # Turned as a ring: the frames at the ends would be hidden less often otherwise.
+        place = torch.arange(n_frames, device=rng.device) + (numbers[..., :1] * n_frames).long()
+        return frames.view(rng.n, n_rows, n_frames).gather(2, place % n_frames)
 
 
 def _count(ratio: float, n: int) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 
 from biot_bd.models.token_stages import TokenSizes, TokenStages
 from biot_bd.pretraining.batch_random import BatchRandom
@@ -64,6 +67,26 @@ class Objective(nn.Module):
             told: means over the windows of the batch, detached, of any shape.
         """
         raise NotImplementedError
+
+    def batches(self, targets: NDArray[np.int64], batch_size: int, drop_last: bool) -> Sampler[list[int]] | None:
+        """Return the batches of an epoch where they are not just any windows; None: they are.
+
+        Parameters
+        ----------
+        targets : ndarray of int
+            Of the training windows, (n, 2) where the objective is supervised.
+        batch_size : int
+            Windows of a batch, of all processes together.
+        drop_last : bool
+            Whether incomplete batches are left out.
+
+        Returns
+        -------
+        Sampler of list of int, or None
+            With ``len``; positions among the training windows.  All its random numbers come from
+            torch's global generator before it gives out the first batch of an epoch.
+        """
+        return None
 
     def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         """Return what follows from an epoch's means (of what ``forward`` returned) as a whole.

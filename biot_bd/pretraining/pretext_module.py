@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from biot_bd.models.token_stages import token_stages
+from biot_bd.models.token_stages import TokenStages, token_stages
 from biot_bd.pretraining.batch_random import BatchRandom
 from biot_bd.pretraining.objective import Objective
 
@@ -33,13 +33,17 @@ class PretextModule(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.weights = dict(weights)
 
+    def stages(self) -> TokenStages:
+        """Return the stages of the model."""
+        return token_stages(self.backbone)
+
     def forward(self, x: Tensor, rng: BatchRandom, targets: Tensor | None = None) -> dict[str, Tensor]:
         """Return ``"loss"``, the weighted sum, and what each objective tells.
 
         Logs of several objectives have the objective's name in front, as in
         ``"masked-spectrum_mse"``; one alone needs none.
         """
-        stages, total = token_stages(self.backbone), x.new_zeros(())
+        stages, total = self.stages(), x.new_zeros(())
         told: dict[str, Tensor] = {}
         for name, objective in self._each():
             extra: dict[str, Any] = {"targets": targets} if objective.supervised else {}

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from contextlib import suppress
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import TransformerMixin
+from sklearn.utils import check_random_state
 from skorch import NeuralNet
-from skorch.dataset import unpack_data
-from skorch.utils import to_tensor
-from torch import Tensor
+from skorch.callbacks import EpochTimer
+from skorch.exceptions import NotInitializedError
+from torch import nn
 from torch.utils.data import Subset
 
-from biot_bd import registry
-from biot_bd.models.inference_plan import precision_context
+from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.own_modes import own_modes
 from biot_bd.models.token_stages import token_stages
-from biot_bd.pretraining.batch_random import BatchRandom
-from biot_bd.pretraining.epoch_means import EpochMeans
+from biot_bd.pretraining._pretext_epochs import PretextEpochs
+from biot_bd.pretraining.chosen_objectives import ChosenObjective, chosen_objectives
+from biot_bd.pretraining.collapse import CollapseWarning
+from biot_bd.pretraining.curves import CurveLogger
 from biot_bd.pretraining.pretext_module import PretextModule
-from biot_bd.training._validation import resolve_device
+from biot_bd.pretraining.processes import Processes
+from biot_bd.pretraining.progress import TrainingProgress
+from biot_bd.training._validation import (
+    check_device,
+    check_names,
+    check_settings,
+    resolve_optimizer,
+    subjects_of,
+    uncompiled,
+)
+from biot_bd.training.finetuning.callback import FineTuning
 from biot_bd.training.input_data import InputInfo, SignalData
-from biot_bd.training.resume import seeded
-from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart
-from biot_bd.windows.torch_dataset import WindowsDataset, collate_windows
+from biot_bd.training.net.batches import subjects_given
+from biot_bd.training.net.parameters import constructor_names
+from biot_bd.training.pretrained import SCRATCH, UNRECORDED, build_pretrained, recordings_of, started_from
+from biot_bd.training.resume import describe, seeded
+from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
+from biot_bd.windows.torch_dataset import WindowsDataset
+
+PREFIXES = ("module", "optimizer", "iterator_train", "iterator_valid", "callbacks", "objective")
+_FACTS = ("input_info_", "train_subjects_", "valid_subjects_", "provenance_", "corpora_", "seed_")
 
 
 class NoCriterion:
@@ -36,19 +55,142 @@ class NoCriterion:
     """
 
 
-class Pretrainer(NeuralNet):
-    """Train a model without labels.
+class Pretrainer(TransformerMixin, PretextEpochs):
+    """Train a model without labels, and give its embeddings.
+
+    It takes windows as :class:`biot_bd.BIOTClassifier` does: ``biot_bd.Windows`` (lazy),
+    ``ndarray`` ``(n, n_chans, n_times)`` in the unit that the model shall see, or ``mne.Epochs``.
+    Subjects come from ``Windows``, or from ``fit(X, groups=subjects)``; validation is split off by
+    subject.
 
     Parameters
     ----------
-    module : str, class or module
-        A registered model (``"biot"``, ``"masked-vit"``, ...) with ``token_stages()``.
-    objective : str, type or mapping
+    module : str, class or nn.Module
+        A registered model with ``token_stages()`` (``"biot"``, ``"multi-scale-biot"``,
+        ``"masked-vit"``), or such a class.  Shapes, channel names and rate of the data are handed
+        to its constructor unless ``module__*`` says otherwise; a registered name brings its
+        contract, which ``fit`` checks.  Its head is left out.
+    objective : str, type, mapping or sequence
         A registered objective, its class, or several with weights:
-        ``{"masked-spectrum": 1.0, "biot-contrastive": 0.5}``.  Parameters: ``objective__KEY`` of
-        one, ``objective__NAME__KEY`` of several.
+        ``{"masked-spectrum": 1.0, "biot-contrastive": 0.5}`` or a list of pairs.  Parameters:
+        ``objective__KEY`` of one, ``objective__NAME__KEY`` of several.
+    optimizer : class or str
+        Class of ``torch.optim``, or its name (``"SGD"``).
+    lr : float
+        Learning rate.
+    max_epochs : int
+        Epochs to train.
+    batch_size : int
+        Windows a batch, of all processes together; -1 for all at once.
+    train_split : "subject", None or callable
+        How validation windows are split off: by subject, not at all, or
+        ``split(dataset, y, groups) -> (train, valid)`` such as
+        :class:`biot_bd.training.FixedSubjects`.
+    validation_fraction : float
+        Wanted share of validation windows with ``train_split="subject"``.
+    random_state : int, RandomState or None
+        Seeds initial weights, masks, order of the windows, dropout and the split, inside ``fit``
+        only.  None draws a seed from torch's global generator.
+    device : str or None
+        ``"auto"`` (a GPU where there is one), or as torch names devices.
+    precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
+        Precision of forward and backward passes (autocast, ``"fp16"`` with a gradient scaler).
+        Weights, optimizer and losses stay float32.  ``"auto"`` takes what a short measurement on
+        this machine finds fastest.
+    gradient_clip_norm : float or None
+        Most that the norm of all gradients may be in a step.
+    schedule : None, str or Schedule
+        How the learning rate changes while training: ``"warm-up"``, ``"cosine"`` or an object of
+        :mod:`biot_bd.training.finetuning.schedules`.
+    sampler : None or "page-shuffle"
+        Order of the training windows: shuffled, or shuffled by where they lie in a store that no
+        memory can hold (taken unasked for such stores).
+    pretrained : str, path or None
+        What the model starts from: a checkpoint of a BIOT, or the folder of a pretraining.
+    log_dir : path or None
+        Folder for TensorBoard.
+    restart_dir : path or None
+        Folder for restart points: the same ``fit`` called again after a kill goes on at its last
+        epoch, bit for bit, and after its end returns at once.
+    callbacks : None, Callback, str, pair, list or tuple
+        Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
+    accelerator : "auto", None or accelerate.Accelerator
+        Which processes share the training: all that ``torchrun`` or ``accelerate launch`` started,
+        this one alone, or those of an accelerator.
+    warm_start : bool
+        Whether ``fit`` goes on with the weights of the last one.
+    verbose : int
+        1 shows epochs and batches with the loss, its chance level and skill; a line an epoch where
+        stderr is no terminal.
+    iterator_train__shuffle, iterator_train__drop_last : bool
+        Order of the training windows; whether a last incomplete batch is left out.
+    **kwargs
+        Parameters with the prefixes ``module__``, ``objective__``, ``optimizer__``,
+        ``iterator_train__``, ``iterator_valid__`` and ``callbacks__``, as in skorch.
+
+    Attributes
+    ----------
+    module_ : PretextModule
+        ``module_.backbone`` is the model, ``module_.objectives`` what trains it.
+    history : skorch.History
+        A row an epoch: ``train_loss``, ``valid_loss``, ``gradient_norm``, and ``train_KEY`` and
+        ``valid_KEY`` for all that the objective tells (``skill``, ``chance``, ``kl``,
+        ``embedding_std``, ...); of several objectives ``valid_NAME_KEY``.
+    input_info_ : InputInfo
+        Shape, channels, rate and unit of the signals seen in ``fit``.
+    train_subjects_, valid_subjects_ : tuple of str
+        Empty where subjects are unknown or nobody validates.
+    provenance_ : Provenance
+        All that the model has seen, so that a test on these subjects is refused.
+    pretrained_report_ : LoadReport
+        What was loaded (with ``pretrained``).
+    precision_ : str
+        The precision of training.
+    corpora_ : Corpora
+        Names and classes of corpora, with a supervised objective.
+
+    Raises
+    ------
+    TypeError
+        A parameter that is neither named here nor has one of the prefixes.
+
+    See Also
+    --------
+    biot_bd.pretraining.Objective : What an objective is.
+    biot_bd.BIOTClassifier : ``pretrained=`` takes what this trained.
+
+    Notes
+    -----
+    Masks of validation depend on the place of a window among the validation windows only: the same
+    in every epoch, for every ``random_state``, batch size and number of processes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import Pretrainer
+    >>> x = np.random.default_rng(0).normal(size=(24, 4, 400)).astype("float32")
+    >>> subjects = np.repeat(["a", "b", "c"], 8)
+    >>> net = Pretrainer(
+    ...     "biot",
+    ...     "biot-contrastive",
+    ...     module__embed_dim=16,
+    ...     module__num_heads=2,
+    ...     module__num_layers=1,
+    ...     batch_size=8,
+    ...     max_epochs=1,
+    ...     device="cpu",
+    ...     random_state=0,
+    ... )
+    >>> net.fit(x, groups=subjects).transform(x).shape
+    (24, 16)
+    >>> round(net.history[-1]["valid_chance"], 3), len(net.train_subjects_)  # ln 8
+    (2.079, 2)
     """
 
+    # With metadata routing on, the subjects are asked for without set_fit_request.
+    __metadata_request__fit = {"groups": True}
+    _prefixes = PREFIXES
+    _module_config: dict[str, Any] | None = None  # of a module that is restored without its checkpoint
     input_info_: InputInfo
 
     def __init__(
@@ -62,86 +204,142 @@ class Pretrainer(NeuralNet):
         batch_size: int = 64,
         train_split: Any = "subject",
         validation_fraction: float = 0.2,
-        random_state: int | None = None,
+        random_state: Any = None,
         device: str | None = "auto",
         precision: str = "fp32",
+        gradient_clip_norm: float | None = None,
+        schedule: Any = None,
+        sampler: Any = None,
+        pretrained: Any = None,
         log_dir: Any = None,
         restart_dir: Any = None,
         callbacks: Any = None,
+        accelerator: Any = "auto",
+        warm_start: bool = False,
         verbose: int = 0,
         iterator_train__shuffle: bool = True,
         iterator_train__drop_last: bool = True,
         **kwargs: Any,
     ) -> None:
         own = {name: value for name, value in locals().items() if name in self._own_names()}
-        objectives = {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("objective__")}
-        super().__init__(module, **{"criterion": NoCriterion, **kwargs})
-        self.__dict__.update(own | objectives)
+        self._check_prefixes(kwargs)
+        own |= {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("objective__")}
+        super().__init__(module, criterion=NoCriterion, **kwargs)
+        self.__dict__.update(own)  # as given: skorch has other defaults
+
+    # --- parameters -------------------------------------------------------------------------------
 
     @classmethod
     def _own_names(cls) -> list[str]:
-        signature = inspect.signature(Pretrainer.__init__).parameters.values()
-        return [p.name for p in signature if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        return constructor_names(Pretrainer)
+
+    def set_params(self, **kwargs: Any) -> Pretrainer:
+        """Set parameters.
+
+        Others of the module or of the objective make new weights: fit again afterwards.
+        """
+        own = {key: kwargs.pop(key) for key in list(kwargs) if key.partition("__")[0] == "objective"}
+        before, module = {key: vars(self).get(key) for key in own}, getattr(self, "module_", None)
+        super().set_params(**kwargs)
+        self.__dict__.update(own)
+        if describe(before) != describe(own) or getattr(self, "module_", None) is not module:
+            self._forget()
+        return self
+
+    def _chosen(self) -> tuple[ChosenObjective, ...]:
+        given = {k.removeprefix("objective__"): v for k, v in vars(self).items() if k.startswith("objective__")}
+        return chosen_objectives(self.objective, given)
+
+    def _supervised(self) -> bool:
+        return any(chosen.cls.supervised for chosen in self._chosen())
+
+    def _check_parameters(self) -> None:
+        check_settings(vars(self))
+        check_device(self.__dict__["device"])
+        if self.sampler not in (None, "page-shuffle"):
+            raise ValueError(f"sampler must be None or 'page-shuffle', found {self.sampler!r}")
+        check_train_split(self.train_split)
+        check_names("optimizer", resolve_optimizer(self.optimizer), self.get_params_for("optimizer"))
+        self._check_callbacks()
+        self._check_recipe()
+        self._chosen()
 
     @property
-    def device(self) -> Any:
-        """The device in use: what the parameter says, with ``"auto"`` decided."""
-        return resolve_device(self.__dict__["device"])
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        callbacks: list[tuple[str, Any]] = [
+            *([("finetune", FineTuning())] if self.schedule is not None else []),
+            ("epoch_timer", EpochTimer()),
+        ]
+        if not self._processes.is_main:
+            return callbacks
+        callbacks.append(("collapse", CollapseWarning()))
+        if self.log_dir is not None:
+            callbacks.append(("tensorboard", CurveLogger(self.log_dir)))
+        return [*callbacks, ("progress", TrainingProgress())]
 
-    @device.setter
-    def device(self, value: Any) -> None:
-        self.__dict__["device"] = value
+    def _make_processes(self) -> Processes:
+        """Return the processes that share the coming fit."""
+        return Processes()
 
     # --- building ---------------------------------------------------------------------------------
 
-    def _objectives(self) -> dict[str, tuple[type, float, dict[str, Any]]]:
-        """Return class, weight and parameters of each objective, by name."""
-        given = {k.removeprefix("objective__"): v for k, v in vars(self).items() if k.startswith("objective__")}
-        if isinstance(self.objective, Mapping):
-            return {
-                name: (
-                    registry.objectives[name],
-                    float(weight),
-                    {k.removeprefix(f"{name}__"): v for k, v in given.items() if k.startswith(f"{name}__")},
-                )
-                for name, weight in self.objective.items()
-            }
-        if isinstance(self.objective, str):
-            return {self.objective: (registry.objectives[self.objective], 1.0, given)}
-        return {self.objective.__name__: (self.objective, 1.0, given)}
+    def _input(self) -> InputInfo | None:
+        return getattr(self, "input_info_", None)
 
-    def initialize_module(self) -> Any:
+    def initialize_module(self) -> Pretrainer:
         """Build the model for the data, and the objectives for the model."""
-        module = registry.models[self.module] if isinstance(self.module, str) else self.module
-        taken = inspect.signature(module).parameters
-        facts = {name: getattr(self.input_info_, name) for name in ("n_chans", "n_times", "sfreq", "ch_names")}
-        facts |= {"n_outputs": 2}
-        known = {name: value for name, value in facts.items() if value is not None and name in taken}
-        backbone = module(**{**known, **self.get_params_for("module")})
-        sizes = token_stages(backbone).sizes
-        objectives, weights = {}, {}
-        for name, (cls, weight, parameters) in self._objectives().items():
-            objectives[name], weights[name] = cls(sizes, **parameters), weight
-        self.module_ = PretextModule(backbone, objectives, weights)
+        module = self._module_class()
+        arguments = {**self._facts_for_module(module, n_outputs=2), **self.get_params_for("module")}
+        if self.pretrained is not None or self._module_config is not None:
+            backbone = build_pretrained(
+                self.pretrained,
+                module,
+                arguments,
+                input_info=self._input(),
+                module_config=self._module_config,
+            )
+        else:
+            backbone = self._build_module(module, arguments)
+        stages, corpora = token_stages(backbone), getattr(self, "corpora_", None)
+        known = {} if corpora is None else {"corpora": corpora.names, "n_classes": corpora.n_classes}
+        chosen = self._chosen()
+        objectives = {one.name: one.build(stages, known) for one in chosen}
+        self.module_ = PretextModule(backbone, objectives, {one.name: one.weight for one in chosen})
+        finetuning = self._finetuning()
+        if finetuning is not None:
+            finetuning.take(self._recipe(), self.module_)
         return self
+
+    def _with_absent(self) -> Any:
+        module = uncompiled(getattr(self, "module_", None))
+        return self._module_class() if module is None else module.backbone
+
+    @property
+    def pretrained_report_(self) -> Any:
+        """What was loaded into the model, with ``pretrained``."""
+        module = uncompiled(getattr(self, "module_", None))
+        report = None if self.pretrained is None else getattr(getattr(module, "backbone", None), "load_report", None)
+        if report is None:
+            raise AttributeError("nothing was loaded: there is no pretrained_report_")
+        return report
 
     # --- data -------------------------------------------------------------------------------------
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
-        """Return a torch data set that reads batches of ``X``; one of ours passes through."""
+        """Return a torch data set that reads batches of ``X``; one of ours passes through.
+
+        Raises
+        ------
+        TypeError, ValueError
+            See :class:`biot_bd.training.input_data.SignalData`; also data unlike those of ``fit``.
+        """
         if isinstance(X.dataset if isinstance(X, Subset) else X, WindowsDataset):
             return X
         data = X if isinstance(X, SignalData) else SignalData(X)
-        if hasattr(self, "input_info_"):
+        if self._input() is not None:
             self.input_info_.check_same(data.info)
-        return data.dataset(y)
-
-    def get_params_for(self, prefix: str) -> dict[str, Any]:
-        """Return the parameters with a prefix; iterators read whole batches."""
-        params: dict[str, Any] = super().get_params_for(prefix)
-        if prefix.startswith("iterator_"):
-            params = {"batch_size": self.batch_size, "collate_fn": collate_windows, **params}
-        return params
+        self._check_absent(data)
+        return data.dataset(y, packed=self._scales_on_device())
 
     def get_split_datasets(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """Return training and validation windows (None without validation), no subject in both."""
@@ -150,80 +348,224 @@ class Pretrainer(NeuralNet):
             return Subset(dataset, list(range(len(dataset)))), None
         split = self.train_split
         if split == "subject":
-            split = SubjectValidSplit(self.validation_fraction, self.random_state or 0)
-        train, valid = split(dataset, np.zeros(len(dataset), dtype=int), groups)
+            seed = self.random_state if isinstance(self.random_state, Integral) else 0
+            split = SubjectValidSplit(self.validation_fraction, int(seed))
+        check_train_split(split, groups, known=True)
+        train, valid = split(dataset, np.zeros(len(dataset), dtype=int), groups)  # by share of windows: no labels
         check_subjects_apart(train, valid, dataset, groups)
         return train, valid
 
+    def _targets_of(self, X: Any, y: Any, groups: Any, n: int) -> NDArray[np.int64] | None:
+        """Return what a supervised objective learns, (n, 2): number of the corpus and label."""
+        if not self._supervised():
+            return None
+        labels = getattr(X, "y", None) if y is None else y
+        names = ", ".join(chosen.name for chosen in self._chosen() if chosen.cls.supervised)
+        if labels is None or groups is None:
+            missing = (
+                "labels: fit(X, y)" if labels is None else "subjects with their corpus: fit(X, y, groups=subjects)"
+            )
+            raise ValueError(f"objective {names} learns from labels, and the data carry no {missing}")
+        from biot_bd.pretraining.corpora import Corpora
+
+        if not hasattr(self, "corpora_"):
+            self.corpora_ = Corpora.of(groups, labels)
+        return self.corpora_.targets(groups, labels)
+
     # --- training ---------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Pretrainer:
-        """Train from the beginning; ``y`` is not used."""
+    def fit(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Pretrainer:
+        """Train from the beginning (or on, with ``warm_start``).
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) or mne.Epochs
+            See the class.
+        y : array-like, shape (n,), optional
+            Only a supervised objective reads labels; those of the ``Windows`` by default.
+        groups : array-like, shape (n,), optional
+            Subjects; those of the ``Windows`` by default.
+
+        Raises
+        ------
+        ValueError
+            Parameters that cannot be, bad data, subjects that are missing, fewer windows than a
+            batch.
+        ContractError
+            The registered model expects other windows.
+        FloatingPointError
+            The loss is no longer finite.
+        """
+        return self._fit(X, y, groups, fresh=not (self.warm_start and self._is_fitted()))
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, groups: ArrayLike | None = None) -> Pretrainer:
+        """Train ``max_epochs`` more with the weights as they are; ``classes`` is ignored."""
+        return self._fit(X, y, groups, fresh=not self._is_fitted())
+
+    def _fit(self, X: Any, y: Any, groups: Any, fresh: bool) -> Pretrainer:
+        self._processes = self._make_processes()
+        self._check_parameters()
         data = SignalData(X)
-        self.input_info_ = data.info
-        with seeded(self.random_state), own_modes(self.device, training=True):
-            train, valid = self.get_split_datasets(data, None, data.groups if groups is None else groups)
-            self.initialize()
-            self.notify("on_train_begin", X=data, y=None)
-            iterator = self.get_iterator(train, training=True)
-            iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
-            for _ in range(self.max_epochs):
-                self._one_epoch(iterator, iterator_valid, {"dataset_train": train, "dataset_valid": valid})
-            self.notify("on_train_end", X=data, y=None)
+        self._check_contract(data.info)
+        subjects = subjects_given(data, groups)
+        before = None if fresh else self.provenance_
+        if fresh:
+            self._forget()
+            self.input_info_ = data.info
+        if fresh or not hasattr(self, "seed_"):
+            self.seed_ = self._processes.agreed(self._seed())
+        try:
+            with seeded(self.seed_), own_modes(self.device, training=True), self._threads():
+                targets = self._targets_of(X, y, subjects, len(data))
+                train, valid = self.get_split_datasets(data, targets, subjects)
+                self._check_batches(train)
+                if fresh:
+                    self.initialize()
+                self._train(data, train, valid, fresh)
+        except BaseException:
+            self._forget()  # half trained weights are nobody's
+            raise
+        self._note(X, train, valid, subjects, before)
         return self
 
-    def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
-        self._means = {True: EpochMeans(), False: EpochMeans()}
-        self._n_validated = 0
-        self.notify("on_epoch_begin", **sides)
-        self.run_single_epoch(iterator, training=True, prefix="train", step_fn=self.train_step)
-        self.run_single_epoch(iterator_valid, training=False, prefix="valid", step_fn=self.validation_step)
-        for training, prefix in ((True, "train"), (False, "valid")):
-            means = self._means[training].means()
-            told = {key: float(mean) for key, mean in means.items() if mean.ndim == 0 and key != "loss"}
-            for key, value in {**told, **self.module_.derive(means)}.items():
-                self.history.record(f"{prefix}_{key}", value)
-        self.notify("on_epoch_end", **sides)
+    def _seed(self) -> int:
+        if self.random_state is None:
+            return int(torch.randint(2**31 - 1, (1,)))
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _random(self, n: int, training: bool) -> BatchRandom:
-        """Return the chance of a batch: anew in training, the same each epoch in validation."""
-        if training:
-            return BatchRandom(int(torch.randint(2**31, (1,))), n, device=self.device)
-        self._n_validated += 1
-        return BatchRandom(self._n_validated, n, device=self.device)
+    def _check_batches(self, train: Subset) -> None:
+        size, drops = self._batch_size("train", train), self.get_params_for("iterator_train").get("drop_last", False)
+        if drops and len(train) < size:
+            raise ValueError(
+                f"no batch to train on: {len(train)} training windows are fewer than batch_size={size}; take a smaller "
+                "batch_size, or iterator_train__drop_last=False"
+            )
 
-    def infer(self, x: Any, **fit_params: Any) -> Any:
-        """Run the objectives on a batch of windows."""
-        x = to_tensor(x, device=self.device)
-        with precision_context(self.precision, x.device.type):
-            return self.module_(x, self._random(len(x), self.module_.training))
+    def _note(self, X: Any, train: Subset, valid: Any, groups: Any, before: Provenance | None) -> None:
+        """Keep whom the weights have seen."""
+        self.train_subjects_, self.valid_subjects_ = subjects_of(train, groups), subjects_of(valid, groups)
+        subjects = self.train_subjects_ + self.valid_subjects_
+        start = before if before is not None else (started_from(self) or SCRATCH)
+        how = "supervised" if self._supervised() else "unsupervised"
+        self.provenance_ = start.extended(subjects, how=how, recordings=recordings_of(X, subjects))
 
-    def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
-        """Return the loss of a batch, and keep what its objectives tell."""
-        self._means[training].add(y_pred, len(X))
-        loss: Tensor = y_pred["loss"]
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} in epoch {len(self.history)}; lower lr")
-        return loss
+    # --- is it fitted -----------------------------------------------------------------------------
 
-    # --- embeddings -------------------------------------------------------------------------------
+    def _is_fitted(self) -> bool:
+        return self.initialized_ and hasattr(self, "provenance_")
 
-    def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
-        """Return the embeddings of a batch."""
-        x, _ = unpack_data(batch)
-        self._set_training(training)
-        with torch.set_grad_enabled(training), own_modes(self.device):
-            return token_stages(self.module_.backbone).embeddings(to_tensor(x, device=self.device))
+    def _forget(self) -> None:
+        """Forget the last fit."""
+        for name in _FACTS:
+            self.__dict__.pop(name, None)
+
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights as in skorch; nobody knows what they have seen."""
+        wanted = self.__dict__["device"]
+        super().load_params(*args, **kwargs)
+        self.__dict__["device"] = wanted  # skorch writes down the device that it found
+        self.provenance_, self.train_subjects_, self.valid_subjects_ = UNRECORDED, (), ()
+
+    def check_is_fitted(self, attributes: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Raise unless it is fitted, or has weights of ``load_params``.
+
+        Raises
+        ------
+        skorch.exceptions.NotInitializedError
+            A ``NotFittedError`` of scikit-learn.
+        """
+        super().check_is_fitted(attributes, *args, **kwargs)
+        if attributes is None and not self._is_fitted():
+            raise NotInitializedError(
+                f"this {type(self).__name__} is not fitted: its weights are new since, or fit did not end; call fit"
+            )
+
+    # --- embeddings and scores --------------------------------------------------------------------
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return embeddings, float32 (n, embed_dim)."""
+        """Return the embedding of each window.
+
+        Parameters
+        ----------
+        X : Windows, ndarray (n, n_chans, n_times) or mne.Epochs
+            Like what ``fit`` was given.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, embed_dim)
+
+        Raises
+        ------
+        ValueError
+            Other channels, rate, length or unit than in ``fit``, or samples that are not finite.
+        """
         self.check_is_fitted()
-        embeddings: NDArray[np.float32] = NeuralNet.predict_proba(self, X)
+        if len(X) == 0:
+            return np.empty((0, self._n_features_out), dtype=np.float32)
+        with self._threads():
+            embeddings: NDArray[np.float32] = NeuralNet.predict_proba(self, X)
         return embeddings
 
-    def fit_transform(self, X: Any, y: Any = None, groups: Any = None) -> NDArray[np.float32]:
+    def fit_transform(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> NDArray[np.float32]:
         """Fit, and return the embeddings of the same windows."""
         return self.fit(X, y, groups).transform(X)
 
+    @property
+    def _n_features_out(self) -> int:
+        return int(uncompiled(self.module_).stages().sizes.embed_dim)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Return a name for each feature of an embedding: ``pretrainer0``, ``pretrainer1``, ..."""
+        self.check_is_fitted()
+        return np.array([f"{type(self).__name__.lower()}{i}" for i in range(self._n_features_out)], dtype=object)
+
+    def evaluate(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> dict[str, float]:
+        """Return loss and logs of windows under fixed masks, as validation does.
+
+        Parameters
+        ----------
+        X, y, groups :
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        dict of str to float
+            ``"loss"`` and what the objective tells (``"skill"``, ``"chance"``, ...).
+        """
+        self.check_is_fitted()
+        data = SignalData(X)
+        targets = self._targets_of(X, y, subjects_given(data, groups), len(data))
+        dataset = self.get_dataset(data, targets)
+        with (
+            own_modes(self.device),
+            self._threads(),
+            self._alone(Subset(dataset, list(range(len(dataset))))) as iterator,
+        ):
+            for batch in iterator:
+                self.validation_step(batch)
+            return self._told(self._means[False])
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the loss of windows under fixed masks: more is better, as in searches."""
+        return -self.evaluate(X, y)["loss"]
+
     def _get_predict_nonlinearity(self) -> Any:
         return lambda embeddings: embeddings
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # a channel that is NaN throughout is absent
+        tags.target_tags.required = False
+        with suppress(AttributeError):
+            tags.requires_fit = True
+        return tags
+
+
+def backbone_of(net: Pretrainer) -> nn.Module:
+    """Return the model that a pretrainer trains."""
+    backbone: nn.Module = uncompiled(net.module_).backbone
+    return backbone

@@ -53,6 +53,12 @@ class Visible:
         flat = grid.flatten(1, 2)
         return flat.gather(1, self.places[..., None].expand(-1, -1, flat.shape[-1]))
 
+    def counts(self) -> Tensor:
+        """Return how many tokens each window has, (n,)."""
+        if self.mask is None:
+            return self.places.new_full((len(self.places),), self.places.shape[1])
+        return self.mask.sum(1)
+
     def put(self, tokens: Tensor, grid: Tensor) -> Tensor:
         """Return (n, n_tokens, d) with tokens (n, k, d) in their places, ``grid`` elsewhere."""
         if self.mask is not None:

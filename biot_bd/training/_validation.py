@@ -187,7 +187,7 @@ def check_settings(values: Mapping[str, Any]) -> None:
     Parameters
     ----------
     values : mapping
-        Parameters of the classifier by name; those that are not looked at are left alone.
+        Parameters of a net by name; those that are not looked at are left alone.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def check_settings(values: Mapping[str, Any]) -> None:
         Names the parameter, what it must be and what it is.
     """
     for name, (what, fits) in _SETTINGS.items():
-        if not fits(values[name]):
+        if name in values and not fits(values[name]):
             raise ValueError(f"{name} must be {what}, found {values[name]!r}")
 
 

@@ -25,7 +25,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from biot_bd.models.inference_plan import PrecisionPlan
 from biot_bd.runs import atomic_path, fingerprint, note_done
 
 FORMAT = 2
@@ -245,10 +244,9 @@ class RestartPoint:
             "format": FORMAT,
             "fingerprint": self.fingerprint,
             "module": net.module_.state_dict(),
-            "criterion": net.criterion_.state_dict(),
+            "criterion": net.criterion_.state_dict() if isinstance(net.criterion_, torch.nn.Module) else {},
             "optimizer": _encode(net.optimizer_.state_dict()),
-            "training_plan": net.facts_.training_plan.as_dict(),
-            "inference_plan": net.facts_.inference_plan.as_dict(),
+            **net._restart_state(),
             "scaler": None if scaler is None else _encode(scaler.state_dict()),
             "history": json.dumps(net.history.to_list(), default=_number),
             "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
@@ -276,16 +274,16 @@ class RestartPoint:
             if state["format"] != FORMAT or state["fingerprint"] != self.fingerprint:
                 raise ValueError(f"format {state['format']} of fit {state['fingerprint']}")
             history = json.loads(state["history"])
-            plans = [PrecisionPlan.from_dict(state[name]) for name in ("inference_plan", "training_plan")]
+            own = net._read_restart_state(state)
         except Exception as error:  # a damaged file fails in many ways, and the fit can always start afresh
             warnings.warn(
                 f"{self.path}: not a usable restart point ({error}); starting with the first epoch", stacklevel=2
             )
             return False
-        net._take_plans(*plans)  # the same micro-batches, so the same numbers
-        net._set_scaler()
+        net._take_restart_state(own)
         net.module_.load_state_dict(state["module"])
-        net.criterion_.load_state_dict(state["criterion"])
+        if isinstance(net.criterion_, torch.nn.Module):
+            net.criterion_.load_state_dict(state["criterion"])
         finetuning = net._finetuning()
         if finetuning is not None:  # parts may have thawed since the first epoch
             finetuning.resume(net, len(history))

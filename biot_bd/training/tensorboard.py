@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix
-from skorch.callbacks import Callback
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -35,39 +32,20 @@ from biot_bd.plots import attention_figure, confusion_figure
 from biot_bd.training.attention_agreement import MAPS, WINDOWS
 from biot_bd.training.attention_log import ProbeWindows, layer_attention, probe_windows
 from biot_bd.training.callbacks import EarlyStopping, EpochScores
+from biot_bd.training.tensorboard_folder import FolderLogger, add_step, naming, naming_its_folder
 
 SCORES = ("loss", "average_precision", "roc_auc", "balanced_accuracy")
 HIDDEN_PARAMETERS = ("log_dir", "restart_dir", "verbose", "callbacks")
 
 
-@contextmanager
-def _naming(folder: Any) -> Iterator[None]:
-    """Name the folder of curves that cannot be written, which TensorBoard does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), os.fspath(folder)) from error
-
-
 def with_folder_of(callback: Any, net: Any) -> Any:
     """Return a logger with the folder that it takes from a net; any other callback as it is."""
-    if not isinstance(callback, TensorBoardLogger) or callback.log_dir is not None:
+    if not isinstance(callback, FolderLogger) or callback.log_dir is not None:
         return callback
-    return TensorBoardLogger(**{**callback.get_params(), "log_dir": net.log_dir}).initialize()
+    return type(callback)(**{**callback.get_params(), "log_dir": net.log_dir}).initialize()
 
 
-def _naming_its_folder(method: Callable[..., None]) -> Callable[..., None]:
-    @wraps(method)
-    def named(self: TensorBoardLogger, net: Any, *args: Any, **kwargs: Any) -> None:
-        with _naming(self._folder(net)):
-            method(self, net, *args, **kwargs)
-
-    return named
-
-
-class TensorBoardLogger(Callback):
+class TensorBoardLogger(FolderLogger):
     """Write a training to TensorBoard.
 
     It holds a folder and opens its file when training begins, so it can be cloned and pickled.  A
@@ -123,20 +101,13 @@ class TensorBoardLogger(Callback):
 
     def initialize(self) -> TensorBoardLogger:
         """Start without an open file."""
-        self.writer_: SummaryWriter | None = None
+        super().initialize()
         self.windows_: ProbeWindows | None = None
         self.drawn_ = self.told_ = ""
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "writer_": None, "windows_": None}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a restart point keeps: nothing, the file is on disk."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up again."""
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Check that there is a folder; the file is opened with the first epoch.
@@ -146,31 +117,23 @@ class TensorBoardLogger(Callback):
         ValueError
             Neither the callback nor the net has a ``log_dir``.
         """
-        self._close()
+        super().on_train_begin(net)
         self.windows_, self.drawn_, self.told_ = None, "", ""
-        if self._folder(net) is None:
-            raise ValueError("TensorBoardLogger needs a folder: give it log_dir=, or the classifier")
 
-    def _folder(self, net: Any) -> str | None:
-        folder = self.log_dir if self.log_dir is not None else getattr(net, "log_dir", None)
-        return None if folder is None else os.fspath(folder)
-
-    @_naming_its_folder
+    @naming_its_folder
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Open the file and choose the windows for the attention maps."""
         if self.writer_ is None:
-            # Epochs from here on may stand in the folder from a fit that was killed: the new ones
-            # replace them.
-            self.writer_ = SummaryWriter(self._folder(net), purge_step=len(net.history))
+            self._open(net)
             if getattr(net, "training_note_", None):
-                self.writer_.add_text("training_scores", net.training_note_, len(net.history))
+                self._open(net).add_text("training_scores", net.training_note_, len(net.history))
         self._choose_windows(dataset_train, dataset_valid)
 
     def _choose_windows(self, train: Any, valid: Any) -> None:
         if self.windows_ is None and self.attention and not self.told_:
             self.windows_ = probe_windows(train if train is not None else valid, self.max_windows)
 
-    @_naming_its_folder
+    @naming_its_folder
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the epoch."""
         if self.writer_ is None:
@@ -180,13 +143,7 @@ class TensorBoardLogger(Callback):
             for part in ("train", "valid"):
                 if row.get(f"{part}_{name}") is not None:
                     self.writer_.add_scalar(f"{name}/{part}", row[f"{part}_{name}"], epoch)
-        groups = net.optimizer_.param_groups
-        for number, group in enumerate(groups):
-            # A fine-tuning recipe names its groups, which become more while parts thaw.
-            name = group.get("name") or ("" if len(groups) == 1 else str(number))
-            self.writer_.add_scalar(f"learning_rate/{name}".rstrip("/"), float(group["lr"]), epoch)
-        if "gradient_norm" in row:
-            self.writer_.add_scalar("gradient_norm", row["gradient_norm"], epoch)
+        add_step(self.writer_, net, epoch)
         valid = _epoch_predictions(net)
         if valid is not None and valid[1].shape[1] == 2 and 0 < valid[0].mean() < 1:
             self.writer_.add_pr_curve("precision_recall/valid", valid[0], valid[1][:, 1], epoch)
@@ -195,7 +152,7 @@ class TensorBoardLogger(Callback):
         # A killed process must not lose epochs that its restart point counts as done.
         self.writer_.flush()
 
-    @_naming_its_folder
+    @naming_its_folder
     def on_train_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Draw the final model, write hyper-parameters and final scores, close the file."""
         if not net.history:
@@ -218,11 +175,6 @@ class TensorBoardLogger(Callback):
         for tag, value in final.items():
             self.writer_.add_scalar(tag, value, len(net.history))
         self._close()
-
-    def _close(self) -> None:
-        if getattr(self, "writer_", None) is not None:
-            self.writer_.close()  # type: ignore[union-attr]
-        self.writer_ = None
 
     def _draw(self, net: Any, epoch: int, when: str) -> None:
         if self.drawn_ == when:
@@ -368,7 +320,7 @@ def log_test_metrics(
     made = dict(getattr(classifier, "callbacks_", None) or ()).get("tensorboard")
     folder = made._folder(classifier) if isinstance(made, TensorBoardLogger) else os.fspath(classifier.log_dir)
     epoch = len(classifier.history)
-    with _naming(folder), SummaryWriter(folder) as writer:
+    with naming(folder), SummaryWriter(folder) as writer:
         for name, value in metrics.items():
             writer.add_scalar(f"test/{name}", float(value), epoch)
         if y_true is not None and proba is not None:

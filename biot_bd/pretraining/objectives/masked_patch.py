@@ -86,5 +86,4 @@ class MaskedPatch(MaskedObjective):
         visible = Visible.of(view.hidden, view.present)
         placed: Tensor = visible.take(tokens.place(tokens.embed(view.patches)))
         encoded = tokens.encode(placed, visible.mask, visible.places)
-        patches: Tensor = self.decoder(encoded[:, tokens.n_special :], visible, view.present)
-        return Prediction(patches, tokens.pool(encoded, visible.mask))
+        return Prediction(self.decoder(encoded[:, tokens.n_special :], visible, view.present))

@@ -81,13 +81,8 @@ class MaskedSpectrum(MaskedObjective):
         """Put the mask token in place of hidden ones, encode all, decode."""
         embedded = tokens.embed(view.patches)
         seen = torch.where(view.hidden[..., None], self.mask_token.to(embedded.dtype), embedded)
-        mask = self._attended(view)
+        present = view.present
+        mask = None if present is None else present.repeat_interleave(self.sizes.n_frames, 1)
         encoded = tokens.encode(tokens.place(seen).flatten(1, 2), mask)
         decoded: Tensor = self.decoder(encoded[:, tokens.n_special :])
-        return Prediction(decoded.view(view.patches.shape), tokens.pool(encoded, mask))
-
-    def _attended(self, view: MaskedView) -> Tensor | None:
-        """Return which tokens get attention, (n, n_tokens): those of channels that are there."""
-        if view.present is None:
-            return None
-        return view.present.repeat_interleave(self.sizes.n_frames, 1)
+        return Prediction(decoded.view(view.patches.shape))

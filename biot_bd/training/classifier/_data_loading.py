@@ -12,16 +12,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Subset
 
-from biot_bd.signals.base import describe_channels
-from biot_bd.training._validation import plain_scalar
 from biot_bd.training.classifier._facts import FactKeeping
 from biot_bd.training.input_data import SignalData
 from biot_bd.training.labels import encode_labels
 from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
 from biot_bd.windows import Windows
-from biot_bd.windows.page_shuffle import PageShuffle, beyond_memory
-from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset, collate_windows
+from biot_bd.windows.page_shuffle import PageShuffle
+from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset
 
 
 def training_note(sampler: Any, augment: Any) -> str | None:
@@ -53,7 +51,6 @@ class DataLoading(FactKeeping):
     See :class:`biot_bd.training.BIOTClassifier`.
     """
 
-    sampler: Any
     augment: Any
     _fit_epochs: tuple[Any, Any] | None = None  # the training windows of a running fit, and their sampler
     _loads_fit = False
@@ -79,14 +76,7 @@ class DataLoading(FactKeeping):
         data = X if isinstance(X, SignalData) else SignalData(X)
         if hasattr(self, "facts_"):
             self.facts_.input_info.check_same(data.info)
-        if not data.present.all():
-            module = getattr(self, "module_", None) or self._module_class()
-            if not getattr(module, "accepts_absent_channels", False):
-                model = module.__name__ if isinstance(module, type) else type(module).__name__
-                raise ValueError(
-                    f"{model} cannot leave out absent channels, but {describe_channels(~data.present, data.info.ch_names)} "
-                    "are absent; use BIOT, another montage, or leave these windows out"
-                )
+        self._check_absent(data)
         targets = None if y is None else encode_labels(y, self._outputs)
         return data.dataset(targets, packed=self._scales_on_device())
 
@@ -98,39 +88,14 @@ class DataLoading(FactKeeping):
         subjects = None if groups is None else np.asarray(groups, dtype=object)[train.indices]
         return make_epochs(self.sampler, training_targets(train), subjects)
 
-    def _by_pages(self, windows: Any) -> bool:
-        """Return whether windows are shuffled by where they lie.
-
-        Unasked only those that no memory can hold.
-        """
-        if self.sampler is not None:
-            return isinstance(self.sampler, str) and self.sampler == PAGE_SHUFFLE
-        given = vars(self)
-        own = given.get("iterator_train__sampler") or given.get("iterator_train__batch_sampler")
-        return bool(given.get("iterator_train__shuffle")) and own is None and beyond_memory(windows)
-
-    def _scales_on_device(self) -> bool:
-        """Return whether windows travel as they are stored and are scaled on the device.
-
-        On a GPU.
-        """
-        return torch.device(self.device).type == "cuda"
-
     def get_params_for(self, prefix: str) -> dict[str, Any]:
         """Return the parameters with a prefix.
 
-        Iterators read whole batches unless they are told otherwise.  Scalars of numpy (of a random
-        search) become Python's: torch's loaders take no others.
+        Those of a running fit take its sampler in the place of shuffling.
         """
-        params = {key: plain_scalar(value) for key, value in super().get_params_for(prefix).items()}
+        params = super().get_params_for(prefix)
         if not prefix.startswith("iterator_"):
             return params
-        params = {
-            "batch_size": plain_scalar(self.batch_size),
-            "collate_fn": collate_windows,
-            "pin_memory": self._scales_on_device(),
-            **params,
-        }
         if prefix == "iterator_valid" and not self._runs_fit():
             # A loader draws a number even where nothing is shuffled.
             params.setdefault("generator", torch.Generator())

@@ -49,7 +49,6 @@ class FactKeeping(WeightsFollowing):
     _loaded = False  # whether the weights are those of load_params
     _made_with: dict[str, Any] | None = None
     _n_epochs_before = 0  # epochs in the history when the running fit began
-    _own_callbacks_only = False  # while a saved model is loaded
     _module_config: dict[str, Any] | None = None  # of a module that is restored without its checkpoint
 
     input_info_ = _fact("input_info")

@@ -17,17 +17,22 @@ from biot_bd.models.checkpoints.provenance import Provenance, some
 from biot_bd.models.weight_identity import WeightsWatch, weight_digests
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.fitted_facts import NEW_HEAD, RUNNING, FittedFacts
+from biot_bd.training.input_data import InputInfo
+from biot_bd.training.net.batches import NetBatches
 from biot_bd.training.pretrained import CHANGED
 
 _HEAD = "final_layer."  # of a BIOT
 
 
-class WeightsFollowing(EEGClassifier):
+class WeightsFollowing(NetBatches, EEGClassifier):
     """Mark the facts of a classifier whose weights are others than when they were learnt."""
 
     facts_: FittedFacts
     _watch: WeightsWatch | None = None
     _unchecked: bool
+
+    def _input(self) -> InputInfo | None:
+        return self.facts_.input_info if hasattr(self, "facts_") else None
 
     def _learn(self, **facts: Any) -> None:
         self.facts_ = replace(self.facts_, **facts)

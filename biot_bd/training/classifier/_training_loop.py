@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Subset
 
 from biot_bd.models.inference_plan import PrecisionPlan
@@ -70,31 +69,42 @@ class TrainingLoop(PrecisionPlanning):
         self.check_training_readiness()
         self._learn(precision_report={}, training_plan=PrecisionPlan(), inference_plan=PrecisionPlan())
         self._unchecked = False
-        self.scaler_: torch.amp.GradScaler | None = None
-        self._gradient_norms_: list[torch.Tensor] = []
+        self.scaler_ = None
         point = None
         if self.restart_dir is not None:
             point = RestartPoint(self.restart_dir, self._fit_identity(data, train, valid, groups, seed))
         self.notify("on_train_begin", X=data, y=train.dataset.y)  # type: ignore[attr-defined]
-        before = len(self.history)
-        if not (point is not None and before == 0 and point.load(self)):
-            self._choose_plans(train)
-            self._set_scaler()
         sides = {"dataset_train": train, "dataset_valid": valid}
-        iterator = self.get_iterator(train, training=True)
-        iterator_valid = None if valid is None else self.get_iterator(valid, training=False)
-        while len(self.history) - before < self.max_epochs and not self._wants_to_stop():
-            self._one_epoch(iterator, iterator_valid, sides)
-            if point is not None and before == 0:
-                point.save(self)
+        iterators = (
+            self.get_iterator(train, training=True),
+            None if valid is None else self.get_iterator(valid, training=False),
+        )
+        self._repeat_epochs(iterators, sides, point, partial(self._begin_plans, train))
         self.notify("on_train_end", X=data, y=train.dataset.y, **sides)  # type: ignore[attr-defined]
         self._check_precision(train if valid is None else valid)
         self._tell_plans()
 
-    def _set_scaler(self) -> None:
-        """Make the gradient scaler that training in fp16 needs."""
-        half = self.facts_.training_plan.precision == "fp16"
-        self.scaler_ = torch.amp.GradScaler(torch.device(self.device).type) if half else None
+    def _begin_plans(self, train: Subset) -> None:
+        self._choose_plans(train)
+        self._scale_gradients(self.facts_.training_plan.precision)
+
+    # --- restart points ---------------------------------------------------------------------------
+
+    def _restart_state(self) -> dict[str, Any]:
+        """Return what a restart point keeps beside the parts of every net: the plans."""
+        return {
+            "training_plan": self.facts_.training_plan.as_dict(),
+            "inference_plan": self.facts_.inference_plan.as_dict(),
+        }
+
+    def _read_restart_state(self, state: dict[str, Any]) -> Any:
+        """Return the plans of a restart point."""
+        return [PrecisionPlan.from_dict(state[name]) for name in ("inference_plan", "training_plan")]
+
+    def _take_restart_state(self, plans: Any) -> None:
+        """Compute by the plans that a fit began with: the same micro-batches, the same numbers."""
+        self._take_plans(*plans)
+        self._scale_gradients(self.facts_.training_plan.precision)
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Begin an epoch.
@@ -106,36 +116,6 @@ class TrainingLoop(PrecisionPlanning):
         parts = [word for word, given in (("sampled", drawn), ("augmented", self.augment)) if given is not None]
         if parts:
             self.history.record("train_scores_on", " and ".join(parts))
-
-    def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
-        self.notify("on_epoch_begin", **sides)
-        self._gradient_norms_ = []
-        finetuning = self._finetuning()
-        if finetuning is not None:  # braindecode wraps the loader in an iterator without a length
-            finetuning.before_pass(self, len(getattr(iterator, "loader", iterator)))
-        self.run_single_epoch(iterator, training=True, prefix="train", step_fn=self.train_step)
-        if finetuning is not None:
-            finetuning.after_pass(self)
-        if self.history[-1, "train_batch_count"] == 0:
-            raise ValueError(
-                f"no batch to train on: {len(sides['dataset_train'])} windows are fewer than batch_size={self.batch_size}; "
-                "set iterator_train__drop_last=False"
-            )
-        self.run_single_epoch(iterator_valid, training=False, prefix="valid", step_fn=self.validation_step)
-        norms = torch.stack(self._gradient_norms_) if self._gradient_norms_ else torch.empty(0)
-        norms = norms[norms.isfinite()]  # the gradient scaler leaves out steps that overflow
-        if len(norms):
-            self.history.record("gradient_norm", float(norms.mean()))
-        try:
-            self.notify("on_epoch_end", **sides)
-        except KeyboardInterrupt:
-            # skorch's own EarlyStopping stops so; a real Ctrl-C must not leave a half-trained model
-            # as fitted.
-            if not self._wants_to_stop():
-                raise
-
-    def _wants_to_stop(self) -> bool:
-        return any(isinstance(cb, SkorchEarlyStopping) and cb.misses_ >= cb.patience for _, cb in self.callbacks_)
 
     def _fit_identity(
         self, data: SignalData, train: Subset, valid: Any, groups: Any, seed: int | None
@@ -236,38 +216,3 @@ class TrainingLoop(PrecisionPlanning):
     def _logits(self, x: Tensor) -> Tensor:
         found = self.module_(x)
         return found[0] if isinstance(found, tuple) else found
-
-    def _scaled(self, loss: Tensor) -> Tensor:
-        return loss if self.scaler_ is None else self.scaler_.scale(loss)
-
-    def _finite(self, loss: Tensor) -> Tensor:
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} in epoch {len(self.history)}; lower lr, set gradient_clip_norm, or look for bad windows"
-            )
-        return loss
-
-    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Take one step of the optimizer."""
-        if self.scaler_ is None:
-            return super().train_step(batch)
-        self._zero_grad_optimizer()
-        step = self.train_step_single(batch)
-        self.scaler_.unscale_(self.optimizer_)
-        self.notify(
-            "on_grad_computed", named_parameters=list(self.get_all_learnable_params()), batch=batch, training=True
-        )
-        self.scaler_.step(self.optimizer_)
-        self.scaler_.update()
-        return step
-
-    def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
-        """Note the norm of all gradients, and limit it."""
-        parameters = [p for _, p in named_parameters if p.grad is not None]
-        if not parameters:
-            return
-        if self.gradient_clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip_norm)
-        else:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([p.grad for p in parameters])))
-        self._gradient_norms_.append(norm.detach())

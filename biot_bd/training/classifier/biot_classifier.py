@@ -4,16 +4,13 @@ training.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
@@ -29,7 +26,6 @@ from biot_bd.training._validation import (
     check_settings,
     check_sides,
     class_weights,
-    resolve_device,
     resolve_optimizer,
     subjects_of,
 )
@@ -40,13 +36,13 @@ from biot_bd.training.classifier._training_loop import TrainingLoop
 from biot_bd.training.fitted_facts import NEW_HEAD, RUNNING, FittedFacts
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.training.labels import decide, encode_labels, output_labels, read_labels, sorted_columns
+from biot_bd.training.net.batches import subjects_given
+from biot_bd.training.net.parameters import constructor_names
 from biot_bd.training.pretrained import LOADED, SCRATCH, UNRECORDED, module_facts, recordings_of, started_from
-from biot_bd.training.private_paths import FitPlace, without_copy
 from biot_bd.training.resume import kept_random_states, seeded
 from biot_bd.training.sampling.strategies import class_counts
 from biot_bd.training.seen_windows import SeenWindows
 from biot_bd.training.valid_splits import SubjectValidSplit, check_subjects_apart, check_train_split
-from biot_bd.training.worker_threads import ThreadsOfOrigin, torch_threads
 
 PREFIXES = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks", "compile", "finetune")
 
@@ -243,7 +239,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
-    _origin: ThreadsOfOrigin | None = None  # of a clone
+    _prefixes = PREFIXES
 
     def __init__(
         self,
@@ -282,17 +278,12 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         **kwargs: Any,
     ) -> None:
         own = {name: value for name, value in locals().items() if name in self._own_names()}
-        unknown = [key for key in kwargs if key.partition("__")[0] not in PREFIXES or "__" not in key]
-        if "cropped" in unknown:
+        if "cropped" in kwargs:
             raise TypeError(
                 f"cropped={kwargs['cropped']!r}: each window has one label here, so there is no cropped decoding; leave it out "
                 "and choose window_s and stride_s in prepare"
             )
-        if unknown:
-            raise TypeError(
-                f"BIOTClassifier got unexpected parameters: {', '.join(sorted(unknown))}; "
-                f"there are {', '.join(self._own_names())} and those with a prefix {', '.join(p + '__' for p in PREFIXES)}"
-            )
+        self._check_prefixes(kwargs)
         # Options of a recipe check theirs themselves; skorch knows only what it builds.
         own |= {key: kwargs.pop(key) for key in list(kwargs) if key.startswith("finetune__")}
         super().__init__(module, **kwargs)
@@ -302,39 +293,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
 
     @classmethod
     def _own_names(cls) -> list[str]:
-        signature = inspect.signature(BIOTClassifier.__init__).parameters.values()
-        return [p.name for p in signature if p.name != "self" and p.kind is not p.VAR_KEYWORD]
-
-    def _get_param_names(self) -> list[str]:
-        own = self._own_names()
-        return own + [key for key in vars(self) if "__" in key and not key.endswith("_") and key not in own]
-
-    def _get_params_callbacks(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters of callbacks as configured, not those made anew at each fit."""
-        params: dict[str, Any] = {}
-        if not deep or self.callbacks == "disable":
-            return params
-        given = [item[1] if isinstance(item, (tuple, list)) else item for item in self._given_callbacks()]
-        for name, callback in self._uniquely_named_callbacks():
-            if callback is None or isinstance(callback, type):
-                continue
-            if any(callback is item for item in given):
-                params[f"callbacks__{name}"] = callback
-            params |= {f"callbacks__{name}__{key}": value for key, value in callback.get_params().items()}
-        return params | {key: value for key, value in vars(self).items() if key.startswith("callbacks__")}
-
-    def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
-        """Return the parameters, as given; see scikit-learn."""
-        return {**super().get_params(deep=deep, **kwargs), "device": self.__dict__["device"]}
-
-    @property
-    def device(self) -> Any:
-        """The device in use: what the parameter says, with ``"auto"`` decided."""
-        return resolve_device(self.__dict__["device"])
-
-    @device.setter
-    def device(self, value: Any) -> None:
-        self.__dict__["device"] = value
+        return constructor_names(BIOTClassifier)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; skorch would take a transform for a part of the net."""
@@ -344,30 +303,8 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        wanted = state["device"]
-        super().__setstate__({**state, "device": resolve_device(wanted)})
-        if wanted in ("auto", None):
-            self.__dict__["device"] = wanted
+        super().__setstate__(state)
         self._unchecked = hasattr(self, "facts_")  # perhaps on another machine
-
-    def __sklearn_clone__(self) -> Any:
-        """Return a copy that is not fitted; its callbacks write in folders of its own."""
-        try:
-            made = super().__sklearn_clone__()
-        except TypeError as error:
-            shared = without_copy(self.callbacks or [])
-            if shared is None:
-                raise
-            raise TypeError(
-                f"callback {shared} holds something open that cannot be copied for another fit ({error}); give it a "
-                "path that it opens when training begins, e.g. log_dir= in place of TensorBoard(writer)"
-            ) from error
-        made.write_in((self._place or FitPlace()).for_clone())
-        made.__dict__["_origin"] = ThreadsOfOrigin()
-        return made
-
-    def _threads(self) -> AbstractContextManager[None]:
-        return torch_threads(None if self._origin is None else self._origin.here())
 
     # --- data -------------------------------------------------------------------------------------
 
@@ -390,26 +327,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
                 f"all {len(labels)} training windows are of class {self._outputs.tolist()[encoded[0]]!r}; two classes are needed"
             )
         return encoded
-
-    @staticmethod
-    def _groups(data: SignalData, groups: ArrayLike | None) -> NDArray[Any] | None:
-        if groups is None:
-            return data.groups
-        masked = np.ma.getmaskarray(groups) if np.ma.isMaskedArray(groups) else False
-        given = np.asarray(groups, dtype=object)
-        if given.shape != (len(data),):
-            raise ValueError(
-                f"groups must name one subject a window: expected shape ({len(data)},), found {given.shape}"
-            )
-        missing = masked | pd.isna(given)
-        if missing.any():
-            window = int(np.argmax(missing))
-            raise ValueError(
-                f"training window {window} has no subject in groups ({given[window]!r}{', masked' if np.any(masked) else ''})"
-            )
-        if data.groups is not None and not np.array_equal(given.astype(str), data.groups.astype(str)):
-            raise ValueError("groups differ from the subjects that the Windows carry; leave groups out")
-        return given
 
     def get_split_datasets(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """Return the training and the validation windows (None without validation), no subject
@@ -465,7 +382,7 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         self._check_parameters()
         data, seen = SignalData(X), SeenWindows.of(X)
         self._check_contract(data.info)
-        groups = self._groups(data, groups)
+        groups = subjects_given(data, groups)
         if seen is not None and self.seen_subjects == "raise":
             seen.check_split(X)
         if fresh:

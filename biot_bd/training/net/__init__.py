@@ -1,0 +1,1 @@
+"""What the skorch nets of the package share: parameters, parts, callbacks, batches, epochs."""
