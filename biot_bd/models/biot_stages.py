@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -59,8 +59,8 @@ class BIOTStages(TokenStages):
 
     @property
     def feature_hz(self) -> NDArray[np.float64]:
-        """Frequencies of the bins of a frame's spectrum."""
-        hz: NDArray[np.float64] = np.fft.rfftfreq(self.model.encoder.n_fft, 1 / self.model.sfreq)
+        """Frequencies of the bins of a frame's spectrum, or of its spectra side by side."""
+        hz: NDArray[np.float64] = self.model.encoder.feature_hz(self.model.sfreq)
         return hz
 
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -29,6 +29,7 @@ from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.pretext_module import PretextModule
 from biot_bd.pretraining.processes import Processes
 from biot_bd.pretraining.progress import TrainingProgress
+from biot_bd.pretraining.reconstruction_logger import ReconstructionLogger
 from biot_bd.training._validation import (
     check_device,
     check_names,
@@ -277,6 +278,8 @@ class Pretrainer(TransformerMixin, PretextEpochs):
             return callbacks
         callbacks.append(("collapse", CollapseWarning()))
         if self.log_dir is not None:
+            # Pictures stand before curves, which close the file that both write.
+            callbacks.append(("reconstruction", ReconstructionLogger(self.log_dir)))
             callbacks.append(("tensorboard", CurveLogger(self.log_dir)))
         return [*callbacks, ("progress", TrainingProgress())]
 

@@ -187,8 +187,8 @@ def title_of(net: Pretrainer) -> str:
 
 def weights_of(objective: Any) -> dict[str, float]:
     """Return the weight of each objective, by name, of the parameter ``objective``."""
-    if isinstance(objective, Mapping):
-        return {str(name): float(weight) for name, weight in objective.items()}
+    if isinstance(objective, (Mapping, list, tuple)):
+        return {str(name): float(weight) for name, weight in dict(objective).items()}
     return {objective if isinstance(objective, str) else objective.__name__: 1.0}
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
-from skorch.callbacks import Callback
 from torch.utils.data import Subset
+from torch.utils.tensorboard import SummaryWriter
 
 from biot_bd.pretraining.reconstruction import Reconstruction
 from biot_bd.pretraining.reconstruction_figures import reconstruction_figure, reconstruction_spectra_figure
 from biot_bd.pretraining.reconstruction_scores import joined, reconstructing, reconstructions, shown_facts
 from biot_bd.training.tensorboard import add_figure
+from biot_bd.training.tensorboard_folder import FolderLogger, naming_its_folder
 
 FIGURE_PX = 900
 
 
-class ReconstructionLogger(Callback):
+class ReconstructionLogger(FolderLogger):
     """Draw what a pretraining reconstructs of validation windows, under the same masks each time.
 
     After epochs 1, 2, 4, 8, and so on, and of the final model.  Training windows are never drawn:
@@ -50,70 +50,65 @@ class ReconstructionLogger(Callback):
 
     def initialize(self) -> ReconstructionLogger:
         """Start without having drawn."""
-        self.drawn_ = 0
+        self.drawn_, self.valid_ = 0, None
+        super().initialize()
         return self
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a restart point keeps: nothing, the pictures are on disk."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up again."""
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "valid_": None}
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Check that there is a folder.
-
-        Raises
-        ------
-        ValueError
-            Neither the callback nor the net has a ``log_dir``.
-        """
+        """Check that there is a folder."""
+        super().on_train_begin(net, **kwargs)
         self.drawn_ = 0
-        if self._folder(net) is None:
-            raise ValueError("ReconstructionLogger needs a folder: give it log_dir=, or the Pretrainer")
 
-    def _folder(self, net: Any) -> str | None:
-        folder = self.log_dir if self.log_dir is not None else getattr(net, "log_dir", None)
-        return None if folder is None else os.fspath(folder)
-
+    @naming_its_folder
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Draw after epochs 1, 2, 4, 8, and so on."""
-        epoch = len(net.history)
+        epoch, self.valid_ = len(net.history), dataset_valid
         if epoch & (epoch - 1) == 0:
-            self._draw(net, dataset_valid, epoch)
-        self.valid_ = dataset_valid
+            self._draw(net, epoch)
 
+    @naming_its_folder
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Draw the final model, where its last epoch was not drawn."""
+        """Draw the final model, where its last epoch was not drawn, and close the file."""
         if net.history and self.drawn_ != len(net.history):
-            self._draw(net, getattr(self, "valid_", None), len(net.history))
+            self._draw(net, len(net.history))
         self.valid_ = None
+        self._close()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "valid_": None}
+    def _writer(self, net: Any) -> SummaryWriter:
+        """Return the file that curves go to, where one is open: TensorBoard reads a folder's files
+        one behind the other, and would miss what is added to the first.
+        """
+        others = (one for _, one in net.callbacks_ if isinstance(one, FolderLogger) and one is not self)
+        same = (one.writer_ for one in others if one.writer_ is not None and one._folder(net) == self._folder(net))
+        return next(same, None) or self._open(net)
 
-    def _draw(self, net: Any, valid: Any, epoch: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def _draw(self, net: Any, epoch: int) -> None:
         self.drawn_ = epoch
         names = list(reconstructing(net.module_))
         if not names:
             return
-        with SummaryWriter(self._folder(net), filename_suffix=".reconstruction") as writer:
-            if valid is None or not len(valid):
-                writer.add_text("reconstruction", "no pictures: there are no validation windows", epoch)
-                return
-            for name in names:
-                found = self._reconstructed(net, valid, name)
-                facts = shown_facts(net)
-                footnote = f"{name}, after epoch {epoch}, validation windows"
-                for window in _spread(len(found.original), self.n_windows):
-                    draw = reconstruction_figure(
-                        found, window=window, footnote=footnote, width_px=FIGURE_PX, **facts.window
-                    )
-                    add_figure(writer, f"reconstruction/{name}/window-{window:02d}", draw, epoch)
-                spectra = reconstruction_spectra_figure(found, footnote=footnote, width_px=FIGURE_PX, **facts.spectra)
-                add_figure(writer, f"reconstruction/{name}/spectra", spectra, epoch)
+        writer = self._writer(net)
+        if self.valid_ is None or not len(self.valid_):
+            writer.add_text("reconstruction", "no pictures: there are no validation windows", epoch)
+            return
+        for name in names:
+            self._draw_objective(writer, net, name, epoch)
+        writer.flush()
+
+    def _draw_objective(self, writer: SummaryWriter, net: Any, name: str, epoch: int) -> None:
+        found, facts = self._reconstructed(net, self.valid_, name), shown_facts(net)
+        words: dict[str, Any] = {
+            "footnote": f"{name}, after epoch {epoch}, validation windows",
+            "width_px": FIGURE_PX,
+        }
+        for window in _spread(len(found.original), self.n_windows):
+            drawn = reconstruction_figure(found, window=window, **words, **facts.window)
+            add_figure(writer, f"reconstruction/{name}/window-{window:02d}", drawn, epoch)
+        spectra = reconstruction_spectra_figure(found, **words, **facts.spectra)
+        add_figure(writer, f"reconstruction/{name}/spectra", spectra, epoch)
 
     def _reconstructed(self, net: Any, valid: Any, name: str) -> Reconstruction:
         rows = _spread(len(valid), max(self.n_windows, self.n_spectra))

@@ -12,16 +12,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
+from torch.utils.data import DataLoader
 
 from biot_bd.models.inference_plan import precision_context
 from biot_bd.models.own_modes import own_modes
 from biot_bd.models.token_stages import token_stages
-from biot_bd.pretraining.batch_random import BatchRandom
+from biot_bd.pretraining.batch_random import PositionRandom
 from biot_bd.pretraining.reconstruction import Reconstruction
 from biot_bd.training.input_data import SignalData
+from biot_bd.windows.torch_dataset import OnDevice, collate_windows
 
-SEED = 2016
-"""Of the masks that reconstructions are scored under."""
 UNKNOWN_SUBJECT = "unknown"
 _SUMS = ("n", "error", "guessed", "x", "y", "xx", "yy", "xy")
 _TINY = 1e-12  # rounding of sums, relative
@@ -130,7 +130,6 @@ def score_reconstruction(
     groups: ArrayLike | None = None,
     *,
     objective: str | None = None,
-    seed: int = SEED,
     on_seen: Literal["raise", "mark"] = "raise",
 ) -> ReconstructionScores:
     """Score what a pretrained model says of hidden tokens, under masks that are always the same.
@@ -145,8 +144,6 @@ def score_reconstruction(
         Subjects, where ``X`` does not carry them.
     objective : str, optional
         Which one, by name, where several reconstruct.
-    seed : int
-        Of the masks.
     on_seen : {"raise", "mark"}
         What to do with subjects that trained, or where subjects are not known: refuse, or score
         and say so (``seen_subjects``).
@@ -199,7 +196,7 @@ def score_reconstruction(
         raise ValueError(
             f"reconstruction is scored on subjects that never trained; these {said} (or ask for on_seen='mark')"
         )
-    found = reconstructions(net, data, objective=objective, seed=seed)
+    found = reconstructions(net, data, objective=objective)
     hz = token_stages(net.module_.backbone).feature_hz
     return scores_of(found, subjects, ch_names=data.info.ch_names, feature_hz=hz, seen_subjects=seen)
 
@@ -263,7 +260,7 @@ def scores_of(
     return total.scores(_names(ch_names, total.n_chans), row, tuple(seen_subjects))
 
 
-def reconstructions(net: Any, X: Any, *, objective: str | None = None, seed: int = SEED) -> Iterator[Reconstruction]:
+def reconstructions(net: Any, X: Any, *, objective: str | None = None) -> Iterator[Reconstruction]:
     """Yield what an objective reconstructs, batch by batch, under masks that are always the same.
 
     Parameters
@@ -273,8 +270,6 @@ def reconstructions(net: Any, X: Any, *, objective: str | None = None, seed: int
     X : as the net takes it
     objective : str, optional
         Which one, by name; by default the first that reconstructs.
-    seed : int
-        Of the masks.
 
     Yields
     ------
@@ -294,11 +289,14 @@ def reconstructions(net: Any, X: Any, *, objective: str | None = None, seed: int
     module.eval()
     try:
         start = 0
-        with torch.random.fork_rng(devices=[]):  # a loader draws a seed, which would change a training
-            batches = iter(net.get_iterator(net.get_dataset(X), training=False))
-        for batch in batches:
+        dataset = net.get_dataset(X)
+        # Not the net's own loader, which deals batches out to processes.
+        loader = DataLoader(dataset, batch_size=net.batch_size, collate_fn=collate_windows)
+        with torch.random.fork_rng(devices=[]):  # it draws a seed, which would change a training
+            batches = iter(loader)
+        for batch in OnDevice(batches, device):
             x = to_tensor(unpack_data(batch)[0], device=device)
-            rng = BatchRandom(seed + start, len(x), device=device)
+            rng = PositionRandom(start, len(x), device)
             start += len(x)
             with torch.no_grad(), own_modes(device), precision_context(_precision(net), torch.device(device).type):
                 found = _on_cpu(chosen.reconstruct(stages, x, rng))
@@ -406,8 +404,12 @@ def _subjects(data: SignalData, groups: ArrayLike | None) -> NDArray[np.str_]:
 
 
 def _seen(net: Any, subjects: NDArray[np.str_]) -> tuple[str, ...]:
-    trained = {str(one) for one in getattr(net, "train_subjects_", None) or ()}
-    return tuple(sorted(set(subjects.tolist()) & (trained | {UNKNOWN_SUBJECT})))
+    """Return the subjects that the weights were trained on, or that nobody knows; validation does
+    not count.
+    """
+    names = sorted(set(subjects.tolist()))
+    before = set(net.provenance_.saw(names)) - set(net.valid_subjects_)
+    return tuple(one for one in names if one == UNKNOWN_SUBJECT or one in net.train_subjects_ or one in before)
 
 
 def _names(ch_names: Sequence[str] | None, n_chans: int) -> list[str]:

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from biot_bd.exceptions import CheckpointError
-from biot_bd.json_values import naming
-from biot_bd.models.checkpoints.pretraining_folder import HISTORY, read_pretraining
+from biot_bd.json_values import check_values, naming
 from biot_bd.models import provenance_of
+from biot_bd.models.checkpoints.pretraining_folder import HISTORY, read_pretraining
 from biot_bd.pretraining import (
     ReconstructionScores,
     load_pretraining,
@@ -23,7 +23,7 @@ from biot_bd.pretraining import (
     reconstruction_spectra_figure,
     score_reconstruction,
 )
-from biot_bd.pretraining.reconstruction_scores import SEED, joined, reconstructing, reconstructions, shown_facts
+from biot_bd.pretraining.reconstruction_scores import joined, reconstructing, reconstructions, shown_facts
 from biot_bd.report.drawing.curves import training_picture
 from biot_bd.report.drawing.svg import Picture
 from biot_bd.report.explain.pictures import Album, Shown
@@ -94,7 +94,9 @@ def write_pretraining_report(folder: str | Path, *, windows: Any = None, pipelin
     folder = Path(folder)
     description = read_pretraining(folder)
     with naming(folder / HISTORY, CheckpointError):
-        logs = logs_of(read_json(folder / HISTORY))
+        rows = read_json(folder / HISTORY)
+        check_values(rows, list[dict[str, Any]])
+        logs = logs_of(rows)
     reconstructed = [] if windows is None else _reconstructed(folder, windows, pipeline)
     if windows is None:
         reconstructed = _stored(folder)
@@ -225,7 +227,7 @@ def _reconstructed(folder: Path, windows: Any, pipeline: Any) -> list[dict[str, 
         return []
     ready = loaded[:-1].transform(windows) if in_pipeline and len(loaded.steps) > 1 else windows
     scores = {name: score_reconstruction(net, ready, objective=name) for name in names}
-    stored = {"seed": SEED, "objectives": {name: one.as_dict() for name, one in scores.items()}}
+    stored = {"objectives": {name: one.as_dict() for name, one in scores.items()}}
     write_json(make_folder(folder / FOLDER) / SCORES, to_jsonable(stored))
     return [_shown(folder, name, one, _pictures(folder, net, ready, name)) for name, one in scores.items()]
 

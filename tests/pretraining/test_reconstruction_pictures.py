@@ -141,6 +141,13 @@ def test_pictures_of_epochs_one_two_and_the_last_stand_in_tensorboard_and_change
     assert drawn.history[:, "train_loss"] == plain.history[:, "train_loss"]
 
 
+def test_pictures_and_curves_of_a_log_dir_share_one_file(tmp_path):
+    fitted(None, log_dir=tmp_path)
+    images, _ = logged(tmp_path)
+    assert images["reconstruction/Planted/window-00"] == [1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_without_validation_or_reconstruction_nothing_is_drawn(tmp_path):
     fitted(tmp_path / "a", train_split=None)
     images, told = logged(tmp_path / "a")
@@ -151,7 +158,9 @@ def test_without_validation_or_reconstruction_nothing_is_drawn(tmp_path):
 
 
 def test_a_logger_without_a_folder_says_so():
-    net = Pretrainer("biot", Planted, **TINY, callbacks=[("pictures", ReconstructionLogger())], device="cpu")
+    net = Pretrainer(
+        "biot", Planted, **TINY, callbacks=[("pictures", ReconstructionLogger())], batch_size=4, device="cpu"
+    )
     x = np.random.default_rng(0).normal(size=(8, 2, 800)).astype("float32")
     with pytest.raises(ValueError, match="needs a folder"):
         net.fit(x, groups=["a/1"] * 4 + ["a/2"] * 4)
