@@ -45,6 +45,7 @@ def register_label_rules(register: Register) -> None:
     """Register the built-in label rules."""
     register("overlap", "biot_bd.windows.labels:Overlap")
     register("biot-official", "biot_bd.windows.labels:BiotOfficial")
+    register("none", "biot_bd.windows.labels:Unlabelled")
 
 
 # Name, class and contract (of biot_bd.models.contracts).
@@ -77,10 +78,10 @@ def register_models(register: Register) -> None:
     """Register BIOT and models of braindecode, each with what it expects of its input."""
     contracts, ours = "biot_bd.models.contracts", "biot_bd.models.braindecode_models"
     register("biot", "biot_bd.models.biot:BIOT", contract=f"{contracts}:BIOT")
+    register("masked-vit", "biot_bd.models.masked_vit:MaskedViT", contract=f"{contracts}:MASKED_VIT")
     register(
         "multi-scale-biot", "biot_bd.models.multi_scale_biot:MultiScaleBIOT", contract=f"{contracts}:MULTI_SCALE_BIOT"
     )
-    register("masked-vit", "biot_bd.models.masked_vit:MaskedViT", contract=f"{contracts}:MASKED_VIT")
     for name, cls, contract in _BRAINDECODE:
         register(name, f"braindecode.models:{cls}", contract=f"{contracts}:{contract}")
     register("labram", f"{ours}:Labram", contract=f"{contracts}:LABRAM")

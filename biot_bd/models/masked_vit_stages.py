@@ -23,7 +23,9 @@ class MaskedViTStages(TokenStages):
     --------
     >>> import torch
     >>> from biot_bd.models import MaskedViT
-    >>> model = MaskedViT(n_chans=2, n_times=400, embed_dim=16, num_layers=1, num_heads=2).eval()
+    >>> model = MaskedViT(
+    ...     n_chans=2, n_times=400, embed_dim=16, num_layers=1, num_heads=2
+    ... ).eval()
     >>> stages, x = model.token_stages(), torch.arange(800.0).view(1, 2, 400)
     >>> stages.patches(x)[0, 1, 0, :3]
     tensor([400., 401., 402.])
@@ -74,10 +76,6 @@ class MaskedViTStages(TokenStages):
     def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the mean over tokens that are there."""
         return token_mean(tokens, mask)
-
-    def token_mask(self, present: Tensor | None) -> Tensor | None:
-        """Return which tokens are of present rows, (n, n_tokens); None: all."""
-        return None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
 
     def embeddings(self, x: Tensor) -> Tensor:
         """Return what the head is given."""

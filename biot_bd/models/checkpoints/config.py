@@ -16,6 +16,7 @@ from biot_bd.exceptions import CheckpointError, SavedPipelineError
 from biot_bd.json_values import naming
 from biot_bd.models.checkpoints import hub
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, classifier_spec, description_file, weights_file
+from biot_bd.models.checkpoints.pretraining_folder import PRETRAINING, checked_file, is_pretraining, read_pretraining
 from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import (
     CHANNELS_16,
@@ -82,6 +83,8 @@ def find_files(path: Path) -> tuple[Path, Facts]:
     if description is not None:
         with naming(description, CheckpointError):
             return _from_pipeline(path, description)
+    if is_pretraining(path):
+        return _from_pretraining(path)
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path / CONFIG}: expected a JSON object, found {type(config).__name__}")
@@ -134,6 +137,13 @@ def _from_pipeline(folder: Path, description: Path) -> tuple[Path, Facts]:
     return weights, Facts(_architecture(built, description), _names(names), str(description), _scales(built))
 
 
+def _from_pretraining(folder: Path) -> tuple[Path, Facts]:
+    description = read_pretraining(folder)
+    model, file = description["model"], folder / PRETRAINING
+    facts = Facts(_architecture(model["config"], file), _names(model["token_names"]), str(file))
+    return checked_file(folder, description), facts
+
+
 def _architecture(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
     found = {}
     for key in ARCHITECTURE:
@@ -166,7 +176,8 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
     ----------
     source : str or path
         A name of :data:`biot_bd.models.KNOWN`, a file of weights, a folder written by
-        ``save_pipeline`` or :func:`biot_bd.export_model` or in Hub layout, or a Hub repository.
+        ``save_pipeline``, ``biot-bd pretrain`` or :func:`biot_bd.export_model` or in Hub layout, or
+        a Hub repository.
 
     Returns
     -------
