@@ -1,4 +1,4 @@
-"""``biot-bd pretrain``: learn from windows without labels, for ``train`` and ``cv`` to start from."""
+"""``biot-bd pretrain``: learn without labels, for ``train`` and ``cv`` to start from."""
 
 from __future__ import annotations
 
