@@ -34,6 +34,7 @@ WANTED = 2.5
 KEPT = 13.5 / 19  # half to all but one of 19 frames
 
 STEP = """
+import torch
 sys.path.insert(0, sys.argv[3])
 from pretraining import contrastive_steps
 from training import data

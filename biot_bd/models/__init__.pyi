@@ -28,8 +28,8 @@ from .inference_plan import PrecisionPlan as PrecisionPlan
 from .inference_plan import measure_inference_plan as measure_inference_plan
 from .masked_vit import MaskedViT as MaskedViT
 from .model_config import BIOTConfig as BIOTConfig
-from .token_stages import DecoderSizes as DecoderSizes
 from .multi_scale_biot import MultiScaleBIOT as MultiScaleBIOT
+from .token_stages import DecoderSizes as DecoderSizes
 from .token_stages import TokenSizes as TokenSizes
 from .token_stages import TokenStages as TokenStages
 from .token_stages import token_stages as token_stages

@@ -262,7 +262,7 @@ class PretextEpochs(NetBatches):
         try:
             yield self._own_iterator(side, False)
         finally:
-            vars(self).update(before)
+            self.__dict__.update(before)
 
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
         """Return the embeddings of a batch, float32."""

@@ -57,6 +57,10 @@ def of_whole_batch(x: Tensor, rng: BatchRandom) -> Tensor:
     RuntimeError
         The processes have other windows than the batch.
 
+    See Also
+    --------
+    BatchRandom : Random numbers of the same windows.
+
     Examples
     --------
     >>> import torch

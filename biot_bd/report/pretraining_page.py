@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from biot_bd.exceptions import CheckpointError
-from biot_bd.json_values import naming
+from biot_bd.json_values import check_values, naming
 from biot_bd.models import provenance_of
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, read_pretraining
 from biot_bd.pretraining import (
@@ -94,7 +94,9 @@ def write_pretraining_report(folder: str | Path, *, windows: Any = None, pipelin
     folder = Path(folder)
     description = read_pretraining(folder)
     with naming(folder / HISTORY, CheckpointError):
-        logs = logs_of(read_json(folder / HISTORY))
+        rows = read_json(folder / HISTORY)
+        check_values(rows, list[dict[str, Any]])
+        logs = logs_of(rows)
     reconstructed = [] if windows is None else _reconstructed(folder, windows, pipeline)
     if windows is None:
         reconstructed = _stored(folder)

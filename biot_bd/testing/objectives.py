@@ -19,7 +19,7 @@ KINDS = {"spectrum", "signal"}
 TOLERANCE = 1e-4
 N_WINDOWS, N_CHANS, N_TIMES = 7, 3, 800
 _CORPORA = {"corpora": ("first", "second"), "n_classes": (2, 3)}
-_TINY = {
+_TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "spectrum": ("biot", {"embed_dim": 16, "num_heads": 2, "num_layers": 1}),
     "signal": ("masked-vit", {"preset": "tiny"}),
 }
@@ -261,7 +261,7 @@ class _Case:
     def check_training(self) -> None:
         """Train an epoch by class and ``objective__`` parameters, as a Pretrainer does."""
         name, sizes = _TINY[_kind(self.cls.kinds)]
-        given = {f"module__{key}": value for key, value in {**sizes, "sfreq": 200.0}.items()}
+        given: dict[str, Any] = {f"module__{key}": value for key, value in {**sizes, "sfreq": 200.0}.items()}
         own = {f"objective__{key}": value for key, value in self.parameters.items()}
         net = Pretrainer(name, self.cls, batch_size=4, max_epochs=1, device="cpu", random_state=0, **given)
         net.set_params(train_split=None, **own)

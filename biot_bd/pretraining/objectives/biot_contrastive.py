@@ -164,11 +164,13 @@ class BIOTContrastive(Objective):
             whole = tokens.read_out(tokens.place(embedded).flatten(1, 2), there)
             return self.predictor(masked).float(), whole.float()
 
-        size = self.micro_batch
-        if size == "auto":
-            size = _ON_CPU if x.device.type == "cpu" else None
-        masked, whole = in_micro_batches(views, size, x, there)
+        masked, whole = in_micro_batches(views, self._size(x), x, there)
         return masked, whole
+
+    def _size(self, x: Tensor) -> int | None:
+        if isinstance(self.micro_batch, str):
+            return _ON_CPU if x.device.type == "cpu" else None
+        return self.micro_batch
 
     def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the loss at chance, and the skill over it."""
