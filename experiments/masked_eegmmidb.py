@@ -1,14 +1,16 @@
-"""A masked variational autoencoder on real EEG: the files of one subject of EEGMMIDB.
+r"""A masked variational autoencoder on real EEG: the files of one subject of EEGMMIDB.
 
-    python experiments/masked_eegmmidb.py --root path/to/eegmmidb --out runs/eegmmidb
-    python experiments/masked_eegmmidb.py --root path/to/eegmmidb --out runs/eegmmidb --geometry channel
+    python experiments/masked_eegmmidb.py --root EEGMMIDB --out OUT --channels together \
+        --patch-samples 4 --window-s 2
+    python experiments/masked_eegmmidb.py --root EEGMMIDB --out OUT --geometry channel \
+        --mask-ratio 0.5
 
 Runs 1 and 2 (eyes open, eyes closed; 2 min) train, run 3 (2 min of movements) is held out: another
 recording, but of the same subject and day, so this says that the model learns this head, not that
 it would know another.  Hidden patches of run 3 are predicted, and compared with two guesses that
 learn nothing: linear interpolation between the visible samples of the channel, and MNE's spherical
-splines over the electrodes that are visible at the same time.  ``OUT/masked-vae-GEOMETRY.json`` has
-the errors; see ``docs/pretraining.md``.
+splines over the electrodes that are visible at the same time.  A JSON file in ``OUT`` has the
+errors; see ``docs/pretraining.md``.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--geometry", default="token", choices=("token", "block", "time", "channel"), help="what hides")
     parser.add_argument("--mask-ratio", type=float, default=0.75, help="share that is hidden (default: %(default)s)")
-    parser.add_argument("--patch-samples", type=int, default=32, help="length of a patch (default: %(default)s, 0.2 s)")
+    parser.add_argument("--patch-samples", type=int, default=80, help="length of a patch (default: %(default)s, 0.5 s)")
+    parser.add_argument("--channels", default="each", choices=("each", "together"), help="of a token: one, or all")
+    parser.add_argument("--latent-dim", type=int, default=64, help="parts of a latent (default: %(default)s)")
     parser.add_argument("--window-s", type=float, default=1.0, help="length of a window (default: %(default)s)")
     parser.add_argument("--stride-s", type=float, default=0.1, help="between training windows (default: %(default)s)")
     parser.add_argument("--beta", type=float, default=0.01, help="weight of the divergence (default: %(default)s)")
@@ -89,7 +93,9 @@ def train(windows: NDArray[np.float32], options: argparse.Namespace) -> Pretrain
         device="cpu",
         verbose=1,
         module__patch_samples=options.patch_samples,
+        module__channels=options.channels,
         module__sfreq=SFREQ_HZ,
+        objective__latent_dim=options.latent_dim,
         objective__mask_geometry=options.geometry,
         objective__mask_ratio=options.mask_ratio,
         objective__beta=options.beta,
@@ -118,7 +124,10 @@ def reconstruct(net: Pretrainer, windows: NDArray[np.float32]) -> Reconstruction
 
 
 def by_splines(found: Reconstruction, electrodes: tuple[str, ...]) -> NDArray[np.float64] | None:
-    """Guess hidden patches from the electrodes visible at the same time; None where a frame has too few."""
+    """Guess hidden patches from the electrodes visible at the same time.
+
+    None where a frame has too few of them.
+    """
     from biot_bd.signals.interpolation import spline_weights
 
     original, hidden = found.original.double().numpy(), found.hidden.numpy()
@@ -173,7 +182,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, Any]:
         "held_out": score(found, by_splines(found, electrodes)),
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    file = options.out / f"masked-vae-{options.geometry}.json"
+    file = options.out / f"masked-vae-{options.channels}-{options.geometry}.json"
     file.write_text(json.dumps(result, indent=1))
     print(json.dumps(result["held_out"], indent=1))
     return result

@@ -44,6 +44,9 @@ def parse(args: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
     parser.add_argument("--logs", type=Path, default=Path("slurm"), help="folder of jobs (default: %(default)s)")
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="another option of sbatch")
     options, command = parser.parse_known_args(args)
+    for entry in options.slurm:
+        if "=" not in entry:
+            parser.error(f"--slurm: expected KEY=VALUE, found {entry!r}")
     if options.gpus not in (0, options.processes):
         parser.error(f"--gpus {options.gpus} does not match --processes {options.processes}: a process takes one GPU")
     if options.cluster is None and options.processes * options.nodes > 1:

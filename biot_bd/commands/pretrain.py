@@ -1,4 +1,4 @@
-"""``biot-bd pretrain``: a model learns from windows without labels, for `train` and `cv` to start from."""
+"""``biot-bd pretrain``: a model learns from windows without labels; `train` and `cv` start from it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def pretrain(
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Subject who is left out and on whom the objectives are measured at the end; may be repeated."
-        ),
+        typer.Option(help="Subject who is left out and on whom the objectives are measured at the end; may be repeated."),
     ] = None,
     validation_fraction: Annotated[
         float, typer.Option(help="Share of the subjects that validate; 0 for none.", min=0, max=0.9)
@@ -68,6 +66,7 @@ def pretrain(
         expect(store, "windows")
 
     from biot_bd.pretraining import pretrain as pretrain_into
+    from biot_bd.pretraining.distributed import find_processes
 
     _output.check_output(output)
     _check_free(output)
@@ -80,6 +79,8 @@ def pretrain(
         windows, model, weights, settings, params=_pipelines.parse_assignments(param), ignore_channels=ignore_channel
     )
     facts = pretrain_into(pipeline, windows, output, hold_out=hold_out or ())
+    if not find_processes().is_main:
+        return
     report = _write_report(output, windows, facts)
     if json:
         _output.print_json({"folder": output, **facts, "report": report})
@@ -134,10 +135,6 @@ def _open(stores: list[Path]) -> Any:
 
 def _write_report(output: Path, windows: Any, facts: dict[str, Any]) -> Path:
     """Write the page, with pictures of subjects who did not train."""
-    import biot_bd.report as r
-
-    if not hasattr(r, "write_pretraining_report"):
-        return output
     from biot_bd.report import write_pretraining_report
 
     unseen = [*facts["subjects"]["hold_out"]] or [*facts["subjects"]["valid"]]

@@ -109,6 +109,11 @@ class MaskedViT(AbsentChannels, EEGModuleMixin, nn.Module):
     """
 
     PRESETS: ClassVar[dict[str, ViTSizes]] = PRESETS
+    n_outputs: int
+    n_chans: int
+    n_times: int
+    sfreq: float
+    final_layer: nn.Module
     fresh_head: dict[str, str] | None = None
 
     def __init__(
@@ -273,7 +278,7 @@ class MaskedViT(AbsentChannels, EEGModuleMixin, nn.Module):
         """
         before = self.norm.weight
         self._set_n_outputs(n_outputs)
-        head = nn.Linear(self.embed_dim, n_outputs)
-        init_linear(head)
-        self.final_layer = head.to(before).train(self.training)
+        self.final_layer = nn.Linear(self.embed_dim, n_outputs, device=before.device, dtype=before.dtype)
+        init_linear(self.final_layer)
+        self.final_layer.train(self.training)
         self.fresh_head = weight_digests(self.final_layer)

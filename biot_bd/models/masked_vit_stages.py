@@ -77,10 +77,6 @@ class MaskedViTStages(TokenStages):
         """Return the mean over tokens that are there."""
         return token_mean(tokens, mask)
 
-    def token_mask(self, present: Tensor | None) -> Tensor | None:
-        """Return which tokens are of present rows, (n, n_tokens); None: all."""
-        return None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
-
     def embeddings(self, x: Tensor) -> Tensor:
         """Return what the head is given."""
         x, present = self.present(x)

@@ -1,11 +1,10 @@
-"""Where tokens enter a model with stages: read them there, and run others, absent channels masked."""
+"""Where tokens enter a model with stages: read them there, and run others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from biot_bd.models.attention.tokens import TokenSite, take
@@ -57,7 +56,7 @@ class StagesTokenSite(TokenSite):
         if kept is not None:
             places = self._places(model, kept, len(x), layout)
             tokens, mask = take(tokens, places), None if mask is None else take(mask, places)
-        if mask is not None and not bool(torch.as_tensor(mask).any(dim=1).all()):
+        if mask is not None and not bool(mask.any(dim=1).all()):
             window = int((~mask.any(dim=1)).nonzero()[0])
             raise ValueError(f"window {window} keeps tokens of absent channels only; keep one of a present channel")
         head: Any = model.final_layer

@@ -23,6 +23,11 @@ class DecoderSizes:
     Parameters
     ----------
     embed_dim, num_layers, num_heads : int
+        Features of its tokens, layers, attention heads.
+
+    See Also
+    --------
+    biot_bd.models.MaskedViT : Its presets say some.
 
     Examples
     --------
@@ -54,6 +59,10 @@ class TokenSizes:
         Channels that a token spans; its features are channel by channel.
     decoder : DecoderSizes, optional
         What the model's preset says of the decoder in pretraining; None: nothing.
+
+    See Also
+    --------
+    TokenStages : Has them as ``sizes``.
 
     Examples
     --------
@@ -87,6 +96,24 @@ class TokenStages(ABC):
     ----------
     kind : str
         What patches hold: ``"spectrum"`` (magnitudes) or ``"signal"`` (samples).
+
+    See Also
+    --------
+    token_stages : Gives those of a model.
+    biot_bd.pretraining.Objective : What uses them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.models import BIOT, token_stages
+    >>> stages = token_stages(
+    ...     BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2)
+    ... )
+    >>> x, present = stages.present(torch.ones(1, 2, 400))
+    >>> tokens = stages.place(stages.embed(stages.patches(x)))
+    >>> some = torch.tensor([0, 2, 3])  # of channel 0 the frames 0 and 2, of channel 1 frame 0
+    >>> tokens.shape, stages.read_out(tokens.flatten(1, 2)[:, some], places=some).shape
+    (torch.Size([1, 2, 3, 16]), torch.Size([1, 16]))
     """
 
     kind: str
@@ -127,6 +154,10 @@ class TokenStages(ABC):
         present : Tensor of bool, shape (n, sizes.n_chans), or None
             None where all are.
         """
+
+    def token_mask(self, present: Tensor | None) -> Tensor | None:
+        """Return which tokens are of present rows, bool (n, n_tokens); None: all are."""
+        return None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
 
     @abstractmethod
     def patches(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Layers of a vision transformer: attention over all tokens, a feed-forward part, norms in front."""
+"""Layers of a vision transformer: attention over tokens, a feed-forward part, norms in front."""
 
 from __future__ import annotations
 

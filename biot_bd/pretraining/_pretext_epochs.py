@@ -144,7 +144,7 @@ class PretextEpochs(NetBatches):
     def _check_alike(self, sides: dict[str, Any]) -> None:
         """Raise where processes of one fit are about to train on other data, or another epoch."""
         here = {name: len(side) for name, side in sides.items() if side is not None}
-        here = {"epochs done": len(self.history), "batches": self.batches_an_epoch_, **here}
+        here = {"epochs done": len(self.history), "batches": len(self._batches[True]), **here}
         main = self._processes.agreed(here)
         if main != here:
             raise RuntimeError(
@@ -262,7 +262,7 @@ class PretextEpochs(NetBatches):
         try:
             yield self._own_iterator(side, False)
         finally:
-            vars(self).update(before)
+            self.__dict__.update(before)
 
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
         """Return the embeddings of a batch, float32."""

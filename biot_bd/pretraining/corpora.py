@@ -43,7 +43,9 @@ class Corpora:
     Parameters
     ----------
     names : tuple of str
+        Name spaces of subjects, sorted.
     n_classes : tuple of int
+        Of each corpus, in that order.
 
     See Also
     --------
@@ -132,8 +134,8 @@ class CorpusBatches(Sampler[list[int]]):
 
     Parameters
     ----------
-    corpus : array-like of int, shape (n,)
-        Number of each window's corpus.
+    corpus : array-like of str or int, shape (n,)
+        Each window's corpus.
     batch_size : int
     drop_last : bool
         Leave out each corpus's batch that is not full; corpora with less than one batch raise then.
@@ -160,14 +162,14 @@ class CorpusBatches(Sampler[list[int]]):
         self, corpus: ArrayLike, batch_size: int, drop_last: bool = True, shares: Shares = "proportional"
     ) -> None:
         check_shares(shares)
-        numbers = np.asarray(corpus)
-        self.rows = [torch.from_numpy(np.flatnonzero(numbers == number)) for number in np.unique(numbers)]
+        names, numbers = np.unique(np.asarray(corpus), return_inverse=True)
+        self.rows = [torch.from_numpy(np.flatnonzero(numbers == number)) for number in range(len(names))]
         self.batch_size, self.drop_last = batch_size, drop_last
         each = [self._n_batches(len(rows)) for rows in self.rows]
         if 0 in each:
             place = each.index(0)
             raise ValueError(
-                f"corpus {np.unique(numbers)[place]} has {len(self.rows[place])} training windows, fewer than a batch of {batch_size}; "
+                f"corpus {names[place]} has {len(self.rows[place])} training windows, fewer than a batch of {batch_size}; "
                 "lower batch_size or leave the corpus out"
             )
         self._counts = [max(each)] * len(each) if shares == "equal" else each

@@ -90,7 +90,8 @@ def find_processes(accelerator: str | None = "auto", device: str | torch.device 
         ``"auto"``: all that ``torchrun``, ``accelerate launch`` or submitit started, as the
         environment variable ``WORLD_SIZE`` tells. None: this one alone, whoever started it.
     device : str or torch.device, optional
-        Where the fit is asked to run; ``"cpu"`` keeps the processes off GPUs.
+        Where the fit is asked to run; ``"cpu"`` keeps the processes off GPUs, else each takes the
+        one of its number on its machine.
 
     Returns
     -------
@@ -101,8 +102,8 @@ def find_processes(accelerator: str | None = "auto", device: str | torch.device 
     MissingExtraError
         There are several processes and accelerate is not installed.
     ValueError
-        Another value of ``accelerator``; a launcher that splits weights over processes (FSDP,
-        DeepSpeed); a process of the launcher that accelerate does not find again.
+        Another value of ``accelerator``; one GPU for all processes; a launcher that splits weights
+        over processes (FSDP, DeepSpeed); processes of the launcher that accelerate does not find.
 
     Examples
     --------
@@ -121,7 +122,10 @@ def find_processes(accelerator: str | None = "auto", device: str | torch.device 
                 f"{name} splits a model over processes, and pretraining keeps it whole in each: run accelerate launch "
                 "--multi_gpu, or torchrun"
             )
-    return TorchProcesses(_state(cpu=not torch.cuda.is_available() or torch.device(device or "cuda").type == "cpu"))
+    wanted = str("auto" if device is None else device)
+    if ":" in wanted:
+        raise ValueError(f"device={wanted!r} would put all processes on one; say 'auto', and each takes one of its own")
+    return TorchProcesses(_state(cpu=wanted == "cpu" or not torch.cuda.is_available()))
 
 
 def _state(cpu: bool) -> Any:

@@ -8,7 +8,8 @@ from torch import Tensor
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     r"""Return how far Gaussians are from the standard normal one, part by part.
 
-    .. math:: \mathrm{KL}(N(\mu, \sigma^2) \,\|\, N(0, 1)) = (\mu^2 + \sigma^2 - 1 - \log \sigma^2) / 2
+    .. math:: \mathrm{KL}(N(\mu, \sigma^2) \,\|\, N(0, 1))
+       = (\mu^2 + \sigma^2 - 1 - \log \sigma^2) / 2
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ def interpolate(
     patches : Tensor, shape (n, n_chans, n_frames, n_features)
         The values at hidden tokens are not looked at.
     hidden : Tensor of bool, shape (n, n_chans, n_frames)
+        Tokens to fill.
     present : Tensor of bool, shape (n, n_chans), optional
         Channels that are there; absent ones are neither filled nor asked.
     kind : {"spectrum", "signal"}
@@ -65,7 +66,7 @@ def interpolate(
 
 
 def by_channel(patches: Tensor, patch_chans: int) -> Tensor:
-    """Split tokens of several channels: (n, rows, frames, chans * m) to (n, rows * chans, frames, m)."""
+    """Split tokens of several channels, to (n, rows * patch_chans, n_frames, n_samples)."""
     return patches.unflatten(-1, (patch_chans, -1)).transpose(2, 3).flatten(1, 2)
 
 

@@ -78,8 +78,15 @@ class MaskedObjective(Objective):
     Parameters
     ----------
     sizes : TokenSizes
-    mask_geometry, mask_ratio, block_frames, guard_frames
+        Of the model's tokens.
+    mask_geometry : {"token", "time", "channel", "block"}
         What is hidden, see :class:`biot_bd.pretraining.Masking`.
+    mask_ratio : float
+        Share of tokens that is hidden.
+    block_frames : int
+        Length of a block in frames.
+    guard_frames : int
+        Frames from the nearest visible one that a token needs to be scored.
     standardise : {"channel", "token"} or None
         Scale of the targets: by mean and standard deviation of the channel's visible tokens, or
         each token by its own (its level is not asked for then).
@@ -102,6 +109,24 @@ class MaskedObjective(Objective):
     - ``embedding_std``: of whole windows' embeddings, in validation alone, as it takes a second
       pass; near 0 the model has collapsed.  (Embeddings of visible parts differ by what is visible,
       collapsed or not.)
+
+    Examples
+    --------
+    One that always says that a token is as the mean of its channel's visible ones:
+
+    >>> import torch
+    >>> from biot_bd.models import BIOT
+    >>> from biot_bd.pretraining import BatchRandom, MaskedObjective
+    >>> from biot_bd.pretraining.masked_objective import Prediction
+    >>> class Level(MaskedObjective):
+    ...     def predict(self, tokens, view, rng):
+    ...         return Prediction(torch.zeros_like(view.patches))
+    >>> stages = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=1000, n_outputs=2
+    ... ).token_stages()
+    >>> told = Level(stages.sizes)(stages, torch.randn(8, 2, 1000), BatchRandom(1, n=8))
+    >>> 0.9 < float(told["loss"]) < 1.1
+    True
     """
 
     def __init__(
@@ -190,16 +215,17 @@ class MaskedObjective(Objective):
         ``hidden`` marks the tokens that are scored; 0 stands in absent channels.
         """
         view, chans = self.view(tokens, x, rng), self.sizes.patch_chans
-        predicted = self.predict(tokens, view, rng).patches.float()
-        original, present = view.scale.target(view.content), view.present
-        there = torch.ones_like(view.hidden) if present is None else present[..., None].expand_as(view.hidden)
-        rows = (
-            patches.masked_fill(~there[..., None], 0.0) for patches in (original, predicted, self._interpolated(view))
-        )
+
+        def rows(patches: Tensor) -> Tensor:
+            absent = None if view.present is None else ~view.present[..., None, None]
+            return by_channel(patches if absent is None else patches.masked_fill(absent, 0.0), chans)
+
         return Reconstruction(
-            *(by_channel(patches, chans) for patches in rows),
+            original=rows(view.scale.target(view.content)),
+            predicted=rows(self.predict(tokens, view, rng).patches.float()),
+            interpolated=rows(self._interpolated(view)),
             hidden=rows_by_channel(view.scored, chans),
-            present=None if present is None else rows_by_channel(present, chans),
+            present=None if view.present is None else rows_by_channel(view.present, chans),
             kind=view.kind,
             unit=self._unit(view.kind),
         )

@@ -23,6 +23,7 @@ from biot_bd.models.token_stages import token_stages
 from biot_bd.pretraining._pretext_epochs import PretextEpochs
 from biot_bd.pretraining.chosen_objectives import ChosenObjective, chosen_objectives
 from biot_bd.pretraining.collapse import CollapseWarning
+from biot_bd.pretraining.corpora import Corpora
 from biot_bd.pretraining.curves import CurveLogger
 from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.pretext_module import PretextModule
@@ -243,7 +244,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         """
         own = {key: kwargs.pop(key) for key in list(kwargs) if key.partition("__")[0] == "objective"}
         before, module = {key: vars(self).get(key) for key in own}, getattr(self, "module_", None)
-        super().set_params(**kwargs)
+        self._set_own(kwargs)
         self.__dict__.update(own)
         if describe(before) != describe(own) or getattr(self, "module_", None) is not module:
             self._forget()
@@ -371,8 +372,6 @@ class Pretrainer(TransformerMixin, PretextEpochs):
                 "labels: fit(X, y)" if labels is None else "subjects with their corpus: fit(X, y, groups=subjects)"
             )
             raise ValueError(f"objective {names} learns from labels, and the data carry no {missing}")
-        from biot_bd.pretraining.corpora import Corpora
-
         if not hasattr(self, "corpora_"):
             self.corpora_ = Corpora.of(groups, labels)
         return self.corpora_.targets(groups, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from biot_bd.models import check_clean, provenance_of
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, WEIGHTS
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, OBJECTIVES, PRETRAINING, read_pretraining
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
+from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.folder import check_pretraining_savable, save_pretraining
 from biot_bd.pretraining.pretrainer import Pretrainer
+from biot_bd.pretraining.processes import Processes
 from biot_bd.training.pretrained import checkpoint_identity
 from biot_bd.training.resume import describe
 from biot_bd.training.work_folder import WorkFolder
@@ -55,6 +57,9 @@ def pretrain(
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Pretrain on prepared windows and save the result; the same call goes on after a kill.
+
+    Where a launcher started several processes, all make this call: they train together, and the
+    first one writes.
 
     Parameters
     ----------
@@ -133,21 +138,39 @@ def pretrain(
     check_pretraining_savable(pipeline)
     name = title or title_of(net)
     place = PretrainingFolder(Path(folder), _study(pipeline, net, windows, held, [name, list(notes)]))
-    with forgotten_with(windows, place.folder), place.opened() as finished:
-        if finished is not None:
-            return finished
-        note_user(windows, place.folder)
+
+    def fitted() -> tuple[Any, Pretrainer]:
         estimator = clone(pipeline)
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         last.set_params(log_dir=str(place.log), restart_dir=str(place.restart))
         out = np.isin(windows.groups, held)
         estimator.fit(windows[~out] if held else windows)
+        return estimator, last
+
+    processes = find_processes(net.accelerator, net.get_params()["device"])
+    if not processes.is_main:
+        return _beside_the_main_process(processes, fitted)
+    with forgotten_with(windows, place.folder), place.opened() as finished:
+        if processes.agreed(finished) is not None:
+            return finished
+        note_user(windows, place.folder)
+        estimator, last = fitted()
         record = _record(estimator, last, windows, held, name, notes)
         record["study"] = place.study
         shutil.rmtree(place.model, ignore_errors=True)  # of a call that was killed here
         save_pretraining(estimator, place.model, record, generated=windows.generated)
         place.publish()
+        processes.agreed(record)
         return record
+
+
+def _beside_the_main_process(processes: Processes, fit: Callable[[], object]) -> dict[str, Any]:
+    """Take part in the training, and return the record that the main process writes."""
+    finished: dict[str, Any] | None = processes.agreed(None)
+    if finished is None:
+        fit()
+        finished = processes.agreed(None)
+    return finished
 
 
 def title_of(net: Pretrainer) -> str:
@@ -164,8 +187,8 @@ def title_of(net: Pretrainer) -> str:
 
 def weights_of(objective: Any) -> dict[str, float]:
     """Return the weight of each objective, by name, of the parameter ``objective``."""
-    if isinstance(objective, Mapping):
-        return {str(name): float(weight) for name, weight in objective.items()}
+    if isinstance(objective, (Mapping, list, tuple)):
+        return {str(name): float(weight) for name, weight in dict(objective).items()}
     return {objective if isinstance(objective, str) else objective.__name__: 1.0}
 
 

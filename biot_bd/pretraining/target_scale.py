@@ -32,6 +32,10 @@ class TargetScale:
         Of each channel as said; with ``by="token"``, ``std`` is the root mean square of its visible
         tokens' own deviations.
 
+    See Also
+    --------
+    biot_bd.pretraining.MaskedObjective : Scores predictions in this scale.
+
     References
     ----------
     He, K. et al. (2022). Masked autoencoders are scalable vision learners. CVPR.

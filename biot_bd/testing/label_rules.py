@@ -37,8 +37,8 @@ def check_label_rule(rule: type, parameters: Mapping[str, Any] | None = None) ->
     ConformanceError
         A column is missing, a window lies outside the recording, a label is no integer >= 0,
         ``seizure_fraction`` is not the share of the window inside seizures, a seizure gets no
-        positive window (but of a rule that says ``labels_nothing``), a recording without seizures gets one, a short recording raises, or two
-        calls differ.
+        positive window (but of a rule that says ``labels_nothing``), a recording without seizures
+        gets one, a short recording raises, or two calls differ.
 
     See Also
     --------

@@ -17,7 +17,7 @@ from skorch.callbacks import Callback
 
 from biot_bd import Pretrainer
 
-N_CHANS, N_TIMES, WINDOWS_A_SUBJECT = 4, 600, 11
+N_CHANS, N_TIMES, WINDOWS_A_SUBJECT = 4, 600, 19
 
 
 def recordings() -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ def net(objective: Any, *, dropout: float = 0.0, epochs: int = 3, **parameters: 
         optimizer=torch.optim.SGD,
         lr=0.01,
         max_epochs=epochs,
-        batch_size=8,
+        batch_size=9,
         random_state=3,
         device="cpu",
         **parameters,

@@ -26,7 +26,7 @@ def launch(folder, *names):
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(FITS)]
     return subprocess.run(
-        [*command, str(folder), *names], env=env, capture_output=True, text=True, timeout=110, check=False
+        [*command, str(folder), *names], env=env, capture_output=True, text=True, timeout=300, check=False
     )
 
 

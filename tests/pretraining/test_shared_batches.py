@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIGNAL = {"n_chans": 4, "n_times": 600, "sfreq": 200, "n_outputs": 2}
 MODELS = {
     "biot": {"embed_dim": 16, "num_heads": 2, "num_layers": 1},
+    "multi-scale-biot": {"embed_dim": 16, "num_heads": 2, "num_layers": 1},
     "masked-vit": {"embed_dim": 16, "num_heads": 2, "num_layers": 1, "patch_samples": 100},
 }
 N = 6
@@ -47,14 +48,6 @@ def test_every_parameter_learns(model, objective):
     assert [name for name, parameter in module.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.fixture
-def parts_alone(monkeypatch):
-    """Have a part of a batch believe that the other parts have nothing to say."""
-    for module in ("masked_objective", "objectives.supervised_multitask"):
-        monkeypatch.setattr(f"biot_bd.pretraining.{module}.of_whole_batch", lambda x, rng: x)
-
-
-@pytest.mark.usefixtures("parts_alone")
 @pytest.mark.parametrize(("model", "objective"), [p for p in pairs() if not registry.objectives[p[1]].across_windows])
 def test_a_loss_is_the_mean_over_the_windows_wherever_they_are(model, objective):
     """The others compare windows: two processes are started for them in test_distributed.py."""

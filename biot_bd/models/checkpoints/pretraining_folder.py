@@ -107,8 +107,11 @@ def read_pretraining(folder: Path) -> dict[str, Any]:
     file = folder / PRETRAINING
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: no pretrained model here (no {PRETRAINING})")
-    with naming(file, CheckpointError):
+    try:
         stored = read_json(file)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    with naming(file, CheckpointError):
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise CheckpointError(f"{file}: not written by biot-bd pretrain")
         version = stored.get("version")

@@ -1,4 +1,4 @@
-"""A masked variational autoencoder: visible tokens to Gaussians, samples of these to all patches."""
+"""A masked variational autoencoder: visible tokens to Gaussians, samples of these to patches."""
 
 from __future__ import annotations
 
@@ -134,8 +134,7 @@ class MaskedVAE(MaskedObjective):
         patches = self.decoder(self._latent(mean, log_variance, visible, rng), visible, view.present)
         kl = kl_to_standard_normal(mean, log_variance)
         penalties = self._divergence(kl, view, visible) + self._visible_error(patches, view)
-        embedding = tokens.pool(encoded, visible.mask)
-        return Prediction(patches, embedding, penalties, self._told(mean, kl, visible))
+        return Prediction(patches, penalties, self._told(mean, kl, visible))
 
     def _encode(self, tokens: TokenStages, view: MaskedView, visible: Visible) -> Tensor:
         placed = tokens.place(tokens.embed(view.patches))

@@ -106,7 +106,7 @@ class SupervisedMultitask(Objective):
         drop_last : bool
             Leave out batches that are not full.
         """
-        return CorpusBatches(targets[:, 0], batch_size, drop_last, self.shares)
+        return CorpusBatches(np.array(self.corpora)[targets[:, 0]], batch_size, drop_last, self.shares)
 
     def forward(
         self, tokens: TokenStages, x: Tensor, rng: BatchRandom, targets: Tensor | None = None

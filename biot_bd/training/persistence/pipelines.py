@@ -383,6 +383,7 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
 
 
 def load_step(spec: dict[str, Any], folder: Path) -> Any:
+    """Build a step, or a pipeline of steps, of its description."""
     kind = spec["kind"]
     if kind == "passthrough":
         return "passthrough"

@@ -53,7 +53,7 @@ def test_the_loss_is_the_error_and_beta_times_the_divergence_a_value():
     assert float(told["kl"]) == pytest.approx(a_part * 6 * n_visible, rel=1e-5)
     assert float(told["kl_token"]) == pytest.approx(a_part * 6, rel=1e-5)
     expected = told["mse"] + 0.5 * told["mse_visible"] + 0.3 * a_part * 6 * n_visible / (30 * 20)
-    assert float(told["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    assert told["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_free_bits_are_paid_by_nobody():
@@ -62,7 +62,7 @@ def test_free_bits_are_paid_by_nobody():
     for free_bits in (0.0, 0.2, 3.0):
         _, stages, objective = made(beta=1.0, free_bits=free_bits)
         say_constant(objective.eval(), mean=1.0, log_variance=0.0)  # half a nat a part
-        losses[free_bits] = float(objective(stages, x, BatchRandom(0, 4))["loss"])
+        losses[free_bits] = objective(stages, x, BatchRandom(0, 4))["loss"].item()
     assert losses[0.2] == losses[0.0]
     n_visible = 30 - round(0.75 * 30)
     assert losses[3.0] - losses[0.0] == pytest.approx((3.0 - 0.5) * 6 * n_visible / 600, rel=1e-4)
@@ -70,7 +70,7 @@ def test_free_bits_are_paid_by_nobody():
 
 def test_one_batch_can_be_learnt_by_heart():
     x = rhythms(4)
-    _, stages, objective = trained(x, 250, beta=1e-4, latent_dim=16, fixed=True)
+    _, stages, objective = trained(x, 200, beta=1e-4, latent_dim=16, fixed=True)
     told = objective(stages, x, BatchRandom(0, 4))
     found = objective.derive(told)
     assert found["skill"] > 0.9
@@ -94,6 +94,7 @@ def test_what_is_hidden_moves_no_prediction(geometry):
     assert not torch.allclose(seen.predicted, first.predicted, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_heavy_divergence_silences_the_latent_and_free_bits_keep_it_speaking():
     x = rhythms(16)
     found = {}
@@ -110,6 +111,17 @@ def test_a_heavy_divergence_silences_the_latent_and_free_bits_keep_it_speaking()
     assert found["heavy"][1] == 0
     assert found["free"][0] > 0.5 * 6 * 0.5
     assert found["light"][0] > 10 * found["heavy"][0]
+
+
+def test_a_posterior_that_says_one_thing_is_seen_as_collapsed():
+    _, stages, objective = made()
+    x = rhythms(8)
+    alive = objective.derive(objective(stages, x, BatchRandom(0, 8)))["active_units"]
+    say_constant(objective, mean=0.0, log_variance=0.0)
+    told = objective(stages, x, BatchRandom(0, 8))
+    assert alive > 0
+    assert objective.derive(told)["active_units"] == 0
+    assert float(told["kl"]) == 0
 
 
 def test_a_unit_is_active_where_windows_differ_not_where_places_do():
