@@ -102,9 +102,8 @@ class PretextEpochs(NetBatches):
             point = RestartPoint(self.restart_dir, self._fit_identity(data, train, valid))
             self._processes.wait()  # so that all see the same one
         self.notify("on_train_begin", X=data, y=None)
-        self.__dict__["_parallel"] = self._processes.parallel(
-            self.module_
-        )  # skorch would take it for a part of the net
+        # Not by setattr: skorch would take it for a part of the net.
+        self.__dict__["_parallel"] = self._processes.parallel(self.module_)
         try:
             self._repeat_epochs(iterators, sides, point, lambda: self._begin(train))
             if finetuning is not None:
@@ -260,7 +259,7 @@ class PretextEpochs(NetBatches):
     @contextmanager
     def _alone(self, side: Subset) -> Iterator[Any]:
         """Give batches for a validation pass that this process makes by itself."""
-        before = {name: vars(self).get(name) for name in ("_batches", "_means")}
+        before = {name: vars(self)[name] for name in ("_batches", "_means") if name in vars(self)}
         order = BatchSampler(SequentialSampler(side), self._batch_size("valid", side), drop_last=False)
         self._batches, self._means = {False: OwnBatches(order, training=False)}, {False: EpochMeans()}
         try:

@@ -53,7 +53,14 @@ def same_optimizers(a, b):
         assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(second["state"][key][k])) for k, v in state.items())
 
 
-@pytest.mark.parametrize("settings", [{"schedule": "cosine"}, {"precision": "fp16"}, {"random_state": None}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"schedule": "cosine"},
+        pytest.param({"precision": "fp16"}, marks=pytest.mark.slow),
+        pytest.param({"random_state": None}, marks=pytest.mark.slow),
+    ],
+)
 def test_it_goes_on_at_the_last_epoch(tmp_path, settings):
     x, subjects = make_windows()
     switch = tmp_path / "kill"
