@@ -190,6 +190,16 @@ def test_lower_precision_keeps_float32_weights_and_nearly_the_loss(windows, fitt
     assert net.history[-1]["valid_loss"] == pytest.approx(fitted.history[-1]["valid_loss"], rel=0.05)
 
 
+def test_windows_that_are_scaled_where_the_model_is_give_the_same(windows, fitted, monkeypatch):
+    """As on a GPU: batches travel as they are stored."""
+    x, subjects = windows
+    monkeypatch.setattr(Pretrainer, "_scales_on_device", lambda self: True)
+    net = small_net(iterator_train__pin_memory=False, iterator_valid__pin_memory=False).fit(x, groups=subjects)
+    assert same_weights(net, fitted)
+    np.testing.assert_array_equal(net.transform(x), fitted.transform(x))
+    assert net.evaluate(x) == fitted.evaluate(x)
+
+
 def test_gradients_are_limited_and_rates_follow_the_schedule(windows):
     x, subjects = windows
     rates = []
