@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 
 from biot_bd.runs import note_done
 
-SHOWN = ("loss", "chance", "skill")
+SHOWN = ("loss", "chance", "skill", "skill_strict")
 
 
 class TrainingProgress(Callback):

@@ -12,12 +12,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from tiny_pretraining import SIZES, HiddenLevel, make_windows, rows, same_weights, small_net
 
 from biot_bd import BIOT, PercentileScaler, Pretrainer, registry
 from biot_bd.exceptions import ContaminationError, ContractError, UnknownNameError
 from biot_bd.models import ModelContract, check_clean
-from biot_bd.training import FixedSubjects
+from biot_bd.training import EarlyStopping, FixedSubjects
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -217,6 +218,16 @@ def test_gradients_are_limited_and_rates_follow_the_schedule(windows):
     assert n == 8
     expected = [0.1 * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (i + 1) / n))) for i in range(n)]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [EarlyStopping, SkorchEarlyStopping])
+def test_early_stopping_watches_the_validation_loss(windows, kind):
+    """A loss that cannot fall stops after the patience; skorch's own stops by KeyboardInterrupt, which is no Ctrl-C."""
+    x, subjects = windows
+    stopping = kind(monitor="valid_loss", patience=2, sink=lambda text, verbose: None)
+    net = small_net(lr=0.0, max_epochs=9, callbacks=[stopping]).fit(x, groups=subjects)
+    assert len(net.history) == 3
+    assert net.transform(x).shape == (48, 16)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_nothing_fitted(windows):
