@@ -18,6 +18,7 @@ from tiny_pretraining import SIZES, HiddenLevel, make_windows, rows, same_weight
 from biot_bd import BIOT, PercentileScaler, Pretrainer, registry
 from biot_bd.exceptions import ContaminationError, ContractError, UnknownNameError
 from biot_bd.models import ModelContract, check_clean
+from biot_bd.pretraining import save_pretraining
 from biot_bd.training import EarlyStopping, FixedSubjects
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -366,3 +367,14 @@ def test_going_on_adds_subjects(windows):
     net = small_net(max_epochs=1).fit(x, groups=subjects)
     net.partial_fit(x, groups=np.char.replace(subjects.astype(str), "set", "other"))
     assert net.provenance_.saw(["set/00", "other/01", "third/00"]) == ["other/01", "set/00"]
+
+
+def test_it_starts_from_the_folder_of_another_pretraining(tmp_path, windows):
+    x, subjects = windows
+    first = small_net("biot-contrastive", max_epochs=1).fit(x, groups=subjects)
+    save_pretraining(first, tmp_path / "run")
+    others = np.char.replace(subjects.astype(str), "set", "other")
+    again = small_net(pretrained=tmp_path / "run", lr=0.0, max_epochs=1).fit(x, groups=others)
+    np.testing.assert_array_equal(again.transform(x), first.transform(x))
+    assert again.provenance_.saw(["set/00", "other/01", "third/00"]) == ["other/01", "set/00"]
+    assert again.pretrained_report_.provenance.saw(["set/00"]) == ["set/00"]
