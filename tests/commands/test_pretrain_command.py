@@ -170,6 +170,19 @@ def test_commands_that_take_no_pretraining_say_what_it_is(run, tmp_path, capsys)
         assert f"`biot-bd train WINDOWS --pretrained {run} -o MODEL` takes" in line
 
 
+def test_verify_loads_it_and_says_whom_it_saw(run, tmp_path, capsys):
+    assert main(["models", "verify", str(run)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "a pretrained biot of" in told
+    assert "objectives masked-spectrum x 1, biot-contrastive x 0.5; epochs 1" in told
+    assert "windows of 16 channels and 2000 samples at 200 Hz, percentile-95" in told
+    assert "trained on clinic (unsupervised; 2 subjects: clinic/demo03, clinic/demo04)" in told
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "objectives.safetensors").write_bytes(b"")
+    assert main(["models", "verify", str(copy)]) == 1
+    assert "objectives.safetensors: the weights are damaged" in last_line(capsys)
+
+
 def test_its_page_is_made_anew(cheap_pictures, run, stores):
     (run / "report.html").unlink()
     assert main(["report", str(run), "--windows", str(stores / "unlabelled")]) == 0
