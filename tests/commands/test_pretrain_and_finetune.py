@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 QUICK = ["--batch-size", "16", "--param", "device=cpu"]
 SIZES = {
     "biot": ["embed_dim=16", "num_heads=2", "num_layers=2"],
-    "multi-scale-biot": ["preset=tiny"],
-    "masked-vit": ["preset=tiny"],
+    "multi-scale-biot": ["embed_dim=16", "num_heads=2", "num_layers=1"],
+    "masked-vit": ["embed_dim=16", "num_heads=2", "num_layers=1", "patch_samples=200"],
 }
 
 
