@@ -205,14 +205,18 @@ def _show_pretraining(folder: Path, as_json: bool) -> None:
     model = description["model"]
     if as_json:
         shown = ("objective", "input_info", "train_subjects", "valid_subjects", "n_epochs", "generated", "files")
-        print_json({"source": str(folder), **{k: description[k] for k in shown}, "model": model, "provenance": provenance})
+        print_json(
+            {"source": str(folder), **{k: description[k] for k in shown}, "model": model, "provenance": provenance}
+        )
         return
     objectives = ", ".join(f"{name} x {weight:g}" for name, weight in description["objective"].items())
     seen = description["input_info"]
     typer.echo(f"{folder}: a pretrained {model['name']} of {model['n_parameters']:,} parameters, all in place")
     typer.echo(f"  objectives {objectives}; epochs {description['n_epochs']}")
     rate = "unknown rate" if seen["sfreq"] is None else f"{seen['sfreq']:g} Hz"
-    typer.echo(f"  windows of {seen['n_chans']} channels and {seen['n_times']} samples at {rate}, {seen['scale'] or seen['unit']}")
+    typer.echo(
+        f"  windows of {seen['n_chans']} channels and {seen['n_times']} samples at {rate}, {seen['scale'] or seen['unit']}"
+    )
     known = "" if provenance["known"] else "; the record is missing or incomplete, so evaluations refuse it"
     typer.echo(wrapped(f"trained on {_seen(provenance['trained_on'])}{known}", "  ", "    "))
 

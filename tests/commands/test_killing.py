@@ -50,9 +50,7 @@ def results(name, out):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_killed_again_and_again_it_ends_with_the_results_of_an_undisturbed_call(
-    cheap_pictures, world, tmp_path, name
-):
+def test_killed_again_and_again_it_ends_with_the_results_of_an_undisturbed_call(cheap_pictures, world, tmp_path, name):
     drawn = random.Random(f"{name} killed")
     undisturbed, disturbed = tmp_path / "a", tmp_path / "b"
     for folder in (undisturbed, disturbed):

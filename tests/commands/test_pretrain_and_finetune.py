@@ -30,7 +30,16 @@ def stores(tmp_path_factory):
         (root / "alone" / subject).mkdir(parents=True)
         shutil.copy(root / "demo" / f"demo{subject}" / f"demo{subject}_01.edf", root / "alone" / subject)
     commands = (
-        ["recordings-folder", root / "alone", "-o", root / "unlabelled", "--labels", "none", "--option", "namespace=demo"],
+        [
+            "recordings-folder",
+            root / "alone",
+            "-o",
+            root / "unlabelled",
+            "--labels",
+            "none",
+            "--option",
+            "namespace=demo",
+        ],
         ["demo", root / "demo", "-o", root / "labelled", "--subjects", "01,02,03"],
         ["demo", root / "demo", "-o", root / "all"],
     )

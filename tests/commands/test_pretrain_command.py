@@ -16,6 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
 QUICK = ["--epochs", "1", "--batch-size", "8", "--param", "device=cpu"]
+UNDRAWN = [*QUICK, "--param", "callbacks__reconstruction=null"]
+"""Without pictures in TensorBoard, which take seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def run(stores):
     weighted = ["--objective", "biot-contrastive=0.5", "--validation-fraction", "0", "--hold-out", "clinic/demo05"]
     with pytest.MonkeyPatch.context() as patch:
         take_no_pictures(patch)
-        assert main([*command, *weighted, *TINY, *QUICK]) == 0
+        assert main([*command, *weighted, *TINY, *UNDRAWN]) == 0
     return folder
 
 
@@ -104,9 +106,9 @@ def test_a_recording_that_it_saw_under_another_name_is_refused_in_a_test(run, st
     assert not list(tmp_path.iterdir())
 
 
-def test_it_goes_on_from_a_pretraining_with_its_model_and_steps(run, stores, tmp_path):
-    command = ["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "second"), "--pretrained", str(run), *QUICK]
-    assert main([*command, "--objective", "biot-contrastive", "--validation-fraction", "0"]) == 0
+def test_it_goes_on_from_a_pretraining_with_its_model_and_steps(cheap_pictures, run, stores, tmp_path):
+    command = ["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "second"), "--pretrained", str(run)]
+    assert main([*command, *UNDRAWN, "--objective", "biot-contrastive", "--validation-fraction", "0"]) == 0
     description = json.loads((tmp_path / "second" / "pretraining.json").read_text())
     assert description["model"]["config"]["embed_dim"] == 16
     assert description["record"]["started_from"]["source"] == str(run)
