@@ -19,6 +19,7 @@ SCRIPTS = (
     "engines",
     "explain",
     "training",
+    "pretraining",
     "memory",
     "search",
     "start_up",

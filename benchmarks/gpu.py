@@ -1,5 +1,5 @@
-"""BIOT on a GPU: windows a second of inference and training by batch size and precision, memory,
-and the floor.
+"""BIOT on a GPU: windows a second of inference, training and pretraining by batch size and
+precision, memory, and the floor.
 
 The floor is the time of the matrix products alone, of the same shapes in the same precision.  The
 share of the data path is the time to read and transfer a batch over the time of its step.  Without
@@ -38,12 +38,13 @@ class Sizes:
     num_layers: int = 4
     inference: tuple[int, ...] = (16, 64, 256, 1024)
     training: tuple[int, ...] = (16, 64, 256, 512)
+    pretraining: tuple[int, ...] = (64, 256)
     compiled: int = 256
     seconds: float = 200.0
 
 
-QUICK = Sizes(inference=(64, 512), training=(64,), compiled=64, seconds=45.0)
-TINY = Sizes(32, 1, (2, 8), (2, 4), 4, 60.0)
+QUICK = Sizes(inference=(64, 512), training=(64,), pretraining=(64,), compiled=64, seconds=45.0)
+TINY = Sizes(32, 1, (2, 8), (2, 4), (4,), 4, 60.0)
 
 
 # --- models and steps -----------------------------------------------------------------------------
@@ -235,6 +236,48 @@ def training_rows(sizes: Sizes, device: torch.device, n: int, spare: Callable[[]
     return rows
 
 
+def pretraining_step(backbone: nn.Module, objective: str, x: torch.Tensor) -> Callable[[str], None]:
+    """Return a step of an objective, in a precision that it is told."""
+    from biot_bd import registry
+    from biot_bd.models import token_stages
+    from biot_bd.pretraining import BatchRandom
+    from biot_bd.pretraining.pretext_module import PretextModule
+
+    heads = registry.objectives[objective](token_stages(backbone).sizes)
+    module = PretextModule(backbone, {objective: heads}, {objective: 1.0}).to(x.device).train()
+    optimizer = torch.optim.AdamW(module.parameters())
+
+    def step(name: str) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with precision_context(name, x.device.type):
+            loss = module(x, BatchRandom(0, len(x), device=x.device))["loss"]
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def pretraining_rows(sizes: Sizes, device: torch.device, n: int, spare: Callable[[], bool]) -> list:
+    """Time steps of the objectives that BIOT's tokens can be asked about.
+
+    The floor is that of a training step, which sees each window once.
+    """
+    rows = []
+    for batch in sizes.pretraining:
+        x = torch.randn(batch, N_CHANS, N_TIMES, device=device)
+        ways = {}
+        for objective in ("biot-contrastive", "masked-spectrum"):
+            step = pretraining_step(models(sizes, device)[0], objective, x)
+            ways |= {
+                f"{objective}, {name}": (name, lambda step=step, name=name: step(name)) for name in precisions(device)
+            }
+        floors = {name: products(sizes, batch, name, device, training=True) for name in precisions(device)}
+        rows += measure("pretraining step", batch, ways, floors, device, n)
+        if not spare():
+            break
+    return rows
+
+
 def precisions(device: torch.device) -> list[str]:
     return [name for name in DTYPES if device.type == "cuda" or name != "tf32"]
 
@@ -317,8 +360,9 @@ def main() -> None:
     rows = inference_rows(sizes, device, rounds, spare, compiled)
     # Compiling takes half a minute a model: the quick run does it once.
     rows += training_rows(sizes, device, rounds, spare, compiled and not options.quick)
+    rows += pretraining_rows(sizes, device, rounds, spare)
     rows += data_rows(rows, sizes, device, rounds)
-    done = {row["batch"] for row in rows if not str(row["way"]).startswith("data")}
+    done = {row["batch"] for row in rows if str(row["way"]).startswith(("inference", "training"))}
     left_out = sorted({*sizes.inference, *sizes.training} - done)
     if left_out:
         notes.append(f"left out, as {sizes.seconds:.0f} s were over: batches of {', '.join(map(str, left_out))}")

@@ -45,6 +45,7 @@ def register_label_rules(register: Register) -> None:
     """Register the built-in label rules."""
     register("overlap", "biot_bd.windows.labels:Overlap")
     register("biot-official", "biot_bd.windows.labels:BiotOfficial")
+    register("none", "biot_bd.windows.labels:Unlabelled")
 
 
 # Name, class and contract (of biot_bd.models.contracts).

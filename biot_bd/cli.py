@@ -43,6 +43,7 @@ SUMMARIES = {
     "datasets": "List, describe and download data sets.",
     "doctor": "Say what is in a folder of recordings, and what would be left out.",
     "prepare": "Turn recordings into harmonised, labelled windows on disk.",
+    "pretrain": "Let a model learn from windows without labels, to start from.",
     "cv": "Cross-validate a pipeline by subject and write a run folder.",
     "train": "Fit a pipeline on all subjects and save it.",
     "check": "Say which channel reaches which input of a model, and in which unit.",
@@ -64,7 +65,7 @@ SUMMARIES = {
 # What a command that was stopped needs to go on.
 SAME = "the same command goes on"
 GOES_ON = {
-    **dict.fromkeys(("demo", "datasets fetch", "prepare", "cv", "train", "models fetch"), SAME),
+    **dict.fromkeys(("demo", "datasets fetch", "prepare", "pretrain", "cv", "train", "models fetch"), SAME),
     "detect": "what is done is kept; the same command with --resume goes on",
 }
 STARTS_AGAIN = "the same command starts again"

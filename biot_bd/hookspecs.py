@@ -234,7 +234,11 @@ def register_callbacks(register: Register) -> None:
 
 @hookspec(historic=True)
 def register_objectives(register: Register) -> None:
-    """Add self-supervised pretraining objectives: ``nn.Module`` classes.
+    """Add pretraining objectives: subclasses of :class:`biot_bd.pretraining.Objective`.
+
+    An objective is built as ``cls(sizes, **parameters)`` for the tokens of a model, makes its own
+    heads, and is called as ``objective(tokens, x, rng) -> {"loss": ..., logs}``; ``Pretrainer`` and
+    ``biot-bd pretrain`` take it by name.
 
     Parameters
     ----------
@@ -243,6 +247,7 @@ def register_objectives(register: Register) -> None:
 
     See Also
     --------
+    biot_bd.pretraining.Objective : What each of its methods is asked.
     biot_bd.registry.objectives : Where they are found by name.
     biot_bd.testing.check_objective : Checks one in a plugin's tests.
 

@@ -22,7 +22,7 @@ def few_windows(n_chans=4, n_times=400):
 
 def save_small_pipeline(folder, *, steps=None, labels=None, module="biot", **parameters):
     windows = few_windows()
-    size = SIZE if module == "biot" else {}
+    size = SIZE if module in ("biot", "multi-scale-biot") else {}
     net = BIOTClassifier(
         module, max_epochs=1, batch_size=8, patience=None, random_state=0, verbose=0, device="cpu", **size, **parameters
     )

@@ -63,6 +63,13 @@ KINDS = {
         "biot-bd detect {} RECORDINGS -o RESULTS",
     ),
     "run": Kind("a run folder", ("run.json",), "biot-bd cv {} -o RUN", ("windows", "WINDOWS"), "biot-bd report {}"),
+    "pretraining": Kind(
+        "a pretrained model",
+        ("pretraining.json",),
+        "biot-bd pretrain {} -o PRETRAINED",
+        ("windows", "WINDOWS"),
+        "biot-bd train WINDOWS --pretrained {} -o MODEL",
+    ),
     "windows": Kind(
         "prepared windows",
         ("manifest.json",),
@@ -91,6 +98,7 @@ KINDS = {
 UNFINISHED = {
     "signals": "unfinished windows (the same `biot-bd prepare` goes on)",
     "folds": "an unfinished run (the same `biot-bd cv` goes on)",
+    ".pretraining": "an unfinished pretraining (the same `biot-bd pretrain` goes on)",
     ".training": "an unfinished training (the same `biot-bd train` goes on)",
 }
 """What a folder is that has this one and none of the files of :data:`KINDS`."""

@@ -59,11 +59,11 @@ class TrainingOptions:
     """
 
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Registered model; for cv also a baseline: eegnet, bdtcn, spectral-power, line-length, always-on, always-off."
+            help="Registered model (default: biot, or that of a pretraining); for cv also a baseline: eegnet, bdtcn, spectral-power, line-length, always-on, always-off."
         ),
-    ] = "biot"
+    ] = None
     loss: Annotated[str | None, typer.Option(help="Registered loss; the classifier's default without.")] = None
     epochs: Annotated[int | None, typer.Option(help="Most epochs (of a fold).", min=1)] = None
     batch_size: Annotated[int | None, typer.Option(help="Windows a batch.", min=1)] = None
@@ -100,7 +100,7 @@ class TrainingOptions:
     pretrained: Annotated[
         str | None,
         typer.Option(
-            help="Checkpoint to start from: prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
+            help="Checkpoint to start from: the folder of `biot-bd pretrain`, prest-16, shhs-prest-18, six-datasets-18, a file, a folder or a Hub repository."
         ),
     ] = None
     finetune: Annotated[

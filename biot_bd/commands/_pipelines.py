@@ -103,7 +103,7 @@ def open_labelled_windows(folder: Path) -> Windows:
         which = "none is" if n_seizure == 0 else "all are"
         raise ValueError(
             f"{folder}: {len(windows):,} windows, and {which} of a seizure (label rule {windows.label_rule}), so nothing can be "
-            "learnt from them; `biot-bd doctor RECORDINGS` says where labels come from"
+            "learnt from them (`biot-bd pretrain` needs no labels); `biot-bd doctor RECORDINGS` says where labels come from"
         )
     return windows
 
@@ -149,12 +149,15 @@ def build_pipeline(
     from biot_bd.evaluation.studies.run_protocol import model_pipeline
 
     params, options = params or {}, options or TrainingOptions()
-    model = options.model
+    model = chosen_model(options.model, options.pretrained)
+    run = _pretraining(options.pretrained)
     own = model in BASELINES and not is_neural(model)
     chosen = {name: value for name in _CLASSIFIER if (value := getattr(options, name)) not in (None, [])}
     if "augment" in chosen:
         chosen["augment"] = [_transform(text) for text in chosen["augment"]]
-    if options.pretrained is not None and (own or not hasattr(registry.models[model], "from_checkpoint")):
+    if options.pretrained is not None and (
+        own or (run is None and not hasattr(registry.models[model], "from_checkpoint"))
+    ):
         raise ValueError(
             f"--pretrained {options.pretrained}: checkpoints are of BIOT, but the model is {model!r}; leave one out"
         )
@@ -166,6 +169,8 @@ def build_pipeline(
         pipeline = model_pipeline(model, windows, protocol=protocol, params={**settings, **params})
     except TypeError as error:
         raise ValueError(f"the classifier does not take these parameters: {error}") from error
+    if run is not None:
+        pipeline = _behind_its_steps(pipeline, run, model, windows)
     if options.ignore_channel:
         pipeline = _ignoring(pipeline, options.ignore_channel, windows)
     if not own:
@@ -174,6 +179,126 @@ def build_pipeline(
 
         try_classifier(pipeline[-1], windows, {**settings, **params})
     return pipeline
+
+
+def chosen_model(model: str | None, pretrained: str | None) -> str:
+    """Return the model that options name: that of a pretraining, or BIOT, where they name none.
+
+    Raises
+    ------
+    ValueError
+        The pretrained model is of a class that no plugin registers, or ``model`` is another one.
+    """
+    run = _pretraining(pretrained)
+    if run is None:
+        return model or "biot"
+    from biot_bd.training.pretrained import pretrained_name
+
+    own = pretrained_name(run)
+    if own not in registry.models:
+        raise ValueError(
+            f"--pretrained {run}: its model {own} is not registered; a plugin registers it (register_models)"
+        )
+    if model not in (None, own):
+        raise ValueError(f"--model {model}: {run} is a pretrained {own}; leave --model out")
+    return own
+
+
+def _pretraining(pretrained: str | None) -> Path | None:
+    """Return the folder of a pretraining; None of other checkpoints."""
+    if pretrained is None:
+        return None
+    from biot_bd.training.pretrained import pretraining_folder
+
+    return pretraining_folder(pretrained)
+
+
+def _behind_its_steps(pipeline: Pipeline, run: Path, model: str, windows: Windows) -> Pipeline:
+    """Return a pipeline with the steps of a pretraining in front of its last one.
+
+    Raises CheckpointError where the windows are not such as the model was pretrained on.
+    """
+    from sklearn.pipeline import Pipeline
+
+    from biot_bd.pretraining.folder import load_steps
+    from biot_bd.training.input_data import SignalData
+    from biot_bd.training.pretrained import check_pretrained_input
+
+    steps = load_steps(run)
+    seen: Any = windows[:1]
+    for _, step in steps:
+        seen = step.transform(seen)
+    check_pretrained_input(run, registry.models[model], SignalData(seen).info)
+    return Pipeline([*steps, pipeline.steps[-1]])
+
+
+def build_pretraining(
+    windows: Windows,
+    model: str | None,
+    weights: Mapping[str, float],
+    settings: Mapping[str, Any],
+    *,
+    params: Mapping[str, Any],
+    ignore_channels: Sequence[str] | None = None,
+) -> Pipeline:
+    """Build the pipeline of ``biot-bd pretrain``: the steps of classifiers, then the Pretrainer.
+
+    Parameters
+    ----------
+    windows : Windows
+        Say the montage.
+    model : str or None
+        Registered; None: that of a pretraining to go on from, or BIOT.
+    weights : mapping
+        Weight of each objective, by name; empty: the one that fits the model's tokens.
+    settings, params : mapping
+        Parameters of :class:`biot_bd.Pretrainer`, of options and of ``--param``.
+    ignore_channels : sequence of str, optional
+        Channels that the model shall not see.
+
+    Raises
+    ------
+    ValueError
+        A parameter that the Pretrainer does not know or that has an option of its own, or values
+        of which no model and objective can be made.
+    """
+    from sklearn.pipeline import make_pipeline
+
+    from biot_bd.evaluation.studies.baselines import steps_in_front
+    from biot_bd.pretraining import Pretrainer
+
+    model = chosen_model(model, settings.get("pretrained"))
+    double = sorted({"module", "objective", *settings} & set(params))
+    if double:
+        raise ValueError(f"--param {double[0]}: this parameter has an option of its own; give it there")
+    _check_module_params(model, params)
+    objective = (
+        dict(weights) if len(weights) > 1 else next(iter(weights), None) or _fitting_objective(model, windows, params)
+    )
+    try:
+        net = Pretrainer(model, objective, **{**settings, **params})
+    except TypeError as error:
+        raise ValueError(f"the Pretrainer does not take these parameters: {error}") from error
+    pipeline = make_pipeline(*steps_in_front(model, windows), net)
+    run = _pretraining(settings.get("pretrained"))
+    if run is not None:
+        pipeline = _behind_its_steps(pipeline, run, model, windows)
+    return _ignoring(pipeline, ignore_channels, windows) if ignore_channels else pipeline
+
+
+def _fitting_objective(model: str, windows: Windows, params: Mapping[str, Any]) -> str:
+    """Return the masked objective for what a model's tokens hold."""
+    import torch
+
+    from biot_bd.models import token_stages
+
+    cls, info = registry.models[model], windows.info
+    facts = {"n_chans": info.n_chans, "n_times": info.n_times, "sfreq": info.sfreq, "n_outputs": 2}
+    known = {name: value for name, value in facts.items() if name in inspect.signature(cls).parameters}
+    given = {key.removeprefix("module__"): value for key, value in params.items() if key.startswith("module__")}
+    with torch.device("meta"):  # its weights are not wanted
+        kind = token_stages(cls(**{**known, **given})).kind
+    return "masked-patch" if kind == "signal" else "masked-spectrum"
 
 
 def _transform(text: str) -> str | tuple[str, dict[str, Any]]:

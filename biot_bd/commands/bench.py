@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from biot_bd.deploy.engine_candidates import Candidate
 
 BATCHES = (1, 8, 64)
+PRESET_BATCH = 8
 PREPARING = "preparing a recorded hour (23 channels, 256 Hz, 1 s stride, start-up included)"
 
 
@@ -34,6 +35,10 @@ def bench(
         list[int] | None,
         typer.Option("--batch", "--batch-size", help="Windows a batch; may be repeated.", min=1),
     ] = None,
+    presets: Annotated[
+        list[str] | None,
+        typer.Option(help="Registered model whose presets are measured instead, untrained; may be repeated."),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long each measurement runs, in seconds.", min=0.1, max=600)] = 3.0,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -41,10 +46,16 @@ def bench(
 
     With MODEL: one table of windows a second, milliseconds, largest difference of a probability,
     memory, size and start-up, and what to take in a sentence. A saved model is exported to a
-    temporary folder for it, unless its exports/ has it. Without: preparation, reading, inference
-    and training on generated signals. Comparisons with other software are the scripts in
-    benchmarks/.
+    temporary folder for it, unless its exports/ has it. With --presets: size, speed and memory of
+    every preset of an architecture, e.g. multi-scale-biot, 8 windows a batch. Without both:
+    preparation, reading, inference and training on generated signals. Comparisons with other
+    software are the scripts in benchmarks/.
     """
+    if model is not None and presets:
+        raise typer.BadParameter("give a MODEL or --presets, not both")
+    if presets:
+        _bench_presets(presets, max(batch or [PRESET_BATCH]), seconds, json)
+        return
     if model is not None:
         expect(model, "model", "exported")
         _bench_model(model, batch or list(BATCHES), seconds, json)
@@ -66,6 +77,27 @@ def bench(
     for what, unit, value in figures["figures"]:
         table.add_row(what, f"{value:,.2f} {unit}" if value < 100 else f"{value:,.0f} {unit}")
     Console().print(table)
+
+
+def _bench_presets(names: list[str], batch: int, seconds: float, json: bool) -> None:
+    from rich.console import Console
+
+    from biot_bd.commands._names import check_registered
+    from biot_bd.commands._output import print_json
+    from biot_bd.commands._preset_bench import bench_presets, presets_table
+    from biot_bd.processor import this_processor
+
+    check_registered("models", *names)
+    console = Console(stderr=True)
+    with console.status("measuring") as status:
+        rows = bench_presets(names, batch, seconds, status.update)
+    if json:
+        print_json({"processor": this_processor().as_dict(), "presets": rows})
+        return
+    Console().print(presets_table(rows))
+    for row in rows:
+        if "failed" in row:
+            typer.echo(f"{row['model']} {row['preset']}: {row['failed']}")
 
 
 def _bench_model(model: Path, batches: list[int], seconds: float, json: bool) -> None:

@@ -66,10 +66,11 @@ def cv(
     parameters = _pipelines.study_parameters(options)
     windows = _pipelines.open_labelled_windows(folder)
     params = _pipelines.parse_assignments(options.param)
+    model = _pipelines.chosen_model(options.model, options.pretrained)
     if protocol is not None:
         as_protocol(protocol).check_windows(windows)
     pipeline = _pipelines.build_pipeline(windows, options, params=params, protocol=protocol)
-    name = _pipelines.describe_model(options.model, params, options.pretrained, options.finetune)
+    name = _pipelines.describe_model(model, params, options.pretrained, options.finetune)
     own = split if splits_from is None else f"splits of {splits_from.name}"
     how = own if protocol is None else f"protocol {protocol}"
     # The folds share the processors: each uses as many threads as the calling process.

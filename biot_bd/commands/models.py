@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from biot_bd.commands._folders import kind_of
+from biot_bd.commands._folders import expect, kind_of
 from biot_bd.commands._output import print_json
 from biot_bd.commands._text import wrapped
 
@@ -95,7 +95,10 @@ def audit(
     be refused. Of an exported model: what it takes and in what it was proven; its files are
     checked.
     """
-    if kind_of(folder) == "exported":
+    kind = kind_of(folder)
+    if kind == "pretraining":
+        expect(folder, "model", "exported")  # says what it is, and what takes it
+    if kind == "exported":
         _show_exported(folder, as_json)
         return
     from biot_bd.training.persistence.audit import audit as look_into

@@ -22,6 +22,8 @@ from biot_bd.commands.datasets import (
 )
 
 FEW = 3
+UNLABELLED = "none"
+"""The label rule of windows for pretraining."""
 
 
 def prepare(
@@ -32,7 +34,9 @@ def prepare(
     sfreq: Annotated[float, typer.Option(help="Sampling rate of the windows, in Hz.", min=1)] = 200.0,
     window_s: Annotated[float, typer.Option(help="Length of a window, in seconds.", min=0.1)] = 10.0,
     stride_s: Annotated[float, typer.Option(help="From one window's start to the next, in seconds.", min=0.01)] = 5.0,
-    labels: Annotated[str, typer.Option(help="Registered label rule.")] = "overlap",
+    labels: Annotated[
+        str, typer.Option(help="Registered label rule; none takes recordings without labels too, for `pretrain`.")
+    ] = "overlap",
     on_missing: Annotated[
         str, typer.Option(help="Channels that a recording lacks: raise, drop, interpolate.")
     ] = "raise",
@@ -82,6 +86,8 @@ def prepare(
         if "subjects" in options:
             raise ValueError("--option subjects: give the subjects with --subjects")
         options["subjects"] = names_between_commas(subjects, "subject")
+    if labels == UNLABELLED and events is None and "unlisted" in (options_of(dataset) or ()):
+        options.setdefault("unlisted", "background")
     if "on_error" in (options_of(dataset) or ()):
         options.setdefault("on_error", on_error)
     recordings = load_recordings(dataset, root, options)

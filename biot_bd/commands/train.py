@@ -51,12 +51,13 @@ def train(
     parameters = _pipelines.study_parameters(options)
     windows = _pipelines.open_labelled_windows(folder)
     params = _pipelines.parse_assignments(options.param)
+    model = _pipelines.chosen_model(options.model, options.pretrained)
     facts = fit_all(
         _pipelines.build_pipeline(windows, options, params=params),
         windows,
         output,
         validation_fraction=validation_fraction,
-        title=_pipelines.describe_model(options.model, params, options.pretrained, options.finetune),
+        title=_pipelines.describe_model(model, params, options.pretrained, options.finetune),
         hold_out=hold_out or (),
         **parameters,
     )

@@ -71,6 +71,7 @@ class BIOTGraph(nn.Module):
         if self.n_fft % self.hop:
             starts = torch.arange(self.n_frames)[:, None] * self.hop
             self.register_buffer("samples", starts + torch.arange(self.n_fft))
+        self.channel_attention = getattr(encoder, "channel_attention", None)
         self.blocks = nn.ModuleList(_Block(layer) for layer in layers)
         self.final_layer = module.final_layer
 
@@ -95,6 +96,8 @@ class BIOTGraph(nn.Module):
         spectrum = torch.sqrt(real * real + imaginary * imaginary)
         tokens = self.projection(spectrum).reshape(n, n_chans * self.n_frames, -1) + self.place
         kept = present[:, :, None].expand(-1, -1, self.n_frames).reshape(n, -1, 1).to(tokens.dtype)
+        if self.channel_attention is not None:
+            tokens = self.channel_attention(tokens, kept[..., 0] > 0)
         mask = (1 - kept) * MASKED
         inner: list[Any] = list(self.blocks[:-1])
         for block in inner:

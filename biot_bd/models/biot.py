@@ -307,9 +307,12 @@ class BIOT(AbsentChannels, BraindecodeBIOT):
             "token_drop_prob": self.encoder.token_drop_prob,
         }
 
-    def adapted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the encoder of a checkpoint as this model can take it: as it is."""
-        return dict(tensors)
+    def adapted(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Return the encoder of a checkpoint as this model can take it, and what to say of it.
+
+        BIOT takes it as it is; a subclass may have more of it.
+        """
+        return dict(tensors), ()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> BIOT:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from biot_bd.models import fast_attention
@@ -54,6 +56,12 @@ class BIOTStages(TokenStages):
     def n_special(self) -> int:
         """1 with a class token, else 0."""
         return 0 if self.model.encoder.class_token is None else 1
+
+    @property
+    def feature_hz(self) -> NDArray[np.float64]:
+        """Frequencies of the bins of a frame's spectrum, or of its spectra side by side."""
+        hz: NDArray[np.float64] = self.model.encoder.feature_hz(self.model.sfreq)
+        return hz
 
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return windows without marks of absent channels, and which channels are present."""

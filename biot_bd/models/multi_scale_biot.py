@@ -29,6 +29,8 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 """Sizes of the transformer: 3, 25, 100 and 353 million parameters; tiny has those of BIOT."""
 
+_PROJECTION = "encoder.patch_embedding.projection.weight"
+
 
 class MultiScaleBIOT(BIOT):
     """BIOT that sees each frame at several resolutions of time and frequency.
@@ -170,8 +172,8 @@ class MultiScaleBIOT(BIOT):
             "channel_attention": self.encoder.channel_attention is not None,
         }
 
-    def adapted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint's encoder as this model can take it.
+    def adapted(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Return the encoder of a checkpoint as this model can take it, and what to say of it.
 
         The projection of BIOT becomes that of factor 1, the other scales begin at zero, and channel
         attention adds nothing yet: the outputs are those of BIOT.
@@ -183,21 +185,20 @@ class MultiScaleBIOT(BIOT):
 
         Returns
         -------
-        dict of str to Tensor
+        tensors : dict of str to Tensor
+        notes : tuple of str
+            For the report.
         """
-        name = "encoder.patch_embedding.projection.weight"
-        encoder, own = dict(tensors), self.encoder
-        weight = encoder[name]
-        n_freqs = own.n_fft // 2 + 1
-        if weight.shape[1] != own.n_features and weight.shape[1] == n_freqs and 1 in self.scale_factors:
-            # Behind the spectra of the factors that come before factor 1.
-            start = sum(s * own._n_freqs(s) for s in self.scale_factors[: self.scale_factors.index(1)])
-            encoder[name] = weight.new_zeros(len(weight), own.n_features)
-            encoder[name][:, start : start + n_freqs] = weight
-        if own.channel_attention is not None:
-            fresh = own.channel_attention.state_dict(prefix="encoder.channel_attention.")
-            encoder = {**fresh, **encoder}
-        return encoder
+        encoder, notes, own = dict(tensors), [], self.encoder
+        weight = encoder[_PROJECTION]
+        if weight.shape[1] == own.n_fft // 2 + 1 < own.n_features and 1 in self.scale_factors:
+            start = own.first_feature(1)
+            encoder[_PROJECTION] = weight.new_zeros(len(weight), own.n_features)
+            encoder[_PROJECTION][:, start : start + weight.shape[1]] = weight
+            notes.append("the projection of BIOT is that of scale factor 1, those of the others begin at zero")
+        if own.channel_attention is not None and not any("channel_attention" in name for name in encoder):
+            notes.append("channel attention is fresh: the checkpoint has none")
+        return encoder, tuple(notes)
 
     @classmethod
     def from_checkpoint(
@@ -215,13 +216,13 @@ class MultiScaleBIOT(BIOT):
         drop_prob: float = 0.1,
         class_token: bool | None = None,
         token_drop_prob: float = 0.0,
-        scale_factors: Sequence[int] = (1, 2, 4, 8),
-        channel_attention: bool = False,
+        scale_factors: Sequence[int] | None = None,
+        channel_attention: bool | None = None,
     ) -> MultiScaleBIOT:
-        """Build a model that begins as the BIOT of a checkpoint.
+        """Build a model that begins as the BIOT, or the MultiScaleBIOT, of a checkpoint.
 
-        Its outputs are those of :meth:`biot_bd.models.BIOT.from_checkpoint` until it is trained;
-        see :meth:`adapted`.
+        With the weights of BIOT its outputs are those of that BIOT until it is trained (see
+        :meth:`adapted`).
 
         Parameters
         ----------
@@ -229,10 +230,11 @@ class MultiScaleBIOT(BIOT):
             As for :meth:`biot_bd.models.BIOT.from_checkpoint`.
         sfreq, hop_length, num_heads, drop_prob, class_token, token_drop_prob : optional
             As there.
-        scale_factors : sequence of int
-            With 1 among them.
-        channel_attention : bool
-            Whether there is a fresh one.
+        scale_factors : sequence of int, optional
+            With 1 among them.  None: those of the checkpoint, (1, 2, 4, 8) for one of BIOT.
+        channel_attention : bool, optional
+            None: where the checkpoint has it.  True beside a checkpoint without: a fresh one;
+            ``load_report.notes`` says so.
 
         Returns
         -------
@@ -262,7 +264,7 @@ class MultiScaleBIOT(BIOT):
             drop_prob=drop_prob,
             class_token=class_token,
             token_drop_prob=token_drop_prob or None,
-            scale_factors=tuple(scale_factors),
+            scale_factors=scale_factors,
             channel_attention=channel_attention,
         )
         announce(model.load_report)

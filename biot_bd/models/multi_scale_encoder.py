@@ -74,6 +74,10 @@ class MultiScaleEncoder(BIOTEncoder):
         """Numbers that a token is made from: those of all spectra of a frame."""
         return sum(scale * self._n_freqs(scale) for scale in self.scale_factors)
 
+    def first_feature(self, scale: int) -> int:
+        """Return where the numbers of a scale factor begin."""
+        return sum(s * self._n_freqs(s) for s in self.scale_factors[: self.scale_factors.index(scale)])
+
     def _n_freqs(self, scale: int) -> int:
         return self.n_fft // scale // 2 + 1
 

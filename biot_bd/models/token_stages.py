@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -58,6 +60,10 @@ class TokenSizes:
     decoder : DecoderSizes, optional
         What the model's preset says of the decoder in pretraining; None: nothing.
 
+    See Also
+    --------
+    TokenStages : Has them as ``sizes``.
+
     Examples
     --------
     >>> from biot_bd.models import TokenSizes
@@ -90,6 +96,24 @@ class TokenStages(ABC):
     ----------
     kind : str
         What patches hold: ``"spectrum"`` (magnitudes) or ``"signal"`` (samples).
+
+    See Also
+    --------
+    token_stages : Gives those of a model.
+    biot_bd.pretraining.Objective : What uses them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.models import BIOT, token_stages
+    >>> stages = token_stages(
+    ...     BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2)
+    ... )
+    >>> x, present = stages.present(torch.ones(1, 2, 400))
+    >>> tokens = stages.place(stages.embed(stages.patches(x)))
+    >>> some = torch.tensor([0, 2, 3])  # of channel 0 the frames 0 and 2, of channel 1 frame 0
+    >>> tokens.shape, stages.read_out(tokens.flatten(1, 2)[:, some], places=some).shape
+    (torch.Size([1, 2, 3, 16]), torch.Size([1, 16]))
     """
 
     kind: str
@@ -109,6 +133,11 @@ class TokenStages(ABC):
         They are in what it returns, never in what it is given.
         """
         return 0
+
+    @property
+    def feature_hz(self) -> NDArray[np.float64] | None:
+        """Frequency of each of the patches' features, in Hz; None where they are none."""
+        return None
 
     @abstractmethod
     def present(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -134,11 +134,23 @@ class PretextEpochs(NetBatches):
         self._scale_gradients(precision)
 
     def _one_epoch(self, iterator: Any, iterator_valid: Any, sides: dict[str, Any]) -> None:
+        self._check_alike(sides)
         self._means = {True: EpochMeans(), False: EpochMeans()}
         self._batches[True].seed = mixed_seed(self.seed_, len(self.history))
         super()._one_epoch(iterator, iterator_valid, sides)
         # Rows of batches are those of one process, and a restart point would grow by them.
         self.history[-1]["batches"].clear()
+
+    def _check_alike(self, sides: dict[str, Any]) -> None:
+        """Raise where processes of one fit are about to train on other data, or another epoch."""
+        here = {name: len(side) for name, side in sides.items() if side is not None}
+        here = {"epochs done": len(self.history), "batches": len(self._batches[True]), **here}
+        main = self._processes.agreed(here)
+        if main != here:
+            raise RuntimeError(
+                f"process {self._processes.rank} of {self._processes.n} is at {here}, the first one at {main}: all must be "
+                "given the same windows, and see the same restart_dir"
+            )
 
     def _record_epoch(self) -> None:
         """Write loss, logs and what follows from them into the history, of all processes."""
@@ -250,7 +262,7 @@ class PretextEpochs(NetBatches):
         try:
             yield self._own_iterator(side, False)
         finally:
-            vars(self).update(before)
+            self.__dict__.update(before)
 
     def evaluation_step(self, batch: Any, training: bool = False) -> Tensor:
         """Return the embeddings of a batch, float32."""

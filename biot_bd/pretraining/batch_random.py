@@ -43,6 +43,10 @@ class BatchRandom:
     device : device or str
         Where the numbers are wanted; they are drawn on the CPU, so they are the same everywhere.
 
+    See Also
+    --------
+    biot_bd.pretraining.Objective : Is handed it.
+
     Examples
     --------
     >>> import torch
@@ -89,6 +93,10 @@ class PositionRandom(BatchRandom):
         Windows, one behind the other.
     device : device or str
         Where the numbers are wanted.
+
+    See Also
+    --------
+    biot_bd.pretraining.BatchRandom : That of training.
 
     Examples
     --------

@@ -132,7 +132,7 @@ def _named(choice: Any, weight: Any) -> tuple[str, type[Objective], float]:
             "biot_bd.pretraining.Objective, or several of them with weights"
         )
     name = choice if isinstance(choice, str) else registry.objectives.name_of(cls) or cls.__name__
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < weight < math.inf:
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < float(weight) < math.inf:
         raise ValueError(f"objective: the weight of {name!r} must be a positive number, found {weight!r}")
     return name, cls, float(weight)
 

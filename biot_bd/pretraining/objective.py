@@ -38,6 +38,32 @@ class Objective(nn.Module):
     --------
     biot_bd.Pretrainer : Trains a model by objectives.
     biot_bd.hookspecs.register_objectives : How a plugin adds one.
+    biot_bd.testing.check_objective : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    A whole objective: how loud a window is, from its embedding.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from biot_bd.models import BIOT, token_stages
+    >>> from biot_bd.pretraining import BatchRandom, Objective
+    >>> class WindowLevel(Objective):
+    ...     def __init__(self, sizes):
+    ...         super().__init__(sizes)
+    ...         self.head = nn.Linear(sizes.embed_dim, 1)
+    ...
+    ...     def forward(self, tokens, x, rng):
+    ...         level = tokens.patches(x).log1p().mean((1, 2, 3))
+    ...         error = self.head(tokens.embeddings(x))[:, 0] - level
+    ...         return {"loss": error.square().mean(), "level": level.mean()}
+    >>> model = BIOT(
+    ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2
+    ... )
+    >>> stages = token_stages(model)
+    >>> told = WindowLevel(stages.sizes)(stages, torch.randn(5, 2, 400), BatchRandom(0, n=5))
+    >>> sorted(told), told["loss"].shape
+    (['level', 'loss'], torch.Size([]))
     """
 
     kinds: frozenset[str] = frozenset({"spectrum", "signal"})

@@ -23,10 +23,13 @@ from biot_bd.models.token_stages import token_stages
 from biot_bd.pretraining._pretext_epochs import PretextEpochs
 from biot_bd.pretraining.chosen_objectives import ChosenObjective, chosen_objectives
 from biot_bd.pretraining.collapse import CollapseWarning
+from biot_bd.pretraining.corpora import Corpora
 from biot_bd.pretraining.curves import CurveLogger
+from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.pretext_module import PretextModule
 from biot_bd.pretraining.processes import Processes
 from biot_bd.pretraining.progress import TrainingProgress
+from biot_bd.pretraining.reconstruction_logger import ReconstructionLogger
 from biot_bd.training._validation import (
     check_device,
     check_names,
@@ -114,9 +117,10 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         epoch, bit for bit, and after its end returns at once.
     callbacks : None, Callback, str, pair, list or tuple
         Callbacks of skorch, or their names in ``biot_bd.registry.callbacks``.
-    accelerator : "auto", None or accelerate.Accelerator
-        Which processes share the training: all that ``torchrun`` or ``accelerate launch`` started,
-        this one alone, or those of an accelerator.
+    accelerator : {"auto"} or None
+        Which processes share the training: all that ``torchrun``, ``accelerate launch`` or submitit
+        started (needs accelerate: ``pip install "biot-bd[scale]"``), or this one alone, whoever
+        started it.  Weights and history are those of one process, to rounding.
     warm_start : bool
         Whether ``fit`` goes on with the weights of the last one.
     verbose : int
@@ -214,7 +218,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         log_dir: Any = None,
         restart_dir: Any = None,
         callbacks: Any = None,
-        accelerator: Any = "auto",
+        accelerator: str | None = "auto",
         warm_start: bool = False,
         verbose: int = 0,
         iterator_train__shuffle: bool = True,
@@ -240,7 +244,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         """
         own = {key: kwargs.pop(key) for key in list(kwargs) if key.partition("__")[0] == "objective"}
         before, module = {key: vars(self).get(key) for key in own}, getattr(self, "module_", None)
-        super().set_params(**kwargs)
+        self._set_own(kwargs)
         self.__dict__.update(own)
         if describe(before) != describe(own) or getattr(self, "module_", None) is not module:
             self._forget()
@@ -274,12 +278,14 @@ class Pretrainer(TransformerMixin, PretextEpochs):
             return callbacks
         callbacks.append(("collapse", CollapseWarning()))
         if self.log_dir is not None:
+            # Pictures stand before curves, which close the file that both write.
+            callbacks.append(("reconstruction", ReconstructionLogger(self.log_dir)))
             callbacks.append(("tensorboard", CurveLogger(self.log_dir)))
         return [*callbacks, ("progress", TrainingProgress())]
 
     def _make_processes(self) -> Processes:
         """Return the processes that share the coming fit."""
-        return Processes()
+        return find_processes(self.accelerator, self.__dict__["device"])
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -366,8 +372,6 @@ class Pretrainer(TransformerMixin, PretextEpochs):
                 "labels: fit(X, y)" if labels is None else "subjects with their corpus: fit(X, y, groups=subjects)"
             )
             raise ValueError(f"objective {names} learns from labels, and the data carry no {missing}")
-        from biot_bd.pretraining.corpora import Corpora
-
         if not hasattr(self, "corpora_"):
             self.corpora_ = Corpora.of(groups, labels)
         return self.corpora_.targets(groups, labels)

@@ -57,6 +57,10 @@ def of_whole_batch(x: Tensor, rng: BatchRandom) -> Tensor:
     RuntimeError
         The processes have other windows than the batch.
 
+    See Also
+    --------
+    BatchRandom : Random numbers of the same windows.
+
     Examples
     --------
     >>> import torch
@@ -64,7 +68,7 @@ def of_whole_batch(x: Tensor, rng: BatchRandom) -> Tensor:
     >>> of_whole_batch(torch.ones(2, 3), BatchRandom(0, n=2)).shape
     torch.Size([2, 3])
     """
-    if rng.n == rng.n_all:
+    if rng.n == rng.n_all or not dist.is_initialized():  # a part that is looked at by itself is a batch
         return x
     own = torch.tensor([len(x)], device=x.device)
     found = [torch.empty_like(own) for _ in range(dist.get_world_size())]

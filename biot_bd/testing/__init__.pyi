@@ -7,9 +7,9 @@ from .losses import check_loss as check_loss
 from .metrics import check_metric as check_metric
 from .models import check_model as check_model
 from .montages import check_montage as check_montage
+from .objectives import check_objective as check_objective
 from .others import check_callback as check_callback
 from .others import check_exporter as check_exporter
-from .others import check_objective as check_objective
 from .probes import check_probe as check_probe
 from .readers import check_reader as check_reader
 from .transformers import check_transformer as check_transformer

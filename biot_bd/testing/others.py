@@ -1,4 +1,4 @@
-"""Check callbacks, pretraining objectives and exporters."""
+"""Check callbacks and exporters."""
 
 from __future__ import annotations
 
@@ -87,49 +87,6 @@ def check_callback(
 
 def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and (repr(a) == repr(b)))
-
-
-def check_objective(objective: type, parameters: Mapping[str, Any] | None = None) -> None:
-    """Check a class given to ``register_objectives``, as far as its contract goes today.
-
-    Parameters
-    ----------
-    objective : type
-        A self-supervised pretraining task.
-    parameters : mapping, optional
-        Constructor parameters to test with.
-
-    Raises
-    ------
-    ConformanceError
-        It is no ``nn.Module`` class with a plain constructor, or its instances cannot be pickled.
-
-    See Also
-    --------
-    biot_bd.hookspecs.register_objectives : The hook for such classes.
-    check_loss : Check of a loss over logits and targets.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from biot_bd.testing import check_objective
-    >>> class Denoise(nn.Module):
-    ...     def forward(self, reconstruction, clean):
-    ...         return nn.functional.mse_loss(reconstruction, clean)
-    >>> check_objective(nn.MSELoss)
-    >>> check_objective(Denoise())
-    Traceback (most recent call last):
-    ...
-    biot_bd.exceptions.ConformanceError: Denoise: expected a subclass of torch.nn.Module, ...
-    """
-    name = require_subclass(objective, nn.Module, "torch.nn.Module")
-    instance = build(objective, parameters)
-    copy = pickled(instance, name)
-    before, after = instance.state_dict(), copy.state_dict()
-    require(
-        before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before),
-        f"{name}: pickling loses or changes weights",
-    )
 
 
 def check_exporter(exporter: Callable[[Any, Path], Any], pipeline: Any, path: Path) -> None:

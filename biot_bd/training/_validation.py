@@ -80,7 +80,7 @@ def check_processes(net: Any) -> None:
         )
     distributed = torch.distributed
     in_group = distributed.is_available() and distributed.is_initialized()
-    n = distributed.get_world_size() if in_group else _world_size()
+    n = distributed.get_world_size() if in_group else launched_processes()
     if n > 1:
         warnings.warn(
             f"started as one of {n} processes: each trains a model of its own on all its windows, and they share nothing; "
@@ -89,7 +89,7 @@ def check_processes(net: Any) -> None:
         )
 
 
-def _world_size() -> int:
+def launched_processes() -> int:
     """Return how many processes a launcher (torchrun, accelerate) says that it started."""
     said = os.environ.get("WORLD_SIZE", "")
     return int(said) if said.isdecimal() else 1

@@ -10,10 +10,17 @@ from typing import Any
 
 from torch import nn
 
+from biot_bd import registry
+from biot_bd.exceptions import CheckpointError
 from biot_bd.models import provenance_of
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.config import ARCHITECTURE, find_files
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
+from biot_bd.models.checkpoints.pretrained_model import (
+    LAYOUT as PRETRAINED,
+)
+from biot_bd.models.checkpoints.pretrained_model import build_configured, build_from_pretraining, own_config
+from biot_bd.models.checkpoints.pretraining_folder import is_pretraining, read_pretraining
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.published import KNOWN, git_blob_id
 from biot_bd.models.checkpoints.report import LoadReport, announce
@@ -21,6 +28,7 @@ from biot_bd.models.checkpoints.resolve import find_source
 from biot_bd.runs import to_jsonable, write_json
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.fitted_facts import RUNNING, FittedFacts
+from biot_bd.training.input_data import InputInfo
 from biot_bd.windows import Windows
 
 SCRATCH = Provenance("a model trained from scratch")
@@ -29,44 +37,136 @@ CHANGED = Provenance("weights that were changed after fit", (), known=False)
 UNRECORDED = Provenance("a model without a record of what it saw", (), known=False)
 
 
-def build_pretrained(net: Any, module: Any, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build the module of a classifier with ``pretrained``.
+def build_pretrained(
+    source: str | os.PathLike[str],
+    module: Any,
+    arguments: Mapping[str, Any],
+    *,
+    input_info: InputInfo | None = None,
+    module_config: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Build the module of a net with ``pretrained``.
 
     Parameters
     ----------
-    net : BIOTClassifier
+    source : str or path
+        A checkpoint of BIOT, or the folder of ``biot-bd pretrain``.
     module : class
-        BIOT or a subclass.
+        BIOT, a subclass, or the class that was pretrained.
     arguments : mapping
         What data and ``module__*`` say.
+    input_info : InputInfo, optional
+        What is known of the data: their channels take the tokens of their names, their scale must
+        be that of pretraining.
+    module_config : mapping, optional
+        Of a saved net, which brings all weights: the checkpoint need not be there any more.
 
     Returns
     -------
-    BIOT
-        Its encoder has the weights of the checkpoint, bit for bit.
+    torch.nn.Module
+        Its encoder has the weights of the checkpoint, bit for bit; ``load_report`` says so.
 
     Raises
     ------
     ValueError
-        The module is no BIOT, or the checkpoint does not fit (see
+        The module is none that the checkpoint is of, or the checkpoint does not fit (see
         :class:`biot_bd.exceptions.CheckpointError`).
     OSError
         The checkpoint is not there or cannot be downloaded.
     """
-    if not (inspect.isclass(module) and issubclass(module, BIOT)):
+    of_biot = inspect.isclass(module) and issubclass(module, BIOT)
+    if module_config is not None:
+        return build_configured(module, {**arguments, **module_config}, Path("" if source is None else source))
+    folder = pretraining_folder(source)
+    if folder is not None:
+        check_pretrained_input(folder, module, input_info)
+        if not (of_biot and pretrained_name(folder) == "biot"):
+            names = None if input_info is None else input_info.ch_names
+            return _announced(build_from_pretraining(folder, module, arguments, names, provenance_of(folder)))
+    elif not of_biot:
         raise ValueError(
-            f"pretrained={str(net.pretrained)!r} needs module='biot' (or a subclass of BIOT), found {net.module!r}; "
-            "use pretrained=None with other modules"
+            f"pretrained={str(source)!r} needs module='biot' (or a subclass of BIOT), found {_class_name(module)!r}; "
+            "use pretrained=None with other modules, or the folder of their `biot-bd pretrain`"
         )
-    if net._module_config is not None:  # a saved pipeline brings all weights: the checkpoint need not be there any more
-        return module(**{**arguments, **net._module_config})
-    names = net.facts_.input_info.ch_names if hasattr(net, "facts_") else None
+    names = None if input_info is None else input_info.ch_names
     given = {key: value for key, value in arguments.items() if key != "n_outputs"}
-    built = build_model(
-        load_checkpoint(net.pretrained), arguments.get("n_outputs"), ch_names=names, model_class=module, **given
+    checkpoint = load_checkpoint(source)
+    return _announced(build_model(checkpoint, arguments.get("n_outputs"), ch_names=names, model_class=module, **given))
+
+
+def _announced(model: Any) -> Any:
+    announce(model.load_report)
+    return model
+
+
+def _class_name(module: Any) -> str:
+    """Return how a pretraining names a class: as registered, else where it is defined."""
+    return registry.models.name_of(module) or f"{module.__module__}:{getattr(module, '__qualname__', module)}"
+
+
+def pretrained_name(folder: Path) -> str:
+    """Return how the model of a pretraining is called: as registered, else where it is defined."""
+    return str(read_pretraining(folder)["model"]["name"])
+
+
+def pretraining_folder(source: Any) -> Path | None:
+    """Return the folder of a pretraining; None of any other source."""
+    if not isinstance(source, (str, os.PathLike)) or str(source) in KNOWN:
+        return None
+    path = Path(source).expanduser()
+    return path if is_pretraining(path) else None
+
+
+def check_pretrained_input(folder: Path, module: Any, info: InputInfo | None) -> None:
+    """Raise where a module or its windows are not those of a pretraining.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the pretraining.
+    module : class
+        What shall start from it.
+    info : InputInfo or None
+        What is known of the windows.
+
+    Raises
+    ------
+    CheckpointError
+        Another model; other channels or another length of windows, but for BIOT, which finds
+        channels by name and takes any length; another rate, unit or scale.
+    """
+    description = read_pretraining(folder)
+    own, name = description["model"]["name"], _class_name(module)
+    own_biot = inspect.isclass(module) and issubclass(module, BIOT) and registry.models.name_of(module) is None
+    if name != own and not (own == "biot" and own_biot):
+        raise CheckpointError(f"{folder}: a pretrained {own!r}, but the model is {name!r}; take module={own!r}")
+    if info is None:
+        return
+    wanted = InputInfo.from_dict(description["input_info"])
+    exact = () if own == "biot" else (("n_chans", "channels a window"), ("n_times", "samples a window"))
+    for key, what in (*exact, ("sfreq", "Hz")):
+        expected, found = getattr(wanted, key), getattr(info, key)
+        if None not in (expected, found) and expected != found:
+            raise CheckpointError(
+                f"{folder}: {own} was pretrained on {expected:g} {what}, found {found:g}; prepare the windows as those were"
+            )
+    if exact and wanted.ch_names and info.ch_names and wanted.ch_names != info.ch_names:
+        raise CheckpointError(
+            f"{folder}: {own} was pretrained on the channels {', '.join(wanted.ch_names)}, found "
+            f"{', '.join(info.ch_names)}; put a MontageMapper in front of it"
+        )
+    _check_scale(folder, wanted, info)
+
+
+def _check_scale(folder: Path, wanted: InputInfo, info: InputInfo) -> None:
+    expected, found = ((one.unit, one.scale) for one in (wanted, info))
+    if "unknown" in (wanted.unit, info.unit) or expected == found:
+        return
+    told = [f"signals scaled to {scale}" if scale else f"signals in {unit!r}" for unit, scale in (expected, found)]
+    raise CheckpointError(
+        f"{folder}: pretrained on {told[0]}, found {told[1]}; put the transformers of the pretraining in front "
+        "(`biot-bd train` and `cv` do), biot_bd.pretraining.load_pretraining gives them"
     )
-    announce(built.load_report)
-    return built
 
 
 def started_from(net: Any) -> Provenance | None:
@@ -124,29 +224,35 @@ def checkpoint_identity(source: Any) -> str:
 
 
 def module_facts(net: Any) -> dict[str, Any]:
-    """Return what a classifier must know of its BIOT to build it again.
+    """Return what a classifier must know of its module to build it again.
 
     The facts ``module_config`` and ``token_names``.
     """
     module = uncompiled(net.module_)
-    if not isinstance(module, BIOT):
-        return {}
+    report = getattr(module, "load_report", None)
+    if not isinstance(module, BIOT) or (isinstance(report, LoadReport) and report.layout == PRETRAINED):
+        loaded = isinstance(report, LoadReport) and hasattr(module, "get_config")
+        return {"module_config": to_jsonable(own_config(module.get_config())) if loaded else None, "token_names": None}
     config = module.get_config()
-    straight = tuple(module.channel_ids) == tuple(range(module.n_channel_tokens))
-    names = module.token_names or (net.facts_.input_info.ch_names if straight else None)
     kept: tuple[str, ...] = (*ARCHITECTURE, "channel_ids", "n_chans", "n_times", *module.architecture)
     own = all(key in config for key in kept)  # a subclass may have other arguments
     if module.encoder.class_token is not None:
         kept += ("class_token",)
-    return {
-        "module_config": to_jsonable({key: config[key] for key in kept}) if own else None,
-        "token_names": None if names is None else tuple(names),
-    }
+    names = token_names(module, net.facts_.input_info.ch_names)
+    return {"module_config": to_jsonable({key: config[key] for key in kept}) if own else None, "token_names": names}
+
+
+def token_names(module: BIOT, ch_names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the channels in the order of a BIOT's token table, where they are known."""
+    straight = tuple(module.channel_ids) == tuple(range(module.n_channel_tokens))
+    names = module.token_names or (ch_names if straight else None)
+    return None if names is None else tuple(names)
 
 
 def restore_module(net: Any, facts: FittedFacts) -> None:
-    """Tell a BIOT that was built again its channels and what was loaded into it."""
+    """Tell a module that was built again its channels and what was loaded into it."""
     module = uncompiled(net.module_)
     if isinstance(module, BIOT):
         module.token_names = facts.token_names
+    if isinstance(module, BIOT) or facts.pretrained_report is not None:
         module.load_report = facts.pretrained_report

@@ -222,12 +222,26 @@ class TensorBoardLogger(FolderLogger):
                 )
 
     def _add_figure(self, tag: str, figure: Figure, epoch: int) -> None:
-        # SummaryWriter.add_figure would import pyplot.
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         if self.writer_ is not None:
-            self.writer_.add_image(tag, pixels, epoch, dataformats="HWC")
+            add_figure(self.writer_, tag, figure, epoch)
+
+
+def add_figure(writer: SummaryWriter, tag: str, figure: Figure, epoch: int) -> None:
+    """Write a figure as a picture; that of ``SummaryWriter`` would import pyplot.
+
+    Parameters
+    ----------
+    writer : SummaryWriter
+    tag : str
+        Name of the picture.
+    figure : matplotlib.figure.Figure
+    epoch : int
+        Step that it stands at.
+    """
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    writer.add_image(tag, pixels, epoch, dataformats="HWC")
 
 
 def _told_elsewhere(arguments: Any, before: Any = threading.excepthook) -> None:

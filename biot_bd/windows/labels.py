@@ -247,6 +247,52 @@ class BiotOfficial:
         return _table(start, length, labels, kind, seizure_samples(n_samples, sfreq, events))
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """Windows on a regular grid, all of them background: for pretraining, which needs no labels.
+
+    Nothing that trains with labels takes such windows; :meth:`biot_bd.Windows.relabel` gives the
+    same signals labels, where the recordings have them.
+
+    Attributes
+    ----------
+    labels_nothing : bool
+        Says that no window is ever positive.
+
+    See Also
+    --------
+    Overlap : With labels, on the same grid.
+    biot_bd.Pretrainer : Trains on such windows.
+
+    Examples
+    --------
+    >>> from biot_bd.windows import Unlabelled
+    >>> table = Unlabelled()(4000, 100.0, [(12, 21)], stride_s=10)
+    >>> table[["start_sample", "label", "seizure_fraction"]]
+       start_sample  label  seizure_fraction
+    0             0      0               0.0
+    1          1000      0               0.8
+    2          2000      0               0.1
+    3          3000      0               0.0
+    """
+
+    name: ClassVar[str] = "none"
+    labels_nothing: ClassVar[bool] = True
+
+    def __call__(
+        self, n_samples: int, sfreq: float, events: ArrayLike, window_s: float = 10.0, stride_s: float = 5.0
+    ) -> pd.DataFrame:
+        """Return the windows of one recording; see :meth:`Overlap.__call__` for shapes and units.
+
+        Raises
+        ------
+        ValueError
+            A parameter or an event makes no sense.
+        """
+        table = Overlap()(n_samples, sfreq, events, window_s, stride_s)
+        return table.assign(label=np.zeros(len(table), dtype=np.int64))
+
+
 def make_label_rule(labels: str | LabelRule) -> LabelRule:
     """Return a label rule: the registered one of that name with its defaults, or ``labels`` itself.
 

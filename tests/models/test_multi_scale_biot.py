@@ -267,6 +267,9 @@ def test_it_begins_as_the_biot_of_a_checkpoint(tmp_path, factors, channel_attent
     ).eval()
     torch.testing.assert_close(model(x), biot(x), atol=1e-6, rtol=1e-6)
     assert model.load_report.complete
+    assert all(
+        any(word in note for note in model.load_report.notes) for word in ["factor 1", "fresh"][: 1 + channel_attention]
+    )
     assert model.load_report.provenance.saw(["my-set/01"]) == ["my-set/01"]
     model(x).square().sum().backward()
     assert (model.encoder.patch_embedding.projection.weight.grad.abs().amax(dim=0) > 0).float().mean() > 0.9

@@ -1,5 +1,7 @@
 """The conformance checks accept what is right and say what is wrong with losses, models, probes and others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 import biot_bd.testing
 from biot_bd import BIOT, registry
 from biot_bd.exceptions import ConformanceError
+from biot_bd.pretraining import Objective, Reconstruction
 from biot_bd.probes import Probe, TokenLayout, TokenMap
 from biot_bd.testing import (
     CHECKS,
@@ -458,10 +461,125 @@ def test_callbacks():
     fails("expected a subclass of skorch.callbacks.Callback", check_callback, EarlyStopping())
 
 
-def test_objectives():
-    check_objective(GoodLoss)
-    fails("expected a subclass of torch.nn.Module", check_objective, dict)
-    fails("pickling", check_objective, Unpicklable)
+class Level(Objective):
+    """Predict the mean level of a window's tokens from its embedding."""
+
+    kinds = frozenset({"spectrum"})
+
+    def __init__(self, sizes, scale=1.0):
+        super().__init__(sizes)
+        self.scale = scale
+        self.head = nn.Linear(sizes.embed_dim, 1)
+
+    def forward(self, tokens, x, rng):
+        level = self.level(tokens, x)
+        return {"loss": self.errors(tokens, x, level, rng).mean(), "level": level.mean().detach()}
+
+    def level(self, tokens, x):
+        x, present = tokens.present(x)
+        there = torch.ones(x.shape[:2], dtype=torch.bool) if present is None else present
+        levels = tokens.patches(x).log1p().mean((2, 3))
+        return (levels * there).sum(1) / there.sum(1)
+
+    def errors(self, tokens, x, level, rng):
+        return self.scale * (self.head(tokens.embeddings(x))[:, 0] - level).square()
+
+
+class ByMoments(Level):
+    def errors(self, tokens, x, level, rng):
+        return super().errors(tokens, x, level, rng) / level.std()
+
+
+class OwnDice(Level):
+    def errors(self, tokens, x, level, rng):
+        return super().errors(tokens, x, level + torch.rand(len(x)), rng)
+
+
+class Attached(Level):
+    def forward(self, tokens, x, rng):
+        loss = super().forward(tokens, x, rng)["loss"]
+        return {"loss": loss, "twice": 2 * loss}
+
+
+class Idle(Level):
+    def __init__(self, sizes):
+        super().__init__(sizes)
+        self.idle = nn.Parameter(torch.zeros(1))
+
+
+class HeadOnly(Level):
+    def errors(self, tokens, x, level, rng):
+        return (self.head(tokens.embeddings(x).detach())[:, 0] - level).square()
+
+
+class Overwrites(Level):
+    def level(self, tokens, x):
+        return super().level(tokens, x.mul_(1.0001))
+
+
+class Blinded(Level):
+    """Not told of absent channels, whose samples are no numbers."""
+
+    def level(self, tokens, x):
+        return tokens.patches(x).log1p().mean((1, 2, 3))
+
+
+class Peeks(Level):
+    """Its reconstruction is the truth itself."""
+
+    def reconstruct(self, tokens, x, rng):
+        patches = tokens.patches(x)
+        hidden = rng.uniform(*patches.shape[1:3]) < 0.5
+        return Reconstruction(patches, patches, patches, hidden, None, "spectrum", "magnitude")
+
+
+class Guesses(Peeks):
+    def reconstruct(self, tokens, x, rng):
+        found = super().reconstruct(tokens, x, rng)
+        seen = found.original.masked_fill(found.hidden[..., None], 0.0)
+        guess = seen.mean((1, 2), keepdim=True).expand_as(seen)
+        return replace(found, predicted=guess)
+
+
+class HoldsAFunction(Level):
+    def __init__(self, sizes):
+        super().__init__(sizes)
+        self.function = lambda x: x
+
+
+class Loose(Level):
+    def __init__(self, sizes, **options):
+        super().__init__(sizes)
+
+
+@pytest.mark.parametrize("name", list(registry.objectives))
+def test_every_objective_keeps_the_contract(name):
+    check_objective(registry.objectives[name])
+
+
+def test_an_objective_of_ones_own_passes():
+    check_objective(Level)
+    check_objective(Guesses, {"scale": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (dict, "dict: expected a subclass of biot_bd.pretraining.Objective"),
+        (Loose, r"takes \*\*options; name every parameter"),
+        (ByMoments, "the loss must be a mean over windows, or across_windows = True"),
+        (OwnDice, "take all chance from rng"),
+        (Attached, "the log 'twice' is not detached"),
+        (Idle, r"\['idle'\] get no gradient"),
+        (HeadOnly, "no parameter of the model gets a gradient"),
+        (Overwrites, "the windows were changed in place"),
+        (Blinded, "an absent channel .* expected a finite number"),
+        (Peeks, "it sees what it should predict"),
+        (HoldsAFunction, "pickling"),
+    ],
+)
+def test_what_an_objective_breaks_is_said(objective, message):
+    fails(message, check_objective, objective)
 
 
 def write_well(pipeline, path):

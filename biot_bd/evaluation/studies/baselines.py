@@ -43,12 +43,17 @@ def neural_pipeline(module: str, windows: Any, params: Mapping[str, Any] | None 
     biot_bd.exceptions.UnknownNameError
         No such model.
     """
+    return make_pipeline(*steps_in_front(module, windows), BIOTClassifier(module, **(params or {})))
+
+
+def steps_in_front(module: str, windows: Any) -> list[Any]:
+    """Return the transformers that stand before a model: those of :func:`neural_pipeline`."""
     montage = montage_of(getattr(windows, "ch_names", None))
     steps: list[Any] = [] if montage is None else [MontageMapper(montage.name)]
     steps.append(PercentileScaler())
     if not getattr(registry.models[module], "accepts_absent_channels", False):
         steps.append(FillAbsent())
-    return make_pipeline(*steps, BIOTClassifier(module, **(params or {})))
+    return steps
 
 
 def _regression(*steps: Any) -> Pipeline:

@@ -16,6 +16,7 @@ from biot_bd.exceptions import CheckpointError, SavedPipelineError
 from biot_bd.json_values import naming
 from biot_bd.models.checkpoints import hub
 from biot_bd.models.checkpoints.pipeline_folder import ARTIFACT, CONFIG, classifier_spec, description_file, weights_file
+from biot_bd.models.checkpoints.pretraining_folder import PRETRAINING, checked_file, is_pretraining, read_pretraining
 from biot_bd.models.checkpoints.provenance import KEY, Provenance, sidecar_of
 from biot_bd.models.checkpoints.published import (
     CHANNELS_16,
@@ -30,6 +31,8 @@ from biot_bd.models.checkpoints.resolve import WEIGHTS, find_source
 from biot_bd.runs import read_json
 
 ARCHITECTURE = ("embed_dim", "num_heads", "num_layers", "sfreq", "hop_length", "n_channel_tokens")
+SCALES = ("scale_factors", "channel_attention")
+"""Further arguments that the weights of a MultiScaleBIOT need."""
 _LAYER = re.compile(r"encoder\.transformer\.layers\.layers\.(\d+)\.")
 
 
@@ -46,11 +49,14 @@ class Facts:
         Channels in the order of the token table.
     known_from : str
         For messages and the report.
+    scales : dict
+        Those of :data:`SCALES`, where the weights are of a MultiScaleBIOT.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
     ch_names: tuple[str, ...] | None = None
     known_from: str = "shapes"
+    scales: dict[str, Any] = field(default_factory=dict)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -77,6 +83,8 @@ def find_files(path: Path) -> tuple[Path, Facts]:
     if description is not None:
         with naming(description, CheckpointError):
             return _from_pipeline(path, description)
+    if is_pretraining(path):
+        return _from_pretraining(path)
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path / CONFIG}: expected a JSON object, found {type(config).__name__}")
@@ -109,7 +117,7 @@ def _from_hub_config(config: Mapping[str, Any], where: Path) -> Facts:
     tokens = found.get("n_channel_tokens", config.get("n_chans"))
     if tokens is not None:
         found["n_channel_tokens"] = int(tokens)
-    return Facts(found, _names(names), str(where))
+    return Facts(found, _names(names), str(where), _scales(config))
 
 
 def _from_pipeline(folder: Path, description: Path) -> tuple[Path, Facts]:
@@ -126,7 +134,14 @@ def _from_pipeline(folder: Path, description: Path) -> tuple[Path, Facts]:
         given = {k.removeprefix("module__"): v for k, v in spec["params"].items() if k.startswith("module__")}
         built = {**ENCODER, "sfreq": (fitted.get("input_info") or {}).get("sfreq") or ENCODER["sfreq"], **given}
     names = fitted.get("token_names") or (fitted.get("input_info") or {}).get("ch_names")
-    return weights, Facts(_architecture(built, description), _names(names), str(description))
+    return weights, Facts(_architecture(built, description), _names(names), str(description), _scales(built))
+
+
+def _from_pretraining(folder: Path) -> tuple[Path, Facts]:
+    description = read_pretraining(folder)
+    model, file = description["model"], folder / PRETRAINING
+    facts = Facts(_architecture(model["config"], file), _names(model["token_names"]), str(file))
+    return checked_file(folder, description), facts
 
 
 def _architecture(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -139,6 +154,10 @@ def _architecture(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
             raise CheckpointError(f"{where}: {key} must be a positive number, found {value!r}")
         found[key] = value
     return found
+
+
+def _scales(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: config[key] for key in SCALES} if all(key in config for key in SCALES) else {}
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
@@ -157,7 +176,8 @@ def provenance_of(source: str | os.PathLike[str]) -> Provenance:
     ----------
     source : str or path
         A name of :data:`biot_bd.models.KNOWN`, a file of weights, a folder written by
-        ``save_pipeline`` or :func:`biot_bd.export_model` or in Hub layout, or a Hub repository.
+        ``save_pipeline``, ``biot-bd pretrain`` or :func:`biot_bd.export_model` or in Hub layout, or
+        a Hub repository.
 
     Returns
     -------
@@ -277,6 +297,8 @@ def resolve_facts(tensors: Mapping[str, Any], written: Facts, known: Checkpoint 
         names = written.ch_names or {16: CHANNELS_16, 18: CHANNELS_18}.get(size)
         official = {**ENCODER, "num_layers": shown["num_layers"]}
         sources = [Facts(official, names, "the official code, for these sizes")]
+    if written.scales:  # a token's numbers are of several spectra: they show no rate
+        shown.pop("sfreq")
     config: dict[str, Any] = {key: shown.get(key) for key in ARCHITECTURE}
     known_from = "shapes"
     for facts in sources:
@@ -291,7 +313,7 @@ def resolve_facts(tensors: Mapping[str, Any], written: Facts, known: Checkpoint 
         if facts.config:
             known_from = facts.known_from if known_from == "shapes" else f"{known_from}; {facts.known_from}"
     names = sources[0].ch_names
-    return Facts(config, names if names is not None and len(names) == size else None, known_from)
+    return Facts(config, names if names is not None and len(names) == size else None, known_from, written.scales)
 
 
 def _from_shapes(tensors: Mapping[str, Any], where: str) -> dict[str, int]:

@@ -28,6 +28,7 @@ from biot_bd.models.checkpoints.report import LoadReport
 from biot_bd.models.checkpoints.resolve import check_published_file, find_source
 from biot_bd.signals.names import canonical_name
 
+_MAY_BE_FRESH = (CLASS_TOKEN, "encoder.channel_attention.")
 _REMEDY = {
     "sfreq": "resample the windows, e.g. Resampler(200)",
     "num_heads": "leave num_heads out",
@@ -190,6 +191,7 @@ def build_model(
     parameters = {key: value for key, value in parameters.items() if value is not None}
     if CLASS_TOKEN in checkpoint.layout.encoder:
         parameters.setdefault("class_token", True)
+    parameters |= _checked_scales(checkpoint, parameters, model_class)
     config = _checked_config(checkpoint, parameters)
     ids, names, notes = _channel_tokens(checkpoint, ch_names, parameters)
     if parameters.get("class_token") and CLASS_TOKEN not in checkpoint.layout.encoder:
@@ -199,19 +201,37 @@ def build_model(
     n_outputs, head, said = _choose_head(checkpoint, n_outputs)
     arguments = {**parameters, **config, "n_outputs": n_outputs, "n_chans": len(ids), "channel_ids": ids}
     model = model_class(**arguments)
-    if hasattr(model, "adapted"):  # a subclass may have more of it than BIOT
-        checkpoint = replace(
-            checkpoint, layout=replace(checkpoint.layout, encoder=model.adapted(checkpoint.layout.encoder))
-        )
+    encoder, more = model.adapted(checkpoint.layout.encoder)
+    checkpoint, notes = replace(checkpoint, layout=replace(checkpoint.layout, encoder=encoder)), notes + more
     report = _report(checkpoint, model, said, dict(zip(names, ids, strict=True)), config, notes)
     if not report.complete:
         error = CheckpointError(f"{checkpoint.file}: {report.problems()}")
         error.report = report  # type: ignore[attr-defined]
         raise error
-    rest = {k: v for k, v in model.state_dict().items() if not k.startswith("encoder.") or k == CLASS_TOKEN}
-    model.load_state_dict({**rest, **checkpoint.layout.encoder, **head}, strict=True)
+    rest = {k: v for k, v in model.state_dict().items() if not k.startswith("encoder.") or k.startswith(_MAY_BE_FRESH)}
+    model.load_state_dict({**rest, **encoder, **head}, strict=True)
     model.load_report, model.token_names = report, checkpoint.facts.ch_names
     return model
+
+
+def _checked_scales(checkpoint: LoadedCheckpoint, given: Mapping[str, Any], model_class: Any) -> dict[str, Any]:
+    """Return what the weights of a MultiScaleBIOT need more than those of BIOT; raise where the
+    model has other scales.
+    """
+    scales = checkpoint.facts.scales
+    if not scales:
+        return {}
+    if not model_class.architecture:
+        raise CheckpointError(
+            f"{checkpoint.source}: weights of a MultiScaleBIOT, which {model_class.__name__} cannot take; "
+            "use module='multi-scale-biot', or MultiScaleBIOT.from_checkpoint"
+        )
+    factors = given.get("scale_factors")
+    if factors is not None and list(factors) != list(scales["scale_factors"]):
+        raise CheckpointError(
+            f"{checkpoint.source}: scale_factors={tuple(factors)} but the checkpoint needs {tuple(scales['scale_factors'])}"
+        )
+    return {**scales, **{key: value for key, value in given.items() if key in scales}}
 
 
 def _checked_config(checkpoint: LoadedCheckpoint, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,7 +341,7 @@ def _report(
     wanted = {
         key: tuple(value.shape)
         for key, value in model.state_dict().items()
-        if key.startswith("encoder.") and (key != CLASS_TOKEN or key in found)  # else it is fresh
+        if key.startswith("encoder.") and (key in found or not key.startswith(_MAY_BE_FRESH))
     }
     taken = [key for key in wanted if found.get(key) == wanted[key]]
     if not head.startswith("fresh"):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from biot_bd.models.token_stages import TokenSizes, TokenStages
 from biot_bd.pretraining.batch_random import BatchRandom
 from biot_bd.pretraining.embedding_std import embedding_std
-from biot_bd.pretraining.info_nce import info_nce
+from biot_bd.pretraining.info_nce import info_nce, top1
 from biot_bd.pretraining.micro_batches import in_micro_batches
 from biot_bd.pretraining.objective import Objective
 from biot_bd.pretraining.whole_batch import of_whole_batch
@@ -112,28 +110,50 @@ class BIOTContrastive(Objective):
         """
         if self.training and rng.n_all < 2:
             raise ValueError("biot-contrastive tells the windows of a batch apart, and this has one; raise batch_size")
-        x, present = tokens.present(x)
-        kept = self._kept_frames(rng)
-        masked, whole = (of_whole_batch(view, rng) for view in self._views(tokens, x, present, kept))
+        kept = self.kept_frames(rng)
+        masked, whole = (of_whole_batch(view, rng) for view in self.views(tokens, x, kept))
         loss = info_nce(masked, whole, self.temperature)
         return {
             "loss": loss,
-            "top1": _share_of_right_partners(masked.detach(), whole.detach()),
+            "top1": top1(masked, whole),
             "embedding_std": embedding_std(whole),
             "kept": kept.float().mean(),
             "log_n": loss.new_tensor(math.log(rng.n_all)),
         }
 
-    def _kept_frames(self, rng: BatchRandom) -> Tensor:
-        """Return which tokens stay, (n_chans, n_frames): half to all but one of each channel."""
+    def kept_frames(self, rng: BatchRandom) -> Tensor:
+        """Draw which tokens of a batch stay: half to all but one of each channel's.
+
+        Parameters
+        ----------
+        rng : BatchRandom
+
+        Returns
+        -------
+        Tensor of bool, shape (n_chans, n_frames)
+        """
         n_chans, n_frames = self.sizes.n_chans, self.sizes.n_frames
         least = n_frames // 2
         n_kept = least + (rng.shared_uniform(n_chans) * (n_frames - least)).long()
         rank = rng.shared_uniform(n_chans, n_frames).argsort(dim=1).argsort(dim=1)
         return rank < n_kept[:, None]
 
-    def _views(self, tokens: TokenStages, x: Tensor, present: Tensor | None, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the embeddings of the masked and of the whole view, float32 (n, embed_dim)."""
+    def views(self, tokens: TokenStages, x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embeddings that are compared.
+
+        Parameters
+        ----------
+        tokens, x
+            As for :meth:`forward`.
+        kept : Tensor of bool, shape (n_chans, n_frames)
+            Tokens of the masked view.
+
+        Returns
+        -------
+        masked, whole : Tensor, float32, shape (n, embed_dim)
+            The masked view behind its head.
+        """
+        x, present = tokens.present(x)
         chosen = kept.flatten().nonzero()[:, 0]
         there = None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
 
@@ -144,11 +164,13 @@ class BIOTContrastive(Objective):
             whole = tokens.read_out(tokens.place(embedded).flatten(1, 2), there)
             return self.predictor(masked).float(), whole.float()
 
-        size = self.micro_batch
-        if size == "auto":
-            size = _ON_CPU if x.device.type == "cpu" else None
-        masked, whole = in_micro_batches(views, size, x, there)
+        masked, whole = in_micro_batches(views, self._size(x), x, there)
         return masked, whole
+
+    def _size(self, x: Tensor) -> int | None:
+        if isinstance(self.micro_batch, str):
+            return _ON_CPU if x.device.type == "cpu" else None
+        return self.micro_batch
 
     def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the loss at chance, and the skill over it."""
@@ -156,8 +178,3 @@ class BIOTContrastive(Objective):
         if not chance:
             raise ValueError("biot-contrastive was asked about batches of one window only, which contrast with nothing")
         return {"chance": chance, "skill": 1 - float(means["loss"]) / chance}
-
-
-def _share_of_right_partners(masked: Tensor, whole: Tensor) -> Tensor:
-    nearest = (F.normalize(whole, dim=1) @ F.normalize(masked, dim=1).T).argmax(dim=1)
-    return (nearest == torch.arange(len(whole), device=whole.device)).float().mean()

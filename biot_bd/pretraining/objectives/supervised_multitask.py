@@ -16,6 +16,7 @@ from biot_bd.pretraining.batch_random import BatchRandom
 from biot_bd.pretraining.corpora import CorpusBatches, Shares, check_shares
 from biot_bd.pretraining.embedding_std import embedding_std
 from biot_bd.pretraining.objective import Objective
+from biot_bd.pretraining.whole_batch import of_whole_batch
 
 
 class SupervisedMultitask(Objective):
@@ -117,7 +118,7 @@ class SupervisedMultitask(Objective):
         tokens : TokenStages
         x : Tensor, shape (n, n_chans, n_times)
         rng : BatchRandom
-            Not used.
+            Of the batch; no chance is needed.
         targets : Tensor of int, shape (n, 2)
             Number of the corpus and label in it.
 
@@ -141,7 +142,7 @@ class SupervisedMultitask(Objective):
         return {
             "loss": (losses * weights[corpus]).mean(),
             "accuracy": right.float().mean(),
-            "embedding_std": embedding_std(embedding),
+            "embedding_std": embedding_std(of_whole_batch(embedding.detach(), rng)),
             **self._by_corpus(losses.detach(), right, targets),
         }
 

@@ -14,7 +14,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, TwoS
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from biot_bd.probes.figures._sheet import wrapped
+from biot_bd.figure_sheet import wrapped
 
 ABSENT = "#bdc2c8"
 LEAST_RATIO = 1.25

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from biot_bd.figure_sheet import DPI, NARROW_PX, name_columns, name_rows, say_absent, sheet
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.figures._scales import Scale, ratio_scale, ratio_to_average, rising_scale, signed_scale
-from biot_bd.probes.figures._sheet import DPI, NARROW_PX, name_columns, name_rows, say_absent, sheet
 from biot_bd.probes.figures._words import meaning, title_of, window_of
 from biot_bd.probes.figures.alt_texts import alt_text
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from numpy.typing import ArrayLike, NDArray
 
+from biot_bd.figure_sheet import DPI, bare, sheet
 from biot_bd.probes.figures._links import WORDS, Links
 from biot_bd.probes.figures._places import around, places_of
 from biot_bd.probes.figures._scales import ratio_scale
-from biot_bd.probes.figures._sheet import DPI, bare, sheet
 from biot_bd.probes.figures.alt_texts import alt_text_of_links
 
 TITLE = "Attention flow between channels: which channel looks at which"

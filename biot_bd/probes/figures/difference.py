@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from biot_bd.figure_sheet import DPI, name_columns, name_rows, say_absent, sheet
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.probes.figures._scales import signed_scale
-from biot_bd.probes.figures._sheet import DPI, name_columns, name_rows, say_absent, sheet
 from biot_bd.probes.figures._words import capitalised
 from biot_bd.probes.surrogates import SubjectDifference
 

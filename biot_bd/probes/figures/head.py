@@ -11,10 +11,10 @@ from matplotlib.patches import Circle, Polygon
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import ArrayLike, NDArray
 
+from biot_bd.figure_sheet import DPI, NARROW_PX, bare, sheet
 from biot_bd.probes.figures._links import Links
 from biot_bd.probes.figures._places import LINE, Places, places_of
 from biot_bd.probes.figures._scales import Scale, ratio_scale
-from biot_bd.probes.figures._sheet import DPI, NARROW_PX, bare, sheet
 from biot_bd.probes.figures.alt_texts import alt_text_of_links
 
 TITLE = "Attention flow between channels: the strongest links on the head"

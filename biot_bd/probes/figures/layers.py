@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from biot_bd.figure_sheet import DPI, NARROW_PX, name_columns, name_rows, sheet
 from biot_bd.models.attention.layout import TokenLayout
 from biot_bd.probes.figures._scales import FLAT, ratio_scale, spread
-from biot_bd.probes.figures._sheet import DPI, NARROW_PX, name_columns, name_rows, sheet
 from biot_bd.probes.figures._words import listed
 
 TITLE = "Attention flow, layer by layer: what looks at what"

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
+from biot_bd.figure_sheet import DPI, bare, sheet
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.probes.figures._places import LINE, Places, draw_head, places_of
 from biot_bd.probes.figures._scales import FLAT, Scale, signed_scale
-from biot_bd.probes.figures._sheet import DPI, bare, sheet
 from biot_bd.probes.figures._words import listed, target_of, title_of, window_of
 from biot_bd.probes.figures.alt_texts import alt_text
 from biot_bd.signals.names import parse_name

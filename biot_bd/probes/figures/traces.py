@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
+from biot_bd.figure_sheet import DPI, name_columns, name_rows, sheet, wrapped
 from biot_bd.models.attention.token_map import TokenMap
 from biot_bd.plots import GREY, SEIZURE, TRACE, channel_distance_uv
 from biot_bd.probes.figures._scales import FLAT, Scale, ratio_to_average, rising_scale, signed_scale, spread
-from biot_bd.probes.figures._sheet import DPI, name_columns, name_rows, sheet, wrapped
 from biot_bd.probes.figures._words import meaning, title_of, window_of
 from biot_bd.probes.figures.alt_texts import alt_text
 

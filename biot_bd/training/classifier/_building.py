@@ -63,7 +63,10 @@ class ComponentBuilding(NetBatches, EEGClassifier):
         if self.pretrained is None:
             self.module_ = self._build_module(module, arguments)
         else:
-            self.module_ = build_pretrained(self, module, arguments)
+            info = self.facts_.input_info if hasattr(self, "facts_") else None
+            self.module_ = build_pretrained(
+                self.pretrained, module, arguments, input_info=info, module_config=self._module_config
+            )
         self._built = _shapes(self.module_)
         recipe, finetuning = self._recipe(), self._finetuning()
         self._recipe_of = describe(recipe), 0

@@ -34,11 +34,6 @@ Another value makes them stale (``module`` makes new weights, so it drops them).
 """
 
 
-_BUILT = ("module", "criterion", "optimizer", "compile")
-"""Parameters for which skorch builds parts of the net anew, whatever their value was."""
-_LOADING = ("iterator_train", "iterator_valid", "dataset")
-
-
 def _fact(name: str) -> property:
     return property(lambda self: getattr(self._claimed(), name), doc=f"``facts_.{name}``.")
 
@@ -251,8 +246,6 @@ class FactKeeping(WeightsFollowing):
             )
 
     def _set(self, own: dict[str, Any], nested: dict[str, Any]) -> None:
-        if self.initialized_:
-            own = {key: value for key, value in own.items() if not self._is_set(key, value)}
         self._set_own(own)
         for key, value in nested.items():
             owner, _, name = key.partition("__")
@@ -266,31 +259,6 @@ class FactKeeping(WeightsFollowing):
                 self.__dict__[key] = value
         if nested:
             self._recipe()
-
-    def _set_own(self, given: dict[str, Any]) -> None:
-        """Set parameters of skorch's, without what skorch would build anew for no reason."""
-        plain = {}
-        if self.initialized_:
-            quiet = (*_LOADING, "compile")  # as optimizer=, skorch refuses them or builds everything anew
-            plain = {k: v for k, v in given.items() if k.partition("__")[0] in quiet or k == "optimizer"}
-        super().set_params(**{key: value for key, value in given.items() if key not in plain})
-        if not plain:
-            return
-        self.__dict__.update(plain)
-        self._params_to_validate |= plain.keys()
-        self._validate_params()
-        if any(key.partition("__")[0] == "compile" for key in plain):
-            for name in ("module", "criterion"):
-                self.__dict__[f"{name}_"] = self.torch_compile(uncompiled(getattr(self, f"{name}_")), name)
-        if "optimizer" in plain:
-            self._initialize_optimizer()
-
-    def _is_set(self, key: str, value: Any) -> bool:
-        """Return whether a parameter for which skorch would build anew has the value already."""
-        own = vars(self)
-        if key.partition("__")[0] not in _BUILT or key not in own or self._is_virtual_param(key):
-            return False
-        return own[key] is value or describe(own[key]) == describe(value)
 
     def _described(self, names: Any) -> dict[str, Any]:
         """Describe those of some parameters that the facts tell of.

@@ -108,7 +108,7 @@ class PrecisionPlanning(FactKeeping):
             module.inference_plan = inference
 
     def _largest_batch(self, dataset: Any) -> int:
-        size = int(self.get_params_for("iterator_train").get("batch_size", self.batch_size))
+        size = int(self.get_params_for("iterator_train")["batch_size"])
         return len(dataset) if size == -1 else min(size, len(dataset))
 
     def _some_windows(self, dataset: Any) -> Tensor:

@@ -8,9 +8,14 @@ from typing import Any
 
 from skorch import NeuralNet
 
-from biot_bd.training._validation import did_you_mean, resolve_device
+from biot_bd.training._validation import did_you_mean, resolve_device, uncompiled
 from biot_bd.training.private_paths import FitPlace, without_copy
+from biot_bd.training.resume import describe
 from biot_bd.training.worker_threads import ThreadsOfOrigin, torch_threads
+
+_BUILT = ("module", "criterion", "optimizer", "compile")
+"""Parameters for which skorch builds parts of the net anew, whatever their value was."""
+_LOADING = ("iterator_train", "iterator_valid", "dataset")
 
 
 def constructor_names(cls: type) -> list[str]:
@@ -82,6 +87,33 @@ class NetParameters(NeuralNet):
     @device.setter
     def device(self, value: Any) -> None:
         self.__dict__["device"] = value
+
+    def _set_own(self, given: dict[str, Any]) -> None:
+        """Set parameters of skorch's, without what skorch would build anew for no reason."""
+        if self.initialized_:
+            given = {key: value for key, value in given.items() if not self._is_set(key, value)}
+        plain = {}
+        if self.initialized_:
+            quiet = (*_LOADING, "compile")  # as optimizer=, skorch refuses them or builds everything anew
+            plain = {k: v for k, v in given.items() if k.partition("__")[0] in quiet or k == "optimizer"}
+        super().set_params(**{key: value for key, value in given.items() if key not in plain})
+        if not plain:
+            return
+        self.__dict__.update(plain)
+        self._params_to_validate |= plain.keys()
+        self._validate_params()
+        if any(key.partition("__")[0] == "compile" for key in plain):
+            for name in ("module", "criterion"):
+                self.__dict__[f"{name}_"] = self.torch_compile(uncompiled(getattr(self, f"{name}_")), name)
+        if "optimizer" in plain:
+            self._initialize_optimizer()
+
+    def _is_set(self, key: str, value: Any) -> bool:
+        """Return whether a parameter for which skorch would build anew has the value already."""
+        own = vars(self)
+        if key.partition("__")[0] not in _BUILT or key not in own or self._is_virtual_param(key):
+            return False
+        return own[key] is value or describe(own[key]) == describe(value)
 
     # --- copies -----------------------------------------------------------------------------------
 

@@ -215,15 +215,15 @@ def _described(pipeline: Any, learnt: bool) -> dict[str, Any]:
     """Describe a pipeline, with or without what ``fit`` left in it."""
     try:
         with inside():
-            spec = _settings_to_json("biotclassifier", pipeline)
+            spec = settings_to_json("biotclassifier", pipeline)
             if learnt:
-                _add_learnt(spec, pipeline)
+                add_learnt(spec, pipeline)
     except SavedPipelineError as error:
         raise SavedPipelineError(str(error)) from error.__cause__
     return spec
 
 
-def _settings_to_json(name: str, step: Any) -> dict[str, Any]:
+def settings_to_json(name: str, step: Any) -> dict[str, Any]:
     """Describe an estimator as it was given, fitted or not."""
     if step is None or step == "passthrough":
         return {"name": name, "kind": "passthrough"}
@@ -246,7 +246,7 @@ def _settings_to_json(name: str, step: Any) -> dict[str, Any]:
 
 def _inner_to_json(name: str, step: Any) -> dict[str, Any]:
     with inside(name):
-        return _settings_to_json(name, step)
+        return settings_to_json(name, step)
 
 
 def _written(step: Any, **instead: Any) -> dict[str, Any]:
@@ -267,12 +267,12 @@ def _classifier_to_json(net: BIOTClassifier) -> dict[str, Any]:
     return {"class": class_to_json(type(net)), "params": _written(net, **NOT_SAVED)}
 
 
-def _add_learnt(spec: dict[str, Any], step: Any) -> None:
+def add_learnt(spec: dict[str, Any], step: Any) -> None:
     """Write what ``fit`` left in an estimator, but for its weights, into its description."""
     if spec["kind"] == "pipeline":
         for inner, (name, one) in zip(spec["steps"], step.steps, strict=True):
             with inside(name):
-                _add_learnt(inner, one)
+                add_learnt(inner, one)
     elif spec["kind"] == "classifier":
         step._follow_weights()
         if step.facts_.stale is None:
@@ -373,7 +373,7 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
     try:
         # Building a module draws random weights that are replaced at once.
         with seeded(0):
-            pipeline = _load_step(description["pipeline"], folder)
+            pipeline = load_step(description["pipeline"], folder)
     except UnknownNameError as error:
         raise UnknownNameError(f"{folder}: {error}") from error
     except DAMAGE as error:
@@ -382,12 +382,13 @@ def load_pipeline(folder: str | os.PathLike[str]) -> Any:
     return pipeline
 
 
-def _load_step(spec: dict[str, Any], folder: Path) -> Any:
+def load_step(spec: dict[str, Any], folder: Path) -> Any:
+    """Build a step, or a pipeline of steps, of its description."""
     kind = spec["kind"]
     if kind == "passthrough":
         return "passthrough"
     if kind == "pipeline":
-        return Pipeline([(step["name"], _load_step(step, folder)) for step in spec["steps"]])
+        return Pipeline([(step["name"], load_step(step, folder)) for step in spec["steps"]])
     if kind == "transformer":
         return load_transformer(spec)
     if kind != "classifier":

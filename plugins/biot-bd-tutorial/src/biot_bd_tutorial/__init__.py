@@ -1,5 +1,5 @@
-"""A plugin of biot_bd: the data set ``csv-folder``, the loss ``focal-tversky`` and the probe
-``patch-occlusion``.
+"""A plugin of biot_bd: the data set ``csv-folder``, the loss ``focal-tversky``, the probe
+``patch-occlusion`` and the pretraining objective ``band-power``.
 
 This module only names what the plugin adds.  The import paths are resolved when somebody asks for
 the thing, so ``biot-bd plugins`` stays fast.
@@ -24,3 +24,9 @@ def register_losses(register: Register) -> None:
 def register_probes(register: Register) -> None:
     """Add the probe."""
     register("patch-occlusion", "biot_bd_tutorial.patch_occlusion:PatchOcclusion")
+
+
+@hookimpl
+def register_objectives(register: Register) -> None:
+    """Add the pretraining objective."""
+    register("band-power", "biot_bd_tutorial.band_power:BandPower")
