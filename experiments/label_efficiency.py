@@ -320,8 +320,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
             where.append(str(row.count))
         for words, counts in (("above", helped), ("below", harmed), ("not told apart from", open_)):
             if counts:
-                verb = "is" if words != "not told apart from" else "can be"
-                found.append(f"AUROC, {regime}: {verb} {words} scratch with {', '.join(counts)} labelled subjects.")
+                found.append(f"AUROC, {regime}: is {words} scratch with {', '.join(counts)} labelled subjects.")
     return found
 
 

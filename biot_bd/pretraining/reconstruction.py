@@ -24,6 +24,19 @@ class Reconstruction:
         ``"spectrum"`` or ``"signal"``: what patches hold.
     unit : str
         Of the values, in words, e.g. ``"log magnitude, standardised a token"``.
+
+    See Also
+    --------
+    score_reconstruction : Scores them.
+    reconstruction_figure : Draws them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.pretraining import Reconstruction
+    >>> x, hidden = torch.randn(3, 2, 4, 25), torch.ones(3, 2, 4, dtype=torch.bool)
+    >>> Reconstruction(x, 0.9 * x, 0 * x, hidden, None, "signal", "scaled").kind
+    'signal'
     """
 
     original: Tensor

@@ -45,6 +45,7 @@ def reconstruction_figure(
     Parameters
     ----------
     found : Reconstruction
+        Of one window or more.
     window : int
         Which of its windows.
     ch_names : sequence of str, optional
@@ -263,6 +264,10 @@ def reconstruction_spectra_figure(
     ValueError
         Nothing is hidden in a channel that is present.
 
+    See Also
+    --------
+    reconstruction_figure : One window.
+
     Examples
     --------
     >>> import torch
@@ -378,6 +383,10 @@ def reconstruction_scores_figure(
     Returns
     -------
     matplotlib.figure.Figure
+
+    See Also
+    --------
+    score_reconstruction : Makes the scores.
 
     Examples
     --------

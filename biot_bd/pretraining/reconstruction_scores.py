@@ -49,10 +49,25 @@ class ReconstructionScores:
         Subjects that trained, or that were looked at without knowing whether they did; empty where
         scores are honest.
 
+    See Also
+    --------
+    score_reconstruction : Makes them of a net.
+    scores_of : Makes them of reconstructions.
+
     Notes
     -----
     ``skill = 1 - mse / mse_interpolation``: 1 is perfect, 0 as good as the guess from visible
     neighbours, negative worse.  ``correlation`` is Pearson's over hidden values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from biot_bd.pretraining import Reconstruction, scores_of
+    >>> x, hidden = torch.randn(3, 2, 4, 25), torch.ones(3, 2, 4, dtype=torch.bool)
+    >>> found = Reconstruction(x, 0.9 * x, 0 * x, hidden, None, "signal", "scaled")
+    >>> scores = scores_of([found], ["site/01"] * 3, ch_names=["C3", "C4"])
+    >>> scores.rows("channel")["skill"].round(4).tolist()
+    [0.99, 0.99]
     """
 
     table: pd.DataFrame
