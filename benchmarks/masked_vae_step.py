@@ -1,4 +1,4 @@
-"""A training step of the masked variational autoencoder, and that of a plain ViTMAE of Hugging Face.
+"""A step of the masked variational autoencoder, and that of a plain ViTMAE of Hugging Face.
 
 Both have 324 tokens of 100 samples (ours: 18 channels of 18 patches; theirs: an image of 180 x 180,
 patches of 10 x 10, and a class token), the encoder ``small`` (384 features, 12 layers, 6 heads) on
