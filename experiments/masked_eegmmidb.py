@@ -1,7 +1,7 @@
 r"""A masked variational autoencoder on real EEG: the files of one subject of EEGMMIDB.
 
     python experiments/masked_eegmmidb.py --root EEGMMIDB --out OUT --channels together \
-        --patch-samples 4 --window-s 2
+        --patch-samples 4 --epochs 16
     python experiments/masked_eegmmidb.py --root EEGMMIDB --out OUT --geometry channel \
         --mask-ratio 0.5
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SFREQ_HZ = 160
 TRAINING, HELD_OUT = ("S001R01.edf", "S001R02.edf"), ("S001R03.edf",)
 # Sizes that a processor trains within minutes.
-SMALL: dict[str, Any] = {"embed_dim": 128, "num_layers": 4, "num_heads": 4}
+SMALL: dict[str, Any] = {"embed_dim": 128, "num_layers": 3, "num_heads": 4}
 
 
 def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,12 +47,12 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--channels", default="each", choices=("each", "together"), help="of a token: one, or all")
     parser.add_argument("--latent-dim", type=int, default=64, help="parts of a latent (default: %(default)s)")
     parser.add_argument("--window-s", type=float, default=1.0, help="length of a window (default: %(default)s)")
-    parser.add_argument("--stride-s", type=float, default=0.1, help="between training windows (default: %(default)s)")
+    parser.add_argument("--stride-s", type=float, default=0.05, help="between training windows (default: %(default)s)")
     parser.add_argument("--beta", type=float, default=0.01, help="weight of the divergence (default: %(default)s)")
     parser.add_argument(
-        "--epochs", type=int, default=15, help="passes over the training windows (default: %(default)s)"
+        "--epochs", type=int, default=10, help="passes over the training windows (default: %(default)s)"
     )
-    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: %(default)s)")
     return parser.parse_args(args)
 
@@ -81,12 +81,15 @@ def cut(signals: Sequence[NDArray[np.float32]], window_s: float, stride_s: float
 def train(windows: NDArray[np.float32], options: argparse.Namespace) -> Pretrainer:
     """Train a small masked variational autoencoder without labels."""
     from biot_bd import Pretrainer
+    from biot_bd.training.finetuning import Cosine
 
     net = Pretrainer(
         "masked-vit",
         "masked-vae",
         lr=options.lr,
-        batch_size=16,
+        batch_size=32,
+        schedule=Cosine(warmup_epochs=0.5, final=0.02),
+        gradient_clip_norm=1.0,
         max_epochs=options.epochs,
         train_split=None,
         random_state=options.seed,
@@ -100,7 +103,7 @@ def train(windows: NDArray[np.float32], options: argparse.Namespace) -> Pretrain
         objective__mask_ratio=options.mask_ratio,
         objective__beta=options.beta,
         objective__standardise=None,  # the scale is that of the training runs, one number for all channels
-        objective__decoder_embed_dim=96,
+        objective__decoder_embed_dim=128,
         objective__decoder_num_layers=2,
         objective__decoder_num_heads=4,
         **{f"module__{name}": value for name, value in SMALL.items()},
