@@ -61,6 +61,8 @@ def read_signals(root: Path, names: Sequence[str]) -> tuple[list[NDArray[np.floa
     """Return the signals of files in microvolts, 0.5 to 40 Hz, and the electrodes."""
     import mne
 
+    from biot_bd.signals import canonical_name
+
     signals = []
     for name in names:
         raw = mne.io.read_raw_edf(root / name, preload=True, verbose="error")
@@ -68,7 +70,7 @@ def read_signals(root: Path, names: Sequence[str]) -> tuple[list[NDArray[np.floa
             raise SystemExit(f"{root / name}: expected {SFREQ_HZ} Hz, found {raw.info['sfreq']:g}")
         raw.filter(0.5, 40.0, verbose="error")
         signals.append((raw.get_data() * 1e6).astype(np.float32))
-    return signals, tuple(name.rstrip(".") for name in raw.ch_names)
+    return signals, tuple(str(canonical_name(name)) for name in raw.ch_names)
 
 
 def cut(signals: Sequence[NDArray[np.float32]], window_s: float, stride_s: float) -> NDArray[np.float32]:
@@ -131,17 +133,19 @@ def by_splines(found: Reconstruction, electrodes: tuple[str, ...]) -> NDArray[np
 
     None where a frame has too few of them.
     """
-    from biot_bd.signals.interpolation import spline_weights
+    import mne
 
-    original, hidden = found.original.double().numpy(), found.hidden.numpy()
-    guess = original.copy()
+    hidden, guess = found.hidden.numpy(), found.original.double().numpy().copy()
+    info = mne.create_info(list(electrodes), SFREQ_HZ, "eeg")
     for window, frame in np.ndindex(len(hidden), hidden.shape[2]):
         absent = hidden[window, :, frame]
-        if absent.all() or (~absent).sum() < 4:
+        if (~absent).sum() < 4:
             return None
         if absent.any():
-            good, bad = (tuple(np.array(electrodes)[rows]) for rows in (~absent, absent))
-            guess[window, absent, frame] = spline_weights(good, bad) @ original[window, ~absent, frame]
+            raw = mne.io.RawArray(guess[window, :, frame], info, verbose="error")
+            raw.set_montage("standard_1005", verbose="error")
+            raw.info["bads"] = [name for name, gone in zip(electrodes, absent, strict=True) if gone]
+            guess[window, :, frame] = raw.interpolate_bads(method={"eeg": "spline"}, verbose="error").get_data()
     return guess
 
 
