@@ -157,15 +157,15 @@ def score(found: Reconstruction, splines: NDArray[np.float64] | None) -> dict[st
         name: None if guess is None else float(np.mean((np.asarray(guess)[hidden] - original) ** 2))
         for name, guess in guesses.items()
     }
-    mse = errors["model"] or 0.0
+    errors["zero"] = float(np.mean(original**2))
+    mse = errors.pop("model") or 0.0
     skill = {f"skill_{name}": None if other is None else 1 - mse / other for name, other in errors.items()}
     predicted = found.predicted.double().numpy()[hidden]
     return {
+        "mse_model": mse,
         **{f"mse_{name}": error for name, error in errors.items()},
-        "mse_zero": float(np.mean(original**2)),
-        "skill_zero": 1 - mse / float(np.mean(original**2)),
-        "skill_linear": skill["skill_linear"],
-        "skill_splines": skill["skill_splines"],
+        **skill,
+        "skill_strict": min(one for one in skill.values() if one is not None),
         "correlation": float(np.corrcoef(predicted.ravel(), original.ravel())[0, 1]),
     }
 
