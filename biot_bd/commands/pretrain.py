@@ -31,7 +31,9 @@ def pretrain(
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(help="Subject who is left out and on whom the objectives are measured at the end; may be repeated."),
+        typer.Option(
+            help="Subject who is left out and on whom the objectives are measured at the end; may be repeated."
+        ),
     ] = None,
     validation_fraction: Annotated[
         float, typer.Option(help="Share of the subjects that validate; 0 for none.", min=0, max=0.9)
@@ -89,6 +91,8 @@ def pretrain(
 
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+PAGE = "report.html"
+"""What the command writes last."""
 _RENAMED = {"epochs": "max_epochs"}
 
 
@@ -114,9 +118,10 @@ def _check_free(output: Path) -> None:
     from biot_bd.models.checkpoints.pretraining_folder import is_pretraining
     from biot_bd.pretraining.pretraining_run import WORK
 
-    if (output / WORK).is_dir():  # this call goes on, or says that it is another
-        return
-    if is_pretraining(output):
+    finished = is_pretraining(output)
+    if (output / WORK).is_dir() or (finished and not (output / PAGE).is_file()):
+        return  # this call goes on, or says that it is another
+    if finished:
         raise FileExistsError(f"{output} holds a pretrained model already; name a new folder or delete it")
     others = sorted(p.name for p in output.iterdir() if not p.name.startswith(".")) if output.is_dir() else []
     if others:
