@@ -124,7 +124,7 @@ def pretrain(
     >>> from biot_bd.pretraining import pretrain
     >>> sizes = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1}
     >>> net = Pretrainer(
-    ...     "biot", "biot-contrastive", max_epochs=1, batch_size=8, random_state=0, **sizes
+    ...     "biot", "biot-contrastive", max_epochs=1, batch_size=4, random_state=0, **sizes
     ... )
     >>> with TemporaryDirectory() as folder:
     ...     demo = load_dataset("demo", folder + "/edf", n_subjects=3, recordings=1, minutes=1)
