@@ -3,7 +3,7 @@ r"""Pretraining on one processor, several, several GPUs or a SLURM cluster, with
 
     python experiments/pretrain.py STORE -o RUN --objective masked-spectrum
     torchrun --nproc-per-node 2 experiments/pretrain.py STORE -o RUN --objective masked-spectrum
-    accelerate launch --num-processes 4 experiments/pretrain.py STORE -o RUN
+    accelerate launch --multi_gpu --num_processes 4 experiments/pretrain.py STORE -o RUN
     python experiments/pretrain.py --cluster slurm --nodes 2 --processes 4 --gpus 4 --hours 12 \
         --slurm partition=gpu --slurm constraint=a100 STORE -o RUN
 

@@ -1,4 +1,4 @@
-"""``biot-bd pretrain``: a model learns from windows without labels; `train` and `cv` start from it."""
+"""``biot-bd pretrain``: learn without labels, for ``train`` and ``cv`` to start from."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def biot_graph(module: nn.Module) -> BIOTGraph | None:
     module : torch.nn.Module
         With the ``encoder`` and ``final_layer`` of :class:`biot_bd.models.BIOT`.
     """
-    encoder = getattr(module, "encoder", None)
+    encoder: Any = getattr(module, "encoder", None)
     if (
         type(encoder) not in (BIOTEncoder, MultiScaleEncoder)
         or encoder.class_token is not None

@@ -158,7 +158,8 @@ class BIOTEncoder(nn.Module):
 
     def feature_hz(self, sfreq: float) -> NDArray[np.float64]:
         """Return the frequency in Hz of each number that a token is made from, (n_features,)."""
-        return np.fft.rfftfreq(self.n_fft, 1 / sfreq)
+        frequencies: NDArray[np.float64] = np.fft.rfftfreq(self.n_fft, 1 / sfreq)
+        return frequencies
 
     @property
     def n_features(self) -> int:

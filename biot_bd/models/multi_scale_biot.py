@@ -250,7 +250,7 @@ class MultiScaleBIOT(BIOT):
         biot_bd.exceptions.CheckpointError
             A ``ValueError``: the file is damaged, no BIOT, or does not fit; factor 1 is missing.
         """
-        model: MultiScaleBIOT = build_model(
+        model: Any = build_model(
             load_checkpoint(source),
             n_outputs,
             ch_names=ch_names,
@@ -268,4 +268,5 @@ class MultiScaleBIOT(BIOT):
             channel_attention=channel_attention,
         )
         announce(model.load_report)
-        return model
+        built: MultiScaleBIOT = model
+        return built

@@ -79,7 +79,7 @@ def save_checkpoint(
     path = Path(path)
     model = getattr(model, "_orig_mod", model)
     config = model.get_config() if hasattr(model, "get_config") else {}
-    if any(key not in config for key in ARCHITECTURE) or getattr(model, "architecture", ()):
+    if any(key not in config for key in ARCHITECTURE) or bool(getattr(model, "architecture", None)):
         raise TypeError(f"only BIOT can be saved in the official layout, found {type(model).__name__}")
     if isinstance(trained_on, str):
         raise TypeError(f"trained_on must be a Provenance or a list of subjects, found the text {trained_on!r}")

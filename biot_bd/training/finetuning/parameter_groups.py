@@ -90,7 +90,7 @@ def _biot_blocks(module: Any) -> list[tuple[str, tuple[str, ...]]]:
     layers = "encoder.transformer.layers.layers"
     count = len(module.get_submodule(layers))
     embedding = ("encoder.patch_embedding", "encoder.channel_tokens", "encoder.positional_encoding")
-    blocks = [("embedding", embedding)]
+    blocks: list[tuple[str, tuple[str, ...]]] = [("embedding", embedding)]
     if getattr(module.encoder, "channel_attention", None) is not None:
         blocks.append(("channel-attention", ("encoder.channel_attention",)))
     return [*blocks, *((f"block-{i + 1}", (f"{layers}.{i}",)) for i in range(count))]
