@@ -44,7 +44,7 @@ PERCENT = (1, 5, 10, 25, 100)
 SEEDS = {"learn": 3100, "test": 3900}  # of the generated subjects
 MOST_IN_A_FOLDER = 50
 QUICK = {"subjects": 6, "test_subjects": 3, "seeds": "0,1", "minutes": 2, "steps": 6, "pretrain_epochs": 1, "width": 16}
-USUAL = {"subjects": 100, "test_subjects": 30, "seeds": "0,1,2,3,4", "minutes": 3, "steps": 200, "pretrain_epochs": 15}
+USUAL = {"subjects": 100, "test_subjects": 30, "seeds": "0,1,2,3,4", "minutes": 3, "steps": 150, "pretrain_epochs": 12}
 
 
 def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,8 +58,8 @@ def parse(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test-subjects", type=int, help="generated subjects to test on (default: 30)")
     parser.add_argument("--minutes", type=int, help="length of each generated recording (default: 3)")
     parser.add_argument("--seeds", help="with commas (default: 0,1,2,3,4)")
-    parser.add_argument("--steps", type=int, help="steps of each training with labels (default: 200)")
-    parser.add_argument("--pretrain-epochs", type=int, help="(default: 15)")
+    parser.add_argument("--steps", type=int, help="steps of each training with labels (default: 150)")
+    parser.add_argument("--pretrain-epochs", type=int, help="(default: 12)")
     parser.add_argument("--objective", default="masked-spectrum", help="registered objective (default: %(default)s)")
     parser.add_argument("--width", type=int, default=64, help="embed_dim of the BIOT (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="of all trainings (default: %(default)s)")

@@ -31,7 +31,9 @@ def pretrain(
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(help="Subject who is left out and on whom the objectives are measured at the end; may be repeated."),
+        typer.Option(
+            help="Subject who is left out and on whom the objectives are measured at the end; may be repeated."
+        ),
     ] = None,
     validation_fraction: Annotated[
         float, typer.Option(help="Share of the subjects that validate; 0 for none.", min=0, max=0.9)

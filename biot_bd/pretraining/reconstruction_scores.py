@@ -87,8 +87,7 @@ class ReconstructionScores:
     def overall(self) -> dict[str, Any]:
         """The row of all subjects and channels."""
         chosen = (self.table["subject"] == "all") & (self.table["channel"] == "all")
-        row: dict[str, Any] = self.table[chosen].iloc[0].to_dict()
-        return row
+        return _as_dict(self.table[chosen].iloc[0])
 
     def by_band(self, bands: Any) -> pd.DataFrame:
         """Return skill by frequency band, for spectra.
@@ -135,8 +134,9 @@ class ReconstructionScores:
         numbers = ["mse", "mse_interpolation", "skill"]
         frames["table"] = frames["table"].astype(dict.fromkeys([*numbers, "correlation"], float))
         frames["by_feature"] = frames["by_feature"].astype(dict.fromkeys(["hz", *numbers], float))
-        plain = {name: facts[name] for name in ("kind", "unit", "n_windows")}
-        return cls(**frames, **plain, seen_subjects=tuple(facts["seen_subjects"]))
+        plain: dict[str, Any] = {name: facts[name] for name in ("kind", "unit", "n_windows")}
+        table, by_feature = frames["table"], frames["by_feature"]
+        return cls(table, by_feature, **plain, seen_subjects=tuple(facts["seen_subjects"]))
 
 
 def score_reconstruction(
@@ -404,7 +404,9 @@ def _precision(net: Any) -> str:
 
 
 def _on_cpu(found: Reconstruction) -> Reconstruction:
-    moved = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in vars(found).items()}
+    moved: dict[str, Any] = {
+        name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in vars(found).items()
+    }
     return Reconstruction(**moved)
 
 
@@ -457,7 +459,8 @@ class _Sums:
         error, guessed = (y - x) ** 2, (guess - x) ** 2
         sums = np.stack([part.sum(axis=(2, 3)) for part in (n, error, guessed, x, y, x * x, y * y, x * y)])
         place = np.searchsorted(self.subjects, subjects)
-        np.add.at(self.cells, (slice(None), place), sums)
+        for total, own in zip(self.cells, sums, strict=True):
+            np.add.at(total, place, own)
         self.features += np.stack([part.sum(axis=(0, 1, 2)) for part in (n, error, guessed)])
 
     def scores(self, names: list[str], n_windows: int, seen: tuple[str, ...]) -> ReconstructionScores:
@@ -522,7 +525,7 @@ def _mean_row(channel: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Return the means over subjects; skill is that of the mean errors."""
     known = rows[rows["n_values"] > 0]
     if known.empty:
-        return {**rows.iloc[0].to_dict(), "subject": "all"}
+        return {**_as_dict(rows.iloc[0]), "subject": "all"}
     mse, guessed = known["mse"].mean(), known["mse_interpolation"].mean()
     skill, reason = _skill(mse, guessed)
     no_correlation = "" if known["correlation"].notna().any() else "correlation: undefined for every subject"
@@ -536,6 +539,10 @@ def _mean_row(channel: str, rows: pd.DataFrame) -> dict[str, Any]:
         "correlation": known["correlation"].mean(),
         "reason": "; ".join(filter(None, (reason, no_correlation))) or None,
     }
+
+
+def _as_dict(row: pd.Series) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
