@@ -103,8 +103,9 @@ class MaskedObjective(Objective):
     - ``mse``: of scored tokens; ``mse_visible``: of visible ones, which the loss leaves out.
     - ``mse_interpolation``: that of the guess from visible neighbours; ``mse_window_mean``: that of
       the mean of the channel's visible tokens, the stronger guess where spectra are steady.
-    - ``skill``: 1 - mse / mse_interpolation; ``skill_window_mean`` likewise.
     - ``chance``: MSE of one mean token for all windows, the best of constants.
+    - ``skill``: 1 - mse / mse_interpolation; ``skill_strict``: against the best of these three.
+      Each is left out where a guess has no error.
     - ``masked_fraction``, ``scored_fraction``: of present tokens.
     - ``embedding_std``: of whole windows' embeddings, in validation alone, as it takes a second
       pass; near 0 the model has collapsed.  (Embeddings of visible parts differ by what is visible,
@@ -200,13 +201,11 @@ class MaskedObjective(Objective):
         return view.scale.guess(filled)
 
     def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return skill over both guesses, and the error of the best constant token."""
-        mse, mean, square = (means[key] for key in ("mse", "target_mean", "target_square"))
-        return {
-            "skill": float(1 - mse / means["mse_interpolation"]),
-            "skill_window_mean": float(1 - mse / means["mse_window_mean"]),
-            "chance": float((square - mean.square()).clamp(min=0).mean()),
-        }
+        """Return the error of the best constant token, and skill over it and other guesses."""
+        chance = float((means["target_square"] - means["target_mean"].square()).clamp(min=0).mean())
+        mse, guess, level = (float(means[key]) for key in ("mse", "mse_interpolation", "mse_window_mean"))
+        guesses = {"skill": guess, "skill_strict": min(guess, level, chance)}
+        return {"chance": chance, **{key: 1 - mse / error for key, error in guesses.items() if error > 0}}
 
     @torch.no_grad()
     def reconstruct(self, tokens: TokenStages, x: Tensor, rng: BatchRandom) -> Reconstruction:
