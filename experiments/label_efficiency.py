@@ -229,7 +229,7 @@ def table_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Return scores and paired differences from scratch, with intervals over test subjects."""
     import pandas as pd
 
-    from biot_bd.evaluation.statistics.intervals import macro_interval
+    from biot_bd.evaluation import macro_interval
 
     found = []
     for metric in METRICS:

@@ -19,6 +19,7 @@ from biot_bd.models.own_modes import own_modes
 from biot_bd.models.token_stages import token_stages
 from biot_bd.pretraining.batch_random import PositionRandom
 from biot_bd.pretraining.reconstruction import Reconstruction
+from biot_bd.signals.features import BANDS
 from biot_bd.training.input_data import SignalData
 from biot_bd.windows.torch_dataset import OnDevice, collate_windows
 
@@ -89,13 +90,13 @@ class ReconstructionScores:
         chosen = (self.table["subject"] == "all") & (self.table["channel"] == "all")
         return _as_dict(self.table[chosen].iloc[0])
 
-    def by_band(self, bands: Any) -> pd.DataFrame:
+    def by_band(self, bands: Sequence[tuple[str, float, float]] = BANDS) -> pd.DataFrame:
         """Return skill by frequency band, for spectra.
 
         Parameters
         ----------
         bands : sequence of (name, low_hz, high_hz)
-            From the lower edge up to, not including, the upper one.
+            By default delta to gamma; from the lower edge up to, not including, the upper one.
 
         Returns
         -------
