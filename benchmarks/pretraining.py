@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _bench import interleave, limit, publish, summarise, target_above_floor
+import masked_vae_step
+from _bench import interleave, limit, publish, summarise, target, target_above_floor
 from biot_bd.models import BIOT, token_stages
 from biot_bd.models.inference_plan import precision_context
 from biot_bd.pretraining import BatchRandom
@@ -30,7 +31,7 @@ from training import N_CHANS, N_TIMES, data, floor
 
 PEER = "official way"
 NO_DROPOUT = {"drop_prob": 0.0, "att_layer_drop_prob": 0.0}
-WANTED = 2.5
+WANTED, WANTED_VAE = 2.5, 1.5
 KEPT = 13.5 / 19  # half to all but one of 19 frames
 
 STEP = """
@@ -178,6 +179,21 @@ def contrastive(
     return rows, goals
 
 
+def masked_vae(n: int, rounds: int) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Time a step of the masked variational autoencoder and of Hugging Face's ViTMAE."""
+    peer, way = masked_vae_step.PEER, "masked-vae, batch {}: {}"
+    peers = [peer, f"{peer}, bf16"]
+    rows = summarise(interleave(masked_vae_step.ways(n), rounds), peers)
+    by_way = {row["way"]: row for row in rows}
+    goals = [
+        target(f"pretraining step, masked-vae, batch {n}, {p}", by_way[f"biot_bd, {p}"], other, WANTED_VAE)
+        for p, other in zip(("fp32", "bf16"), peers, strict=True)
+    ]
+    for row in rows:
+        row["way"] = way.format(n, row["way"])
+    return rows, goals
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small batch, two rounds")
@@ -188,8 +204,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     started, notes = time.perf_counter(), []
     rows, goals = contrastive(8 if options.quick else 64, rounds, options.source, notes)
+    more, further = masked_vae(4 if options.quick else 16, rounds)
     notes.append(f"all of this took {time.perf_counter() - started:.0f} s")
-    publish("pretraining", "One step of pretraining (AdamW, dropout on), seconds", rows, notes, options.quick, goals)
+    publish(
+        "pretraining",
+        "One step of pretraining (AdamW, dropout on), seconds",
+        rows + more,
+        notes,
+        options.quick,
+        goals + further,
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from biot_bd.pretraining.batch_random import BatchRandom, PositionRandom, mixed_
 from biot_bd.pretraining.epoch_means import EpochMeans
 from biot_bd.pretraining.pretext_module import PretextModule
 from biot_bd.pretraining.processes import Processes
+from biot_bd.pretraining.progress import TrainingProgress
 from biot_bd.pretraining.shares import OwnBatches, Place
 from biot_bd.training._validation import uncompiled
 from biot_bd.training.input_data import SignalData
@@ -101,9 +102,8 @@ class PretextEpochs(NetBatches):
             point = RestartPoint(self.restart_dir, self._fit_identity(data, train, valid))
             self._processes.wait()  # so that all see the same one
         self.notify("on_train_begin", X=data, y=None)
-        self.__dict__["_parallel"] = self._processes.parallel(
-            self.module_
-        )  # skorch would take it for a part of the net
+        # Not by setattr: skorch would take it for a part of the net.
+        self.__dict__["_parallel"] = self._processes.parallel(self.module_)
         try:
             self._repeat_epochs(iterators, sides, point, lambda: self._begin(train))
             if finetuning is not None:
@@ -111,6 +111,9 @@ class PretextEpochs(NetBatches):
             self.notify("on_train_end", X=data, y=None, **sides)
         finally:
             self.__dict__["_parallel"] = None
+            for _, callback in self.callbacks_:
+                if isinstance(callback, TrainingProgress):
+                    callback.stop()
 
     def _writes_files(self) -> bool:
         return self._processes.is_main
@@ -256,7 +259,7 @@ class PretextEpochs(NetBatches):
     @contextmanager
     def _alone(self, side: Subset) -> Iterator[Any]:
         """Give batches for a validation pass that this process makes by itself."""
-        before = {name: vars(self).get(name) for name in ("_batches", "_means")}
+        before = {name: vars(self)[name] for name in ("_batches", "_means") if name in vars(self)}
         order = BatchSampler(SequentialSampler(side), self._batch_size("valid", side), drop_last=False)
         self._batches, self._means = {False: OwnBatches(order, training=False)}, {False: EpochMeans()}
         try:

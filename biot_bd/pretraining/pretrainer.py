@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
@@ -14,7 +13,6 @@ from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer
 from skorch.exceptions import NotInitializedError
-from torch import nn
 from torch.utils.data import Subset
 
 from biot_bd.models.checkpoints.provenance import Provenance
@@ -353,6 +351,12 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         if self.train_split is None:
             return Subset(dataset, list(range(len(dataset)))), None
         split = self.train_split
+        if split == "subject" and groups is None:
+            raise ValueError(
+                "a split by subject needs the subject of each training window, and the data carry none: use Windows, or pass "
+                "fit(X, groups=subjects) (in a pipeline: pretrainer__groups=subjects), or set train_split=None to train "
+                "without validation"
+            )
         if split == "subject":
             seed = self.random_state if isinstance(self.random_state, Integral) else 0
             split = SubjectValidSplit(self.validation_fraction, int(seed))
@@ -412,7 +416,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         data = SignalData(X)
         self._check_contract(data.info)
         subjects = subjects_given(data, groups)
-        before = None if fresh else self.provenance_
+        before, n_before = (None if fresh else self.provenance_), len(self.history_ or ())
         if fresh:
             self._forget()
             self.input_info_ = data.info
@@ -427,7 +431,8 @@ class Pretrainer(TransformerMixin, PretextEpochs):
                     self.initialize()
                 self._train(data, train, valid, fresh)
         except BaseException:
-            self._forget()  # half trained weights are nobody's
+            if fresh or len(self.history_ or ()) > n_before:
+                self._forget()  # half trained weights are nobody's
             raise
         self._note(X, train, valid, subjects, before)
         return self
@@ -564,12 +569,4 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = True  # a channel that is NaN throughout is absent
         tags.target_tags.required = False
-        with suppress(AttributeError):
-            tags.requires_fit = True
         return tags
-
-
-def backbone_of(net: Pretrainer) -> nn.Module:
-    """Return the model that a pretrainer trains."""
-    backbone: nn.Module = uncompiled(net.module_).backbone
-    return backbone

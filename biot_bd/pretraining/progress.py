@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 
 from biot_bd.runs import note_done
 
-SHOWN = ("loss", "chance", "skill")
+SHOWN = ("loss", "chance", "skill", "skill_strict")
 
 
 class TrainingProgress(Callback):
@@ -56,7 +56,7 @@ class TrainingProgress(Callback):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Count the epochs that are planned."""
-        self._stop()
+        self.stop()
         self.planned_ = len(net.history) + net.max_epochs
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -85,9 +85,10 @@ class TrainingProgress(Callback):
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Take the bar away."""
-        self._stop()
+        self.stop()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Take the bar away, also where a fit ended by an error."""
         if self.bar_ is not None:
             self.bar_.stop()
         self.bar_ = None

@@ -68,7 +68,9 @@ def of_whole_batch(x: Tensor, rng: BatchRandom) -> Tensor:
     >>> of_whole_batch(torch.ones(2, 3), BatchRandom(0, n=2)).shape
     torch.Size([2, 3])
     """
-    if rng.n == rng.n_all or not dist.is_initialized():  # a part that is looked at by itself is a batch
+    if rng.n == rng.n_all or not (
+        dist.is_available() and dist.is_initialized()
+    ):  # a part that is looked at by itself is a batch
         return x
     own = torch.tensor([len(x)], device=x.device)
     found = [torch.empty_like(own) for _ in range(dist.get_world_size())]

@@ -1,6 +1,7 @@
 """Several processes that share a fit: real ones, started by torchrun."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FITS = Path(__file__).with_name("shared_fits.py")
 
 
-def launch(folder, *names):
+def launch(folder, *names, **variables):
     """Run fits in two processes under torchrun; return what it ended with."""
     root = str(Path(__file__).parents[2])
     env = {
         **os.environ,
+        **variables,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
     }
@@ -72,16 +74,21 @@ def test_two_processes_learn_what_one_learns_of_the_same_batches(name, two_proce
 
 @pytest.mark.slow
 def test_a_fit_of_which_a_process_was_killed_goes_on_as_if_nothing_had_happened(two_processes, tmp_path):
-    killed = launch(tmp_path, "killed")
+    killed = launch(tmp_path, "stopped", KILLED_IN_EPOCH="4")
     assert killed.returncode != 0
-    assert not list(tmp_path.glob("killed-*.pt"))  # the other process ended, too
-    assert list((tmp_path / "restart").iterdir())
-    resumed = launch(tmp_path, "resumed")
+    assert not list(tmp_path.glob("stopped-*.pt"))  # the other process ended, too
+    shutil.copytree(tmp_path / "restart", tmp_path / "alone" / "restart")
+    resumed = launch(tmp_path, "stopped")
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    for rank in (0, 1):
-        expected, found = read(two_processes, "whole")[rank], read(tmp_path, "resumed")[rank]
+    for expected, found in zip(read(two_processes, "whole"), read(tmp_path, "stopped"), strict=True):
+        assert found["begun"] == [4, 5]
         assert greatest_difference(expected["weights"], found["weights"]) == 0
         assert expected["history"] == found["history"]
+    from shared_fits import fitted
+
+    alone = fitted("stopped", tmp_path / "alone")  # one process goes on where two were
+    assert alone["begun"] == [4, 5]
+    assert alone["history"][:3] == found["history"][:3]
 
 
 def test_without_a_launcher_a_fit_is_alone(monkeypatch):

@@ -12,12 +12,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from tiny_pretraining import SIZES, HiddenLevel, make_windows, rows, same_weights, small_net
 
 from biot_bd import BIOT, PercentileScaler, Pretrainer, registry
 from biot_bd.exceptions import ContaminationError, ContractError, UnknownNameError
 from biot_bd.models import ModelContract, check_clean
-from biot_bd.training import FixedSubjects
+from biot_bd.training import EarlyStopping, FixedSubjects
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -117,7 +118,7 @@ def test_means_of_an_epoch_weigh_windows_not_batches():
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(windows):
     x, subjects = windows
-    first, again, other = (small_net(random_state=seed).fit(x, groups=subjects) for seed in (0, 0, 1))
+    first, again, other = (small_net(random_state=seed, max_epochs=1).fit(x, groups=subjects) for seed in (0, 0, 1))
     assert same_weights(first, again)
     assert rows(first) == rows(again)
     assert not same_weights(first, other)
@@ -180,13 +181,24 @@ def test_every_parameter_is_trained(windows):
     assert missing == []
 
 
-@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
 def test_lower_precision_keeps_float32_weights_and_nearly_the_loss(windows, fitted, precision):
     x, subjects = windows
     net = small_net(precision=precision).fit(x, groups=subjects)
     assert {p.dtype for p in net.module_.parameters()} == {torch.float32}
-    assert net.precision_ == precision
+    assert net.precision_ in ("fp32", "tf32", "bf16")
+    assert precision in ("auto", net.precision_)
     assert net.history[-1]["valid_loss"] == pytest.approx(fitted.history[-1]["valid_loss"], rel=0.05)
+
+
+def test_windows_that_are_scaled_where_the_model_is_give_the_same(windows, fitted, monkeypatch):
+    """As on a GPU: batches travel as they are stored."""
+    x, subjects = windows
+    monkeypatch.setattr(Pretrainer, "_scales_on_device", lambda self: True)
+    net = small_net(iterator_train__pin_memory=False, iterator_valid__pin_memory=False).fit(x, groups=subjects)
+    assert same_weights(net, fitted)
+    np.testing.assert_array_equal(net.transform(x), fitted.transform(x))
+    assert net.evaluate(x) == fitted.evaluate(x)
 
 
 def test_gradients_are_limited_and_rates_follow_the_schedule(windows):
@@ -206,6 +218,16 @@ def test_gradients_are_limited_and_rates_follow_the_schedule(windows):
     assert n == 8
     expected = [0.1 * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * (i + 1) / n))) for i in range(n)]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [EarlyStopping, SkorchEarlyStopping])
+def test_early_stopping_watches_the_validation_loss(windows, kind):
+    """A loss that cannot fall stops after the patience; skorch's own stops by KeyboardInterrupt, which is no Ctrl-C."""
+    x, subjects = windows
+    stopping = kind(monitor="valid_loss", patience=2, sink=lambda text, verbose: None)
+    net = small_net(lr=0.0, max_epochs=9, callbacks=[stopping]).fit(x, groups=subjects)
+    assert len(net.history) == 3
+    assert net.transform(x).shape == (48, 16)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_nothing_fitted(windows):
@@ -233,6 +255,8 @@ def test_partial_fit_goes_on_and_warm_start_too(windows):
     net.partial_fit(x, groups=subjects)
     assert [row["epoch"] for row in net.history] == [1, 2]
     assert not np.array_equal(net.transform(x), before)
+    with pytest.raises(ValueError, match="fitted on 400 samples a window, found 200"):
+        net.partial_fit(x[:, :, :200], groups=subjects)
     net.set_params(warm_start=True).fit(x, groups=subjects)
     assert [row["epoch"] for row in net.history] == [1, 2, 3]
     net.set_params(warm_start=False).fit(x, groups=subjects)

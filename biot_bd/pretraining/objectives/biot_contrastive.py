@@ -15,8 +15,6 @@ from biot_bd.pretraining.micro_batches import in_micro_batches
 from biot_bd.pretraining.objective import Objective
 from biot_bd.pretraining.whole_batch import of_whole_batch
 
-_ON_CPU = 16  # windows at a time; fewer are as fast, more are slower
-
 
 class BIOTContrastive(Objective):
     """Contrast a view with frames left out and the whole window, as BIOT was pretrained.
@@ -33,11 +31,10 @@ class BIOTContrastive(Objective):
         At least 2 frames.
     temperature : float
         Of :func:`biot_bd.pretraining.info_nce`.
-    micro_batch : int or "auto", optional
+    micro_batch : int, optional
         Windows that pass through the model at a time.  Their activations are computed again in the
-        backward pass, so memory is that of a few windows; loss and gradients are those of the whole
-        batch, to rounding.  None: the whole batch at once.  ``"auto"``: 16 on a CPU, whose memory
-        is slow to get, None elsewhere.
+        backward pass: the memory of a few windows for a third more time; loss and gradients are
+        those of the whole batch, to rounding.  None: the whole batch at once.
 
     Raises
     ------
@@ -78,15 +75,17 @@ class BIOTContrastive(Objective):
 
     across_windows = True
 
-    def __init__(self, sizes: TokenSizes, temperature: float = 0.2, micro_batch: int | str | None = "auto") -> None:
+    def __init__(self, sizes: TokenSizes, temperature: float = 0.2, micro_batch: int | None = None) -> None:
         super().__init__(sizes)
         if sizes.n_frames < 2:
             raise ValueError("biot-contrastive keeps half of the frames of a window, which has one; use longer windows")
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         whole_number = isinstance(micro_batch, int) and not isinstance(micro_batch, bool) and micro_batch > 0
-        if not (whole_number or micro_batch in (None, "auto")):
-            raise ValueError(f"micro_batch must be a positive number of windows, None or 'auto', got {micro_batch!r}")
+        if not (whole_number or micro_batch is None):
+            raise ValueError(
+                f"micro_batch must be a positive number of windows or None (whole batch), got {micro_batch!r}"
+            )
         self.temperature, self.micro_batch = temperature, micro_batch
         dim = sizes.embed_dim
         self.predictor = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
@@ -164,13 +163,8 @@ class BIOTContrastive(Objective):
             whole = tokens.read_out(tokens.place(embedded).flatten(1, 2), there)
             return self.predictor(masked).float(), whole.float()
 
-        masked, whole = in_micro_batches(views, self._size(x), x, there)
+        masked, whole = in_micro_batches(views, self.micro_batch, x, there)
         return masked, whole
-
-    def _size(self, x: Tensor) -> int | None:
-        if isinstance(self.micro_batch, str):
-            return _ON_CPU if x.device.type == "cpu" else None
-        return self.micro_batch
 
     def derive(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the loss at chance, and the skill over it."""

@@ -19,7 +19,7 @@ from biot_bd.training.sampling.augmentation import describe_augment, resolve_aug
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
 from biot_bd.windows import Windows
 from biot_bd.windows.page_shuffle import PageShuffle
-from biot_bd.windows.torch_dataset import OnDevice, WindowsDataset
+from biot_bd.windows.torch_dataset import WindowsDataset
 
 
 def training_note(sampler: Any, augment: Any) -> str | None:
@@ -113,7 +113,6 @@ class DataLoading(FactKeeping):
         """
         self._loads_fit = training and self._fit_epochs is not None and dataset is self._fit_epochs[0]
         try:
-            loader = super().get_iterator(dataset, training=training, **kwargs)
+            return super().get_iterator(dataset, training=training, **kwargs)
         finally:
             del self._loads_fit
-        return OnDevice(loader, self.device) if self._scales_on_device() else loader

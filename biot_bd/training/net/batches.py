@@ -14,7 +14,7 @@ from biot_bd.training.input_data import SignalData
 from biot_bd.training.net.module import NetModule
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE
 from biot_bd.windows.page_shuffle import beyond_memory
-from biot_bd.windows.torch_dataset import collate_windows
+from biot_bd.windows.torch_dataset import OnDevice, collate_windows
 
 
 def subjects_given(data: SignalData, groups: ArrayLike | None) -> NDArray[Any] | None:
@@ -80,3 +80,8 @@ class NetBatches(NetModule):
             "pin_memory": self._scales_on_device(),
             **params,
         }
+
+    def get_iterator(self, dataset: Any, training: bool = False, **kwargs: Any) -> Any:
+        """Return batches of a data set, on a GPU where the model is there."""
+        loader = super().get_iterator(dataset, training=training, **kwargs)
+        return OnDevice(loader, self.device) if self._scales_on_device() else loader

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 import torch
 
-from biot_bd.models import BIOT, MultiScaleBIOT, TokenSizes, token_stages
+from biot_bd import Pretrainer
+from biot_bd.models import BIOT, MaskedViT, MultiScaleBIOT, TokenSizes, token_stages
 from biot_bd.pretraining import BatchRandom
 from biot_bd.pretraining.objectives.biot_contrastive import BIOTContrastive
 
@@ -252,6 +253,33 @@ def test_the_multi_scale_model_learns_by_it(channel_attention):
     run(model, objective, windows())["loss"].backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None and not name.startswith("final_layer")]
     assert missing == []
+
+
+@pytest.mark.parametrize("channels", ["each", "together"])
+def test_the_masked_vit_learns_by_it(channels):
+    torch.manual_seed(0)
+    sizes = {"embed_dim": 16, "num_heads": 2, "num_layers": 1}
+    model = MaskedViT(n_chans=4, n_times=1200, patch_samples=100, channels=channels, **sizes)
+    objective = BIOTContrastive(token_stages(model).sizes)
+    run(model, objective, windows())["loss"].backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None and not name.startswith("final_layer")]
+    assert missing == []
+
+
+def test_its_history_tells_the_loss_at_chance_and_the_skill_over_it():
+    model = {f"module__{key}": value for key, value in SMALL.items() if key in ("embed_dim", "num_heads", "num_layers")}
+    net = Pretrainer(
+        "biot", "biot-contrastive", max_epochs=2, batch_size=4, device="cpu", random_state=0, module__sfreq=200, **model
+    )
+    subjects = np.repeat(["a", "b", "c", "d"], 4)
+    net.fit(windows(16).numpy(), groups=subjects)
+    assert net.history[-1, "train_chance"] == pytest.approx(math.log(4))
+    assert net.history[-1, "valid_chance"] == pytest.approx(math.log(4))
+    for side in ("train", "valid"):
+        loss, skill = net.history[-1, f"{side}_loss"], net.history[-1, f"{side}_skill"]
+        assert skill == pytest.approx(1 - loss / math.log(4), abs=1e-6)
+        assert net.history[-1, f"{side}_embedding_std"] > 0
+    assert net.transform(windows(3).numpy()).shape == (3, 16)
 
 
 def test_batches_of_one_window_are_refused_in_training_and_told_elsewhere():
