@@ -83,7 +83,10 @@ def verify(
 
     A published file is recognised by its git blob id.
     """
-    _show(_facts(source, source), as_json)
+    if kind_of(source) == "pretraining":
+        _show_pretraining(Path(source), as_json)
+    else:
+        _show(_facts(source, source), as_json)
 
 
 @app.command()
@@ -189,6 +192,33 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
     typer.echo(wrapped(f"trained on {_seen(provenance['trained_on'])}{known}", "  ", "    "))
     for note in facts["notes"]:
         typer.echo(f"  {note}")
+
+
+def _show_pretraining(folder: Path, as_json: bool) -> None:
+    """Load a pretraining, objectives too, and say what it is."""
+    from biot_bd.models import provenance_of
+    from biot_bd.models.checkpoints.pretraining_folder import read_pretraining
+    from biot_bd.pretraining import load_pretraining
+
+    load_pretraining(folder)
+    description, provenance = read_pretraining(folder), provenance_of(folder).to_dict()
+    model = description["model"]
+    if as_json:
+        shown = ("objective", "input_info", "train_subjects", "valid_subjects", "n_epochs", "generated", "files")
+        print_json(
+            {"source": str(folder), **{k: description[k] for k in shown}, "model": model, "provenance": provenance}
+        )
+        return
+    objectives = ", ".join(f"{name} x {weight:g}" for name, weight in description["objective"].items())
+    seen = description["input_info"]
+    typer.echo(f"{folder}: a pretrained {model['name']} of {model['n_parameters']:,} parameters, all in place")
+    typer.echo(f"  objectives {objectives}; epochs {description['n_epochs']}")
+    rate = "unknown rate" if seen["sfreq"] is None else f"{seen['sfreq']:g} Hz"
+    typer.echo(
+        f"  windows of {seen['n_chans']} channels and {seen['n_times']} samples at {rate}, {seen['scale'] or seen['unit']}"
+    )
+    known = "" if provenance["known"] else "; the record is missing or incomplete, so evaluations refuse it"
+    typer.echo(wrapped(f"trained on {_seen(provenance['trained_on'])}{known}", "  ", "    "))
 
 
 def _seen(trained_on: list[dict[str, Any]]) -> str:

@@ -91,6 +91,8 @@ def pretrain(
 
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+PAGE = "report.html"
+"""What the command writes last."""
 _RENAMED = {"epochs": "max_epochs"}
 
 
@@ -116,9 +118,10 @@ def _check_free(output: Path) -> None:
     from biot_bd.models.checkpoints.pretraining_folder import is_pretraining
     from biot_bd.pretraining.pretraining_run import WORK
 
-    if (output / WORK).is_dir():  # this call goes on, or says that it is another
-        return
-    if is_pretraining(output):
+    finished = is_pretraining(output)
+    if (output / WORK).is_dir() or (finished and not (output / PAGE).is_file()):
+        return  # this call goes on, or says that it is another
+    if finished:
         raise FileExistsError(f"{output} holds a pretrained model already; name a new folder or delete it")
     others = sorted(p.name for p in output.iterdir() if not p.name.startswith(".")) if output.is_dir() else []
     if others:

@@ -156,10 +156,9 @@ class BIOTEncoder(nn.Module):
         """Return the complex spectrum of frames, (..., n_fft) to (..., n_features)."""
         return torch.fft.rfft(frames)
 
-    def feature_hz(self, sfreq: float) -> NDArray[np.float64]:
+    def feature_hz(self, sfreq: float) -> NDArray[Any]:
         """Return the frequency in Hz of each number that a token is made from, (n_features,)."""
-        frequencies: NDArray[np.float64] = np.fft.rfftfreq(self.n_fft, 1 / sfreq)
-        return frequencies
+        return np.fft.rfftfreq(self.n_fft, 1 / sfreq)
 
     @property
     def n_features(self) -> int:

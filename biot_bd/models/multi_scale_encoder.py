@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ class MultiScaleEncoder(BIOTEncoder):
         used = frames.narrow(-1, (self.n_fft - scale * length) // 2, scale * length)
         return (torch.fft.rfft(used.unflatten(-1, (scale, length))) * scale**0.5).flatten(-2)
 
-    def feature_hz(self, sfreq: float) -> NDArray[np.float64]:
+    def feature_hz(self, sfreq: float) -> NDArray[Any]:
         """Return the frequency in Hz of each number that a token is made from, (n_features,)."""
         grids = [np.fft.rfftfreq(self.n_fft // scale, 1 / sfreq) for scale in self.scale_factors]
         return np.concatenate([np.tile(grid, scale) for grid, scale in zip(grids, self.scale_factors, strict=True)])

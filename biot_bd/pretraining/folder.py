@@ -127,7 +127,9 @@ def save_pretraining(
     description["files"] = {name: _write_tensors(module, folder / name) for name, module in modules.items()}
     write_json(folder / CONFIG, config)
     write_json(folder / HISTORY, [_without_batches(row) for row in net.history])
-    write_json(sidecar_of(folder), net.provenance_.to_dict() | {"source": folder.name})
+    seen = net.provenance_.to_dict()
+    del seen["source"]  # the folder itself, wherever it lies
+    write_json(sidecar_of(folder), seen)
     write_json(folder / PRETRAINING, description | {"environment": environment()})
     return folder
 

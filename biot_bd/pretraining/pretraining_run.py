@@ -41,6 +41,17 @@ class PretrainingFolder(WorkFolder):
         """Return the record of the pretrained model in the folder; None where there is none."""
         return read_pretraining(self.folder)["record"] if (self.folder / PRETRAINING).is_file() else None
 
+    def _found(self) -> dict[str, Any] | None:
+        """Return the record of this very pretraining if it is finished; another one is no place to
+        train into.
+        """
+        finished = None if (self.work / "study.json").is_file() else self.record()
+        if finished is None:
+            return super()._found()
+        if finished.get("study") != self.study:
+            raise FileExistsError(f"{self.folder} holds {self.what} already; name a new folder or delete it")
+        return finished
+
     def publish(self) -> None:
         """Move the model, its curves and its record to their place."""
         self._publish((WEIGHTS, OBJECTIVES, CONFIG, HISTORY, SIDECAR_IN_FOLDER), PRETRAINING)
@@ -56,7 +67,9 @@ def pretrain(
     title: str | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Pretrain on prepared windows and save the result; the same call goes on after a kill.
+    """Pretrain on prepared windows and save the result.
+
+    The same call goes on after a kill, and returns the record once all is done.
 
     Where a launcher started several processes, all make this call: they train together, and the
     first one writes.

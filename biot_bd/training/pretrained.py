@@ -34,6 +34,8 @@ from biot_bd.windows import Windows
 SCRATCH = Provenance("a model trained from scratch")
 LOADED = Provenance("weights of load_params", (), known=False)
 CHANGED = Provenance("weights that were changed after fit", (), known=False)
+_OF_BIOT = ("biot", "multi-scale-biot")
+"""Models that find channels by name and take any length; the second starts from the first, too."""
 UNRECORDED = Provenance("a model without a record of what it saw", (), known=False)
 
 
@@ -80,7 +82,7 @@ def build_pretrained(
     folder = pretraining_folder(source)
     if folder is not None:
         check_pretrained_input(folder, module, input_info)
-        if not (of_biot and pretrained_name(folder) == "biot"):
+        if not (of_biot and pretrained_name(folder) in _OF_BIOT):
             names = None if input_info is None else input_info.ch_names
             return _announced(build_from_pretraining(folder, module, arguments, names, provenance_of(folder)))
     elif not of_biot:
@@ -132,18 +134,21 @@ def check_pretrained_input(folder: Path, module: Any, info: InputInfo | None) ->
     Raises
     ------
     CheckpointError
-        Another model; other channels or another length of windows, but for BIOT, which finds
-        channels by name and takes any length; another rate, unit or scale.
+        Another model; other channels or another length of windows, but for BIOT and
+        MultiScaleBIOT, which find channels by name and take any length; another rate, unit or
+        scale.
     """
     description = read_pretraining(folder)
     own, name = description["model"]["name"], _class_name(module)
-    own_biot = inspect.isclass(module) and issubclass(module, BIOT) and registry.models.name_of(module) is None
-    if name != own and not (own == "biot" and own_biot):
+    of_biot = (
+        inspect.isclass(module) and issubclass(module, BIOT) and registry.models.name_of(module) in (None, _OF_BIOT[1])
+    )
+    if name != own and not (own == "biot" and of_biot):
         raise CheckpointError(f"{folder}: a pretrained {own!r}, but the model is {name!r}; take module={own!r}")
     if info is None:
         return
     wanted = InputInfo.from_dict(description["input_info"])
-    exact = () if own == "biot" else (("n_chans", "channels a window"), ("n_times", "samples a window"))
+    exact = () if own in _OF_BIOT else (("n_chans", "channels a window"), ("n_times", "samples a window"))
     for key, what in (*exact, ("sfreq", "Hz")):
         expected, found = getattr(wanted, key), getattr(info, key)
         if None not in (expected, found) and expected != found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 
@@ -20,6 +21,10 @@ COMMANDS = {
         *("train", world.windows, "-o", out / "model", "--epochs", 3, "--hold-out", "demo/04"),
         *TINY,
     ],
+    "pretrain": lambda world, out: [
+        *("pretrain", world.windows, "-o", out / "pretrained", "--epochs", 3, "--batch-size", 8),
+        *("--objective", "masked-spectrum", "--hold-out", "demo/04", *TINY),
+    ],
     "cv": lambda world, out: ["cv", world.windows, "-o", out / "run", "--epochs", 2, "--cv", "subject-kfold-2", *TINY],
 }
 
@@ -35,13 +40,17 @@ def results(name, out):
         return names, [
             (out / "model" / file).read_bytes() for file in ("model.safetensors", "events.json", "metrics.json")
         ]
+    if name == "pretrain":
+        told = json.loads((out / "pretrained" / "pretraining.json").read_text())
+        weights = [(out / "pretrained" / file).read_bytes() for file in ("model.safetensors", "objectives.safetensors")]
+        return sorted(path.name for path in (out / "pretrained").iterdir()), told["record"], weights
     result = Result.open(out / "run")
     models = [path.read_bytes() for path in sorted((out / "run").glob("folds/*/model/model.safetensors"))]
     return result.metrics["pooled"], result.metrics["macro"], result.predictions.to_csv(), models
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_killed_again_and_again_it_ends_with_the_results_of_an_undisturbed_call(world, tmp_path, name):
+def test_killed_again_and_again_it_ends_with_the_results_of_an_undisturbed_call(cheap_pictures, world, tmp_path, name):
     drawn = random.Random(f"{name} killed")
     undisturbed, disturbed = tmp_path / "a", tmp_path / "b"
     for folder in (undisturbed, disturbed):

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = ["--param", "module__embed_dim=16", "--param", "module__num_heads=2", "--param", "module__num_layers=1"]
 QUICK = ["--epochs", "1", "--batch-size", "8", "--param", "device=cpu"]
+UNDRAWN = [*QUICK, "--param", "callbacks__reconstruction=null"]
+"""Without pictures in TensorBoard, which take seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def run(stores):
     weighted = ["--objective", "biot-contrastive=0.5", "--validation-fraction", "0", "--hold-out", "clinic/demo05"]
     with pytest.MonkeyPatch.context() as patch:
         take_no_pictures(patch)
-        assert main([*command, *weighted, *TINY, *QUICK]) == 0
+        assert main([*command, *weighted, *TINY, *UNDRAWN]) == 0
     return folder
 
 
@@ -104,9 +106,9 @@ def test_a_recording_that_it_saw_under_another_name_is_refused_in_a_test(run, st
     assert not list(tmp_path.iterdir())
 
 
-def test_it_goes_on_from_a_pretraining_with_its_model_and_steps(run, stores, tmp_path):
-    command = ["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "second"), "--pretrained", str(run), *QUICK]
-    assert main([*command, "--objective", "biot-contrastive", "--validation-fraction", "0"]) == 0
+def test_it_goes_on_from_a_pretraining_with_its_model_and_steps(cheap_pictures, run, stores, tmp_path):
+    command = ["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "second"), "--pretrained", str(run)]
+    assert main([*command, *UNDRAWN, "--objective", "biot-contrastive", "--validation-fraction", "0"]) == 0
     description = json.loads((tmp_path / "second" / "pretraining.json").read_text())
     assert description["model"]["config"]["embed_dim"] == 16
     assert description["record"]["started_from"]["source"] == str(run)
@@ -168,6 +170,19 @@ def test_commands_that_take_no_pretraining_say_what_it_is(run, tmp_path, capsys)
         line = last_line(capsys)
         assert "found a pretrained model" in line
         assert f"`biot-bd train WINDOWS --pretrained {run} -o MODEL` takes" in line
+
+
+def test_verify_loads_it_and_says_whom_it_saw(run, tmp_path, capsys):
+    assert main(["models", "verify", str(run)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "a pretrained biot of" in told
+    assert "objectives masked-spectrum x 1, biot-contrastive x 0.5; epochs 1" in told
+    assert "windows of 16 channels and 2000 samples at 200 Hz, percentile-95" in told
+    assert "trained on clinic (unsupervised; 2 subjects: clinic/demo03, clinic/demo04)" in told
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "objectives.safetensors").write_bytes(b"")
+    assert main(["models", "verify", str(copy)]) == 1
+    assert "objectives.safetensors: the weights are damaged" in last_line(capsys)
 
 
 def test_its_page_is_made_anew(cheap_pictures, run, stores):

@@ -73,6 +73,15 @@ def test_a_transient_moves_one_stretch_of_each_scale(sample):
         torch.testing.assert_close(found.max(), torch.tensor(scale**0.5))
 
 
+def test_when_within_a_frame_a_transient_comes_is_seen_and_biot_cannot_see_it():
+    early, late = (torch.zeros(1, 1, 200) for _ in range(2))
+    early[..., 30:34], late[..., 130:134] = 1, 1
+    model, biot = build(n_chans=1, n_times=200), build(n_chans=1, n_times=200, cls=BIOT)
+    torch.testing.assert_close(biot.encoder.spectrum(early), biot.encoder.spectrum(late), atol=1e-6, rtol=0)
+    seen = [[stretches(model, model.encoder.spectrum(x), scale) for x in (early, late)] for scale in (2, 4, 8)]
+    assert all((one - other).abs().max() > 1 for one, other in seen)
+
+
 def test_every_scale_holds_the_energy_of_the_frame():
     model, x = build(), windows().double()
     spectrum = model.encoder.spectrum(x)

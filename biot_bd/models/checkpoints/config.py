@@ -140,7 +140,8 @@ def _from_pipeline(folder: Path, description: Path) -> tuple[Path, Facts]:
 def _from_pretraining(folder: Path) -> tuple[Path, Facts]:
     description = read_pretraining(folder)
     model, file = description["model"], folder / PRETRAINING
-    facts = Facts(_architecture(model["config"], file), _names(model["token_names"]), str(file))
+    config = model["config"]
+    facts = Facts(_architecture(config, file), _names(model["token_names"]), str(file), _scales(config))
     return checked_file(folder, description), facts
 
 

@@ -123,10 +123,12 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
         Folder for restart points: the same ``fit`` called again after a kill goes on at its last
         epoch, and after its end returns at once (see :mod:`biot_bd.training.resume`).
     pretrained : str, path or None
-        Checkpoint that a BIOT starts from: a known name (``"prest-16"``, ``"shhs-prest-18"``), a
-        file in a published layout, a folder in Hub layout or written by ``save_pipeline``, or a Hub
-        repository; see :meth:`biot_bd.models.BIOT.from_checkpoint`.  Each channel takes the token
-        of its name; ``module__channel_ids`` says otherwise.
+        What the model starts from.  Any registered model: the folder of ``biot-bd pretrain`` or
+        :func:`biot_bd.pretraining.save_pretraining`, loaded to the last tensor but the head.  BIOT:
+        a known name, too (``"prest-16"``, ``"shhs-prest-18"``), a file in a published layout, a
+        folder in Hub layout or written by ``save_pipeline``, or a Hub repository; see
+        :meth:`biot_bd.models.BIOT.from_checkpoint`.  Each channel takes the token of its name;
+        ``module__channel_ids`` says otherwise.
     finetune : None, str, FinetuneOption or list
         Which parts train when, at which rates, and so on: names (``"full"``, ``"linear-probe"``,
         ``"gradual"``, ``"two-stage"``, ``"lora"``, ...) and options of
