@@ -109,6 +109,7 @@ class MaskedViT(AbsentChannels, EEGModuleMixin, nn.Module):
     """
 
     PRESETS: ClassVar[dict[str, ViTSizes]] = PRESETS
+    _set_n_outputs: Any  # of the mixin, which has no types
     n_outputs: int
     n_chans: int
     n_times: int
@@ -276,9 +277,9 @@ class MaskedViT(AbsentChannels, EEGModuleMixin, nn.Module):
 
         A :class:`biot_bd.BIOTClassifier` around it predicts again after ``partial_fit``.
         """
-        before = self.norm.weight
+        before = next(self.final_layer.parameters())
         self._set_n_outputs(n_outputs)
-        self.final_layer = nn.Linear(self.embed_dim, n_outputs, device=before.device, dtype=before.dtype)
-        init_linear(self.final_layer)
-        self.final_layer.train(self.training)
+        head = nn.Linear(self.embed_dim, n_outputs, device=before.device, dtype=before.dtype)
+        init_linear(head)
+        self.final_layer = head
         self.fresh_head = weight_digests(self.final_layer)
