@@ -199,6 +199,8 @@ def chosen_model(model: str | None, pretrained: str | None) -> str:
         raise ValueError(
             f"--pretrained {run}: its model {own} is not registered; a plugin registers it (register_models)"
         )
+    if (model, own) == ("multi-scale-biot", "biot"):  # whose factor 1 is BIOT
+        return "multi-scale-biot"
     if model not in (None, own):
         raise ValueError(f"--model {model}: {run} is a pretrained {own}; leave --model out")
     return own
