@@ -192,16 +192,16 @@ def chosen_model(model: str | None, pretrained: str | None) -> str:
     run = _pretraining(pretrained)
     if run is None:
         return model or "biot"
-    from biot_bd.training.pretrained import pretrained_name
+    from biot_bd.training.pretrained import pretrained_name, takes_weights_of
 
     own = pretrained_name(run)
     if own not in registry.models:
         raise ValueError(
             f"--pretrained {run}: its model {own} is not registered; a plugin registers it (register_models)"
         )
-    if model not in (None, own):
+    if model is not None and not (model in registry.models and takes_weights_of(registry.models[model], own)):
         raise ValueError(f"--model {model}: {run} is a pretrained {own}; leave --model out")
-    return own
+    return model or own
 
 
 def _pretraining(pretrained: str | None) -> Path | None:

@@ -74,7 +74,7 @@ def pretrain(
     _check_free(output)
     windows = _open(stores)
     options = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision, "pretrained": pretrained}
-    settings = {_RENAMED.get(name, name): value for name, value in options.items() if value is not None}
+    settings: dict[str, Any] = {_RENAMED.get(name, name): value for name, value in options.items() if value is not None}
     settings |= {"random_state": seed, "validation_fraction": validation_fraction, "verbose": 1}
     settings |= {} if validation_fraction else {"train_split": None}
     pipeline = _pipelines.build_pretraining(

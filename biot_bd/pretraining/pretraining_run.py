@@ -124,7 +124,7 @@ def pretrain(
     >>> from biot_bd.pretraining import pretrain
     >>> sizes = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1}
     >>> net = Pretrainer(
-    ...     "biot", "biot-contrastive", max_epochs=1, batch_size=8, random_state=0, **sizes
+    ...     "biot", "biot-contrastive", max_epochs=1, batch_size=4, random_state=0, **sizes
     ... )
     >>> with TemporaryDirectory() as folder:
     ...     demo = load_dataset("demo", folder + "/edf", n_subjects=3, recordings=1, minutes=1)
@@ -164,7 +164,8 @@ def pretrain(
     if not processes.is_main:
         return _beside_the_main_process(processes, fitted)
     with forgotten_with(windows, place.folder), place.opened() as finished:
-        if processes.agreed(finished) is not None:
+        processes.agreed(finished)
+        if finished is not None:
             return finished
         note_user(windows, place.folder)
         estimator, last = fitted()
@@ -179,11 +180,12 @@ def pretrain(
 
 def _beside_the_main_process(processes: Processes, fit: Callable[[], object]) -> dict[str, Any]:
     """Take part in the training, and return the record that the main process writes."""
-    finished: dict[str, Any] | None = processes.agreed(None)
-    if finished is None:
-        fit()
-        finished = processes.agreed(None)
-    return finished
+    record: dict[str, Any] | None = processes.agreed(None)
+    if record is not None:  # it was finished before
+        return record
+    fit()
+    written: dict[str, Any] = processes.agreed(None)
+    return written
 
 
 def title_of(net: Pretrainer) -> str:

@@ -16,10 +16,7 @@ from biot_bd.models import provenance_of
 from biot_bd.models.biot import BIOT
 from biot_bd.models.checkpoints.config import ARCHITECTURE, find_files
 from biot_bd.models.checkpoints.loading import build_model, load_checkpoint
-from biot_bd.models.checkpoints.pretrained_model import (
-    LAYOUT as PRETRAINED,
-)
-from biot_bd.models.checkpoints.pretrained_model import build_configured, build_from_pretraining, own_config
+from biot_bd.models.checkpoints.pretrained_model import LAYOUT, build_configured, build_from_pretraining, own_config
 from biot_bd.models.checkpoints.pretraining_folder import is_pretraining, read_pretraining
 from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.models.checkpoints.published import KNOWN, git_blob_id
@@ -34,9 +31,9 @@ from biot_bd.windows import Windows
 SCRATCH = Provenance("a model trained from scratch")
 LOADED = Provenance("weights of load_params", (), known=False)
 CHANGED = Provenance("weights that were changed after fit", (), known=False)
+UNRECORDED = Provenance("a model without a record of what it saw", (), known=False)
 _OF_BIOT = ("biot", "multi-scale-biot")
 """Models that find channels by name and take any length; the second starts from the first, too."""
-UNRECORDED = Provenance("a model without a record of what it saw", (), known=False)
 
 
 def build_pretrained(
@@ -119,6 +116,17 @@ def pretraining_folder(source: Any) -> Path | None:
     return path if is_pretraining(path) else None
 
 
+def takes_weights_of(module: Any, name: str) -> bool:
+    """Return whether a class can start from a pretrained model of this name.
+
+    Its own kind can; a BIOT of several scales, and a subclass that nobody registered, from a BIOT.
+    """
+    if _class_name(module) == name:
+        return True
+    of_biot = inspect.isclass(module) and issubclass(module, BIOT)
+    return name == "biot" and of_biot and registry.models.name_of(module) in (None, *_OF_BIOT)
+
+
 def check_pretrained_input(folder: Path, module: Any, info: InputInfo | None) -> None:
     """Raise where a module or its windows are not those of a pretraining.
 
@@ -139,12 +147,11 @@ def check_pretrained_input(folder: Path, module: Any, info: InputInfo | None) ->
         scale.
     """
     description = read_pretraining(folder)
-    own, name = description["model"]["name"], _class_name(module)
-    of_biot = (
-        inspect.isclass(module) and issubclass(module, BIOT) and registry.models.name_of(module) in (None, _OF_BIOT[1])
-    )
-    if name != own and not (own == "biot" and of_biot):
-        raise CheckpointError(f"{folder}: a pretrained {own!r}, but the model is {name!r}; take module={own!r}")
+    own = description["model"]["name"]
+    if not takes_weights_of(module, own):
+        raise CheckpointError(
+            f"{folder}: a pretrained {own!r}, but the model is {_class_name(module)!r}; take module={own!r}"
+        )
     if info is None:
         return
     wanted = InputInfo.from_dict(description["input_info"])
@@ -235,7 +242,7 @@ def module_facts(net: Any) -> dict[str, Any]:
     """
     module = uncompiled(net.module_)
     report = getattr(module, "load_report", None)
-    if not isinstance(module, BIOT) or (isinstance(report, LoadReport) and report.layout == PRETRAINED):
+    if not isinstance(module, BIOT) or (isinstance(report, LoadReport) and report.layout == LAYOUT):
         loaded = isinstance(report, LoadReport) and hasattr(module, "get_config")
         return {"module_config": to_jsonable(own_config(module.get_config())) if loaded else None, "token_names": None}
     config = module.get_config()

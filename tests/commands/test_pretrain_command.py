@@ -151,6 +151,13 @@ def test_another_model_than_the_pretrained_one_is_refused(run, stores, tmp_path,
     assert f"--model masked-vit: {run} is a pretrained biot; leave --model out" in last_line(capsys)
 
 
+def test_a_model_of_several_scales_starts_from_a_pretrained_biot(run, stores, tmp_path):
+    command = ["train", str(stores / "apart-windows"), "-o", str(tmp_path / "model"), "--pretrained", str(run), *QUICK]
+    assert main([*command, "--model", "multi-scale-biot", "--validation-fraction", "0"]) == 0
+    assert type(load_pipeline(tmp_path / "model")[-1].module_).__name__ == "MultiScaleBIOT"
+    assert provenance_of(tmp_path / "model").saw(["clinic/demo03"]) == ["clinic/demo03"]
+
+
 def test_folders_that_hold_something_are_left_alone(run, stores, tmp_path, capsys):
     before = (run / "pretraining.json").read_bytes()
     (tmp_path / "mine.txt").write_text("mine")

@@ -10,6 +10,7 @@ from biot_bd import registry
 from biot_bd.windows.labels import (
     BiotOfficial,
     Overlap,
+    Unlabelled,
     check_table,
     make_label_rule,
     rule_name,
@@ -159,3 +160,12 @@ def test_a_rule_that_breaks_its_word_is_named(change, message):
     table = table.drop(columns=[k for k, v in change.items() if v is None])
     with pytest.raises(ValueError, match=message):
         check_table(table, Overlap(), 100)
+
+
+@given(n=st.integers(0, 400), events=times)
+def test_without_labels_windows_are_those_of_overlap_and_none_is_a_seizure(n, events):
+    seconds = np.array(events, dtype=float).reshape(-1, 2) / SFREQ
+    found, wanted = (rule(n, SFREQ, seconds, window_s=2.0, stride_s=1.0) for rule in (Unlabelled(), Overlap()))
+    pd.testing.assert_frame_equal(found.drop(columns="label"), wanted.drop(columns="label"))
+    assert (found["label"] == 0).all()
+    assert rule_name(Unlabelled()) == "none"
