@@ -302,8 +302,11 @@ def macro_interval(
     scores : array of shape (n_subjects,), mapping or Series
         One score a subject; NaN or None where it is undefined: such subjects are left out.
     level : float, default=0.95
+        Confidence level.
     n_resamples : int, default=999
+        How often subjects are drawn.
     random_state : int, default=0
+        Seed of the draws.
 
     Returns
     -------
