@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +59,9 @@ def parse(args: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
 
 def pretrain(command: list[str]) -> int:
     """Run ``biot-bd pretrain`` in this process; a launcher's processes find each other."""
-    from biot_bd.cli import main as biot_bd
-
-    return biot_bd(["pretrain", *command])
+    (biot_bd,) = entry_points(group="console_scripts", name="biot-bd")
+    status: int = biot_bd.load()(["pretrain", *command])
+    return status
 
 
 def process_of_job(command: list[str]) -> int:

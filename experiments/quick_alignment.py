@@ -111,20 +111,15 @@ def other_amplifier(x_uv: NDArray[Any], sfreq: float, seed: int) -> NDArray[Any]
 
 
 def recorded(windows: Windows, sfreq: float, seed: int) -> dict[str, Any]:
-    """Return the same windows as both amplifiers record them, with their subjects."""
+    """Return the same windows as both amplifiers record them."""
     import numpy as np
-
-    from biot_bd.signals.subject_array import SubjectArray
 
     x = np.asarray(windows, dtype=np.float32)
     first, other = AMPLIFIERS
-    return {
-        first: SubjectArray(x, windows.groups),
-        other: SubjectArray(other_amplifier(x, sfreq, seed), windows.groups),
-    }
+    return {first: x, other: other_amplifier(x, sfreq, seed)}
 
 
-def pretrain(options: argparse.Namespace, x: Any, sfreq: float) -> Path:
+def pretrain(options: argparse.Namespace, x: Any, groups: Any, sfreq: float) -> Path:
     """Return the folder of the pretraining on the first amplifier."""
     from sklearn.pipeline import make_pipeline
 
@@ -138,11 +133,12 @@ def pretrain(options: argparse.Namespace, x: Any, sfreq: float) -> Path:
             module__hop_length=200, module__drop_prob=0.1, module__sfreq=sfreq, lr=options.lr,
             max_epochs=options.pretrain_epochs, batch_size=min(64, len(x)), train_split=None, random_state=0, device="cpu",
         )  # fmt: skip
-        save_pretraining(make_pipeline(PercentileScaler(), net).fit(x), folder, generated=True)
+        pipeline = make_pipeline(PercentileScaler(), net).fit(x, pretrainer__groups=groups)
+        save_pretraining(pipeline, folder, generated=True)
     return folder
 
 
-def tuned(options: argparse.Namespace, folder: Path, x: Any, seed: int) -> Pipeline:
+def tuned(options: argparse.Namespace, folder: Path, x: Any, groups: Any, seed: int) -> Pipeline:
     """Return the pretrained model after a few more epochs on windows of an amplifier."""
     from biot_bd.pretraining import load_pretraining
 
@@ -150,11 +146,13 @@ def tuned(options: argparse.Namespace, folder: Path, x: Any, seed: int) -> Pipel
     net = pipeline[-1].set_params(
         lr=options.tune_lr, max_epochs=options.epochs, batch_size=min(32, len(x)), random_state=seed
     )
-    net.partial_fit(pipeline[:-1].transform(x))
+    net.partial_fit(pipeline[:-1].transform(x), groups=groups)
     return pipeline
 
 
-def measure(pipeline: Pipeline, learn: tuple[Any, Any], test: dict[str, Any], y: NDArray[Any]) -> list[dict[str, Any]]:
+def measure(
+    pipeline: Pipeline, learn: tuple[Any, Any], test: dict[str, Any], y: NDArray[Any], groups: NDArray[Any]
+) -> list[dict[str, Any]]:
     """Return skill by band, shift of embeddings and scores of a linear head, by amplifier."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
@@ -163,7 +161,6 @@ def measure(pipeline: Pipeline, learn: tuple[Any, Any], test: dict[str, Any], y:
     from sklearn.preprocessing import StandardScaler
 
     from biot_bd.pretraining import score_reconstruction
-    from biot_bd.signals.features import BANDS
 
     head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight="balanced"))
     head.fit(pipeline.transform(learn[0]), learn[1])
@@ -171,15 +168,14 @@ def measure(pipeline: Pipeline, learn: tuple[Any, Any], test: dict[str, Any], y:
     known = embeddings[AMPLIFIERS[0]]
     rows: list[dict[str, Any]] = []
     for amplifier, x in test.items():
-        scores = score_reconstruction(pipeline[-1], pipeline[:-1].transform(x))
+        scores = score_reconstruction(pipeline[-1], pipeline[:-1].transform(x), groups)
         for subject, part in scores.rows("subject").groupby("subject"):
             rows.append({"amplifier": amplifier, "what": "skill", "of": str(subject), "value": part["skill"].iloc[0]})
-        for band in scores.by_band(BANDS).to_dict("records"):
+        for band in scores.by_band().to_dict("records"):
             rows.append({"amplifier": amplifier, "what": "skill by band", "of": band["band"], "value": band["skill"]})
         apart = (embeddings[amplifier].mean(axis=0) - known.mean(axis=0)) / known.std(axis=0)
         rows.append({"amplifier": amplifier, "what": "shift", "of": "all", "value": float(np.sqrt((apart**2).mean()))})
         seizure = head.predict_proba(embeddings[amplifier])[:, 1]
-        groups = np.asarray(x.groups).astype(str)
         for subject in np.unique(groups):
             at = groups == subject
             if len(set(y[at])) == 2:
@@ -192,7 +188,7 @@ def table_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Return means over subjects and seeds with intervals over subjects, and paired differences."""
     import pandas as pd
 
-    from biot_bd.evaluation.statistics.intervals import macro_interval
+    from biot_bd.evaluation import macro_interval
 
     found = []
     for what in ("skill", "AUROC"):
@@ -329,18 +325,14 @@ def run(options: argparse.Namespace) -> pd.DataFrame:
     recordings = {part: recorded(windows, sfreq, PARTS[part]) for part, windows in parts.items()}
     first, other = AMPLIFIERS
     learn = (recordings["learn"][first], np.asarray(parts["learn"].y))
-    y = np.asarray(parts["test"].y)
-    folder = pretrain(options, learn[0], sfreq)
-    rows = [
-        {"encoder": "before", "seed": 0, **row}
-        for row in measure(load_pretraining(folder), learn, recordings["test"], y)
-    ]
+    groups = {part: np.asarray(windows.groups).astype(str) for part, windows in parts.items()}
+    test = (recordings["test"], np.asarray(parts["test"].y), groups["test"])
+    folder = pretrain(options, learn[0], groups["learn"], sfreq)
+    rows = [{"encoder": "before", "seed": 0, **row} for row in measure(load_pretraining(folder), learn, *test)]
     for encoder, amplifier in (("aligned", other), ("control", first)):
         for seed in options.seeds:
-            pipeline = tuned(options, folder, recordings["tune"][amplifier], seed)
-            rows += [
-                {"encoder": encoder, "seed": seed, **row} for row in measure(pipeline, learn, recordings["test"], y)
-            ]
+            pipeline = tuned(options, folder, recordings["tune"][amplifier], groups["tune"], seed)
+            rows += [{"encoder": encoder, "seed": seed, **row} for row in measure(pipeline, learn, *test)]
     return write(options, pd.DataFrame(rows))
 
 

@@ -19,6 +19,7 @@ from .recalibration import load_recalibration as load_recalibration
 from .recalibration import recalibrate as recalibrate
 from .recalibration import save_recalibration as save_recalibration
 from .result import Result as Result
+from .statistics.intervals import macro_interval as macro_interval
 from .statistics.paired_tests import PairedTest as PairedTest
 from .statistics.paired_tests import paired_test as paired_test
 from .studies.baselines import BASELINES as BASELINES

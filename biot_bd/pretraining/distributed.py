@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import warnings
 from collections.abc import Mapping
@@ -88,7 +89,8 @@ def find_processes(accelerator: str | None = "auto", device: str | torch.device 
     ----------
     accelerator : {"auto"} or None
         ``"auto"``: all that ``torchrun``, ``accelerate launch`` or submitit started, as the
-        environment variable ``WORLD_SIZE`` tells. None: this one alone, whoever started it.
+        environment variable ``WORLD_SIZE`` tells; a worker of joblib (``n_jobs``) is alone. None:
+        this one alone, whoever started it.
     device : str or torch.device, optional
         Where the fit is asked to run; ``"cpu"`` keeps the processes off GPUs, else each takes the
         one of its number on its machine.
@@ -114,7 +116,7 @@ def find_processes(accelerator: str | None = "auto", device: str | torch.device 
     """
     if accelerator not in ("auto", None):
         raise ValueError(f"accelerator must be 'auto' or None, found {accelerator!r}")
-    if accelerator is None or launched_processes() == 1:
+    if accelerator is None or launched_processes() == 1 or _is_joblibs():
         return Processes()
     for variable, name in SHARDED.items():
         if os.environ.get(variable, "").lower() == "true":
@@ -126,6 +128,14 @@ def find_processes(accelerator: str | None = "auto", device: str | torch.device 
     if ":" in wanted:
         raise ValueError(f"device={wanted!r} would put all processes on one; say 'auto', and each takes one of its own")
     return TorchProcesses(_state(cpu=wanted == "cpu" or not torch.cuda.is_available()))
+
+
+def _is_joblibs() -> bool:
+    """Return whether joblib started this process: a search with ``n_jobs`` fits candidates apart.
+
+    It has the launcher's variables from its parent, and nobody else would come to the meeting.
+    """
+    return multiprocessing.current_process().name.startswith("LokyProcess")
 
 
 def _state(cpu: bool) -> Any:

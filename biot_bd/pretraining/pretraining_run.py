@@ -180,11 +180,12 @@ def pretrain(
 
 def _beside_the_main_process(processes: Processes, fit: Callable[[], object]) -> dict[str, Any]:
     """Take part in the training, and return the record that the main process writes."""
-    finished: dict[str, Any] | None = processes.agreed(None)
-    if finished is None:
-        fit()
-        finished = processes.agreed(None)
-    return finished
+    record: dict[str, Any] | None = processes.agreed(None)
+    if record is not None:  # it was finished before
+        return record
+    fit()
+    written: dict[str, Any] = processes.agreed(None)
+    return written
 
 
 def title_of(net: Pretrainer) -> str:

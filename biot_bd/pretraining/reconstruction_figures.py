@@ -457,6 +457,6 @@ def _scores_alt(scores: ReconstructionScores) -> str:
         rows = scores.rows("channel" if by == "channel" else "subject")
         known = rows[rows["skill"].notna()]
         if len(known) > 1:
-            best, worst = known.loc[known["skill"].idxmax()], known.loc[known["skill"].idxmin()]
+            best, worst = (known.iloc[int(at)] for at in (known["skill"].argmax(), known["skill"].argmin()))
             said.append(f"by {by} skill is from {worst['skill']:.2f} ({worst[by]}) to {best['skill']:.2f} ({best[by]})")
     return "; ".join(said) + "."

@@ -19,6 +19,7 @@ from biot_bd.models.own_modes import own_modes
 from biot_bd.models.token_stages import token_stages
 from biot_bd.pretraining.batch_random import PositionRandom
 from biot_bd.pretraining.reconstruction import Reconstruction
+from biot_bd.signals.features import BANDS
 from biot_bd.training.input_data import SignalData
 from biot_bd.windows.torch_dataset import OnDevice, collate_windows
 
@@ -87,16 +88,15 @@ class ReconstructionScores:
     def overall(self) -> dict[str, Any]:
         """The row of all subjects and channels."""
         chosen = (self.table["subject"] == "all") & (self.table["channel"] == "all")
-        row: dict[str, Any] = self.table[chosen].iloc[0].to_dict()
-        return row
+        return _as_dict(self.table[chosen].iloc[0])
 
-    def by_band(self, bands: Any) -> pd.DataFrame:
+    def by_band(self, bands: Sequence[tuple[str, float, float]] = BANDS) -> pd.DataFrame:
         """Return skill by frequency band, for spectra.
 
         Parameters
         ----------
         bands : sequence of (name, low_hz, high_hz)
-            From the lower edge up to, not including, the upper one.
+            By default delta to gamma; from the lower edge up to, not including, the upper one.
 
         Returns
         -------
@@ -135,8 +135,9 @@ class ReconstructionScores:
         numbers = ["mse", "mse_interpolation", "skill"]
         frames["table"] = frames["table"].astype(dict.fromkeys([*numbers, "correlation"], float))
         frames["by_feature"] = frames["by_feature"].astype(dict.fromkeys(["hz", *numbers], float))
-        plain = {name: facts[name] for name in ("kind", "unit", "n_windows")}
-        return cls(**frames, **plain, seen_subjects=tuple(facts["seen_subjects"]))
+        plain: dict[str, Any] = {name: facts[name] for name in ("kind", "unit", "n_windows")}
+        table, by_feature = frames["table"], frames["by_feature"]
+        return cls(table, by_feature, **plain, seen_subjects=tuple(facts["seen_subjects"]))
 
 
 def score_reconstruction(
@@ -259,8 +260,9 @@ def scores_of(
     >>> from biot_bd.pretraining import Reconstruction, scores_of
     >>> x, hidden = torch.randn(3, 2, 4, 25), torch.ones(3, 2, 4, dtype=torch.bool)
     >>> found = Reconstruction(x, 0.9 * x, 0 * x, hidden, None, "signal", "scaled")
-    >>> round(scores_of([found], ["site/01"] * 3).overall["skill"], 4)  # 1 - 0.1 ** 2
-    0.99
+    >>> scores = scores_of([found], ["site/01"] * 3)
+    >>> f"{scores.overall['skill']:.4f}"  # 1 - 0.1 ** 2
+    '0.9900'
     """
     names, total, row = np.asarray(subjects).astype(str), None, 0
     for batch in found:
@@ -404,7 +406,9 @@ def _precision(net: Any) -> str:
 
 
 def _on_cpu(found: Reconstruction) -> Reconstruction:
-    moved = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in vars(found).items()}
+    moved: dict[str, Any] = {
+        name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in vars(found).items()
+    }
     return Reconstruction(**moved)
 
 
@@ -457,7 +461,8 @@ class _Sums:
         error, guessed = (y - x) ** 2, (guess - x) ** 2
         sums = np.stack([part.sum(axis=(2, 3)) for part in (n, error, guessed, x, y, x * x, y * y, x * y)])
         place = np.searchsorted(self.subjects, subjects)
-        np.add.at(self.cells, (slice(None), place), sums)
+        for total, own in zip(self.cells, sums, strict=True):
+            np.add.at(total, place, own)
         self.features += np.stack([part.sum(axis=(0, 1, 2)) for part in (n, error, guessed)])
 
     def scores(self, names: list[str], n_windows: int, seen: tuple[str, ...]) -> ReconstructionScores:
@@ -522,7 +527,7 @@ def _mean_row(channel: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Return the means over subjects; skill is that of the mean errors."""
     known = rows[rows["n_values"] > 0]
     if known.empty:
-        return {**rows.iloc[0].to_dict(), "subject": "all"}
+        return {**_as_dict(rows.iloc[0]), "subject": "all"}
     mse, guessed = known["mse"].mean(), known["mse_interpolation"].mean()
     skill, reason = _skill(mse, guessed)
     no_correlation = "" if known["correlation"].notna().any() else "correlation: undefined for every subject"
@@ -536,6 +541,10 @@ def _mean_row(channel: str, rows: pd.DataFrame) -> dict[str, Any]:
         "correlation": known["correlation"].mean(),
         "reason": "; ".join(filter(None, (reason, no_correlation))) or None,
     }
+
+
+def _as_dict(row: pd.Series) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ _NO_LOGS = ("epoch", "dur", "batches")
 MEANING = {
     "loss": "what is minimised",
     "chance": "the loss of somebody who knows nothing",
+    "skill_strict": "the same against the best of several guesses: interpolation, the channel's mean, one constant token",
     "skill": "1: perfect; 0: as the simple guess it is measured against",
     "mse": "mean squared error on hidden tokens",
     "embedding_std": "spread of embeddings over windows; near 0 the model has collapsed",
@@ -175,7 +176,7 @@ def _curves(logs: Logs) -> list[tuple[str, Picture]]:
     """Draw losses with their chance first, then skills, then the others."""
     order = sorted(
         (log for log in logs if _kind(log) != "chance"),
-        key=lambda log: (_kind(log) != "loss", _kind(log) != "skill", log != "loss"),
+        key=lambda log: (_kind(log) != "loss", not _kind(log).startswith("skill"), log != "loss"),
     )
     pictures = []
     for number, log in enumerate(order):
@@ -200,7 +201,7 @@ def _headline(logs: Logs, objectives: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for name in objectives:
         front = "" if len(objectives) == 1 else f"{name}_"
-        values = {kind: _last(logs, f"{front}{kind}") for kind in ("loss", "chance", "skill")}
+        values = {kind: _last(logs, f"{front}{kind}") for kind in ("loss", "chance", "skill", "skill_strict")}
         rows.append({"name": name, "part": "validation" if "valid" in logs.get("loss", {}) else "training", **values})
     return rows
 
@@ -257,8 +258,8 @@ def _shown(folder: Path, name: str, scores: ReconstructionScores, pictures: list
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    plain: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return plain
+    plain = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in plain]
 
 
 def _csv(folder: Path, name: str, scores: ReconstructionScores) -> dict[str, str]:

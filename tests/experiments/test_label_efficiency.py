@@ -117,8 +117,19 @@ def test_no_pretraining_saw_a_test_subject_and_classifiers_inherit_what_it_saw(s
     learn, _ = script.windows_of(options)
     subjects = sorted(set(learn.groups))
     own = learn[np.flatnonzero(learn.groups == script.order_of(learn, 0)[0])]
-    classifier = script.pipeline_of(options, "frozen", 0, len(own)).fit(own, own.y)[-1]
+    classifier = script.pipeline_of(options, "fine-tuned", 0, len(own)).fit(own, own.y)[-1]
     assert classifier.provenance_.saw(subjects) == subjects  # of one subject it saw labels, of the others windows
+
+
+@pytest.mark.slow
+def test_the_frozen_encoder_stays_as_pretraining_left_it(script, done):
+    from biot_bd.pretraining import load_pretraining
+
+    options = script.parse(["--out", str(done), "--quick"])
+    learn, test = script.windows_of(options)
+    fitted = script.pipeline_of(options, "frozen", 0, len(learn)).fit(learn, learn.y)
+    expected = load_pretraining(done / "pretrained" / "seed-0").transform(test)
+    np.testing.assert_array_equal(fitted[0].transform(test), expected)
 
 
 @pytest.mark.slow

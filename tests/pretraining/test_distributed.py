@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
 
 from biot_bd.exceptions import MissingExtraError
 from biot_bd.pretraining.distributed import find_processes
@@ -39,6 +40,11 @@ def read(folder, name):
 
 def greatest_difference(a, b):
     return max(float((a[key].double() - b[key].double()).abs().max()) for key in a)
+
+
+def count_processes():
+    os.environ["WORLD_SIZE"] = "2"  # workers that stand ready were started before
+    return find_processes().n
 
 
 def assert_same_histories(one, other, rtol):
@@ -100,6 +106,14 @@ def test_without_a_launcher_a_fit_is_alone(monkeypatch):
 def test_processes_of_a_launcher_can_be_told_to_train_apart(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert find_processes(accelerator=None).n == 1
+
+
+@pytest.mark.slow
+def test_workers_of_a_search_fit_their_candidates_apart(monkeypatch):
+    """They inherit the launcher's variables, and would wait for processes that never come."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = Parallel(n_jobs=2, backend="loky", timeout=100)(delayed(count_processes)() for _ in range(2))
+    assert found == [1, 1]
 
 
 def test_several_processes_without_accelerate_say_which_extra_they_need(monkeypatch):

@@ -6,6 +6,7 @@ import torch
 from small_pipeline import few_windows
 
 from biot_bd import BIOTClassifier, Pretrainer
+from biot_bd.commands._pipelines import chosen_model
 from biot_bd.exceptions import CheckpointError
 from biot_bd.models import MultiScaleBIOT
 from biot_bd.pretraining import save_pretraining
@@ -68,3 +69,5 @@ def test_a_pretrained_biot_becomes_the_factor_1_of_a_multi_scale_model(tmp_path)
     features = classifier.module_.eval()(torch.as_tensor(windows.x), return_features=True)["features"]
     np.testing.assert_allclose(features.detach().numpy(), net.transform(windows), rtol=1e-4, atol=1e-4)
     assert any("factor 1" in note for note in classifier.pretrained_report_.notes)
+    run = str(tmp_path / "run")
+    assert [chosen_model(model, run) for model in (None, "multi-scale-biot")] == ["biot", "multi-scale-biot"]

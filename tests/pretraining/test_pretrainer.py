@@ -15,9 +15,10 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from tiny_pretraining import SIZES, HiddenLevel, make_windows, rows, same_weights, small_net
 
-from biot_bd import BIOT, PercentileScaler, Pretrainer, registry
+from biot_bd import BIOT, PercentileScaler, Pretrainer, load_dataset, prepare, registry
 from biot_bd.exceptions import ContaminationError, ContractError, UnknownNameError
 from biot_bd.models import ModelContract, check_clean
+from biot_bd.pretraining import save_pretraining
 from biot_bd.training import EarlyStopping, FixedSubjects
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -366,3 +367,35 @@ def test_going_on_adds_subjects(windows):
     net = small_net(max_epochs=1).fit(x, groups=subjects)
     net.partial_fit(x, groups=np.char.replace(subjects.astype(str), "set", "other"))
     assert net.provenance_.saw(["set/00", "other/01", "third/00"]) == ["other/01", "set/00"]
+
+
+def test_it_starts_from_the_folder_of_another_pretraining(tmp_path, windows):
+    x, subjects = windows
+    first = small_net("biot-contrastive", max_epochs=1).fit(x, groups=subjects)
+    save_pretraining(first, tmp_path / "run")
+    others = np.char.replace(subjects.astype(str), "set", "other")
+    again = small_net(pretrained=tmp_path / "run", lr=0.0, max_epochs=1).fit(x, groups=others)
+    np.testing.assert_array_equal(again.transform(x), first.transform(x))
+    assert again.provenance_.saw(["set/00", "other/01", "third/00"]) == ["other/01", "set/00"]
+    assert again.pretrained_report_.provenance.saw(["set/00"]) == ["set/00"]
+
+
+@pytest.mark.slow
+def test_windows_of_a_store_are_shuffled_by_where_they_lie(tmp_path):
+    """Each training window once an epoch, in another order than that of the store."""
+    recordings = load_dataset("demo", tmp_path / "demo", n_subjects=3, recordings=1, minutes=2)
+    scaled = PercentileScaler().fit_transform(prepare(recordings, tmp_path / "store"))
+    seen = []
+
+    class Remembers(HiddenLevel):
+        def forward(self, tokens, x, rng):
+            if self.training:
+                seen.extend(x[:, 0, 0].tolist())
+            return super().forward(tokens, x, rng)
+
+    net = small_net(Remembers, max_epochs=1, sampler="page-shuffle", iterator_train__drop_last=False).fit(scaled)
+    mine = np.isin(scaled.groups, net.train_subjects_)
+    expected = scaled.read(np.flatnonzero(mine))[:, 0, 0].tolist()
+    assert sorted(seen) == sorted(expected)
+    assert seen != expected
+    assert {subject for seen in net.provenance_.recordings for subject, _ in seen.subjects} == set(scaled.groups)

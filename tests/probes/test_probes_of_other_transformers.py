@@ -5,8 +5,10 @@ import pytest
 import torch
 from small_transformers import small_transformer, small_windows
 
+from biot_bd import registry
 from biot_bd.models import token_site
 from biot_bd.probes import TokenIGProbe, TokenOcclusionProbe
+from biot_bd.testing import check_probe
 
 #: Name, and whether the model runs with fewer tokens.
 MODELS = [
@@ -45,3 +47,9 @@ def test_token_probes(name, drops):
             else site.run(model, x, torch.where(last[:, None], mean, tokens))
         )
     np.testing.assert_allclose(found.values[0, 0, -1], whole - margin(without), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["attention", "rollout", "grad-attention", "token-occlusion", "saliency"])
+def test_probes_keep_to_their_contract_on_a_model_that_attends_within_frames_first(name):
+    check_probe(registry.probes[name], model=small_transformer("MultiScaleBIOT, channels"), n_chans=3, n_times=600)

@@ -89,6 +89,16 @@ class Interval:
         What a reader must know of this interval.
     counted : dict or None
         Of an exact interval of a count, what was counted; None for intervals of resamples.
+
+    See Also
+    --------
+    macro_interval : Makes one of a score for each subject.
+
+    Examples
+    --------
+    >>> from biot_bd.evaluation import macro_interval
+    >>> macro_interval({"site/01": 0.7}).notes
+    ('one subject: there is no interval over subjects',)
     """
 
     value: float | None
@@ -292,8 +302,11 @@ def macro_interval(
     scores : array of shape (n_subjects,), mapping or Series
         One score a subject; NaN or None where it is undefined: such subjects are left out.
     level : float, default=0.95
+        Confidence level.
     n_resamples : int, default=999
+        How often subjects are drawn.
     random_state : int, default=0
+        Seed of the draws.
 
     Returns
     -------
@@ -305,8 +318,13 @@ def macro_interval(
     ValueError
         A parameter is out of range, or scores are not of shape (n_subjects,).
 
+    See Also
+    --------
+    biot_bd.evaluation.assess : Intervals of all scores of a run, which resample recordings, too.
+
     Examples
     --------
+    >>> from biot_bd.evaluation import macro_interval
     >>> interval = macro_interval({"site/01": 0.7, "site/02": 0.9, "site/03": 0.8})
     >>> interval.method, interval.resampled, round(interval.value, 3)
     ('percentile bootstrap', 'subjects', 0.8)
