@@ -298,6 +298,25 @@ def load_pretraining(folder: str | os.PathLike[str]) -> Any:
     --------
     save_pretraining : Writes the folder, with an example.
     biot_bd.BIOTClassifier : Starts from it with ``pretrained=folder``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from biot_bd import Pretrainer
+    >>> from biot_bd.pretraining import load_pretraining, save_pretraining
+    >>> x = np.random.default_rng(0).normal(size=(8, 2, 400)).astype("float32")
+    >>> sizes = {"module__embed_dim": 8, "module__num_heads": 2, "module__num_layers": 1}
+    >>> net = Pretrainer(
+    ...     "biot", "biot-contrastive", batch_size=4, max_epochs=1, train_split=None, **sizes
+    ... )
+    >>> net = net.fit(x, groups=["a"] * 4 + ["b"] * 4)
+    >>> again = load_pretraining(save_pretraining(net, "run", {"made_for": "an example"}))
+    >>> (
+    ...     again.record_,
+    ...     again.train_subjects_,
+    ...     len(again.partial_fit(x, groups=["c"] * 8).history),
+    ... )
+    ({'made_for': 'an example'}, ('a', 'b'), 2)
     """
     folder = Path(folder)
     description = read_pretraining(folder)
