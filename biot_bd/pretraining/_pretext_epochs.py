@@ -81,7 +81,7 @@ class PretextEpochs(NetBatches):
 
     def _batch_size(self, side: str, windows: Subset) -> int:
         size = int(self.get_params_for(f"iterator_{side}")["batch_size"])
-        return len(windows) if size == -1 else size
+        return max(1, len(windows) if size == -1 else min(size, len(windows)))
 
     @staticmethod
     def _targets(train: Subset) -> Any:

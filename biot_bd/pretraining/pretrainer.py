@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import Any
 
@@ -82,11 +83,12 @@ class Pretrainer(TransformerMixin, PretextEpochs):
     max_epochs : int
         Epochs to train.
     batch_size : int
-        Windows a batch, of all processes together; -1 for all at once.
+        Windows a batch, of all processes together; -1 for all at once.  Fewer training windows
+        are one batch, and a warning says so.
     train_split : "subject", None or callable
-        How validation windows are split off: by subject, not at all, or
-        ``split(dataset, y, groups) -> (train, valid)`` such as
-        :class:`biot_bd.training.FixedSubjects`.
+        How validation windows are split off: by subject (a warning says so where the windows name
+        none, and all of them train), not at all, or ``split(dataset, y, groups) -> (train,
+        valid)`` such as :class:`biot_bd.training.FixedSubjects`.
     validation_fraction : float
         Wanted share of validation windows with ``train_split="subject"``.
     random_state : int, RandomState or None
@@ -352,11 +354,13 @@ class Pretrainer(TransformerMixin, PretextEpochs):
             return Subset(dataset, list(range(len(dataset)))), None
         split = self.train_split
         if split == "subject" and groups is None:
-            raise ValueError(
-                "a split by subject needs the subject of each training window, and the data carry none: use Windows, or pass "
-                "fit(X, groups=subjects) (in a pipeline: pretrainer__groups=subjects), or set train_split=None to train "
-                "without validation"
+            warnings.warn(
+                "nobody validates: the windows name no subjects, which a split by subject needs. All of them train. For "
+                "validation use Windows, or pass fit(X, groups=subjects) (in a pipeline: pretrainer__groups=subjects); "
+                "train_split=None says that none is wanted",
+                stacklevel=2,
             )
+            return Subset(dataset, list(range(len(dataset)))), None
         if split == "subject":
             seed = self.random_state if isinstance(self.random_state, Integral) else 0
             split = SubjectValidSplit(self.validation_fraction, int(seed))
@@ -397,8 +401,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         Raises
         ------
         ValueError
-            Parameters that cannot be, bad data, subjects that are missing, fewer windows than a
-            batch.
+            Parameters that cannot be, bad data, no windows, subjects of some windows only.
         ContractError
             The registered model expects other windows.
         FloatingPointError
@@ -445,11 +448,13 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _check_batches(self, train: Subset) -> None:
-        size, drops = self._batch_size("train", train), self.get_params_for("iterator_train").get("drop_last", False)
-        if drops and len(train) < size:
-            raise ValueError(
-                f"no batch to train on: {len(train)} training windows are fewer than batch_size={size}; take a smaller "
-                "batch_size, or iterator_train__drop_last=False"
+        wanted = int(self.get_params_for("iterator_train")["batch_size"])
+        if len(train) == 0:
+            raise ValueError("no windows to train on: expected one or more, found 0")
+        if len(train) < wanted and self._processes.is_main:
+            warnings.warn(
+                f"{len(train)} training windows are fewer than batch_size={wanted}: an epoch is one batch of them all",
+                stacklevel=2,
             )
 
     def _note(self, X: Any, train: Subset, valid: Any, groups: Any, before: Provenance | None) -> None:
@@ -542,9 +547,16 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         -------
         dict of str to float
             ``"loss"`` and what the objective tells (``"skill"``, ``"chance"``, ...).
+
+        Raises
+        ------
+        ValueError
+            There are no windows, or they are unlike those of ``fit``.
         """
         self.check_is_fitted()
         data = SignalData(X)
+        if len(data) == 0:
+            raise ValueError("no windows to evaluate: a loss is a mean over one or more")
         targets = self._targets_of(X, y, subjects_given(data, groups), len(data))
         dataset = self.get_dataset(data, targets)
         with (

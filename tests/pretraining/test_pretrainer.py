@@ -50,7 +50,6 @@ def test_parameters_are_the_same_before_and_after_fit_and_in_a_clone(windows):
         ({"sampler": "class-balanced"}, ValueError, "sampler must be None or 'page-shuffle'"),
         ({"train_split": 0.3}, ValueError, "a share of the windows would mix subjects"),
         ({"optimizer": "Adamm"}, ValueError, "did you mean 'Adam"),
-        ({"batch_size": 4000}, ValueError, "36 training windows are fewer than batch_size=4000"),
         ({"callbacks": [3]}, ValueError, "callbacks: found 3"),
     ],
 )
@@ -160,8 +159,24 @@ def test_validation_subjects_may_be_named_or_left_out(windows):
     none = small_net(train_split=None, max_epochs=1).fit(x, groups=subjects)
     assert none.valid_subjects_ == ()
     assert "valid_loss" not in none.history[-1]
-    with pytest.raises(ValueError, match="needs the subject of each training window"):
-        small_net().fit(x)
+    with pytest.warns(UserWarning, match=r"nobody validates: the windows name no subjects.* fit\(X, groups=subjects\)"):
+        unnamed = small_net(max_epochs=1).fit(x)
+    assert same_weights(unnamed, none)
+    assert "valid_loss" not in unnamed.history[-1]
+
+
+def test_fewer_windows_than_a_batch_are_one_batch(windows):
+    x, _ = windows
+    few = {"train_split": None, "max_epochs": 1}
+    with pytest.warns(UserWarning, match="10 training windows are fewer than batch_size=64"):
+        net = small_net("biot-contrastive", batch_size=64, **few).fit(x[:10])
+    assert net.history[-1]["train_batch_count"] == 1
+    assert net.history[-1]["train_chance"] == pytest.approx(np.log(10))
+    assert same_weights(net, small_net("biot-contrastive", batch_size=10, **few).fit(x[:10]))
+    with pytest.raises(ValueError, match="no windows to train on"):
+        small_net(**few).fit(x[:0])
+    with pytest.raises(ValueError, match="no windows to evaluate"):
+        net.evaluate(x[:0])
 
 
 def test_several_objectives_add_their_weighted_losses(windows):
