@@ -103,6 +103,12 @@ def test_public_names_of_lazy_rooms_are_those_of_their_stubs(room):
         _ = module.nothing
 
 
+def test_rooms_are_there_without_an_import_of_their_own():
+    code = "import biot_bd; print(biot_bd.pretraining.__name__, biot_bd.models.__name__, hasattr(biot_bd, 'nothing'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("biot_bd.pretraining biot_bd.models False", "")
+
+
 def test_importing_biot_bd_leaves_scikit_learn_as_it_is():
     code = "import sklearn; before = sklearn.get_config(); import biot_bd; biot_bd.BIOTClassifier; print(before == sklearn.get_config())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
