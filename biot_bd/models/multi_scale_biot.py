@@ -110,7 +110,7 @@ class MultiScaleBIOT(BIOT):
         num_layers: int | None = None,
         sfreq: float = 200,
         hop_length: int = 100,
-        n_outputs: int | None = None,
+        n_outputs: int | None = 2,
         n_chans: int | None = None,
         chs_info: list[dict[str, Any]] | None = None,
         n_times: int | None = None,

@@ -267,6 +267,12 @@ def test_configurations_and_weights_go_through_files(tmp_path):
     assert (model.get_config()["n_outputs"], model(x).shape) == (4, (3, 4))
 
 
+def test_a_model_of_its_defaults_comes_back_with_another_head(tmp_path):
+    MultiScaleBIOT(embed_dim=16, num_heads=2, num_layers=1).save_pretrained(tmp_path)
+    other = MultiScaleBIOT.from_pretrained(tmp_path, n_outputs=5)
+    assert other(torch.zeros(1, 16, 2000)).shape == (1, 5)
+
+
 @pytest.mark.parametrize(("factors", "channel_attention"), [((1, 2, 4, 8), False), ((4, 1, 2), True)])
 def test_it_begins_as_the_biot_of_a_checkpoint(tmp_path, factors, channel_attention):
     biot, x = build(cls=BIOT), windows()
