@@ -33,8 +33,9 @@ class LoRA(Strategy):
     dropout : float
         Dropout in front of :math:`A`.
     targets : sequence of str
-        Ends of the names of the linear maps; BIOT's queries and values by default, which makes
-        ``4 * 512 * r * num_layers`` trainable numbers at ``embed_dim=256``, beside the head.
+        Ends of the names of the linear maps; by default queries and values, which makes ``4 * 512
+        * r * num_layers`` trainable numbers of a BIOT at ``embed_dim=256``, beside the head, or the
+        one map of queries, keys and values that vision transformers have.
 
     See Also
     --------
@@ -62,7 +63,11 @@ class LoRA(Strategy):
     limits = {"r": (1, math.inf), "alpha": (0.0, math.inf), "dropout": (0.0, 1.0)}
 
     def __init__(
-        self, r: int = 8, alpha: float = 16.0, dropout: float = 0.0, targets: Sequence[str] = ("to_q", "to_v")
+        self,
+        r: int = 8,
+        alpha: float = 16.0,
+        dropout: float = 0.0,
+        targets: Sequence[str] = ("to_q", "to_v", "qkv"),
     ) -> None:
         self.r = r
         self.alpha = alpha

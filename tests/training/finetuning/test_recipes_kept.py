@@ -233,6 +233,19 @@ def test_lora_freezes_all_other_weights_and_predicts_the_same_after_merging(data
     assert all(p.requires_grad for p in net.module_.parameters())
 
 
+def test_lora_finds_the_attention_of_vision_transformers(data):
+    pytest.importorskip("peft")
+    x, y, groups = data
+    sizes = {"module__embed_dim": 16, "module__num_heads": 2, "module__num_layers": 1}
+    settings = {"batch_size": 8, "max_epochs": 1, "device": "cpu", "random_state": 0}
+    net = BIOTClassifier("masked-vit", finetune="lora", callbacks=[spy := Spy()], **sizes, **settings)
+    net.fit(x, y, groups=groups)
+    plain = {name.replace(".base_layer.", "."): value for name, value in spy.start_.items() if "lora_" not in name}
+    assert changed(plain, snapshot(net)) == {
+        n for n in plain if n.endswith("qkv.weight") or n.startswith("final_layer")
+    }
+
+
 def test_lora_goes_on_in_partial_fit(data):
     x, y, groups = data
     net = lora_net().fit(x, y, groups=groups)
