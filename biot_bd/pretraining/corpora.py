@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -138,7 +139,8 @@ class CorpusBatches(Sampler[list[int]]):
         Each window's corpus.
     batch_size : int
     drop_last : bool
-        Leave out each corpus's batch that is not full; corpora with less than one batch raise then.
+        Leave out each corpus's batch that is not full.  A corpus with fewer windows than a batch is
+        one batch all the same, and a warning says so.
     shares : {"proportional", "equal"}
         ``"proportional"``: every window once an epoch; ``"equal"``: as many batches of each corpus
         as the largest has, windows of the smaller ones coming again in another order.
@@ -146,7 +148,7 @@ class CorpusBatches(Sampler[list[int]]):
     Raises
     ------
     ValueError
-        A share that there is not, or a corpus with less than a batch.
+        A share that there is not.
 
     Examples
     --------
@@ -166,16 +168,16 @@ class CorpusBatches(Sampler[list[int]]):
         self.rows = [torch.from_numpy(np.flatnonzero(numbers == number)) for number in range(len(names))]
         self.batch_size, self.drop_last = batch_size, drop_last
         each = [self._n_batches(len(rows)) for rows in self.rows]
-        if 0 in each:
-            place = each.index(0)
-            raise ValueError(
-                f"corpus {names[place]} has {len(self.rows[place])} training windows, fewer than a batch of {batch_size}; "
-                "lower batch_size or leave the corpus out"
-            )
+        for name, rows in zip(names, self.rows, strict=True):
+            if drop_last and len(rows) < batch_size:
+                warnings.warn(
+                    f"corpus {name} has {len(rows)} training windows, fewer than a batch of {batch_size}: they are one batch",
+                    stacklevel=2,
+                )
         self._counts = [max(each)] * len(each) if shares == "equal" else each
 
     def _n_batches(self, n: int) -> int:
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+        return max(1, n // self.batch_size) if self.drop_last else -(-n // self.batch_size)
 
     def __len__(self) -> int:
         """Batches an epoch."""
