@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from numbers import Integral
 from typing import Any
@@ -71,7 +72,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         A registered model with ``token_stages()`` (``"biot"``, ``"multi-scale-biot"``,
         ``"masked-vit"``), or such a class.  Shapes, channel names and rate of the data are handed
         to its constructor unless ``module__*`` says otherwise; a registered name brings its
-        contract, which ``fit`` checks.  Its head is left out.
+        contract, which ``fit`` checks.  Its head is left out.  Of an instance a copy is trained.
     objective : str, type, mapping or sequence
         A registered objective, its class, or several with weights:
         ``{"masked-spectrum": 1.0, "biot-contrastive": 0.5}`` or a list of pairs.  Parameters:
@@ -306,6 +307,8 @@ class Pretrainer(TransformerMixin, PretextEpochs):
             )
         else:
             backbone = self._build_module(module, arguments)
+            if backbone is module:  # an instance stays as it was given, with its head
+                backbone = copy.deepcopy(module)
         stages, corpora = token_stages(backbone), getattr(self, "corpora_", None)
         known = {} if corpora is None else {"corpora": corpora.names, "n_classes": corpora.n_classes}
         chosen = self._chosen()

@@ -124,6 +124,17 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(windows):
     assert not same_weights(first, other)
 
 
+def test_an_instance_of_a_model_is_copied_and_keeps_its_weights_and_its_head(windows):
+    x, subjects = windows
+    model = BIOT(embed_dim=16, num_heads=2, num_layers=1, n_chans=3, n_times=400, n_outputs=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    net = Pretrainer(model, HiddenLevel, batch_size=8, max_epochs=1, device="cpu", random_state=0, lr=1e-2)
+    first = net.fit(x, groups=subjects).transform(x)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    np.testing.assert_array_equal(net.fit(x, groups=subjects).transform(x), first)
+
+
 def test_the_callers_random_numbers_are_left_alone(windows):
     x, subjects = windows
     torch.manual_seed(3)
