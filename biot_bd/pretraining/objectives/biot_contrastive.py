@@ -108,7 +108,10 @@ class BIOTContrastive(Objective):
             A training batch is of one window, which has nothing to be told from.
         """
         if self.training and rng.n_all < 2:
-            raise ValueError("biot-contrastive tells the windows of a batch apart, and this has one; raise batch_size")
+            raise ValueError(
+                "biot-contrastive tells the windows of a batch apart, and this has one; take another batch_size, or "
+                "iterator_train__drop_last=True"
+            )
         kept = self.kept_frames(rng)
         masked, whole = (of_whole_batch(view, rng) for view in self.views(tokens, x, kept))
         loss = info_nce(masked, whole, self.temperature)

@@ -36,8 +36,9 @@ class MaskedVAE(MaskedObjective):
     .. math:: \mathrm{MSE}_\mathrm{hidden} + w\, \mathrm{MSE}_\mathrm{visible}
        + \beta\, \mathrm{KL}(q(z \mid x_\mathrm{visible}) \,\|\, N(0, I)) / n_\mathrm{values}
 
-    that is the negative evidence bound of a Gaussian likelihood, up to a factor and a constant:
-    :math:`\beta` is twice the variance of its noise, in the scale of the targets.
+    With :math:`w = (1 - f) / f`, where :math:`f` is the hidden share, that is the negative evidence
+    bound of a Gaussian likelihood, up to a factor and a constant; :math:`\beta f / 2` is the
+    variance of its noise, in the scale of the targets.
 
     Parameters
     ----------

@@ -284,7 +284,7 @@ def test_its_history_tells_the_loss_at_chance_and_the_skill_over_it():
 
 def test_batches_of_one_window_are_refused_in_training_and_told_elsewhere():
     model, objective = build()
-    with pytest.raises(ValueError, match="this has one; raise batch_size"):
+    with pytest.raises(ValueError, match="this has one; take another batch_size, or iterator_train__drop_last=True"):
         run(model, objective, windows(1))
     found = run(model.eval(), objective.eval(), windows(1))
     assert found["loss"].item() == found["log_n"].item() == 0.0
