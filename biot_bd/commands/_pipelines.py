@@ -264,6 +264,7 @@ def build_pretraining(
     """
     from sklearn.pipeline import make_pipeline
 
+    from biot_bd.commands._trial import try_pretrainer, trying
     from biot_bd.evaluation.studies.baselines import steps_in_front
     from biot_bd.pretraining import Pretrainer
 
@@ -271,14 +272,19 @@ def build_pretraining(
     double = sorted({"module", "objective", *settings} & set(params))
     if double:
         raise ValueError(f"--param {double[0]}: this parameter has an option of its own; give it there")
+    placed = sorted({"log_dir", "restart_dir"} & set(params))
+    if placed:
+        raise ValueError(f"--param {placed[0]}: it has a place of its own in the folder of --output; leave it out")
     _check_module_params(model, params)
-    objective = (
-        dict(weights) if len(weights) > 1 else next(iter(weights), None) or _fitting_objective(model, windows, params)
-    )
+    given = {"model": model, **params}
+    with trying("pretraining", given):
+        named = next(iter(weights), None) or _fitting_objective(model, windows, params)
+    objective = dict(weights) if len(weights) > 1 else named
     try:
         net = Pretrainer(model, objective, **{**settings, **params})
     except TypeError as error:
         raise ValueError(f"the Pretrainer does not take these parameters: {error}") from error
+    try_pretrainer(net, windows, given)
     pipeline = make_pipeline(*steps_in_front(model, windows), net)
     run = _pretraining(settings.get("pretrained"))
     if run is not None:

@@ -5,7 +5,8 @@ door.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
+from biot_bd.pretraining import BatchRandom, Pretrainer
+from biot_bd.pretraining.processes import Processes
 from biot_bd.training import BIOTClassifier
 from biot_bd.training._validation import class_weights
 from biot_bd.training.fitted_facts import FittedFacts
@@ -55,10 +58,48 @@ def try_classifier(classifier: BIOTClassifier, windows: Windows, given: Mapping[
     ValueError
         Nothing can be made of the parameters.
     """
+    with trying("classifier", given):
+        _try(classifier, windows)
+
+
+def try_pretrainer(pretrainer: Pretrainer, windows: Windows, given: Mapping[str, Any]) -> None:
+    """Make model and objectives once and ask them about two windows of noise.
+
+    Parameters
+    ----------
+    pretrainer : Pretrainer
+        Not changed.  Of one that starts from a checkpoint, or asks about labels, only the settings
+        are looked at.
+    windows : Windows
+        Say the shapes; no signal is read.
+    given : mapping
+        What the user gave, for the message.
+
+    Raises
+    ------
+    ValueError
+        Nothing can be made of the parameters.
+    """
+    with trying("pretraining", given):
+        net = clone(pretrainer)
+        net._check_parameters()
+        if net.pretrained is not None or net._supervised():
+            return
+        net.set_params(device="cpu", log_dir=None, restart_dir=None, verbose=0)
+        net.input_info_ = info = SignalData(windows[:1]).info
+        net._processes = Processes()
+        net.initialize()
+        with torch.no_grad():
+            net.module_(torch.randn(2, info.n_chans, info.n_times), BatchRandom(0, n=2))
+
+
+@contextmanager
+def trying(what: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """Name what the user gave where something fails that does not speak for itself."""
     try:
         with seeded(0), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit says them again
-            _try(classifier, windows)
+            yield
     except PASSED_ON:
         raise
     except Exception as error:  # third-party constructors fail in any way
@@ -66,7 +107,7 @@ def try_classifier(classifier: BIOTClassifier, windows: Windows, given: Mapping[
             raise
         listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise ValueError(
-            f"no classifier can be made of {listed}: {type(error).__name__}: {error}; correct or leave out what is wrong"
+            f"no {what} can be made of {listed}: {type(error).__name__}: {error}; correct or leave out what is wrong"
         ) from error
 
 

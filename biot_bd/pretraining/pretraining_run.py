@@ -145,6 +145,8 @@ def pretrain(
         raise TypeError(
             f"pretrain takes Windows, found {type(windows).__name__}; fit the Pretrainer on arrays yourself"
         )
+    if net.max_epochs == 0:
+        raise ValueError("max_epochs=0: there would be nothing to save; train for one epoch or more")
     held = _held_out(windows, hold_out)
     if net.pretrained is not None and held:
         check_clean(provenance_of(net.pretrained), held)

@@ -137,7 +137,8 @@ def table_part(
     frame = frame[usable].reset_index(drop=True)
     named = _counted(ch_names, bad)
     n_empty = int((~usable).sum())
-    lost = ", ".join(f"{onset:g}" for onset in _lost_seizures(recording, frame))
+    asked = not getattr(settings.rule, "labels_nothing", False)  # who wants no labels loses none
+    lost = ", ".join(f"{onset:g}" for onset in _lost_seizures(recording, frame)) if asked else ""
     notes = {
         f"an offset far larger than the EEG, taken off before scaling: {_counted(ch_names, offset)}": offset.any(),
         f"flat or not finite, marked as absent: {named}": named,

@@ -197,3 +197,32 @@ def test_its_page_is_made_anew(cheap_pictures, run, stores):
     assert main(["report", str(run), "--windows", str(stores / "unlabelled")]) == 0
     assert (run / "report.html").stat().st_size > 10_000
     assert cheap_pictures
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        ("objective__mask_ratio=abc", "objective__mask_ratio='abc'"),
+        ("objective__block_frames=2.5", "objective__block_frames=2.5"),
+        ("module__embed_dim=abc", "module__embed_dim='abc'"),
+        ("max_epochs=0", "max_epochs=0: there would be nothing to save"),
+        ("log_dir=elsewhere", "--param log_dir: it has a place of its own"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named_before_anything_is_written(stores, tmp_path, capsys, param, message):
+    assert main(["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "run"), "--param", param]) == 1
+    assert message in last_line(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_be_pretrained_is_no_bug(stores, tmp_path, capsys):
+    assert main(["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "run"), "--model", "shallow"]) == 1
+    line = last_line(capsys)
+    assert "has no token_stages()" in line
+    assert "this is a bug" not in line
+
+
+def test_seizures_are_not_missed_where_no_labels_were_asked_for(stores, tmp_path):
+    command = ["prepare", "demo", str(stores / "demo"), "-o", str(tmp_path / "w"), "--labels", "none"]
+    assert main([*command, "--subjects", "01", "--stride-s", "10"]) == 0
+    assert "no positive window" not in (tmp_path / "w" / "manifest.json").read_text()
