@@ -38,7 +38,7 @@ class NetEpochs(NetOptimizer):
         begin : callable
             Called where nothing is taken up again.
         """
-        before = len(self.history)
+        before, self._gradient_norms_ = len(self.history), []
         if not (point is not None and before == 0 and point.load(self)):
             begin()
         while len(self.history) - before < self.max_epochs and not self._wants_to_stop():
