@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -19,7 +21,7 @@ def take_no_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if self.folder is not None:
             files = (f"{FOLDER}/{name}.png",)
             (self.folder / FOLDER).mkdir(exist_ok=True)
-            (self.folder / files[0]).write_bytes(b"")
+            (self.folder / files[0]).write_bytes(base64.b64decode(PIXEL.partition(",")[2]))
         return Shown(name, title, f"Not drawn: {name}.", PIXEL, PIXEL, (1, 1), (1, 1), files)
 
     monkeypatch.setattr(Album, "add", add)

@@ -147,19 +147,19 @@ def pretrain(
         )
     if net.max_epochs == 0:
         raise ValueError("max_epochs=0: there would be nothing to save; train for one epoch or more")
-    held = _held_out(windows, hold_out)
-    if net.pretrained is not None and held:
-        check_clean(provenance_of(net.pretrained), held)
+    left_out = _left_out(windows, hold_out)
+    if net.pretrained is not None and left_out:
+        check_clean(provenance_of(net.pretrained), left_out)
     check_pretraining_savable(pipeline)
     name = title or title_of(net)
-    place = PretrainingFolder(Path(folder), _study(pipeline, net, windows, held, [name, list(notes)]))
+    place = PretrainingFolder(Path(folder), _study(pipeline, net, windows, left_out, [name, list(notes)]))
 
     def fitted() -> tuple[Any, Pretrainer]:
         estimator = clone(pipeline)
         last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         last.set_params(log_dir=str(place.log), restart_dir=str(place.restart))
-        out = np.isin(windows.groups, held)
-        estimator.fit(windows[~out] if held else windows)
+        out = np.isin(windows.groups, left_out)
+        estimator.fit(windows[~out] if left_out else windows)
         return estimator, last
 
     processes = find_processes(net.accelerator, net.get_params()["device"])
@@ -171,7 +171,7 @@ def pretrain(
             return finished
         note_user(windows, place.folder)
         estimator, last = fitted()
-        record = _record(estimator, last, windows, held, name, notes)
+        record = _record(estimator, last, windows, left_out, name, notes)
         record["study"] = place.study
         shutil.rmtree(place.model, ignore_errors=True)  # of a call that was killed here
         save_pretraining(estimator, place.model, record, generated=windows.generated)
@@ -209,28 +209,34 @@ def weights_of(objective: Any) -> dict[str, float]:
     return {objective if isinstance(objective, str) else objective.__name__: 1.0}
 
 
-def _held_out(windows: Windows, hold_out: Sequence[str]) -> list[str]:
+def _left_out(windows: Windows, hold_out: Sequence[str]) -> list[str]:
     if isinstance(hold_out, str):
         raise TypeError(f"hold_out is a list of subjects, found the text {hold_out!r}")
-    held, present = sorted({str(subject) for subject in hold_out}), sorted(set(windows.groups))
-    unknown = [subject for subject in held if subject not in present]
+    left_out, present = sorted({str(subject) for subject in hold_out}), sorted(set(windows.groups))
+    unknown = [subject for subject in left_out if subject not in present]
     if unknown:
         raise SplitError(f"hold_out: no windows of {', '.join(unknown)}; the windows are of {', '.join(present)}")
-    if len(held) == len(present):
+    if len(left_out) == len(present):
         raise SplitError(f"hold_out: all {len(present)} subjects are held out, so nobody is left to train on")
-    return held
+    return left_out
 
 
-def _study(pipeline: Any, net: Pretrainer, windows: Windows, held: list[str], texts: list[Any]) -> str:
+def _study(pipeline: Any, net: Pretrainer, windows: Windows, left_out: list[str], texts: list[Any]) -> str:
     """Return the fingerprint of all that decides the result."""
     start = None if net.pretrained is None else checkpoint_identity(net.pretrained)
     return runs.fingerprint(
-        {"pipeline": describe(pipeline), "start": start, "data": windows.fingerprint, "hold_out": held, "texts": texts}
+        {
+            "pipeline": describe(pipeline),
+            "start": start,
+            "data": windows.fingerprint,
+            "hold_out": left_out,
+            "texts": texts,
+        }
     )
 
 
 def _record(
-    estimator: Any, net: Pretrainer, windows: Windows, held: list[str], title: str, notes: Sequence[str]
+    estimator: Any, net: Pretrainer, windows: Windows, left_out: list[str], title: str, notes: Sequence[str]
 ) -> dict[str, Any]:
     epoch = net.history[-1]
     sides = {
@@ -238,15 +244,15 @@ def _record(
         for side in ("train", "valid")
     }
     measured = None
-    if held:
-        kept = windows[np.isin(windows.groups, held)]
+    if left_out:
+        kept = windows[np.isin(windows.groups, left_out)]
         measured = net.evaluate(estimator[:-1].transform(kept) if isinstance(estimator, Pipeline) else kept)
     start = getattr(net, "pretrained_report_", None)
     record: dict[str, Any] = runs.to_jsonable(
         {
             "title": title,
             "notes": list(notes),
-            "subjects": {"train": net.train_subjects_, "valid": net.valid_subjects_, "hold_out": held},
+            "subjects": {"train": net.train_subjects_, "valid": net.valid_subjects_, "hold_out": left_out},
             "n_epochs": len(net.history),
             **sides,
             "hold_out": measured,

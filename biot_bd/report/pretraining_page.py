@@ -94,6 +94,8 @@ def write_pretraining_report(folder: str | Path, *, windows: Any = None, pipelin
     """
     folder = Path(folder)
     description = read_pretraining(folder)
+    if not (folder / HISTORY).is_file():
+        raise CheckpointError(f"{folder / HISTORY}: missing; copy the whole folder again")
     with naming(folder / HISTORY, CheckpointError):
         rows = read_json(folder / HISTORY)
         check_values(rows, list[dict[str, Any]])
@@ -106,6 +108,7 @@ def write_pretraining_report(folder: str | Path, *, windows: Any = None, pipelin
         "lead": _lead(description),
         "banners": generated_banners(description["generated"], None, "numbers"),
         "described": description,
+        "left_out": description["record"].get("subjects", {}).get("hold_out", []),
         "objectives": list(description["objective"]),
         "headline": _headline(logs, list(description["objective"])),
         "curves": _curves(logs),
@@ -228,9 +231,13 @@ def _reconstructed(folder: Path, windows: Any, pipeline: Any) -> list[dict[str, 
         return []
     ready = loaded[:-1].transform(windows) if in_pipeline and len(loaded.steps) > 1 else windows
     scores = {name: score_reconstruction(net, ready, objective=name) for name in names}
-    stored = {"objectives": {name: one.as_dict() for name, one in scores.items()}}
+    pictures = {name: _pictures(folder, net, ready, name) for name in names}
+    stored = {
+        "objectives": {name: one.as_dict() for name, one in scores.items()},
+        "pictures": {name: [one.noted() for one in drawn] for name, drawn in pictures.items()},
+    }
     write_json(make_folder(folder / FOLDER) / SCORES, to_jsonable(stored))
-    return [_shown(folder, name, one, _pictures(folder, net, ready, name)) for name, one in scores.items()]
+    return [_shown(folder, name, one, pictures[name]) for name, one in scores.items()]
 
 
 def _stored(folder: Path) -> list[dict[str, Any]]:
@@ -238,9 +245,11 @@ def _stored(folder: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     with naming(file, CheckpointError):
-        stored = read_json(file)["objectives"]
-        scores = {name: ReconstructionScores.from_dict(one) for name, one in stored.items()}
-    return [_shown(folder, name, one, []) for name, one in scores.items()]
+        stored = read_json(file)
+        scores = {name: ReconstructionScores.from_dict(one) for name, one in stored["objectives"].items()}
+        album = Album(folder / FOLDER)
+        pictures = {name: [_beside_the_page(album.find(one)) for one in stored["pictures"][name]] for name in scores}
+    return [_shown(folder, name, one, pictures[name]) for name, one in scores.items()]
 
 
 def _shown(folder: Path, name: str, scores: ReconstructionScores, pictures: list[Shown]) -> dict[str, Any]:

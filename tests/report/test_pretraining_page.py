@@ -87,11 +87,13 @@ def test_scores_on_the_page_and_beside_it_are_those_of_the_subjects_apart(run, p
     assert all((run / link).is_file() for link in links)
 
 
-def test_a_page_made_again_without_windows_keeps_the_scores(run, page, cheap_pictures):
+def test_a_page_made_again_without_windows_keeps_scores_and_pictures(run, page, cheap_pictures):
     before = page.read_text(encoding="utf-8")
     again = write_pretraining_report(run).read_text(encoding="utf-8")
     try:
         assert "site/09" in again
+        links = r'href="(reconstruction/[^"]+)"'
+        assert {link.replace(".svg", ".png") for link in re.findall(links, again)} == set(re.findall(links, before))
         assert cheap_pictures == ["Reconstruction by channel and by subject"]
     finally:
         page.write_text(before, encoding="utf-8")
@@ -110,6 +112,9 @@ def test_a_folder_without_a_pretraining_and_a_damaged_history_are_named(run, tmp
     history.write_text("{}")
     try:
         with pytest.raises(CheckpointError, match=r"history\.json"):
+            write_pretraining_report(run)
+        history.unlink()
+        with pytest.raises(CheckpointError, match=r"history\.json: missing; copy the whole folder again"):
             write_pretraining_report(run)
     finally:
         history.write_text(before)

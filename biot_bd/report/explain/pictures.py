@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,10 @@ class Shown:
     phone_size: tuple[int, int]
     files: tuple[str, ...]
 
+    def noted(self) -> dict[str, Any]:
+        """Return as JSON what :meth:`Album.find` must be told of it."""
+        return {"name": self.name, "title": self.title, "alt": self.alt, "size": list(self.size)}
+
 
 class Album:
     """Takes pictures: as PNG and SVG into a folder, and as what a page holds.
@@ -103,6 +107,27 @@ class Album:
             figure.savefig(self.folder / files[1], metadata={"Title": title, "Date": None})
         alt = str(figure.get_label())
         return Shown(name, title, alt, _uri(desk), _uri(phone), _size(figure), _size(narrow), files)
+
+    def find(self, noted: Mapping[str, Any]) -> Shown:
+        """Return a picture that lies in the folder; on a narrow page it is the wide one, smaller.
+
+        Parameters
+        ----------
+        noted : mapping
+            As :meth:`Shown.noted` gives it.
+
+        Raises
+        ------
+        OSError
+            Its PNG is not there.
+        """
+        if self.folder is None:
+            raise ValueError("an album without a folder has no pictures of before")
+        name, (width, height) = str(noted["name"]), noted["size"]
+        files = (f"{FOLDER}/{name}.png", f"{FOLDER}/{name}.svg")
+        uri = _uri((self.folder / files[0]).read_bytes())
+        narrow = (PHONE_PX, round(height * PHONE_PX / width))
+        return Shown(name, str(noted["title"]), str(noted["alt"]), uri, uri, (width, height), narrow, files)
 
 
 def _drawn(figure: Figure) -> bytes:
