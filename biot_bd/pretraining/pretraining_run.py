@@ -13,8 +13,8 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from biot_bd import runs
-from biot_bd.exceptions import SplitError
-from biot_bd.models import check_clean, provenance_of
+from biot_bd.exceptions import ContaminationError, SplitError
+from biot_bd.models import provenance_of
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, WEIGHTS
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, OBJECTIVES, PRETRAINING, read_pretraining
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
@@ -149,7 +149,7 @@ def pretrain(
         raise ValueError("max_epochs=0: there would be nothing to save; train for one epoch or more")
     left_out = _left_out(windows, hold_out)
     if net.pretrained is not None and left_out:
-        check_clean(provenance_of(net.pretrained), left_out)
+        _check_unseen(net.pretrained, left_out)
     check_pretraining_savable(pipeline)
     name = title or title_of(net)
     place = PretrainingFolder(Path(folder), _study(pipeline, net, windows, left_out, [name, list(notes)]))
@@ -219,6 +219,18 @@ def _left_out(windows: Windows, hold_out: Sequence[str]) -> list[str]:
     if len(left_out) == len(present):
         raise SplitError(f"hold_out: all {len(present)} subjects are held out, so nobody is left to train on")
     return left_out
+
+
+def _check_unseen(source: Any, left_out: list[str]) -> None:
+    """Raise where a model that is trained on saw who is to be held out, or nobody knows."""
+    provenance = provenance_of(source)
+    seen = provenance.saw(left_out)
+    if seen or not provenance.known:
+        what = f"saw {', '.join(seen)}" if seen else "says nothing of whom it saw"
+        raise ContaminationError(
+            f"hold_out: {source} {what}, so nothing measured on them would be of subjects apart; hold out others, or start "
+            "from a model that is known not to have seen them"
+        )
 
 
 def _study(pipeline: Any, net: Pretrainer, windows: Windows, left_out: list[str], texts: list[Any]) -> str:

@@ -106,6 +106,13 @@ def test_a_recording_that_it_saw_under_another_name_is_refused_in_a_test(run, st
     assert not list(tmp_path.iterdir())
 
 
+def test_who_was_seen_before_cannot_be_held_out_of_a_second_pretraining(run, stores, tmp_path, capsys):
+    command = ["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "second"), "--pretrained", str(run)]
+    assert main([*command, "--hold-out", "clinic/demo04"]) == 1
+    assert f"hold_out: {run} saw clinic/demo04" in (line := last_line(capsys))
+    assert "allow_contaminated" not in line
+
+
 def test_it_goes_on_from_a_pretraining_with_its_model_and_steps(cheap_pictures, run, stores, tmp_path):
     command = ["pretrain", str(stores / "unlabelled"), "-o", str(tmp_path / "second"), "--pretrained", str(run)]
     assert main([*command, *UNDRAWN, "--objective", "biot-contrastive", "--validation-fraction", "0"]) == 0
