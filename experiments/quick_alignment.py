@@ -264,6 +264,7 @@ def picture(table: pd.DataFrame) -> Figure:
     figure.suptitle("A few epochs on another amplifier (generated data)", fontsize=12)
     figure.set_label(" ".join(sentences(table)))
     left, middle, right = figure.subplots(1, 3)
+    middle.sharey(left)  # before anything is drawn, so that the limits are those of both
     bands = [what for what in dict.fromkeys(table["what"]) if what.startswith("skill by band")]
     for axis, amplifier in zip((left, middle), AMPLIFIERS, strict=True):
         for encoder in ENCODERS:
@@ -279,7 +280,6 @@ def picture(table: pd.DataFrame) -> Figure:
         axis.set_xticks(range(len(bands)), [band.partition(": ")[2] for band in bands], fontsize=8)
         axis.set_title(amplifier, fontsize=10)
         axis.set_ylabel("skill over interpolation")
-    middle.sharey(left)
     left.legend(frameon=False, fontsize=9)
     part = table[table["what"] == "AUROC"]
     for side, encoder in enumerate(ENCODERS):
