@@ -48,7 +48,7 @@ class Done:
     @property
     def line(self) -> str:
         """The one line on stderr, warnings and notes on progress apart."""
-        lines = re.findall(r"^biot-bd(?: [a-z]+)+: .*", self.stderr, re.MULTILINE)
+        lines = re.findall(r"^biot-bd(?: [a-z]+)+: (?!warning: ).*", self.stderr, re.MULTILINE)
         assert len(lines) == 1, self.stderr
         assert "Traceback" not in self.stderr
         return lines[0]
