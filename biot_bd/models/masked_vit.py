@@ -71,7 +71,7 @@ class MaskedViT(AbsentChannels, EEGModuleMixin, nn.Module):
 
     Attributes
     ----------
-    PRESETS : dict of str to ViTSizes
+    presets : dict of str to ViTSizes
         What each preset says.
     accepts_absent_channels : bool
         Whether ``forward`` reads NaN-throughout channels as absent: with ``channels="each"``.
@@ -108,7 +108,7 @@ class MaskedViT(AbsentChannels, EEGModuleMixin, nn.Module):
     torch.Size([5, 16])
     """
 
-    PRESETS: ClassVar[dict[str, ViTSizes]] = PRESETS
+    presets: ClassVar[dict[str, ViTSizes]] = PRESETS
     _set_n_outputs: Any  # of the mixin, which has no types
     n_outputs: int
     n_chans: int

@@ -28,7 +28,7 @@ class ViTSizes:
     Examples
     --------
     >>> from biot_bd.models import MaskedViT
-    >>> MaskedViT.PRESETS["seed"].patch_samples, MaskedViT.PRESETS["seed"].channels
+    >>> MaskedViT.presets["seed"].patch_samples, MaskedViT.presets["seed"].channels
     (4, 'together')
     """
 

@@ -32,7 +32,7 @@ class DecoderSizes:
     Examples
     --------
     >>> from biot_bd.models import DecoderSizes, MaskedViT
-    >>> MaskedViT.PRESETS["small"].decoder
+    >>> MaskedViT.presets["small"].decoder
     DecoderSizes(embed_dim=256, num_layers=4, num_heads=8)
     """
 

@@ -50,7 +50,7 @@ def test_presets_have_the_parameters_that_paper_says(preset, counted):
 def test_presets_have_millions_as_the_page_says():
     with torch.device("meta"):
         found = {
-            name: round(sum(p.numel() for p in MaskedViT(name).parameters()) / 1e6, 1) for name in MaskedViT.PRESETS
+            name: round(sum(p.numel() for p in MaskedViT(name).parameters()) / 1e6, 1) for name in MaskedViT.presets
         }
     assert found == {"tiny": 5.4, "small": 21.3, "base": 85.2, "seed": 302.9}
 

@@ -21,7 +21,7 @@ def test_sizes_are_those_of_the_preset_or_given_ones():
     with torch.device("meta"):
         decoder = ViTDecoder(MaskedViT("seed").token_stages().sizes)
         other = ViTDecoder(SIZES, 48, 3, 4, in_features=5)
-    assert MaskedViT.PRESETS["seed"].decoder == DecoderSizes(512, 8, 16)
+    assert MaskedViT.presets["seed"].decoder == DecoderSizes(512, 8, 16)
     assert (decoder.norm.normalized_shape, len(decoder.layers)) == ((512,), 8)
     assert (other.enter.in_features, other.norm.normalized_shape, len(other.layers)) == (5, (48,), 3)
     assert other.predict.out_features == 7
