@@ -87,27 +87,16 @@ def our_loss(module: PretextModule, x: Tensor, precision: str) -> Tensor:
         return module(x, BatchRandom(int(torch.randint(2**31, (1,))), len(x)))["loss"]
 
 
-def step_of(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-
-    return step
-
-
 def contrastive_steps(x: Tensor, source: Path | None = None) -> dict[str, Callable[[], Callable[[], None]]]:
     """Return what makes each way's step."""
 
     def official(encoder: Callable[[], nn.Module]) -> Callable[[], None]:
         module = OfficialWay(encoder()).train()
-        return step_of(module, lambda: module(x))
+        return masked_vae_step.step_of(module, lambda: module(x))
 
     def ours(precision: str) -> Callable[[], None]:
         module = our_module().train()
-        return step_of(module, lambda: our_loss(module, x, precision))
+        return masked_vae_step.step_of(module, lambda: our_loss(module, x, precision))
 
     ways = {PEER: lambda: official(braindecode_encoder)}
     if source is not None:

@@ -34,7 +34,7 @@ class BIOTStages(TokenStages):
     ...     embed_dim=16, num_heads=2, num_layers=1, n_chans=2, n_times=400, n_outputs=2
     ... ).eval()
     >>> stages, x = model.token_stages(), torch.ones(1, 2, 400)
-    >>> tokens = stages.place(stages.embed(stages.patches(x))).flatten(1, 2)
+    >>> tokens = stages.tokens(x)
     >>> torch.allclose(stages.read_out(tokens), stages.embeddings(x), atol=1e-5)
     True
     """
@@ -113,8 +113,3 @@ class BIOTStages(TokenStages):
             mask = None if mask is None else torch.cat([torch.ones_like(mask[:, first]), mask], dim=1)
             places = None if places is None else torch.cat([torch.zeros_like(places[..., first]), places + 1], dim=-1)
         return tokens, encoder.drop_tokens(tokens, mask), places
-
-    def embeddings(self, x: Tensor) -> Tensor:
-        """Return what the head of BIOT is given."""
-        features: Tensor = self.model(x, return_features=True)["features"]
-        return features

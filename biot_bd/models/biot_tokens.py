@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biot_bd.models.attention.tokens import TokenSite, take
+from biot_bd.models.attention.tokens import TokenSite
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,8 @@ class BIOTTokenSite(TokenSite):
         layout = self.layout(model, x.shape[-1])
         self._check(model, x, tokens, layout)
         present = biot.present_channels(x)[1]
-        mask, places = biot.encoder.token_mask(present, tokens), None
-        if kept is not None:
-            places = self._places(model, kept, len(x), layout)
-            tokens, mask = take(tokens, places), None if mask is None else take(mask, places)
-        if mask is not None and not bool(mask.any(dim=1).all()):
-            window = int((~mask.any(dim=1)).nonzero()[0])
-            raise ValueError(f"window {window} keeps tokens of absent channels only; keep one of a present channel")
+        mask = biot.encoder.token_mask(present, tokens)
+        tokens, mask, places = self._some(model, tokens, mask, kept, layout)
         if torch.is_grad_enabled():
             features = biot.encoder.encode(tokens, mask, places)
         else:

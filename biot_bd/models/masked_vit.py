@@ -252,9 +252,7 @@ class MaskedViT(AbsentChannels, EEGModuleMixin, nn.Module):
         self._check_shape(x)
         x, present = self._split_absent(x, present, all_finite(x))
         stages = self.token_stages()
-        mask = stages.token_mask(present)
-        tokens = stages.place(stages.embed(stages.patches(x))).flatten(1, 2)
-        embedding = stages.pool(stages.encode(tokens, mask), mask)
+        embedding = stages.read_out(stages.tokens(x), stages.token_mask(present))
         return {"features": embedding, "cls_token": None} if return_features else self.final_layer(embedding)
 
     def _n_rows(self) -> int:

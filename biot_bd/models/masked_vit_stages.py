@@ -76,10 +76,3 @@ class MaskedViTStages(TokenStages):
     def pool(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the mean over tokens that are there."""
         return token_mean(tokens, mask)
-
-    def embeddings(self, x: Tensor) -> Tensor:
-        """Return what the head is given."""
-        x, present = self.present(x)
-        mask = self.token_mask(present)
-        tokens = self.place(self.embed(self.patches(x))).flatten(1, 2)
-        return self.pool(self.encode(tokens, mask), mask)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from biot_bd.models.attention.tokens import TokenSite, take
+from biot_bd.models.attention.tokens import TokenSite
 from biot_bd.models.token_stages import token_stages
 
 
@@ -40,7 +40,7 @@ class StagesTokenSite(TokenSite):
         """Return the tokens of windows, (n, n_tokens, embed_dim); see :meth:`TokenSite.read`."""
         stages = token_stages(model)
         x, _ = stages.present(x)
-        return stages.place(stages.embed(stages.patches(x))).flatten(1, 2)
+        return stages.tokens(x)
 
     def run(self, model: nn.Module, x: Tensor, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return the logits of windows with other tokens; see :meth:`TokenSite.run`.
@@ -53,12 +53,7 @@ class StagesTokenSite(TokenSite):
         stages, layout = token_stages(model), self.layout(model, x.shape[-1])
         self._check(model, x, tokens, layout)
         mask = stages.token_mask(stages.present(x)[1])
-        if kept is not None:
-            places = self._places(model, kept, len(x), layout)
-            tokens, mask = take(tokens, places), None if mask is None else take(mask, places)
-        if mask is not None and not bool(mask.any(dim=1).all()):
-            window = int((~mask.any(dim=1)).nonzero()[0])
-            raise ValueError(f"window {window} keeps tokens of absent channels only; keep one of a present channel")
+        tokens, mask, places = self._some(model, tokens, mask, kept, layout)
         head: Any = model.final_layer
-        logits: Tensor = head(stages.pool(stages.encode(tokens, mask), mask))
+        logits: Tensor = head(stages.read_out(tokens, mask, places))
         return logits

@@ -171,6 +171,10 @@ class TokenStages(ABC):
     def place(self, tokens: Tensor) -> Tensor:
         """Add to each token of (n, n_chans, n_frames, embed_dim) its channel and its time."""
 
+    def tokens(self, x: Tensor) -> Tensor:
+        """Return placed tokens (n, n_tokens, embed_dim) of windows without marks."""
+        return self.place(self.embed(self.patches(x))).flatten(1, 2)
+
     @abstractmethod
     def encode(self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Run the layers on placed tokens, all or some of them.
@@ -205,9 +209,10 @@ class TokenStages(ABC):
         """
         return self.pool(self.encode(tokens, mask, places), mask)
 
-    @abstractmethod
     def embeddings(self, x: Tensor) -> Tensor:
         """Return the embedding (n, embed_dim) of whole windows, as a head would be given it."""
+        features: Tensor = self.model(x, return_features=True)["features"]
+        return features
 
 
 def token_stages(model: nn.Module) -> TokenStages:

@@ -16,6 +16,7 @@ from biot_bd.pretraining.masks import Geometry, Masking
 from biot_bd.pretraining.objective import Objective
 from biot_bd.pretraining.reconstruction import Reconstruction
 from biot_bd.pretraining.target_scale import Standardise, TargetScale, check_standardise
+from biot_bd.pretraining.visible import Visible
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,26 @@ class MaskedObjective(Objective):
     def _unit(self, kind: str) -> str:
         what = "log(1 + magnitude)" if kind == "spectrum" else "signal"
         return what if self.standardise is None else f"{what}, standardised by {self.standardise}"
+
+
+def encode_visible(tokens: TokenStages, view: MaskedView) -> tuple[Tensor, Visible]:
+    """Encode the visible tokens of a batch alone.
+
+    Parameters
+    ----------
+    tokens : TokenStages
+    view : MaskedView
+
+    Returns
+    -------
+    encoded : Tensor, shape (n, k, embed_dim)
+        Without special tokens.
+    visible : Visible
+        Where they lie.
+    """
+    visible = Visible.of(view.hidden, view.present)
+    placed = visible.take(tokens.place(tokens.embed(view.patches)))
+    return tokens.encode(placed, visible.mask, visible.places)[:, tokens.n_special :], visible
 
 
 def mean_error(difference: Tensor, scored: Tensor) -> Tensor:

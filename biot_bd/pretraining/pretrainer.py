@@ -344,10 +344,7 @@ class Pretrainer(TransformerMixin, PretextEpochs):
         """
         if isinstance(X.dataset if isinstance(X, Subset) else X, WindowsDataset):
             return X
-        data = X if isinstance(X, SignalData) else SignalData(X)
-        if self._input() is not None:
-            self.input_info_.check_same(data.info)
-        self._check_absent(data)
+        data = self._checked_data(X)
         return data.dataset(y, packed=self._scales_on_device())
 
     def get_split_datasets(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> tuple[Any, Any]:
@@ -580,8 +577,5 @@ class Pretrainer(TransformerMixin, PretextEpochs):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True  # a channel that is NaN throughout is absent
         tags.target_tags.required = False
         return tags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from biot_bd.models import provenance_of
 from biot_bd.models.checkpoints.pipeline_folder import CONFIG, WEIGHTS
 from biot_bd.models.checkpoints.pretraining_folder import HISTORY, OBJECTIVES, PRETRAINING, read_pretraining
 from biot_bd.models.checkpoints.provenance import SIDECAR_IN_FOLDER
+from biot_bd.pretraining.chosen_objectives import chosen_objectives
 from biot_bd.pretraining.distributed import find_processes
 from biot_bd.pretraining.folder import check_pretraining_savable, save_pretraining
 from biot_bd.pretraining.pretrainer import Pretrainer
@@ -199,14 +200,7 @@ def title_of(net: Pretrainer) -> str:
         Fitted or not.
     """
     model = net.module if isinstance(net.module, str) else getattr(net.module, "__name__", str(net.module))
-    return f"{model}, pretrained by {' + '.join(weights_of(net.objective))}"
-
-
-def weights_of(objective: Any) -> dict[str, float]:
-    """Return the weight of each objective, by name, of the parameter ``objective``."""
-    if isinstance(objective, (Mapping, list, tuple)):
-        return {str(name): float(weight) for name, weight in dict(objective).items()}
-    return {objective if isinstance(objective, str) else objective.__name__: 1.0}
+    return f"{model}, pretrained by {' + '.join(one.name for one in chosen_objectives(net.objective, {}))}"
 
 
 def _left_out(windows: Windows, hold_out: Sequence[str]) -> list[str]:

@@ -189,6 +189,19 @@ class TokenSite:
             )
         return places
 
+    def _some(
+        self, model: nn.Module, tokens: Tensor, mask: Tensor | None, kept: Tensor | None, layout: TokenLayout
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the tokens that are kept, which of them are of present channels, their numbers."""
+        places = None
+        if kept is not None:
+            places = self._places(model, kept, len(tokens), layout)
+            tokens, mask = take(tokens, places), None if mask is None else take(mask, places)
+        if mask is not None and not bool(mask.any(dim=1).all()):
+            window = int((~mask.any(dim=1)).nonzero()[0])
+            raise ValueError(f"window {window} keeps tokens of absent channels only; keep one of a present channel")
+        return tokens, mask, places
+
 
 class _Seen(Exception):
     """The tokens have been seen."""

@@ -157,7 +157,7 @@ class BIOTContrastive(Objective):
         """
         x, present = tokens.present(x)
         chosen = kept.flatten().nonzero()[:, 0]
-        there = None if present is None else present.repeat_interleave(self.sizes.n_frames, dim=1)
+        there = tokens.token_mask(present)
 
         def views(x: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
             embedded = tokens.embed(tokens.patches(x))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from biot_bd.models.token_stages import TokenSizes, TokenStages
 from biot_bd.pretraining.batch_random import BatchRandom
-from biot_bd.pretraining.masked_objective import MaskedObjective, MaskedView, Prediction
+from biot_bd.pretraining.masked_objective import MaskedObjective, MaskedView, Prediction, encode_visible
 from biot_bd.pretraining.masks import Geometry
 from biot_bd.pretraining.target_scale import Standardise
-from biot_bd.pretraining.visible import Visible
 from biot_bd.pretraining.vit_decoder import ViTDecoder
 
 
@@ -83,7 +80,5 @@ class MaskedPatch(MaskedObjective):
 
     def predict(self, tokens: TokenStages, view: MaskedView, rng: BatchRandom) -> Prediction:
         """Encode visible tokens, decode all places."""
-        visible = Visible.of(view.hidden, view.present)
-        placed: Tensor = visible.take(tokens.place(tokens.embed(view.patches)))
-        encoded = tokens.encode(placed, visible.mask, visible.places)
-        return Prediction(self.decoder(encoded[:, tokens.n_special :], visible, view.present))
+        encoded, visible = encode_visible(tokens, view)
+        return Prediction(self.decoder(encoded, visible, view.present))

@@ -81,8 +81,6 @@ class MaskedSpectrum(MaskedObjective):
         """Put the mask token in place of hidden ones, encode all, decode."""
         embedded = tokens.embed(view.patches)
         seen = torch.where(view.hidden[..., None], self.mask_token.to(embedded.dtype), embedded)
-        present = view.present
-        mask = None if present is None else present.repeat_interleave(self.sizes.n_frames, 1)
-        encoded = tokens.encode(tokens.place(seen).flatten(1, 2), mask)
+        encoded = tokens.encode(tokens.place(seen).flatten(1, 2), tokens.token_mask(view.present))
         decoded: Tensor = self.decoder(encoded[:, tokens.n_special :])
         return Prediction(decoded.view(view.patches.shape))

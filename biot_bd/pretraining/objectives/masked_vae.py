@@ -12,7 +12,7 @@ from biot_bd.models.vit_layers import init_linear
 from biot_bd.pretraining.batch_random import BatchRandom
 from biot_bd.pretraining.gaussian import kl_to_standard_normal
 from biot_bd.pretraining.interpolation import by_channel
-from biot_bd.pretraining.masked_objective import MaskedObjective, MaskedView, Prediction, mean_error
+from biot_bd.pretraining.masked_objective import MaskedObjective, MaskedView, Prediction, encode_visible, mean_error
 from biot_bd.pretraining.masks import Geometry
 from biot_bd.pretraining.target_scale import Standardise
 from biot_bd.pretraining.visible import Visible
@@ -128,18 +128,13 @@ class MaskedVAE(MaskedObjective):
 
     def predict(self, tokens: TokenStages, view: MaskedView, rng: BatchRandom) -> Prediction:
         """Predict all patches from samples of the visible tokens' latents."""
-        visible = Visible.of(view.hidden, view.present)
-        encoded = self._encode(tokens, view, visible)
-        mean, log_variance = self.posterior(encoded[:, tokens.n_special :]).float().chunk(2, dim=-1)
+        encoded, visible = encode_visible(tokens, view)
+        mean, log_variance = self.posterior(encoded).float().chunk(2, dim=-1)
         log_variance = log_variance.clamp(*_LOG_VARIANCES)
         patches = self.decoder(self._latent(mean, log_variance, visible, rng), visible, view.present)
         kl = kl_to_standard_normal(mean, log_variance)
         penalties = self._divergence(kl, view, visible) + self._visible_error(patches, view)
         return Prediction(patches, penalties, self._told(mean, kl, visible))
-
-    def _encode(self, tokens: TokenStages, view: MaskedView, visible: Visible) -> Tensor:
-        placed = tokens.place(tokens.embed(view.patches))
-        return tokens.encode(visible.take(placed), visible.mask, visible.places)
 
     def _latent(self, mean: Tensor, log_variance: Tensor, visible: Visible, rng: BatchRandom) -> Tensor:
         """Return a sample in training, the mean else."""

@@ -148,9 +148,7 @@ class SupervisedMultitask(Objective):
 
     def _embedding(self, tokens: TokenStages, x: Tensor) -> Tensor:
         x, present = tokens.present(x)
-        placed = tokens.place(tokens.embed(tokens.patches(x))).flatten(1, 2)
-        mask = None if present is None else present.repeat_interleave(self.sizes.n_frames, 1)
-        return tokens.read_out(placed, mask)
+        return tokens.read_out(tokens.tokens(x), tokens.token_mask(present))
 
     def _by_corpus(self, losses: Tensor, right: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return sums by corpus over the number of windows of the batch, (n_corpora, ...)."""

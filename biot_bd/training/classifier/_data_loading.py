@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Subset
 
 from biot_bd.training.classifier._facts import FactKeeping
-from biot_bd.training.input_data import SignalData
 from biot_bd.training.labels import encode_labels
 from biot_bd.training.sampling.augmentation import describe_augment, resolve_augment
 from biot_bd.training.sampling.strategies import PAGE_SHUFFLE, make_epochs, resolve_sampler
@@ -73,10 +72,7 @@ class DataLoading(FactKeeping):
         """
         if isinstance(X.dataset if isinstance(X, Subset) else X, WindowsDataset):
             return X
-        data = X if isinstance(X, SignalData) else SignalData(X)
-        if hasattr(self, "facts_"):
-            self.facts_.input_info.check_same(data.info)
-        self._check_absent(data)
+        data = self._checked_data(X)
         targets = None if y is None else encode_labels(y, self._outputs)
         return data.dataset(targets, packed=self._scales_on_device())
 

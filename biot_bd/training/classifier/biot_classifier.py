@@ -565,13 +565,6 @@ class BIOTClassifier(DataLoading, ComponentBuilding, TrainingLoop):
             return
         seen.check(X)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True  # a channel that is NaN throughout is absent
-        return tags
-
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label of each window (with ``threshold_``, the positive one from
         there on).

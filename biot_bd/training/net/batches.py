@@ -47,6 +47,22 @@ class NetBatches(NetModule):
 
     sampler: Any
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True  # a channel that is NaN throughout is absent
+        return tags
+
+    def _checked_data(self, X: Any) -> SignalData:
+        """Return windows that are like those of ``fit`` and that the module can take."""
+        data = X if isinstance(X, SignalData) else SignalData(X)
+        known = self._input()
+        if known is not None:
+            known.check_same(data.info)
+        self._check_absent(data)
+        return data
+
     def _by_pages(self, windows: Any) -> bool:
         """Return whether windows are shuffled by where they lie.
 
