@@ -68,11 +68,11 @@ bench: $(INSTALLED)
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt plugins/biot-bd-tutorial/pyproject.toml plugins/biot-bd-clinical/pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt plugins/biot-bd-tutorial/pyproject.toml plugins/biot-bd-clinical/pyproject.toml plugins/biot-bd-hms/pyproject.toml plugins/biot-bd-things/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]" -e plugins/biot-bd-tutorial -e plugins/biot-bd-clinical
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]" $(addprefix -e plugins/biot-bd-,tutorial clinical hms things)
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@ from .datasets import adapt_dataset as adapt_dataset
 from .datasets import load_dataset as load_dataset
 from .deploy import Detection as Detection
 from .deploy import Detector as Detector
+from .embedding import Embedder as Embedder
 from .evaluation import Result as Result
 from .evaluation import SubjectSplit as SubjectSplit
 from .evaluation import cross_validate as cross_validate
@@ -21,6 +22,7 @@ from .models import record_attention as record_attention
 from .pretraining import Pretrainer as Pretrainer
 from .probes import AttentionProbe as AttentionProbe
 from .report import write_report as write_report
+from .signals import AdaptiveCleaner as AdaptiveCleaner
 from .signals import BandPass as BandPass
 from .signals import MontageMapper as MontageMapper
 from .signals import Notch as Notch

@@ -14,6 +14,15 @@ def register_datasets(register: Register) -> None:
     register("siena", "biot_bd.datasets.bids:load_siena")
     register("recordings-folder", "biot_bd.datasets.recordings_folder:load_recordings_folder")
     register("edf-folder", "biot_bd.datasets.recordings_folder:load_recordings_folder")  # its former name
+    register("siena-physionet", "biot_bd.datasets.siena_physionet:load_siena_physionet")
+    register("helsinki-neonatal", "biot_bd.datasets.helsinki:load_helsinki")
+    register("tusz", "biot_bd.datasets.tusz:load_tusz")
+    register("seizeit1", "biot_bd.datasets.seizeit1:load_seizeit1")
+    register("seizeit2", "biot_bd.datasets.seizeit2:load_seizeit2")
+    register("epilepsiae", "biot_bd.datasets.epilepsiae:load_epilepsiae")
+    register("eegmmidb", "biot_bd.datasets.eegmmidb:load_eegmmidb")
+    register("moabb", "biot_bd.datasets.moabb_sets:load_moabb")
+    register("arrays", "biot_bd.datasets.array_folder:load_arrays")
     register("demo", "biot_bd.datasets.demo:load_demo")
 
 
@@ -46,6 +55,7 @@ def register_label_rules(register: Register) -> None:
     register("overlap", "biot_bd.windows.labels:Overlap")
     register("biot-official", "biot_bd.windows.labels:BiotOfficial")
     register("none", "biot_bd.windows.labels:Unlabelled")
+    register("annotated", "biot_bd.windows.annotated:Annotated")
 
 
 # Name, class and contract (of biot_bd.models.contracts).
@@ -156,3 +166,16 @@ def register_objectives(register: Register) -> None:
     register("masked-patch", f"{objectives}.masked_patch:MaskedPatch")
     register("supervised-multitask", f"{objectives}.supervised_multitask:SupervisedMultitask")
     register("masked-vae", f"{objectives}.masked_vae:MaskedVAE")
+
+
+@hookimpl
+def register_frozen_probes(register: Register) -> None:
+    """Register the built-in probes over frozen embeddings."""
+    for name, cls in (
+        ("linear", "linear:LinearProbe"),
+        ("ridge", "ridge:RidgeProbe"),
+        ("knn", "knn:KNNProbe"),
+        ("attention-pool", "attention_pool:AttentionPoolProbe"),
+        ("mlp", "mlp:MLPProbe"),
+    ):
+        register(name, f"biot_bd.embedding.frozen_probes.{cls}")

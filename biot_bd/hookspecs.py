@@ -26,6 +26,7 @@ __all__ = [
     "register_datasets",
     "register_engines",
     "register_exporters",
+    "register_frozen_probes",
     "register_label_rules",
     "register_losses",
     "register_metrics",
@@ -306,4 +307,27 @@ def register_engines(register: Register) -> None:
     >>> @hookimpl
     ... def register_engines(register):
     ...     register("my-runtime", "my_package.engine:load_model")
+    """
+
+
+@hookspec(historic=True)
+def register_frozen_probes(register: Register) -> None:
+    """Add probes over frozen embeddings: scikit-learn classifiers that an ``Embedder`` feeds.
+
+    Parameters
+    ----------
+    register : callable
+        ``register(name, obj)``: ``obj`` itself, or its import path.
+
+    See Also
+    --------
+    biot_bd.registry.frozen_probes : Where they are found by name.
+    biot_bd.testing.check_frozen_probe : Checks one in a plugin's tests.
+
+    Examples
+    --------
+    >>> from biot_bd.hookspecs import hookimpl
+    >>> @hookimpl
+    ... def register_frozen_probes(register):
+    ...     register("centroid", "my_package.probes:NearestCentroid")
     """

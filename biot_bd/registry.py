@@ -32,6 +32,7 @@ __all__ = [
     "datasets",
     "engines",
     "exporters",
+    "frozen_probes",
     "label_rules",
     "list_plugins",
     "losses",
@@ -263,6 +264,8 @@ callbacks = Registry("callbacks")
 objectives = Registry("objectives")
 #: Exporters: functions that write a fitted pipeline for use elsewhere.
 exporters = Registry("exporters")
+#: Probes over frozen embeddings: classes such as :class:`biot_bd.embedding.LinearProbe`.
+frozen_probes = Registry("frozen_probes")
 #: Engines: functions that load a saved model for the detector.
 engines = Registry("engines")
 
@@ -282,6 +285,7 @@ registries: dict[str, Registry] = {
         objectives,
         exporters,
         engines,
+        frozen_probes,
     )
 }
 

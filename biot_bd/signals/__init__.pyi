@@ -1,3 +1,4 @@
+from .adaptive_cleaner import AdaptiveCleaner as AdaptiveCleaner
 from .base import WindowTransformer as WindowTransformer
 from .features import BandPower as BandPower
 from .features import FillAbsent as FillAbsent

@@ -1,0 +1,1 @@
+"""Probes over frozen embeddings: scikit-learn classifiers, one a file."""

@@ -1,0 +1,1 @@
+from .seed_ensemble import SeedEnsemble as SeedEnsemble

@@ -1,0 +1,5 @@
+"""SKELETON, helper G writes it."""
+
+
+class SeedEnsemble:
+    """Skeleton."""

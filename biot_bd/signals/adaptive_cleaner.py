@@ -1,0 +1,5 @@
+"""SKELETON, helper B writes it."""
+
+
+class AdaptiveCleaner:
+    """Skeleton."""

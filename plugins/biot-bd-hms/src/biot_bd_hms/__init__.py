@@ -1,0 +1,1 @@
+"""A plugin of biot_bd: SKELETON."""
