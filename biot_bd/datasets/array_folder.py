@@ -12,9 +12,7 @@ from braindecode.datasets import BaseConcatDataset, RawDataset
 from biot_bd.datasets.array_recordings import open_array
 from biot_bd.datasets.layouts import recognised_by
 from biot_bd.datasets.recordings import Outcomes, check_choice, check_text, list_subjects, make_dataset
-from biot_bd.events.texts import SEIZURE
 from biot_bd.exceptions import RecordingError
-from biot_bd.io.timeline import timeline_of
 from biot_bd.json_values import check_values, naming
 from biot_bd.runs import read_json
 
@@ -172,7 +170,6 @@ def load_arrays(
             with naming(path):
                 file, settings = _settings(root, found, entry, where)
             raw = open_array(file, **settings)
-            _check_annotations(raw, f"{path}: {where}")
         except RecordingError as error:
             outcomes.add_error(name, error, on_error, subject=subject, path=root / entry["file"])
             continue
@@ -224,18 +221,3 @@ def _settings(root: Path, found: ArraysFile, entry: ArrayEntry, where: str) -> t
         check_values(row[2], str, f"{at}[2]")
     named = {name: entry[name] for name in ("key", "annotations", "labels") if name in entry}  # type: ignore[literal-required]
     return root / file, settings | named
-
-
-def _check_annotations(raw: Any, where: str) -> None:
-    """Raise where something is annotated that is not inside the recording."""
-    duration_s = timeline_of(raw, samples=False).duration_s
-    for onset_s, length_s, text in zip(
-        raw.annotations.onset, raw.annotations.duration, raw.annotations.description, strict=True
-    ):
-        empty = str(text).startswith(SEIZURE) and length_s <= 0
-        if empty or onset_s < 0 or length_s < 0 or onset_s + length_s > duration_s + 0.011:
-            raise RecordingError(
-                "bad-annotation",
-                f"{where}: {str(text)!r} from {onset_s:g} s for {length_s:g} s; expected a time inside the recording of "
-                f"{duration_s:g} s",
-            )

@@ -12,6 +12,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from biot_bd.events.texts import SEIZURE
 from biot_bd.exceptions import RecordingError
 from biot_bd.io.segments import set_annotations
 from biot_bd.io.units import uv_per_unit
@@ -142,7 +143,7 @@ def open_array(
     ------
     RecordingError
         The file is not there, no array of numbers (pickled objects are refused), or of another
-        shape than the channels.
+        shape than the channels, or something is annotated outside of it.
     ValueError
         The rate or the unit makes no sense, or labels and windows differ in number.
 
@@ -182,7 +183,7 @@ def open_array(
     info = mne.create_info(list(ch_names), float(sfreq), "eeg", verbose="error")
     n_samples = stored.shape[-1] * (len(stored) if stored.ndim == 3 else 1)
     raw = ArrayRaw(info, path, key, n_samples, uv * 1e-6)
-    rows = [(float(onset), float(duration), str(text)) for onset, duration, text in annotations]
+    rows = _inside(path, annotations, n_samples / float(sfreq))
     if stored.ndim == 3:
         rows += _window_rows(path, len(stored), stored.shape[2] / float(sfreq), labels)
     elif labels is not None:
@@ -191,6 +192,21 @@ def open_array(
         )
     set_annotations(raw, sorted(rows))
     return raw
+
+
+def _inside(
+    path: Path, annotations: Sequence[tuple[float, float, str]], length_s: float
+) -> list[tuple[float, float, str]]:
+    """Return annotations as rows; MNE would cut or drop those that are not inside the recording."""
+    rows = [(float(onset), float(duration), str(text)) for onset, duration, text in annotations]
+    for onset_s, duration_s, text in rows:
+        empty = text.startswith(SEIZURE) and duration_s == 0
+        if empty or not (onset_s >= 0 and duration_s >= 0 and onset_s + duration_s <= length_s + 0.011):
+            raise RecordingError(
+                "bad-annotation",
+                f"{path}: {text!r} from {onset_s:g} s for {duration_s:g} s; expected a time inside the recording of {length_s:g} s",
+            )
+    return rows
 
 
 def _window_rows(
