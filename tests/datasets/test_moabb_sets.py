@@ -106,6 +106,8 @@ def test_a_fake_data_set_pretrains_and_fine_tunes(dataset, tmp_path):
     )
     classifier.fit(windows, windows.y)
     assert classifier.predict_proba(windows).shape == (len(windows), 3)
-    own, other = classifier.module_.encoder.state_dict(), net.module_.backbone.encoder.state_dict()
-    assert own.keys() == other.keys()
+    report = classifier.pretrained_report_
+    assert len(report.matched) > 10
+    assert (report.missing, report.unexpected, report.shapes) == ((), (), {})
+    assert set(report.channels) == {"C3", "Cz", "C4"}
     assert list(classifier.classes_) == [0, 1, 2]
