@@ -189,8 +189,8 @@ def _labels(y: Any, names: tuple[str, ...] | None) -> np.ndarray:
     )
     if not set(found) <= {0, 1} and not several:
         raise ValueError(
-            f"labels must be 0 (background) and 1 (seizure), or 0 to n_classes - 1, numbers, found {found[:6]}; "
-            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}"
+            f"labels must be 0 (background) and 1 (seizure), numbers, found {found[:6]}; "
+            f"compare them, e.g. y=np.asarray(y) == {found[-1]!r}, or number all classes from 0"
         )
     return y.astype(np.int64)
 

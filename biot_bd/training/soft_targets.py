@@ -116,9 +116,9 @@ def takes_soft_targets(loss: Any) -> bool:
     return getattr(loss, "soft_targets", False) is True
 
 
-def loss_problem(criterion: Any, n_columns: int) -> str:
-    """Say that a loss takes one label a window, and what to do."""
+def loss_problem(criterion: Any, shape: tuple[int, ...]) -> str:
+    """Say that a loss takes one label a window, and what to do with targets of a shape."""
     return (
-        f"y has {n_columns} columns, soft targets, but the loss {criterion!r} takes one label a window; take a loss that "
-        "says soft_targets = True, or y.argmax(axis=1), as of one-hot rows"
+        f"labels must be one a window, shape (n,), for the loss {criterion!r}; found shape {shape}; of one-hot rows take "
+        "y.argmax(axis=1), for soft targets a loss that says soft_targets = True"
     )
