@@ -31,7 +31,9 @@ def recordings(draw):
         values = draw(st.lists(st.integers(0, levels), min_size=1, max_size=60))
         last = len(values) * cell_s
         events = draw(st.lists(st.tuples(st.floats(0, 0.95), st.floats(0.01, 0.5)), max_size=3))
-        reference = [(round(a * last, 1), min(last, round(a * last, 1) + max(0.2, round(b * last, 1)))) for a, b in events]
+        reference = [
+            (round(a * last, 1), min(last, round(a * last, 1) + max(0.2, round(b * last, 1)))) for a, b in events
+        ]
         reference = [(on, off) for on, off in reference if off > on]
         out.append(Cells(f"rec{number}", np.array(values) / levels, cell_s, reference))
     return out

@@ -168,7 +168,15 @@ def _runs(mask: NDArray[np.bool_], rows: Sequence[slice]) -> NDArray[np.int64]:
 def _strict_sweep(fold: _Checked, window_s: float) -> Sweep:
     y, proba, rows = fold
     return sweep_thresholds(
-        [Cells(f"from window {a.start} on", proba[a], window_s, _runs(y[a] == 1, [slice(0, a.stop - a.start)]) * window_s) for a in rows]
+        [
+            Cells(
+                f"from window {a.start} on",
+                proba[a],
+                window_s,
+                _runs(y[a] == 1, [slice(0, a.stop - a.start)]) * window_s,
+            )
+            for a in rows
+        ]
     )
 
 
@@ -228,4 +236,3 @@ def _published(curves: Sequence[Floats]) -> Score:
         return Score(None, "fewer than two rates of the published grid are reached")
     x = np.log10(_GRID_PER_H[there])
     return Score(float(np.trapezoid(curve[there], x) / (x[-1] - x[0])))
-
