@@ -85,11 +85,7 @@ def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
     """Say in which folds a model gave all test windows one probability, so that its scores
     follow from nothing else.
     """
-    constant = [
-        str(outcome.facts["fold"])
-        for outcome in outcomes
-        if outcome.predictions.loc[outcome.predictions["part"] == "test", "proba"].nunique() == 1
-    ]
+    constant = [str(outcome.facts["fold"]) for outcome in outcomes if _constant(outcome.predictions)]
     if not constant:
         return []
     where = "all folds" if len(constant) == len(outcomes) else f"fold(s) {', '.join(constant)}"
@@ -97,6 +93,12 @@ def degenerate_notes(outcomes: Sequence[FoldOutcome]) -> list[str]:
         f"degenerate: the model gives all test windows one probability in {where}; it ranks nothing, so its AUROC is 0.5 "
         "and its AUC-PR the prevalence by definition"
     ]
+
+
+def _constant(predictions: pd.DataFrame) -> bool:
+    """Return whether all test windows have the same probabilities."""
+    test = predictions.loc[predictions["part"] == "test", run_facts.class_columns(predictions, "proba") or ["proba"]]
+    return bool((test.nunique() == 1).all())
 
 
 def _mean_of_folds(metrics: Sequence[Metric], scores: list[Cells]) -> Cells:
@@ -238,7 +240,9 @@ class Result:
         for name in ("windows", "seizure", "prevalence", *self.scoring):
             table.add_column(LABELS.get(name, name.replace("_", " ")), justify="right", min_width=6, overflow="fold")
         for subject, scores in self.metrics["subjects"].items():
-            counts = [str(scores["n_windows"]), str(scores["n_seizure_windows"]), score_text(scores["prevalence"])]
+            n_seizure = scores["n_seizure_windows"]
+            counts = [str(scores["n_windows"]), "–" if n_seizure is None else str(n_seizure)]
+            counts.append(score_text(scores["prevalence"]))
             seen = ", contaminated" if subject in self.run.get("contaminated_subjects", ()) else ""
             table.add_row(
                 Text(f"{subject}{seen}"), *counts, *(score_text(scores[name]["value"]) for name in self.scoring)
@@ -251,6 +255,8 @@ class Result:
             lines.append(
                 "- prevalence: share of seizure windows, the AUC-PR of chance; macro: mean of the subjects of its AUC-PR"
             )
+        if names := self.run["data"].get("classes"):
+            lines.append(f"- classes: {', '.join(f'{k} {name}' for k, name in enumerate(names))}")
         lines.append("- pooled: all test windows at once, each at its own fold's threshold")
         undefined = self.table["undefined"]
         lines += [f"- {subject}: {reason}, so – above" for subject, reason in undefined.items() if reason]
@@ -266,7 +272,8 @@ class Result:
         )
         table.add_row("  subjects", "", "", "", *(str(macro[name]["n_subjects"]) for name in self.scoring))
         test = self.predictions.loc[self.predictions["part"] == "test", "y_true"]
-        counts = [str(len(test)), str(int(test.sum())), score_text(self.metrics["prevalence"])]
+        several = len(run_facts.class_columns(self.predictions, "proba")) > 2
+        counts = [str(len(test)), "–" if several else str(int(test.sum())), score_text(self.metrics["prevalence"])]
         table.add_row("pooled", *counts, *(score_text(pooled[name]["value"]) for name in self.scoring))
 
     def __str__(self) -> str:
