@@ -25,7 +25,6 @@ from biot_bd.evaluation import run_facts
 from biot_bd.evaluation._progress import FoldProgress
 from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
-    FoldOutcome,
     FoldTask,
     check_kept,
     check_scorable,
@@ -47,7 +46,7 @@ from biot_bd.evaluation.model_selection.contamination import (
 )
 from biot_bd.evaluation.model_selection.folds import Fold, make_folds
 from biot_bd.evaluation.protocols import CUSTOM, Protocol, as_protocol, averaged
-from biot_bd.evaluation.result import Result, aggregate, degenerate_notes
+from biot_bd.evaluation.result import Result, degenerate_notes
 from biot_bd.evaluation.run_facts import Cells, RunFacts, RunMetrics
 from biot_bd.evaluation.stored_folds import DEFAULTS, SCORING_OF_SEVERAL, kept_folds, settled, stored_folds, stored_run
 from biot_bd.evaluation.study_identity import (
@@ -57,6 +56,7 @@ from biot_bd.evaluation.study_identity import (
     protocol_values,
     refuse_other_study,
 )
+from biot_bd.evaluation.window_scores import FoldOutcome, aggregate
 from biot_bd.events.detector import EventDetector
 from biot_bd.exceptions import RunFolderError
 from biot_bd.json_values import naming

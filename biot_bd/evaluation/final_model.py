@@ -17,11 +17,9 @@ import numpy as np
 from biot_bd import runs
 from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
-    FoldOutcome,
     class_probabilities,
     configure,
     fit,
-    fold_scores,
     predictions_of,
     training_notes,
 )
@@ -36,11 +34,11 @@ from biot_bd.evaluation.model_selection.contamination import (
     full_record,
 )
 from biot_bd.evaluation.model_selection.folds import Fold, split_all
-from biot_bd.evaluation.result import aggregate
 from biot_bd.evaluation.run_facts import METRICS, Cells, FoldFacts, RunMetrics, write_facts
 from biot_bd.evaluation.stored_folds import DEFAULTS, SCORING_OF_SEVERAL
 from biot_bd.evaluation.study_identity import final_step, identity_of
 from biot_bd.evaluation.training_folder import TrainingFolder
+from biot_bd.evaluation.window_scores import FoldOutcome, aggregate, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, check_savable, save_pipeline

@@ -33,6 +33,7 @@ from biot_bd.evaluation.model_selection.inner_splits import (
 )
 from biot_bd.evaluation.run_facts import Cells, FoldFacts
 from biot_bd.evaluation.study_identity import describe, final_step
+from biot_bd.evaluation.window_scores import FoldOutcome, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import RunFolderError, SavedPipelineError
 from biot_bd.json_values import check_values, naming
@@ -80,14 +81,6 @@ class FoldTask:
     origins: tuple[Origin, ...] = ()
     threads: int | None = None
     event_detector: EventDetector = field(default_factory=EventDetector)
-
-
-@dataclass(frozen=True)
-class FoldOutcome:
-    """What a fold leaves: ``facts`` (the content of ``fold.json``) and its ``predictions``."""
-
-    facts: FoldFacts
-    predictions: pd.DataFrame
 
 
 def fold_folder(run: Path, index: int) -> Path:
@@ -311,33 +304,6 @@ def predictions_of(data: Data, fold: Fold, part: str, rows: np.ndarray, proba: n
     return table.assign(**{f"target_{k}": share for k, share in enumerate(data.targets[rows].T)})
 
 
-def score(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> Cells:
-    """Score test predictions.
-
-    Parameters
-    ----------
-    metrics : tuple of Metric
-    predictions : pandas.DataFrame
-        With ``y_true``, ``proba`` and ``threshold`` (each window its fold's), of several classes
-        also the columns by class.
-
-    Returns
-    -------
-    dict
-        ``{metric: {"value", "reason"}, "n_windows", "n_seizure_windows", "prevalence"}``, the last
-        two None with more than two classes.
-    """
-    y_true, threshold = predictions["y_true"].to_numpy(), predictions["threshold"].to_numpy()
-    columns, shares = run_facts.class_columns(predictions, "proba"), run_facts.class_columns(predictions, "target")
-    proba = predictions[columns].to_numpy() if columns else predictions["proba"].to_numpy()
-    targets = predictions[shares].to_numpy() if shares else None
-    out: Cells = {m.name: m(y_true, proba, threshold, targets).as_dict() for m in metrics}
-    two = len(columns) <= 2
-    out["n_windows"], out["n_seizure_windows"] = len(y_true), int(y_true.sum()) if two else None
-    out["prevalence"] = float(y_true.mean()) if two and len(y_true) else None
-    return out
-
-
 def run_fold(task: FoldTask, watch: Callable[[Any], None] | None = None) -> FoldOutcome:
     """Fit one fold and score its test subjects; the test data is touched after the model is final.
 
@@ -476,13 +442,6 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     if task.folder is not None:
         _write(task, fold_folder(task.folder, fold.index), facts, predictions, history, last)
     return FoldOutcome(facts, predictions)
-
-
-def fold_scores(metrics: tuple[Metric, ...], predictions: pd.DataFrame) -> run_facts.FoldScores:
-    """Score the test part of a fold's predictions, all subjects together and each alone."""
-    test = predictions[predictions["part"] == "test"]
-    subjects = {str(subject): score(metrics, part) for subject, part in test.groupby("subject", sort=True)}
-    return {"pooled": score(metrics, test), "subjects": subjects}
 
 
 def _training_facts(last: Any) -> Cells:
