@@ -106,7 +106,7 @@ def target_classes(classes: Any, n_columns: int) -> NDArray[np.int64]:
     if classes is not None and sorted(np.asarray(list(classes)).tolist(), key=str) != sorted(wanted, key=str):
         raise ValueError(
             f"classes={classes!r}, but the targets have {n_columns} columns, which stand for the classes 0 to "
-            f"{n_columns - 1}; give classes=None, or classes=range({n_columns})"
+            f"{n_columns - 1}; give classes=None, or classes={tuple(range(n_columns))}"
         )
     return np.arange(n_columns) if classes is None else np.asarray(list(classes), dtype=np.int64)
 
