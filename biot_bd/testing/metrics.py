@@ -51,7 +51,9 @@ def check_metric(metric: Metric | Callable[..., float], *, threshold: float = 0.
     ...
     biot_bd.exceptions.ConformanceError: metric 'brier': 0.01 for right and 0.81 for wrong ...
     """
-    _check(attempt(f"{metric!r} as a metric", as_metric, metric, soft=getattr(metric, "soft_targets", False)), threshold)
+    _check(
+        attempt(f"{metric!r} as a metric", as_metric, metric, soft=getattr(metric, "soft_targets", False)), threshold
+    )
 
 
 def _check(metric: Metric, threshold: float) -> None:

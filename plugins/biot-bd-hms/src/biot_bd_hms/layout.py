@@ -76,4 +76,6 @@ def _check_ids(path: Path, table: pd.DataFrame, part: str) -> None:
     name = "label_id" if part == "train" else "eeg_id"
     twice = table[name][table[name].duplicated()]
     if len(twice):
-        raise ValueError(f"{path}: {name} {twice.iloc[0]} occurs twice; every row is one, was the file joined with itself?")
+        raise ValueError(
+            f"{path}: {name} {twice.iloc[0]} occurs twice; every row is one, was the file joined with itself?"
+        )

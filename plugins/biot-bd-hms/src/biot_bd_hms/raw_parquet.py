@@ -13,7 +13,27 @@ import pyarrow.parquet as pq
 from biot_bd.exceptions import RecordingError
 from biot_bd_hms.layout import SFREQ_HZ
 
-EEG = ("Fp1", "F3", "C3", "P3", "F7", "T3", "T5", "O1", "Fz", "Cz", "Pz", "Fp2", "F4", "C4", "P4", "F8", "T4", "T6", "O2")
+EEG = (
+    "Fp1",
+    "F3",
+    "C3",
+    "P3",
+    "F7",
+    "T3",
+    "T5",
+    "O1",
+    "Fz",
+    "Cz",
+    "Pz",
+    "Fp2",
+    "F4",
+    "C4",
+    "P4",
+    "F8",
+    "T4",
+    "T6",
+    "O2",
+)
 ECG = "EKG"
 VOLTS = 1e-6
 """Of a microvolt, in which the files are."""
@@ -45,11 +65,15 @@ class RawParquet(mne.io.BaseRaw):
         names = [name for name in (*EEG, ECG) if name in schema.names]
         self.unknown_columns = tuple(n for n in schema.names if n not in names and not n.startswith("__index_level_"))
         if n_samples == 0 or not set(names) & set(EEG):
-            raise RecordingError("unreadable", f"{path}: {n_samples} rows, columns {schema.names}; expected {', '.join(EEG)}")
+            raise RecordingError(
+                "unreadable", f"{path}: {n_samples} rows, columns {schema.names}; expected {', '.join(EEG)}"
+            )
         for name in names:
             kind = schema.field(name).type
             if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
-                raise RecordingError("unreadable", f"{path}: column {name} is of type {kind}, expected numbers (microvolts)")
+                raise RecordingError(
+                    "unreadable", f"{path}: column {name} is of type {kind}, expected numbers (microvolts)"
+                )
         info = mne.create_info(names, SFREQ_HZ, ["ecg" if name == ECG else "eeg" for name in names])
         super().__init__(
             info,
@@ -60,9 +84,7 @@ class RawParquet(mne.io.BaseRaw):
             verbose="error",
         )
 
-    def _read_segment_file(
-        self, data: Any, idx: Any, fi: int, start: int, stop: int, cals: Any, mult: Any
-    ) -> None:
+    def _read_segment_file(self, data: Any, idx: Any, fi: int, start: int, stop: int, cals: Any, mult: Any) -> None:
         """Fill ``data`` with samples ``start`` to ``stop``, in volts."""
         names = self._raw_extras[fi]["names"]
         wanted = names if mult is not None else np.array(names)[idx].tolist()

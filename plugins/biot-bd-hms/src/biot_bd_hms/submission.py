@@ -65,7 +65,9 @@ def submission(
         raise ValueError(f"absent must be 'raise' or 'uniform', got {absent!r}")
     labels = [int(label) for label in pipeline.classes_]
     if sorted(labels) != list(range(len(CLASSES))):
-        raise ValueError(f"the pipeline has the classes {labels}, expected 0 to {len(CLASSES) - 1}: {', '.join(CLASSES)}")
+        raise ValueError(
+            f"the pipeline has the classes {labels}, expected 0 to {len(CLASSES) - 1}: {', '.join(CLASSES)}"
+        )
     root = Path(root)
     wanted = _wanted(root)
     dataset = load_dataset("hms", root, part="test", on_error="raise" if absent == "raise" else "skip")
@@ -107,6 +109,6 @@ def _wanted(root: Path) -> list[int]:
 
 
 def _window_s(pipeline: Any) -> float:
-    """Return the length of the windows that a pipeline was fitted on; 10 s where it does not say."""
+    """Return the length of the windows of a pipeline's ``fit``; 10 s where it does not say."""
     info = getattr(getattr(pipeline, "steps", [(None, pipeline)])[-1][1], "input_info_", None)
     return LABELLED_S if info is None or info.sfreq is None else info.n_times / info.sfreq
