@@ -8,6 +8,8 @@ from .files import EventFile as EventFile
 from .files import read_event_file as read_event_file
 from .files import write_event_file as write_event_file
 from .folders import score_folders as score_folders
+from .nedc import score_nedc as score_nedc
+from .nedc import score_nedc_subjects as score_nedc_subjects
 from .scoring import ScoringParameters as ScoringParameters
 from .scoring import score_events as score_events
 from .scoring import score_samples as score_samples
