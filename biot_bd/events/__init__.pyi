@@ -1,5 +1,6 @@
 from .agreement import ReadRecording as ReadRecording
 from .agreement import score_agreement as score_agreement
+from .chance import score_chance as score_chance
 from .chosen_on import chosen_on_text as chosen_on_text
 from .detector import EventDetector as EventDetector
 from .detector import load_event_detector as load_event_detector
