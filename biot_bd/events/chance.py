@@ -120,8 +120,8 @@ def score_chance(recordings: Sequence[ScoredRecording], *, parameters: ScoringPa
     >>> from biot_bd.events import ScoredRecording, score_chance
     >>> one = ScoredRecording("rec01", "site/01", [(1000, 1010)], [(1000, 1100)], 4000.0)
     >>> found = score_chance([one])["pooled"]
-    >>> found["time_in_warning"], found["chance_sensitivity"], found["improvement_over_chance"]
-    (0.025, 0.05, 0.95)
+    >>> found["time_in_warning"], round(found["chance_sensitivity"], 3), found["n_detected"]
+    (0.025, 0.05, 1)
     """
     parameters = parameters or ScoringParameters()
     if not recordings:
