@@ -18,6 +18,8 @@ from .recalibration import Recalibration as Recalibration
 from .recalibration import load_recalibration as load_recalibration
 from .recalibration import recalibrate as recalibrate
 from .recalibration import save_recalibration as save_recalibration
+from .rescoring import rescore as rescore
+from .rescoring import write_rescored as write_rescored
 from .result import Result as Result
 from .statistics.intervals import macro_interval as macro_interval
 from .statistics.paired_tests import PairedTest as PairedTest
