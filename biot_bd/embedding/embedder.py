@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from biot_bd.embedding.cache import EmbeddingCache, scratch_array
 from biot_bd.embedding.frozen_network import FrozenNetwork
 from biot_bd.embedding.progress import window_bar
-from biot_bd.models.checkpoints.provenance import Provenance
 from biot_bd.signals.base import TakesWindows
 from biot_bd.signals.subject_array import SubjectArray, with_subjects_of
+from biot_bd.training import BIOTClassifier
 from biot_bd.training.input_data import InputInfo, SignalData
 from biot_bd.windows import Windows
 
@@ -71,8 +71,6 @@ class Embedder(TakesWindows):
         The network that gives embeddings.
     classifier_ : BIOTClassifier
         The model as a classifier with an untrained head, which says how it was built.
-    module_config_ : dict
-        What the model is built of again without its checkpoint.
     input_info_ : InputInfo
         Channels, rate and unit of the windows of ``fit``.
     provenance_ : biot_bd.models.Provenance
@@ -113,6 +111,8 @@ class Embedder(TakesWindows):
     >>> tokens.fit_transform(x).shape  # 4 channels by 3 frames
     (6, 12, 16)
     """
+
+    saved_as = "embedder"
 
     def __init__(
         self,
@@ -162,33 +162,20 @@ class Embedder(TakesWindows):
         if len(X) == 0:
             raise ValueError("there are no windows to fit an Embedder on")
         first = X[: min(len(X), 8)]
-        self._build(SignalData(first).info)
+        info = SignalData(first).info
+        self._take(FrozenNetwork.built(self, info), info)
         self._learn_shape(first)
         return self
 
-    def _build(self, info: InputInfo) -> None:
-        self._take(FrozenNetwork.built(self, info), info)
-
-    def _restore(self, info: InputInfo, config: Mapping[str, Any], provenance: Provenance) -> None:
-        """Become fitted again without a checkpoint: the weights are random, to be filled in.
-
-        Parameters
-        ----------
-        info : InputInfo
-            The ``input_info_`` of before.
-        config : mapping
-            The ``module_config_`` of before.
-        provenance : Provenance
-            The ``provenance_`` of before.
-        """
-        self._take(FrozenNetwork.restored(self, info, config, provenance), info)
-        shape = (1, info.n_chans, info.n_times)
-        self._learn_shape(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    def _restore(self, classifier: BIOTClassifier) -> None:
+        """Take over the model of a saved embedder."""
+        info = classifier.facts_.input_info
+        self._take(FrozenNetwork(classifier, classifier.provenance_), info)
+        self._learn_shape(np.random.default_rng(0).normal(size=(2, info.n_chans, info.n_times)).astype(np.float32))
 
     def _take(self, network: FrozenNetwork, info: InputInfo) -> None:
         self.network_ = network
         self.classifier_, self.module_ = network.classifier, network.module
-        self.module_config_ = network.config
         self.input_info_, self.provenance_ = info, network.provenance
 
     def _learn_shape(self, first: Any) -> None:

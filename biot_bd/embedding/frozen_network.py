@@ -26,7 +26,7 @@ from biot_bd.training import BIOTClassifier, load_pipeline
 from biot_bd.training._validation import resolve_device, uncompiled
 from biot_bd.training.fitted_facts import FittedFacts
 from biot_bd.training.input_data import InputInfo
-from biot_bd.training.pretrained import module_facts, restore_module, started_from
+from biot_bd.training.pretrained import module_facts, started_from
 from biot_bd.training.resume import describe, seeded
 from biot_bd.windows import Windows
 
@@ -74,36 +74,13 @@ class FrozenNetwork:
             return cls._of_saved(embedder, Path(source).expanduser(), info)
         net = _classifier(embedder, source, embedder.module_params or {})
         net._check_contract(info)
-        _initialize(net, info, None, embedder.random_state)
+        _initialize(net, info, embedder.random_state)
         provenance = started_from(net) or Provenance(f"random weights of {_named(embedder.module)}")
         report = None if source is None else getattr(uncompiled(net.module_), "load_report", None)
         net.facts_ = replace(
             net.facts_, provenance=provenance, pretrained_report=report, **module_facts(net), stale=None
         )
         return cls(net, provenance)
-
-    @classmethod
-    def restored(
-        cls, embedder: Any, info: InputInfo, config: Mapping[str, Any], provenance: Provenance
-    ) -> FrozenNetwork:
-        """Build a model again by what :meth:`config` gave, with random weights; nothing is read."""
-        _check_parameters(embedder)
-        source = embedder.pretrained if config["module_config"] is not None else None
-        net = _classifier(embedder, source, config["params"])
-        _initialize(net, info, config["module_config"], 0)
-        names = config["token_names"]
-        facts = {"module_config": config["module_config"], "token_names": None if names is None else tuple(names)}
-        net.facts_ = replace(net.facts_, provenance=provenance, **facts, stale=None)
-        restore_module(net, net.facts_)
-        return cls(net, provenance)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What the model is built of again, without its weights and without its checkpoint."""
-        facts = self.classifier.facts_
-        names = None if facts.token_names is None else list(facts.token_names)
-        params = self.classifier.get_params_for("module")
-        return {"params": params, "module_config": facts.module_config, "token_names": names}
 
     @classmethod
     def _of_saved(cls, embedder: Any, folder: Path, info: InputInfo) -> FrozenNetwork:
@@ -232,12 +209,10 @@ def _classifier(embedder: Any, source: Any, params: Mapping[str, Any]) -> BIOTCl
     return BIOTClassifier(embedder.module, pretrained=source, device=embedder.device, **named)
 
 
-def _initialize(net: BIOTClassifier, info: InputInfo, config: Mapping[str, Any] | None, seed: Any) -> None:
+def _initialize(net: BIOTClassifier, info: InputInfo, seed: int | None) -> None:
     net.facts_ = FittedFacts(info, np.array([0, 1]))
-    net._module_config = None if config is None else dict(config)
     with seeded(seed), own_modes(resolve_device(net.device), training=True):
         net.initialize()
-    net._module_config = None
 
 
 def _is_saved(source: Any) -> bool:
