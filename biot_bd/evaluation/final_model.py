@@ -17,16 +17,14 @@ import numpy as np
 from biot_bd import runs
 from biot_bd.evaluation.data import Data, as_data, check_classes
 from biot_bd.evaluation.fold import (
-    FoldOutcome,
+    class_probabilities,
     configure,
     fit,
-    fold_scores,
     predictions_of,
-    probabilities,
     training_notes,
 )
 from biot_bd.evaluation.fold_events import Detectors, detector_parameters, event_facts, fit_detectors, operating_point
-from biot_bd.evaluation.metrics.thresholds import Threshold, check_threshold_rule, choose_threshold
+from biot_bd.evaluation.metrics.thresholds import NO_THRESHOLD, Threshold, check_threshold_rule, choose_threshold
 from biot_bd.evaluation.metrics.window_metrics import Metric, as_metrics
 from biot_bd.evaluation.model_selection.contamination import (
     check_contamination,
@@ -36,10 +34,11 @@ from biot_bd.evaluation.model_selection.contamination import (
     full_record,
 )
 from biot_bd.evaluation.model_selection.folds import Fold, split_all
-from biot_bd.evaluation.result import aggregate
 from biot_bd.evaluation.run_facts import METRICS, Cells, FoldFacts, RunMetrics, write_facts
+from biot_bd.evaluation.stored_folds import DEFAULTS, SCORING_OF_SEVERAL
 from biot_bd.evaluation.study_identity import final_step, identity_of
 from biot_bd.evaluation.training_folder import TrainingFolder
+from biot_bd.evaluation.window_scores import FoldOutcome, aggregate, fold_scores
 from biot_bd.events.detector import EventDetector, save_event_detector
 from biot_bd.exceptions import SplitError
 from biot_bd.training import BIOTClassifier, check_savable, save_pipeline
@@ -149,8 +148,11 @@ def fit_all(
     if not isinstance(final_step(pipeline)[1], BIOTClassifier):
         raise TypeError(f"only pipelines that end in BIOTClassifier are saved, not {type(pipeline).__name__}")
     data, rule = as_data(windows, y, groups), check_threshold_rule(threshold)
-    check_classes(pipeline)
-    metrics = as_metrics(scoring)
+    n_classes = len(data.classes)
+    check_classes(pipeline, n_classes)
+    if n_classes > 2 and scoring == DEFAULTS["scoring"]:
+        scoring = SCORING_OF_SEVERAL
+    metrics = as_metrics(scoring, n_classes, data.targets is not None)
     template = EventDetector() if event_detector is None else event_detector
     detector_parameters(template)  # raises before anything is fitted
     fold = _split(data, hold_out, validation_fraction, random_state)
@@ -183,12 +185,14 @@ def fit_all(
         estimator.set_params(**{f"{prefix}log_dir": str(place.log), f"{prefix}restart_dir": str(place.restart)})
         rows = fold.rows(data.subjects)
         seen = np.sort(np.concatenate([rows["train"], rows["valid"]]))
-        whole = data.X, data.y, data.subjects
-        fit(estimator, *([part[seen] for part in whole] if fold.test else whole))
-        proba = probabilities(estimator, data.X[rows["valid"]], "validation")
-        chosen = choose_threshold(data.y[rows["valid"]], proba, rule)
-        detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
-        last.threshold_ = chosen.value  # what the saved model's predict uses
+        whole = data.X, data.y, data.subjects, data.targets
+        fit(estimator, *(part[seen] if fold.test and part is not None else part for part in whole))
+        proba = class_probabilities(estimator, data.X[rows["valid"]], "validation", n_classes)
+        chosen, detectors = NO_THRESHOLD, None
+        if n_classes == 2:
+            chosen = choose_threshold(data.y[rows["valid"]], proba[:, 1], rule)
+            detectors = fit_detectors(template, data, predictions_of(data, fold, "valid", rows["valid"], proba))
+            last.threshold_ = chosen.value  # what the saved model's predict uses
         record = runs.to_jsonable(
             {
                 "title": title,
@@ -254,8 +258,9 @@ def _scores(
 ) -> RunMetrics:
     """Score the hold-out, in the form of a run folder's ``metrics.json``."""
     rows = fold.rows(data.subjects)["test"]
-    proba = probabilities(estimator, data.X[rows], "hold-out")
-    table = predictions_of(data, fold, "test", rows, proba).assign(threshold=chosen.value)
+    proba = class_probabilities(estimator, data.X[rows], "hold-out", len(data.classes))
+    table = predictions_of(data, fold, "test", rows, proba)
+    table = table.assign(threshold=np.nan if chosen.value is None else chosen.value)
     facts: Cells = {
         **fold.as_dict(),
         "threshold": chosen.as_dict(),
