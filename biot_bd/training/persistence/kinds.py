@@ -31,8 +31,10 @@ def kind_of(step: Any) -> str | None:
         ``"probe"`` or ``"ensemble"``.  A class with the attribute ``saved_as`` says it; a
         registered frozen probe is one.
     """
-    if step is None or step == "passthrough":
+    if step is None or (isinstance(step, str) and step == "passthrough"):
         return "passthrough"
+    if not isinstance(step, (BaseEstimator, TransformerMixin)):
+        return None
     if isinstance(step, Pipeline):
         return "pipeline"
     if isinstance(step, BIOTClassifier):
@@ -42,9 +44,7 @@ def kind_of(step: Any) -> str | None:
         return str(said)
     if registry.frozen_probes.name_of(type(step)) is not None:
         return PROBE
-    if isinstance(step, (BaseEstimator, TransformerMixin)) and hasattr(step, "transform"):
-        return "transformer"
-    return None
+    return "transformer" if hasattr(step, "transform") else None
 
 
 def is_saved(pipeline: Any) -> bool:
