@@ -109,6 +109,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     for name in ("nedc-ovlp", "nedc-taes"):
         if name in further:
             yield f"{name}: {nedc_text(further[name])}"
+    for one in further.get("conformal", {}).values():
+        yield f"conformal sets by class at {one['level']:.3g}: {_conformal(one)}"
     if found["notes"]:
         yield from (f"note: {note}" for note in found["notes"])
 
@@ -117,6 +119,19 @@ def _text(score: dict[str, Any]) -> str:
     from biot_bd.number_texts import score_text
 
     return score_text(score["value"]) if score["value"] is not None else f"– ({score['reason']})"
+
+
+def _conformal(found: dict[str, Any]) -> str:
+    from biot_bd.number_texts import percent_text, score_text
+
+    if "pooled" not in found:
+        return f"– ({found['reason']})"
+    pooled = found["pooled"]
+    notes = f" ({found['notes'][0]})" if found["notes"] else ""
+    return (
+        f"true class in the set of {percent_text(found['macro']['value'])} of a subject's windows (seizures "
+        f"{score_text(pooled['coverage_by_class'][-1])}), {pooled['mean_size']:.2f} classes a set{notes}"
+    )
 
 
 def _against_chance(found: dict[str, Any]) -> str:

@@ -1,3 +1,7 @@
+from .conformal import ConformalCalibration as ConformalCalibration
+from .conformal import ConformalSets as ConformalSets
+from .conformal import calibrate_sets as calibrate_sets
+from .conformal import conformal_sets as conformal_sets
 from .cross_validation import cross_validate as cross_validate
 from .final_model import fit_all as fit_all
 from .metrics.calibration import calibration as calibration

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biot_bd.evaluation.conformal import coverage_of, sets_of
 from biot_bd.evaluation.metrics.sens_fa import FORMS, sens_fa_score, step_area
 from biot_bd.evaluation.metrics.window_metrics import Score
 from biot_bd.evaluation.run_facts import Cells
@@ -152,11 +153,32 @@ def _of_events(score: Callable[..., Cells], run: StoredRun) -> Cells:
     return score(recordings)
 
 
+def conformal(run: StoredRun) -> Cells:
+    """Return the coverage of conformal sets by class at a level of 0.9, and at the highest level
+    that the run's validation subjects can promise.
+
+    See Also
+    --------
+    biot_bd.evaluation.conformal_sets : What is computed.
+    """
+    out = {}
+    folds = sets_of(run.predictions, by_class=True)[1]
+    highest = min(fold["highest_level"] for fold in folds)
+    for name, level in (("0.9", 0.9), ("highest", highest)):
+        if not 0 < level < 1:
+            out[name] = {"level": level, "reason": "some fold has no validation windows of a class"}
+            continue
+        sets, folds = sets_of(run.predictions, level=level, by_class=True)
+        out[name] = coverage_of(sets, folds, level=level, by_class=True)
+    return out
+
+
 FURTHER: Mapping[str, Callable[[StoredRun], Any]] = MappingProxyType(
     {
         "sens_fa_auc": sens_fa,
         "sensitivity_at_fa": sensitivity_at_fa,
         "chance": partial(_of_events, score_chance),
+        "conformal": conformal,
         **{name: partial(_of_events, partial(score_nedc_subjects, method=name)) for name in METHODS},
     }
 )

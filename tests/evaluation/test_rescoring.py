@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from biot_bd import cross_validate, load_dataset, prepare
+from biot_bd.cli import main
 from biot_bd.evaluation import choose_threshold, rescore, write_rescored
 from biot_bd.evaluation.further_scores import sens_fa_of
 from biot_bd.evaluation.metrics import sens_fa_auc
@@ -146,7 +147,14 @@ def test_nothing_but_the_new_files_is_written_and_no_torch_is_imported(copy):
     assert all(after[path] == content for path, content in before.items())
     table = pd.read_csv(copy / "rescored.csv")
     assert set(table["metric"]) == {"average_precision", "roc_auc", "balanced_accuracy"}
-    assert "Sens@FA AUC (strict)" in done.stdout
+    for line in ("Sens@FA AUC (strict)", "against chance", "nedc-taes: ", "conformal sets by class at 0.9"):
+        assert line in done.stdout
+
+
+def test_scores_of_a_run_alone_have_other_scorers_beside(run, capsys):
+    assert main(["score", str(run), "--scorer", "nedc-ovlp", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["nedc"]["nedc-ovlp"]
+    assert found == score_nedc_subjects(open_stored(run).recordings, "nedc-ovlp")
 
 
 @pytest.mark.parametrize(
