@@ -74,6 +74,9 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
     ([1, 2], (40, 2))
     """
 
+    saved_as = "ensemble"
+    """What a saved pipeline has it as."""
+
     # With metadata routing on, the subjects are asked for without set_fit_request.
     __metadata_request__fit = {"groups": True}
 
@@ -160,6 +163,11 @@ class SeedEnsemble(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         ends = [_last(member)[1] for member in self.members_]
         return tuple(sorted({str(name) for end in ends for name in getattr(end, "train_subjects_", None) or ()}))
+
+    @property
+    def takes_soft_targets(self) -> bool:
+        """Whether the estimator is fitted on rows of shares, one column a class."""
+        return bool(getattr(_last(self.estimator)[1], "takes_soft_targets", False))
 
     def __sklearn_tags__(self) -> Any:
         """Return the tags of the estimator inside."""

@@ -41,6 +41,7 @@ from biot_bd.runs import write_json
 from biot_bd.signals.subject_array import SubjectArray
 from biot_bd.training import BIOTClassifier, FixedSubjects, check_savable, log_test_metrics, save_pipeline
 from biot_bd.training.classifier._data_loading import training_note
+from biot_bd.training.persistence.kinds import is_saved
 from biot_bd.training.pretrained import recordings_of, write_load_report
 from biot_bd.training.private_paths import FitPlace
 from biot_bd.training.worker_threads import torch_threads
@@ -361,14 +362,14 @@ def _refuse_without_probabilities(estimator: Any) -> None:
 def check_kept(pipeline: Any) -> None:
     """Raise where a model of a pipeline could not be written into a folder.
 
-    Other estimators than a ``BIOTClassifier`` at the end are not saved.
+    What ends in another estimator than ``save_pipeline`` takes is not saved.
 
     Raises
     ------
     SavedPipelineError
         Names the parameter.
     """
-    if not isinstance(final_step(pipeline)[1], BIOTClassifier):
+    if not is_saved(pipeline):
         return
     try:
         check_savable(pipeline)
@@ -413,7 +414,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     proba = class_probabilities(estimator, data.X[rows["valid"]], where, len(data.classes))
     valid = predictions_of(data, fold, "valid", rows["valid"], proba)
     threshold = choose_threshold(valid["y_true"], valid["proba"], task.threshold) if two else NO_THRESHOLD
-    if two and isinstance(last, BIOTClassifier):
+    if two and is_saved(estimator):
         last.threshold_ = threshold.value  # what the saved model's predict uses
     detectors = fit_detectors(task.event_detector, data, valid) if two else None
     # Of this fold; the study was allowed before.
@@ -424,7 +425,7 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
         "threshold": threshold.as_dict(),
         "n_windows": {side: len(index) for side, index in rows.items()},
         "contamination": None if seen_before is None else seen_before.text,
-        **_training_facts(last),
+        **training_facts(last),
     }
     history = [{k: v for k, v in row.items() if k != "batches"} for row in getattr(last, "history_", None) or []]
     if task.folder is not None:
@@ -444,12 +445,15 @@ def _run(task: FoldTask, started: float, watch: Callable[[Any], None] | None) ->
     return FoldOutcome(facts, predictions)
 
 
-def _training_facts(last: Any) -> Cells:
+def training_facts(last: Any) -> Cells:
+    """Return what a fitted last step says of its training, as records and ``fold.json`` have it."""
     facts: Cells = {"estimator": type(last).__name__}
     if getattr(last, "history_", None) is not None:
         facts["n_epochs"] = len(last.history_)
     if isinstance(last, BIOTClassifier):
         facts["precision"] = last.precision_report_
+    if hasattr(last, "chosen_") and hasattr(last, "converged_"):
+        facts["probe"] = {"chosen": describe(last.chosen_), "converged": bool(last.converged_)}
     if isinstance(last, BaseSearchCV) and hasattr(last, "best_params_"):
         best = getattr(last, "best_score_", None)
         facts["search"] = {
@@ -460,8 +464,9 @@ def _training_facts(last: Any) -> Cells:
 
 
 def _save_model(estimator: Any, folder: Path, task: FoldTask, facts: Cells, detectors: Detectors | None) -> Cells:
-    if not isinstance(final_step(estimator)[1], BIOTClassifier):
-        return {"model": None, "model_reason": "only pipelines that end in BIOTClassifier are saved (no pickle)"}
+    if not is_saved(estimator):
+        what = "BIOTClassifier, a probe behind an Embedder, or an ensemble of these"
+        return {"model": None, "model_reason": f"only pipelines that end in {what} are saved (no pickle)"}
     seen = (*task.fold.train, *task.fold.valid)
     record = {
         "fold": facts["fold"],

@@ -138,6 +138,7 @@ class FoldFacts(SplitFacts):
     n_epochs: NotRequired[int]
     precision: NotRequired[Cells]
     search: NotRequired[Cells]
+    probe: NotRequired[Cells]
     model: NotRequired[str | None]
     model_reason: NotRequired[str | None]
     scores: FoldScores

@@ -63,7 +63,7 @@ def read_table(root: Path, part: str) -> pd.DataFrame:
         faulty = ~(np.isfinite(numbers) & (numbers == np.round(numbers)))
         if faulty.any():
             row = int(np.argmax(faulty))
-            raise ValueError(f"{path}, row {row}: {name} is {table[name].iloc[row]!r}, expected a whole number")
+            raise ValueError(f"{path}, row {row}: {name} is {table[name].iloc[row]}, expected a whole number")
         table[name] = numbers.astype(np.int64)
     _check_ids(path, table, part)
     return table

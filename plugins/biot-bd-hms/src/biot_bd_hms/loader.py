@@ -149,5 +149,5 @@ def _numbers(labels: pd.DataFrame, name: str, path: Path) -> np.ndarray:
     found = pd.to_numeric(labels[name], errors="coerce").to_numpy(np.float64)
     if not np.isfinite(found).all():
         row = labels.iloc[int(np.argmin(np.isfinite(found)))]
-        raise RecordingError("bad-annotation", f"{path}: label_id {row['label_id']} has {name} {row[name]!r}")
+        raise RecordingError("bad-annotation", f"{path}: label_id {row['label_id']} has {name} {row[name]}")
     return found
