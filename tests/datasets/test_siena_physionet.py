@@ -224,7 +224,7 @@ def test_the_layout_is_recognised_by_its_names(tree):
         ("File name: PN00-1.edf\nSeizure start time: 12.00.05\n", "no registration start that its time counts from"),
         ("File name: PN00-1.edf\nRegistration start time: 12.00.00\nSeizure start time: 12.00.05\nSeizure n 2\n",
          "a seizure start without an end"),
-        ("File name: PN00-1.edf\nRegistration start time: 12.00.00\nSeizure end time: 12.00.05\n", "an end without a start"),
+        ("File name: PN00-1.edf\nRegistration start time: 12.00.00\nSeizure end time: 12.00.05\n", "a seizure end without a start"),
         ("File name: PN00-1.edf\nfrom 12.00.05 to 12.00.09\n", "expected 'name: time', found 'from"),
         ("File name: night.edf\n", "'night.edf' is no file of the database"),
         ("Seizure start time: 12.00.05\n", "stands before the first 'File name:'"),
