@@ -52,6 +52,8 @@ class Job:
         See :class:`biot_bd.windows.store.Recording`.
     annotations : list of [onset_s, duration_s, description]
         Of the recording as it was loaded, before any preprocessor.
+    split : str, optional
+        See :class:`biot_bd.windows.store.Recording`.
     """
 
     recording: str
@@ -61,6 +63,7 @@ class Job:
     fingerprint: str
     namespace_from: str | None = None
     annotations: list[list[Any]] = field(default_factory=list)
+    split: str | None = None
 
     @property
     def where(self) -> str:
@@ -161,7 +164,7 @@ def make_jobs(dataset: Any) -> list[Job]:
             raise ValueError(f"two recordings are named {recording!r}; description['recording'] must be unique")
         # A description made from a table may hold NaN, which is true to bool().
         zero = item.description.get("zero_is_missing")
-        space = item.description.get("namespace_from")
+        space, split = item.description.get("namespace_from"), item.description.get("split")
         jobs[recording] = Job(
             recording,
             subject,
@@ -169,6 +172,7 @@ def make_jobs(dataset: Any) -> list[Job]:
             isinstance(zero, (bool, np.bool_)) and bool(zero),
             "",
             space if isinstance(space, str) else None,
+            split=split if isinstance(split, str) and split else None,
         )
     return list(jobs.values())
 
@@ -384,6 +388,7 @@ def make_recording(job: Job, folder: Path, settings: SignalSettings, shortest_s:
         namespace_from=job.namespace_from,
         annotations=other_annotations(raw, line),
         annotations_from=told_apart(job, settings.preprocessors),
+        split=job.split,
     )
     store.write_recording(stem, recording)
     return recording
@@ -406,6 +411,7 @@ def _with_identity(finished: store.Recording, job: Job, preprocessors: Sequence[
         namespace_from=job.namespace_from,
         annotations=annotations,
         annotations_from=source,
+        split=job.split,
     )
 
 

@@ -28,10 +28,11 @@ def write_cohort_edf(
     patient: str = "X X X X",
     signals: Sequence[np.ndarray] | None = None,
     rates: dict[str, int] | None = None,
+    seed: int = 0,
 ) -> Path:
     """Write an EDF whose header begins at ``start`` and names ``patient``; ``rates`` in Hz by channel."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    given = signals or [own_signal(name, int(seconds * (rates or {}).get(name, sfreq))) for name in ch_names]
+    given = signals or [own_signal(name, int(seconds * (rates or {}).get(name, sfreq)), seed) for name in ch_names]
     made = [
         edfio.EdfSignal(
             signal,
