@@ -122,8 +122,9 @@ def load_epilepsiae(
         one recording, which has the name of the first; what is missing between them is a pause of
         its time line.  ``description``: ``subject`` (``epilepsiae/102``), ``session`` (admission),
         ``run`` (recording), ``recording``, ``variant``.  ``outcomes``: ``loaded``,
-        ``missing-file`` (a head without its data, a seizure that no recording covers), ``unlisted``,
-        ``unreadable``, ``bad-annotation``; with clipped seizures, clinical times and short files.
+        ``missing-file`` (a head without its data, a seizure that no recording covers),
+        ``unlisted``, ``unreadable``, ``bad-annotation``; with clipped seizures, clinical times and
+        short files.
 
     Raises
     ------
@@ -148,9 +149,7 @@ def load_epilepsiae(
     for one in listed or ():
         if one.patient in patients and one.where not in covered:
             name = f"pat_{one.patient} seizure {one.onset:%Y-%m-%d %H.%M.%S}"
-            outcomes.add(
-                name, "missing-file", f"{one.where}: no recording covers it", subject=patients[one.patient]
-            )
+            outcomes.add(name, "missing-file", f"{one.where}: no recording covers it", subject=patients[one.patient])
     dataset = make_dataset(parts, outcomes.frame())
     outcomes.warn(
         {
@@ -182,9 +181,7 @@ def _find(root: Path) -> list[_Folder]:
     return found
 
 
-def _wanted(
-    folders: list[_Folder], subjects: Iterable[str | int] | str | int | None, root: Path
-) -> list[_Folder]:
+def _wanted(folders: list[_Folder], subjects: Iterable[str | int] | str | int | None, root: Path) -> list[_Folder]:
     listed = list_subjects(subjects)
     if listed is None:
         return folders

@@ -1,4 +1,4 @@
-"""Seizures whose end nobody noted: left out with their recording, refused, or ended by assumption."""
+"""Seizures whose end nobody noted: left out with their recording, refused, or ended as assumed."""
 
 from __future__ import annotations
 

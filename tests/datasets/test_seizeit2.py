@@ -14,7 +14,9 @@ from biot_bd.exceptions import MissingChannelsError, PreparationError, Recording
 from biot_bd.signals import MontageMapper, judge_names, plan_montage
 from biot_bd.testing import check_dataset, check_montage
 
-COLUMNS = "onset duration eventType lateralization localization vigilance confidence channels dateTime recordingDuration"
+COLUMNS = (
+    "onset duration eventType lateralization localization vigilance confidence channels dateTime recordingDuration"
+)
 LEFT, RIGHT, CROSS = "BTEleft SD", "BTEright SD", "CROSStop SD"
 
 
@@ -100,11 +102,13 @@ def test_the_montage_behind_the_ears_has_an_absent_channel_by_subject(dataset):
 def test_biot_16_refuses_them_and_says_why(dataset, tmp_path):
     plan = plan_montage(registry.montages["biot-16"], dataset.datasets[0].raw.ch_names)
     assert len(plan.missing) == 16
-    said = "BTEleft SD, CROSStop SD are derivations behind the ears, of which no electrode of the 10-20 system can be made"
+    said = (
+        "BTEleft SD, CROSStop SD are derivations behind the ears, of which no electrode of the 10-20 system can be made"
+    )
     with pytest.raises(MissingChannelsError, match=rf"16 cannot be made.*{said} \(montage 'bte-3' has them\)"):
         plan.raise_if_missing()
     for on_missing in ("raise", "drop", "interpolate"):
-        with pytest.raises(PreparationError, match="biot-16|none of the montage's channels"):
+        with pytest.raises(PreparationError, match=r"biot-16|none of the montage's channels"):
             prepare(dataset, tmp_path / on_missing, montage="biot-16", on_missing=on_missing, n_jobs=1)
     assert judge_names([LEFT, CROSS]).scheme == "unknown"
 
@@ -113,10 +117,11 @@ def test_windows_of_both_kinds_of_subjects_lie_in_one_store(dataset, tmp_path):
     windows = prepare(
         dataset, tmp_path / "store", montage="bte-3", on_missing="drop", window_s=10, stride_s=10, n_jobs=1
     )
-    x = windows[:]
+    x = windows.read(range(len(windows)))
     assert windows.ch_names == ("BTEleft", "BTEright", "CROSStop")
     subjects = windows.groups
-    assert np.isnan(x[subjects == "seizeit2/001"][:, 1]).all() and np.isnan(x[subjects == "seizeit2/002"][:, 0]).all()
+    assert np.isnan(x[subjects == "seizeit2/001"][:, 1]).all()
+    assert np.isnan(x[subjects == "seizeit2/002"][:, 0]).all()
     assert np.isfinite(x[:, 2]).all()
 
 
