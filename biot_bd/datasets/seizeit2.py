@@ -52,13 +52,12 @@ def load_seizeit2(
     Returns
     -------
     BaseConcatDataset of RawDataset
-        Lazy, in volts.  ``description``: ``subject`` (``seizeit2/001``), ``session``, ``run``,
-        ``recording``.  Channels keep their names (two of ``BTEleft SD``, ``BTEright SD``,
-        ``CROSStop SD``, which two differs by subject): montage ``bte-3`` with
-        ``on_missing="drop"`` takes them.  Annotations: ``sz_...``, ``bckg``, and ``impd`` for
-        checks of impedance, which are no seizures.  The recordings have no clock (all say midnight), so no
-        measurement date.  ``outcomes`` names the other signals of a run (ECG, EMG, movement), which
-        are left out.
+        Lazy, in volts. ``description``: ``subject`` (``seizeit2/001``), ``session``, ``run``,
+        ``recording``. Channels keep their names (two of ``BTEleft SD``, ``BTEright SD``, ``CROSStop
+        SD``, which two differs by subject): montage ``bte-3`` with ``on_missing="drop"`` takes
+        them. Annotations: ``sz_...``, ``bckg``, and ``impd`` for checks of impedance, which are no
+        seizures. The recordings have no clock (all say midnight), so no measurement date.
+        ``outcomes`` names the other signals of a run (ECG, EMG, movement), which are left out.
 
     Raises
     ------
